@@ -1,0 +1,19 @@
+//! What is a moment, a chance, a share, an identity, a reason?
+//!
+//! The words that every other room uses. Everything here is a plain value: nothing reads a clock,
+//! asks the operating system for randomness or touches the outside world. Who drives the core
+//! passes the time and the seed in.
+#![forbid(unsafe_code)]
+
+// In reading order: what is passed in first, what is said at the end last.
+pub mod time;
+pub mod chance;
+pub mod share;
+pub mod id;
+pub mod reason;
+
+pub use chance::Chance;
+pub use id::{AttemptId, ClusterId, EndpointId};
+pub use reason::{Reason, Side};
+pub use share::{Fraction, Weight};
+pub use time::{Instant, WallTime};

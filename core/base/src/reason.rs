@@ -1,0 +1,178 @@
+//! Why a request ended as it did: one closed list.
+//!
+//! The same value is the flag and the details of the access log, the label of a metric, the answer
+//! of `explain` and a line in the simulator's transcript. Flags and wording follow Envoy, so that
+//! what people grep for is found.
+
+/// Whose doing an ending is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Client,
+    Proxy,
+    Upstream,
+}
+
+/// Everything that an ending is known by, in one row.
+struct Row {
+    name: &'static str,
+    flag: &'static str,
+    side: Side,
+    status: u16,
+    details: &'static str,
+    body: &'static str,
+}
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $name:ident { $flag:literal, $side:ident, $status:literal, $details:literal, $body:literal } )*) => {
+        /// Why a request ended as it did.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Reason { $( $(#[$doc])* $name ),* }
+
+        impl Reason {
+            pub const ALL: &'static [Reason] = &[ $( Reason::$name ),* ];
+
+            const fn row(self) -> Row {
+                match self {
+                    $( Reason::$name => Row {
+                        name: stringify!($name), flag: $flag, side: Side::$side, status: $status,
+                        details: $details, body: $body,
+                    } ),*
+                }
+            }
+        }
+    };
+}
+
+const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+reasons! {
+    // Name { Envoy flag, side, status of a local reply, response code details, what follows in the body }
+    /// The upstream's own answer went through.
+    Forwarded { "-", Upstream, 0, "via_upstream", "" }
+    /// A rule answers by itself.
+    DirectResponse { "-", Proxy, 200, "direct_response", "" }
+    /// A rule, or a virtual host that requires TLS, sends the client elsewhere.
+    Redirect { "-", Proxy, 301, "direct_response", "" }
+
+    /// No virtual host or no rule takes the request.
+    NoRoute { "NR", Proxy, 404, "route_not_found", "" }
+    /// The rule names a cluster that does not exist.
+    NoCluster { "NC", Proxy, 503, "cluster_not_found", "" }
+    /// The cluster has no endpoint that may be used.
+    NoHealthyUpstream { "UH", Upstream, 503, "no_healthy_upstream", "no healthy upstream" }
+
+    /// The connection was refused, unreachable or reset while connecting.
+    ConnectFailure { "UF", Upstream, 503, "upstream_reset_before_response_started{remote_connection_failure}", "remote connection failure" }
+    /// The connection was not there within the connect timeout.
+    ConnectTimeout { "UF", Upstream, 503, "upstream_reset_before_response_started{connection_timeout}", "connection timeout" }
+    /// TLS with the upstream failed: an untrusted certificate, no common version, garbage.
+    UpstreamTls { "UF", Upstream, 503, "upstream_reset_before_response_started{remote_connection_failure|TLS_error}", "remote connection failure, transport failure reason: TLS_error" }
+    /// The upstream closed its connection before the response began.
+    UpstreamClosed { "UC", Upstream, 503, "upstream_reset_before_response_started{connection_termination}", "connection termination" }
+    /// The upstream reset the stream before the response began.
+    UpstreamReset { "UR", Upstream, 503, "upstream_reset_before_response_started{remote_reset}", "remote reset" }
+    /// What the upstream sent is not HTTP.
+    UpstreamProtocol { "UPE", Upstream, 502, "upstream_reset_before_response_started{protocol_error}", "protocol error" }
+    /// The upstream broke off after its response had begun.
+    UpstreamAborted { "UC", Upstream, 0, "upstream_reset_after_response_started{connection_termination}", "" }
+
+    /// The route's timeout passed.
+    RouteTimeout { "UT", Upstream, 504, "response_timeout", "upstream request timeout" }
+    /// Nothing moved in either direction for the stream idle timeout.
+    StreamIdle { "SI", Proxy, 504, "stream_idle_timeout", "stream timeout" }
+    /// The client did not finish sending its request in time.
+    RequestTimeout { "-", Client, 408, "request_overall_timeout", "request timeout" }
+
+    /// The client went away before its response was complete.
+    ClientGone { "DC", Client, 0, "downstream_remote_disconnect", "" }
+    /// The client broke off its own request body.
+    ClientAborted { "DR", Client, 400, "downstream_remote_reset", "" }
+    /// The request is not valid HTTP, or says two things at once.
+    ClientProtocol { "DPE", Client, 400, "http1.codec_error", "Bad Request" }
+    /// A request that needs exactly one Host has none, or several.
+    BadHost { "DPE", Client, 400, "missing_host_header", "" }
+    /// The head of the request is larger than allowed.
+    HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
+    /// The proxy does not speak this protocol upgrade or method here.
+    Unsupported { "-", Proxy, 501, "unsupported", "not supported" }
+}
+
+impl Reason {
+    /// The name as metrics and transcripts say it: `NoRoute`.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Envoy's short response flag, or `-`.
+    pub fn flag(self) -> &'static str {
+        self.row().flag
+    }
+
+    pub fn side(self) -> Side {
+        self.row().side
+    }
+
+    /// The status of the proxy's own answer; 0 where there is none to give.
+    pub fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// Envoy's `%RESPONSE_CODE_DETAILS%`.
+    pub fn details(self) -> &'static str {
+        self.row().details
+    }
+
+    /// The body of the proxy's own answer, as Envoy words it.
+    pub fn body(self) -> String {
+        let row = self.row();
+        if self.is_reset_before_response() { format!("{RESET}{}", row.body) } else { row.body.to_owned() }
+    }
+
+    /// Whether the upstream's connection or stream broke before the response began.
+    pub fn is_reset_before_response(self) -> bool {
+        self.details().starts_with("upstream_reset_before_response_started")
+    }
+
+    /// Whether the request went its whole way: an answer of the upstream, or one that a rule gives.
+    pub fn is_success(self) -> bool {
+        matches!(self, Reason::Forwarded | Reason::DirectResponse | Reason::Redirect)
+    }
+}
+
+/// The gRPC status for an HTTP status of a proxy's own answer.
+/// Source: gRPC, "HTTP to gRPC Status Code Mapping".
+pub fn grpc_status_of(http_status: u16) -> u8 {
+    match http_status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_details_and_a_flag() {
+        for reason in Reason::ALL {
+            assert!(!reason.details().is_empty(), "{reason:?}");
+            assert!(reason.flag() == "-" || reason.flag().chars().all(|c| c.is_ascii_uppercase()));
+        }
+    }
+
+    #[test]
+    fn bodies_are_what_people_grep_for() {
+        assert_eq!(Reason::NoHealthyUpstream.body(), "no healthy upstream");
+        assert_eq!(Reason::RouteTimeout.body(), "upstream request timeout");
+        assert!(
+            Reason::UpstreamClosed
+                .body()
+                .starts_with("upstream connect error or disconnect/reset before headers.")
+        );
+    }
+}

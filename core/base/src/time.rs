@@ -1,0 +1,140 @@
+//! Moments as plain numbers.
+//!
+//! [`Instant`] counts nanoseconds since the driver started (a process, or a simulated world);
+//! [`WallTime`] counts nanoseconds since 1970-01-01 UTC. Neither can be read here: a moment is
+//! always an argument.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// Nanoseconds since the driver started. Monotonic; good for 584 years.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    pub const ZERO: Instant = Instant(0);
+
+    /// The time that passed since `earlier`, or zero where `earlier` is in the future.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+    fn add(self, rhs: Duration) -> Instant {
+        Instant(self.0.saturating_add(nanos(rhs)))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Instant;
+    fn sub(self, rhs: Duration) -> Instant {
+        Instant(self.0.saturating_sub(nanos(rhs)))
+    }
+}
+
+/// Seconds with microseconds, as transcripts print it: `12.000350s`.
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0 / 1_000;
+        write!(f, "{}.{:06}s", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(pub u64);
+
+impl Add<Duration> for WallTime {
+    type Output = WallTime;
+    fn add(self, rhs: Duration) -> WallTime {
+        WallTime(self.0.saturating_add(nanos(rhs)))
+    }
+}
+
+/// The parts of a [`WallTime`] in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    pub year: u64,
+    pub month: u8,
+    pub day: u8,
+    pub hour: u8,
+    pub minute: u8,
+    pub second: u8,
+    pub millis: u16,
+}
+
+impl WallTime {
+    /// The proleptic Gregorian date and time of day in UTC.
+    /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+    pub fn civil(self) -> Civil {
+        let seconds = self.0 / 1_000_000_000;
+        let days = seconds / 86_400 + 719_468;
+        let era = days / 146_097;
+        let day_of_era = days % 146_097;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let in_day = seconds % 86_400;
+        Civil {
+            year,
+            month: month as u8,
+            day: day as u8,
+            hour: (in_day / 3_600) as u8,
+            minute: (in_day / 60 % 60) as u8,
+            second: (in_day % 60) as u8,
+            millis: (self.0 / 1_000_000 % 1_000) as u16,
+        }
+    }
+}
+
+/// RFC 3339 with milliseconds: `2026-11-21T05:43:42.000Z`, the form of `%START_TIME%`.
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = self.civil();
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            c.year, c.month, c.day, c.hour, c.minute, c.second, c.millis
+        )
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_prints_known_dates() {
+        fn check(seconds: u64, expected: &str) {
+            assert_eq!(WallTime(seconds * 1_000_000_000).to_string(), expected);
+        }
+        check(0, "1970-01-01T00:00:00.000Z");
+        check(951_782_400, "2000-02-29T00:00:00.000Z");
+        check(1_709_251_199, "2024-02-29T23:59:59.000Z");
+        check(4_107_542_400, "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn moments_saturate_instead_of_wrapping() {
+        assert_eq!(Instant(5) - Duration::from_secs(1), Instant::ZERO);
+        assert_eq!(Instant(5) + Duration::MAX, Instant(u64::MAX));
+        assert_eq!(Instant(5).since(Instant(9)), Duration::ZERO);
+    }
+}

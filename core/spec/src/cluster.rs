@@ -1,0 +1,150 @@
+//! Where requests go: a set of endpoints that serve the same thing.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use naru_base::Weight;
+
+use crate::{UpstreamTls, defaults};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    pub name: String,
+    pub discovery: Discovery,
+    pub endpoints: Vec<Endpoint>,
+    pub load_balancing: LoadBalancing,
+    pub connect_timeout: Duration,
+    pub protocol: UpstreamProtocol,
+    pub tls: Option<UpstreamTls>,
+    /// An unused connection is closed after this long; `None` keeps it.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed after this many requests; `None` is without limit.
+    pub max_requests_per_connection: Option<u32>,
+    pub http2: Http2Settings,
+}
+
+impl Cluster {
+    /// Envoy's defaults around a list of endpoints.
+    pub fn new(name: impl Into<String>, discovery: Discovery, endpoints: Vec<Endpoint>) -> Cluster {
+        Cluster {
+            name: name.into(),
+            discovery,
+            endpoints,
+            load_balancing: LoadBalancing::RoundRobin,
+            connect_timeout: defaults::CONNECT_TIMEOUT,
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
+            max_requests_per_connection: None,
+            http2: Http2Settings::default(),
+        }
+    }
+}
+
+/// How addresses of endpoints are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// As written.
+    Static,
+    /// Every address of the answer is an endpoint.
+    StrictDns(DnsSettings),
+    /// The first address of the answer, for new connections; connections that stand are kept when
+    /// the answer changes. Exactly one endpoint.
+    LogicalDns(DnsSettings),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    pub family: DnsFamily,
+    /// Between two answers.
+    pub refresh: Duration,
+    /// Between two tries while there is no answer.
+    pub failure_refresh: Duration,
+}
+
+impl Default for DnsSettings {
+    fn default() -> DnsSettings {
+        DnsSettings {
+            family: DnsFamily::Auto,
+            refresh: defaults::DNS_REFRESH,
+            failure_refresh: defaults::DNS_REFRESH,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// IPv6, and IPv4 where there is none.
+    Auto,
+    V4Only,
+    V6Only,
+    /// IPv4, and IPv6 where there is none.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: Address,
+    /// Above zero.
+    pub weight: Weight,
+}
+
+/// An address, or a name that stands for some.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    Socket(SocketAddr),
+    Name { host: String, port: u16 },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Socket(address) => address.fmt(f),
+            Address::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalancing {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The least loaded of `choices` endpoints drawn at random; with unequal weights, in turn by
+    /// weight over load.
+    LeastRequest {
+        choices: u32,
+    },
+    Random,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// By ALPN; HTTP/1.1 where the upstream has no opinion.
+    Alpn,
+    /// What the client speaks.
+    Downstream,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    pub max_concurrent_streams: u32,
+    /// Bytes.
+    pub stream_window: u32,
+    /// Bytes.
+    pub connection_window: u32,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Http2Settings {
+        Http2Settings {
+            max_concurrent_streams: defaults::HTTP2_STREAMS_MAX,
+            stream_window: defaults::HTTP2_STREAM_WINDOW,
+            connection_window: defaults::HTTP2_CONNECTION_WINDOW,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The whole that one proxy is given.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::route::{Action, Rule};
+use crate::{Cluster, Invalid, Listener};
+
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Config {
+    pub admin: Option<Admin>,
+    pub listeners: Vec<Listener>,
+    pub clusters: Vec<Cluster>,
+}
+
+/// Where the admin interface listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    pub address: SocketAddr,
+}
+
+/// A place inside a [`Config`], for whoever knows where in a document it came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Listener(usize),
+    Cluster(usize),
+    Rule { listener: usize, chain: usize, virtual_host: usize, rule: usize },
+    VirtualHost { listener: usize, chain: usize, virtual_host: usize },
+}
+
+impl Config {
+    /// What only the whole can tell: names used twice, addresses taken twice, rules that lead to
+    /// clusters that are not there.
+    pub fn problems(&self) -> Vec<(Place, Invalid)> {
+        let mut found = Vec::new();
+        let mut clusters = BTreeSet::new();
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            if !clusters.insert(cluster.name.as_str()) {
+                found.push((
+                    Place::Cluster(at),
+                    Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
+                ));
+            }
+        }
+        let mut names = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for (at, listener) in self.listeners.iter().enumerate() {
+            if !listener.name.is_empty() && !names.insert(listener.name.as_str()) {
+                found.push((
+                    Place::Listener(at),
+                    Invalid::new(format!("listener '{}' is defined twice", listener.name)),
+                ));
+            }
+            if listener.address.port() != 0 && !addresses.insert(listener.address) {
+                found.push((
+                    Place::Listener(at),
+                    Invalid::new(format!("two listeners ask for the address {}", listener.address)),
+                ));
+            }
+            self.listener_problems(at, listener, &clusters, &mut found);
+        }
+        found
+    }
+
+    fn listener_problems(
+        &self,
+        at: usize,
+        listener: &Listener,
+        clusters: &BTreeSet<&str>,
+        found: &mut Vec<(Place, Invalid)>,
+    ) {
+        for (chain_at, chain) in listener.chains.iter().enumerate() {
+            let mut domains = BTreeSet::new();
+            for (host_at, host) in chain.http.routes.virtual_hosts.iter().enumerate() {
+                let place = Place::VirtualHost { listener: at, chain: chain_at, virtual_host: host_at };
+                for domain in &host.domains {
+                    if !domains.insert(domain.to_string()) {
+                        found.push((
+                            place.clone(),
+                            Invalid::new(format!("only one virtual host may have the domain '{domain}'")),
+                        ));
+                    }
+                }
+                for (rule_at, rule) in host.rules.iter().enumerate() {
+                    let place =
+                        Place::Rule { listener: at, chain: chain_at, virtual_host: host_at, rule: rule_at };
+                    rule_problems(rule, clusters, &place, found);
+                }
+            }
+        }
+    }
+}
+
+fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
+    let Action::Forward(forward) = &rule.action else { return };
+    for name in forward.clusters.names() {
+        if !clusters.contains(name) {
+            let invalid = Invalid::new(format!("the route leads to cluster '{name}', which is not defined"))
+                .hint("define the cluster, or correct the name");
+            found.push((place.clone(), invalid));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Every default and bound that a user can see. Sources: Envoy v3 API protos, unless a line says otherwise.
+
+use std::time::Duration;
+
+// Listeners and their HTTP.
+/// Envoy says "envoy"; a proxy that is not Envoy does not.
+pub const SERVER_NAME: &str = "naru";
+pub const HEADER_BYTES_MAX: u32 = 60 * 1024;
+pub const HEADER_COUNT_MAX: u32 = 100;
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+// Routes.
+pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Istio's bound for a regular expression.
+pub const PATTERN_BYTES_MAX: usize = 1_024;
+/// Envoy's `max_direct_response_body_size_bytes` is 4 KiB; Istio allows 1 MiB, and so do we.
+pub const DIRECT_BODY_BYTES_MAX: usize = 1 << 20;
+/// A request body up to this size can be sent again. Our own: Envoy keeps up to 1 MiB.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+// Clusters.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+pub const DNS_REFRESH: Duration = Duration::from_secs(5);
+pub const LEAST_REQUEST_CHOICES: u32 = 2;
+
+// HTTP/2. Envoy's streams and windows since 1.35; `docs/gaps.md` has the edge values.
+pub const HTTP2_STREAMS_MAX: u32 = 1_024;
+pub const HTTP2_STREAM_WINDOW: u32 = 16 << 20;
+pub const HTTP2_CONNECTION_WINDOW: u32 = 24 << 20;
+
+/// Envoy's default access log line.
+pub const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";

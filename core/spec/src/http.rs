@@ -1,0 +1,122 @@
+//! How requests are read from clients: the settings of Envoy's HTTP connection manager.
+
+use std::time::Duration;
+
+use crate::cluster::Http2Settings;
+use crate::{AccessLog, RouteTable, defaults};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// The prefix of this manager's statistics.
+    pub stat_prefix: String,
+    pub codec: Codec,
+    pub routes: RouteTable,
+    pub access_log: Vec<AccessLog>,
+
+    pub server_name: String,
+    pub server_header: ServerHeader,
+    /// Whether the proxy stands at the edge: the peer's address is the client's, X-Forwarded-For is
+    /// appended to, and headers that only a trusted peer may set are removed.
+    pub use_remote_address: bool,
+    /// How many proxies in front of this one are trusted to have appended to X-Forwarded-For.
+    pub xff_num_trusted_hops: u32,
+    pub skip_xff_append: bool,
+    /// Added to the `Via` header of requests and responses; empty adds none.
+    pub via: String,
+    pub generate_request_id: bool,
+    pub preserve_external_request_id: bool,
+    pub always_set_request_id_in_response: bool,
+    /// What `:scheme` becomes before routing and towards the upstream.
+    pub scheme_to_overwrite: Option<Scheme>,
+    pub host_port: HostPort,
+    /// No `x-envoy-*` header is added to requests or responses.
+    pub suppress_envoy_headers: bool,
+
+    /// All header bytes of one request; more is answered 431.
+    pub header_bytes_max: u32,
+    pub header_count_max: u32,
+    /// Nothing moves in either direction for this long: the stream is ended. `None` waits for ever.
+    pub stream_idle_timeout: Option<Duration>,
+    /// From the first byte of a request to its last.
+    pub request_timeout: Option<Duration>,
+    /// From the first byte of a request's head to its last.
+    pub request_headers_timeout: Option<Duration>,
+    /// A connection without a request is closed after this long.
+    pub connection_idle_timeout: Option<Duration>,
+    pub max_requests_per_connection: Option<u32>,
+    /// How long a draining HTTP/2 connection goes on taking requests after its first GOAWAY.
+    pub drain_timeout: Duration,
+    pub http2: Http2Settings,
+}
+
+impl Http {
+    /// Envoy's defaults around a table of routes.
+    pub fn new(stat_prefix: impl Into<String>, routes: RouteTable) -> Http {
+        Http {
+            stat_prefix: stat_prefix.into(),
+            codec: Codec::Auto,
+            routes,
+            access_log: Vec::new(),
+            server_name: defaults::SERVER_NAME.to_owned(),
+            server_header: ServerHeader::Overwrite,
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            skip_xff_append: false,
+            via: String::new(),
+            generate_request_id: true,
+            preserve_external_request_id: false,
+            always_set_request_id_in_response: false,
+            scheme_to_overwrite: None,
+            host_port: HostPort::Keep,
+            suppress_envoy_headers: false,
+            header_bytes_max: defaults::HEADER_BYTES_MAX,
+            header_count_max: defaults::HEADER_COUNT_MAX,
+            stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),
+            request_timeout: None,
+            request_headers_timeout: None,
+            connection_idle_timeout: Some(defaults::CONNECTION_IDLE_TIMEOUT),
+            max_requests_per_connection: None,
+            drain_timeout: defaults::DRAIN_TIMEOUT,
+            http2: Http2Settings::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// By ALPN where there is TLS, else by the first bytes.
+    Auto,
+    Http1,
+    Http2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerHeader {
+    Overwrite,
+    AppendIfAbsent,
+    PassThrough,
+}
+
+/// What becomes of a port in the Host of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPort {
+    Keep,
+    /// Removed where it is the listener's own.
+    StripMatching,
+    StripAny,
+}

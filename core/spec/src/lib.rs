@@ -1,0 +1,45 @@
+//! What is a valid listener, route, cluster, policy?
+//!
+//! The one meaning of a configuration. Istio YAML, Envoy bootstrap files and xDS messages are
+//! spellings of it; [`Config`] is what they all become before anything acts. Values here are valid
+//! by construction where a single value can be wrong on its own (private fields, a fallible
+//! constructor); what only the whole can tell is told by [`Config::problems`]. Every default that a
+//! user can see stands in [`defaults`].
+//!
+//! Deliberately not here: how a document is written (`wire`), how a rule is found (`route`), any
+//! state that changes.
+#![forbid(unsafe_code)]
+
+// In reading order: the whole, then a listener from outside in, then what it leads to.
+pub mod config;
+pub mod listener;
+pub mod http;
+pub mod route;
+pub mod matching;
+pub mod header;
+pub mod format;
+pub mod cluster;
+pub mod tls;
+pub mod access_log;
+pub mod defaults;
+pub mod problem;
+
+pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use cluster::{
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, LoadBalancing,
+    UpstreamProtocol,
+};
+pub use config::{Admin, Config};
+pub use format::{Format, Operator, Piece};
+pub use header::{HeaderAction, HeaderOp, HeaderOps};
+pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
+pub use listener::{FilterChain, Listener};
+pub use matching::{
+    Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
+};
+pub use problem::{Invalid, Problem, Severity};
+pub use route::{
+    Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
+    RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
+};
+pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};

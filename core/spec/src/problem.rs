@@ -1,0 +1,90 @@
+//! What is wrong with a configuration, where, and what to do.
+
+use std::fmt;
+
+/// A value that cannot be. The reader of the document adds the place and makes a [`Problem`] of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What to do about it; empty where the message says it.
+    pub hint: String,
+}
+
+impl Invalid {
+    pub fn new(message: impl Into<String>) -> Invalid {
+        Invalid { message: message.into(), hint: String::new() }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Invalid {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The configuration does not take effect.
+    Error,
+    /// It takes effect; the author should know what it means.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// One finding about a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub severity: Severity,
+    /// A stable name to search for, in kebab case: `unknown-field`.
+    pub code: &'static str,
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+    /// The file, as the user named it.
+    pub file: String,
+    /// Line and column from 1; 0 where the document gives no place.
+    pub line: u32,
+    pub column: u32,
+    /// The way to the value: `static_resources.clusters[0].lb_policy`.
+    pub path: String,
+}
+
+impl Problem {
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// `error[unknown-field]: message`, then the place, the path and the hint on lines of their own.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        write!(f, "{severity}[{}]: {}", self.code, self.message)?;
+        if self.line > 0 {
+            write!(f, "\n  --> {}:{}:{}", self.file, self.line, self.column)?;
+        } else if !self.file.is_empty() {
+            write!(f, "\n  --> {}", self.file)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "\n  at {}", self.path)?;
+        }
+        if !self.hint.is_empty() {
+            write!(f, "\n  help: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
