@@ -1,1 +1,32 @@
-//! naru-proxy
+//! The data plane: how bytes come in, are decided about, and go out.
+//!
+//! Thread per core. Each worker is one thread with one current-thread runtime, its own listening
+//! sockets, its own upstream connections and its own numbers; nothing of a request ever leaves its
+//! worker. What is decided about a request is decided by `naru-journey`; here its actions are
+//! carried out.
+#![forbid(unsafe_code)]
+
+// In the order of a request's way: in, decided, out, written down.
+pub mod proxy;
+pub mod listen;
+mod worker;
+mod accept;
+mod conduit;
+mod codec;
+mod ingress;
+mod engine;
+mod upload;
+mod pool;
+mod dial;
+mod settle;
+pub mod metrics;
+mod log;
+// What they all stand on.
+pub mod cluster;
+mod discover;
+mod clock;
+mod timer;
+
+pub use cluster::{ClusterStatus, EndpointStatus};
+pub use metrics::Report;
+pub use proxy::{Options, Proxy, StartError};

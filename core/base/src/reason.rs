@@ -94,8 +94,8 @@ reasons! {
     BadHost { "DPE", Client, 400, "missing_host_header", "" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
-    /// The proxy does not speak this protocol upgrade or method here.
-    Unsupported { "-", Proxy, 501, "unsupported", "not supported" }
+    /// A change of protocol (or a tunnel) that is not offered here.
+    UpgradeRefused { "-", Proxy, 403, "upgrade_failed", "" }
 }
 
 impl Reason {

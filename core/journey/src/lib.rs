@@ -1,1 +1,32 @@
-//! naru-journey
+//! What happens to this request?
+//!
+//! One request as a machine: events in, actions out. [`Journey`] asks the other questions of the
+//! core in their order (which rule takes it, which endpoint, what after a failure), keeps the
+//! request's own clock, and ends with one [`Outcome`] that says why. The proxy carries its actions
+//! out with sockets, the simulator on virtual time, `explain` for one hypothetical request; the
+//! machine cannot tell them apart.
+//!
+//! It sees heads, attempt outcomes, milestones of the bodies and ticks; never body bytes, sockets
+//! or clocks.
+//!
+//! State has three homes. What belongs to one request is in [`Journey`]. What belongs to one worker
+//! (its chance, its place in each rotation) is in [`Worker`]. What belongs to a cluster (how busy
+//! its endpoints are) has one owner outside and is read through [`View`].
+#![forbid(unsafe_code)]
+
+// In reading order: the tables, what is made of a head, the machine, what it leaves behind.
+pub mod snapshot;
+pub mod edge;
+pub mod worker;
+pub mod event;
+pub mod journey;
+pub mod outgoing;
+pub mod reply;
+pub mod record;
+pub mod observe;
+
+pub use event::{Action, AttemptEvent, Failure, Milestone, RequestFacts, Sent, Stage, Wait};
+pub use journey::{Journey, Outcome};
+pub use observe::Observer;
+pub use snapshot::{Chain, ChainId, Snapshot};
+pub use worker::{View, Worker};

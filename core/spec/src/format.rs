@@ -59,7 +59,6 @@ pub enum Operator {
     VirtualHostName,
     UpstreamHost,
     UpstreamCluster,
-    UpstreamLocalAddress,
     UpstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
     /// The client's address: from X-Forwarded-For where that is trusted.
@@ -365,7 +364,6 @@ const PLAIN: &[(&str, Operator)] = &[
     ("VIRTUAL_HOST_NAME", Operator::VirtualHostName),
     ("UPSTREAM_HOST", Operator::UpstreamHost),
     ("UPSTREAM_CLUSTER", Operator::UpstreamCluster),
-    ("UPSTREAM_LOCAL_ADDRESS", Operator::UpstreamLocalAddress),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", Operator::UpstreamTransportFailureReason),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Operator::UpstreamRequestAttemptCount),
     ("DOWNSTREAM_REMOTE_ADDRESS", Operator::DownstreamRemoteAddress { port: true }),

@@ -1,13 +1,26 @@
 //! What is asked of TLS on either side. Bytes are named here and read by `wire/tls`.
 
+use std::fmt;
+
 use crate::StringMatch;
 
 /// Where bytes come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum DataSource {
     File(String),
     Inline(Vec<u8>),
     Environment(String),
+}
+
+/// Without the bytes themselves, which may be a key.
+impl fmt::Debug for DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataSource::File(path) => f.debug_tuple("File").field(path).finish(),
+            DataSource::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            DataSource::Environment(name) => f.debug_tuple("Environment").field(name).finish(),
+        }
+    }
 }
 
 /// A certificate chain and its key, both PEM.

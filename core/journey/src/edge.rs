@@ -1,0 +1,371 @@
+//! What a request carries once it has crossed the edge: who the client is, what is no longer
+//! believed, what every request must have.
+//!
+//! Envoy's `ConnectionManagerUtility::mutateRequestHeaders`, RFC 9110 section 7.6.1 (headers of one
+//! hop), and nothing that depends on a route.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use naru_base::{Chance, Reason};
+use naru_spec::{Http, Scheme};
+
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// The two ends of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub remote: SocketAddr,
+    pub local: SocketAddr,
+    pub is_tls: bool,
+}
+
+/// Who asks, as far as it can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The trusted client address; its port is 0 where it came from a header.
+    pub address: SocketAddr,
+    pub scheme: Scheme,
+    pub timeout_ms: Option<u64>,
+    /// `content-type: application/grpc` and its kind.
+    pub is_grpc: bool,
+    /// The protocol that the client asks to change to.
+    pub upgrade: Upgrade,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    None,
+    /// One that is not offered here.
+    Refused,
+}
+
+/// Which headers stand in a request: one look at each name instead of one search for each question.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    connection: bool,
+    hop: bool,
+    te: bool,
+    upgrade: bool,
+    expect: bool,
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    request_id: bool,
+    envoy: bool,
+    content_type: bool,
+    hosts: u32,
+}
+
+impl Seen {
+    #[inline]
+    fn of(headers: &HeaderMap) -> Seen {
+        let mut seen = Seen::default();
+        for (name, _) in headers {
+            let name = name.as_str();
+            match name.len() {
+                2 if name == "te" => seen.te = true,
+                4 if name == "host" => seen.hosts += 1,
+                6 if name == "expect" => seen.expect = true,
+                7 if name == "upgrade" => seen.upgrade = true,
+                10 if name == "connection" => seen.connection = true,
+                10 if name == "keep-alive" => seen.hop = true,
+                12 if name == "x-request-id" => seen.request_id = true,
+                12 if name == "content-type" => seen.content_type = true,
+                14 if name == "http2-settings" => seen.hop = true,
+                15 if name == "x-forwarded-for" => seen.forwarded_for = true,
+                16 if name == "proxy-connection" => seen.hop = true,
+                17 if name == "transfer-encoding" => seen.hop = true,
+                17 if name == "x-forwarded-proto" => seen.forwarded_proto = true,
+                10.. if name.starts_with("x-envoy-") => seen.envoy = true,
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+/// Brings the headers of a request into the form in which rules see it, and upstreams after them.
+/// `names` is where new request ids come from.
+///
+/// # Errors
+/// The reason for which the request must be refused.
+#[inline]
+pub fn receive(
+    headers: &mut HeaderMap,
+    http: &Http,
+    peer: &Peer,
+    names: &mut crate::Worker,
+) -> Result<Client, Reason> {
+    let seen = Seen::of(headers);
+    if seen.hosts > 1 {
+        return Err(Reason::BadHost);
+    }
+    let upgrade = if seen.upgrade { upgrade_of(headers) } else { Upgrade::None };
+    if seen.connection || seen.hop || seen.te || seen.upgrade || seen.expect {
+        remove_hop_by_hop(headers, &seen);
+    }
+    if seen.envoy && http.use_remote_address {
+        remove_untrusted(headers);
+    }
+    let address = client_address(headers, http, peer, &seen);
+    if http.use_remote_address {
+        let hop = HeaderText::address(peer.remote.ip());
+        if !http.skip_xff_append {
+            append_forwarded_for(headers, &hop, seen.forwarded_for);
+        }
+        let external = if address.ip() == peer.remote.ip() { hop.value() } else { HeaderText::address(address.ip()).value() };
+        if !http.suppress_envoy_headers {
+            headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
+        }
+    }
+    let connection_scheme = if peer.is_tls { Scheme::Https } else { Scheme::Http };
+    let trusts_proto = !http.use_remote_address || http.xff_num_trusted_hops > 0;
+    let mut scheme = connection_scheme;
+    if seen.forwarded_proto && trusts_proto {
+        match headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+            Some(b"https") => scheme = Scheme::Https,
+            Some(b"http") => scheme = Scheme::Http,
+            _ => {}
+        }
+    } else {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection_scheme.as_str()));
+    }
+    if let Some(overwrite) = http.scheme_to_overwrite {
+        scheme = overwrite;
+    }
+    if http.generate_request_id {
+        let is_forced = http.use_remote_address && !http.preserve_external_request_id;
+        if is_forced || !seen.request_id {
+            headers.insert(X_REQUEST_ID, request_id(&mut names.names));
+        }
+    }
+    if !http.via.is_empty() {
+        append_via(headers, &http.via);
+    }
+    let timeout_ms = if seen.envoy { asked_timeout(headers) } else { None };
+    let is_grpc = seen.content_type && is_grpc(headers);
+    Ok(Client { address, scheme, timeout_ms, is_grpc, upgrade })
+}
+
+/// Whether a message is a gRPC one: `application/grpc`, alone or with `+` or `;` behind it.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    value
+        .as_bytes()
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+fn upgrade_of(headers: &HeaderMap) -> Upgrade {
+    let is_asked = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"upgrade")));
+    // An offer of h2c may be ignored (RFC 9113, section 3.1), and is.
+    let is_h2c = headers.get_all(header::UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    if is_asked && !is_h2c { Upgrade::Refused } else { Upgrade::None }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|b| *b == b',').map(|token| token.trim_ascii())
+}
+
+/// Removes what concerns one connection only, here the headers of a request.
+fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) {
+    if seen.te {
+        let wants_trailers = headers
+            .get_all(header::TE)
+            .iter()
+            .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")));
+        headers.remove(header::TE);
+        if wants_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    }
+    remove_connection(headers);
+    for name in [header::UPGRADE, header::EXPECT, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+}
+
+/// Removes `Connection` and what it names. `te: trailers` stays, as it is new for each hop; what
+/// frames or addresses a message is never taken away by a client's word.
+fn remove_connection(headers: &mut HeaderMap) {
+    let Entry::Occupied(entry) = headers.entry(header::CONNECTION) else { return };
+    let (_, values) = entry.remove_entry_mult();
+    let named: Vec<HeaderName> =
+        values.flat_map(|value| tokens(&value).filter_map(|t| HeaderName::from_bytes(t).ok()).collect::<Vec<_>>()).collect();
+    for name in named {
+        if ![header::TE, header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(&name) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Takes the headers of one hop out of a response.
+#[inline]
+pub fn remove_response_hop_by_hop(headers: &mut HeaderMap) {
+    let mut has_any = false;
+    for name in headers.keys() {
+        let name = name.as_str();
+        has_any |= match name.len() {
+            7 => name == "upgrade",
+            10 => name == "connection" || name == "keep-alive",
+            16 => name == "proxy-connection",
+            17 => name == "transfer-encoding",
+            _ => false,
+        };
+    }
+    if has_any {
+        remove_connection(headers);
+        for name in [header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+    }
+}
+
+/// What only a trusted peer may say to Envoy; a client at the edge is not one.
+fn remove_untrusted(headers: &mut HeaderMap) {
+    const UNTRUSTED: [&str; 16] = [
+        "x-envoy-decorator-operation",
+        "x-envoy-downstream-service-cluster",
+        "x-envoy-downstream-service-node",
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-external-address",
+        "x-envoy-force-trace",
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-internal",
+        "x-envoy-ip-tags",
+        "x-envoy-max-retries",
+        "x-envoy-original-host",
+        "x-envoy-original-path",
+        "x-envoy-retriable-header-names",
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retry-on",
+        "x-envoy-upstream-alt-stat-name",
+    ];
+    const UNTRUSTED_MORE: [&str; 4] = [
+        "x-envoy-retry-grpc-on",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-upstream-rq-timeout-ms",
+    ];
+    for name in UNTRUSTED.iter().chain(&UNTRUSTED_MORE) {
+        headers.remove(*name);
+    }
+}
+
+/// The address that rules and logs take for the client's.
+fn client_address(headers: &HeaderMap, http: &Http, peer: &Peer, seen: &Seen) -> SocketAddr {
+    // At the edge the last entry of a trusted chain was added by the nearest trusted proxy.
+    let from_right = match (http.use_remote_address, http.xff_num_trusted_hops) {
+        (true, 0) => return peer.remote,
+        (true, hops) => hops - 1,
+        (false, hops) => hops,
+    };
+    if !seen.forwarded_for {
+        return peer.remote;
+    }
+    forwarded_for(headers, from_right).map_or(peer.remote, |ip| SocketAddr::new(ip, 0))
+}
+
+/// The entry of X-Forwarded-For that stands `from_right` places from its end.
+fn forwarded_for(headers: &HeaderMap, from_right: u32) -> Option<IpAddr> {
+    let mut left = from_right;
+    let values: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
+    for value in values.iter().rev() {
+        for token in value.as_bytes().rsplit(|b| *b == b',') {
+            if left == 0 {
+                return std::str::from_utf8(token.trim_ascii()).ok()?.parse().ok();
+            }
+            left -= 1;
+        }
+    }
+    None
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, hop: &HeaderText, is_there: bool) {
+    if !is_there {
+        headers.insert(X_FORWARDED_FOR, hop.value());
+        return;
+    }
+    let mut all = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        all.extend_from_slice(value.as_bytes());
+        all.extend_from_slice(b",");
+    }
+    all.extend_from_slice(hop.as_bytes());
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(all)) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// Adds one entry to `Via`.
+pub fn append_via(headers: &mut HeaderMap, via: &str) {
+    if let Ok(value) = HeaderValue::from_str(via) {
+        headers.append(header::VIA, value);
+    }
+}
+
+fn asked_timeout(headers: &mut HeaderMap) -> Option<u64> {
+    let asked = headers.remove(X_ENVOY_TIMEOUT)?;
+    std::str::from_utf8(asked.as_bytes()).ok()?.parse().ok()
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn request_id(chance: &mut Chance) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let high = chance.draw() & !0xf000 | 0x4000;
+    let low = chance.draw() & !(0b11 << 62) | (0b10 << 62);
+    let bits = (u128::from(high) << 64) | u128::from(low);
+    let mut text = [b'-'; 36];
+    let mut shift = 128;
+    for (at, place) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            shift -= 4;
+            *place = HEX[(bits >> shift) as usize & 0xf];
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+/// A short text on the stack: an address takes at most 39 bytes.
+struct HeaderText {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl HeaderText {
+    fn address(ip: IpAddr) -> HeaderText {
+        let mut text = HeaderText { bytes: [0; 48], len: 0 };
+        // Writing to a buffer that is long enough cannot fail.
+        let _ = write!(text, "{}", ip.to_canonical());
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl std::fmt::Write for HeaderText {
+    fn write_str(&mut self, s: &str) -> std::fmt::Result {
+        let end = self.len + s.len();
+        self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! What a journey is told, and what it asks for.
+
+use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
+
+/// What the machine needs to know of a request, beside what the rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// Safe to send twice: RFC 9110, section 9.2.2.
+    pub is_idempotent: bool,
+    /// The head is the whole request.
+    pub has_ended: bool,
+    /// The client asked for this timeout, and is trusted to (`x-envoy-upstream-rq-timeout-ms`).
+    pub timeout_ms: Option<u64>,
+}
+
+/// How far a request got on an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Not one byte left.
+    No,
+    /// Some of it may have been seen.
+    Maybe,
+    /// The upstream answered, so it was.
+    Yes,
+}
+
+/// Where an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Connect,
+    Secure,
+    /// While the request was sent or the response head awaited.
+    Exchange,
+}
+
+/// Why an attempt failed, and whether it may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    pub reason: Reason,
+    pub sent: Sent,
+    /// The connection had served another request before: it may have been closed by an upstream
+    /// that was tired of waiting, which says nothing about this request.
+    pub is_reused: bool,
+    /// The shell still has all of the request.
+    pub is_replayable: bool,
+}
+
+/// News of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEvent {
+    Head {
+        status: u16,
+        /// The head is the whole response.
+        has_ended: bool,
+    },
+    Failed(Failure),
+}
+
+/// News of a body. Bytes themselves pass the machine by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    FirstByte,
+    End,
+    /// The end, with trailers; `grpc_status` where they hold one.
+    Trailers { grpc_status: Option<u8> },
+    /// It broke off.
+    Aborted,
+}
+
+/// What the shell is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send the request to this endpoint.
+    Send {
+        attempt: AttemptId,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        /// On a connection that no request was sent on yet.
+        is_fresh: bool,
+    },
+    /// The response of this attempt is the response: pass its head on, then its body.
+    Forward { attempt: AttemptId },
+    /// Give this attempt up.
+    Cancel { attempt: AttemptId },
+    /// Answer in the proxy's own name; see [`crate::reply`].
+    Reply(Reason),
+    /// The head is gone out already: break the response off.
+    Break(Reason),
+}
+
+/// What a deadline stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The rest of the request.
+    Request,
+    /// The end of the response, from the end of the request.
+    Response,
+    /// Any byte in either direction.
+    Progress,
+}
+
+impl Wait {
+    /// Why a request ends when this wait is over.
+    pub fn reason(self) -> Reason {
+        match self {
+            Wait::Request => Reason::RequestTimeout,
+            Wait::Response => Reason::RouteTimeout,
+            Wait::Progress => Reason::StreamIdle,
+        }
+    }
+}

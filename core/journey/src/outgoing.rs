@@ -1,0 +1,166 @@
+//! What an upstream is sent, and what of its answer a client is given.
+//!
+//! The rewrites and header operations of the rule that took the request, and the headers that Envoy
+//! adds of its own. All of it is precompiled; here it is only applied.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use naru_base::Instant;
+use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Edits};
+use naru_spec::{Format, Http, ServerHeader};
+
+use crate::edge::{self, X_FORWARDED_HOST, X_REQUEST_ID};
+use crate::{Journey, Snapshot};
+
+const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const X_ENVOY_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+const X_ENVOY_EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const X_ENVOY_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// The rule that forwards a journey's request, with its action.
+fn forwarding<'a>(snapshot: &'a Snapshot, journey: &Journey) -> Option<(&'a CompiledRule, &'a CompiledForward, u32)> {
+    let (rule, matched) = journey.rule()?;
+    let rule = snapshot.chain(journey.chain()).table.rule(rule);
+    match &rule.action {
+        CompiledAction::Forward(forward) => Some((rule, forward, matched)),
+        CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
+    }
+}
+
+/// Whether the rule has operations on the headers of the request; only then is `fill` of
+/// [`request`] ever called.
+#[inline]
+pub fn has_request_edits(snapshot: &Snapshot, journey: &Journey) -> bool {
+    forwarding(snapshot, journey).is_some_and(|(rule, _, _)| !rule.edits(journey.choice()).request.is_empty())
+}
+
+/// Brings a request that was received by [`edge::receive`] into the form for its upstream.
+///
+/// `endpoint_name` is the host name that the endpoint was found by. `fill` writes a format's value
+/// for this request; see [`crate::record::fill`].
+#[inline]
+pub fn request(
+    snapshot: &Snapshot,
+    journey: &Journey,
+    headers: &mut HeaderMap,
+    target: &mut PathAndQuery,
+    endpoint_name: Option<&str>,
+    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
+) {
+    let Some((rule, forward, matched)) = forwarding(snapshot, journey) else { return };
+    let http = &snapshot.chain(journey.chain()).http;
+    if forward.has_target_rewrite() {
+        rewrite_target(forward, headers, target, matched, http);
+    }
+    if let Some(rewrite) = forward.host() {
+        rewrite_host(rewrite, forward.append_x_forwarded_host, headers, endpoint_name, http);
+    }
+    if !http.suppress_envoy_headers
+        && let Some(timeout) = journey.response_timeout()
+    {
+        headers.insert(X_ENVOY_EXPECTED_TIMEOUT, HeaderValue::from(timeout.as_millis() as u64));
+    }
+    apply(&rule.edits(journey.choice()).request, headers, fill);
+}
+
+#[inline]
+fn apply(edits: &Edits, headers: &mut HeaderMap, fill: &mut dyn FnMut(&Format, &mut Vec<u8>)) {
+    if !edits.is_empty() {
+        edits.apply(headers, fill);
+    }
+}
+
+fn rewrite_target(
+    forward: &CompiledForward,
+    headers: &mut HeaderMap,
+    target: &mut PathAndQuery,
+    matched: u32,
+    http: &Http,
+) {
+    let Some(rewritten) = forward.rewrite_target(target.path(), target.query(), matched) else { return };
+    // A substitution may make what is no path; the request then goes on as it came.
+    let Ok(rewritten) = PathAndQuery::try_from(rewritten) else { return };
+    if !http.suppress_envoy_headers
+        && let Ok(original) = HeaderValue::from_str(target.as_str())
+    {
+        headers.insert(X_ENVOY_ORIGINAL_PATH, original);
+    }
+    *target = rewritten;
+}
+
+fn rewrite_host(
+    rewrite: &CompiledHost,
+    append_forwarded: bool,
+    headers: &mut HeaderMap,
+    endpoint_name: Option<&str>,
+    http: &Http,
+) {
+    let new = match rewrite {
+        CompiledHost::Literal { value, .. } => Some(value.clone()),
+        CompiledHost::Auto => endpoint_name.and_then(|name| HeaderValue::from_str(name).ok()),
+        CompiledHost::Header(name) => headers.get(name).filter(|value| !value.is_empty()).cloned(),
+    };
+    let Some(new) = new else { return };
+    let Some(old) = headers.insert(header::HOST, new) else { return };
+    if append_forwarded {
+        headers.append(X_FORWARDED_HOST, old.clone());
+    }
+    if !http.suppress_envoy_headers {
+        headers.insert(X_ENVOY_ORIGINAL_HOST, old);
+    }
+}
+
+/// Brings the head of an upstream's response into the form for the client. `sent` is when the
+/// request was first sent. `request_id` is given where responses must carry it.
+#[inline]
+pub fn response(
+    snapshot: &Snapshot,
+    journey: &Journey,
+    headers: &mut HeaderMap,
+    sent: Instant,
+    now: Instant,
+    request_id: Option<&HeaderValue>,
+    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
+) {
+    let http = &snapshot.chain(journey.chain()).http;
+    edge::remove_response_hop_by_hop(headers);
+    if !http.suppress_envoy_headers {
+        headers.insert(X_ENVOY_SERVICE_TIME, HeaderValue::from(now.since(sent).as_millis() as u64));
+    }
+    if let Some((rule, _, _)) = forwarding(snapshot, journey) {
+        apply(&rule.edits(journey.choice()).response, headers, fill);
+    }
+    finish_response(http, headers, request_id);
+}
+
+/// What every response carries, an upstream's or the proxy's own.
+#[inline]
+pub fn finish_response(http: &Http, headers: &mut HeaderMap, request_id: Option<&HeaderValue>) {
+    match http.server_header {
+        ServerHeader::Overwrite => insert_server(http, headers),
+        ServerHeader::AppendIfAbsent if !headers.contains_key(header::SERVER) => insert_server(http, headers),
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
+    }
+    if http.always_set_request_id_in_response
+        && let Some(id) = request_id
+    {
+        headers.insert(X_REQUEST_ID, id.clone());
+    }
+    if !http.via.is_empty() {
+        edge::append_via(headers, &http.via);
+    }
+}
+
+#[inline]
+fn insert_server(http: &Http, headers: &mut HeaderMap) {
+    // The default is a static value; only a name of the user's own is copied.
+    let value = if http.server_name == naru_spec::defaults::SERVER_NAME {
+        HeaderValue::from_static(naru_spec::defaults::SERVER_NAME)
+    } else {
+        match HeaderValue::from_str(&http.server_name) {
+            Ok(value) => value,
+            Err(_) => return,
+        }
+    };
+    headers.insert(header::SERVER, value);
+}

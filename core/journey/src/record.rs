@@ -1,0 +1,499 @@
+//! What is written down about a request: format strings, filled in.
+//!
+//! A [`Plan`] knows which headers the formats of a chain ask for, so that only those are kept while
+//! the request's own headers travel on. [`Facts`] is everything known at the moment of writing;
+//! what is not known yet, or never came to be, prints as `-`.
+
+use std::net::SocketAddr;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Version};
+use naru_base::{Instant, WallTime};
+use naru_spec::format::{GrpcStatusForm, TimePiece};
+use naru_spec::{
+    AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable, Scheme,
+};
+
+use crate::Outcome;
+use crate::edge::Peer;
+
+/// What the access logs of a chain need to be kept.
+#[derive(Debug, Default)]
+pub struct Plan {
+    request: Vec<HeaderName>,
+    response: Vec<HeaderName>,
+    trailers: Vec<HeaderName>,
+}
+
+impl Plan {
+    /// For these logs, and for the header operations of responses in these routes: they are applied
+    /// when the request's own headers are gone.
+    pub fn of(logs: &[AccessLog], routes: &RouteTable) -> Plan {
+        let mut plan = Plan::default();
+        plan.add_ops(&routes.response_headers);
+        for host in &routes.virtual_hosts {
+            plan.add_ops(&host.response_headers);
+            for rule in &host.rules {
+                plan.add_ops(&rule.response_headers);
+                if let Action::Forward(forward) = &rule.action
+                    && let ClusterChoice::Weighted(clusters) = &forward.clusters
+                {
+                    clusters.iter().for_each(|cluster| plan.add_ops(&cluster.response_headers));
+                }
+            }
+        }
+        for log in logs {
+            match &log.format {
+                LogFormat::Text(format) => plan.add(format),
+                LogFormat::Json(fields) => fields.iter().for_each(|(_, field)| plan.add_field(field)),
+            }
+        }
+        plan
+    }
+
+    fn add_ops(&mut self, ops: &HeaderOps) {
+        for op in &ops.add {
+            self.add(&op.value);
+        }
+    }
+
+    fn add_field(&mut self, field: &JsonField) {
+        match field {
+            JsonField::Value(format) => self.add(format),
+            JsonField::Object(fields) => fields.iter().for_each(|(_, field)| self.add_field(field)),
+            JsonField::List(fields) => fields.iter().for_each(|field| self.add_field(field)),
+            JsonField::Literal(_) => {}
+        }
+    }
+
+    fn add(&mut self, format: &Format) {
+        for operator in format.operators() {
+            let (list, name, alternative) = match operator {
+                Operator::RequestHeader { name, alternative } => (&mut self.request, name, alternative),
+                Operator::ResponseHeader { name, alternative } => (&mut self.response, name, alternative),
+                Operator::Trailer { name, alternative } => (&mut self.trailers, name, alternative),
+                _ => continue,
+            };
+            for name in [Some(name), alternative.as_ref()].into_iter().flatten() {
+                // Pseudo headers are no header names, and are known anyway.
+                if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+                    && !list.contains(&name)
+                {
+                    list.push(name);
+                }
+            }
+        }
+    }
+
+    pub fn keep_request(&self, headers: &HeaderMap) -> Kept {
+        Kept::of(&self.request, headers)
+    }
+
+    pub fn keep_response(&self, headers: &HeaderMap) -> Kept {
+        Kept::of(&self.response, headers)
+    }
+
+    pub fn keep_trailers(&self, headers: &HeaderMap) -> Kept {
+        Kept::of(&self.trailers, headers)
+    }
+}
+
+/// Some headers of a message that has moved on.
+#[derive(Debug, Default)]
+pub struct Kept(Vec<(HeaderName, HeaderValue)>);
+
+impl Kept {
+    fn of(names: &[HeaderName], headers: &HeaderMap) -> Kept {
+        if names.is_empty() {
+            return Kept::default();
+        }
+        let mut kept = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(value) = headers.get(name) {
+                kept.push((name.clone(), value.clone()));
+            }
+        }
+        Kept(kept)
+    }
+}
+
+/// Headers, whole or kept in part.
+pub trait Lookup {
+    fn get(&self, name: &str) -> Option<&[u8]>;
+}
+
+impl Lookup for HeaderMap {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        HeaderMap::get(self, name).map(HeaderValue::as_bytes)
+    }
+}
+
+impl Lookup for Kept {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value.as_bytes())
+    }
+}
+
+impl Lookup for () {
+    fn get(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// The first line of a request, as it came in.
+#[derive(Clone, Debug)]
+pub struct RequestLine {
+    pub method: Method,
+    pub path: PathAndQuery,
+    pub authority: Option<HeaderValue>,
+    pub scheme: Scheme,
+    pub version: Version,
+}
+
+/// Everything that can be written about a request at one moment.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub line: &'a RequestLine,
+    pub request: &'a dyn Lookup,
+    pub response: &'a dyn Lookup,
+    pub trailers: &'a dyn Lookup,
+    pub began: WallTime,
+    /// Once the request has ended.
+    pub outcome: Option<&'a Outcome>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub peer: &'a Peer,
+    /// The trusted client address.
+    pub client: SocketAddr,
+    pub server_name: Option<&'a str>,
+    pub tls_version: Option<&'a str>,
+    pub route: &'a str,
+    pub virtual_host: &'a str,
+    pub cluster: Option<&'a str>,
+    pub upstream: Option<SocketAddr>,
+    pub upstream_failure: Option<&'a str>,
+    pub connection: u64,
+    pub stream: u64,
+    pub host_name: &'a str,
+}
+
+/// Appends one line of an access log.
+pub fn write_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    match format {
+        LogFormat::Text(format) => fill(format, facts, out),
+        LogFormat::Json(fields) => {
+            write_object(fields, facts, out);
+            out.push(b'\n');
+        }
+    }
+}
+
+/// Appends a format with its operators filled in.
+pub fn fill(format: &Format, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    for piece in format.pieces() {
+        match piece {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Operator { operator, length_max } => {
+                let from = out.len();
+                if !write_operator(operator, facts, out) {
+                    out.truncate(from);
+                    out.push(b'-');
+                }
+                if let Some(length) = length_max {
+                    out.truncate(from + length);
+                }
+            }
+        }
+    }
+}
+
+/// Appends the value; `false` where there is none, with `out` in any state behind its old end.
+fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    let outcome = facts.outcome;
+    match operator {
+        Operator::RequestHeader { name, alternative } => {
+            write_request_header(name, facts, out)
+                || alternative.as_ref().is_some_and(|name| write_request_header(name, facts, out))
+        }
+        Operator::ResponseHeader { name, alternative } => {
+            write_header(facts.response, name, out)
+                || alternative.as_ref().is_some_and(|name| write_header(facts.response, name, out))
+        }
+        Operator::Trailer { name, alternative } => {
+            write_header(facts.trailers, name, out)
+                || alternative.as_ref().is_some_and(|name| write_header(facts.trailers, name, out))
+        }
+        Operator::StartTime(None) => {
+            write_time(facts.began, out);
+            true
+        }
+        Operator::StartTime(Some(format)) => {
+            write_formatted_time(format.pieces(), facts.began, out);
+            true
+        }
+        Operator::Protocol => text(out, protocol(facts.line.version)),
+        Operator::ResponseCode => number(out, outcome.map_or(0, |o| u64::from(o.status))),
+        Operator::ResponseCodeDetails => outcome.is_some_and(|o| text(out, o.reason.details())),
+        Operator::ResponseFlags => text(out, outcome.map_or("-", |o| o.reason.flag())),
+        Operator::Reason => outcome.is_some_and(|o| text(out, o.reason.name())),
+        Operator::BytesReceived => number(out, facts.bytes_received),
+        Operator::BytesSent => number(out, facts.bytes_sent),
+        Operator::Duration => span(out, outcome.map(|o| (o.began, o.ended))),
+        Operator::RequestDuration => span(out, outcome.and_then(|o| Some((o.began, o.request_ended?)))),
+        Operator::ResponseDuration => span(out, outcome.and_then(|o| Some((o.began, o.head?)))),
+        Operator::ResponseTxDuration => span(out, outcome.and_then(|o| Some((o.head?, o.ended)))),
+        Operator::RouteName => text(out, facts.route),
+        Operator::VirtualHostName => text(out, facts.virtual_host),
+        Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
+        Operator::UpstreamCluster => facts.cluster.is_some_and(|name| text(out, name)),
+        Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
+        Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(0, |o| u64::from(o.attempts))),
+        Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),
+        Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.peer.remote, *port),
+        Operator::DownstreamLocalAddress { port } => address(out, facts.peer.local, *port),
+        Operator::DownstreamLocalPort => number(out, u64::from(facts.peer.local.port())),
+        Operator::DownstreamTlsVersion => facts.tls_version.is_some_and(|version| text(out, version)),
+        Operator::RequestedServerName => facts.server_name.is_some_and(|name| text(out, name)),
+        Operator::GrpcStatus(form) => {
+            outcome.and_then(|o| o.grpc_status).is_some_and(|status| write_grpc_status(*form, status, out))
+        }
+        Operator::GrpcStatusNumber => {
+            outcome.and_then(|o| o.grpc_status).is_some_and(|status| number(out, u64::from(status)))
+        }
+        Operator::ConnectionId => number(out, facts.connection),
+        Operator::StreamId => number(out, facts.stream),
+        Operator::Hostname => text(out, facts.host_name),
+    }
+}
+
+fn write_request_header(name: &str, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    match name {
+        ":method" => text(out, facts.line.method.as_str()),
+        ":path" => text(out, facts.line.path.as_str()),
+        ":scheme" => text(out, facts.line.scheme.as_str()),
+        ":authority" | "host" => facts.line.authority.as_ref().is_some_and(|value| {
+            out.extend_from_slice(value.as_bytes());
+            true
+        }),
+        name => write_header(facts.request, name, out),
+    }
+}
+
+fn write_header(headers: &dyn Lookup, name: &str, out: &mut Vec<u8>) -> bool {
+    let Some(value) = headers.get(name) else { return false };
+    out.extend_from_slice(value);
+    true
+}
+
+fn text(out: &mut Vec<u8>, text: &str) -> bool {
+    out.extend_from_slice(text.as_bytes());
+    !text.is_empty()
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) -> bool {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+    true
+}
+
+/// A number with leading zeros.
+fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    let from = out.len();
+    out.resize(from + width, b'0');
+    let mut left = value;
+    for digit in out[from..].iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+}
+
+/// Whole milliseconds between two moments.
+fn span(out: &mut Vec<u8>, moments: Option<(Instant, Instant)>) -> bool {
+    moments.is_some_and(|(from, to)| number(out, to.since(from).as_millis() as u64))
+}
+
+fn display(out: &mut Vec<u8>, value: &dyn std::fmt::Display) -> bool {
+    use std::io::Write as _;
+    write!(out, "{value}").is_ok()
+}
+
+fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
+    if with_port { display(out, &address) } else { display(out, &address.ip()) }
+}
+
+pub fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// RFC 3339 with milliseconds.
+fn write_time(time: WallTime, out: &mut Vec<u8>) {
+    let c = time.civil();
+    padded(out, c.year, 4);
+    for (mark, value) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)] {
+        out.push(mark);
+        padded(out, u64::from(value), 2);
+    }
+    out.push(b'.');
+    padded(out, u64::from(c.millis), 3);
+    out.push(b'Z');
+}
+
+fn write_formatted_time(pieces: &[TimePiece], time: WallTime, out: &mut Vec<u8>) {
+    let c = time.civil();
+    for piece in pieces {
+        match piece {
+            TimePiece::Text(literal) => out.extend_from_slice(literal.as_bytes()),
+            TimePiece::Year => padded(out, c.year, 4),
+            TimePiece::Month => padded(out, u64::from(c.month), 2),
+            TimePiece::Day => padded(out, u64::from(c.day), 2),
+            TimePiece::Hour => padded(out, u64::from(c.hour), 2),
+            TimePiece::Minute => padded(out, u64::from(c.minute), 2),
+            TimePiece::Second => padded(out, u64::from(c.second), 2),
+            TimePiece::Epoch => drop(number(out, time.0 / 1_000_000_000)),
+            TimePiece::Fraction(digits) => {
+                let digits = u32::from(*digits);
+                padded(out, time.0 % 1_000_000_000 / 10u64.pow(9 - digits), digits as usize);
+            }
+            TimePiece::Offset => out.extend_from_slice(b"+0000"),
+            TimePiece::Zone => out.extend_from_slice(b"UTC"),
+        }
+    }
+}
+
+/// The names of gRPC's status codes, in camel and in snake case.
+const GRPC_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+fn write_grpc_status(form: GrpcStatusForm, status: u8, out: &mut Vec<u8>) -> bool {
+    let name = GRPC_NAMES.get(usize::from(status));
+    match (form, name) {
+        (GrpcStatusForm::Camel, Some((camel, _))) => text(out, camel),
+        (GrpcStatusForm::Snake, Some((_, snake))) => text(out, snake),
+        (GrpcStatusForm::Number, _) | (_, None) => number(out, u64::from(status)),
+    }
+}
+
+fn write_object(fields: &[(String, JsonField)], facts: &Facts<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, (key, field)) in fields.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_json_text(key.as_bytes(), out);
+        out.push(b':');
+        write_field(field, facts, out);
+    }
+    out.push(b'}');
+}
+
+fn write_field(field: &JsonField, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    match field {
+        JsonField::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
+        JsonField::Object(fields) => write_object(fields, facts, out),
+        JsonField::List(fields) => {
+            out.push(b'[');
+            for (at, field) in fields.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_field(field, facts, out);
+            }
+            out.push(b']');
+        }
+        JsonField::Value(format) => {
+            let mut value = Vec::new();
+            match format.pieces() {
+                [Piece::Operator { operator, length_max }] => {
+                    if !write_operator(operator, facts, &mut value) {
+                        out.extend_from_slice(b"null");
+                        return;
+                    }
+                    if let Some(length) = length_max {
+                        value.truncate(*length);
+                    }
+                    if is_number(operator) {
+                        out.extend_from_slice(&value);
+                        return;
+                    }
+                }
+                _ => fill(format, facts, &mut value),
+            }
+            write_json_text(&value, out);
+        }
+    }
+}
+
+/// Operators whose values are numbers in JSON.
+fn is_number(operator: &Operator) -> bool {
+    matches!(
+        operator,
+        Operator::ResponseCode
+            | Operator::BytesReceived
+            | Operator::BytesSent
+            | Operator::Duration
+            | Operator::RequestDuration
+            | Operator::ResponseDuration
+            | Operator::ResponseTxDuration
+            | Operator::UpstreamRequestAttemptCount
+            | Operator::DownstreamLocalPort
+            | Operator::GrpcStatusNumber
+            | Operator::GrpcStatus(GrpcStatusForm::Number)
+            | Operator::ConnectionId
+            | Operator::StreamId
+    )
+}
+
+/// A JSON string; bytes that are not UTF-8 become U+FFFD.
+fn write_json_text(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in String::from_utf8_lossy(bytes).chars() {
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            c if c < ' ' => {
+                out.extend_from_slice(b"\\u");
+                let code = c as u32;
+                for shift in [12, 8, 4, 0] {
+                    out.push(b"0123456789abcdef"[(code >> shift & 0xf) as usize]);
+                }
+            }
+            c => {
+                let mut buffer = [0; 4];
+                out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,114 @@
+//! The proxy's own answers.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::StatusCode;
+use naru_base::Reason;
+use naru_base::reason::grpc_status_of;
+use naru_route::{CompiledAction, CompiledRule, Subject, Verdict};
+use naru_spec::Format;
+
+use crate::{Journey, Snapshot};
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub grpc_status: Option<u8>,
+}
+
+/// Composes the answer that a journey asks for by [`crate::Action::Reply`]. `subject` is the request;
+/// it is not needed, and may be gone, where the journey got as far as an attempt.
+pub fn compose(
+    snapshot: &Snapshot,
+    journey: &Journey,
+    reason: Reason,
+    subject: Option<&Subject<'_>>,
+    is_grpc: bool,
+    request_id: Option<&HeaderValue>,
+    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
+) -> Reply {
+    let chain = snapshot.chain(journey.chain());
+    let rule = journey.rule().map(|(id, matched)| (chain.table.rule(id), matched));
+    let mut reply = match (reason, rule) {
+        (Reason::DirectResponse, Some((CompiledRule { action: CompiledAction::Direct(direct), .. }, _))) => {
+            local(direct.status, Bytes::from(direct.body.clone()), is_grpc)
+        }
+        (Reason::Redirect, rule) => redirect(journey, rule, subject),
+        (Reason::NoCluster, Some((CompiledRule { action: CompiledAction::Forward(forward), .. }, _))) => {
+            local(forward.cluster_not_found, Bytes::new(), is_grpc)
+        }
+        (Reason::StreamIdle, _) if !journey.has_whole_request() => {
+            local(StatusCode::REQUEST_TIMEOUT, Bytes::from(reason.body()), is_grpc)
+        }
+        _ => {
+            let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            local(status, Bytes::from(reason.body()), is_grpc)
+        }
+    };
+    if let Some((rule, _)) = rule {
+        let edits = &rule.edits(journey.choice()).response;
+        if !edits.is_empty() {
+            edits.apply(&mut reply.headers, fill);
+        }
+    }
+    crate::outgoing::finish_response(&chain.http, &mut reply.headers, request_id);
+    reply
+}
+
+/// A gRPC client reads the status from `grpc-status`, whatever the HTTP status says.
+fn local(status: StatusCode, body: Bytes, is_grpc: bool) -> Reply {
+    let mut headers = HeaderMap::new();
+    if !is_grpc {
+        if !body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        return Reply { status, headers, body, grpc_status: None };
+    }
+    let grpc_status = grpc_status_of(status.as_u16());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status)));
+    if !body.is_empty()
+        && let Ok(message) = HeaderValue::from_maybe_shared(percent_encoded(&body))
+    {
+        headers.insert("grpc-message", message);
+    }
+    Reply { status: StatusCode::OK, headers, body: Bytes::new(), grpc_status: Some(grpc_status) }
+}
+
+/// gRPC over HTTP/2, `Percent-Encoded`: everything but printable ASCII, and the percent sign.
+fn percent_encoded(message: &[u8]) -> Bytes {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(message.len());
+    for &byte in message {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(byte),
+            _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]),
+        }
+    }
+    Bytes::from(out)
+}
+
+fn redirect(
+    journey: &Journey,
+    rule: Option<(&CompiledRule, u32)>,
+    subject: Option<&Subject<'_>>,
+) -> Reply {
+    let (status, location) = match (rule, journey.verdict(), subject) {
+        (Some((CompiledRule { action: CompiledAction::Redirect(redirect), .. }, matched)), _, Some(subject)) => {
+            (redirect.status, Some(redirect.location(subject, matched)))
+        }
+        (_, Verdict::RequiresTls { .. }, Some(subject)) => {
+            (StatusCode::MOVED_PERMANENTLY, Some(naru_route::https_location(subject)))
+        }
+        _ => (StatusCode::MOVED_PERMANENTLY, None),
+    };
+    let mut reply = local(status, Bytes::new(), false);
+    // What a client wrote into its path may be no header value; it then gets no place to go to.
+    if let Some(value) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        reply.headers.insert(header::LOCATION, value);
+    }
+    reply
+}

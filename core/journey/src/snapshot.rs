@@ -1,0 +1,104 @@
+//! A configuration, compiled: the tables that every step looks into.
+//!
+//! Built once, shared by all workers, never changed. A journey keeps the one it began with. Ids of
+//! [`naru_base::id`] are indexes into it.
+
+use std::collections::BTreeMap;
+
+use naru_base::ClusterId;
+use naru_route::Table;
+use naru_spec::config::Place;
+use naru_spec::{Admin, Cluster, Config, Http, Invalid, Listener};
+
+use crate::record::Plan;
+
+/// A filter chain of a listener, counted over all listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainId(pub u32);
+
+#[derive(Debug)]
+pub struct Snapshot {
+    pub admin: Option<Admin>,
+    pub listeners: Vec<Listener>,
+    pub clusters: Vec<Cluster>,
+    chains: Vec<Chain>,
+    /// The first chain of each listener.
+    first_chains: Vec<u32>,
+}
+
+/// What a request that came in through one chain is decided by.
+#[derive(Debug)]
+pub struct Chain {
+    /// The settings; its `routes` are empty here, they are in `table`.
+    pub http: Http,
+    pub table: Table,
+    /// What is kept of requests and responses for later.
+    pub record: Plan,
+}
+
+impl Snapshot {
+    /// Every problem is found before any is returned.
+    pub fn compile(mut config: Config) -> Result<Snapshot, Vec<(Place, Invalid)>> {
+        let mut problems = config.problems();
+        let ids: BTreeMap<&str, ClusterId> = config
+            .clusters
+            .iter()
+            .zip(0u32..)
+            .map(|(cluster, id)| (cluster.name.as_str(), ClusterId(id)))
+            .collect();
+        let find = |name: &str| ids.get(name).copied();
+        let mut chains = Vec::new();
+        let mut first_chains = Vec::new();
+        for (listener_at, listener) in config.listeners.iter_mut().enumerate() {
+            first_chains.push(chains.len() as u32);
+            for (chain_at, chain) in listener.chains.iter_mut().enumerate() {
+                // The routes are large and live on only as a table.
+                let routes = std::mem::take(&mut chain.http.routes);
+                match Table::compile(&routes, &find) {
+                    Ok(table) => {
+                        let record = Plan::of(&chain.http.access_log, &routes);
+                        chains.push(Chain { http: chain.http.clone(), table, record });
+                    }
+                    Err(found) => problems.extend(
+                        found.into_iter().map(|(place, invalid)| (outer(listener_at, chain_at, &place), invalid)),
+                    ),
+                }
+            }
+        }
+        drop(ids);
+        if problems.is_empty() {
+            let Config { admin, listeners, clusters } = config;
+            Ok(Snapshot { admin, listeners, clusters, chains, first_chains })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The chain that is the `chain`-th of the `listener`-th listener.
+    pub fn chain_id(&self, listener: usize, chain: usize) -> Option<ChainId> {
+        let first = *self.first_chains.get(listener)?;
+        (chain < self.listeners.get(listener)?.chains.len()).then_some(ChainId(first + chain as u32))
+    }
+
+    #[inline]
+    pub fn chain(&self, id: ChainId) -> &Chain {
+        &self.chains[id.0 as usize]
+    }
+
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    #[inline]
+    pub fn cluster(&self, id: ClusterId) -> &Cluster {
+        &self.clusters[id.index()]
+    }
+}
+
+fn outer(listener: usize, chain: usize, place: &naru_route::Place) -> Place {
+    let virtual_host = place.virtual_host;
+    match place.rule {
+        Some(rule) => Place::Rule { listener, chain, virtual_host, rule },
+        None => Place::VirtualHost { listener, chain, virtual_host },
+    }
+}

@@ -1,0 +1,209 @@
+//! A rule that sends the request to a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, StatusCode};
+use naru_base::ClusterId;
+use naru_base::chance::within;
+use naru_spec::{Forward, HostRewrite, Invalid};
+
+use crate::edits::EditPair;
+use crate::subject::choice_draw;
+use crate::target::{PathEdit, QueryEdit};
+
+/// A compiled forward.
+#[derive(Clone, Debug)]
+pub struct CompiledForward {
+    /// From the end of the request to the end of the response. `None` waits for ever.
+    pub timeout: Option<Duration>,
+    /// Overrides the listener's stream idle timeout; `Some(None)` turns it off.
+    pub idle_timeout: Option<Option<Duration>>,
+    /// The status where the cluster does not exist.
+    pub cluster_not_found: StatusCode,
+    pub append_x_forwarded_host: bool,
+    host: Option<Box<CompiledHost>>,
+    target: Option<Box<TargetEdit>>,
+    destinations: Destinations,
+}
+
+/// What the Host becomes.
+#[derive(Clone, Debug)]
+pub enum CompiledHost {
+    /// In both forms that a codec may want.
+    Literal { value: HeaderValue, authority: Authority },
+    /// The host name of the endpoint, where the cluster is found by DNS.
+    Auto,
+    /// The value of this request header; without it the host stays.
+    Header(HeaderName),
+}
+
+/// The cluster that one request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// `None` where the snapshot has no such cluster.
+    pub cluster: Option<ClusterId>,
+    /// Among the rule's clusters, in the order of the spec.
+    pub index: u16,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) name: Arc<str>,
+    pub(crate) edits: Arc<EditPair>,
+}
+
+#[derive(Clone, Debug)]
+enum Destinations {
+    One(Destination),
+    /// With the sum of the weights up to and with each destination.
+    Weighted(Box<(Box<[u32]>, Box<[Destination]>)>),
+}
+
+#[derive(Clone, Debug)]
+struct TargetEdit {
+    path: Option<PathEdit>,
+    query: Option<QueryEdit>,
+}
+
+impl CompiledForward {
+    /// `weighted` are the destinations with their weights, not empty, in the order of the spec.
+    pub(crate) fn compile(
+        spec: &Forward,
+        is_segmented: bool,
+        mut weighted: Vec<(u32, Destination)>,
+        problems: &mut Vec<Invalid>,
+    ) -> Option<CompiledForward> {
+        let host = match &spec.host {
+            None => None,
+            Some(HostRewrite::Auto) => Some(CompiledHost::Auto),
+            Some(HostRewrite::Header(name)) => Some(CompiledHost::Header(name.clone())),
+            Some(HostRewrite::Literal(text)) => match (HeaderValue::from_str(text), text.parse()) {
+                (Ok(value), Ok(authority)) => Some(CompiledHost::Literal { value, authority }),
+                _ => {
+                    problems.push(Invalid::new(format!("'{text}' cannot be the host of a request")));
+                    None
+                }
+            },
+        };
+        let path = match &spec.path {
+            None => None,
+            Some(rewrite) => match PathEdit::of_rewrite(rewrite, is_segmented) {
+                Ok(edit) => Some(edit),
+                Err(invalid) => {
+                    problems.push(invalid);
+                    None
+                }
+            },
+        };
+        let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
+        let destinations = if weighted.len() > 1 {
+            if u16::try_from(weighted.len()).is_err() {
+                problems.push(Invalid::new("a rule may have at most 65535 clusters"));
+            }
+            let mut sum = 0_u32;
+            let mut sums = Vec::with_capacity(weighted.len());
+            let mut destinations = Vec::with_capacity(weighted.len());
+            for (weight, destination) in weighted {
+                sum = sum.saturating_add(weight);
+                sums.push(sum);
+                destinations.push(destination);
+            }
+            if sum == 0 {
+                problems.push(Invalid::new("the weights of the clusters sum to zero"));
+            }
+            Destinations::Weighted(Box::new((sums.into(), destinations.into())))
+        } else {
+            let Some((_, only)) = weighted.pop() else {
+                problems.push(Invalid::new("the rule leads to no cluster"));
+                return None;
+            };
+            Destinations::One(only)
+        };
+        Some(CompiledForward {
+            timeout: spec.timeout,
+            idle_timeout: spec.idle_timeout,
+            cluster_not_found: spec.cluster_not_found,
+            append_x_forwarded_host: spec.append_x_forwarded_host,
+            host: host.map(Box::new),
+            target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
+            destinations,
+        })
+    }
+
+    /// The cluster for a request, by its draw. One cluster takes all; a weight of zero takes nothing.
+    #[inline]
+    pub fn choose(&self, draw: u64) -> Choice {
+        match &self.destinations {
+            Destinations::One(only) => Choice { cluster: only.cluster, index: 0 },
+            Destinations::Weighted(weighted) => {
+                let (sums, destinations) = &**weighted;
+                let sum = sums.last().copied().unwrap_or(0);
+                let point = within(choice_draw(draw), u64::from(sum)) as u32;
+                let at = sums.partition_point(|&upto| upto <= point).min(destinations.len() - 1);
+                Choice { cluster: destinations[at].cluster, index: at as u16 }
+            }
+        }
+    }
+
+    /// Every choice there is, in the order of the spec, with the name of its cluster.
+    pub fn choices(&self) -> impl Iterator<Item = (Choice, &str)> {
+        self.destinations().iter().enumerate().map(|(at, destination)| {
+            (Choice { cluster: destination.cluster, index: at as u16 }, &*destination.name)
+        })
+    }
+
+    /// The name of a choice's cluster, also where the snapshot has no such cluster.
+    pub fn cluster_name(&self, choice: Choice) -> &str {
+        self.destinations().get(usize::from(choice.index)).map_or("", |destination| &destination.name)
+    }
+
+    pub(crate) fn edits(&self, choice: Choice) -> Option<&EditPair> {
+        self.destinations().get(usize::from(choice.index)).map(|destination| &*destination.edits)
+    }
+
+    pub fn host(&self) -> Option<&CompiledHost> {
+        self.host.as_deref()
+    }
+
+    pub fn has_target_rewrite(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// The new path and query, or `None` where they stay. `matched` is the verdict's.
+    pub fn rewrite_target(&self, path: &str, query: Option<&str>, matched: u32) -> Option<String> {
+        let edit = self.target.as_deref()?;
+        let mut out = String::with_capacity(path.len() + query.map_or(0, str::len) + 32);
+        match &edit.path {
+            Some(path_edit) => path_edit.write(path, matched, &mut out),
+            None => out.push_str(path),
+        }
+        match (&edit.query, query) {
+            (Some(query_edit), _) => query_edit.write(query, &mut out),
+            (None, Some(query)) => {
+                out.push('?');
+                out.push_str(query);
+            }
+            (None, None) => {}
+        }
+        let is_same = match query {
+            None => out == path,
+            Some(query) => {
+                out.len() == path.len() + 1 + query.len()
+                    && out.starts_with(path)
+                    && out[path.len()..].starts_with('?')
+                    && out.ends_with(query)
+            }
+        };
+        (!is_same).then_some(out)
+    }
+
+    fn destinations(&self) -> &[Destination] {
+        match &self.destinations {
+            Destinations::One(only) => std::slice::from_ref(only),
+            Destinations::Weighted(weighted) => &weighted.1,
+        }
+    }
+}

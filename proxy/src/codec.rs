@@ -1,0 +1,25 @@
+//! The seam to HTTP's wire formats: read a head and a body, write a head and a body.
+//!
+//! Only this folder names hyper. What crosses the seam is `http`'s heads, and bodies as
+//! [`http_body::Body`]: [`InBody`] for what was read, [`crate::settle::OutBody`] and
+//! [`crate::upload::UploadBody`] for what is to be written.
+
+pub mod body;
+pub mod client;
+pub mod server;
+
+pub use body::{BodyBroken, InBody};
+pub use client::{Http1Client, Http2Client, SendFailure};
+pub use server::{Protocol, ServeError, serve};
+
+/// Spawns onto the worker that asks.
+#[derive(Clone, Copy, Debug)]
+struct OnThisWorker;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! The upstream's side: requests out, responses in.
+//!
+//! An HTTP/1 connection has no task of its own: whoever waits for its response, or reads its body,
+//! moves it along. That saves waking a second task twice for every request.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use naru_base::Reason;
+use naru_journey::Sent;
+use naru_spec::Http2Settings;
+
+use super::{InBody, OnThisWorker};
+use crate::conduit::Conduit;
+use crate::upload::UploadBody;
+
+/// Why no response head came.
+#[derive(Debug)]
+pub struct SendFailure {
+    pub reason: Reason,
+    pub sent: Sent,
+    /// The request, where it can be sent again as it is.
+    pub request: Option<Box<Request<UploadBody>>>,
+}
+
+/// A connection that carries one request at a time.
+pub struct Http1Client {
+    sender: http1::SendRequest<UploadBody>,
+    connection: Pin<Box<http1::Connection<TokioIo<Conduit>, UploadBody>>>,
+    is_closed: bool,
+}
+
+impl Http1Client {
+    /// # Errors
+    /// The reason for which the connection cannot be used.
+    pub async fn start(conduit: Conduit) -> Result<Http1Client, Reason> {
+        let mut builder = http1::Builder::new();
+        builder.max_headers(1_000);
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(conduit)).await.map_err(|_| Reason::ConnectFailure)?;
+        Ok(Http1Client { sender, connection: Box::pin(connection), is_closed: false })
+    }
+
+    /// Moves the connection along; nothing to wait for once it is closed.
+    #[inline]
+    pub fn poll(&mut self, cx: &mut Context<'_>) {
+        if !self.is_closed && self.connection.as_mut().poll(cx).is_ready() {
+            self.is_closed = true;
+        }
+    }
+
+    /// Whether it can carry another request now.
+    #[inline]
+    pub fn is_ready(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(Waker::noop()));
+        !self.is_closed && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its response. `watch` is asked at every turn; once it
+    /// is ready, the wait is over and `Err(None)` is returned.
+    #[inline]
+    pub async fn send(
+        &mut self,
+        request: Request<UploadBody>,
+        mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<Response<InBody>, Option<SendFailure>> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let is_closed = &mut self.is_closed;
+        poll_fn(|cx| {
+            if !*is_closed && connection.as_mut().poll(cx).is_ready() {
+                *is_closed = true;
+            }
+            match response.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
+                Poll::Ready(Err(mut error)) => {
+                    let request = error.take_message();
+                    Poll::Ready(Err(Some(failure(error.error(), request))))
+                }
+                Poll::Pending => watch(cx).map(|()| Err(None)),
+            }
+        })
+        .await
+    }
+}
+
+impl std::fmt::Debug for Http1Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http1Client").field("is_closed", &self.is_closed).finish_non_exhaustive()
+    }
+}
+
+/// A connection that carries many requests at a time. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Http2Client {
+    sender: http2::SendRequest<UploadBody>,
+    /// What both ends allow.
+    streams_max: Rc<Cell<usize>>,
+}
+
+impl Http2Client {
+    /// The connection lives in a task of its own and holds `life` for as long.
+    ///
+    /// # Errors
+    /// The reason for which the connection cannot be used.
+    pub async fn start<L: 'static>(
+        conduit: Conduit,
+        settings: Http2Settings,
+        life: Rc<L>,
+    ) -> Result<Http2Client, Reason> {
+        let mut builder = http2::Builder::new(OnThisWorker);
+        builder
+            .initial_stream_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window)
+            .max_header_list_size(1 << 20);
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(conduit)).await.map_err(|_| Reason::ConnectFailure)?;
+        let ours = settings.max_concurrent_streams as usize;
+        let streams_max = Rc::new(Cell::new(ours));
+        let agreed = Rc::clone(&streams_max);
+        tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
+            // How a connection ends is seen by the requests that it carries.
+            let _ = poll_fn(|cx| {
+                let result = connection.as_mut().poll(cx);
+                if result.is_pending() {
+                    agreed.set(ours.min(connection.current_max_send_streams()));
+                }
+                result
+            })
+            .await;
+            drop(life);
+        });
+        Ok(Http2Client { sender, streams_max })
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How many requests it may carry at a time.
+    pub fn streams_max(&self) -> usize {
+        self.streams_max.get()
+    }
+
+    /// As [`Http1Client::send`].
+    pub async fn send(
+        &mut self,
+        request: Request<UploadBody>,
+        mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<Response<InBody>, Option<SendFailure>> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| match response.as_mut().poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
+            Poll::Ready(Err(mut error)) => {
+                let request = error.take_message();
+                Poll::Ready(Err(Some(failure(error.error(), request))))
+            }
+            Poll::Pending => watch(cx).map(|()| Err(None)),
+        })
+        .await
+    }
+}
+
+fn failure(error: &hyper::Error, request: Option<Request<UploadBody>>) -> SendFailure {
+    let sent = if request.is_some() { Sent::No } else { Sent::Maybe };
+    SendFailure { reason: reason_of(error), sent, request: request.map(Box::new) }
+}
+
+fn reason_of(error: &hyper::Error) -> Reason {
+    use std::error::Error as _;
+    if error.is_user() {
+        // The body that we sent broke off, and only a client can have done that.
+        return Reason::ClientAborted;
+    }
+    if error.is_parse() {
+        return Reason::UpstreamProtocol;
+    }
+    let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    match h2 {
+        Some(h2) if h2.is_reset() && h2.is_remote() => Reason::UpstreamReset,
+        Some(h2) if h2.is_library() => Reason::UpstreamProtocol,
+        _ => Reason::UpstreamClosed,
+    }
+}

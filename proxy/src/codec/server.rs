@@ -1,0 +1,90 @@
+//! The client's side: requests in, responses out.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use naru_spec::Http;
+
+use super::{InBody, OnThisWorker};
+use crate::conduit::Conduit;
+use crate::settle::{Broken, OutBody};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Why a connection ended otherwise than in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServeError {
+    /// What the client sent is not HTTP, or more than is allowed.
+    Protocol,
+    /// The connection broke, or was broken off.
+    Broken,
+}
+
+/// Serves one connection until it ends. `shutdown` is asked at every turn; once it is ready, the
+/// requests that have begun are finished and no more are taken.
+pub async fn serve<S, F>(
+    conduit: Conduit,
+    protocol: Protocol,
+    http: &Http,
+    service: S,
+    mut shutdown: impl FnMut(&mut Context<'_>) -> Poll<()>,
+) -> Result<(), ServeError>
+where
+    S: Fn(Request<InBody>) -> F,
+    F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
+{
+    let io = TokioIo::new(conduit);
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| service(request.map(InBody)));
+    let header_bytes_max = http.header_bytes_max as usize;
+    match protocol {
+        Protocol::Http1 => {
+            let mut builder = http1::Builder::new();
+            builder
+                .max_headers(http.header_count_max as usize)
+                .max_header_size(header_bytes_max)
+                .max_buf_size(header_bytes_max.max(8 * 1024) + 64 * 1024)
+                .header_read_timeout(http.request_headers_timeout);
+            if http.request_headers_timeout.is_some() {
+                builder.timer(hyper_util::rt::TokioTimer::new());
+            }
+            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut is_down = false;
+            poll_fn(|cx| {
+                if !is_down && shutdown(cx).is_ready() {
+                    is_down = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        }
+        Protocol::Http2 => {
+            let mut builder = http2::Builder::new(OnThisWorker);
+            builder
+                .max_concurrent_streams(http.http2.max_concurrent_streams)
+                .initial_stream_window_size(http.http2.stream_window)
+                .initial_connection_window_size(http.http2.connection_window)
+                .max_header_list_size(http.header_bytes_max);
+            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut is_down = false;
+            poll_fn(|cx| {
+                if !is_down && shutdown(cx).is_ready() {
+                    is_down = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        }
+    }
+    .map_err(|error| if error.is_parse() || error.is_parse_too_large() { ServeError::Protocol } else { ServeError::Broken })
+}

@@ -1,0 +1,369 @@
+//! Carries out what a journey asks for.
+//!
+//! No decision is made here: every branch below answers an [`Action`] or reports an event.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::future::poll_fn;
+
+use http::header::{self, HeaderMap};
+use http::uri::{Authority, PathAndQuery, Uri};
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
+use naru_base::{ClusterId, Reason};
+use naru_journey::record::{Facts, fill};
+use naru_journey::{Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply};
+use naru_route::Subject;
+use naru_spec::Scheme;
+
+use crate::accept::Connection;
+use crate::cluster::EndpointHere;
+use crate::codec::{InBody, SendFailure};
+use crate::dial::{self, Connected, Want};
+use crate::ingress;
+use crate::settle::{Broken, Carrier, OutBody, Passage, grpc_status};
+use crate::upload::{Upload, UploadBody};
+
+/// Answers one request.
+pub async fn serve(connection: Rc<Connection>, request: Request<InBody>) -> Result<Response<OutBody>, Broken> {
+    let (mut parts, body) = request.into_parts();
+    let loaded = connection.worker.loaded();
+    let chain = connection.chain;
+    let http = &loaded.snapshot.chain(chain).http;
+    let now = connection.worker.clock.now();
+    let mut core = loaded.core.borrow_mut();
+    let arrival = ingress::receive(&connection, http, &mut parts, &mut core);
+    let facts = RequestFacts {
+        is_idempotent: parts.method.is_idempotent(),
+        has_ended: body.is_end_stream(),
+        timeout_ms: arrival.client.timeout_ms,
+    };
+    let upload = (!facts.has_ended).then(|| Upload::new(body));
+    let authority = arrival.line.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let subject = Subject {
+        method: &arrival.line.method,
+        authority: &authority,
+        path: arrival.line.path.path(),
+        query: arrival.line.path.query(),
+        scheme: arrival.client.scheme,
+        headers: &parts.headers,
+        source: arrival.client.address.ip(),
+        is_tls: connection.peer.is_tls,
+        draw: core.draw_request(),
+    };
+    let journey = match arrival.refusal {
+        Some(reason) => Journey::refuse(now, chain, reason),
+        None => {
+            Journey::begin(now, &loaded.snapshot, chain, &subject, facts, &mut core, &loaded.clusters, &mut ())
+        }
+    };
+    drop(core);
+    let stream = connection.next_stream();
+    let line = arrival.line.clone();
+    let client = arrival.client;
+    let mut passage =
+        Passage::new(&connection, &loaded, journey, line, client.address, client.is_grpc, upload, stream);
+    if http.always_set_request_id_in_response {
+        passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
+    }
+    let first = passage.journey.next_action();
+    if let Some(Action::Reply(reason)) = first {
+        passage.kept_request = loaded.snapshot.chain(chain).record.keep_request(&parts.headers);
+        return Ok(answer(passage, reason, Some(&subject)));
+    }
+    let outgoing = Outgoing {
+        method: parts.method,
+        target: arrival.line.path,
+        headers: Some(parts.headers),
+        scheme: client.scheme,
+        is_prepared: false,
+    };
+    forward(passage, outgoing, first).await
+}
+
+/// The head of the request that goes to an upstream.
+struct Outgoing {
+    method: Method,
+    target: PathAndQuery,
+    /// Absent while an attempt has them.
+    headers: Option<HeaderMap>,
+    scheme: Scheme,
+    is_prepared: bool,
+}
+
+/// Carries out actions until there is a response.
+async fn forward(
+    mut passage: Box<Passage>,
+    mut outgoing: Outgoing,
+    first: Option<Action>,
+) -> Result<Response<OutBody>, Broken> {
+    let mut received: Option<(Response<InBody>, Carrier)> = None;
+    let mut next = first;
+    loop {
+        let Some(action) = next.take().or_else(|| passage.journey.next_action()) else {
+            // A journey that is neither over nor waiting for an attempt always asks for something.
+            return Err(Broken);
+        };
+        match action {
+            Action::Send { attempt, cluster, endpoint, is_fresh } => {
+                let Some(here) = passage.loaded.clusters.get(cluster).endpoint(endpoint) else {
+                    return Err(Broken);
+                };
+                passage.hold(attempt, cluster, &here);
+                prepare(&mut passage, &mut outgoing, &here);
+                let result = attempt_once(&mut passage, &mut outgoing, cluster, &here, is_fresh).await;
+                let now = passage.worker.clock.now();
+                match result {
+                    Ok((response, carrier)) => {
+                        let has_ended = response.body().is_end_stream();
+                        if has_ended && let Some(status) = grpc_status(response.headers()) {
+                            passage.journey.on_grpc_status(status);
+                        }
+                        let status = response.status().as_u16();
+                        received = Some((response, carrier));
+                        passage.journey.on_attempt(now, attempt, AttemptEvent::Head { status, has_ended });
+                    }
+                    Err(Interrupted::Failed(failure)) => {
+                        passage.journey.on_attempt(now, attempt, AttemptEvent::Failed(failure));
+                    }
+                    Err(Interrupted::Asked(action)) => next = Some(action),
+                }
+            }
+            Action::Forward { .. } => {
+                let Some((response, carrier)) = received.take() else { return Err(Broken) };
+                return Ok(pass_on(passage, response, carrier));
+            }
+            // An attempt lives in the call that waits for it, and ends with it.
+            Action::Cancel { .. } => {}
+            Action::Reply(reason) => return Ok(answer(passage, reason, None)),
+            Action::Break(_) => return Err(Broken),
+        }
+    }
+}
+
+/// Applies the rule to the head of the request, once.
+fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
+    if std::mem::replace(&mut outgoing.is_prepared, true) {
+        return;
+    }
+    let Some(headers) = &mut outgoing.headers else { return };
+    let snapshot = &passage.loaded.snapshot;
+    let before = outgoing::has_request_edits(snapshot, &passage.journey).then(|| headers.clone());
+    let name = endpoint.shared();
+    let facts = passage.facts(None);
+    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| {
+        let request: &dyn naru_journey::record::Lookup = before.as_ref().map_or(&(), |headers| headers);
+        fill(format, &Facts { request, ..facts }, out);
+    };
+    outgoing::request(snapshot, &passage.journey, headers, &mut outgoing.target, Some(&name.host_name), &mut fill_in);
+    let kept = snapshot.chain(passage.journey.chain()).record.keep_request(headers);
+    passage.sent_at = Some(passage.worker.clock.now());
+    passage.kept_request = kept;
+}
+
+/// Why an attempt has no response.
+enum Interrupted {
+    Failed(Failure),
+    /// The journey wants something else.
+    Asked(Action),
+}
+
+/// One attempt, up to the head of its response.
+async fn attempt_once(
+    passage: &mut Passage,
+    outgoing: &mut Outgoing,
+    cluster: ClusterId,
+    endpoint: &Rc<EndpointHere>,
+    is_fresh: bool,
+) -> Result<(Response<InBody>, Carrier), Interrupted> {
+    let worker = Rc::clone(&passage.worker);
+    let loaded = Rc::clone(&passage.loaded);
+    let settings = loaded.snapshot.cluster(cluster);
+    let want = Want::of(settings.protocol, passage.line.version == Version::HTTP_2);
+    let requests_max = settings.max_requests_per_connection;
+    let waiting = if is_fresh {
+        None
+    } else {
+        take_from_pool(&worker, endpoint, want, requests_max)
+    };
+    let is_reused = waiting.is_some();
+    let connected = match waiting {
+        Some(connected) => connected,
+        None => {
+            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want));
+            let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending => passage.poll_watch(cx).map(Err),
+            })
+            .await
+            .map_err(Interrupted::Asked)?;
+            match result {
+                Ok(connected) => connected,
+                Err(failure) => {
+                    passage.upstream_failure = Some(failure.text).filter(|text| !text.is_empty());
+                    return Err(Interrupted::Failed(Failure {
+                        stage: failure.stage,
+                        reason: failure.reason,
+                        sent: Sent::No,
+                        is_reused: false,
+                        is_replayable: true,
+                    }));
+                }
+            }
+        }
+    };
+    // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
+    let may_repeat = is_reused && outgoing.method.is_idempotent();
+    let mut asked = None;
+    let result = match connected {
+        Connected::Http1(mut connection) => {
+            connection.requests += 1;
+            let request = outgoing.take_http1(passage.upload.as_ref(), may_repeat);
+            let result =
+                connection.client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
+            let endpoint = Rc::clone(endpoint);
+            result.map(|r| (r, Carrier::Http1 { connection: Some(connection), endpoint, cluster }))
+        }
+        Connected::Http2(stream) => {
+            let is_tls = settings.tls.is_some();
+            let request = outgoing.take_http2(passage.upload.as_ref(), may_repeat, is_tls);
+            let mut client = stream.client();
+            let result = client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
+            result.map(|r| (r, Carrier::Http2 { _stream: stream }))
+        }
+    };
+    match (result, asked) {
+        (Ok(response), _) => {
+            if let Some(upload) = &passage.upload {
+                upload.forget();
+            }
+            Ok(response)
+        }
+        (Err(None), Some(action)) => Err(Interrupted::Asked(action)),
+        (Err(failure), _) => Err(Interrupted::Failed(outgoing.take_back(passage, failure, is_reused))),
+    }
+}
+
+fn take_from_pool(
+    worker: &Rc<crate::worker::Worker>,
+    endpoint: &EndpointHere,
+    want: Want,
+    requests_max: Option<u32>,
+) -> Option<Connected> {
+    if want != Want::Http2
+        && let Some(connection) = endpoint.pool.take_http1()
+    {
+        return Some(Connected::Http1(connection));
+    }
+    if want != Want::Http1 {
+        return endpoint.pool.take_http2(worker, requests_max).map(Connected::Http2);
+    }
+    None
+}
+
+impl Outgoing {
+    fn headers(&mut self, keep_copy: bool) -> HeaderMap {
+        if keep_copy { self.headers.clone().unwrap_or_default() } else { self.headers.take().unwrap_or_default() }
+    }
+
+    fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
+        let mut request = Request::new(UploadBody::of(upload));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.headers_mut() = self.headers(keep_copy);
+        request
+    }
+
+    fn take_http2(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool, is_tls: bool) -> Request<UploadBody> {
+        let mut request = Request::new(UploadBody::of(upload));
+        let mut headers = self.headers(keep_copy);
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(self.target.clone());
+        let host = headers.remove(header::HOST);
+        let authority = host.and_then(|host| Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok());
+        if authority.is_some() {
+            let scheme = if is_tls { Scheme::Https } else { self.scheme };
+            uri.scheme = http::uri::Scheme::try_from(scheme.as_str()).ok();
+            uri.authority = authority;
+        }
+        *request.method_mut() = self.method.clone();
+        // Parts that were each read as such make a whole.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_else(|_| Uri::from(self.target.clone()));
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// Takes the head back from an attempt that did not send it, and says what the journey is to know.
+    fn take_back(&mut self, passage: &mut Passage, failure: Option<SendFailure>, is_reused: bool) -> Failure {
+        let (reason, sent) = match failure {
+            Some(SendFailure { reason, sent, request }) => {
+                if let Some(request) = request
+                    && self.headers.is_none()
+                {
+                    let (parts, _) = request.into_parts();
+                    let mut headers = parts.headers;
+                    if let Some(authority) = parts.uri.authority()
+                        && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
+                    {
+                        headers.insert(header::HOST, host);
+                    }
+                    self.headers = Some(headers);
+                }
+                (reason, sent)
+            }
+            None => (Reason::UpstreamClosed, Sent::Maybe),
+        };
+        let is_replayable = self.headers.is_some() && passage.upload.as_ref().is_none_or(|u| u.is_replayable());
+        Failure { stage: Stage::Exchange, reason, sent, is_reused, is_replayable }
+    }
+}
+
+/// Passes an upstream's response on.
+fn pass_on(mut passage: Box<Passage>, response: Response<InBody>, carrier: Carrier) -> Response<OutBody> {
+    let (mut parts, body) = response.into_parts();
+    let now = passage.worker.clock.now();
+    let sent = passage.sent_at.unwrap_or(now);
+    let facts = passage.facts(None);
+    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| fill(format, &facts, out);
+    outgoing::response(
+        &passage.loaded.snapshot,
+        &passage.journey,
+        &mut parts.headers,
+        sent,
+        now,
+        passage.request_id.as_ref(),
+        &mut fill_in,
+    );
+    let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
+    passage.kept_response = kept;
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, OutBody::passing(body, carrier, passage))
+}
+
+/// Answers in the proxy's own name.
+fn answer(mut passage: Box<Passage>, reason: Reason, subject: Option<&Subject<'_>>) -> Response<OutBody> {
+    let facts = passage.facts(None);
+    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| fill(format, &facts, out);
+    let reply = reply::compose(
+        &passage.loaded.snapshot,
+        &passage.journey,
+        reason,
+        subject,
+        passage.is_grpc,
+        passage.request_id.as_ref(),
+        &mut fill_in,
+    );
+    let now = passage.worker.clock.now();
+    passage.journey.on_reply(now, reply.status.as_u16(), reply.grpc_status);
+    passage.kept_response = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
+    let mut headers = reply.headers;
+    headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(reply.body.len()));
+    let is_head = passage.line.method == Method::HEAD;
+    let body = if is_head { bytes::Bytes::new() } else { reply.body };
+    let mut response = Response::new(OutBody::whole(body, passage));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,219 @@
+//! A worker's connections to one endpoint.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use naru_base::{Instant, Reason};
+use tokio::sync::Notify;
+
+use crate::cluster::{EndpointShared, add};
+use crate::codec::{Http1Client, Http2Client};
+use crate::worker::{Loaded, Worker};
+
+/// Connections of HTTP/1 that wait for a request, and those of HTTP/2, which any number may use.
+#[derive(Debug, Default)]
+pub struct EndpointPool {
+    /// The one used last is used next, so that the others may grow old and be closed.
+    idle: RefCell<Vec<IdleHttp1>>,
+    shared: RefCell<Vec<Rc<Http2Connection>>>,
+    /// The HTTP/2 connection that is being made; those who come meanwhile wait for it.
+    dial: RefCell<Option<Rc<SharedDial>>>,
+}
+
+#[derive(Debug)]
+struct IdleHttp1 {
+    connection: Http1Connection,
+    since: Instant,
+}
+
+/// An HTTP/1 connection, in use or waiting.
+#[derive(Debug)]
+pub struct Http1Connection {
+    pub client: Http1Client,
+    pub requests: u32,
+    _life: Life,
+}
+
+/// An HTTP/2 connection and how many requests it carries.
+#[derive(Debug)]
+pub struct Http2Connection {
+    pub client: Http2Client,
+    streams: Cell<usize>,
+    requests: Cell<u32>,
+    unused_since: Cell<Instant>,
+}
+
+/// The place of one request in an HTTP/2 connection.
+#[derive(Debug)]
+pub struct Http2Stream {
+    connection: Rc<Http2Connection>,
+    worker: Rc<Worker>,
+}
+
+/// A connection that several requests wait for.
+#[derive(Debug, Default)]
+pub struct SharedDial {
+    failure: Cell<Option<Reason>>,
+    is_done: Cell<bool>,
+    done: Notify,
+}
+
+/// Counts a connection for as long as it stands.
+#[derive(Debug)]
+pub struct Life {
+    endpoint: Arc<EndpointShared>,
+    loaded: Rc<Loaded>,
+    cluster: naru_base::ClusterId,
+}
+
+impl Life {
+    pub fn begin(loaded: &Rc<Loaded>, cluster: naru_base::ClusterId, endpoint: Arc<EndpointShared>) -> Life {
+        let stats = &loaded.clusters.get(cluster).stats;
+        add(&stats.connections_active, 1);
+        add(&stats.connections_total, 1);
+        endpoint.connections.fetch_add(1, Ordering::Relaxed);
+        endpoint.connections_total.fetch_add(1, Ordering::Relaxed);
+        Life { endpoint, loaded: Rc::clone(loaded), cluster }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        add(&self.loaded.clusters.get(self.cluster).stats.connections_active, -1);
+        self.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Http1Connection {
+    pub fn new(client: Http1Client, life: Life) -> Http1Connection {
+        Http1Connection { client, requests: 0, _life: life }
+    }
+}
+
+impl Http2Connection {
+    pub fn new(client: Http2Client, now: Instant) -> Rc<Http2Connection> {
+        Rc::new(Http2Connection {
+            client,
+            streams: Cell::new(0),
+            requests: Cell::new(0),
+            unused_since: Cell::new(now),
+        })
+    }
+
+    /// Takes a place in it.
+    pub fn stream(self: &Rc<Self>, worker: &Rc<Worker>) -> Http2Stream {
+        self.streams.set(self.streams.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        Http2Stream { connection: Rc::clone(self), worker: Rc::clone(worker) }
+    }
+}
+
+impl Http2Stream {
+    pub fn client(&self) -> Http2Client {
+        self.connection.client.clone()
+    }
+
+    /// Whether the connection carried a request before this one.
+    pub fn is_reused(&self) -> bool {
+        self.connection.requests.get() > 1
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection.unused_since.set(self.worker.clock.now());
+    }
+}
+
+impl EndpointPool {
+    /// A connection that waits and stands.
+    #[inline]
+    pub fn take_http1(&self) -> Option<Http1Connection> {
+        loop {
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.connection.client.is_ready() {
+                return Some(idle.connection);
+            }
+        }
+    }
+
+    /// Puts a connection back whose response was read to its end.
+    #[inline]
+    pub fn put_http1(&self, connection: Http1Connection, now: Instant, requests_max: Option<u32>) {
+        if requests_max.is_none_or(|max| connection.requests < max) {
+            self.idle.borrow_mut().push(IdleHttp1 { connection, since: now });
+        }
+    }
+
+    /// A place in a connection that has one.
+    pub fn take_http2(&self, worker: &Rc<Worker>, requests_max: Option<u32>) -> Option<Http2Stream> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|connection| !connection.client.is_closed());
+        let connection = shared.iter().find(|connection| {
+            connection.streams.get() < connection.client.streams_max()
+                && requests_max.is_none_or(|max| connection.requests.get() < max)
+        })?;
+        Some(connection.stream(worker))
+    }
+
+    pub fn put_http2(&self, connection: &Rc<Http2Connection>) {
+        self.shared.borrow_mut().push(Rc::clone(connection));
+    }
+
+    /// The dial under way, or a new one, which the caller then must carry out.
+    pub fn join_dial(&self) -> (Rc<SharedDial>, bool) {
+        let mut dial = self.dial.borrow_mut();
+        if let Some(under_way) = &*dial {
+            return (Rc::clone(under_way), false);
+        }
+        let new = Rc::new(SharedDial::default());
+        *dial = Some(Rc::clone(&new));
+        (new, true)
+    }
+
+    /// The dial is over; everyone who waits may look.
+    pub fn end_dial(&self, dial: &SharedDial, failure: Option<Reason>) {
+        *self.dial.borrow_mut() = None;
+        dial.failure.set(failure);
+        dial.is_done.set(true);
+        dial.done.notify_waiters();
+    }
+
+    /// Closes what is closed at the other end, and what was idle for `timeout`. Says whether anything
+    /// is left to look after.
+    pub fn sweep(&self, now: Instant, timeout: Option<Duration>) -> bool {
+        let is_old = |since: Instant| timeout.is_some_and(|timeout| now.since(since) >= timeout);
+        let mut idle = self.idle.borrow_mut();
+        idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.client.is_ready());
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|connection| {
+            let is_unused = connection.streams.get() == 0;
+            !connection.client.is_closed() && !(is_unused && is_old(connection.unused_since.get()))
+        });
+        !idle.is_empty() || !shared.is_empty()
+    }
+
+    /// Closes every connection that carries no request.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+    }
+}
+
+impl SharedDial {
+    /// Waits for the end of the dial.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn wait(&self) -> Result<(), Reason> {
+        let done = self.done.notified();
+        if !self.is_done.get() {
+            done.await;
+        }
+        self.failure.get().map_or(Ok(()), Err)
+    }
+}

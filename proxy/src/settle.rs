@@ -1,0 +1,440 @@
+//! A request under way, and its end.
+//!
+//! The service that answers a request is done when the head of the response is, but the request is
+//! not: its deadline, its byte counts, its trailers, its line in the log and its permits last as long
+//! as the body. So all that belongs to it is in one [`Passage`], which moves into the body of the
+//! response. Dropping the passage is the only sign of cancellation there is, and the only place where
+//! a permit is released.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::{Body, Frame, SizeHint};
+use naru_base::{AttemptId, ClusterId, Instant};
+use naru_journey::record::{Facts, Kept, RequestLine, write_line};
+use naru_journey::{Action, Journey, Milestone, Outcome};
+use naru_route::{CompiledAction, Verdict};
+
+use crate::accept::Connection;
+use crate::cluster::{EndpointHere, EndpointShared, add};
+use crate::codec::InBody;
+use crate::metrics::{Labels, Protocol};
+use crate::pool::Http1Connection;
+use crate::timer::Timer;
+use crate::upload::Upload;
+use crate::worker::{Loaded, Worker};
+
+/// The response was broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the response was broken off")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// All that belongs to one request.
+#[derive(Debug)]
+pub struct Passage {
+    pub worker: Rc<Worker>,
+    pub loaded: Rc<Loaded>,
+    pub connection: Rc<Connection>,
+    pub journey: Journey,
+    pub line: RequestLine,
+    pub client: SocketAddr,
+    pub is_grpc: bool,
+    pub request_id: Option<HeaderValue>,
+    pub kept_request: Kept,
+    pub kept_response: Kept,
+    pub kept_trailers: Kept,
+    pub upload: Option<Rc<Upload>>,
+    pub upstream_failure: Option<String>,
+    pub stream: u64,
+    pub bytes_sent: u64,
+    /// When the request was first sent to an upstream.
+    pub sent_at: Option<Instant>,
+    permit: Option<Permit>,
+    timer: Timer,
+}
+
+/// A request counted at an endpoint and its cluster.
+#[derive(Debug)]
+struct Permit {
+    attempt: AttemptId,
+    cluster: ClusterId,
+    endpoint: Arc<EndpointShared>,
+}
+
+impl Passage {
+    #[expect(clippy::too_many_arguments, reason = "it is made in one place, of what that place has found out")]
+    pub fn new(
+        connection: &Rc<Connection>,
+        loaded: &Rc<Loaded>,
+        journey: Journey,
+        line: RequestLine,
+        client: SocketAddr,
+        is_grpc: bool,
+        upload: Option<Rc<Upload>>,
+        stream: u64,
+    ) -> Box<Passage> {
+        let worker = Rc::clone(&connection.worker);
+        let downstream = &worker.metrics.downstream;
+        add(&downstream.requests_total, 1);
+        add(&downstream.requests_active, 1);
+        connection.on_request();
+        let timer = Timer::new(&worker.timers);
+        Box::new(Passage {
+            loaded: Rc::clone(loaded),
+            connection: Rc::clone(connection),
+            journey,
+            line,
+            client,
+            is_grpc,
+            request_id: None,
+            kept_request: Kept::default(),
+            kept_response: Kept::default(),
+            kept_trailers: Kept::default(),
+            upload,
+            upstream_failure: None,
+            stream,
+            bytes_sent: 0,
+            sent_at: None,
+            permit: None,
+            timer,
+            worker,
+        })
+    }
+
+    /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
+    pub fn hold(&mut self, attempt: AttemptId, cluster: ClusterId, endpoint: &EndpointHere) {
+        self.release();
+        let endpoint = endpoint.shared();
+        endpoint.active.fetch_add(1, Ordering::Relaxed);
+        endpoint.requests_total.fetch_add(1, Ordering::Relaxed);
+        let stats = &self.loaded.clusters.get(cluster).stats;
+        add(&stats.requests_active, 1);
+        add(&stats.requests_total, 1);
+        if attempt.0 > 0 {
+            add(&stats.replays, 1);
+        }
+        self.permit = Some(Permit { attempt, cluster, endpoint });
+    }
+
+    fn release(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.endpoint.active.fetch_sub(1, Ordering::Relaxed);
+            add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
+        }
+    }
+
+    pub fn attempt(&self) -> Option<AttemptId> {
+        self.permit.as_ref().map(|permit| permit.attempt)
+    }
+
+    /// Looks at the request's body and at the clock. Ready once the journey asks for something.
+    #[inline]
+    pub fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        if let Some(upload) = &self.upload {
+            let news = upload.take_news();
+            let has_moved = upload.take_moved();
+            upload.listen(cx);
+            if has_moved || news.is_some() {
+                let now = self.worker.clock.now();
+                match news {
+                    Some(milestone) => self.journey.on_request_body(now, milestone),
+                    None => self.journey.on_progress(now),
+                }
+                if let Some(action) = self.journey.next_action() {
+                    return Poll::Ready(action);
+                }
+            }
+        }
+        while let Some((deadline, _)) = self.journey.deadline() {
+            self.timer.set(deadline);
+            if self.timer.poll(cx).is_pending() {
+                break;
+            }
+            self.journey.tick(self.worker.clock.now());
+            if let Some(action) = self.journey.next_action() {
+                return Poll::Ready(action);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What can be said of the request now.
+    pub fn facts<'a>(&'a self, outcome: Option<&'a Outcome>) -> Facts<'a> {
+        let table = &self.loaded.snapshot.chain(self.journey.chain()).table;
+        let rule = self.journey.rule().map(|(id, _)| table.rule(id));
+        let virtual_host = match self.journey.verdict() {
+            Verdict::NoRule { virtual_host } | Verdict::RequiresTls { virtual_host } => Some(virtual_host),
+            Verdict::Rule { .. } => rule.map(|rule| rule.virtual_host),
+            Verdict::NoVirtualHost => None,
+        };
+        let cluster = match (rule.map(|rule| &rule.action), self.journey.choice()) {
+            (Some(CompiledAction::Forward(forward)), Some(choice)) => Some(forward.cluster_name(choice)),
+            _ => None,
+        };
+        Facts {
+            line: &self.line,
+            request: &self.kept_request,
+            response: &self.kept_response,
+            trailers: &self.kept_trailers,
+            began: self.worker.clock.wall(self.journey.began()),
+            outcome,
+            bytes_received: self.upload.as_ref().map_or(0, |upload| upload.received()),
+            bytes_sent: self.bytes_sent,
+            peer: &self.connection.peer,
+            client: self.client,
+            server_name: self.connection.server_name.as_deref(),
+            tls_version: self.connection.tls_version,
+            route: rule.map_or("", |rule| &rule.name),
+            virtual_host: virtual_host.map_or("", |host| table.virtual_host_name(host)),
+            cluster,
+            upstream: self.permit.as_ref().map(|permit| permit.endpoint.address),
+            upstream_failure: self.upstream_failure.as_deref(),
+            connection: self.connection.id,
+            stream: self.stream,
+            host_name: &self.worker.host_name,
+        }
+    }
+
+    /// The request is over: counts it and writes its line.
+    fn record(&self, outcome: &Outcome) {
+        let facts = self.facts(Some(outcome));
+        let chain = self.journey.chain();
+        for log in &self.loaded.chain(chain).logs {
+            self.worker.logs.write(log.sink, |buffer| write_line(&log.format, &facts, buffer));
+        }
+        let labels = Labels {
+            chain,
+            cluster: outcome.cluster,
+            reason: outcome.reason,
+            status: outcome.status,
+            protocol: if self.is_grpc { Protocol::Grpc } else { Protocol::Http },
+            grpc_status: outcome.grpc_status,
+            is_tls: self.connection.peer.is_tls,
+        };
+        let duration = outcome.ended.since(outcome.began);
+        self.worker.metrics.record(labels, duration, facts.bytes_received, facts.bytes_sent);
+        if let Some(permit) = &self.permit
+            && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))
+        {
+            permit.endpoint.errors_total.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.journey.on_abandoned(self.worker.clock.now());
+        debug_assert_eq!(self.journey.check_invariants(), Ok(()));
+        if let Some(outcome) = self.journey.outcome() {
+            self.record(&outcome);
+        }
+        self.release();
+        add(&self.worker.metrics.downstream.requests_active, -1);
+        self.connection.on_request_end();
+    }
+}
+
+/// The body of a response, written to a client.
+#[derive(Debug)]
+pub enum OutBody {
+    /// Nothing, or nothing any more.
+    Empty,
+    /// The proxy's own.
+    Whole(Bytes, Box<Passage>),
+    /// An upstream's.
+    Passing(Box<Passing>),
+}
+
+/// The body of an upstream's response on its way, with what moves it and what ends with it.
+#[derive(Debug)]
+pub struct Passing {
+    body: InBody,
+    carrier: Carrier,
+    /// Present until the end.
+    passage: Option<Box<Passage>>,
+}
+
+/// The connection that a body comes from.
+#[derive(Debug)]
+pub enum Carrier {
+    Http1 { connection: Option<Http1Connection>, endpoint: Rc<EndpointHere>, cluster: ClusterId },
+    /// It moves by itself; the place in it is held until the end.
+    Http2 { _stream: crate::pool::Http2Stream },
+}
+
+impl Carrier {
+    /// The response was read to its end: the connection may serve another request.
+    pub fn give_back(&mut self, passage: &Passage) {
+        let Carrier::Http1 { connection, endpoint, cluster } = self else { return };
+        let Some(mut connection) = connection.take() else { return };
+        // A request that is still being sent would run into the next one.
+        if passage.journey.has_whole_request() && connection.client.is_ready() {
+            let requests_max = passage.loaded.snapshot.cluster(*cluster).max_requests_per_connection;
+            endpoint.pool.put_http1(connection, passage.worker.clock.now(), requests_max);
+            passage.worker.look_after_pools();
+        }
+    }
+}
+
+impl OutBody {
+    pub fn whole(bytes: Bytes, mut passage: Box<Passage>) -> OutBody {
+        if bytes.is_empty() {
+            let now = passage.worker.clock.now();
+            passage.journey.on_response_body(now, Milestone::End);
+            return OutBody::Empty;
+        }
+        passage.bytes_sent = bytes.len() as u64;
+        OutBody::Whole(bytes, passage)
+    }
+
+    pub fn passing(body: InBody, mut carrier: Carrier, passage: Box<Passage>) -> OutBody {
+        if passage.journey.has_ended() {
+            carrier.give_back(&passage);
+            return OutBody::Empty;
+        }
+        OutBody::Passing(Box::new(Passing { body, carrier, passage: Some(passage) }))
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            OutBody::Empty => Poll::Ready(None),
+            OutBody::Passing(passing) => passing.poll_frame(cx),
+            OutBody::Whole(..) => {
+                let OutBody::Whole(bytes, mut passage) = std::mem::replace(&mut *self, OutBody::Empty) else {
+                    return Poll::Ready(None);
+                };
+                passage.journey.on_response_body(passage.worker.clock.now(), Milestone::End);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            OutBody::Empty => true,
+            OutBody::Whole(..) => false,
+            OutBody::Passing(passing) => passing.passage.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            OutBody::Empty => SizeHint::with_exact(0),
+            OutBody::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            OutBody::Passing(passing) => passing.body.size_hint(),
+        }
+    }
+}
+
+impl Passing {
+    #[inline]
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(passage) = &mut self.passage else { return Poll::Ready(None) };
+        let Some(frame) = poll_body(&mut self.body, &mut self.carrier, cx) else {
+            return match passage.poll_watch(cx) {
+                Poll::Pending => Poll::Pending,
+                // After a head there is nothing that a journey could ask for but to break off.
+                Poll::Ready(_) => {
+                    self.passage = None;
+                    self.carrier.drop_connection();
+                    Poll::Ready(Some(Err(Broken)))
+                }
+            };
+        };
+        let now = passage.worker.clock.now();
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    passage.bytes_sent += data.len() as u64;
+                    passage.journey.on_progress(now);
+                    if self.body.is_end_stream() {
+                        self.finish(now, Milestone::End);
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    let grpc_status = grpc_status(trailers);
+                    let chain = passage.loaded.snapshot.chain(passage.journey.chain());
+                    passage.kept_trailers = chain.record.keep_trailers(trailers);
+                    self.finish(now, Milestone::Trailers { grpc_status });
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                passage.journey.on_response_body(now, Milestone::Aborted);
+                self.passage = None;
+                self.carrier.drop_connection();
+                Poll::Ready(Some(Err(Broken)))
+            }
+            None => {
+                self.finish(now, Milestone::End);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Instant, milestone: Milestone) {
+        if let Some(mut passage) = self.passage.take() {
+            passage.journey.on_response_body(now, milestone);
+            self.carrier.give_back(&passage);
+        }
+    }
+}
+
+impl Carrier {
+    fn drop_connection(&mut self) {
+        if let Carrier::Http1 { connection, .. } = self {
+            *connection = None;
+        }
+    }
+}
+
+/// The next frame; `None` where there is nothing yet. An HTTP/1 connection is moved along here.
+#[inline]
+fn poll_body(
+    body: &mut InBody,
+    carrier: &mut Carrier,
+    cx: &mut Context<'_>,
+) -> Option<Option<Result<Frame<Bytes>, crate::codec::BodyBroken>>> {
+    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        return Some(frame);
+    }
+    let Carrier::Http1 { connection: Some(connection), .. } = carrier else { return None };
+    connection.client.poll(cx);
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Ready(frame) => Some(frame),
+        Poll::Pending => None,
+    }
+}
+
+/// What `grpc-status` says.
+pub fn grpc_status(headers: &http::HeaderMap) -> Option<u8> {
+    std::str::from_utf8(headers.get("grpc-status")?.as_bytes()).ok()?.parse().ok()
+}
+
+/// A number that grows by one.
+pub fn count_up(cell: &Cell<u64>) -> u64 {
+    let next = cell.get() + 1;
+    cell.set(next);
+    next
+}

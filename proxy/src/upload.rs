@@ -1,0 +1,218 @@
+//! The body of a request on its way to an upstream, and what is kept of it to send it again.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use naru_journey::Milestone;
+use naru_spec::defaults::REPLAY_BYTES_MAX;
+
+use crate::codec::{BodyBroken, InBody};
+
+/// A request body, whoever is sending it at the moment.
+#[derive(Debug)]
+pub struct Upload {
+    body: RefCell<InBody>,
+    kept: RefCell<Kept>,
+    received: Cell<u64>,
+    /// News that nobody has taken yet.
+    news: Cell<Option<Milestone>>,
+    has_moved: Cell<bool>,
+    is_over: Cell<bool>,
+    /// Who wants to hear news.
+    listener: RefCell<Option<Waker>>,
+}
+
+/// The frames so far, as long as they are few enough.
+#[derive(Debug, Default)]
+struct Kept {
+    frames: Vec<Bytes>,
+    bytes: usize,
+    trailers: Option<HeaderMap>,
+    is_overfull: bool,
+}
+
+impl Upload {
+    pub fn new(body: InBody) -> Rc<Upload> {
+        Rc::new(Upload {
+            body: RefCell::new(body),
+            kept: RefCell::default(),
+            received: Cell::new(0),
+            news: Cell::new(None),
+            has_moved: Cell::new(false),
+            is_over: Cell::new(false),
+            listener: RefCell::new(None),
+        })
+    }
+
+    /// Whether all that was read so far is still here.
+    pub fn is_replayable(&self) -> bool {
+        !self.kept.borrow().is_overfull
+    }
+
+    /// Nothing will be sent again: what was kept may go.
+    pub fn forget(&self) {
+        let mut kept = self.kept.borrow_mut();
+        *kept = Kept { is_overfull: true, ..Kept::default() };
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// What happened to the body since this was asked last.
+    #[inline]
+    pub fn take_news(&self) -> Option<Milestone> {
+        self.news.take()
+    }
+
+    /// Whether bytes came in since this was asked last.
+    #[inline]
+    pub fn take_moved(&self) -> bool {
+        self.has_moved.replace(false)
+    }
+
+    /// Wakes `cx` when there is news.
+    pub fn listen(&self, cx: &Context<'_>) {
+        let mut listener = self.listener.borrow_mut();
+        match &*listener {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => *listener = Some(cx.waker().clone()),
+        }
+    }
+
+    fn tell(&self, milestone: Milestone) {
+        self.is_over.set(true);
+        self.news.set(Some(milestone));
+        if let Some(listener) = self.listener.borrow_mut().take() {
+            listener.wake();
+        }
+    }
+
+    fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let mut body = self.body.borrow_mut();
+        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(broken)) => {
+                self.tell(Milestone::Aborted);
+                return Poll::Ready(Some(Err(broken)));
+            }
+            None => {
+                if !self.is_over.get() {
+                    self.tell(Milestone::End);
+                }
+                return Poll::Ready(None);
+            }
+        };
+        self.has_moved.set(true);
+        if let Some(data) = frame.data_ref() {
+            self.received.set(self.received.get() + data.len() as u64);
+            self.kept.borrow_mut().keep(data);
+            if body.is_end_stream() {
+                self.tell(Milestone::End);
+            }
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.kept.borrow_mut().keep_trailers(trailers);
+            self.tell(Milestone::Trailers { grpc_status: None });
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, data: &Bytes) {
+        if self.is_overfull {
+            return;
+        }
+        self.bytes += data.len();
+        if self.bytes > REPLAY_BYTES_MAX {
+            *self = Kept { is_overfull: true, ..Kept::default() };
+        } else {
+            self.frames.push(data.clone());
+        }
+    }
+
+    fn keep_trailers(&mut self, trailers: &HeaderMap) {
+        if !self.is_overfull {
+            self.trailers = Some(trailers.clone());
+        }
+    }
+}
+
+/// What an upstream connection is given to send.
+#[derive(Debug)]
+pub enum UploadBody {
+    Empty,
+    Upload {
+        upload: Rc<Upload>,
+        /// How many of the kept frames this attempt has sent.
+        sent: usize,
+        trailers_sent: bool,
+    },
+}
+
+impl UploadBody {
+    /// The body from its beginning.
+    pub fn of(upload: Option<&Rc<Upload>>) -> UploadBody {
+        match upload {
+            None => UploadBody::Empty,
+            Some(upload) => UploadBody::Upload { upload: Rc::clone(upload), sent: 0, trailers_sent: false },
+        }
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let UploadBody::Upload { upload, sent, trailers_sent } = self.get_mut() else { return Poll::Ready(None) };
+        let kept = upload.kept.borrow();
+        if let Some(frame) = kept.frames.get(*sent) {
+            *sent += 1;
+            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        }
+        if let (Some(trailers), false) = (&kept.trailers, *trailers_sent) {
+            *trailers_sent = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+        }
+        drop(kept);
+        let frame = ready!(upload.poll_fresh(cx));
+        *sent = upload.kept.borrow().frames.len();
+        *trailers_sent = upload.kept.borrow().trailers.is_some();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            UploadBody::Empty => true,
+            UploadBody::Upload { upload, sent, trailers_sent } => {
+                let kept = upload.kept.borrow();
+                let has_more = kept.frames.len() > *sent || (kept.trailers.is_some() && !trailers_sent);
+                !has_more && upload.body.borrow().is_end_stream()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            UploadBody::Empty => SizeHint::with_exact(0),
+            UploadBody::Upload { upload, sent, .. } => {
+                let kept = upload.kept.borrow();
+                let again: usize = kept.frames.iter().skip(*sent).map(Bytes::len).sum();
+                let mut hint = upload.body.borrow().size_hint();
+                if let Some(exact) = hint.exact() {
+                    hint.set_exact(exact + again as u64);
+                }
+                hint
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which certificates and keys do files, environment variables and inline bytes hold?
+//!
+//! All of them are PEM. An error says which one it was and what is wrong with it, and repeats
+//! nothing of its content: a line of a broken file may be a key.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use naru_spec::{Certificate, DataSource, Invalid};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use crate::handshake::provider;
+
+/// Ten times a system's bundle of public authorities. Guards against the likes of `/dev/zero`.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// A chain and its key, which belong together.
+pub(crate) fn certified_key(certificate: &Certificate) -> Result<CertifiedKey, Invalid> {
+    let chain_place = Place { what: "the certificate chain", source: &certificate.chain };
+    let key_place = Place { what: "the private key", source: &certificate.key };
+    let chain = certificates(&chain_place)?;
+    let key = private_key(&key_place)?;
+    let key = provider().key_provider.load_private_key(key).map_err(|_| {
+        key_place
+            .wrong("is of a kind that cannot be used")
+            .hint("RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) and Ed25519 can")
+    })?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(Error::InconsistentKeys(_)) => Err(key_place
+            .wrong(&format!("does not belong to the first certificate of {chain_place}"))
+            .hint("a chain begins with the certificate of this side itself; those that issued it follow")),
+        Err(error) => Err(chain_place
+            .wrong(&format!("begins with a certificate that cannot be used: {error}"))
+            .hint("version 3 is needed; 'openssl x509 -req' without '-extfile' makes version 1")),
+    }
+}
+
+/// What peers' certificates are checked against.
+pub(crate) fn roots(source: &DataSource) -> Result<Arc<RootCertStore>, Invalid> {
+    let place = Place { what: "the trusted CA", source };
+    let mut roots = RootCertStore::empty();
+    for (at, certificate) in certificates(&place)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            place.wrong(&format!("holds a certificate (number {}) that cannot be used: {error}", at + 1))
+        })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn certificates(place: &Place<'_>) -> Result<Vec<CertificateDer<'static>>, Invalid> {
+    let bytes = place.read()?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| place.wrong(wording(&error)))?;
+    if found.is_empty() {
+        let invalid = place.wrong("holds no certificate");
+        return Err(if bytes.first() == Some(&0x30) {
+            invalid.hint("it looks like DER; make it PEM with 'openssl x509 -inform der'")
+        } else {
+            invalid.hint("a certificate begins with the line '-----BEGIN CERTIFICATE-----'")
+        });
+    }
+    if CertificateRevocationListDer::pem_slice_iter(&bytes).next().is_some() {
+        return Err(place.wrong("holds a revocation list, which is not supported").hint("take it out"));
+    }
+    Ok(found)
+}
+
+fn private_key(place: &Place<'_>) -> Result<PrivateKeyDer<'static>, Invalid> {
+    let bytes = place.read()?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        if bytes.windows(9).any(|word| word == b"ENCRYPTED") {
+            return place.wrong("is encrypted").hint("take the password off with 'openssl pkey'");
+        }
+        match error {
+            pem::Error::NoItemsFound => place
+                .wrong("holds no private key")
+                .hint("a key begins with a line like '-----BEGIN PRIVATE KEY-----'"),
+            error => place.wrong(wording(&error)),
+        }
+    })
+}
+
+/// What is wrong with a PEM text. The library's own wording repeats the line.
+fn wording(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "is not valid PEM: a section has no END line",
+        pem::Error::IllegalSectionStart { .. } => "is not valid PEM: a BEGIN line is malformed",
+        pem::Error::Base64Decode(_) => "is not valid PEM: the base64 is broken",
+        _ => "is not valid PEM",
+    }
+}
+
+/// Some bytes, and what they are for: `the private key in file 'key.pem'`.
+struct Place<'a> {
+    what: &'static str,
+    source: &'a DataSource,
+}
+
+impl Place<'_> {
+    fn read(&self) -> Result<Vec<u8>, Invalid> {
+        match self.source {
+            DataSource::File(path) => {
+                let bytes =
+                    read_file(path).map_err(|error| self.wrong(&format!("cannot be read: {error}")))?;
+                bytes.ok_or_else(|| self.wrong(&format!("is larger than {FILE_BYTES_MAX} bytes")))
+            }
+            DataSource::Inline(bytes) => Ok(bytes.clone()),
+            DataSource::Environment(name) => match std::env::var(name) {
+                Ok(text) => Ok(text.into_bytes()),
+                Err(std::env::VarError::NotPresent) => {
+                    Err(self.wrong("cannot be read: the variable is not set"))
+                }
+                Err(std::env::VarError::NotUnicode(_)) => Err(self.wrong("is not valid PEM")),
+            },
+        }
+    }
+
+    fn wrong(&self, what: &str) -> Invalid {
+        Invalid::new(format!("{self} {what}"))
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            DataSource::File(path) => write!(f, "{} in file '{path}'", self.what),
+            DataSource::Inline(_) => write!(f, "{} given inline", self.what),
+            DataSource::Environment(name) => write!(f, "{} in environment variable '{name}'", self.what),
+        }
+    }
+}
+
+/// `None` where the file is too large.
+fn read_file(path: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= FILE_BYTES_MAX).then_some(bytes))
+}
