@@ -82,7 +82,8 @@ impl Clock {
     }
 }
 
-fn wall_now() -> WallTime {
+/// The date and time.
+pub fn wall_now() -> WallTime {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -129,6 +129,7 @@ async fn establish(
     };
     let stream = TcpStream::connect(shared.address).await.map_err(at_connect)?;
     stream.set_nodelay(true).map_err(at_connect)?;
+    let local = stream.local_addr().ok();
     let mut is_http2 = want == Want::Http2;
     let conduit = match &loaded.clusters.get(cluster).connectors {
         None => Conduit::plain(stream),
@@ -153,11 +154,11 @@ async fn establish(
     let life = Life::begin(loaded, cluster, Arc::clone(shared));
     if !is_http2 {
         let client = Http1Client::start(conduit).await.map_err(at_start)?;
-        return Ok(Connected::Http1(Http1Connection::new(client, life)));
+        return Ok(Connected::Http1(Http1Connection::new(client, local, life)));
     }
     let settings = loaded.snapshot.cluster(cluster).http2;
     let client = Http2Client::start(conduit, settings, Rc::new(life)).await.map_err(at_start)?;
-    let connection = Http2Connection::new(client, worker.clock.now());
+    let connection = Http2Connection::new(client, local, worker.clock.now());
     endpoint.pool.put_http2(&connection);
     worker.look_after_pools();
     Ok(Connected::Http2(connection.stream(worker)))

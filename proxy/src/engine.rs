@@ -219,6 +219,7 @@ async fn attempt_once(
     let result = match connected {
         Connected::Http1(mut connection) => {
             connection.requests += 1;
+            passage.upstream_local = connection.local;
             let request = outgoing.take_http1(passage.upload.as_ref(), may_repeat);
             let result =
                 connection.client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
@@ -227,6 +228,7 @@ async fn attempt_once(
         }
         Connected::Http2(stream) => {
             let is_tls = settings.tls.is_some();
+            passage.upstream_local = stream.local();
             let request = outgoing.take_http2(passage.upload.as_ref(), may_repeat, is_tls);
             let mut client = stream.client();
             let result = client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;

@@ -1,6 +1,7 @@
 //! A worker's connections to one endpoint.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +35,7 @@ struct IdleHttp1 {
 pub struct Http1Connection {
     pub client: Http1Client,
     pub requests: u32,
+    pub local: Option<SocketAddr>,
     _life: Life,
 }
 
@@ -41,6 +43,7 @@ pub struct Http1Connection {
 #[derive(Debug)]
 pub struct Http2Connection {
     pub client: Http2Client,
+    local: Option<SocketAddr>,
     streams: Cell<usize>,
     requests: Cell<u32>,
     unused_since: Cell<Instant>,
@@ -88,15 +91,16 @@ impl Drop for Life {
 }
 
 impl Http1Connection {
-    pub fn new(client: Http1Client, life: Life) -> Http1Connection {
-        Http1Connection { client, requests: 0, _life: life }
+    pub fn new(client: Http1Client, local: Option<SocketAddr>, life: Life) -> Http1Connection {
+        Http1Connection { client, requests: 0, local, _life: life }
     }
 }
 
 impl Http2Connection {
-    pub fn new(client: Http2Client, now: Instant) -> Rc<Http2Connection> {
+    pub fn new(client: Http2Client, local: Option<SocketAddr>, now: Instant) -> Rc<Http2Connection> {
         Rc::new(Http2Connection {
             client,
+            local,
             streams: Cell::new(0),
             requests: Cell::new(0),
             unused_since: Cell::new(now),
@@ -114,6 +118,10 @@ impl Http2Connection {
 impl Http2Stream {
     pub fn client(&self) -> Http2Client {
         self.connection.client.clone()
+    }
+
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
     }
 
     /// Whether the connection carried a request before this one.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use naru_base::{ClusterId, Instant};
+use naru_base::{ClusterId, Instant, WallTime};
 use naru_journey::Snapshot;
 use naru_spec::{Invalid, UpstreamTls};
 use naru_tls::{Connector, Terminator};
@@ -108,6 +108,7 @@ pub struct Proxy {
     threads: Vec<JoinHandle<io::Result<()>>>,
     log: LogWriter,
     origin: Origin,
+    started: WallTime,
     addresses: Vec<SocketAddr>,
     pending: Arc<Pending>,
 }
@@ -172,7 +173,7 @@ impl Proxy {
         for (id, cluster, settings) in names {
             tokio::spawn(discover::follow(Arc::clone(&board), id, cluster, settings, Arc::clone(&pending)));
         }
-        Ok(Proxy { prepared, board, threads, log, origin, addresses, pending })
+        Ok(Proxy { prepared, board, threads, log, origin, started: clock::wall_now(), addresses, pending })
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -187,6 +188,11 @@ impl Proxy {
     /// Whether every cluster was looked up at least once.
     pub fn is_ready(&self) -> bool {
         self.pending.is_done()
+    }
+
+    /// When the configuration took effect.
+    pub fn started(&self) -> WallTime {
+        self.started
     }
 
     pub fn uptime(&self) -> Duration {

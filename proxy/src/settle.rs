@@ -59,6 +59,7 @@ pub struct Passage {
     pub kept_trailers: Kept,
     pub upload: Option<Rc<Upload>>,
     pub upstream_failure: Option<String>,
+    pub upstream_local: Option<SocketAddr>,
     pub stream: u64,
     pub bytes_sent: u64,
     /// When the request was first sent to an upstream.
@@ -70,7 +71,6 @@ pub struct Passage {
 /// A request counted at an endpoint and its cluster.
 #[derive(Debug)]
 struct Permit {
-    attempt: AttemptId,
     cluster: ClusterId,
     endpoint: Arc<EndpointShared>,
 }
@@ -106,6 +106,7 @@ impl Passage {
             kept_trailers: Kept::default(),
             upload,
             upstream_failure: None,
+            upstream_local: None,
             stream,
             bytes_sent: 0,
             sent_at: None,
@@ -127,7 +128,7 @@ impl Passage {
         if attempt.0 > 0 {
             add(&stats.replays, 1);
         }
-        self.permit = Some(Permit { attempt, cluster, endpoint });
+        self.permit = Some(Permit { cluster, endpoint });
     }
 
     fn release(&mut self) {
@@ -135,10 +136,6 @@ impl Passage {
             permit.endpoint.active.fetch_sub(1, Ordering::Relaxed);
             add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
         }
-    }
-
-    pub fn attempt(&self) -> Option<AttemptId> {
-        self.permit.as_ref().map(|permit| permit.attempt)
     }
 
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
@@ -202,6 +199,7 @@ impl Passage {
             virtual_host: virtual_host.map_or("", |host| table.virtual_host_name(host)),
             cluster,
             upstream: self.permit.as_ref().map(|permit| permit.endpoint.address),
+            upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
             connection: self.connection.id,
             stream: self.stream,

@@ -153,6 +153,7 @@ pub struct RequestLine {
 
 /// Everything that can be written about a request at one moment.
 #[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it is made of views that print nothing of their own")]
 pub struct Facts<'a> {
     pub line: &'a RequestLine,
     pub request: &'a dyn Lookup,
@@ -172,6 +173,8 @@ pub struct Facts<'a> {
     pub virtual_host: &'a str,
     pub cluster: Option<&'a str>,
     pub upstream: Option<SocketAddr>,
+    /// Our end of the upstream's connection.
+    pub upstream_local: Option<SocketAddr>,
     pub upstream_failure: Option<&'a str>,
     pub connection: u64,
     pub stream: u64,
@@ -246,7 +249,9 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::RouteName => text(out, facts.route),
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
-        Operator::UpstreamCluster => facts.cluster.is_some_and(|name| text(out, name)),
+        Operator::UpstreamCluster | Operator::UpstreamClusterRaw => facts.cluster.is_some_and(|name| text(out, name)),
+        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|address| display(out, &address)),
+        Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(0, |o| u64::from(o.attempts))),
         Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),

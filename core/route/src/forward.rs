@@ -58,8 +58,14 @@ pub(crate) struct Destination {
 #[derive(Clone, Debug)]
 enum Destinations {
     One(Destination),
-    /// With the sum of the weights up to and with each destination.
-    Weighted(Box<(Box<[u32]>, Box<[Destination]>)>),
+    Weighted(Box<Weighted>),
+}
+
+#[derive(Clone, Debug)]
+struct Weighted {
+    /// The sum of the weights up to and with each destination.
+    sums: Box<[u32]>,
+    destinations: Box<[Destination]>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,7 +120,10 @@ impl CompiledForward {
             if sum == 0 {
                 problems.push(Invalid::new("the weights of the clusters sum to zero"));
             }
-            Destinations::Weighted(Box::new((sums.into(), destinations.into())))
+            Destinations::Weighted(Box::new(Weighted {
+                sums: sums.into(),
+                destinations: destinations.into(),
+            }))
         } else {
             let Some((_, only)) = weighted.pop() else {
                 problems.push(Invalid::new("the rule leads to no cluster"));
@@ -139,7 +148,7 @@ impl CompiledForward {
         match &self.destinations {
             Destinations::One(only) => Choice { cluster: only.cluster, index: 0 },
             Destinations::Weighted(weighted) => {
-                let (sums, destinations) = &**weighted;
+                let Weighted { sums, destinations } = &**weighted;
                 let sum = sums.last().copied().unwrap_or(0);
                 let point = within(choice_draw(draw), u64::from(sum)) as u32;
                 let at = sums.partition_point(|&upto| upto <= point).min(destinations.len() - 1);
@@ -203,7 +212,7 @@ impl CompiledForward {
     fn destinations(&self) -> &[Destination] {
         match &self.destinations {
             Destinations::One(only) => std::slice::from_ref(only),
-            Destinations::Weighted(weighted) => &weighted.1,
+            Destinations::Weighted(weighted) => &weighted.destinations,
         }
     }
 }

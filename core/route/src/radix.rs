@@ -7,13 +7,14 @@
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Radix {
     nodes: Vec<Node>,
-    /// The first byte of each node's label.
+    /// The byte by which each node is chosen among its siblings.
     firsts: Vec<u8>,
     labels: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// For a child without its first byte, by which it is chosen.
     label: u32,
     label_length: u32,
     children: u32,
@@ -51,7 +52,7 @@ impl Radix {
                 let byte = entries[range.start].0[below];
                 let same = entries[range.clone()].partition_point(|(key, _)| key[below] == byte);
                 let child = self.push(byte);
-                open.push_back((child, range.start..range.start + same, below));
+                open.push_back((child, range.start..range.start + same, below + 1));
                 range.start += same;
             }
             self.nodes[node as usize] = Node {
@@ -93,6 +94,7 @@ impl Radix {
             };
             let Some(at) = found else { return };
             node = &self.nodes[first + at];
+            depth += 1;
         }
     }
 

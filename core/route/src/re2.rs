@@ -563,7 +563,7 @@ mod tests {
     use super::*;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::new(text).unwrap()
+        Pattern::new(text).expect(text)
     }
 
     #[test]
@@ -705,7 +705,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_which_expression_and_why() {
-        let error = whole(&pattern("a(?=b)")).unwrap_err();
+        let error = whole(&pattern("a(?=b)")).expect_err("a look-ahead");
         assert_eq!(
             error.message,
             "the regular expression 'a(?=b)' is not valid: '(?=' looks around, which RE2 cannot"

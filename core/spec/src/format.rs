@@ -59,6 +59,12 @@ pub enum Operator {
     VirtualHostName,
     UpstreamHost,
     UpstreamCluster,
+    /// The same; Envoy's has no alternative names.
+    UpstreamClusterRaw,
+    /// Our end of the upstream's connection.
+    UpstreamLocalAddress,
+    /// Why the client's connection was ended below HTTP; always absent, as nothing below HTTP ends one yet.
+    ConnectionTerminationDetails,
     UpstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
     /// The client's address: from X-Forwarded-For where that is trusted.
@@ -364,6 +370,9 @@ const PLAIN: &[(&str, Operator)] = &[
     ("VIRTUAL_HOST_NAME", Operator::VirtualHostName),
     ("UPSTREAM_HOST", Operator::UpstreamHost),
     ("UPSTREAM_CLUSTER", Operator::UpstreamCluster),
+    ("UPSTREAM_CLUSTER_RAW", Operator::UpstreamClusterRaw),
+    ("UPSTREAM_LOCAL_ADDRESS", Operator::UpstreamLocalAddress),
+    ("CONNECTION_TERMINATION_DETAILS", Operator::ConnectionTerminationDetails),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", Operator::UpstreamTransportFailureReason),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Operator::UpstreamRequestAttemptCount),
     ("DOWNSTREAM_REMOTE_ADDRESS", Operator::DownstreamRemoteAddress { port: true }),

@@ -1,1 +1,85 @@
-//! naru-xds
+//! What does an Envoy v3 document mean, and how is our meaning said in Envoy's words?
+//!
+//! Comes in: the text of a bootstrap (YAML or JSON), or Envoy's protobuf messages. Goes out: a
+//! [`naru_spec::Config`], or every problem with file, line, column and path; and the way back.
+//! A field that is accepted acts: one that naru cannot act on is an error, never ignored.
+//!
+//! Deliberately not here: what a configuration does (`core`), files that it names, any network.
+#![forbid(unsafe_code)]
+
+// In the order of a document: text, tree, message, check, meaning; then the way back.
+mod document;
+mod read;
+mod supported;
+mod rules;
+pub mod decode;
+pub mod encode;
+mod json;
+// What they all use.
+mod schema;
+mod proto;
+mod extension;
+mod path;
+pub mod findings;
+mod suggest;
+
+use naru_spec::{Config, Problem};
+use prost::Message;
+
+use crate::findings::{Findings, code};
+use crate::path::Path;
+
+pub use json::{REDACTED, config_dump, redacted, to_json};
+pub use schema::Schema;
+
+/// The messages of Envoy's API that are read and written.
+pub mod message {
+    pub use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
+    pub use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+    pub use envoy_types::pb::envoy::config::listener::v3::Listener;
+    pub use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+}
+
+/// What a document means, and what its author should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a bootstrap, YAML or JSON. All problems are told at once, the warnings among them; only a
+/// text that is not YAML at all has just one.
+pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    load_with(&Schema::new(), file_name, text)
+}
+
+/// [`load`] for many documents.
+pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    let document = match document::parse(text) {
+        Ok(document) => document,
+        Err(error) => return Err(vec![error.into_problem(file_name)]),
+    };
+    let mut findings = Findings::in_document(file_name, &document);
+    let descriptor = schema.message("envoy.config.bootstrap.v3.Bootstrap");
+    let mut config = Config::default();
+    if let Some(dynamic) = read::message(&descriptor, &document, &Path::ROOT, &mut findings) {
+        supported::Check::new().message(&dynamic, &Path::ROOT, &mut findings);
+        match proto::bootstrap::Bootstrap::decode(dynamic.encode_to_vec().as_slice()) {
+            Ok(message) => config = decode::read_bootstrap(&message, &Path::ROOT, &mut findings),
+            Err(_) => findings.error(&Path::ROOT, code::SYNTAX, "the document is nested too deeply", ""),
+        }
+    }
+    let has_errors = findings.has_errors();
+    let problems = findings.into_problems();
+    if has_errors { Err(problems) } else { Ok(Loaded { config, warnings: problems }) }
+}
+
+/// Reads whatever bytes there are; for fuzzing.
+pub fn fuzz(schema: &Schema, data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = load_with(schema, "fuzz", text);
+    }
+    if let Ok(message) = proto::bootstrap::Bootstrap::decode(data) {
+        let _ = decode::bootstrap(schema, &message);
+    }
+}

@@ -1,0 +1,193 @@
+//! The admin interface: what the data plane is doing, in Envoy's words.
+//!
+//! Read only but for `/quitquitquit`. It listens where the configuration says and nowhere else, and
+//! lives on a thread that carries no requests.
+
+mod clusters;
+mod prometheus;
+mod stats;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use naru_proxy::Proxy;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// What the pages are made of.
+pub struct Admin {
+    pub proxy: Rc<Proxy>,
+    /// The file that the configuration came from, and its text.
+    pub file: String,
+    pub text: String,
+    pub workers: usize,
+    /// Told when somebody asks the process to end.
+    pub quit: Notify,
+}
+
+/// Claims the address.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until the runtime ends.
+pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = Rc::clone(&admin);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| {
+                let admin = Rc::clone(&admin);
+                async move { Ok::<_, Infallible>(answer(&admin, &request).await) }
+            });
+            // A client of the admin interface that goes away is nobody's concern.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// The pages, for people who look at `/`.
+const PAGES: &[(&str, &str)] = &[
+    ("/ready", "LIVE once every cluster was looked up, else INITIALIZING with 503"),
+    ("/stats", "counters and gauges, a line each; ?filter=REGEX, ?usedonly, ?format=json or prometheus"),
+    ("/metrics", "the same and Istio's request metrics, for Prometheus"),
+    ("/clusters", "endpoints and their counts; ?format=json"),
+    ("/listeners", "listeners and their addresses; ?format=json"),
+    ("/config_dump", "the configuration in force"),
+    ("/server_info", "version and state"),
+    ("/quitquitquit", "POST: finish what has begun and end"),
+];
+
+async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Response<Whole> {
+    let query = Query::of(request.uri().query().unwrap_or(""));
+    match (request.uri().path(), request.method()) {
+        ("/quitquitquit", &Method::POST) => {
+            admin.quit.notify_one();
+            text(StatusCode::OK, "OK\n")
+        }
+        ("/quitquitquit", _) => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use POST\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            response
+        }
+        (_, method) if method != Method::GET && method != Method::HEAD => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
+        }
+        ("/ready", _) if admin.proxy.is_ready() => text(StatusCode::OK, "LIVE\n"),
+        ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "INITIALIZING\n"),
+        ("/stats", _) => stats::page(admin, &query).await,
+        ("/metrics" | "/stats/prometheus", _) => prometheus::page(admin).await,
+        ("/clusters", _) => clusters::page(admin, &query),
+        ("/listeners", _) => listeners(admin, &query),
+        ("/config_dump", _) => config_dump(admin),
+        ("/server_info", _) => server_info(admin),
+        ("/", _) => index(),
+        _ => text(StatusCode::NOT_FOUND, "invalid path. admin commands are listed at /\n"),
+    }
+}
+
+fn index() -> Response<Whole> {
+    let lines: String = PAGES.iter().map(|(path, what)| format!("{path:<16} {what}\n")).collect();
+    text(StatusCode::OK, lines)
+}
+
+fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
+    let listeners = admin.proxy.snapshot().listeners.iter().zip(admin.proxy.addresses());
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = listeners
+            .map(|(listener, address)| {
+                serde_json::json!({
+                    "name": listener.name,
+                    "local_address": { "socket_address": { "address": address.ip(), "port_value": address.port() } },
+                })
+            })
+            .collect();
+        return json(&serde_json::json!({ "listener_statuses": statuses }));
+    }
+    text(StatusCode::OK, listeners.map(|(listener, address)| format!("{}::{address}\n", listener.name)).collect::<String>())
+}
+
+/// The configuration is read again from the text it came from: it is asked for seldom, and would
+/// otherwise take more memory than the tables that it became.
+fn config_dump(admin: &Admin) -> Response<Whole> {
+    match naru_xds::load(&admin.file, &admin.text) {
+        Ok(loaded) => json(&naru_xds::config_dump(&loaded.config, admin.proxy.started())),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be read again\n"),
+    }
+}
+
+fn server_info(admin: &Admin) -> Response<Whole> {
+    json(&serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": if admin.proxy.is_ready() { "LIVE" } else { "INITIALIZING" },
+        "uptime_current_epoch": format!("{}s", admin.proxy.uptime().as_secs()),
+        "command_line_options": { "config_path": admin.file, "concurrency": admin.workers },
+    }))
+}
+
+/// The parameters of a page.
+pub struct Query<'a> {
+    pairs: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Query<'a> {
+    fn of(text: &'a str) -> Query<'a> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Query { pairs: pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect() }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+}
+
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Whole> {
+    page(status, "text/plain; charset=UTF-8", body.into())
+}
+
+pub fn json(value: &serde_json::Value) -> Response<Whole> {
+    page(StatusCode::OK, "application/json", Bytes::from(format!("{value:#}\n")))
+}
+
+pub fn page(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Whole> {
+    let mut response = Response::new(Whole(Some(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A body that is all there.
+pub struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

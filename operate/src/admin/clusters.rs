@@ -1,0 +1,74 @@
+//! `/clusters`: every endpoint and what is known of it, in Envoy's lines.
+
+use std::fmt::Write as _;
+
+use http::{Response, StatusCode};
+use naru_proxy::{ClusterStatus, EndpointStatus};
+use naru_spec::Discovery;
+
+use super::{Admin, Query, Whole, json, text};
+
+pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
+    let clusters = admin.proxy.clusters();
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = clusters.iter().map(|cluster| cluster_json(admin, cluster)).collect();
+        return json(&serde_json::json!({ "cluster_statuses": statuses }));
+    }
+    let mut out = String::new();
+    for cluster in &clusters {
+        let name = &cluster.name;
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name}::observability_name::{name}");
+        for endpoint in &cluster.endpoints {
+            let address = endpoint.address;
+            for (stat, value) in counts(endpoint) {
+                let _ = writeln!(out, "{name}::{address}::{stat}::{value}");
+            }
+            let _ = writeln!(out, "{name}::{address}::hostname::{}", endpoint.host_name);
+            let _ = writeln!(out, "{name}::{address}::health_flags::healthy");
+            let _ = writeln!(out, "{name}::{address}::weight::{}", endpoint.weight);
+        }
+    }
+    text(StatusCode::OK, out)
+}
+
+/// Envoy's names of the counts of an endpoint.
+fn counts(endpoint: &EndpointStatus) -> [(&'static str, u64); 6] {
+    [
+        ("cx_active", u64::from(endpoint.connections)),
+        ("cx_connect_fail", endpoint.connect_failures_total),
+        ("cx_total", endpoint.connections_total),
+        ("rq_active", u64::from(endpoint.active)),
+        ("rq_error", endpoint.errors_total),
+        ("rq_total", endpoint.requests_total),
+    ]
+}
+
+fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
+    let hosts: Vec<_> = cluster
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let stats: Vec<_> = counts(endpoint)
+                .iter()
+                .map(|(name, value)| serde_json::json!({ "name": name, "value": value.to_string() }))
+                .collect();
+            serde_json::json!({
+                "address": { "socket_address": {
+                    "address": endpoint.address.ip(), "port_value": endpoint.address.port(),
+                } },
+                "hostname": endpoint.host_name,
+                "weight": endpoint.weight,
+                "health_status": { "eds_health_status": "HEALTHY" },
+                "stats": stats,
+            })
+        })
+        .collect();
+    let settings = admin.proxy.snapshot().clusters.iter().find(|known| known.name == cluster.name);
+    let kind = match settings.map(|settings| settings.discovery) {
+        Some(Discovery::StrictDns(_)) => "STRICT_DNS",
+        Some(Discovery::LogicalDns(_)) => "LOGICAL_DNS",
+        Some(Discovery::Static) | None => "STATIC",
+    };
+    serde_json::json!({ "name": cluster.name, "discovery_type": kind, "host_statuses": hosts })
+}

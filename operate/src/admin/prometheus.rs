@@ -1,0 +1,159 @@
+//! `/metrics`: the Prometheus text format (version 0.0.4), under Istio's names for requests and
+//! Envoy's for the rest.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use naru_journey::Snapshot;
+use naru_proxy::Report;
+use naru_proxy::metrics::{BUCKETS, Histogram, Protocol, Series};
+
+use super::{Admin, Whole, page as whole_page};
+
+pub async fn page(admin: &Admin) -> Response<Whole> {
+    let report = admin.proxy.report().await;
+    let text = write(admin.proxy.snapshot(), &report);
+    whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
+}
+
+fn write(snapshot: &Snapshot, report: &Report) -> String {
+    let mut out = Exposition::default();
+    let labelled: Vec<(String, &Series)> =
+        report.series.iter().map(|series| (labels(snapshot, series), series)).collect();
+    out.family("istio_requests_total", "counter", "Requests, by how they ended.");
+    for (labels, series) in &labelled {
+        out.sample("istio_requests_total", labels, series.requests());
+    }
+    type Pick = fn(&Series) -> &Histogram;
+    let histograms: [(&str, &str, Pick); 3] = [
+        ("istio_request_duration_milliseconds", "Time from the first byte of a request to the last of its response.", |s| &s.durations),
+        ("istio_request_bytes", "Bytes of request bodies.", |s| &s.request_bytes),
+        ("istio_response_bytes", "Bytes of response bodies.", |s| &s.response_bytes),
+    ];
+    for (name, help, pick) in histograms {
+        out.family(name, "histogram", help);
+        for (labels, series) in &labelled {
+            out.histogram(name, labels, pick(series));
+        }
+    }
+    let downstream = report.downstream;
+    for (name, kind, help, value) in [
+        ("envoy_http_downstream_cx_active", "gauge", "Connections of clients.", downstream.connections_active),
+        ("envoy_http_downstream_cx_total", "counter", "Connections of clients, ever.", downstream.connections_total),
+        ("envoy_http_downstream_rq_active", "gauge", "Requests under way.", downstream.requests_active),
+        ("envoy_http_downstream_rq_total", "counter", "Requests, ever.", downstream.requests_total),
+        ("envoy_http_downstream_cx_protocol_error", "counter", "Connections that were no HTTP.", downstream.protocol_errors),
+        ("envoy_http_downstream_cx_ssl_error", "counter", "TLS handshakes that failed.", downstream.tls_errors),
+        ("naru_access_log_lines_dropped", "counter", "Lines that the log could not take.", downstream.log_lines_dropped),
+        ("naru_timers_active", "gauge", "Timers of requests and connections under way.", report.timers),
+    ] {
+        out.family(name, kind, help);
+        out.sample(name, "", value);
+    }
+    type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
+    let clusters: [(&str, &str, &str, Count); 7] = [
+        ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
+        ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| c.connections_total),
+        ("envoy_cluster_upstream_cx_connect_fail", "counter", "Connections that could not be made.", |c| c.connect_failures),
+        ("envoy_cluster_upstream_cx_connect_timeout", "counter", "Connections that took too long.", |c| c.connect_timeouts),
+        ("envoy_cluster_upstream_rq_active", "gauge", "Requests at upstreams.", |c| c.requests_active),
+        ("envoy_cluster_upstream_rq_total", "counter", "Requests sent to upstreams, ever.", |c| c.requests_total),
+        ("naru_cluster_upstream_rq_replay", "counter", "Requests sent again because an idle connection was closed.", |c| c.replays),
+    ];
+    for (name, kind, help, pick) in clusters {
+        out.family(name, kind, help);
+        for (cluster, counts) in snapshot.clusters.iter().zip(&report.clusters) {
+            let mut labels = String::new();
+            label(&mut labels, "envoy_cluster_name", &cluster.name);
+            out.sample(name, &labels, pick(counts));
+        }
+    }
+    out.text
+}
+
+/// Istio's labels. What a lone proxy cannot know of workloads is `unknown`, as Istio says it.
+fn labels(snapshot: &Snapshot, series: &Series) -> String {
+    let labels = &series.labels;
+    let service = labels.cluster.map_or("unknown", |id| snapshot.cluster(id).name.as_str());
+    let mut out = String::new();
+    label(&mut out, "reporter", "source");
+    for name in [
+        "source_workload",
+        "source_workload_namespace",
+        "source_principal",
+        "source_app",
+        "source_version",
+        "source_canonical_service",
+        "source_canonical_revision",
+        "source_cluster",
+        "destination_workload",
+        "destination_workload_namespace",
+        "destination_principal",
+        "destination_app",
+        "destination_version",
+    ] {
+        label(&mut out, name, "unknown");
+    }
+    label(&mut out, "destination_service", service);
+    label(&mut out, "destination_service_name", service);
+    for name in [
+        "destination_service_namespace",
+        "destination_canonical_service",
+        "destination_canonical_revision",
+        "destination_cluster",
+    ] {
+        label(&mut out, name, "unknown");
+    }
+    label(&mut out, "request_protocol", match labels.protocol {
+        Protocol::Http => "http",
+        Protocol::Grpc => "grpc",
+    });
+    label(&mut out, "response_code", &labels.status.to_string());
+    label(&mut out, "grpc_response_status", &labels.grpc_status.map(|status| status.to_string()).unwrap_or_default());
+    label(&mut out, "response_flags", labels.reason.flag());
+    label(&mut out, "reason", labels.reason.name());
+    label(&mut out, "connection_security_policy", if labels.is_tls { "tls" } else { "none" });
+    out
+}
+
+/// Appends `name="value"`, escaped, behind a comma where something stands already.
+fn label(out: &mut String, name: &str, value: &str) {
+    if !out.is_empty() {
+        out.push(',');
+    }
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{name}=\"{value}\"");
+}
+
+#[derive(Default)]
+struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        if labels.is_empty() {
+            let _ = writeln!(self.text, "{name} {value}");
+        } else {
+            let _ = writeln!(self.text, "{name}{{{labels}}} {value}");
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let mut sum = 0;
+        for (bound, count) in BUCKETS.iter().zip(histogram.counts) {
+            sum += count;
+            let _ = writeln!(self.text, "{name}_bucket{{{labels},le=\"{bound}\"}} {sum}");
+        }
+        let count = histogram.count();
+        let _ = writeln!(self.text, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.text, "{name}_sum{{{labels}}} {}", histogram.sum);
+        let _ = writeln!(self.text, "{name}_count{{{labels}}} {count}");
+    }
+}

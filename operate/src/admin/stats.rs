@@ -1,0 +1,119 @@
+//! `/stats`: counters and gauges under Envoy's names.
+
+use std::collections::BTreeMap;
+
+use http::{Response, StatusCode};
+use naru_base::Reason;
+use naru_proxy::Report;
+
+use super::{Admin, Query, Whole, json, prometheus, text};
+
+pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
+    if query.get("format") == Some("prometheus") {
+        return prometheus::page(admin).await;
+    }
+    let filter = match query.get("filter").map(|pattern| regex::Regex::new(&percent_decoded(pattern))).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
+    };
+    let only_used = query.get("usedonly").is_some();
+    let mut stats = collect(admin, &admin.proxy.report().await);
+    stats.retain(|name, value| {
+        filter.as_ref().is_none_or(|filter| filter.is_match(name)) && (!only_used || *value > 0)
+    });
+    if query.get("format") == Some("json") {
+        let all: Vec<_> =
+            stats.iter().map(|(name, value)| serde_json::json!({ "name": name, "value": value })).collect();
+        return json(&serde_json::json!({ "stats": all }));
+    }
+    text(StatusCode::OK, stats.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>())
+}
+
+/// Every number by its name, in the order of the names.
+fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
+    let mut stats = BTreeMap::new();
+    let snapshot = admin.proxy.snapshot();
+    let downstream = report.downstream;
+    for (name, value) in [
+        ("downstream_cx_active", downstream.connections_active),
+        ("downstream_cx_total", downstream.connections_total),
+        ("downstream_cx_protocol_error", downstream.protocol_errors),
+        ("downstream_cx_ssl_error", downstream.tls_errors),
+        ("downstream_rq_active", downstream.requests_active),
+        ("downstream_rq_total", downstream.requests_total),
+    ] {
+        stats.insert(format!("http.{name}"), value);
+    }
+    stats.insert("server.concurrency".to_owned(), admin.workers as u64);
+    stats.insert("server.live".to_owned(), u64::from(admin.proxy.is_ready()));
+    stats.insert("server.uptime".to_owned(), admin.proxy.uptime().as_secs());
+    stats.insert("server.timers_active".to_owned(), report.timers);
+    stats.insert("access_log.lines_dropped".to_owned(), downstream.log_lines_dropped);
+    for (cluster, counts) in snapshot.clusters.iter().zip(&report.clusters) {
+        for (name, value) in [
+            ("upstream_cx_active", counts.connections_active),
+            ("upstream_cx_total", counts.connections_total),
+            ("upstream_cx_connect_fail", counts.connect_failures),
+            ("upstream_cx_connect_timeout", counts.connect_timeouts),
+            ("upstream_rq_active", counts.requests_active),
+            ("upstream_rq_total", counts.requests_total),
+            ("upstream_rq_replay", counts.replays),
+        ] {
+            stats.insert(format!("cluster.{}.{name}", cluster.name), value);
+        }
+    }
+    for series in &report.series {
+        let labels = series.labels;
+        let requests = series.requests();
+        let prefix = &snapshot.chain(labels.chain).http.stat_prefix;
+        let class = labels.status / 100;
+        let mut add = |name: String, value: u64| *stats.entry(name).or_insert(0) += value;
+        if class > 0 {
+            add(format!("http.{prefix}.downstream_rq_{class}xx"), requests);
+        }
+        add(format!("http.{prefix}.downstream_rq_completed"), requests);
+        add(format!("http.{prefix}.reason.{}", labels.reason.name()), requests);
+        match labels.reason {
+            Reason::NoRoute => add(format!("http.{prefix}.no_route"), requests),
+            Reason::NoCluster => add(format!("http.{prefix}.no_cluster"), requests),
+            Reason::Redirect => add(format!("http.{prefix}.rq_redirect"), requests),
+            Reason::DirectResponse => add(format!("http.{prefix}.rq_direct_response"), requests),
+            _ => {}
+        }
+        let Some(cluster) = labels.cluster else { continue };
+        let cluster = &snapshot.cluster(cluster).name;
+        if class > 0 {
+            add(format!("cluster.{cluster}.upstream_rq_{class}xx"), requests);
+            add(format!("cluster.{cluster}.upstream_rq_{}", labels.status), requests);
+        }
+        match labels.reason {
+            Reason::RouteTimeout => add(format!("cluster.{cluster}.upstream_rq_timeout"), requests),
+            Reason::NoHealthyUpstream => add(format!("cluster.{cluster}.upstream_cx_none_healthy"), requests),
+            Reason::UpstreamClosed | Reason::UpstreamReset | Reason::UpstreamAborted => {
+                add(format!("cluster.{cluster}.upstream_rq_rx_reset"), requests);
+            }
+            _ => {}
+        }
+    }
+    stats
+}
+
+/// A query value may be percent-encoded; what is no code stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        let code = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (byte, code.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(decoded)) => {
+                out.push(decoded);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,115 @@
+//! The words of the command line.
+//!
+//! Exit codes: 0 fine, 1 problems found, 2 usage.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{proxy_command, simulate_command};
+
+#[derive(Parser)]
+#[command(name = "naru", version, about = "An edge gateway and service mesh in one binary", max_term_width = 100)]
+struct Naru {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
+    Proxy(ProxyArgs),
+    /// Run services, load and faults on virtual time; the same seed gives the same transcript
+    Simulate(SimulateArgs),
+    /// Print the version
+    Version(VersionArgs),
+}
+
+#[derive(Args)]
+pub struct ProxyArgs {
+    /// The Envoy bootstrap file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Threads that carry requests [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Seconds that requests under way may take to finish after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub drain_time: u64,
+    /// Where all chance comes from; for tests that must be repeatable
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Only read the file and say what is wrong with it
+    #[arg(long)]
+    pub check: bool,
+    /// How problems are printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct SimulateArgs {
+    /// The scenario file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// Where all chance comes from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How the transcript is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+struct VersionArgs {
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+pub fn run() -> ExitCode {
+    // Usage errors are answered by clap, with exit code 2.
+    let result = match Naru::parse().command {
+        Command::Proxy(args) => proxy_command::run(&args),
+        Command::Simulate(args) => simulate_command::run(&args),
+        Command::Version(args) => {
+            print_version(args.output);
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+pub enum Failure {
+    /// It has been printed.
+    Told,
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Error(error.into())
+    }
+}
+
+fn print_version(output: Output) {
+    let version = env!("CARGO_PKG_VERSION");
+    match output {
+        Output::Text => println!("naru {version}"),
+        Output::Json => println!("{}", serde_json::json!({ "name": "naru", "version": version })),
+    }
+}

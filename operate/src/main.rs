@@ -1,0 +1,21 @@
+//! What do people ask of naru, and what are they answered?
+//!
+//! The `naru` command. Everything that decides or carries is in the rooms below; here are only the
+//! words on the command line, the admin interface, and what is printed.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "its answers go to a person or a pipe")]
+
+mod cli;
+mod proxy_command;
+mod simulate_command;
+mod admin;
+mod problems;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,115 @@
+//! `naru proxy`: the data plane, as an Envoy bootstrap file says.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use naru_journey::Snapshot;
+use naru_proxy::{Options, Proxy};
+use naru_spec::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::admin::{self, Admin};
+use crate::cli::{Failure, Output, ProxyArgs};
+use crate::problems;
+
+pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
+    let file = args.config.display().to_string();
+    let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
+    let config = load(&file, &text, args.output)?;
+    let snapshot = Snapshot::compile(config).map_err(|found| {
+        for (_, invalid) in found {
+            eprintln!("error: {invalid}\n  --> {file}\n");
+        }
+        Failure::Told
+    })?;
+    if args.check {
+        if args.output == Output::Text {
+            println!("{file}: fine");
+        }
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(serve(args, snapshot, file, text))
+}
+
+/// Reads the file; problems are printed here.
+fn load(file: &str, text: &str, output: Output) -> Result<Config, Failure> {
+    match naru_xds::load(file, text) {
+        Ok(loaded) => {
+            problems::print(&loaded.warnings, output);
+            Ok(loaded.config)
+        }
+        Err(found) => {
+            problems::print(&found, output);
+            Err(Failure::Told)
+        }
+    }
+}
+
+async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String) -> Result<(), Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.map_or(processors, usize::from);
+    let mut end = Ends::listen()?;
+    let admin_listener = match &snapshot.admin {
+        None => None,
+        Some(wanted) => {
+            let address = wanted.address;
+            let bound = admin::bind(address).await;
+            Some(bound.with_context(|| format!("the admin interface cannot listen on {address}"))?)
+        }
+    };
+    let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: args.seed })?);
+    for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
+        eprintln!("naru: listener '{}' on {address}", listener.name);
+    }
+    let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, text, workers, quit: Notify::new() });
+    if let Some(listener) = admin_listener {
+        eprintln!("naru: admin on http://{}", listener.local_addr()?);
+        tokio::task::spawn_local(admin::serve(listener, Rc::clone(&admin)));
+    }
+    tokio::select! {
+        () = end.asked() => {}
+        () = admin.quit.notified() => {}
+    }
+    eprintln!("naru: draining; a second signal ends at once");
+    proxy.drain();
+    let drained = async {
+        while !proxy.has_ended() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = drained => Ok(()),
+        () = end.asked() => {
+            eprintln!("naru: ended before all requests were finished");
+            std::process::exit(1);
+        }
+        () = tokio::time::sleep(Duration::from_secs(args.drain_time)) => {
+            eprintln!("naru: the drain time is over");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// The signals that ask a process to end.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> std::io::Result<Ends> {
+        Ok(Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

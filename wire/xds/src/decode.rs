@@ -1,0 +1,179 @@
+//! Envoy's messages, read as naru's configuration.
+//!
+//! Comes in: messages that the check of `supported` has seen, so that what is not supported at all
+//! is told already. Goes out: a configuration, and every problem with the path of its value. A
+//! value that is wrong is told and replaced by a harmless one, so that reading can go on: who calls
+//! looks at the problems first.
+
+// From outside in.
+mod listener;
+mod http;
+mod routes;
+mod matching;
+mod headers;
+mod clusters;
+mod tls;
+mod access_log;
+mod value;
+
+use naru_spec::config::Place;
+use naru_spec::route::Action;
+use naru_spec::{Admin, Cluster, Config, Listener, Problem, RouteTable};
+
+pub(crate) use clusters::HTTP_OPTIONS;
+
+use crate::findings::{Findings, code};
+use crate::path::Path;
+use crate::supported::Check;
+use crate::{Schema, proto};
+
+/// What was read, and its warnings; or every problem, the warnings among them.
+pub type Decoded<T> = Result<(T, Vec<Problem>), Vec<Problem>>;
+
+/// A whole bootstrap.
+pub fn bootstrap(schema: &Schema, message: &proto::bootstrap::Bootstrap) -> Decoded<Config> {
+    decoded(schema, message, read_bootstrap)
+}
+
+/// A listener; whether the clusters it leads to exist is not asked.
+pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded<Listener> {
+    decoded(schema, message, listener::read)
+}
+
+/// A cluster.
+pub fn cluster(schema: &Schema, message: &proto::cluster::Cluster) -> Decoded<Cluster> {
+    decoded(schema, message, clusters::read)
+}
+
+/// A table of routes; whether the clusters it leads to exist is not asked.
+pub fn routes(schema: &Schema, message: &proto::route::RouteConfiguration) -> Decoded<RouteTable> {
+    decoded(schema, message, routes::read)
+}
+
+fn decoded<M: prost::Message + prost::Name, T>(
+    schema: &Schema,
+    message: &M,
+    read: fn(&M, &Path<'_>, &mut Findings<'_>) -> T,
+) -> Decoded<T> {
+    let mut findings = Findings::default();
+    match schema.reflect(message) {
+        Some(dynamic) => Check::new().message(&dynamic, &Path::ROOT, &mut findings),
+        None => findings.error(&Path::ROOT, code::SYNTAX, "the message is nested too deeply", ""),
+    }
+    let value = read(message, &Path::ROOT, &mut findings);
+    let has_errors = findings.has_errors();
+    let problems = findings.into_problems();
+    if has_errors { Err(problems) } else { Ok((value, problems)) }
+}
+
+pub(crate) fn read_bootstrap(
+    message: &proto::bootstrap::Bootstrap,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Config {
+    let mut config = Config::default();
+    if let Some(admin) = &message.admin {
+        let path = path.field("admin.address");
+        config.admin = admin
+            .address
+            .as_ref()
+            .map(|address| Admin { address: value::literal_address(address, &path, findings) });
+    }
+    let resources = message.static_resources.clone().unwrap_or_default();
+    let path = path.field("static_resources");
+    let listeners = path.field("listeners");
+    for (at, listener) in resources.listeners.iter().enumerate() {
+        config.listeners.push(listener::read(listener, &listeners.at(at), findings));
+    }
+    let clusters = path.field("clusters");
+    for (at, cluster) in resources.clusters.iter().enumerate() {
+        config.clusters.push(clusters::read(cluster, &clusters.at(at), findings));
+    }
+    tell_problems_of_the_whole(&config, &resources, &path, findings);
+    config
+}
+
+/// [`Config::problems`], with the paths of the document.
+fn tell_problems_of_the_whole(
+    config: &Config,
+    resources: &proto::bootstrap::bootstrap::StaticResources,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let listeners = path.field("listeners");
+    let clusters = path.field("clusters");
+    let names: std::collections::BTreeSet<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
+    // Of one rule there are as many problems as clusters that are missing, in order.
+    let mut told: (Option<Place>, usize) = (None, 0);
+    for (place, invalid) in config.problems() {
+        let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
+        match &place {
+            Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
+            Place::Listener(at) => {
+                let is_about_address = invalid.message.contains("address");
+                let field = if is_about_address { "address.socket_address" } else { "name" };
+                error(&listeners.at(*at).field(field), code::DUPLICATE);
+            }
+            Place::VirtualHost { listener, chain, virtual_host } => {
+                let listener_path = listeners.at(*listener);
+                table_of(&listener_path, resources, *listener, *chain, |table| {
+                    let hosts = table.field("virtual_hosts");
+                    let host = hosts.at(*virtual_host);
+                    let domains = host.field("domains");
+                    let read =
+                        &config.listeners[*listener].chains[*chain].http.routes.virtual_hosts[*virtual_host];
+                    let quoted = |domain: &dyn std::fmt::Display| format!("'{domain}'");
+                    match read.domains.iter().rposition(|d| invalid.message.contains(&quoted(d))) {
+                        Some(at) => error(&domains.at(at), code::DUPLICATE),
+                        None => error(&domains, code::DUPLICATE),
+                    }
+                });
+            }
+            Place::Rule { listener, chain, virtual_host, rule } => {
+                let nth = if told.0.as_ref() == Some(&place) { told.1 + 1 } else { 0 };
+                told = (Some(place.clone()), nth);
+                let listener_path = listeners.at(*listener);
+                table_of(&listener_path, resources, *listener, *chain, |table| {
+                    let hosts = table.field("virtual_hosts");
+                    let host = hosts.at(*virtual_host);
+                    let routes = host.field("routes");
+                    let route = routes.at(*rule);
+                    let chain = &config.listeners[*listener].chains[*chain];
+                    let read = &chain.http.routes.virtual_hosts[*virtual_host].rules[*rule];
+                    let Action::Forward(forward) = &read.action else {
+                        return error(&route, code::UNKNOWN_CLUSTER);
+                    };
+                    let missing =
+                        forward.clusters.names().enumerate().filter(|(_, n)| !names.contains(n)).nth(nth);
+                    match (&forward.clusters, missing) {
+                        // An empty name is told as missing.
+                        (_, Some((_, ""))) => {}
+                        (naru_spec::ClusterChoice::Weighted(_), Some((at, _))) => {
+                            let clusters = route.field("route.weighted_clusters.clusters");
+                            error(&clusters.at(at).field("name"), code::UNKNOWN_CLUSTER);
+                        }
+                        _ => error(&route.field("route.cluster"), code::UNKNOWN_CLUSTER),
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The path of the routes of a listener's chain; the default chain comes after the others.
+fn table_of(
+    listener: &Path<'_>,
+    resources: &proto::bootstrap::bootstrap::StaticResources,
+    listener_at: usize,
+    chain_at: usize,
+    tell: impl FnOnce(&Path<'_>),
+) {
+    const REST: &str = "typed_config.route_config";
+    let listed = resources.listeners.get(listener_at).map_or(0, |l| l.filter_chains.len());
+    if chain_at < listed {
+        let chains = listener.field("filter_chains");
+        tell(&chains.at(chain_at).field("filters").at(0).field(REST));
+    } else {
+        tell(&listener.field("default_filter_chain.filters").at(0).field(REST));
+    }
+}

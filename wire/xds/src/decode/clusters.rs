@@ -1,0 +1,275 @@
+//! Clusters and their endpoints.
+
+use naru_base::Weight;
+use naru_spec::{
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, LoadBalancing, UpstreamProtocol,
+    defaults,
+};
+
+use super::{http, tls, value};
+use crate::findings::{Findings, code};
+use crate::path::Path;
+use crate::proto::{cluster as proto, core, endpoint, upstream_http};
+use crate::schema::{type_name, unpack};
+
+/// The key of `typed_extension_protocol_options`.
+pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Cluster {
+    let discovery = discovery(said, path, findings);
+    let endpoints = endpoints(said, discovery, path, findings);
+    let mut cluster = Cluster::new(said.name.clone(), discovery, endpoints);
+    if let Some(said) = &said.connect_timeout {
+        cluster.connect_timeout = value::duration(said, &path.field("connect_timeout"), findings);
+    }
+    cluster.load_balancing = load_balancing(said, path, findings);
+    protocol(said, &mut cluster, path, findings);
+    if let Some(socket) = &said.transport_socket {
+        let path = path.field("transport_socket");
+        cluster.tls = tls::upstream(socket, &said.name, &path, findings);
+    }
+    if cluster.protocol == UpstreamProtocol::Alpn && cluster.tls.is_none() {
+        let options = path.field("typed_extension_protocol_options");
+        let options = options.key(HTTP_OPTIONS);
+        let invalid = Invalid::new("auto_config chooses the protocol by ALPN, and that needs TLS")
+            .hint("add a transport_socket, or use explicit_http_config");
+        findings.invalid(&options.field("auto_config"), invalid);
+    }
+    cluster
+}
+
+#[expect(deprecated, reason = "what replaces these fields is not supported yet")]
+fn discovery(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Discovery {
+    use proto::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
+    let kind = match said.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => {
+            DiscoveryType::try_from(kind).unwrap_or(DiscoveryType::Static)
+        }
+        _ => DiscoveryType::Static,
+    };
+    let mut dns = DnsSettings {
+        family: match said.dns_lookup_family() {
+            DnsLookupFamily::Auto => DnsFamily::Auto,
+            DnsLookupFamily::V4Only => DnsFamily::V4Only,
+            DnsLookupFamily::V6Only => DnsFamily::V6Only,
+            DnsLookupFamily::V4Preferred => DnsFamily::V4Preferred,
+            DnsLookupFamily::All => DnsFamily::All,
+        },
+        ..DnsSettings::default()
+    };
+    if let Some(rate) = &said.dns_refresh_rate {
+        dns.refresh = value::duration(rate, &path.field("dns_refresh_rate"), findings);
+    }
+    dns.failure_refresh = dns.refresh;
+    if let Some(rate) = &said.dns_failure_refresh_rate {
+        let path = path.field("dns_failure_refresh_rate");
+        if let Some(base) = &rate.base_interval {
+            dns.failure_refresh = value::duration(base, &path.field("base_interval"), findings);
+        }
+        if let Some(max) = &rate.max_interval {
+            let path = path.field("max_interval");
+            if value::duration(max, &path, findings) != dns.failure_refresh {
+                let text = "naru tries again at a steady pace: max_interval must equal base_interval";
+                findings.unsupported_value(&path, text, "remove max_interval");
+            }
+        }
+    }
+    let unsupported = |text, hint, findings: &mut Findings<'_>| {
+        findings.unsupported_value(&path.field("type"), text, hint);
+        Discovery::Static
+    };
+    match kind {
+        DiscoveryType::StrictDns => Discovery::StrictDns(dns),
+        DiscoveryType::LogicalDns => Discovery::LogicalDns(dns),
+        DiscoveryType::Static => {
+            for (field, is_said) in [
+                ("dns_lookup_family", said.dns_lookup_family != 0),
+                ("dns_refresh_rate", said.dns_refresh_rate.is_some()),
+                ("dns_failure_refresh_rate", said.dns_failure_refresh_rate.is_some()),
+            ] {
+                if is_said {
+                    let text = format!("{field} has no effect in a cluster of type STATIC");
+                    findings.warning(&path.field(field), code::NO_EFFECT, text, "");
+                }
+            }
+            Discovery::Static
+        }
+        DiscoveryType::Eds => unsupported(
+            "endpoints by EDS need a control plane",
+            "one of STATIC, STRICT_DNS, LOGICAL_DNS",
+            findings,
+        ),
+        DiscoveryType::OriginalDst => unsupported(
+            "the original destination is not supported",
+            "one of STATIC, STRICT_DNS, LOGICAL_DNS",
+            findings,
+        ),
+    }
+}
+
+fn endpoints(
+    said: &proto::Cluster,
+    discovery: Discovery,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<Endpoint> {
+    let Some(assignment) = &said.load_assignment else {
+        findings.missing(&path.field("load_assignment"), "a cluster needs endpoints: load_assignment");
+        return Vec::new();
+    };
+    let path = path.field("load_assignment.endpoints");
+    let mut found = Vec::new();
+    for (at, locality) in assignment.endpoints.iter().enumerate() {
+        let path = path.at(at);
+        let path = path.field("lb_endpoints");
+        for (at, said) in locality.lb_endpoints.iter().enumerate() {
+            found.push(endpoint(said, discovery, &path.at(at), findings));
+        }
+    }
+    if matches!(discovery, Discovery::LogicalDns(_)) && found.len() != 1 {
+        let invalid =
+            Invalid::new(format!("a cluster of type LOGICAL_DNS has one endpoint, not {}", found.len()))
+                .hint("use STRICT_DNS for several");
+        findings.invalid(&path, invalid);
+    }
+    found
+}
+
+fn endpoint(
+    said: &endpoint::LbEndpoint,
+    discovery: Discovery,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Endpoint {
+    let path = path.field("endpoint.address");
+    let address = match &said.host_identifier {
+        Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref(),
+        // Told as not supported.
+        Some(endpoint::lb_endpoint::HostIdentifier::EndpointName(_)) => {
+            return Endpoint { address: Address::Name { host: String::new(), port: 0 }, weight: Weight(1) };
+        }
+        None => None,
+    };
+    let address = match address {
+        Some(address) => value::address(address, &path, findings),
+        None => {
+            findings.missing(&path, "an endpoint needs an address");
+            Address::Name { host: String::new(), port: 0 }
+        }
+    };
+    if let (Discovery::Static, Address::Name { host, .. }) = (discovery, &address)
+        && !host.is_empty()
+    {
+        let invalid =
+            Invalid::new(format!("'{host}' is not an IP address, and the cluster's type is STATIC"))
+                .hint("use type: STRICT_DNS");
+        findings.invalid(&path.field("socket_address.address"), invalid);
+    }
+    Endpoint { address, weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)) }
+}
+
+fn load_balancing(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> LoadBalancing {
+    use proto::cluster::{LbConfig, LbPolicy};
+    let choices = match &said.lb_config {
+        Some(LbConfig::LeastRequestLbConfig(config)) => Some(config.choice_count.map(|v| v.value)),
+        _ => None,
+    };
+    let policy = said.lb_policy();
+    if choices.is_some() && policy != LbPolicy::LeastRequest {
+        let text = "least_request_lb_config has no effect unless lb_policy is LEAST_REQUEST";
+        findings.warning(&path.field("least_request_lb_config"), code::NO_EFFECT, text, "");
+    }
+    match policy {
+        LbPolicy::RoundRobin => LoadBalancing::RoundRobin,
+        LbPolicy::Random => LoadBalancing::Random,
+        LbPolicy::LeastRequest => LoadBalancing::LeastRequest {
+            choices: choices.flatten().unwrap_or(defaults::LEAST_REQUEST_CHOICES),
+        },
+        other => {
+            let text = format!("the load balancing policy {} is not supported", other.as_str_name());
+            let hint = "one of ROUND_ROBIN, LEAST_REQUEST, RANDOM";
+            findings.unsupported_value(&path.field("lb_policy"), text, hint);
+            LoadBalancing::RoundRobin
+        }
+    }
+}
+
+/// In the cluster itself, as Envoy once said it, or among the extensions.
+#[expect(deprecated, reason = "the older spelling is still read")]
+fn protocol(said: &proto::Cluster, cluster: &mut Cluster, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(options) = &said.common_http_protocol_options {
+        common(options, cluster, &path.field("common_http_protocol_options"), findings);
+    }
+    if let Some(count) = said.max_requests_per_connection.filter(|count| count.value > 0) {
+        cluster.max_requests_per_connection = Some(count.value);
+    }
+    if let Some(options) = &said.http2_protocol_options {
+        cluster.protocol = UpstreamProtocol::Http2;
+        cluster.http2 = http::http2(Some(options));
+        if said.http_protocol_options.is_some() {
+            let path = path.field("http_protocol_options");
+            let text = "only one of http_protocol_options and http2_protocol_options can be said";
+            findings.error(&path, code::CONFLICTING_FIELDS, text, "remove one of them");
+        }
+    }
+    let path = path.field("typed_extension_protocol_options");
+    let mut names: Vec<&String> = said.typed_extension_protocol_options.keys().collect();
+    names.sort();
+    for name in names {
+        let path = path.key(name);
+        let any = said.typed_extension_protocol_options.get(name);
+        match any.and_then(unpack::<upstream_http::HttpProtocolOptions>).filter(|_| name == HTTP_OPTIONS) {
+            Some(options) => extension(&options, cluster, &path, findings),
+            None => {
+                let found = any.map_or("", |any| type_name(&any.type_url));
+                let text = format!("the extension '{found}' under the name '{name}' is not supported");
+                let hint = format!("only {HTTP_OPTIONS} is");
+                findings.error(&path, code::UNSUPPORTED_EXTENSION, text, hint);
+            }
+        }
+    }
+}
+
+fn extension(
+    said: &upstream_http::HttpProtocolOptions,
+    cluster: &mut Cluster,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    use upstream_http::http_protocol_options::UpstreamProtocolOptions as Said;
+    use upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig;
+    if let Some(options) = &said.common_http_protocol_options {
+        common(options, cluster, &path.field("common_http_protocol_options"), findings);
+    }
+    let (protocol, http2) = match &said.upstream_protocol_options {
+        Some(Said::ExplicitHttpConfig(config)) => match &config.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(options)) => (UpstreamProtocol::Http2, Some(options)),
+            _ => (UpstreamProtocol::Http1, None),
+        },
+        Some(Said::AutoConfig(config)) => (UpstreamProtocol::Alpn, config.http2_protocol_options.as_ref()),
+        Some(Said::UseDownstreamProtocolConfig(config)) => {
+            (UpstreamProtocol::Downstream, config.http2_protocol_options.as_ref())
+        }
+        None => (UpstreamProtocol::Http1, None),
+    };
+    cluster.protocol = protocol;
+    cluster.http2 = http::http2(http2);
+}
+
+fn common(
+    said: &core::HttpProtocolOptions,
+    cluster: &mut Cluster,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let default = Some(defaults::UPSTREAM_IDLE_TIMEOUT);
+    cluster.idle_timeout = value::limit(&said.idle_timeout, default, &path.field("idle_timeout"), findings);
+    cluster.max_requests_per_connection = http::requests_max(said);
+    if said.max_headers_count.is_some() {
+        findings.unsupported(
+            &path.field("max_headers_count"),
+            "the number of headers in a response is not limited",
+            "",
+        );
+    }
+}

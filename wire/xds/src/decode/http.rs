@@ -1,0 +1,156 @@
+//! The HTTP connection manager.
+
+use naru_spec::{Codec, HostPort, Http, Http2Settings, RouteTable, Scheme, ServerHeader, defaults};
+
+use super::{access_log, routes, value};
+use crate::findings::{Findings, code};
+use crate::path::Path;
+use crate::proto::{core, hcm, router};
+use crate::schema::{type_name, unpack};
+
+pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Http {
+    use hcm::http_connection_manager::{RouteSpecifier, StripPortMode};
+    let table = match &said.route_specifier {
+        Some(RouteSpecifier::RouteConfig(table)) => {
+            routes::read(table, &path.field("route_config"), findings)
+        }
+        _ => RouteTable::default(),
+    };
+    let mut http = Http::new(said.stat_prefix.clone(), table);
+    http.codec = codec(said, path, findings);
+    http.suppress_envoy_headers = filters(said, path, findings);
+    let logs = path.field("access_log");
+    for (at, log) in said.access_log.iter().enumerate() {
+        http.access_log.extend(access_log::read(log, &logs.at(at), findings));
+    }
+    if !said.server_name.is_empty() {
+        http.server_name = said.server_name.clone();
+    }
+    http.server_header = match said.server_header_transformation() {
+        hcm::http_connection_manager::ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
+        hcm::http_connection_manager::ServerHeaderTransformation::AppendIfAbsent => {
+            ServerHeader::AppendIfAbsent
+        }
+        hcm::http_connection_manager::ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
+    };
+    http.use_remote_address = said.use_remote_address.is_some_and(|v| v.value);
+    http.xff_num_trusted_hops = said.xff_num_trusted_hops;
+    http.skip_xff_append = said.skip_xff_append;
+    http.via = said.via.clone();
+    http.generate_request_id = said.generate_request_id.is_none_or(|v| v.value);
+    http.preserve_external_request_id = said.preserve_external_request_id;
+    http.always_set_request_id_in_response = said.always_set_request_id_in_response;
+    http.scheme_to_overwrite = scheme(said);
+    http.host_port = match (said.strip_matching_host_port, said.strip_port_mode) {
+        (true, Some(StripPortMode::StripAnyHostPort(true))) => {
+            let path = path.field("strip_matching_host_port");
+            let text = "only one of strip_matching_host_port and strip_any_host_port can be said";
+            findings.error(&path, code::CONFLICTING_FIELDS, text, "remove one of them");
+            HostPort::StripAny
+        }
+        (_, Some(StripPortMode::StripAnyHostPort(true))) => HostPort::StripAny,
+        (true, _) => HostPort::StripMatching,
+        _ => HostPort::Keep,
+    };
+    if let Some(kilobytes) = &said.max_request_headers_kb {
+        http.header_bytes_max = kilobytes.value.saturating_mul(1_024);
+    }
+    let mut limit = |said, default, field| value::limit(said, default, &path.field(field), findings);
+    http.stream_idle_timeout =
+        limit(&said.stream_idle_timeout, Some(defaults::STREAM_IDLE_TIMEOUT), "stream_idle_timeout");
+    http.request_timeout = limit(&said.request_timeout, None, "request_timeout");
+    http.request_headers_timeout = limit(&said.request_headers_timeout, None, "request_headers_timeout");
+    if let Some(said) = &said.drain_timeout {
+        http.drain_timeout = value::duration(said, &path.field("drain_timeout"), findings);
+    }
+    if let Some(common) = &said.common_http_protocol_options {
+        let path = path.field("common_http_protocol_options");
+        let default = Some(defaults::CONNECTION_IDLE_TIMEOUT);
+        http.connection_idle_timeout =
+            value::limit(&common.idle_timeout, default, &path.field("idle_timeout"), findings);
+        http.max_requests_per_connection = requests_max(common);
+        if let Some(count) = &common.max_headers_count {
+            http.header_count_max = count.value;
+        }
+    }
+    http.http2 = http2(said.http2_protocol_options.as_ref());
+    http
+}
+
+/// Zero is without limit.
+pub(super) fn requests_max(said: &core::HttpProtocolOptions) -> Option<u32> {
+    said.max_requests_per_connection.map(|v| v.value).filter(|count| *count > 0)
+}
+
+pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>) -> Http2Settings {
+    let mut settings = Http2Settings::default();
+    let Some(said) = said else { return settings };
+    let set = |setting: &mut u32, said: &Option<crate::proto::UInt32Value>| {
+        if let Some(said) = said {
+            *setting = said.value;
+        }
+    };
+    set(&mut settings.max_concurrent_streams, &said.max_concurrent_streams);
+    set(&mut settings.stream_window, &said.initial_stream_window_size);
+    set(&mut settings.connection_window, &said.initial_connection_window_size);
+    settings
+}
+
+fn codec(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Codec {
+    use hcm::http_connection_manager::CodecType;
+    match said.codec_type() {
+        CodecType::Auto => Codec::Auto,
+        CodecType::Http1 => Codec::Http1,
+        CodecType::Http2 => Codec::Http2,
+        CodecType::Http3 => {
+            let path = path.field("codec_type");
+            findings.unsupported_value(&path, "naru does not speak HTTP/3", "one of AUTO, HTTP1, HTTP2");
+            Codec::Auto
+        }
+    }
+}
+
+/// Another value than these is told by the API's own rules.
+fn scheme(said: &hcm::HttpConnectionManager) -> Option<Scheme> {
+    use core::scheme_header_transformation::Transformation;
+    let Transformation::SchemeToOverwrite(scheme) =
+        said.scheme_header_transformation.as_ref()?.transformation.as_ref()?;
+    match scheme.as_str() {
+        "http" => Some(Scheme::Http),
+        "https" => Some(Scheme::Https),
+        _ => None,
+    }
+}
+
+/// Only the router. Returns whether it suppresses Envoy's headers.
+fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> bool {
+    let path = path.field("http_filters");
+    let mut suppress = false;
+    let mut routers = 0;
+    for (at, filter) in said.http_filters.iter().enumerate() {
+        let path = path.at(at);
+        let path = path.field("typed_config");
+        let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+            findings.missing(&path, "an HTTP filter needs a typed_config");
+            continue;
+        };
+        match unpack::<router::Router>(any) {
+            Some(router) => {
+                routers += 1;
+                suppress = router.suppress_envoy_headers;
+                if routers > 1 {
+                    let text = "the router ends the chain of filters, and can be there only once";
+                    findings.error(&path, code::DUPLICATE, text, "");
+                }
+            }
+            None => {
+                let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
+                findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, "only the router is");
+            }
+        }
+    }
+    if said.http_filters.is_empty() {
+        findings.missing(&path, "the HTTP connection manager needs the router in http_filters");
+    }
+    suppress
+}

@@ -1,0 +1,110 @@
+//! Values that many messages hold: durations, addresses, bytes, patterns.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use naru_spec::{Address, DataSource, Pattern};
+
+use crate::findings::Findings;
+use crate::path::Path;
+use crate::proto::{self, matcher};
+
+/// A negative one is told, and taken as zero.
+pub(super) fn duration(said: &proto::Duration, path: &Path<'_>, findings: &mut Findings<'_>) -> Duration {
+    match (u64::try_from(said.seconds), u32::try_from(said.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Duration::new(seconds, nanos),
+        _ => {
+            findings.invalid(path, naru_spec::Invalid::new("a duration may not be negative"));
+            Duration::ZERO
+        }
+    }
+}
+
+/// Where zero means without limit.
+pub(super) fn limit(
+    said: &Option<proto::Duration>,
+    default: Option<Duration>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Duration> {
+    match said {
+        None => default,
+        Some(said) => Some(duration(said, path, findings)).filter(|d| !d.is_zero()),
+    }
+}
+
+/// An address where names are not allowed: to listen on.
+pub(super) fn literal_address(
+    said: &proto::core::Address,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> SocketAddr {
+    match address(said, path, findings) {
+        Address::Socket(address) => address,
+        Address::Name { host, port } => {
+            // An empty one is told by the API's own rules.
+            if !host.is_empty() {
+                findings.invalid(
+                    &path.field("socket_address.address"),
+                    naru_spec::Invalid::new(format!("'{host}' is not an IP address"))
+                        .hint("to listen on every address of this machine, write 0.0.0.0 or \"::\""),
+                );
+            }
+            SocketAddr::from(([0, 0, 0, 0], port))
+        }
+    }
+}
+
+pub(super) fn address(said: &proto::core::Address, path: &Path<'_>, findings: &mut Findings<'_>) -> Address {
+    use proto::core::address::Address as Said;
+    use proto::core::socket_address::{PortSpecifier, Protocol};
+    let Some(Said::SocketAddress(said)) = &said.address else {
+        return Address::Name { host: String::new(), port: 0 };
+    };
+    if said.protocol() == Protocol::Udp {
+        let path = path.field("socket_address.protocol");
+        findings.unsupported_value(&path, "naru does not speak UDP", "use TCP");
+    }
+    let port = match said.port_specifier {
+        // More than that is told by the API's own rules.
+        Some(PortSpecifier::PortValue(port)) => u16::try_from(port).unwrap_or(u16::MAX),
+        _ => 0,
+    };
+    match said.address.parse::<IpAddr>() {
+        Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
+        Err(_) => Address::Name { host: said.address.clone(), port },
+    }
+}
+
+pub(super) fn data_source(said: &proto::core::DataSource) -> DataSource {
+    use proto::core::data_source::Specifier;
+    match &said.specifier {
+        Some(Specifier::Filename(name)) => DataSource::File(name.clone()),
+        Some(Specifier::InlineBytes(bytes)) => DataSource::Inline(bytes.clone()),
+        Some(Specifier::InlineString(text)) => DataSource::Inline(text.clone().into_bytes()),
+        Some(Specifier::EnvironmentVariable(name)) => DataSource::Environment(name.clone()),
+        None => DataSource::Inline(Vec::new()),
+    }
+}
+
+/// An empty one is told by the API's own rules.
+pub(super) fn pattern(
+    said: Option<&matcher::RegexMatcher>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Pattern {
+    let text = said.map(|s| s.regex.as_str()).unwrap_or_default();
+    match Pattern::new(text) {
+        Ok(pattern) => pattern,
+        Err(invalid) => {
+            if !text.is_empty() {
+                findings.invalid(&path.field("regex"), invalid);
+            }
+            any_pattern()
+        }
+    }
+}
+
+pub(super) fn any_pattern() -> Pattern {
+    Pattern::new(".*").expect("'.*' is short and not empty")
+}

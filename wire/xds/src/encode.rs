@@ -1,0 +1,46 @@
+//! naru's configuration, said in Envoy's messages.
+//!
+//! Reading back what is written here gives the same configuration in its normal form: a rule of
+//! several match blocks is several routes of the same name, keys of a JSON log are in alphabetical
+//! order, inverted query matches come after the others, sizes of headers are whole kilobytes. What
+//! Envoy has no words for travels as `extension` says.
+
+mod listener;
+mod http;
+mod routes;
+mod matching;
+mod clusters;
+mod tls;
+mod value;
+
+use naru_spec::{Cluster, Config, Listener, RouteTable};
+
+use crate::proto;
+
+/// A whole bootstrap.
+pub fn bootstrap(config: &Config) -> proto::bootstrap::Bootstrap {
+    proto::bootstrap::Bootstrap {
+        admin: config.admin.as_ref().map(|admin| proto::bootstrap::Admin {
+            address: Some(value::socket_address(&admin.address)),
+            ..Default::default()
+        }),
+        static_resources: Some(proto::bootstrap::bootstrap::StaticResources {
+            listeners: config.listeners.iter().map(listener).collect(),
+            clusters: config.clusters.iter().map(cluster).collect(),
+            secrets: Vec::new(),
+        }),
+        ..Default::default()
+    }
+}
+
+pub fn listener(listener: &Listener) -> proto::listener::Listener {
+    listener::write(listener)
+}
+
+pub fn cluster(cluster: &Cluster) -> proto::cluster::Cluster {
+    clusters::write(cluster)
+}
+
+pub fn routes(table: &RouteTable) -> proto::route::RouteConfiguration {
+    routes::write(table)
+}

@@ -1,0 +1,125 @@
+//! Clusters and their endpoints.
+
+use naru_spec::{
+    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LoadBalancing, UpstreamProtocol, defaults,
+};
+
+use super::{http, tls, value};
+use crate::decode::HTTP_OPTIONS;
+use crate::proto::{cluster as proto, core, endpoint, upstream_http};
+use crate::schema::pack;
+
+pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
+    use proto::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, LeastRequestLbConfig};
+    let (kind, dns) = match &cluster.discovery {
+        Discovery::Static => (DiscoveryType::Static, None),
+        Discovery::StrictDns(dns) => (DiscoveryType::StrictDns, Some(dns)),
+        Discovery::LogicalDns(dns) => (DiscoveryType::LogicalDns, Some(dns)),
+    };
+    let (policy, config) = match cluster.load_balancing {
+        LoadBalancing::RoundRobin => (LbPolicy::RoundRobin, None),
+        LoadBalancing::Random => (LbPolicy::Random, None),
+        LoadBalancing::LeastRequest { choices } => (
+            LbPolicy::LeastRequest,
+            Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
+                choice_count: Some(value::number(choices)),
+                ..Default::default()
+            })),
+        ),
+    };
+    let mut message = proto::Cluster {
+        name: cluster.name.clone(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
+        connect_timeout: Some(value::duration(cluster.connect_timeout)),
+        lb_policy: policy.into(),
+        lb_config: config,
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: cluster.name.clone(),
+            endpoints: vec![endpoint::LocalityLbEndpoints {
+                lb_endpoints: cluster.endpoints.iter().map(endpoint).collect(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        transport_socket: cluster.tls.as_ref().map(tls::upstream),
+        ..Default::default()
+    };
+    if let Some(dns) = dns {
+        write_dns(dns, &mut message);
+    }
+    if let Some(options) = http_options(cluster) {
+        message.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), pack(&options));
+    }
+    message
+}
+
+#[expect(deprecated, reason = "the newer spelling is not read yet")]
+fn write_dns(dns: &DnsSettings, message: &mut proto::Cluster) {
+    use proto::cluster::{DnsLookupFamily, RefreshRate};
+    message.dns_lookup_family = match dns.family {
+        DnsFamily::Auto => DnsLookupFamily::Auto,
+        DnsFamily::V4Only => DnsLookupFamily::V4Only,
+        DnsFamily::V6Only => DnsLookupFamily::V6Only,
+        DnsFamily::V4Preferred => DnsLookupFamily::V4Preferred,
+        DnsFamily::All => DnsLookupFamily::All,
+    }
+    .into();
+    message.dns_refresh_rate = Some(value::duration(dns.refresh));
+    if dns.failure_refresh != dns.refresh {
+        let rate = value::duration(dns.failure_refresh);
+        message.dns_failure_refresh_rate =
+            Some(RefreshRate { base_interval: Some(rate), max_interval: Some(rate) });
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
+    let said = endpoint::Endpoint { address: Some(value::address(&endpoint.address)), ..Default::default() };
+    endpoint::LbEndpoint {
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)),
+        load_balancing_weight: (endpoint.weight.0 != 1).then(|| value::number(endpoint.weight.0)),
+        ..Default::default()
+    }
+}
+
+/// Nothing where all is by default.
+fn http_options(cluster: &Cluster) -> Option<upstream_http::HttpProtocolOptions> {
+    use upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use upstream_http::http_protocol_options::{
+        AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    };
+    let http2 = http::http2(&cluster.http2);
+    let has_default_connections = cluster.idle_timeout == Some(defaults::UPSTREAM_IDLE_TIMEOUT)
+        && cluster.max_requests_per_connection.is_none();
+    if cluster.protocol == UpstreamProtocol::Http1 && has_default_connections {
+        return None;
+    }
+    let protocol = match cluster.protocol {
+        UpstreamProtocol::Http1 => UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(Default::default())),
+        }),
+        UpstreamProtocol::Http2 => UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2.unwrap_or_default())),
+        }),
+        UpstreamProtocol::Alpn => UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
+            http2_protocol_options: http2,
+            ..Default::default()
+        }),
+        UpstreamProtocol::Downstream => {
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+                // Envoy speaks HTTP/2 upstream only where it is named.
+                http_protocol_options: Some(Default::default()),
+                http2_protocol_options: Some(http2.unwrap_or_default()),
+                ..Default::default()
+            })
+        }
+    };
+    Some(upstream_http::HttpProtocolOptions {
+        common_http_protocol_options: (!has_default_connections).then(|| core::HttpProtocolOptions {
+            idle_timeout: Some(value::limit(cluster.idle_timeout)),
+            max_requests_per_connection: cluster.max_requests_per_connection.map(value::number),
+            ..Default::default()
+        }),
+        upstream_protocol_options: Some(protocol),
+        ..Default::default()
+    })
+}

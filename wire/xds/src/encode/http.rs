@@ -1,0 +1,148 @@
+//! The HTTP connection manager and its access logs.
+
+use naru_spec::{
+    AccessLog, Codec, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink, ServerHeader,
+};
+
+use super::{routes, value};
+use crate::extension::{list, text};
+use crate::proto::{
+    self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
+};
+use crate::schema::pack;
+
+pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
+    use hcm::http_connection_manager::{
+        CodecType, RouteSpecifier, ServerHeaderTransformation, StripPortMode,
+    };
+    let router = router::Router { suppress_envoy_headers: http.suppress_envoy_headers, ..Default::default() };
+    hcm::HttpConnectionManager {
+        codec_type: match http.codec {
+            Codec::Auto => CodecType::Auto,
+            Codec::Http1 => CodecType::Http1,
+            Codec::Http2 => CodecType::Http2,
+        }
+        .into(),
+        stat_prefix: http.stat_prefix.clone(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
+        http_filters: vec![hcm::HttpFilter {
+            name: "envoy.filters.http.router".to_owned(),
+            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(pack(&router))),
+            ..Default::default()
+        }],
+        access_log: http.access_log.iter().map(access_log).collect(),
+        server_name: http.server_name.clone(),
+        server_header_transformation: match http.server_header {
+            ServerHeader::Overwrite => ServerHeaderTransformation::Overwrite,
+            ServerHeader::AppendIfAbsent => ServerHeaderTransformation::AppendIfAbsent,
+            ServerHeader::PassThrough => ServerHeaderTransformation::PassThrough,
+        }
+        .into(),
+        use_remote_address: Some(value::flag(http.use_remote_address)),
+        xff_num_trusted_hops: http.xff_num_trusted_hops,
+        skip_xff_append: http.skip_xff_append,
+        via: http.via.clone(),
+        generate_request_id: Some(value::flag(http.generate_request_id)),
+        preserve_external_request_id: http.preserve_external_request_id,
+        always_set_request_id_in_response: http.always_set_request_id_in_response,
+        scheme_header_transformation: http.scheme_to_overwrite.map(|scheme| {
+            core::SchemeHeaderTransformation {
+                transformation: Some(core::scheme_header_transformation::Transformation::SchemeToOverwrite(
+                    scheme.as_str().to_owned(),
+                )),
+                ..Default::default()
+            }
+        }),
+        strip_matching_host_port: http.host_port == HostPort::StripMatching,
+        strip_port_mode: (http.host_port == HostPort::StripAny)
+            .then_some(StripPortMode::StripAnyHostPort(true)),
+        max_request_headers_kb: Some(value::number(http.header_bytes_max.div_ceil(1_024).clamp(1, 8_192))),
+        stream_idle_timeout: Some(value::limit(http.stream_idle_timeout)),
+        request_timeout: Some(value::limit(http.request_timeout)),
+        request_headers_timeout: Some(value::limit(http.request_headers_timeout)),
+        drain_timeout: Some(value::duration(http.drain_timeout)),
+        common_http_protocol_options: Some(core::HttpProtocolOptions {
+            idle_timeout: Some(value::limit(http.connection_idle_timeout)),
+            max_headers_count: Some(value::number(http.header_count_max)),
+            max_requests_per_connection: http.max_requests_per_connection.map(value::number),
+            ..Default::default()
+        }),
+        http2_protocol_options: http2(&http.http2),
+        ..Default::default()
+    }
+}
+
+/// Nothing where all is by default.
+pub(super) fn http2(settings: &Http2Settings) -> Option<core::Http2ProtocolOptions> {
+    let default = Http2Settings::default();
+    let unless = |value: u32, default: u32| (value != default).then(|| value::number(value));
+    (*settings != default).then(|| core::Http2ProtocolOptions {
+        max_concurrent_streams: unless(settings.max_concurrent_streams, default.max_concurrent_streams),
+        initial_stream_window_size: unless(settings.stream_window, default.stream_window),
+        initial_connection_window_size: unless(settings.connection_window, default.connection_window),
+        ..Default::default()
+    })
+}
+
+fn access_log(log: &AccessLog) -> accesslog::AccessLog {
+    let format = format(&log.format);
+    let (name, any): (&str, Any) = match &log.sink {
+        LogSink::File(path) => (
+            "envoy.access_loggers.file",
+            pack(&file_log::FileAccessLog {
+                path: path.clone(),
+                access_log_format: Some(file_log::file_access_log::AccessLogFormat::LogFormat(format)),
+            }),
+        ),
+        LogSink::Stdout => (
+            "envoy.access_loggers.stdout",
+            pack(&stream_log::StdoutAccessLog {
+                access_log_format: Some(stream_log::stdout_access_log::AccessLogFormat::LogFormat(format)),
+            }),
+        ),
+        LogSink::Stderr => (
+            "envoy.access_loggers.stderr",
+            pack(&stream_log::StderrAccessLog {
+                access_log_format: Some(stream_log::stderr_access_log::AccessLogFormat::LogFormat(format)),
+            }),
+        ),
+    };
+    accesslog::AccessLog {
+        name: name.to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any)),
+        ..Default::default()
+    }
+}
+
+fn format(format: &LogFormat) -> core::SubstitutionFormatString {
+    use core::substitution_format_string::Format;
+    let format = match format {
+        LogFormat::Text(format) => Format::TextFormatSource(core::DataSource {
+            specifier: Some(core::data_source::Specifier::InlineString(format.to_string())),
+            ..Default::default()
+        }),
+        LogFormat::Json(fields) => Format::JsonFormat(object(fields)),
+    };
+    core::SubstitutionFormatString { format: Some(format), ..Default::default() }
+}
+
+fn object(fields: &[(String, JsonField)]) -> Struct {
+    Struct { fields: fields.iter().map(|(key, field)| (key.clone(), json_field(field))).collect() }
+}
+
+fn json_field(field: &JsonField) -> Value {
+    let kind = match field {
+        JsonField::Value(format) => return text(&format.to_string()),
+        JsonField::List(items) => return list(items.iter().map(json_field).collect()),
+        JsonField::Object(fields) => json::Kind::StructValue(object(fields)),
+        JsonField::Literal(literal) => match literal.as_str() {
+            "true" => json::Kind::BoolValue(true),
+            "false" => json::Kind::BoolValue(false),
+            number => match number.parse() {
+                Ok(number) => json::Kind::NumberValue(number),
+                Err(_) => json::Kind::NullValue(0),
+            },
+        },
+    };
+    proto::Value { kind: Some(kind) }
+}

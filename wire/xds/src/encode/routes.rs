@@ -1,0 +1,180 @@
+//! Route tables: virtual hosts, routes and what they do.
+
+use http::StatusCode;
+use naru_spec::{
+    Action, ClusterChoice, DirectResponse, Format, Forward, HostRewrite, Match, PathRewrite, Pattern,
+    QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost,
+};
+
+use super::{matching, value};
+use crate::extension::{ROUTE_METADATA, RouteExtension};
+use crate::proto::{core, matcher, route};
+
+/// Envoy's own limit where none is said.
+const BODY_BYTES_MAX: usize = 4_096;
+
+pub(super) fn write(table: &RouteTable) -> route::RouteConfiguration {
+    let rules = table.virtual_hosts.iter().flat_map(|host| &host.rules);
+    let longest = rules.map(|rule| match &rule.action {
+        Action::Direct(direct) => direct.body.len(),
+        _ => 0,
+    });
+    let longest = longest.max().unwrap_or(0);
+    route::RouteConfiguration {
+        name: table.name.clone(),
+        virtual_hosts: table.virtual_hosts.iter().map(virtual_host).collect(),
+        request_headers_to_add: value::additions(&table.request_headers),
+        request_headers_to_remove: value::removals(&table.request_headers),
+        response_headers_to_add: value::additions(&table.response_headers),
+        response_headers_to_remove: value::removals(&table.response_headers),
+        max_direct_response_body_size_bytes: (longest > BODY_BYTES_MAX)
+            .then(|| value::number(u32::try_from(longest).unwrap_or(u32::MAX))),
+        ..Default::default()
+    }
+}
+
+fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
+    use route::virtual_host::TlsRequirementType;
+    let routes = host.rules.iter().flat_map(|rule| rule.matches.iter().map(|block| route(rule, block)));
+    route::VirtualHost {
+        name: host.name.clone(),
+        domains: host.domains.iter().map(ToString::to_string).collect(),
+        routes: routes.collect(),
+        require_tls: match host.tls {
+            TlsRequirement::None => TlsRequirementType::None,
+            TlsRequirement::ExternalOnly => TlsRequirementType::ExternalOnly,
+            TlsRequirement::All => TlsRequirementType::All,
+        }
+        .into(),
+        request_headers_to_add: value::additions(&host.request_headers),
+        request_headers_to_remove: value::removals(&host.request_headers),
+        response_headers_to_add: value::additions(&host.response_headers),
+        response_headers_to_remove: value::removals(&host.response_headers),
+        ..Default::default()
+    }
+}
+
+/// One block of a rule.
+fn route(rule: &Rule, block: &Match) -> route::Route {
+    use route::route::Action as Said;
+    let extension = RouteExtension {
+        query: match &rule.action {
+            Action::Forward(forward) => forward.query.clone(),
+            _ => QueryOps::default(),
+        },
+        query_not: block.query.iter().filter(|q| matching::is_beyond_words(q)).cloned().collect(),
+    };
+    route::Route {
+        name: rule.name.clone(),
+        r#match: Some(matching::write(block)),
+        action: Some(match &rule.action {
+            Action::Forward(forward) => Said::Route(route_action(forward)),
+            Action::Redirect(redirect) => Said::Redirect(redirect_action(redirect)),
+            Action::Direct(direct) => Said::DirectResponse(direct_response(direct)),
+        }),
+        metadata: extension.write().map(|fields| core::Metadata {
+            filter_metadata: [(ROUTE_METADATA.to_owned(), fields)].into(),
+            ..Default::default()
+        }),
+        request_headers_to_add: value::additions(&rule.request_headers),
+        request_headers_to_remove: value::removals(&rule.request_headers),
+        response_headers_to_add: value::additions(&rule.response_headers),
+        response_headers_to_remove: value::removals(&rule.response_headers),
+        ..Default::default()
+    }
+}
+
+fn route_action(forward: &Forward) -> route::RouteAction {
+    use route::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier};
+    let mut action = route::RouteAction {
+        cluster_specifier: Some(match &forward.clusters {
+            ClusterChoice::One(name) => ClusterSpecifier::Cluster(name.clone()),
+            ClusterChoice::Weighted(_) => ClusterSpecifier::WeightedClusters(weighted(&forward.clusters)),
+        }),
+        cluster_not_found_response_code: match forward.cluster_not_found {
+            StatusCode::NOT_FOUND => ClusterNotFoundResponseCode::NotFound,
+            StatusCode::INTERNAL_SERVER_ERROR => ClusterNotFoundResponseCode::InternalServerError,
+            _ => ClusterNotFoundResponseCode::ServiceUnavailable,
+        }
+        .into(),
+        host_rewrite_specifier: forward.host.as_ref().map(|host| match host {
+            HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
+            HostRewrite::Auto => HostRewriteSpecifier::AutoHostRewrite(value::flag(true)),
+            HostRewrite::Header(name) => HostRewriteSpecifier::HostRewriteHeader(name.as_str().to_owned()),
+        }),
+        append_x_forwarded_host: forward.append_x_forwarded_host,
+        timeout: Some(value::limit(forward.timeout)),
+        idle_timeout: forward.idle_timeout.map(value::limit),
+        ..Default::default()
+    };
+    match &forward.path {
+        None => {}
+        Some(PathRewrite::Prefix(prefix)) => action.prefix_rewrite = prefix.clone(),
+        Some(PathRewrite::Regex { pattern, substitution }) => {
+            action.regex_rewrite = Some(regex_rewrite(pattern, substitution));
+        }
+        Some(PathRewrite::Full(path)) => action.path_rewrite = Format::literal(path.clone()).to_string(),
+    }
+    action
+}
+
+fn weighted(choice: &ClusterChoice) -> route::WeightedCluster {
+    let clusters = match choice {
+        ClusterChoice::One(_) => &[][..],
+        ClusterChoice::Weighted(clusters) => clusters,
+    };
+    let clusters = clusters.iter().map(|cluster| route::weighted_cluster::ClusterWeight {
+        name: cluster.name.clone(),
+        weight: Some(value::number(cluster.weight.0)),
+        request_headers_to_add: value::additions(&cluster.request_headers),
+        request_headers_to_remove: value::removals(&cluster.request_headers),
+        response_headers_to_add: value::additions(&cluster.response_headers),
+        response_headers_to_remove: value::removals(&cluster.response_headers),
+        ..Default::default()
+    });
+    route::WeightedCluster { clusters: clusters.collect(), ..Default::default() }
+}
+
+fn regex_rewrite(pattern: &Pattern, substitution: &str) -> matcher::RegexMatchAndSubstitute {
+    matcher::RegexMatchAndSubstitute {
+        pattern: Some(value::pattern(pattern)),
+        substitution: substitution.to_owned(),
+    }
+}
+
+fn redirect_action(redirect: &Redirect) -> route::RedirectAction {
+    use route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
+    route::RedirectAction {
+        scheme_rewrite_specifier: redirect.scheme.map(|scheme| match scheme {
+            Scheme::Https => SchemeRewriteSpecifier::HttpsRedirect(true),
+            Scheme::Http => SchemeRewriteSpecifier::SchemeRedirect("http".to_owned()),
+        }),
+        host_redirect: redirect.host.clone().unwrap_or_default(),
+        port_redirect: redirect.port.map_or(0, u32::from),
+        path_rewrite_specifier: redirect.path.as_ref().map(|path| match path {
+            RedirectPath::Full(path) => PathRewriteSpecifier::PathRedirect(path.clone()),
+            RedirectPath::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix.clone()),
+            RedirectPath::Regex { pattern, substitution } => {
+                PathRewriteSpecifier::RegexRewrite(regex_rewrite(pattern, substitution))
+            }
+        }),
+        response_code: match redirect.status {
+            StatusCode::FOUND => RedirectResponseCode::Found,
+            StatusCode::SEE_OTHER => RedirectResponseCode::SeeOther,
+            StatusCode::TEMPORARY_REDIRECT => RedirectResponseCode::TemporaryRedirect,
+            StatusCode::PERMANENT_REDIRECT => RedirectResponseCode::PermanentRedirect,
+            _ => RedirectResponseCode::MovedPermanently,
+        }
+        .into(),
+        strip_query: redirect.strip_query,
+    }
+}
+
+fn direct_response(direct: &DirectResponse) -> route::DirectResponseAction {
+    route::DirectResponseAction {
+        status: direct.status.as_u16().into(),
+        body: (!direct.body.is_empty())
+            .then(|| core::DataSource { specifier: Some(value::inline(&direct.body)), ..Default::default() }),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,162 @@
+//! Collects what is wrong with a document, each finding with its place.
+
+use std::fmt::Display;
+
+use naru_spec::{Invalid, Problem, Severity};
+
+use crate::document::{Node, Position};
+use crate::path::Path;
+
+/// The codes of problems that this crate can find.
+pub mod code {
+    /// The text is not YAML or JSON, or is too large or too deep.
+    pub const SYNTAX: &str = "syntax";
+    /// No such field in Envoy's API.
+    pub const UNKNOWN_FIELD: &str = "unknown-field";
+    /// A number where there should be text, a list where there should be a mapping.
+    pub const WRONG_TYPE: &str = "wrong-type";
+    /// Not one of the enum's values.
+    pub const UNKNOWN_VALUE: &str = "unknown-value";
+    /// A value that cannot be.
+    pub const INVALID_VALUE: &str = "invalid-value";
+    /// Something that must be said and is not.
+    pub const MISSING_FIELD: &str = "missing-field";
+    /// Two members of one choice, or two spellings of one field.
+    pub const CONFLICTING_FIELDS: &str = "conflicting-fields";
+    /// A field or value of Envoy's that naru does not act on.
+    pub const UNSUPPORTED_FIELD: &str = "unsupported-field";
+    /// An extension of Envoy's that naru does not have.
+    pub const UNSUPPORTED_EXTENSION: &str = "unsupported-extension";
+    /// A route leads to a cluster that is not there.
+    pub const UNKNOWN_CLUSTER: &str = "unknown-cluster";
+    /// Two things that must differ do not.
+    pub const DUPLICATE: &str = "duplicate";
+    /// A warning: an upstream's certificate is accepted whatever it says.
+    pub const CERTIFICATE_NOT_VERIFIED: &str = "certificate-not-verified";
+    /// A warning: the field means nothing where it stands, in Envoy too.
+    pub const NO_EFFECT: &str = "no-effect";
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Findings<'a> {
+    file: String,
+    document: Option<&'a Node>,
+    problems: Vec<Problem>,
+    /// Paths of values that could not be read, so that what follows from that is not told too.
+    broken: Vec<String>,
+}
+
+impl<'a> Findings<'a> {
+    pub fn in_document(file: &str, document: &'a Node) -> Findings<'a> {
+        Findings { file: file.to_owned(), document: Some(document), ..Findings::default() }
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+
+    /// In the order of the document.
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|p| (p.line, p.column));
+        self.problems.dedup();
+        self.problems
+    }
+
+    /// A value that could not be read at all, or a key that means nothing.
+    pub fn unreadable(
+        &mut self,
+        path: &Path<'_>,
+        position: Position,
+        code: &'static str,
+        message: impl Display,
+        hint: impl Display,
+    ) {
+        let path = path.to_string();
+        self.broken.push(path.clone());
+        self.problems.push(Problem {
+            severity: Severity::Error,
+            code,
+            message: message.to_string(),
+            hint: hint.to_string(),
+            file: self.file.clone(),
+            line: position.line,
+            column: position.column,
+            path,
+        });
+    }
+
+    pub fn invalid(&mut self, path: &Path<'_>, invalid: Invalid) {
+        self.error(path, code::INVALID_VALUE, invalid.message, invalid.hint);
+    }
+
+    pub fn missing(&mut self, path: &Path<'_>, message: impl Display) {
+        self.error(path, code::MISSING_FIELD, message, "");
+    }
+
+    pub fn error(&mut self, path: &Path<'_>, code: &'static str, message: impl Display, hint: impl Display) {
+        let position = self.document.map(|d| d.position_of_value(path)).unwrap_or_default();
+        self.push(Severity::Error, path, position, code, message, hint);
+    }
+
+    /// A field that naru does not act on; points at its key.
+    pub fn unsupported(&mut self, path: &Path<'_>, message: impl Display, hint: impl Display) {
+        let position = self.document.map(|d| d.position_of_key(path)).unwrap_or_default();
+        self.push(Severity::Error, path, position, code::UNSUPPORTED_FIELD, message, hint);
+    }
+
+    /// A value of a field that naru does not act on; points at the value.
+    pub fn unsupported_value(&mut self, path: &Path<'_>, message: impl Display, hint: impl Display) {
+        self.error(path, code::UNSUPPORTED_FIELD, message, hint);
+    }
+
+    pub fn warning(
+        &mut self,
+        path: &Path<'_>,
+        code: &'static str,
+        message: impl Display,
+        hint: impl Display,
+    ) {
+        let position = self.document.map(|d| d.position_of_key(path)).unwrap_or_default();
+        self.push(Severity::Warning, path, position, code, message, hint);
+    }
+
+    fn push(
+        &mut self,
+        severity: Severity,
+        path: &Path<'_>,
+        position: Position,
+        code: &'static str,
+        message: impl Display,
+        hint: impl Display,
+    ) {
+        let path = path.to_string();
+        if self.follows_from_broken(&path, code) {
+            return;
+        }
+        self.problems.push(Problem {
+            severity,
+            code,
+            message: message.to_string(),
+            hint: hint.to_string(),
+            file: self.file.clone(),
+            line: position.line,
+            column: position.column,
+            path,
+        });
+    }
+
+    /// A value that could not be read is missing everywhere else; that is told once.
+    fn follows_from_broken(&self, path: &str, code: &str) -> bool {
+        self.broken
+            .iter()
+            .any(|broken| is_within(path, broken) || (code == code::MISSING_FIELD && is_within(broken, path)))
+    }
+}
+
+/// Whether `inner` is `outer` or lies below it.
+fn is_within(inner: &str, outer: &str) -> bool {
+    match inner.strip_prefix(outer) {
+        Some(rest) => rest.is_empty() || outer.is_empty() || rest.starts_with(['.', '[']),
+        None => false,
+    }
+}

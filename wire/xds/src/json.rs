@@ -1,0 +1,103 @@
+//! Configurations as JSON: as a bootstrap, and as Envoy's `/config_dump`.
+//!
+//! Field names are the proto's own, as in Envoy's documents. Private keys that stand in the
+//! configuration itself are replaced by `[redacted]` in a dump, and only there.
+
+use naru_base::WallTime;
+use naru_spec::{Certificate, Config, DataSource};
+use prost_reflect::SerializeOptions;
+use serde::de::Error as _;
+use serde_json::{Value, json};
+
+use crate::{Schema, encode};
+
+/// What stands in the place of a private key.
+pub const REDACTED: &str = "[redacted]";
+
+/// The bootstrap in proto JSON; [`crate::load`] reads it back.
+pub fn to_json(config: &Config) -> Value {
+    message(&Schema::new(), &encode::bootstrap(config))
+}
+
+/// Envoy's `/config_dump`, without secrets. `updated` is when the configuration took effect.
+pub fn config_dump(config: &Config, updated: WallTime) -> Value {
+    let schema = Schema::new();
+    let config = redacted(config);
+    let updated = updated.to_string();
+    let of_type = |name: &str, fields: Value| {
+        let mut object = serde_json::Map::new();
+        object.insert("@type".to_owned(), format!("type.googleapis.com/{name}").into());
+        if let Value::Object(fields) = fields {
+            object.extend(fields);
+        }
+        Value::Object(object)
+    };
+    let any = |message_json: Value, name: &str| of_type(name, message_json);
+    let clusters: Vec<Value> = config
+        .clusters
+        .iter()
+        .map(|cluster| {
+            let cluster = any(message(&schema, &encode::cluster(cluster)), "envoy.config.cluster.v3.Cluster");
+            json!({ "cluster": cluster, "last_updated": updated })
+        })
+        .collect();
+    let listeners: Vec<Value> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let listener = message(&schema, &encode::listener(listener));
+            json!({ "listener": any(listener, "envoy.config.listener.v3.Listener"), "last_updated": updated })
+        })
+        .collect();
+    let routes: Vec<Value> = config
+        .listeners
+        .iter()
+        .flat_map(|listener| &listener.chains)
+        .map(|chain| {
+            let routes = message(&schema, &encode::routes(&chain.http.routes));
+            json!({
+                "route_config": any(routes, "envoy.config.route.v3.RouteConfiguration"),
+                "last_updated": updated,
+            })
+        })
+        .collect();
+    let bootstrap = message(&schema, &encode::bootstrap(&config));
+    json!({ "configs": [
+        of_type(
+            "envoy.admin.v3.BootstrapConfigDump",
+            json!({ "bootstrap": bootstrap, "last_updated": updated }),
+        ),
+        of_type("envoy.admin.v3.ClustersConfigDump", json!({ "static_clusters": clusters })),
+        of_type("envoy.admin.v3.ListenersConfigDump", json!({ "static_listeners": listeners })),
+        of_type("envoy.admin.v3.RoutesConfigDump", json!({ "static_route_configs": routes })),
+    ] })
+}
+
+fn message<M: prost::Message + prost::Name>(schema: &Schema, message: &M) -> Value {
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    let json = match schema.reflect(message) {
+        Some(dynamic) => dynamic.serialize_with_options(serde_json::value::Serializer, &options),
+        None => Err(serde_json::Error::custom("the message is nested too deeply")),
+    };
+    // A configuration of ours holds nothing that JSON cannot say, and nests a few levels deep.
+    json.unwrap_or_else(|error| json!({ "error": error.to_string() }))
+}
+
+/// The same configuration with its inline private keys taken out.
+pub fn redacted(config: &Config) -> Config {
+    let mut config = config.clone();
+    let redact = |certificate: &mut Certificate| {
+        if let DataSource::Inline(key) = &mut certificate.key {
+            *key = REDACTED.as_bytes().to_vec();
+        }
+    };
+    for listener in &mut config.listeners {
+        for tls in listener.chains.iter_mut().filter_map(|chain| chain.tls.as_mut()) {
+            tls.certificates.iter_mut().for_each(redact);
+        }
+    }
+    for tls in config.clusters.iter_mut().filter_map(|cluster| cluster.tls.as_mut()) {
+        tls.certificate.iter_mut().for_each(redact);
+    }
+    config
+}

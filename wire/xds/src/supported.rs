@@ -1,0 +1,577 @@
+//! Which fields of Envoy's API does naru act on? Every other field that is set is an error.
+//!
+//! The only list of them. An entry is the name of a field, or
+//! - `name=value`: accepted where it says what holds anyway (`merge_slashes=false`); `{}` is a
+//!   message with nothing set,
+//! - `name*`: accepted whole, whatever is in it.
+//!
+//! A field that proto3 cannot tell from an absent one (a plain `false`, 0 or "") counts as absent.
+//! Values of supported fields that naru cannot act on are told by `decode`.
+
+use std::collections::HashMap;
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
+
+use crate::findings::{Findings, code};
+use crate::path::Path;
+use crate::rules::Rules;
+use crate::schema::unpack_dynamic;
+
+const SUPPORTED: &[(&str, &[&str])] = &[
+    // The whole.
+    (
+        "envoy.config.bootstrap.v3.Bootstrap",
+        &[
+            "node*",
+            "static_resources",
+            "admin",
+            "dynamic_resources={}",
+            "layered_runtime={}",
+            "cluster_manager={}",
+            "overload_manager={}",
+            "stats_config={}",
+            "deferred_stat_options={}",
+        ],
+    ),
+    ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"]),
+    // Nothing is written where the log goes to /dev/null, and nothing is profiled unasked.
+    ("envoy.config.bootstrap.v3.Admin", &["address", "access_log_path=/dev/null"]),
+    ("envoy.config.core.v3.Address", &["socket_address"]),
+    ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value"]),
+    // Listeners.
+    (
+        "envoy.config.listener.v3.Listener",
+        &[
+            "name",
+            "address",
+            "filter_chains",
+            "default_filter_chain",
+            "listener_filters",
+            "enable_reuse_port=true",
+            "use_original_dst=false",
+            "transparent=false",
+            "freebind=false",
+            "bind_to_port=true",
+            "metadata={}",
+        ],
+    ),
+    (
+        "envoy.config.listener.v3.FilterChain",
+        &[
+            "name",
+            "filter_chain_match",
+            "filters",
+            "transport_socket",
+            "use_proxy_proto=false",
+            "metadata={}",
+        ],
+    ),
+    ("envoy.config.listener.v3.FilterChainMatch", &["server_names", "transport_protocol"]),
+    ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
+    ("envoy.config.listener.v3.ListenerFilter", &["name", "typed_config"]),
+    (
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        &["enable_ja3_fingerprinting=false", "enable_ja4_fingerprinting=false"],
+    ),
+    // HTTP.
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &[
+            "codec_type",
+            "stat_prefix",
+            "route_config",
+            "http_filters",
+            "access_log",
+            "server_name",
+            "server_header_transformation",
+            "scheme_header_transformation",
+            "use_remote_address",
+            "xff_num_trusted_hops",
+            "skip_xff_append",
+            "via",
+            "generate_request_id",
+            "preserve_external_request_id",
+            "always_set_request_id_in_response",
+            "strip_matching_host_port",
+            "strip_any_host_port",
+            "max_request_headers_kb",
+            "stream_idle_timeout",
+            "request_timeout",
+            "request_headers_timeout",
+            "drain_timeout",
+            "common_http_protocol_options",
+            "http2_protocol_options",
+            "http_protocol_options",
+            "add_user_agent=false",
+            "normalize_path=false",
+            "path_with_escaped_slashes_action=KEEP_UNCHANGED",
+            "stream_error_on_invalid_http_message=false",
+            "add_proxy_protocol_connection_state=false",
+            "internal_address_config={}",
+            "local_reply_config={}",
+            "access_log_options={}",
+            "path_normalization_options={}",
+            "set_current_client_cert_details={}",
+            "forward_proto_config={}",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &["idle_timeout", "max_headers_count", "max_requests_per_connection"],
+    ),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        &["allow_absolute_url=true", "override_stream_error_on_invalid_http_message=false"],
+    ),
+    (
+        "envoy.config.core.v3.Http2ProtocolOptions",
+        &[
+            "max_concurrent_streams",
+            "initial_stream_window_size",
+            "initial_connection_window_size",
+            "override_stream_error_on_invalid_http_message=false",
+        ],
+    ),
+    ("envoy.config.core.v3.SchemeHeaderTransformation", &["scheme_to_overwrite"]),
+    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", &["name", "typed_config"]),
+    (
+        "envoy.extensions.filters.http.router.v3.Router",
+        &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],
+    ),
+    // Access logs.
+    ("envoy.config.accesslog.v3.AccessLog", &["name", "typed_config"]),
+    ("envoy.extensions.access_loggers.file.v3.FileAccessLog", &["path", "format", "log_format"]),
+    ("envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", &["log_format"]),
+    ("envoy.extensions.access_loggers.stream.v3.StderrAccessLog", &["log_format"]),
+    (
+        "envoy.config.core.v3.SubstitutionFormatString",
+        &["text_format", "text_format_source", "json_format*", "json_format_options*"],
+    ),
+    // Routes.
+    (
+        "envoy.config.route.v3.RouteConfiguration",
+        &[
+            "name",
+            "virtual_hosts",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "max_direct_response_body_size_bytes",
+            "validate_clusters=true",
+            "metadata={}",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.VirtualHost",
+        &[
+            "name",
+            "domains",
+            "routes",
+            "require_tls",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "metadata={}",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.Route",
+        &[
+            "name",
+            "match",
+            "route",
+            "redirect",
+            "direct_response",
+            "metadata",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+        ],
+    ),
+    // What is in it is told apart by `decode`: only naru's own keys are understood.
+    ("envoy.config.core.v3.Metadata", &["filter_metadata*"]),
+    (
+        "envoy.config.route.v3.RouteMatch",
+        &[
+            "prefix",
+            "path",
+            "safe_regex",
+            "path_separated_prefix",
+            "case_sensitive",
+            "runtime_fraction",
+            "headers",
+            "query_parameters",
+            "cookies",
+            "grpc",
+            "filter_state",
+            "tls_context={}",
+        ],
+    ),
+    ("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions", &[]),
+    ("envoy.config.core.v3.RuntimeFractionalPercent", &["default_value"]),
+    ("envoy.type.v3.FractionalPercent", &["numerator", "denominator"]),
+    (
+        "envoy.config.route.v3.HeaderMatcher",
+        &[
+            "name",
+            "exact_match",
+            "safe_regex_match",
+            "range_match",
+            "present_match",
+            "prefix_match",
+            "suffix_match",
+            "contains_match",
+            "string_match",
+            "invert_match",
+            "treat_missing_header_as_empty",
+        ],
+    ),
+    ("envoy.type.v3.Int64Range", &["start", "end"]),
+    ("envoy.config.route.v3.QueryParameterMatcher", &["name", "string_match", "present_match"]),
+    ("envoy.config.route.v3.CookieMatcher", &["name", "string_match", "invert_match"]),
+    (
+        "envoy.type.matcher.v3.StringMatcher",
+        &["exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case"],
+    ),
+    ("envoy.type.matcher.v3.RegexMatcher", &["regex", "google_re2={}"]),
+    ("envoy.type.matcher.v3.RegexMatchAndSubstitute", &["pattern", "substitution"]),
+    ("envoy.type.matcher.v3.FilterStateMatcher", &["key", "address_match"]),
+    ("envoy.type.matcher.v3.AddressMatcher", &["ranges"]),
+    ("xds.core.v3.CidrRange", &["address_prefix", "prefix_len"]),
+    (
+        "envoy.config.route.v3.RouteAction",
+        &[
+            "cluster",
+            "weighted_clusters",
+            "cluster_not_found_response_code",
+            "prefix_rewrite",
+            "regex_rewrite",
+            "path_rewrite",
+            "host_rewrite_literal",
+            "auto_host_rewrite",
+            "host_rewrite_header",
+            "append_x_forwarded_host",
+            "timeout",
+            "idle_timeout",
+            "retry_policy={}",
+            "max_stream_duration={}",
+            "include_vh_rate_limits=false",
+            "metadata_match={}",
+        ],
+    ),
+    ("envoy.config.route.v3.WeightedCluster", &["clusters", "use_hash_policy=false"]),
+    (
+        "envoy.config.route.v3.WeightedCluster.ClusterWeight",
+        &[
+            "name",
+            "weight",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "metadata_match={}",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RedirectAction",
+        &[
+            "https_redirect",
+            "scheme_redirect",
+            "host_redirect",
+            "port_redirect",
+            "path_redirect",
+            "prefix_rewrite",
+            "regex_rewrite",
+            "response_code",
+            "strip_query",
+        ],
+    ),
+    ("envoy.config.route.v3.DirectResponseAction", &["status", "body"]),
+    ("envoy.config.core.v3.HeaderValueOption", &["header", "append", "append_action", "keep_empty_value"]),
+    ("envoy.config.core.v3.HeaderValue", &["key", "value"]),
+    (
+        "envoy.config.core.v3.DataSource",
+        &["filename", "inline_bytes", "inline_string", "environment_variable"],
+    ),
+    // Clusters.
+    (
+        "envoy.config.cluster.v3.Cluster",
+        &[
+            "name",
+            "type",
+            "connect_timeout",
+            "lb_policy",
+            "load_assignment",
+            "dns_lookup_family",
+            "dns_refresh_rate",
+            "dns_failure_refresh_rate",
+            "transport_socket",
+            "http2_protocol_options",
+            "http_protocol_options",
+            "common_http_protocol_options",
+            "max_requests_per_connection",
+            "typed_extension_protocol_options",
+            "least_request_lb_config",
+            "round_robin_lb_config={}",
+            "circuit_breakers={}",
+            "common_lb_config={}",
+            "upstream_connection_options={}",
+            "track_cluster_stats={}",
+            "preconnect_policy={}",
+            "lb_subset_config={}",
+            "metadata={}",
+        ],
+    ),
+    ("envoy.config.cluster.v3.Cluster.RefreshRate", &["base_interval", "max_interval"]),
+    ("envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", &["choice_count"]),
+    ("envoy.config.endpoint.v3.ClusterLoadAssignment", &["cluster_name", "endpoints", "policy={}"]),
+    ("envoy.config.endpoint.v3.LocalityLbEndpoints", &["lb_endpoints", "locality={}", "metadata={}"]),
+    (
+        "envoy.config.endpoint.v3.LbEndpoint",
+        &["endpoint", "load_balancing_weight", "health_status=HEALTHY", "metadata={}"],
+    ),
+    ("envoy.config.endpoint.v3.Endpoint", &["address", "health_check_config={}"]),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        &[
+            "explicit_http_config",
+            "use_downstream_protocol_config",
+            "auto_config",
+            "common_http_protocol_options",
+            "upstream_http_protocol_options={}",
+        ],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+        &["http_protocol_options", "http2_protocol_options"],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
+        &["http_protocol_options", "http2_protocol_options"],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig",
+        &["http_protocol_options", "http2_protocol_options"],
+    ),
+    // TLS.
+    ("envoy.config.core.v3.TransportSocket", &["name", "typed_config"]),
+    ("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", &[]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        &["common_tls_context", "sni", "enforce_rsa_key_usage=true"],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        &[
+            "common_tls_context",
+            "require_client_certificate",
+            "require_sni=false",
+            "full_scan_certs_on_sni_mismatch=false",
+        ],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext",
+        &["tls_params", "tls_certificates", "alpn_protocols", "validation_context"],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
+        &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
+    ),
+    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+        &[
+            "trusted_ca",
+            "match_typed_subject_alt_names",
+            "match_subject_alt_names",
+            "require_signed_certificate_timestamp=false",
+        ],
+    ),
+    ("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher", &["san_type", "matcher"]),
+];
+
+/// What to do instead of setting a field that is not supported.
+const HINTS: &[(&str, &str, &str)] = &[
+    ("HttpConnectionManager", "rds", "it needs a control plane: write the routes inline as route_config"),
+    ("HttpConnectionManager", "scoped_routes", "write the routes inline as route_config"),
+    ("HttpFilter", "config_discovery", "it needs a control plane: use typed_config"),
+    ("Filter", "config_discovery", "it needs a control plane: use typed_config"),
+    ("Bootstrap", "dynamic_resources", "it needs a control plane: use static_resources"),
+    ("Cluster", "eds_cluster_config", "it needs a control plane: use load_assignment"),
+    ("CommonTlsContext", "tls_certificate_sds_secret_configs", "use tls_certificates with a filename"),
+    ("CommonTlsContext", "validation_context_sds_secret_config", "use validation_context with a filename"),
+    ("CommonTlsContext", "combined_validation_context", "use validation_context"),
+    ("WeightedCluster", "total_weight", "remove it: a weight is a share of the sum"),
+    ("FileAccessLog", "json_format", "use log_format.json_format"),
+    ("FileAccessLog", "typed_json_format", "use log_format.json_format"),
+    ("HeaderValue", "raw_value", "use value"),
+];
+
+/// The messages that may stand where the API takes any.
+pub(crate) fn extensions() -> impl Iterator<Item = &'static str> {
+    SUPPORTED.iter().map(|(name, _)| *name).filter(|name| name.starts_with("envoy.extensions."))
+}
+
+/// Tells every field that is set and not acted on, and everything that breaks a rule of the API.
+#[derive(Debug)]
+pub(crate) struct Check {
+    supported: HashMap<&'static str, &'static [&'static str]>,
+    rules: Rules,
+}
+
+impl Check {
+    pub fn new() -> Check {
+        Check { supported: SUPPORTED.iter().copied().collect(), rules: Rules::default() }
+    }
+
+    pub fn message(&mut self, message: &DynamicMessage, path: &Path<'_>, findings: &mut Findings<'_>) {
+        let descriptor = message.descriptor();
+        let Some(supported) = self.supported.get(descriptor.full_name()).copied() else {
+            return;
+        };
+        self.rules.check(message, path, findings);
+        for (field, value) in message.fields() {
+            let path = path.field(field.name());
+            match standing(supported, &field, value) {
+                Standing::Supported => self.value(value, &path, findings),
+                Standing::Whole | Standing::NoOp => {}
+                Standing::Unsupported => {
+                    let hint = HINTS
+                        .iter()
+                        .find(|(message, name, _)| *message == descriptor.name() && *name == field.name())
+                        .map_or("", |(_, _, hint)| hint);
+                    let text = format!("naru does not act on {}.{}", descriptor.name(), field.name());
+                    findings.unsupported(&path, text, hint);
+                }
+            }
+        }
+        for unknown in message.unknown_fields() {
+            let text = format!("{} has a field {} that is not known", descriptor.name(), unknown.number());
+            findings.error(path, code::UNKNOWN_FIELD, text, "");
+        }
+    }
+
+    fn value(&mut self, value: &Value, path: &Path<'_>, findings: &mut Findings<'_>) {
+        match value {
+            Value::Message(message) if message.descriptor().full_name() == "google.protobuf.Any" => {
+                self.any(message, path, findings);
+            }
+            Value::Message(message) => self.message(message, path, findings),
+            Value::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.value(item, &path.at(at), findings);
+                }
+            }
+            Value::Map(entries) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                for (key, value) in entries {
+                    if let MapKey::String(key) = key {
+                        self.value(value, &path.key(key), findings);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An extension that is not supported is told by `decode`, which knows what belongs there.
+    fn any(&mut self, any: &DynamicMessage, path: &Path<'_>, findings: &mut Findings<'_>) {
+        if let Some(inner) = unpack_dynamic(any) {
+            self.message(&inner, path, findings);
+        }
+    }
+}
+
+enum Standing {
+    Supported,
+    Whole,
+    NoOp,
+    Unsupported,
+}
+
+fn standing(supported: &[&str], field: &FieldDescriptor, value: &Value) -> Standing {
+    for entry in supported {
+        let Some(rest) = entry.strip_prefix(field.name()) else { continue };
+        if rest.is_empty() {
+            return Standing::Supported;
+        }
+        if rest == "*" {
+            return Standing::Whole;
+        }
+        if rest.strip_prefix('=').is_some_and(|expected| is_said(expected, field, value)) {
+            return Standing::NoOp;
+        }
+    }
+    Standing::Unsupported
+}
+
+/// Whether a value is the one that an entry of the table says.
+fn is_said(expected: &str, field: &FieldDescriptor, value: &Value) -> bool {
+    match (value, field.kind()) {
+        (Value::Message(message), _) if expected == "{}" => is_empty(message),
+        (Value::Message(message), Kind::Message(descriptor)) => match descriptor.get_field_by_name("value") {
+            Some(inner) => is_said(expected, &inner, &message.get_field(&inner)),
+            None => false,
+        },
+        (Value::Bool(value), _) => expected == if *value { "true" } else { "false" },
+        (Value::EnumNumber(number), Kind::Enum(descriptor)) => {
+            descriptor.get_value(*number).is_some_and(|v| v.name() == expected)
+        }
+        (Value::String(text), _) => text == expected,
+        _ => false,
+    }
+}
+
+fn is_empty(message: &DynamicMessage) -> bool {
+    message.fields().next().is_none() && message.unknown_fields().next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Schema;
+
+    #[test]
+    fn the_table_names_only_fields_that_exist() {
+        let schema = Schema::new();
+        for (message, entries) in SUPPORTED {
+            let descriptor = schema.pool().get_message_by_name(message).expect(message);
+            for entry in *entries {
+                let name = entry.split(['=', '*']).next().expect("a name");
+                assert!(descriptor.get_field_by_name(name).is_some(), "{message}.{name}");
+            }
+        }
+        for (message, field, _) in HINTS {
+            assert!(
+                schema
+                    .pool()
+                    .all_messages()
+                    .any(|m| m.name() == *message && m.get_field_by_name(field).is_some()),
+                "{message}.{field}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_message_below_a_supported_field_has_its_own_entry() {
+        let schema = Schema::new();
+        let check = Check::new();
+        for (message, entries) in SUPPORTED {
+            let descriptor = schema.message(message);
+            for entry in entries.iter().filter(|e| !e.contains(['=', '*'])) {
+                let field = descriptor.get_field_by_name(entry).expect(entry);
+                let Kind::Message(inner) = field.kind() else { continue };
+                let inner = inner.full_name().to_owned();
+                let is_own = !inner.starts_with("google.protobuf.") && !field.is_map();
+                assert!(
+                    !is_own || check.supported.contains_key(inner.as_str()),
+                    "{message}.{entry}: {inner}"
+                );
+            }
+        }
+    }
+}
