@@ -396,3 +396,9 @@ fn an_outer_removal_takes_away_what_an_inner_level_added() {
     routes.virtual_hosts[0].request_headers = ops(&["x-a"], vec![]);
     assert_eq!(applied(&routes, &[], ""), []);
 }
+
+#[test]
+fn a_table_can_be_shared_by_threads() {
+    fn check<T: Send + Sync + Clone>() {}
+    check::<Table>();
+}

@@ -23,7 +23,7 @@ fn the_tables_decide_as_the_reference_does() {
     let seeds = only.map_or(0..TABLES, |seed| seed..seed + 1);
     let mut verdicts = [0_u64; 4];
     for seed in seeds {
-        let mut dice = Dice(Chance::split(seed, "route"));
+        let mut dice = Dice { chance: Chance::split(seed, "route"), is_telling: false };
         let routes = dice.table();
         let table = Table::compile(&routes, &|_| None).unwrap();
         let reference = RefTable::new(&routes);
@@ -137,7 +137,7 @@ const DOMAINS: &[&str] = &[
     "b*",
     "*",
 ];
-const VALUES: &[&str] = &["", "1", "2", "3", "4", "5", "6", "a", "A", "ab", "b", "a,1", "17", "-5"];
+const VALUES: &[&str] = &["", "1", "2", "3", "4", "5", "6", "a", "A", "ab", "B", "b", "a,1", "17", "-5"];
 const EXPRESSIONS: &[&str] = &[
     "a.*",
     "(?i)a",
@@ -151,9 +151,11 @@ const EXPRESSIONS: &[&str] = &[
     "/a|/b",
     "/ab?/a*",
     "/a/b",
+    "/b(a|/a)",
+    "/a/b|/b/b",
 ];
 const HEADERS: &[&str] = &["x-a", "x-b", "content-type"];
-const NAMES: &[&str] = &["a", "b", "ab"];
+const NAMES: &[&str] = &["ab", "a", "b"];
 const SOURCES: &[&str] =
     &["10.0.0.1", "::ffff:10.0.0.1", "10.9.0.1", "8.8.8.8", "127.0.0.1", "::1", "2001:db8::1", "fd00::1"];
 const NETS: &[&str] = &[
@@ -167,11 +169,15 @@ const NETS: &[&str] = &[
     "::1/128",
 ];
 
-struct Dice(Chance);
+struct Dice {
+    chance: Chance,
+    /// A large table asks few names for exact values, so that lookups take the place of asking.
+    is_telling: bool,
+}
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0.below(bound)
+        self.chance.below(bound)
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -180,6 +186,10 @@ impl Dice {
 
     fn of(&mut self, list: &[&'static str]) -> &'static str {
         list[self.below(list.len() as u64) as usize]
+    }
+
+    fn name_of(&mut self, list: &[&'static str]) -> &'static str {
+        if self.is_telling && !self.one_in(5) { list[0] } else { self.of(list) }
     }
 
     fn path(&mut self) -> String {
@@ -193,6 +203,7 @@ impl Dice {
     fn table(&mut self) -> RouteTable {
         // One in six tables is large enough for its groups to be split.
         let is_large = self.one_in(6);
+        self.is_telling = is_large;
         let hosts = if is_large { 1 } else { self.below(4) };
         let virtual_hosts = (0..hosts).map(|_| self.virtual_host(is_large)).collect();
         RouteTable { name: String::new(), virtual_hosts, ..RouteTable::default() }
@@ -206,8 +217,8 @@ impl Dice {
         }
         // Large tables have few paths and many conditions, some of them only expressions.
         let is_expressive = is_large && self.one_in(3);
-        let paths: Vec<PathMatch> = (0..4).map(|_| self.path_match()).collect();
-        let count = if is_large { 30 + self.below(50) } else { self.below(9) };
+        let paths = ["/", "/a", "", "/b"].map(|path| PathMatch::Prefix(path.to_owned()));
+        let count = if is_large { 50 + self.below(80) } else { self.below(9) };
         let rules = (0..count)
             .map(|_| {
                 let blocks = if is_large { 1 } else { self.below(4) };
@@ -275,17 +286,14 @@ impl Dice {
             test.test = ValueTest::Suffix(self.of(&["test", "TEST", ":80", ""]).to_owned());
             block.authority = Some(test);
         }
-        if is_large || self.one_in(3) {
-            for _ in 0..self.below(3) {
-                let header = self.header();
-                block.headers.push(header);
+        // Blocks of large tables are told apart by one property or two, so that lookups decide.
+        let kinds = if is_large { 1 + self.below(2) } else { self.below(3) };
+        for _ in 0..kinds {
+            match self.below(5) {
+                0 | 1 => block.headers.push(self.header()),
+                2 | 3 => block.query.push(self.name()),
+                _ => block.cookies.push(self.name()),
             }
-        }
-        if self.one_in(5) {
-            block.query.push(self.name());
-        }
-        if self.one_in(5) {
-            block.cookies.push(self.name());
         }
         if self.one_in(12) {
             for _ in 0..1 + self.below(2) {
@@ -301,27 +309,31 @@ impl Dice {
     }
 
     fn header(&mut self) -> HeaderMatch {
-        let test = match self.below(10) {
+        let test = match self.below(if self.is_telling { 60 } else { 10 }) {
             0 => HeaderTest::Present(self.one_in(2)),
             1 => HeaderTest::Range { start: -5, end: 17 },
             _ => HeaderTest::Value(self.text()),
         };
         HeaderMatch {
-            name: HeaderName::from_static(self.of(HEADERS)),
+            name: HeaderName::from_static(self.name_of(HEADERS)),
             test,
-            invert: self.one_in(5),
+            invert: self.inverts(),
             missing_as_empty: self.one_in(5),
         }
     }
 
     fn name(&mut self) -> NameMatch {
-        let test = if self.one_in(4) { None } else { Some(self.text()) };
-        NameMatch { name: self.of(NAMES).to_owned(), test, invert: self.one_in(5) }
+        let test = if self.one_in(if self.is_telling { 40 } else { 4 }) { None } else { Some(self.text()) };
+        NameMatch { name: self.name_of(NAMES).to_owned(), test, invert: self.inverts() }
+    }
+
+    fn inverts(&mut self) -> bool {
+        self.one_in(if self.is_telling { 40 } else { 5 })
     }
 
     fn text(&mut self) -> StringMatch {
         let value = self.of(VALUES).to_owned();
-        let test = match self.below(12) {
+        let test = match self.below(if self.is_telling { 60 } else { 12 }) {
             0 => ValueTest::Prefix(value),
             1 => ValueTest::Suffix(value),
             2 => ValueTest::Contains(value),
@@ -376,7 +388,7 @@ impl Dice {
             headers,
             source: self.of(SOURCES).to_owned(),
             is_tls: self.one_in(2),
-            draw: self.0.draw(),
+            draw: self.chance.draw(),
         }
     }
 }

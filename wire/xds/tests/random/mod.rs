@@ -1,0 +1,484 @@
+//! Random configurations that are valid.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use naru_base::share::Denominator;
+use naru_base::{Chance, Fraction, Weight};
+use naru_spec::{
+    AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, Codec, Config, DataSource,
+    DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, FilterChain, Format,
+    Forward, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HostPort, HostRewrite, Http,
+    Http2Settings, JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, PathMatch,
+    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, ServerHeader,
+    StringMatch, TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
+    WeightedCluster,
+};
+
+pub fn config(seed: u64) -> Config {
+    let mut dice = Dice(Chance::split(seed, "config"));
+    let clusters: Vec<Cluster> = (0..dice.below(4)).map(|n| dice.cluster(n)).collect();
+    let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
+    let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
+    let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
+    Config { admin, listeners, clusters }
+}
+
+struct Dice(Chance);
+
+const WORDS: &[&str] = &[
+    "alpha",
+    "beta-1",
+    "x_y",
+    "Ünï→",
+    "a b",
+    "1",
+    "true",
+    "~",
+    "it's \"so\"",
+    "#no: comment",
+    "50%",
+    "- a",
+    "\t\\",
+];
+const NAMES: &[&str] = &["x-a", "accept", "x-user-id", "content-type", "cookie"];
+const FORMATS: &[&str] = &[
+    "plain",
+    "100%% sure",
+    "%REQ(:PATH?X-A):12% took %DURATION%\n",
+    "%START_TIME(%Y/%m/%d %3f)%",
+    "%GRPC_STATUS(NUMBER)% %DOWNSTREAM_REMOTE_ADDRESS%",
+    "",
+];
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Dice) -> T) -> Option<T> {
+        self.coin().then(|| make(self))
+    }
+
+    fn few<T>(&mut self, make: impl Fn(&mut Dice) -> T) -> Vec<T> {
+        (0..self.below(3)).map(|_| make(self)).collect()
+    }
+
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize].clone()
+    }
+
+    fn word(&mut self) -> String {
+        self.one(WORDS).to_owned()
+    }
+
+    /// What may stand in a header or a host.
+    fn token(&mut self) -> String {
+        self.one(&["alpha", "beta-1", "a.example.com:80", "1", "true"]).to_owned()
+    }
+
+    fn path(&mut self) -> String {
+        self.one(&["/", "/a", "/a/b c", "/%2F", "/ü", "/*"]).to_owned()
+    }
+
+    fn name(&mut self) -> HeaderName {
+        HeaderName::from_static(self.one(NAMES))
+    }
+
+    fn duration(&mut self) -> Duration {
+        match self.below(3) {
+            0 => Duration::from_secs(1 + self.below(10_000)),
+            1 => Duration::from_millis(2 + self.below(5_000)),
+            _ => Duration::new(1 + self.below(3), 1 + self.below(999_999_999) as u32),
+        }
+    }
+
+    fn pattern(&mut self) -> Pattern {
+        Pattern::new(self.one(&[".*", "^/(a|b)/\\d+$", "(?i)x", "\\Q.\\E"])).expect("a pattern")
+    }
+
+    fn format(&mut self) -> Format {
+        Format::parse(self.one(FORMATS)).expect("a format")
+    }
+
+    fn socket(&mut self, port: u16) -> std::net::SocketAddr {
+        let ip = self.one(&["0.0.0.0", "127.0.0.1", "::", "::1", "fd00::1:2"]);
+        std::net::SocketAddr::new(ip.parse().expect("an address"), port)
+    }
+
+    fn http2(&mut self) -> Http2Settings {
+        let mut settings = Http2Settings::default();
+        if self.coin() {
+            settings.max_concurrent_streams = 1 + self.below(1 << 31).min((1 << 31) - 2) as u32;
+        }
+        if self.coin() {
+            settings.stream_window = 65_535 + self.below(1 << 20) as u32;
+            settings.connection_window = (1 << 31) - 1;
+        }
+        settings
+    }
+
+    fn cluster(&mut self, at: u64) -> Cluster {
+        let dns = DnsSettings {
+            family: self.one(&[
+                DnsFamily::Auto,
+                DnsFamily::V4Only,
+                DnsFamily::V6Only,
+                DnsFamily::V4Preferred,
+                DnsFamily::All,
+            ]),
+            refresh: self.duration(),
+            failure_refresh: self.duration(),
+        };
+        let dns = if self.coin() { dns } else { DnsSettings { failure_refresh: dns.refresh, ..dns } };
+        let discovery = self.one(&[Discovery::Static, Discovery::StrictDns(dns), Discovery::LogicalDns(dns)]);
+        let count = if matches!(discovery, Discovery::LogicalDns(_)) { 1 } else { self.below(4) };
+        let endpoints = (0..count).map(|n| self.endpoint(n as u16, discovery)).collect();
+        let mut cluster = Cluster::new(format!("{} {at}", self.word()), discovery, endpoints);
+        let choices = 2 + self.below(8) as u32;
+        cluster.load_balancing = self.one(&[
+            LoadBalancing::RoundRobin,
+            LoadBalancing::Random,
+            LoadBalancing::LeastRequest { choices },
+        ]);
+        cluster.connect_timeout = self.duration();
+        cluster.protocol = self.one(&[
+            UpstreamProtocol::Http1,
+            UpstreamProtocol::Http2,
+            UpstreamProtocol::Alpn,
+            UpstreamProtocol::Downstream,
+        ]);
+        if cluster.protocol != UpstreamProtocol::Http1 {
+            cluster.http2 = self.http2();
+        }
+        if cluster.protocol == UpstreamProtocol::Alpn || self.coin() {
+            cluster.tls = Some(self.upstream_tls());
+        }
+        match self.below(3) {
+            0 => cluster.idle_timeout = None,
+            1 => cluster.idle_timeout = Some(self.duration()),
+            _ => {}
+        }
+        cluster.max_requests_per_connection = self.maybe(|d| 1 + d.below(1_000) as u32);
+        cluster
+    }
+
+    fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
+        let port = 8_000 + at;
+        let address = if discovery == Discovery::Static || self.coin() {
+            Address::Socket(self.socket(port))
+        } else {
+            Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
+        };
+        Endpoint { address, weight: Weight(1 + self.below(100) as u32) }
+    }
+
+    fn data(&mut self) -> DataSource {
+        match self.below(4) {
+            0 => DataSource::File("/etc/naru/tls.pem".into()),
+            1 => DataSource::Environment("TLS_PEM".into()),
+            2 => DataSource::Inline(b"-----BEGIN-----\nx\n".to_vec()),
+            _ => DataSource::Inline(vec![0xff, 0, 0x80, 7]),
+        }
+    }
+
+    fn versions(&mut self) -> (TlsVersion, TlsVersion) {
+        self.one(&[
+            (TlsVersion::V1_2, TlsVersion::V1_2),
+            (TlsVersion::V1_2, TlsVersion::V1_3),
+            (TlsVersion::V1_3, TlsVersion::V1_3),
+        ])
+    }
+
+    fn certificate(&mut self) -> Certificate {
+        Certificate { chain: self.data(), key: self.data() }
+    }
+
+    fn alpn(&mut self) -> Vec<String> {
+        self.one(&[vec![], vec!["h2".to_owned(), "http/1.1".to_owned()], vec!["http/1.1".to_owned()]])
+    }
+
+    fn upstream_tls(&mut self) -> UpstreamTls {
+        let (version_min, version_max) = self.versions();
+        let trusted_ca = self.maybe(Dice::data);
+        let names = if trusted_ca.is_some() { self.few(Dice::string_match) } else { Vec::new() };
+        UpstreamTls {
+            sni: self.maybe(|_| "a.example".to_owned()),
+            certificate: self.maybe(Dice::certificate),
+            alpn: self.alpn(),
+            version_min,
+            version_max,
+            trusted_ca,
+            subject_alt_names: names,
+        }
+    }
+
+    fn downstream_tls(&mut self) -> DownstreamTls {
+        let (version_min, version_max) = self.versions();
+        let trusted_ca = self.maybe(Dice::data);
+        let mut certificates = self.few(Dice::certificate);
+        certificates.push(self.certificate());
+        DownstreamTls {
+            certificates,
+            alpn: self.alpn(),
+            version_min,
+            version_max,
+            require_client_certificate: trusted_ca.is_some() && self.coin(),
+            trusted_ca,
+        }
+    }
+
+    fn listener(&mut self, at: u64, clusters: &[String]) -> Listener {
+        let mut chains = vec![self.chain(clusters)];
+        if self.coin() {
+            let mut chain = self.chain(clusters);
+            chain.tls = Some(self.downstream_tls());
+            chain.server_names =
+                vec![Domain::parse("a.example").expect("name"), Domain::parse("*.b.example").expect("name")];
+            chains.insert(0, chain);
+        }
+        Listener { name: format!("listener {at}"), address: self.socket(10_000 + at as u16), chains }
+    }
+
+    fn chain(&mut self, clusters: &[String]) -> FilterChain {
+        FilterChain {
+            name: self.word(),
+            server_names: Vec::new(),
+            tls: self.maybe(Dice::downstream_tls),
+            http: self.http(clusters),
+        }
+    }
+
+    fn http(&mut self, clusters: &[String]) -> Http {
+        let mut http = Http::new(self.word(), self.routes(clusters));
+        http.codec = self.one(&[Codec::Auto, Codec::Http1, Codec::Http2]);
+        http.access_log = self.few(Dice::access_log);
+        http.server_name = self.token();
+        http.server_header =
+            self.one(&[ServerHeader::Overwrite, ServerHeader::AppendIfAbsent, ServerHeader::PassThrough]);
+        http.use_remote_address = self.coin();
+        http.xff_num_trusted_hops = self.below(4) as u32;
+        http.skip_xff_append = self.coin();
+        http.via = self.one(&["", "naru"]).to_owned();
+        http.generate_request_id = self.coin();
+        http.preserve_external_request_id = self.coin();
+        http.always_set_request_id_in_response = self.coin();
+        http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
+        http.host_port = self.one(&[HostPort::Keep, HostPort::StripMatching, HostPort::StripAny]);
+        http.suppress_envoy_headers = self.coin();
+        http.header_bytes_max = 1_024 * (1 + self.below(8_192) as u32);
+        http.header_count_max = 1 + self.below(1_000) as u32;
+        http.stream_idle_timeout = self.maybe(Dice::duration);
+        http.request_timeout = self.maybe(Dice::duration);
+        http.request_headers_timeout = self.maybe(Dice::duration);
+        http.connection_idle_timeout = self.maybe(Dice::duration);
+        http.max_requests_per_connection = self.maybe(|d| 1 + d.below(9) as u32);
+        http.drain_timeout = self.maybe(Dice::duration).unwrap_or_default();
+        http.http2 = self.http2();
+        http
+    }
+
+    fn access_log(&mut self) -> AccessLog {
+        let sink = self.one(&[LogSink::File("/var/log/naru.log".into()), LogSink::Stdout, LogSink::Stderr]);
+        let format = match self.below(2) {
+            0 => LogFormat::Text(self.format()),
+            _ => LogFormat::Json(self.json_fields(2)),
+        };
+        AccessLog { sink, format }
+    }
+
+    fn json_fields(&mut self, depth: u32) -> Vec<(String, JsonField)> {
+        let count = self.below(4);
+        (0..count).map(|at| (format!("{}{at}", self.word()), self.json_field(depth))).collect()
+    }
+
+    fn json_field(&mut self, depth: u32) -> JsonField {
+        match self.below(if depth == 0 { 2 } else { 4 }) {
+            0 => JsonField::Value(self.format()),
+            1 => JsonField::Literal(self.one(&["true", "false", "null", "7", "-1.5", "0"]).to_owned()),
+            2 => JsonField::Object(self.json_fields(depth - 1)),
+            _ => JsonField::List(self.few(|d| d.json_field(depth - 1))),
+        }
+    }
+
+    fn header_value(&mut self) -> Format {
+        let text = self.one(&["", "a", "%REQ(X-A)%", "100%%", "%PROTOCOL%:%DURATION%"]);
+        Format::parse(text).expect("a format")
+    }
+
+    fn ops(&mut self) -> HeaderOps {
+        HeaderOps {
+            remove: self.few(Dice::name),
+            add: self.few(|d| HeaderOp {
+                name: d.name(),
+                value: d.header_value(),
+                action: d.one(&[
+                    HeaderAction::Append,
+                    HeaderAction::AddIfAbsent,
+                    HeaderAction::Overwrite,
+                    HeaderAction::OverwriteIfPresent,
+                ]),
+                keep_empty: d.coin(),
+            }),
+        }
+    }
+
+    fn routes(&mut self, clusters: &[String]) -> RouteTable {
+        let domains = ["*", "a.example", "*.a.example", "*-b.example", "a.*", "a.example:8080"];
+        let count = self.below(4) as usize;
+        let mut hosts = Vec::new();
+        for at in 0..count {
+            let from = at * domains.len() / count;
+            let to = (at + 1) * domains.len() / count;
+            hosts.push(VirtualHost {
+                name: format!("{} {at}", self.word()),
+                domains: domains[from..to].iter().map(|d| Domain::parse(d).expect("a domain")).collect(),
+                rules: self.few(|d| d.rule(clusters)),
+                tls: self.one(&[TlsRequirement::None, TlsRequirement::ExternalOnly, TlsRequirement::All]),
+                request_headers: self.ops(),
+                response_headers: self.ops(),
+            });
+        }
+        RouteTable {
+            name: self.word(),
+            virtual_hosts: hosts,
+            request_headers: self.ops(),
+            response_headers: self.ops(),
+        }
+    }
+
+    fn rule(&mut self, clusters: &[String]) -> Rule {
+        let mut matches = self.few(Dice::block);
+        matches.push(self.block());
+        Rule {
+            name: self.word(),
+            matches,
+            action: self.action(clusters),
+            request_headers: self.ops(),
+            response_headers: self.ops(),
+        }
+    }
+
+    fn block(&mut self) -> Match {
+        let path = match self.below(4) {
+            0 => PathMatch::Exact(self.path()),
+            1 => PathMatch::Prefix(self.path()),
+            2 => PathMatch::SegmentPrefix(self.one(&["/a", "/a/b", "/ü"]).to_owned()),
+            _ => PathMatch::Regex(self.pattern()),
+        };
+        Match {
+            ignore_path_case: !matches!(path, PathMatch::Regex(_)) && self.coin(),
+            path,
+            scheme: self.maybe(Dice::string_match),
+            method: self.maybe(Dice::string_match),
+            authority: self.maybe(Dice::string_match),
+            headers: self.few(Dice::header_match),
+            query: self.few(Dice::name_match),
+            cookies: self.few(Dice::name_match),
+            sources: self.few(|d| {
+                d.one(&["10.0.0.0/8", "0.0.0.0/0", "192.168.1.7/32", "fd00::/8", "::1/128"])
+                    .parse()
+                    .expect("a network")
+            }),
+            fraction: self.maybe(|d| {
+                let denominator =
+                    d.one(&[Denominator::Hundred, Denominator::TenThousand, Denominator::Million]);
+                Fraction::new(d.below(120) as u32, denominator)
+            }),
+            grpc: self.coin(),
+        }
+    }
+
+    fn string_match(&mut self) -> StringMatch {
+        let text = self.word();
+        let test = match self.below(5) {
+            0 => ValueTest::Exact(self.one(&[text, String::new()])),
+            1 => ValueTest::Prefix(text),
+            2 => ValueTest::Suffix(text),
+            3 => ValueTest::Contains(text),
+            _ => ValueTest::Regex(self.pattern()),
+        };
+        StringMatch { ignore_case: !matches!(test, ValueTest::Regex(_)) && self.coin(), test }
+    }
+
+    fn header_match(&mut self) -> HeaderMatch {
+        let test = match self.below(3) {
+            0 => HeaderTest::Present(self.coin()),
+            1 => HeaderTest::Value(self.string_match()),
+            _ => HeaderTest::Range { start: -(self.below(9) as i64), end: i64::MAX - self.below(9) as i64 },
+        };
+        HeaderMatch { name: self.name(), test, invert: self.coin(), missing_as_empty: self.coin() }
+    }
+
+    fn name_match(&mut self) -> NameMatch {
+        NameMatch { name: self.word(), test: self.maybe(Dice::string_match), invert: self.coin() }
+    }
+
+    fn action(&mut self, clusters: &[String]) -> Action {
+        match self.below(if clusters.is_empty() { 2 } else { 4 }) {
+            0 => Action::Redirect(Box::new(Redirect {
+                scheme: self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]),
+                host: self.maybe(Dice::token),
+                port: self.maybe(|d| 1 + d.below(65_535) as u16),
+                path: self.maybe(|d| match d.below(3) {
+                    0 => RedirectPath::Full("/a?b=%20".into()),
+                    1 => RedirectPath::Prefix(d.path()),
+                    _ => RedirectPath::Regex { pattern: d.pattern(), substitution: "\\1x".into() },
+                }),
+                status: StatusCode::from_u16(self.one(&[301, 302, 303, 307, 308])).expect("a status"),
+                strip_query: self.coin(),
+            })),
+            1 => Action::Direct(Box::new(DirectResponse {
+                status: StatusCode::from_u16(200 + self.below(400) as u16).expect("a status"),
+                body: self.one(&[vec![], b"hello\n".to_vec(), vec![0xff, 0xfe], vec![b'x'; 5_000]]),
+            })),
+            _ => Action::Forward(Box::new(self.forward(clusters))),
+        }
+    }
+
+    fn forward(&mut self, clusters: &[String]) -> Forward {
+        let choice = match self.coin() {
+            true => ClusterChoice::One(self.one(clusters)),
+            false => {
+                let mut weighted = self.few(|d| d.weighted(clusters, 0));
+                weighted.push(self.weighted(clusters, 1));
+                ClusterChoice::weighted(weighted).expect("weights")
+            }
+        };
+        Forward {
+            clusters: choice,
+            timeout: self.maybe(Dice::duration),
+            idle_timeout: self.maybe(|d| d.maybe(Dice::duration)),
+            path: self.maybe(|d| match d.below(3) {
+                0 => PathRewrite::Prefix(d.path()),
+                1 => PathRewrite::Regex { pattern: d.pattern(), substitution: "/\\1".into() },
+                _ => PathRewrite::Full(d.path()),
+            }),
+            host: self.maybe(|d| match d.below(3) {
+                0 => HostRewrite::Literal(d.token()),
+                1 => HostRewrite::Auto,
+                _ => HostRewrite::Header(d.name()),
+            }),
+            append_x_forwarded_host: self.coin(),
+            query: QueryOps {
+                remove: self.few(Dice::word),
+                set: self.few(|d| (d.word(), d.word())),
+                add: self.few(|d| (d.word(), d.word())),
+            },
+            cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
+        }
+    }
+
+    fn weighted(&mut self, clusters: &[String], least: u32) -> WeightedCluster {
+        WeightedCluster {
+            name: self.one(clusters),
+            weight: Weight(least + self.below(100) as u32),
+            request_headers: self.ops(),
+            response_headers: self.ops(),
+        }
+    }
+}
