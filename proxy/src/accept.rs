@@ -126,7 +126,7 @@ async fn serve_client(worker: &Rc<Worker>, open: &Open, stream: TcpStream, remot
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
     });
-    let mut idle = Idle { timer: Timer::new(&worker.timers), timeout: http.connection_idle_timeout };
+    let mut idle = Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
     let requests_max = http.max_requests_per_connection.map_or(u64::MAX, u64::from);
     let protocol = match (http.codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
@@ -157,6 +157,7 @@ async fn serve_client(worker: &Rc<Worker>, open: &Open, stream: TcpStream, remot
 /// How long a connection may be without a request.
 struct Idle {
     timer: Timer,
+    is_set: bool,
     timeout: Option<Duration>,
 }
 
@@ -174,18 +175,18 @@ fn shutdown(
         return Poll::Ready(());
     }
     let Some(timeout) = idle.timeout else { return Poll::Pending };
-    loop {
+    // The timer is not moved at every request; when it fires, it is seen how long nothing came.
+    while !idle.is_set || idle.timer.poll(cx).is_ready() {
+        let now = worker.clock.now();
         let is_used = connection.active.get() > 0;
-        let since = if is_used { worker.clock.now() } else { connection.unused_since.get() };
-        let deadline = since + timeout;
-        if !is_used && worker.clock.now() >= deadline {
+        let deadline = if is_used { now } else { connection.unused_since.get() } + timeout;
+        if now >= deadline && !is_used {
             return Poll::Ready(());
         }
         idle.timer.set(deadline);
-        if idle.timer.poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        idle.is_set = true;
     }
+    Poll::Pending
 }
 
 /// A connection whose chain is known.

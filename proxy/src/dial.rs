@@ -19,7 +19,7 @@ use crate::worker::{Loaded, Worker};
 /// A connection, or a place in one.
 #[derive(Debug)]
 pub enum Connected {
-    Http1(Http1Connection),
+    Http1(Box<Http1Connection>),
     Http2(Http2Stream),
 }
 

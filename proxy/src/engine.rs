@@ -2,27 +2,28 @@
 //!
 //! No decision is made here: every branch below answers an [`Action`] or reports an event.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::future::poll_fn;
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{ClusterId, Reason};
-use naru_journey::record::{Facts, fill};
+use naru_journey::record::{Facts, Lookup, RequestLine, fill};
 use naru_journey::{Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply};
 use naru_route::Subject;
-use naru_spec::Scheme;
+use naru_spec::{Format, Scheme};
 
 use crate::accept::Connection;
 use crate::cluster::EndpointHere;
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::ingress;
-use crate::settle::{Broken, Carrier, OutBody, Passage, grpc_status};
+use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upload::{Upload, UploadBody};
 
 /// Answers one request.
@@ -40,46 +41,53 @@ pub async fn serve(connection: Rc<Connection>, request: Request<InBody>) -> Resu
         timeout_ms: arrival.client.timeout_ms,
     };
     let upload = (!facts.has_ended).then(|| Upload::new(body));
-    let authority = arrival.line.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-    let subject = Subject {
-        method: &arrival.line.method,
-        authority: &authority,
-        path: arrival.line.path.path(),
-        query: arrival.line.path.query(),
-        scheme: arrival.client.scheme,
-        headers: &parts.headers,
-        source: arrival.client.address.ip(),
-        is_tls: connection.peer.is_tls,
-        draw: core.draw_request(),
-    };
+    let is_tls = connection.peer.is_tls;
+    let client = arrival.client;
+    let draw = core.draw_request();
     let journey = match arrival.refusal {
         Some(reason) => Journey::refuse(now, chain, reason),
         None => {
+            let subject = subject(&arrival.line, &parts.headers, client.address.ip(), is_tls, draw);
             Journey::begin(now, &loaded.snapshot, chain, &subject, facts, &mut core, &loaded.clusters, &mut ())
         }
     };
     drop(core);
     let stream = connection.next_stream();
-    let line = arrival.line.clone();
-    let client = arrival.client;
     let mut passage =
-        Passage::new(&connection, &loaded, journey, line, client.address, client.is_grpc, upload, stream);
+        Passage::new(&connection, &loaded, journey, arrival.line, client.address, client.is_grpc, upload, stream);
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     let first = passage.journey.next_action();
     if let Some(Action::Reply(reason)) = first {
         passage.kept_request = loaded.snapshot.chain(chain).record.keep_request(&parts.headers);
-        return Ok(answer(passage, reason, Some(&subject)));
+        return Ok(answer(passage, reason, Some(&parts.headers)));
     }
     let outgoing = Outgoing {
         method: parts.method,
-        target: arrival.line.path,
+        target: passage.line.path.clone(),
         headers: Some(parts.headers),
+        copy: Vec::new(),
         scheme: client.scheme,
         is_prepared: false,
     };
     forward(passage, outgoing, first).await
+}
+
+/// What rules look at.
+#[inline]
+fn subject<'a>(line: &'a RequestLine, headers: &'a HeaderMap, source: IpAddr, is_tls: bool, draw: u64) -> Subject<'a> {
+    Subject {
+        method: &line.method,
+        authority: line.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or(""),
+        path: line.path.path(),
+        query: line.path.query(),
+        scheme: line.scheme,
+        headers,
+        source,
+        is_tls,
+        draw,
+    }
 }
 
 /// The head of the request that goes to an upstream.
@@ -88,6 +96,8 @@ struct Outgoing {
     target: PathAndQuery,
     /// Absent while an attempt has them.
     headers: Option<HeaderMap>,
+    /// The headers of an attempt that may have to be repeated; less than a map, as it is seldom needed.
+    copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
     is_prepared: bool,
 }
@@ -98,7 +108,6 @@ async fn forward(
     mut outgoing: Outgoing,
     first: Option<Action>,
 ) -> Result<Response<OutBody>, Broken> {
-    let mut received: Option<(Response<InBody>, Carrier)> = None;
     let mut next = first;
     loop {
         let Some(action) = next.take().or_else(|| passage.journey.next_action()) else {
@@ -115,13 +124,10 @@ async fn forward(
                 let result = attempt_once(&mut passage, &mut outgoing, cluster, &here, is_fresh).await;
                 let now = passage.worker.clock.now();
                 match result {
-                    Ok((response, carrier)) => {
-                        let has_ended = response.body().is_end_stream();
-                        if has_ended && let Some(status) = grpc_status(response.headers()) {
+                    Ok(Answered { status, has_ended, grpc_status }) => {
+                        if let Some(status) = grpc_status {
                             passage.journey.on_grpc_status(status);
                         }
-                        let status = response.status().as_u16();
-                        received = Some((response, carrier));
                         passage.journey.on_attempt(now, attempt, AttemptEvent::Head { status, has_ended });
                     }
                     Err(Interrupted::Failed(failure)) => {
@@ -130,10 +136,7 @@ async fn forward(
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
             }
-            Action::Forward { .. } => {
-                let Some((response, carrier)) = received.take() else { return Err(Broken) };
-                return Ok(pass_on(passage, response, carrier));
-            }
+            Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it.
             Action::Cancel { .. } => {}
             Action::Reply(reason) => return Ok(answer(passage, reason, None)),
@@ -151,15 +154,23 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
     let snapshot = &passage.loaded.snapshot;
     let before = outgoing::has_request_edits(snapshot, &passage.journey).then(|| headers.clone());
     let name = endpoint.shared();
-    let facts = passage.facts(None);
-    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| {
-        let request: &dyn naru_journey::record::Lookup = before.as_ref().map_or(&(), |headers| headers);
-        fill(format, &Facts { request, ..facts }, out);
+    let before_edits = &*passage;
+    let mut fill_in = |format: &Format, out: &mut Vec<u8>| {
+        let request: &dyn Lookup = before.as_ref().map_or(&(), |headers| headers);
+        fill(format, &Facts { request, ..before_edits.facts(None) }, out);
     };
     outgoing::request(snapshot, &passage.journey, headers, &mut outgoing.target, Some(&name.host_name), &mut fill_in);
     let kept = snapshot.chain(passage.journey.chain()).record.keep_request(headers);
     passage.sent_at = Some(passage.worker.clock.now());
     passage.kept_request = kept;
+}
+
+/// What a journey is to know of a response that is in the passage now.
+struct Answered {
+    status: u16,
+    has_ended: bool,
+    /// Of a response that is all head.
+    grpc_status: Option<u8>,
 }
 
 /// Why an attempt has no response.
@@ -176,7 +187,7 @@ async fn attempt_once(
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
     is_fresh: bool,
-) -> Result<(Response<InBody>, Carrier), Interrupted> {
+) -> Result<Answered, Interrupted> {
     let worker = Rc::clone(&passage.worker);
     let loaded = Rc::clone(&passage.loaded);
     let settings = loaded.snapshot.cluster(cluster);
@@ -224,7 +235,7 @@ async fn attempt_once(
             let result =
                 connection.client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
             let endpoint = Rc::clone(endpoint);
-            result.map(|r| (r, Carrier::Http1 { connection: Some(connection), endpoint, cluster }))
+            result.map(|response| passage.receive(response, Carrier::Http1 { connection, endpoint, cluster }))
         }
         Connected::Http2(stream) => {
             let is_tls = settings.tls.is_some();
@@ -232,16 +243,11 @@ async fn attempt_once(
             let request = outgoing.take_http2(passage.upload.as_ref(), may_repeat, is_tls);
             let mut client = stream.client();
             let result = client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
-            result.map(|r| (r, Carrier::Http2 { _stream: stream }))
+            result.map(|response| passage.receive(response, Carrier::Http2 { _stream: stream }))
         }
     };
     match (result, asked) {
-        (Ok(response), _) => {
-            if let Some(upload) = &passage.upload {
-                upload.forget();
-            }
-            Ok(response)
-        }
+        (Ok(answered), _) => Ok(answered),
         (Err(None), Some(action)) => Err(Interrupted::Asked(action)),
         (Err(failure), _) => Err(Interrupted::Failed(outgoing.take_back(passage, failure, is_reused))),
     }
@@ -265,21 +271,25 @@ fn take_from_pool(
 }
 
 impl Outgoing {
-    fn headers(&mut self, keep_copy: bool) -> HeaderMap {
-        if keep_copy { self.headers.clone().unwrap_or_default() } else { self.headers.take().unwrap_or_default() }
+    fn take_headers(&mut self, keep_copy: bool) -> HeaderMap {
+        let headers = self.headers.take().unwrap_or_else(|| self.copy.drain(..).collect());
+        if keep_copy {
+            self.copy.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        headers
     }
 
     fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
         let mut request = Request::new(UploadBody::of(upload));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.target.clone());
-        *request.headers_mut() = self.headers(keep_copy);
+        *request.headers_mut() = self.take_headers(keep_copy);
         request
     }
 
     fn take_http2(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool, is_tls: bool) -> Request<UploadBody> {
         let mut request = Request::new(UploadBody::of(upload));
-        let mut headers = self.headers(keep_copy);
+        let mut headers = self.take_headers(keep_copy);
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         let host = headers.remove(header::HOST);
@@ -307,7 +317,7 @@ impl Outgoing {
                     let (parts, _) = request.into_parts();
                     let mut headers = parts.headers;
                     if let Some(authority) = parts.uri.authority()
-                        && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
+                        && let Ok(host) = HeaderValue::from_str(authority.as_str())
                     {
                         headers.insert(header::HOST, host);
                     }
@@ -317,18 +327,37 @@ impl Outgoing {
             }
             None => (Reason::UpstreamClosed, Sent::Maybe),
         };
-        let is_replayable = self.headers.is_some() && passage.upload.as_ref().is_none_or(|u| u.is_replayable());
+        let has_head = self.headers.is_some() || !self.copy.is_empty();
+        let is_replayable = has_head && passage.upload.as_ref().is_none_or(|u| u.is_replayable());
         Failure { stage: Stage::Exchange, reason, sent, is_reused, is_replayable }
     }
 }
 
+impl Passage {
+    /// Keeps a response until it is passed on; nothing of the request will be sent again.
+    fn receive(&mut self, response: Response<InBody>, carrier: Carrier) -> Answered {
+        if let Some(upload) = &self.upload {
+            upload.forget();
+        }
+        let (head, body) = response.into_parts();
+        let has_ended = body.is_end_stream();
+        let answered = Answered {
+            status: head.status.as_u16(),
+            has_ended,
+            grpc_status: if has_ended { grpc_status(&head.headers) } else { None },
+        };
+        self.response = Some(Received { head: Some(head), body, carrier });
+        answered
+    }
+}
+
 /// Passes an upstream's response on.
-fn pass_on(mut passage: Box<Passage>, response: Response<InBody>, carrier: Carrier) -> Response<OutBody> {
-    let (mut parts, body) = response.into_parts();
+fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
+    let head = passage.response.as_mut().and_then(|received| received.head.take());
+    let Some(mut parts) = head else { return Err(Broken) };
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
-    let facts = passage.facts(None);
-    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| fill(format, &facts, out);
+    let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
     outgoing::response(
         &passage.loaded.snapshot,
         &passage.journey,
@@ -341,18 +370,19 @@ fn pass_on(mut passage: Box<Passage>, response: Response<InBody>, carrier: Carri
     let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
     passage.kept_response = kept;
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, OutBody::passing(body, carrier, passage))
+    Ok(Response::from_parts(parts, OutBody::passing(passage)))
 }
 
-/// Answers in the proxy's own name.
-fn answer(mut passage: Box<Passage>, reason: Reason, subject: Option<&Subject<'_>>) -> Response<OutBody> {
-    let facts = passage.facts(None);
-    let mut fill_in = |format: &naru_spec::Format, out: &mut Vec<u8>| fill(format, &facts, out);
+/// Answers in the proxy's own name. The headers of the request are given where they are still there.
+fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    let is_tls = passage.connection.peer.is_tls;
+    let subject = headers.map(|headers| subject(&passage.line, headers, passage.client.ip(), is_tls, 0));
+    let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
     let reply = reply::compose(
         &passage.loaded.snapshot,
         &passage.journey,
         reason,
-        subject,
+        subject.as_ref(),
         passage.is_grpc,
         passage.request_id.as_ref(),
         &mut fill_in,
@@ -361,7 +391,7 @@ fn answer(mut passage: Box<Passage>, reason: Reason, subject: Option<&Subject<'_
     passage.journey.on_reply(now, reply.status.as_u16(), reply.grpc_status);
     passage.kept_response = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
     let mut headers = reply.headers;
-    headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from(reply.body.len()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
     let is_head = passage.line.method == Method::HEAD;
     let body = if is_head { bytes::Bytes::new() } else { reply.body };
     let mut response = Response::new(OutBody::whole(body, passage));

@@ -26,7 +26,7 @@ pub struct EndpointPool {
 
 #[derive(Debug)]
 struct IdleHttp1 {
-    connection: Http1Connection,
+    connection: Box<Http1Connection>,
     since: Instant,
 }
 
@@ -91,8 +91,8 @@ impl Drop for Life {
 }
 
 impl Http1Connection {
-    pub fn new(client: Http1Client, local: Option<SocketAddr>, life: Life) -> Http1Connection {
-        Http1Connection { client, requests: 0, local, _life: life }
+    pub fn new(client: Http1Client, local: Option<SocketAddr>, life: Life) -> Box<Http1Connection> {
+        Box::new(Http1Connection { client, requests: 0, local, _life: life })
     }
 }
 
@@ -138,20 +138,16 @@ impl Drop for Http2Stream {
 }
 
 impl EndpointPool {
-    /// A connection that waits and stands.
+    /// A connection that waits. It may have been closed at the other end since it was looked at last;
+    /// then the request comes back unsent.
     #[inline]
-    pub fn take_http1(&self) -> Option<Http1Connection> {
-        loop {
-            let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.connection.client.is_ready() {
-                return Some(idle.connection);
-            }
-        }
+    pub fn take_http1(&self) -> Option<Box<Http1Connection>> {
+        self.idle.borrow_mut().pop().map(|idle| idle.connection)
     }
 
     /// Puts a connection back whose response was read to its end.
     #[inline]
-    pub fn put_http1(&self, connection: Http1Connection, now: Instant, requests_max: Option<u32>) {
+    pub fn put_http1(&self, connection: Box<Http1Connection>, now: Instant, requests_max: Option<u32>) {
         if requests_max.is_none_or(|max| connection.requests < max) {
             self.idle.borrow_mut().push(IdleHttp1 { connection, since: now });
         }
@@ -196,7 +192,7 @@ impl EndpointPool {
     pub fn sweep(&self, now: Instant, timeout: Option<Duration>) -> bool {
         let is_old = |since: Instant| timeout.is_some_and(|timeout| now.since(since) >= timeout);
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.client.is_ready());
+        idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.client.check());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| {
             let is_unused = connection.streams.get() == 0;

@@ -64,8 +64,18 @@ pub struct Passage {
     pub bytes_sent: u64,
     /// When the request was first sent to an upstream.
     pub sent_at: Option<Instant>,
+    /// The response, once its head is here.
+    pub response: Option<Received>,
     permit: Option<Permit>,
     timer: Timer,
+}
+
+/// What an upstream answers, and what it comes by.
+#[derive(Debug)]
+pub struct Received {
+    pub head: Option<http::response::Parts>,
+    pub body: InBody,
+    pub carrier: Carrier,
 }
 
 /// A request counted at an endpoint and its cluster.
@@ -110,6 +120,7 @@ impl Passage {
             stream,
             bytes_sent: 0,
             sent_at: None,
+            response: None,
             permit: None,
             timer,
             worker,
@@ -169,6 +180,10 @@ impl Passage {
         Poll::Pending
     }
 
+    fn bytes_received(&self) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.received())
+    }
+
     /// What can be said of the request now.
     pub fn facts<'a>(&'a self, outcome: Option<&'a Outcome>) -> Facts<'a> {
         let table = &self.loaded.snapshot.chain(self.journey.chain()).table;
@@ -189,7 +204,7 @@ impl Passage {
             trailers: &self.kept_trailers,
             began: self.worker.clock.wall(self.journey.began()),
             outcome,
-            bytes_received: self.upload.as_ref().map_or(0, |upload| upload.received()),
+            bytes_received: self.bytes_received(),
             bytes_sent: self.bytes_sent,
             peer: &self.connection.peer,
             client: self.client,
@@ -209,10 +224,13 @@ impl Passage {
 
     /// The request is over: counts it and writes its line.
     fn record(&self, outcome: &Outcome) {
-        let facts = self.facts(Some(outcome));
         let chain = self.journey.chain();
-        for log in &self.loaded.chain(chain).logs {
-            self.worker.logs.write(log.sink, |buffer| write_line(&log.format, &facts, buffer));
+        let logs = &self.loaded.chain(chain).logs;
+        if !logs.is_empty() {
+            let facts = self.facts(Some(outcome));
+            for log in logs {
+                self.worker.logs.write(log.sink, |buffer| write_line(&log.format, &facts, buffer));
+            }
         }
         let labels = Labels {
             chain,
@@ -224,7 +242,7 @@ impl Passage {
             is_tls: self.connection.peer.is_tls,
         };
         let duration = outcome.ended.since(outcome.began);
-        self.worker.metrics.record(labels, duration, facts.bytes_received, facts.bytes_sent);
+        self.worker.metrics.record(labels, duration, self.bytes_received(), self.bytes_sent);
         if let Some(permit) = &self.permit
             && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))
         {
@@ -254,38 +272,15 @@ pub enum OutBody {
     /// The proxy's own.
     Whole(Bytes, Box<Passage>),
     /// An upstream's.
-    Passing(Box<Passing>),
-}
-
-/// The body of an upstream's response on its way, with what moves it and what ends with it.
-#[derive(Debug)]
-pub struct Passing {
-    body: InBody,
-    carrier: Carrier,
-    /// Present until the end.
-    passage: Option<Box<Passage>>,
+    Passing(Box<Passage>),
 }
 
 /// The connection that a body comes from.
 #[derive(Debug)]
 pub enum Carrier {
-    Http1 { connection: Option<Http1Connection>, endpoint: Rc<EndpointHere>, cluster: ClusterId },
+    Http1 { connection: Box<Http1Connection>, endpoint: Rc<EndpointHere>, cluster: ClusterId },
     /// It moves by itself; the place in it is held until the end.
     Http2 { _stream: crate::pool::Http2Stream },
-}
-
-impl Carrier {
-    /// The response was read to its end: the connection may serve another request.
-    pub fn give_back(&mut self, passage: &Passage) {
-        let Carrier::Http1 { connection, endpoint, cluster } = self else { return };
-        let Some(mut connection) = connection.take() else { return };
-        // A request that is still being sent would run into the next one.
-        if passage.journey.has_whole_request() && connection.client.is_ready() {
-            let requests_max = passage.loaded.snapshot.cluster(*cluster).max_requests_per_connection;
-            endpoint.pool.put_http1(connection, passage.worker.clock.now(), requests_max);
-            passage.worker.look_after_pools();
-        }
-    }
 }
 
 impl OutBody {
@@ -299,12 +294,13 @@ impl OutBody {
         OutBody::Whole(bytes, passage)
     }
 
-    pub fn passing(body: InBody, mut carrier: Carrier, passage: Box<Passage>) -> OutBody {
+    /// The body of the response that the passage has received.
+    pub fn passing(mut passage: Box<Passage>) -> OutBody {
         if passage.journey.has_ended() {
-            carrier.give_back(&passage);
+            passage.give_back();
             return OutBody::Empty;
         }
-        OutBody::Passing(Box::new(Passing { body, carrier, passage: Some(passage) }))
+        OutBody::Passing(passage)
     }
 }
 
@@ -318,7 +314,14 @@ impl Body for OutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
             OutBody::Empty => Poll::Ready(None),
-            OutBody::Passing(passing) => passing.poll_frame(cx),
+            OutBody::Passing(passage) => {
+                let polled = passage.poll_frame(cx);
+                // What ended is settled now, and not when somebody drops an empty body.
+                if passage.journey.has_ended() {
+                    *self = OutBody::Empty;
+                }
+                polled
+            }
             OutBody::Whole(..) => {
                 let OutBody::Whole(bytes, mut passage) = std::mem::replace(&mut *self, OutBody::Empty) else {
                     return Poll::Ready(None);
@@ -332,8 +335,7 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match self {
             OutBody::Empty => true,
-            OutBody::Whole(..) => false,
-            OutBody::Passing(passing) => passing.passage.is_none(),
+            OutBody::Whole(..) | OutBody::Passing(_) => false,
         }
     }
 
@@ -341,48 +343,41 @@ impl Body for OutBody {
         match self {
             OutBody::Empty => SizeHint::with_exact(0),
             OutBody::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
-            OutBody::Passing(passing) => passing.body.size_hint(),
+            OutBody::Passing(passage) => {
+                passage.response.as_ref().map_or_else(SizeHint::default, |received| received.body.size_hint())
+            }
         }
     }
 }
 
-impl Passing {
+impl Passage {
     #[inline]
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(passage) = &mut self.passage else { return Poll::Ready(None) };
-        let Some(frame) = poll_body(&mut self.body, &mut self.carrier, cx) else {
-            return match passage.poll_watch(cx) {
-                Poll::Pending => Poll::Pending,
-                // After a head there is nothing that a journey could ask for but to break off.
-                Poll::Ready(_) => {
-                    self.passage = None;
-                    self.carrier.drop_connection();
-                    Poll::Ready(Some(Err(Broken)))
-                }
-            };
+        let Some(received) = &mut self.response else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = poll_body(&mut received.body, &mut received.carrier, cx) else {
+            // After a head there is nothing that a journey could ask for but to break off.
+            return self.poll_watch(cx).map(|_| self.break_off());
         };
-        let now = passage.worker.clock.now();
+        let now = self.worker.clock.now();
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    passage.bytes_sent += data.len() as u64;
-                    passage.journey.on_progress(now);
-                    if self.body.is_end_stream() {
+                    self.bytes_sent += data.len() as u64;
+                    if received.body.is_end_stream() {
                         self.finish(now, Milestone::End);
+                    } else {
+                        self.journey.on_progress(now);
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
-                    let grpc_status = grpc_status(trailers);
-                    let chain = passage.loaded.snapshot.chain(passage.journey.chain());
-                    passage.kept_trailers = chain.record.keep_trailers(trailers);
-                    self.finish(now, Milestone::Trailers { grpc_status });
+                    let record = &self.loaded.snapshot.chain(self.journey.chain()).record;
+                    self.kept_trailers = record.keep_trailers(trailers);
+                    self.finish(now, Milestone::Trailers { grpc_status: grpc_status(trailers) });
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
-                passage.journey.on_response_body(now, Milestone::Aborted);
-                self.passage = None;
-                self.carrier.drop_connection();
-                Poll::Ready(Some(Err(Broken)))
+                self.journey.on_response_body(now, Milestone::Aborted);
+                Poll::Ready(self.break_off())
             }
             None => {
                 self.finish(now, Milestone::End);
@@ -391,37 +386,42 @@ impl Passing {
         }
     }
 
+    fn break_off(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+        self.response = None;
+        Some(Err(Broken))
+    }
+
     fn finish(&mut self, now: Instant, milestone: Milestone) {
-        if let Some(mut passage) = self.passage.take() {
-            passage.journey.on_response_body(now, milestone);
-            self.carrier.give_back(&passage);
+        self.journey.on_response_body(now, milestone);
+        self.give_back();
+    }
+
+    /// The response was read to its end: its connection may serve another request.
+    fn give_back(&mut self) {
+        let Some(Received { carrier, .. }) = self.response.take() else { return };
+        let Carrier::Http1 { connection: mut client, endpoint, cluster } = carrier else { return };
+        // A request that is still being sent would run into the next one.
+        let is_free = client.client.can_send() || client.client.check();
+        if is_free && self.journey.has_whole_request() {
+            let requests_max = self.loaded.snapshot.cluster(cluster).max_requests_per_connection;
+            endpoint.pool.put_http1(client, self.worker.clock.now(), requests_max);
+            self.worker.look_after_pools();
         }
     }
 }
 
-impl Carrier {
-    fn drop_connection(&mut self) {
-        if let Carrier::Http1 { connection, .. } = self {
-            *connection = None;
-        }
-    }
-}
-
-/// The next frame; `None` where there is nothing yet. An HTTP/1 connection is moved along here.
+/// The next frame. An HTTP/1 connection is moved along here.
 #[inline]
 fn poll_body(
     body: &mut InBody,
     carrier: &mut Carrier,
     cx: &mut Context<'_>,
-) -> Option<Option<Result<Frame<Bytes>, crate::codec::BodyBroken>>> {
-    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
-        return Some(frame);
-    }
-    let Carrier::Http1 { connection: Some(connection), .. } = carrier else { return None };
-    connection.client.poll(cx);
-    match Pin::new(body).poll_frame(cx) {
-        Poll::Ready(frame) => Some(frame),
-        Poll::Pending => None,
+) -> Poll<Option<Result<Frame<Bytes>, crate::codec::BodyBroken>>> {
+    match carrier {
+        Carrier::Http1 { connection, .. } => {
+            connection.client.poll_until(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+        }
+        Carrier::Http2 { .. } => Pin::new(body).poll_frame(cx),
     }
 }
 

@@ -1,1 +1,42 @@
-fn main() {}
+//! xtask
+//! What does the project need done that is not the project itself?
+//!
+//! `cargo xtask` alone lists the commands. Each is one file.
+
+#![allow(clippy::print_stdout, reason = "its answers go to a person at a terminal")]
+
+// In reading order: the commands, then what they share.
+mod setup;
+mod bench;
+mod instructions;
+mod workspace;
+mod process;
+mod usage;
+mod http;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tools")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what the tests and benches need beside Rust: packages of Debian, a Python environment under target/.
+    Setup(setup::Options),
+    /// Measures naru, the bare forwarder and the peers side by side; writes bench/RESULTS.md.
+    Bench(bench::Options),
+    /// Counts what a request costs in instructions, naru's against the bare forwarder's.
+    Instructions(instructions::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Command::Setup(options) => setup::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
+    }
+}

@@ -7,7 +7,9 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use http::{Request, Response};
 use hyper::client::conn::{http1, http2};
@@ -33,7 +35,53 @@ pub struct SendFailure {
 pub struct Http1Client {
     sender: http1::SendRequest<UploadBody>,
     connection: Pin<Box<http1::Connection<TokioIo<Conduit>, UploadBody>>>,
+    nudge: Arc<Nudge>,
+    /// Of `nudge`.
+    waker: Waker,
     is_closed: bool,
+}
+
+/// Wakes the task that moves a connection along, unless it is doing so at this moment: the halves of
+/// a connection wake each other all the time, and each such wake would cost the task a whole turn.
+#[derive(Debug, Default)]
+struct Nudge {
+    is_moving: AtomicBool,
+    was_nudged: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Nudge {
+    /// From here to [`Nudge::end`], wakes are only noted. `task` is woken by those that come later.
+    fn begin(&self, task: &Context<'_>) {
+        let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(waker) if waker.will_wake(task.waker()) => {}
+            _ => *known = Some(task.waker().clone()),
+        }
+        drop(known);
+        self.was_nudged.store(false, Ordering::Relaxed);
+        self.is_moving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was a wake meanwhile: then something may have become ready.
+    fn end(&self) -> bool {
+        self.is_moving.store(false, Ordering::Relaxed);
+        self.was_nudged.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_moving.load(Ordering::Relaxed) {
+            self.was_nudged.store(true, Ordering::Relaxed);
+        } else if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
+    }
 }
 
 impl Http1Client {
@@ -44,21 +92,48 @@ impl Http1Client {
         builder.max_headers(1_000);
         let (sender, connection) =
             builder.handshake(TokioIo::new(conduit)).await.map_err(|_| Reason::ConnectFailure)?;
-        Ok(Http1Client { sender, connection: Box::pin(connection), is_closed: false })
+        let nudge = Arc::<Nudge>::default();
+        let waker = Waker::from(Arc::clone(&nudge));
+        Ok(Http1Client { sender, connection: Box::pin(connection), nudge, waker, is_closed: false })
     }
 
-    /// Moves the connection along; nothing to wait for once it is closed.
+    /// Moves the connection along until `ready` finds something or there is nothing to do but wait.
     #[inline]
-    pub fn poll(&mut self, cx: &mut Context<'_>) {
-        if !self.is_closed && self.connection.as_mut().poll(cx).is_ready() {
-            self.is_closed = true;
+    pub fn poll_until<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let mut inner = Context::from_waker(&self.waker);
+        loop {
+            self.nudge.begin(cx);
+            let mut result = ready(&mut inner);
+            if result.is_pending() {
+                if !self.is_closed && self.connection.as_mut().poll(&mut inner).is_ready() {
+                    self.is_closed = true;
+                }
+                result = ready(&mut inner);
+            }
+            let was_nudged = self.nudge.end();
+            if result.is_ready() || !was_nudged {
+                return result;
+            }
         }
     }
 
-    /// Whether it can carry another request now.
+    /// Looks at the connection once, waiting for nothing: whether it can carry another request.
     #[inline]
-    pub fn is_ready(&mut self) -> bool {
-        self.poll(&mut Context::from_waker(Waker::noop()));
+    pub fn check(&mut self) -> bool {
+        if !self.is_closed {
+            let mut nobody = Context::from_waker(Waker::noop());
+            self.is_closed = self.connection.as_mut().poll(&mut nobody).is_ready();
+        }
+        self.can_send()
+    }
+
+    /// Whether it could carry another request when it was looked at last.
+    #[inline]
+    pub fn can_send(&self) -> bool {
         !self.is_closed && self.sender.is_ready()
     }
 
@@ -71,20 +146,13 @@ impl Http1Client {
         mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         let mut response = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        let is_closed = &mut self.is_closed;
-        poll_fn(|cx| {
-            if !*is_closed && connection.as_mut().poll(cx).is_ready() {
-                *is_closed = true;
+        poll_fn(|cx| match self.poll_until(cx, |cx| response.as_mut().poll(cx)) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
+            Poll::Ready(Err(mut error)) => {
+                let request = error.take_message();
+                Poll::Ready(Err(Some(failure(error.error(), request))))
             }
-            match response.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
-                Poll::Ready(Err(mut error)) => {
-                    let request = error.take_message();
-                    Poll::Ready(Err(Some(failure(error.error(), request))))
-                }
-                Poll::Pending => watch(cx).map(|()| Err(None)),
-            }
+            Poll::Pending => watch(cx).map(|()| Err(None)),
         })
         .await
     }

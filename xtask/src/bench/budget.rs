@@ -1,0 +1,54 @@
+//! What naru may cost, and whether it does.
+//!
+//! Two columns: what the trunk may start at, and what the finished product must keep.
+
+use super::peer::Peer;
+use super::samples::{Quantity, Samples, Size, Spread};
+
+pub struct Verdict {
+    pub title: &'static str,
+    pub measured: Option<Spread>,
+    pub unit: &'static str,
+    pub now_max: f64,
+    pub finished_max: f64,
+}
+
+impl Verdict {
+    /// None if it was not measured.
+    pub fn holds_now(&self) -> Option<bool> {
+        self.measured.map(|measured| measured.median <= self.now_max)
+    }
+
+    pub fn holds_finished(&self) -> Option<bool> {
+        self.measured.map(|measured| measured.median <= self.finished_max)
+    }
+}
+
+pub fn judge(samples: &Samples) -> Vec<Verdict> {
+    let over = |quantity, peer| samples.ratio((quantity, Peer::Naru), (quantity, peer));
+    let memory = |size| samples.spread(Quantity::Memory(size), Peer::Naru);
+    let ratio = |title, measured, now_max, finished_max| Verdict {
+        title,
+        measured,
+        unit: "x",
+        now_max,
+        finished_max,
+    };
+    let megabytes = |title, measured, now_max, finished_max| Verdict {
+        title,
+        measured,
+        unit: " MB",
+        now_max,
+        finished_max,
+    };
+    let routes = samples.ratio((Quantity::LastRoute, Peer::Naru), (Quantity::FirstRoute, Peer::Naru));
+    vec![
+        ratio("h1, CPU over HAProxy's", over(Quantity::H1, Peer::Haproxy), 1.25, 1.0),
+        ratio("h1, CPU over Envoy's", over(Quantity::H1, Peer::Envoy), 0.6, 0.5),
+        ratio("h2 to h1, CPU over Envoy's", over(Quantity::H2, Peer::Envoy), 0.5, 0.45),
+        ratio("h2 to h2, CPU over Envoy's", over(Quantity::H2ToH2, Peer::Envoy), 0.5, 0.45),
+        ratio("last of 10,000 routes, CPU over the first's", routes, 1.10, 1.10),
+        megabytes("VmRSS idle, 2 workers", memory(Size::Small), 30.0, 25.0),
+        megabytes("VmRSS, 10,000 routes and 1,000 clusters", memory(Size::Large), 45.0, 40.0),
+    ]
+}

@@ -1,0 +1,121 @@
+//! How the proxy is asked: one run of bench-load, with the proxy's CPU time read around it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use super::LOAD_CORE;
+use super::peer::{Running, Site};
+use crate::process::{Launch, Spawned};
+use crate::usage::cpu_ns;
+use crate::workspace::program;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Protocol {
+    H1,
+    /// With prior knowledge.
+    H2,
+    /// HTTP/1.1 over TLS 1.3.
+    Tls,
+}
+
+pub struct Load<'a> {
+    pub protocol: Protocol,
+    pub path: &'a str,
+    pub connections: usize,
+    pub pace: Pace,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// As fast as it goes.
+    Closed { seconds: f64 },
+    /// So many requests per second, whatever comes back.
+    Open { seconds: f64, rate: u32 },
+    /// A number of requests, one after another, after some to warm up.
+    Counted { requests: u64, warm_up: u64 },
+}
+
+pub struct Outcome {
+    pub requests: f64,
+    /// The proxy's CPU time while it served these requests.
+    pub cpu_ns: f64,
+    /// What bench-load said, whole.
+    pub said: Value,
+}
+
+const STREAMS: u32 = 32;
+const WARM_UP_SECONDS: f64 = 0.5;
+
+impl Load<'_> {
+    pub fn run(&self, site: &Site, proxy: &mut Running) -> anyhow::Result<Outcome> {
+        let port = proxy.port(self.protocol);
+        let outcome =
+            self.run_on(port, &site.directory("load")?, &site.certificate(), || cpu_ns(proxy.process.pid()));
+        proxy.process.ensure_alive()?;
+        outcome
+    }
+
+    /// Runs against a port; `cpu_ns` is read when everything is warm and again when everything is answered.
+    pub fn run_on(
+        &self,
+        port: u16,
+        directory: &Path,
+        certificate: &Path,
+        cpu_ns: impl Fn() -> anyhow::Result<u64>,
+    ) -> anyhow::Result<Outcome> {
+        let mut load = Spawned::start(Launch {
+            name: "the load generator",
+            program: &program("bench-load"),
+            arguments: self.arguments(port, certificate),
+            core: Some(LOAD_CORE),
+            directory,
+            piped: true,
+            unguarded: false,
+        })?;
+        let (mut go, said) = load.pipes()?;
+        let mut lines = BufReader::new(said).lines();
+        let ready = lines.next().transpose()?;
+        ensure!(ready.as_deref() == Some("ready"), "the load failed: {}", load.last_words());
+        let before = cpu_ns()?;
+        writeln!(go, "go")?;
+        let line = lines.next().transpose()?;
+        let after = cpu_ns()?;
+        let line = line.with_context(|| format!("the load failed: {}", load.last_words()))?;
+        load.finish()?;
+        let said: Value = serde_json::from_str(&line)?;
+        let requests =
+            said["requests"].as_f64().filter(|requests| *requests > 0.0).context("nothing was answered")?;
+        Ok(Outcome { requests, cpu_ns: (after - before) as f64, said })
+    }
+
+    fn arguments(&self, port: u16, certificate: &Path) -> Vec<String> {
+        let mut words = vec![
+            format!("--address=127.0.0.1:{port}"),
+            format!("--path={}", self.path),
+            format!("--connections={}", self.connections),
+            format!("--streams={STREAMS}"),
+            format!("--certificate={}", certificate.display()),
+        ];
+        words.push(match self.protocol {
+            Protocol::H1 => "--protocol=h1".into(),
+            Protocol::H2 => "--protocol=h2".into(),
+            Protocol::Tls => "--protocol=tls".into(),
+        });
+        words.extend(match self.pace {
+            Pace::Closed { seconds } => {
+                vec![format!("--seconds={seconds}"), format!("--warm-up-seconds={WARM_UP_SECONDS}")]
+            }
+            Pace::Open { seconds, rate } => {
+                let warm_up = format!("--warm-up-seconds={WARM_UP_SECONDS}");
+                vec![format!("--seconds={seconds}"), format!("--rate={rate}"), warm_up]
+            }
+            Pace::Counted { requests, warm_up } => {
+                vec![format!("--requests={requests}"), format!("--warm-up-requests={warm_up}")]
+            }
+        });
+        words
+    }
+}

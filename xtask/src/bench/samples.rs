@@ -1,0 +1,146 @@
+//! The numbers of a run: for every quantity and proxy one per round.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::peer::Peer;
+
+/// Something that is measured; the unit is part of it. Ordered as it is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantity {
+    H1,
+    H2,
+    H2ToH2,
+    Tls,
+    /// At so many requests per second.
+    Latency(u32, Quantile),
+    FirstRoute,
+    LastRoute,
+    Memory(Size),
+    MemoryAfterReloads(Size),
+    Start(Size),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantile {
+    P50,
+    P99,
+    P999,
+}
+
+/// Of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Size {
+    Small,
+    Large,
+}
+
+impl Quantity {
+    pub fn title(self) -> String {
+        let size = |size| match size {
+            Size::Small => "one route",
+            Size::Large => "10,000 routes, 1,000 clusters",
+        };
+        match self {
+            Quantity::H1 => "CPU per request, h1, 64 connections".into(),
+            Quantity::H2 => "CPU per request, h2 to h1, 8 connections x 32 streams".into(),
+            Quantity::H2ToH2 => "CPU per request, h2 to h2, 8 connections x 32 streams".into(),
+            Quantity::Tls => "CPU per request, h1 over TLS 1.3, 64 connections".into(),
+            Quantity::Latency(rate, quantile) => {
+                let quantile = match quantile {
+                    Quantile::P50 => "p50",
+                    Quantile::P99 => "p99",
+                    Quantile::P999 => "p99.9",
+                };
+                format!("latency {quantile}, h1, {rate} requests/s offered")
+            }
+            Quantity::FirstRoute => "CPU per request, first of 10,000 prefix routes".into(),
+            Quantity::LastRoute => "CPU per request, last of 10,000 prefix routes".into(),
+            Quantity::Memory(of) => format!("VmRSS, 2 workers, {}", size(of)),
+            Quantity::MemoryAfterReloads(of) => format!("VmRSS after 10 reloads, 2 workers, {}", size(of)),
+            Quantity::Start(of) => format!("start, exec to first 200, {}", size(of)),
+        }
+    }
+
+    pub fn unit(self) -> &'static str {
+        match self {
+            Quantity::Memory(_) | Quantity::MemoryAfterReloads(_) => "MB",
+            Quantity::Start(_) => "ms",
+            _ => "µs",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Samples {
+    rounds: BTreeMap<(Quantity, Peer), Vec<f64>>,
+}
+
+impl Samples {
+    pub fn add(&mut self, quantity: Quantity, peer: Peer, value: f64) {
+        self.rounds.entry((quantity, peer)).or_default().push(value);
+    }
+
+    pub fn quantities(&self) -> BTreeSet<Quantity> {
+        self.rounds.keys().map(|(quantity, _)| *quantity).collect()
+    }
+
+    pub fn spread(&self, quantity: Quantity, peer: Peer) -> Option<Spread> {
+        Spread::of(self.rounds.get(&(quantity, peer))?.clone())
+    }
+
+    /// One quantity over another, round by round.
+    pub fn ratio(&self, above: (Quantity, Peer), below: (Quantity, Peer)) -> Option<Spread> {
+        let pairs = self.rounds.get(&above)?.iter().zip(self.rounds.get(&below)?);
+        Spread::of(pairs.map(|(above, below)| above / below).collect())
+    }
+
+    pub fn to_json(&self) -> Value {
+        let rounds = self.rounds.iter();
+        rounds
+            .map(|((quantity, peer), values)| json!([quantity.title(), quantity.unit(), peer.name(), values]))
+            .collect()
+    }
+}
+
+/// A median with the range around it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median =
+            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
+        Some(Spread { least, median, most })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_ratios_within_a_round_before_the_median() {
+        let mut samples = Samples::default();
+        // The second round ran on a machine half as fast.
+        for (naru, envoy) in [(10.0, 20.0), (20.0, 40.0), (10.0, 25.0)] {
+            samples.add(Quantity::H1, Peer::Naru, naru);
+            samples.add(Quantity::H1, Peer::Envoy, envoy);
+        }
+        let ratio = samples.ratio((Quantity::H1, Peer::Naru), (Quantity::H1, Peer::Envoy));
+        assert_eq!(ratio, Some(Spread { least: 0.4, median: 0.5, most: 0.5 }));
+    }
+
+    #[test]
+    fn says_nothing_of_what_was_not_measured() {
+        assert_eq!(Samples::default().spread(Quantity::H1, Peer::Naru), None);
+    }
+}
