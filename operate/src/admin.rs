@@ -51,7 +51,9 @@ pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
                 async move { Ok::<_, Infallible>(answer(&admin, &request).await) }
             });
             // A client of the admin interface that goes away is nobody's concern.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -114,7 +116,10 @@ fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
             .collect();
         return json(&serde_json::json!({ "listener_statuses": statuses }));
     }
-    text(StatusCode::OK, listeners.map(|(listener, address)| format!("{}::{address}\n", listener.name)).collect::<String>())
+    text(
+        StatusCode::OK,
+        listeners.map(|(listener, address)| format!("{}::{address}\n", listener.name)).collect::<String>(),
+    )
 }
 
 /// The configuration is read again from the text it came from: it is asked for seldom, and would

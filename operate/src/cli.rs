@@ -10,7 +10,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{proxy_command, simulate_command};
 
 #[derive(Parser)]
-#[command(name = "naru", version, about = "An edge gateway and service mesh in one binary", max_term_width = 100)]
+#[command(
+    name = "naru",
+    version,
+    about = "An edge gateway and service mesh in one binary",
+    max_term_width = 100
+)]
 struct Naru {
     #[command(subcommand)]
     command: Command,

@@ -14,7 +14,7 @@ mod problems;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: naru_memory::MiMalloc = naru_memory::MiMalloc;
 
 fn main() -> ExitCode {
     cli::run()

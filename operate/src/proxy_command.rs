@@ -66,6 +66,8 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String)
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {address}", listener.name);
     }
+    // Reading the configuration took more memory than keeping it does.
+    naru_memory::give_back();
     let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, text, workers, quit: Notify::new() });
     if let Some(listener) = admin_listener {
         eprintln!("naru: admin on http://{}", listener.local_addr()?);

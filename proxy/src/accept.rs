@@ -95,14 +95,21 @@ fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener_at:
     });
 }
 
-async fn serve_client(worker: &Rc<Worker>, open: &Open, stream: TcpStream, remote: SocketAddr, listener_at: usize) {
+async fn serve_client(
+    worker: &Rc<Worker>,
+    open: &Open,
+    stream: TcpStream,
+    remote: SocketAddr,
+    listener_at: usize,
+) {
     let downstream = &worker.metrics.downstream;
     let Ok(local) = stream.local_addr() else { return };
     if listen::prepare(&stream).is_err() {
         return;
     }
     let loaded = worker.loaded();
-    let Ok(secured) = tokio::time::timeout(HANDSHAKE_TIME_MAX, secure(&loaded, stream, listener_at)).await else {
+    let Ok(secured) = tokio::time::timeout(HANDSHAKE_TIME_MAX, secure(&loaded, stream, listener_at)).await
+    else {
         add(&downstream.tls_errors, 1);
         return;
     };
@@ -126,7 +133,8 @@ async fn serve_client(worker: &Rc<Worker>, open: &Open, stream: TcpStream, remot
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
     });
-    let mut idle = Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
+    let mut idle =
+        Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
     let requests_max = http.max_requests_per_connection.map_or(u64::MAX, u64::from);
     let protocol = match (http.codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
@@ -210,7 +218,9 @@ async fn secure(loaded: &Loaded, stream: TcpStream, listener_at: usize) -> io::R
         return Ok(Some(Secured { conduit, chain, alpn: None, server_name: None, version: None }));
     }
     let hello = Hello::read(stream).await?;
-    let Some(chain) = naru_tls::choose_chain(names(), hello.server_name()).and_then(find) else { return Ok(None) };
+    let Some(chain) = naru_tls::choose_chain(names(), hello.server_name()).and_then(find) else {
+        return Ok(None);
+    };
     let Some(terminator) = &loaded.chain(chain).terminator else { return Ok(None) };
     let (stream, handshake) = hello.finish(terminator).await?;
     Ok(Some(Secured {

@@ -4,9 +4,10 @@
 //! it never sleeps, once for every few events. That is exact to well under a millisecond and costs
 //! next to nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use naru_base::{Instant, WallTime};
 
 /// So many looks may share one reading.
@@ -31,6 +32,9 @@ pub struct Clock {
     looks: Cell<u32>,
     /// A moment on both clocks.
     wall: Cell<(Instant, WallTime)>,
+    /// The second since 1970 that `date` says.
+    date_of: Cell<u64>,
+    date: RefCell<HeaderValue>,
 }
 
 /// The moment that a process counts from.
@@ -50,7 +54,14 @@ impl Origin {
 impl Clock {
     pub fn new(origin: Origin) -> Clock {
         let now = origin.elapsed();
-        Clock { origin, now: Cell::new(now), looks: Cell::new(0), wall: Cell::new((now, wall_now())) }
+        Clock {
+            origin,
+            now: Cell::new(now),
+            looks: Cell::new(0),
+            wall: Cell::new((now, wall_now())),
+            date_of: Cell::new(0),
+            date: RefCell::new(HeaderValue::from_static("")),
+        }
     }
 
     /// The time of this wake-up, or nearly.
@@ -73,6 +84,19 @@ impl Clock {
             self.wall.set((now, wall_now()));
         }
         now
+    }
+
+    /// What a `Date` header says now.
+    #[inline]
+    pub fn date(&self) -> HeaderValue {
+        let now = self.wall(self.now());
+        let second = now.0 / 1_000_000_000;
+        if self.date_of.replace(second) != second
+            && let Ok(date) = HeaderValue::from_str(&now.http_date())
+        {
+            *self.date.borrow_mut() = date;
+        }
+        self.date.borrow().clone()
     }
 
     /// The date and time of a moment that is not long ago.

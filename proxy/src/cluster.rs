@@ -183,9 +183,7 @@ impl View for Clusters {
     #[inline]
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
         let endpoints = self.0[cluster.index()].endpoints.borrow();
-        endpoints
-            .get(endpoint.index())
-            .map_or(0, |here| here.shared.borrow().active.load(Ordering::Relaxed))
+        endpoints.get(endpoint.index()).map_or(0, |here| here.shared.borrow().active.load(Ordering::Relaxed))
     }
 }
 

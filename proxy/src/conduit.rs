@@ -55,7 +55,11 @@ macro_rules! on_stream {
 
 impl AsyncRead for Conduit {
     #[inline]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             let taken = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..taken]);

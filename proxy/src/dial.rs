@@ -96,7 +96,12 @@ async fn connect(
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
     let limit = loaded.snapshot.cluster(cluster).connect_timeout;
-    let result = match tokio::time::timeout(limit, establish(worker, loaded, cluster, endpoint, &shared, want)).await {
+    let result = match tokio::time::timeout(
+        limit,
+        establish(worker, loaded, cluster, endpoint, &shared, want),
+    )
+    .await
+    {
         Ok(result) => result,
         Err(_) => {
             add(&loaded.clusters.get(cluster).stats.connect_timeouts, 1);

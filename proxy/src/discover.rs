@@ -59,7 +59,13 @@ pub fn settings(cluster: &Cluster) -> Option<DnsSettings> {
 }
 
 /// Keeps a cluster's endpoints up to date for ever.
-pub async fn follow(board: Arc<Board>, id: ClusterId, cluster: Cluster, settings: DnsSettings, pending: Arc<Pending>) {
+pub async fn follow(
+    board: Arc<Board>,
+    id: ClusterId,
+    cluster: Cluster,
+    settings: DnsSettings,
+    pending: Arc<Pending>,
+) {
     let resolver = resolver(settings.family);
     let mut is_first = true;
     loop {
@@ -77,9 +83,9 @@ pub async fn follow(board: Arc<Board>, id: ClusterId, cluster: Cluster, settings
 
 /// By the system's configuration; without one, by none but `/etc/hosts`.
 fn resolver(family: DnsFamily) -> Option<TokioResolver> {
-    let builder = TokioResolver::builder_tokio().ok().unwrap_or_else(|| {
-        TokioResolver::builder_with_config(ResolverConfig::default(), Default::default())
-    });
+    let builder = TokioResolver::builder_tokio()
+        .ok()
+        .unwrap_or_else(|| TokioResolver::builder_with_config(ResolverConfig::default(), Default::default()));
     let mut builder = builder;
     let options = builder.options_mut();
     options.ip_strategy = match family {
@@ -121,7 +127,8 @@ async fn resolve(
                 continue;
             }
             // What is known of an endpoint stays with its address.
-            let same = known.iter().find(|shared| shared.address == address && shared.weight == endpoint.weight);
+            let same =
+                known.iter().find(|shared| shared.address == address && shared.weight == endpoint.weight);
             set.push(match same {
                 Some(shared) => Arc::clone(shared),
                 None => EndpointShared::new(address, host.as_str().into(), endpoint.weight),

@@ -2,19 +2,22 @@
 //!
 //! No decision is made here: every branch below answers an [`Action`] or reports an event.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::future::poll_fn;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{ClusterId, Reason};
+use naru_journey::outgoing::Stamp;
 use naru_journey::record::{Facts, Lookup, RequestLine, fill};
-use naru_journey::{Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply};
+use naru_journey::{
+    Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply,
+};
 use naru_route::Subject;
 use naru_spec::{Format, Scheme};
 
@@ -27,7 +30,10 @@ use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upload::{Upload, UploadBody};
 
 /// Answers one request.
-pub async fn serve(connection: Rc<Connection>, request: Request<InBody>) -> Result<Response<OutBody>, Broken> {
+pub async fn serve(
+    connection: Rc<Connection>,
+    request: Request<InBody>,
+) -> Result<Response<OutBody>, Broken> {
     let (mut parts, body) = request.into_parts();
     let loaded = connection.worker.loaded();
     let chain = connection.chain;
@@ -48,13 +54,30 @@ pub async fn serve(connection: Rc<Connection>, request: Request<InBody>) -> Resu
         Some(reason) => Journey::refuse(now, chain, reason),
         None => {
             let subject = subject(&arrival.line, &parts.headers, client.address.ip(), is_tls, draw);
-            Journey::begin(now, &loaded.snapshot, chain, &subject, facts, &mut core, &loaded.clusters, &mut ())
+            Journey::begin(
+                now,
+                &loaded.snapshot,
+                chain,
+                &subject,
+                facts,
+                &mut core,
+                &loaded.clusters,
+                &mut (),
+            )
         }
     };
     drop(core);
     let stream = connection.next_stream();
-    let mut passage =
-        Passage::new(&connection, &loaded, journey, arrival.line, client.address, client.is_grpc, upload, stream);
+    let mut passage = Passage::new(
+        &connection,
+        &loaded,
+        journey,
+        arrival.line,
+        client.address,
+        client.is_grpc,
+        upload,
+        stream,
+    );
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
@@ -76,7 +99,13 @@ pub async fn serve(connection: Rc<Connection>, request: Request<InBody>) -> Resu
 
 /// What rules look at.
 #[inline]
-fn subject<'a>(line: &'a RequestLine, headers: &'a HeaderMap, source: IpAddr, is_tls: bool, draw: u64) -> Subject<'a> {
+fn subject<'a>(
+    line: &'a RequestLine,
+    headers: &'a HeaderMap,
+    source: IpAddr,
+    is_tls: bool,
+    draw: u64,
+) -> Subject<'a> {
     Subject {
         method: &line.method,
         authority: line.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or(""),
@@ -159,7 +188,14 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
         let request: &dyn Lookup = before.as_ref().map_or(&(), |headers| headers);
         fill(format, &Facts { request, ..before_edits.facts(None) }, out);
     };
-    outgoing::request(snapshot, &passage.journey, headers, &mut outgoing.target, Some(&name.host_name), &mut fill_in);
+    outgoing::request(
+        snapshot,
+        &passage.journey,
+        headers,
+        &mut outgoing.target,
+        Some(&name.host_name),
+        &mut fill_in,
+    );
     let kept = snapshot.chain(passage.journey.chain()).record.keep_request(headers);
     passage.sent_at = Some(passage.worker.clock.now());
     passage.kept_request = kept;
@@ -193,11 +229,7 @@ async fn attempt_once(
     let settings = loaded.snapshot.cluster(cluster);
     let want = Want::of(settings.protocol, passage.line.version == Version::HTTP_2);
     let requests_max = settings.max_requests_per_connection;
-    let waiting = if is_fresh {
-        None
-    } else {
-        take_from_pool(&worker, endpoint, want, requests_max)
-    };
+    let waiting = if is_fresh { None } else { take_from_pool(&worker, endpoint, want, requests_max) };
     let is_reused = waiting.is_some();
     let connected = match waiting {
         Some(connected) => connected,
@@ -232,8 +264,10 @@ async fn attempt_once(
             connection.requests += 1;
             passage.upstream_local = connection.local;
             let request = outgoing.take_http1(passage.upload.as_ref(), may_repeat);
-            let result =
-                connection.client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
+            let result = connection
+                .client
+                .send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action)))
+                .await;
             let endpoint = Rc::clone(endpoint);
             result.map(|response| passage.receive(response, Carrier::Http1 { connection, endpoint, cluster }))
         }
@@ -242,7 +276,8 @@ async fn attempt_once(
             passage.upstream_local = stream.local();
             let request = outgoing.take_http2(passage.upload.as_ref(), may_repeat, is_tls);
             let mut client = stream.client();
-            let result = client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
+            let result =
+                client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
             result.map(|response| passage.receive(response, Carrier::Http2 { _stream: stream }))
         }
     };
@@ -287,13 +322,20 @@ impl Outgoing {
         request
     }
 
-    fn take_http2(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool, is_tls: bool) -> Request<UploadBody> {
+    fn take_http2(
+        &mut self,
+        upload: Option<&Rc<Upload>>,
+        keep_copy: bool,
+        is_tls: bool,
+    ) -> Request<UploadBody> {
         let mut request = Request::new(UploadBody::of(upload));
         let mut headers = self.take_headers(keep_copy);
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         let host = headers.remove(header::HOST);
-        let authority = host.and_then(|host| Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok());
+        let authority = host.and_then(|host| {
+            Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok()
+        });
         if authority.is_some() {
             let scheme = if is_tls { Scheme::Https } else { self.scheme };
             uri.scheme = http::uri::Scheme::try_from(scheme.as_str()).ok();
@@ -357,6 +399,7 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let Some(mut parts) = head else { return Err(Broken) };
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
+    let date = passage.worker.clock.date();
     let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
     outgoing::response(
         &passage.loaded.snapshot,
@@ -364,7 +407,7 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
         &mut parts.headers,
         sent,
         now,
-        passage.request_id.as_ref(),
+        Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
     let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
@@ -375,6 +418,7 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
 fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    let date = passage.worker.clock.date();
     let is_tls = passage.connection.peer.is_tls;
     let subject = headers.map(|headers| subject(&passage.line, headers, passage.client.ip(), is_tls, 0));
     let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
@@ -384,12 +428,13 @@ fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>
         reason,
         subject.as_ref(),
         passage.is_grpc,
-        passage.request_id.as_ref(),
+        Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
     let now = passage.worker.clock.now();
     passage.journey.on_reply(now, reply.status.as_u16(), reply.grpc_status);
-    passage.kept_response = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
+    passage.kept_response =
+        passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
     let mut headers = reply.headers;
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
     let is_head = passage.line.method == Method::HEAD;

@@ -29,7 +29,10 @@ pub struct SinkId(pub usize);
 /// What workers send to the writer.
 #[derive(Debug)]
 pub enum Job {
-    Lines { sink: SinkId, lines: Vec<u8> },
+    Lines {
+        sink: SinkId,
+        lines: Vec<u8>,
+    },
     /// Everything sent before is on its way to the file.
     Flush(SyncSender<()>),
 }
@@ -53,7 +56,9 @@ impl LogWriter {
             }
         }
         let (jobs_tx, jobs_rx) = sync_channel(QUEUE_MAX);
-        std::thread::Builder::new().name("naru-log".to_owned()).spawn(move || write_all(&jobs_rx, &mut outputs))?;
+        std::thread::Builder::new()
+            .name("naru-log".to_owned())
+            .spawn(move || write_all(&jobs_rx, &mut outputs))?;
         Ok(LogWriter { jobs_tx, sinks: ids.into() })
     }
 
@@ -83,12 +88,11 @@ impl Output {
         match sink {
             LogSink::Stdout => Ok(Output::Stdout),
             LogSink::Stderr => Ok(Output::Stderr),
-            LogSink::File(path) => OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Output::File)
-                .map_err(|error| io::Error::new(error.kind(), format!("the access log '{path}' cannot be opened: {error}"))),
+            LogSink::File(path) => {
+                OpenOptions::new().create(true).append(true).open(path).map(Output::File).map_err(|error| {
+                    io::Error::new(error.kind(), format!("the access log '{path}' cannot be opened: {error}"))
+                })
+            }
         }
     }
 
@@ -155,8 +159,10 @@ impl Logs {
     fn hand_over(&self, sink: SinkId, buffer: &mut Vec<u8>) {
         let capacity = buffer.len() + buffer.len() / 8;
         let lines = std::mem::replace(buffer, Vec::with_capacity(capacity.min(2 * BUFFER_BYTES_MAX)));
-        if let Err(TrySendError::Full(Job::Lines { lines, .. }) | TrySendError::Disconnected(Job::Lines { lines, .. })) =
-            self.writer.jobs_tx.try_send(Job::Lines { sink, lines })
+        if let Err(
+            TrySendError::Full(Job::Lines { lines, .. })
+            | TrySendError::Disconnected(Job::Lines { lines, .. }),
+        ) = self.writer.jobs_tx.try_send(Job::Lines { sink, lines })
         {
             let lost = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
             self.lines_dropped.set(self.lines_dropped.get() + lost);

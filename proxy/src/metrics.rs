@@ -13,8 +13,26 @@ use naru_journey::ChainId;
 /// Upper bounds of the buckets of durations (in milliseconds) and of sizes (in bytes), as Istio's
 /// default for Prometheus has them; one more bucket holds the rest.
 pub const BUCKETS: [f64; 20] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 30_000.0, 60_000.0,
-    300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0, 1.8e7,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+    1.8e7,
 ];
 
 /// Counts by bucket, and the sum.
@@ -185,14 +203,28 @@ impl Report {
         }
         self.series.sort_by_key(|series| series.labels);
         add_fields!(
-            self.downstream, other.downstream, connections_active, connections_total, requests_active, requests_total,
-            protocol_errors, tls_errors, log_lines_dropped
+            self.downstream,
+            other.downstream,
+            connections_active,
+            connections_total,
+            requests_active,
+            requests_total,
+            protocol_errors,
+            tls_errors,
+            log_lines_dropped
         );
         self.clusters.resize(self.clusters.len().max(other.clusters.len()), ClusterReport::default());
         for (mine, theirs) in self.clusters.iter_mut().zip(&other.clusters) {
             add_fields!(
-                mine, theirs, connections_active, connections_total, connect_failures, connect_timeouts,
-                requests_active, requests_total, replays
+                mine,
+                theirs,
+                connections_active,
+                connections_total,
+                connect_failures,
+                connect_timeouts,
+                requests_active,
+                requests_total,
+                replays
             );
         }
         self.timers += other.timers;

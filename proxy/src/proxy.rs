@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{self, Origin};
 use crate::cluster::{ClusterStatus, Connectors, EndpointSet};
 use crate::discover::{self, Pending};
+use crate::listen;
 use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::worker::{self, Message, Prepared, Start};
-use crate::listen;
 
 /// A worker that does not answer a scrape within this time is left out of it.
 const REPORT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -41,9 +41,16 @@ impl Default for Options {
 #[derive(Debug)]
 pub enum StartError {
     /// A listener's address cannot be had.
-    Listen { listener: String, address: SocketAddr, error: io::Error },
+    Listen {
+        listener: String,
+        address: SocketAddr,
+        error: io::Error,
+    },
     /// Certificates or settings of a listener or a cluster cannot be used.
-    Tls { owner: String, invalid: Invalid },
+    Tls {
+        owner: String,
+        invalid: Invalid,
+    },
     Log(io::Error),
     Thread(io::Error),
 }
@@ -52,7 +59,10 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StartError::Listen { listener, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "listener '{listener}' cannot have the address {address}: it is in use by another process\n  help: stop that process, or change the listener's port_value; 'ss -ltnp' shows who it is")
+                write!(
+                    f,
+                    "listener '{listener}' cannot have the address {address}: it is in use by another process\n  help: stop that process, or change the listener's port_value; 'ss -ltnp' shows who it is"
+                )
             }
             StartError::Listen { listener, address, error } => {
                 write!(f, "listener '{listener}' cannot listen on {address}: {error}")
@@ -135,7 +145,10 @@ impl Proxy {
                 of_worker.push(socket);
             }
         }
-        let sinks = snapshot.chains().iter().flat_map(|chain| chain.http.access_log.iter().map(|log| log.sink.clone()));
+        let sinks = snapshot
+            .chains()
+            .iter()
+            .flat_map(|chain| chain.http.access_log.iter().map(|log| log.sink.clone()));
         let log = LogWriter::start(sinks).map_err(StartError::Log)?;
         let origin = Origin::now();
         let seed = options.seed.unwrap_or_else(clock::seed);
@@ -222,7 +235,12 @@ impl Proxy {
             .zip(&self.prepared.snapshot.clusters)
             .map(|(id, cluster)| ClusterStatus {
                 name: cluster.name.clone(),
-                endpoints: self.board.endpoints(ClusterId(id)).iter().map(|endpoint| endpoint.status()).collect(),
+                endpoints: self
+                    .board
+                    .endpoints(ClusterId(id))
+                    .iter()
+                    .map(|endpoint| endpoint.status())
+                    .collect(),
             })
             .collect()
     }
@@ -267,7 +285,10 @@ fn prepare(snapshot: Snapshot) -> Result<Prepared, StartError> {
     for cluster in &snapshot.clusters {
         let built = cluster.tls.as_ref().map(connect_with).transpose();
         connectors.push(
-            built.map_err(|invalid| StartError::Tls { owner: format!("cluster '{}'", cluster.name), invalid })?,
+            built.map_err(|invalid| StartError::Tls {
+                owner: format!("cluster '{}'", cluster.name),
+                invalid,
+            })?,
         );
     }
     Ok(Prepared { snapshot, terminators, connectors })
@@ -285,5 +306,7 @@ fn connect_with(tls: &UpstreamTls) -> Result<Connectors, Invalid> {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
 }

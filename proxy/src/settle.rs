@@ -86,7 +86,10 @@ struct Permit {
 }
 
 impl Passage {
-    #[expect(clippy::too_many_arguments, reason = "it is made in one place, of what that place has found out")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is made in one place, of what that place has found out"
+    )]
     pub fn new(
         connection: &Rc<Connection>,
         loaded: &Rc<Loaded>,
@@ -278,9 +281,15 @@ pub enum OutBody {
 /// The connection that a body comes from.
 #[derive(Debug)]
 pub enum Carrier {
-    Http1 { connection: Box<Http1Connection>, endpoint: Rc<EndpointHere>, cluster: ClusterId },
+    Http1 {
+        connection: Box<Http1Connection>,
+        endpoint: Rc<EndpointHere>,
+        cluster: ClusterId,
+    },
     /// It moves by itself; the place in it is held until the end.
-    Http2 { _stream: crate::pool::Http2Stream },
+    Http2 {
+        _stream: crate::pool::Http2Stream,
+    },
 }
 
 impl OutBody {
@@ -398,8 +407,10 @@ impl Passage {
 
     /// The response was read to its end: its connection may serve another request.
     fn give_back(&mut self) {
-        let Some(Received { carrier, .. }) = self.response.take() else { return };
+        let Some(Received { carrier, body, .. }) = self.response.take() else { return };
         let Carrier::Http1 { connection: mut client, endpoint, cluster } = carrier else { return };
+        client.client.rest();
+        drop(body);
         // A request that is still being sent would run into the next one.
         let is_free = client.client.can_send() || client.client.check();
         if is_free && self.journey.has_whole_request() {

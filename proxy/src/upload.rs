@@ -173,7 +173,9 @@ impl Body for UploadBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        let UploadBody::Upload { upload, sent, trailers_sent } = self.get_mut() else { return Poll::Ready(None) };
+        let UploadBody::Upload { upload, sent, trailers_sent } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
         let kept = upload.kept.borrow();
         if let Some(frame) = kept.frames.get(*sent) {
             *sent += 1;

@@ -107,7 +107,8 @@ impl Loaded {
                     .collect(),
             })
             .collect();
-        let clusters = prepared.connectors.iter().map(|connectors| ClusterHere::new(connectors.clone())).collect();
+        let clusters =
+            prepared.connectors.iter().map(|connectors| ClusterHere::new(connectors.clone())).collect();
         Loaded {
             prepared: Arc::clone(prepared),
             snapshot: SnapshotRef(Arc::clone(prepared)),
@@ -124,7 +125,8 @@ impl Loaded {
 
     fn set_endpoints(&self, cluster: ClusterId, set: &EndpointSet) {
         let is_logical =
-            matches!(self.prepared.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_)) && set.len() == 1;
+            matches!(self.prepared.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_))
+                && set.len() == 1;
         self.clusters.get(cluster).set_endpoints(set, is_logical);
         let weights: Vec<_> = set.iter().map(|endpoint| endpoint.weight).collect();
         self.core.borrow_mut().set_endpoints(&self.prepared.snapshot, cluster, &weights);
@@ -208,7 +210,6 @@ impl Worker {
             self.drain.has_begun.notified().await;
         }
     }
-
 
     /// There are upstream connections that may grow old.
     pub fn look_after_pools(&self) {

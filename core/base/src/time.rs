@@ -100,6 +100,23 @@ impl WallTime {
     }
 }
 
+impl WallTime {
+    /// The form of HTTP's `Date` (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn http_date(self) -> String {
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        // 1970-01-01 was a Thursday.
+        let weekday = DAYS[(self.0 / 86_400_000_000_000 % 7) as usize];
+        let c = self.civil();
+        let month = MONTHS[usize::from(c.month - 1)];
+        format!(
+            "{weekday}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT",
+            c.day, c.year, c.hour, c.minute, c.second
+        )
+    }
+}
+
 /// RFC 3339 with milliseconds: `2026-11-21T05:43:42.000Z`, the form of `%START_TIME%`.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,6 +146,13 @@ mod tests {
         check(951_782_400, "2000-02-29T00:00:00.000Z");
         check(1_709_251_199, "2024-02-29T23:59:59.000Z");
         check(4_107_542_400, "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn wall_time_prints_as_http_dates() {
+        let example = WallTime(784_111_777 * 1_000_000_000);
+        assert_eq!(example.http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(WallTime(0).http_date(), "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 
     #[test]

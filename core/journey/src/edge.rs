@@ -122,7 +122,11 @@ pub fn receive(
         if !http.skip_xff_append {
             append_forwarded_for(headers, &hop, seen.forwarded_for);
         }
-        let external = if address.ip() == peer.remote.ip() { hop.value() } else { HeaderText::address(address.ip()).value() };
+        let external = if address.ip() == peer.remote.ip() {
+            hop.value()
+        } else {
+            HeaderText::address(address.ip()).value()
+        };
         if !http.suppress_envoy_headers {
             headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
         }
@@ -171,7 +175,8 @@ fn upgrade_of(headers: &HeaderMap) -> Upgrade {
         .iter()
         .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"upgrade")));
     // An offer of h2c may be ignored (RFC 9113, section 3.1), and is.
-    let is_h2c = headers.get_all(header::UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    let is_h2c =
+        headers.get_all(header::UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"h2c"));
     if is_asked && !is_h2c { Upgrade::Refused } else { Upgrade::None }
 }
 
@@ -192,7 +197,14 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) {
         }
     }
     remove_connection(headers);
-    for name in [header::UPGRADE, header::EXPECT, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::TRANSFER_ENCODING] {
+    for name in [
+        header::UPGRADE,
+        header::EXPECT,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
+        header::TRANSFER_ENCODING,
+    ] {
         headers.remove(name);
     }
 }
@@ -202,8 +214,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) {
 fn remove_connection(headers: &mut HeaderMap) {
     let Entry::Occupied(entry) = headers.entry(header::CONNECTION) else { return };
     let (_, values) = entry.remove_entry_mult();
-    let named: Vec<HeaderName> =
-        values.flat_map(|value| tokens(&value).filter_map(|t| HeaderName::from_bytes(t).ok()).collect::<Vec<_>>()).collect();
+    let named: Vec<HeaderName> = values
+        .flat_map(|value| tokens(&value).filter_map(|t| HeaderName::from_bytes(t).ok()).collect::<Vec<_>>())
+        .collect();
     for name in named {
         if ![header::TE, header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(&name) {
             headers.remove(name);

@@ -63,7 +63,9 @@ pub enum Milestone {
     FirstByte,
     End,
     /// The end, with trailers; `grpc_status` where they hold one.
-    Trailers { grpc_status: Option<u8> },
+    Trailers {
+        grpc_status: Option<u8>,
+    },
     /// It broke off.
     Aborted,
 }

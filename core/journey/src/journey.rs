@@ -25,7 +25,8 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 
 use crate::{
-    Action, AttemptEvent, ChainId, Failure, Milestone, Observer, RequestFacts, Sent, Snapshot, View, Wait, Worker,
+    Action, AttemptEvent, ChainId, Failure, Milestone, Observer, RequestFacts, Sent, Snapshot, View, Wait,
+    Worker,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The rewrites and header operations of the rule that took the request, and the headers that Envoy
 //! adds of its own. All of it is precompiled; here it is only applied.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use naru_base::Instant;
 use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Edits};
@@ -18,7 +18,10 @@ const X_ENVOY_EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-ex
 const X_ENVOY_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The rule that forwards a journey's request, with its action.
-fn forwarding<'a>(snapshot: &'a Snapshot, journey: &Journey) -> Option<(&'a CompiledRule, &'a CompiledForward, u32)> {
+fn forwarding<'a>(
+    snapshot: &'a Snapshot,
+    journey: &Journey,
+) -> Option<(&'a CompiledRule, &'a CompiledForward, u32)> {
     let (rule, matched) = journey.rule()?;
     let rule = snapshot.chain(journey.chain()).table.rule(rule);
     match &rule.action {
@@ -111,7 +114,7 @@ fn rewrite_host(
 }
 
 /// Brings the head of an upstream's response into the form for the client. `sent` is when the
-/// request was first sent. `request_id` is given where responses must carry it.
+/// request was first sent.
 #[inline]
 pub fn response(
     snapshot: &Snapshot,
@@ -119,7 +122,7 @@ pub fn response(
     headers: &mut HeaderMap,
     sent: Instant,
     now: Instant,
-    request_id: Option<&HeaderValue>,
+    stamp: Stamp<'_>,
     fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
 ) {
     let http = &snapshot.chain(journey.chain()).http;
@@ -130,19 +133,31 @@ pub fn response(
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }
-    finish_response(http, headers, request_id);
+    finish_response(http, headers, stamp);
+}
+
+/// What a response is given on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// Where responses must carry it.
+    pub request_id: Option<&'a HeaderValue>,
+    /// For responses without one (RFC 9110, section 6.6.1).
+    pub date: &'a HeaderValue,
 }
 
 /// What every response carries, an upstream's or the proxy's own.
 #[inline]
-pub fn finish_response(http: &Http, headers: &mut HeaderMap, request_id: Option<&HeaderValue>) {
+pub fn finish_response(http: &Http, headers: &mut HeaderMap, stamp: Stamp<'_>) {
+    if let Entry::Vacant(vacant) = headers.entry(header::DATE) {
+        vacant.insert(stamp.date.clone());
+    }
     match http.server_header {
         ServerHeader::Overwrite => insert_server(http, headers),
         ServerHeader::AppendIfAbsent if !headers.contains_key(header::SERVER) => insert_server(http, headers),
         ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
     if http.always_set_request_id_in_response
-        && let Some(id) = request_id
+        && let Some(id) = stamp.request_id
     {
         headers.insert(X_REQUEST_ID, id.clone());
     }

@@ -12,7 +12,8 @@ use http::{Method, Version};
 use naru_base::{Instant, WallTime};
 use naru_spec::format::{GrpcStatusForm, TimePiece};
 use naru_spec::{
-    AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable, Scheme,
+    AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable,
+    Scheme,
 };
 
 use crate::Outcome;
@@ -249,7 +250,9 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::RouteName => text(out, facts.route),
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
-        Operator::UpstreamCluster | Operator::UpstreamClusterRaw => facts.cluster.is_some_and(|name| text(out, name)),
+        Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
+            facts.cluster.is_some_and(|name| text(out, name))
+        }
         Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|address| display(out, &address)),
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
@@ -349,7 +352,8 @@ pub fn protocol(version: Version) -> &'static str {
 fn write_time(time: WallTime, out: &mut Vec<u8>) {
     let c = time.civil();
     padded(out, c.year, 4);
-    for (mark, value) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)] {
+    for (mark, value) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)]
+    {
         out.push(mark);
         padded(out, u64::from(value), 2);
     }

@@ -1,13 +1,14 @@
 //! The proxy's own answers.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
 use naru_base::Reason;
 use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Subject, Verdict};
 use naru_spec::Format;
 
+use crate::outgoing::Stamp;
 use crate::{Journey, Snapshot};
 
 /// A whole response.
@@ -27,7 +28,7 @@ pub fn compose(
     reason: Reason,
     subject: Option<&Subject<'_>>,
     is_grpc: bool,
-    request_id: Option<&HeaderValue>,
+    stamp: Stamp<'_>,
     fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
 ) -> Reply {
     let chain = snapshot.chain(journey.chain());
@@ -54,7 +55,7 @@ pub fn compose(
             edits.apply(&mut reply.headers, fill);
         }
     }
-    crate::outgoing::finish_response(&chain.http, &mut reply.headers, request_id);
+    crate::outgoing::finish_response(&chain.http, &mut reply.headers, stamp);
     reply
 }
 
@@ -91,15 +92,13 @@ fn percent_encoded(message: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-fn redirect(
-    journey: &Journey,
-    rule: Option<(&CompiledRule, u32)>,
-    subject: Option<&Subject<'_>>,
-) -> Reply {
+fn redirect(journey: &Journey, rule: Option<(&CompiledRule, u32)>, subject: Option<&Subject<'_>>) -> Reply {
     let (status, location) = match (rule, journey.verdict(), subject) {
-        (Some((CompiledRule { action: CompiledAction::Redirect(redirect), .. }, matched)), _, Some(subject)) => {
-            (redirect.status, Some(redirect.location(subject, matched)))
-        }
+        (
+            Some((CompiledRule { action: CompiledAction::Redirect(redirect), .. }, matched)),
+            _,
+            Some(subject),
+        ) => (redirect.status, Some(redirect.location(subject, matched))),
         (_, Verdict::RequiresTls { .. }, Some(subject)) => {
             (StatusCode::MOVED_PERMANENTLY, Some(naru_route::https_location(subject)))
         }

@@ -60,7 +60,9 @@ impl Snapshot {
                         chains.push(Chain { http: chain.http.clone(), table, record });
                     }
                     Err(found) => problems.extend(
-                        found.into_iter().map(|(place, invalid)| (outer(listener_at, chain_at, &place), invalid)),
+                        found
+                            .into_iter()
+                            .map(|(place, invalid)| (outer(listener_at, chain_at, &place), invalid)),
                     ),
                 }
             }

@@ -27,7 +27,11 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
     }
     type Pick = fn(&Series) -> &Histogram;
     let histograms: [(&str, &str, Pick); 3] = [
-        ("istio_request_duration_milliseconds", "Time from the first byte of a request to the last of its response.", |s| &s.durations),
+        (
+            "istio_request_duration_milliseconds",
+            "Time from the first byte of a request to the last of its response.",
+            |s| &s.durations,
+        ),
         ("istio_request_bytes", "Bytes of request bodies.", |s| &s.request_bytes),
         ("istio_response_bytes", "Bytes of response bodies.", |s| &s.response_bytes),
     ];
@@ -39,13 +43,38 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
     }
     let downstream = report.downstream;
     for (name, kind, help, value) in [
-        ("envoy_http_downstream_cx_active", "gauge", "Connections of clients.", downstream.connections_active),
-        ("envoy_http_downstream_cx_total", "counter", "Connections of clients, ever.", downstream.connections_total),
+        (
+            "envoy_http_downstream_cx_active",
+            "gauge",
+            "Connections of clients.",
+            downstream.connections_active,
+        ),
+        (
+            "envoy_http_downstream_cx_total",
+            "counter",
+            "Connections of clients, ever.",
+            downstream.connections_total,
+        ),
         ("envoy_http_downstream_rq_active", "gauge", "Requests under way.", downstream.requests_active),
         ("envoy_http_downstream_rq_total", "counter", "Requests, ever.", downstream.requests_total),
-        ("envoy_http_downstream_cx_protocol_error", "counter", "Connections that were no HTTP.", downstream.protocol_errors),
-        ("envoy_http_downstream_cx_ssl_error", "counter", "TLS handshakes that failed.", downstream.tls_errors),
-        ("naru_access_log_lines_dropped", "counter", "Lines that the log could not take.", downstream.log_lines_dropped),
+        (
+            "envoy_http_downstream_cx_protocol_error",
+            "counter",
+            "Connections that were no HTTP.",
+            downstream.protocol_errors,
+        ),
+        (
+            "envoy_http_downstream_cx_ssl_error",
+            "counter",
+            "TLS handshakes that failed.",
+            downstream.tls_errors,
+        ),
+        (
+            "naru_access_log_lines_dropped",
+            "counter",
+            "Lines that the log could not take.",
+            downstream.log_lines_dropped,
+        ),
         ("naru_timers_active", "gauge", "Timers of requests and connections under way.", report.timers),
     ] {
         out.family(name, kind, help);
@@ -54,12 +83,25 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
     let clusters: [(&str, &str, &str, Count); 7] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
-        ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| c.connections_total),
-        ("envoy_cluster_upstream_cx_connect_fail", "counter", "Connections that could not be made.", |c| c.connect_failures),
-        ("envoy_cluster_upstream_cx_connect_timeout", "counter", "Connections that took too long.", |c| c.connect_timeouts),
+        ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
+            c.connections_total
+        }),
+        ("envoy_cluster_upstream_cx_connect_fail", "counter", "Connections that could not be made.", |c| {
+            c.connect_failures
+        }),
+        ("envoy_cluster_upstream_cx_connect_timeout", "counter", "Connections that took too long.", |c| {
+            c.connect_timeouts
+        }),
         ("envoy_cluster_upstream_rq_active", "gauge", "Requests at upstreams.", |c| c.requests_active),
-        ("envoy_cluster_upstream_rq_total", "counter", "Requests sent to upstreams, ever.", |c| c.requests_total),
-        ("naru_cluster_upstream_rq_replay", "counter", "Requests sent again because an idle connection was closed.", |c| c.replays),
+        ("envoy_cluster_upstream_rq_total", "counter", "Requests sent to upstreams, ever.", |c| {
+            c.requests_total
+        }),
+        (
+            "naru_cluster_upstream_rq_replay",
+            "counter",
+            "Requests sent again because an idle connection was closed.",
+            |c| c.replays,
+        ),
     ];
     for (name, kind, help, pick) in clusters {
         out.family(name, kind, help);
@@ -105,12 +147,20 @@ fn labels(snapshot: &Snapshot, series: &Series) -> String {
     ] {
         label(&mut out, name, "unknown");
     }
-    label(&mut out, "request_protocol", match labels.protocol {
-        Protocol::Http => "http",
-        Protocol::Grpc => "grpc",
-    });
+    label(
+        &mut out,
+        "request_protocol",
+        match labels.protocol {
+            Protocol::Http => "http",
+            Protocol::Grpc => "grpc",
+        },
+    );
     label(&mut out, "response_code", &labels.status.to_string());
-    label(&mut out, "grpc_response_status", &labels.grpc_status.map(|status| status.to_string()).unwrap_or_default());
+    label(
+        &mut out,
+        "grpc_response_status",
+        &labels.grpc_status.map(|status| status.to_string()).unwrap_or_default(),
+    );
     label(&mut out, "response_flags", labels.reason.flag());
     label(&mut out, "reason", labels.reason.name());
     label(&mut out, "connection_security_policy", if labels.is_tls { "tls" } else { "none" });

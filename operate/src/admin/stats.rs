@@ -12,10 +12,11 @@ pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
         return prometheus::page(admin).await;
     }
-    let filter = match query.get("filter").map(|pattern| regex::Regex::new(&percent_decoded(pattern))).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
-    };
+    let filter =
+        match query.get("filter").map(|pattern| regex::Regex::new(&percent_decoded(pattern))).transpose() {
+            Ok(filter) => filter,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
+        };
     let only_used = query.get("usedonly").is_some();
     let mut stats = collect(admin, &admin.proxy.report().await);
     stats.retain(|name, value| {

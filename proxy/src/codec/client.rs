@@ -121,6 +121,12 @@ impl Http1Client {
         }
     }
 
+    /// Nobody waits for the connection any more: what moves in it wakes no task.
+    #[inline]
+    pub fn rest(&self) {
+        *self.nudge.task.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Looks at the connection once, waiting for nothing: whether it can carry another request.
     #[inline]
     pub fn check(&mut self) -> bool {

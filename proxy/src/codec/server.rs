@@ -49,6 +49,7 @@ where
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             builder
+                .auto_date_header(false)
                 .max_headers(http.header_count_max as usize)
                 .max_header_size(header_bytes_max)
                 .max_buf_size(header_bytes_max.max(8 * 1024) + 64 * 1024)
@@ -70,6 +71,7 @@ where
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(OnThisWorker);
             builder
+                .auto_date_header(false)
                 .max_concurrent_streams(http.http2.max_concurrent_streams)
                 .initial_stream_window_size(http.http2.stream_window)
                 .initial_connection_window_size(http.http2.connection_window)
@@ -86,5 +88,7 @@ where
             .await
         }
     }
-    .map_err(|error| if error.is_parse() || error.is_parse_too_large() { ServeError::Protocol } else { ServeError::Broken })
+    .map_err(|error| {
+        if error.is_parse() || error.is_parse_too_large() { ServeError::Protocol } else { ServeError::Broken }
+    })
 }

@@ -79,7 +79,7 @@ pub(crate) fn read_bootstrap(
             .as_ref()
             .map(|address| Admin { address: value::literal_address(address, &path, findings) });
     }
-    let resources = message.static_resources.clone().unwrap_or_default();
+    let Some(resources) = &message.static_resources else { return config };
     let path = path.field("static_resources");
     let listeners = path.field("listeners");
     for (at, listener) in resources.listeners.iter().enumerate() {
@@ -89,7 +89,7 @@ pub(crate) fn read_bootstrap(
     for (at, cluster) in resources.clusters.iter().enumerate() {
         config.clusters.push(clusters::read(cluster, &clusters.at(at), findings));
     }
-    tell_problems_of_the_whole(&config, &resources, &path, findings);
+    tell_problems_of_the_whole(&config, resources, &path, findings);
     config
 }
 

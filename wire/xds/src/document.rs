@@ -104,6 +104,9 @@ fn one_sentence(message: &str) -> String {
         placed if placed.starts_with("line ") => placed.split_once(": ").map_or(placed, |(_, rest)| rest),
         plain => plain,
     };
+    if let Some(key) = line.strip_prefix("duplicate mapping key: ") {
+        return format!("the key '{}' is there twice", key.split(", set Dup").next().unwrap_or(key));
+    }
     let line = line.rfind(" at line ").map_or(line, |at| &line[..at]);
     line.trim_end_matches(['.', ' ']).to_owned()
 }
@@ -325,7 +328,7 @@ mod tests {
             assert!(error.message.contains(message), "{text}: {error:?}");
             assert_eq!(error.position.line, line, "{text}: {error:?}");
         }
-        check("a: 1\na: 2\n", "duplicate", 2);
+        check("a: 1\na: 2\n", "the key 'a' is there twice", 2);
         check("a: [1\nb: 2\n", "", 2);
         check("a: *nope\n", "", 1);
         check("a: 1\n---\nb: 2\n", "several documents", 3);

@@ -31,6 +31,8 @@ pub mod code {
     pub const UNKNOWN_CLUSTER: &str = "unknown-cluster";
     /// Two things that must differ do not.
     pub const DUPLICATE: &str = "duplicate";
+    /// There are more problems than are told.
+    pub const MORE: &str = "more-problems";
     /// A warning: an upstream's certificate is accepted whatever it says.
     pub const CERTIFICATE_NOT_VERIFIED: &str = "certificate-not-verified";
     /// A warning: the field means nothing where it stands, in Envoy too.
@@ -44,7 +46,12 @@ pub(crate) struct Findings<'a> {
     problems: Vec<Problem>,
     /// Paths of values that could not be read, so that what follows from that is not told too.
     broken: Vec<String>,
+    /// How many problems came after the last that is kept.
+    left_out: usize,
 }
+
+/// Nobody reads more of them, and a document of a million mistakes should not take a gigabyte.
+const PROBLEMS_MAX: usize = 1_000;
 
 impl<'a> Findings<'a> {
     pub fn in_document(file: &str, document: &'a Node) -> Findings<'a> {
@@ -52,13 +59,25 @@ impl<'a> Findings<'a> {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.problems.iter().any(Problem::is_error)
+        self.left_out > 0 || self.problems.iter().any(Problem::is_error)
     }
 
     /// In the order of the document.
     pub fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|p| (p.line, p.column));
         self.problems.dedup();
+        if self.left_out > 0 {
+            self.problems.push(Problem {
+                severity: Severity::Error,
+                code: code::MORE,
+                message: format!("{} more problems are left out", self.left_out),
+                hint: String::new(),
+                file: self.file,
+                line: 0,
+                column: 0,
+                path: String::new(),
+            });
+        }
         self.problems
     }
 
@@ -72,17 +91,10 @@ impl<'a> Findings<'a> {
         hint: impl Display,
     ) {
         let path = path.to_string();
-        self.broken.push(path.clone());
-        self.problems.push(Problem {
-            severity: Severity::Error,
-            code,
-            message: message.to_string(),
-            hint: hint.to_string(),
-            file: self.file.clone(),
-            line: position.line,
-            column: position.column,
-            path,
-        });
+        if self.problems.len() < PROBLEMS_MAX {
+            self.broken.push(path.clone());
+        }
+        self.record(Severity::Error, path, position, code, message, hint);
     }
 
     pub fn invalid(&mut self, path: &Path<'_>, invalid: Invalid) {
@@ -131,6 +143,22 @@ impl<'a> Findings<'a> {
     ) {
         let path = path.to_string();
         if self.follows_from_broken(&path, code) {
+            return;
+        }
+        self.record(severity, path, position, code, message, hint);
+    }
+
+    fn record(
+        &mut self,
+        severity: Severity,
+        path: String,
+        position: Position,
+        code: &'static str,
+        message: impl Display,
+        hint: impl Display,
+    ) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.left_out += 1;
             return;
         }
         self.problems.push(Problem {

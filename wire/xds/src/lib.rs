@@ -64,7 +64,10 @@ pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded,
     let mut config = Config::default();
     if let Some(dynamic) = read::message(&descriptor, &document, &Path::ROOT, &mut findings) {
         supported::Check::new().message(&dynamic, &Path::ROOT, &mut findings);
-        match proto::bootstrap::Bootstrap::decode(dynamic.encode_to_vec().as_slice()) {
+        // One form at a time: a large document should not be in memory four times.
+        let bytes = dynamic.encode_to_vec();
+        drop(dynamic);
+        match proto::bootstrap::Bootstrap::decode(bytes.as_slice()) {
             Ok(message) => config = decode::read_bootstrap(&message, &Path::ROOT, &mut findings),
             Err(_) => findings.error(&Path::ROOT, code::SYNTAX, "the document is nested too deeply", ""),
         }

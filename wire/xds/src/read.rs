@@ -304,9 +304,10 @@ fn any(
     let name = type_name(url);
     let Some(inner) = descriptor.parent_pool().get_message_by_name(name).filter(|_| url.contains('/')) else {
         let text = format!("the extension '{name}' is not supported");
-        let known = crate::supported::extensions().map(|name| format!("type.googleapis.com/{name}"));
-        let known: Vec<String> = known.collect();
-        let hint = suggest::did_you_mean(url, known.iter().map(String::as_str));
+        let hint = match url.contains('/') {
+            true => suggest::did_you_mean(name, crate::supported::extensions()),
+            false => format!("write type.googleapis.com/{name}"),
+        };
         findings.unreadable(path, typed.node.position, code::UNSUPPORTED_EXTENSION, text, hint);
         return None;
     };

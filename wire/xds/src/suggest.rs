@@ -3,7 +3,8 @@
 /// `did you mean 'x'?`, or nothing where no name is near.
 pub(crate) fn did_you_mean<'a>(said: &str, names: impl Iterator<Item = &'a str>) -> String {
     let said = snake_case(said);
-    let far = (said.chars().count() / 3).max(1);
+    // A third of a short name, a few letters of a long one.
+    let far = (said.chars().count() / 3).clamp(1, 4);
     let nearest = names
         .map(|name| (distance(&said, &name.to_ascii_lowercase()), name))
         .filter(|(distance, _)| *distance <= far)

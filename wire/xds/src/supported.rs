@@ -467,7 +467,7 @@ impl Check {
             }
             Value::Map(entries) => {
                 let mut entries: Vec<_> = entries.iter().collect();
-                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                entries.sort_by_key(|(key, _)| *key);
                 for (key, value) in entries {
                     if let MapKey::String(key) = key {
                         self.value(value, &path.key(key), findings);

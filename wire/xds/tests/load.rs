@@ -1,4 +1,5 @@
 //! Documents that load, and what they mean.
+#![allow(clippy::panic, reason = "a test says what it found")]
 
 use std::time::Duration;
 
@@ -60,4 +61,13 @@ fn json_and_camel_case_mean_the_same_as_yaml() {
     }
     let camel = SEED.replace("static_resources", "staticResources").replace("filter_chains", "filterChains");
     assert_eq!(naru_xds::load("seed", &camel).expect(&camel).config, loaded.config);
+}
+
+#[test]
+fn a_document_full_of_mistakes_is_told_in_part() {
+    let text =
+        format!("static_resources:\n{}", (0..3_000).map(|n| format!("  x{n}: 1\n")).collect::<String>());
+    let problems = naru_xds::load("f", &text).expect_err("mistakes");
+    assert_eq!(problems.len(), 1_001);
+    assert_eq!(problems[1_000].message, "2000 more problems are left out");
 }

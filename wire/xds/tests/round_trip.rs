@@ -1,6 +1,7 @@
 //! What is written in Envoy's words reads back as it was, for thousands of random configurations.
 //!
 //! `NARU_SEED=n cargo test -p naru-xds --test round_trip` replays one.
+#![allow(clippy::panic, reason = "a test says what it found")]
 
 mod random;
 

@@ -42,10 +42,10 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
 fn discovery(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Discovery {
     use proto::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
     let kind = match said.cluster_discovery_type {
-        Some(ClusterDiscoveryType::Type(kind)) => {
-            DiscoveryType::try_from(kind).unwrap_or(DiscoveryType::Static)
-        }
-        _ => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).unwrap_or_default(),
+        // Told as not supported; names are allowed, so that nothing else is told about them.
+        Some(ClusterDiscoveryType::ClusterType(_)) => DiscoveryType::StrictDns,
+        None => DiscoveryType::Static,
     };
     let mut dns = DnsSettings {
         family: match said.dns_lookup_family() {
@@ -76,7 +76,7 @@ fn discovery(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>
     }
     let unsupported = |text, hint, findings: &mut Findings<'_>| {
         findings.unsupported_value(&path.field("type"), text, hint);
-        Discovery::Static
+        Discovery::StrictDns(dns)
     };
     match kind {
         DiscoveryType::StrictDns => Discovery::StrictDns(dns),

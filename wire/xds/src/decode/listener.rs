@@ -113,7 +113,11 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>
     for (at, text) in conditions.server_names.iter().enumerate() {
         match server_name(text) {
             Ok(name) => server_names.push(name),
-            Err(invalid) => findings.invalid(&names.at(at), invalid),
+            Err(invalid) => {
+                findings.invalid(&names.at(at), invalid);
+                // Keeps its seat, so that the paths of the others stay true.
+                server_names.push(Domain::Exact(text.clone()));
+            }
         }
     }
     if !server_names.is_empty() && !is_tls && socket.is_none_or(|s| s.config_type.is_some()) {

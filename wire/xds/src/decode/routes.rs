@@ -60,7 +60,11 @@ fn virtual_host(
     for (at, text) in said.domains.iter().enumerate() {
         match Domain::parse(text) {
             Ok(domain) => domains.push(domain),
-            Err(invalid) => findings.invalid(&listed.at(at), invalid),
+            Err(invalid) => {
+                findings.invalid(&listed.at(at), invalid);
+                // Keeps its seat, so that the paths of the others stay true.
+                domains.push(Domain::Exact(text.clone()));
+            }
         }
     }
     let routes = path.field("routes");
