@@ -19,11 +19,11 @@ pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
     let config = load(&file, &text, args.output)?;
     let snapshot = Snapshot::compile(config).map_err(|found| {
-        for (_, invalid) in found {
-            eprintln!("error: {invalid}\n  --> {file}\n");
-        }
+        problems::print(&naru_xds::locate(&file, &text, &found), args.output);
         Failure::Told
     })?;
+    // Reading the configuration took more memory than keeping it does.
+    naru_memory::give_back();
     if args.check {
         if args.output == Output::Text {
             println!("{file}: fine");
@@ -66,7 +66,6 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String)
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {address}", listener.name);
     }
-    // Reading the configuration took more memory than keeping it does.
     naru_memory::give_back();
     let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, text, workers, quit: Notify::new() });
     if let Some(listener) = admin_listener {

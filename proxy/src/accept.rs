@@ -45,9 +45,21 @@ pub struct Connection {
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
+    /// When the request under way looks at the clock again; of several, the one that said so last.
+    expected_by: Cell<Option<Instant>>,
 }
 
 impl Connection {
+    pub fn expect_by(&self, deadline: Option<Instant>) {
+        self.expected_by.set(deadline);
+    }
+
+    /// Whether the request under way has missed its time: it is only looked at while its client takes
+    /// what is sent, and one that takes nothing must not hold it for ever.
+    fn is_stalled(&self) -> bool {
+        self.expected_by.get().is_some_and(|by| self.worker.clock.now() >= by)
+    }
+
     pub fn next_stream(&self) -> u64 {
         count_up(&self.streams)
     }
@@ -58,6 +70,7 @@ impl Connection {
 
     pub fn on_request_end(&self) {
         self.active.set(self.active.get() - 1);
+        self.expected_by.set(None);
         self.unused_since.set(self.worker.clock.now());
     }
 }
@@ -132,6 +145,7 @@ async fn serve_client(
         streams: Cell::new(0),
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
+        expected_by: Cell::new(None),
     });
     let mut idle =
         Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
@@ -153,10 +167,9 @@ async fn serve_client(
     };
     let of_requests = Rc::clone(&connection);
     let service = move |request| engine::serve(Rc::clone(&of_requests), request);
-    let result = serve(secured.conduit, protocol, http, service, |cx| {
-        shutdown(&connection, open, &mut idle, requests_max, cx)
-    })
-    .await;
+    let shutdown = |cx: &mut Context<'_>| shutdown(&connection, open, &mut idle, requests_max, cx);
+    let is_stalled = || connection.is_stalled();
+    let result = serve(secured.conduit, protocol, http, service, shutdown, is_stalled).await;
     if result == Err(ServeError::Protocol) {
         add(&downstream.protocol_errors, 1);
     }

@@ -123,11 +123,6 @@ impl Http2Stream {
     pub fn local(&self) -> Option<SocketAddr> {
         self.connection.local
     }
-
-    /// Whether the connection carried a request before this one.
-    pub fn is_reused(&self) -> bool {
-        self.connection.requests.get() > 1
-    }
 }
 
 impl Drop for Http2Stream {
@@ -157,7 +152,8 @@ impl EndpointPool {
     pub fn take_http2(&self, worker: &Rc<Worker>, requests_max: Option<u32>) -> Option<Http2Stream> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| !connection.client.is_closed());
-        let connection = shared.iter().find(|connection| {
+        // The newest first: an old one may have been told to take no more requests.
+        let connection = shared.iter().rev().find(|connection| {
             connection.streams.get() < connection.client.streams_max()
                 && requests_max.is_none_or(|max| connection.requests.get() < max)
         })?;

@@ -155,6 +155,7 @@ impl Passage {
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
     #[inline]
     pub fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        self.connection.expect_by(None);
         if let Some(upload) = &self.upload {
             let news = upload.take_news();
             let has_moved = upload.take_moved();
@@ -172,6 +173,7 @@ impl Passage {
         }
         while let Some((deadline, _)) = self.journey.deadline() {
             self.timer.set(deadline);
+            self.connection.expect_by(Some(deadline));
             if self.timer.poll(cx).is_pending() {
                 break;
             }
@@ -256,7 +258,10 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.journey.on_abandoned(self.worker.clock.now());
+        let now = self.worker.clock.now();
+        // A body that a stalled client kept from being read is dropped when its time is over.
+        self.journey.tick(now);
+        self.journey.on_abandoned(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);

@@ -30,13 +30,16 @@ pub enum ServeError {
 }
 
 /// Serves one connection until it ends. `shutdown` is asked at every turn; once it is ready, the
-/// requests that have begun are finished and no more are taken.
+/// requests that have begun are finished and no more are taken. `is_stalled` is asked after every turn
+/// that changed nothing; once it holds, the connection is broken off (HTTP/1 only: in HTTP/2 one
+/// stalled stream is no reason to end the others).
 pub async fn serve<S, F>(
     conduit: Conduit,
     protocol: Protocol,
     http: &Http,
     service: S,
     mut shutdown: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    is_stalled: impl Fn() -> bool,
 ) -> Result<(), ServeError>
 where
     S: Fn(Request<InBody>) -> F,
@@ -64,9 +67,14 @@ where
                     is_down = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                connection.as_mut().poll(cx)
+                match connection.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(Some(result)),
+                    Poll::Pending if is_stalled() => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
             })
             .await
+            .unwrap_or(Ok(()))
         }
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(OnThisWorker);

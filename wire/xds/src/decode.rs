@@ -160,6 +160,36 @@ fn tell_problems_of_the_whole(
     }
 }
 
+/// Tells what was found wrong at places of a configuration that was read from this message.
+pub(crate) fn tell_at_places(
+    message: &proto::bootstrap::Bootstrap,
+    found: &[(Place, naru_spec::Invalid)],
+    findings: &mut Findings<'_>,
+) {
+    let Some(resources) = &message.static_resources else { return };
+    let root = Path::ROOT.field("static_resources");
+    let listeners = root.field("listeners");
+    let clusters = root.field("clusters");
+    for (place, invalid) in found {
+        let mut tell =
+            |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
+        match place {
+            Place::Cluster(at) => tell(&clusters.at(*at)),
+            Place::Listener(at) => tell(&listeners.at(*at)),
+            Place::VirtualHost { listener, chain, virtual_host } => {
+                table_of(&listeners.at(*listener), resources, *listener, *chain, |table| {
+                    tell(&table.field("virtual_hosts").at(*virtual_host));
+                });
+            }
+            Place::Rule { listener, chain, virtual_host, rule } => {
+                table_of(&listeners.at(*listener), resources, *listener, *chain, |table| {
+                    tell(&table.field("virtual_hosts").at(*virtual_host).field("routes").at(*rule));
+                });
+            }
+        }
+    }
+}
+
 /// The path of the routes of a listener's chain; the default chain comes after the others.
 fn table_of(
     listener: &Path<'_>,

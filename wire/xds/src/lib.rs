@@ -23,7 +23,8 @@ mod path;
 pub mod findings;
 mod suggest;
 
-use naru_spec::{Config, Problem};
+use naru_spec::config::Place;
+use naru_spec::{Config, Invalid, Problem};
 use prost::Message;
 
 use crate::findings::{Findings, code};
@@ -75,6 +76,23 @@ pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded,
     let has_errors = findings.has_errors();
     let problems = findings.into_problems();
     if has_errors { Err(problems) } else { Ok(Loaded { config, warnings: problems }) }
+}
+
+/// What was found wrong with a configuration that [`load`] read from this text, with its places.
+/// The text is read again: that is for when something is wrong, which is seldom.
+pub fn locate(file_name: &str, text: &str, found: &[(Place, Invalid)]) -> Vec<Problem> {
+    let schema = Schema::new();
+    let Ok(document) = document::parse(text) else { return Vec::new() };
+    let descriptor = schema.message("envoy.config.bootstrap.v3.Bootstrap");
+    // What `load` told already is not told again.
+    let mut again = Findings::in_document(file_name, &document);
+    let message = read::message(&descriptor, &document, &Path::ROOT, &mut again)
+        .and_then(|dynamic| proto::bootstrap::Bootstrap::decode(dynamic.encode_to_vec().as_slice()).ok());
+    let mut findings = Findings::in_document(file_name, &document);
+    if let Some(message) = message {
+        decode::tell_at_places(&message, found, &mut findings);
+    }
+    findings.into_problems()
 }
 
 /// Reads whatever bytes there are; for fuzzing.
