@@ -9,6 +9,12 @@
 //! same names. Weights are integers and so are virtual times, so the same calls give the same picks
 //! on every machine; endpoints that are equal otherwise go by id. A pick does not allocate.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: the kinds as `naru_spec::LoadBalancing` lists them, then what two of them use.
 mod round_robin;

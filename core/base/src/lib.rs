@@ -4,6 +4,12 @@
 //! asks the operating system for randomness or touches the outside world. Who drives the core
 //! passes the time and the seed in.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: what is passed in first, what is said at the end last.
 pub mod time;

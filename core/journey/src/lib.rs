@@ -13,6 +13,12 @@
 //! (its chance, its place in each rotation) is in [`Worker`]. What belongs to a cluster (how busy
 //! its endpoints are) has one owner outside and is read through [`View`].
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: the tables, what is made of a head, the machine, what it leaves behind.
 pub mod snapshot;

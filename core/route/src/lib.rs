@@ -11,6 +11,12 @@
 //! Deliberately not here: what happens to the request afterwards, whether a cluster has endpoints,
 //! the reading of any document. No clock, no chance of its own (a request brings one draw), no IO.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: the question and its answer, the table that answers it and its parts from
 // outside in, what a rule says to do, the reference.

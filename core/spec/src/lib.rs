@@ -9,6 +9,12 @@
 //! Deliberately not here: how a document is written (`wire`), how a rule is found (`route`), any
 //! state that changes.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: the whole, then a listener from outside in, then what it leads to.
 pub mod config;

@@ -1,0 +1,294 @@
+//! The machine, event by event, and a seeded walk over all orders of events.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
+use naru_journey::{
+    Action, AttemptEvent, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage, View, Wait,
+    Worker,
+};
+use naru_route::Subject;
+use naru_spec::{
+    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable, Rule,
+    Scheme, VirtualHost,
+};
+
+struct Idle;
+
+impl View for Idle {
+    fn active(&self, _cluster: ClusterId, _endpoint: EndpointId) -> u32 {
+        0
+    }
+}
+
+fn snapshot(change: impl FnOnce(&mut Http, &mut Forward)) -> Snapshot {
+    let mut forward = Forward::to("service");
+    let mut http = Http::new("test", RouteTable::default());
+    change(&mut http, &mut forward);
+    http.routes.virtual_hosts.push(VirtualHost {
+        name: "all".into(),
+        domains: vec![naru_spec::Domain::Any],
+        rules: vec![Rule {
+            name: "rule".into(),
+            matches: vec![Match::default()],
+            action: naru_spec::Action::Forward(Box::new(forward)),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+        }],
+        tls: Default::default(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    });
+    let endpoint = Endpoint { address: Address::Socket(([127, 0, 0, 1], 1).into()), weight: Weight(1) };
+    let config = Config {
+        admin: None,
+        listeners: vec![Listener {
+            name: "l".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            chains: vec![FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }],
+        }],
+        clusters: vec![Cluster::new("service", Discovery::Static, vec![endpoint])],
+    };
+    Snapshot::compile(config).unwrap()
+}
+
+fn worker(snapshot: &Snapshot, endpoints: usize) -> Worker {
+    let mut worker = Worker::new(snapshot, 1);
+    worker.set_endpoints(snapshot, ClusterId(0), &vec![Weight(1); endpoints]);
+    worker
+}
+
+fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, method: &Method, has_ended: bool) -> Journey {
+    let headers = HeaderMap::new();
+    let subject = Subject {
+        method,
+        authority: "a",
+        path: "/",
+        query: None,
+        scheme: Scheme::Http,
+        headers: &headers,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_tls: false,
+        draw: worker.draw_request(),
+    };
+    let facts = RequestFacts { is_idempotent: method.is_idempotent(), has_ended, timeout_ms: None };
+    Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, &Idle, &mut ())
+}
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+fn failure(sent: Sent, is_reused: bool) -> AttemptEvent {
+    AttemptEvent::Failed(Failure {
+        stage: Stage::Exchange,
+        reason: Reason::UpstreamClosed,
+        sent,
+        is_reused,
+        is_replayable: true,
+    })
+}
+
+const FIRST: AttemptId = AttemptId(0);
+
+#[test]
+fn a_request_goes_out_and_its_response_comes_back() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    let Some(Action::Send { attempt: FIRST, is_fresh: false, .. }) = journey.next_action() else { panic!() };
+    assert_eq!(journey.next_action(), None);
+    assert_eq!(journey.deadline(), Some((at(15_000), Wait::Response)));
+    journey.on_attempt(at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    assert_eq!(journey.next_action(), Some(Action::Forward { attempt: FIRST }));
+    journey.on_response_body(at(20), Milestone::Trailers { grpc_status: Some(5) });
+    let outcome = journey.outcome().unwrap();
+    assert_eq!((outcome.reason, outcome.status, outcome.grpc_status), (Reason::Forwarded, 200, Some(5)));
+    assert_eq!((outcome.head, outcome.ended, outcome.attempts), (Some(at(10)), at(20), 1));
+    assert_eq!(journey.deadline(), None);
+}
+
+#[test]
+fn without_an_endpoint_the_answer_is_no_healthy_upstream() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 0);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    assert_eq!(journey.next_action(), Some(Action::Reply(Reason::NoHealthyUpstream)));
+}
+
+#[test]
+fn a_request_is_repeated_only_where_that_is_safe() {
+    fn check(method: &Method, sent: Sent, is_reused: bool, is_repeated: bool) {
+        let snapshot = snapshot(|_, _| {});
+        let mut worker = worker(&snapshot, 1);
+        let mut journey = begin(&snapshot, &mut worker, at(0), method, true);
+        journey.next_action();
+        journey.on_attempt(at(1), FIRST, failure(sent, is_reused));
+        match journey.next_action() {
+            Some(Action::Send { attempt: AttemptId(1), is_fresh: true, .. }) => assert!(is_repeated, "{sent:?}"),
+            Some(Action::Reply(Reason::UpstreamClosed)) => assert!(!is_repeated, "{sent:?}"),
+            other => panic!("{other:?}"),
+        }
+        journey.check_invariants().unwrap();
+    }
+    check(&Method::GET, Sent::No, true, true);
+    check(&Method::GET, Sent::Maybe, true, true);
+    check(&Method::GET, Sent::Yes, true, false);
+    check(&Method::GET, Sent::Maybe, false, false);
+    check(&Method::POST, Sent::No, true, true);
+    check(&Method::POST, Sent::Maybe, true, false);
+    check(&Method::PUT, Sent::Maybe, true, true);
+}
+
+#[test]
+fn the_route_timeout_runs_from_the_end_of_the_request() {
+    let snapshot = snapshot(|http, forward| {
+        forward.timeout = Some(Duration::from_secs(1));
+        http.stream_idle_timeout = None;
+    });
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::POST, false);
+    journey.next_action();
+    assert_eq!(journey.deadline(), None);
+    journey.on_request_body(at(5_000), Milestone::End);
+    assert_eq!(journey.deadline(), Some((at(6_000), Wait::Response)));
+    journey.tick(at(5_999));
+    assert_eq!(journey.next_action(), None);
+    journey.tick(at(6_000));
+    assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: FIRST }));
+    assert_eq!(journey.next_action(), Some(Action::Reply(Reason::RouteTimeout)));
+}
+
+#[test]
+fn a_timeout_after_the_head_breaks_the_response_off() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    journey.next_action();
+    journey.on_attempt(at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    journey.next_action();
+    journey.tick(at(15_000));
+    assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: FIRST }));
+    assert_eq!(journey.next_action(), Some(Action::Break(Reason::RouteTimeout)));
+    assert_eq!(journey.outcome().unwrap().status, 200);
+}
+
+#[test]
+fn progress_puts_the_idle_timeout_off() {
+    let snapshot = snapshot(|http, forward| {
+        forward.timeout = None;
+        http.stream_idle_timeout = Some(Duration::from_secs(2));
+    });
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    journey.next_action();
+    journey.on_progress(at(1_500));
+    journey.tick(at(2_500));
+    assert_eq!(journey.next_action(), None);
+    assert_eq!(journey.deadline(), Some((at(3_500), Wait::Progress)));
+    journey.tick(at(3_500));
+    assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: FIRST }));
+    assert_eq!(journey.next_action(), Some(Action::Reply(Reason::StreamIdle)));
+}
+
+#[test]
+fn a_client_may_ask_for_a_timeout_of_its_own() {
+    let snapshot = snapshot(|http, _| http.stream_idle_timeout = None);
+    let mut worker = worker(&snapshot, 1);
+    let headers = HeaderMap::new();
+    let subject = Subject {
+        method: &Method::GET,
+        authority: "a",
+        path: "/",
+        query: None,
+        scheme: Scheme::Http,
+        headers: &headers,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_tls: false,
+        draw: 0,
+    };
+    for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {
+        let facts = RequestFacts { is_idempotent: true, has_ended: true, timeout_ms };
+        let journey = Journey::begin(at(0), &snapshot, ChainId(0), &subject, facts, &mut worker, &Idle, &mut ());
+        assert_eq!(journey.deadline(), expected);
+    }
+}
+
+#[test]
+fn news_of_an_attempt_that_was_given_up_is_not_news() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    journey.next_action();
+    journey.on_attempt(at(1), FIRST, failure(Sent::No, true));
+    journey.next_action();
+    journey.on_attempt(at(2), FIRST, AttemptEvent::Head { status: 500, has_ended: true });
+    assert_eq!(journey.next_action(), None);
+    journey.on_attempt(at(3), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
+    assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
+    assert_eq!(journey.outcome().unwrap().attempts, 2);
+}
+
+/// Any events in any order, many of them impossible: nothing panics, the invariants hold after each,
+/// every journey ends, and it ends once. `NARU_SEED` replays one seed.
+#[test]
+fn no_order_of_events_confuses_the_machine() {
+    let seeds = match std::env::var("NARU_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..4_096).collect::<Vec<u64>>(),
+    };
+    for seed in seeds {
+        walk(seed);
+    }
+}
+
+fn walk(seed: u64) {
+    let mut chance = Chance::new(seed);
+    let snapshot = snapshot(|http, forward| {
+        http.request_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
+        http.stream_idle_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
+        forward.timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
+    });
+    let endpoints = chance.below(3) as usize;
+    let mut worker = worker(&snapshot, endpoints);
+    let method = if chance.below(2) == 0 { Method::GET } else { Method::POST };
+    let has_ended = chance.below(2) == 0;
+    let mut now = at(1);
+    let mut journey = begin(&snapshot, &mut worker, now, &method, has_ended);
+    let mut answers = 0;
+    for step in 0..40 {
+        while let Some(action) = journey.next_action() {
+            if let Action::Reply(_) | Action::Forward { .. } = action {
+                answers += 1;
+            }
+            if let Action::Reply(reason) = action {
+                journey.on_reply(now, reason.status(), None);
+            }
+        }
+        let had_ended = journey.has_ended();
+        now = Instant(now.0 + chance.below(20_000_000));
+        let attempt = AttemptId(chance.below(3) as u16);
+        match chance.below(9) {
+            0 => journey.on_attempt(now, attempt, AttemptEvent::Head { status: 200, has_ended: false }),
+            1 => journey.on_attempt(now, attempt, AttemptEvent::Head { status: 503, has_ended: true }),
+            2 => journey.on_attempt(now, attempt, failure(Sent::No, chance.below(2) == 0)),
+            3 => journey.on_request_body(now, Milestone::End),
+            4 => journey.on_request_body(now, Milestone::Aborted),
+            5 => journey.on_response_body(now, Milestone::FirstByte),
+            6 => journey.on_response_body(now, Milestone::Aborted),
+            7 => journey.on_progress(now),
+            _ => journey.tick(now),
+        }
+        journey.check_invariants().unwrap_or_else(|what| panic!("seed {seed}, step {step}: {what}"));
+        assert!(!had_ended || journey.has_ended(), "seed {seed}, step {step}: came back to life");
+        if had_ended {
+            assert_eq!(journey.next_action(), None, "seed {seed}, step {step}: asks after its end");
+        }
+    }
+    while journey.next_action().is_some() {}
+    journey.on_abandoned(now);
+    assert!(journey.outcome().is_some(), "seed {seed}: has no end");
+    assert!(answers <= 1, "seed {seed}: answered {answers} times");
+}
