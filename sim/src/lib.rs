@@ -1,1 +1,60 @@
-//! naru-sim
+//! What would happen?
+//!
+//! The same core on virtual time. Comes in: a [`naru_spec::Config`] (the caller reads it from the
+//! file that the scenario names), a [`Scenario`] of loads and services, a seed. Goes out: a
+//! [`Transcript`] of what happened, equal byte for byte for equal arguments on every machine; or the
+//! invariant that did not hold, with the seed that shows it again.
+//!
+//! [`World`] drives [`naru_journey::Journey`] with the events that the proxy drives it with, in the
+//! same order: where the proxy waits for a socket or a timer, here an event waits in a queue. So
+//! what is found out here holds for the proxy, and [`Driver`] lets a test ask one request after the
+//! other and compare.
+//!
+//! # What is simulated, and what is not
+//!
+//! Simulated are connections with their pools (reused or fresh, closed by the upstream meanwhile,
+//! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave, workers, endpoints
+//! with queues. Deliberately not here: bytes, TLS beside its failure, flow control, what rewriting
+//! does to headers, the time that the proxy itself takes, ALPN (an upstream without an opinion
+//! speaks HTTP/1.1), the choice of a filter chain by server name (a load names its chain).
+//!
+//! # Determinism
+//!
+//! No clock, no thread, no order of a hash map. Chance is [`naru_base::Chance`], split by label: by
+//! load, by service address and purpose, so that what one service does shifts nothing of another.
+//! Logarithms come from `libm`. Transcripts print whole numbers.
+#![forbid(unsafe_code)]
+
+// In reading order: what people write and how it is understood, a run of it, the simulated proxy,
+// what stands around it, what is said about it.
+pub mod scenario;
+pub mod quantity;
+pub mod distribution;
+pub mod bind;
+pub mod runner;
+pub mod load;
+pub mod world;
+pub mod queue;
+pub mod request;
+pub mod passage;
+pub mod pool;
+pub mod fleet;
+pub mod upstream;
+pub mod body;
+pub mod service;
+pub mod script;
+pub mod judge;
+pub mod decision;
+pub mod transcript;
+
+pub use body::{Body, BodyEnd};
+pub use decision::Decision;
+pub use fleet::Fleet;
+pub use judge::{Active, Violation};
+pub use request::Request;
+pub use runner::{RunError, run};
+pub use scenario::Scenario;
+pub use script::{Driver, Script};
+pub use transcript::Transcript;
+pub use upstream::{Answer, Break, Dial, IdleClose, Place, Upstreams};
+pub use world::{Settled, Turn, World};

@@ -1,0 +1,104 @@
+//! What must hold whatever happens: asked after every event, and once more at the end.
+
+use std::fmt;
+
+use naru_base::{Instant, Reason};
+use naru_journey::Outcome;
+
+use crate::passage::Passage;
+
+/// One attempt, and one more for a connection that turned out closed.
+const ATTEMPTS_MAX: u16 = 2;
+
+/// Something that must hold did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub at: Instant,
+    /// The request's number, where one is concerned.
+    pub request: Option<u64>,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {}", self.at)?;
+        if let Some(number) = self.request {
+            write!(f, ", request {number}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Everything that is counted while it is active. All of it is zero when nothing is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Active {
+    pub requests: u64,
+    /// Requests counted at endpoints.
+    pub permits: u64,
+    /// HTTP/1 connections that carry a request, and requests that HTTP/2 connections carry.
+    pub connections: u64,
+}
+
+/// After any event of a request.
+pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violation> {
+    let journey = &passage.journey;
+    let check = || {
+        journey.check_invariants()?;
+        if passage.heads > 1 {
+            return Err("a client was answered twice");
+        }
+        if passage.sends > ATTEMPTS_MAX {
+            return Err("a request was sent more often than it may be");
+        }
+        if passage.flight.is_some() && passage.permit.is_none() {
+            return Err("an attempt is under way that is counted nowhere");
+        }
+        if !journey.has_ended() && passage.flight.is_none() && passage.heads == 0 {
+            return Err("a request waits for nothing");
+        }
+        Ok(())
+    };
+    check().map_err(|what| violation(now, passage, what))
+}
+
+/// Of a request that is over.
+pub fn check_outcome<T>(now: Instant, passage: &Passage<T>, outcome: &Outcome) -> Result<(), Violation> {
+    let check = || {
+        let moments = [outcome.request_ended, outcome.head];
+        if outcome.ended != now || moments.iter().flatten().any(|at| *at < outcome.began || *at > now) {
+            return Err("its moments are out of order");
+        }
+        if (outcome.status != 0) != (passage.heads == 1) {
+            return Err("its status is not what the client saw");
+        }
+        if outcome.attempts != passage.sends || (outcome.attempts > 0) != outcome.endpoint.is_some() {
+            return Err("its attempts are not those that were made");
+        }
+        if outcome.status == 0 && outcome.reason != Reason::ClientGone {
+            return Err("a client that stayed was not answered");
+        }
+        if outcome.reason == Reason::Forwarded && outcome.attempts == 0 {
+            return Err("an answer was forwarded that nobody gave");
+        }
+        Ok(())
+    };
+    check().map_err(|what| violation(now, passage, what))
+}
+
+/// When nothing is under way any more.
+pub fn check_end(now: Instant, active: Active) -> Result<(), Violation> {
+    if active == Active::default() {
+        return Ok(());
+    }
+    Err(Violation { at: now, request: None, what: format!("nothing is under way, and yet {active:?}") })
+}
+
+pub fn violation<T>(now: Instant, passage: &Passage<T>, what: &str) -> Violation {
+    Violation {
+        at: now,
+        request: Some(passage.key.number()),
+        what: format!("{what} ({:?})", passage.journey),
+    }
+}

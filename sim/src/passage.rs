@@ -1,0 +1,167 @@
+//! A request under way, as the simulated proxy holds it: the counterpart of
+//! `proxy/src/settle.rs`, `proxy/src/upload.rs` and the futures of `proxy/src/engine.rs`.
+
+use std::net::SocketAddr;
+
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
+use naru_journey::Journey;
+use naru_spec::defaults::REPLAY_BYTES_MAX;
+
+use crate::body::{Body, BodyEnd};
+use crate::pool::Carrier;
+use crate::upstream::{Answer, Place};
+
+/// A request, by its place and its number: the number makes sure that news of one that is over is
+/// not taken for news of its successor in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    slot: u32,
+    number: u64,
+}
+
+/// All that belongs to one request.
+#[derive(Debug)]
+pub struct Passage<T> {
+    pub key: Key,
+    pub tag: T,
+    pub worker: usize,
+    pub journey: Journey,
+    pub is_grpc: bool,
+    pub is_head: bool,
+    pub is_idempotent: bool,
+    pub client_is_http2: bool,
+    pub upload: Option<Upload>,
+    pub permit: Option<Permit>,
+    pub flight: Option<Flight>,
+    /// When the journey will be told that time passed.
+    pub tick_at: Option<Instant>,
+    pub bytes_sent: u64,
+    /// How often a head went to the client, and an attempt out.
+    pub heads: u32,
+    pub sends: u16,
+}
+
+/// A request counted at an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit {
+    pub cluster: ClusterId,
+    pub endpoint: EndpointId,
+    pub address: SocketAddr,
+}
+
+/// The attempt that is under way.
+#[derive(Debug)]
+pub struct Flight {
+    pub attempt: AttemptId,
+    pub place: Place,
+    pub is_reused: bool,
+    pub phase: Phase,
+    pub carrier: Option<Carrier>,
+    pub answer: Option<Answer>,
+    /// Of the response's body.
+    pub parts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Dialing,
+    /// The request goes out, a head is awaited.
+    Exchanging,
+    Receiving,
+}
+
+/// A request body on its way through.
+#[derive(Debug)]
+pub struct Upload {
+    pub body: Body,
+    /// Parts that have come in from the client.
+    pub arrived: u32,
+    /// Parts that were read on behalf of an attempt.
+    pub read: u32,
+    /// What follows the last part has come in.
+    pub has_end: bool,
+    /// The journey knows of the end.
+    pub is_over: bool,
+    /// Its beginning is no longer kept.
+    pub is_forgotten: bool,
+}
+
+impl Upload {
+    pub fn new(body: Body) -> Upload {
+        Upload { body, arrived: 0, read: 0, has_end: false, is_over: false, is_forgotten: false }
+    }
+
+    /// Whether all that was read so far is still here.
+    pub fn is_replayable(&self) -> bool {
+        !self.is_forgotten && self.received() <= REPLAY_BYTES_MAX as u64
+    }
+
+    pub fn received(&self) -> u64 {
+        self.body.bytes_upto(self.read)
+    }
+
+    /// Whether the last part that came in was the end as well.
+    pub fn ends_plainly(&self) -> bool {
+        self.arrived == self.body.parts && self.body.end == BodyEnd::Plain
+    }
+}
+
+/// Requests under way. Places are used again.
+#[derive(Debug)]
+pub struct Passages<T> {
+    slots: Vec<Option<Box<Passage<T>>>>,
+    free: Vec<u32>,
+    count: u64,
+    begun: u64,
+}
+
+impl<T> Passages<T> {
+    pub fn new() -> Passages<T> {
+        Passages { slots: Vec::new(), free: Vec::new(), count: 0, begun: 0 }
+    }
+
+    /// A key for the next request. Its place is held until [`Passages::remove`].
+    pub fn reserve(&mut self) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        let key = Key { slot, number: self.begun };
+        self.begun += 1;
+        self.count += 1;
+        key
+    }
+
+    /// Takes a request out to work on it; `None` where it is over.
+    pub fn take(&mut self, key: Key) -> Option<Box<Passage<T>>> {
+        self.slots.get_mut(key.slot as usize)?.take_if(|passage| passage.key == key)
+    }
+
+    pub fn put(&mut self, passage: Box<Passage<T>>) {
+        if let Some(slot) = self.slots.get_mut(passage.key.slot as usize) {
+            *slot = Some(passage);
+        }
+    }
+
+    /// The request is over; it must have been taken out.
+    pub fn remove(&mut self, key: Key) {
+        self.free.push(key.slot);
+        self.count -= 1;
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Passage<T>> {
+        self.slots.iter().flatten().map(|passage| &**passage)
+    }
+
+    /// Requests under way.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+}
+
+impl Key {
+    /// The request's number, from 0.
+    pub fn number(self) -> u64 {
+        self.number
+    }
+}

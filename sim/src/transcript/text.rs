@@ -1,0 +1,170 @@
+//! A transcript as people read it.
+
+use std::fmt::{Display, Formatter, Result};
+
+use super::{ClusterCounts, Interval, Latency, Sample, Transcript};
+
+/// Milliseconds with three places.
+struct Millis(u64);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.pad(&format!("{}.{:03}ms", self.0 / 1_000, self.0 % 1_000))
+    }
+}
+
+/// A moment, as [`naru_base::Instant`] prints it.
+struct Moment(u64);
+
+impl Display for Moment {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.pad(&format!("{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000))
+    }
+}
+
+impl Display for Transcript {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        writeln!(f, "seed {}, {} of virtual time, {} requests", self.seed, Moment(self.ended_us), self.summary.requests)?;
+        if !self.changes.is_empty() {
+            writeln!(f, "\nchanges")?;
+            for change in &self.changes {
+                writeln!(f, "{:>16}  {:<8}  {}", Moment(change.at_us), change.kind, change.what)?;
+            }
+        }
+        if !self.samples.is_empty() {
+            writeln!(f, "\ndecisions")?;
+            self.samples.iter().try_for_each(|sample| write_sample(sample, f))?;
+        }
+        self.write_intervals(f)?;
+        self.write_summary(f)
+    }
+}
+
+fn write_sample(sample: &Sample, f: &mut Formatter<'_>) -> Result {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let endpoint = sample.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string());
+    writeln!(
+        f,
+        "{:>16}  #{} {}: route {}, cluster {}, endpoint {endpoint}, attempts {}, status {}, {} ({}), {}",
+        Moment(sample.at_us),
+        sample.number,
+        sample.request,
+        or_dash(&sample.route),
+        sample.cluster.as_deref().unwrap_or("-"),
+        sample.attempts,
+        sample.status,
+        sample.reason,
+        sample.flag,
+        Millis(sample.duration_us),
+    )
+}
+
+impl Transcript {
+    fn write_intervals(&self, f: &mut Formatter<'_>) -> Result {
+        if self.intervals.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nintervals of {}", Millis(self.interval_us))?;
+        write!(f, "{:>16} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6}", "from", "begun", "ended", "2xx", "3xx", "4xx", "5xx", "none")?;
+        write!(f, " {:>7} {:>12} {:>12} {:>12}", "active", "p50", "p99", "max")?;
+        for cluster in &self.clusters {
+            write!(f, " {:>width$}", cluster, width = width_of(cluster))?;
+        }
+        writeln!(f)?;
+        self.intervals.iter().try_for_each(|interval| self.write_interval(interval, f))
+    }
+
+    fn write_interval(&self, interval: &Interval, f: &mut Formatter<'_>) -> Result {
+        let [ok, redirected, wrong, failed, none] = interval.by_class;
+        write!(f, "{:>16} {:>7} {:>7}", Moment(interval.at_us), interval.begun, interval.ended)?;
+        write!(f, " {ok:>7} {redirected:>6} {wrong:>6} {failed:>6} {none:>6} {:>7}", interval.active)?;
+        write!(f, " {:>12} {:>12} {:>12}", Millis(interval.p50_us), Millis(interval.p99_us), Millis(interval.max_us))?;
+        for (cluster, count) in self.clusters.iter().zip(&interval.by_cluster) {
+            write!(f, " {count:>width$}", width = width_of(cluster))?;
+        }
+        writeln!(f)
+    }
+
+    fn write_summary(&self, f: &mut Formatter<'_>) -> Result {
+        let summary = &self.summary;
+        writeln!(f, "\nsummary")?;
+        writeln!(
+            f,
+            "  requests {}, attempts {}, repeated {}, bytes in {}, bytes out {}",
+            summary.requests, summary.attempts, summary.repeated, summary.bytes_received, summary.bytes_sent
+        )?;
+        writeln!(f, "  by status")?;
+        for count in &summary.by_status {
+            let share = share(count.requests, summary.requests);
+            match count.status {
+                0 => writeln!(f, "    none {:>9} {share:>8}", count.requests)?,
+                status => writeln!(f, "    {status:<4} {:>9} {share:>8}", count.requests)?,
+            }
+        }
+        writeln!(f, "  by reason")?;
+        for count in &summary.by_reason {
+            let share = share(count.requests, summary.requests);
+            writeln!(f, "    {:<18} {:<4} {:>9} {share:>8}", count.reason, count.flag, count.requests)?;
+        }
+        write!(f, "  latency ")?;
+        write_latency(&summary.latency, f)?;
+        summary.by_cluster.iter().try_for_each(|cluster| write_cluster(cluster, summary.requests, f))?;
+        let active = summary.active_at_end;
+        writeln!(
+            f,
+            "  active at the end: requests {}, permits {}, connections {}",
+            active.requests, active.permits, active.connections
+        )
+    }
+}
+
+/// Wide enough for a count of a million.
+fn width_of(cluster: &str) -> usize {
+    cluster.chars().count().max(7)
+}
+
+fn write_cluster(cluster: &ClusterCounts, requests: u64, f: &mut Formatter<'_>) -> Result {
+    writeln!(
+        f,
+        "  cluster {}: requests {} ({}), failures {}",
+        cluster.cluster,
+        cluster.requests,
+        share(cluster.requests, requests),
+        cluster.failures
+    )?;
+    write!(f, "    latency ")?;
+    write_latency(&cluster.latency, f)?;
+    for endpoint in &cluster.endpoints {
+        writeln!(
+            f,
+            "    {}: attempts {}, failures {}, connections {}, connect failures {}, at most {} at a time",
+            endpoint.endpoint,
+            endpoint.requests,
+            endpoint.failures,
+            endpoint.connections,
+            endpoint.connect_failures,
+            endpoint.active_max
+        )?;
+    }
+    Ok(())
+}
+
+fn write_latency(latency: &Latency, f: &mut Formatter<'_>) -> Result {
+    writeln!(
+        f,
+        "min {}, mean {}, p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+        Millis(latency.min_us),
+        Millis(latency.mean_us),
+        Millis(latency.p50_us),
+        Millis(latency.p90_us),
+        Millis(latency.p99_us),
+        Millis(latency.p999_us),
+        Millis(latency.max_us)
+    )
+}
+
+/// In percent with two places, rounded down.
+fn share(part: u64, whole: u64) -> String {
+    let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
+    format!("{}.{:02}%", hundredths / 100, hundredths % 100)
+}

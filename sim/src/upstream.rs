@@ -1,0 +1,79 @@
+//! The seam between the simulated proxy and what stands behind it.
+//!
+//! [`crate::service::Services`] are upstreams of a scenario, drawn from distributions;
+//! [`crate::script::Script`] does what a test says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use naru_base::{ClusterId, EndpointId, Instant};
+
+use crate::body::Body;
+
+/// An endpoint, as whoever answers for it knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub cluster: ClusterId,
+    pub endpoint: EndpointId,
+    pub address: SocketAddr,
+}
+
+/// How an attempt to connect goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    Accepted { after: Duration },
+    Refused { after: Duration },
+    TlsFailed { after: Duration },
+    /// No answer at all.
+    Silent,
+}
+
+/// How a request on a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Response {
+        /// To the head.
+        after: Duration,
+        status: u16,
+        /// In the head of a response without a body.
+        grpc_status: Option<u8>,
+        body: Body,
+    },
+    /// The connection or the stream breaks before there is a head.
+    Broken { after: Duration, how: Break },
+    /// No answer at all.
+    Silent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The connection is closed.
+    Closed,
+    /// The stream is reset; over HTTP/1 the connection is.
+    Reset,
+    /// What comes is not HTTP.
+    Garbage,
+}
+
+/// When an upstream closes connections that carry no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleClose {
+    pub after: Duration,
+    /// How long the proxy does not know of it.
+    pub notice: Duration,
+}
+
+/// What stands behind the proxy.
+pub trait Upstreams {
+    /// A connection is asked for.
+    fn dial(&mut self, now: Instant, place: Place) -> Dial;
+
+    /// Whether the next answer begins with the head of the request; else with its end.
+    fn is_early(&mut self, place: Place) -> bool;
+
+    /// A request is there, as far as [`Upstreams::is_early`] waits for it.
+    fn answer(&mut self, now: Instant, place: Place) -> Answer;
+
+    /// `None` where connections are kept for ever.
+    fn idle_close(&self, place: Place) -> Option<IdleClose>;
+}

@@ -1,0 +1,408 @@
+//! The proxy on virtual time: the same machine, told the same events in the same order.
+//!
+//! What `proxy/src/engine.rs` waits for with sockets and timers is here an event in a [`Queue`].
+//! Time passes from one event to the next and never in between, so that an hour takes as long as
+//! its events take to be told.
+//!
+//! | the proxy                            | here                                              |
+//! |--------------------------------------|---------------------------------------------------|
+//! | `engine::serve`                      | [`World::begin`]                                  |
+//! | `engine::forward`, `attempt_once`    | `carry_out`, and `attempt.rs`                     |
+//! | `Upload`                             | the client's half of `client.rs`                  |
+//! | `Passing::poll_frame`                | the response's half of `attempt.rs`               |
+//! | `Passage::poll_watch`, timers        | `News::Tick`                                      |
+//! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
+
+mod attempt;
+mod client;
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use naru_journey::outgoing::Stamp;
+use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
+use naru_route::Subject;
+
+use crate::decision::Decision;
+use crate::fleet::Fleet;
+use crate::judge::{self, Active, Violation};
+use crate::passage::{Key, Passage, Passages, Permit, Upload};
+use crate::pool::Pool;
+use crate::queue::Queue;
+use crate::request::{self, Request};
+use crate::upstream::Upstreams;
+
+/// A simulated proxy and what stands behind it. `T` is what its user marks requests and calls with.
+#[derive(Debug)]
+pub struct World<'a, U, T> {
+    snapshot: &'a Snapshot,
+    now: Instant,
+    queue: Queue<Event<T>>,
+    workers: Vec<WorkerHere>,
+    fleet: Fleet,
+    upstreams: U,
+    passages: Passages<T>,
+    /// HTTP/1 connections that carry a request.
+    connections_in_use: u64,
+    /// What was counted below zero, if anything was.
+    miscount: Option<&'static str>,
+}
+
+/// One worker: its share of the core, and its connections by cluster and endpoint.
+#[derive(Debug)]
+struct WorkerHere {
+    core: Worker,
+    pools: Vec<Vec<Pool>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event<T> {
+    Call(T),
+    Request(Key, News),
+    /// The end of a dial that several requests may wait for.
+    SharedDial { worker: usize, cluster: ClusterId, endpoint: EndpointId, serial: u32, result: Result<(), Reason> },
+}
+
+/// News of one request.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    Tick,
+    ClientLeaves,
+    /// A part of its body came in.
+    Uploaded,
+    /// What follows the last part came in.
+    UploadEnded,
+    /// The client has read the proxy's own answer.
+    ReplyRead,
+    Dialed(AttemptId, Result<(), Reason>),
+    Head(AttemptId),
+    /// A part of the response came in.
+    Part(AttemptId),
+    /// What follows the last part came in.
+    BodyEnded(AttemptId),
+    /// The connection or the stream broke.
+    Broken(AttemptId, Reason),
+}
+
+/// What one step was about.
+#[derive(Debug)]
+pub enum Turn<'a, T> {
+    /// The moment that [`World::call_at`] asked for.
+    Called(T),
+    Settled(Settled<'a, T>),
+    /// Something in between.
+    Moved,
+}
+
+/// A request that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled<'a, T> {
+    /// From 0, in the order in which requests began.
+    pub number: u64,
+    pub tag: T,
+    pub decision: Decision<'a>,
+    pub outcome: Outcome,
+    pub endpoint: Option<(ClusterId, EndpointId)>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
+    /// A proxy that has just started, with all its endpoints known. Worker `n` has the seed of the
+    /// proxy's worker `n` under the same seed.
+    pub fn new(
+        snapshot: &'a Snapshot,
+        workers: usize,
+        seed: u64,
+        fleet: Fleet,
+        upstreams: U,
+    ) -> World<'a, U, T> {
+        let workers = (0u64..)
+            .take(workers.max(1))
+            .map(|at| {
+                let mut core = Worker::new(snapshot, seed.wrapping_add(at));
+                let mut pools = Vec::with_capacity(snapshot.clusters.len());
+                for (id, endpoints) in fleet.clusters() {
+                    let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+                    core.set_endpoints(snapshot, id, &weights);
+                    pools.push(endpoints.iter().map(|_| Pool::default()).collect());
+                }
+                WorkerHere { core, pools }
+            })
+            .collect();
+        World {
+            snapshot,
+            now: Instant::ZERO,
+            queue: Queue::new(),
+            workers,
+            fleet,
+            upstreams,
+            passages: Passages::new(),
+            connections_in_use: 0,
+            miscount: None,
+        }
+    }
+
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    pub fn upstreams(&mut self) -> &mut U {
+        &mut self.upstreams
+    }
+
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Everything that is counted while it is active.
+    pub fn active(&self) -> Active {
+        let pools = self.workers.iter().flat_map(|worker| worker.pools.iter().flatten());
+        Active {
+            requests: self.passages.len(),
+            permits: self.fleet.active(),
+            connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
+        }
+    }
+
+    /// Asks to be told of a moment.
+    pub fn call_at(&mut self, at: Instant, tag: T) {
+        self.queue.push(at.max(self.now), Event::Call(tag));
+    }
+
+    /// The time of the next event.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.queue.next_at()
+    }
+
+    /// A request arrives, on a connection that `worker` has accepted. Its client leaves after
+    /// `patience`, if it has an end. The request may be over at once.
+    pub fn begin(
+        &mut self,
+        worker: usize,
+        request: &Request,
+        patience: Option<Duration>,
+        tag: T,
+        observer: &mut impl Observer,
+    ) -> Result<Turn<'a, T>, Violation> {
+        let snapshot = self.snapshot;
+        let worker = worker % self.workers.len();
+        let http = &snapshot.chain(request.chain).http;
+        let core = &mut self.workers[worker].core;
+        let mut head = request.head.clone();
+        let arrival = request::receive(&mut head, http, &request.peer, core);
+        let facts = RequestFacts {
+            is_idempotent: head.method.is_idempotent(),
+            has_ended: request.body.is_empty(),
+            timeout_ms: arrival.client.timeout_ms,
+        };
+        let subject = Subject {
+            method: &head.method,
+            authority: &arrival.authority,
+            path: arrival.target.path(),
+            query: arrival.target.query(),
+            scheme: arrival.client.scheme,
+            headers: &head.headers,
+            source: arrival.client.address.ip(),
+            is_tls: request.peer.is_tls,
+            draw: core.draw_request(),
+        };
+        let journey = match arrival.refusal {
+            Some(reason) => Journey::refuse(self.now, request.chain, reason),
+            None => {
+                Journey::begin(self.now, snapshot, request.chain, &subject, facts, core, &self.fleet, observer)
+            }
+        };
+        let key = self.passages.reserve();
+        let passage = Box::new(Passage {
+            key,
+            tag,
+            worker,
+            journey,
+            is_grpc: arrival.client.is_grpc,
+            is_head: head.method == http::Method::HEAD,
+            is_idempotent: facts.is_idempotent,
+            client_is_http2: head.version == http::Version::HTTP_2,
+            upload: (!facts.has_ended).then(|| Upload::new(request.body)),
+            permit: None,
+            flight: None,
+            tick_at: None,
+            bytes_sent: 0,
+            heads: 0,
+            sends: 0,
+        });
+        self.expect_upload(&passage);
+        if let Some(patience) = patience {
+            self.queue.push(self.now + patience, Event::Request(key, News::ClientLeaves));
+        }
+        self.conclude(passage, Some(&subject))
+    }
+
+    /// Takes the next event; `None` when nothing more will happen by itself.
+    pub fn step(&mut self) -> Result<Option<Turn<'a, T>>, Violation> {
+        let Some((at, event)) = self.queue.pop() else { return Ok(None) };
+        self.now = at;
+        match event {
+            Event::Call(tag) => Ok(Some(Turn::Called(tag))),
+            Event::SharedDial { worker, cluster, endpoint, serial, result } => {
+                self.end_shared_dial(worker, cluster, endpoint, serial, result);
+                Ok(Some(Turn::Moved))
+            }
+            Event::Request(key, news) => {
+                // News may come after the end; there is nobody left to hear it.
+                let Some(mut passage) = self.passages.take(key) else { return Ok(Some(Turn::Moved)) };
+                if let News::ClientLeaves = news {
+                    return self.settle(passage).map(|settled| Some(Turn::Settled(settled)));
+                }
+                self.tell(&mut passage, news);
+                self.conclude(passage, None).map(Some)
+            }
+        }
+    }
+
+    /// The clients of all requests leave, the oldest place first.
+    pub fn abandon_all(&mut self) {
+        let keys: Vec<Key> = self.passages.iter().map(|passage| passage.key).collect();
+        for key in keys {
+            self.queue.push(self.now, Event::Request(key, News::ClientLeaves));
+        }
+    }
+
+    fn tell(&mut self, passage: &mut Passage<T>, news: News) {
+        match news {
+            News::Tick => {
+                passage.tick_at = None;
+                passage.journey.tick(self.now);
+            }
+            News::ClientLeaves => {}
+            News::Uploaded => self.on_uploaded(passage),
+            News::UploadEnded => self.on_upload_ended(passage),
+            News::ReplyRead => {
+                passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
+            }
+            News::Dialed(attempt, result) => self.on_dialed(passage, attempt, result),
+            News::Head(attempt) => self.on_head(passage, attempt),
+            News::Part(attempt) => self.on_part(passage, attempt),
+            News::BodyEnded(attempt) => self.on_body_ended(passage, attempt),
+            News::Broken(attempt, reason) => self.on_broken(passage, attempt, reason),
+        }
+    }
+
+    /// Does what the journey asks for, then looks whether it is over.
+    fn conclude(
+        &mut self,
+        mut passage: Box<Passage<T>>,
+        subject: Option<&Subject<'_>>,
+    ) -> Result<Turn<'a, T>, Violation> {
+        while let Some(action) = passage.journey.next_action() {
+            self.carry_out(&mut passage, action, subject);
+        }
+        judge::check_request(self.now, &passage)?;
+        if passage.journey.has_ended() {
+            return self.settle(passage).map(Turn::Settled);
+        }
+        if let Some((deadline, _)) = passage.journey.deadline()
+            && passage.tick_at.is_none_or(|at| deadline < at)
+        {
+            passage.tick_at = Some(deadline);
+            self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        }
+        self.passages.put(passage);
+        Ok(Turn::Moved)
+    }
+
+    fn carry_out(&mut self, passage: &mut Passage<T>, action: Action, subject: Option<&Subject<'_>>) {
+        match action {
+            Action::Send { attempt, cluster, endpoint, is_fresh } => {
+                passage.sends += 1;
+                self.send(passage, attempt, cluster, endpoint, is_fresh);
+            }
+            Action::Forward { attempt } => {
+                passage.heads += 1;
+                self.pass_on(passage, attempt);
+            }
+            Action::Cancel { .. } => self.drop_flight(passage),
+            Action::Reply(reason) => {
+                passage.heads += 1;
+                self.answer(passage, reason, subject);
+            }
+            Action::Break(_) => self.drop_flight(passage),
+        }
+    }
+
+    /// Answers in the proxy's own name.
+    fn answer(&mut self, passage: &mut Passage<T>, reason: Reason, subject: Option<&Subject<'_>>) {
+        self.drop_flight(passage);
+        // Nobody reads the headers of a simulated answer: what would stand in them does not matter.
+        let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
+        let stamp = Stamp { request_id: None, date: &date };
+        let mut fill = |_: &naru_spec::Format, _: &mut Vec<u8>| {};
+        let is_grpc = passage.is_grpc;
+        let reply = reply::compose(self.snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
+        passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
+        if reply.body.is_empty() || passage.is_head {
+            passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
+        } else {
+            passage.bytes_sent = reply.body.len() as u64;
+            self.queue.push(self.now, Event::Request(passage.key, News::ReplyRead));
+        }
+    }
+
+    /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
+    fn hold(&mut self, passage: &mut Passage<T>, cluster: ClusterId, endpoint: EndpointId) {
+        self.release(passage);
+        if let Some(here) = self.fleet.get_mut(cluster, endpoint) {
+            here.active += 1;
+            here.active_max = here.active_max.max(here.active);
+            here.requests_total += 1;
+            passage.permit = Some(Permit { cluster, endpoint, address: here.address });
+        }
+    }
+
+    fn release(&mut self, passage: &mut Passage<T>) {
+        if let Some(permit) = passage.permit.take()
+            && let Some(here) = self.fleet.get_mut(permit.cluster, permit.endpoint)
+        {
+            match here.active.checked_sub(1) {
+                Some(active) => here.active = active,
+                None => self.miscount = Some("the requests at an endpoint"),
+            }
+        }
+    }
+
+    /// The end of a request, whatever it was: what the proxy does when its passage is dropped.
+    fn settle(&mut self, mut passage: Box<Passage<T>>) -> Result<Settled<'a, T>, Violation> {
+        passage.journey.on_abandoned(self.now);
+        judge::check_request(self.now, &passage)?;
+        let Some(outcome) = passage.journey.outcome() else {
+            return Err(judge::violation(self.now, &passage, "it ended without an outcome"));
+        };
+        judge::check_outcome(self.now, &passage, &outcome)?;
+        let address = passage.permit.map(|permit| permit.address);
+        let settled = Settled {
+            number: passage.key.number(),
+            tag: passage.tag,
+            decision: Decision::of(self.snapshot, &passage.journey, &outcome, address),
+            outcome,
+            endpoint: passage.permit.map(|permit| (permit.cluster, permit.endpoint)),
+            bytes_received: passage.upload.as_ref().map_or(0, Upload::received),
+            bytes_sent: passage.bytes_sent,
+        };
+        self.drop_flight(&mut passage);
+        self.release(&mut passage);
+        self.passages.remove(passage.key);
+        if let Some(what) = self.miscount {
+            let what = format!("{what} went below zero");
+            return Err(Violation { at: self.now, request: Some(settled.number), what });
+        }
+        if self.passages.len() == 0 {
+            judge::check_end(self.now, self.active())?;
+        }
+        Ok(settled)
+    }
+}

@@ -1,0 +1,123 @@
+//! Scenarios drawn at random, with everything in them that can break.
+
+use std::fmt::Write as _;
+
+use naru_base::Chance;
+use naru_sim::{Scenario, run};
+use naru_spec::{Action, LoadBalancing, UpstreamProtocol};
+
+use crate::support::{cluster, config, forward, rule, seeds};
+
+const SEEDS: u64 = 256;
+
+fn draw_config(chance: &mut Chance) -> naru_spec::Config {
+    let mut a = cluster("a", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let mut b = cluster("b", &["10.0.1.1:80"]);
+    for cluster in [&mut a, &mut b] {
+        cluster.protocol = [UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::Downstream]
+            [chance.below(3) as usize];
+        cluster.load_balancing = [LoadBalancing::RoundRobin, LoadBalancing::LeastRequest { choices: 2 }, LoadBalancing::Random]
+            [chance.below(3) as usize];
+        cluster.connect_timeout = std::time::Duration::from_millis(1 + chance.below(50));
+        cluster.max_requests_per_connection = [None, Some(1), Some(7)][chance.below(3) as usize];
+        cluster.http2.max_concurrent_streams = 1 + chance.below(5) as u32;
+    }
+    let mut to_a = forward("a");
+    to_a.timeout = [None, Some(std::time::Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
+    let rules = vec![
+        rule("/a", Action::Forward(Box::new(to_a))),
+        rule("/b", Action::Forward(Box::new(forward("b")))),
+        rule("/empty", Action::Forward(Box::new(forward("empty")))),
+    ];
+    let mut config = config(rules, vec![a, b, cluster("empty", &[])]);
+    let http = &mut config.listeners[0].chains[0].http;
+    http.stream_idle_timeout = [None, Some(std::time::Duration::from_millis(20 + chance.below(500)))][chance.below(2) as usize];
+    http.request_timeout = [None, Some(std::time::Duration::from_millis(1 + chance.below(100)))][chance.below(2) as usize];
+    config
+}
+
+fn draw_distribution(chance: &mut Chance, max_ms: u64) -> String {
+    let ms = 1 + chance.below(max_ms);
+    match chance.below(5) {
+        0 => format!("{ms}ms"),
+        1 => format!("{{ uniform: {{ min: 0, max: {ms}ms }} }}"),
+        2 => format!("{{ exponential: {{ mean: {ms}ms }} }}"),
+        3 => format!("{{ lognormal: {{ median: {ms}ms, p99: {}ms }} }}", ms * 7),
+        _ => format!("{{ pareto: {{ min: {ms}ms, p99: {}ms }} }}", ms * 7),
+    }
+}
+
+fn draw_scenario(chance: &mut Chance) -> String {
+    let mut yaml = format!("config: none\nduration: 2s\nworkers: {}\n", 1 + chance.below(3));
+    yaml.push_str("transcript: { interval: 500ms, sample_every: 10 }\nload:\n");
+    for (name, protocol) in [("open", "http1"), ("closed", "http2")] {
+        let think = draw_distribution(chance, 50);
+        let arrivals = match (name, chance.below(3)) {
+            ("closed", _) => format!("users: {{ count: {}, think: {think} }}", 1 + chance.below(10)),
+            (_, 0) => format!("poisson: {}/s", 20 + chance.below(80)),
+            (_, 1) => format!("constant: {}/s", 20 + chance.below(80)),
+            _ => format!("ramp: {{ from: 1/s, to: {}/s }}", 50 + chance.below(100)),
+        };
+        let patience = draw_distribution(chance, 300);
+        let over = draw_distribution(chance, 60);
+        let _ = write!(
+            yaml,
+            "  - name: {name}\n    protocol: {protocol}\n    arrivals: {{ {arrivals} }}\n    patience: {patience}\n    requests:\n\
+             \x20     - {{ weight: 4, path: /a/x, host: a.example }}\n\
+             \x20     - {{ weight: 4, path: /b, host: a.example, method: PUT, body: {{ bytes: {}, over: {over}, broken: 20% }} }}\n\
+             \x20     - {{ path: /empty, host: a.example }}\n\
+             \x20     - {{ path: /nowhere, host: a.example }}\n",
+            chance.below(200_000),
+        );
+    }
+    yaml.push_str("services:\n");
+    for name in ["a", "b"] {
+        let state = ["up", "down", "refuse", "unreachable", "tls_broken", "stuck"][chance.below(6) as usize];
+        let (connect, latency, over) =
+            (draw_distribution(chance, 30), draw_distribution(chance, 60), draw_distribution(chance, 60));
+        let _ = write!(
+            yaml,
+            "  - name: {name}\n    serves: [{name}]\n    connect: {connect}\n    latency: {latency}\n    servers: {}\n    queue_max: {}\n\
+             \x20   body: {{ bytes: {}, over: {over} }}\n    idle_close: {}ms\n    close_notice: 5ms\n    grpc_status: 0\n\
+             \x20   faults:\n",
+            1 + chance.below(8),
+            chance.below(20),
+            chance.below(100_000),
+            1 + chance.below(40),
+        );
+        for fault in ["reset", "close", "garbage", "hang", "break_body", "break_end", "{ status: 500 }"] {
+            let _ = writeln!(yaml, "      - {{ share: {}%, fault: {fault} }}", chance.below(6));
+        }
+        let from = chance.below(1_500);
+        let _ = write!(
+            yaml,
+            "    during:\n      - {{ from: {from}ms, to: {}ms, state: {state} }}\n\
+             \x20     - {{ from: 1s, to: 1200ms, latency: 200ms, faults: [{{ share: 50%, fault: reset }}] }}\n",
+            from + 1 + chance.below(1_000),
+        );
+    }
+    yaml
+}
+
+#[test]
+fn no_scenario_breaks_an_invariant_and_each_says_the_same_twice() {
+    let mut reasons = std::collections::BTreeMap::new();
+    for seed in seeds(SEEDS) {
+        let mut chance = Chance::split(seed, "chaos");
+        let config = draw_config(&mut chance);
+        let yaml = draw_scenario(&mut chance);
+        let scenario = Scenario::parse("chaos.yaml", &yaml).unwrap_or_else(|problems| panic!("NARU_SEED={seed}\n{yaml}\n{problems:?}"));
+        let transcript = run(config.clone(), &scenario, seed).unwrap_or_else(|error| panic!("NARU_SEED={seed}: {error}\n{yaml}"));
+        let again = run(config, &scenario, seed).unwrap();
+        assert_eq!(transcript.to_string(), again.to_string(), "NARU_SEED={seed}");
+        assert_eq!(transcript.to_json(), again.to_json(), "NARU_SEED={seed}");
+        for count in transcript.summary.by_reason {
+            *reasons.entry(count.reason).or_insert(0) += count.requests;
+        }
+    }
+    if seeds(SEEDS) == (0..SEEDS) {
+        // All that a configuration and a client without malice can bring about.
+        println!("{reasons:?}");
+        assert_eq!(reasons.len(), 15, "{reasons:?}");
+    }
+}
