@@ -59,7 +59,13 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String)
         Some(wanted) => {
             let address = wanted.address;
             let bound = admin::bind(address).await;
-            Some(bound.with_context(|| format!("the admin interface cannot listen on {address}"))?)
+            let why = || {
+                format!(
+                    "the admin interface cannot listen on {address}; \
+                     'ss -ltnp' shows who does, or change admin.address in '{file}'"
+                )
+            };
+            Some(bound.with_context(why)?)
         }
     };
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: args.seed })?);

@@ -16,8 +16,7 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let beside = args.scenario.parent().unwrap_or(Path::new("")).join(&scenario.config);
     let config_file = beside.display().to_string();
     let config_text = read(&beside)?;
-    let loaded =
-        naru_xds::load(&config_file, &config_text).map_err(|found| told(&found, args.output))?;
+    let loaded = naru_xds::load(&config_file, &config_text).map_err(|found| told(&found, args.output))?;
     match naru_sim::run(loaded.config, &scenario, args.seed) {
         Ok(transcript) => {
             match args.output {

@@ -19,7 +19,9 @@ use crate::fleet::Fleet;
 use crate::load::{Kind, Source};
 use crate::quantity::Share;
 use crate::request::Request;
-use crate::scenario::{Arrivals, Fault, FaultShare, Load, Protocol, RequestKind, Scenario, Service, State, Window};
+use crate::scenario::{
+    Arrivals, Fault, FaultShare, Load, Protocol, RequestKind, Scenario, Service, State, Window,
+};
 use crate::service::{Behaviour, Different, Faults, Instance, Services};
 use crate::transcript::INTERVALS_MAX;
 use crate::upstream::IdleClose;
@@ -86,7 +88,13 @@ impl Binder<'_> {
         let scenario = self.scenario;
         let mut check = |is_fine: bool, path: &str, what: String| {
             if !is_fine {
-                self.problems.push(self.problem((0, 0), path.to_owned(), "invalid-value", what, String::new()));
+                self.problems.push(self.problem(
+                    (0, 0),
+                    path.to_owned(),
+                    "invalid-value",
+                    what,
+                    String::new(),
+                ));
             }
         };
         check(
@@ -114,13 +122,23 @@ impl Binder<'_> {
     /// Which service, by its place in the scenario, stands behind each address.
     fn owners(&mut self, fleet: &Fleet) -> BTreeMap<SocketAddr, usize> {
         let scenario = self.scenario;
-        let clusters: BTreeMap<&str, usize> =
-            self.snapshot.clusters.iter().enumerate().map(|(at, cluster)| (cluster.name.as_str(), at)).collect();
+        let clusters: BTreeMap<&str, usize> = self
+            .snapshot
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(at, cluster)| (cluster.name.as_str(), at))
+            .collect();
         let mut by_name: BTreeMap<&str, (usize, &Spanned<String>)> = BTreeMap::new();
         let mut names = BTreeSet::new();
         for (at, service) in scenario.services.iter().enumerate() {
             if !names.insert(service.name.value.as_str()) {
-                self.tell(&service.name, format!("services[{at}].name"), "defined-twice", "two services have this name");
+                self.tell(
+                    &service.name,
+                    format!("services[{at}].name"),
+                    "defined-twice",
+                    "two services have this name",
+                );
             }
             for (entry_at, entry) in service.serves.iter().enumerate() {
                 let path = format!("services[{at}].serves[{entry_at}]");
@@ -138,7 +156,12 @@ impl Binder<'_> {
                     );
                 } else if let Some((other, _)) = by_name.insert(&entry.value, (at, entry)) {
                     let other = &scenario.services[other].name.value;
-                    self.tell(entry, path, "served-twice", &format!("'{}' is served by '{other}' already", entry.value));
+                    self.tell(
+                        entry,
+                        path,
+                        "served-twice",
+                        &format!("'{}' is served by '{other}' already", entry.value),
+                    );
                 }
             }
         }
@@ -146,8 +169,10 @@ impl Binder<'_> {
         for (id, endpoints) in fleet.clusters() {
             let cluster = &self.snapshot.cluster(id).name;
             for here in endpoints {
-                let by_address = by_name.iter().find(|(name, _)| here.is_called(name)).map(|(_, found)| *found);
-                let Some((service, entry)) = by_address.or_else(|| by_name.get(cluster.as_str()).copied()) else {
+                let by_address =
+                    by_name.iter().find(|(name, _)| here.is_called(name)).map(|(_, found)| *found);
+                let Some((service, entry)) = by_address.or_else(|| by_name.get(cluster.as_str()).copied())
+                else {
                     self.problems.push(self.problem(
                         (0, 0),
                         "services".to_owned(),
@@ -232,7 +257,9 @@ impl Binder<'_> {
             body: service.body,
             grpc_status: service.grpc_status,
             faults: self.faults(&service.faults, &format!("services[{at}].faults")),
-            idle_close: service.idle_close.map(|after| IdleClose { after: after.0, notice: service.close_notice.0 }),
+            idle_close: service
+                .idle_close
+                .map(|after| IdleClose { after: after.0, notice: service.close_notice.0 }),
             windows: Vec::new(),
         }
     }
@@ -270,7 +297,11 @@ impl Binder<'_> {
         }
     }
 
-    fn check_windows(&mut self, owners: &BTreeMap<SocketAddr, usize>, names: &BTreeMap<SocketAddr, BTreeSet<String>>) {
+    fn check_windows(
+        &mut self,
+        owners: &BTreeMap<SocketAddr, usize>,
+        names: &BTreeMap<SocketAddr, BTreeSet<String>>,
+    ) {
         let scenario = self.scenario;
         for (service_at, service) in scenario.services.iter().enumerate() {
             for (at, window) in service.during.iter().enumerate() {
@@ -280,7 +311,8 @@ impl Binder<'_> {
                 }
                 for entry in &window.endpoints {
                     let is_own = owners.iter().any(|(address, owner)| {
-                        *owner == service_at && names.get(address).is_some_and(|names| names.contains(&entry.value))
+                        *owner == service_at
+                            && names.get(address).is_some_and(|names| names.contains(&entry.value))
                     });
                     if !is_own {
                         let what = format!("'{}' is no endpoint of this service", entry.value);
@@ -297,19 +329,36 @@ impl Binder<'_> {
         let mut sources = Vec::new();
         for (at, load) in scenario.load.iter().enumerate() {
             if !names.insert(load.name.value.as_str()) {
-                self.tell(&load.name, format!("load[{at}].name"), "defined-twice", "two loads have this name");
+                self.tell(
+                    &load.name,
+                    format!("load[{at}].name"),
+                    "defined-twice",
+                    "two loads have this name",
+                );
             }
             let from = Instant::ZERO + load.from.0;
             let to = Instant::ZERO + load.to.unwrap_or(scenario.duration).0.min(scenario.duration.0);
             if to <= from {
-                self.tell(&load.name, format!("load[{at}]"), "invalid-value", "this load ends before it begins");
+                self.tell(
+                    &load.name,
+                    format!("load[{at}]"),
+                    "invalid-value",
+                    "this load ends before it begins",
+                );
             }
             if load.requests.is_empty() {
-                self.tell(&load.name, format!("load[{at}].requests"), "invalid-value", "this load sends nothing");
+                self.tell(
+                    &load.name,
+                    format!("load[{at}].requests"),
+                    "invalid-value",
+                    "this load sends nothing",
+                );
             }
             let Some((chain, peer)) = self.entrance(at, load) else { continue };
             let kinds: Vec<Kind> = (load.requests.iter().enumerate())
-                .filter_map(|(kind_at, kind)| self.kind(&format!("load[{at}].requests[{kind_at}]"), load, kind, chain, peer))
+                .filter_map(|(kind_at, kind)| {
+                    self.kind(&format!("load[{at}].requests[{kind_at}]"), load, kind, chain, peer)
+                })
                 .collect();
             let name = load.name.value.clone();
             sources.push(Source::new(name, (from, to), load.arrivals, load.patience, kinds, seed));
@@ -339,7 +388,12 @@ impl Binder<'_> {
         let found = chain_at.and_then(|at| Some((chains.get(at)?, self.snapshot.chain_id(listener_at, at)?)));
         let Some((chain, id)) = found else {
             let place = load.chain.as_ref().unwrap_or(&load.name);
-            self.tell(place, format!("load[{at}].chain"), "unknown-name", "the configuration has no such chain");
+            self.tell(
+                place,
+                format!("load[{at}].chain"),
+                "unknown-name",
+                "the configuration has no such chain",
+            );
             return None;
         };
         let peer = Peer {
@@ -350,21 +404,35 @@ impl Binder<'_> {
         Some((id, peer))
     }
 
-    fn kind(&mut self, path: &str, load: &Load, kind: &RequestKind, chain: ChainId, peer: Peer) -> Option<Kind> {
+    fn kind(
+        &mut self,
+        path: &str,
+        load: &Load,
+        kind: &RequestKind,
+        chain: ChainId,
+        peer: Peer,
+    ) -> Option<Kind> {
         let before = self.problems.len();
         let method = kind.method.as_ref().map_or("GET", |method| method.value.as_str());
         let parsed_method = Method::from_bytes(method.as_bytes());
         if let (Err(_), Some(place)) = (&parsed_method, &kind.method) {
             self.tell(place, format!("{path}.method"), "invalid-value", &format!("'{method}' is no method"));
         }
-        let target = PathAndQuery::try_from(kind.path.value.as_str()).ok().filter(|_| kind.path.value.starts_with('/'));
+        let target = PathAndQuery::try_from(kind.path.value.as_str())
+            .ok()
+            .filter(|_| kind.path.value.starts_with('/'));
         if target.is_none() {
             let what = format!("'{}' is no path, which begins with '/'", kind.path.value);
             self.tell(&kind.path, format!("{path}.path"), "invalid-value", &what);
         }
         let authority: Option<Authority> = kind.host.value.parse().ok();
         if authority.is_none() {
-            self.tell(&kind.host, format!("{path}.host"), "invalid-value", &format!("'{}' is no host", kind.host.value));
+            self.tell(
+                &kind.host,
+                format!("{path}.host"),
+                "invalid-value",
+                &format!("'{}' is no host", kind.host.value),
+            );
         }
         let mut headers = http::HeaderMap::new();
         for (name, value) in &kind.headers {
@@ -446,7 +514,14 @@ impl Binder<'_> {
         }
     }
 
-    fn problem(&self, at: (u64, u64), path: String, code: &'static str, message: String, hint: String) -> Problem {
+    fn problem(
+        &self,
+        at: (u64, u64),
+        path: String,
+        code: &'static str,
+        message: String,
+        hint: String,
+    ) -> Problem {
         Problem {
             severity: Severity::Error,
             code,

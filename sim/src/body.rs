@@ -32,13 +32,8 @@ pub enum BodyEnd {
 }
 
 impl Body {
-    pub const EMPTY: Body = Body {
-        bytes: 0,
-        over: Duration::ZERO,
-        parts: 0,
-        end: BodyEnd::Plain,
-        end_after: Duration::ZERO,
-    };
+    pub const EMPTY: Body =
+        Body { bytes: 0, over: Duration::ZERO, parts: 0, end: BodyEnd::Plain, end_after: Duration::ZERO };
 
     /// All at once where `over` is zero.
     pub fn new(bytes: u64, over: Duration) -> Body {

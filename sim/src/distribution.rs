@@ -27,11 +27,22 @@ pub struct Distribution(Kind);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Constant(Duration),
-    Uniform { min: Duration, max: Duration },
-    Exponential { mean_ns: f64 },
+    Uniform {
+        min: Duration,
+        max: Duration,
+    },
+    Exponential {
+        mean_ns: f64,
+    },
     /// The logarithm is normal.
-    Lognormal { median_ns: f64, sigma: f64 },
-    Pareto { min_ns: f64, inverse_alpha: f64 },
+    Lognormal {
+        median_ns: f64,
+        sigma: f64,
+    },
+    Pareto {
+        min_ns: f64,
+        inverse_alpha: f64,
+    },
 }
 
 impl Distribution {
@@ -59,7 +70,9 @@ impl Distribution {
     /// The percentile is not above the median, or the median is zero.
     pub fn lognormal(median: Duration, p99: Duration) -> Result<Distribution, Invalid> {
         if median.is_zero() || p99 <= median {
-            return Err(Invalid::new("a lognormal distribution needs a median above zero and a p99 above the median"));
+            return Err(Invalid::new(
+                "a lognormal distribution needs a median above zero and a p99 above the median",
+            ));
         }
         let sigma = libm::log(nanos(p99) / nanos(median)) / Z99;
         Ok(Distribution(Kind::Lognormal { median_ns: nanos(median), sigma }))
@@ -69,7 +82,9 @@ impl Distribution {
     /// The percentile is not above the minimum, or the minimum is zero.
     pub fn pareto(min: Duration, p99: Duration) -> Result<Distribution, Invalid> {
         if min.is_zero() || p99 <= min {
-            return Err(Invalid::new("a Pareto distribution needs a minimum above zero and a p99 above the minimum"));
+            return Err(Invalid::new(
+                "a Pareto distribution needs a minimum above zero and a p99 above the minimum",
+            ));
         }
         // The share that takes longer than x is (min / x) ^ alpha.
         let inverse_alpha = libm::log(nanos(p99) / nanos(min)) / libm::log(100.0);
@@ -91,7 +106,9 @@ impl Distribution {
             }
             Kind::Exponential { mean_ns } => -mean_ns * libm::log(unit(chance)),
             Kind::Lognormal { median_ns, sigma } => median_ns * libm::exp(sigma * normal(chance)),
-            Kind::Pareto { min_ns, inverse_alpha } => min_ns * libm::exp(-inverse_alpha * libm::log(unit(chance))),
+            Kind::Pareto { min_ns, inverse_alpha } => {
+                min_ns * libm::exp(-inverse_alpha * libm::log(unit(chance)))
+            }
         };
         // Too large a number becomes the largest one.
         Duration::from_nanos(sampled as u64)

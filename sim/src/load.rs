@@ -73,7 +73,7 @@ impl Source {
             }
             Arrivals::Poisson(rate) => {
                 last + Distribution::exponential(rate.interval()).sample_uncut(&mut self.when)
-            },
+            }
             Arrivals::Ramp { from, to } => self.next_of_ramp(last, from, to)?,
         };
         (next < self.to).then_some(next)

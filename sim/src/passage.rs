@@ -115,11 +115,13 @@ pub struct Passages<T> {
     begun: u64,
 }
 
-impl<T> Passages<T> {
-    pub fn new() -> Passages<T> {
+impl<T> Default for Passages<T> {
+    fn default() -> Passages<T> {
         Passages { slots: Vec::new(), free: Vec::new(), count: 0, begun: 0 }
     }
+}
 
+impl<T> Passages<T> {
     /// A key for the next request. Its place is held until [`Passages::remove`].
     pub fn reserve(&mut self) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -153,8 +155,7 @@ impl<T> Passages<T> {
         self.slots.iter().flatten().map(|passage| &**passage)
     }
 
-    /// Requests under way.
-    pub fn len(&self) -> u64 {
+    pub fn under_way(&self) -> u64 {
         self.count
     }
 }

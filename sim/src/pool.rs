@@ -129,8 +129,8 @@ impl Pool {
     /// A place in a connection that has one.
     pub fn take_http2(&mut self, now: Instant, bounds: &Bounds) -> Option<Taken> {
         self.shared.retain(|connection| {
-            let is_unused = connection.streams == 0;
-            !Close::is_known(connection.closes, now) && !(is_unused && bounds.is_old(connection.unused_since, now))
+            let is_old = connection.streams == 0 && bounds.is_old(connection.unused_since, now);
+            !is_old && !Close::is_known(connection.closes, now)
         });
         let connection = self.shared.iter_mut().find(|connection| {
             connection.streams < bounds.streams_max
@@ -164,7 +164,13 @@ impl Pool {
 
     pub fn add_http2(&mut self, now: Instant) {
         self.serial += 1;
-        self.shared.push(Http2 { serial: self.serial, streams: 0, requests: 0, unused_since: now, closes: None });
+        self.shared.push(Http2 {
+            serial: self.serial,
+            streams: 0,
+            requests: 0,
+            unused_since: now,
+            closes: None,
+        });
     }
 
     /// Waits for the dial under way, or for a new one. The number of a new one is returned: the

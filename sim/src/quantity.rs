@@ -84,7 +84,9 @@ impl TryFrom<String> for Share {
         let millionths = text.strip_suffix('%').and_then(|number| scaled(number, 10_000));
         match millionths.map(u32::try_from) {
             Some(Ok(millionths @ 0..=1_000_000)) => Ok(Share(millionths)),
-            _ => Err(Invalid::new(format!("'{text}' is no share, which looks like '1%' and is at most '100%'"))),
+            _ => Err(Invalid::new(format!(
+                "'{text}' is no share, which looks like '1%' and is at most '100%'"
+            ))),
         }
     }
 }

@@ -70,7 +70,8 @@ pub fn receive(head: &mut Parts, http: &Http, peer: &Peer, core: &mut Worker) ->
     if client.upgrade == Upgrade::Refused || head.method == Method::CONNECT {
         refusal = refusal.or(Some(Reason::UpgradeRefused));
     }
-    let authority = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").to_owned();
+    let authority =
+        head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").to_owned();
     Arrival { authority, target, client, refusal }
 }
 

@@ -29,12 +29,15 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Config(problems) => {
-                problems.iter().try_for_each(|(place, invalid)| writeln!(f, "error: {invalid}\n  at {place:?}"))
-            }
+            RunError::Config(problems) => problems
+                .iter()
+                .try_for_each(|(place, invalid)| writeln!(f, "error: {invalid}\n  at {place:?}")),
             RunError::Scenario(problems) => problems.iter().try_for_each(|problem| writeln!(f, "{problem}")),
             RunError::Violated { seed, violation } => {
-                write!(f, "an invariant does not hold {violation}\n  help: this is a defect of naru; seed {seed} shows it again")
+                write!(
+                    f,
+                    "an invariant does not hold {violation}\n  help: this is a defect of naru; seed {seed} shows it again"
+                )
             }
         }
     }

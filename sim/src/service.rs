@@ -181,7 +181,8 @@ impl Instance {
 
     fn is_busy(&self, now: Instant) -> bool {
         let servers = self.behaviour.servers.unwrap_or(usize::MAX);
-        self.servers.busy.len() >= servers && self.servers.busy.peek().is_some_and(|Reverse(free)| *free > now)
+        self.servers.busy.len() >= servers
+            && self.servers.busy.peek().is_some_and(|Reverse(free)| *free > now)
     }
 
     fn broken(&self, after: Duration, body: Body) -> Answer {

@@ -21,9 +21,15 @@ pub struct Place {
 /// How an attempt to connect goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dial {
-    Accepted { after: Duration },
-    Refused { after: Duration },
-    TlsFailed { after: Duration },
+    Accepted {
+        after: Duration,
+    },
+    Refused {
+        after: Duration,
+    },
+    TlsFailed {
+        after: Duration,
+    },
     /// No answer at all.
     Silent,
 }

@@ -61,7 +61,13 @@ enum Event<T> {
     Call(T),
     Request(Key, News),
     /// The end of a dial that several requests may wait for.
-    SharedDial { worker: usize, cluster: ClusterId, endpoint: EndpointId, serial: u32, result: Result<(), Reason> },
+    SharedDial {
+        worker: usize,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        serial: u32,
+        result: Result<(), Reason>,
+    },
 }
 
 /// News of one request.
@@ -87,6 +93,7 @@ enum News {
 
 /// What one step was about.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is looked at where it is returned, and never kept")]
 pub enum Turn<'a, T> {
     /// The moment that [`World::call_at`] asked for.
     Called(T),
@@ -138,7 +145,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             workers,
             fleet,
             upstreams,
-            passages: Passages::new(),
+            passages: Passages::default(),
             connections_in_use: 0,
             miscount: None,
         }
@@ -164,7 +171,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     pub fn active(&self) -> Active {
         let pools = self.workers.iter().flat_map(|worker| worker.pools.iter().flatten());
         Active {
-            requests: self.passages.len(),
+            requests: self.passages.under_way(),
             permits: self.fleet.active(),
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
         }
@@ -214,9 +221,16 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         };
         let journey = match arrival.refusal {
             Some(reason) => Journey::refuse(self.now, request.chain, reason),
-            None => {
-                Journey::begin(self.now, snapshot, request.chain, &subject, facts, core, &self.fleet, observer)
-            }
+            None => Journey::begin(
+                self.now,
+                snapshot,
+                request.chain,
+                &subject,
+                facts,
+                core,
+                &self.fleet,
+                observer,
+            ),
         };
         let key = self.passages.reserve();
         let passage = Box::new(Passage {
@@ -343,7 +357,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let stamp = Stamp { request_id: None, date: &date };
         let mut fill = |_: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
-        let reply = reply::compose(self.snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
+        let reply =
+            reply::compose(self.snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
         if reply.body.is_empty() || passage.is_head {
             passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
@@ -400,7 +415,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             let what = format!("{what} went below zero");
             return Err(Violation { at: self.now, request: Some(settled.number), what });
         }
-        if self.passages.len() == 0 {
+        if self.passages.under_way() == 0 {
             judge::check_end(self.now, self.active())?;
         }
         Ok(settled)

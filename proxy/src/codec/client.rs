@@ -41,6 +41,9 @@ pub struct Http1Client {
     is_closed: bool,
 }
 
+/// How often a connection is moved along before its task gives way to others.
+const TURNS_MAX: u32 = 4;
+
 /// Wakes the task that moves a connection along, unless it is doing so at this moment: the halves of
 /// a connection wake each other all the time, and each such wake would cost the task a whole turn.
 #[derive(Debug, Default)]
@@ -105,7 +108,7 @@ impl Http1Client {
         mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let mut inner = Context::from_waker(&self.waker);
-        loop {
+        for _ in 0..TURNS_MAX {
             self.nudge.begin(cx);
             let mut result = ready(&mut inner);
             if result.is_pending() {
@@ -119,6 +122,9 @@ impl Http1Client {
                 return result;
             }
         }
+        // A task that has had its share of the runtime is nudged at every turn until it yields.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Nobody waits for the connection any more: what moves in it wakes no task.

@@ -7,8 +7,8 @@ use naru_base::{Instant, Reason};
 use naru_journey::Snapshot;
 
 use super::{
-    ActiveAtEnd, Change, ClusterCounts, EndpointCounts, Interval, Latency, ReasonCount, Sample, StatusCount, Summary,
-    Transcript, quantile,
+    ActiveAtEnd, Change, ClusterCounts, EndpointCounts, Interval, Latency, ReasonCount, Sample, StatusCount,
+    Summary, Transcript, quantile,
 };
 use crate::fleet::Fleet;
 use crate::judge::Active;
@@ -131,7 +131,8 @@ impl Recorder {
         self.ended = self.ended.max(now);
         self.active -= 1;
         let duration_us = micros(now.since(outcome.began));
-        let is_failure = outcome.status >= 500 || !(outcome.reason.is_success() || is_of_client(outcome.reason));
+        let is_failure =
+            outcome.status >= 500 || !(outcome.reason.is_success() || is_of_client(outcome.reason));
         self.count(settled, duration_us, is_failure);
         self.watch_endpoint(settled, is_failure);
         if !outcome.reason.is_success() && self.seen.insert(outcome.reason) {
@@ -214,7 +215,8 @@ impl Recorder {
         } else if !is_of_client(reason) {
             here.in_a_row = 0;
             if before >= FAILURES_IN_A_ROW {
-                let what = format!("{address} of {} answers again, after {before} failures in a row", cluster.name);
+                let what =
+                    format!("{address} of {} answers again, after {before} failures in a row", cluster.name);
                 self.on_change(settled.outcome.ended, "endpoint", what);
             }
         }
@@ -265,7 +267,11 @@ impl Recorder {
                 repeated: self.repeated,
                 bytes_received: self.bytes_received,
                 bytes_sent: self.bytes_sent,
-                by_status: self.by_status.iter().map(|(&status, &requests)| StatusCount { status, requests }).collect(),
+                by_status: self
+                    .by_status
+                    .iter()
+                    .map(|(&status, &requests)| StatusCount { status, requests })
+                    .collect(),
                 by_reason: by_reason.collect(),
                 latency: Latency::of(&self.all_latencies),
                 by_cluster,

@@ -24,7 +24,13 @@ impl Display for Moment {
 
 impl Display for Transcript {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        writeln!(f, "seed {}, {} of virtual time, {} requests", self.seed, Moment(self.ended_us), self.summary.requests)?;
+        writeln!(
+            f,
+            "seed {}, {} of virtual time, {} requests",
+            self.seed,
+            Moment(self.ended_us),
+            self.summary.requests
+        )?;
         if !self.changes.is_empty() {
             writeln!(f, "\nchanges")?;
             for change in &self.changes {
@@ -65,7 +71,11 @@ impl Transcript {
             return Ok(());
         }
         writeln!(f, "\nintervals of {}", Millis(self.interval_us))?;
-        write!(f, "{:>16} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6}", "from", "begun", "ended", "2xx", "3xx", "4xx", "5xx", "none")?;
+        write!(
+            f,
+            "{:>16} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6}",
+            "from", "begun", "ended", "2xx", "3xx", "4xx", "5xx", "none"
+        )?;
         write!(f, " {:>7} {:>12} {:>12} {:>12}", "active", "p50", "p99", "max")?;
         for cluster in &self.clusters {
             write!(f, " {:>width$}", cluster, width = width_of(cluster))?;
@@ -78,7 +88,13 @@ impl Transcript {
         let [ok, redirected, wrong, failed, none] = interval.by_class;
         write!(f, "{:>16} {:>7} {:>7}", Moment(interval.at_us), interval.begun, interval.ended)?;
         write!(f, " {ok:>7} {redirected:>6} {wrong:>6} {failed:>6} {none:>6} {:>7}", interval.active)?;
-        write!(f, " {:>12} {:>12} {:>12}", Millis(interval.p50_us), Millis(interval.p99_us), Millis(interval.max_us))?;
+        write!(
+            f,
+            " {:>12} {:>12} {:>12}",
+            Millis(interval.p50_us),
+            Millis(interval.p99_us),
+            Millis(interval.max_us)
+        )?;
         for (cluster, count) in self.clusters.iter().zip(&interval.by_cluster) {
             write!(f, " {count:>width$}", width = width_of(cluster))?;
         }

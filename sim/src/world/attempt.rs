@@ -85,7 +85,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             Dial::TlsFailed { after } => (after, Err(Reason::UpstreamTls)),
             Dial::Silent => return (self.now + limit, Err(Reason::ConnectTimeout)),
         };
-        if after > limit { (self.now + limit, Err(Reason::ConnectTimeout)) } else { (self.now + after, result) }
+        if after > limit {
+            (self.now + limit, Err(Reason::ConnectTimeout))
+        } else {
+            (self.now + after, result)
+        }
     }
 
     fn join_dial(&mut self, passage: &Passage<T>, attempt: AttemptId, place: Place) {
@@ -133,7 +137,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         attempt: AttemptId,
         result: Result<(), Reason>,
     ) {
-        let Some(place) = in_phase(passage, attempt, Phase::Dialing).map(|flight| flight.place) else { return };
+        let Some(place) = in_phase(passage, attempt, Phase::Dialing).map(|flight| flight.place) else {
+            return;
+        };
         let is_shared = self.wants_http2(passage, place.cluster);
         if !is_shared {
             self.count_dial(place, result);
@@ -151,7 +157,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             }
             Err(reason) => {
                 let stage = if reason == Reason::UpstreamTls { Stage::Secure } else { Stage::Connect };
-                let failure = Failure { stage, reason, sent: Sent::No, is_reused: false, is_replayable: true };
+                let failure =
+                    Failure { stage, reason, sent: Sent::No, is_reused: false, is_replayable: true };
                 self.fail(passage, attempt, failure);
             }
         }
@@ -184,8 +191,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         match answer {
             Answer::Response { after, .. } => self.push(self.now + after, passage, News::Head(attempt)),
             Answer::Broken { after, how } => {
-                let is_http2 =
-                    passage.flight.as_ref().is_some_and(|flight| matches!(flight.carrier, Some(Carrier::Http2(_))));
+                let is_http2 = passage
+                    .flight
+                    .as_ref()
+                    .is_some_and(|flight| matches!(flight.carrier, Some(Carrier::Http2(_))));
                 let reason = match how {
                     Break::Garbage => Reason::UpstreamProtocol,
                     Break::Reset if is_http2 => Reason::UpstreamReset,
@@ -267,7 +276,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 // A copy of the head is kept only where it could be used.
                 let has_head = is_reused && passage.is_idempotent;
                 let is_replayable = has_head && passage.upload.as_ref().is_none_or(Upload::is_replayable);
-                let failure = Failure { stage: Stage::Exchange, reason, sent: Sent::Maybe, is_reused, is_replayable };
+                let failure =
+                    Failure { stage: Stage::Exchange, reason, sent: Sent::Maybe, is_reused, is_replayable };
                 self.fail(passage, attempt, failure);
             }
         }
@@ -284,7 +294,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         // A request that is still being sent would run into the next one.
         if is_http1
             && passage.journey.has_whole_request()
-            && let Some(Flight { place, carrier: Some(Carrier::Http1(connection)), .. }) = passage.flight.take()
+            && let Some(Flight { place, carrier: Some(Carrier::Http1(connection)), .. }) =
+                passage.flight.take()
         {
             let now = self.now;
             let (pool, bounds) = self.pool(passage.worker, place);

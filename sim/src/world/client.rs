@@ -42,7 +42,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Reads what has come in, on behalf of an attempt that sends it.
     pub(super) fn read_upload(&mut self, passage: &mut Passage<T>) {
         let is_sending = passage.flight.as_ref().is_some_and(|flight| flight.phase != Phase::Dialing);
-        let Some(upload) = passage.upload.as_mut().filter(|upload| is_sending && !upload.is_over) else { return };
+        let Some(upload) = passage.upload.as_mut().filter(|upload| is_sending && !upload.is_over) else {
+            return;
+        };
         let has_moved = upload.arrived > upload.read;
         upload.read = upload.arrived;
         upload.is_over = upload.has_end;

@@ -29,7 +29,8 @@ fn weighted(shares: &[(&str, u32)]) -> Forward {
 #[test]
 fn a_decision_says_what_the_access_log_says() {
     let direct = Action::Direct(Box::new(DirectResponse { status: StatusCode::OK, body: b"ok\n".to_vec() }));
-    let redirect = Action::Redirect(Box::new(Redirect { host: Some("b.example".to_owned()), ..Redirect::default() }));
+    let redirect =
+        Action::Redirect(Box::new(Redirect { host: Some("b.example".to_owned()), ..Redirect::default() }));
     let limited = Forward { timeout: Some(20 * MS), ..forward("one") };
     let snapshot = compile(config(
         vec![
@@ -144,7 +145,9 @@ fn chance_is_used_as_the_proxy_uses_it() {
             panic!("request {number} goes nowhere");
         };
         let cluster = snapshot.cluster(cluster);
-        let naru_spec::Address::Socket(address) = cluster.endpoints[endpoint.index()].address else { panic!() };
+        let naru_spec::Address::Socket(address) = cluster.endpoints[endpoint.index()].address else {
+            panic!()
+        };
         assert_eq!(*found, (Some(cluster.name.clone()), Some(address)), "request {number}");
     }
 }

@@ -45,11 +45,14 @@ fn equal_seeds_give_equal_bytes_and_different_ones_do_not() {
 fn the_example_shows_what_it_promises() {
     let transcript = transcript(3);
     let summary = &transcript.summary;
-    let requests = |name: &str| summary.by_cluster.iter().find(|cluster| cluster.cluster == name).unwrap().requests;
+    let requests =
+        |name: &str| summary.by_cluster.iter().find(|cluster| cluster.cluster == name).unwrap().requests;
     // The canary has its tenth.
     let share = requests("orders-v2") * 100 / (requests("orders-v1") + requests("orders-v2"));
     assert!((8..=12).contains(&share), "{share}");
-    let reason = |name: &str| summary.by_reason.iter().find(|count| count.reason == name).map_or(0, |count| count.requests);
+    let reason = |name: &str| {
+        summary.by_reason.iter().find(|count| count.reason == name).map_or(0, |count| count.requests)
+    };
     assert!(reason("ConnectFailure") > 100 && reason("RouteTimeout") > 0 && reason("ClientAborted") > 0);
     // The endpoint fails for its ten seconds, and for these only.
     for interval in &transcript.intervals {

@@ -7,9 +7,10 @@ use crate::support::plain;
 fn problems(yaml: &str) -> Vec<String> {
     let scenario = Scenario::parse("s.yaml", yaml).unwrap();
     match run(plain(), &scenario, 1) {
-        Err(RunError::Scenario(problems)) => {
-            problems.iter().map(|problem| format!("{}: {} [{}]", problem.line, problem.message, problem.code)).collect()
-        }
+        Err(RunError::Scenario(problems)) => problems
+            .iter()
+            .map(|problem| format!("{}: {} [{}]", problem.line, problem.message, problem.code))
+            .collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -71,7 +72,9 @@ services:
   - { name: t, serves: [one] }
   - { name: s, serves: [] }
 ";
-    let expected =
-        ["6: 'one' is served by 's' already [served-twice]", "7: two services have this name [defined-twice]"];
+    let expected = [
+        "6: 'one' is served by 's' already [served-twice]",
+        "7: two services have this name [defined-twice]",
+    ];
     assert_eq!(problems(yaml), expected);
 }

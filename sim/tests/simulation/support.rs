@@ -8,8 +8,8 @@ use naru_base::Weight;
 use naru_journey::{ChainId, Snapshot};
 use naru_sim::Request;
 use naru_spec::{
-    Action, Address, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, HeaderOps, Http, Listener,
-    Match, PathMatch, RouteTable, Rule, TlsRequirement, VirtualHost,
+    Action, Address, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, HeaderOps, Http,
+    Listener, Match, PathMatch, RouteTable, Rule, TlsRequirement, VirtualHost,
 };
 
 pub const ADDRESS: &str = "10.0.0.1:80";
@@ -27,10 +27,8 @@ pub fn is_set(name: &str) -> bool {
 }
 
 pub fn cluster(name: &str, addresses: &[&str]) -> Cluster {
-    let endpoint = |address: &&str| Endpoint {
-        address: Address::Socket(address.parse().unwrap()),
-        weight: Weight(1),
-    };
+    let endpoint =
+        |address: &&str| Endpoint { address: Address::Socket(address.parse().unwrap()), weight: Weight(1) };
     Cluster::new(name, Discovery::Static, addresses.iter().map(endpoint).collect())
 }
 
