@@ -24,6 +24,13 @@
 //! load, by service address and purpose, so that what one service does shifts nothing of another.
 //! Logarithms come from `libm`. Transcripts print whole numbers.
 #![forbid(unsafe_code)]
+// What clippy.toml bans for the core is banned here: virtual time has no clock to read.
+#![deny(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::iter_over_hash_type
+)]
 
 // In reading order: what people write and how it is understood, a run of it, the simulated proxy,
 // what stands around it, what is said about it.

@@ -145,11 +145,9 @@ pub struct ActiveAtEnd {
 }
 
 impl Transcript {
-    /// One object, indented, with a line end.
+    /// One object, indented.
     pub fn to_json(&self) -> String {
-        let mut json = serde_json::to_string_pretty(self).expect("a tree of plain values is always JSON");
-        json.push('\n');
-        json
+        serde_json::to_string_pretty(self).expect("a tree of plain values is always JSON")
     }
 }
 

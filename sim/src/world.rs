@@ -8,8 +8,8 @@
 //! |--------------------------------------|---------------------------------------------------|
 //! | `engine::serve`                      | [`World::begin`]                                  |
 //! | `engine::forward`, `attempt_once`    | `carry_out`, and `attempt.rs`                     |
-//! | `Upload`                             | the client's half of `client.rs`                  |
-//! | `Passing::poll_frame`                | the response's half of `attempt.rs`               |
+//! | `Upload`                             | `client.rs`                                       |
+//! | `Passage::poll_frame`                | the second half of `attempt.rs`                   |
 //! | `Passage::poll_watch`, timers        | `News::Tick`                                      |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
@@ -392,6 +392,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// The end of a request, whatever it was: what the proxy does when its passage is dropped.
     fn settle(&mut self, mut passage: Box<Passage<T>>) -> Result<Settled<'a, T>, Violation> {
+        passage.journey.tick(self.now);
         passage.journey.on_abandoned(self.now);
         judge::check_request(self.now, &passage)?;
         let Some(outcome) = passage.journey.outcome() else {

@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "its answers go to a person at a terminal")]
 
 // In reading order: the commands, then what they share.
+mod demo;
+mod test;
 mod setup;
 mod bench;
 mod instructions;
@@ -25,6 +27,10 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs naru on an example, beside an upstream of its own, until Ctrl-C.
+    Demo(demo::Options),
+    /// Checks form and lints, builds, and runs all tests: the gate.
+    Test(test::Options),
     /// Installs what the tests and benches need beside Rust: packages of Debian, a Python environment under target/.
     Setup(setup::Options),
     /// Measures naru, the bare forwarder and the peers side by side; writes bench/RESULTS.md.
@@ -35,6 +41,8 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Options::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
         Command::Setup(options) => setup::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Instructions(options) => instructions::run(&options),

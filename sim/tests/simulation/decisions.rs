@@ -219,3 +219,16 @@ fn a_silent_upstream_ends_with_the_idle_timeout_or_with_the_client() {
     let decision = Driver::new(&snapshot, 1).drive_one(&get("/"), silent()).unwrap();
     assert_eq!(decision.reason, Reason::ClientGone);
 }
+
+#[test]
+fn a_client_may_leave_before_it_has_read_the_answer_of_the_proxy() {
+    let snapshot = compile(config(
+        vec![rule("/", Action::Forward(Box::new(forward("empty"))))],
+        vec![cluster("empty", &[])],
+    ));
+    let mut driver = Driver::new(&snapshot, 1);
+    let settled = driver.drive(&get("/"), Script::default(), Some(Duration::ZERO), &mut ()).unwrap();
+    assert_eq!((settled.outcome.reason, settled.outcome.status), (Reason::ClientGone, 503));
+    let settled = driver.drive(&get("/"), Script::default(), None, &mut ()).unwrap();
+    assert_eq!((settled.outcome.reason, settled.outcome.status), (Reason::NoHealthyUpstream, 503));
+}

@@ -1,7 +1,8 @@
 //! The simulator as its users see it.
 //!
 //! A test that walks through seeds prints the one that failed; `NARU_SEED=n` replays that one.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests read files, and ask whoever runs them")]
 
 mod support;
 mod decisions;

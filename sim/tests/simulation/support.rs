@@ -16,12 +16,10 @@ pub const ADDRESS: &str = "10.0.0.1:80";
 
 /// `NARU_SEED`, or all up to `count`.
 pub fn seeds(count: u64) -> Range<u64> {
-    #[allow(clippy::disallowed_methods, reason = "replays one seed")]
     let only = std::env::var("NARU_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
     only.map_or(0..count, |seed| seed..seed + 1)
 }
 
-#[allow(clippy::disallowed_methods, reason = "asks whoever runs the tests")]
 pub fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some()
 }
