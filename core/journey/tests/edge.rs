@@ -76,7 +76,12 @@ fn the_client_is_the_peer_at_the_edge_and_the_one_who_was_forwarded_for_behind_i
         assert_eq!(values(&map, "x-forwarded-for"), appended);
     }
     check(&at_edge(), &[], "203.0.113.9", &["203.0.113.9"]);
-    check(&at_edge(), &["1.1.1.1", "2.2.2.2, 3.3.3.3"], "203.0.113.9", &["1.1.1.1,2.2.2.2, 3.3.3.3,203.0.113.9"]);
+    check(
+        &at_edge(),
+        &["1.1.1.1", "2.2.2.2, 3.3.3.3"],
+        "203.0.113.9",
+        &["1.1.1.1,2.2.2.2, 3.3.3.3,203.0.113.9"],
+    );
     let one_hop = Http { xff_num_trusted_hops: 1, ..at_edge() };
     check(&one_hop, &["1.1.1.1, 2.2.2.2"], "2.2.2.2", &["1.1.1.1, 2.2.2.2,203.0.113.9"]);
     check(&one_hop, &["nonsense"], "203.0.113.9", &["nonsense,203.0.113.9"]);
@@ -108,7 +113,8 @@ fn a_request_id_is_kept_or_made_as_envoy_does() {
 
 #[test]
 fn what_only_trusted_peers_may_say_is_believed_only_from_them() {
-    let forged = [("host", "a"), ("x-envoy-upstream-rq-timeout-ms", "7"), ("x-envoy-original-path", "/admin")];
+    let forged =
+        [("host", "a"), ("x-envoy-upstream-rq-timeout-ms", "7"), ("x-envoy-original-path", "/admin")];
     let mut map = headers(&forged);
     assert_eq!(pass(&at_edge(), &mut map).unwrap().timeout_ms, None);
     assert!(!map.contains_key("x-envoy-original-path"));
@@ -138,7 +144,12 @@ fn two_hosts_are_refused_and_an_upgrade_is_seen() {
     assert_eq!(pass(&inside(), &mut headers(&[("host", "a"), ("host", "b")])), Err(Reason::BadHost));
     let upgrade = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")];
     assert_eq!(pass(&inside(), &mut headers(&upgrade)).unwrap().upgrade, Upgrade::Refused);
-    let h2c = [("host", "a"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AA")];
+    let h2c = [
+        ("host", "a"),
+        ("connection", "Upgrade, HTTP2-Settings"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AA"),
+    ];
     let mut map = headers(&h2c);
     assert_eq!(pass(&inside(), &mut map).unwrap().upgrade, Upgrade::None);
     assert!(!map.contains_key("upgrade") && !map.contains_key("http2-settings"));

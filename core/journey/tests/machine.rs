@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_journey::{
-    Action, AttemptEvent, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage, View, Wait,
-    Worker,
+    Action, AttemptEvent, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage, View,
+    Wait, Worker,
 };
 use naru_route::Subject;
 use naru_spec::{
-    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable, Rule,
-    Scheme, VirtualHost,
+    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable,
+    Rule, Scheme, VirtualHost,
 };
 
 struct Idle;
@@ -60,7 +60,13 @@ fn worker(snapshot: &Snapshot, endpoints: usize) -> Worker {
     worker
 }
 
-fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, method: &Method, has_ended: bool) -> Journey {
+fn begin(
+    snapshot: &Snapshot,
+    worker: &mut Worker,
+    now: Instant,
+    method: &Method,
+    has_ended: bool,
+) -> Journey {
     let headers = HeaderMap::new();
     let subject = Subject {
         method,
@@ -127,7 +133,9 @@ fn a_request_is_repeated_only_where_that_is_safe() {
         journey.next_action();
         journey.on_attempt(at(1), FIRST, failure(sent, is_reused));
         match journey.next_action() {
-            Some(Action::Send { attempt: AttemptId(1), is_fresh: true, .. }) => assert!(is_repeated, "{sent:?}"),
+            Some(Action::Send { attempt: AttemptId(1), is_fresh: true, .. }) => {
+                assert!(is_repeated, "{sent:?}")
+            }
             Some(Action::Reply(Reason::UpstreamClosed)) => assert!(!is_repeated, "{sent:?}"),
             other => panic!("{other:?}"),
         }
@@ -211,7 +219,8 @@ fn a_client_may_ask_for_a_timeout_of_its_own() {
     };
     for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {
         let facts = RequestFacts { is_idempotent: true, has_ended: true, timeout_ms };
-        let journey = Journey::begin(at(0), &snapshot, ChainId(0), &subject, facts, &mut worker, &Idle, &mut ());
+        let journey =
+            Journey::begin(at(0), &snapshot, ChainId(0), &subject, facts, &mut worker, &Idle, &mut ());
         assert_eq!(journey.deadline(), expected);
     }
 }

@@ -92,18 +92,27 @@ fn operators_say_what_envoys_say() {
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{format}");
     };
     check("%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%", "GET /a?b=1 HTTP/2");
-    check("%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REASON%", "200 - via_upstream Forwarded");
+    check(
+        "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REASON%",
+        "200 - via_upstream Forwarded",
+    );
     check("%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %REQUEST_DURATION%", "7 1234 25 2");
     check("%RESPONSE_DURATION% %RESPONSE_TX_DURATION%", "12 13");
     check("%REQ(USER-AGENT):4%|%REQ(absent)%|%REQ(absent):3%", "curl|-|-");
     check("%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% %TRAILER(grpc-message)%", "12 no");
     check("%START_TIME%", "2024-02-29T23:59:59.123Z");
     check("%START_TIME(%Y/%m/%d %H.%M.%S %3f %s %z %%)%", "2024/02/29 23.59.59 123 1709251199 +0000 %");
-    check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "198.51.100.1 203.0.113.9:5555");
+    check(
+        "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+        "198.51.100.1 203.0.113.9:5555",
+    );
     check("%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.0.0.1:8443 8443");
     check("%UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_LOCAL_ADDRESS%", "10.1.1.1:9080 reviews -");
     check("%ROUTE_NAME% %VIRTUAL_HOST_NAME% %HOSTNAME%", "canary shop edge-1");
-    check("%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%", "NotFound NOT_FOUND 5 5");
+    check(
+        "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%",
+        "NotFound NOT_FOUND 5 5",
+    );
     check("%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION% 100%%", "shop.example TLSv1.3 100%");
     check("%CONNECTION_ID% %STREAM_ID% %UPSTREAM_REQUEST_ATTEMPT_COUNT%", "3 4 2");
 }
@@ -117,7 +126,10 @@ fn json_keeps_numbers_as_numbers_and_escapes_text() {
         ("agent".to_owned(), value("%REQ(USER-AGENT)%")),
         ("absent".to_owned(), value("%REQ(X-ABSENT)%")),
         ("mixed".to_owned(), value("took %DURATION% ms")),
-        ("nested".to_owned(), JsonField::Object(vec![("on".to_owned(), JsonField::Literal("true".to_owned()))])),
+        (
+            "nested".to_owned(),
+            JsonField::Object(vec![("on".to_owned(), JsonField::Literal("true".to_owned()))]),
+        ),
         ("list".to_owned(), JsonField::List(vec![value("%ROUTE_NAME%"), value("\u{1}")])),
     ];
     let mut out = Vec::new();

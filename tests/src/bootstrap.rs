@@ -1,0 +1,197 @@
+//! An Envoy bootstrap file, put together from the pieces that a test is about.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::Authority;
+use crate::certificates::NAME;
+
+/// Sends everything to the cluster `up`, without a time limit.
+pub const TO_UP: &str = r#"
+- name: all
+  match: { prefix: "/" }
+  route: { cluster: up, timeout: 0s }
+"#;
+
+/// Of a cluster: its upstreams speak HTTP/2.
+pub const HTTP2: &str = r#"
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: { http2_protocol_options: {} }
+"#;
+
+/// Of a cluster: ALPN tells what its upstreams speak.
+pub const BY_ALPN: &str = r#"
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    auto_config: { http_protocol_options: {}, http2_protocol_options: {} }
+"#;
+
+const HTTP_MANAGER: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const DOWNSTREAM_TLS: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+const UPSTREAM_TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+const FILE_LOG: &str = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
+
+/// One listener with one chain, and clusters.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    virtual_hosts: String,
+    manager: String,
+    logs: String,
+    tls: String,
+    clusters: String,
+    admin: bool,
+    address: SocketAddr,
+}
+
+impl Bootstrap {
+    /// A virtual host for every name, with these routes.
+    pub fn new(routes: &str) -> Bootstrap {
+        let mut hosts = "- name: everything\n  domains: [\"*\"]\n  routes:\n".to_owned();
+        hosts.push_str(&indented(routes, 2));
+        Bootstrap::with_virtual_hosts(&hosts)
+    }
+
+    pub fn with_virtual_hosts(virtual_hosts: &str) -> Bootstrap {
+        Bootstrap {
+            virtual_hosts: virtual_hosts.to_owned(),
+            manager: String::new(),
+            logs: String::new(),
+            tls: String::new(),
+            clusters: String::new(),
+            admin: false,
+            address: ([127, 0, 0, 1], 0).into(),
+        }
+    }
+
+    /// All requests to one upstream, the cluster `up`.
+    pub fn to(address: SocketAddr) -> Bootstrap {
+        Bootstrap::new(TO_UP).cluster("up", address, "")
+    }
+
+    /// Adds lines to the HTTP connection manager.
+    pub fn manager(mut self, lines: &str) -> Bootstrap {
+        self.manager.push_str(lines.trim_matches('\n'));
+        self.manager.push('\n');
+        self
+    }
+
+    /// A cluster with one endpoint, and more lines of its own.
+    pub fn cluster(self, name: &str, address: SocketAddr, lines: &str) -> Bootstrap {
+        self.cluster_of(name, &[address], lines)
+    }
+
+    pub fn cluster_of(mut self, name: &str, addresses: &[SocketAddr], lines: &str) -> Bootstrap {
+        let endpoints: String = addresses
+            .iter()
+            .map(|address| format!("    - endpoint: {{ address: {} }}\n", socket_address(*address)))
+            .collect();
+        write!(
+            self.clusters,
+            "- name: {name}\n  load_assignment:\n    cluster_name: {name}\n    endpoints:\n    - lb_endpoints:\n{}",
+            indented(&endpoints, 2)
+        )
+        .unwrap();
+        self.clusters.push_str(&indented(lines, 2));
+        self
+    }
+
+    /// The listener speaks TLS.
+    pub fn tls(mut self, authority: &Authority, alpn: &[&str]) -> Bootstrap {
+        let issued = authority.issue();
+        self.tls = format!(
+            "transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n    \
+             common_tls_context:\n      alpn_protocols: {alpn:?}\n      tls_certificates:\n      \
+             - certificate_chain: {{ inline_string: {:?} }}\n        private_key: {{ inline_string: {:?} }}\n",
+            issued.chain, issued.key
+        );
+        self
+    }
+
+    /// Writes a line of JSON with these fields for each request.
+    pub fn json_log(mut self, path: &Path, fields: &str) -> Bootstrap {
+        write!(
+            self.logs,
+            "- name: file\n  typed_config:\n    \"@type\": {FILE_LOG}\n    path: {path:?}\n    log_format:\n      \
+             json_format:\n{}",
+            indented(fields, 8)
+        )
+        .unwrap();
+        self
+    }
+
+    /// Adds access logs as they are written.
+    pub fn logs(mut self, lines: &str) -> Bootstrap {
+        self.logs.push_str(lines.trim_matches('\n'));
+        self.logs.push('\n');
+        self
+    }
+
+    /// The admin interface, on a free port.
+    pub fn admin(mut self) -> Bootstrap {
+        self.admin = true;
+        self
+    }
+
+    pub fn listen_on(mut self, address: SocketAddr) -> Bootstrap {
+        self.address = address;
+        self
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if self.admin {
+            text.push_str("admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n");
+        }
+        text.push_str("static_resources:\n  listeners:\n  - name: main\n");
+        writeln!(text, "    address: {}\n    filter_chains:\n    - filters:", socket_address(self.address))
+            .unwrap();
+        writeln!(text, "      - name: http\n        typed_config:\n          \"@type\": {HTTP_MANAGER}")
+            .unwrap();
+        text.push_str("          stat_prefix: test\n");
+        text.push_str(&indented(&self.manager, 10));
+        if !self.logs.is_empty() {
+            text.push_str("          access_log:\n");
+            text.push_str(&indented(&self.logs, 10));
+        }
+        text.push_str("          route_config:\n            name: routes\n            virtual_hosts:\n");
+        text.push_str(&indented(&self.virtual_hosts, 12));
+        text.push_str("          http_filters:\n          - name: router\n            typed_config:\n");
+        text.push_str(
+            "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
+        );
+        text.push_str(&indented(&self.tls, 6));
+        if !self.clusters.is_empty() {
+            text.push_str("  clusters:\n");
+            text.push_str(&indented(&self.clusters, 2));
+        }
+        text
+    }
+}
+
+/// Of a cluster: its upstreams speak TLS, and are trusted where this authority says so.
+pub fn upstream_tls(authority: &Authority) -> String {
+    format!(
+        "transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {UPSTREAM_TLS}\n    sni: {NAME}\n    \
+         common_tls_context:\n      validation_context: {{ trusted_ca: {{ inline_string: {:?} }} }}\n",
+        authority.pem()
+    )
+}
+
+fn socket_address(address: SocketAddr) -> String {
+    format!(
+        "{{ socket_address: {{ address: {:?}, port_value: {} }} }}",
+        address.ip().to_string(),
+        address.port()
+    )
+}
+
+fn indented(lines: &str, by: usize) -> String {
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| format!("{:by$}{line}\n", "")).collect()
+}

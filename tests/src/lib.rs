@@ -1,0 +1,38 @@
+//! How does naru behave on real sockets?
+//!
+//! The tests are in `tests/`; here is what they stand on. A test writes an Envoy bootstrap file
+//! ([`Bootstrap`]), starts the data plane in its own process ([`Naru`]) or the built program
+//! ([`Program`]), and plays both the client and the upstream: byte for byte ([`Wire`]), frame for
+//! frame ([`http2`]), or by a client and a server that behave well ([`Client`], [`Upstream`]).
+//!
+//! Every wait has a condition and an end ([`wait`]): a test that hangs fails and says at what.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+// In the order in which a test is read.
+pub mod bootstrap;
+pub mod certificates;
+pub mod naru;
+pub mod program;
+pub mod wire;
+pub mod http2;
+pub mod message;
+pub mod client;
+pub mod upstream;
+pub mod wait;
+pub mod files;
+
+pub use bootstrap::Bootstrap;
+pub use certificates::Authority;
+pub use client::Client;
+pub use message::{Answer, Outbound, Speaks};
+pub use naru::Naru;
+pub use program::Program;
+pub use upstream::Upstream;
+pub use wait::{until, within};
+pub use wire::Wire;

@@ -1,0 +1,149 @@
+//! The data plane, in the process of its test.
+
+use std::net::SocketAddr;
+
+use naru_base::Reason;
+use naru_journey::Snapshot;
+use naru_proxy::{ClusterStatus, Options, Proxy, Report, StartError};
+
+use crate::{Bootstrap, until, within};
+
+/// A data plane with one listener.
+#[derive(Debug)]
+pub struct Naru {
+    proxy: Option<Proxy>,
+    pub address: SocketAddr,
+}
+
+impl Naru {
+    /// One worker, so that what is counted is counted in one place.
+    pub fn start(bootstrap: &Bootstrap) -> Naru {
+        Naru::start_with(bootstrap, &Options { workers: 1, seed: Some(1) })
+    }
+
+    pub fn start_with(bootstrap: &Bootstrap, options: &Options) -> Naru {
+        Naru::try_start(bootstrap, options).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub fn try_start(bootstrap: &Bootstrap, options: &Options) -> Result<Naru, StartError> {
+        let proxy = Proxy::start(compile(bootstrap), options)?;
+        let address = proxy.addresses()[0];
+        Ok(Naru { proxy: Some(proxy), address })
+    }
+
+    fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().unwrap()
+    }
+
+    pub async fn report(&self) -> Report {
+        assert!(!self.proxy().has_ended(), "the workers are gone: one has panicked");
+        self.proxy().report().await
+    }
+
+    pub fn clusters(&self) -> Vec<ClusterStatus> {
+        self.proxy().clusters()
+    }
+
+    /// How the first `count` requests ended, in the order of their statuses: waits until so many have.
+    pub async fn ended(&self, count: u64) -> Vec<(u16, Reason)> {
+        until(&format!("{count} requests to end"), async || {
+            let report = self.report().await;
+            let ended: u64 = report.series.iter().map(|series| series.requests()).sum();
+            assert!(ended <= count, "more than {count} requests: {:?}", endings(&report));
+            (ended == count).then(|| endings(&report))
+        })
+        .await
+    }
+
+    /// Waits until nothing is under way: no connection of a client, no request, no timer, at no
+    /// endpoint. Connections to upstreams may wait for the next request.
+    pub async fn settles(&self) {
+        let mut last = Report::default();
+        let settled = async {
+            loop {
+                last = self.report().await;
+                if active(&last, &self.clusters()).is_empty() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        let result = tokio::time::timeout(crate::wait::PATIENCE, settled).await;
+        assert!(result.is_ok(), "still active: {:?}", active(&last, &self.clusters()));
+    }
+
+    /// Connections that stand, to all upstreams.
+    pub async fn upstream_connections(&self) -> u64 {
+        self.report().await.clusters.iter().map(|cluster| cluster.connections_active).sum()
+    }
+
+    /// Takes no more connections.
+    pub fn drain(&self) {
+        self.proxy().drain();
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.proxy().has_ended()
+    }
+
+    /// Drains, waits for the end and says what is left at the endpoints.
+    pub async fn ends(mut self) -> Vec<ClusterStatus> {
+        let proxy = self.proxy.take().unwrap();
+        proxy.drain();
+        let ended = async {
+            while !proxy.has_ended() {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        within("the workers to end", ended).await;
+        proxy.clusters()
+    }
+}
+
+/// Waiting for the threads here would keep the test's own end of a connection from closing it.
+impl Drop for Naru {
+    fn drop(&mut self) {
+        if let Some(proxy) = self.proxy.take() {
+            proxy.drain();
+            std::mem::forget(proxy);
+        }
+    }
+}
+
+pub fn compile(bootstrap: &Bootstrap) -> Snapshot {
+    let text = bootstrap.text();
+    let loaded = naru_xds::load("test.yaml", &text).unwrap_or_else(|problems| {
+        let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        panic!("{problems}\n{text}")
+    });
+    Snapshot::compile(loaded.config).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
+}
+
+fn endings(report: &Report) -> Vec<(u16, Reason)> {
+    let mut all = Vec::new();
+    for series in &report.series {
+        all.extend((0..series.requests()).map(|_| (series.labels.status, series.labels.reason)));
+    }
+    all.sort();
+    all
+}
+
+/// What is not zero, and should be when nothing is under way.
+fn active(report: &Report, clusters: &[ClusterStatus]) -> Vec<(String, u64)> {
+    let mut counts = vec![
+        ("connections of clients".to_owned(), report.downstream.connections_active),
+        ("requests".to_owned(), report.downstream.requests_active),
+        ("timers".to_owned(), report.timers),
+    ];
+    for (status, cluster) in clusters.iter().zip(&report.clusters) {
+        counts.push((format!("requests at {}", status.name), cluster.requests_active));
+        for endpoint in &status.endpoints {
+            counts.push((
+                format!("requests at {} {}", status.name, endpoint.address),
+                u64::from(endpoint.active),
+            ));
+        }
+    }
+    counts.retain(|(_, count)| *count > 0);
+    counts
+}

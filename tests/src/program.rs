@@ -1,0 +1,139 @@
+//! The built program, as a process.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::files::Directory;
+use crate::{Bootstrap, until};
+
+/// A process of naru that carries traffic.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    pub address: SocketAddr,
+    /// Where the file names an admin address.
+    pub admin: Option<SocketAddr>,
+    files: Directory,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Exit {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Program {
+    /// Starts it and waits until it listens.
+    pub async fn start(bootstrap: &Bootstrap, arguments: &[&str]) -> Program {
+        let mut child = Started::spawn(&bootstrap.text(), arguments);
+        let has_admin = bootstrap.text().starts_with("admin:");
+        let (address, admin) = until("the program to listen", async || {
+            if let Some(status) = child.child.try_wait().unwrap() {
+                panic!("it ended with {status}: {}", child.stderr());
+            }
+            let said = child.stderr();
+            let address = said.lines().find_map(|line| line.strip_prefix("naru: listener 'main' on "));
+            let admin = said.lines().find_map(|line| line.strip_prefix("naru: admin on http://"));
+            let is_complete = address.is_some() && said.ends_with('\n') && (admin.is_some() || !has_admin);
+            is_complete
+                .then(|| (address.unwrap().parse().unwrap(), admin.map(|admin| admin.parse().unwrap())))
+        })
+        .await;
+        let Started { child, files } = child;
+        Program { child, address, admin, files }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(self.files.path("stdout")).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.files.path("stderr")).unwrap()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ends(mut self) -> Exit {
+        let child = &mut self.child;
+        let status = until("the program to end", async || child.try_wait().unwrap()).await;
+        Exit { status, stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs it on this file until it ends, which it must.
+pub async fn run(text: &str, arguments: &[&str]) -> Exit {
+    let mut started = Started::spawn(text, arguments);
+    let status = until("the program to end", async || started.child.try_wait().unwrap()).await;
+    let stdout = std::fs::read_to_string(started.files.path("stdout")).unwrap();
+    Exit { status, stdout, stderr: started.stderr() }
+}
+
+struct Started {
+    child: Child,
+    files: Directory,
+}
+
+impl Started {
+    fn spawn(text: &str, arguments: &[&str]) -> Started {
+        let files = Directory::new();
+        let config = files.write("bootstrap.yaml", text);
+        let child = Command::new(program())
+            .args(["proxy", "--workers", "1", "--config"])
+            .arg(config)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(files.path("stdout")).unwrap())
+            .stderr(File::create(files.path("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Started { child, files }
+    }
+
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(self.files.path("stderr")).unwrap()
+    }
+}
+
+/// Builds the program beside this test, in the same profile, and says where it is.
+pub fn program() -> &'static Path {
+    static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // .../target/PROFILE/deps/TEST
+        let test = std::env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        let target = profile.parent().unwrap();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--package", "naru", "--bin", "naru", "--target-dir"]).arg(target);
+        match profile.file_name().and_then(|name| name.to_str()) {
+            Some("debug") => {}
+            Some(name) => {
+                cargo.args(["--profile", name]);
+            }
+            None => panic!("{} is in no profile", test.display()),
+        }
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(status.success(), "the program cannot be built");
+        profile.join("naru")
+    })
+}

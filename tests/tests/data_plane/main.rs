@@ -1,0 +1,4 @@
+//! The data plane on real sockets.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod failures;
