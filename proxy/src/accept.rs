@@ -22,6 +22,7 @@ use crate::cluster::add;
 use crate::codec::{Protocol, ServeError, serve};
 use crate::conduit::Conduit;
 use crate::settle::count_up;
+use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::worker::{Loaded, Open, Worker};
 use crate::{engine, listen};
@@ -45,21 +46,10 @@ pub struct Connection {
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
-    /// When the request under way looks at the clock again; of several, the one that said so last.
-    expected_by: Cell<Option<Instant>>,
+    pub stall: Rc<Stall>,
 }
 
 impl Connection {
-    pub fn expect_by(&self, deadline: Option<Instant>) {
-        self.expected_by.set(deadline);
-    }
-
-    /// Whether the request under way has missed its time: it is only looked at while its client takes
-    /// what is sent, and one that takes nothing must not hold it for ever.
-    fn is_stalled(&self) -> bool {
-        self.expected_by.get().is_some_and(|by| self.worker.clock.now() >= by)
-    }
-
     pub fn next_stream(&self) -> u64 {
         count_up(&self.streams)
     }
@@ -70,7 +60,7 @@ impl Connection {
 
     pub fn on_request_end(&self) {
         self.active.set(self.active.get() - 1);
-        self.expected_by.set(None);
+        self.stall.look(None);
         self.unused_since.set(self.worker.clock.now());
     }
 }
@@ -145,7 +135,7 @@ async fn serve_client(
         streams: Cell::new(0),
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
-        expected_by: Cell::new(None),
+        stall: Stall::new(worker),
     });
     let mut idle =
         Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
@@ -168,8 +158,7 @@ async fn serve_client(
     let of_requests = Rc::clone(&connection);
     let service = move |request| engine::serve(Rc::clone(&of_requests), request);
     let shutdown = |cx: &mut Context<'_>| shutdown(&connection, open, &mut idle, requests_max, cx);
-    let is_stalled = || connection.is_stalled();
-    let result = serve(secured.conduit, protocol, http, service, shutdown, is_stalled).await;
+    let result = serve(secured.conduit, protocol, http, service, shutdown, &connection.stall).await;
     if result == Err(ServeError::Protocol) {
         add(&downstream.protocol_errors, 1);
     }
@@ -249,12 +238,13 @@ async fn secure(loaded: &Loaded, stream: TcpStream, listener_at: usize) -> io::R
 async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
     let mut start = BytesMut::with_capacity(1_024);
     loop {
-        if conduit.read_buf(&mut start).await? == 0 && start.is_empty() {
+        let has_ended = conduit.read_buf(&mut start).await? == 0;
+        if has_ended && start.is_empty() {
             return Ok(None);
         }
         let compared = start.len().min(HTTP2_PREFACE.len());
         let is_preface = start[..compared] == HTTP2_PREFACE[..compared];
-        if !is_preface || compared == HTTP2_PREFACE.len() {
+        if !is_preface || compared == HTTP2_PREFACE.len() || has_ended {
             conduit.unread(start.freeze());
             return Ok(Some(if is_preface { Protocol::Http2 } else { Protocol::Http1 }));
         }

@@ -160,6 +160,8 @@ async fn forward(
                         passage.journey.on_attempt(now, attempt, AttemptEvent::Head { status, has_ended });
                     }
                     Err(Interrupted::Failed(failure)) => {
+                        // A body that breaks off takes its attempt with it: the cause goes first.
+                        passage.hear_upload();
                         passage.journey.on_attempt(now, attempt, AttemptEvent::Failed(failure));
                     }
                     Err(Interrupted::Asked(action)) => next = Some(action),

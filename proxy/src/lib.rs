@@ -18,6 +18,7 @@ mod engine;
 mod upload;
 mod pool;
 mod dial;
+mod stall;
 mod settle;
 pub mod metrics;
 mod log;

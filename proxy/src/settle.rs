@@ -155,25 +155,18 @@ impl Passage {
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
     #[inline]
     pub fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
-        self.connection.expect_by(None);
+        self.connection.stall.look(None);
         if let Some(upload) = &self.upload {
-            let news = upload.take_news();
-            let has_moved = upload.take_moved();
             upload.listen(cx);
-            if has_moved || news.is_some() {
-                let now = self.worker.clock.now();
-                match news {
-                    Some(milestone) => self.journey.on_request_body(now, milestone),
-                    None => self.journey.on_progress(now),
-                }
-                if let Some(action) = self.journey.next_action() {
-                    return Poll::Ready(action);
-                }
+            if self.hear_upload()
+                && let Some(action) = self.journey.next_action()
+            {
+                return Poll::Ready(action);
             }
         }
         while let Some((deadline, _)) = self.journey.deadline() {
             self.timer.set(deadline);
-            self.connection.expect_by(Some(deadline));
+            self.connection.stall.look(Some(deadline));
             if self.timer.poll(cx).is_pending() {
                 break;
             }
@@ -183,6 +176,22 @@ impl Passage {
             }
         }
         Poll::Pending
+    }
+
+    /// Tells the journey what happened to the request's body, if anything did.
+    pub fn hear_upload(&mut self) -> bool {
+        let Some(upload) = &self.upload else { return false };
+        let news = upload.take_news();
+        let has_moved = upload.take_moved();
+        if !has_moved && news.is_none() {
+            return false;
+        }
+        let now = self.worker.clock.now();
+        match news {
+            Some(milestone) => self.journey.on_request_body(now, milestone),
+            None => self.journey.on_progress(now),
+        }
+        true
     }
 
     fn bytes_received(&self) -> u64 {
@@ -281,6 +290,8 @@ pub enum OutBody {
     Whole(Bytes, Box<Passage>),
     /// An upstream's.
     Passing(Box<Passage>),
+    /// It broke off. The client is told at the next turn: what it was sent before goes out first.
+    Breaking,
 }
 
 /// The connection that a body comes from.
@@ -330,11 +341,23 @@ impl Body for OutBody {
             OutBody::Empty => Poll::Ready(None),
             OutBody::Passing(passage) => {
                 let polled = passage.poll_frame(cx);
+                if matches!(polled, Poll::Ready(Some(Err(Broken)))) {
+                    let connection = Rc::clone(&passage.connection);
+                    *self = OutBody::Breaking;
+                    // A client that takes nothing has no next turn.
+                    connection.stall.look(Some(connection.worker.clock.now()));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 // What ended is settled now, and not when somebody drops an empty body.
                 if passage.journey.has_ended() {
                     *self = OutBody::Empty;
                 }
                 polled
+            }
+            OutBody::Breaking => {
+                *self = OutBody::Empty;
+                Poll::Ready(Some(Err(Broken)))
             }
             OutBody::Whole(..) => {
                 let OutBody::Whole(bytes, mut passage) = std::mem::replace(&mut *self, OutBody::Empty) else {
@@ -349,7 +372,7 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match self {
             OutBody::Empty => true,
-            OutBody::Whole(..) | OutBody::Passing(_) => false,
+            OutBody::Whole(..) | OutBody::Passing(_) | OutBody::Breaking => false,
         }
     }
 
@@ -357,6 +380,7 @@ impl Body for OutBody {
         match self {
             OutBody::Empty => SizeHint::with_exact(0),
             OutBody::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            OutBody::Breaking => SizeHint::default(),
             OutBody::Passing(passage) => {
                 passage.response.as_ref().map_or_else(SizeHint::default, |received| received.body.size_hint())
             }

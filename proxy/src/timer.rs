@@ -202,8 +202,10 @@ impl Timer {
         let slot = &wheel.slots[self.key as usize];
         match slot.state {
             SlotState::Armed if slot.due <= due => return,
+            // Its owner has yet to see that.
+            SlotState::Fired => return,
             SlotState::Armed => wheel.unlink(self.key),
-            SlotState::Idle | SlotState::Fired => {}
+            SlotState::Idle => {}
         }
         wheel.link(self.key, due);
     }
@@ -293,6 +295,19 @@ mod tests {
         timer.set(at(10));
         timer.set(at(200));
         timers.fire(at(11) + TICK);
+        assert!(has_fired(&mut timer));
+    }
+
+    #[test]
+    fn setting_a_timer_that_has_fired_hides_nothing() {
+        let timers = Timers::new(Instant::ZERO);
+        let mut timer = Timer::new(&timers);
+        timer.set(at(10));
+        timers.fire(at(12));
+        timer.set(at(10));
+        assert!(has_fired(&mut timer));
+        timer.set(at(20));
+        timers.fire(at(22));
         assert!(has_fired(&mut timer));
     }
 

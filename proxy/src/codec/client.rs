@@ -34,11 +34,11 @@ pub struct SendFailure {
 /// A connection that carries one request at a time.
 pub struct Http1Client {
     sender: http1::SendRequest<UploadBody>,
-    connection: Pin<Box<http1::Connection<TokioIo<Conduit>, UploadBody>>>,
+    /// Dropped once it is over: only then does a request that it never took come back.
+    connection: Option<Pin<Box<http1::Connection<TokioIo<Conduit>, UploadBody>>>>,
     nudge: Arc<Nudge>,
     /// Of `nudge`.
     waker: Waker,
-    is_closed: bool,
 }
 
 /// How often a connection is moved along before its task gives way to others.
@@ -97,7 +97,7 @@ impl Http1Client {
             builder.handshake(TokioIo::new(conduit)).await.map_err(|_| Reason::ConnectFailure)?;
         let nudge = Arc::<Nudge>::default();
         let waker = Waker::from(Arc::clone(&nudge));
-        Ok(Http1Client { sender, connection: Box::pin(connection), nudge, waker, is_closed: false })
+        Ok(Http1Client { sender, connection: Some(Box::pin(connection)), nudge, waker })
     }
 
     /// Moves the connection along until `ready` finds something or there is nothing to do but wait.
@@ -112,9 +112,7 @@ impl Http1Client {
             self.nudge.begin(cx);
             let mut result = ready(&mut inner);
             if result.is_pending() {
-                if !self.is_closed && self.connection.as_mut().poll(&mut inner).is_ready() {
-                    self.is_closed = true;
-                }
+                move_along(&mut self.connection, &mut inner);
                 result = ready(&mut inner);
             }
             let was_nudged = self.nudge.end();
@@ -136,17 +134,14 @@ impl Http1Client {
     /// Looks at the connection once, waiting for nothing: whether it can carry another request.
     #[inline]
     pub fn check(&mut self) -> bool {
-        if !self.is_closed {
-            let mut nobody = Context::from_waker(Waker::noop());
-            self.is_closed = self.connection.as_mut().poll(&mut nobody).is_ready();
-        }
+        move_along(&mut self.connection, &mut Context::from_waker(Waker::noop()));
         self.can_send()
     }
 
     /// Whether it could carry another request when it was looked at last.
     #[inline]
     pub fn can_send(&self) -> bool {
-        !self.is_closed && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of its response. `watch` is asked at every turn; once it
@@ -172,7 +167,17 @@ impl Http1Client {
 
 impl std::fmt::Debug for Http1Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http1Client").field("is_closed", &self.is_closed).finish_non_exhaustive()
+        f.debug_struct("Http1Client").field("is_open", &self.connection.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// One turn of a connection, if it is not over.
+#[inline]
+fn move_along<C: Future>(connection: &mut Option<Pin<Box<C>>>, cx: &mut Context<'_>) {
+    if let Some(open) = connection
+        && open.as_mut().poll(cx).is_ready()
+    {
+        *connection = None;
     }
 }
 

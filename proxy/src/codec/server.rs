@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -10,9 +11,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use naru_spec::Http;
 
-use super::{InBody, OnThisWorker};
+use super::InBody;
 use crate::conduit::Conduit;
 use crate::settle::{Broken, OutBody};
+use crate::stall::{Stall, Turns};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -30,16 +32,15 @@ pub enum ServeError {
 }
 
 /// Serves one connection until it ends. `shutdown` is asked at every turn; once it is ready, the
-/// requests that have begun are finished and no more are taken. `is_stalled` is asked after every turn
-/// that changed nothing; once it holds, the connection is broken off (HTTP/1 only: in HTTP/2 one
-/// stalled stream is no reason to end the others).
+/// requests that have begun are finished and no more are taken. A request that `stall` tells of is broken
+/// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
 pub async fn serve<S, F>(
     conduit: Conduit,
     protocol: Protocol,
     http: &Http,
     service: S,
     mut shutdown: impl FnMut(&mut Context<'_>) -> Poll<()>,
-    is_stalled: impl Fn() -> bool,
+    stall: &Rc<Stall>,
 ) -> Result<(), ServeError>
 where
     S: Fn(Request<InBody>) -> F,
@@ -62,14 +63,16 @@ where
             }
             let mut connection = pin!(builder.serve_connection(io, service));
             let mut is_down = false;
+            let mut turns = Turns::of(stall);
             poll_fn(|cx| {
                 if !is_down && shutdown(cx).is_ready() {
                     is_down = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                turns.begin();
                 match connection.as_mut().poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
-                    Poll::Pending if is_stalled() => Poll::Ready(None),
+                    Poll::Pending if turns.is_stalled() => Poll::Ready(None),
                     Poll::Pending => Poll::Pending,
                 }
             })
@@ -77,7 +80,7 @@ where
             .unwrap_or(Ok(()))
         }
         Protocol::Http2 => {
-            let mut builder = http2::Builder::new(OnThisWorker);
+            let mut builder = http2::Builder::new(Attended(Rc::clone(stall)));
             builder
                 .auto_date_header(false)
                 .max_concurrent_streams(http.http2.max_concurrent_streams)
@@ -99,4 +102,26 @@ where
     .map_err(|error| {
         if error.is_parse() || error.is_parse_too_large() { ServeError::Protocol } else { ServeError::Broken }
     })
+}
+
+/// Spawns the streams of an HTTP/2 connection onto this worker, and drops those that stall: that
+/// resets them.
+#[derive(Clone, Debug)]
+struct Attended(Rc<Stall>);
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Attended {
+    fn execute(&self, stream: F) {
+        let mut turns = Turns::of(&self.0);
+        tokio::task::spawn_local(async move {
+            let mut stream = pin!(stream);
+            poll_fn(|cx| {
+                turns.begin();
+                match stream.as_mut().poll(cx) {
+                    Poll::Pending if !turns.is_stalled() => Poll::Pending,
+                    _ => Poll::Ready(()),
+                }
+            })
+            .await;
+        });
+    }
 }
