@@ -86,10 +86,19 @@ impl Bootstrap {
         self.cluster_of(name, &[address], lines)
     }
 
-    pub fn cluster_of(mut self, name: &str, addresses: &[SocketAddr], lines: &str) -> Bootstrap {
-        let endpoints: String = addresses
+    pub fn cluster_of(self, name: &str, addresses: &[SocketAddr], lines: &str) -> Bootstrap {
+        let even: Vec<_> = addresses.iter().map(|address| (*address, 1)).collect();
+        self.weighted_cluster(name, &even, lines)
+    }
+
+    /// A cluster whose endpoints have weights.
+    pub fn weighted_cluster(mut self, name: &str, all: &[(SocketAddr, u32)], lines: &str) -> Bootstrap {
+        let endpoints: String = all
             .iter()
-            .map(|address| format!("    - endpoint: {{ address: {} }}\n", socket_address(*address)))
+            .map(|(address, weight)| {
+                let address = socket_address(*address);
+                format!("    - {{ endpoint: {{ address: {address} }}, load_balancing_weight: {weight} }}\n")
+            })
             .collect();
         write!(
             self.clusters,

@@ -28,8 +28,7 @@ impl Client {
     /// Without TLS.
     pub async fn plain(address: SocketAddr, speaks: Speaks) -> Client {
         assert!(!speaks.is_tls());
-        let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
-        Client::over(TokioIo::new(stream), speaks).await
+        Client::over(TokioIo::new(dial(address).await), speaks).await
     }
 
     /// `authority` is who the proxy's certificate is from.
@@ -37,7 +36,7 @@ impl Client {
         if !speaks.is_tls() {
             return Client::plain(address, speaks).await;
         }
-        let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+        let stream = dial(address).await;
         let connector = authority.connector(&[speaks.alpn()]);
         let (stream, handshake) = within("a TLS handshake", connector.connect(stream)).await.unwrap();
         assert_eq!(handshake.alpn.as_deref(), Some(speaks.alpn().as_bytes()));
@@ -98,6 +97,12 @@ impl Client {
     pub async fn get(&mut self, path: &str) -> Answer {
         self.exchange(request(Method::GET, path, Outbound::empty())).await
     }
+}
+
+async fn dial(address: SocketAddr) -> TcpStream {
+    let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 pub fn request(method: Method, path: &str, body: Outbound) -> Request<Outbound> {

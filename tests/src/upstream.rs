@@ -105,13 +105,14 @@ where
 
 async fn answer(request: Request<Incoming>) -> Response<Outbound> {
     let path = request.uri().path().to_owned();
+    let is_head = request.method() == Method::HEAD;
     let number = || path.rsplit('/').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     let mut response = Response::new(Outbound::empty());
     match path.split('/').nth(1).unwrap_or("") {
         "echo" => return echo(request),
         "status" => {
             *response.status_mut() = StatusCode::from_u16(number() as u16).unwrap();
-            if request.method() != Method::HEAD && !matches!(number(), 204 | 304) {
+            if !matches!(number(), 204 | 304) {
                 *response.body_mut() = Outbound::sized("upstream says so");
             }
         }
@@ -130,6 +131,10 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
         }
         "length" => *response.body_mut() = Outbound::sized(length(request).await),
         _ => *response.body_mut() = Outbound::sized(describe(request).await.to_string()),
+    }
+    if is_head {
+        // hyper leaves it out of HTTP/1 by itself, and not out of HTTP/2.
+        *response.body_mut() = Outbound::empty();
     }
     response
 }

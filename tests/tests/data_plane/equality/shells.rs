@@ -1,0 +1,221 @@
+//! The three that ask the core: the proxy on sockets, the simulator, and a journey that is only
+//! watched. Each says what was decided, in the words of the access log.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use naru_base::{ClusterId, EndpointId, Instant};
+use naru_journey::{Action, Journey, RequestFacts, Snapshot, View, Worker};
+use naru_proxy::Options;
+use naru_route::reference::{Considered, Decision as ByReference, RefTable};
+use naru_route::{Outcome, RuleId, Subject, Verdict};
+use naru_sim::{Decision, Dial, Driver, Fleet, Script};
+use naru_spec::RouteTable;
+use naru_tests::{Bootstrap, Client, Naru};
+
+use super::asked::Asked;
+
+/// What the proxy has written into its access log, a line for each request.
+pub async fn by_proxy(
+    bootstrap: &Bootstrap,
+    seed: u64,
+    all: &[Asked],
+    log: &Path,
+) -> (SocketAddr, Vec<String>) {
+    let naru = Naru::start_with(bootstrap, &Options { workers: 1, seed: Some(seed) });
+    let address = naru.address;
+    let mut client: Option<Client> = None;
+    for asked in all {
+        let client = match &mut client {
+            Some(client) if !asked.is_first => client,
+            client => client.insert(Client::plain(address, asked.speaks).await),
+        };
+        client.exchange(asked.outbound()).await;
+    }
+    drop(client);
+    naru.settles().await;
+    naru.ends().await;
+    let text = std::fs::read_to_string(log).unwrap();
+    (address, text.lines().map(str::to_owned).collect())
+}
+
+/// The same line of a decision of the simulator.
+pub fn line(decision: &Decision<'_>) -> String {
+    let Decision { route, virtual_host, cluster, endpoint, attempts, status, reason, flag } = decision;
+    let told = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    format!(
+        "{} {} {} {} {attempts} {status} {flag} {}",
+        told(route),
+        told(virtual_host),
+        cluster.unwrap_or("-"),
+        endpoint.map_or("-".to_owned(), |endpoint| endpoint.to_string()),
+        reason.name()
+    )
+}
+
+/// The simulator, with upstreams that do what those of the proxy do.
+pub fn by_simulator(driver: &mut Driver<'_>, asked: &Asked, local: SocketAddr, is_refused: bool) -> String {
+    let mut script = Script::status(asked.upstream_status());
+    if is_refused {
+        script.dials.push_back(Dial::Refused { after: Duration::ZERO });
+    }
+    line(&driver.drive_one(&asked.received(local), script).unwrap())
+}
+
+/// A journey that goes no further than its first action, watched by an observer, beside the
+/// reference model that says why.
+pub struct Explainer<'a> {
+    snapshot: &'a Snapshot,
+    worker: Worker,
+    fleet: Fleet,
+    reference: RefTable<'a>,
+}
+
+/// What an observer was told.
+#[derive(Default)]
+struct Notes {
+    considered: Vec<(RuleId, usize, Outcome)>,
+    verdicts: Vec<Verdict>,
+    picked: Vec<(ClusterId, Option<EndpointId>)>,
+}
+
+impl naru_route::Observer for Notes {
+    fn considered(&mut self, rule: RuleId, block: usize, outcome: Outcome) {
+        self.considered.push((rule, block, outcome));
+    }
+}
+
+impl naru_journey::Observer for Notes {
+    fn routed(&mut self, verdict: Verdict) {
+        self.verdicts.push(verdict);
+    }
+
+    fn picked(&mut self, cluster: ClusterId, endpoint: Option<EndpointId>) {
+        self.picked.push((cluster, endpoint));
+    }
+}
+
+/// One request after the other: nothing is ever on its way at an endpoint.
+struct Idle;
+
+impl View for Idle {
+    fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+        0
+    }
+}
+
+/// What was explained of a request.
+pub struct Explained {
+    /// The beginning of the line, as far as it was decided before anything was sent.
+    pub line: String,
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl<'a> Explainer<'a> {
+    pub fn new(snapshot: &'a Snapshot, routes: &'a RouteTable, seed: u64) -> Explainer<'a> {
+        let fleet = Fleet::new(snapshot, &|_| None);
+        let mut worker = Worker::new(snapshot, seed);
+        for (id, endpoints) in fleet.clusters() {
+            let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+            worker.set_endpoints(snapshot, id, &weights);
+        }
+        Explainer { snapshot, worker, fleet, reference: RefTable::new(routes) }
+    }
+
+    pub fn explain(&mut self, asked: &Asked, local: SocketAddr) -> Explained {
+        let mut request = asked.received(local);
+        let http = &self.snapshot.chain(request.chain).http;
+        let arrival = naru_sim::request::receive(&mut request.head, http, &request.peer, &mut self.worker);
+        let subject = Subject {
+            method: &request.head.method,
+            authority: &arrival.authority,
+            path: arrival.target.path(),
+            query: arrival.target.query(),
+            scheme: arrival.client.scheme,
+            headers: &request.head.headers,
+            source: arrival.client.address.ip(),
+            is_tls: false,
+            draw: self.worker.draw_request(),
+        };
+        let facts = RequestFacts {
+            is_idempotent: subject.method.is_idempotent(),
+            has_ended: request.body.is_empty(),
+            timeout_ms: arrival.client.timeout_ms,
+        };
+        let mut notes = Notes::default();
+        let mut journey = Journey::begin(
+            Instant::ZERO,
+            self.snapshot,
+            request.chain,
+            &subject,
+            facts,
+            &mut self.worker,
+            &Idle,
+            &mut notes,
+        );
+        // What the observer was told is what the machine has decided, and what is right.
+        let verdict = journey.verdict();
+        assert_eq!(notes.verdicts, [verdict], "{asked}");
+        assert_eq!(self.reference.find(&subject), verdict, "{asked}");
+        notes.agrees_with(&self.reference.explain(&subject), verdict);
+        let told = notes.picked.last().copied();
+        assert!(notes.picked.len() <= 1, "{asked}: {:?}", notes.picked);
+        let action = journey.next_action();
+        let endpoint = match (action, told) {
+            (Some(Action::Send { cluster, endpoint, .. }), Some(told)) => {
+                assert_eq!(told, (cluster, Some(endpoint)), "{asked}");
+                self.fleet.place(cluster, endpoint).map(|place| place.address)
+            }
+            (Some(Action::Reply(_)), None | Some((_, None))) => None,
+            other => panic!("{asked}: {other:?}"),
+        };
+        // Everything that comes after the decision is left to those who carry it out.
+        journey.on_abandoned(Instant::ZERO);
+        let outcome = journey.outcome().unwrap();
+        let decision = Decision::of(self.snapshot, &journey, &outcome, endpoint);
+        let whole = line(&decision);
+        let line = match action {
+            Some(Action::Reply(reason)) => {
+                let kept: Vec<&str> = whole.split(' ').take(5).collect();
+                format!("{} ? {} {}", kept.join(" "), reason.flag(), reason.name())
+            }
+            _ => whole.split(' ').take(5).collect::<Vec<_>>().join(" "),
+        };
+        Explained { line, endpoint }
+    }
+}
+
+impl Notes {
+    /// The tables pass most blocks by, and may look at some behind the rule that takes the request;
+    /// what they looked at before it fared as the reference says.
+    fn agrees_with(&self, reference: &[Considered], verdict: Verdict) {
+        for (rule, block, outcome) in &self.considered {
+            let known = reference.iter().find(|known| (known.rule, known.block) == (*rule, *block));
+            let is_behind = reference.last().is_some_and(|last| (last.rule, last.block) < (*rule, *block));
+            let is_match = known.map(|known| known.decided_by == ByReference::Matched);
+            assert!(
+                is_match == Some(*outcome == Outcome::Matched) || (is_match.is_none() && is_behind),
+                "{rule:?}, block {block}: {outcome:?}, {known:?}"
+            );
+        }
+        let matched = self.considered.iter().filter(|(_, _, outcome)| *outcome == Outcome::Matched);
+        let first = matched.map(|(rule, ..)| *rule).min();
+        let taken = match verdict {
+            Verdict::Rule { rule, .. } => Some(rule),
+            _ => None,
+        };
+        assert_eq!(first, taken, "the observer was told who takes the request");
+        let last = reference.last().filter(|last| last.decided_by == ByReference::Matched);
+        assert_eq!(last.map(|last| last.rule), taken, "the reference says who takes the request");
+    }
+}
+
+/// Whether a line of the proxy says what was explained.
+pub fn agrees(explained: &str, found: &str) -> bool {
+    let mut found = found.split(' ');
+    explained.split(' ').all(|word| {
+        let found = found.next();
+        word == "?" || found == Some(word)
+    })
+}
