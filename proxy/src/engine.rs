@@ -3,29 +3,28 @@
 //! No decision is made here: every branch below answers an [`Action`] or reports an event.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{ClusterId, Reason};
+use naru_journey::arrival::{Arrival, receive};
 use naru_journey::outgoing::Stamp;
-use naru_journey::record::{Facts, Lookup, RequestLine, fill};
+use naru_journey::record::{Facts, Lookup, fill};
 use naru_journey::{
     Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply,
 };
-use naru_route::Subject;
 use naru_spec::{Format, Scheme};
 
 use crate::accept::Connection;
 use crate::cluster::EndpointHere;
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
-use crate::ingress;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upload::{Upload, UploadBody};
 
@@ -34,89 +33,58 @@ pub async fn serve(
     connection: Rc<Connection>,
     request: Request<InBody>,
 ) -> Result<Response<OutBody>, Broken> {
-    let (mut parts, body) = request.into_parts();
-    let loaded = connection.worker.loaded();
-    let chain = connection.chain;
-    let http = &loaded.snapshot.chain(chain).http;
-    let now = connection.worker.clock.now();
-    let mut core = loaded.core.borrow_mut();
-    let arrival = ingress::receive(&connection, http, &mut parts, &mut core);
-    let facts = RequestFacts {
-        is_idempotent: parts.method.is_idempotent(),
-        has_ended: body.is_end_stream(),
-        timeout_ms: arrival.client.timeout_ms,
-    };
-    let upload = (!facts.has_ended).then(|| Upload::new(body));
-    let is_tls = connection.peer.is_tls;
-    let client = arrival.client;
-    let draw = core.draw_request();
-    let journey = match arrival.refusal {
-        Some(reason) => Journey::refuse(now, chain, reason),
-        None => {
-            let subject = subject(&arrival.line, &parts.headers, client.address.ip(), is_tls, draw);
-            Journey::begin(
-                now,
-                &loaded.snapshot,
-                chain,
-                &subject,
-                facts,
-                &mut core,
-                &loaded.clusters,
-                &mut (),
-            )
-        }
-    };
-    drop(core);
-    let stream = connection.next_stream();
-    let mut passage = Passage::new(
-        &connection,
-        &loaded,
-        journey,
-        arrival.line,
-        client.address,
-        client.is_grpc,
-        upload,
-        stream,
-    );
-    if http.always_set_request_id_in_response {
-        passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
-    }
+    let (parts, body) = request.into_parts();
+    let (mut passage, mut parts, scheme) = begin(&connection, parts, body);
     let first = passage.journey.next_action();
     if let Some(Action::Reply(reason)) = first {
-        passage.kept_request = loaded.snapshot.chain(chain).record.keep_request(&parts.headers);
+        let record = &passage.loaded.snapshot.chain(connection.chain).record;
+        passage.kept_request = record.keep_request(&parts.headers);
         return Ok(answer(passage, reason, Some(&parts.headers)));
     }
     let outgoing = Outgoing {
         method: parts.method,
         target: passage.line.path.clone(),
-        headers: Some(parts.headers),
+        headers: Some(std::mem::take(&mut parts.headers)),
         copy: Vec::new(),
-        scheme: client.scheme,
+        scheme,
         is_prepared: false,
     };
     forward(passage, outgoing, first).await
 }
 
-/// What rules look at.
+/// Takes a request in and asks the core about it.
 #[inline]
-fn subject<'a>(
-    line: &'a RequestLine,
-    headers: &'a HeaderMap,
-    source: IpAddr,
-    is_tls: bool,
-    draw: u64,
-) -> Subject<'a> {
-    Subject {
-        method: &line.method,
-        authority: line.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or(""),
-        path: line.path.path(),
-        query: line.path.query(),
-        scheme: line.scheme,
-        headers,
-        source,
-        is_tls,
-        draw,
+fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Passage>, Parts, Scheme) {
+    let loaded = connection.worker.loaded();
+    let http = &loaded.snapshot.chain(connection.chain).http;
+    let now = connection.worker.clock.now();
+    let mut core = loaded.core.borrow_mut();
+    let Arrival { line, client, refusal } = receive(&mut parts, http, &connection.peer, &mut core);
+    let facts = RequestFacts {
+        is_idempotent: parts.method.is_idempotent(),
+        has_ended: body.is_end_stream(),
+        timeout_ms: client.timeout_ms,
+    };
+    let draw = core.draw_request();
+    let journey = match refusal {
+        Some(reason) => Journey::refuse(now, connection.chain, reason),
+        None => Journey::begin(
+            now,
+            &loaded.snapshot,
+            connection.chain,
+            &line.subject(&parts.headers, client.address.ip(), connection.peer.is_tls, draw),
+            facts,
+            &mut core,
+            &loaded.clusters,
+            &mut (),
+        ),
+    };
+    let upload = (!facts.has_ended).then(|| Upload::new(body));
+    let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
+    if http.always_set_request_id_in_response {
+        passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
+    (passage, parts, client.scheme)
 }
 
 /// The head of the request that goes to an upstream.
@@ -422,7 +390,7 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
     let date = passage.worker.clock.date();
     let is_tls = passage.connection.peer.is_tls;
-    let subject = headers.map(|headers| subject(&passage.line, headers, passage.client.ip(), is_tls, 0));
+    let subject = headers.map(|headers| passage.line.subject(headers, passage.client.ip(), is_tls, 0));
     let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
     let reply = reply::compose(
         &passage.loaded.snapshot,

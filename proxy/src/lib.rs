@@ -13,7 +13,6 @@ mod worker;
 mod accept;
 mod conduit;
 mod codec;
-mod ingress;
 mod engine;
 mod upload;
 mod pool;

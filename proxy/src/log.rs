@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::rc::Rc;
@@ -50,9 +51,9 @@ impl LogWriter {
         let mut ids = BTreeMap::new();
         let mut outputs: Vec<Output> = Vec::new();
         for sink in sinks {
-            if !ids.contains_key(&sink) {
-                outputs.push(Output::open(&sink)?);
-                ids.insert(sink, SinkId(outputs.len() - 1));
+            if let Entry::Vacant(entry) = ids.entry(sink) {
+                outputs.push(Output::open(entry.key())?);
+                entry.insert(SinkId(outputs.len() - 1));
             }
         }
         let (jobs_tx, jobs_rx) = sync_channel(QUEUE_MAX);

@@ -191,8 +191,8 @@ impl EndpointPool {
         idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.client.check());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| {
-            let is_unused = connection.streams.get() == 0;
-            !connection.client.is_closed() && !(is_unused && is_old(connection.unused_since.get()))
+            let is_used = connection.streams.get() > 0;
+            !connection.client.is_closed() && (is_used || !is_old(connection.unused_since.get()))
         });
         !idle.is_empty() || !shared.is_empty()
     }

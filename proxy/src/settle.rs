@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, Instant};
+use naru_journey::edge::Client;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
@@ -86,19 +87,13 @@ struct Permit {
 }
 
 impl Passage {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is made in one place, of what that place has found out"
-    )]
     pub fn new(
         connection: &Rc<Connection>,
         loaded: &Rc<Loaded>,
         journey: Journey,
         line: RequestLine,
-        client: SocketAddr,
-        is_grpc: bool,
+        client: &Client,
         upload: Option<Rc<Upload>>,
-        stream: u64,
     ) -> Box<Passage> {
         let worker = Rc::clone(&connection.worker);
         let downstream = &worker.metrics.downstream;
@@ -111,8 +106,8 @@ impl Passage {
             connection: Rc::clone(connection),
             journey,
             line,
-            client,
-            is_grpc,
+            client: client.address,
+            is_grpc: client.is_grpc,
             request_id: None,
             kept_request: Kept::default(),
             kept_response: Kept::default(),
@@ -120,7 +115,7 @@ impl Passage {
             upload,
             upstream_failure: None,
             upstream_local: None,
-            stream,
+            stream: connection.next_stream(),
             bytes_sent: 0,
             sent_at: None,
             response: None,

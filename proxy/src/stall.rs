@@ -7,9 +7,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use naru_base::Instant;
 
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// What the tasks of one client's connection hear of the requests that they carry.
@@ -26,6 +28,9 @@ pub struct Turns {
     stall: Rc<Stall>,
     /// When its request must be looked at again.
     expected_by: Option<Instant>,
+    /// Wakes the task by then. The request's own timer may have been set to an earlier moment, and
+    /// nobody moves it while nobody looks.
+    timer: Option<Timer>,
 }
 
 impl Stall {
@@ -48,7 +53,7 @@ impl Stall {
 
 impl Turns {
     pub fn of(stall: &Rc<Stall>) -> Turns {
-        Turns { stall: Rc::clone(stall), expected_by: None }
+        Turns { stall: Rc::clone(stall), expected_by: None, timer: None }
     }
 
     /// To be called before each turn.
@@ -57,13 +62,22 @@ impl Turns {
         self.stall.was_looked_at.set(false);
     }
 
-    /// To be called after a turn that ended nothing: whether its request can only be broken off.
+    /// To be called after a turn that ended nothing: ready once its request can only be broken off.
     #[inline]
-    pub fn is_stalled(&mut self) -> bool {
+    pub fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stall.was_looked_at.get() {
             self.expected_by = self.stall.expected_by.get();
-            return false;
+            return Poll::Pending;
         }
-        self.expected_by.is_some_and(|by| self.stall.worker.clock.now() >= by)
+        let Some(by) = self.expected_by else { return Poll::Pending };
+        let worker = &self.stall.worker;
+        let timer = self.timer.get_or_insert_with(|| Timer::new(&worker.timers));
+        while worker.clock.now() < by {
+            timer.set(by);
+            if timer.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use naru_journey::arrival::receive;
 use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
 use naru_route::Subject;
@@ -30,7 +31,7 @@ use crate::judge::{self, Active, Violation};
 use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::upstream::Upstreams;
 
 /// A simulated proxy and what stands behind it. `T` is what its user marks requests and calls with.
@@ -202,23 +203,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let http = &snapshot.chain(request.chain).http;
         let core = &mut self.workers[worker].core;
         let mut head = request.head.clone();
-        let arrival = request::receive(&mut head, http, &request.peer, core);
+        let arrival = receive(&mut head, http, &request.peer, core);
         let facts = RequestFacts {
             is_idempotent: head.method.is_idempotent(),
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
         };
-        let subject = Subject {
-            method: &head.method,
-            authority: &arrival.authority,
-            path: arrival.target.path(),
-            query: arrival.target.query(),
-            scheme: arrival.client.scheme,
-            headers: &head.headers,
-            source: arrival.client.address.ip(),
-            is_tls: request.peer.is_tls,
-            draw: core.draw_request(),
-        };
+        let source = arrival.client.address.ip();
+        let draw = core.draw_request();
+        let subject = arrival.line.subject(&head.headers, source, request.peer.is_tls, draw);
         let journey = match arrival.refusal {
             Some(reason) => Journey::refuse(self.now, request.chain, reason),
             None => Journey::begin(

@@ -29,6 +29,13 @@ pub struct Peer {
     pub is_tls: bool,
 }
 
+impl Peer {
+    /// What the connection itself says.
+    pub fn scheme(&self) -> Scheme {
+        if self.is_tls { Scheme::Https } else { Scheme::Http }
+    }
+}
+
 /// Who asks, as far as it can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -40,6 +47,19 @@ pub struct Client {
     pub is_grpc: bool,
     /// The protocol that the client asks to change to.
     pub upgrade: Upgrade,
+}
+
+impl Client {
+    /// Nothing of what it says can be believed.
+    pub fn unknown(peer: &Peer) -> Client {
+        Client {
+            address: peer.remote,
+            scheme: peer.scheme(),
+            timeout_ms: None,
+            is_grpc: false,
+            upgrade: Upgrade::None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +151,7 @@ pub fn receive(
             headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
         }
     }
-    let connection_scheme = if peer.is_tls { Scheme::Https } else { Scheme::Http };
+    let connection_scheme = peer.scheme();
     let trusts_proto = !http.use_remote_address || http.xff_num_trusted_hops > 0;
     let mut scheme = connection_scheme;
     if seen.forwarded_proto && trusts_proto {

@@ -101,6 +101,7 @@ impl Journey {
     /// Decides everything that a head decides. The subject's draw must come from
     /// [`Worker::draw_request`] of the same worker.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "this is all that one request is decided by")]
     pub fn begin(
         now: Instant,
         snapshot: &Snapshot,

@@ -1,4 +1,5 @@
 //! What a request carries once it has crossed the edge.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::Reason;

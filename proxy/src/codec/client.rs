@@ -31,11 +31,13 @@ pub struct SendFailure {
     pub request: Option<Box<Request<UploadBody>>>,
 }
 
+type Http1Connection = http1::Connection<TokioIo<Conduit>, UploadBody>;
+
 /// A connection that carries one request at a time.
 pub struct Http1Client {
     sender: http1::SendRequest<UploadBody>,
     /// Dropped once it is over: only then does a request that it never took come back.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<Conduit>, UploadBody>>>>,
+    connection: Option<Pin<Box<Http1Connection>>>,
     nudge: Arc<Nudge>,
     /// Of `nudge`.
     waker: Waker,

@@ -72,8 +72,7 @@ where
                 turns.begin();
                 match connection.as_mut().poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
-                    Poll::Pending if turns.is_stalled() => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
+                    Poll::Pending => turns.poll_stalled(cx).map(|()| None),
                 }
             })
             .await
@@ -117,8 +116,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Attended {
             poll_fn(|cx| {
                 turns.begin();
                 match stream.as_mut().poll(cx) {
-                    Poll::Pending if !turns.is_stalled() => Poll::Pending,
-                    _ => Poll::Ready(()),
+                    Poll::Ready(()) => Poll::Ready(()),
+                    Poll::Pending => turns.poll_stalled(cx),
                 }
             })
             .await;

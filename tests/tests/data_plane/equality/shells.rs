@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use naru_base::{ClusterId, EndpointId, Instant};
+use naru_journey::arrival::receive;
 use naru_journey::{Action, Journey, RequestFacts, Snapshot, View, Worker};
 use naru_proxy::Options;
 use naru_route::reference::{Considered, Decision as ByReference, RefTable};
-use naru_route::{Outcome, RuleId, Subject, Verdict};
+use naru_route::{Outcome, RuleId, Verdict};
 use naru_sim::{Decision, Dial, Driver, Fleet, Script};
 use naru_spec::RouteTable;
 use naru_tests::{Bootstrap, Client, Naru};
@@ -126,18 +127,10 @@ impl<'a> Explainer<'a> {
     pub fn explain(&mut self, asked: &Asked, local: SocketAddr) -> Explained {
         let mut request = asked.received(local);
         let http = &self.snapshot.chain(request.chain).http;
-        let arrival = naru_sim::request::receive(&mut request.head, http, &request.peer, &mut self.worker);
-        let subject = Subject {
-            method: &request.head.method,
-            authority: &arrival.authority,
-            path: arrival.target.path(),
-            query: arrival.target.query(),
-            scheme: arrival.client.scheme,
-            headers: &request.head.headers,
-            source: arrival.client.address.ip(),
-            is_tls: false,
-            draw: self.worker.draw_request(),
-        };
+        let arrival = receive(&mut request.head, http, &request.peer, &mut self.worker);
+        let source = arrival.client.address.ip();
+        let draw = self.worker.draw_request();
+        let subject = arrival.line.subject(&request.head.headers, source, false, draw);
         let facts = RequestFacts {
             is_idempotent: subject.method.is_idempotent(),
             has_ended: request.body.is_empty(),

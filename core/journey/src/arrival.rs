@@ -1,20 +1,23 @@
-//! The head of a request, brought into the one form that everything behind works on.
+//! A head as it came in, brought into the one form that everything behind works on.
 //!
 //! Whatever the protocol, the authority is in the Host header afterwards and the target is a path
 //! with its query.
 
-use http::header::{self, HeaderValue};
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Version};
 use naru_base::Reason;
-use naru_journey::edge::{self, Client, Upgrade};
-use naru_journey::record::RequestLine;
-use naru_spec::{HostPort, Http, Scheme};
+use naru_route::Subject;
+use naru_spec::{HostPort, Http};
 
-use crate::accept::Connection;
+use crate::Worker;
+use crate::edge::{self, Client, Peer, Upgrade};
+use crate::record::RequestLine;
 
-/// A request as it came in, ready to be decided about.
+/// A request, ready to be decided about.
 #[derive(Debug)]
 pub struct Arrival {
     pub line: RequestLine,
@@ -23,28 +26,15 @@ pub struct Arrival {
     pub refusal: Option<Reason>,
 }
 
+/// Takes a head in. Chance is taken from `worker`.
 #[inline]
-pub fn receive(
-    connection: &Connection,
-    http: &Http,
-    parts: &mut Parts,
-    core: &mut naru_journey::Worker,
-) -> Arrival {
+pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker) -> Arrival {
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut refusal = put_authority(http, connection, parts).err();
-    let client = match edge::receive(&mut parts.headers, http, &connection.peer, core) {
-        Ok(client) => client,
-        Err(reason) => {
-            refusal = Some(reason);
-            Client {
-                address: connection.peer.remote,
-                scheme: if connection.peer.is_tls { Scheme::Https } else { Scheme::Http },
-                timeout_ms: None,
-                is_grpc: false,
-                upgrade: Upgrade::None,
-            }
-        }
-    };
+    let mut refusal = put_authority(parts, http, peer).err();
+    let client = edge::receive(&mut parts.headers, http, peer, worker).unwrap_or_else(|reason| {
+        refusal = Some(reason);
+        Client::unknown(peer)
+    });
     if client.upgrade == Upgrade::Refused || parts.method == Method::CONNECT {
         refusal = refusal.or(Some(Reason::UpgradeRefused));
     }
@@ -58,8 +48,32 @@ pub fn receive(
     Arrival { line, client, refusal }
 }
 
+impl RequestLine {
+    /// What rules look at.
+    #[inline]
+    pub fn subject<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        source: IpAddr,
+        is_tls: bool,
+        draw: u64,
+    ) -> Subject<'a> {
+        Subject {
+            method: &self.method,
+            authority: self.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or(""),
+            path: self.path.path(),
+            query: self.path.query(),
+            scheme: self.scheme,
+            headers,
+            source,
+            is_tls,
+            draw,
+        }
+    }
+}
+
 /// Sees to it that the Host header is the one authority (RFC 9112, section 3.2; RFC 9113, 8.3.1).
-fn put_authority(http: &Http, connection: &Connection, parts: &mut Parts) -> Result<(), Reason> {
+fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
     if let Some(authority) = parts.uri.authority() {
         if authority.as_str().contains('@') {
             return Err(Reason::BadHost);
@@ -80,7 +94,7 @@ fn put_authority(http: &Http, connection: &Connection, parts: &mut Parts) -> Res
         return Err(Reason::BadHost);
     }
     if http.host_port != HostPort::Keep
-        && let Some(stripped) = without_port(host, http.host_port, connection.peer.local.port())
+        && let Some(stripped) = without_port(host, http.host_port, peer.local.port())
     {
         let value = HeaderValue::from_str(stripped).map_err(|_| Reason::BadHost)?;
         parts.headers.insert(header::HOST, value);
