@@ -280,16 +280,22 @@ fn parse_operator(text: &str) -> Result<(Piece, usize), Invalid> {
     let mut length_max = None;
     if let Some(after) = text[at..].strip_prefix(':') {
         let digits = after.find('%').ok_or_else(unclosed)?;
-        let length = after[..digits]
+        // More than a gigabyte cuts nothing off, and could not be added to a length.
+        let length: u32 = after[..digits]
             .parse()
             .map_err(|_| Invalid::new(format!("'{}' is not a length", &after[..digits])))?;
-        length_max = Some(length);
+        length_max = Some(length as usize);
         at += 1 + digits;
     }
     if !text[at..].starts_with('%') {
         return Err(unclosed());
     }
     let operator = operator(name, argument)?;
+    if length_max.is_some() && header_operator(name).is_none() {
+        // As in Envoy: the first digits of a number are another number.
+        return Err(Invalid::new(format!("%{name}% takes no length"))
+            .hint("only %REQ(..)%, %RESP(..)% and %TRAILER(..)% do"));
+    }
     Ok((Piece::Operator { operator, length_max }, at + 1))
 }
 
@@ -471,6 +477,8 @@ mod tests {
             "%DURATION(x)%",
             "%REQ(X",
             "%REQ(X):y%",
+            "%REQ(X):18446744073709551615%",
+            "%RESPONSE_CODE:0%",
             "%START_TIME(%Q)%",
             "%GRPC_STATUS(LOUD)%",
         ] {

@@ -66,6 +66,7 @@ impl Problem {
 }
 
 /// `error[unknown-field]: message`, then the place, the path and the hint on lines of their own.
+/// What a message repeats of a document is shown without what would end a line or move a cursor.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -73,18 +74,57 @@ impl fmt::Display for Problem {
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
-        write!(f, "{severity}[{}]: {}", self.code, self.message)?;
+        write!(f, "{severity}[{}]: {}", self.code, Visible(&self.message))?;
         if self.line > 0 {
-            write!(f, "\n  --> {}:{}:{}", self.file, self.line, self.column)?;
+            write!(f, "\n  --> {}:{}:{}", Visible(&self.file), self.line, self.column)?;
         } else if !self.file.is_empty() {
-            write!(f, "\n  --> {}", self.file)?;
+            write!(f, "\n  --> {}", Visible(&self.file))?;
         }
         if !self.path.is_empty() {
-            write!(f, "\n  at {}", self.path)?;
+            write!(f, "\n  at {}", Visible(&self.path))?;
         }
         if !self.hint.is_empty() {
-            write!(f, "\n  help: {}", self.hint)?;
+            write!(f, "\n  help: {}", Visible(&self.hint))?;
         }
         Ok(())
+    }
+}
+
+/// A text with its control characters written out: `\n`, `\u{1b}`.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(char::is_control) {
+            match part.chars().next_back().filter(|last| last.is_control()) {
+                Some(last) => {
+                    write!(f, "{}{}", &part[..part.len() - last.len_utf8()], last.escape_default())?
+                }
+                None => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_document_says_cannot_end_a_line_or_move_the_cursor() {
+        let problem = Problem {
+            severity: Severity::Error,
+            code: "wrong-type",
+            message: "found the text 'a\nb\u{1b}[2J나루'".into(),
+            hint: String::new(),
+            file: "f.yaml".into(),
+            line: 1,
+            column: 2,
+            path: "a.\r".into(),
+        };
+        let expected =
+            "error[wrong-type]: found the text 'a\\nb\\u{1b}[2J나루'\n  --> f.yaml:1:2\n  at a.\\r";
+        assert_eq!(problem.to_string(), expected);
     }
 }
