@@ -114,6 +114,10 @@ impl Rewrite {
         let mut from = 0;
         for captures in self.regex.captures_iter(bytes) {
             let Some(all) = captures.get(0) else { continue };
+            // Between two bytes of one character there is nothing, not even nothing.
+            if all.is_empty() && !text.is_char_boundary(all.start()) {
+                continue;
+            }
             result.extend_from_slice(&bytes[from..all.start()]);
             for part in &self.substitution {
                 match part {
@@ -126,7 +130,7 @@ impl Rewrite {
             from = all.end();
         }
         result.extend_from_slice(&bytes[from..]);
-        // Only `\C` and `\B` can cut a character in two.
+        // Only `\C` can cut a character in two.
         out.push_str(&String::from_utf8_lossy(&result));
     }
 }
@@ -726,6 +730,7 @@ mod tests {
         check("(?i)/xxx/", "/yyy/", "/aaa/XxX/bbb", "/aaa/yyy/bbb");
         check("x*", "-", "abc", "-a-b-c-");
         check("a*", "-", "baac", "-b-c-");
+        check("a|", "-", "/\u{212a}b", "-/-\u{212a}-b-");
         check("b", r"\\\0", "abc", r"a\bc");
     }
 
