@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("xtask", &[]),
     ("tests", &["core", "wire", "proxy", "sim", "operate"]),
+    ("fuzz/bodies", &["core", "wire", "proxy", "sim", "tests"]),
 ];
 
 /// The only foreign crates that the core is built on.

@@ -1,0 +1,166 @@
+//! The head of a request at the edge.
+//!
+//! A line of settings, each a word, then the headers, a line each:
+//!
+//! ```text
+//! remote hops=1 tls
+//! host: shop.example
+//! connection: close, x-secret
+//! ```
+
+use std::net::IpAddr;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use naru_base::Reason;
+use naru_journey::edge::{Peer, Upgrade, receive, remove_response_hop_by_hop};
+use naru_journey::{Snapshot, Worker};
+use naru_spec::{Config, Http, RouteTable, Scheme};
+
+/// Headers that concern one connection, as RFC 9110, section 7.6.1, lists them.
+const OF_ONE_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "http2-settings",
+    "te",
+];
+
+/// Whatever a client says, nothing of one hop goes on, there is one host at most, and who the client
+/// is comes from someone who is believed.
+pub fn edge(bytes: &[u8]) {
+    let text = bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>();
+    let Some((first, lines)) = text.split_first() else { return };
+    let (http, peer) = settings(&String::from_utf8_lossy(first));
+    let sent = headers(lines);
+    let snapshot = Snapshot::compile(Config::default()).expect("nothing compiles");
+    let mut worker = Worker::new(&snapshot, 1);
+    let mut passed = sent.clone();
+    let result = receive(&mut passed, &http, &peer, &mut worker);
+    let hosts = sent.get_all("host").iter().count();
+    assert_eq!(result.is_err(), hosts > 1, "{result:?}");
+    match result {
+        Err(reason) => assert_eq!(reason, Reason::BadHost),
+        Ok(client) => {
+            check_hops(&sent, &passed);
+            assert_eq!(passed.get("host"), sent.get("host"));
+            assert_eq!(passed.get("content-length"), sent.get("content-length"));
+            if http.use_remote_address && http.xff_num_trusted_hops == 0 {
+                assert_eq!(client.address, peer.remote);
+            }
+            if http.use_remote_address {
+                check_edge(&http, &peer, &sent, &passed);
+                assert_eq!(client.timeout_ms, None, "a stranger asks for a timeout");
+            }
+            if http.generate_request_id {
+                assert!(passed.contains_key("x-request-id"));
+            }
+            assert!(passed.get_all("x-forwarded-proto").iter().count() > 0);
+            if client.upgrade == Upgrade::Refused {
+                assert!(sent.contains_key("upgrade") && sent.contains_key("connection"));
+            }
+            is_settled(&http, &peer, &passed, &mut worker);
+        }
+    }
+    let mut answer = sent.clone();
+    remove_response_hop_by_hop(&mut answer);
+    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+        assert!(!answer.contains_key(name), "{name} goes back to the client");
+    }
+}
+
+fn check_hops(sent: &HeaderMap, passed: &HeaderMap) {
+    for name in OF_ONE_HOP {
+        match name {
+            "te" => {
+                let left: Vec<_> = passed.get_all("te").iter().collect();
+                assert!(left.is_empty() || left == ["trailers"], "{left:?}");
+            }
+            _ => assert!(!passed.contains_key(name), "{name} goes on"),
+        }
+    }
+    let named = sent.get_all("connection").iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    for name in named.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()) {
+        // What addresses and frames a message stays, and what the edge itself says.
+        let stays = ["te", "host", "content-length", "content-type", "via"].contains(&name.as_str());
+        let is_own = name.as_str().starts_with("x-forwarded-")
+            || name == "x-request-id"
+            || name == "x-envoy-external-address";
+        assert!(stays || is_own || !passed.contains_key(&name), "{name} was named, and goes on");
+    }
+}
+
+fn check_edge(http: &Http, peer: &Peer, sent: &HeaderMap, passed: &HeaderMap) {
+    if !http.skip_xff_append {
+        let all: Vec<_> = passed.get_all("x-forwarded-for").iter().collect();
+        let [value] = all.as_slice() else { panic!("x-forwarded-for stands {} times", all.len()) };
+        let last = value.as_bytes().rsplit(|b| *b == b',').next().unwrap_or_default();
+        assert_eq!(last, peer.remote.ip().to_canonical().to_string().as_bytes());
+    }
+    if !http.suppress_envoy_headers {
+        let all: Vec<_> = passed.get_all("x-envoy-external-address").iter().collect();
+        assert_eq!(all.len(), 1);
+        assert!(all[0].to_str().is_ok_and(|text| text.parse::<IpAddr>().is_ok()), "{all:?}");
+    }
+    if http.generate_request_id && !http.preserve_external_request_id {
+        let ids: Vec<_> = passed.get_all("x-request-id").iter().collect();
+        assert!(ids.len() == 1 && ids[0].len() == 36, "{ids:?}");
+        assert!(!sent.get_all("x-request-id").iter().any(|id| id == ids[0]), "an id of the client's");
+    }
+    for forged in ["x-envoy-internal", "x-envoy-original-path", "x-envoy-upstream-rq-timeout-ms"] {
+        assert!(!passed.contains_key(forged), "{forged} is believed");
+    }
+}
+
+/// What has crossed one edge has nothing left that the next would take out.
+fn is_settled(http: &Http, peer: &Peer, passed: &HeaderMap, worker: &mut Worker) {
+    let mut again = passed.clone();
+    assert!(receive(&mut again, http, peer, worker).is_ok());
+    check_hops(passed, &again);
+    assert_eq!(again.get("te"), passed.get("te"));
+    assert!(again.keys_len() <= passed.keys_len() + 1);
+}
+
+fn settings(line: &str) -> (Http, Peer) {
+    let mut http = Http::new("fuzz", RouteTable::default());
+    let mut peer =
+        Peer { remote: ([203, 0, 113, 9], 5_555).into(), local: ([10, 0, 0, 1], 80).into(), is_tls: false };
+    for word in line.split_whitespace() {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("remote", _) => http.use_remote_address = true,
+            ("hops", count) => http.xff_num_trusted_hops = count.parse().unwrap_or_default(),
+            ("skip-append", _) => http.skip_xff_append = true,
+            ("preserve-id", _) => http.preserve_external_request_id = true,
+            ("no-id", _) => http.generate_request_id = false,
+            ("quiet", _) => http.suppress_envoy_headers = true,
+            ("via", name) => name.clone_into(&mut http.via),
+            ("scheme", name) => {
+                http.scheme_to_overwrite = Some(if name == "http" { Scheme::Http } else { Scheme::Https });
+            }
+            ("from", address) => {
+                if let Ok(address) = address.parse() {
+                    peer.remote.set_ip(address);
+                }
+            }
+            ("tls", _) => peer.is_tls = true,
+            _ => {}
+        }
+    }
+    (http, peer)
+}
+
+/// Lines that are no headers are left out: a codec has refused them.
+fn headers(lines: &[&[u8]]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in lines.iter().take(100) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    }
+    map
+}

@@ -1,0 +1,140 @@
+//! A format string of an access log.
+
+use http::header::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Version};
+use naru_base::{Instant, Reason, WallTime};
+use naru_journey::Outcome;
+use naru_journey::edge::Peer;
+use naru_journey::record::{Facts, RequestLine, fill, write_line};
+use naru_route::{RuleId, Verdict};
+use naru_spec::{Format, JsonField, LogFormat, Piece, Scheme};
+
+/// What parses prints back as it was, and is filled in whatever is known: nothing is shorter than
+/// its texts, and a line of JSON is JSON.
+pub fn format(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let format = match Format::parse(text) {
+        Ok(format) => format,
+        Err(invalid) => {
+            assert!(!invalid.message.is_empty());
+            return;
+        }
+    };
+    let printed = format.to_string();
+    assert_eq!(Format::parse(&printed).as_ref(), Ok(&format), "{printed:?}");
+    let world = World::new();
+    for facts in [world.before(), world.after()] {
+        let mut out = Vec::new();
+        fill(&format, &facts, &mut out);
+        texts_stand_in_order(&format, &out);
+        let field = JsonField::Value(format.clone());
+        let line =
+            LogFormat::Json(vec![("a".into(), field.clone()), ("b".into(), JsonField::List(vec![field]))]);
+        let mut out = Vec::new();
+        write_line(&line, &facts, &mut out);
+        let json = serde_json::from_slice::<serde_json::Value>(&out);
+        assert!(json.is_ok(), "{json:?}: {}", String::from_utf8_lossy(&out));
+    }
+}
+
+/// An operator may say anything; what stands between operators is never lost.
+fn texts_stand_in_order(format: &Format, out: &[u8]) {
+    let mut rest = out;
+    for piece in format.pieces() {
+        if let Piece::Text(text) = piece {
+            let found = rest.windows(text.len()).position(|part| part == text.as_bytes());
+            let at =
+                found.unwrap_or_else(|| panic!("{text:?} is lost in {:?}", String::from_utf8_lossy(out)));
+            rest = &rest[at + text.len()..];
+        }
+    }
+}
+
+struct World {
+    line: RequestLine,
+    headers: HeaderMap,
+    outcome: Outcome,
+    peer: Peer,
+}
+
+impl World {
+    fn new() -> World {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_static("curl \"8\""));
+        headers.insert("x-bytes", HeaderValue::from_bytes(b"caf\xc3\xa9 \xff\\").expect("a value"));
+        headers.insert("x-empty", HeaderValue::from_static(""));
+        let peer = Peer {
+            remote: ([203, 0, 113, 9], 5_555).into(),
+            local: ([10, 0, 0, 1], 80).into(),
+            is_tls: true,
+        };
+        let line = RequestLine {
+            method: Method::GET,
+            path: PathAndQuery::from_static("/a?b=1"),
+            authority: Some(HeaderValue::from_static("shop.example")),
+            scheme: Scheme::Https,
+            version: Version::HTTP_2,
+        };
+        let outcome = Outcome {
+            reason: Reason::Forwarded,
+            status: 200,
+            grpc_status: Some(5),
+            verdict: Verdict::Rule { rule: RuleId(0), matched: 1 },
+            cluster: None,
+            endpoint: None,
+            attempts: 2,
+            began: Instant(1_000_000),
+            request_ended: Some(Instant(3_000_000)),
+            head: Some(Instant(13_000_000)),
+            ended: Instant(26_400_000),
+        };
+        World { line, headers, outcome, peer }
+    }
+
+    /// While the request is under way.
+    fn before(&self) -> Facts<'_> {
+        Facts {
+            line: &self.line,
+            request: &self.headers,
+            response: &(),
+            trailers: &(),
+            began: WallTime(u64::MAX),
+            outcome: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            peer: &self.peer,
+            client: self.peer.remote,
+            server_name: None,
+            tls_version: None,
+            route: "",
+            virtual_host: "",
+            cluster: None,
+            upstream: None,
+            upstream_local: None,
+            upstream_failure: None,
+            connection: u64::MAX,
+            stream: 0,
+            host_name: "",
+        }
+    }
+
+    fn after(&self) -> Facts<'_> {
+        Facts {
+            response: &self.headers,
+            trailers: &self.headers,
+            began: WallTime(1_709_251_199_123_456_789),
+            outcome: Some(&self.outcome),
+            bytes_sent: u64::MAX,
+            server_name: Some("shop.example"),
+            tls_version: Some("TLSv1.3"),
+            route: "canary",
+            virtual_host: "shop",
+            cluster: Some("reviews"),
+            upstream: Some(([10, 1, 1, 1], 9_080).into()),
+            upstream_failure: Some("TLS_error: \u{1}"),
+            host_name: "edge-1",
+            ..self.before()
+        }
+    }
+}

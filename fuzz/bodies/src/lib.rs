@@ -1,0 +1,55 @@
+//! Does anything that foreign bytes can say break us?
+//!
+//! For each reader of foreign bytes a function that takes any bytes and panics where something does
+//! not hold that always should. `fuzz/fuzz_targets` gives them the bytes of a fuzzer; the test here
+//! gives them, in the ordinary test run, every file of `fuzz/corpus`: seeds that people wrote, and
+//! whatever once broke something. `cargo xtask fuzz` runs the fuzzer.
+//!
+//! Inputs are texts where the reader's are, and small texts of our own where it takes structures
+//! ([`route`], [`journey`]), so that a file of a corpus can be read and written by hand.
+#![forbid(unsafe_code)]
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a body tells what does not hold by panicking")]
+
+// Configuration, then what is in it, then what clients and upstreams send.
+mod bootstrap;
+mod format;
+mod regex;
+mod route;
+mod certificate;
+mod scenario;
+mod hello;
+mod edge;
+mod journey;
+mod exchange;
+// What they share.
+mod place;
+mod quiet;
+
+pub use bootstrap::bootstrap;
+pub use certificate::certificate;
+pub use edge::edge;
+pub use exchange::{downstream, upstream};
+pub use format::format;
+pub use hello::hello;
+pub use journey::journey;
+pub use regex::regex;
+pub use route::route;
+pub use scenario::scenario;
+
+/// A function that takes any bytes.
+pub type Body = fn(&[u8]);
+
+/// Every body by the name of its target and of its corpus.
+pub const BODIES: &[(&str, Body)] = &[
+    ("bootstrap", bootstrap),
+    ("certificate", certificate),
+    ("downstream", downstream),
+    ("edge", edge),
+    ("format", format),
+    ("hello", hello),
+    ("journey", journey),
+    ("regex", regex),
+    ("route", route),
+    ("scenario", scenario),
+    ("upstream", upstream),
+];

@@ -1,0 +1,69 @@
+//! A scenario of the simulator.
+
+use std::num::NonZeroU32;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use naru_sim::runner::RunError;
+use naru_sim::scenario::Arrivals;
+use naru_sim::{Scenario, run};
+use naru_spec::Config;
+
+use crate::place;
+
+const FILE: &str = "fuzz.yaml";
+
+/// What is simulated: the example's.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let text = include_str!("../../../examples/simulation/envoy.yaml");
+    naru_xds::load("envoy.yaml", text).expect("the example is valid").config
+});
+
+/// However long a scenario is, a thousand requests of it say enough.
+const REQUESTS_MAX: u128 = 1_000;
+const USERS_MAX: NonZeroU32 = NonZeroU32::new(8).expect("above zero");
+const DURATION_OF_USERS_MAX: Duration = Duration::from_micros(200);
+
+/// A problem has its place; what parses runs, cut to a bearable size, without breaking an invariant,
+/// and twice alike.
+pub fn scenario(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut scenario = match Scenario::parse(FILE, text) {
+        Ok(scenario) => scenario,
+        Err(problems) => {
+            assert!(problems.iter().all(|problem| problem.is_error()) && !problems.is_empty());
+            return place::check(FILE, text, &problems);
+        }
+    };
+    cut(&mut scenario);
+    let first = run(CONFIG.clone(), &scenario, 1);
+    match &first {
+        Ok(transcript) => {
+            let again = run(CONFIG.clone(), &scenario, 1).expect("it ran before").to_string();
+            assert_eq!(transcript.to_string(), again, "one seed, two transcripts");
+        }
+        Err(RunError::Scenario(problems)) => place::check(FILE, text, problems),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A run of what is left has a bounded number of events.
+fn cut(scenario: &mut Scenario) {
+    scenario.workers = scenario.workers.min(USERS_MAX);
+    for load in &mut scenario.load {
+        let rate = match &mut load.arrivals {
+            Arrivals::Poisson(rate) | Arrivals::Constant(rate) => rate.hourly(),
+            Arrivals::Ramp { from, to } => from.hourly().max(to.hourly()),
+            Arrivals::Users { count, .. } => {
+                // They may ask again as soon as they are answered, a microsecond later.
+                *count = (*count).min(USERS_MAX);
+                scenario.duration.0 = scenario.duration.0.min(DURATION_OF_USERS_MAX);
+                continue;
+            }
+        };
+        let thousandths_per_hour = u128::from(rate).max(1);
+        let longest = REQUESTS_MAX * 1_000 * 3_600_000_000_000 / thousandths_per_hour;
+        let longest = Duration::from_nanos(u64::try_from(longest).unwrap_or(u64::MAX));
+        scenario.duration.0 = scenario.duration.0.min(longest);
+    }
+}
