@@ -400,6 +400,7 @@ impl Passage {
                         self.finish(now, Milestone::End);
                     } else {
                         self.journey.on_progress(now);
+                        self.connection.stall.look(self.journey.deadline().map(|(at, _)| at));
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     let record = &self.loaded.snapshot.chain(self.journey.chain()).record;

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use naru_base::Instant;
 
@@ -28,9 +28,8 @@ pub struct Turns {
     stall: Rc<Stall>,
     /// When its request must be looked at again.
     expected_by: Option<Instant>,
-    /// Wakes the task by then. The request's own timer may have been set to an earlier moment, and
-    /// nobody moves it while nobody looks.
-    timer: Option<Timer>,
+    /// Wakes the task by then: the request's own timer is moved only while somebody looks.
+    timer: Timer,
 }
 
 impl Stall {
@@ -53,7 +52,7 @@ impl Stall {
 
 impl Turns {
     pub fn of(stall: &Rc<Stall>) -> Turns {
-        Turns { stall: Rc::clone(stall), expected_by: None, timer: None }
+        Turns { stall: Rc::clone(stall), expected_by: None, timer: Timer::new(&stall.worker.timers) }
     }
 
     /// To be called before each turn.
@@ -65,19 +64,17 @@ impl Turns {
     /// To be called after a turn that ended nothing: ready once its request can only be broken off.
     #[inline]
     pub fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stall.was_looked_at.get() {
+        let was_looked_at = self.stall.was_looked_at.get();
+        if was_looked_at {
             self.expected_by = self.stall.expected_by.get();
-            return Poll::Pending;
         }
         let Some(by) = self.expected_by else { return Poll::Pending };
-        let worker = &self.stall.worker;
-        let timer = self.timer.get_or_insert_with(|| Timer::new(&worker.timers));
-        while worker.clock.now() < by {
-            timer.set(by);
-            if timer.poll(cx).is_pending() {
-                return Poll::Pending;
+        loop {
+            self.timer.set(by);
+            ready!(self.timer.poll(cx));
+            if !was_looked_at && self.stall.worker.clock.now() >= by {
+                return Poll::Ready(());
             }
         }
-        Poll::Ready(())
     }
 }
