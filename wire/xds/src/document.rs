@@ -7,7 +7,7 @@
 use std::fmt;
 
 use naru_spec::{Problem, Severity};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::findings::code;
@@ -87,11 +87,23 @@ pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
         with_snippet: false,
     };
     let spanned: Spanned<Kind> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let position = error.location().map(position).unwrap_or_default();
         let message = error.without_snippet().to_string();
+        let position = error.location().map_or_else(|| told_position(&message), position);
         SyntaxError { message: one_sentence(&message), position }
     })?;
     Ok(spanned.into())
+}
+
+/// Errors of our own carry their place in their last words: [`misplaced`].
+fn told_position(message: &str) -> Position {
+    let told = message.lines().next().and_then(|line| line.rsplit_once(" at line "));
+    let numbers = told.and_then(|(_, place)| place.split_once(" column "));
+    let parse = |(line, column): (&str, &str)| Some((line.parse().ok()?, column.parse().ok()?));
+    numbers.and_then(parse).map(|(line, column)| Position { line, column }).unwrap_or_default()
+}
+
+fn misplaced<E: serde::de::Error>(message: &str, Position { line, column }: Position) -> E {
+    E::custom(format_args!("{message} at line {line} column {column}"))
 }
 
 /// The first line, without the place that serde-saphyr puts into it.
@@ -271,7 +283,7 @@ impl<'de> Visitor<'de> for KindVisitor {
                 Kind::Text(text) => text,
                 Kind::Integer(number) => number.to_string(),
                 Kind::Bool(value) => value.to_string(),
-                _ => return Err(A::Error::custom("a key must be a plain text")),
+                _ => return Err(misplaced("a key must be a plain text", key_position)),
             };
             let node = map.next_value::<Spanned<Kind>>()?.into();
             entries.push(Entry { key, key_position, node });
@@ -335,6 +347,8 @@ mod tests {
         check(&format!("{}{}", "[".repeat(5_000), "]".repeat(5_000)), "", 1);
         check(&"- ".repeat(5_000), "", 1);
         check("a:\n\tb: 1\n", "", 2);
+        check("a: 1\n? [b]\n: 2\n", "a key must be a plain text", 2);
+        check("a: 1\n: 2\n", "a key must be a plain text", 2);
     }
 
     #[test]
