@@ -11,6 +11,7 @@ mod test;
 mod setup;
 mod bench;
 mod instructions;
+mod fuzz;
 mod workspace;
 mod process;
 mod usage;
@@ -37,6 +38,8 @@ enum Command {
     Bench(bench::Options),
     /// Counts what a request costs in instructions, naru's against the bare forwarder's.
     Instructions(instructions::Options),
+    /// Gives the readers of foreign bytes whatever a fuzzer can think of.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +49,6 @@ fn main() -> anyhow::Result<()> {
         Command::Setup(options) => setup::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Instructions(options) => instructions::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     }
 }

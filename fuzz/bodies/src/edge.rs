@@ -3,7 +3,7 @@
 //! A line of settings, each a word, then the headers, a line each:
 //!
 //! ```text
-//! remote hops=1 tls
+//! remote hops=1 tls method=POST target=http://shop.example/cart version=1
 //! host: shop.example
 //! connection: close, x-secret
 //! ```
@@ -11,10 +11,11 @@
 use std::net::IpAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version};
 use naru_base::Reason;
 use naru_journey::edge::{Peer, Upgrade, receive, remove_response_hop_by_hop};
-use naru_journey::{Snapshot, Worker};
-use naru_spec::{Config, Http, RouteTable, Scheme};
+use naru_journey::{Snapshot, Worker, arrival};
+use naru_spec::{Config, HostPort, Http, RouteTable, Scheme};
 
 /// Headers that concern one connection, as RFC 9110, section 7.6.1, lists them.
 const OF_ONE_HOP: [&str; 8] = [
@@ -28,43 +29,52 @@ const OF_ONE_HOP: [&str; 8] = [
     "te",
 ];
 
-/// Whatever a client says, nothing of one hop goes on, there is one host at most, and who the client
-/// is comes from someone who is believed.
+/// Whatever a client says, nothing of one hop goes on, what is not refused has one host, and who the
+/// client is comes from someone who is believed.
 pub fn edge(bytes: &[u8]) {
     let text = bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>();
     let Some((first, lines)) = text.split_first() else { return };
-    let (http, peer) = settings(&String::from_utf8_lossy(first));
+    let Settings { http, peer, method, target, version } = Settings::read(&String::from_utf8_lossy(first));
     let sent = headers(lines);
     let snapshot = Snapshot::compile(Config::default()).expect("nothing compiles");
     let mut worker = Worker::new(&snapshot, 1);
-    let mut passed = sent.clone();
-    let result = receive(&mut passed, &http, &peer, &mut worker);
+    let (mut parts, ()) = Request::new(()).into_parts();
+    (parts.method, parts.uri, parts.version, parts.headers) = (method, target, version, sent.clone());
+    let is_absolute = parts.uri.authority().is_some();
+    let arrival = arrival::receive(&mut parts, &http, &peer, &mut worker);
+    let passed = parts.headers;
     let hosts = sent.get_all("host").iter().count();
-    assert_eq!(result.is_err(), hosts > 1, "{result:?}");
-    match result {
-        Err(reason) => assert_eq!(reason, Reason::BadHost),
-        Ok(client) => {
-            check_hops(&sent, &passed);
+    if hosts > 1 {
+        assert_eq!(arrival.refusal, Some(Reason::BadHost));
+    } else {
+        check_hops(&sent, &passed);
+        if http.use_remote_address {
+            check_edge(&http, &peer, &sent, &passed);
+            assert_eq!(arrival.client.timeout_ms, None, "a stranger asks for a timeout");
+        }
+        if http.use_remote_address && http.xff_num_trusted_hops == 0 {
+            assert_eq!(arrival.client.address, peer.remote);
+        }
+        assert_eq!(passed.get("content-length"), sent.get("content-length"));
+        assert!(!http.generate_request_id || passed.contains_key("x-request-id"), "it has no id");
+        assert!(passed.contains_key("x-forwarded-proto"), "nobody knows its scheme");
+        if arrival.client.upgrade == Upgrade::Refused {
+            assert!(sent.contains_key("upgrade") && sent.contains_key("connection"));
+        }
+        is_settled(&http, &peer, &passed, &mut worker);
+    }
+    if arrival.refusal.is_none() {
+        let all: Vec<_> = passed.get_all("host").iter().collect();
+        assert!(all.len() == 1 && !all[0].is_empty() && all[0].to_str().is_ok(), "{all:?}");
+        assert_eq!(arrival.line.authority.as_ref(), Some(all[0]));
+        assert!(arrival.line.method != Method::CONNECT, "a tunnel");
+        if http.host_port == HostPort::Keep && !is_absolute {
             assert_eq!(passed.get("host"), sent.get("host"));
-            assert_eq!(passed.get("content-length"), sent.get("content-length"));
-            if http.use_remote_address && http.xff_num_trusted_hops == 0 {
-                assert_eq!(client.address, peer.remote);
-            }
-            if http.use_remote_address {
-                check_edge(&http, &peer, &sent, &passed);
-                assert_eq!(client.timeout_ms, None, "a stranger asks for a timeout");
-            }
-            if http.generate_request_id {
-                assert!(passed.contains_key("x-request-id"));
-            }
-            assert!(passed.get_all("x-forwarded-proto").iter().count() > 0);
-            if client.upgrade == Upgrade::Refused {
-                assert!(sent.contains_key("upgrade") && sent.contains_key("connection"));
-            }
-            is_settled(&http, &peer, &passed, &mut worker);
         }
     }
-    let mut answer = sent.clone();
+    let subject = arrival.line.subject(&passed, arrival.client.address.ip(), peer.is_tls, 0);
+    assert!(!subject.path.contains('?') && !subject.path.is_empty());
+    let mut answer = sent;
     remove_response_hop_by_hop(&mut answer);
     for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
         assert!(!answer.contains_key(name), "{name} goes back to the client");
@@ -123,32 +133,44 @@ fn is_settled(http: &Http, peer: &Peer, passed: &HeaderMap, worker: &mut Worker)
     assert!(again.keys_len() <= passed.keys_len() + 1);
 }
 
-fn settings(line: &str) -> (Http, Peer) {
-    let mut http = Http::new("fuzz", RouteTable::default());
-    let mut peer =
-        Peer { remote: ([203, 0, 113, 9], 5_555).into(), local: ([10, 0, 0, 1], 80).into(), is_tls: false };
-    for word in line.split_whitespace() {
-        match word.split_once('=').unwrap_or((word, "")) {
-            ("remote", _) => http.use_remote_address = true,
-            ("hops", count) => http.xff_num_trusted_hops = count.parse().unwrap_or_default(),
-            ("skip-append", _) => http.skip_xff_append = true,
-            ("preserve-id", _) => http.preserve_external_request_id = true,
-            ("no-id", _) => http.generate_request_id = false,
-            ("quiet", _) => http.suppress_envoy_headers = true,
-            ("via", name) => name.clone_into(&mut http.via),
-            ("scheme", name) => {
-                http.scheme_to_overwrite = Some(if name == "http" { Scheme::Http } else { Scheme::Https });
+struct Settings {
+    http: Http,
+    peer: Peer,
+    method: Method,
+    target: Uri,
+    version: Version,
+}
+
+impl Settings {
+    fn read(line: &str) -> Settings {
+        let mut http = Http::new("fuzz", RouteTable::default());
+        let (remote, local) = (([203, 0, 113, 9], 5_555).into(), ([10, 0, 0, 1], 80).into());
+        let mut peer = Peer { remote, local, is_tls: false };
+        let (mut method, mut target, mut version) = (Method::GET, Uri::from_static("/"), Version::HTTP_11);
+        for word in line.split_whitespace() {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match name {
+                "remote" => http.use_remote_address = true,
+                "hops" => http.xff_num_trusted_hops = value.parse().unwrap_or_default(),
+                "skip-append" => http.skip_xff_append = true,
+                "preserve-id" => http.preserve_external_request_id = true,
+                "no-id" => http.generate_request_id = false,
+                "quiet" => http.suppress_envoy_headers = true,
+                "via" => value.clone_into(&mut http.via),
+                "scheme" if value == "http" => http.scheme_to_overwrite = Some(Scheme::Http),
+                "scheme" => http.scheme_to_overwrite = Some(Scheme::Https),
+                "strip" if value == "any" => http.host_port = HostPort::StripAny,
+                "strip" => http.host_port = HostPort::StripMatching,
+                "from" => peer.remote.set_ip(value.parse().unwrap_or(peer.remote.ip())),
+                "tls" => peer.is_tls = true,
+                "method" => method = value.parse().unwrap_or(method),
+                "target" => target = value.parse().unwrap_or(target),
+                "version" if value == "2" => version = Version::HTTP_2,
+                _ => {}
             }
-            ("from", address) => {
-                if let Ok(address) = address.parse() {
-                    peer.remote.set_ip(address);
-                }
-            }
-            ("tls", _) => peer.is_tls = true,
-            _ => {}
         }
+        Settings { http, peer, method, target, version }
     }
-    (http, peer)
 }
 
 /// Lines that are no headers are left out: a codec has refused them.

@@ -9,6 +9,7 @@ use naru_tests::{Bootstrap, Naru, Speaks, Upstream, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A side that has had so long has most likely said what it will say.
 const SILENCE: Duration = Duration::from_millis(20);
@@ -34,7 +35,13 @@ struct Stage {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // A fuzzer's program begins without what Rust's own does first: without a listener to this signal
+    // it ends when it writes to a connection that was closed.
+    let entered = runtime.enter();
+    drop(signal(SignalKind::pipe()).expect("a handler"));
+    drop(entered);
+    runtime
 }
 
 fn lock(stage: &'static LazyLock<Mutex<Stage>>) -> MutexGuard<'static, Stage> {

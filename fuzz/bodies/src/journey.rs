@@ -234,9 +234,9 @@ impl Walk {
         self.journey.on_abandoned(self.now);
     }
 
-    /// News that only an attempt in flight can have.
+    /// An attempt that fails before its head is over; after it, its body tells how it goes.
     fn attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
-        if let AttemptEvent::Failed(_) = event {
+        if matches!(event, AttemptEvent::Failed(_)) && !self.has_forwarded {
             self.held.release(attempt);
         }
         self.journey.on_attempt(self.now, attempt, event);
