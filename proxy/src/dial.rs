@@ -72,15 +72,23 @@ pub async fn dial(
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let failure = connect(&worker, &loaded, cluster, &endpoint, want).await.err();
-                endpoint.pool.end_dial(&shared, failure.map(|failure| failure.reason));
+                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want).await {
+                    Ok(Connected::Http2(stream)) => (Some(stream), None),
+                    Ok(Connected::Http1(_)) => (None, None),
+                    Err(failure) => (None, Some(failure.reason)),
+                };
+                endpoint.pool.end_dial(&shared, place, failure);
             });
         }
         if let Err(reason) = shared.wait().await {
             let stage = if reason == Reason::UpstreamTls { Stage::Secure } else { Stage::Connect };
             return Err(DialFailure { stage, reason, text: String::new() });
         }
-        // Others may have been faster than we were, and filled it.
+        // Who made it has a place in it, even where the upstream takes no streams yet: so nobody
+        // dials more than once.
+        if is_ours && let Some(stream) = shared.take_place() {
+            return Ok(Connected::Http2(stream));
+        }
         if let Some(stream) = endpoint.pool.take_http2(worker, requests_max) {
             return Ok(Connected::Http2(stream));
         }

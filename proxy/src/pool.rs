@@ -59,6 +59,8 @@ pub struct Http2Stream {
 /// A connection that several requests wait for.
 #[derive(Debug, Default)]
 pub struct SharedDial {
+    /// In the new connection, for the one who made it.
+    place: RefCell<Option<Http2Stream>>,
     failure: Cell<Option<Reason>>,
     is_done: Cell<bool>,
     done: Notify,
@@ -176,8 +178,9 @@ impl EndpointPool {
     }
 
     /// The dial is over; everyone who waits may look.
-    pub fn end_dial(&self, dial: &SharedDial, failure: Option<Reason>) {
+    pub fn end_dial(&self, dial: &SharedDial, place: Option<Http2Stream>, failure: Option<Reason>) {
         *self.dial.borrow_mut() = None;
+        *dial.place.borrow_mut() = place;
         dial.failure.set(failure);
         dial.is_done.set(true);
         dial.done.notify_waiters();
@@ -205,6 +208,10 @@ impl EndpointPool {
 }
 
 impl SharedDial {
+    pub fn take_place(&self) -> Option<Http2Stream> {
+        self.place.borrow_mut().take()
+    }
+
     /// Waits for the end of the dial.
     ///
     /// # Errors
