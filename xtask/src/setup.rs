@@ -30,7 +30,7 @@ const REQUIREMENTS: &str = include_str!("../requirements.txt");
 /// The environment keeps the list that it was made from.
 const STAMP: &str = "requirements.txt";
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Options {
     /// Install nothing, only say what is missing.
     #[arg(long)]

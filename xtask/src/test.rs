@@ -1,11 +1,12 @@
 //! Is everything as it should be? The gate, the same here and in continuous integration.
 //!
-//! Stops at the first step that fails. The tests come last, so that their closing line is the last thing said.
+//! Brings what is missing first. Stops at the first step that fails. The tests come last, so that their closing line is the last thing said.
 
 use std::process::Command;
 
 use anyhow::Context;
 
+use crate::setup;
 use crate::workspace::{output, root, run as run_command};
 
 #[derive(clap::Args)]
@@ -16,6 +17,8 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    println!("== tools: cargo xtask setup");
+    setup::run(&setup::Options::default())?;
     step("form", &["fmt", "--all", "--check"])?;
     step("lints", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
     if !options.quick {
