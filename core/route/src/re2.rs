@@ -319,7 +319,7 @@ impl<'a> Reader<'a> {
                         self.depth += 1;
                     }
                     if end == ':' || !flags.is_empty() {
-                        self.out.push_str(&format!("(?{flags}{end}"));
+                        self.out.push_str(&format!("(?{}{end}", once(&flags)));
                     }
                     return Ok(());
                 }
@@ -531,6 +531,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Flags, each said once: what RE2 is told last counts.
+fn once(flags: &str) -> String {
+    let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
+    let of = |flags: &str, except: &str| -> String {
+        "imsU".chars().filter(|flag| flags.contains(*flag) && !except.contains(*flag)).collect()
+    };
+    let (on, off) = (of(on, off), of(off, ""));
+    if off.is_empty() { on } else { format!("{on}-{off}") }
+}
+
 /// The characters of `\d`, `\s`, `\w`, and whether the letter asks for all others.
 fn perl(letter: char) -> Option<(&'static str, bool)> {
     let set = match letter.to_ascii_lowercase() {
@@ -650,6 +660,7 @@ mod tests {
         check("a#b c", &["a#b c"], &["a"]);
         check("(?P<x>a)(?<y>b)", &["ab"], &[]);
         check("(?U)a+b", &["aab"], &[]);
+        check("(?ii)a(?ims-is:B.)", &["AB\u{e9}"], &["Ab\u{e9}", "aB\n"]);
         check("]}", &["]}"], &[]);
     }
 
