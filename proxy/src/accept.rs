@@ -212,15 +212,13 @@ struct Secured {
 /// `None` where no chain takes it.
 async fn secure(loaded: &Loaded, stream: TcpStream, listener_at: usize) -> io::Result<Option<Secured>> {
     let Some(listener) = loaded.snapshot.listeners.get(listener_at) else { return Ok(None) };
-    let names = || listener.chains.iter().map(|chain| chain.server_names.as_slice());
-    let find = |at: usize| loaded.snapshot.chain_id(listener_at, at);
     if listener.chains.iter().all(|chain| chain.tls.is_none()) {
-        let Some(chain) = naru_tls::choose_chain(names(), None).and_then(find) else { return Ok(None) };
+        let Some(chain) = loaded.snapshot.chain_for(listener_at, None) else { return Ok(None) };
         let conduit = Conduit::plain(stream);
         return Ok(Some(Secured { conduit, chain, alpn: None, server_name: None, version: None }));
     }
     let hello = Hello::read(stream).await?;
-    let Some(chain) = naru_tls::choose_chain(names(), hello.server_name()).and_then(find) else {
+    let Some(chain) = loaded.snapshot.chain_for(listener_at, hello.server_name()) else {
         return Ok(None);
     };
     let Some(terminator) = &loaded.chain(chain).terminator else { return Ok(None) };

@@ -410,6 +410,10 @@ impl Passage {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
+                // A request whose body the client breaks off takes its exchange with it.
+                if let Some(news) = self.upload.as_ref().and_then(|upload| upload.take_news()) {
+                    self.journey.on_request_body(now, news);
+                }
                 self.journey.on_response_body(now, Milestone::Aborted);
                 Poll::Ready(self.break_off())
             }

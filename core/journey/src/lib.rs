@@ -22,6 +22,7 @@
 
 // In reading order: the tables, what is made of a head, the machine, what it leaves behind.
 pub mod snapshot;
+pub mod chain;
 pub mod arrival;
 pub mod edge;
 pub mod worker;

@@ -9,7 +9,20 @@ use hyper::body::Incoming;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
-pub struct InBody(pub(super) Incoming);
+pub struct InBody {
+    incoming: Incoming,
+    is_http2: bool,
+}
+
+impl InBody {
+    pub(super) fn http1(incoming: Incoming) -> InBody {
+        InBody { incoming, is_http2: false }
+    }
+
+    pub(super) fn http2(incoming: Incoming) -> InBody {
+        InBody { incoming, is_http2: true }
+    }
+}
 
 /// The body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +45,22 @@ impl Body for InBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        // hyper takes a stream that was reset without an error, or a connection that was left so, for the
+        // end of the body; only the END_STREAM flag is one (RFC 9113, section 8.1).
+        if frame.is_none() && self.is_http2 && !self.incoming.is_end_stream() {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
         Poll::Ready(frame.map(|result| result.map_err(|_| BodyBroken)))
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.incoming.is_end_stream()
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.incoming.size_hint()
     }
 }

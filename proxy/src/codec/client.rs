@@ -156,7 +156,7 @@ impl Http1Client {
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         let mut response = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| match self.poll_until(cx, |cx| response.as_mut().poll(cx)) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody::http1))),
             Poll::Ready(Err(mut error)) => {
                 let request = error.take_message();
                 Poll::Ready(Err(Some(failure(error.error(), request))))
@@ -244,7 +244,7 @@ impl Http2Client {
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         let mut response = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| match response.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody))),
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(InBody::http2))),
             Poll::Ready(Err(mut error)) => {
                 let request = error.take_message();
                 Poll::Ready(Err(Some(failure(error.error(), request))))

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -47,7 +48,11 @@ where
     F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
 {
     let io = TokioIo::new(conduit);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| service(request.map(InBody)));
+    let body = match protocol {
+        Protocol::Http1 => InBody::http1,
+        Protocol::Http2 => InBody::http2,
+    };
+    let service = service_fn(move |request: Request<Incoming>| service(request.map(body)));
     let header_bytes_max = http.header_bytes_max as usize;
     match protocol {
         Protocol::Http1 => {

@@ -5,8 +5,8 @@
 //! once, when a side is built. Out go a [`Terminator`] for a filter chain and a [`Connector`] for a
 //! cluster, which turn a byte stream into an encrypted one and say what was agreed.
 //!
-//! A client is served in two steps, so that the server name it asks for may choose the chain:
-//! [`Hello::read`], [`choose_chain`], [`Hello::finish`].
+//! A client is served in two steps, so that the server name it asks for may choose the chain
+//! between them: [`Hello::read`] and [`Hello::finish`].
 //!
 //! Deliberately not here: time limits (the caller wraps both steps in one deadline), what a name
 //! means for routing, revocation lists, 0-RTT. No message and no `Debug` text holds a key.
@@ -14,7 +14,6 @@
 
 // In reading order: a client comes in, an upstream is called, then what both rest on.
 pub mod terminator;
-pub mod sni;
 pub mod connector;
 pub mod handshake;
 mod trust;
@@ -23,7 +22,6 @@ mod material;
 
 pub use connector::{ClientStream, Connector};
 pub use handshake::Handshake;
-pub use sni::choose_chain;
 pub use terminator::{Hello, ServerStream, Terminator};
 
 /// Reads whatever bytes there are as a certificate's; for fuzzing.

@@ -4,15 +4,23 @@ use std::cmp::Ordering;
 
 use naru_spec::Domain;
 
+use crate::{ChainId, Snapshot};
+
+impl Snapshot {
+    /// The chain of a listener that takes a client asking for `server_name`.
+    pub fn chain_for(&self, listener: usize, server_name: Option<&str>) -> Option<ChainId> {
+        let chains = &self.listeners.get(listener)?.chains;
+        let at = choose(chains.iter().map(|chain| chain.server_names.as_slice()), server_name)?;
+        self.chain_id(listener, at)
+    }
+}
+
 /// The position of the chain that takes a client asking for `server_name`: one that names it
 /// exactly, then the longest wildcard, then `*` or a chain without names; the first among equals.
 /// A client that asks for no name is taken by the latter only.
 ///
 /// One pass over all names; it runs once for a handshake, which costs far more.
-pub fn choose_chain<'a>(
-    chains: impl IntoIterator<Item = &'a [Domain]>,
-    server_name: Option<&str>,
-) -> Option<usize> {
+fn choose<'a>(chains: impl IntoIterator<Item = &'a [Domain]>, server_name: Option<&str>) -> Option<usize> {
     let mut best: Option<(Fit, usize)> = None;
     for (at, names) in chains.into_iter().enumerate() {
         let Some(fit) = fit_of_chain(names, server_name) else { continue };
@@ -69,7 +77,7 @@ mod tests {
             .iter()
             .map(|names| names.iter().map(|name| Domain::parse(name).unwrap()).collect())
             .collect();
-        let chosen = choose_chain(chains.iter().map(Vec::as_slice), server_name);
+        let chosen = choose(chains.iter().map(Vec::as_slice), server_name);
         assert_eq!(chosen, expected, "{chains:?} for {server_name:?}");
     }
 
