@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::say::say;
 use crate::{proxy_command, simulate_command};
 
 #[derive(Parser)]
@@ -83,10 +84,7 @@ pub fn run() -> ExitCode {
     let result = match Naru::parse().command {
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
-        Command::Version(args) => {
-            print_version(args.output);
-            Ok(())
-        }
+        Command::Version(args) => say_version(args.output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,10 +109,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-fn print_version(output: Output) {
+fn say_version(output: Output) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
-    match output {
-        Output::Text => println!("naru {version}"),
-        Output::Json => println!("{}", serde_json::json!({ "name": "naru", "version": version })),
-    }
+    Ok(match output {
+        Output::Text => say(&format!("naru {version}\n")),
+        Output::Json => say(&format!("{}\n", serde_json::json!({ "name": "naru", "version": version }))),
+    }?)
 }

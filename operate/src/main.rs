@@ -3,13 +3,13 @@
 //! The `naru` command. Everything that decides or carries is in the rooms below; here are only the
 //! words on the command line, the admin interface, and what is printed.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "its answers go to a person or a pipe")]
 
 mod cli;
 mod proxy_command;
 mod simulate_command;
 mod admin;
 mod problems;
+mod say;
 
 use std::process::ExitCode;
 

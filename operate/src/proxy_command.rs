@@ -13,20 +13,20 @@ use tokio::sync::Notify;
 use crate::admin::{self, Admin};
 use crate::cli::{Failure, Output, ProxyArgs};
 use crate::problems;
+use crate::say::say;
 
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     let file = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
     let config = load(&file, &text, args.output)?;
-    let snapshot = Snapshot::compile(config).map_err(|found| {
-        problems::print(&naru_xds::locate(&file, &text, &found), args.output);
-        Failure::Told
-    })?;
+    let snapshot = Snapshot::compile(config)
+        .map_err(|found| problems::refuse(&naru_xds::locate(&file, &text, &found), args.output))?;
     // Reading the configuration took more memory than keeping it does.
     naru_memory::give_back();
     if args.check {
+        naru_proxy::check(snapshot)?;
         if args.output == Output::Text {
-            println!("{file}: fine");
+            say(&format!("{file}: fine\n"))?;
         }
         return Ok(());
     }
@@ -40,13 +40,10 @@ pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
 fn load(file: &str, text: &str, output: Output) -> Result<Config, Failure> {
     match naru_xds::load(file, text) {
         Ok(loaded) => {
-            problems::print(&loaded.warnings, output);
+            problems::print(&loaded.warnings, output)?;
             Ok(loaded.config)
         }
-        Err(found) => {
-            problems::print(&found, output);
-            Err(Failure::Told)
-        }
+        Err(found) => Err(problems::refuse(&found, output)),
     }
 }
 

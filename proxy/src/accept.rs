@@ -6,20 +6,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use naru_base::Instant;
 use naru_journey::ChainId;
 use naru_journey::edge::Peer;
-use naru_spec::Codec;
+use naru_spec::{Codec, Http};
 use naru_tls::Hello;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cluster::add;
-use crate::codec::{Protocol, ServeError, serve};
+use crate::codec::{Leave, Protocol, ServeError, serve};
 use crate::conduit::Conduit;
 use crate::settle::count_up;
 use crate::stall::Stall;
@@ -50,6 +50,10 @@ pub struct Connection {
 }
 
 impl Connection {
+    fn is_used(&self) -> bool {
+        self.active.get() > 0
+    }
+
     pub fn next_stream(&self) -> u64 {
         count_up(&self.streams)
     }
@@ -137,9 +141,7 @@ async fn serve_client(
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
     });
-    let mut idle =
-        Idle { timer: Timer::new(&worker.timers), is_set: false, timeout: http.connection_idle_timeout };
-    let requests_max = http.max_requests_per_connection.map_or(u64::MAX, u64::from);
+    let mut stay = Stay::new(&connection, open, http);
     let protocol = match (http.codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
@@ -147,7 +149,7 @@ async fn serve_client(
             let mut detect = pin!(detect(&mut secured.conduit));
             let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => shutdown(&connection, open, &mut idle, u64::MAX, cx).map(|()| None),
+                Poll::Pending => stay.poll_leave(cx).map(|_| None),
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -157,46 +159,78 @@ async fn serve_client(
     };
     let of_requests = Rc::clone(&connection);
     let service = move |request| engine::serve(Rc::clone(&of_requests), request);
-    let shutdown = |cx: &mut Context<'_>| shutdown(&connection, open, &mut idle, requests_max, cx);
-    let result = serve(secured.conduit, protocol, http, service, shutdown, &connection.stall).await;
-    if result == Err(ServeError::Protocol) {
+    let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
+    let result = serve(secured.conduit, protocol, http, service, leave, &connection.stall).await;
+    if let Err(ServeError::Protocol(reason)) = result {
         add(&downstream.protocol_errors, 1);
+        engine::record_unreadable(&connection, reason);
     }
 }
 
-/// How long a connection may be without a request.
-struct Idle {
+/// How long a connection stays.
+struct Stay<'a> {
+    connection: &'a Connection,
+    open: &'a Open,
+    http: &'a Http,
     timer: Timer,
     is_set: bool,
-    timeout: Option<Duration>,
+    /// When it was asked to end.
+    leaving_since: Option<Instant>,
 }
 
-/// Ready when the connection should take no more requests: the worker drains, it had its share, or
-/// it has been unused for too long.
-fn shutdown(
-    connection: &Connection,
-    open: &Open,
-    idle: &mut Idle,
-    requests_max: u64,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let worker = &connection.worker;
-    if open.poll_drain(cx).is_ready() || connection.streams.get() >= requests_max {
-        return Poll::Ready(());
+impl<'a> Stay<'a> {
+    fn new(connection: &'a Connection, open: &'a Open, http: &'a Http) -> Stay<'a> {
+        let timer = Timer::new(&connection.worker.timers);
+        Stay { connection, open, http, timer, is_set: false, leaving_since: None }
     }
-    let Some(timeout) = idle.timeout else { return Poll::Pending };
-    // The timer is not moved at every request; when it fires, it is seen how long nothing came.
-    while !idle.is_set || idle.timer.poll(cx).is_ready() {
-        let now = worker.clock.now();
-        let is_used = connection.active.get() > 0;
-        let deadline = if is_used { now } else { connection.unused_since.get() } + timeout;
-        if now >= deadline && !is_used {
+
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Leave> {
+        if self.leaving_since.is_none() {
+            ready!(self.poll_asked(cx));
+        }
+        let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
+        Poll::Ready(self.leave(since, cx))
+    }
+
+    /// Ready when the connection should take no more requests: the worker drains, it had its share, or
+    /// it has been unused for too long.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection;
+        let requests_max = self.http.max_requests_per_connection.map_or(u64::MAX, u64::from);
+        if self.open.poll_drain(cx).is_ready() || connection.streams.get() >= requests_max {
             return Poll::Ready(());
         }
-        idle.timer.set(deadline);
-        idle.is_set = true;
+        let Some(timeout) = self.http.connection_idle_timeout else { return Poll::Pending };
+        // The timer is not moved at every request; when it fires, it is seen how long nothing came.
+        while !self.is_set || self.timer.poll(cx).is_ready() {
+            let now = connection.worker.clock.now();
+            let deadline = if connection.is_used() { now } else { connection.unused_since.get() } + timeout;
+            if now >= deadline && !connection.is_used() {
+                return Poll::Ready(());
+            }
+            self.timer.set(deadline);
+            self.is_set = true;
+        }
+        Poll::Pending
     }
-    Poll::Pending
+
+    /// A client that was asked to end and carries no request may take a while, but not for ever: it
+    /// may have stopped within a head, or never answer.
+    fn leave(&mut self, since: Instant, cx: &mut Context<'_>) -> Leave {
+        if self.connection.is_used() {
+            return Leave::Gently;
+        }
+        let deadline = since.max(self.connection.unused_since.get()) + self.http.drain_timeout;
+        loop {
+            self.timer.set(deadline);
+            if self.timer.poll(cx).is_pending() {
+                return Leave::Gently;
+            }
+            if self.connection.worker.clock.now() >= deadline {
+                return Leave::AtOnce;
+            }
+        }
+    }
 }
 
 /// A connection whose chain is known.

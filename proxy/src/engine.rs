@@ -14,10 +14,11 @@ use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{ClusterId, Reason};
 use naru_journey::arrival::{Arrival, receive};
+use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
-use naru_journey::record::{Facts, Lookup, fill};
+use naru_journey::record::{Facts, Lookup, RequestLine, fill};
 use naru_journey::{
-    Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Stage, edge, outgoing, reply,
+    Action, AttemptEvent, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing, reply,
 };
 use naru_spec::{Format, Scheme};
 
@@ -50,6 +51,18 @@ pub async fn serve(
         is_prepared: false,
     };
     forward(passage, outgoing, first).await
+}
+
+/// Counts and logs a request that the codec could not read, and has answered by itself.
+pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
+    let now = connection.worker.clock.now();
+    let loaded = connection.worker.loaded();
+    let journey = Journey::refuse(now, connection.chain, reason);
+    let line = RequestLine::unreadable(&connection.peer);
+    let client = Client::unknown(&connection.peer);
+    let mut passage = Passage::new(connection, &loaded, journey, line, &client, None);
+    passage.journey.on_reply(now, reason.status(), None);
+    passage.journey.on_response_body(now, Milestone::End);
 }
 
 /// Takes a request in and asks the core about it.

@@ -29,4 +29,4 @@ mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use metrics::Report;
-pub use proxy::{Options, Proxy, StartError};
+pub use proxy::{Options, Proxy, StartError, check};

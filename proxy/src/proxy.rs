@@ -123,6 +123,11 @@ pub struct Proxy {
     pending: Arc<Pending>,
 }
 
+/// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
+pub fn check(snapshot: Snapshot) -> Result<(), StartError> {
+    prepare(snapshot).map(|_| ())
+}
+
 impl Proxy {
     /// Opens all listeners, or none. Names are looked up on the runtime that this is called on.
     pub fn start(snapshot: Snapshot, options: &Options) -> Result<Proxy, StartError> {

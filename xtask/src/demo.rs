@@ -1,6 +1,7 @@
 //! What does it look like? Builds naru, starts it on an example beside an upstream of its own, and says what to try.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -90,6 +91,8 @@ impl Running {
         // Should we be killed, the kernel tells it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(program(file)).args(arguments);
+        // Ctrl-C is for us alone: asked twice, naru would not wait for its requests.
+        command.process_group(0);
         let child = command.current_dir(root()).stdin(Stdio::null()).spawn();
         Ok(Running { name, child: child.with_context(|| format!("starting {name}"))? })
     }

@@ -35,6 +35,9 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
         refusal = Some(reason);
         Client::unknown(peer)
     });
+    if parts.headers.len() > http.header_count_max as usize {
+        refusal = Some(Reason::HeadTooLarge);
+    }
     if client.upgrade == Upgrade::Refused || parts.method == Method::CONNECT {
         refusal = refusal.or(Some(Reason::UpgradeRefused));
     }
@@ -49,6 +52,17 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
 }
 
 impl RequestLine {
+    /// Of a request that could not be read: its method is `-` and its path `*`.
+    pub fn unreadable(peer: &Peer) -> RequestLine {
+        RequestLine {
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            path: PathAndQuery::from_static("*"),
+            authority: None,
+            scheme: peer.scheme(),
+            version: Version::HTTP_11,
+        }
+    }
+
     /// What rules look at.
     #[inline]
     pub fn subject<'a>(
@@ -74,6 +88,10 @@ impl RequestLine {
 
 /// Sees to it that the Host header is the one authority (RFC 9112, section 3.2; RFC 9113, 8.3.1).
 fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
+    // Counted before one of them is replaced.
+    if parts.headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(Reason::BadHost);
+    }
     if let Some(authority) = parts.uri.authority() {
         if authority.as_str().contains('@') {
             return Err(Reason::BadHost);
@@ -84,9 +102,7 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
         if parts.version == Version::HTTP_2 && said.is_some_and(|said| *said != value) {
             return Err(Reason::BadHost);
         }
-        if parts.headers.get_all(header::HOST).iter().count() <= 1 {
-            parts.headers.insert(header::HOST, value);
-        }
+        parts.headers.insert(header::HOST, value);
     }
     let host = parts.headers.get(header::HOST).ok_or(Reason::BadHost)?;
     let host = host.to_str().map_err(|_| Reason::BadHost)?;
@@ -109,7 +125,7 @@ fn without_port(host: &str, what: HostPort, local: u16) -> Option<&str> {
     // A colon inside an IPv6 literal is no port.
     let is_whole = !name.contains(':') || name.ends_with(']');
     let is_meant = what == HostPort::StripAny || port.parse() == Ok(local);
-    (is_port && is_whole && is_meant).then_some(name)
+    (is_port && is_whole && is_meant && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -128,5 +144,6 @@ mod tests {
         check("::1", HostPort::StripAny, None);
         check("a.example", HostPort::StripAny, None);
         check("a.example:", HostPort::StripAny, None);
+        check(":80", HostPort::StripAny, None);
     }
 }

@@ -125,13 +125,17 @@ pub fn receive(
     peer: &Peer,
     names: &mut crate::Worker,
 ) -> Result<Client, Reason> {
-    let seen = Seen::of(headers);
+    let mut seen = Seen::of(headers);
     if seen.hosts > 1 {
         return Err(Reason::BadHost);
     }
     let upgrade = if seen.upgrade { upgrade_of(headers) } else { Upgrade::None };
     if seen.connection || seen.hop || seen.te || seen.upgrade || seen.expect {
         remove_hop_by_hop(headers, &seen);
+        if seen.connection {
+            // What the client named in it is gone as well.
+            seen = Seen::of(headers);
+        }
     }
     if seen.envoy && http.use_remote_address {
         remove_untrusted(headers);

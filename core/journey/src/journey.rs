@@ -339,6 +339,7 @@ impl Journey {
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
             State::Trying => {
+                self.clock.progress = now;
                 if let Some(attempt) = self.attempt {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
@@ -385,7 +386,9 @@ impl Journey {
             (Some(ended), _, Some(timeout)) if self.state != State::Answering => {
                 consider(ended + timeout, Wait::Response);
             }
-            (None, Some(timeout), _) => consider(clock.began + timeout, Wait::Request),
+            (None, Some(timeout), _) if self.state != State::Answering => {
+                consider(clock.began + timeout, Wait::Request);
+            }
             _ => {}
         }
         if let Some(timeout) = clock.idle_timeout {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use naru_base::Reason;
 use naru_spec::Http;
 
 use super::InBody;
@@ -26,21 +27,28 @@ pub enum Protocol {
 /// Why a connection ended otherwise than in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeError {
-    /// What the client sent is not HTTP, or more than is allowed.
-    Protocol,
+    /// What the client sent is not HTTP, or more than is allowed. It was answered where it could be.
+    Protocol(Reason),
     /// The connection broke, or was broken off.
     Broken,
 }
 
-/// Serves one connection until it ends. `shutdown` is asked at every turn; once it is ready, the
-/// requests that have begun are finished and no more are taken. A request that `stall` tells of is broken
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The requests that have begun are finished, and no more are taken.
+    Gently,
+    AtOnce,
+}
+
+/// Serves one connection until it ends. `leave` is asked at every turn. A request that `stall` tells of is broken
 /// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
 pub async fn serve<S, F>(
     conduit: Conduit,
     protocol: Protocol,
     http: &Http,
     service: S,
-    mut shutdown: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
 ) -> Result<(), ServeError>
 where
@@ -70,9 +78,13 @@ where
             let mut is_down = false;
             let mut turns = Turns::of(stall);
             poll_fn(|cx| {
-                if !is_down && shutdown(cx).is_ready() {
-                    is_down = true;
-                    connection.as_mut().graceful_shutdown();
+                match leave(cx) {
+                    Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
+                    Poll::Ready(Leave::Gently) if !is_down => {
+                        is_down = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    _ => {}
                 }
                 turns.begin();
                 match connection.as_mut().poll(cx) {
@@ -94,9 +106,13 @@ where
             let mut connection = pin!(builder.serve_connection(io, service));
             let mut is_down = false;
             poll_fn(|cx| {
-                if !is_down && shutdown(cx).is_ready() {
-                    is_down = true;
-                    connection.as_mut().graceful_shutdown();
+                match leave(cx) {
+                    Poll::Ready(Leave::AtOnce) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Leave::Gently) if !is_down => {
+                        is_down = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    _ => {}
                 }
                 connection.as_mut().poll(cx)
             })
@@ -104,7 +120,13 @@ where
         }
     }
     .map_err(|error| {
-        if error.is_parse() || error.is_parse_too_large() { ServeError::Protocol } else { ServeError::Broken }
+        if error.is_parse_too_large() {
+            ServeError::Protocol(Reason::HeadTooLarge)
+        } else if error.is_parse() {
+            ServeError::Protocol(Reason::ClientProtocol)
+        } else {
+            ServeError::Broken
+        }
     })
 }
 

@@ -1,4 +1,4 @@
-//! The example runs, and says what its transcript says. `NARU_UPDATE=1` writes a new one.
+//! The example runs, and says what its transcript says. `NARU_BLESS=1` writes a new one.
 
 use naru_sim::{Scenario, Transcript, run};
 
@@ -22,7 +22,7 @@ fn transcript(seed: u64) -> Transcript {
 #[test]
 fn the_example_says_what_its_transcript_says() {
     let text = transcript(1).to_string();
-    if is_set("NARU_UPDATE") {
+    if is_set("NARU_BLESS") {
         std::fs::write(path("transcript.txt"), &text).unwrap();
     }
     let expected = read("transcript.txt");
