@@ -271,6 +271,9 @@ impl Drop for Passage {
             self.record(&outcome);
         }
         self.release();
+        if let Some(upload) = &self.upload {
+            upload.end();
+        }
         add(&self.worker.metrics.downstream.requests_active, -1);
         self.connection.on_request_end();
     }

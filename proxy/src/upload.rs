@@ -16,13 +16,16 @@ use crate::codec::{BodyBroken, InBody};
 /// A request body, whoever is sending it at the moment.
 #[derive(Debug)]
 pub struct Upload {
-    body: RefCell<InBody>,
+    /// Absent once nobody wants it any more.
+    body: RefCell<Option<InBody>>,
     kept: RefCell<Kept>,
     received: Cell<u64>,
     /// News that nobody has taken yet.
     news: Cell<Option<Milestone>>,
     has_moved: Cell<bool>,
     is_over: Cell<bool>,
+    /// Who waits for more of it.
+    sender: RefCell<Option<Waker>>,
     /// Who wants to hear news.
     listener: RefCell<Option<Waker>>,
 }
@@ -39,7 +42,8 @@ struct Kept {
 impl Upload {
     pub fn new(body: InBody) -> Rc<Upload> {
         Rc::new(Upload {
-            body: RefCell::new(body),
+            body: RefCell::new(Some(body)),
+            sender: RefCell::new(None),
             kept: RefCell::default(),
             received: Cell::new(0),
             news: Cell::new(None),
@@ -85,6 +89,15 @@ impl Upload {
         }
     }
 
+    /// The request is over. Whoever still sends its body breaks off: a stream that is kept open for it
+    /// would stay until its client has sent all.
+    pub fn end(&self) {
+        *self.body.borrow_mut() = None;
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+    }
+
     fn tell(&self, milestone: Milestone) {
         self.is_over.set(true);
         self.news.set(Some(milestone));
@@ -95,7 +108,12 @@ impl Upload {
 
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let mut body = self.body.borrow_mut();
-        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        let Some(body) = &mut *body else { return Poll::Ready(Some(Err(BodyBroken))) };
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            *self.sender.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(broken)) => {
                 self.tell(Milestone::Aborted);
@@ -198,7 +216,7 @@ impl Body for UploadBody {
             UploadBody::Upload { upload, sent, trailers_sent } => {
                 let kept = upload.kept.borrow();
                 let has_more = kept.frames.len() > *sent || (kept.trailers.is_some() && !trailers_sent);
-                !has_more && upload.body.borrow().is_end_stream()
+                !has_more && upload.body.borrow().as_ref().is_some_and(Body::is_end_stream)
             }
         }
     }
@@ -209,7 +227,7 @@ impl Body for UploadBody {
             UploadBody::Upload { upload, sent, .. } => {
                 let kept = upload.kept.borrow();
                 let again: usize = kept.frames.iter().skip(*sent).map(Bytes::len).sum();
-                let mut hint = upload.body.borrow().size_hint();
+                let mut hint = upload.body.borrow().as_ref().map_or_else(SizeHint::default, Body::size_hint);
                 if let Some(exact) = hint.exact() {
                     hint.set_exact(exact + again as u64);
                 }

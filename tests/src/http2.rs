@@ -73,8 +73,25 @@ impl H2Client {
         request: Request<()>,
         has_ended: bool,
     ) -> (ResponseFuture, SendStream<Bytes>) {
-        let mut ready = within("a stream", self.send.clone().ready()).await.unwrap();
-        ready.send_request(request, has_ended).unwrap()
+        self.try_request(request, has_ended).await.unwrap()
+    }
+
+    /// As [`H2Client::request`], on a connection that may take no more streams.
+    ///
+    /// # Errors
+    /// Why it takes none.
+    pub async fn try_request(
+        &mut self,
+        request: Request<()>,
+        has_ended: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let mut ready = within("a stream", self.send.clone().ready()).await?;
+        ready.send_request(request, has_ended)
+    }
+
+    /// The connection below the frames, for bytes that are none.
+    pub fn socket(&self) -> &std::net::TcpStream {
+        &self.life.socket
     }
 
     /// Closes the connection as a client does that is killed.
@@ -107,6 +124,11 @@ impl H2Server {
     /// The next request. `None` once the connection is over.
     pub async fn request(&mut self) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
         within("a request", self.requests_rx.recv()).await
+    }
+
+    /// The connection below the frames, for bytes that are none.
+    pub fn socket(&self) -> &std::net::TcpStream {
+        &self.life.socket
     }
 
     pub async fn close(self) {

@@ -125,21 +125,31 @@ impl Wire {
     /// Writes until nothing more is taken for `pause`, and says how much was taken. `None` where
     /// all of `limit` was.
     pub async fn flood(&mut self, limit: usize, pause: Duration) -> Option<usize> {
+        self.try_flood(limit, pause).await.unwrap()
+    }
+
+    /// As [`Wire::flood`], to an end that may be gone.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub async fn try_flood(&mut self, limit: usize, pause: Duration) -> Result<Option<usize>, End> {
         let block = [b'x'; 16 * 1024];
         let mut sent = 0;
         while sent < limit {
             let room = block.len().min(limit - sent);
             match tokio::time::timeout(pause, self.stream.write(&block[..room])).await {
-                Ok(written) => sent += written.unwrap(),
-                Err(_) => return Some(sent),
+                Ok(Ok(written)) => sent += written,
+                Ok(Err(_)) => return Err(End::Reset),
+                Err(_) => return Ok(Some(sent)),
             }
         }
-        None
+        Ok(None)
     }
 
     /// No more bytes come from this side; those of the other side are still read.
     pub async fn finish(&mut self) {
-        self.stream.shutdown().await.unwrap();
+        // Where the other side has torn the connection down, none come either.
+        let _ = self.stream.shutdown().await;
     }
 
     /// Tears the connection down: the other side sees a reset.
