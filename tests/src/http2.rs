@@ -48,10 +48,17 @@ impl Life {
         self.close().await;
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
         self.task.abort();
         // Aborted, or ended by itself: the connection's own handle is gone afterwards.
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
+    }
+}
+
+/// Whoever lets go of a connection closes it.
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

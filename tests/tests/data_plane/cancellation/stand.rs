@@ -28,7 +28,7 @@ pub const ROUTE_TIMEOUT: Duration = Duration::from_millis(60);
 const IDLE_TIMEOUT: Duration = Duration::from_millis(60);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(80);
 /// Longer than those, so that they pass before it.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(150);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 
 pub struct Stand {
     pub naru: Naru,
@@ -165,9 +165,13 @@ impl Stand {
         }
     }
 
-    /// HTTP/2 connections that an upstream has closed are gone.
+    /// No connection to an upstream is left that the next plan could meet: not one that was made for a
+    /// request that is over and that nobody has taken, and none of HTTP/2 whose end is not yet known.
     pub async fn has_no_streams(&self) {
         until("closed connections to be gone", async || {
+            for listener in [&self.http1, &self.http2] {
+                while listener.has_more().await {}
+            }
             let report = self.naru.report().await;
             // Of the clusters, every second half speaks HTTP/2.
             let open: u64 = report.clusters[3..].iter().map(|cluster| cluster.connections_active).sum();
