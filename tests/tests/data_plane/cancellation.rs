@@ -165,7 +165,6 @@ async fn walk_seeds(seeds: Vec<u64>, silent: SocketAddr, now: Rc<RefCell<String>
         for (number, plan) in Plan::draw(seed).into_iter().enumerate() {
             *now.borrow_mut() = format!("NARU_SEED={seed}, plan {number}: {plan}");
             let id = format!("{seed}.{number}");
-            let t = std::time::Instant::now();
             let ending = if plan.disturbances.contains(&Disturbance::Drain) {
                 walk_to_the_end(&plan, Stand::start(silent, false).await, &id).await
             } else if plan.limit() == Limit::Request {
@@ -174,7 +173,6 @@ async fn walk_seeds(seeds: Vec<u64>, silent: SocketAddr, now: Rc<RefCell<String>
                 walk(&plan, &common, &id).await
             };
             assert_eq!(panics().load(Ordering::Relaxed), 0, "a thread of naru has panicked");
-            eprintln!("T {} {seed} {number} {:?} {:?} {:?} {:?} {:?} {:?} {:?}", t.elapsed().as_millis(), plan.down, plan.up, plan.request, plan.response, plan.target, plan.next(), plan.disturbances);
             walked.add(&plan, ending);
         }
     }

@@ -75,9 +75,7 @@ impl Caller {
         }
         head.push_str("\r\n");
         let end = match plan.down {
-            Protocol::Http1 => {
-                Wired::Http1 { wire: Wire::connect_narrow(address).await, head: None, read: 0 }
-            }
+            Protocol::Http1 => Wired::Http1 { wire: Wire::connect(address).await, head: None, read: 0 },
             Protocol::Http2 => Wired::Http2(Box::new(Streamed {
                 client: H2Client::connect(address).await,
                 response: None,

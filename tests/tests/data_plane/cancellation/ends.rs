@@ -8,7 +8,8 @@ use naru_tests::wire::End;
 
 pub const HALF: &str = "five!";
 pub const WHOLE: &str = "five!five!";
-/// More than the buffers of four sockets and of a proxy take.
+/// More than the buffers of four sockets and of a proxy take. Those of the kernel keep their size: with
+/// small ones, smaller than a segment of the loopback, what is carried to its end takes seconds.
 pub const LARGE: usize = 12 << 20;
 /// What takes nothing for so long is full.
 pub const PAUSE: Duration = Duration::from_millis(20);

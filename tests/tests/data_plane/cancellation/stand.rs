@@ -65,7 +65,7 @@ impl Stand {
     /// `silent` takes no notice of connections.
     pub async fn start(silent: SocketAddr, has_request_timeout: bool) -> Stand {
         let files = Directory::new();
-        let (http1, http2) = (WireListener::bind_narrow(), WireListener::bind_narrow());
+        let (http1, http2) = (WireListener::bind().await, WireListener::bind().await);
         let mut routes = String::new();
         let seconds = |duration: Duration| format!("{}s", duration.as_secs_f64());
         let limits = [
