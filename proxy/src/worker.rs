@@ -292,6 +292,14 @@ impl Worker {
     }
 }
 
+/// Lets everything be read that clients have sent until now: they shall have an answer. The runtime looks at
+/// its sockets once a turn. A connection that waits is accepted in the first and read in the second.
+async fn look_at_sockets() {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Runs a worker on this thread until it has drained.
 pub fn run(start: Start) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -330,7 +338,10 @@ async fn work(start: Start) -> std::io::Result<()> {
             Message::Endpoints(cluster, set) => worker.loaded.set_endpoints(cluster, &set),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
-            Message::Drain => worker.begin_drain(),
+            Message::Drain => {
+                look_at_sockets().await;
+                worker.begin_drain();
+            }
         }
         if worker.drain.is_draining.get() {
             break;

@@ -16,6 +16,7 @@ mod callee;
 mod caller;
 mod ends;
 mod exchange;
+mod found;
 mod plan;
 mod stand;
 

@@ -544,8 +544,8 @@ impl Plan {
                     Target::Refusing => broken(Reason::ConnectFailure),
                     Target::Silent => broken(Reason::ConnectTimeout),
                 });
-                // It may not have begun: where nobody has it yet, nobody can say.
-                all.extend((!self.is_routed() || self.target != Target::Up).then_some(None));
+                // Without its head it has not begun.
+                all.extend((!self.is_routed()).then_some(None));
             }
         }
     }
