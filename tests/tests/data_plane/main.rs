@@ -1,6 +1,7 @@
 //! The data plane on real sockets.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod proxying;
 mod failures;
 mod cancellation;
 mod equality;
