@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod proxying;
+mod program;
 mod failures;
 mod cancellation;
 mod equality;
