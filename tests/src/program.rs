@@ -98,9 +98,12 @@ impl Started {
     fn spawn(text: &str, arguments: &[&str]) -> Started {
         let files = Directory::new();
         let config = files.write("bootstrap.yaml", text);
+        // One, so that what is counted is counted in one place, unless the test is about more.
+        let workers: &[&str] = if arguments.contains(&"--workers") { &[] } else { &["--workers", "1"] };
         let child = Command::new(program())
-            .args(["proxy", "--workers", "1", "--config"])
+            .args(["proxy", "--config"])
             .arg(config)
+            .args(workers)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(File::create(files.path("stdout")).unwrap())

@@ -3,6 +3,8 @@
 
 mod proxying;
 mod program;
+mod access_log;
+mod admin;
 mod failures;
 mod cancellation;
 mod equality;
