@@ -2,7 +2,7 @@
 
 use naru_spec::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
 use naru_tls::{Connector, Terminator};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// The name that every certificate here is for.
 pub const NAME: &str = "naru.test";
@@ -33,6 +33,8 @@ impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // A certificate whose subject is its issuer counts as self-signed, for BoringSSL for one.
+        params.distinguished_name.push(DnType::CommonName, "authority of naru's tests");
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 

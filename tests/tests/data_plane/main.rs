@@ -5,6 +5,7 @@ mod proxying;
 mod program;
 mod access_log;
 mod admin;
+mod grpc;
 mod failures;
 mod cancellation;
 mod equality;
