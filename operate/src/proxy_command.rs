@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use naru_journey::Snapshot;
-use naru_proxy::{Options, Proxy};
-use naru_spec::Config;
+use naru_proxy::{Options, Proxy, StartError};
+use naru_spec::config::Place;
+use naru_spec::{Invalid, Problem};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -18,36 +19,50 @@ use crate::say::say;
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     let file = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
-    let config = load(&file, &text, args.output)?;
-    let snapshot = Snapshot::compile(config)
-        .map_err(|found| problems::refuse(&naru_xds::locate(&file, &text, &found), args.output))?;
+    let loaded = naru_xds::load(&file, &text).map_err(|found| problems::refuse(&found, args.output))?;
+    let document = Document { file, text, warnings: loaded.warnings, output: args.output };
+    let snapshot = Snapshot::compile(loaded.config).map_err(|found| document.refuse(&found))?;
     // Reading the configuration took more memory than keeping it does.
     naru_memory::give_back();
     if args.check {
-        naru_proxy::check(snapshot)?;
+        naru_proxy::check(snapshot).map_err(|error| document.refuse_to_start(error))?;
+        problems::print(&document.warnings, args.output)?;
         if args.output == Output::Text {
-            say(&format!("{file}: fine\n"))?;
+            say(&format!("{}: fine\n", document.file))?;
         }
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(serve(args, snapshot, file, text))
+    runtime.block_on(serve(args, snapshot, document))
 }
 
-/// Reads the file; problems are printed here.
-fn load(file: &str, text: &str, output: Output) -> Result<Config, Failure> {
-    match naru_xds::load(file, text) {
-        Ok(loaded) => {
-            problems::print(&loaded.warnings, output)?;
-            Ok(loaded.config)
+/// The file that was read, and what it is not refused for.
+struct Document {
+    file: String,
+    text: String,
+    warnings: Vec<Problem>,
+    output: Output,
+}
+
+impl Document {
+    /// Prints everything that was found, the warnings first: in JSON that is one array.
+    fn refuse(&self, found: &[(Place, Invalid)]) -> Failure {
+        let mut all = self.warnings.clone();
+        all.extend(naru_xds::locate(&self.file, &self.text, found));
+        problems::refuse(&all, self.output)
+    }
+
+    fn refuse_to_start(&self, error: StartError) -> Failure {
+        match error {
+            StartError::Config(found) => self.refuse(&found),
+            error => error.into(),
         }
-        Err(found) => Err(problems::refuse(&found, output)),
     }
 }
 
-async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String) -> Result<(), Failure> {
+async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Result<(), Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
     let mut end = Ends::listen()?;
@@ -59,13 +74,18 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, file: String, text: String)
             let why = || {
                 format!(
                     "the admin interface cannot listen on {address}; \
-                     'ss -ltnp' shows who does, or change admin.address in '{file}'"
+                     'ss -ltnp' shows who does, or change admin.address in '{}'",
+                    document.file
                 )
             };
             Some(bound.with_context(why)?)
         }
     };
-    let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: args.seed })?);
+    let proxy = Proxy::start(snapshot, &Options { workers, seed: args.seed })
+        .map_err(|error| document.refuse_to_start(error))?;
+    problems::print(&document.warnings, args.output)?;
+    let Document { file, text, .. } = document;
+    let proxy = Rc::new(proxy);
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {address}", listener.name);
     }

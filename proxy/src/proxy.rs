@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use naru_base::{ClusterId, Instant, WallTime};
 use naru_journey::Snapshot;
+use naru_spec::config::Place;
 use naru_spec::{Invalid, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 use tokio::sync::{mpsc, oneshot};
@@ -46,11 +47,8 @@ pub enum StartError {
         address: SocketAddr,
         error: io::Error,
     },
-    /// Certificates or settings of a listener or a cluster cannot be used.
-    Tls {
-        owner: String,
-        invalid: Invalid,
-    },
+    /// Certificates or settings cannot be used: everything that is wrong with them.
+    Config(Vec<(Place, Invalid)>),
     Log(io::Error),
     Thread(io::Error),
 }
@@ -67,9 +65,11 @@ impl std::fmt::Display for StartError {
             StartError::Listen { listener, address, error } => {
                 write!(f, "listener '{listener}' cannot listen on {address}: {error}")
             }
-            StartError::Tls { owner, invalid } => {
-                write!(f, "TLS of {owner}: {invalid}")?;
-                if invalid.hint.is_empty() { Ok(()) } else { write!(f, "\n  help: {}", invalid.hint) }
+            StartError::Config(problems) => {
+                for (at, (_, invalid)) in problems.iter().enumerate() {
+                    write!(f, "{}{invalid}", if at == 0 { "" } else { "; " })?;
+                }
+                Ok(())
             }
             StartError::Log(error) => write!(f, "{error}"),
             StartError::Thread(error) => write!(f, "a thread cannot be started: {error}"),
@@ -276,27 +276,38 @@ impl Drop for Proxy {
 
 /// Reads certificates and builds what TLS needs, once for all workers.
 fn prepare(snapshot: Snapshot) -> Result<Prepared, StartError> {
+    let mut problems = Vec::new();
+    let mut found = |place, owner: String, mut invalid: Invalid| {
+        invalid.message = format!("TLS of {owner}: {}", invalid.message);
+        problems.push((place, invalid));
+    };
     let mut terminators = Vec::new();
-    for listener in &snapshot.listeners {
-        for chain in &listener.chains {
-            let built = chain.tls.as_ref().map(Terminator::build).transpose();
-            terminators.push(built.map_err(|invalid| StartError::Tls {
-                owner: format!("listener '{}'", listener.name),
-                invalid,
-            })?);
+    for (listener_at, listener) in snapshot.listeners.iter().enumerate() {
+        for (chain_at, chain) in listener.chains.iter().enumerate() {
+            match chain.tls.as_ref().map(Terminator::build).transpose() {
+                Ok(built) => terminators.push(built),
+                Err(invalid) => found(
+                    Place::ChainTls { listener: listener_at, chain: chain_at },
+                    format!("listener '{}'", listener.name),
+                    invalid,
+                ),
+            }
         }
     }
     let mut connectors = Vec::new();
-    for cluster in &snapshot.clusters {
-        let built = cluster.tls.as_ref().map(connect_with).transpose();
-        connectors.push(
-            built.map_err(|invalid| StartError::Tls {
-                owner: format!("cluster '{}'", cluster.name),
-                invalid,
-            })?,
-        );
+    for (at, cluster) in snapshot.clusters.iter().enumerate() {
+        match cluster.tls.as_ref().map(connect_with).transpose() {
+            Ok(built) => connectors.push(built),
+            Err(invalid) => {
+                found(Place::ClusterTls(at), format!("cluster '{}'", cluster.name), invalid);
+            }
+        }
     }
-    Ok(Prepared { snapshot, terminators, connectors })
+    if problems.is_empty() {
+        Ok(Prepared { snapshot, terminators, connectors })
+    } else {
+        Err(StartError::Config(problems))
+    }
 }
 
 /// The protocol that a cluster speaks decides what is offered; what the context itself lists is

@@ -24,8 +24,24 @@ pub struct Admin {
 pub enum Place {
     Listener(usize),
     Cluster(usize),
-    Rule { listener: usize, chain: usize, virtual_host: usize, rule: usize },
-    VirtualHost { listener: usize, chain: usize, virtual_host: usize },
+    /// The certificates and settings of a filter chain.
+    ChainTls {
+        listener: usize,
+        chain: usize,
+    },
+    /// Those of a cluster.
+    ClusterTls(usize),
+    Rule {
+        listener: usize,
+        chain: usize,
+        virtual_host: usize,
+        rule: usize,
+    },
+    VirtualHost {
+        listener: usize,
+        chain: usize,
+        virtual_host: usize,
+    },
 }
 
 impl Config {

@@ -207,7 +207,7 @@ async fn a_bad_certificate_is_refused() {
     let at = text.find("certificate_chain: ").unwrap();
     let end = at + text[at..].find('\n').unwrap();
     let bad = format!("{}certificate_chain: {{ inline_string: nonsense }}{}", &text[..at], &text[end..]);
-    refuses(&bad, &["TLS of listener 'main'", "given inline holds no certificate"]).await;
+    refuses(&bad, &["TLS of listener 'main'", "transport_socket", "given inline holds no certificate"]).await;
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn a_certificate_file_that_is_missing_is_named() {
     let at = text.find("certificate_chain: ").unwrap();
     let end = at + text[at..].find('\n').unwrap();
     let bad = format!("{}certificate_chain: {{ filename: {missing:?} }}{}", &text[..at], &text[end..]);
-    refuses(&bad, &["TLS of listener 'main'", missing.to_str().unwrap()]).await;
+    refuses(&bad, &["TLS of listener 'main'", "transport_socket", missing.to_str().unwrap()]).await;
 }
 
 #[test]

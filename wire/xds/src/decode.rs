@@ -114,6 +114,9 @@ fn tell_problems_of_the_whole(
                 let field = if is_about_address { "address.socket_address" } else { "name" };
                 error(&listeners.at(*at).field(field), code::DUPLICATE);
             }
+            Place::ChainTls { .. } | Place::ClusterTls(_) => {
+                tell_of_tls(&place, resources, path, &mut |path| error(path, code::INVALID_VALUE));
+            }
             Place::VirtualHost { listener, chain, virtual_host } => {
                 let listener_path = listeners.at(*listener);
                 table_of(&listener_path, resources, *listener, *chain, |table| {
@@ -176,6 +179,7 @@ pub(crate) fn tell_at_places(
         match place {
             Place::Cluster(at) => tell(&clusters.at(*at)),
             Place::Listener(at) => tell(&listeners.at(*at)),
+            Place::ChainTls { .. } | Place::ClusterTls(_) => tell_of_tls(place, resources, &root, &mut tell),
             Place::VirtualHost { listener, chain, virtual_host } => {
                 table_of(&listeners.at(*listener), resources, *listener, *chain, |table| {
                     tell(&table.field("virtual_hosts").at(*virtual_host));
@@ -187,6 +191,30 @@ pub(crate) fn tell_at_places(
                 });
             }
         }
+    }
+}
+
+/// The path of what a chain or a cluster says of TLS.
+fn tell_of_tls(
+    place: &Place,
+    resources: &proto::bootstrap::bootstrap::StaticResources,
+    root: &Path<'_>,
+    tell: &mut dyn FnMut(&Path<'_>),
+) {
+    match place {
+        Place::ClusterTls(at) => tell(&root.field("clusters").at(*at).field("transport_socket")),
+        Place::ChainTls { listener, chain } => {
+            let listeners = root.field("listeners");
+            let path = listeners.at(*listener);
+            let chains =
+                resources.listeners.get(*listener).map_or(0, |listener| listener.filter_chains.len());
+            if *chain < chains {
+                tell(&path.field("filter_chains").at(*chain).field("transport_socket"));
+            } else {
+                tell(&path.field("default_filter_chain.transport_socket"));
+            }
+        }
+        _ => {}
     }
 }
 
