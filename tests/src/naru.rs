@@ -25,8 +25,18 @@ impl Naru {
         Naru::try_start(bootstrap, options).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// On a whole file, for what a [`Bootstrap`] has no words for.
+    pub fn on(text: &str) -> Naru {
+        let options = Options { workers: 1, seed: Some(1) };
+        Naru::try_start_on(text, &options).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     pub fn try_start(bootstrap: &Bootstrap, options: &Options) -> Result<Naru, StartError> {
-        let proxy = Proxy::start(compile(bootstrap), options)?;
+        Naru::try_start_on(&bootstrap.text(), options)
+    }
+
+    fn try_start_on(text: &str, options: &Options) -> Result<Naru, StartError> {
+        let proxy = Proxy::start(compile_text(text), options)?;
         let address = proxy.addresses()[0];
         Ok(Naru { proxy: Some(proxy), address })
     }
@@ -111,8 +121,11 @@ impl Drop for Naru {
 }
 
 pub fn compile(bootstrap: &Bootstrap) -> Snapshot {
-    let text = bootstrap.text();
-    let loaded = naru_xds::load("test.yaml", &text).unwrap_or_else(|problems| {
+    compile_text(&bootstrap.text())
+}
+
+fn compile_text(text: &str) -> Snapshot {
+    let loaded = naru_xds::load("test.yaml", text).unwrap_or_else(|problems| {
         let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         panic!("{problems}\n{text}")
     });

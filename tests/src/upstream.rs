@@ -10,6 +10,8 @@
 //! | `/trailers`     | a body and a trailer                                            |
 //! | `/early`        | 200 at once, whatever the request's body does                   |
 //! | `/length`       | how many bytes the request's body had, and whether it was whole |
+//!
+//! An answer has the headers that the request's `x-reply` names: `server: mine | x-there: yes`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -106,6 +108,7 @@ where
 async fn answer(request: Request<Incoming>) -> Response<Outbound> {
     let path = request.uri().path().to_owned();
     let is_head = request.method() == Method::HEAD;
+    let wanted = request.headers().get("x-reply").map(|value| value.to_str().unwrap().to_owned());
     let number = || path.rsplit('/').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     let mut response = Response::new(Outbound::empty());
     match path.split('/').nth(1).unwrap_or("") {
@@ -131,6 +134,11 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
         }
         "length" => *response.body_mut() = Outbound::sized(length(request).await),
         _ => *response.body_mut() = Outbound::sized(describe(request).await.to_string()),
+    }
+    for field in wanted.iter().flat_map(|fields| fields.split('|')) {
+        let (name, value) = field.split_once(':').unwrap();
+        let name: HeaderName = name.trim().parse().unwrap();
+        response.headers_mut().append(name, value.trim().parse().unwrap());
     }
     if is_head {
         // hyper leaves it out of HTTP/1 by itself, and not out of HTTP/2.

@@ -6,6 +6,7 @@ mod program;
 mod access_log;
 mod admin;
 mod grpc;
+mod headers;
 mod failures;
 mod cancellation;
 mod equality;
