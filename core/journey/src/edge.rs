@@ -17,6 +17,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -82,6 +83,8 @@ struct Seen {
     request_id: bool,
     envoy: bool,
     content_type: bool,
+    client_cert: bool,
+    cookies: u32,
     hosts: u32,
 }
 
@@ -95,6 +98,7 @@ impl Seen {
                 2 if name == "te" => seen.te = true,
                 4 if name == "host" => seen.hosts += 1,
                 6 if name == "expect" => seen.expect = true,
+                6 if name == "cookie" => seen.cookies += 1,
                 7 if name == "upgrade" => seen.upgrade = true,
                 10 if name == "connection" => seen.connection = true,
                 10 if name == "keep-alive" => seen.hop = true,
@@ -105,6 +109,7 @@ impl Seen {
                 16 if name == "proxy-connection" => seen.hop = true,
                 17 if name == "transfer-encoding" => seen.hop = true,
                 17 if name == "x-forwarded-proto" => seen.forwarded_proto = true,
+                23 if name == "x-forwarded-client-cert" => seen.client_cert = true,
                 10.. if name.starts_with("x-envoy-") => seen.envoy = true,
                 _ => {}
             }
@@ -137,6 +142,13 @@ pub fn receive(
             seen = Seen::of(headers);
         }
     }
+    if seen.client_cert {
+        // Envoy's `forward_client_cert_details: SANITIZE`: whom a certificate names is not for a client to say.
+        headers.remove(X_FORWARDED_CLIENT_CERT);
+    }
+    if seen.cookies > 1 {
+        join_cookies(headers);
+    }
     if seen.envoy && http.use_remote_address {
         remove_untrusted(headers);
     }
@@ -151,9 +163,7 @@ pub fn receive(
         } else {
             HeaderText::address(address.ip()).value()
         };
-        if !http.suppress_envoy_headers {
-            headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
-        }
+        headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
     }
     let connection_scheme = peer.scheme();
     let trusts_proto = !http.use_remote_address || http.xff_num_trusted_hops > 0;
@@ -182,6 +192,14 @@ pub fn receive(
     let timeout_ms = if seen.envoy { asked_timeout(headers) } else { None };
     let is_grpc = seen.content_type && is_grpc(headers);
     Ok(Client { address, scheme, timeout_ms, is_grpc, upgrade })
+}
+
+/// HTTP/2 may send a cookie in pieces; nobody else knows them (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
 }
 
 /// Whether a message is a gRPC one: `application/grpc`, alone or with `+` or `;` behind it.

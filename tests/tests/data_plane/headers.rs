@@ -6,6 +6,7 @@ mod edge;
 mod hops;
 mod levels;
 mod rewriting;
+mod deviations;
 
 use http::{HeaderName, Method};
 use naru_tests::bootstrap::TO_UP;
