@@ -169,10 +169,11 @@ async fn establish(
         let client = Http1Client::start(conduit).await.map_err(at_start)?;
         return Ok(Connected::Http1(Http1Connection::new(client, local, life)));
     }
-    let settings = loaded.snapshot.cluster(cluster).http2;
-    let client = Http2Client::start(conduit, settings, Rc::new(life)).await.map_err(at_start)?;
+    let settings = loaded.snapshot.cluster(cluster);
+    let client = Http2Client::start(conduit, settings.http2, Rc::new(life)).await.map_err(at_start)?;
     let connection = Http2Connection::new(client, local, worker.clock.now());
-    endpoint.pool.put_http2(&connection);
+    let stream = connection.stream(worker);
+    endpoint.pool.put_http2(&connection, settings.max_requests_per_connection);
     worker.look_after_pools();
-    Ok(Connected::Http2(connection.stream(worker)))
+    Ok(Connected::Http2(stream))
 }

@@ -115,6 +115,10 @@ impl Http2Connection {
         self.requests.set(self.requests.get() + 1);
         Http2Stream { connection: Rc::clone(self), worker: Rc::clone(worker) }
     }
+
+    fn is_used_up(&self, requests_max: Option<u32>) -> bool {
+        requests_max.is_some_and(|max| self.requests.get() >= max)
+    }
 }
 
 impl Http2Stream {
@@ -155,15 +159,22 @@ impl EndpointPool {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| !connection.client.is_closed());
         // The newest first: an old one may have been told to take no more requests.
-        let connection = shared.iter().rev().find(|connection| {
-            connection.streams.get() < connection.client.streams_max()
-                && requests_max.is_none_or(|max| connection.requests.get() < max)
-        })?;
-        Some(connection.stream(worker))
+        let has_room =
+            |connection: &Rc<Http2Connection>| connection.streams.get() < connection.client.streams_max();
+        let at = shared.iter().rposition(has_room)?;
+        let stream = shared.get(at)?.stream(worker);
+        // One that has had its share closes with its last request.
+        if stream.connection.is_used_up(requests_max) {
+            shared.remove(at);
+        }
+        Some(stream)
     }
 
-    pub fn put_http2(&self, connection: &Rc<Http2Connection>) {
-        self.shared.borrow_mut().push(Rc::clone(connection));
+    /// Leaves a connection to others, if it may carry more than it has.
+    pub fn put_http2(&self, connection: &Rc<Http2Connection>, requests_max: Option<u32>) {
+        if !connection.is_used_up(requests_max) {
+            self.shared.borrow_mut().push(Rc::clone(connection));
+        }
     }
 
     /// The dial under way, or a new one, which the caller then must carry out.

@@ -43,16 +43,19 @@ impl Authority {
     }
 
     pub fn issue(&self) -> Issued {
+        self.issue_for(NAME)
+    }
+
+    pub fn issue_for(&self, name: &str) -> Issued {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
         let leaf = params.signed_by(&key, &self.0).unwrap();
         Issued { chain: leaf.pem(), key: key.serialize_pem() }
     }
 
     /// The serving side of a connection.
     pub fn terminator(&self, alpn: &[&str]) -> Terminator {
-        let Issued { chain, key } = self.issue();
-        let certificate = Certificate { chain: inline(chain), key: inline(key) };
+        let certificate = self.issue().certificate();
         Terminator::build(&DownstreamTls {
             certificates: vec![certificate],
             alpn: owned(alpn),
@@ -66,7 +69,12 @@ impl Authority {
 
     /// The calling side of a connection, which trusts this authority and no other.
     pub fn connector(&self, alpn: &[&str]) -> Connector {
-        Connector::build(&UpstreamTls {
+        Connector::build(&self.caller(alpn)).unwrap()
+    }
+
+    /// What makes [`Authority::connector`], to be changed before it does.
+    pub fn caller(&self, alpn: &[&str]) -> UpstreamTls {
+        UpstreamTls {
             sni: Some(NAME.to_owned()),
             certificate: None,
             alpn: owned(alpn),
@@ -74,8 +82,13 @@ impl Authority {
             version_max: TlsVersion::V1_3,
             trusted_ca: Some(inline(self.pem())),
             subject_alt_names: Vec::new(),
-        })
-        .unwrap()
+        }
+    }
+}
+
+impl Issued {
+    pub fn certificate(self) -> Certificate {
+        Certificate { chain: inline(self.chain), key: inline(self.key) }
     }
 }
 

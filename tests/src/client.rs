@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use naru_tls::Connector;
 use tokio::net::TcpStream;
 
 use crate::message::collect;
@@ -36,11 +37,24 @@ impl Client {
         if !speaks.is_tls() {
             return Client::plain(address, speaks).await;
         }
-        let stream = dial(address).await;
         let connector = authority.connector(&[speaks.alpn()]);
-        let (stream, handshake) = within("a TLS handshake", connector.connect(stream)).await.unwrap();
-        assert_eq!(handshake.alpn.as_deref(), Some(speaks.alpn().as_bytes()));
-        Client::over(TokioIo::new(stream), speaks).await
+        let (client, alpn) = Client::secured(address, speaks, &connector).await.unwrap();
+        assert_eq!(alpn.as_deref(), Some(speaks.alpn().as_bytes()));
+        client
+    }
+
+    /// With TLS of its own making; tells the protocol that was agreed on.
+    ///
+    /// # Errors
+    /// The handshake failed. In TLS 1.3 a server refuses a client only after that.
+    pub async fn secured(
+        address: SocketAddr,
+        speaks: Speaks,
+        connector: &Connector,
+    ) -> std::io::Result<(Client, Option<Vec<u8>>)> {
+        let stream = dial(address).await;
+        let (stream, handshake) = within("a TLS handshake", connector.connect(stream)).await?;
+        Ok((Client::over(TokioIo::new(stream), speaks).await, handshake.alpn))
     }
 
     async fn over<I>(io: I, speaks: Speaks) -> Client

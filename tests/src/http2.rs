@@ -96,6 +96,11 @@ impl H2Client {
         ready.send_request(request, has_ended)
     }
 
+    /// How many streams the other side allows, as far as it has said so.
+    pub fn streams_max(&self) -> usize {
+        self.send.current_max_send_streams()
+    }
+
     /// The connection below the frames, for bytes that are none.
     pub fn socket(&self) -> &std::net::TcpStream {
         &self.life.socket

@@ -7,6 +7,8 @@ mod access_log;
 mod admin;
 mod grpc;
 mod headers;
+mod tls;
+mod limits;
 mod failures;
 mod cancellation;
 mod equality;
