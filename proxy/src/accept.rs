@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cluster::add;
 use crate::codec::{Leave, Protocol, ServeError, serve};
 use crate::conduit::Conduit;
+use crate::linger::Lingering;
 use crate::settle::count_up;
 use crate::stall::Stall;
 use crate::timer::Timer;
@@ -160,7 +161,8 @@ async fn serve_client(
     let of_requests = Rc::clone(&connection);
     let service = move |request| engine::serve(Rc::clone(&of_requests), request);
     let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-    let result = serve(secured.conduit, protocol, http, service, leave, &connection.stall).await;
+    let client = Lingering::new(secured.conduit, worker);
+    let result = serve(client, protocol, http, service, leave, &connection.stall).await;
     if let Err(ServeError::Protocol(reason)) = result {
         add(&downstream.protocol_errors, 1);
         engine::record_unreadable(&connection, reason);

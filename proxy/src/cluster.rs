@@ -20,7 +20,7 @@ use crate::pool::EndpointPool;
 #[derive(Debug)]
 pub struct EndpointShared {
     pub address: SocketAddr,
-    /// What it was found by, without the port; the address's own text where there is no name.
+    /// What DNS was asked for; empty where it was not.
     pub host_name: Arc<str>,
     pub weight: Weight,
     /// Requests on their way.

@@ -43,9 +43,7 @@ impl Pending {
 /// The endpoints of a cluster that names none but addresses.
 pub fn static_endpoints(cluster: &Cluster) -> EndpointSet {
     let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => {
-            Some(EndpointShared::new(*address, address.ip().to_string().into(), endpoint.weight))
-        }
+        Address::Socket(address) => Some(EndpointShared::new(*address, Arc::default(), endpoint.weight)),
         Address::Name { .. } => None,
     });
     endpoints.collect()

@@ -16,7 +16,7 @@ use naru_base::{ClusterId, Reason};
 use naru_journey::arrival::{Arrival, receive};
 use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
-use naru_journey::record::{Facts, Lookup, RequestLine, fill};
+use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
     Action, AttemptEvent, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing, reply,
 };
@@ -85,7 +85,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
             now,
             &loaded.snapshot,
             connection.chain,
-            &line.subject(&parts.headers, client.address.ip(), connection.peer.is_tls, draw),
+            &line.subject(&parts.headers, &client, draw),
             facts,
             &mut core,
             &loaded.clusters,
@@ -164,24 +164,26 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
     }
     let Some(headers) = &mut outgoing.headers else { return };
     let snapshot = &passage.loaded.snapshot;
-    let before = outgoing::has_request_edits(snapshot, &passage.journey).then(|| headers.clone());
-    let name = endpoint.shared();
-    let before_edits = &*passage;
-    let mut fill_in = |format: &Format, out: &mut Vec<u8>| {
-        let request: &dyn Lookup = before.as_ref().map_or(&(), |headers| headers);
-        fill(format, &Facts { request, ..before_edits.facts(None) }, out);
+    let shared = endpoint.shared();
+    let known = &*passage;
+    let mut fill_in = |request: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        fill_header(format, &Facts { request, upstream: None, ..known.facts(None) }, out);
     };
-    outgoing::request(
+    let is_rewritten = outgoing::request(
         snapshot,
         &passage.journey,
         headers,
         &mut outgoing.target,
-        Some(&name.host_name),
+        Some(&*shared.host_name).filter(|name| !name.is_empty()),
         &mut fill_in,
     );
     let kept = snapshot.chain(passage.journey.chain()).record.keep_request(headers);
     passage.sent_at = Some(passage.worker.clock.now());
     passage.kept_request = kept;
+    if is_rewritten {
+        passage.line.path = outgoing.target.clone();
+        passage.line.authority = headers.get(header::HOST).cloned();
+    }
 }
 
 /// What a journey is to know of a response that is in the passage now.
@@ -315,11 +317,12 @@ impl Outgoing {
         let mut headers = self.take_headers(keep_copy);
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
-        let host = headers.remove(header::HOST);
-        let authority = host.and_then(|host| {
+        // A host that is no authority stays a header, which HTTP/2 allows.
+        let authority = headers.get(header::HOST).and_then(|host| {
             Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok()
         });
         if authority.is_some() {
+            headers.remove(header::HOST);
             let scheme = if is_tls { Scheme::Https } else { self.scheme };
             uri.scheme = http::uri::Scheme::try_from(scheme.as_str()).ok();
             uri.authority = authority;
@@ -383,7 +386,10 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
     let date = passage.worker.clock.date();
-    let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
+    let so_far = passage.journey.so_far(now);
+    let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
+    };
     outgoing::response(
         &passage.loaded.snapshot,
         &passage.journey,
@@ -402,19 +408,21 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
 fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
     let date = passage.worker.clock.date();
-    let is_tls = passage.connection.peer.is_tls;
-    let subject = headers.map(|headers| passage.line.subject(headers, passage.client.ip(), is_tls, 0));
-    let mut fill_in = |format: &Format, out: &mut Vec<u8>| fill(format, &passage.facts(None), out);
+    let subject = headers.map(|headers| passage.line.subject(headers, &passage.client, 0));
+    let now = passage.worker.clock.now();
+    let so_far = passage.journey.so_far(now);
+    let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
+    };
     let reply = reply::compose(
         &passage.loaded.snapshot,
         &passage.journey,
         reason,
         subject.as_ref(),
-        passage.is_grpc,
+        passage.client.is_grpc,
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
-    let now = passage.worker.clock.now();
     passage.journey.on_reply(now, reply.status.as_u16(), reply.grpc_status);
     passage.kept_response =
         passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);

@@ -18,6 +18,7 @@ mod upload;
 mod pool;
 mod dial;
 mod stall;
+mod linger;
 mod settle;
 pub mod metrics;
 mod log;

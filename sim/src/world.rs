@@ -209,9 +209,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
         };
-        let source = arrival.client.address.ip();
         let draw = core.draw_request();
-        let subject = arrival.line.subject(&head.headers, source, request.peer.is_tls, draw);
+        let subject = arrival.line.subject(&head.headers, &arrival.client, draw);
         let journey = match arrival.refusal {
             Some(reason) => Journey::refuse(self.now, request.chain, reason),
             None => Journey::begin(
@@ -348,7 +347,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         // Nobody reads the headers of a simulated answer: what would stand in them does not matter.
         let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
         let stamp = Stamp { request_id: None, date: &date };
-        let mut fill = |_: &naru_spec::Format, _: &mut Vec<u8>| {};
+        let mut fill = |_: &http::HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
         let reply =
             reply::compose(self.snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);

@@ -366,10 +366,14 @@ impl WireListener {
     }
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, nor will: it stays taken until the process ends.
 pub fn refusing_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 /// An address where connections are neither taken nor refused, as long as the result is held.

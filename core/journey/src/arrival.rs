@@ -3,8 +3,6 @@
 //! Whatever the protocol, the authority is in the Host header afterwards and the target is a path
 //! with its query.
 
-use std::net::IpAddr;
-
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -30,7 +28,7 @@ pub struct Arrival {
 #[inline]
 pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker) -> Arrival {
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut refusal = put_authority(parts, http, peer).err();
+    let mut refusal = check_target(parts).and_then(|()| put_authority(parts, http, peer)).err();
     let client = edge::receive(&mut parts.headers, http, peer, worker).unwrap_or_else(|reason| {
         refusal = Some(reason);
         Client::unknown(peer)
@@ -65,13 +63,7 @@ impl RequestLine {
 
     /// What rules look at.
     #[inline]
-    pub fn subject<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        source: IpAddr,
-        is_tls: bool,
-        draw: u64,
-    ) -> Subject<'a> {
+    pub fn subject<'a>(&'a self, headers: &'a HeaderMap, client: &Client, draw: u64) -> Subject<'a> {
         Subject {
             method: &self.method,
             authority: self.authority.as_ref().and_then(|value| value.to_str().ok()).unwrap_or(""),
@@ -79,11 +71,21 @@ impl RequestLine {
             query: self.path.query(),
             scheme: self.scheme,
             headers,
-            source,
-            is_tls,
+            source: client.address.ip(),
+            is_internal: client.is_internal,
             draw,
         }
     }
+}
+
+/// A target that is only a host belongs to CONNECT, an asterisk to OPTIONS (RFC 9112, section 3.2).
+fn check_target(parts: &Parts) -> Result<(), Reason> {
+    let is_host = parts.uri.authority().is_some() && parts.uri.scheme().is_none();
+    let is_asterisk = parts.uri.path() == "*";
+    if is_host && parts.method != Method::CONNECT || is_asterisk && parts.method != Method::OPTIONS {
+        return Err(Reason::ClientProtocol);
+    }
+    Ok(())
 }
 
 /// Sees to it that the Host header is the one authority (RFC 9112, section 3.2; RFC 9113, 8.3.1).
@@ -106,7 +108,7 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
     }
     let host = parts.headers.get(header::HOST).ok_or(Reason::BadHost)?;
     let host = host.to_str().map_err(|_| Reason::BadHost)?;
-    if host.is_empty() {
+    if host.is_empty() || !host.bytes().all(|byte| IN_HOST[usize::from(byte)]) {
         return Err(Reason::BadHost);
     }
     if http.host_port != HostPort::Keep
@@ -117,6 +119,23 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
     }
     Ok(())
 }
+
+/// The characters of a host and its port: RFC 3986, section 3.2, and what Envoy takes.
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~!$&'()*+,;=:[]@%";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// The host without its port, where that is to be removed.
 fn without_port(host: &str, what: HostPort, local: u16) -> Option<&str> {

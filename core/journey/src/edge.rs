@@ -17,6 +17,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -43,6 +44,8 @@ pub struct Client {
     /// The trusted client address; its port is 0 where it came from a header.
     pub address: SocketAddr,
     pub scheme: Scheme,
+    /// In one of our own networks, with nobody between.
+    pub is_internal: bool,
     pub timeout_ms: Option<u64>,
     /// `content-type: application/grpc` and its kind.
     pub is_grpc: bool,
@@ -56,6 +59,7 @@ impl Client {
         Client {
             address: peer.remote,
             scheme: peer.scheme(),
+            is_internal: false,
             timeout_ms: None,
             is_grpc: false,
             upgrade: Upgrade::None,
@@ -149,21 +153,25 @@ pub fn receive(
     if seen.cookies > 1 {
         join_cookies(headers);
     }
-    if seen.envoy && http.use_remote_address {
-        remove_untrusted(headers);
-    }
     let address = client_address(headers, http, peer, &seen);
+    let is_internal = is_internal(headers, http, address, &seen);
+    let is_at_edge = http.use_remote_address && !is_internal;
+    if seen.envoy {
+        remove_untrusted(headers, is_internal, is_at_edge);
+    }
+    if is_internal {
+        headers.insert(X_ENVOY_INTERNAL, HeaderValue::from_static("true"));
+    }
     if http.use_remote_address {
         let hop = HeaderText::address(peer.remote.ip());
         if !http.skip_xff_append {
             append_forwarded_for(headers, &hop, seen.forwarded_for);
         }
-        let external = if address.ip() == peer.remote.ip() {
-            hop.value()
-        } else {
-            HeaderText::address(address.ip()).value()
-        };
-        headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
+        if is_at_edge {
+            let is_hop = address.ip() == peer.remote.ip();
+            let external = if is_hop { hop.value() } else { HeaderText::address(address.ip()).value() };
+            headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
+        }
     }
     let connection_scheme = peer.scheme();
     let trusts_proto = !http.use_remote_address || http.xff_num_trusted_hops > 0;
@@ -179,9 +187,10 @@ pub fn receive(
     }
     if let Some(overwrite) = http.scheme_to_overwrite {
         scheme = overwrite;
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(overwrite.as_str()));
     }
     if http.generate_request_id {
-        let is_forced = http.use_remote_address && !http.preserve_external_request_id;
+        let is_forced = is_at_edge && !http.preserve_external_request_id;
         if is_forced || !seen.request_id {
             headers.insert(X_REQUEST_ID, request_id(&mut names.names));
         }
@@ -191,7 +200,7 @@ pub fn receive(
     }
     let timeout_ms = if seen.envoy { asked_timeout(headers) } else { None };
     let is_grpc = seen.content_type && is_grpc(headers);
-    Ok(Client { address, scheme, timeout_ms, is_grpc, upgrade })
+    Ok(Client { address, scheme, is_internal, timeout_ms, is_grpc, upgrade })
 }
 
 /// HTTP/2 may send a cookie in pieces; nobody else knows them (RFC 9113, section 8.2.3).
@@ -288,35 +297,58 @@ pub fn remove_response_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What only a trusted peer may say to Envoy; a client at the edge is not one.
-fn remove_untrusted(headers: &mut HeaderMap) {
-    const UNTRUSTED: [&str; 16] = [
-        "x-envoy-decorator-operation",
-        "x-envoy-downstream-service-cluster",
-        "x-envoy-downstream-service-node",
-        "x-envoy-expected-rq-timeout-ms",
-        "x-envoy-external-address",
-        "x-envoy-force-trace",
-        "x-envoy-hedge-on-per-try-timeout",
-        "x-envoy-internal",
-        "x-envoy-ip-tags",
-        "x-envoy-max-retries",
-        "x-envoy-original-host",
-        "x-envoy-original-path",
-        "x-envoy-retriable-header-names",
-        "x-envoy-retriable-status-codes",
-        "x-envoy-retry-on",
-        "x-envoy-upstream-alt-stat-name",
-    ];
-    const UNTRUSTED_MORE: [&str; 4] = [
-        "x-envoy-retry-grpc-on",
-        "x-envoy-upstream-rq-per-try-timeout-ms",
-        "x-envoy-upstream-rq-timeout-alt-response",
-        "x-envoy-upstream-rq-timeout-ms",
-    ];
-    for name in UNTRUSTED.iter().chain(&UNTRUSTED_MORE) {
+/// Headers that ask Envoy for something: for a client of our own.
+const CONTROLS: [&str; 13] = [
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
+/// Headers that tell what an Envoy in front has found: none stands in front of an edge.
+const FINDINGS: [&str; 7] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+];
+
+/// Removes what this client may not say.
+fn remove_untrusted(headers: &mut HeaderMap, is_internal: bool, is_at_edge: bool) {
+    let controls = if is_internal { &[][..] } else { &CONTROLS };
+    let findings = if is_at_edge { &FINDINGS[..] } else { &[] };
+    for name in controls.iter().chain(findings) {
         headers.remove(*name);
     }
+}
+
+/// Whether a client is one of our own. At the edge nobody may have forwarded for it; behind an edge
+/// it must have been forwarded for, once.
+fn is_internal(headers: &HeaderMap, http: &Http, address: SocketAddr, seen: &Seen) -> bool {
+    if http.internal_networks.is_empty() {
+        return false;
+    }
+    let is_alone = if http.use_remote_address {
+        !seen.forwarded_for
+    } else {
+        let mut values = headers.get_all(X_FORWARDED_FOR).iter();
+        let is_one = values.next().is_some_and(|value| !value.as_bytes().contains(&b','));
+        is_one && values.next().is_none() && http.xff_num_trusted_hops == 0
+    };
+    let ip = address.ip().to_canonical();
+    is_alone && http.internal_networks.iter().any(|network| network.contains(&ip))
 }
 
 /// The address that rules and logs take for the client's.

@@ -445,7 +445,12 @@ impl Journey {
 
     /// What remains, once it has ended.
     pub fn outcome(&self) -> Option<Outcome> {
-        Some(Outcome {
+        self.clock.ended.map(|ended| self.so_far(ended))
+    }
+
+    /// What would remain if it ended now, as far as it has come.
+    pub fn so_far(&self, now: Instant) -> Outcome {
+        Outcome {
             reason: self.reason,
             status: self.status,
             grpc_status: self.grpc_status,
@@ -456,8 +461,8 @@ impl Journey {
             began: self.clock.began,
             request_ended: self.clock.request_ended,
             head: self.clock.head,
-            ended: self.clock.ended?,
-        })
+            ended: now,
+        }
     }
 
     /// What holds between any two events. Says what does not.

@@ -6,8 +6,8 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use naru_base::Instant;
-use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Edits};
-use naru_spec::{Format, Http, ServerHeader};
+use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Edits, Fill};
+use naru_spec::{Http, ServerHeader};
 
 use crate::edge::{self, X_FORWARDED_HOST, X_REQUEST_ID};
 use crate::{Journey, Snapshot};
@@ -30,17 +30,11 @@ fn forwarding<'a>(
     }
 }
 
-/// Whether the rule has operations on the headers of the request; only then is `fill` of
-/// [`request`] ever called.
-#[inline]
-pub fn has_request_edits(snapshot: &Snapshot, journey: &Journey) -> bool {
-    forwarding(snapshot, journey).is_some_and(|(rule, _, _)| !rule.edits(journey.choice()).request.is_empty())
-}
-
 /// Brings a request that was received by [`edge::receive`] into the form for its upstream.
 ///
-/// `endpoint_name` is the host name that the endpoint was found by. `fill` writes a format's value
-/// for this request; see [`crate::record::fill`].
+/// `endpoint_name` is the host name that the endpoint was found by, if it was. `fill` writes a
+/// format's value for this request; see [`crate::record::fill_header`]. Returns whether the host or
+/// the target may be another now.
 #[inline]
 pub fn request(
     snapshot: &Snapshot,
@@ -48,26 +42,27 @@ pub fn request(
     headers: &mut HeaderMap,
     target: &mut PathAndQuery,
     endpoint_name: Option<&str>,
-    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
-) {
-    let Some((rule, forward, matched)) = forwarding(snapshot, journey) else { return };
+    fill: &mut Fill<'_>,
+) -> bool {
+    let Some((rule, forward, matched)) = forwarding(snapshot, journey) else { return false };
     let http = &snapshot.chain(journey.chain()).http;
-    if forward.has_target_rewrite() {
-        rewrite_target(forward, headers, target, matched, http);
-    }
-    if let Some(rewrite) = forward.host() {
-        rewrite_host(rewrite, forward.append_x_forwarded_host, headers, endpoint_name, http);
-    }
     if !http.suppress_envoy_headers
         && let Some(timeout) = journey.response_timeout()
     {
         headers.insert(X_ENVOY_EXPECTED_TIMEOUT, HeaderValue::from(timeout.as_millis() as u64));
     }
     apply(&rule.edits(journey.choice()).request, headers, fill);
+    if let Some(rewrite) = forward.host() {
+        rewrite_host(rewrite, forward.append_x_forwarded_host, headers, endpoint_name, http);
+    }
+    if forward.has_target_rewrite() {
+        rewrite_target(forward, headers, target, matched, http);
+    }
+    forward.host().is_some() || forward.has_target_rewrite()
 }
 
 #[inline]
-fn apply(edits: &Edits, headers: &mut HeaderMap, fill: &mut dyn FnMut(&Format, &mut Vec<u8>)) {
+fn apply(edits: &Edits, headers: &mut HeaderMap, fill: &mut Fill<'_>) {
     if !edits.is_empty() {
         edits.apply(headers, fill);
     }
@@ -123,7 +118,7 @@ pub fn response(
     sent: Instant,
     now: Instant,
     stamp: Stamp<'_>,
-    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
+    fill: &mut Fill<'_>,
 ) {
     let http = &snapshot.chain(journey.chain()).http;
     edge::remove_response_hop_by_hop(headers);

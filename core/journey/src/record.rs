@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] knows which headers the formats of a chain ask for, so that only those are kept while
 //! the request's own headers travel on. [`Facts`] is everything known at the moment of writing;
-//! what is not known yet, or never came to be, prints as `-`.
+//! what is not known yet, or never came to be, prints as `-` in a log and as nothing in a header.
 
 use std::net::SocketAddr;
 
@@ -28,8 +28,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For these logs, and for the header operations of responses in these routes: they are applied
-    /// when the request's own headers are gone.
+    /// For these logs, and for the header operations of responses in these routes: they may ask for
+    /// headers of the request, which are gone by then.
     pub fn of(logs: &[AccessLog], routes: &RouteTable) -> Plan {
         let mut plan = Plan::default();
         plan.add_ops(&routes.response_headers);
@@ -142,7 +142,7 @@ impl Lookup for () {
     }
 }
 
-/// The first line of a request, as it came in.
+/// The first line of a request: as it came in, and from its sending on as it was sent.
 #[derive(Clone, Debug)]
 pub struct RequestLine {
     pub method: Method,
@@ -161,7 +161,7 @@ pub struct Facts<'a> {
     pub response: &'a dyn Lookup,
     pub trailers: &'a dyn Lookup,
     pub began: WallTime,
-    /// Once the request has ended.
+    /// Once there is a response, and at the end.
     pub outcome: Option<&'a Outcome>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -193,8 +193,17 @@ pub fn write_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a format with its operators filled in.
+/// Appends a format for a log: what is not known is `-`.
 pub fn fill(format: &Format, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    write(format, facts, b"-", out);
+}
+
+/// Appends a format for a header: what is not known is nothing.
+pub fn fill_header(format: &Format, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    write(format, facts, b"", out);
+}
+
+fn write(format: &Format, facts: &Facts<'_>, absent: &[u8], out: &mut Vec<u8>) {
     for piece in format.pieces() {
         match piece {
             Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -202,7 +211,7 @@ pub fn fill(format: &Format, facts: &Facts<'_>, out: &mut Vec<u8>) {
                 let from = out.len();
                 if !write_operator(operator, facts, out) {
                     out.truncate(from);
-                    out.push(b'-');
+                    out.extend_from_slice(absent);
                 }
                 if let Some(length) = length_max {
                     out.truncate(from + length);
@@ -221,8 +230,8 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
                 || alternative.as_ref().is_some_and(|name| write_request_header(name, facts, out))
         }
         Operator::ResponseHeader { name, alternative } => {
-            write_header(facts.response, name, out)
-                || alternative.as_ref().is_some_and(|name| write_header(facts.response, name, out))
+            write_response_header(name, facts, out)
+                || alternative.as_ref().is_some_and(|name| write_response_header(name, facts, out))
         }
         Operator::Trailer { name, alternative } => {
             write_header(facts.trailers, name, out)
@@ -256,7 +265,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|address| display(out, &address)),
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
-        Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(0, |o| u64::from(o.attempts))),
+        Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),
         Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),
         Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.peer.remote, *port),
         Operator::DownstreamLocalAddress { port } => address(out, facts.peer.local, *port),
@@ -285,6 +294,13 @@ fn write_request_header(name: &str, facts: &Facts<'_>, out: &mut Vec<u8>) -> boo
             true
         }),
         name => write_header(facts.request, name, out),
+    }
+}
+
+fn write_response_header(name: &str, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    match (name, facts.outcome) {
+        (":status", Some(outcome)) if outcome.status != 0 => number(out, u64::from(outcome.status)),
+        _ => write_header(facts.response, name, out),
     }
 }
 

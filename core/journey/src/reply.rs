@@ -5,8 +5,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use naru_base::Reason;
 use naru_base::reason::grpc_status_of;
-use naru_route::{CompiledAction, CompiledRule, Subject, Verdict};
-use naru_spec::Format;
+use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
 
 use crate::outgoing::Stamp;
 use crate::{Journey, Snapshot};
@@ -29,7 +28,7 @@ pub fn compose(
     subject: Option<&Subject<'_>>,
     is_grpc: bool,
     stamp: Stamp<'_>,
-    fill: &mut dyn FnMut(&Format, &mut Vec<u8>),
+    fill: &mut Fill<'_>,
 ) -> Reply {
     let chain = snapshot.chain(journey.chain());
     let rule = journey.rule().map(|(id, matched)| (chain.table.rule(id), matched));

@@ -120,7 +120,12 @@ fn what_only_trusted_peers_may_say_is_believed_only_from_them() {
     assert_eq!(pass(&at_edge(), &mut map).unwrap().timeout_ms, None);
     assert!(!map.contains_key("x-envoy-original-path"));
     let mut map = headers(&forged);
-    assert_eq!(pass(&inside(), &mut map).unwrap().timeout_ms, Some(7));
+    assert_eq!(pass(&inside(), &mut map).unwrap().timeout_ms, None);
+    assert!(map.contains_key("x-envoy-original-path"), "told by an edge in front");
+    let known = Http { internal_networks: vec!["203.0.113.0/24".parse().unwrap()], ..at_edge() };
+    let mut map = headers(&forged);
+    assert_eq!(pass(&known, &mut map).unwrap().timeout_ms, Some(7));
+    assert_eq!(values(&map, "x-envoy-internal"), ["true"]);
 }
 
 #[test]
@@ -137,7 +142,7 @@ fn the_scheme_comes_from_whom_it_can_be_believed() {
     check(&inside(), Some("https"), Scheme::Https, "https");
     check(&at_edge(), Some("https"), Scheme::Http, "http");
     let overwritten = Http { scheme_to_overwrite: Some(Scheme::Https), ..inside() };
-    check(&overwritten, None, Scheme::Https, "http");
+    check(&overwritten, None, Scheme::Https, "https");
 }
 
 #[test]

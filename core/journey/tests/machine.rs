@@ -78,7 +78,7 @@ fn begin(
         scheme: Scheme::Http,
         headers: &headers,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        is_tls: false,
+        is_internal: false,
         draw: worker.draw_request(),
     };
     let facts = RequestFacts { is_idempotent: method.is_idempotent(), has_ended, timeout_ms: None };
@@ -216,7 +216,7 @@ fn a_client_may_ask_for_a_timeout_of_its_own() {
         scheme: Scheme::Http,
         headers: &headers,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        is_tls: false,
+        is_internal: false,
         draw: 0,
     };
     for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {

@@ -1,7 +1,7 @@
 //! What is left to ask once host and path have been looked up.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName};
@@ -387,12 +387,4 @@ fn merge<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
 fn is_within<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
     let after = ranges.partition_point(|&(first, _)| first <= address);
     after > 0 && address <= ranges[after - 1].1
-}
-
-/// Whether an address belongs to this machine or to a private network.
-pub(crate) fn is_internal(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_private() || Ipv4Addr::is_loopback(&address),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
-    }
 }

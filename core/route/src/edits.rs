@@ -1,16 +1,17 @@
 //! Operations on headers, ready to be applied.
 //!
-//! One flat list per direction: the levels of the configuration stand one after the other in the
-//! order in which Envoy applies them (weighted cluster, rule, virtual host, table), each with its
-//! removals before its additions. So what an outer level overwrites is what stays.
+//! The levels of the configuration in the order in which Envoy applies them (weighted cluster, rule,
+//! virtual host, table), each with its removals before its additions. So what an outer level
+//! overwrites is what stays.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_spec::{Format, HeaderAction, HeaderOps, Invalid};
 
-/// A compiled list of header operations.
+/// Compiled operations on the headers of one message.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
-    list: Box<[Edit]>,
+    /// None is empty.
+    levels: Box<[Level]>,
 }
 
 /// Those of a request and those of its response.
@@ -20,10 +21,21 @@ pub struct EditPair {
     pub response: Edits,
 }
 
+/// Appends the value of a format for a message that has these headers.
+pub type Fill<'a> = dyn FnMut(&HeaderMap, &Format, &mut Vec<u8>) + 'a;
+
 #[derive(Clone, Debug)]
-enum Edit {
-    Remove(HeaderName),
-    Add { name: HeaderName, action: HeaderAction, value: Value },
+struct Level {
+    remove: Box<[HeaderName]>,
+    add: Box<[Addition]>,
+    is_literal: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Addition {
+    name: HeaderName,
+    action: HeaderAction,
+    value: Value,
 }
 
 #[derive(Clone, Debug)]
@@ -36,22 +48,8 @@ impl Edits {
     /// Compiles the levels, the innermost first. What [`problems`](Edits::problems) tells of is
     /// left out.
     pub(crate) fn compile(levels: &[&HeaderOps]) -> Edits {
-        let mut list = Vec::new();
-        for ops in levels {
-            list.extend(ops.remove.iter().cloned().map(Edit::Remove));
-            for op in &ops.add {
-                let value = match op.value.as_literal() {
-                    Some("") if !op.keep_empty => continue,
-                    Some(text) => match HeaderValue::from_bytes(text.as_bytes()) {
-                        Ok(value) => Value::Literal(value),
-                        Err(_) => continue,
-                    },
-                    None => Value::Filled { format: op.value.clone(), keep_empty: op.keep_empty },
-                };
-                list.push(Edit::Add { name: op.name.clone(), action: op.action, value });
-            }
-        }
-        Edits { list: list.into() }
+        let levels = levels.iter().map(|ops| Level::compile(ops));
+        Edits { levels: levels.filter(|level| !level.is_empty()).collect() }
     }
 
     /// What is wrong with the operations of one level.
@@ -69,51 +67,85 @@ impl Edits {
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.levels.is_empty()
     }
 
-    /// Applies the list in order. `fill` writes the value of a format; one that is not a valid
-    /// header value is dropped, an empty one too unless its operation keeps it.
-    pub fn apply(&self, headers: &mut HeaderMap, fill: &mut dyn FnMut(&Format, &mut Vec<u8>)) {
-        let mut buffer = Vec::new();
-        for edit in &self.list {
-            match edit {
-                Edit::Remove(name) => {
-                    headers.remove(name);
-                }
-                Edit::Add { name, action, value } => {
-                    let is_wanted = match action {
-                        HeaderAction::Append | HeaderAction::Overwrite => true,
-                        HeaderAction::AddIfAbsent => !headers.contains_key(name),
-                        HeaderAction::OverwriteIfPresent => headers.contains_key(name),
-                    };
-                    if !is_wanted {
-                        continue;
-                    }
-                    let value = match value {
-                        Value::Literal(value) => value.clone(),
-                        Value::Filled { format, keep_empty } => {
-                            buffer.clear();
-                            fill(format, &mut buffer);
-                            match HeaderValue::from_bytes(&buffer) {
-                                Ok(value) if *keep_empty || !value.is_empty() => value,
-                                _ => continue,
-                            }
-                        }
-                    };
-                    put(headers, name, *action, value);
-                }
-            }
+    /// Applies the levels in order. A value that is not valid in a header is dropped, an empty one
+    /// too unless its operation keeps it.
+    pub fn apply(&self, headers: &mut HeaderMap, fill: &mut Fill<'_>) {
+        for level in &self.levels {
+            level.apply(headers, fill);
         }
     }
 }
 
-/// A map that is full (32,768 values) stays as it is.
-fn put(headers: &mut HeaderMap, name: &HeaderName, action: HeaderAction, value: HeaderValue) {
-    let _ = match action {
-        HeaderAction::Append | HeaderAction::AddIfAbsent => headers.try_append(name, value).map(|_| ()),
-        HeaderAction::Overwrite | HeaderAction::OverwriteIfPresent => {
-            headers.try_insert(name, value).map(|_| ())
+impl Level {
+    fn compile(ops: &HeaderOps) -> Level {
+        let add = ops.add.iter().filter_map(|op| {
+            let value = match op.value.as_literal() {
+                Some("") if !op.keep_empty => return None,
+                Some(text) => Value::Literal(HeaderValue::from_bytes(text.as_bytes()).ok()?),
+                None => Value::Filled { format: op.value.clone(), keep_empty: op.keep_empty },
+            };
+            Some(Addition { name: op.name.clone(), action: op.action, value })
+        });
+        let add: Box<[Addition]> = add.collect();
+        let is_literal = add.iter().all(|addition| matches!(addition.value, Value::Literal(_)));
+        Level { remove: ops.remove.as_slice().into(), add, is_literal }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+
+    fn apply(&self, headers: &mut HeaderMap, fill: &mut Fill<'_>) {
+        for name in &self.remove {
+            headers.remove(name);
         }
-    };
+        if self.is_literal {
+            for addition in &self.add {
+                addition.put(headers, addition.value(headers, fill));
+            }
+            return;
+        }
+        // As in Envoy, no value sees what another addition of its level adds.
+        let values: Vec<_> = self.add.iter().map(|addition| addition.value(headers, fill)).collect();
+        for (addition, value) in self.add.iter().zip(values) {
+            addition.put(headers, value);
+        }
+    }
+}
+
+impl Addition {
+    fn value(&self, headers: &HeaderMap, fill: &mut Fill<'_>) -> Option<HeaderValue> {
+        match &self.value {
+            Value::Literal(value) => Some(value.clone()),
+            Value::Filled { format, keep_empty } => {
+                let mut buffer = Vec::new();
+                fill(headers, format, &mut buffer);
+                HeaderValue::from_bytes(&buffer).ok().filter(|value| *keep_empty || !value.is_empty())
+            }
+        }
+    }
+
+    /// A map that is full (32,768 values) stays as it is.
+    fn put(&self, headers: &mut HeaderMap, value: Option<HeaderValue>) {
+        let Some(value) = value else { return };
+        let is_wanted = match self.action {
+            HeaderAction::Append | HeaderAction::Overwrite => true,
+            HeaderAction::AddIfAbsent => !headers.contains_key(&self.name),
+            HeaderAction::OverwriteIfPresent => headers.contains_key(&self.name),
+        };
+        if !is_wanted {
+            return;
+        }
+        let _ = match self.action {
+            HeaderAction::Append | HeaderAction::AddIfAbsent => {
+                headers.try_append(&self.name, value).map(|_| ())
+            }
+            HeaderAction::Overwrite | HeaderAction::OverwriteIfPresent => {
+                headers.try_insert(&self.name, value).map(|_| ())
+            }
+        };
+    }
 }

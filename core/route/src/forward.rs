@@ -181,7 +181,7 @@ impl CompiledForward {
         self.target.is_some()
     }
 
-    /// The new path and query, or `None` where they stay. `matched` is the verdict's.
+    /// The new path and query, or `None` where no rewrite concerns them. `matched` is the verdict's.
     pub fn rewrite_target(&self, path: &str, query: Option<&str>, matched: u32) -> Option<String> {
         let edit = self.target.as_deref()?;
         let mut out = String::with_capacity(path.len() + query.map_or(0, str::len) + 32);
@@ -197,15 +197,17 @@ impl CompiledForward {
             }
             (None, None) => {}
         }
-        let is_same = match query {
-            None => out == path,
-            Some(query) => {
-                out.len() == path.len() + 1 + query.len()
-                    && out.starts_with(path)
-                    && out[path.len()..].starts_with('?')
-                    && out.ends_with(query)
-            }
-        };
+        // A rewrite of the path is told of also where it changes nothing, as in Envoy.
+        let is_same = edit.path.is_none()
+            && match query {
+                None => out == path,
+                Some(query) => {
+                    out.len() == path.len() + 1 + query.len()
+                        && out.starts_with(path)
+                        && out[path.len()..].starts_with('?')
+                        && out.ends_with(query)
+                }
+            };
         (!is_same).then_some(out)
     }
 

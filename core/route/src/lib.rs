@@ -38,7 +38,7 @@ mod re2;
 pub mod reference;
 
 pub use action::{CompiledAction, CompiledRule};
-pub use edits::{EditPair, Edits};
+pub use edits::{EditPair, Edits, Fill};
 pub use forward::{Choice, CompiledForward, CompiledHost};
 pub use observe::{Field, Observer, Outcome};
 pub use redirect::{CompiledRedirect, https_location};

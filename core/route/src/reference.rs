@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use naru_spec::{
-    Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, StringMatch,
+    Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, Scheme, StringMatch,
     TlsRequirement, ValueTest, VirtualHost,
 };
 use regex::bytes::Regex;
@@ -76,10 +76,10 @@ impl<'a> RefTable<'a> {
         };
         let must_be_tls = match host.tls {
             TlsRequirement::None => false,
-            TlsRequirement::ExternalOnly => !is_private(subject.source),
+            TlsRequirement::ExternalOnly => !subject.is_internal,
             TlsRequirement::All => true,
         };
-        if must_be_tls && !subject.is_tls {
+        if must_be_tls && subject.scheme != Scheme::Https {
             return Verdict::RequiresTls { virtual_host };
         }
         for (rule, number) in host.rules.iter().zip(self.first_rule(virtual_host)..) {
@@ -398,10 +398,4 @@ fn is_inside(address: IpAddr, net: ipnet::IpNet) -> bool {
             let mask = 0x80 >> (bit % 8);
             address[bit / 8] & mask == network[bit / 8] & mask
         })
-}
-
-fn is_private(address: IpAddr) -> bool {
-    const NETS: &[&str] =
-        &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1/128", "fc00::/7"];
-    NETS.iter().filter_map(|text| text.parse().ok()).any(|net| is_inside(address, net))
 }

@@ -20,8 +20,8 @@ pub struct Subject<'a> {
     pub headers: &'a HeaderMap,
     /// The trusted client address.
     pub source: IpAddr,
-    /// Whether the client's connection is TLS.
-    pub is_tls: bool,
+    /// Whether the client is one of our own; see [`naru_spec::Http::internal_networks`].
+    pub is_internal: bool,
     /// One uniform number per request. Every chance that routing takes is derived from it, so that
     /// equal draws decide equally.
     pub draw: u64,

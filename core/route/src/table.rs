@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use naru_base::ClusterId;
 use naru_spec::{
-    Action, ClusterChoice, Forward, HeaderOps, Invalid, PathMatch, RouteTable, Rule, TlsRequirement,
+    Action, ClusterChoice, Forward, HeaderOps, Invalid, PathMatch, RouteTable, Rule, Scheme, TlsRequirement,
 };
 
 use crate::action::{CompiledAction, CompiledRule};
@@ -74,12 +74,13 @@ impl Table {
     pub fn find<O: Observer>(&self, subject: &Subject<'_>, observer: &mut O) -> Verdict {
         let Some(virtual_host) = self.hosts.find(subject.authority) else { return Verdict::NoVirtualHost };
         let host = &self.virtual_hosts[virtual_host as usize];
-        if host.tls != TlsRequirement::None && !subject.is_tls {
-            let is_exempt =
-                host.tls == TlsRequirement::ExternalOnly && condition::is_internal(subject.source);
-            if !is_exempt {
-                return Verdict::RequiresTls { virtual_host };
-            }
+        let must_be_tls = match host.tls {
+            TlsRequirement::None => false,
+            TlsRequirement::ExternalOnly => !subject.is_internal,
+            TlsRequirement::All => true,
+        };
+        if must_be_tls && subject.scheme != Scheme::Https {
+            return Verdict::RequiresTls { virtual_host };
         }
         match self.index.find(&host.paths, subject, observer) {
             Some((rule, matched)) => Verdict::Rule { rule: RuleId(rule), matched },

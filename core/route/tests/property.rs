@@ -100,7 +100,7 @@ struct Request {
     scheme: Scheme,
     headers: HeaderMap,
     source: String,
-    is_tls: bool,
+    is_internal: bool,
     draw: u64,
 }
 
@@ -114,7 +114,7 @@ impl Request {
             scheme: self.scheme,
             headers: &self.headers,
             source: self.source.parse().unwrap(),
-            is_tls: self.is_tls,
+            is_internal: self.is_internal,
             draw: self.draw,
         }
     }
@@ -387,7 +387,7 @@ impl Dice {
             scheme: if self.one_in(2) { Scheme::Http } else { Scheme::Https },
             headers,
             source: self.of(SOURCES).to_owned(),
-            is_tls: self.one_in(2),
+            is_internal: self.one_in(2),
             draw: self.chance.draw(),
         }
     }

@@ -72,7 +72,7 @@ fn ask(table: &Table, ask: &Ask<'_>) -> (Option<u32>, u32) {
         scheme: Scheme::Http,
         headers: &ask.headers,
         source: [127, 0, 0, 1].into(),
-        is_tls: false,
+        is_internal: false,
         draw: 1,
     };
     let mut asked = Asked::default();

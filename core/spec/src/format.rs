@@ -23,8 +23,9 @@ pub enum Piece {
 /// What can stand between two percent signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
-    /// A header, or the alternative where the first is absent. `:method`, `:path`, `:authority` and
-    /// `:scheme` are of the request as it came in; so are all of the request's headers.
+    /// A header, or the alternative where the first is absent; `:method`, `:path`, `:authority` and
+    /// `:scheme` too. Of the request as it was sent on, where it was; in a header that is added to a
+    /// request, as it came in.
     RequestHeader {
         name: String,
         alternative: Option<String>,

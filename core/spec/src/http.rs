@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::cluster::Http2Settings;
 use crate::{AccessLog, RouteTable, defaults};
 
@@ -21,12 +23,15 @@ pub struct Http {
     /// How many proxies in front of this one are trusted to have appended to X-Forwarded-For.
     pub xff_num_trusted_hops: u32,
     pub skip_xff_append: bool,
+    /// Clients here are our own, where nobody stands between: they may set timeouts and the like by
+    /// `x-envoy-*` headers. Empty: nobody is.
+    pub internal_networks: Vec<IpNet>,
     /// Added to the `Via` header of requests and responses; empty adds none.
     pub via: String,
     pub generate_request_id: bool,
     pub preserve_external_request_id: bool,
     pub always_set_request_id_in_response: bool,
-    /// What `:scheme` becomes before routing and towards the upstream.
+    /// What `:scheme` and `X-Forwarded-Proto` become, before routing and towards the upstream.
     pub scheme_to_overwrite: Option<Scheme>,
     pub host_port: HostPort,
     /// No `x-envoy-*` header is added to requests or responses.
@@ -62,6 +67,7 @@ impl Http {
             use_remote_address: false,
             xff_num_trusted_hops: 0,
             skip_xff_append: false,
+            internal_networks: Vec::new(),
             via: String::new(),
             generate_request_id: true,
             preserve_external_request_id: false,

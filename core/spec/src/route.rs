@@ -34,7 +34,7 @@ pub struct VirtualHost {
 pub enum TlsRequirement {
     #[default]
     None,
-    /// Clients from outside are redirected; those of private networks are not.
+    /// Clients from outside are redirected, those of [`internal_networks`](crate::Http::internal_networks) not.
     ExternalOnly,
     All,
 }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 use naru_base::Reason;
-use naru_journey::edge::{Peer, Upgrade, receive, remove_response_hop_by_hop};
+use naru_journey::edge::{Client, Peer, Upgrade, receive, remove_response_hop_by_hop};
 use naru_journey::{Snapshot, Worker, arrival};
 use naru_spec::{Config, HostPort, Http, RouteTable, Scheme};
 
@@ -48,9 +48,11 @@ pub fn edge(bytes: &[u8]) {
         assert_eq!(arrival.refusal, Some(Reason::BadHost));
     } else {
         check_hops(&sent, &passed);
-        if http.use_remote_address {
-            check_edge(&http, &peer, &sent, &passed);
+        if !arrival.client.is_internal {
             assert_eq!(arrival.client.timeout_ms, None, "a stranger asks for a timeout");
+        }
+        if http.use_remote_address {
+            check_edge(&http, &peer, &arrival.client, &sent, &passed);
         }
         if http.use_remote_address && http.xff_num_trusted_hops == 0 {
             assert_eq!(arrival.client.address, peer.remote);
@@ -72,7 +74,7 @@ pub fn edge(bytes: &[u8]) {
             assert_eq!(passed.get("host"), sent.get("host"));
         }
     }
-    let subject = arrival.line.subject(&passed, arrival.client.address.ip(), peer.is_tls, 0);
+    let subject = arrival.line.subject(&passed, &arrival.client, 0);
     assert!(!subject.path.contains('?') && !subject.path.is_empty());
     let mut answer = sent;
     remove_response_hop_by_hop(&mut answer);
@@ -102,12 +104,17 @@ fn check_hops(sent: &HeaderMap, passed: &HeaderMap) {
     }
 }
 
-fn check_edge(http: &Http, peer: &Peer, sent: &HeaderMap, passed: &HeaderMap) {
+fn check_edge(http: &Http, peer: &Peer, client: &Client, sent: &HeaderMap, passed: &HeaderMap) {
     if !http.skip_xff_append {
         let all: Vec<_> = passed.get_all("x-forwarded-for").iter().collect();
         let [value] = all.as_slice() else { panic!("x-forwarded-for stands {} times", all.len()) };
         let last = value.as_bytes().rsplit(|b| *b == b',').next().unwrap_or_default();
         assert_eq!(last, peer.remote.ip().to_canonical().to_string().as_bytes());
+    }
+    if client.is_internal {
+        assert_eq!(client.address, peer.remote, "somebody stands between");
+        assert_eq!(passed.get("x-envoy-internal").map(|value| value.as_bytes()), Some(&b"true"[..]));
+        return;
     }
     if !http.suppress_envoy_headers {
         let all: Vec<_> = passed.get_all("x-envoy-external-address").iter().collect();
@@ -152,6 +159,7 @@ impl Settings {
             match name {
                 "remote" => http.use_remote_address = true,
                 "hops" => http.xff_num_trusted_hops = value.parse().unwrap_or_default(),
+                "internal" => http.internal_networks = value.parse().into_iter().collect(),
                 "skip-append" => http.skip_xff_append = true,
                 "preserve-id" => http.preserve_external_request_id = true,
                 "no-id" => http.generate_request_id = false,

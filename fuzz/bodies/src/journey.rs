@@ -159,7 +159,7 @@ impl Walk {
             scheme: naru_spec::Scheme::Http,
             headers: &headers,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            is_tls: false,
+            is_internal: false,
             draw: worker.draw_request(),
         };
         let facts = RequestFacts {

@@ -86,9 +86,9 @@ impl Ask {
         }
     }
 
-    /// Whether the connection is TLS decides nothing where no host asks for it.
+    /// Whether the client is internal decides nothing where no host asks for TLS.
     pub fn check(&mut self, table: &Table, reference: &RefTable<'_>) {
-        for is_tls in [false, true] {
+        for is_internal in [false, true] {
             let subject = Subject {
                 method: &self.method,
                 authority: &self.authority,
@@ -97,7 +97,7 @@ impl Ask {
                 scheme: self.scheme,
                 headers: &self.headers,
                 source: self.source,
-                is_tls,
+                is_internal,
                 draw: self.draw,
             };
             let expected = reference.find(&subject);

@@ -14,7 +14,7 @@ use naru_base::Reason;
 use naru_spec::Http;
 
 use super::InBody;
-use crate::conduit::Conduit;
+use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
 use crate::stall::{Stall, Turns};
 
@@ -44,7 +44,7 @@ pub enum Leave {
 /// Serves one connection until it ends. `leave` is asked at every turn. A request that `stall` tells of is broken
 /// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
 pub async fn serve<S, F>(
-    conduit: Conduit,
+    client: Lingering,
     protocol: Protocol,
     http: &Http,
     service: S,
@@ -55,7 +55,7 @@ where
     S: Fn(Request<InBody>) -> F,
     F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
 {
-    let io = TokioIo::new(conduit);
+    let io = TokioIo::new(client);
     let body = match protocol {
         Protocol::Http1 => InBody::http1,
         Protocol::Http2 => InBody::http2,

@@ -126,7 +126,7 @@ fn chance_is_used_as_the_proxy_uses_it() {
             scheme: naru_spec::Scheme::Http,
             headers: &headers,
             source: [192, 0, 2, 1].into(),
-            is_tls: false,
+            is_internal: false,
             draw: worker.draw_request(),
         };
         let facts = naru_journey::RequestFacts { is_idempotent: true, has_ended: true, timeout_ms: None };

@@ -87,6 +87,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "scheme_header_transformation",
             "use_remote_address",
             "xff_num_trusted_hops",
+            "internal_address_config",
             "skip_xff_append",
             "via",
             "generate_request_id",
@@ -107,7 +108,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "path_with_escaped_slashes_action=KEEP_UNCHANGED",
             "stream_error_on_invalid_http_message=false",
             "add_proxy_protocol_connection_state=false",
-            "internal_address_config={}",
             "local_reply_config={}",
             "access_log_options={}",
             "path_normalization_options={}",
@@ -115,6 +115,11 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "forward_proto_config={}",
         ],
     ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
+        &["cidr_ranges", "unix_sockets=false"],
+    ),
+    ("envoy.config.core.v3.CidrRange", &["address_prefix", "prefix_len"]),
     (
         "envoy.config.core.v3.HttpProtocolOptions",
         &["idle_timeout", "max_headers_count", "max_requests_per_connection"],

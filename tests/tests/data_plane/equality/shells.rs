@@ -128,9 +128,8 @@ impl<'a> Explainer<'a> {
         let mut request = asked.received(local);
         let http = &self.snapshot.chain(request.chain).http;
         let arrival = receive(&mut request.head, http, &request.peer, &mut self.worker);
-        let source = arrival.client.address.ip();
         let draw = self.worker.draw_request();
-        let subject = arrival.line.subject(&request.head.headers, source, false, draw);
+        let subject = arrival.line.subject(&request.head.headers, &arrival.client, draw);
         let facts = RequestFacts {
             is_idempotent: subject.method.is_idempotent(),
             has_ended: request.body.is_empty(),

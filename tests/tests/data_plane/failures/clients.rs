@@ -7,7 +7,7 @@ use naru_tests::bootstrap::{HTTP2, TO_UP};
 use naru_tests::client::{self, request};
 use naru_tests::http2::{self, H2Client};
 use naru_tests::wire::{End, WireListener, refusing_address};
-use naru_tests::{Authority, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, Wire, until};
+use naru_tests::{Authority, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, Wire, until, wait};
 
 use super::OK;
 
@@ -247,4 +247,28 @@ async fn many_failures_leave_nothing_behind() {
     drop(client);
     naru.settles().await;
     assert_eq!(naru.upstream_connections().await, 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_overtakes_its_request_is_not_lost() {
+    const LENGTH: usize = 8 << 20;
+    let naru = Naru::start(&Bootstrap::new("- match: { prefix: / }\n  direct_response: { status: 403 }\n"));
+    for is_read_first in [false, true] {
+        let mut client = Wire::connect(naru.address).await;
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n")).await;
+        if is_read_first {
+            assert_eq!(client.response().await.status(), 403);
+        }
+        assert_eq!(client.try_flood(LENGTH, wait::PATIENCE).await.unwrap(), None, "all is taken");
+        if !is_read_first {
+            assert_eq!(client.response().await.status(), 403);
+        }
+        assert_eq!(client.ends().await, End::Closed);
+    }
+    // Who sends nothing more and does not close is not waited for.
+    let mut client = Wire::connect(naru.address).await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 403);
+    assert_eq!(client.ends().await, End::Closed);
+    naru.settles().await;
 }

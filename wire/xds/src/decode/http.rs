@@ -36,6 +36,18 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.use_remote_address = said.use_remote_address.is_some_and(|v| v.value);
     http.xff_num_trusted_hops = said.xff_num_trusted_hops;
     http.skip_xff_append = said.skip_xff_append;
+    if let Some(internal) = &said.internal_address_config {
+        let path = path.field("internal_address_config.cidr_ranges");
+        for (at, range) in internal.cidr_ranges.iter().enumerate() {
+            let length = range.prefix_len.map_or(0, |v| v.value);
+            http.internal_networks.extend(value::network(
+                &range.address_prefix,
+                length,
+                &path.at(at),
+                findings,
+            ));
+        }
+    }
     http.via = said.via.clone();
     http.generate_request_id = said.generate_request_id.is_none_or(|v| v.value);
     http.preserve_external_request_id = said.preserve_external_request_id;

@@ -213,18 +213,6 @@ fn sources(
     for (at, range) in addresses.ranges.iter().enumerate() {
         let path = ranges.at(at);
         let length = range.prefix_len.map_or(0, |v| v.value);
-        let network = range
-            .address_prefix
-            .parse()
-            .ok()
-            .and_then(|address| IpNet::new(address, u8::try_from(length).unwrap_or(u8::MAX)).ok());
-        match network {
-            Some(network) => sources.push(network.trunc()),
-            None => {
-                let text = format!("'{}/{length}' is not a range of addresses", range.address_prefix);
-                findings
-                    .invalid(&path, Invalid::new(text).hint("write address_prefix: 10.0.0.0, prefix_len: 8"));
-            }
-        }
+        sources.extend(value::network(&range.address_prefix, length, &path, findings));
     }
 }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use naru_spec::{Address, DataSource, Pattern};
+use ipnet::IpNet;
+use naru_spec::{Address, DataSource, Invalid, Pattern};
 
 use crate::findings::Findings;
 use crate::path::Path;
@@ -14,7 +15,7 @@ pub(super) fn duration(said: &proto::Duration, path: &Path<'_>, findings: &mut F
     match (u64::try_from(said.seconds), u32::try_from(said.nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Duration::new(seconds, nanos),
         _ => {
-            findings.invalid(path, naru_spec::Invalid::new("a duration may not be negative"));
+            findings.invalid(path, Invalid::new("a duration may not be negative"));
             Duration::ZERO
         }
     }
@@ -33,6 +34,22 @@ pub(super) fn limit(
     }
 }
 
+/// A range of addresses; the bits behind its prefix are cleared.
+pub(super) fn network(
+    prefix: &str,
+    length: u32,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<IpNet> {
+    let address = prefix.parse().ok();
+    let network = address.and_then(|ip| IpNet::new(ip, u8::try_from(length).unwrap_or(u8::MAX)).ok());
+    if network.is_none() {
+        let text = format!("'{prefix}/{length}' is not a range of addresses");
+        findings.invalid(path, Invalid::new(text).hint("write address_prefix: 10.0.0.0, prefix_len: 8"));
+    }
+    network.map(|network| network.trunc())
+}
+
 /// An address where names are not allowed: to listen on.
 pub(super) fn literal_address(
     said: &proto::core::Address,
@@ -46,7 +63,7 @@ pub(super) fn literal_address(
             if !host.is_empty() {
                 findings.invalid(
                     &path.field("socket_address.address"),
-                    naru_spec::Invalid::new(format!("'{host}' is not an IP address"))
+                    Invalid::new(format!("'{host}' is not an IP address"))
                         .hint("to listen on every address of this machine, write 0.0.0.0 or \"::\""),
                 );
             }

@@ -41,6 +41,16 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         use_remote_address: Some(value::flag(http.use_remote_address)),
         xff_num_trusted_hops: http.xff_num_trusted_hops,
         skip_xff_append: http.skip_xff_append,
+        internal_address_config: (!http.internal_networks.is_empty()).then(|| {
+            let ranges = http.internal_networks.iter().map(|network| core::CidrRange {
+                address_prefix: network.addr().to_string(),
+                prefix_len: Some(value::number(network.prefix_len().into())),
+            });
+            hcm::http_connection_manager::InternalAddressConfig {
+                cidr_ranges: ranges.collect(),
+                ..Default::default()
+            }
+        }),
         via: http.via.clone(),
         generate_request_id: Some(value::flag(http.generate_request_id)),
         preserve_external_request_id: http.preserve_external_request_id,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
+use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
@@ -263,6 +264,7 @@ impl Dice {
         http.use_remote_address = self.coin();
         http.xff_num_trusted_hops = self.below(4) as u32;
         http.skip_xff_append = self.coin();
+        http.internal_networks = self.few(Dice::network);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
         http.preserve_external_request_id = self.coin();
@@ -379,11 +381,7 @@ impl Dice {
             headers: self.few(Dice::header_match),
             query: self.few(Dice::name_match),
             cookies: self.few(Dice::name_match),
-            sources: self.few(|d| {
-                d.one(&["10.0.0.0/8", "0.0.0.0/0", "192.168.1.7/32", "fd00::/8", "::1/128"])
-                    .parse()
-                    .expect("a network")
-            }),
+            sources: self.few(Dice::network),
             fraction: self.maybe(|d| {
                 let denominator =
                     d.one(&[Denominator::Hundred, Denominator::TenThousand, Denominator::Million]);
@@ -391,6 +389,11 @@ impl Dice {
             }),
             grpc: self.coin(),
         }
+    }
+
+    fn network(&mut self) -> IpNet {
+        let text = self.one(&["10.0.0.0/8", "0.0.0.0/0", "192.168.1.7/32", "fd00::/8", "::1/128"]);
+        text.parse().expect("a network")
     }
 
     fn string_match(&mut self) -> StringMatch {
