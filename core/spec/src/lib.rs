@@ -29,6 +29,7 @@ pub mod tls;
 pub mod access_log;
 pub mod defaults;
 pub mod problem;
+pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
 pub use cluster::{
@@ -43,7 +44,8 @@ pub use listener::{FilterChain, Listener};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
-pub use problem::{Invalid, Problem, Severity};
+pub use path::Path;
+pub use problem::{Invalid, Problem, Severity, code};
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,

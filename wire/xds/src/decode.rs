@@ -23,9 +23,9 @@ use naru_spec::{Admin, Cluster, Config, Listener, Problem, RouteTable};
 pub(crate) use clusters::HTTP_OPTIONS;
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::supported::Check;
 use crate::{Schema, proto};
+use naru_spec::Path;
 
 /// What was read, and its warnings; or every problem, the warnings among them.
 pub type Decoded<T> = Result<(T, Vec<Problem>), Vec<Problem>>;

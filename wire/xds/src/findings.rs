@@ -2,42 +2,9 @@
 
 use std::fmt::Display;
 
-use naru_spec::{Invalid, Problem, Severity};
-
-use crate::document::{Node, Position};
-use crate::path::Path;
-
-/// The codes of problems that this crate can find.
-pub mod code {
-    /// The text is not YAML or JSON, or is too large or too deep.
-    pub const SYNTAX: &str = "syntax";
-    /// No such field in Envoy's API.
-    pub const UNKNOWN_FIELD: &str = "unknown-field";
-    /// A number where there should be text, a list where there should be a mapping.
-    pub const WRONG_TYPE: &str = "wrong-type";
-    /// Not one of the enum's values.
-    pub const UNKNOWN_VALUE: &str = "unknown-value";
-    /// A value that cannot be.
-    pub const INVALID_VALUE: &str = "invalid-value";
-    /// Something that must be said and is not.
-    pub const MISSING_FIELD: &str = "missing-field";
-    /// Two members of one choice, or two spellings of one field.
-    pub const CONFLICTING_FIELDS: &str = "conflicting-fields";
-    /// A field or value of Envoy's that naru does not act on.
-    pub const UNSUPPORTED_FIELD: &str = "unsupported-field";
-    /// An extension of Envoy's that naru does not have.
-    pub const UNSUPPORTED_EXTENSION: &str = "unsupported-extension";
-    /// A route leads to a cluster that is not there.
-    pub const UNKNOWN_CLUSTER: &str = "unknown-cluster";
-    /// Two things that must differ do not.
-    pub const DUPLICATE: &str = "duplicate";
-    /// There are more problems than are told.
-    pub const MORE: &str = "more-problems";
-    /// A warning: an upstream's certificate is accepted whatever it says.
-    pub const CERTIFICATE_NOT_VERIFIED: &str = "certificate-not-verified";
-    /// A warning: the field means nothing where it stands, in Envoy too.
-    pub const NO_EFFECT: &str = "no-effect";
-}
+use naru_doc::tree::{Node, Position};
+pub use naru_spec::code;
+use naru_spec::{Invalid, Path, Problem, Severity};
 
 #[derive(Debug, Default)]
 pub(crate) struct Findings<'a> {

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 // In the order of a document: text, tree, message, check, meaning; then the way back.
-mod document;
 mod read;
 mod supported;
 mod rules;
@@ -19,16 +18,15 @@ mod json;
 mod schema;
 mod proto;
 mod extension;
-mod path;
 pub mod findings;
 mod suggest;
 
+use naru_doc::tree;
 use naru_spec::config::Place;
-use naru_spec::{Config, Invalid, Problem};
+use naru_spec::{Config, Invalid, Path, Problem};
 use prost::Message;
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
 
 pub use json::{REDACTED, config_dump, redacted, to_json, to_json_with};
 pub use schema::Schema;
@@ -56,7 +54,7 @@ pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
 
 /// [`load`] for many documents.
 pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
-    let document = match document::parse(text) {
+    let document = match tree::parse(text) {
         Ok(document) => document,
         Err(error) => return Err(vec![error.into_problem(file_name)]),
     };
@@ -82,7 +80,7 @@ pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded,
 /// The text is read again: that is for when something is wrong, which is seldom.
 pub fn locate(file_name: &str, text: &str, found: &[(Place, Invalid)]) -> Vec<Problem> {
     let schema = Schema::new();
-    let Ok(document) = document::parse(text) else { return Vec::new() };
+    let Ok(document) = tree::parse(text) else { return Vec::new() };
     let descriptor = schema.message("envoy.config.bootstrap.v3.Bootstrap");
     // What `load` told already is not told again.
     let mut again = Findings::in_document(file_name, &document);

@@ -11,11 +11,11 @@ use prost_reflect::{
 };
 use serde::de::DeserializeSeed;
 
-use crate::document::{Entry, Kind, Node};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::schema::type_name;
 use crate::suggest;
+use naru_doc::tree::{Entry, Kind, Node};
+use naru_spec::Path;
 
 /// Reads the whole document as one message. What cannot be read is left out and told.
 pub(crate) fn message(
@@ -88,7 +88,7 @@ fn unknown_field(
         Some(hint) => hint.to_owned(),
         None => {
             let names: Vec<String> = descriptor.fields().map(|f| f.name().to_owned()).collect();
-            suggest::did_you_mean(&entry.key, names.iter().map(String::as_str))
+            naru_doc::suggest::did_you_mean(&entry.key, names.iter().map(String::as_str))
         }
     };
     let message = format!("{} has no field '{}'", descriptor.name(), entry.key);
@@ -305,7 +305,7 @@ fn any(
     let Some(inner) = descriptor.parent_pool().get_message_by_name(name).filter(|_| url.contains('/')) else {
         let text = format!("the extension '{name}' is not supported");
         let hint = match url.contains('/') {
-            true => suggest::did_you_mean(name, crate::supported::extensions()),
+            true => naru_doc::suggest::did_you_mean(name, crate::supported::extensions()),
             false => format!("write type.googleapis.com/{name}"),
         };
         findings.unreadable(path, typed.node.position, code::UNSUPPORTED_EXTENSION, text, hint);

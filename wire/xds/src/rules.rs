@@ -11,7 +11,7 @@ use prost_reflect::{
 };
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
+use naru_spec::Path;
 
 /// Rules by the full name of the message, read when first asked for.
 #[derive(Debug, Default)]

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::rules::Rules;
 use crate::schema::unpack_dynamic;
+use naru_spec::Path;
 
 const SUPPORTED: &[(&str, &[&str])] = &[
     // The whole.

@@ -3,9 +3,9 @@
 use naru_spec::{AccessLog, Format, Invalid, JsonField, LogFormat, LogSink, defaults};
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{Struct, Value, accesslog, core, file_log, stream_log, value};
 use crate::schema::{type_name, unpack};
+use naru_spec::Path;
 
 pub(super) fn read(
     said: &accesslog::AccessLog,

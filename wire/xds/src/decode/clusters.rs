@@ -8,9 +8,9 @@ use naru_spec::{
 
 use super::{http, tls, value};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
+use naru_spec::Path;
 
 /// The key of `typed_extension_protocol_options`.
 pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

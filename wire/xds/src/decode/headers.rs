@@ -4,8 +4,8 @@ use http::HeaderName;
 use naru_spec::{Format, HeaderAction, HeaderOp, HeaderOps, Invalid};
 
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::core;
+use naru_spec::Path;
 
 /// Of a request or a response, as four messages of the API say them.
 pub(super) fn ops(

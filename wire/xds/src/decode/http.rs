@@ -4,9 +4,9 @@ use naru_spec::{Codec, HostPort, Http, Http2Settings, RouteTable, Scheme, Server
 
 use super::{access_log, routes, value};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{core, hcm, router};
 use crate::schema::{type_name, unpack};
+use naru_spec::Path;
 
 pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Http {
     use hcm::http_connection_manager::{RouteSpecifier, StripPortMode};

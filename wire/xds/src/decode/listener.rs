@@ -6,9 +6,9 @@ use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, RouteTable};
 
 use super::{http, tls, value};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{hcm, listener as proto, tls_inspector};
 use crate::schema::{type_name, unpack};
+use naru_spec::Path;
 
 pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
     let address = match &said.address {

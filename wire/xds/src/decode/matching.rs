@@ -8,8 +8,8 @@ use naru_spec::{HeaderMatch, HeaderTest, Invalid, Match, NameMatch, PathMatch, S
 use super::{headers, value};
 use crate::extension::{SOURCE_ADDRESS, is_anything};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{core, kinds, matcher, route};
+use naru_spec::Path;
 
 pub(super) fn read(said: &route::RouteMatch, path: &Path<'_>, findings: &mut Findings<'_>) -> Match {
     let mut found = Match {

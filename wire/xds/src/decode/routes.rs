@@ -10,8 +10,8 @@ use naru_spec::{
 use super::{headers, matching, value};
 use crate::extension::{ROUTE_METADATA, RouteExtension};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{core, matcher, route};
+use naru_spec::Path;
 
 pub(super) fn read(
     said: &route::RouteConfiguration,

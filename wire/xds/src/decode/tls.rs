@@ -4,9 +4,9 @@ use naru_spec::{Certificate, DownstreamTls, StringMatch, TlsVersion, UpstreamTls
 
 use super::{matching, value};
 use crate::findings::{Findings, code};
-use crate::path::Path;
 use crate::proto::{core, raw_buffer, tls};
 use crate::schema::{type_name, unpack};
+use naru_spec::Path;
 
 /// `None` where the connection is plain.
 pub(super) fn downstream(

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use naru_spec::{Address, DataSource, Invalid, Pattern};
 
 use crate::findings::Findings;
-use crate::path::Path;
 use crate::proto::{self, matcher};
+use naru_spec::Path;
 
 /// A negative one is told, and taken as zero.
 pub(super) fn duration(said: &proto::Duration, path: &Path<'_>, findings: &mut Findings<'_>) -> Duration {

@@ -6,12 +6,10 @@
 
 use std::fmt;
 
-use naru_spec::{Problem, Severity};
+use naru_spec::path::Step;
+use naru_spec::{Path, Problem, Severity, code};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
-
-use crate::findings::code;
-use crate::path::{Path, Step};
 
 /// A bootstrap goes 21 levels deep, and a level costs some kilobytes of stack in a debug build.
 const DEPTH_MAX: usize = 40;
@@ -22,19 +20,19 @@ const REPLAYED_MAX: usize = 100_000;
 
 /// Line and column from 1; 0 where nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Position {
+pub struct Position {
     pub line: u32,
     pub column: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     pub position: Position,
     pub kind: Kind,
 }
 
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     Null,
     Bool(bool),
     Integer(i128),
@@ -45,7 +43,7 @@ pub(crate) enum Kind {
 }
 
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     pub key: String,
     pub key_position: Position,
     pub node: Node,
@@ -53,7 +51,7 @@ pub(crate) struct Entry {
 
 /// A document that could not be read.
 #[derive(Debug)]
-pub(crate) struct SyntaxError {
+pub struct SyntaxError {
     pub message: String,
     pub position: Position,
 }
@@ -73,8 +71,27 @@ impl SyntaxError {
     }
 }
 
-pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let options = serde_saphyr::options! {
+/// The only document of a text.
+///
+/// # Errors
+/// It is no YAML, too much of it, or several documents.
+pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let spanned: Spanned<Kind> = serde_saphyr::from_str_with_options(text, options()).map_err(syntax)?;
+    Ok(spanned.into())
+}
+
+/// Every document of a text, in order. One that is empty is left out.
+///
+/// # Errors
+/// The text is no YAML, or too much of it.
+pub fn parse_all(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    let spanned: Vec<Spanned<Kind>> =
+        serde_saphyr::from_multiple_with_options(text, options()).map_err(syntax)?;
+    Ok(spanned.into_iter().map(Node::from).filter(|node| !matches!(node.kind, Kind::Null)).collect())
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
             flow_nesting_limit: DEPTH_MAX,
@@ -85,13 +102,13 @@ pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
         strict_booleans: true,
         emit_comments: false,
         with_snippet: false,
-    };
-    let spanned: Spanned<Kind> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let message = error.without_snippet().to_string();
-        let position = error.location().map_or_else(|| told_position(&message), position);
-        SyntaxError { message: one_sentence(&message), position }
-    })?;
-    Ok(spanned.into())
+    }
+}
+
+fn syntax(error: serde_saphyr::Error) -> SyntaxError {
+    let message = error.without_snippet().to_string();
+    let position = error.location().map_or_else(|| told_position(&message), position);
+    SyntaxError { message: one_sentence(&message), position }
 }
 
 /// Errors of our own carry their place in their last words: [`misplaced`].
@@ -331,6 +348,16 @@ mod tests {
         assert!(matches!(items[2].kind, Kind::Float(f) if f == 1000.0), "{:?}", items[2]);
         assert!(matches!(items[3].kind, Kind::Bool(true)));
         assert!(matches!(items[4].kind, Kind::Null));
+    }
+
+    #[test]
+    fn the_documents_of_a_text_have_the_lines_of_the_text() {
+        let nodes = parse_all("# first\na: 1\n---\n# nothing\n---\nb:\n  c: 2\n---\n").expect("valid");
+        assert_eq!(nodes.len(), 2);
+        assert_eq!(nodes[0].position, Position { line: 2, column: 1 });
+        assert_eq!(nodes[1].position_of_value(&Path::ROOT.field("b.c")), Position { line: 7, column: 6 });
+        assert!(parse_all("").expect("nothing").is_empty());
+        assert_eq!(parse_all("a: 1\n---\nb: [\n").expect_err("broken").position.line, 3);
     }
 
     #[test]
