@@ -218,6 +218,7 @@ impl Passage {
             server_name: self.connection.server_name.as_deref(),
             tls_version: self.connection.tls_version,
             route: rule.map_or("", |rule| &rule.name),
+            route_origin: rule.map_or("", |rule| &rule.origin),
             virtual_host: virtual_host.map_or("", |host| table.virtual_host_name(host)),
             cluster,
             upstream: self.permit.as_ref().map(|permit| permit.endpoint.address),

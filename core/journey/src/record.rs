@@ -171,6 +171,7 @@ pub struct Facts<'a> {
     pub server_name: Option<&'a str>,
     pub tls_version: Option<&'a str>,
     pub route: &'a str,
+    pub route_origin: &'a str,
     pub virtual_host: &'a str,
     pub cluster: Option<&'a str>,
     pub upstream: Option<SocketAddr>,
@@ -257,6 +258,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::ResponseDuration => span(out, outcome.and_then(|o| Some((o.began, o.head?)))),
         Operator::ResponseTxDuration => span(out, outcome.and_then(|o| Some((o.head?, o.ended)))),
         Operator::RouteName => text(out, facts.route),
+        Operator::RouteOrigin => text(out, facts.route_origin),
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {

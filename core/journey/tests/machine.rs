@@ -34,6 +34,7 @@ fn snapshot(change: impl FnOnce(&mut Http, &mut Forward)) -> Snapshot {
         domains: vec![naru_spec::Domain::Any],
         rules: vec![Rule {
             name: "rule".into(),
+            origin: String::new(),
             matches: vec![Match::default()],
             action: naru_spec::Action::Forward(Box::new(forward)),
             request_headers: Default::default(),

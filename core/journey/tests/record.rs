@@ -71,6 +71,7 @@ impl World {
             server_name: Some("shop.example"),
             tls_version: Some("TLSv1.3"),
             route: "canary",
+            route_origin: "routes.yaml:12:5",
             virtual_host: "shop",
             cluster: Some("reviews"),
             upstream: Some(([10, 1, 1, 1], 9_080).into()),
@@ -109,6 +110,7 @@ fn operators_say_what_envoys_say() {
     check("%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.0.0.1:8443 8443");
     check("%UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_LOCAL_ADDRESS%", "10.1.1.1:9080 reviews -");
     check("%ROUTE_NAME% %VIRTUAL_HOST_NAME% %HOSTNAME%", "canary shop edge-1");
+    check("%ROUTE_ORIGIN%", "routes.yaml:12:5");
     check(
         "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%",
         "NotFound NOT_FOUND 5 5",

@@ -11,6 +11,8 @@ use crate::{Choice, CompiledForward, CompiledRedirect};
 #[derive(Clone, Debug)]
 pub struct CompiledRule {
     pub name: Box<str>,
+    /// Where it is written.
+    pub origin: Box<str>,
     pub virtual_host: u32,
     pub action: CompiledAction,
     pub(crate) edits: Arc<EditPair>,

@@ -1,7 +1,7 @@
 //! Which virtual host answers to an authority?
 //!
 //! The exact name, or the longest `*.suffix`, or the longest `prefix.*`, or `*`. ASCII case does
-//! not matter; a port is a part of the authority like any other.
+//! not matter; a port is a part of the authority like any other, unless the table ignores it.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ pub(crate) struct Hosts {
     any: Option<u32>,
     /// There is nothing but [`Domain::Any`].
     is_any_only: bool,
+    ignores_port: bool,
     exact: Dictionary,
     trees: Radix,
     /// A tree of suffixes, written backwards.
@@ -25,7 +26,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// Of two virtual hosts with the same domain the first has it.
-    pub(crate) fn compile(virtual_hosts: &[VirtualHost]) -> Hosts {
+    pub(crate) fn compile(virtual_hosts: &[VirtualHost], ignores_port: bool) -> Hosts {
         let mut any = None;
         let mut exact = BTreeMap::new();
         let mut suffixes = BTreeMap::new();
@@ -56,7 +57,7 @@ impl Hosts {
         let suffixes = trees.add(&suffixes.into_iter().collect::<Vec<_>>());
         let prefixes = trees.add(&prefixes.into_iter().collect::<Vec<_>>());
         trees.shrink();
-        Hosts { any, is_any_only, exact: Dictionary::build(&exact), trees, suffixes, prefixes }
+        Hosts { any, is_any_only, ignores_port, exact: Dictionary::build(&exact), trees, suffixes, prefixes }
     }
 
     #[inline]
@@ -64,6 +65,7 @@ impl Hosts {
         if self.is_any_only {
             return self.any;
         }
+        let authority = if self.ignores_port { without_port(authority) } else { authority };
         if authority.bytes().any(|b| b.is_ascii_uppercase()) {
             let mut buffer = Buffer::new();
             return self.find_lower(buffer.fill(authority.bytes().map(|b| b.to_ascii_lowercase())));
@@ -99,6 +101,14 @@ impl Hosts {
             }
         });
         longest
+    }
+}
+
+/// The host of an authority. A colon inside an IPv6 literal begins no port.
+pub(crate) fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 

@@ -126,7 +126,13 @@ impl<'a> RefTable<'a> {
     }
 
     fn virtual_host(&self, authority: &str) -> Option<(u32, &'a VirtualHost)> {
-        let authority = authority.to_ascii_lowercase();
+        let mut authority = authority.to_ascii_lowercase();
+        if self.routes.ignores_port
+            && let Some(colon) = authority.rfind(':')
+            && authority[colon + 1..].chars().all(|c| c.is_ascii_digit())
+        {
+            authority.truncate(colon);
+        }
         // How good the best domain so far is, and whose it is. The first of equals stays.
         let mut best: Option<((u8, usize), u32, &'a VirtualHost)> = None;
         for (host, at) in self.routes.virtual_hosts.iter().zip(0..) {

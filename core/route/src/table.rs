@@ -154,7 +154,7 @@ impl<'a> Compiler<'a> {
             return Err(self.problems);
         }
         Ok(Table {
-            hosts: Hosts::compile(&routes.virtual_hosts),
+            hosts: Hosts::compile(&routes.virtual_hosts, routes.ignores_port),
             virtual_hosts: virtual_hosts.into(),
             index: self.index.build(),
             rules: self.rules.into(),
@@ -217,6 +217,7 @@ impl<'a> Compiler<'a> {
         if let Some(action) = action {
             self.rules.push(CompiledRule {
                 name: rule.name.as_str().into(),
+                origin: rule.origin.as_str().into(),
                 virtual_host: place.virtual_host as u32,
                 action,
                 edits,

@@ -17,6 +17,7 @@ use naru_spec::{
 fn table_of(path: PathMatch, action: Action) -> RouteTable {
     let rule = Rule {
         name: "rule".to_owned(),
+        origin: String::new(),
         matches: vec![Match { path, ..Match::default() }],
         action,
         request_headers: HeaderOps::default(),

@@ -14,6 +14,7 @@ use naru_spec::{
 fn rule(matches: Vec<Match>) -> Rule {
     Rule {
         name: String::new(),
+        origin: String::new(),
         matches,
         action: Action::Forward(Box::new(Forward::to("cluster"))),
         request_headers: HeaderOps::default(),

@@ -206,7 +206,7 @@ impl Dice {
         self.is_telling = is_large;
         let hosts = if is_large { 1 } else { self.below(4) };
         let virtual_hosts = (0..hosts).map(|_| self.virtual_host(is_large)).collect();
-        RouteTable { name: String::new(), virtual_hosts, ..RouteTable::default() }
+        RouteTable { virtual_hosts, ignores_port: self.one_in(3), ..RouteTable::default() }
     }
 
     fn virtual_host(&mut self, is_large: bool) -> VirtualHost {
@@ -237,6 +237,7 @@ impl Dice {
                 let direct = DirectResponse { status: http::StatusCode::OK, body: Vec::new() };
                 Rule {
                     name: String::new(),
+                    origin: String::new(),
                     matches,
                     action: Action::Direct(Box::new(direct)),
                     request_headers: HeaderOps::default(),

@@ -13,6 +13,7 @@ const MANY: u32 = 10_000;
 fn rule(name: String, block: Match) -> Rule {
     Rule {
         name,
+        origin: String::new(),
         matches: vec![block],
         action: Action::Forward(Box::new(Forward::to("cluster"))),
         request_headers: HeaderOps::default(),

@@ -57,6 +57,8 @@ pub enum Operator {
     /// Milliseconds from the first byte of the response to its last.
     ResponseTxDuration,
     RouteName,
+    /// Where the route is written, `file:line:column`; our own.
+    RouteOrigin,
     VirtualHostName,
     UpstreamHost,
     UpstreamCluster,
@@ -374,6 +376,7 @@ const PLAIN: &[(&str, Operator)] = &[
     ("RESPONSE_DURATION", Operator::ResponseDuration),
     ("RESPONSE_TX_DURATION", Operator::ResponseTxDuration),
     ("ROUTE_NAME", Operator::RouteName),
+    ("ROUTE_ORIGIN", Operator::RouteOrigin),
     ("VIRTUAL_HOST_NAME", Operator::VirtualHostName),
     ("UPSTREAM_HOST", Operator::UpstreamHost),
     ("UPSTREAM_CLUSTER", Operator::UpstreamCluster),

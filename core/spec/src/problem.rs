@@ -83,6 +83,12 @@ pub mod code {
     pub const UNKNOWN_CLUSTER: &str = "unknown-cluster";
     /// Two things that must differ do not.
     pub const DUPLICATE: &str = "duplicate";
+    /// An old name for what has another one now; it is read as that.
+    pub const LEGACY_NAME: &str = "legacy-name";
+    /// A document of a kind that is not known.
+    pub const UNKNOWN_KIND: &str = "unknown-kind";
+    /// A warning: a document of a kind that naru does not act on.
+    pub const UNSUPPORTED_KIND: &str = "unsupported-kind";
     /// There are more problems than are told.
     pub const MORE: &str = "more-problems";
     /// A warning: an upstream's certificate is accepted whatever it says.

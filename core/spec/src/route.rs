@@ -12,6 +12,8 @@ use crate::{Domain, HeaderOps, Invalid, Match, Scheme, defaults};
 pub struct RouteTable {
     pub name: String,
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Hosts are looked up without their port.
+    pub ignores_port: bool,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
 }
@@ -42,6 +44,8 @@ pub enum TlsRequirement {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     pub name: String,
+    /// Where it is written: `file:line:column`. Empty where nobody knows.
+    pub origin: String,
     /// One of these must match, whole. Empty matches nothing but is never built by a reader:
     /// a rule for everything has one [`Match::default`].
     pub matches: Vec<Match>,

@@ -88,6 +88,7 @@ impl Settings {
             domains: vec![Domain::Any],
             rules: vec![Rule {
                 name: "rule".into(),
+                origin: String::new(),
                 matches: vec![Match::default()],
                 action: naru_spec::Action::Forward(Box::new(forward)),
                 request_headers: Default::default(),

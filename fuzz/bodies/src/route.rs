@@ -133,6 +133,7 @@ pub fn rule(matches: Vec<Match>) -> Rule {
     let direct = DirectResponse { status: http::StatusCode::OK, body: Vec::new() };
     Rule {
         name: String::new(),
+        origin: String::new(),
         matches,
         action: Action::Direct(Box::new(direct)),
         request_headers: HeaderOps::default(),

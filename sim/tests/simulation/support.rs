@@ -33,6 +33,7 @@ pub fn cluster(name: &str, addresses: &[&str]) -> Cluster {
 pub fn rule(prefix: &str, action: Action) -> Rule {
     Rule {
         name: prefix.trim_matches('/').to_owned(),
+        origin: String::new(),
         matches: vec![Match { path: PathMatch::Prefix(prefix.to_owned()), ..Match::default() }],
         action,
         request_headers: HeaderOps::default(),

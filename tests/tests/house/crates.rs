@@ -12,10 +12,11 @@ use crate::workspace::{assert_none, cargo, root, text};
 const ARROWS: &[(&str, &[&str])] = &[
     ("core/base", &[]),
     ("core/spec", &["core/base"]),
+    ("core/resource", &["core/base", "core/spec"]),
     ("core/route", &["core/base", "core/spec"]),
     ("core/balance", &["core/base", "core/spec"]),
     ("core/journey", &["core"]),
-    ("wire/doc", &["core/base", "core/spec"]),
+    ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("proxy", &["core", "wire"]),

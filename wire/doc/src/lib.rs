@@ -1,9 +1,41 @@
 //! What stands in a document of YAML or JSON, and where?
 //!
-//! Comes in: text. Goes out: a tree of values with the place of each.
+//! Comes in: the text of files. Goes out: a tree of values with the place of each, and the resources
+//! that such trees stand for, with every problem that a document shows by itself.
 //!
-//! Deliberately not here: files and directories, and what a document does.
+//! Deliberately not here: which files there are, and what resources mean together (`core/plan`).
 #![forbid(unsafe_code)]
 
+// In the order of a document: text, tree, plain data.
 pub mod tree;
+mod read;
+mod kind;
+// What they use.
 pub mod suggest;
+
+use naru_resource::Resources;
+use naru_spec::Problem;
+
+use crate::read::Reader;
+
+/// Resources of some files, and what is wrong with them.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub resources: Resources,
+    pub problems: Vec<Problem>,
+}
+
+/// Adds the documents of one file.
+pub fn load(file_name: &str, text: &str, loaded: &mut Loaded) {
+    let file = loaded.resources.files.add(file_name);
+    match tree::parse_all(text) {
+        Ok(documents) => {
+            let mut reader = Reader::new(file, file_name);
+            for document in &documents {
+                kind::read(document, &mut reader, &mut loaded.resources);
+            }
+            loaded.problems.extend(reader.into_problems());
+        }
+        Err(error) => loaded.problems.push(error.into_problem(file_name)),
+    }
+}

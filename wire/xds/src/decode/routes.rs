@@ -24,7 +24,11 @@ pub(super) fn read(
         findings.unsupported_value(&path.field("max_direct_response_body_size_bytes"), text, "");
     }
     let body_bytes_max = body_bytes_max.min(defaults::DIRECT_BODY_BYTES_MAX);
-    let mut table = RouteTable { name: said.name.clone(), ..RouteTable::default() };
+    let mut table = RouteTable {
+        name: said.name.clone(),
+        ignores_port: said.ignore_port_in_host_matching,
+        ..RouteTable::default()
+    };
     let hosts = path.field("virtual_hosts");
     let mut names = std::collections::BTreeSet::new();
     for (at, said) in said.virtual_hosts.iter().enumerate() {
@@ -131,6 +135,7 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     Rule {
         name: said.name.clone(),
+        origin: String::new(),
         matches: vec![block],
         action,
         request_headers: headers::ops(

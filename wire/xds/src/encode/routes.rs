@@ -27,6 +27,7 @@ pub(super) fn write(table: &RouteTable) -> route::RouteConfiguration {
         request_headers_to_remove: value::removals(&table.request_headers),
         response_headers_to_add: value::additions(&table.response_headers),
         response_headers_to_remove: value::removals(&table.response_headers),
+        ignore_port_in_host_matching: table.ignores_port,
         max_direct_response_body_size_bytes: (longest > BODY_BYTES_MAX)
             .then(|| value::number(u32::try_from(longest).unwrap_or(u32::MAX))),
         ..Default::default()

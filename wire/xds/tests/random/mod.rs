@@ -348,6 +348,7 @@ impl Dice {
         RouteTable {
             name: self.word(),
             virtual_hosts: hosts,
+            ignores_port: self.coin(),
             request_headers: self.ops(),
             response_headers: self.ops(),
         }
@@ -358,6 +359,7 @@ impl Dice {
         matches.push(self.block());
         Rule {
             name: self.word(),
+            origin: String::new(),
             matches,
             action: self.action(clusters),
             request_headers: self.ops(),

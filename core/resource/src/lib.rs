@@ -1,0 +1,70 @@
+//! What did people write?
+//!
+//! Plain data for each kind of document, with the place of every value. A value here has the type
+//! that its field asks for, and nothing more is promised: whether it makes sense together with the
+//! others is `plan`'s question.
+//!
+//! Deliberately not here: YAML (`wire/doc`), and what any of it does.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
+
+/// Declares what is written as a mapping: plain data, with the place where the mapping stands.
+macro_rules! objects {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $name {
+                pub place: Place,
+                $($(#[$field_doc])* pub $field: $type,)*
+            }
+        )*
+    };
+}
+
+// In reading order: places, what all kinds share, then the kinds by their families.
+pub mod place;
+pub mod meta;
+pub mod virtual_service;
+pub mod destination_rule;
+pub mod gateway;
+pub mod service_entry;
+pub mod service;
+pub mod deployment;
+pub mod config;
+pub mod traffic_policy;
+
+pub use config::{ConfigMap, Namespace, Secret};
+pub use deployment::Deployment;
+pub use destination_rule::DestinationRule;
+pub use gateway::Gateway;
+pub use meta::{Meta, StringMatch, Test};
+pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
+pub use service::{EndpointSlice, Endpoints, Service};
+pub use service_entry::{ServiceEntry, WorkloadEntry};
+pub use traffic_policy::TrafficPolicy;
+pub use virtual_service::VirtualService;
+
+/// Everything that was read, each kind in the order of files and documents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    pub files: Files,
+    pub virtual_services: Vec<VirtualService>,
+    pub destination_rules: Vec<DestinationRule>,
+    pub gateways: Vec<Gateway>,
+    pub service_entries: Vec<ServiceEntry>,
+    pub workload_entries: Vec<WorkloadEntry>,
+    pub services: Vec<Service>,
+    pub endpoints: Vec<Endpoints>,
+    pub endpoint_slices: Vec<EndpointSlice>,
+    pub deployments: Vec<Deployment>,
+    pub secrets: Vec<Secret>,
+    pub config_maps: Vec<ConfigMap>,
+    pub namespaces: Vec<Namespace>,
+    pub traffic_policies: Vec<TrafficPolicy>,
+}

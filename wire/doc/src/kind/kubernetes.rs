@@ -1,0 +1,168 @@
+//! Kubernetes' kinds, but for what runs: [`super::pod`].
+
+use naru_resource::config::{ConfigMap, Hidden, Namespace, Secret};
+use naru_resource::service;
+use naru_resource::{Meta, Text};
+use naru_spec::{Path, code};
+
+use base64::Engine as _;
+
+use crate::kind::document;
+use crate::read::{Fields, Read, Reader, Scalar, record};
+use crate::tree::Node;
+
+document!(service::Service { spec: "spec" });
+document!(service::Endpoints { subsets: "subsets" });
+document!(service::EndpointSlice { address_type: "addressType", endpoints: "endpoints", ports: "ports" });
+document!(ConfigMap { data: "data" } beside &["binaryData", "immutable"]);
+
+/// Fields of a Service that mean nothing to a proxy, or that Kubernetes itself acts on.
+const SERVICE_BESIDE: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "clusterIPs",
+    "externalIPs",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "internalTrafficPolicy",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "loadBalancerIP",
+    "loadBalancerSourceRanges",
+    "publishNotReadyAddresses",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "trafficDistribution",
+];
+
+impl Read for service::ServiceSpec {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        let kind = fields.take("type", reader);
+        let selector = fields.take("selector", reader);
+        let ports = fields.take("ports", reader);
+        let external_name = fields.take("externalName", reader);
+        let cluster_ip = fields.take("clusterIP", reader);
+        fields.pass_by(SERVICE_BESIDE, reader);
+        fields.finish(reader);
+        Some(service::ServiceSpec {
+            place,
+            kind: kind?,
+            selector: selector?,
+            ports: ports?,
+            external_name: external_name?,
+            cluster_ip: cluster_ip?,
+        })
+    }
+}
+
+impl Read for service::ServicePort {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        let name = fields.take("name", reader);
+        let port = fields.take("port", reader);
+        let target_port = fields.take("targetPort", reader);
+        let protocol = fields.take("protocol", reader);
+        let app_protocol = fields.take("appProtocol", reader);
+        fields.pass_by(&["nodePort"], reader);
+        fields.finish(reader);
+        Some(service::ServicePort {
+            place,
+            name: name?,
+            port: port?,
+            target_port: target_port?,
+            protocol: protocol?,
+            app_protocol: app_protocol?,
+        })
+    }
+}
+
+record!(service::EndpointSubset {
+    addresses: "addresses",
+    not_ready_addresses: "notReadyAddresses",
+    ports: "ports",
+});
+
+impl Read for service::EndpointAddress {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        let ip = fields.take("ip", reader);
+        fields.pass_by(&["hostname", "nodeName", "targetRef"], reader);
+        fields.finish(reader);
+        Some(service::EndpointAddress { place, ip: ip? })
+    }
+}
+
+record!(service::EndpointPort {
+    name: "name",
+    port: "port",
+    protocol: "protocol",
+    app_protocol: "appProtocol",
+});
+
+impl Read for service::SliceEndpoint {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        let addresses = fields.take("addresses", reader);
+        let conditions = fields.take("conditions", reader);
+        let beside = ["deprecatedTopology", "hints", "hostname", "nodeName", "targetRef", "topology", "zone"];
+        fields.pass_by(&beside, reader);
+        fields.finish(reader);
+        Some(service::SliceEndpoint { place, addresses: addresses?, conditions: conditions? })
+    }
+}
+
+record!(service::Conditions { ready: "ready", serving: "serving", terminating: "terminating" });
+
+impl Read for Secret {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Secret> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        fields.pass_by(&["apiVersion", "kind", "immutable"], reader);
+        let meta: Option<Meta> = fields.take("metadata", reader);
+        let kind = fields.take("type", reader);
+        let data: Option<Vec<(Text, Encoded)>> = fields.take("data", reader);
+        let plain: Option<Vec<(Text, Text)>> = fields.take("stringData", reader);
+        fields.finish(reader);
+        let mut all: Vec<(Text, Hidden)> = data?.into_iter().map(|(key, value)| (key, value.0)).collect();
+        for (key, value) in plain? {
+            // What is plain stands above what is encoded, as in Kubernetes.
+            all.retain(|(known, _)| known.value != key.value);
+            all.push((key, Hidden(value.value.into_bytes())));
+        }
+        Some(Secret { place, meta: meta?, kind: kind?, data: all })
+    }
+}
+
+/// A value in base64.
+struct Encoded(Hidden);
+
+impl Read for Encoded {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Encoded> {
+        let text = String::scalar(node, path, reader)?;
+        let joined: String = text.split_ascii_whitespace().collect();
+        match base64::engine::general_purpose::STANDARD.decode(joined) {
+            Ok(bytes) => Some(Encoded(Hidden(bytes))),
+            Err(_) => {
+                let hint = "encode it, or write it under stringData";
+                reader.error(code::INVALID_VALUE, node.position, path, "the value is not base64", hint);
+                None
+            }
+        }
+    }
+}
+
+impl Read for Namespace {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Namespace> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        fields.pass_by(&["apiVersion", "kind", "spec", "status"], reader);
+        let meta = fields.take("metadata", reader);
+        fields.finish(reader);
+        Some(Namespace { place, meta: meta? })
+    }
+}
