@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
-use crate::{proxy_command, simulate_command};
+use crate::{check_command, explain_command, proxy_command, simulate_command};
 
 #[derive(Parser)]
 #[command(
@@ -24,12 +24,51 @@ struct Naru {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Say what is wrong with Istio and Kubernetes documents: every problem with its place
+    Check(CheckArgs),
+    /// Say where a request would go, and why: every rule that was considered
+    Explain(ExplainArgs),
     /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
     Proxy(ProxyArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
     /// Print the version
     Version(VersionArgs),
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Files, or directories of files, that are read together
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How problems are printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The method of the request
+    #[arg(value_name = "METHOD")]
+    pub method: http::Method,
+    /// Where it is sent: http://reviews:9080/path
+    #[arg(value_name = "URL")]
+    pub url: http::Uri,
+    /// A header of it; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// Files, or directories of files, that are read together
+    #[arg(long, required = true, value_name = "PATH")]
+    pub config: Vec<PathBuf>,
+    /// The workload that calls: the name of a Deployment [default: one without labels]
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<String>,
+    /// The address that the client comes from
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub source: std::net::IpAddr,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
 }
 
 #[derive(Args)]
@@ -82,6 +121,8 @@ pub enum Output {
 pub fn run() -> ExitCode {
     // Usage errors are answered by clap, with exit code 2.
     let result = match Naru::parse().command {
+        Command::Check(args) => check_command::run(&args),
+        Command::Explain(args) => explain_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Version(args) => say_version(args.output),

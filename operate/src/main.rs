@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod check_command;
+mod explain_command;
 mod proxy_command;
 mod simulate_command;
 mod admin;

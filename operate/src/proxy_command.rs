@@ -19,14 +19,15 @@ use crate::say::say;
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     let file = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
-    let loaded = naru_xds::load(&file, &text).map_err(|found| problems::refuse(&found, args.output))?;
+    let loaded = naru_xds::load(&file, &text)
+        .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
     let document = Document { file, text, warnings: loaded.warnings, output: args.output };
     let snapshot = Snapshot::compile(loaded.config).map_err(|found| document.refuse(&found))?;
     // Reading the configuration took more memory than keeping it does.
     naru_memory::give_back();
     if args.check {
         naru_proxy::check(snapshot).map_err(|error| document.refuse_to_start(error))?;
-        problems::print(&document.warnings, args.output)?;
+        problems::print(&document.warnings, &|_| Some(&document.text), args.output)?;
         if args.output == Output::Text {
             say(&format!("{}: fine\n", document.file))?;
         }
@@ -51,7 +52,7 @@ impl Document {
     fn refuse(&self, found: &[(Place, Invalid)]) -> Failure {
         let mut all = self.warnings.clone();
         all.extend(naru_xds::locate(&self.file, &self.text, found));
-        problems::refuse(&all, self.output)
+        problems::refuse(&all, &|_| Some(&self.text), self.output)
     }
 
     fn refuse_to_start(&self, error: StartError) -> Failure {
@@ -83,7 +84,7 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Resu
     };
     let proxy = Proxy::start(snapshot, &Options { workers, seed: args.seed })
         .map_err(|error| document.refuse_to_start(error))?;
-    problems::print(&document.warnings, args.output)?;
+    problems::print(&document.warnings, &|_| Some(&document.text), args.output)?;
     let Document { file, text, .. } = document;
     let proxy = Rc::new(proxy);
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {

@@ -32,6 +32,7 @@ pub mod outgoing;
 pub mod reply;
 pub mod record;
 pub mod observe;
+pub mod explain;
 
 pub use event::{Action, AttemptEvent, Failure, Milestone, RequestFacts, Sent, Stage, Wait};
 pub use journey::{Journey, Outcome};

@@ -97,8 +97,7 @@ objects! {
 
     HttpBody {
         string: Option<Text>,
-        /// Base64.
-        bytes: Option<Text>,
+        bytes: Option<Placed<Vec<u8>>>,
     }
 
     Delegate {

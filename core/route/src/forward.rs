@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
-use naru_base::ClusterId;
 use naru_base::chance::within;
+use naru_base::{ClusterId, Weight};
 use naru_spec::{Forward, HostRewrite, Invalid};
 
 use crate::edits::EditPair;
@@ -162,6 +162,17 @@ impl CompiledForward {
         self.destinations().iter().enumerate().map(|(at, destination)| {
             (Choice { cluster: destination.cluster, index: at as u16 }, &*destination.name)
         })
+    }
+
+    /// The clusters with their weights, in the order of the spec. One cluster takes all.
+    pub fn weights(&self) -> Vec<(String, Weight)> {
+        let mut before = 0;
+        let sums = match &self.destinations {
+            Destinations::One(_) => &[1][..],
+            Destinations::Weighted(weighted) => &weighted.sums,
+        };
+        let weights = sums.iter().map(|sum| Weight(sum - std::mem::replace(&mut before, *sum)));
+        self.destinations().iter().map(|destination| destination.name.to_string()).zip(weights).collect()
     }
 
     /// The name of a choice's cluster, also where the snapshot has no such cluster.

@@ -22,6 +22,10 @@ pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 // Clusters.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Istio's, for what its documents name.
+pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Istio's: how many other endpoints are tried where no connection can be made.
+pub const MESH_CONNECT_RETRIES: u32 = 2;
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;

@@ -37,6 +37,9 @@ pub struct Http {
     /// No `x-envoy-*` header is added to requests or responses.
     pub suppress_envoy_headers: bool,
 
+    /// CONNECT opens a tunnel, as clients of a forward proxy ask for it.
+    pub tunnels: bool,
+
     /// All header bytes of one request; more is answered 431.
     pub header_bytes_max: u32,
     pub header_count_max: u32,
@@ -75,6 +78,7 @@ impl Http {
             scheme_to_overwrite: None,
             host_port: HostPort::Keep,
             suppress_envoy_headers: false,
+            tunnels: false,
             header_bytes_max: defaults::HEADER_BYTES_MAX,
             header_count_max: defaults::HEADER_COUNT_MAX,
             stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),

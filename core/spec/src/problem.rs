@@ -89,6 +89,26 @@ pub mod code {
     pub const UNKNOWN_KIND: &str = "unknown-kind";
     /// A warning: a document of a kind that naru does not act on.
     pub const UNSUPPORTED_KIND: &str = "unsupported-kind";
+    /// A warning: a field that is read and checked, and does not act yet.
+    pub const NOT_YET: &str = "not-yet";
+    /// A host that nobody defines.
+    pub const UNKNOWN_HOST: &str = "unknown-host";
+    /// A route leads to a subset that no DestinationRule defines.
+    pub const UNKNOWN_SUBSET: &str = "unknown-subset";
+    /// A reference to a document that is not there.
+    pub const UNKNOWN_REFERENCE: &str = "unknown-reference";
+    /// A port that a service does not have.
+    pub const UNKNOWN_PORT: &str = "unknown-port";
+    /// A warning: nothing has the labels of a subset.
+    pub const EMPTY_SUBSET: &str = "empty-subset";
+    /// A warning: no request can get to the rule.
+    pub const UNREACHABLE_RULE: &str = "unreachable-rule";
+    /// A note: requests for a host go to others.
+    pub const ELSEWHERE: &str = "elsewhere";
+    /// A note: a Deployment whose containers have no command does not run on this machine.
+    pub const NO_COMMAND: &str = "no-command";
+    /// Two documents ask for different things.
+    pub const CONFLICT: &str = "conflict";
     /// There are more problems than are told.
     pub const MORE: &str = "more-problems";
     /// A warning: an upstream's certificate is accepted whatever it says.

@@ -76,6 +76,8 @@ pub struct Forward {
     pub query: QueryOps,
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
+    /// How many more endpoints are tried where no connection can be made.
+    pub connect_retries: u32,
 }
 
 impl Forward {
@@ -89,6 +91,7 @@ impl Forward {
             append_x_forwarded_host: false,
             query: QueryOps::default(),
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
+            connect_retries: 0,
         }
     }
 }

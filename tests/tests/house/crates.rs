@@ -15,18 +15,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/resource", &["core/base", "core/spec"]),
     ("core/route", &["core/base", "core/spec"]),
     ("core/balance", &["core/base", "core/spec"]),
-    ("core/journey", &["core"]),
+    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance"]),
+    ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("proxy", &["core", "wire"]),
+    ("control/sources", &["core", "wire"]),
     ("sim", &["core", "wire"]),
-    ("operate", &["core", "wire", "proxy", "sim", "operate"]),
+    ("operate", &["core", "wire", "proxy", "control", "sim", "operate"]),
     ("operate/memory", &[]),
     // Tools stand beside the house and know it only as a program.
     ("bench", &[]),
     ("xtask", &[]),
-    ("tests", &["core", "wire", "proxy", "sim", "operate"]),
+    ("tests", &["core", "wire", "proxy", "control", "sim", "operate"]),
     ("fuzz/bodies", &["core", "wire", "proxy", "sim", "tests"]),
 ];
 

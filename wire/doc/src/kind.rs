@@ -5,7 +5,7 @@ mod policy;
 mod kubernetes;
 mod pod;
 
-use naru_resource::{Meta, Placed, Resources, StringMatch, Test, meta};
+use naru_resource::{Meta, Placed, Resources, StringMatch, Test};
 use naru_spec::{Path, Severity, code};
 
 use crate::read::{Fields, Read, Reader, Scalar, record};
@@ -255,6 +255,5 @@ mod tests {
         for name in ["", "-a", "a-", "A", "a_b", "a b", "é", &"a".repeat(254)] {
             assert!(!is_name(name), "{name}");
         }
-        assert_eq!(meta::DEFAULT_NAMESPACE, "default");
     }
 }

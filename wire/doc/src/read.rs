@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use base64::Engine as _;
 use naru_resource::{FileId, Place, Placed};
 use naru_spec::{Path, Problem, Severity, code};
 
@@ -407,6 +408,19 @@ impl Scalar for bool {
                 None
             }
         }
+    }
+}
+
+/// Base64.
+impl Scalar for Vec<u8> {
+    fn scalar(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Vec<u8>> {
+        let text = String::scalar(node, path, reader)?;
+        let joined: String = text.split_ascii_whitespace().collect();
+        let decoded = base64::engine::general_purpose::STANDARD.decode(joined).ok();
+        if decoded.is_none() {
+            reader.error(code::INVALID_VALUE, node.position, path, "the value is not base64", "");
+        }
+        decoded
     }
 }
 

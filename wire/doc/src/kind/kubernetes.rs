@@ -2,13 +2,11 @@
 
 use naru_resource::config::{ConfigMap, Hidden, Namespace, Secret};
 use naru_resource::service;
-use naru_resource::{Meta, Text};
-use naru_spec::{Path, code};
-
-use base64::Engine as _;
+use naru_resource::{Meta, Placed, Text};
+use naru_spec::Path;
 
 use crate::kind::document;
-use crate::read::{Fields, Read, Reader, Scalar, record};
+use crate::read::{Fields, Read, Reader, record};
 use crate::tree::Node;
 
 document!(service::Service { spec: "spec" });
@@ -125,34 +123,17 @@ impl Read for Secret {
         fields.pass_by(&["apiVersion", "kind", "immutable"], reader);
         let meta: Option<Meta> = fields.take("metadata", reader);
         let kind = fields.take("type", reader);
-        let data: Option<Vec<(Text, Encoded)>> = fields.take("data", reader);
+        let data: Option<Vec<(Text, Placed<Vec<u8>>)>> = fields.take("data", reader);
         let plain: Option<Vec<(Text, Text)>> = fields.take("stringData", reader);
         fields.finish(reader);
-        let mut all: Vec<(Text, Hidden)> = data?.into_iter().map(|(key, value)| (key, value.0)).collect();
+        let mut all: Vec<(Text, Hidden)> =
+            data?.into_iter().map(|(key, value)| (key, Hidden(value.value))).collect();
         for (key, value) in plain? {
             // What is plain stands above what is encoded, as in Kubernetes.
             all.retain(|(known, _)| known.value != key.value);
             all.push((key, Hidden(value.value.into_bytes())));
         }
         Some(Secret { place, meta: meta?, kind: kind?, data: all })
-    }
-}
-
-/// A value in base64.
-struct Encoded(Hidden);
-
-impl Read for Encoded {
-    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Encoded> {
-        let text = String::scalar(node, path, reader)?;
-        let joined: String = text.split_ascii_whitespace().collect();
-        match base64::engine::general_purpose::STANDARD.decode(joined) {
-            Ok(bytes) => Some(Encoded(Hidden(bytes))),
-            Err(_) => {
-                let hint = "encode it, or write it under stringData";
-                reader.error(code::INVALID_VALUE, node.position, path, "the value is not base64", hint);
-                None
-            }
-        }
     }
 }
 

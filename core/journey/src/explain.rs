@@ -1,0 +1,78 @@
+//! Why does a request go where it goes?
+//!
+//! The verdict comes from the compiled tables that live requests are decided by; the list of rules
+//! that were considered comes from the linear model. That both say the same is checked each time.
+
+use http::request::Parts;
+use naru_base::{Reason, Weight};
+use naru_route::reference::{Considered, RefTable};
+use naru_route::{CompiledAction, Verdict};
+use naru_spec::RouteTable;
+
+use crate::arrival::{Arrival, receive};
+use crate::edge::Peer;
+use crate::{ChainId, Snapshot, Worker};
+
+/// What would happen to one request, and why.
+#[derive(Debug)]
+pub struct Explanation {
+    /// Why it is refused before any rule is asked.
+    pub refusal: Option<Reason>,
+    pub verdict: Verdict,
+    /// Every block that was asked, in order, up to the one that took the request.
+    pub considered: Vec<Considered>,
+    /// Where it may go, each with its weight; empty where it is not forwarded.
+    pub destinations: Vec<(String, Weight)>,
+}
+
+/// The tables and the model do not agree: a fault of naru's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    pub tables: Verdict,
+    pub model: Verdict,
+}
+
+impl std::fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the tables say {:?} and the model says {:?}: this is a fault of naru's, please report it",
+            self.tables, self.model
+        )
+    }
+}
+
+impl std::error::Error for Disagreement {}
+
+/// Explains one request to a chain whose rules are `routes`. `seed` is where fractions are drawn from.
+///
+/// # Errors
+/// The compiled tables decide otherwise than the model.
+pub fn explain(
+    snapshot: &Snapshot,
+    routes: &RouteTable,
+    chain: ChainId,
+    parts: &mut Parts,
+    peer: &Peer,
+    seed: u64,
+) -> Result<Explanation, Disagreement> {
+    let mut worker = Worker::new(snapshot, seed);
+    let chain = snapshot.chain(chain);
+    let Arrival { line, client, refusal } = receive(parts, &chain.http, peer, &mut worker);
+    let subject = line.subject(&parts.headers, &client, worker.draw_request());
+    let tables = chain.table.find(&subject, &mut ());
+    let reference = RefTable::new(routes);
+    let model = reference.find(&subject);
+    if tables != model {
+        return Err(Disagreement { tables, model });
+    }
+    let considered = if refusal.is_some() { Vec::new() } else { reference.explain(&subject) };
+    let destinations = match tables {
+        Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
+            CompiledAction::Forward(forward) => forward.weights(),
+            CompiledAction::Redirect(_) | CompiledAction::Direct(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    Ok(Explanation { refusal, verdict: tables, considered, destinations })
+}

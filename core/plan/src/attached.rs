@@ -1,0 +1,158 @@
+//! Our own policies: what each adds to a route.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
+use naru_spec::{Forward, Match, Path, QueryOps, code};
+
+use crate::findings::Findings;
+use crate::matching;
+
+/// Policies by what they are attached to.
+#[derive(Debug, Default)]
+pub(crate) struct Attached<'a> {
+    /// Namespace, VirtualService, and the name of a route or nothing.
+    policies: BTreeMap<(String, String, Option<String>), Vec<&'a TrafficPolicy>>,
+}
+
+/// What all policies of one route say together.
+#[derive(Debug, Default)]
+pub(crate) struct Additions<'a> {
+    parts: Vec<&'a TrafficPolicy>,
+}
+
+impl<'a> Attached<'a> {
+    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Attached<'a> {
+        let mut attached = Attached::default();
+        for policy in &resources.traffic_policies {
+            let target = &policy.spec.target_ref;
+            let path = Path::ROOT.field("spec.targetRef");
+            if target.kind.value != "VirtualService" {
+                let message = format!("a TrafficPolicy cannot be attached to a {}", target.kind.value);
+                let hint = "it can be attached to a VirtualService, or to one of its routes by sectionName";
+                findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
+                continue;
+            }
+            let namespace = policy.meta.namespace();
+            let service = resources.virtual_services.iter().find(|service| {
+                service.meta.name.value == target.name.value && service.meta.namespace() == namespace
+            });
+            let Some(service) = service else {
+                let message = format!("there is no VirtualService '{}' in {namespace}", target.name.value);
+                findings.error(code::UNKNOWN_REFERENCE, target.name.place, &path.field("name"), message, "");
+                continue;
+            };
+            if let Some(section) = &target.section_name
+                && !has_route(service, section)
+            {
+                let name = &target.name.value;
+                let message = format!("VirtualService '{name}' has no HTTP route named '{}'", section.value);
+                let path = path.field("sectionName");
+                findings.error(code::UNKNOWN_REFERENCE, section.place, &path, message, "");
+                continue;
+            }
+            let section = target.section_name.as_ref().map(|section| section.value.clone());
+            let key = (namespace.to_owned(), target.name.value.clone(), section);
+            attached.add(key, policy, findings);
+        }
+        attached
+    }
+
+    fn add(
+        &mut self,
+        key: (String, String, Option<String>),
+        policy: &'a TrafficPolicy,
+        findings: &mut Findings<'_>,
+    ) {
+        let known = self.policies.entry(key).or_default();
+        for before in known.iter() {
+            for (field, place) in fields(policy) {
+                if fields(before).iter().any(|(other, _)| *other == field) {
+                    let message = format!(
+                        "two policies for the same route say '{field}': the other is {}",
+                        findings.locate(before.meta.name.place)
+                    );
+                    let spec = Path::ROOT.field("spec");
+                    findings.error(code::CONFLICT, place, &spec.field(field), message, "join them");
+                }
+            }
+        }
+        known.push(policy);
+    }
+
+    /// The policies of a route, the most specific first.
+    pub fn of_route(&self, service: &VirtualService, route: Option<&str>) -> Additions<'a> {
+        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
+        let own = route
+            .and_then(|route| self.policies.get(&(namespace.clone(), name.clone(), Some(route.to_owned()))));
+        let whole = self.policies.get(&(namespace.clone(), name.clone(), None));
+        Additions { parts: own.into_iter().chain(whole).flatten().copied().collect() }
+    }
+}
+
+fn has_route(service: &VirtualService, name: &str) -> bool {
+    service.spec.http.iter().any(|route| route.name.as_ref().is_some_and(|known| known.value == name))
+}
+
+/// What a policy says, with its places.
+fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+    let spec = &policy.spec;
+    let said = [
+        ("match.cookies", spec.matches.as_ref().filter(|m| !m.cookies.is_empty()).map(|m| m.place)),
+        (
+            "match.sourceAddresses",
+            spec.matches.as_ref().filter(|m| !m.source_addresses.is_empty()).map(|m| m.place),
+        ),
+        ("query", spec.query.as_ref().map(|query| query.place)),
+        ("idleTimeout", spec.idle_timeout.as_ref().map(|timeout| timeout.place)),
+    ];
+    said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
+}
+
+impl Additions<'_> {
+    /// Asks of every block what the policies ask.
+    pub fn narrow(&self, blocks: &mut [Match], findings: &mut Findings<'_>) {
+        let path = Path::ROOT.field("spec.match");
+        let asked = || self.parts.iter().filter_map(|policy| policy.spec.matches.as_ref());
+        if let Some(asked) = asked().find(|asked| !asked.cookies.is_empty()) {
+            let path = path.field("cookies");
+            for (name, test) in &asked.cookies {
+                let cookie = matching::cookie(name, test, &path.key(name), findings);
+                blocks.iter_mut().for_each(|block| block.cookies.push(cookie.clone()));
+            }
+        }
+        if let Some(asked) = asked().find(|asked| !asked.source_addresses.is_empty()) {
+            let path = path.field("sourceAddresses");
+            for (at, text) in asked.source_addresses.iter().enumerate() {
+                let network = text.parse::<IpNet>().ok();
+                let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+                match network {
+                    Some(network) => blocks.iter_mut().for_each(|block| block.sources.push(network.trunc())),
+                    None => {
+                        let message = format!("'{}' is not a range of addresses", text.value);
+                        let hint = "write 10.0.0.0/8, or one address";
+                        findings.error(code::INVALID_VALUE, text.place, &path.at(at), message, hint);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn change(&self, forward: &mut Forward) {
+        if let Some(query) = self.parts.iter().find_map(|policy| policy.spec.query.as_ref()) {
+            let pairs = |list: &[(naru_resource::Text, naru_resource::Text)]| {
+                list.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()
+            };
+            forward.query = QueryOps {
+                remove: query.remove.iter().map(|name| name.value.clone()).collect(),
+                set: pairs(&query.set),
+                add: pairs(&query.add),
+            };
+        }
+        if let Some(timeout) = self.parts.iter().find_map(|policy| policy.spec.idle_timeout.as_ref()) {
+            forward.idle_timeout = Some(Some(timeout.value).filter(|timeout| !timeout.is_zero()));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The clusters that routes lead to: a service's port, whole or a subset of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use naru_base::Weight;
+use naru_resource::destination_rule::{
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, SimpleLoadBalancer, Subset,
+    TrafficPolicy,
+};
+use naru_resource::{Number, Text};
+use naru_spec::{
+    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, LoadBalancing, StringMatch,
+    TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
+};
+
+use crate::policies::Effective;
+use crate::registry::{Known, Protocol, Source, has_all};
+
+/// The clusters that somebody leads to, by name.
+pub(crate) type Clusters = BTreeMap<String, Cluster>;
+
+/// Istio's name for a port of a service, or of a subset of it.
+pub(crate) fn name(host: &str, port: u16, subset: Option<&str>) -> String {
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or(""))
+}
+
+/// The blocks of a policy that hold for one cluster. A block that a subset has replaces the whole
+/// block; so does one of a port, and what a port has none of is not inherited.
+#[derive(Clone, Copy, Default)]
+struct Blocks<'a> {
+    balancer: Option<&'a LoadBalancer>,
+    pool: Option<&'a ConnectionPool>,
+    tls: Option<&'a ClientTls>,
+}
+
+impl<'a> Blocks<'a> {
+    fn of(policy: &'a TrafficPolicy, port: u16) -> (Blocks<'a>, bool) {
+        let own = policy.port_level_settings.iter().find(|settings| {
+            settings.port.as_ref().is_some_and(|selector| selector.number.value == i64::from(port))
+        });
+        match own {
+            Some(settings) => {
+                let blocks = Blocks {
+                    balancer: settings.load_balancer.as_ref(),
+                    pool: settings.connection_pool.as_ref(),
+                    tls: settings.tls.as_ref(),
+                };
+                (blocks, true)
+            }
+            None => {
+                let blocks = Blocks {
+                    balancer: policy.load_balancer.as_ref(),
+                    pool: policy.connection_pool.as_ref(),
+                    tls: policy.tls.as_ref(),
+                };
+                (blocks, false)
+            }
+        }
+    }
+
+    fn effective(effective: &Effective<'a>, subset: Option<&'a Subset>, port: u16) -> Blocks<'a> {
+        let (outer, _) = effective.policy.map(|policy| Blocks::of(policy, port)).unwrap_or_default();
+        let Some(policy) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return outer };
+        let (inner, is_of_port) = Blocks::of(policy, port);
+        if is_of_port {
+            return inner;
+        }
+        Blocks {
+            balancer: inner.balancer.or(outer.balancer),
+            pool: inner.pool.or(outer.pool),
+            tls: inner.tls.or(outer.tls),
+        }
+    }
+}
+
+/// A port of a service that is known, for those who have this effective policy.
+pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective: &Effective<'_>) -> Cluster {
+    let endpoints = known.endpoints.iter().filter_map(|endpoint| {
+        if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
+            return None;
+        }
+        let (_, address) = endpoint.addresses.iter().find(|(number, _)| *number == port)?;
+        Some(Endpoint { address: address.clone(), weight: Weight(endpoint.weight) })
+    });
+    let endpoints: Vec<Endpoint> = endpoints.collect();
+    let dns = DnsSettings::default();
+    let discovery = match known.source {
+        Source::Static => Discovery::Static,
+        Source::DnsFirst if endpoints.len() == 1 => Discovery::LogicalDns(dns),
+        Source::Dns | Source::DnsFirst => Discovery::StrictDns(dns),
+    };
+    let subset_name = subset.map(|subset| subset.name.as_str());
+    let mut cluster = Cluster::new(name(&known.host, port, subset_name), discovery, endpoints);
+    cluster.protocol = match known.port(port).map(|port| port.protocol) {
+        Some(Protocol::Http) => UpstreamProtocol::Http1,
+        Some(Protocol::Http2) => UpstreamProtocol::Http2,
+        Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
+    };
+    cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
+    cluster.load_balancing = LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES };
+    apply(&mut cluster, &known.host, Blocks::effective(effective, subset, port));
+    cluster
+}
+
+/// A cluster of a host that nobody defines: it has no endpoints.
+pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
+    Cluster::new(name(host, port, subset), Discovery::Static, Vec::new())
+}
+
+fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
+    if let Some(simple) = blocks.balancer.and_then(|balancer| balancer.simple.as_ref()) {
+        cluster.load_balancing = match simple.value {
+            SimpleLoadBalancer::RoundRobin => LoadBalancing::RoundRobin,
+            SimpleLoadBalancer::Random => LoadBalancing::Random,
+            SimpleLoadBalancer::Unspecified
+            | SimpleLoadBalancer::LeastRequest
+            | SimpleLoadBalancer::Passthrough => {
+                LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES }
+            }
+        };
+    }
+    if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
+        cluster.connect_timeout = timeout.value;
+    }
+    if let Some(http) = blocks.pool.and_then(|pool| pool.http.as_ref()) {
+        // Zero is without limit.
+        let count = |value: &Option<Number>| {
+            let value = value.as_ref().and_then(|value| u32::try_from(value.value).ok());
+            value.filter(|count| *count > 0)
+        };
+        cluster.max_requests_per_connection = count(&http.max_requests_per_connection);
+        if let Some(timeout) = &http.idle_timeout {
+            cluster.idle_timeout = Some(timeout.value).filter(|timeout| *timeout > Duration::ZERO);
+        }
+        if let Some(streams) = count(&http.max_concurrent_streams) {
+            cluster.http2.max_concurrent_streams = streams;
+        }
+        if http.use_client_protocol.as_ref().is_some_and(|flag| flag.value) {
+            cluster.protocol = UpstreamProtocol::Downstream;
+        }
+        if http.h2_upgrade_policy.as_ref().is_some_and(|policy| policy.value == H2Upgrade::Upgrade) {
+            cluster.protocol = UpstreamProtocol::Http2;
+        }
+    }
+    cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
+    if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
+        cluster.protocol = UpstreamProtocol::Alpn;
+    }
+}
+
+/// Where the system keeps the authorities that it trusts; Istio's `system` too.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn upstream_tls(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
+    match tls.mode.as_ref().map(|mode| mode.value) {
+        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => return None,
+        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {}
+    }
+    let file = |path: &Text| DataSource::File(path.value.clone());
+    let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
+    let sni = tls.sni.as_ref().map_or_else(|| host.to_owned(), |sni| sni.value.clone());
+    let trusted_ca = is_verified.then(|| {
+        let own = tls.ca_certificates.as_ref().filter(|path| path.value != "system");
+        own.map_or_else(|| DataSource::File(SYSTEM_AUTHORITIES.to_owned()), file)
+    });
+    let names = tls.subject_alt_names.iter().map(|name| StringMatch::exact(name.value.clone()));
+    let mut subject_alt_names: Vec<StringMatch> = names.collect();
+    if is_verified && subject_alt_names.is_empty() {
+        subject_alt_names.push(StringMatch::exact(sni.clone()));
+    }
+    Some(UpstreamTls {
+        certificate: match (&tls.client_certificate, &tls.private_key) {
+            (Some(chain), Some(key)) => Some(Certificate { chain: file(chain), key: file(key) }),
+            _ => None,
+        },
+        sni: Some(sni),
+        alpn: Vec::new(),
+        version_min: TlsVersion::V1_2,
+        version_max: TlsVersion::V1_3,
+        trusted_ca,
+        subject_alt_names: if is_verified { subject_alt_names } else { Vec::new() },
+    })
+}

@@ -1,0 +1,160 @@
+//! Routes that another VirtualService has: one level, narrowed by who delegates.
+
+use naru_resource::virtual_service::{HttpMatch, HttpRoute};
+use naru_resource::{Resources, StringMatch, Test, Text, VirtualService};
+use naru_spec::{Path, code};
+
+use crate::findings::Findings;
+
+/// The routes that stand in the place of one that delegates. What is wrong is told.
+pub(crate) fn expand(
+    root: &HttpRoute,
+    namespace: &str,
+    resources: &Resources,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<HttpRoute> {
+    let Some(delegate) = &root.delegate else { return Vec::new() };
+    let path = path.field("delegate");
+    let namespace = delegate.namespace.as_ref().map_or(namespace, |namespace| namespace);
+    let service = resources.virtual_services.iter().find(|service| {
+        service.meta.name.value == delegate.name.value && service.meta.namespace() == namespace
+    });
+    let Some(service) = service else {
+        let message = format!("there is no VirtualService '{}' in {namespace}", delegate.name.value);
+        findings.error(code::UNKNOWN_REFERENCE, delegate.name.place, &path.field("name"), message, "");
+        return Vec::new();
+    };
+    if !is_delegate(service) {
+        let message = format!("VirtualService '{}' has hosts of its own", delegate.name.value);
+        let hint = "a delegate has no hosts, no gateways, no tls and no tcp";
+        findings.error(code::INVALID_VALUE, delegate.name.place, &path.field("name"), message, hint);
+        return Vec::new();
+    }
+    let mut expanded = Vec::new();
+    for leaf in &service.spec.http {
+        if let Some(next) = &leaf.delegate {
+            let message = format!("a delegate cannot delegate further, to '{}'", next.name.value);
+            let hint = "one level is all there is: write the routes here";
+            let path = Path::ROOT.field("spec.http");
+            findings.error(code::INVALID_VALUE, next.name.place, &path, message, hint);
+            continue;
+        }
+        match matches(&root.matches, &leaf.matches) {
+            Some(matches) => expanded.push(merge(root, leaf, matches)),
+            None => {
+                let place = leaf.matches.first().map_or(leaf.place, |block| block.place);
+                let message = "no request that the delegating route takes can match this";
+                let hint = format!("the route that delegates is at {}", findings.locate(root.place));
+                findings.error(code::CONFLICT, place, &Path::ROOT.field("spec.http"), message, hint);
+            }
+        }
+    }
+    expanded
+}
+
+/// A VirtualService that is only there for others.
+pub(crate) fn is_delegate(service: &VirtualService) -> bool {
+    let spec = &service.spec;
+    spec.hosts.is_empty() && spec.gateways.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty()
+}
+
+/// What the delegate does not say, the root says.
+fn merge(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRoute {
+    let name = match (&root.name, &leaf.name) {
+        (Some(root), Some(leaf)) => {
+            Some(Text { value: format!("{}-{}", root.value, leaf.value), place: leaf.place })
+        }
+        (root, leaf) => leaf.clone().or_else(|| root.clone()),
+    };
+    HttpRoute {
+        name,
+        matches,
+        delegate: None,
+        redirect: leaf.redirect.clone(),
+        route: leaf.route.clone(),
+        place: leaf.place,
+        direct_response: leaf.direct_response.clone().or_else(|| root.direct_response.clone()),
+        rewrite: leaf.rewrite.clone().or_else(|| root.rewrite.clone()),
+        timeout: leaf.timeout.or(root.timeout),
+        retries: leaf.retries.clone().or_else(|| root.retries.clone()),
+        fault: leaf.fault.clone().or_else(|| root.fault.clone()),
+        mirror: leaf.mirror.clone().or_else(|| root.mirror.clone()),
+        mirrors: if leaf.mirrors.is_empty() { root.mirrors.clone() } else { leaf.mirrors.clone() },
+        mirror_percent: leaf.mirror_percent.or(root.mirror_percent),
+        mirror_percentage: leaf.mirror_percentage.clone().or_else(|| root.mirror_percentage.clone()),
+        cors_policy: leaf.cors_policy.clone().or_else(|| root.cors_policy.clone()),
+        headers: leaf.headers.clone().or_else(|| root.headers.clone()),
+    }
+}
+
+/// Every pair of blocks that can hold together; `None` where there is none.
+fn matches(root: &[HttpMatch], leaf: &[HttpMatch]) -> Option<Vec<HttpMatch>> {
+    match (root, leaf) {
+        ([], []) => Some(Vec::new()),
+        (only, []) | ([], only) => Some(only.to_vec()),
+        (root, leaf) => {
+            let pairs = root.iter().flat_map(|root| leaf.iter().filter_map(move |leaf| narrowed(root, leaf)));
+            let pairs: Vec<HttpMatch> = pairs.collect();
+            (!pairs.is_empty()).then_some(pairs)
+        }
+    }
+}
+
+fn narrowed(root: &HttpMatch, leaf: &HttpMatch) -> Option<HttpMatch> {
+    Some(HttpMatch {
+        place: leaf.place,
+        name: leaf.name.clone().or_else(|| root.name.clone()),
+        uri: text(&root.uri, &leaf.uri)?,
+        ignore_uri_case: leaf.ignore_uri_case.or(root.ignore_uri_case),
+        scheme: text(&root.scheme, &leaf.scheme)?,
+        method: text(&root.method, &leaf.method)?,
+        authority: text(&root.authority, &leaf.authority)?,
+        headers: mapping(&root.headers, &leaf.headers)?,
+        without_headers: mapping(&root.without_headers, &leaf.without_headers)?,
+        query_params: mapping(&root.query_params, &leaf.query_params)?,
+        port: equal(&root.port, &leaf.port)?,
+        source_labels: [root.source_labels.clone(), leaf.source_labels.clone()].concat(),
+        source_namespace: equal(&root.source_namespace, &leaf.source_namespace)?,
+        gateways: if leaf.gateways.is_empty() { root.gateways.clone() } else { leaf.gateways.clone() },
+        stat_prefix: leaf.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
+    })
+}
+
+fn equal<T: Clone + PartialEq>(
+    root: &Option<naru_resource::Placed<T>>,
+    leaf: &Option<naru_resource::Placed<T>>,
+) -> Option<Option<naru_resource::Placed<T>>> {
+    match (root, leaf) {
+        (Some(a), Some(b)) if a.value != b.value => None,
+        (root, leaf) => Some(leaf.clone().or_else(|| root.clone())),
+    }
+}
+
+/// The leaf's test, where everything that passes it passes the root's. An expression stands beside no
+/// other test.
+fn text(root: &Option<StringMatch>, leaf: &Option<StringMatch>) -> Option<Option<StringMatch>> {
+    let (Some(outer), Some(inner)) = (root, leaf) else {
+        return Some(leaf.clone().or_else(|| root.clone()));
+    };
+    let is_within = match (&outer.test, &inner.test) {
+        (Test::Present, _) => true,
+        (Test::Exact(a), Test::Exact(b)) => a == b,
+        (Test::Prefix(a), Test::Exact(b) | Test::Prefix(b)) => b.starts_with(a.as_str()),
+        _ => false,
+    };
+    is_within.then(|| leaf.clone())
+}
+
+fn mapping(root: &[(Text, StringMatch)], leaf: &[(Text, StringMatch)]) -> Option<Vec<(Text, StringMatch)>> {
+    let mut all = leaf.to_vec();
+    for (name, outer) in root {
+        match all.iter().position(|(known, _)| known.value == name.value) {
+            Some(at) => {
+                text(&Some(outer.clone()), &Some(all[at].1.clone()))?;
+            }
+            None => all.push((name.clone(), outer.clone())),
+        }
+    }
+    Some(all)
+}

@@ -1,0 +1,412 @@
+//! Istio's `Gateway` as listeners.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
+use naru_resource::{Gateway, Resources, Secret, Text, VirtualService};
+use naru_spec::{
+    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule,
+    TlsRequirement, TlsVersion, VirtualHost, code,
+};
+
+use crate::Surroundings;
+use crate::findings::Findings;
+use crate::names::{common, is_exported};
+use crate::registry::port_number;
+use crate::routes::{Context, Routes, catches_all};
+
+/// One server of a gateway, ready to become a chain.
+struct Ready<'a> {
+    gateway: &'a Gateway,
+    server: &'a Server,
+    port: u16,
+    /// Host patterns, without their namespaces.
+    hosts: Vec<String>,
+    tls: Option<DownstreamTls>,
+}
+
+/// A listener for each address, a chain for each server with TLS, one for those without.
+pub(crate) fn listeners(
+    resources: &Resources,
+    surroundings: &Surroundings,
+    routes: &mut Routes<'_>,
+    listeners: &mut Vec<Listener>,
+    findings: &mut Findings<'_>,
+) {
+    let mut by_address: BTreeMap<SocketAddr, Vec<Ready<'_>>> = BTreeMap::new();
+    for gateway in &resources.gateways {
+        let servers = Path::ROOT.field("spec.servers");
+        if gateway.spec.servers.is_empty() {
+            findings.error(code::MISSING_FIELD, gateway.place, &servers, "a Gateway needs servers", "");
+        }
+        for (at, server) in gateway.spec.servers.iter().enumerate() {
+            let path = servers.at(at);
+            let Some((address, ready)) = read(gateway, server, surroundings, resources, &path, findings)
+            else {
+                continue;
+            };
+            let known = by_address.entry(address).or_default();
+            check_conflict(&ready, known, &path, findings);
+            known.push(ready);
+        }
+    }
+    check_bindings(resources, routes, findings);
+    for (address, servers) in by_address {
+        let (with_tls, without): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|ready| ready.tls.is_some());
+        if let (Some(_), Some(plain)) = (with_tls.first(), without.first()) {
+            let message = format!("{address} cannot be with TLS and without");
+            let path = Path::ROOT.field("spec.servers");
+            findings.error(code::CONFLICT, plain.server.place, &path, message, "use two ports");
+        }
+        let mut chains = Vec::new();
+        if !without.is_empty() {
+            chains.push(chain(&without, surroundings, routes));
+        }
+        for ready in with_tls {
+            let mut chain = chain(std::slice::from_ref(&ready), surroundings, routes);
+            chain.name = format!("{}/{}", ready.gateway.meta.full_name(), chains.len());
+            chain.server_names = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok()).collect();
+            chain.tls = ready.tls;
+            chains.push(chain);
+        }
+        listeners.push(Listener { name: format!("gateway/{address}"), address, chains });
+    }
+}
+
+fn read<'a>(
+    gateway: &'a Gateway,
+    server: &'a Server,
+    surroundings: &Surroundings,
+    resources: &Resources,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<(SocketAddr, Ready<'a>)> {
+    let number = &server.port.number;
+    let port = port_number(number.value, number.place, &path.field("port.number"), findings)?;
+    let protocol = server.port.protocol.to_ascii_uppercase();
+    let is_tls = match protocol.as_str() {
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => false,
+        "HTTPS" => true,
+        "TLS" | "TCP" | "MONGO" | "MYSQL" | "REDIS" => {
+            let message = format!("naru does not serve {protocol} at a gateway yet: the server is left out");
+            let place = server.port.protocol.place;
+            findings.warning(code::NOT_YET, place, &path.field("port.protocol"), message, "");
+            return None;
+        }
+        _ => {
+            let message = format!("'{}' is not a protocol", server.port.protocol.value);
+            let place = server.port.protocol.place;
+            let hint = "one of HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TLS, TCP, MONGO";
+            findings.error(code::UNKNOWN_VALUE, place, &path.field("port.protocol"), message, hint);
+            return None;
+        }
+    };
+    if server.hosts.is_empty() {
+        findings.error(code::MISSING_FIELD, server.place, path, "a server needs hosts", "'*' is any host");
+        return None;
+    }
+    let mut hosts = Vec::new();
+    let of_hosts = path.field("hosts");
+    for (at, host) in server.hosts.iter().enumerate() {
+        let name = host.rsplit('/').next().unwrap_or("");
+        match Domain::parse(name) {
+            Ok(Domain::Prefix(_)) | Err(_) => {
+                let message = format!("'{}' cannot be a host of a gateway", host.value);
+                let hint = "write a name, *.example.com, or *; with a namespace before it: shop/*";
+                findings.error(code::INVALID_VALUE, host.place, &of_hosts.at(at), message, hint);
+            }
+            Ok(_) => hosts.push(name.to_ascii_lowercase()),
+        }
+    }
+    let ip = match &server.bind {
+        None => surroundings.gateway_address,
+        Some(bind) => match bind.parse::<IpAddr>() {
+            Ok(ip) => ip,
+            Err(_) => {
+                let message = format!("naru cannot bind a gateway to '{}'", bind.value);
+                findings.error(
+                    code::INVALID_VALUE,
+                    bind.place,
+                    &path.field("bind"),
+                    message,
+                    "an IP address",
+                );
+                return None;
+            }
+        },
+    };
+    let tls = match (&server.tls, is_tls) {
+        (Some(tls), true) => Some(downstream_tls(tls, gateway, resources, &path.field("tls"), findings)?),
+        (None, true) => {
+            findings.error(code::MISSING_FIELD, server.place, path, "an HTTPS server needs tls", "");
+            return None;
+        }
+        (_, false) => None,
+    };
+    Some((SocketAddr::new(ip, port), Ready { gateway, server, port, hosts, tls }))
+}
+
+/// IST0145: of two servers with the same port and host the first has it.
+fn check_conflict(ready: &Ready<'_>, known: &[Ready<'_>], path: &Path<'_>, findings: &mut Findings<'_>) {
+    for before in known {
+        for host in &ready.hosts {
+            if before.hosts.contains(host) {
+                let message = format!("two servers have port {} and host '{host}'", ready.port);
+                let hint = format!("the other is at {}", findings.locate(before.server.place));
+                findings.error(code::CONFLICT, ready.server.place, path, message, hint);
+            }
+        }
+    }
+}
+
+/// IST0132: a VirtualService whose hosts its gateway does not have.
+fn check_bindings(resources: &Resources, routes: &Routes<'_>, findings: &mut Findings<'_>) {
+    for service in &resources.virtual_services {
+        let owner = service.meta.namespace();
+        for name in &service.spec.gateways {
+            let Some(gateway) = routes.gateway(name, owner) else { continue };
+            for (at, host) in service.spec.hosts.iter().enumerate() {
+                let host_name = host.to_ascii_lowercase();
+                let has = |server: &Server| {
+                    server.hosts.iter().any(|written| is_shared(written, owner, gateway, &host_name))
+                };
+                if !gateway.spec.servers.iter().any(has) {
+                    let message = format!("the Gateway '{}' has no server for '{}'", name.value, host.value);
+                    let hosts = Path::ROOT.field("spec.hosts");
+                    let hint = "add the host to the Gateway, or it gets no requests from there";
+                    findings.warning(code::UNKNOWN_REFERENCE, host.place, &hosts.at(at), message, hint);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a server's host, which may name a namespace, lets a host of a VirtualService through.
+fn is_shared(written: &Text, owner: &str, gateway: &Gateway, host: &str) -> bool {
+    let (namespace, name) = written.split_once('/').unwrap_or(("*", written));
+    let is_namespace = match namespace {
+        "*" => true,
+        "." => owner == gateway.meta.namespace(),
+        namespace => owner == namespace,
+    };
+    is_namespace && common(&name.to_ascii_lowercase(), host).is_some()
+}
+
+/// What all of these servers answer; they share an address.
+fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes<'_>) -> FilterChain {
+    let mut virtual_hosts: Vec<VirtualHost> = Vec::new();
+    for ready in servers {
+        let tls = ready.server.tls.as_ref().and_then(|tls| tls.https_redirect.as_ref());
+        let is_redirected = ready.tls.is_none() && tls.is_some_and(|flag| flag.value);
+        for (domains, services) in domains(ready, routes) {
+            let context = Context::Gateway {
+                namespace: ready.gateway.meta.namespace(),
+                name: &ready.gateway.meta.name,
+                port: ready.port,
+                is_tls: ready.tls.is_some(),
+            };
+            let mut quiet = routes.quiet();
+            let rules = services.iter().flat_map(|service| routes.rules(service, &context, &mut quiet));
+            let mut rules: Vec<Rule> = rules.collect();
+            if services.len() > 1 {
+                // Several documents for one host: what takes all is asked last.
+                rules.sort_by_key(catches_all);
+            }
+            virtual_hosts.push(host(domains, rules, ready.port, is_redirected));
+        }
+        if is_redirected {
+            // Hosts that nobody has routes for are sent to TLS all the same.
+            let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+            let left = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
+            let left: Vec<Domain> = left.filter(|domain| !taken.contains(&domain)).collect();
+            if !left.is_empty() {
+                virtual_hosts.push(host(left, Vec::new(), ready.port, true));
+            }
+        }
+    }
+    let mut table = RouteTable { virtual_hosts, ignores_port: true, ..RouteTable::default() };
+    table.name = servers.first().map_or(String::new(), |ready| format!("gateway/{}", ready.port));
+    let mut http = Http::new("gateway", table);
+    http.access_log = surroundings.access_log.clone();
+    // Clients come from outside: nobody in front of a gateway is believed.
+    http.use_remote_address = true;
+    FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }
+}
+
+fn host(domains: Vec<Domain>, rules: Vec<Rule>, port: u16, is_redirected: bool) -> VirtualHost {
+    let name = domains.first().map_or(String::new(), |domain| format!("{domain}:{port}"));
+    VirtualHost {
+        name,
+        domains,
+        rules,
+        tls: if is_redirected { TlsRequirement::All } else { TlsRequirement::None },
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    }
+}
+
+/// The hosts that a server and VirtualServices share, those together that the same ones speak of.
+fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<&'r VirtualService>)> {
+    let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let gateway = ready.gateway;
+    for (at, service) in routes.resources.virtual_services.iter().enumerate() {
+        let owner = service.meta.namespace();
+        let names = |name: &Text| {
+            routes.gateway(name, owner).is_some_and(|found| found.meta.name.place == gateway.meta.name.place)
+        };
+        if !service.spec.gateways.iter().any(names)
+            || !is_exported(&service.spec.export_to, owner, gateway.meta.namespace())
+        {
+            continue;
+        }
+        for host in &service.spec.hosts {
+            let host = host.to_ascii_lowercase();
+            for written in &ready.server.hosts {
+                if !is_shared(written, owner, gateway, &host) {
+                    continue;
+                }
+                let name = written.rsplit('/').next().unwrap_or("").to_ascii_lowercase();
+                let Some(shared) = common(&name, &host) else { continue };
+                let services = by_host.entry(shared.to_owned()).or_default();
+                if !services.contains(&at) {
+                    services.push(at);
+                }
+            }
+        }
+    }
+    let mut grouped: Vec<(Vec<Domain>, Vec<usize>)> = Vec::new();
+    for (host, services) in by_host {
+        let Ok(domain) = Domain::parse(&host) else { continue };
+        match grouped.iter_mut().find(|(_, known)| *known == services) {
+            Some((domains, _)) => domains.push(domain),
+            None => grouped.push((vec![domain], services)),
+        }
+    }
+    let service = |at: usize| routes.resources.virtual_services.get(at);
+    grouped
+        .into_iter()
+        .map(|(domains, services)| (domains, services.into_iter().filter_map(service).collect()))
+        .collect()
+}
+
+fn downstream_tls(
+    tls: &ServerTls,
+    gateway: &Gateway,
+    resources: &Resources,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<DownstreamTls> {
+    let mode = tls.mode.as_ref().map_or(ServerTlsMode::Passthrough, |mode| mode.value);
+    let mode_place = tls.mode.as_ref().map_or(tls.place, |mode| mode.place);
+    match mode {
+        ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+            let message = "naru serves HTTPS with mode SIMPLE, MUTUAL or OPTIONAL_MUTUAL only, yet";
+            findings.error(code::UNSUPPORTED_FIELD, mode_place, &path.field("mode"), message, "");
+            return None;
+        }
+    }
+    let mut certificates = Vec::new();
+    let mut trusted_ca = tls.ca_certificates.as_ref().map(file);
+    let pairs =
+        tls.tls_certificates.iter().map(|pair| (&pair.server_certificate, &pair.private_key, pair.place));
+    let own = (&tls.server_certificate, &tls.private_key, tls.place);
+    for (chain, key, place) in std::iter::once(own).chain(pairs) {
+        match (chain, key) {
+            (Some(chain), Some(key)) => certificates.push(Certificate { chain: file(chain), key: file(key) }),
+            (None, None) => {}
+            _ => {
+                let message = "serverCertificate and privateKey belong together";
+                findings.error(code::MISSING_FIELD, place, path, message, "");
+            }
+        }
+    }
+    for name in tls.credential_name.iter().chain(&tls.credential_names) {
+        let Some(secret) = secret(name, gateway, resources) else {
+            let message = format!("there is no Secret '{}'", name.value);
+            let hint =
+                format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());
+            findings.error(code::UNKNOWN_REFERENCE, name.place, &path.field("credentialName"), message, hint);
+            continue;
+        };
+        match (entry(secret, &["tls.crt", "cert"]), entry(secret, &["tls.key", "key"])) {
+            (Some(chain), Some(key)) => certificates.push(Certificate { chain, key }),
+            _ => {
+                let message = format!("the Secret '{}' has no tls.crt and tls.key", name.value);
+                findings.error(code::MISSING_FIELD, name.place, &path.field("credentialName"), message, "");
+            }
+        }
+        trusted_ca = trusted_ca.or_else(|| entry(secret, &["ca.crt", "cacert"]));
+    }
+    if let Some(name) = &tls.ca_cert_credential_name {
+        trusted_ca = secret(name, gateway, resources).and_then(|secret| entry(secret, &["ca.crt", "cacert"]));
+        if trusted_ca.is_none() {
+            let message = format!("there is no Secret '{}' with ca.crt", name.value);
+            findings.error(code::UNKNOWN_REFERENCE, name.place, path, message, "");
+        }
+    }
+    if certificates.is_empty() {
+        let hint = "say credentialName, or serverCertificate and privateKey";
+        findings.error(code::MISSING_FIELD, tls.place, path, "the server has no certificate", hint);
+        return None;
+    }
+    if mode != ServerTlsMode::Simple && trusted_ca.is_none() {
+        let hint = "say caCertificates, or ca.crt in the Secret";
+        let message = "clients cannot be checked without authorities";
+        findings.error(code::MISSING_FIELD, mode_place, path, message, hint);
+    }
+    for (place, field) in [
+        (tls.ca_crl.as_ref().map(|text| text.place), "caCrl"),
+        (tls.subject_alt_names.first().map(|text| text.place), "subjectAltNames"),
+        (tls.verify_certificate_spki.first().map(|text| text.place), "verifyCertificateSpki"),
+        (tls.verify_certificate_hash.first().map(|text| text.place), "verifyCertificateHash"),
+        (tls.cipher_suites.first().map(|text| text.place), "cipherSuites"),
+    ] {
+        if let Some(place) = place {
+            // To serve with less protection than is asked for would be worse than not to.
+            let message = format!("naru does not act on '{field}' yet");
+            findings.error(code::UNSUPPORTED_FIELD, place, &path.field(field), message, "");
+        }
+    }
+    let version =
+        |said: &Option<naru_resource::Placed<TlsProtocol>>, default| match said.map(|said| said.value) {
+            None | Some(TlsProtocol::Auto) => default,
+            Some(TlsProtocol::V1_3) => TlsVersion::V1_3,
+            Some(TlsProtocol::V1_0 | TlsProtocol::V1_1 | TlsProtocol::V1_2) => TlsVersion::V1_2,
+        };
+    if let Some(old) = tls.min_protocol_version
+        && matches!(old.value, TlsProtocol::V1_0 | TlsProtocol::V1_1)
+    {
+        let message = "naru speaks TLS 1.2 and 1.3 only: older clients are refused";
+        findings.warning(code::NOT_YET, old.place, &path.field("minProtocolVersion"), message, "");
+    }
+    let is_checked = mode != ServerTlsMode::Simple;
+    Some(DownstreamTls {
+        certificates,
+        alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        version_min: version(&tls.min_protocol_version, TlsVersion::V1_2),
+        version_max: version(&tls.max_protocol_version, TlsVersion::V1_3),
+        trusted_ca: trusted_ca.filter(|_| is_checked),
+        require_client_certificate: mode == ServerTlsMode::Mutual,
+    })
+}
+
+fn file(path: &Text) -> DataSource {
+    DataSource::File(path.value.clone())
+}
+
+/// The Secret that a gateway names: of its own namespace, or `namespace/name`.
+fn secret<'a>(name: &Text, gateway: &Gateway, resources: &'a Resources) -> Option<&'a Secret> {
+    let (namespace, name) = name.split_once('/').unwrap_or((gateway.meta.namespace(), name));
+    resources
+        .secrets
+        .iter()
+        .find(|secret| secret.meta.name.value == name && secret.meta.namespace() == namespace)
+}
+
+fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
+    let found = secret.data.iter().find(|(key, _)| names.contains(&key.as_str()));
+    found.map(|(_, value)| DataSource::Inline(value.0.clone()))
+}

@@ -1,0 +1,183 @@
+//! What does one proxy need to know?
+//!
+//! Comes in: [`Resources`], and what is around them: who calls, which processes run. Goes out: the
+//! [`Config`] of one proxy, and every problem that only shows when resources are seen together, each
+//! with its place. What Istio says decides what resources mean.
+//!
+//! Deliberately not here: documents (`wire/doc`), how a rule is found (`route`), any state.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type
+)]
+
+// In reading order: the whole, listeners, routes, clusters; then what they look things up in.
+mod gateways;
+mod outbound;
+mod routes;
+mod delegates;
+mod matching;
+mod headers;
+mod attached;
+mod clusters;
+mod policies;
+mod registry;
+mod process;
+mod names;
+mod findings;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use naru_resource::{Files, Resources};
+use naru_spec::config::Place;
+use naru_spec::{AccessLog, Admin, Config, Invalid, Problem, Severity};
+
+use crate::findings::Findings;
+use crate::policies::Policies;
+use crate::registry::Registry;
+use crate::routes::{Context, Routes};
+
+pub use names::fqdn;
+pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
+
+/// What is around the resources.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub admin: Option<Admin>,
+    /// Where gateways listen that do not say it.
+    pub gateway_address: IpAddr,
+    /// Who calls through a listener of its own.
+    pub clients: Vec<Client>,
+    /// Processes that are ready to be called.
+    pub instances: Vec<Instance>,
+    /// Of every listener.
+    pub access_log: Vec<AccessLog>,
+    /// A host that nobody defines is an error also where nothing defines any.
+    pub is_strict: bool,
+}
+
+impl Default for Surroundings {
+    /// Nothing runs, and one unnamed workload of the default namespace calls.
+    fn default() -> Surroundings {
+        Surroundings {
+            admin: None,
+            gateway_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            clients: vec![Client::unnamed()],
+            instances: Vec::new(),
+            access_log: Vec::new(),
+            is_strict: false,
+        }
+    }
+}
+
+/// A workload that calls others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub name: String,
+    pub namespace: String,
+    pub labels: Vec<(String, String)>,
+    /// Where its calls come in.
+    pub address: SocketAddr,
+}
+
+impl Client {
+    pub fn unnamed() -> Client {
+        Client {
+            name: String::new(),
+            namespace: naru_resource::meta::DEFAULT_NAMESPACE.to_owned(),
+            labels: Vec::new(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        }
+    }
+}
+
+/// A running process of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub namespace: String,
+    pub labels: Vec<(String, String)>,
+    pub address: IpAddr,
+    pub ports: Vec<InstancePort>,
+}
+
+/// A port that a container names, and where it really is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstancePort {
+    pub name: Option<String>,
+    pub container_port: u16,
+    pub port: u16,
+}
+
+/// The configuration of one proxy, and what its authors should know.
+#[derive(Debug)]
+pub struct Planned {
+    /// Meaningful where no problem is an error.
+    pub config: Config,
+    /// In the order of files and lines.
+    pub problems: Vec<Problem>,
+}
+
+impl Planned {
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+}
+
+/// Name of the listener of a workload's calls.
+pub fn outbound_name(client: &Client) -> String {
+    format!("outbound/{}.{}", client.name, client.namespace)
+}
+
+/// Makes one proxy of everything.
+pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
+    let mut findings = Findings::new(&resources.files);
+    let registry = Registry::of(resources, &surroundings.instances, &mut findings);
+    let policies = Policies::of(resources, &registry, surroundings.is_strict, &mut findings);
+    process::check(resources, &mut findings);
+    let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
+    for service in &resources.virtual_services {
+        routes.rules(service, &Context::Any, &mut findings);
+    }
+    routes.check_hosts(&mut findings);
+    // What is wrong with a document has been told; the listeners say only what is wrong with them.
+    let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
+    gateways::listeners(resources, surroundings, &mut routes, &mut config.listeners, &mut findings);
+    outbound::listeners(surroundings, &mut routes, &mut config.listeners);
+    config.clusters = routes.into_clusters();
+    Planned { config, problems: findings.into_problems() }
+}
+
+/// Problems that were found when a planned configuration was compiled or prepared, with the places of
+/// the rules that they are about.
+pub fn locate(config: &Config, found: &[(Place, Invalid)], files: &Files) -> Vec<Problem> {
+    let problems = found.iter().map(|(place, invalid)| {
+        let origin = match place {
+            Place::Rule { listener, chain, virtual_host, rule } => config
+                .listeners
+                .get(*listener)
+                .and_then(|listener| listener.chains.get(*chain))
+                .and_then(|chain| chain.http.routes.virtual_hosts.get(*virtual_host))
+                .and_then(|host| host.rules.get(*rule))
+                .map_or("", |rule| rule.origin.as_str()),
+            _ => "",
+        };
+        let mut parts = origin.rsplitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+        let (column, line) = (number(), number());
+        Problem {
+            severity: Severity::Error,
+            code: naru_spec::code::INVALID_VALUE,
+            message: invalid.message.clone(),
+            hint: invalid.hint.clone(),
+            file: parts.next().unwrap_or_else(|| files.name(naru_resource::FileId(0))).to_owned(),
+            line,
+            column,
+            path: String::new(),
+        }
+    });
+    let mut problems: Vec<Problem> = problems.collect();
+    findings::settle(&mut problems);
+    problems
+}

@@ -1,0 +1,119 @@
+//! The listeners that workloads call others through: one for each, so that the caller is known.
+
+use naru_resource::VirtualService;
+use naru_spec::{
+    Domain, FilterChain, Http, Listener, RouteTable, Rule, ServerHeader, TlsRequirement, VirtualHost,
+};
+
+use crate::names::{fqdn, is_exported};
+use crate::registry::{Known, Protocol};
+use crate::routes::{Context, MESH, Routes, is_bound};
+use crate::{Client, Surroundings, outbound_name};
+
+pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, listeners: &mut Vec<Listener>) {
+    for client in &surroundings.clients {
+        let table = table(client, routes);
+        let mut http = Http::new("outbound", table);
+        http.access_log = surroundings.access_log.clone();
+        http.server_header = ServerHeader::PassThrough;
+        http.tunnels = true;
+        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
+        listeners.push(Listener {
+            name: outbound_name(client),
+            address: client.address,
+            chains: vec![chain],
+        });
+    }
+}
+
+fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
+    let registry = routes.registry;
+    let mut virtual_hosts = Vec::new();
+    for known in registry.services() {
+        for port in &known.ports {
+            if port.protocol == Protocol::Tcp {
+                continue;
+            }
+            let rules = match routes.for_host(&known.host, &client.namespace) {
+                Some(service) => rules(service, client, port.number, routes),
+                None => vec![routes.plain_rule(known, port.number, client)],
+            };
+            let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));
+            virtual_hosts.push(host(&known.host, port.number, domains.collect(), rules));
+        }
+    }
+    virtual_hosts.extend(of_no_service(client, routes));
+    RouteTable { name: outbound_name(client), virtual_hosts, ..RouteTable::default() }
+}
+
+fn rules(service: &VirtualService, client: &Client, port: u16, routes: &mut Routes<'_>) -> Vec<Rule> {
+    let mut quiet = routes.quiet();
+    routes.rules(service, &Context::Mesh { client, port }, &mut quiet)
+}
+
+/// Hosts of VirtualServices that no service is called by; they have no port of their own.
+fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
+    let registry = routes.registry;
+    let mut ports: Vec<u16> =
+        registry.services().flat_map(|known| known.ports.iter().map(|port| port.number)).collect();
+    ports.push(80);
+    ports.sort_unstable();
+    ports.dedup();
+    let resources = routes.resources;
+    let mut virtual_hosts = Vec::new();
+    for service in &resources.virtual_services {
+        let owner = service.meta.namespace();
+        if !is_bound(service, MESH) || !is_exported(&service.spec.export_to, owner, &client.namespace) {
+            continue;
+        }
+        for name in &service.spec.hosts {
+            if name.value == "*" || registry.find(name, owner).is_some() {
+                continue;
+            }
+            let full = fqdn(name, owner);
+            let mut names = vec![full.clone()];
+            if full != name.value && owner == client.namespace {
+                names.push(name.to_ascii_lowercase());
+            }
+            for port in &ports {
+                let domains = names.iter().flat_map(|name| with_port(name, *port)).collect();
+                let rules = rules(service, client, *port, routes);
+                virtual_hosts.push(host(&full, *port, domains, rules));
+            }
+        }
+    }
+    virtual_hosts
+}
+
+/// What a client may call a service: a service of Kubernetes by every part of its name that its
+/// resolver would complete.
+fn names(known: &Known, client: &Client) -> Vec<String> {
+    let mut names = vec![known.host.clone()];
+    if let Some(name) = &known.name {
+        let namespace = &known.namespace;
+        if *namespace == client.namespace {
+            names.push(name.clone());
+        }
+        names.push(format!("{name}.{namespace}"));
+        names.push(format!("{name}.{namespace}.svc"));
+    }
+    names
+}
+
+/// A name with a port, and without where the port is HTTP's own.
+fn with_port(name: &str, port: u16) -> Vec<Domain> {
+    let own = (port == 80).then(|| Domain::parse(name));
+    let with = Domain::parse(&format!("{name}:{port}"));
+    own.into_iter().chain([with]).flatten().collect()
+}
+
+fn host(name: &str, port: u16, domains: Vec<Domain>, rules: Vec<Rule>) -> VirtualHost {
+    VirtualHost {
+        name: format!("{name}:{port}"),
+        domains,
+        rules,
+        tls: TlsRequirement::None,
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    }
+}

@@ -1,0 +1,394 @@
+//! Which `DestinationRule` is for a host, and is it one that makes sense?
+
+use std::collections::BTreeMap;
+
+use naru_resource::destination_rule::{
+    ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, SimpleLoadBalancer, Subset, TrafficPolicy,
+};
+use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
+use naru_spec::{Path, Severity, code};
+
+use crate::findings::Findings;
+use crate::names::{fits, fqdn, is_exported};
+use crate::registry::{Registry, has_all, port_number};
+
+/// All rules, each with the host that it is for.
+#[derive(Debug, Default)]
+pub(crate) struct Policies<'a> {
+    rules: Vec<(String, &'a DestinationRule)>,
+}
+
+/// What the rules for one host say together.
+#[derive(Debug, Default)]
+pub(crate) struct Effective<'a> {
+    pub policy: Option<&'a TrafficPolicy>,
+    pub subsets: Vec<&'a Subset>,
+    /// Of the first rule.
+    pub place: Option<Place>,
+}
+
+impl<'a> Effective<'a> {
+    pub fn subset(&self, name: &str) -> Option<&'a Subset> {
+        self.subsets.iter().copied().find(|subset| subset.name.value == name)
+    }
+}
+
+impl<'a> Policies<'a> {
+    pub fn of(
+        resources: &'a Resources,
+        registry: &Registry,
+        is_strict: bool,
+        findings: &mut Findings<'_>,
+    ) -> Policies<'a> {
+        let mut policies = Policies::default();
+        for rule in &resources.destination_rules {
+            check(rule, registry, is_strict, findings);
+            policies.rules.push((fqdn(&rule.spec.host, rule.meta.namespace()), rule));
+        }
+        policies.check_overlap(findings);
+        policies
+    }
+
+    /// Who calls decides first, then who is called; the closest host of a namespace wins.
+    pub fn find(
+        &self,
+        host: &str,
+        service_namespace: &str,
+        client_namespace: &str,
+        client_labels: &[(String, String)],
+    ) -> Effective<'a> {
+        let fitting = self.rules.iter().filter_map(|(pattern, rule)| {
+            let closeness = fits(pattern, host)?;
+            let owner = rule.meta.namespace();
+            let is_selected = |selector: &naru_resource::destination_rule::WorkloadSelector| {
+                owner == client_namespace && has_all(client_labels, &selector.match_labels)
+            };
+            let is_seen = is_exported(&rule.spec.export_to, owner, client_namespace)
+                && rule.spec.workload_selector.as_ref().is_none_or(is_selected);
+            let rank = if owner == client_namespace { 2 } else { u8::from(owner == service_namespace) };
+            is_seen.then_some(((rank, closeness), pattern, *rule))
+        });
+        let fitting: Vec<_> = fitting.collect();
+        let Some(best) = fitting.iter().map(|(rank, ..)| *rank).max() else { return Effective::default() };
+        let mut effective = Effective::default();
+        for (_, _, rule) in fitting.iter().filter(|(rank, ..)| *rank == best) {
+            effective.place.get_or_insert(rule.meta.name.place);
+            if effective.policy.is_none() {
+                effective.policy = rule.spec.traffic_policy.as_ref();
+            }
+            for subset in &rule.spec.subsets {
+                if effective.subset(&subset.name).is_none() {
+                    effective.subsets.push(subset);
+                }
+            }
+        }
+        effective
+    }
+
+    /// Kiali's KIA0201: a second rule for a host adds subsets, and nothing else.
+    fn check_overlap(&self, findings: &mut Findings<'_>) {
+        let mut first: BTreeMap<(&str, &str), &DestinationRule> = BTreeMap::new();
+        for (host, rule) in &self.rules {
+            if rule.spec.workload_selector.is_some() {
+                continue;
+            }
+            let Some(before) = first.get(&(host.as_str(), rule.meta.namespace())) else {
+                first.insert((host.as_str(), rule.meta.namespace()), rule);
+                continue;
+            };
+            let spec = Path::ROOT.field("spec");
+            let hint = format!("the first rule for it is at {}", findings.locate(before.spec.host.place));
+            for (at, subset) in rule.spec.subsets.iter().enumerate() {
+                if before.spec.subsets.iter().any(|known| known.name.value == subset.name.value) {
+                    let path = spec.field("subsets");
+                    let message = format!("subset '{}' of {host} is defined twice", subset.name.value);
+                    findings.warning(code::DUPLICATE, subset.name.place, &path.at(at), message, &hint);
+                }
+            }
+            if let (Some(policy), Some(_)) = (&rule.spec.traffic_policy, &before.spec.traffic_policy) {
+                let message = format!("a second trafficPolicy for {host} has no effect");
+                let path = spec.field("trafficPolicy");
+                findings.warning(code::DUPLICATE, policy.place, &path, message, &hint);
+            }
+        }
+    }
+}
+
+fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings: &mut Findings<'_>) {
+    let spec = Path::ROOT.field("spec");
+    let host = &rule.spec.host;
+    let known = registry.find(host, rule.meta.namespace());
+    if known.is_none() && !host.starts_with('*') {
+        let severity = if is_strict || !registry.is_empty() { Severity::Warning } else { Severity::Note };
+        let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
+        let hint = naru_suggestion(host, registry);
+        findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
+    }
+    if let Some(policy) = &rule.spec.traffic_policy {
+        check_policy(policy, &spec.field("trafficPolicy"), findings);
+    }
+    let subsets = spec.field("subsets");
+    for (at, subset) in rule.spec.subsets.iter().enumerate() {
+        let path = subsets.at(at);
+        let is_twice = rule.spec.subsets.iter().take(at).any(|before| before.name.value == subset.name.value);
+        if is_twice {
+            let message = format!("subset '{}' is defined twice", subset.name.value);
+            findings.error(code::DUPLICATE, subset.name.place, &path.field("name"), message, "");
+        }
+        if let Some(policy) = &subset.traffic_policy {
+            check_policy(policy, &path.field("trafficPolicy"), findings);
+        }
+        // IST0173: nothing that the service leads to has these labels.
+        let selects_nothing = known.is_some_and(|known| {
+            let has = |labels: &Vec<(String, String)>| has_all(labels, &subset.labels);
+            let is_known = !known.selected.is_empty() || known.endpoints.iter().any(|e| !e.labels.is_empty());
+            is_known
+                && !known.selected.iter().any(has)
+                && !known.endpoints.iter().any(|endpoint| has(&endpoint.labels))
+        });
+        if selects_nothing {
+            let message = format!("nothing has the labels of subset '{}'", subset.name.value);
+            let hint =
+                "requests for it would be answered 503: correct the labels, or add a Deployment with them";
+            let path = path.field("labels");
+            findings.warning(code::EMPTY_SUBSET, subset.name.place, &path, message, hint);
+        }
+    }
+}
+
+/// What the author of an unknown host may have meant.
+pub(crate) fn naru_suggestion(host: &str, registry: &Registry) -> String {
+    // A name in another namespace: `reviews.shop` instead of `reviews.shop.svc.cluster.local`.
+    let longer = format!("{host}.{}", crate::names::DOMAIN);
+    let meant = registry.hosts().find(|known| *known == longer || known.split('.').next() == Some(host));
+    match meant {
+        Some(known) => format!("did you mean '{known}'?"),
+        None if registry.is_empty() => String::new(),
+        None => "define it by a Service or a ServiceEntry".to_owned(),
+    }
+}
+
+/// Fields that are read and checked, and do not act yet.
+fn not_yet<T>(value: &Option<T>, place: Place, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
+    if value.is_some() {
+        let message = format!("naru does not act on '{name}' yet");
+        findings.warning(code::NOT_YET, place, &path.field(name), message, "");
+    }
+}
+
+fn place_of<T>(value: &Option<Placed<T>>, or: Place) -> Place {
+    value.as_ref().map_or(or, |value| value.place)
+}
+
+/// A number within bounds.
+fn within(
+    value: &Option<Number>,
+    low: i64,
+    high: i64,
+    path: &Path<'_>,
+    name: &str,
+    findings: &mut Findings<'_>,
+) {
+    if let Some(value) = value
+        && !(low..=high).contains(&value.value)
+    {
+        let message = format!("{} is out of range: {low} to {high}", value.value);
+        findings.error(code::INVALID_VALUE, value.place, &path.field(name), message, "");
+    }
+}
+
+/// A time of at least a millisecond, as Istio asks for.
+fn lasting(value: &Option<Seconds>, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
+    if let Some(value) = value
+        && value.value.as_millis() == 0
+    {
+        let message = format!("'{name}' must be at least a millisecond");
+        findings.error(code::INVALID_VALUE, value.place, &path.field(name), message, "");
+    }
+}
+
+fn check_policy(policy: &TrafficPolicy, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(balancer) = &policy.load_balancer {
+        check_balancer(balancer, &path.field("loadBalancer"), findings);
+    }
+    if let Some(pool) = &policy.connection_pool {
+        check_pool(pool, &path.field("connectionPool"), findings);
+    }
+    if let Some(detection) = &policy.outlier_detection {
+        check_detection(detection, path, findings);
+    }
+    if let Some(tls) = &policy.tls {
+        let path = path.field("tls");
+        let mode = tls.mode.as_ref().map_or(ClientTlsMode::Disable, |mode| mode.value);
+        if mode == ClientTlsMode::IstioMutual {
+            let message = "naru does not act on ISTIO_MUTUAL yet: calls go on in plain text";
+            findings.warning(code::NOT_YET, place_of(&tls.mode, tls.place), &path.field("mode"), message, "");
+        }
+        if mode == ClientTlsMode::Mutual && tls.credential_name.is_none() {
+            for (value, name) in
+                [(&tls.client_certificate, "clientCertificate"), (&tls.private_key, "privateKey")]
+            {
+                if value.is_none() {
+                    let message = format!("mode MUTUAL needs '{name}'");
+                    findings.error(code::MISSING_FIELD, tls.place, &path, message, "");
+                }
+            }
+        }
+        not_yet(&tls.ca_crl, place_of(&tls.ca_crl, tls.place), &path, "caCrl", findings);
+    }
+    let ports = path.field("portLevelSettings");
+    for (at, port) in policy.port_level_settings.iter().enumerate() {
+        let path = ports.at(at);
+        match &port.port {
+            Some(selector) => {
+                port_number(*selector.number, selector.number.place, &path.field("port.number"), findings);
+            }
+            None => findings.error(code::MISSING_FIELD, port.place, &path, "the field 'port' is missing", ""),
+        }
+        if let Some(balancer) = &port.load_balancer {
+            check_balancer(balancer, &path.field("loadBalancer"), findings);
+        }
+        if let Some(pool) = &port.connection_pool {
+            check_pool(pool, &path.field("connectionPool"), findings);
+        }
+        if let Some(detection) = &port.outlier_detection {
+            check_detection(detection, &path, findings);
+        }
+    }
+    not_yet(
+        &policy.tunnel,
+        policy.tunnel.as_ref().map_or(policy.place, |t| t.place),
+        path,
+        "tunnel",
+        findings,
+    );
+    let place = policy.proxy_protocol.as_ref().map_or(policy.place, |p| p.place);
+    not_yet(&policy.proxy_protocol, place, path, "proxyProtocol", findings);
+    let place = policy.retry_budget.as_ref().map_or(policy.place, |b| b.place);
+    not_yet(&policy.retry_budget, place, path, "retryBudget", findings);
+}
+
+fn check_balancer(balancer: &LoadBalancer, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let (Some(simple), Some(_)) = (&balancer.simple, &balancer.consistent_hash) {
+        let message = "only one of simple and consistentHash can be said";
+        findings.error(code::CONFLICTING_FIELDS, simple.place, &path.field("simple"), message, "");
+    }
+    if let Some(simple) = &balancer.simple
+        && simple.value == SimpleLoadBalancer::Passthrough
+    {
+        let message = "naru does not act on PASSTHROUGH yet: endpoints are chosen by LEAST_REQUEST";
+        findings.warning(code::NOT_YET, simple.place, &path.field("simple"), message, "");
+    }
+    if let Some(hash) = &balancer.consistent_hash {
+        let path = path.field("consistentHash");
+        let keys = [
+            hash.http_header_name.is_some(),
+            hash.http_cookie.is_some(),
+            hash.use_source_ip.is_some(),
+            hash.http_query_parameter_name.is_some(),
+        ];
+        if keys.iter().filter(|is_said| **is_said).count() != 1 {
+            let message =
+                "exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName is needed";
+            findings.error(code::CONFLICTING_FIELDS, hash.place, &path, message, "");
+        }
+        if let (Some(_), Some(maglev)) = (&hash.ring_hash, &hash.maglev) {
+            let message = "only one of ringHash and maglev can be said";
+            findings.error(code::CONFLICTING_FIELDS, maglev.place, &path.field("maglev"), message, "");
+        }
+        let message = "naru does not act on 'consistentHash' yet: endpoints are chosen by LEAST_REQUEST";
+        findings.warning(code::NOT_YET, hash.place, &path, message, "");
+    }
+    if let Some(locality) = &balancer.locality_lb_setting {
+        let said = [
+            !locality.distribute.is_empty(),
+            !locality.failover.is_empty(),
+            !locality.failover_priority.is_empty(),
+        ];
+        let path = path.field("localityLbSetting");
+        if said.iter().filter(|is_said| **is_said).count() > 1 {
+            let message = "only one of distribute, failover and failoverPriority can be said";
+            findings.error(code::CONFLICTING_FIELDS, locality.place, &path, message, "");
+        }
+        for distribute in &locality.distribute {
+            let sum: i64 = distribute.to.iter().map(|(_, weight)| weight.value).sum();
+            if sum != 100 {
+                let message = format!("the weights of 'to' sum to {sum}, and must sum to 100");
+                findings.error(code::INVALID_VALUE, distribute.place, &path.field("distribute"), message, "");
+            }
+        }
+        findings.warning(
+            code::NOT_YET,
+            locality.place,
+            &path,
+            "naru does not act on 'localityLbSetting' yet",
+            "",
+        );
+    }
+    let place = place_of(&balancer.warmup_duration_secs, balancer.place);
+    not_yet(&balancer.warmup_duration_secs, place, path, "warmupDurationSecs", findings);
+    if let Some(warmup) = &balancer.warmup {
+        lasting(&Some(warmup.duration), &path.field("warmup"), "duration", findings);
+        if warmup.aggression.as_ref().is_some_and(|aggression| aggression.value < 1.0) {
+            let place = place_of(&warmup.aggression, warmup.place);
+            let path = path.field("warmup.aggression");
+            findings.error(code::INVALID_VALUE, place, &path, "aggression is at least 1", "");
+        }
+        not_yet(&balancer.warmup, warmup.place, path, "warmup", findings);
+    }
+}
+
+fn check_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut Findings<'_>) {
+    const MOST: i64 = u32::MAX as i64;
+    if let Some(tcp) = &pool.tcp {
+        let path = path.field("tcp");
+        within(&tcp.max_connections, 0, MOST, &path, "maxConnections", findings);
+        lasting(&tcp.connect_timeout, &path, "connectTimeout", findings);
+        let place = |value: &Option<Number>| place_of(value, tcp.place);
+        not_yet(&tcp.max_connections, place(&tcp.max_connections), &path, "maxConnections", findings);
+        let keepalive = tcp.tcp_keepalive.as_ref().map_or(tcp.place, |k| k.place);
+        not_yet(&tcp.tcp_keepalive, keepalive, &path, "tcpKeepalive", findings);
+        let duration = place_of(&tcp.max_connection_duration, tcp.place);
+        not_yet(&tcp.max_connection_duration, duration, &path, "maxConnectionDuration", findings);
+        not_yet(&tcp.idle_timeout, place_of(&tcp.idle_timeout, tcp.place), &path, "idleTimeout", findings);
+    }
+    if let Some(http) = &pool.http {
+        let path = path.field("http");
+        for (value, name, acts) in [
+            (&http.http1_max_pending_requests, "http1MaxPendingRequests", false),
+            (&http.http2_max_requests, "http2MaxRequests", false),
+            (&http.max_requests_per_connection, "maxRequestsPerConnection", true),
+            (&http.max_retries, "maxRetries", false),
+            (&http.max_concurrent_streams, "maxConcurrentStreams", true),
+        ] {
+            within(value, 0, MOST, &path, name, findings);
+            if !acts {
+                not_yet(value, place_of(value, http.place), &path, name, findings);
+            }
+        }
+        let place = http.http2_keep_alive.as_ref().map_or(http.place, |k| k.place);
+        not_yet(&http.http2_keep_alive, place, &path, "http2KeepAlive", findings);
+        if let (Some(policy), Some(client)) = (&http.h2_upgrade_policy, &http.use_client_protocol)
+            && client.value
+            && policy.value == naru_resource::destination_rule::H2Upgrade::Upgrade
+        {
+            let message = "only one of h2UpgradePolicy: UPGRADE and useClientProtocol can be said";
+            findings.error(code::CONFLICTING_FIELDS, client.place, &path, message, "");
+        }
+    }
+}
+
+fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut Findings<'_>) {
+    const MOST: i64 = u32::MAX as i64;
+    let of = path.field("outlierDetection");
+    within(&detection.max_ejection_percent, 0, 100, &of, "maxEjectionPercent", findings);
+    within(&detection.min_health_percent, 0, 100, &of, "minHealthPercent", findings);
+    within(&detection.consecutive_5xx_errors, 0, MOST, &of, "consecutive5xxErrors", findings);
+    within(&detection.consecutive_gateway_errors, 0, MOST, &of, "consecutiveGatewayErrors", findings);
+    let local = &detection.consecutive_local_origin_failures;
+    within(local, 0, MOST, &of, "consecutiveLocalOriginFailures", findings);
+    lasting(&detection.interval, &of, "interval", findings);
+    lasting(&detection.base_ejection_time, &of, "baseEjectionTime", findings);
+    let message = "naru does not act on 'outlierDetection' yet: no endpoint is ejected";
+    findings.warning(code::NOT_YET, detection.place, &of, message, "");
+}

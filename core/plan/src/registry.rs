@@ -1,0 +1,431 @@
+//! Which services are there, with their ports and endpoints?
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use naru_resource::service::{PortRef, ServicePort};
+use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
+use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
+use naru_spec::{Address, Path, Severity, code};
+
+use crate::findings::Findings;
+use crate::names::{DOMAIN, fqdn};
+use crate::{Instance, InstancePort};
+
+/// Every service, by its full name.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    services: BTreeMap<String, Known>,
+}
+
+/// A service that somebody has defined.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub host: String,
+    pub namespace: String,
+    /// Its name within its namespace, for services of Kubernetes.
+    pub name: Option<String>,
+    pub ports: Vec<KnownPort>,
+    pub source: Source,
+    pub endpoints: Vec<KnownEndpoint>,
+    /// Labels of what it selects, running or not: one set for each Deployment.
+    pub selected: Vec<Vec<(String, String)>>,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct KnownPort {
+    pub number: u16,
+    pub name: String,
+    pub protocol: Protocol,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct KnownEndpoint {
+    pub labels: Vec<(String, String)>,
+    pub weight: u32,
+    /// By the number of the service's port.
+    pub addresses: Vec<(u16, Address)>,
+}
+
+/// How endpoints are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Static,
+    Dns,
+    /// The first address that DNS gives.
+    DnsFirst,
+}
+
+/// What is spoken on a port, as its name or its `appProtocol` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    Http2,
+    /// Nothing is said: what the client speaks.
+    Auto,
+    /// Not HTTP.
+    Tcp,
+}
+
+impl Protocol {
+    fn of(name: &str, app_protocol: Option<&str>) -> Protocol {
+        let word = app_protocol.unwrap_or_else(|| name.split('-').next().unwrap_or(""));
+        match word.to_ascii_lowercase().as_str() {
+            "http" | "kubernetes.io/ws" => Protocol::Http,
+            "http2" | "grpc" | "grpc-web" | "kubernetes.io/h2c" => Protocol::Http2,
+            "https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis" | "kubernetes.io/wss" => {
+                Protocol::Tcp
+            }
+            _ => Protocol::Auto,
+        }
+    }
+}
+
+impl Known {
+    pub fn port(&self, number: u16) -> Option<&KnownPort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+}
+
+impl Registry {
+    pub fn of(resources: &Resources, instances: &[Instance], findings: &mut Findings<'_>) -> Registry {
+        let mut registry = Registry::default();
+        for service in &resources.services {
+            let known = of_service(service, resources, instances, findings);
+            registry.add(known, findings);
+        }
+        for entry in &resources.service_entries {
+            for known in of_entry(entry, resources, instances, findings) {
+                registry.add(known, findings);
+            }
+        }
+        registry
+    }
+
+    fn add(&mut self, known: Known, findings: &mut Findings<'_>) {
+        if let Some(before) = self.services.get(&known.host) {
+            let message = format!("the service {} is defined twice", known.host);
+            let hint = format!("the first definition is at {}", findings.locate(before.place));
+            findings.error(code::DUPLICATE, known.place, &Path::ROOT.field("metadata"), message, hint);
+            return;
+        }
+        self.services.insert(known.host.clone(), known);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Known> {
+        self.services.values()
+    }
+
+    /// The service that a document of `namespace` means by `host`.
+    pub fn find(&self, host: &str, namespace: &str) -> Option<&Known> {
+        self.services.get(&fqdn(host, namespace)).or_else(|| self.services.get(&host.to_ascii_lowercase()))
+    }
+
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.services.keys().map(String::as_str)
+    }
+}
+
+fn plain(labels: &[(Text, Text)]) -> Vec<(String, String)> {
+    labels.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
+}
+
+/// Whether plain labels have all that a selector asks for.
+pub(crate) fn has_all(labels: &[(String, String)], selector: &[(Text, Text)]) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| labels.iter().any(|(name, found)| *name == key.value && *found == value.value))
+}
+
+fn of_service(
+    service: &Service,
+    resources: &Resources,
+    instances: &[Instance],
+    findings: &mut Findings<'_>,
+) -> Known {
+    let namespace = service.meta.namespace();
+    let spec = Path::ROOT.field("spec");
+    let ports_path = spec.field("ports");
+    let mut ports = Vec::new();
+    for (at, port) in service.spec.ports.iter().enumerate() {
+        let path = ports_path.at(at);
+        let Some(number) = port_number(*port.port, port.port.place, &path.field("port"), findings) else {
+            continue;
+        };
+        if port.protocol.as_ref().is_some_and(|protocol| protocol.value != "TCP") {
+            continue;
+        }
+        let name = port.name.as_ref().map_or(String::new(), |name| name.value.clone());
+        let protocol = Protocol::of(&name, port.app_protocol.as_ref().map(|text| text.as_str()));
+        ports.push((KnownPort { number, name, protocol }, port));
+    }
+    let mut endpoints = Vec::new();
+    let mut source = Source::Static;
+    if let Some(external) = &service.spec.external_name {
+        source = Source::Dns;
+        let address = |port: u16| Address::Name { host: external.value.clone(), port };
+        let addresses = ports.iter().map(|(port, _)| (port.number, address(port.number))).collect();
+        endpoints.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses });
+    }
+    let selector = &service.spec.selector;
+    let mut selected = Vec::new();
+    if !selector.is_empty() {
+        for instance in instances.iter().filter(|instance| instance.namespace == namespace) {
+            if has_all(&instance.labels, selector) {
+                endpoints.push(of_instance(instance, &ports));
+            }
+        }
+        for deployment in resources.deployments.iter().filter(|d| d.meta.namespace() == namespace) {
+            let Some(meta) = &deployment.spec.template.meta else { continue };
+            if meta::selects(selector, &meta.labels) {
+                selected.push(plain(&meta.labels));
+            }
+        }
+    }
+    endpoints.extend(of_endpoints(service, resources, &ports, findings));
+    Known {
+        host: format!("{}.{namespace}.{DOMAIN}", service.meta.name.value),
+        namespace: namespace.to_owned(),
+        name: Some(service.meta.name.value.clone()),
+        ports: ports.into_iter().map(|(port, _)| port).collect(),
+        source,
+        endpoints,
+        selected,
+        place: service.meta.name.place,
+    }
+}
+
+/// The ports of a process that a service leads to.
+fn of_instance(instance: &Instance, ports: &[(KnownPort, &ServicePort)]) -> KnownEndpoint {
+    let addresses = ports.iter().filter_map(|(port, written)| {
+        let found = match written.target_port.as_ref().map(|target| &target.value) {
+            Some(PortRef::Number(number)) => by_number(&instance.ports, *number),
+            Some(PortRef::Name(name)) => {
+                instance.ports.iter().find(|port| port.name.as_deref() == Some(name.as_str()))
+            }
+            None => by_number(&instance.ports, port.number),
+        };
+        Some((port.number, Address::Socket(SocketAddr::new(instance.address, found?.port))))
+    });
+    KnownEndpoint { labels: instance.labels.clone(), weight: 1, addresses: addresses.collect() }
+}
+
+/// A process that names no ports has one, whatever a service calls it.
+fn by_number(ports: &[InstancePort], number: u16) -> Option<&InstancePort> {
+    match ports {
+        [only] if only.container_port == 0 => Some(only),
+        ports => ports.iter().find(|port| port.container_port == number),
+    }
+}
+
+fn of_endpoints(
+    service: &Service,
+    resources: &Resources,
+    ports: &[(KnownPort, &ServicePort)],
+    findings: &mut Findings<'_>,
+) -> Vec<KnownEndpoint> {
+    let mut found = Vec::new();
+    let mut add = |ip: &Text, named: &[(Option<&str>, i64)], path: &Path<'_>| {
+        let Ok(address) = ip.parse::<IpAddr>() else {
+            let message = format!("'{}' is not an IP address", ip.value);
+            findings.error(code::INVALID_VALUE, ip.place, path, message, "");
+            return;
+        };
+        let addresses = ports.iter().filter_map(|(port, _)| {
+            let named = named.iter().find(|(name, _)| name.unwrap_or("") == port.name)?;
+            Some((port.number, Address::Socket(SocketAddr::new(address, u16::try_from(named.1).ok()?))))
+        });
+        found.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses: addresses.collect() });
+    };
+    let is_ours = |meta: &naru_resource::Meta| meta.namespace() == service.meta.namespace();
+    for endpoints in &resources.endpoints {
+        if endpoints.meta.name.value != service.meta.name.value || !is_ours(&endpoints.meta) {
+            continue;
+        }
+        for (at, subset) in endpoints.subsets.iter().enumerate() {
+            let subsets = Path::ROOT.field("subsets");
+            let path = subsets.at(at);
+            let addresses = path.field("addresses");
+            let named: Vec<_> =
+                subset.ports.iter().map(|p| (p.name.as_ref().map(|n| n.as_str()), *p.port)).collect();
+            for (at, address) in subset.addresses.iter().enumerate() {
+                add(&address.ip, &named, &addresses.at(at));
+            }
+        }
+    }
+    for slice in resources.endpoint_slices.iter().filter(|slice| is_ours(&slice.meta)) {
+        let of_service = |(key, value): &(Text, Text)| {
+            key.value == "kubernetes.io/service-name" && value.value == service.meta.name.value
+        };
+        if !slice.meta.labels.iter().any(of_service) {
+            continue;
+        }
+        let named: Vec<_> =
+            slice.ports.iter().map(|p| (p.name.as_ref().map(|n| n.as_str()), *p.port)).collect();
+        for (at, endpoint) in slice.endpoints.iter().enumerate() {
+            let is_ready = |c: &naru_resource::service::Conditions| c.ready.as_ref().is_none_or(|r| r.value);
+            if !endpoint.conditions.as_ref().is_none_or(is_ready) {
+                continue;
+            }
+            let endpoints = Path::ROOT.field("endpoints");
+            let path = endpoints.at(at);
+            let addresses = path.field("addresses");
+            for (at, address) in endpoint.addresses.iter().enumerate() {
+                add(address, &named, &addresses.at(at));
+            }
+        }
+    }
+    found
+}
+
+fn of_entry(
+    entry: &ServiceEntry,
+    resources: &Resources,
+    instances: &[Instance],
+    findings: &mut Findings<'_>,
+) -> Vec<Known> {
+    let namespace = entry.meta.namespace();
+    let spec = Path::ROOT.field("spec");
+    let mut ports = Vec::new();
+    let ports_path = spec.field("ports");
+    for (at, port) in entry.spec.ports.iter().enumerate() {
+        let path = ports_path.at(at);
+        let Some(number) = port_number(*port.number, port.number.place, &path.field("number"), findings)
+        else {
+            continue;
+        };
+        let said = port.protocol.as_ref().map(|protocol| protocol.as_str());
+        let protocol = Protocol::of(&port.name, said);
+        let target = port.target_port.as_ref().and_then(|target| u16::try_from(target.value).ok());
+        ports.push((KnownPort { number, name: port.name.value.clone(), protocol }, target.unwrap_or(number)));
+    }
+    if entry.spec.hosts.is_empty() {
+        findings.error(code::MISSING_FIELD, entry.spec.place, &spec, "a ServiceEntry needs hosts", "");
+    }
+    if !entry.spec.endpoints.is_empty() && entry.spec.workload_selector.is_some() {
+        let message = "only one of endpoints and workloadSelector can be said";
+        let path = spec.field("workloadSelector");
+        let place = entry.spec.workload_selector.as_ref().map_or(entry.place, |selector| selector.place);
+        findings.error(code::CONFLICTING_FIELDS, place, &path, message, "");
+    }
+    let resolution = entry.spec.resolution.as_ref().map_or(Resolution::None, |r| r.value);
+    let source = match resolution {
+        Resolution::Static => Source::Static,
+        Resolution::Dns | Resolution::None => Source::Dns,
+        Resolution::DnsRoundRobin => Source::DnsFirst,
+        Resolution::DynamicDns => {
+            let place = entry.spec.resolution.as_ref().map_or(entry.place, |r| r.place);
+            let path = spec.field("resolution");
+            let message = "naru does not act on DYNAMIC_DNS";
+            let hint = "name each host in a ServiceEntry of its own, with resolution: DNS";
+            findings.error(code::UNSUPPORTED_FIELD, place, &path, message, hint);
+            Source::Dns
+        }
+    };
+    let mut written: Vec<&WorkloadEntrySpec> = entry.spec.endpoints.iter().collect();
+    let mut selected_instances = Vec::new();
+    if let Some(selector) = &entry.spec.workload_selector {
+        let entries = resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace);
+        written.extend(entries.map(|w| &w.spec).filter(|w| meta::selects(&selector.labels, &w.labels)));
+        selected_instances.extend(
+            instances.iter().filter(|i| i.namespace == namespace && has_all(&i.labels, &selector.labels)),
+        );
+    }
+    let endpoints_path = spec.field("endpoints");
+    let mut endpoints = Vec::new();
+    for (at, endpoint) in written.iter().enumerate() {
+        endpoints.extend(of_workload(endpoint, &ports, source, &endpoints_path.at(at), findings));
+    }
+    endpoints.extend(selected_instances.into_iter().map(|instance| {
+        KnownEndpoint {
+            labels: instance.labels.clone(),
+            weight: 1,
+            addresses: (ports.iter())
+                .filter_map(|(port, target)| {
+                    let found = by_number(&instance.ports, *target)?;
+                    Some((port.number, Address::Socket(SocketAddr::new(instance.address, found.port))))
+                })
+                .collect(),
+        }
+    }));
+    let known = entry.spec.hosts.iter().map(|host| {
+        let mut endpoints = endpoints.clone();
+        if endpoints.is_empty() && source != Source::Static {
+            let address = |port: u16| Address::Name { host: host.value.clone(), port };
+            let addresses = ports.iter().map(|(port, target)| (port.number, address(*target))).collect();
+            endpoints.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses });
+        }
+        Known {
+            host: host.to_ascii_lowercase(),
+            namespace: namespace.to_owned(),
+            name: None,
+            ports: ports.iter().map(|(port, _)| port.clone()).collect(),
+            source,
+            endpoints,
+            selected: Vec::new(),
+            place: host.place,
+        }
+    });
+    known.collect()
+}
+
+fn of_workload(
+    endpoint: &WorkloadEntrySpec,
+    ports: &[(KnownPort, u16)],
+    source: Source,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<KnownEndpoint> {
+    let Some(host) = &endpoint.address else {
+        findings.error(code::MISSING_FIELD, endpoint.place, path, "an endpoint needs an address", "");
+        return None;
+    };
+    let ip = host.parse::<IpAddr>().ok();
+    if ip.is_none() && (source == Source::Static || host.starts_with("unix:")) {
+        let message = format!("'{}' is not an IP address", host.value);
+        let hint = "write an address, or say resolution: DNS";
+        findings.error(code::INVALID_VALUE, host.place, &path.field("address"), message, hint);
+        return None;
+    }
+    let weight = match endpoint.weight.as_ref().map(|weight| u32::try_from(weight.value)) {
+        None => 1,
+        Some(Ok(weight)) if weight > 0 => weight,
+        Some(_) => {
+            let place = endpoint.weight.as_ref().map_or(endpoint.place, |weight| weight.place);
+            findings.error(code::INVALID_VALUE, place, &path.field("weight"), "a weight is above zero", "");
+            return None;
+        }
+    };
+    let addresses = ports.iter().filter_map(|(port, target)| {
+        let own = endpoint.ports.iter().find(|(name, _)| name.value == port.name);
+        let number = own.map_or(Some(*target), |(_, number)| u16::try_from(number.value).ok())?;
+        Some((
+            port.number,
+            match ip {
+                Some(ip) => Address::Socket(SocketAddr::new(ip, number)),
+                None => Address::Name { host: host.value.clone(), port: number },
+            },
+        ))
+    });
+    Some(KnownEndpoint { labels: plain(&endpoint.labels), weight, addresses: addresses.collect() })
+}
+
+/// 1 to 65535; anything else is told.
+pub(crate) fn port_number(
+    number: i64,
+    place: Place,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<u16> {
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        let message = format!("{number} is not a port");
+        findings.tell(Severity::Error, code::INVALID_VALUE, place, path, message, "1 to 65535");
+    }
+    port
+}

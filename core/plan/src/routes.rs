@@ -1,0 +1,929 @@
+//! What a `VirtualService` means for one listener: rules, in order.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use naru_base::Weight;
+use naru_resource::virtual_service::{
+    DerivePort, Destination, HttpDestination, HttpMatch, HttpRedirect, HttpRetry, HttpRoute,
+};
+use naru_resource::{Place, Resources, Test, Text, VirtualService};
+use naru_spec::{
+    Action, Cluster, ClusterChoice, DirectResponse, Forward, HostRewrite, Match, Path, PathMatch,
+    PathRewrite, Pattern, Redirect, RedirectPath, Rule, Scheme, Severity, WeightedCluster, code, defaults,
+};
+
+use crate::attached::Attached;
+use crate::clusters::{self, Clusters};
+use crate::findings::Findings;
+use crate::names::{fits, fqdn, is_exported};
+use crate::policies::{Policies, naru_suggestion};
+use crate::registry::{Known, Registry, has_all};
+use crate::{Client, delegates, headers, matching};
+
+/// The gateway that stands for the listeners of workloads.
+pub(crate) const MESH: &str = "mesh";
+
+/// For whom a VirtualService is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Context<'a> {
+    /// For anybody: to find what is wrong with it.
+    Any,
+    Gateway {
+        namespace: &'a str,
+        name: &'a str,
+        port: u16,
+        is_tls: bool,
+    },
+    Mesh {
+        client: &'a Client,
+        port: u16,
+    },
+}
+
+impl Context<'_> {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Context::Any => None,
+            Context::Gateway { port, .. } | Context::Mesh { port, .. } => Some(*port),
+        }
+    }
+}
+
+/// All routes of all documents, and the clusters that they lead to.
+#[derive(Debug)]
+pub(crate) struct Routes<'a> {
+    pub resources: &'a Resources,
+    pub registry: &'a Registry,
+    policies: &'a Policies<'a>,
+    attached: Attached<'a>,
+    is_strict: bool,
+    clusters: Clusters,
+}
+
+impl<'a> Routes<'a> {
+    pub fn of(
+        resources: &'a Resources,
+        registry: &'a Registry,
+        policies: &'a Policies<'a>,
+        is_strict: bool,
+        findings: &mut Findings<'_>,
+    ) -> Routes<'a> {
+        let attached = Attached::of(resources, findings);
+        Routes { resources, registry, policies, attached, is_strict, clusters: Clusters::new() }
+    }
+
+    pub fn into_clusters(self) -> Vec<Cluster> {
+        self.clusters.into_values().collect()
+    }
+
+    /// Findings that nobody wants to hear again.
+    pub fn quiet(&self) -> Findings<'a> {
+        Findings::new(&self.resources.files)
+    }
+
+    /// The rules of a VirtualService, in order.
+    pub fn rules(
+        &mut self,
+        service: &VirtualService,
+        context: &Context<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Vec<Rule> {
+        let http = Path::ROOT.field("spec.http");
+        let mut rules = Vec::new();
+        let mut catches_all: Option<Place> = None;
+        for (at, route) in service.spec.http.iter().enumerate() {
+            let path = http.at(at);
+            if let (Context::Any, Some(before)) = (context, catches_all) {
+                let message = "no request gets to this route: one before it takes all";
+                let hint = format!("the route that takes all is at {}", findings.locate(before));
+                findings.warning(code::UNREACHABLE_RULE, route.place, &path, message, hint);
+            }
+            if takes_all(route) {
+                catches_all.get_or_insert(route.place);
+            }
+            check_kind(route, &path, findings);
+            if route.delegate.is_some() {
+                let namespace = service.meta.namespace();
+                for expanded in delegates::expand(route, namespace, self.resources, &path, findings) {
+                    rules.extend(self.rule(service, &expanded, at, context, &path, findings));
+                }
+            } else {
+                rules.extend(self.rule(service, route, at, context, &path, findings));
+            }
+        }
+        rules
+    }
+
+    fn rule(
+        &mut self,
+        service: &VirtualService,
+        route: &HttpRoute,
+        at: usize,
+        context: &Context<'_>,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<Rule> {
+        let blocks = path.field("match");
+        let mut matches: Vec<Match> = Vec::new();
+        let mut names: Vec<&Text> = Vec::new();
+        for (at, block) in route.matches.iter().enumerate() {
+            if is_for(block, context) {
+                matches.push(matching::block(block, &blocks.at(at), findings));
+                names.extend(&block.name);
+            }
+        }
+        if route.matches.is_empty() {
+            matches.push(Match::default());
+        }
+        if matches.is_empty() {
+            return None;
+        }
+        let own_name = route.name.as_ref().map(|name| name.value.as_str());
+        let additions = self.attached.of_route(service, own_name);
+        additions.narrow(&mut matches, findings);
+        let mut name = match own_name {
+            Some(name) => name.to_owned(),
+            None => format!("{}/http[{at}]", service.meta.full_name()),
+        };
+        if let ([only], 1) = (names.as_slice(), matches.len()) {
+            name = format!("{name}.{}", only.value);
+        }
+        let written = route.headers.as_ref();
+        let of_headers = path.field("headers");
+        let (request_headers, host) = headers::operations(
+            written.and_then(|headers| headers.request.as_ref()),
+            true,
+            &of_headers.field("request"),
+            findings,
+        );
+        let (response_headers, _) = headers::operations(
+            written.and_then(|headers| headers.response.as_ref()),
+            false,
+            &of_headers.field("response"),
+            findings,
+        );
+        let action = if let Some(redirect) = &route.redirect {
+            let path = path.field("redirect");
+            Action::Redirect(Box::new(redirect_of(redirect, context, &path, findings)?))
+        } else if let Some(direct) = &route.direct_response {
+            let path = path.field("directResponse");
+            Action::Direct(Box::new(direct_of(direct, &path, findings)?))
+        } else {
+            let mut forward = self.forward(service, route, host, context, path, findings)?;
+            additions.change(&mut forward);
+            Action::Forward(Box::new(forward))
+        };
+        let origin = findings.locate(route.place);
+        Some(Rule { name, origin, matches, action, request_headers, response_headers })
+    }
+
+    fn forward(
+        &mut self,
+        service: &VirtualService,
+        route: &HttpRoute,
+        host: Option<Text>,
+        context: &Context<'_>,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<Forward> {
+        let clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
+        let mut forward = Forward { clusters, ..Forward::to("") };
+        forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
+        if let Some(rewrite) = &route.rewrite {
+            let path = path.field("rewrite");
+            if let Some(uri) = &rewrite.uri {
+                forward.path = Some(PathRewrite::Prefix(uri.value.clone()));
+            }
+            if let Some(regex) = &rewrite.uri_regex_rewrite {
+                if rewrite.uri.is_some() {
+                    let message = "only one of uri and uriRegexRewrite can be said";
+                    let path = path.field("uriRegexRewrite");
+                    findings.error(code::CONFLICTING_FIELDS, regex.place, &path, message, "");
+                }
+                match Pattern::new(regex.pattern.value.clone()) {
+                    Ok(pattern) => {
+                        let substitution = regex.rewrite.value.clone();
+                        forward.path = Some(PathRewrite::Regex { pattern, substitution });
+                    }
+                    Err(invalid) => {
+                        let place = regex.pattern.place;
+                        let path = path.field("uriRegexRewrite.match");
+                        findings.error(code::INVALID_VALUE, place, &path, invalid.message, invalid.hint);
+                    }
+                }
+            }
+            if let Some(authority) = &rewrite.authority {
+                if let Some(host) = &host {
+                    let message = "the host is rewritten twice: here and by rewrite.authority";
+                    findings.error(code::CONFLICTING_FIELDS, host.place, &path, message, "say it once");
+                }
+                forward.host = Some(HostRewrite::Literal(authority.value.clone()));
+            }
+        }
+        if let (Some(host), None) = (host, &forward.host) {
+            forward.host = Some(HostRewrite::Literal(host.value));
+        }
+        forward.connect_retries = connect_retries(route.retries.as_ref(), path, findings);
+        self.check_later(service, route, path, findings);
+        Some(forward)
+    }
+
+    fn destinations(
+        &mut self,
+        service: &VirtualService,
+        route: &[HttpDestination],
+        context: &Context<'_>,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<ClusterChoice> {
+        let weight = |destination: &HttpDestination| destination.weight.as_ref().map_or(0, |w| w.value);
+        let sum: i64 = route.iter().map(weight).sum();
+        let mut weighted = Vec::new();
+        for (at, written) in route.iter().enumerate() {
+            let path = path.at(at);
+            let share = match (route.len(), sum) {
+                (1, _) => "every request".to_owned(),
+                (_, 0) => "part of the requests".to_owned(),
+                (_, sum) => format!("{}% of the requests", percent(weight(written), sum)),
+            };
+            if let Some(said) = &written.weight
+                && u32::try_from(said.value).is_err()
+            {
+                let message = format!("{} cannot be a weight", said.value);
+                findings.error(code::INVALID_VALUE, said.place, &path.field("weight"), message, "");
+            }
+            let path_to = path.field("destination");
+            let name = self.destination(service, &written.destination, context, &share, &path_to, findings);
+            let of_headers = path.field("headers");
+            let said = written.headers.as_ref();
+            let (request_headers, host) = headers::operations(
+                said.and_then(|headers| headers.request.as_ref()),
+                true,
+                &of_headers.field("request"),
+                findings,
+            );
+            let (response_headers, _) = headers::operations(
+                said.and_then(|headers| headers.response.as_ref()),
+                false,
+                &of_headers.field("response"),
+                findings,
+            );
+            if let Some(host) = host {
+                let message = "naru cannot set the host for one destination of a route";
+                let hint = "set it for the whole route: rewrite.authority";
+                findings.error(code::UNSUPPORTED_FIELD, host.place, &of_headers, message, hint);
+            }
+            let of_all = if route.len() == 1 { 1 } else { u32::try_from(weight(written)).unwrap_or(0) };
+            let weight = Weight(of_all);
+            weighted.push(WeightedCluster { name: name?, weight, request_headers, response_headers });
+        }
+        for (at, written) in route.iter().enumerate() {
+            let same = |other: &HttpDestination| {
+                other.destination.host.value == written.destination.host.value
+                    && other.destination.subset.as_ref().map(|s| &s.value)
+                        == written.destination.subset.as_ref().map(|s| &s.value)
+                    && other.destination.port.as_ref().map(|p| p.number.value)
+                        == written.destination.port.as_ref().map(|p| p.number.value)
+            };
+            if route.iter().take(at).any(same) {
+                let message = "the route leads to this destination twice";
+                let path = path.at(at);
+                findings.warning(
+                    code::DUPLICATE,
+                    written.destination.place,
+                    &path,
+                    message,
+                    "join their weights",
+                );
+            }
+        }
+        match weighted.as_slice() {
+            [] => None,
+            [only] if only.request_headers.is_empty() && only.response_headers.is_empty() => {
+                Some(ClusterChoice::One(only.name.clone()))
+            }
+            _ => match ClusterChoice::weighted(weighted) {
+                Ok(choice) => Some(choice),
+                Err(invalid) => {
+                    let place = route.first().map_or(Place::default(), |route| route.place);
+                    findings.error(code::INVALID_VALUE, place, path, invalid.message, invalid.hint);
+                    None
+                }
+            },
+        }
+    }
+
+    /// The cluster of a destination, which is built if it is new. Whatever is wrong is told; there is
+    /// a cluster all the same.
+    fn destination(
+        &mut self,
+        service: &VirtualService,
+        destination: &Destination,
+        context: &Context<'_>,
+        share: &str,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<String> {
+        let namespace = service.meta.namespace();
+        let host = &destination.host;
+        let registry = self.registry;
+        let known = registry.find(host, namespace);
+        if known.is_none() {
+            let is_error = self.is_strict || !registry.is_empty();
+            let severity = if is_error { Severity::Error } else { Severity::Note };
+            let message =
+                format!("no Service and no ServiceEntry is called '{}': {share} would fail", host.value);
+            let hint = naru_suggestion(host, registry);
+            findings.tell(severity, code::UNKNOWN_HOST, host.place, &path.field("host"), message, hint);
+        }
+        let full = known.map_or_else(|| fqdn(host, namespace), |known| known.host.clone());
+        let (client_namespace, labels) = match context {
+            Context::Any => (namespace, &[][..]),
+            Context::Gateway { namespace, .. } => (*namespace, &[][..]),
+            Context::Mesh { client, .. } => (client.namespace.as_str(), client.labels.as_slice()),
+        };
+        let service_namespace = known.map_or(namespace, |known| known.namespace.as_str());
+        let effective = self.policies.find(&full, service_namespace, client_namespace, labels);
+        let subset = match &destination.subset {
+            None => None,
+            Some(name) => {
+                let found = effective.subset(name);
+                if found.is_none() {
+                    let message =
+                        format!("subset '{}' of {full} is not defined: {share} would fail", name.value);
+                    let hint = match effective.place {
+                        Some(place) => format!(
+                            "define it in the DestinationRule at {}, which has {}",
+                            findings.locate(place),
+                            listed(effective.subsets.iter().map(|subset| subset.name.as_str()))
+                        ),
+                        None => format!("define it in a DestinationRule for {full}"),
+                    };
+                    findings.error(code::UNKNOWN_SUBSET, name.place, &path.field("subset"), message, hint);
+                }
+                found
+            }
+        };
+        let port = port_of(service, destination, known, context, path, findings)?;
+        let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
+        let cluster = match known {
+            Some(known) => clusters::build(known, port, subset, &effective),
+            None => clusters::empty(&full, port, subset_name),
+        };
+        Some(self.keep(cluster, client_namespace))
+    }
+
+    /// Keeps a cluster. One of the same name that says something else belongs to other callers.
+    fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
+        let name = cluster.name.clone();
+        for number in 0_u32.. {
+            if number > 0 {
+                cluster.name = format!("{name}~{client}.{number}");
+            }
+            match self.clusters.get(&cluster.name) {
+                Some(known) if *known != cluster => {}
+                Some(_) => break,
+                None => {
+                    self.clusters.insert(cluster.name.clone(), cluster.clone());
+                    break;
+                }
+            }
+        }
+        cluster.name
+    }
+
+    /// The rule of a service that no VirtualService speaks of: to its port, whole.
+    pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
+        let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
+        let cluster = clusters::build(known, port, None, &effective);
+        let mut forward = Forward::to(self.keep(cluster, &client.namespace));
+        forward.timeout = None;
+        forward.connect_retries = defaults::MESH_CONNECT_RETRIES;
+        Rule {
+            name: format!("{}:{port}", known.host),
+            origin: self.resources.files.locate(known.place),
+            matches: vec![Match::default()],
+            action: Action::Forward(Box::new(forward)),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+        }
+    }
+
+    /// The VirtualService that speaks of a host to a workload: the closest, then the first.
+    pub fn for_host(&self, host: &str, client_namespace: &str) -> Option<&'a VirtualService> {
+        let mut best: Option<(usize, &'a VirtualService)> = None;
+        for service in &self.resources.virtual_services {
+            let owner = service.meta.namespace();
+            if !is_bound(service, MESH) || !is_exported(&service.spec.export_to, owner, client_namespace) {
+                continue;
+            }
+            let fit = service.spec.hosts.iter().filter_map(|name| self.fit(name, owner, host)).max();
+            if let Some(fit) = fit
+                && best.is_none_or(|(so_far, _)| fit > so_far)
+            {
+                best = Some((fit, service));
+            }
+        }
+        best.map(|(_, service)| service)
+    }
+
+    fn fit(&self, name: &str, owner: &str, host: &str) -> Option<usize> {
+        let known = self.registry.find(name, owner).map(|known| known.host.as_str());
+        fits(known.unwrap_or(&fqdn(name, owner)), host)
+    }
+
+    /// What only shows when all VirtualServices are seen together.
+    pub fn check_hosts(&self, findings: &mut Findings<'_>) {
+        let mut in_mesh: BTreeMap<String, &Text> = BTreeMap::new();
+        let mut named: BTreeMap<String, &Text> = BTreeMap::new();
+        let has_gateways = !self.resources.gateways.is_empty();
+        for service in &self.resources.virtual_services {
+            let owner = service.meta.namespace();
+            let spec = Path::ROOT.field("spec");
+            if let Some(before) = named.insert(service.meta.full_name(), &service.meta.name) {
+                let message = format!("VirtualService '{}' is defined twice", service.meta.full_name());
+                let hint = format!("the first is at {}", findings.locate(before.place));
+                let path = Path::ROOT.field("metadata.name");
+                findings.error(code::DUPLICATE, service.meta.name.place, &path, message, hint);
+            }
+            if service.spec.hosts.is_empty() {
+                self.check_delegate(service, findings);
+                continue;
+            }
+            let hosts = spec.field("hosts");
+            for (at, host) in service.spec.hosts.iter().enumerate() {
+                let path = hosts.at(at);
+                if service.spec.hosts.iter().take(at).any(|before| before.value == host.value) {
+                    let message = format!("the host '{}' is there twice", host.value);
+                    findings.error(code::DUPLICATE, host.place, &path, message, "");
+                    continue;
+                }
+                if !is_bound(service, MESH) {
+                    continue;
+                }
+                if host.value == "*" {
+                    let message = "the host '*' can only be used with a gateway";
+                    let hint = "name hosts, or say gateways";
+                    findings.error(code::INVALID_VALUE, host.place, &path, message, hint);
+                    continue;
+                }
+                let known = self.registry.find(host, owner);
+                let full = known.map_or_else(|| fqdn(host, owner), |known| known.host.clone());
+                // IST0109: in the mesh one VirtualService speaks for a host.
+                if let Some(before) = in_mesh.insert(full, host)
+                    && before.place != host.place
+                {
+                    let message = format!("two VirtualServices speak of the host '{}'", host.value);
+                    let hint = format!("join them: the other is at {}", findings.locate(before.place));
+                    findings.error(code::CONFLICT, host.place, &path, message, hint);
+                }
+            }
+            self.check_elsewhere(service, findings);
+            let gateways = spec.field("gateways");
+            for (at, name) in service.spec.gateways.iter().enumerate() {
+                if name.value == MESH || self.gateway(name, owner).is_some() {
+                    continue;
+                }
+                let is_error = has_gateways || self.is_strict || !self.registry.is_empty();
+                let severity = if is_error { Severity::Error } else { Severity::Note };
+                let message = format!("there is no Gateway '{}'", name.value);
+                findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
+            }
+            for (list, field) in [
+                (service.spec.tls.first().map(|r| r.place), "tls"),
+                (service.spec.tcp.first().map(|r| r.place), "tcp"),
+            ] {
+                if let Some(place) = list {
+                    let message = format!("naru does not act on '{field}' routes yet");
+                    findings.warning(code::NOT_YET, place, &spec.field(field), message, "");
+                }
+            }
+        }
+    }
+
+    /// T5: legal, and often a mistake.
+    fn check_elsewhere(&self, service: &VirtualService, findings: &mut Findings<'_>) {
+        let owner = service.meta.namespace();
+        let hosts: Vec<String> = service.spec.hosts.iter().map(|host| fqdn(host, owner)).collect();
+        let mut destinations = service.spec.http.iter().flat_map(|route| &route.route).peekable();
+        let is_elsewhere = destinations.peek().is_some()
+            && destinations.all(|to| {
+                let host = fqdn(&to.destination.host, owner);
+                !hosts.iter().any(|name| fits(name, &host).is_some())
+            });
+        if is_elsewhere
+            && is_bound(service, MESH)
+            && let Some(host) = service.spec.hosts.first()
+        {
+            let message = format!("requests for '{}' all go to other hosts", host.value);
+            let hint = "hosts is whom clients address, destination.host is where requests go";
+            let path = Path::ROOT.field("spec.hosts");
+            findings.tell(Severity::Note, code::ELSEWHERE, host.place, &path, message, hint);
+        }
+    }
+
+    /// A VirtualService without hosts is there for one that delegates to it.
+    fn check_delegate(&self, service: &VirtualService, findings: &mut Findings<'_>) {
+        let is_used = self.resources.virtual_services.iter().any(|other| {
+            other.spec.http.iter().filter_map(|route| route.delegate.as_ref()).any(|delegate| {
+                let namespace = delegate.namespace.as_ref().map_or(other.meta.namespace(), |name| name);
+                delegate.name.value == service.meta.name.value && namespace == service.meta.namespace()
+            })
+        });
+        if !is_used {
+            let message = "it has no hosts, and nobody delegates to it";
+            let hint = "say spec.hosts, or delegate to it";
+            let path = Path::ROOT.field("spec.hosts");
+            findings.error(code::MISSING_FIELD, service.meta.name.place, &path, message, hint);
+        }
+    }
+
+    /// The Gateway that a name means in a document of `owner`.
+    pub fn gateway(&self, name: &str, owner: &str) -> Option<&'a naru_resource::Gateway> {
+        let (namespace, name) = name.split_once('/').unwrap_or((owner, name));
+        let namespace = if namespace == "." { owner } else { namespace };
+        self.resources
+            .gateways
+            .iter()
+            .find(|gateway| gateway.meta.name.value == name && gateway.meta.namespace() == namespace)
+    }
+
+    /// Fields of a route that are checked, and do not act yet.
+    fn check_later(
+        &self,
+        service: &VirtualService,
+        route: &HttpRoute,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        let mut not_yet = |place: Place, field: &'static str, what: &str| {
+            let message = format!("naru does not act on '{field}' yet: {what}");
+            findings.warning(code::NOT_YET, place, &path.field(field), message, "");
+        };
+        if let Some(fault) = &route.fault {
+            not_yet(fault.place, "fault", "no fault is injected");
+        }
+        if let Some(mirror) = &route.mirror {
+            not_yet(mirror.place, "mirror", "no request is mirrored");
+        }
+        if let Some(mirror) = route.mirrors.first() {
+            not_yet(mirror.place, "mirrors", "no request is mirrored");
+        }
+        if let Some(cors) = &route.cors_policy {
+            not_yet(cors.place, "corsPolicy", "preflights go to the service");
+        }
+        if let (Some(_), Some(second)) = (&route.mirror, route.mirrors.first()) {
+            let message = "only one of mirror and mirrors can be said";
+            findings.error(code::CONFLICTING_FIELDS, second.place, &path.field("mirrors"), message, "");
+        }
+        let mirrors = route.mirror.iter().chain(route.mirrors.iter().map(|mirror| &mirror.destination));
+        for mirror in mirrors {
+            if self.registry.find(&mirror.host, service.meta.namespace()).is_none()
+                && !self.registry.is_empty()
+            {
+                let message = format!("no Service and no ServiceEntry is called '{}'", mirror.host.value);
+                let hint = naru_suggestion(&mirror.host, self.registry);
+                findings.error(code::UNKNOWN_HOST, mirror.host.place, &path.field("mirror"), message, hint);
+            }
+        }
+        check_fault(route, path, findings);
+    }
+}
+
+fn check_fault(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let Some(fault) = &route.fault else { return };
+    let path = path.field("fault");
+    let percentages = [
+        fault.delay.as_ref().and_then(|delay| delay.percentage.as_ref()),
+        fault.abort.as_ref().and_then(|abort| abort.percentage.as_ref()),
+    ];
+    for value in percentages.into_iter().flatten().filter_map(|percent| percent.value.as_ref()) {
+        if !(0.0..=100.0).contains(&value.value) {
+            let message = format!("{} is not a percentage", value.value);
+            findings.error(code::INVALID_VALUE, value.place, &path, message, "0 to 100");
+        }
+    }
+    if let Some(delay) = &fault.delay
+        && delay.fixed_delay.is_none()
+    {
+        let message = "a delay needs 'fixedDelay'";
+        findings.error(code::MISSING_FIELD, delay.place, &path.field("delay"), message, "");
+    }
+    if let Some(abort) = &fault.abort {
+        let path = path.field("abort");
+        let said = [abort.http_status.is_some(), abort.grpc_status.is_some(), abort.http2_error.is_some()];
+        if said.iter().filter(|is_said| **is_said).count() != 1 {
+            let message = "exactly one of httpStatus, grpcStatus and http2Error is needed";
+            findings.error(code::CONFLICTING_FIELDS, abort.place, &path, message, "");
+        }
+        if let Some(status) = &abort.http_status
+            && !(200..=599).contains(&status.value)
+        {
+            let message = format!("{} is not a status that can be answered", status.value);
+            findings.error(code::INVALID_VALUE, status.place, &path, message, "200 to 599");
+        }
+    }
+}
+
+/// A share of the sum, with one digit behind the point where it needs one.
+fn percent(part: i64, sum: i64) -> String {
+    let tenths = (i128::from(part) * 1_000 / i128::from(sum.max(1))).clamp(0, 1_000);
+    if tenths % 10 == 0 { format!("{}", tenths / 10) } else { format!("{}.{}", tenths / 10, tenths % 10) }
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn port_of(
+    service: &VirtualService,
+    destination: &Destination,
+    known: Option<&Known>,
+    context: &Context<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<u16> {
+    let said = destination.port.as_ref().map(|port| port.number);
+    let Some(known) = known else {
+        let said = said.and_then(|number| u16::try_from(number.value).ok());
+        return Some(said.or(context.port()).unwrap_or(80));
+    };
+    let ports = || {
+        listed(
+            known
+                .ports
+                .iter()
+                .map(|port| port.number.to_string())
+                .collect::<Vec<_>>()
+                .iter()
+                .map(String::as_str),
+        )
+    };
+    if let Some(said) = said {
+        let port = u16::try_from(said.value).ok().filter(|port| known.port(*port).is_some());
+        if port.is_none() {
+            let message = format!("{} has no port {}", known.host, said.value);
+            let hint = format!("it has {}", ports());
+            findings.error(code::UNKNOWN_PORT, said.place, &path.field("port.number"), message, hint);
+        }
+        return port;
+    }
+    if let [only] = known.ports.as_slice() {
+        return Some(only.number);
+    }
+    if let Some(port) = context.port().filter(|port| known.port(*port).is_some()) {
+        return Some(port);
+    }
+    let is_mesh_only = service.spec.gateways.iter().all(|name| name.value == MESH);
+    if matches!(context, Context::Any) && is_mesh_only && !known.ports.is_empty() {
+        return known.ports.first().map(|port| port.number);
+    }
+    let message = format!("{} has several ports, and none is said", known.host);
+    let hint = format!("say port.number, one of {}", ports());
+    findings.error(code::UNKNOWN_PORT, destination.host.place, path, message, hint);
+    None
+}
+
+/// Whether a VirtualService is for a gateway of this name; for [`MESH`] where it names none.
+pub(crate) fn is_bound(service: &VirtualService, gateway: &str) -> bool {
+    if service.spec.gateways.is_empty() {
+        return gateway == MESH && !service.spec.hosts.is_empty();
+    }
+    service.spec.gateways.iter().any(|name| name.value == gateway)
+}
+
+/// Whether a block is asked in a context at all.
+fn is_for(block: &HttpMatch, context: &Context<'_>) -> bool {
+    let is_port = |port: u16| block.port.as_ref().is_none_or(|asked| asked.value == i64::from(port));
+    let is_namespace =
+        |namespace: &str| block.source_namespace.as_ref().is_none_or(|asked| asked.value == namespace);
+    match context {
+        Context::Any => true,
+        Context::Gateway { namespace, name, port, .. } => {
+            let is_named = |asked: &Text| match asked.split_once('/') {
+                Some((of, asked)) => of == *namespace && asked == *name,
+                None => asked.value == *name,
+            };
+            (block.gateways.is_empty() || block.gateways.iter().any(is_named))
+                && is_port(*port)
+                && block.source_labels.is_empty()
+                && is_namespace(namespace)
+        }
+        Context::Mesh { client, port } => {
+            (block.gateways.is_empty() || block.gateways.iter().any(|asked| asked.value == MESH))
+                && is_port(*port)
+                && has_all(&client.labels, &block.source_labels)
+                && is_namespace(&client.namespace)
+        }
+    }
+}
+
+/// Whether no request gets past a route.
+fn takes_all(route: &HttpRoute) -> bool {
+    let is_all = |block: &HttpMatch| {
+        let is_any_path = block.uri.as_ref().is_none_or(|uri| match &uri.test {
+            Test::Present => true,
+            Test::Prefix(text) => text == "/",
+            Test::Exact(_) | Test::Regex(_) => false,
+        });
+        is_any_path
+            && block.scheme.is_none()
+            && block.method.is_none()
+            && block.authority.is_none()
+            && block.headers.is_empty()
+            && block.without_headers.is_empty()
+            && block.query_params.is_empty()
+            && block.port.is_none()
+            && block.source_labels.is_empty()
+            && block.source_namespace.is_none()
+            && block.gateways.is_empty()
+    };
+    route.matches.is_empty() || route.matches.iter().any(is_all)
+}
+
+/// Whether a rule takes every request that gets to it.
+pub(crate) fn catches_all(rule: &Rule) -> bool {
+    rule.matches.iter().any(|block| {
+        block.path == PathMatch::default()
+            && *block == Match { ignore_path_case: block.ignore_path_case, ..Match::default() }
+    })
+}
+
+/// Exactly one thing is done with a request.
+fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let said = [
+        (!route.route.is_empty(), "route"),
+        (route.redirect.is_some(), "redirect"),
+        (route.direct_response.is_some(), "directResponse"),
+        (route.delegate.is_some(), "delegate"),
+    ];
+    let said: Vec<&str> = said.into_iter().filter_map(|(is_said, name)| is_said.then_some(name)).collect();
+    match said.as_slice() {
+        [_] => {}
+        [] => {
+            let message = "the route says nothing to do";
+            let hint = "one of route, redirect, directResponse, delegate";
+            findings.error(code::MISSING_FIELD, route.place, path, message, hint);
+        }
+        several => {
+            let message = format!("only one of {} can be said", several.join(", "));
+            findings.error(code::CONFLICTING_FIELDS, route.place, path, message, "");
+        }
+    }
+    if route.redirect.is_some() || route.direct_response.is_some() {
+        for (place, field) in [
+            (route.rewrite.as_ref().map(|r| r.place), "rewrite"),
+            (route.fault.as_ref().map(|f| f.place), "fault"),
+        ] {
+            if let Some(place) = place {
+                let message = format!("'{field}' means nothing where no request is sent on");
+                findings.error(code::CONFLICTING_FIELDS, place, &path.field(field), message, "");
+            }
+        }
+    }
+}
+
+/// Of Istio's retries, what can act: other endpoints where no connection can be made.
+fn connect_retries(retries: Option<&HttpRetry>, path: &Path<'_>, findings: &mut Findings<'_>) -> u32 {
+    const CONDITIONS: &[&str] = &[
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "envoy-ratelimited",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    ];
+    let Some(retries) = retries else { return defaults::MESH_CONNECT_RETRIES };
+    let path = path.field("retries");
+    let mut attempts = defaults::MESH_CONNECT_RETRIES;
+    if let Some(said) = &retries.attempts {
+        match u32::try_from(said.value) {
+            Ok(said) => attempts = said,
+            Err(_) => {
+                let message = format!("{} cannot be a number of retries", said.value);
+                findings.error(code::INVALID_VALUE, said.place, &path.field("attempts"), message, "");
+            }
+        }
+    }
+    let mut is_on_connect = true;
+    if let Some(said) = &retries.retry_on {
+        let words: Vec<&str> = said.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        for word in &words {
+            if !CONDITIONS.contains(word) && word.parse::<u16>().is_err() {
+                let message = format!("'{word}' is no condition to retry on");
+                let hint = format!("one of {}, or a status", CONDITIONS.join(", "));
+                findings.error(code::UNKNOWN_VALUE, said.place, &path.field("retryOn"), message, hint);
+            }
+        }
+        let on_connect = ["connect-failure", "5xx", "gateway-error"];
+        is_on_connect = words.iter().any(|word| on_connect.contains(word));
+    }
+    if attempts > 0 {
+        let message = "naru retries only where no connection can be made; other conditions do not act yet";
+        findings.warning(code::NOT_YET, retries.place, &path, message, "");
+    }
+    if is_on_connect { attempts } else { 0 }
+}
+
+fn redirect_of(
+    written: &HttpRedirect,
+    context: &Context<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Redirect> {
+    let mut redirect = Redirect::default();
+    if let Some(code) = &written.redirect_code {
+        match code.value {
+            301 | 302 | 303 | 307 | 308 => {
+                redirect.status =
+                    u16::try_from(code.value).ok().and_then(|code| StatusCode::from_u16(code).ok())?;
+            }
+            other => {
+                let message = format!("{other} is not a status of a redirect");
+                let hint = "one of 301, 302, 303, 307, 308";
+                let path = path.field("redirectCode");
+                findings.error(code::INVALID_VALUE, code.place, &path, message, hint);
+            }
+        }
+    }
+    redirect.scheme = match written.scheme.as_ref().map(|scheme| (scheme.as_str(), scheme.place)) {
+        None | Some(("", _)) => None,
+        Some(("http", _)) => Some(Scheme::Http),
+        Some(("https", _)) => Some(Scheme::Https),
+        Some((other, place)) => {
+            let message = format!("'{other}' is not a scheme");
+            findings.error(code::UNKNOWN_VALUE, place, &path.field("scheme"), message, "http or https");
+            None
+        }
+    };
+    redirect.host = written.authority.as_ref().map(|host| host.value.clone()).filter(|host| !host.is_empty());
+    let uri = written.uri.as_ref().map(|uri| uri.as_str()).filter(|uri| !uri.is_empty());
+    redirect.path = uri.map(|uri| match uri.strip_prefix("%PREFIX()%") {
+        Some(rest) => RedirectPath::Prefix(rest.to_owned()),
+        None => RedirectPath::Full(uri.to_owned()),
+    });
+    let is_tls = matches!(context, Context::Gateway { is_tls: true, .. });
+    let port = match (&written.port, &written.derive_port) {
+        (Some(port), _) => {
+            crate::registry::port_number(port.value, port.place, &path.field("port"), findings)
+        }
+        (None, Some(derive)) if derive.value == DerivePort::FromRequestPort => context.port(),
+        (None, _) => None,
+    };
+    let scheme = redirect.scheme.unwrap_or(if is_tls { Scheme::Https } else { Scheme::Http });
+    // A default port is not written out.
+    redirect.port = port.filter(|port| !matches!((port, scheme), (80, Scheme::Http) | (443, Scheme::Https)));
+    Some(redirect)
+}
+
+fn direct_of(
+    written: &naru_resource::virtual_service::HttpDirectResponse,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<DirectResponse> {
+    let status = u16::try_from(written.status.value).ok().filter(|status| (200..=599).contains(status));
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    if status.is_none() {
+        let message = format!("{} is not a status that can be answered", written.status.value);
+        findings.error(
+            code::INVALID_VALUE,
+            written.status.place,
+            &path.field("status"),
+            message,
+            "200 to 599",
+        );
+    }
+    let body = match &written.body {
+        None => Vec::new(),
+        Some(body) => match (&body.string, &body.bytes) {
+            (Some(text), None) => text.value.clone().into_bytes(),
+            (None, Some(bytes)) => bytes.value.clone(),
+            (None, None) => Vec::new(),
+            (Some(_), Some(bytes)) => {
+                let message = "only one of string and bytes can be said";
+                findings.error(code::CONFLICTING_FIELDS, bytes.place, &path.field("body"), message, "");
+                Vec::new()
+            }
+        },
+    };
+    if body.len() > defaults::DIRECT_BODY_BYTES_MAX {
+        let place = written.body.as_ref().map_or(written.place, |body| body.place);
+        let message = format!("the body has {} bytes", body.len());
+        let hint = format!("at most {} are allowed", defaults::DIRECT_BODY_BYTES_MAX);
+        findings.error(code::INVALID_VALUE, place, &path.field("body"), message, hint);
+        return None;
+    }
+    Some(DirectResponse { status: status?, body })
+}

@@ -1,0 +1,372 @@
+//! `naru explain`: where a request would go, and why.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, anyhow, bail};
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use naru_journey::edge::Peer;
+use naru_journey::explain::{Explanation, explain};
+use naru_journey::{ChainId, Snapshot};
+use naru_plan::{Client, Surroundings};
+use naru_route::reference::Decision;
+use naru_route::{RuleId, Verdict};
+use naru_sources::Texts;
+use naru_spec::{Action, Config, Listener, Rule};
+use serde_json::{Value, json};
+
+use crate::check_command::check;
+use crate::cli::{ExplainArgs, Failure, Output};
+use crate::problems;
+use crate::say::say;
+
+pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
+    let texts = Texts::read(&args.config)?;
+    let surroundings = surroundings(args, &texts)?;
+    let checked = check(&texts, &surroundings);
+    let Some((config, snapshot)) = checked.compiled else {
+        let of_file = |file: &str| texts.text(file);
+        let errors: Vec<_> = checked.problems.into_iter().filter(naru_spec::Problem::is_error).collect();
+        return Err(problems::refuse(&errors, &of_file, args.output));
+    };
+    let parts = request(args)?;
+    let is_tls = args.url.scheme_str() == Some("https");
+    let port = args.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let asked = Asked { parts, port, is_tls, source: args.source };
+    let told = asked.find(&config, &snapshot)?;
+    let answer = match args.output {
+        Output::Text => told.to_text(args),
+        Output::Json => format!("{}\n", told.to_json(args)),
+    };
+    Ok(say(&answer)?)
+}
+
+/// Nothing runs; the workload that is said to call has its labels.
+fn surroundings(args: &ExplainArgs, texts: &Texts) -> anyhow::Result<Surroundings> {
+    let mut surroundings = Surroundings::default();
+    if let Some(name) = &args.from {
+        let resources = texts.load().resources;
+        let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
+        let found = resources.deployments.iter().find(|deployment| {
+            deployment.meta.name.value == short && deployment.meta.namespace() == namespace
+        });
+        let Some(deployment) = found else {
+            let known: Vec<_> = resources.deployments.iter().map(|d| d.meta.name.value.as_str()).collect();
+            bail!("there is no Deployment '{name}'; there are: {}", known.join(", "));
+        };
+        let labels = deployment.spec.template.meta.as_ref().map_or(Vec::new(), |meta| {
+            meta.labels.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
+        });
+        surroundings.clients = vec![Client {
+            name: short.to_owned(),
+            namespace: namespace.to_owned(),
+            labels,
+            ..Client::unnamed()
+        }];
+    }
+    Ok(surroundings)
+}
+
+fn request(args: &ExplainArgs) -> anyhow::Result<Parts> {
+    let authority = args
+        .url
+        .authority()
+        .ok_or_else(|| anyhow!("'{}' names no host: write http://reviews:9080/path", args.url))?;
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = args.method.clone();
+    parts.headers.insert(http::header::HOST, HeaderValue::from_str(authority.as_str())?);
+    for header in &args.headers {
+        let (name, value) = header
+            .split_once(':')
+            .with_context(|| format!("'{header}' is no header: write 'name: value'"))?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes())
+            .with_context(|| format!("'{name}' cannot be the name of a header"))?;
+        let value = HeaderValue::from_str(value.trim())
+            .with_context(|| format!("'{value}' cannot be the value of a header"))?;
+        // A host that is said stands above the URL's, as curl has it.
+        if name == http::header::HOST {
+            parts.headers.insert(name, value);
+        } else {
+            parts.headers.append(name, value);
+        }
+    }
+    let target = args.url.path_and_query().cloned();
+    parts.uri = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")).into();
+    Ok(parts)
+}
+
+/// One request that somebody might send.
+struct Asked {
+    parts: Parts,
+    port: u16,
+    is_tls: bool,
+    source: std::net::IpAddr,
+}
+
+/// What would happen to it.
+struct Told<'a> {
+    listener: &'a Listener,
+    chain: usize,
+    explanation: Explanation,
+    config: &'a Config,
+}
+
+impl Asked {
+    /// Asks the gateway on the URL's port, then what workloads call through, then every gateway: the
+    /// first that has the host answers.
+    fn find<'a>(&self, config: &'a Config, snapshot: &Snapshot) -> anyhow::Result<Told<'a>> {
+        let is_gateway = |listener: &Listener| listener.name.starts_with("gateway/");
+        let rank = |listener: &Listener| match (is_gateway(listener), listener.address.port() == self.port) {
+            (true, true) => 0,
+            (false, _) => 1,
+            (true, false) => 2,
+        };
+        let mut order: Vec<(usize, &Listener)> = config.listeners.iter().enumerate().collect();
+        order.sort_by_key(|(_, listener)| rank(listener));
+        let mut last = None;
+        for (at, listener) in order {
+            let host = self.parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+            let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+            let Some(chain) = snapshot.chain_for(at, name) else { continue };
+            let told = self.ask(config, snapshot, listener, at, chain)?;
+            if told.explanation.verdict != Verdict::NoVirtualHost {
+                return Ok(told);
+            }
+            last.get_or_insert(told);
+        }
+        last.context("the configuration has no listener")
+    }
+
+    fn ask<'a>(
+        &self,
+        config: &'a Config,
+        snapshot: &Snapshot,
+        listener: &'a Listener,
+        at: usize,
+        chain: ChainId,
+    ) -> anyhow::Result<Told<'a>> {
+        let chain_at =
+            (0..listener.chains.len()).find(|c| snapshot.chain_id(at, *c) == Some(chain)).unwrap_or(0);
+        let routes = &listener.chains.get(chain_at).context("a chain without a place")?.http.routes;
+        let peer = Peer {
+            remote: SocketAddr::new(self.source, 40_000),
+            local: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
+            is_tls: self.is_tls,
+        };
+        let mut parts = self.parts.clone();
+        let explanation = explain(snapshot, routes, chain, &mut parts, &peer, 1)?;
+        Ok(Told { listener, chain: chain_at, explanation, config })
+    }
+}
+
+impl Told<'_> {
+    fn routes(&self) -> Option<&naru_spec::RouteTable> {
+        self.listener.chains.get(self.chain).map(|chain| &chain.http.routes)
+    }
+
+    fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.routes()?.virtual_hosts.iter().flat_map(|host| &host.rules).nth(id.index())
+    }
+
+    fn virtual_host(&self) -> Option<&str> {
+        let at = match self.explanation.verdict {
+            Verdict::NoVirtualHost => return None,
+            Verdict::NoRule { virtual_host } | Verdict::RequiresTls { virtual_host } => virtual_host as usize,
+            Verdict::Rule { rule, .. } => {
+                let mut left = rule.index();
+                let hosts = &self.routes()?.virtual_hosts;
+                hosts.iter().position(|host| match left.checked_sub(host.rules.len()) {
+                    Some(rest) => {
+                        left = rest;
+                        false
+                    }
+                    None => true,
+                })?
+            }
+        };
+        self.routes()?.virtual_hosts.get(at).map(|host| host.name.as_str())
+    }
+
+    fn endpoints(&self, cluster: &str) -> usize {
+        let found = self.config.clusters.iter().find(|known| known.name == cluster);
+        found.map_or(0, |cluster| cluster.endpoints.len())
+    }
+
+    fn to_text(&self, args: &ExplainArgs) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "{} {}", args.method, args.url);
+        let _ = writeln!(out, "at {}", said(&self.listener.name));
+        if let Some(host) = self.virtual_host() {
+            let _ = writeln!(out, "host {host}");
+        }
+        let width = self.explanation.considered.len().to_string().len();
+        for (at, considered) in self.explanation.considered.iter().enumerate() {
+            let Some(rule) = self.rule(considered.rule) else { continue };
+            let number = at + 1;
+            let name = &rule.name;
+            match &considered.decided_by {
+                Decision::Matched => {
+                    let _ = writeln!(out, "\n{number:>width$}. takes it   {name}");
+                    let _ = writeln!(out, "{:width$}  {}", "", rule.origin);
+                }
+                Decision::Failed { field, name: of, expected, actual } => {
+                    let _ = writeln!(out, "\n{number:>width$}. passed by  {name}");
+                    let _ = writeln!(out, "{:width$}  {}", "", rule.origin);
+                    let what = format!("{field:?}").to_lowercase();
+                    let of = if of.is_empty() { String::new() } else { format!(" '{of}'") };
+                    let actual = match actual {
+                        Some(actual) => format!("it is '{actual}'"),
+                        None => "it is not there".to_owned(),
+                    };
+                    let _ = writeln!(out, "{:width$}  {what}{of}: expected {expected}; {actual}", "");
+                }
+            }
+        }
+        let _ = writeln!(out);
+        out.push_str(&self.outcome());
+        out
+    }
+
+    fn outcome(&self) -> String {
+        if let Some(reason) = self.explanation.refusal {
+            return format!("-> answered {} ({})\n", reason.status(), reason.name());
+        }
+        let mut out = String::new();
+        match self.explanation.verdict {
+            Verdict::NoVirtualHost => {
+                let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): nobody has this host here");
+            }
+            Verdict::NoRule { .. } => {
+                let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): no rule takes it");
+            }
+            Verdict::RequiresTls { .. } => {
+                let _ = writeln!(out, "-> answered 301 (Redirect): the host asks for https");
+            }
+            Verdict::Rule { rule, .. } => {
+                let Some(rule) = self.rule(rule) else { return out };
+                match &rule.action {
+                    Action::Redirect(redirect) => {
+                        let _ = writeln!(out, "-> answered {} (Redirect)", redirect.status.as_u16());
+                    }
+                    Action::Direct(direct) => {
+                        let _ = writeln!(out, "-> answered {} (DirectResponse)", direct.status.as_u16());
+                    }
+                    Action::Forward(forward) => {
+                        for (cluster, share) in self.shares() {
+                            let count = self.endpoints(cluster);
+                            let s = if count == 1 { "" } else { "s" };
+                            let _ = writeln!(out, "-> {share:>5} {cluster}  ({count} endpoint{s} written)");
+                        }
+                        let timeout = match forward.timeout {
+                            Some(timeout) => format!("{timeout:?}"),
+                            None => "none".to_owned(),
+                        };
+                        let calls = forward.connect_retries + 1;
+                        let _ = writeln!(
+                            out,
+                            "   timeout {timeout}; at most {calls} endpoints are tried where no connection can be made"
+                        );
+                        if forward.path.is_some() || forward.host.is_some() || !forward.query.is_empty() {
+                            let _ = writeln!(out, "   its path, host or query is rewritten");
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn shares(&self) -> Vec<(&str, String)> {
+        let destinations = &self.explanation.destinations;
+        let sum: u64 = destinations.iter().map(|(_, weight)| u64::from(weight.0)).sum();
+        let share = |weight: u32| {
+            let tenths = u64::from(weight) * 1_000 / sum.max(1);
+            if tenths % 10 == 0 {
+                format!("{}%", tenths / 10)
+            } else {
+                format!("{}.{}%", tenths / 10, tenths % 10)
+            }
+        };
+        destinations.iter().map(|(name, weight)| (name.as_str(), share(weight.0))).collect()
+    }
+
+    fn to_json(&self, args: &ExplainArgs) -> Value {
+        let considered = self.explanation.considered.iter().filter_map(|considered| {
+            let rule = self.rule(considered.rule)?;
+            let mut entry = json!({
+                "rule": rule.name,
+                "origin": rule.origin,
+                "block": considered.block,
+                "matched": considered.decided_by == Decision::Matched,
+            });
+            if let Decision::Failed { field, name, expected, actual } = &considered.decided_by {
+                entry["field"] = json!(format!("{field:?}").to_lowercase());
+                entry["name"] = json!(name);
+                entry["expected"] = json!(expected);
+                entry["actual"] = json!(actual);
+            }
+            Some(entry)
+        });
+        let considered: Vec<Value> = considered.collect();
+        let verdict = match self.explanation.verdict {
+            _ if self.explanation.refusal.is_some() => {
+                let reason = self.explanation.refusal;
+                json!({ "kind": "refused", "reason": reason.map(naru_base::Reason::name) })
+            }
+            Verdict::NoVirtualHost => json!({ "kind": "no-host", "status": 404, "reason": "NoRoute" }),
+            Verdict::NoRule { .. } => json!({ "kind": "no-rule", "status": 404, "reason": "NoRoute" }),
+            Verdict::RequiresTls { .. } => {
+                json!({ "kind": "requires-tls", "status": 301, "reason": "Redirect" })
+            }
+            Verdict::Rule { rule, .. } => self.rule(rule).map_or(Value::Null, |rule| self.rule_json(rule)),
+        };
+        json!({
+            "method": args.method.as_str(),
+            "url": args.url.to_string(),
+            "listener": self.listener.name,
+            "virtual_host": self.virtual_host(),
+            "considered": considered,
+            "verdict": verdict,
+        })
+    }
+
+    fn rule_json(&self, rule: &Rule) -> Value {
+        let mut parts = rule.origin.rsplitn(3, ':');
+        let column: Option<u32> = parts.next().and_then(|part| part.parse().ok());
+        let line: Option<u32> = parts.next().and_then(|part| part.parse().ok());
+        let mut verdict = json!({
+            "kind": "rule",
+            "rule": rule.name,
+            "origin": rule.origin,
+            "file": parts.next(),
+            "line": line,
+            "column": column,
+        });
+        match &rule.action {
+            Action::Redirect(redirect) => verdict["redirect"] = json!({ "status": redirect.status.as_u16() }),
+            Action::Direct(direct) => verdict["direct"] = json!({ "status": direct.status.as_u16() }),
+            Action::Forward(forward) => {
+                let clusters = self.explanation.destinations.iter().map(|(name, weight)| {
+                    json!({ "cluster": name, "weight": weight.0, "endpoints": self.endpoints(name) })
+                });
+                verdict["forward"] = json!({
+                    "clusters": clusters.collect::<Vec<_>>(),
+                    "timeout_ms": forward.timeout.map(|timeout| timeout.as_millis() as u64),
+                    "endpoints_tried_max": forward.connect_retries + 1,
+                });
+            }
+        }
+        verdict
+    }
+}
+
+/// A listener's name in words.
+fn said(name: &str) -> String {
+    match name.split_once('/') {
+        Some(("gateway", address)) => format!("the gateway on {address}"),
+        Some(("outbound", client)) if client.starts_with('.') => "a workload's own proxy".to_owned(),
+        Some(("outbound", client)) => format!("the proxy of the workload {client}"),
+        _ => name.to_owned(),
+    }
+}
