@@ -115,6 +115,8 @@ pub struct ClusterStats {
     pub requests_active: Cell<u64>,
     pub requests_total: Cell<u64>,
     pub replays: Cell<u64>,
+    pub retries: Cell<u64>,
+    pub retries_exceeded: Cell<u64>,
 }
 
 /// An endpoint, as one worker has it.

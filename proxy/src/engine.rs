@@ -18,7 +18,8 @@ use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
 use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
-    Action, AttemptEvent, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing, reply,
+    Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing,
+    reply,
 };
 use naru_spec::{Format, Scheme};
 
@@ -125,25 +126,25 @@ async fn forward(
             return Err(Broken);
         };
         match action {
-            Action::Send { attempt, cluster, endpoint, is_fresh } => {
+            Action::Send { attempt, cluster, endpoint, cause } => {
                 let Some(here) = passage.loaded.clusters.get(cluster).endpoint(endpoint) else {
                     return Err(Broken);
                 };
-                passage.hold(attempt, cluster, &here);
+                passage.hold(cause, cluster, &here);
                 prepare(&mut passage, &mut outgoing, &here);
+                let is_fresh = cause == Cause::Replay;
                 let result = attempt_once(&mut passage, &mut outgoing, cluster, &here, is_fresh).await;
-                let now = passage.worker.clock.now();
                 match result {
                     Ok(Answered { status, has_ended, grpc_status }) => {
                         if let Some(status) = grpc_status {
                             passage.journey.on_grpc_status(status);
                         }
-                        passage.journey.on_attempt(now, attempt, AttemptEvent::Head { status, has_ended });
+                        passage.hear_attempt(attempt, AttemptEvent::Head { status, has_ended });
                     }
                     Err(Interrupted::Failed(failure)) => {
                         // A body that breaks off takes its attempt with it: the cause goes first.
                         passage.hear_upload();
-                        passage.journey.on_attempt(now, attempt, AttemptEvent::Failed(failure));
+                        passage.hear_attempt(attempt, AttemptEvent::Failed(failure));
                     }
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
@@ -157,9 +158,19 @@ async fn forward(
     }
 }
 
-/// Applies the rule to the head of the request, once.
+/// Applies the rule to the head of the request: once, but for the name of an endpoint, which is another one for
+/// another endpoint.
 fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
     if std::mem::replace(&mut outgoing.is_prepared, true) {
+        let shared = endpoint.shared();
+        if outgoing.headers.is_none() && !outgoing.copy.is_empty() {
+            outgoing.headers = Some(outgoing.copy.drain(..).collect());
+        }
+        if let Some(headers) = &mut outgoing.headers
+            && outgoing::rename(&passage.loaded.snapshot, &passage.journey, headers, &shared.host_name)
+        {
+            passage.line.authority = headers.get(header::HOST).cloned();
+        }
         return;
     }
     let Some(headers) = &mut outgoing.headers else { return };

@@ -69,10 +69,18 @@ pub struct Labels {
     /// `None` where no cluster was chosen.
     pub cluster: Option<ClusterId>,
     pub reason: Reason,
+    pub is_retry_limit_exceeded: bool,
     pub status: u16,
     pub protocol: Protocol,
     pub grpc_status: Option<u8>,
     pub is_tls: bool,
+}
+
+impl Labels {
+    /// Envoy's short response flags.
+    pub fn flags(&self) -> &'static str {
+        if self.is_retry_limit_exceeded { self.reason.flags_after_retries() } else { self.reason.flag() }
+    }
 }
 
 /// Istio's `request_protocol`.
@@ -182,6 +190,8 @@ pub struct ClusterReport {
     pub requests_active: u64,
     pub requests_total: u64,
     pub replays: u64,
+    pub retries: u64,
+    pub retries_exceeded: u64,
 }
 
 macro_rules! add_fields {
@@ -224,7 +234,9 @@ impl Report {
                 connect_timeouts,
                 requests_active,
                 requests_total,
-                replays
+                replays,
+                retries,
+                retries_exceeded
             );
         }
         self.timers += other.timers;

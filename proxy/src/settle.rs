@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, Instant};
 use naru_journey::edge::Client;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
-use naru_journey::{Action, Journey, Milestone, Outcome};
+use naru_journey::{Action, AttemptEvent, Cause, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
 
 use crate::accept::Connection;
@@ -124,7 +124,12 @@ impl Passage {
     }
 
     /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
-    pub fn hold(&mut self, attempt: AttemptId, cluster: ClusterId, endpoint: &EndpointHere) {
+    pub fn hold(&mut self, cause: Cause, cluster: ClusterId, endpoint: &EndpointHere) {
+        if cause == Cause::Retry
+            && let Some(permit) = &self.permit
+        {
+            permit.endpoint.errors_total.fetch_add(1, Ordering::Relaxed);
+        }
         self.release();
         let endpoint = endpoint.shared();
         endpoint.active.fetch_add(1, Ordering::Relaxed);
@@ -132,8 +137,10 @@ impl Passage {
         let stats = &self.loaded.clusters.get(cluster).stats;
         add(&stats.requests_active, 1);
         add(&stats.requests_total, 1);
-        if attempt.0 > 0 {
-            add(&stats.replays, 1);
+        match cause {
+            Cause::First => {}
+            Cause::Replay => add(&stats.replays, 1),
+            Cause::Retry => add(&stats.retries, 1),
         }
         self.permit = Some(Permit { cluster, endpoint });
     }
@@ -143,6 +150,14 @@ impl Passage {
             permit.endpoint.active.fetch_sub(1, Ordering::Relaxed);
             add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
         }
+    }
+
+    /// Tells the journey what came of an attempt.
+    #[inline]
+    pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
+        let now = self.worker.clock.now();
+        let mut core = self.loaded.core.borrow_mut();
+        self.journey.on_attempt(now, attempt, event, &mut core, &self.loaded.clusters, &mut ());
     }
 
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
@@ -240,10 +255,16 @@ impl Passage {
                 self.worker.logs.write(log.sink, |buffer| write_line(&log.format, &facts, buffer));
             }
         }
+        if outcome.is_retry_limit_exceeded
+            && let Some(permit) = &self.permit
+        {
+            add(&self.loaded.clusters.get(permit.cluster).stats.retries_exceeded, 1);
+        }
         let labels = Labels {
             chain,
             cluster: outcome.cluster,
             reason: outcome.reason,
+            is_retry_limit_exceeded: outcome.is_retry_limit_exceeded,
             status: outcome.status,
             protocol: if self.client.is_grpc { Protocol::Grpc } else { Protocol::Http },
             grpc_status: outcome.grpc_status,

@@ -240,6 +240,8 @@ impl Worker {
                 requests_active: stats.requests_active.get(),
                 requests_total: stats.requests_total.get(),
                 replays: stats.replays.get(),
+                retries: stats.retries.get(),
+                retries_exceeded: stats.retries_exceeded.get(),
             }
         });
         Report {

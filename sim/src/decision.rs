@@ -55,7 +55,7 @@ impl<'a> Decision<'a> {
             attempts: outcome.attempts,
             status: outcome.status,
             reason: outcome.reason,
-            flag: outcome.reason.flag(),
+            flag: outcome.flags(),
         }
     }
 }

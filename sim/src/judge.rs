@@ -7,9 +7,6 @@ use naru_journey::Outcome;
 
 use crate::passage::Passage;
 
-/// One attempt, and one more for a connection that turned out closed.
-const ATTEMPTS_MAX: u16 = 2;
-
 /// Something that must hold did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -49,7 +46,7 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
         if passage.heads > 1 {
             return Err("a client was answered twice");
         }
-        if passage.sends > ATTEMPTS_MAX {
+        if u32::from(passage.sends) > passage.sends_max {
             return Err("a request was sent more often than it may be");
         }
         if passage.flight.is_some() && passage.permit.is_none() {

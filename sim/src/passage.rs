@@ -39,6 +39,8 @@ pub struct Passage<T> {
     /// How often a head went to the client, and an attempt out.
     pub heads: u32,
     pub sends: u16,
+    /// How often an attempt may go out.
+    pub sends_max: u32,
 }
 
 /// A request counted at an endpoint.

@@ -1,6 +1,7 @@
 //! Upstreams that do what a test says, and a driver for single requests.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use naru_base::Instant;
@@ -19,6 +20,8 @@ use crate::world::{Settled, Turn, World};
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     pub dials: VecDeque<Dial>,
+    /// Connections to these are refused at once, whatever `dials` says.
+    pub refusing: BTreeSet<SocketAddr>,
     pub answers: VecDeque<Answer>,
     /// Answers begin with the head of a request instead of its end.
     pub is_early: bool,
@@ -42,7 +45,10 @@ fn at_once(status: u16) -> Answer {
 }
 
 impl Upstreams for Script {
-    fn dial(&mut self, _now: Instant, _place: Place) -> Dial {
+    fn dial(&mut self, _now: Instant, place: Place) -> Dial {
+        if self.refusing.contains(&place.address) {
+            return Dial::Refused { after: Duration::ZERO };
+        }
         self.dials.pop_front().unwrap_or(Dial::Accepted { after: Duration::ZERO })
     }
 

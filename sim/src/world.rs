@@ -23,7 +23,7 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_journey::arrival::receive;
 use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
-use naru_route::Subject;
+use naru_route::{CompiledAction, Subject};
 
 use crate::decision::Decision;
 use crate::fleet::Fleet;
@@ -229,7 +229,6 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             key,
             tag,
             worker,
-            journey,
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
             is_idempotent: facts.is_idempotent,
@@ -241,6 +240,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             bytes_sent: 0,
             heads: 0,
             sends: 0,
+            sends_max: sends_max(snapshot, &journey),
+            journey,
         });
         self.expect_upload(&passage);
         if let Some(patience) = patience {
@@ -324,9 +325,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     fn carry_out(&mut self, passage: &mut Passage<T>, action: Action, subject: Option<&Subject<'_>>) {
         match action {
-            Action::Send { attempt, cluster, endpoint, is_fresh } => {
+            Action::Send { attempt, cluster, endpoint, cause } => {
                 passage.sends += 1;
-                self.send(passage, attempt, cluster, endpoint, is_fresh);
+                self.send(passage, attempt, cluster, endpoint, cause);
             }
             Action::Forward { attempt } => {
                 passage.heads += 1;
@@ -412,5 +413,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             judge::check_end(self.now, self.active())?;
         }
         Ok(settled)
+    }
+}
+
+/// One attempt for each endpoint that may be tried, and one more for each whose connection turned out closed.
+fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
+    let table = &snapshot.chain(journey.chain()).table;
+    match journey.rule().map(|(id, _)| &table.rule(id).action) {
+        Some(CompiledAction::Forward(forward)) => 2 * (1 + forward.connect_retries),
+        _ => 0,
     }
 }

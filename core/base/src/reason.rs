@@ -16,6 +16,7 @@ pub enum Side {
 struct Row {
     name: &'static str,
     flag: &'static str,
+    flags_after_retries: &'static str,
     side: Side,
     status: u16,
     details: &'static str,
@@ -35,8 +36,8 @@ macro_rules! reasons {
             const fn row(self) -> Row {
                 match self {
                     $( Reason::$name => Row {
-                        name: stringify!($name), flag: $flag, side: Side::$side, status: $status,
-                        details: $details, body: $body,
+                        name: stringify!($name), flag: $flag, flags_after_retries: concat!("URX,", $flag),
+                        side: Side::$side, status: $status, details: $details, body: $body,
                     } ),*
                 }
             }
@@ -44,7 +45,7 @@ macro_rules! reasons {
     };
 }
 
-const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
 
 reasons! {
     // Name { Envoy flag, side, status of a local reply, response code details, what follows in the body }
@@ -109,6 +110,12 @@ impl Reason {
         self.row().flag
     }
 
+    /// Envoy's flags where this came after the last of the retries that were allowed.
+    pub fn flags_after_retries(self) -> &'static str {
+        let row = self.row();
+        if row.flag == "-" { "URX" } else { row.flags_after_retries }
+    }
+
     pub fn side(self) -> Side {
         self.row().side
     }
@@ -123,10 +130,14 @@ impl Reason {
         self.row().details
     }
 
-    /// The body of the proxy's own answer, as Envoy words it.
-    pub fn body(self) -> String {
+    /// The body of the proxy's own answer, as Envoy words it. An answer `after_retries` says that there were some.
+    pub fn body(self, after_retries: bool) -> String {
         let row = self.row();
-        if self.is_reset_before_response() { format!("{RESET}{}", row.body) } else { row.body.to_owned() }
+        if !self.is_reset_before_response() {
+            return row.body.to_owned();
+        }
+        let which = if after_retries { "retried and the latest reset reason: " } else { "reset reason: " };
+        format!("{RESET}{which}{}", row.body)
     }
 
     /// Whether the upstream's connection or stream broke before the response began.
@@ -167,12 +178,22 @@ mod tests {
 
     #[test]
     fn bodies_are_what_people_grep_for() {
-        assert_eq!(Reason::NoHealthyUpstream.body(), "no healthy upstream");
-        assert_eq!(Reason::RouteTimeout.body(), "upstream request timeout");
-        assert!(
-            Reason::UpstreamClosed
-                .body()
-                .starts_with("upstream connect error or disconnect/reset before headers.")
+        assert_eq!(Reason::NoHealthyUpstream.body(false), "no healthy upstream");
+        assert_eq!(Reason::RouteTimeout.body(true), "upstream request timeout");
+        assert_eq!(
+            Reason::UpstreamClosed.body(false),
+            "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
         );
+        assert_eq!(
+            Reason::ConnectFailure.body(true),
+            "upstream connect error or disconnect/reset before headers. \
+             retried and the latest reset reason: remote connection failure"
+        );
+    }
+
+    #[test]
+    fn flags_say_that_no_retry_is_left() {
+        assert_eq!(Reason::ConnectFailure.flags_after_retries(), "URX,UF");
+        assert_eq!(Reason::Forwarded.flags_after_retries(), "URX");
     }
 }

@@ -74,13 +74,7 @@ pub enum Milestone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send the request to this endpoint.
-    Send {
-        attempt: AttemptId,
-        cluster: ClusterId,
-        endpoint: EndpointId,
-        /// On a connection that no request was sent on yet.
-        is_fresh: bool,
-    },
+    Send { attempt: AttemptId, cluster: ClusterId, endpoint: EndpointId, cause: Cause },
     /// The response of this attempt is the response: pass its head on, then its body.
     Forward { attempt: AttemptId },
     /// Give this attempt up.
@@ -89,6 +83,17 @@ pub enum Action {
     Reply(Reason),
     /// The head is gone out already: break the response off.
     Break(Reason),
+}
+
+/// Why an attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    First,
+    /// The connection of the attempt before turned out closed: once more, on a connection that no request was sent
+    /// on yet.
+    Replay,
+    /// No connection could be made for the attempt before: to another endpoint, if there is one.
+    Retry,
 }
 
 /// What a deadline stands for.

@@ -5,7 +5,8 @@
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
 //! | (begin)   | anything else                           | Answering | Reply                       |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
-//! | Trying    | attempt failed, may be repeated         | Trying    | Send, on a fresh connection |
+//! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
+//! | Trying    | attempt failed, may be retried          | Trying    | Send, to another endpoint   |
 //! | Trying    | attempt failed                          | Answering | Reply                       |
 //! | Trying    | request aborted                         | Answering | Cancel, Reply               |
 //! | Trying    | deadline                                | Answering | Cancel, Reply               |
@@ -23,10 +24,11 @@ use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
+use naru_spec::defaults;
 
 use crate::{
-    Action, AttemptEvent, ChainId, Failure, Milestone, Observer, RequestFacts, Sent, Snapshot, View, Wait,
-    Worker,
+    Action, AttemptEvent, Cause, ChainId, Failure, Milestone, Observer, RequestFacts, Sent, Snapshot, Stage,
+    View, Wait, Worker,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub struct Journey {
     choice: Option<Choice>,
     attempt: Option<Attempt>,
     next_attempt: u16,
+    retries: Retries,
     request: RequestFacts,
     clock: Clock,
     reason: Reason,
@@ -63,6 +66,26 @@ pub struct Journey {
 struct Attempt {
     id: AttemptId,
     endpoint: EndpointId,
+}
+
+/// What may still be done where no connection can be made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retries {
+    /// How many more endpoints may be tried.
+    left: u32,
+    /// One was wanted when none was left.
+    are_exhausted: bool,
+    /// Where no connection could be made: a bit for each endpoint, by the lowest digits of its id. Endpoints that
+    /// share a bit are taken for one, which costs no more than another pick.
+    tried: u64,
+}
+
+/// What is done about an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    No,
+    Replay,
+    Retry,
 }
 
 /// The moments of a request, and how long each wait may last.
@@ -91,10 +114,19 @@ pub struct Outcome {
     pub endpoint: Option<EndpointId>,
     /// How many attempts were made.
     pub attempts: u16,
+    /// The last attempt would have been retried, but all retries that are allowed had been made.
+    pub is_retry_limit_exceeded: bool,
     pub began: Instant,
     pub request_ended: Option<Instant>,
     pub head: Option<Instant>,
     pub ended: Instant,
+}
+
+impl Outcome {
+    /// Envoy's short response flags.
+    pub fn flags(&self) -> &'static str {
+        if self.is_retry_limit_exceeded { self.reason.flags_after_retries() } else { self.reason.flag() }
+    }
 }
 
 impl Journey {
@@ -125,6 +157,7 @@ impl Journey {
             choice: None,
             attempt: None,
             next_attempt: 0,
+            retries: Retries::default(),
             request,
             clock: Clock {
                 began: now,
@@ -164,6 +197,7 @@ impl Journey {
             choice: None,
             attempt: None,
             next_attempt: 0,
+            retries: Retries::default(),
             request: RequestFacts { is_idempotent: false, has_ended: true, timeout_ms: None },
             clock: Clock {
                 began: now,
@@ -205,20 +239,21 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
+        self.retries.left = forward.connect_retries;
         let endpoint = worker.pick(cluster, view);
         observer.picked(cluster, endpoint);
         match endpoint {
-            Some(endpoint) => self.send(cluster, endpoint, false),
+            Some(endpoint) => self.send(cluster, endpoint, Cause::First),
             None => self.answer(Reason::NoHealthyUpstream),
         }
     }
 
     #[inline]
-    fn send(&mut self, cluster: ClusterId, endpoint: EndpointId, is_fresh: bool) {
+    fn send(&mut self, cluster: ClusterId, endpoint: EndpointId, cause: Cause) {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         self.attempt = Some(Attempt { id, endpoint });
-        self.actions.push(Action::Send { attempt: id, cluster, endpoint, is_fresh });
+        self.actions.push(Action::Send { attempt: id, cluster, endpoint, cause });
     }
 
     fn answer(&mut self, reason: Reason) {
@@ -227,9 +262,18 @@ impl Journey {
         self.actions.push(Action::Reply(reason));
     }
 
-    /// News of an attempt. News of one that was given up is not news.
+    /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
+    /// `worker` picks it.
     #[inline]
-    pub fn on_attempt(&mut self, now: Instant, id: AttemptId, event: AttemptEvent) {
+    pub fn on_attempt(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        event: AttemptEvent,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
         let Some(current) = self.attempt.filter(|attempt| attempt.id == id) else { return };
         if self.state != State::Trying {
             return;
@@ -246,8 +290,11 @@ impl Journey {
                     self.end(now, Reason::Forwarded);
                 }
             }
-            AttemptEvent::Failed(failure) => match self.cluster {
-                Some(cluster) if self.may_repeat(&failure) => self.send(cluster, current.endpoint, true),
+            AttemptEvent::Failed(failure) => match (self.cluster, self.may_repeat(now, &failure)) {
+                (Some(cluster), Repeat::Replay) => self.send(cluster, current.endpoint, Cause::Replay),
+                (Some(cluster), Repeat::Retry) => {
+                    self.retry(cluster, current.endpoint, failure.reason, worker, view, observer);
+                }
                 _ => self.answer(failure.reason),
             },
         }
@@ -255,13 +302,57 @@ impl Journey {
 
     /// A connection that was closed while it waited says nothing about the endpoint, and an upstream
     /// that has not seen the request cannot have acted on it.
-    fn may_repeat(&self, failure: &Failure) -> bool {
+    fn may_repeat(&mut self, now: Instant, failure: &Failure) -> Repeat {
         let is_safe = match failure.sent {
             Sent::No => true,
             Sent::Maybe => self.request.is_idempotent,
             Sent::Yes => false,
         };
-        failure.is_reused && failure.is_replayable && is_safe
+        if !failure.is_replayable || !is_safe {
+            return Repeat::No;
+        }
+        let is_connected = failure.stage == Stage::Exchange;
+        if is_connected {
+            return if failure.is_reused { Repeat::Replay } else { Repeat::No };
+        }
+        let is_over = self.deadline().is_some_and(|(deadline, _)| now >= deadline);
+        match self.retries.left.checked_sub(1) {
+            Some(left) if !is_over => {
+                self.retries.left = left;
+                Repeat::Retry
+            }
+            Some(_) => Repeat::No,
+            None => {
+                self.retries.are_exhausted = self.has_retried();
+                Repeat::No
+            }
+        }
+    }
+
+    /// To an endpoint that was not tried, if one comes up soon: Envoy's `previous_hosts` predicate.
+    fn retry(
+        &mut self,
+        cluster: ClusterId,
+        failed: EndpointId,
+        reason: Reason,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        self.retries.tried |= bit(failed);
+        let mut picked = worker.pick(cluster, view);
+        for _ in 0..defaults::RETRY_PICKS_MAX {
+            if picked.is_none_or(|endpoint| self.retries.tried & bit(endpoint) == 0) {
+                break;
+            }
+            picked = worker.pick(cluster, view);
+        }
+        observer.picked(cluster, picked);
+        match picked {
+            Some(endpoint) => self.send(cluster, endpoint, Cause::Retry),
+            // They are all gone meanwhile.
+            None => self.answer(reason),
+        }
     }
 
     /// News of the request's body.
@@ -429,6 +520,11 @@ impl Journey {
         self.clock.response_timeout
     }
 
+    /// Whether another endpoint was tried because no connection could be made.
+    pub fn has_retried(&self) -> bool {
+        self.retries.tried != 0
+    }
+
     pub fn has_ended(&self) -> bool {
         self.state == State::Ended
     }
@@ -458,6 +554,7 @@ impl Journey {
             cluster: self.cluster,
             endpoint: self.attempt.map(|attempt| attempt.endpoint),
             attempts: self.next_attempt,
+            is_retry_limit_exceeded: self.retries.are_exhausted,
             began: self.clock.began,
             request_ended: self.clock.request_ended,
             head: self.clock.head,
@@ -483,6 +580,11 @@ impl Journey {
             _ => Ok(()),
         }
     }
+}
+
+/// The bit of an endpoint in [`Retries::tried`].
+fn bit(endpoint: EndpointId) -> u64 {
+    1 << (endpoint.0 % u64::BITS)
 }
 
 /// Actions that wait to be taken. One event asks for two at most.

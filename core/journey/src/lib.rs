@@ -34,7 +34,7 @@ pub mod record;
 pub mod observe;
 pub mod explain;
 
-pub use event::{Action, AttemptEvent, Failure, Milestone, RequestFacts, Sent, Stage, Wait};
+pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, RequestFacts, Sent, Stage, Wait};
 pub use journey::{Journey, Outcome};
 pub use observe::Observer;
 pub use snapshot::{Chain, ChainId, Snapshot};

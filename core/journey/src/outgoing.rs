@@ -61,6 +61,19 @@ pub fn request(
     forward.host().is_some() || forward.has_target_rewrite()
 }
 
+/// Another endpoint is tried for a request that [`request`] was called for: where the rule puts the endpoint's name
+/// into the host, it is this one now. Says whether it is.
+pub fn rename(snapshot: &Snapshot, journey: &Journey, headers: &mut HeaderMap, endpoint_name: &str) -> bool {
+    let forward = forwarding(snapshot, journey).map(|(_, forward, _)| forward);
+    let Some(CompiledHost::Auto) = forward.and_then(CompiledForward::host) else { return false };
+    match HeaderValue::from_str(endpoint_name) {
+        Ok(name) if !name.is_empty() => {
+            headers.insert(header::HOST, name) != headers.get(header::HOST).cloned()
+        }
+        _ => false,
+    }
+}
+
 #[inline]
 fn apply(edits: &Edits, headers: &mut HeaderMap, fill: &mut Fill<'_>) {
     if !edits.is_empty() {

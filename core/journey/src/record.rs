@@ -249,7 +249,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::Protocol => text(out, protocol(facts.line.version)),
         Operator::ResponseCode => number(out, outcome.map_or(0, |o| u64::from(o.status))),
         Operator::ResponseCodeDetails => outcome.is_some_and(|o| text(out, o.reason.details())),
-        Operator::ResponseFlags => text(out, outcome.map_or("-", |o| o.reason.flag())),
+        Operator::ResponseFlags => text(out, outcome.map_or("-", Outcome::flags)),
         Operator::Reason => outcome.is_some_and(|o| text(out, o.reason.name())),
         Operator::BytesReceived => number(out, facts.bytes_received),
         Operator::BytesSent => number(out, facts.bytes_sent),

@@ -41,11 +41,11 @@ pub fn compose(
             local(forward.cluster_not_found, Bytes::new(), is_grpc)
         }
         (Reason::StreamIdle, _) if !journey.has_whole_request() => {
-            local(StatusCode::REQUEST_TIMEOUT, Bytes::from(reason.body()), is_grpc)
+            local(StatusCode::REQUEST_TIMEOUT, Bytes::from(reason.body(false)), is_grpc)
         }
         _ => {
             let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            local(status, Bytes::from(reason.body()), is_grpc)
+            local(status, Bytes::from(reason.body(journey.has_retried())), is_grpc)
         }
     };
     if let Some((rule, _)) = rule {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_journey::{
-    Action, AttemptEvent, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage, View,
-    Wait, Worker,
+    Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
+    View, Wait, Worker,
 };
 use naru_route::Subject;
 use naru_spec::{
@@ -102,15 +102,21 @@ fn failure(sent: Sent, is_reused: bool) -> AttemptEvent {
 
 const FIRST: AttemptId = AttemptId(0);
 
+fn tell(journey: &mut Journey, worker: &mut Worker, now: Instant, id: AttemptId, event: AttemptEvent) {
+    journey.on_attempt(now, id, event, worker, &Idle, &mut ());
+}
+
 #[test]
 fn a_request_goes_out_and_its_response_comes_back() {
     let snapshot = snapshot(|_, _| {});
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
-    let Some(Action::Send { attempt: FIRST, is_fresh: false, .. }) = journey.next_action() else { panic!() };
+    let Some(Action::Send { attempt: FIRST, cause: Cause::First, .. }) = journey.next_action() else {
+        panic!()
+    };
     assert_eq!(journey.next_action(), None);
     assert_eq!(journey.deadline(), Some((at(15_000), Wait::Response)));
-    journey.on_attempt(at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    tell(&mut journey, &mut worker, at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: FIRST }));
     journey.on_response_body(at(20), Milestone::Trailers { grpc_status: Some(5) });
     let outcome = journey.outcome().unwrap();
@@ -134,9 +140,9 @@ fn a_request_is_repeated_only_where_that_is_safe() {
         let mut worker = worker(&snapshot, 1);
         let mut journey = begin(&snapshot, &mut worker, at(0), method, true);
         journey.next_action();
-        journey.on_attempt(at(1), FIRST, failure(sent, is_reused));
+        tell(&mut journey, &mut worker, at(1), FIRST, failure(sent, is_reused));
         match journey.next_action() {
-            Some(Action::Send { attempt: AttemptId(1), is_fresh: true, .. }) => {
+            Some(Action::Send { attempt: AttemptId(1), cause: Cause::Replay, .. }) => {
                 assert!(is_repeated, "{sent:?}")
             }
             Some(Action::Reply(Reason::UpstreamClosed)) => assert!(!is_repeated, "{sent:?}"),
@@ -151,6 +157,109 @@ fn a_request_is_repeated_only_where_that_is_safe() {
     check(&Method::POST, Sent::No, true, true);
     check(&Method::POST, Sent::Maybe, true, false);
     check(&Method::PUT, Sent::Maybe, true, true);
+}
+
+/// No connection could be made.
+fn unconnected(reason: Reason) -> AttemptEvent {
+    let stage = if reason == Reason::UpstreamTls { Stage::Secure } else { Stage::Connect };
+    AttemptEvent::Failed(Failure { stage, reason, sent: Sent::No, is_reused: false, is_replayable: true })
+}
+
+fn sent(journey: &mut Journey) -> (AttemptId, EndpointId, Cause) {
+    match journey.next_action() {
+        Some(Action::Send { attempt, endpoint, cause, .. }) => (attempt, endpoint, cause),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn another_endpoint_is_tried_where_no_connection_can_be_made() {
+    for method in [Method::GET, Method::POST] {
+        for reason in [Reason::ConnectFailure, Reason::ConnectTimeout, Reason::UpstreamTls] {
+            let snapshot = snapshot(|_, forward| forward.connect_retries = 2);
+            let mut worker = worker(&snapshot, 3);
+            let mut journey = begin(&snapshot, &mut worker, at(0), &method, false);
+            let mut tried = Vec::new();
+            for id in 0..3 {
+                let (attempt, endpoint, cause) = sent(&mut journey);
+                let expected = if id == 0 { Cause::First } else { Cause::Retry };
+                assert_eq!((attempt, cause), (AttemptId(id), expected));
+                tried.push(endpoint.0);
+                tell(&mut journey, &mut worker, at(1), attempt, unconnected(reason));
+            }
+            tried.sort();
+            assert_eq!(tried, [0, 1, 2], "each of them once");
+            assert_eq!(journey.next_action(), Some(Action::Reply(reason)));
+            journey.on_reply(at(1), 503, None);
+            journey.on_response_body(at(1), Milestone::End);
+            let outcome = journey.outcome().unwrap();
+            assert_eq!((outcome.reason, outcome.attempts), (reason, 3));
+            assert_eq!((outcome.flags(), journey.has_retried()), ("URX,UF", true));
+        }
+    }
+}
+
+#[test]
+fn a_retry_goes_to_an_endpoint_that_was_tried_where_there_is_no_other() {
+    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    sent(&mut journey);
+    tell(&mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
+    assert_eq!(sent(&mut journey), (AttemptId(1), EndpointId(0), Cause::Retry));
+    tell(&mut journey, &mut worker, at(2), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
+    assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
+    assert_eq!(journey.outcome().unwrap().flags(), "-");
+}
+
+#[test]
+fn a_retry_picks_again_where_the_picked_endpoint_was_tried() {
+    // With weights, the heavy one comes up again and again.
+    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let mut worker = Worker::new(&snapshot, 1);
+    worker.set_endpoints(&snapshot, ClusterId(0), &[Weight(1), Weight(4)]);
+    for _ in 0..20 {
+        let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+        let (_, first, _) = sent(&mut journey);
+        tell(&mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
+        let (_, second, _) = sent(&mut journey);
+        assert_ne!(first, second);
+    }
+}
+
+#[test]
+fn a_request_is_not_retried_where_that_is_not_wanted_or_not_safe_or_too_late() {
+    let snapshot = snapshot(|_, forward| {
+        forward.connect_retries = 2;
+        forward.timeout = Some(Duration::from_millis(10));
+    });
+    let mut worker = worker(&snapshot, 2);
+    let mut check = |now: Instant, event: AttemptEvent| {
+        let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+        sent(&mut journey);
+        tell(&mut journey, &mut worker, now, FIRST, event);
+        let action = journey.next_action();
+        assert!(matches!(action, Some(Action::Reply(_))), "{action:?}");
+        assert!(!journey.so_far(now).is_retry_limit_exceeded);
+    };
+    check(at(1), failure(Sent::No, false));
+    check(at(10), unconnected(Reason::ConnectFailure));
+    let AttemptEvent::Failed(unreplayable) = unconnected(Reason::ConnectFailure) else { panic!() };
+    check(at(1), AttemptEvent::Failed(Failure { is_replayable: false, ..unreplayable }));
+}
+
+#[test]
+fn a_replay_that_finds_no_connection_is_retried_elsewhere() {
+    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let mut worker = worker(&snapshot, 2);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    let (_, first, _) = sent(&mut journey);
+    tell(&mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
+    assert_eq!(sent(&mut journey), (AttemptId(1), first, Cause::Replay));
+    tell(&mut journey, &mut worker, at(2), AttemptId(1), unconnected(Reason::ConnectFailure));
+    let (attempt, second, cause) = sent(&mut journey);
+    assert_eq!((attempt, cause), (AttemptId(2), Cause::Retry));
+    assert_ne!(first, second);
 }
 
 #[test]
@@ -178,7 +287,7 @@ fn a_timeout_after_the_head_breaks_the_response_off() {
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     journey.next_action();
-    journey.on_attempt(at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    tell(&mut journey, &mut worker, at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
     journey.next_action();
     journey.tick(at(15_000));
     assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: FIRST }));
@@ -234,11 +343,11 @@ fn news_of_an_attempt_that_was_given_up_is_not_news() {
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     journey.next_action();
-    journey.on_attempt(at(1), FIRST, failure(Sent::No, true));
+    tell(&mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
     journey.next_action();
-    journey.on_attempt(at(2), FIRST, AttemptEvent::Head { status: 500, has_ended: true });
+    tell(&mut journey, &mut worker, at(2), FIRST, AttemptEvent::Head { status: 500, has_ended: true });
     assert_eq!(journey.next_action(), None);
-    journey.on_attempt(at(3), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
+    tell(&mut journey, &mut worker, at(3), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
     assert_eq!(journey.outcome().unwrap().attempts, 2);
 }
@@ -262,6 +371,7 @@ fn walk(seed: u64) {
         http.request_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
         http.stream_idle_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
         forward.timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
+        forward.connect_retries = chance.below(3) as u32;
     });
     let endpoints = chance.below(3) as usize;
     let mut worker = worker(&snapshot, endpoints);
@@ -282,15 +392,28 @@ fn walk(seed: u64) {
         let had_ended = journey.has_ended();
         now = Instant(now.0 + chance.below(20_000_000));
         let attempt = AttemptId(chance.below(3) as u16);
-        match chance.below(9) {
-            0 => journey.on_attempt(now, attempt, AttemptEvent::Head { status: 200, has_ended: false }),
-            1 => journey.on_attempt(now, attempt, AttemptEvent::Head { status: 503, has_ended: true }),
-            2 => journey.on_attempt(now, attempt, failure(Sent::No, chance.below(2) == 0)),
+        match chance.below(10) {
+            0 => tell(
+                &mut journey,
+                &mut worker,
+                now,
+                attempt,
+                AttemptEvent::Head { status: 200, has_ended: false },
+            ),
+            1 => tell(
+                &mut journey,
+                &mut worker,
+                now,
+                attempt,
+                AttemptEvent::Head { status: 503, has_ended: true },
+            ),
+            2 => tell(&mut journey, &mut worker, now, attempt, failure(Sent::No, chance.below(2) == 0)),
             3 => journey.on_request_body(now, Milestone::End),
             4 => journey.on_request_body(now, Milestone::Aborted),
             5 => journey.on_response_body(now, Milestone::FirstByte),
             6 => journey.on_response_body(now, Milestone::Aborted),
             7 => journey.on_progress(now),
+            8 => tell(&mut journey, &mut worker, now, attempt, unconnected(Reason::ConnectFailure)),
             _ => journey.tick(now),
         }
         journey.check_invariants().unwrap_or_else(|what| panic!("seed {seed}, step {step}: {what}"));

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HostRewrite, Invalid};
+use naru_spec::{Forward, HostRewrite, Invalid, defaults};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -23,6 +23,8 @@ pub struct CompiledForward {
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
     pub append_x_forwarded_host: bool,
+    /// How many more endpoints are tried where no connection could be made.
+    pub connect_retries: u32,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -104,6 +106,12 @@ impl CompiledForward {
                 }
             },
         };
+        if spec.connect_retries > defaults::CONNECT_RETRIES_MAX {
+            problems.push(
+                Invalid::new(format!("{} retries are too many", spec.connect_retries))
+                    .hint(format!("at most {} are possible", defaults::CONNECT_RETRIES_MAX)),
+            );
+        }
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
         let destinations = if weighted.len() > 1 {
             if u16::try_from(weighted.len()).is_err() {
@@ -136,6 +144,7 @@ impl CompiledForward {
             idle_timeout: spec.idle_timeout,
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
+            connect_retries: spec.connect_retries,
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

@@ -76,7 +76,9 @@ pub struct Forward {
     pub query: QueryOps,
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
-    /// How many more endpoints are tried where no connection can be made.
+    /// How many more endpoints are tried, one after the other, where no connection could be made: then the
+    /// upstream cannot have seen the request, so that this is safe for every method. At most
+    /// [`defaults::CONNECT_RETRIES_MAX`].
     pub connect_retries: u32,
 }
 

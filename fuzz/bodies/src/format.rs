@@ -84,6 +84,7 @@ impl World {
             cluster: None,
             endpoint: None,
             attempts: 2,
+            is_retry_limit_exceeded: true,
             began: Instant(1_000_000),
             request_ended: Some(Instant(3_000_000)),
             head: Some(Instant(13_000_000)),

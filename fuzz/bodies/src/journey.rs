@@ -4,7 +4,7 @@
 //! letter is its number. Every letter that follows is an event, and time passes by the digits:
 //!
 //! ```text
-//! p n2 t3 r5 i7       a POST, two endpoints, timeouts of route, request and idleness
+//! p n2 t3 r5 i7 c1    a POST, two endpoints, timeouts of route, request and idleness, one more to connect to
 //! 1F9kHbe             time, the first attempt fails, time, it is safe to repeat..
 //! ```
 
@@ -15,8 +15,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_journey::{
-    Action, AttemptEvent, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage, View,
-    Worker,
+    Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
+    View, Worker,
 };
 use naru_route::Subject;
 use naru_spec::{
@@ -52,6 +52,7 @@ struct Settings {
     idle: Option<Duration>,
     asked_ms: Option<u64>,
     balancing: usize,
+    connect_retries: u32,
 }
 
 impl Settings {
@@ -71,6 +72,7 @@ impl Settings {
                 b'i' => settings.idle = span,
                 b'a' => settings.asked_ms = Some(u64::from(number)),
                 b'w' => settings.balancing = usize::from(number),
+                b'c' => settings.connect_retries = u32::from(number),
                 _ => {}
             }
         }
@@ -80,6 +82,7 @@ impl Settings {
     fn snapshot(&self) -> Snapshot {
         let mut forward = Forward::to("service");
         forward.timeout = self.route;
+        forward.connect_retries = self.connect_retries;
         let mut http = Http::new("fuzz", RouteTable::default());
         http.request_timeout = self.request;
         http.stream_idle_timeout = self.idle;
@@ -137,6 +140,7 @@ impl Held {
 
 struct Walk {
     journey: Journey,
+    worker: Worker,
     held: Held,
     now: Instant,
     answers: u32,
@@ -144,6 +148,7 @@ struct Walk {
     last: Option<AttemptId>,
     has_forwarded: bool,
     endpoints: usize,
+    retries_left: u32,
 }
 
 impl Walk {
@@ -173,8 +178,18 @@ impl Walk {
         let chain = ChainId(0);
         let journey = Journey::begin(now, snapshot, chain, &subject, facts, &mut worker, &held, &mut ());
         let endpoints = settings.endpoints;
-        let mut walk =
-            Walk { journey, held, now, answers: 0, breaks: 0, last: None, has_forwarded: false, endpoints };
+        let mut walk = Walk {
+            journey,
+            worker,
+            held,
+            now,
+            answers: 0,
+            breaks: 0,
+            last: None,
+            has_forwarded: false,
+            endpoints,
+            retries_left: settings.connect_retries,
+        };
         walk.settle();
         assert_eq!(walk.last.is_some(), endpoints > 0 && !settings.is_lost);
         walk
@@ -195,7 +210,7 @@ impl Walk {
             b'H' => self.attempt(attempt, AttemptEvent::Head { status: 503, has_ended: true }),
             b'x' => self.attempt(earlier, AttemptEvent::Head { status: 200, has_ended: false }),
             b'k' => self.fail(attempt, Stage::Connect, Sent::No, false),
-            b's' => self.fail(attempt, Stage::Secure, Sent::No, true),
+            b's' => self.fail(attempt, Stage::Secure, Sent::No, false),
             b'f' => self.fail(attempt, Stage::Exchange, Sent::No, true),
             b'm' => self.fail(attempt, Stage::Exchange, Sent::Maybe, true),
             b'y' => self.fail(attempt, Stage::Exchange, Sent::Yes, true),
@@ -240,7 +255,7 @@ impl Walk {
         if matches!(event, AttemptEvent::Failed(_)) && !self.has_forwarded {
             self.held.release(attempt);
         }
-        self.journey.on_attempt(self.now, attempt, event);
+        self.journey.on_attempt(self.now, attempt, event, &mut self.worker, &self.held, &mut ());
     }
 
     fn fail(&mut self, attempt: AttemptId, stage: Stage, sent: Sent, is_reused: bool) {
@@ -252,8 +267,13 @@ impl Walk {
     fn settle(&mut self) {
         while let Some(action) = self.journey.next_action() {
             match action {
-                Action::Send { attempt, endpoint, .. } => {
+                Action::Send { attempt, endpoint, cause, .. } => {
                     assert!(endpoint.index() < self.endpoints, "an endpoint that is not there");
+                    if cause == Cause::Retry {
+                        let left = self.retries_left.checked_sub(1);
+                        self.retries_left = left.unwrap_or_else(|| panic!("one retry too many"));
+                    }
+                    assert_eq!(cause == Cause::First, self.last.is_none(), "{cause:?}");
                     assert!(self.last.is_none_or(|last| last < attempt), "an attempt is begun twice");
                     assert_eq!(self.answers, 0, "an attempt after the answer");
                     let held = self.held.0.borrow().len();

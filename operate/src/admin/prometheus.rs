@@ -81,7 +81,7 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
         out.sample(name, "", value);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
-    let clusters: [(&str, &str, &str, Count); 7] = [
+    let clusters: [(&str, &str, &str, Count); 9] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
         ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
             c.connections_total
@@ -101,6 +101,18 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
             "counter",
             "Requests sent again because an idle connection was closed.",
             |c| c.replays,
+        ),
+        (
+            "envoy_cluster_upstream_rq_retry",
+            "counter",
+            "Requests sent to another endpoint because no connection could be made.",
+            |c| c.retries,
+        ),
+        (
+            "envoy_cluster_upstream_rq_retry_limit_exceeded",
+            "counter",
+            "Requests that failed after the last of their retries.",
+            |c| c.retries_exceeded,
         ),
     ];
     for (name, kind, help, pick) in clusters {
@@ -161,7 +173,7 @@ fn labels(snapshot: &Snapshot, series: &Series) -> String {
         "grpc_response_status",
         &labels.grpc_status.map(|status| status.to_string()).unwrap_or_default(),
     );
-    label(&mut out, "response_flags", labels.reason.flag());
+    label(&mut out, "response_flags", labels.flags());
     label(&mut out, "reason", labels.reason.name());
     label(&mut out, "connection_security_policy", if labels.is_tls { "tls" } else { "none" });
     out

@@ -59,6 +59,8 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_active", counts.requests_active),
             ("upstream_rq_total", counts.requests_total),
             ("upstream_rq_replay", counts.replays),
+            ("upstream_rq_retry", counts.retries),
+            ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
         ] {
             stats.insert(format!("cluster.{}.{name}", cluster.name), value);
         }

@@ -1,7 +1,7 @@
 //! An attempt: a connection, the exchange on it, the body of the response.
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
-use naru_journey::{AttemptEvent, Failure, Milestone, Sent, Stage};
+use naru_journey::{AttemptEvent, Cause, Failure, Milestone, Sent, Stage};
 use naru_spec::UpstreamProtocol;
 
 use super::{Event, News, World};
@@ -18,13 +18,14 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         attempt: AttemptId,
         cluster: ClusterId,
         endpoint: EndpointId,
-        is_fresh: bool,
+        cause: Cause,
     ) {
         self.drop_flight(passage);
         self.hold(passage, cluster, endpoint);
         let Some(place) = self.fleet.place(cluster, endpoint) else { return };
         let wants_http2 = self.wants_http2(passage, cluster);
-        let waiting = if is_fresh { None } else { self.take(passage.worker, place, wants_http2) };
+        let waiting =
+            if cause == Cause::Replay { None } else { self.take(passage.worker, place, wants_http2) };
         passage.flight = Some(Flight {
             attempt,
             place,
@@ -217,7 +218,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         if let Some(status) = grpc_status.filter(|_| has_ended) {
             passage.journey.on_grpc_status(status);
         }
-        passage.journey.on_attempt(self.now, attempt, AttemptEvent::Head { status, has_ended });
+        self.tell_attempt(passage, attempt, AttemptEvent::Head { status, has_ended });
     }
 
     /// The head goes to the client; the body follows as it comes.
@@ -285,7 +286,12 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
         self.drop_flight(passage);
-        passage.journey.on_attempt(self.now, attempt, AttemptEvent::Failed(failure));
+        self.tell_attempt(passage, attempt, AttemptEvent::Failed(failure));
+    }
+
+    fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent) {
+        let core = &mut self.workers[passage.worker].core;
+        passage.journey.on_attempt(self.now, attempt, event, core, &self.fleet, &mut ());
     }
 
     /// The response was read to its end: its connection may serve another request.

@@ -29,6 +29,8 @@ struct Plan {
     /// From there to the head of the response.
     answer: Duration,
     response: Body,
+    /// The first connection is refused, and the route allows a retry: at no moment does that change anything.
+    is_retried: bool,
 }
 
 /// What happens, and when.
@@ -81,6 +83,7 @@ impl Plan {
             is_early: chance.below(2) == 0,
             answer,
             response,
+            is_retried: Chance::split(seed, "retry").below(2) == 0,
         }
     }
 
@@ -190,6 +193,10 @@ impl Plan {
             Disturbance::ConnectDeadline(timeout) => config.clusters[0].connect_timeout = timeout,
             _ => {}
         }
+        let rules = &mut config.listeners[0].chains[0].http.routes.virtual_hosts[0].rules;
+        if let Action::Forward(forward) = &mut rules[0].action {
+            forward.connect_retries = u32::from(self.is_retried);
+        }
         config
     }
 
@@ -204,7 +211,9 @@ impl Plan {
             _ => self.response,
         };
         let answer = Answer::Response { after: self.answer, status: STATUS, grpc_status: None, body };
-        Script { dials: [dial].into(), answers: [answer].into(), is_early: self.is_early, idle_close: None }
+        let refused = self.is_retried.then_some(Dial::Refused { after: Duration::ZERO });
+        let dials = refused.into_iter().chain([dial]).collect();
+        Script { dials, answers: [answer].into(), is_early: self.is_early, ..Script::default() }
     }
 
     fn drive<'a>(&self, snapshot: &'a Snapshot, disturbance: Disturbance) -> (Settled<'a, ()>, Active) {

@@ -26,6 +26,7 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
     let mut to_a = forward("a");
     to_a.timeout =
         [None, Some(std::time::Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
+    to_a.connect_retries = Chance::split(chance.draw(), "retries").below(4) as u32;
     let rules = vec![
         rule("/a", Action::Forward(Box::new(to_a))),
         rule("/b", Action::Forward(Box::new(forward("b")))),

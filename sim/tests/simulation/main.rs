@@ -7,6 +7,7 @@
 mod support;
 mod decisions;
 mod replay;
+mod retry;
 mod cancellation;
 mod chaos;
 mod statistics;

@@ -41,9 +41,8 @@ async fn check(seed: u64, virtual_hosts: &str) -> BTreeMap<String, u32> {
     let mut seen = BTreeMap::new();
     let mut differences = Vec::new();
     for (number, (asked, proxy)) in all.iter().zip(&by_proxy).enumerate() {
-        let explained = explainer.explain(asked, local);
-        let is_refused = explained.endpoint.is_some_and(|endpoint| up.refusing.contains(&endpoint));
-        let simulated = by_simulator(&mut simulator, asked, local, is_refused);
+        let explained = explainer.explain(asked, local, &up.refusing);
+        let simulated = by_simulator(&mut simulator, asked, local, &up.refusing);
         if *proxy != simulated || !agrees(&explained.line, proxy) {
             differences.push(format!(
                 "request {number}: {asked}\n      proxy {proxy}\n  simulator {simulated}\n  explained {}\n",
@@ -51,7 +50,7 @@ async fn check(seed: u64, virtual_hosts: &str) -> BTreeMap<String, u32> {
             ));
         }
         let words: Vec<&str> = proxy.split(' ').collect();
-        for key in [words[0], words[2], words[3], words[7]] {
+        for key in [words[0], words[2], words[3], words[6], words[7]] {
             *seen.entry(key.to_owned()).or_default() += 1;
         }
     }
@@ -102,6 +101,9 @@ async fn proxy_simulator_and_explain_decide_every_request_alike() {
         "refused",
         "refused-http2",
         "half",
+        "half-retried",
+        "least-retried",
+        "refused-retried",
         "empty",
         "status",
         "exact",
@@ -124,6 +126,8 @@ async fn proxy_simulator_and_explain_decide_every_request_alike() {
         "NoRoute",
         "NoHealthyUpstream",
         "ConnectFailure",
+        "URX,UF",
+        "UF",
         "-",
     ];
     let is_whole = std::env::var_os("NARU_SEED").is_none();

@@ -3,6 +3,7 @@
 mod upstreams;
 mod deadlines;
 mod replay;
+mod retries;
 mod clients;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: naru.test\r\n\r\n";

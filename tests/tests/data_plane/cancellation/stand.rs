@@ -71,21 +71,24 @@ impl Stand {
         let limits = [
             ("free", "timeout: 0s".to_owned()),
             ("timed", format!("timeout: {}", seconds(ROUTE_TIMEOUT))),
-            ("idle", format!("timeout: 0s, idle_timeout: {}", seconds(IDLE_TIMEOUT))),
+            ("idle", format!("timeout: 0s\n    idle_timeout: {}", seconds(IDLE_TIMEOUT))),
         ];
         let mut clusters = Vec::new();
         for (up, address, lines) in
             [(Protocol::Http1, http1.address, ""), (Protocol::Http2, http2.address, HTTP2)]
         {
-            clusters.push((name(Target::Up, up), address, lines.to_owned()));
-            clusters.push((name(Target::Refusing, up), refusing_address(), lines.to_owned()));
+            // Half of the requests go to an endpoint first that refuses them, and from there to the other.
+            clusters.push((name(Target::Up, up), vec![refusing_address(), address], lines.to_owned()));
+            clusters.push((name(Target::Refusing, up), vec![refusing_address()], lines.to_owned()));
             let lines = format!("connect_timeout: {}\n{lines}", seconds(CONNECT_TIMEOUT));
-            clusters.push((name(Target::Silent, up), silent, lines));
+            clusters.push((name(Target::Silent, up), vec![silent], lines));
         }
         for (limit, settings) in &limits {
-            for (cluster, ..) in &clusters {
+            for (cluster, addresses, _) in &clusters {
+                let retries = addresses.len() - 1;
                 routes.push_str(&format!(
-                    "- match: {{ prefix: /{limit}/{cluster} }}\n  route: {{ cluster: {cluster}, {settings} }}\n"
+                    "- match: {{ prefix: /{limit}/{cluster} }}\n  route:\n    cluster: {cluster}\n    {settings}\n    \
+                     retry_policy: {{ retry_on: connect-failure, num_retries: {retries} }}\n"
                 ));
             }
         }
@@ -95,8 +98,8 @@ impl Stand {
              type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n    path: {log:?}\n    \
              log_format: {{ text_format_source: {{ inline_string: \"%REQ(X-WALK)% %RESPONSE_CODE% %REASON%\\n\" }} }}\n"
         ));
-        for (name, address, lines) in clusters {
-            bootstrap = bootstrap.cluster(&name, address, &lines);
+        for (name, addresses, lines) in clusters {
+            bootstrap = bootstrap.cluster_of(&name, &addresses, &lines);
         }
         if has_request_timeout {
             bootstrap = bootstrap.manager(&format!("request_timeout: {}", seconds(REQUEST_TIMEOUT)));

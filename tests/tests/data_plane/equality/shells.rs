@@ -1,17 +1,20 @@
 //! The three that ask the core: the proxy on sockets, the simulator, and a journey that is only
 //! watched. Each says what was decided, in the words of the access log.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use naru_base::{ClusterId, EndpointId, Instant};
+use naru_base::{ClusterId, EndpointId, Instant, Reason};
 use naru_journey::arrival::receive;
-use naru_journey::{Action, Journey, RequestFacts, Snapshot, View, Worker};
+use naru_journey::{
+    Action, AttemptEvent, Failure, Journey, RequestFacts, Sent, Snapshot, Stage, View, Worker,
+};
 use naru_proxy::Options;
 use naru_route::reference::{Considered, Decision as ByReference, RefTable};
 use naru_route::{Outcome, RuleId, Verdict};
-use naru_sim::{Decision, Dial, Driver, Fleet, Script};
+use naru_sim::{Decision, Driver, Fleet, Script};
 use naru_spec::RouteTable;
 use naru_tests::{Bootstrap, Client, Naru};
 
@@ -56,15 +59,17 @@ pub fn line(decision: &Decision<'_>) -> String {
 }
 
 /// The simulator, with upstreams that do what those of the proxy do.
-pub fn by_simulator(driver: &mut Driver<'_>, asked: &Asked, local: SocketAddr, is_refused: bool) -> String {
-    let mut script = Script::status(asked.upstream_status());
-    if is_refused {
-        script.dials.push_back(Dial::Refused { after: Duration::ZERO });
-    }
+pub fn by_simulator(
+    driver: &mut Driver<'_>,
+    asked: &Asked,
+    local: SocketAddr,
+    refusing: &BTreeSet<SocketAddr>,
+) -> String {
+    let script = Script { refusing: refusing.clone(), ..Script::status(asked.upstream_status()) };
     line(&driver.drive_one(&asked.received(local), script).unwrap())
 }
 
-/// A journey that goes no further than its first action, watched by an observer, beside the
+/// A journey that goes no further than to a connection, watched by an observer, beside the
 /// reference model that says why.
 pub struct Explainer<'a> {
     snapshot: &'a Snapshot,
@@ -97,12 +102,13 @@ impl naru_journey::Observer for Notes {
     }
 }
 
-/// One request after the other: nothing is ever on its way at an endpoint.
-struct Idle;
+/// One request after the other: nothing is on its way but at the endpoint that this one was sent to.
+#[derive(Default)]
+struct Idle(Cell<Option<(ClusterId, EndpointId)>>);
 
 impl View for Idle {
-    fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
-        0
+    fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
+        u32::from(self.0.get() == Some((cluster, endpoint)))
     }
 }
 
@@ -110,7 +116,6 @@ impl View for Idle {
 pub struct Explained {
     /// The beginning of the line, as far as it was decided before anything was sent.
     pub line: String,
-    pub endpoint: Option<SocketAddr>,
 }
 
 impl<'a> Explainer<'a> {
@@ -124,7 +129,12 @@ impl<'a> Explainer<'a> {
         Explainer { snapshot, worker, fleet, reference: RefTable::new(routes) }
     }
 
-    pub fn explain(&mut self, asked: &Asked, local: SocketAddr) -> Explained {
+    pub fn explain(
+        &mut self,
+        asked: &Asked,
+        local: SocketAddr,
+        refusing: &BTreeSet<SocketAddr>,
+    ) -> Explained {
         let mut request = asked.received(local);
         let http = &self.snapshot.chain(request.chain).http;
         let arrival = receive(&mut request.head, http, &request.peer, &mut self.worker);
@@ -136,6 +146,7 @@ impl<'a> Explainer<'a> {
             timeout_ms: arrival.client.timeout_ms,
         };
         let mut notes = Notes::default();
+        let view = Idle::default();
         let mut journey = Journey::begin(
             Instant::ZERO,
             self.snapshot,
@@ -143,7 +154,7 @@ impl<'a> Explainer<'a> {
             &subject,
             facts,
             &mut self.worker,
-            &Idle,
+            &view,
             &mut notes,
         );
         // What the observer was told is what the machine has decided, and what is right.
@@ -153,8 +164,8 @@ impl<'a> Explainer<'a> {
         notes.agrees_with(&self.reference.explain(&subject), verdict);
         let told = notes.picked.last().copied();
         assert!(notes.picked.len() <= 1, "{asked}: {:?}", notes.picked);
-        let action = journey.next_action();
-        let endpoint = match (action, told) {
+        let mut action = journey.next_action();
+        let mut endpoint = match (action, told) {
             (Some(Action::Send { cluster, endpoint, .. }), Some(told)) => {
                 assert_eq!(told, (cluster, Some(endpoint)), "{asked}");
                 self.fleet.place(cluster, endpoint).map(|place| place.address)
@@ -162,6 +173,26 @@ impl<'a> Explainer<'a> {
             (Some(Action::Reply(_)), None | Some((_, None))) => None,
             other => panic!("{asked}: {other:?}"),
         };
+        // Nobody is asked more than who refuses, and that is known.
+        while let Some(Action::Send { attempt, cluster, endpoint: at, .. }) = action
+            && endpoint.is_some_and(|address| refusing.contains(&address))
+        {
+            view.0.set(Some((cluster, at)));
+            let failure = Failure {
+                stage: Stage::Connect,
+                reason: Reason::ConnectFailure,
+                sent: Sent::No,
+                is_reused: false,
+                is_replayable: true,
+            };
+            let event = AttemptEvent::Failed(failure);
+            journey.on_attempt(Instant::ZERO, attempt, event, &mut self.worker, &view, &mut notes);
+            action = journey.next_action();
+            if let Some(Action::Send { cluster, endpoint: at, .. }) = action {
+                assert_eq!(notes.picked.last(), Some(&(cluster, Some(at))), "{asked}");
+                endpoint = self.fleet.place(cluster, at).map(|place| place.address);
+            }
+        }
         // Everything that comes after the decision is left to those who carry it out.
         journey.on_abandoned(Instant::ZERO);
         let outcome = journey.outcome().unwrap();
@@ -170,11 +201,16 @@ impl<'a> Explainer<'a> {
         let line = match action {
             Some(Action::Reply(reason)) => {
                 let kept: Vec<&str> = whole.split(' ').take(5).collect();
-                format!("{} ? {} {}", kept.join(" "), reason.flag(), reason.name())
+                let flags = if outcome.is_retry_limit_exceeded {
+                    reason.flags_after_retries()
+                } else {
+                    reason.flag()
+                };
+                format!("{} ? {flags} {}", kept.join(" "), reason.name())
             }
             _ => whole.split(' ').take(5).collect::<Vec<_>>().join(" "),
         };
-        Explained { line, endpoint }
+        Explained { line }
     }
 }
 

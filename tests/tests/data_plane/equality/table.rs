@@ -67,6 +67,7 @@ impl Upstreams {
             .weighted_cluster("turns-http2", &http2, HTTP2)
             .weighted_cluster("random-http2", &http2, &format!("{RANDOM}{HTTP2}"))
             .weighted_cluster("half", &half, "")
+            .weighted_cluster("least-half", &half, LEAST)
             .weighted_cluster("refused", &refused, "")
             .weighted_cluster("refused-http2", &refused, HTTP2)
             .weighted_cluster("empty", &[], "")
@@ -129,6 +130,15 @@ pub const HOSTS: &str = r#"
   - { name: refused, match: { prefix: /refused }, route: { cluster: refused } }
   - { name: refused-http2, match: { prefix: /down }, route: { cluster: refused-http2 } }
   - { name: half, match: { prefix: /half }, route: { cluster: half } }
+  - name: half-retried
+    match: { prefix: /again/half }
+    route: { cluster: half, retry_policy: { retry_on: connect-failure, num_retries: 1 } }
+  - name: least-retried
+    match: { prefix: /again/least }
+    route: { cluster: least-half, retry_policy: { retry_on: connect-failure, num_retries: 2 } }
+  - name: refused-retried
+    match: { prefix: /again }
+    route: { cluster: refused-http2, retry_policy: { retry_on: connect-failure } }
   - { name: empty, match: { prefix: /empty }, route: { cluster: empty } }
   - { name: status, match: { prefix: /status/ }, route: { cluster: random } }
 - name: suffix

@@ -13,6 +13,9 @@ use crate::findings::{Findings, code};
 use crate::proto::{core, matcher, route};
 use naru_spec::Path;
 
+const CONNECT_FAILURE: &str = "connect-failure";
+const RETRY_ON_HINT: &str = "only 'connect-failure', alone";
+
 pub(super) fn read(
     said: &route::RouteConfiguration,
     path: &Path<'_>,
@@ -204,6 +207,38 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
             ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
         },
+        connect_retries: said.retry_policy.as_ref().map_or(0, |said| {
+            let path = path.field("retry_policy");
+            connect_retries(said, &path, findings)
+        }),
+    }
+}
+
+/// The one policy there is: another endpoint where no connection could be made.
+fn connect_retries(said: &route::RetryPolicy, path: &Path<'_>, findings: &mut Findings<'_>) -> u32 {
+    let retries = said.num_retries.map(|said| said.value);
+    match (said.retry_on.as_str(), retries) {
+        // Nothing is retried.
+        ("", None | Some(0)) => 0,
+        ("", Some(_)) => {
+            let path = path.field("num_retries");
+            findings.unsupported_value(&path, "nothing is retried without retry_on", RETRY_ON_HINT);
+            0
+        }
+        // Envoy's default.
+        (CONNECT_FAILURE, None) => 1,
+        (CONNECT_FAILURE, Some(retries)) if retries <= defaults::CONNECT_RETRIES_MAX => retries,
+        (CONNECT_FAILURE, Some(retries)) => {
+            let text = format!("{retries} retries are too many");
+            let hint = format!("at most {} are possible", defaults::CONNECT_RETRIES_MAX);
+            findings.unsupported_value(&path.field("num_retries"), text, hint);
+            0
+        }
+        (other, _) => {
+            let text = format!("'{other}' is no reason for which naru retries");
+            findings.unsupported_value(&path.field("retry_on"), text, RETRY_ON_HINT);
+            0
+        }
     }
 }
 

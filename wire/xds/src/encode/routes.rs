@@ -106,6 +106,11 @@ fn route_action(forward: &Forward) -> route::RouteAction {
         append_x_forwarded_host: forward.append_x_forwarded_host,
         timeout: Some(value::limit(forward.timeout)),
         idle_timeout: forward.idle_timeout.map(value::limit),
+        retry_policy: (forward.connect_retries > 0).then(|| route::RetryPolicy {
+            retry_on: "connect-failure".to_owned(),
+            num_retries: Some(value::number(forward.connect_retries)),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     match &forward.path {

@@ -475,6 +475,7 @@ impl Dice {
                 add: self.few(|d| (d.word(), d.word())),
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
+            connect_retries: self.one(&[0, 1, 2, 64]),
         }
     }
 
