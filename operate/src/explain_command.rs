@@ -282,7 +282,7 @@ impl Told<'_> {
         let sum: u64 = destinations.iter().map(|(_, weight)| u64::from(weight.0)).sum();
         let share = |weight: u32| {
             let tenths = u64::from(weight) * 1_000 / sum.max(1);
-            if tenths % 10 == 0 {
+            if tenths.is_multiple_of(10) {
                 format!("{}%", tenths / 10)
             } else {
                 format!("{}.{}%", tenths / 10, tenths % 10)

@@ -1,6 +1,6 @@
 //! What a `VirtualService` means for one listener: rules, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::StatusCode;
 use naru_base::Weight;
@@ -59,6 +59,8 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     is_strict: bool,
     clusters: Clusters,
+    /// Hosts that nobody defines, where nothing defines any.
+    unknown: BTreeSet<String>,
 }
 
 impl<'a> Routes<'a> {
@@ -70,7 +72,15 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Routes<'a> {
         let attached = Attached::of(resources, findings);
-        Routes { resources, registry, policies, attached, is_strict, clusters: Clusters::new() }
+        Routes {
+            resources,
+            registry,
+            policies,
+            attached,
+            is_strict,
+            clusters: Clusters::new(),
+            unknown: BTreeSet::new(),
+        }
     }
 
     pub fn into_clusters(self) -> Vec<Cluster> {
@@ -331,11 +341,16 @@ impl<'a> Routes<'a> {
         let known = registry.find(host, namespace);
         if known.is_none() {
             let is_error = self.is_strict || !registry.is_empty();
-            let severity = if is_error { Severity::Error } else { Severity::Note };
-            let message =
-                format!("no Service and no ServiceEntry is called '{}': {share} would fail", host.value);
+            let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
             let hint = naru_suggestion(host, registry);
-            findings.tell(severity, code::UNKNOWN_HOST, host.place, &path.field("host"), message, hint);
+            let path = path.field("host");
+            if is_error {
+                let message = format!("{message}: {share} would fail");
+                findings.error(code::UNKNOWN_HOST, host.place, &path, message, hint);
+            } else if self.unknown.insert(fqdn(host, namespace)) {
+                // Documents that speak of routes only: said once for each host.
+                findings.tell(Severity::Note, code::UNKNOWN_HOST, host.place, &path, message, hint);
+            }
         }
         let full = known.map_or_else(|| fqdn(host, namespace), |known| known.host.clone());
         let (client_namespace, labels) = match context {

@@ -145,7 +145,7 @@ record!(rule::TrafficPolicy {
     load_balancer: "loadBalancer",
     connection_pool: "connectionPool",
     outlier_detection: "outlierDetection" or "circuitBreaker",
-        "it has been called so since Istio 1.0, and Istio drops the old name without a word",
+        "Istio has no such field, and drops it without a word",
     tls: "tls",
     port_level_settings: "portLevelSettings",
     tunnel: "tunnel",
@@ -157,7 +157,7 @@ record!(rule::PortPolicy {
     load_balancer: "loadBalancer",
     connection_pool: "connectionPool",
     outlier_detection: "outlierDetection" or "circuitBreaker",
-        "it has been called so since Istio 1.0, and Istio drops the old name without a word",
+        "Istio has no such field, and drops it without a word",
     tls: "tls",
 });
 record!(rule::LoadBalancer {
