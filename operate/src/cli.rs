@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
-use crate::{check_command, explain_command, proxy_command, simulate_command};
+use crate::{check_command, defaults_command, explain_command, proxy_command, simulate_command};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +32,12 @@ enum Command {
     Proxy(ProxyArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
+    /// A small service with settable latency, errors, body and calls, for examples and tests
+    Workload(naru_workload::WorkloadArgs),
+    /// Print every default, with its value and where it comes from
+    Defaults(DefaultsArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
     /// Print the version
     Version(VersionArgs),
 }
@@ -107,6 +113,18 @@ pub struct SimulateArgs {
 }
 
 #[derive(Args)]
+struct DefaultsArgs {
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct CompletionsArgs {
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
 struct VersionArgs {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -125,6 +143,9 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
+        Command::Workload(args) => naru_workload::run(args).map_err(Failure::Error),
+        Command::Defaults(args) => defaults_command::run(args.output),
+        Command::Completions(args) => complete(args.shell),
         Command::Version(args) => say_version(args.output),
     };
     match result {
@@ -148,6 +169,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::Error(error.into())
     }
+}
+
+fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Naru::command(), "naru", &mut script);
+    Ok(say(&String::from_utf8_lossy(&script))?)
 }
 
 fn say_version(output: Output) -> Result<(), Failure> {

@@ -7,6 +7,7 @@
 mod cli;
 mod check_command;
 mod explain_command;
+mod defaults_command;
 mod proxy_command;
 mod simulate_command;
 mod admin;

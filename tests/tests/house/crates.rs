@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["core", "wire"]),
     ("operate", &["core", "wire", "proxy", "control", "sim", "operate"]),
     ("operate/memory", &[]),
+    ("operate/workload", &["core/base"]),
     // Tools stand beside the house and know it only as a program.
     ("bench", &[]),
     ("xtask", &[]),

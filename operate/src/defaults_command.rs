@@ -1,0 +1,96 @@
+//! `naru defaults`: what holds where nothing is said.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use naru_spec::defaults as d;
+use serde_json::json;
+
+use crate::cli::{Failure, Output};
+use crate::say::say;
+
+/// Where a default holds, what it is called there, its value, and whose it is.
+struct Default {
+    at: &'static str,
+    name: &'static str,
+    value: String,
+    source: &'static str,
+}
+
+pub fn run(output: Output) -> Result<(), Failure> {
+    let all = defaults();
+    let answer = match output {
+        Output::Json => {
+            let all: Vec<_> = all
+                .iter()
+                .map(|d| json!({ "at": d.at, "name": d.name, "value": d.value, "source": d.source }))
+                .collect();
+            format!("{}\n", serde_json::Value::Array(all))
+        }
+        Output::Text => table(&all),
+    };
+    Ok(say(&answer)?)
+}
+
+fn table(all: &[Default]) -> String {
+    let width = |of: fn(&Default) -> &str| all.iter().map(|d| of(d).chars().count()).max().unwrap_or(0);
+    let (names, values) = (width(|d| d.name), width(|d| &d.value));
+    let mut out = String::new();
+    let mut at = "";
+    for default in all {
+        if default.at != at {
+            at = default.at;
+            let _ = writeln!(out, "{}{at}", if out.is_empty() { "" } else { "\n" });
+        }
+        let Default { name, value, source, .. } = default;
+        let _ = writeln!(out, "  {name:names$}  {value:values$}  {source}");
+    }
+    out
+}
+
+fn defaults() -> Vec<Default> {
+    let row = |at, name, value: String, source| Default { at, name, value, source };
+    let length = |length: Duration| format!("{length:?}");
+    let number = |number: u32| number.to_string();
+    const LISTENERS: &str = "Listeners";
+    const ISTIO: &str = "Routes and clusters of Istio's documents";
+    const ENVOY: &str = "Routes and clusters of Envoy's files";
+    const PROCESSES: &str = "Processes of Deployments";
+    vec![
+        row(LISTENERS, "max_request_headers_kb", number(d::HEADER_BYTES_MAX / 1_024), "Envoy"),
+        row(LISTENERS, "max_headers_count", number(d::HEADER_COUNT_MAX), "Envoy"),
+        row(LISTENERS, "stream_idle_timeout", length(d::STREAM_IDLE_TIMEOUT), "Envoy"),
+        row(LISTENERS, "idle_timeout (of connections)", length(d::CONNECTION_IDLE_TIMEOUT), "Envoy"),
+        row(LISTENERS, "drain_timeout", length(d::DRAIN_TIMEOUT), "Envoy"),
+        row(LISTENERS, "server_name", d::SERVER_NAME.to_owned(), "naru (Envoy says 'envoy')"),
+        row(LISTENERS, "max_concurrent_streams", number(d::HTTP2_STREAMS_MAX), "Envoy 1.35"),
+        row(LISTENERS, "initial_stream_window_size", number(d::HTTP2_STREAM_WINDOW), "Envoy 1.35"),
+        row(LISTENERS, "initial_connection_window_size", number(d::HTTP2_CONNECTION_WINDOW), "Envoy 1.35"),
+        row(ISTIO, "timeout", "none".to_owned(), "Istio"),
+        row(ISTIO, "retries where no connection can be made", number(d::MESH_CONNECT_RETRIES), "Istio"),
+        row(ISTIO, "loadBalancer.simple", "LEAST_REQUEST".to_owned(), "Istio"),
+        row(ISTIO, "choices of LEAST_REQUEST", number(d::LEAST_REQUEST_CHOICES), "Envoy"),
+        row(ISTIO, "connectTimeout", length(d::MESH_CONNECT_TIMEOUT), "Istio"),
+        row(ISTIO, "idleTimeout (of connections)", length(d::UPSTREAM_IDLE_TIMEOUT), "Istio"),
+        row(ISTIO, "redirectCode", "301".to_owned(), "Istio"),
+        row(ISTIO, "minProtocolVersion", "TLSV1_2".to_owned(), "Istio"),
+        row(ENVOY, "timeout", length(d::ROUTE_TIMEOUT), "Envoy"),
+        row(ENVOY, "lb_policy", "ROUND_ROBIN".to_owned(), "Envoy"),
+        row(ENVOY, "connect_timeout", length(d::CONNECT_TIMEOUT), "Envoy"),
+        row(ENVOY, "idle_timeout (of connections)", length(d::UPSTREAM_IDLE_TIMEOUT), "Envoy"),
+        row(ENVOY, "dns_refresh_rate", length(d::DNS_REFRESH), "Envoy"),
+        row(
+            ENVOY,
+            "request body that can be sent again",
+            format!("{} KiB", d::REPLAY_BYTES_MAX / 1_024),
+            "naru",
+        ),
+        row(ENVOY, "direct response, at most", format!("{} KiB", d::DIRECT_BODY_BYTES_MAX / 1_024), "Istio"),
+        row(PROCESSES, "replicas", "1".to_owned(), "Kubernetes"),
+        row(PROCESSES, "terminationGracePeriodSeconds", "30".to_owned(), "Kubernetes"),
+        row(PROCESSES, "periodSeconds of probes", "10".to_owned(), "Kubernetes"),
+        row(PROCESSES, "timeoutSeconds of probes", "1".to_owned(), "Kubernetes"),
+        row(PROCESSES, "successThreshold of probes", "1".to_owned(), "Kubernetes"),
+        row(PROCESSES, "failureThreshold of probes", "3".to_owned(), "Kubernetes"),
+    ]
+}
