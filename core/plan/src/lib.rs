@@ -17,6 +17,8 @@
 mod gateways;
 mod outbound;
 mod routes;
+mod hosts;
+mod actions;
 mod delegates;
 mod matching;
 mod headers;

@@ -1,18 +1,16 @@
 //! What a `VirtualService` means for one listener: rules, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use http::StatusCode;
 use naru_base::Weight;
-use naru_resource::virtual_service::{
-    DerivePort, Destination, HttpDestination, HttpMatch, HttpRedirect, HttpRetry, HttpRoute,
-};
+use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, DirectResponse, Forward, HostRewrite, Match, Path, PathMatch,
-    PathRewrite, Pattern, Redirect, RedirectPath, Rule, Scheme, Severity, WeightedCluster, code, defaults,
+    Action, Cluster, ClusterChoice, Forward, HostRewrite, Match, Path, PathMatch, PathRewrite, Pattern, Rule,
+    Severity, WeightedCluster, code, defaults,
 };
 
+use crate::actions::{check_fault, check_kind, connect_retries, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
@@ -42,7 +40,7 @@ pub(crate) enum Context<'a> {
 }
 
 impl Context<'_> {
-    fn port(&self) -> Option<u16> {
+    pub fn port(&self) -> Option<u16> {
         match self {
             Context::Any => None,
             Context::Gateway { port, .. } | Context::Mesh { port, .. } => Some(*port),
@@ -57,7 +55,7 @@ pub(crate) struct Routes<'a> {
     pub registry: &'a Registry,
     policies: &'a Policies<'a>,
     attached: Attached<'a>,
-    is_strict: bool,
+    pub is_strict: bool,
     clusters: Clusters,
     /// Hosts that nobody defines, where nothing defines any.
     unknown: BTreeSet<String>,
@@ -448,112 +446,6 @@ impl<'a> Routes<'a> {
         fits(known.unwrap_or(&fqdn(name, owner)), host)
     }
 
-    /// What only shows when all VirtualServices are seen together.
-    pub fn check_hosts(&self, findings: &mut Findings<'_>) {
-        let mut in_mesh: BTreeMap<String, &Text> = BTreeMap::new();
-        let mut named: BTreeMap<String, &Text> = BTreeMap::new();
-        let has_gateways = !self.resources.gateways.is_empty();
-        for service in &self.resources.virtual_services {
-            let owner = service.meta.namespace();
-            let spec = Path::ROOT.field("spec");
-            if let Some(before) = named.insert(service.meta.full_name(), &service.meta.name) {
-                let message = format!("VirtualService '{}' is defined twice", service.meta.full_name());
-                let hint = format!("the first is at {}", findings.locate(before.place));
-                let path = Path::ROOT.field("metadata.name");
-                findings.error(code::DUPLICATE, service.meta.name.place, &path, message, hint);
-            }
-            if service.spec.hosts.is_empty() {
-                self.check_delegate(service, findings);
-                continue;
-            }
-            let hosts = spec.field("hosts");
-            for (at, host) in service.spec.hosts.iter().enumerate() {
-                let path = hosts.at(at);
-                if service.spec.hosts.iter().take(at).any(|before| before.value == host.value) {
-                    let message = format!("the host '{}' is there twice", host.value);
-                    findings.error(code::DUPLICATE, host.place, &path, message, "");
-                    continue;
-                }
-                if !is_bound(service, MESH) {
-                    continue;
-                }
-                if host.value == "*" {
-                    let message = "the host '*' can only be used with a gateway";
-                    let hint = "name hosts, or say gateways";
-                    findings.error(code::INVALID_VALUE, host.place, &path, message, hint);
-                    continue;
-                }
-                let known = self.registry.find(host, owner);
-                let full = known.map_or_else(|| fqdn(host, owner), |known| known.host.clone());
-                // IST0109: in the mesh one VirtualService speaks for a host.
-                if let Some(before) = in_mesh.insert(full, host)
-                    && before.place != host.place
-                {
-                    let message = format!("two VirtualServices speak of the host '{}'", host.value);
-                    let hint = format!("join them: the other is at {}", findings.locate(before.place));
-                    findings.error(code::CONFLICT, host.place, &path, message, hint);
-                }
-            }
-            self.check_elsewhere(service, findings);
-            let gateways = spec.field("gateways");
-            for (at, name) in service.spec.gateways.iter().enumerate() {
-                if name.value == MESH || self.gateway(name, owner).is_some() {
-                    continue;
-                }
-                let is_error = has_gateways || self.is_strict || !self.registry.is_empty();
-                let severity = if is_error { Severity::Error } else { Severity::Note };
-                let message = format!("there is no Gateway '{}'", name.value);
-                findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
-            }
-            for (list, field) in [
-                (service.spec.tls.first().map(|r| r.place), "tls"),
-                (service.spec.tcp.first().map(|r| r.place), "tcp"),
-            ] {
-                if let Some(place) = list {
-                    let message = format!("naru does not act on '{field}' routes yet");
-                    findings.warning(code::NOT_YET, place, &spec.field(field), message, "");
-                }
-            }
-        }
-    }
-
-    /// T5: legal, and often a mistake.
-    fn check_elsewhere(&self, service: &VirtualService, findings: &mut Findings<'_>) {
-        let owner = service.meta.namespace();
-        let hosts: Vec<String> = service.spec.hosts.iter().map(|host| fqdn(host, owner)).collect();
-        let mut destinations = service.spec.http.iter().flat_map(|route| &route.route).peekable();
-        let is_elsewhere = destinations.peek().is_some()
-            && destinations.all(|to| {
-                let host = fqdn(&to.destination.host, owner);
-                !hosts.iter().any(|name| fits(name, &host).is_some())
-            });
-        if is_elsewhere
-            && is_bound(service, MESH)
-            && let Some(host) = service.spec.hosts.first()
-        {
-            let message = format!("requests for '{}' all go to other hosts", host.value);
-            let hint = "hosts is whom clients address, destination.host is where requests go";
-            let path = Path::ROOT.field("spec.hosts");
-            findings.tell(Severity::Note, code::ELSEWHERE, host.place, &path, message, hint);
-        }
-    }
-
-    /// A VirtualService without hosts is there for one that delegates to it.
-    fn check_delegate(&self, service: &VirtualService, findings: &mut Findings<'_>) {
-        let is_used = self.resources.virtual_services.iter().any(|other| {
-            other.spec.http.iter().filter_map(|route| route.delegate.as_ref()).any(|delegate| {
-                let namespace = delegate.namespace.as_ref().map_or(other.meta.namespace(), |name| name);
-                delegate.name.value == service.meta.name.value && namespace == service.meta.namespace()
-            })
-        });
-        if !is_used {
-            let message = "it has no hosts, and nobody delegates to it";
-            let hint = "say spec.hosts, or delegate to it";
-            let path = Path::ROOT.field("spec.hosts");
-            findings.error(code::MISSING_FIELD, service.meta.name.place, &path, message, hint);
-        }
-    }
-
     /// The Gateway that a name means in a document of `owner`.
     pub fn gateway(&self, name: &str, owner: &str) -> Option<&'a naru_resource::Gateway> {
         let (namespace, name) = name.split_once('/').unwrap_or((owner, name));
@@ -603,41 +495,6 @@ impl<'a> Routes<'a> {
             }
         }
         check_fault(route, path, findings);
-    }
-}
-
-fn check_fault(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
-    let Some(fault) = &route.fault else { return };
-    let path = path.field("fault");
-    let percentages = [
-        fault.delay.as_ref().and_then(|delay| delay.percentage.as_ref()),
-        fault.abort.as_ref().and_then(|abort| abort.percentage.as_ref()),
-    ];
-    for value in percentages.into_iter().flatten().filter_map(|percent| percent.value.as_ref()) {
-        if !(0.0..=100.0).contains(&value.value) {
-            let message = format!("{} is not a percentage", value.value);
-            findings.error(code::INVALID_VALUE, value.place, &path, message, "0 to 100");
-        }
-    }
-    if let Some(delay) = &fault.delay
-        && delay.fixed_delay.is_none()
-    {
-        let message = "a delay needs 'fixedDelay'";
-        findings.error(code::MISSING_FIELD, delay.place, &path.field("delay"), message, "");
-    }
-    if let Some(abort) = &fault.abort {
-        let path = path.field("abort");
-        let said = [abort.http_status.is_some(), abort.grpc_status.is_some(), abort.http2_error.is_some()];
-        if said.iter().filter(|is_said| **is_said).count() != 1 {
-            let message = "exactly one of httpStatus, grpcStatus and http2Error is needed";
-            findings.error(code::CONFLICTING_FIELDS, abort.place, &path, message, "");
-        }
-        if let Some(status) = &abort.http_status
-            && !(200..=599).contains(&status.value)
-        {
-            let message = format!("{} is not a status that can be answered", status.value);
-            findings.error(code::INVALID_VALUE, status.place, &path, message, "200 to 599");
-        }
     }
 }
 
@@ -764,181 +621,4 @@ pub(crate) fn catches_all(rule: &Rule) -> bool {
         block.path == PathMatch::default()
             && *block == Match { ignore_path_case: block.ignore_path_case, ..Match::default() }
     })
-}
-
-/// Exactly one thing is done with a request.
-fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
-    let said = [
-        (!route.route.is_empty(), "route"),
-        (route.redirect.is_some(), "redirect"),
-        (route.direct_response.is_some(), "directResponse"),
-        (route.delegate.is_some(), "delegate"),
-    ];
-    let said: Vec<&str> = said.into_iter().filter_map(|(is_said, name)| is_said.then_some(name)).collect();
-    match said.as_slice() {
-        [_] => {}
-        [] => {
-            let message = "the route says nothing to do";
-            let hint = "one of route, redirect, directResponse, delegate";
-            findings.error(code::MISSING_FIELD, route.place, path, message, hint);
-        }
-        several => {
-            let message = format!("only one of {} can be said", several.join(", "));
-            findings.error(code::CONFLICTING_FIELDS, route.place, path, message, "");
-        }
-    }
-    if route.redirect.is_some() || route.direct_response.is_some() {
-        for (place, field) in [
-            (route.rewrite.as_ref().map(|r| r.place), "rewrite"),
-            (route.fault.as_ref().map(|f| f.place), "fault"),
-        ] {
-            if let Some(place) = place {
-                let message = format!("'{field}' means nothing where no request is sent on");
-                findings.error(code::CONFLICTING_FIELDS, place, &path.field(field), message, "");
-            }
-        }
-    }
-}
-
-/// Of Istio's retries, what can act: other endpoints where no connection can be made.
-fn connect_retries(retries: Option<&HttpRetry>, path: &Path<'_>, findings: &mut Findings<'_>) -> u32 {
-    const CONDITIONS: &[&str] = &[
-        "5xx",
-        "gateway-error",
-        "reset",
-        "reset-before-request",
-        "connect-failure",
-        "retriable-4xx",
-        "refused-stream",
-        "retriable-status-codes",
-        "retriable-headers",
-        "envoy-ratelimited",
-        "http3-post-connect-failure",
-        "cancelled",
-        "deadline-exceeded",
-        "internal",
-        "resource-exhausted",
-        "unavailable",
-    ];
-    let Some(retries) = retries else { return defaults::MESH_CONNECT_RETRIES };
-    let path = path.field("retries");
-    let mut attempts = defaults::MESH_CONNECT_RETRIES;
-    if let Some(said) = &retries.attempts {
-        match u32::try_from(said.value) {
-            Ok(said) => attempts = said,
-            Err(_) => {
-                let message = format!("{} cannot be a number of retries", said.value);
-                findings.error(code::INVALID_VALUE, said.place, &path.field("attempts"), message, "");
-            }
-        }
-    }
-    let mut is_on_connect = true;
-    if let Some(said) = &retries.retry_on {
-        let words: Vec<&str> = said.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-        for word in &words {
-            if !CONDITIONS.contains(word) && word.parse::<u16>().is_err() {
-                let message = format!("'{word}' is no condition to retry on");
-                let hint = format!("one of {}, or a status", CONDITIONS.join(", "));
-                findings.error(code::UNKNOWN_VALUE, said.place, &path.field("retryOn"), message, hint);
-            }
-        }
-        let on_connect = ["connect-failure", "5xx", "gateway-error"];
-        is_on_connect = words.iter().any(|word| on_connect.contains(word));
-    }
-    if attempts > 0 {
-        let message = "naru retries only where no connection can be made; other conditions do not act yet";
-        findings.warning(code::NOT_YET, retries.place, &path, message, "");
-    }
-    if is_on_connect { attempts } else { 0 }
-}
-
-fn redirect_of(
-    written: &HttpRedirect,
-    context: &Context<'_>,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Redirect> {
-    let mut redirect = Redirect::default();
-    if let Some(code) = &written.redirect_code {
-        match code.value {
-            301 | 302 | 303 | 307 | 308 => {
-                redirect.status =
-                    u16::try_from(code.value).ok().and_then(|code| StatusCode::from_u16(code).ok())?;
-            }
-            other => {
-                let message = format!("{other} is not a status of a redirect");
-                let hint = "one of 301, 302, 303, 307, 308";
-                let path = path.field("redirectCode");
-                findings.error(code::INVALID_VALUE, code.place, &path, message, hint);
-            }
-        }
-    }
-    redirect.scheme = match written.scheme.as_ref().map(|scheme| (scheme.as_str(), scheme.place)) {
-        None | Some(("", _)) => None,
-        Some(("http", _)) => Some(Scheme::Http),
-        Some(("https", _)) => Some(Scheme::Https),
-        Some((other, place)) => {
-            let message = format!("'{other}' is not a scheme");
-            findings.error(code::UNKNOWN_VALUE, place, &path.field("scheme"), message, "http or https");
-            None
-        }
-    };
-    redirect.host = written.authority.as_ref().map(|host| host.value.clone()).filter(|host| !host.is_empty());
-    let uri = written.uri.as_ref().map(|uri| uri.as_str()).filter(|uri| !uri.is_empty());
-    redirect.path = uri.map(|uri| match uri.strip_prefix("%PREFIX()%") {
-        Some(rest) => RedirectPath::Prefix(rest.to_owned()),
-        None => RedirectPath::Full(uri.to_owned()),
-    });
-    let is_tls = matches!(context, Context::Gateway { is_tls: true, .. });
-    let port = match (&written.port, &written.derive_port) {
-        (Some(port), _) => {
-            crate::registry::port_number(port.value, port.place, &path.field("port"), findings)
-        }
-        (None, Some(derive)) if derive.value == DerivePort::FromRequestPort => context.port(),
-        (None, _) => None,
-    };
-    let scheme = redirect.scheme.unwrap_or(if is_tls { Scheme::Https } else { Scheme::Http });
-    // A default port is not written out.
-    redirect.port = port.filter(|port| !matches!((port, scheme), (80, Scheme::Http) | (443, Scheme::Https)));
-    Some(redirect)
-}
-
-fn direct_of(
-    written: &naru_resource::virtual_service::HttpDirectResponse,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<DirectResponse> {
-    let status = u16::try_from(written.status.value).ok().filter(|status| (200..=599).contains(status));
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-    if status.is_none() {
-        let message = format!("{} is not a status that can be answered", written.status.value);
-        findings.error(
-            code::INVALID_VALUE,
-            written.status.place,
-            &path.field("status"),
-            message,
-            "200 to 599",
-        );
-    }
-    let body = match &written.body {
-        None => Vec::new(),
-        Some(body) => match (&body.string, &body.bytes) {
-            (Some(text), None) => text.value.clone().into_bytes(),
-            (None, Some(bytes)) => bytes.value.clone(),
-            (None, None) => Vec::new(),
-            (Some(_), Some(bytes)) => {
-                let message = "only one of string and bytes can be said";
-                findings.error(code::CONFLICTING_FIELDS, bytes.place, &path.field("body"), message, "");
-                Vec::new()
-            }
-        },
-    };
-    if body.len() > defaults::DIRECT_BODY_BYTES_MAX {
-        let place = written.body.as_ref().map_or(written.place, |body| body.place);
-        let message = format!("the body has {} bytes", body.len());
-        let hint = format!("at most {} are allowed", defaults::DIRECT_BODY_BYTES_MAX);
-        findings.error(code::INVALID_VALUE, place, &path.field("body"), message, hint);
-        return None;
-    }
-    Some(DirectResponse { status: status?, body })
 }

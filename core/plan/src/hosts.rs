@@ -1,0 +1,118 @@
+//! What only shows when all VirtualServices are seen together.
+
+use std::collections::BTreeMap;
+
+use naru_resource::{Text, VirtualService};
+use naru_spec::{Path, Severity, code};
+
+use crate::findings::Findings;
+use crate::names::{fits, fqdn};
+use crate::routes::{MESH, Routes, is_bound};
+
+impl Routes<'_> {
+    /// What only shows when all VirtualServices are seen together.
+    pub fn check_hosts(&self, findings: &mut Findings<'_>) {
+        let mut in_mesh: BTreeMap<String, &Text> = BTreeMap::new();
+        let mut named: BTreeMap<String, &Text> = BTreeMap::new();
+        let has_gateways = !self.resources.gateways.is_empty();
+        for service in &self.resources.virtual_services {
+            let owner = service.meta.namespace();
+            let spec = Path::ROOT.field("spec");
+            if let Some(before) = named.insert(service.meta.full_name(), &service.meta.name) {
+                let message = format!("VirtualService '{}' is defined twice", service.meta.full_name());
+                let hint = format!("the first is at {}", findings.locate(before.place));
+                let path = Path::ROOT.field("metadata.name");
+                findings.error(code::DUPLICATE, service.meta.name.place, &path, message, hint);
+            }
+            if service.spec.hosts.is_empty() {
+                self.check_delegate(service, findings);
+                continue;
+            }
+            let hosts = spec.field("hosts");
+            for (at, host) in service.spec.hosts.iter().enumerate() {
+                let path = hosts.at(at);
+                if service.spec.hosts.iter().take(at).any(|before| before.value == host.value) {
+                    let message = format!("the host '{}' is there twice", host.value);
+                    findings.error(code::DUPLICATE, host.place, &path, message, "");
+                    continue;
+                }
+                if !is_bound(service, MESH) {
+                    continue;
+                }
+                if host.value == "*" {
+                    let message = "the host '*' can only be used with a gateway";
+                    let hint = "name hosts, or say gateways";
+                    findings.error(code::INVALID_VALUE, host.place, &path, message, hint);
+                    continue;
+                }
+                let known = self.registry.find(host, owner);
+                let full = known.map_or_else(|| fqdn(host, owner), |known| known.host.clone());
+                // IST0109: in the mesh one VirtualService speaks for a host.
+                if let Some(before) = in_mesh.insert(full, host)
+                    && before.place != host.place
+                {
+                    let message = format!("two VirtualServices speak of the host '{}'", host.value);
+                    let hint = format!("join them: the other is at {}", findings.locate(before.place));
+                    findings.error(code::CONFLICT, host.place, &path, message, hint);
+                }
+            }
+            self.check_elsewhere(service, findings);
+            let gateways = spec.field("gateways");
+            for (at, name) in service.spec.gateways.iter().enumerate() {
+                if name.value == MESH || self.gateway(name, owner).is_some() {
+                    continue;
+                }
+                let is_error = has_gateways || self.is_strict || !self.registry.is_empty();
+                let severity = if is_error { Severity::Error } else { Severity::Note };
+                let message = format!("there is no Gateway '{}'", name.value);
+                findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
+            }
+            for (list, field) in [
+                (service.spec.tls.first().map(|r| r.place), "tls"),
+                (service.spec.tcp.first().map(|r| r.place), "tcp"),
+            ] {
+                if let Some(place) = list {
+                    let message = format!("naru does not act on '{field}' routes yet");
+                    findings.warning(code::NOT_YET, place, &spec.field(field), message, "");
+                }
+            }
+        }
+    }
+
+    /// T5: legal, and often a mistake.
+    fn check_elsewhere(&self, service: &VirtualService, findings: &mut Findings<'_>) {
+        let owner = service.meta.namespace();
+        let hosts: Vec<String> = service.spec.hosts.iter().map(|host| fqdn(host, owner)).collect();
+        let mut destinations = service.spec.http.iter().flat_map(|route| &route.route).peekable();
+        let is_elsewhere = destinations.peek().is_some()
+            && destinations.all(|to| {
+                let host = fqdn(&to.destination.host, owner);
+                !hosts.iter().any(|name| fits(name, &host).is_some())
+            });
+        if is_elsewhere
+            && is_bound(service, MESH)
+            && let Some(host) = service.spec.hosts.first()
+        {
+            let message = format!("requests for '{}' all go to other hosts", host.value);
+            let hint = "hosts is whom clients address, destination.host is where requests go";
+            let path = Path::ROOT.field("spec.hosts");
+            findings.tell(Severity::Note, code::ELSEWHERE, host.place, &path, message, hint);
+        }
+    }
+
+    /// A VirtualService without hosts is there for one that delegates to it.
+    fn check_delegate(&self, service: &VirtualService, findings: &mut Findings<'_>) {
+        let is_used = self.resources.virtual_services.iter().any(|other| {
+            other.spec.http.iter().filter_map(|route| route.delegate.as_ref()).any(|delegate| {
+                let namespace = delegate.namespace.as_ref().map_or(other.meta.namespace(), |name| name);
+                delegate.name.value == service.meta.name.value && namespace == service.meta.namespace()
+            })
+        });
+        if !is_used {
+            let message = "it has no hosts, and nobody delegates to it";
+            let hint = "say spec.hosts, or delegate to it";
+            let path = Path::ROOT.field("spec.hosts");
+            findings.error(code::MISSING_FIELD, service.meta.name.place, &path, message, hint);
+        }
+    }
+}
