@@ -6,6 +6,7 @@ use naru_resource::destination_rule::{
     ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, SimpleLoadBalancer, Subset, TrafficPolicy,
 };
 use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
+use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
 use crate::findings::Findings;
@@ -164,7 +165,10 @@ pub(crate) fn naru_suggestion(host: &str, registry: &Registry) -> String {
     match meant {
         Some(known) => format!("did you mean '{known}'?"),
         None if registry.is_empty() => String::new(),
-        None => "define it by a Service or a ServiceEntry".to_owned(),
+        None => match did_you_mean(host, registry.hosts().filter_map(|known| known.split('.').next())) {
+            suggestion if suggestion.is_empty() => "define it by a Service or a ServiceEntry".to_owned(),
+            suggestion => suggestion,
+        },
     }
 }
 

@@ -29,6 +29,7 @@ pub mod tls;
 pub mod access_log;
 pub mod defaults;
 pub mod problem;
+pub mod suggest;
 pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};

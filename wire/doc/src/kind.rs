@@ -9,8 +9,8 @@ use naru_resource::{Meta, Placed, Resources, StringMatch, Test};
 use naru_spec::{Path, Severity, code};
 
 use crate::read::{Fields, Read, Reader, Scalar, record};
-use crate::suggest::did_you_mean;
 use crate::tree::{Kind, Node};
+use naru_spec::suggest::did_you_mean;
 
 /// A kind, the groups and versions it is written with, and where it goes.
 struct Known {

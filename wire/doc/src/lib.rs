@@ -10,9 +10,6 @@
 pub mod tree;
 mod read;
 mod kind;
-// What they use.
-pub mod suggest;
-
 use naru_resource::Resources;
 use naru_spec::Problem;
 

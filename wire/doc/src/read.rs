@@ -10,8 +10,8 @@ use base64::Engine as _;
 use naru_resource::{FileId, Place, Placed};
 use naru_spec::{Path, Problem, Severity, code};
 
-use crate::suggest::did_you_mean;
 use crate::tree::{Entry, Kind, Node, Position};
+use naru_spec::suggest::did_you_mean;
 
 /// Nobody reads more of them.
 const PROBLEMS_MAX: usize = 1_000;

@@ -88,7 +88,7 @@ fn unknown_field(
         Some(hint) => hint.to_owned(),
         None => {
             let names: Vec<String> = descriptor.fields().map(|f| f.name().to_owned()).collect();
-            naru_doc::suggest::did_you_mean(&entry.key, names.iter().map(String::as_str))
+            naru_spec::suggest::did_you_mean(&entry.key, names.iter().map(String::as_str))
         }
     };
     let message = format!("{} has no field '{}'", descriptor.name(), entry.key);
@@ -305,7 +305,7 @@ fn any(
     let Some(inner) = descriptor.parent_pool().get_message_by_name(name).filter(|_| url.contains('/')) else {
         let text = format!("the extension '{name}' is not supported");
         let hint = match url.contains('/') {
-            true => naru_doc::suggest::did_you_mean(name, crate::supported::extensions()),
+            true => naru_spec::suggest::did_you_mean(name, crate::supported::extensions()),
             false => format!("write type.googleapis.com/{name}"),
         };
         findings.unreadable(path, typed.node.position, code::UNSUPPORTED_EXTENSION, text, hint);
