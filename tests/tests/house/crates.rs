@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/tls", &["core/base", "core/spec"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
+    ("control/workloads", &["core/base"]),
     ("sim", &["core", "wire"]),
     ("operate", &["core", "wire", "proxy", "control", "sim", "operate"]),
     ("operate/memory", &[]),
