@@ -1,8 +1,9 @@
-//! Which filter chain takes a connection, by the server name (SNI) that the client asks for?
+//! Which filter chain takes a connection, by the server name (SNI) that the client asks for? And which one does
+//! it belong to when the configuration changes under it?
 
 use std::cmp::Ordering;
 
-use naru_spec::Domain;
+use naru_spec::{Codec, Domain, DownstreamTls, FilterChain};
 
 use crate::{ChainId, Snapshot};
 
@@ -12,6 +13,48 @@ impl Snapshot {
         let chains = &self.listeners.get(listener)?.chains;
         let at = choose(chains.iter().map(|chain| chain.server_names.as_slice()), server_name)?;
         self.chain_id(listener, at)
+    }
+
+    /// Where a connection goes on that came in by the chain `before` of an older snapshot and now belongs to
+    /// the `listener`-th listener: the chain that would take it today, if that is the same one by the names of
+    /// both listener and chain, and would have asked no more of the client than was asked. `None`: the
+    /// connection may not stay.
+    pub fn chain_after(
+        &self,
+        listener: usize,
+        server_name: Option<&str>,
+        older: &Snapshot,
+        before: ChainId,
+    ) -> Option<ChainId> {
+        let (old_listener, old_chain) = older.place_of(before)?;
+        let id = self.chain_for(listener, server_name)?;
+        let (_, new_chain) = self.place_of(id)?;
+        let is_same = self.listeners.get(listener)?.name == old_listener.name
+            && new_chain.name == old_chain.name
+            && is_let_in_alike(old_chain.tls.as_ref(), new_chain.tls.as_ref())
+            && (new_chain.http.codec == old_chain.http.codec || new_chain.http.codec == Codec::Auto);
+        is_same.then_some(id)
+    }
+
+    fn place_of(&self, id: ChainId) -> Option<(&naru_spec::Listener, &FilterChain)> {
+        let at = self.first_chains.partition_point(|first| *first <= id.0).checked_sub(1)?;
+        let listener = self.listeners.get(at)?;
+        Some((listener, listener.chains.get((id.0 - self.first_chains.get(at)?) as usize)?))
+    }
+}
+
+/// Whether two chains ask the same of a client before they let it in. Certificates of the chain's own and the
+/// protocols on offer may change: a handshake that is over was about the ones of then.
+fn is_let_in_alike(old: Option<&DownstreamTls>, new: Option<&DownstreamTls>) -> bool {
+    match (old, new) {
+        (None, None) => true,
+        (Some(old), Some(new)) => {
+            old.trusted_ca == new.trusted_ca
+                && old.require_client_certificate == new.require_client_certificate
+                && old.version_min == new.version_min
+                && old.version_max == new.version_max
+        }
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
@@ -70,7 +113,80 @@ fn fit_of_name(name: &Domain, server_name: Option<&str>) -> Option<Fit> {
 
 #[cfg(test)]
 mod tests {
+    use naru_spec::{Certificate, Config, DataSource, Http, Listener, RouteTable, TlsVersion};
+
     use super::*;
+
+    fn certificate(name: &str) -> Certificate {
+        Certificate { chain: DataSource::File(name.to_owned()), key: DataSource::File(name.to_owned()) }
+    }
+
+    fn tls() -> DownstreamTls {
+        DownstreamTls {
+            certificates: vec![certificate("a.pem")],
+            alpn: Vec::new(),
+            version_min: TlsVersion::V1_2,
+            version_max: TlsVersion::V1_3,
+            trusted_ca: None,
+            require_client_certificate: false,
+        }
+    }
+
+    fn filter_chain(name: &str, server_names: &[&str], tls: Option<DownstreamTls>) -> FilterChain {
+        FilterChain {
+            name: name.to_owned(),
+            server_names: server_names.iter().map(|name| Domain::parse(name).unwrap()).collect(),
+            tls,
+            http: Http::new("test", RouteTable::default()),
+        }
+    }
+
+    fn snapshot(listeners: Vec<(&str, Vec<FilterChain>)>) -> Snapshot {
+        let listeners = listeners.into_iter().map(|(name, chains)| Listener {
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], 0).into(),
+            chains,
+        });
+        Snapshot::compile(Config { listeners: listeners.collect(), ..Config::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_connection_stays_where_its_chain_would_take_it_again() {
+        let named = |tls: Option<DownstreamTls>| filter_chain("named", &["a.com"], tls);
+        let other = || filter_chain("other", &[], Some(tls()));
+        let old = snapshot(vec![("first", vec![other()]), ("main", vec![other(), named(Some(tls()))])]);
+        let came_by = old.chain_for(1, Some("a.com")).unwrap();
+        let check = |what: &str, listener: &str, chains: Vec<FilterChain>, expected: Option<u32>| {
+            let new = snapshot(vec![(listener, chains)]);
+            let found = new.chain_after(0, Some("a.com"), &old, came_by);
+            assert_eq!(found, expected.map(ChainId), "{what}");
+        };
+        check("as it was, at another place", "main", vec![named(Some(tls())), other()], Some(0));
+        check("another listener", "edge", vec![named(Some(tls())), other()], None);
+        check("the chain is gone, and another one takes its clients", "main", vec![other()], None);
+        check("nobody takes its clients", "main", vec![filter_chain("named", &["b.com"], Some(tls()))], None);
+        check("no TLS any more", "main", vec![named(None)], None);
+        let with = |change: fn(&mut DownstreamTls)| {
+            let mut tls = tls();
+            change(&mut tls);
+            vec![named(Some(tls))]
+        };
+        check("another certificate", "main", with(|tls| tls.certificates = vec![certificate("b")]), Some(0));
+        check("another offer", "main", with(|tls| tls.alpn = vec!["h2".to_owned()]), Some(0));
+        check("clients show who they are", "main", with(|tls| tls.require_client_certificate = true), None);
+        check("others are believed", "main", with(|tls| tls.trusted_ca = Some(certificate("c").chain)), None);
+        check("old versions are not spoken", "main", with(|tls| tls.version_min = TlsVersion::V1_3), None);
+        let speaking = |codec| {
+            let mut chain = named(Some(tls()));
+            chain.http.codec = codec;
+            vec![chain]
+        };
+        check("only one protocol", "main", speaking(Codec::Http2), None);
+        let strict = snapshot(vec![("main", speaking(Codec::Http2))]);
+        let opened = snapshot(vec![("main", speaking(Codec::Auto))]);
+        let came_by = strict.chain_for(0, Some("a.com")).unwrap();
+        assert_eq!(opened.chain_after(0, Some("a.com"), &strict, came_by), Some(ChainId(0)));
+    }
 
     fn check(chains: &[&[&str]], server_name: Option<&str>, expected: Option<usize>) {
         let chains: Vec<Vec<Domain>> = chains

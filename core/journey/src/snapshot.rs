@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub clusters: Vec<Cluster>,
     chains: Vec<Chain>,
     /// The first chain of each listener.
-    first_chains: Vec<u32>,
+    pub(crate) first_chains: Vec<u32>,
 }
 
 /// What a request that came in through one chain is decided by.

@@ -67,6 +67,12 @@ impl Connector {
         })
     }
 
+    /// Two that are built by equal settings, at times of equal stamps, hold the same.
+    pub fn stamp(tls: &UpstreamTls) -> u64 {
+        let own = tls.certificate.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
+        material::stamp(own.chain(&tls.trusted_ca))
+    }
+
     /// The same, offering these protocols instead, best first. Sessions stay shared.
     pub fn with_alpn<S: AsRef<str>>(&self, protocols: &[S]) -> Result<Connector, Invalid> {
         let mut config = ClientConfig::clone(&self.config);

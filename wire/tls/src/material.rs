@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -52,6 +53,17 @@ pub(crate) fn roots(source: &DataSource) -> Result<Arc<RootCertStore>, Invalid> 
         })?;
     }
     Ok(Arc::new(roots))
+}
+
+/// A number that changes with what these sources hold. It is no proof against somebody who means to deceive: who
+/// may write the files needs no trick.
+pub(crate) fn stamp<'a>(sources: impl IntoIterator<Item = &'a DataSource>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for source in sources {
+        // What cannot be read is told by whoever builds with it.
+        Place { what: "", source }.read().ok().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn certificates(place: &Place<'_>) -> Result<Vec<CertificateDer<'static>>, Invalid> {

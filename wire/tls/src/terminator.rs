@@ -63,6 +63,13 @@ impl Terminator {
         Ok(Terminator { config: Arc::new(config), config_without_alpn })
     }
 
+    /// Two that are built by equal settings, at times of equal stamps, hold the same: then the older one may
+    /// serve on, and its clients resume their sessions.
+    pub fn stamp(tls: &DownstreamTls) -> u64 {
+        let own = tls.certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
+        material::stamp(own.chain(&tls.trusted_ca))
+    }
+
     /// Both steps at once, where there is only one chain to choose.
     pub async fn accept<IO>(&self, io: IO) -> io::Result<(ServerStream<IO>, Handshake)>
     where

@@ -452,6 +452,28 @@ mod material {
     }
 
     #[test]
+    fn a_stamp_changes_with_the_content_of_files() {
+        let path = std::env::temp_dir().join(format!("naru-tls-stamp-{}.pem", std::process::id()));
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let mut down = downstream(self_signed(|_| ()));
+        let source = DataSource::File(path.display().to_string());
+        let places: [fn(&mut DownstreamTls, DataSource); 3] = [
+            |d, source| d.certificates[0].chain = source,
+            |d, source| d.certificates[0].key = source,
+            |d, source| d.trusted_ca = Some(source),
+        ];
+        for put in places {
+            put(&mut down, source.clone());
+            write("one");
+            let one = Terminator::stamp(&down);
+            assert_eq!(Terminator::stamp(&down), one);
+            write("two");
+            assert_ne!(Terminator::stamp(&down), one);
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn what_holds_no_certificate_or_no_key_says_so() {
         let own = self_signed(|_| ());
         check(|d| d.certificates[0].chain = text(""), &["certificate chain given inline", "no certificate"]);
