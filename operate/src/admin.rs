@@ -7,6 +7,7 @@ mod clusters;
 mod prometheus;
 mod stats;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -18,19 +19,25 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use naru_proxy::Proxy;
+use naru_spec::Config;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 /// What the pages are made of.
 pub struct Admin {
     pub proxy: Rc<Proxy>,
-    /// The file that the configuration came from, and its text.
+    /// Where the configuration came from.
     pub file: String,
-    pub text: String,
+    /// Says the configuration in force once more; to be replaced with it.
+    pub recall: RefCell<Recall>,
     pub workers: usize,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
 }
+
+/// A configuration is asked for seldom, and would take more memory than the tables that it became: so it is made
+/// again from what it came from. `None` where that cannot be read any more.
+pub type Recall = Box<dyn Fn() -> Option<Config>>;
 
 /// Claims the address.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -104,7 +111,8 @@ fn index() -> Response<Whole> {
 }
 
 fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
-    let listeners = admin.proxy.snapshot().listeners.iter().zip(admin.proxy.addresses());
+    let (snapshot, addresses) = (admin.proxy.snapshot(), admin.proxy.addresses());
+    let listeners = snapshot.listeners.iter().zip(addresses);
     if query.get("format") == Some("json") {
         let statuses: Vec<_> = listeners
             .map(|(listener, address)| {
@@ -122,12 +130,10 @@ fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     )
 }
 
-/// The configuration is read again from the text it came from: it is asked for seldom, and would
-/// otherwise take more memory than the tables that it became.
 fn config_dump(admin: &Admin) -> Response<Whole> {
-    match naru_xds::load(&admin.file, &admin.text) {
-        Ok(loaded) => json(&naru_xds::config_dump(&loaded.config, admin.proxy.started())),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be read again\n"),
+    match (admin.recall.borrow())() {
+        Some(config) => json(&naru_xds::config_dump(&config, admin.proxy.started())),
+        None => text(StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be read again\n"),
     }
 }
 

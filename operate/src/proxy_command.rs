@@ -1,5 +1,6 @@
 //! `naru proxy`: the data plane, as an Envoy bootstrap file says.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use naru_spec::{Invalid, Problem};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Recall};
 use crate::cli::{Failure, Output, ProxyArgs};
 use crate::problems;
 use crate::say::say;
@@ -26,7 +27,7 @@ pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     // Reading the configuration took more memory than keeping it does.
     naru_memory::give_back();
     if args.check {
-        naru_proxy::check(snapshot).map_err(|error| document.refuse_to_start(error))?;
+        naru_proxy::check(&snapshot).map_err(|error| document.refuse_to_start(error))?;
         problems::print(&document.warnings, &|_| Some(&document.text), args.output)?;
         if args.output == Output::Text {
             say(&format!("{}: fine\n", document.file))?;
@@ -91,7 +92,10 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Resu
         eprintln!("naru: listener '{}' on {address}", listener.name);
     }
     naru_memory::give_back();
-    let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, text, workers, quit: Notify::new() });
+    let of = file.clone();
+    let recall: Recall = Box::new(move || Some(naru_xds::load(&of, &text).ok()?.config));
+    let recall = RefCell::new(recall);
+    let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, quit: Notify::new() });
     if let Some(listener) = admin_listener {
         eprintln!("naru: admin on http://{}", listener.local_addr()?);
         tokio::task::spawn_local(admin::serve(listener, Rc::clone(&admin)));

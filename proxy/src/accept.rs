@@ -1,12 +1,12 @@
 //! A connection of a client, from its first byte to its last.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,15 +17,18 @@ use naru_spec::{Codec, Http};
 use naru_tls::Hello;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Leave, Protocol, ServeError, serve};
+use crate::codec::{Leave, Protocol, ServeError, Terms, serve};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
+use crate::listen::ListenerKey;
+use crate::loaded::Loaded;
 use crate::settle::count_up;
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::worker::{Loaded, Open, Worker};
+use crate::worker::{Open, Worker};
 use crate::{engine, listen};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
@@ -35,22 +38,101 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Out of descriptors: others may be closed meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A listener, as one worker has it.
+#[derive(Debug)]
+pub struct ListenerHere {
+    pub key: ListenerKey,
+    /// The newest snapshot that has it.
+    loaded: RefCell<Rc<Loaded>>,
+    /// Where it stands there.
+    at: Cell<usize>,
+    is_closed: Cell<bool>,
+    closed: Notify,
+}
+
+impl ListenerHere {
+    pub fn new(key: ListenerKey, at: usize, loaded: Rc<Loaded>) -> Rc<ListenerHere> {
+        Rc::new(ListenerHere {
+            key,
+            loaded: RefCell::new(loaded),
+            at: Cell::new(at),
+            is_closed: Cell::new(false),
+            closed: Notify::new(),
+        })
+    }
+
+    pub fn go_on(&self, at: usize, loaded: &Rc<Loaded>) {
+        self.at.set(at);
+        self.loaded.replace(Rc::clone(loaded));
+    }
+
+    pub fn close(&self) {
+        self.is_closed.set(true);
+        self.closed.notify_waiters();
+    }
+
+    async fn closed(&self) {
+        if !self.is_closed.get() {
+            self.closed.notified().await;
+        }
+    }
+
+    fn loaded(&self) -> Rc<Loaded> {
+        Rc::clone(&self.loaded.borrow())
+    }
+}
+
 /// A client's connection, as its requests know it.
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
     pub worker: Rc<Worker>,
-    pub chain: ChainId,
     pub peer: Peer,
     pub server_name: Option<String>,
     pub tls_version: Option<&'static str>,
+    listener: Rc<ListenerHere>,
+    /// What its next request is decided by, and the chain that it belongs to there.
+    loaded: RefCell<Rc<Loaded>>,
+    chain: Cell<ChainId>,
+    limits: Cell<Limits>,
+    is_leaving: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
 }
 
+/// How long its chain lets a connection stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    requests_max: u64,
+    idle_timeout: Option<Duration>,
+    drain_timeout: Duration,
+}
+
+impl Limits {
+    fn of(http: &Http) -> Limits {
+        Limits {
+            requests_max: http.max_requests_per_connection.map_or(u64::MAX, u64::from),
+            idle_timeout: http.connection_idle_timeout,
+            drain_timeout: http.drain_timeout,
+        }
+    }
+}
+
 impl Connection {
+    #[inline]
+    pub fn loaded(&self) -> Rc<Loaded> {
+        Rc::clone(&self.loaded.borrow())
+    }
+
+    /// Of what is loaded now: it may be another one after an await.
+    #[inline]
+    pub fn chain(&self) -> ChainId {
+        self.chain.get()
+    }
+
     fn is_used(&self) -> bool {
         self.active.get() > 0
     }
@@ -68,37 +150,91 @@ impl Connection {
         self.stall.look(None);
         self.unused_since.set(self.worker.clock.now());
     }
+
+    /// Goes on by the newest snapshot of its listener; or leaves, where that has no place for it. What it still
+    /// asks is then decided by the last snapshot that had one.
+    pub fn follow(&self) {
+        if self.is_leaving.get() {
+            return;
+        }
+        let (mine, newest) = (self.loaded(), self.listener.loaded());
+        if self.listener.is_closed.get() {
+            self.leave();
+        } else if !Rc::ptr_eq(&mine, &newest) {
+            let (at, name) = (self.listener.at.get(), self.server_name.as_deref());
+            match newest.snapshot.chain_after(at, name, &mine.snapshot, self.chain.get()) {
+                None => self.leave(),
+                Some(chain) => {
+                    self.chain.set(chain);
+                    let limits = Limits::of(&newest.snapshot.chain(chain).http);
+                    self.loaded.replace(newest);
+                    if self.limits.replace(limits) != limits {
+                        self.wake();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes no more requests, and ends with those that have begun.
+    pub fn leave(&self) {
+        self.is_leaving.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ready once it is to leave.
+    #[inline]
+    fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_leaving.get() {
+            return Poll::Ready(());
+        }
+        // A connection is one task, and its waker stays the same.
+        if self.waker.borrow().is_none() {
+            self.waker.replace(Some(cx.waker().clone()));
+        }
+        Poll::Pending
+    }
 }
 
-/// Takes connections in until the worker drains; what waits to be accepted then is still taken.
-pub async fn accept(worker: Rc<Worker>, listener: TcpListener, listener_at: usize) {
+/// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
+pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<ListenerHere>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
-            () = worker.drained() => break,
+            accepted = socket.accept() => accepted,
+            () = listener.closed() => break,
         };
         match accepted {
-            Ok((stream, remote)) => take(&worker, stream, remote, listener_at),
+            Ok((stream, remote)) => take(&worker, stream, remote, &listener),
             // The client was gone before it was let in; or there are no descriptors left.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    while let Poll::Ready(Ok((stream, remote))) = listener.poll_accept(&mut cx) {
-        take(&worker, stream, remote, listener_at);
-    }
+    // A task that has had its share of a turn is told that nothing waits, whatever does.
+    tokio::task::unconstrained(async {
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Ok((stream, remote))) = socket.poll_accept(&mut cx) {
+            take(&worker, stream, remote, &listener);
+        }
+    })
+    .await;
 }
 
-fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener_at: usize) {
-    let worker = Rc::clone(worker);
+fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener: &Rc<ListenerHere>) {
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
         let downstream = &worker.metrics.downstream;
         add(&downstream.connections_total, 1);
         add(&downstream.connections_active, 1);
         let open = worker.opened();
-        serve_client(&worker, &open, stream, remote, listener_at).await;
+        serve_client(&worker, &open, stream, remote, listener).await;
         add(&downstream.connections_active, -1);
     });
 }
@@ -108,16 +244,14 @@ async fn serve_client(
     open: &Open,
     stream: TcpStream,
     remote: SocketAddr,
-    listener_at: usize,
+    listener: Rc<ListenerHere>,
 ) {
     let downstream = &worker.metrics.downstream;
     let Ok(local) = stream.local_addr() else { return };
     if listen::prepare(&stream).is_err() {
         return;
     }
-    let loaded = worker.loaded();
-    let Ok(secured) = tokio::time::timeout(HANDSHAKE_TIME_MAX, secure(&loaded, stream, listener_at)).await
-    else {
+    let Ok(secured) = tokio::time::timeout(HANDSHAKE_TIME_MAX, secure(&listener, stream)).await else {
         add(&downstream.tls_errors, 1);
         return;
     };
@@ -129,21 +263,28 @@ async fn serve_client(
             return;
         }
     };
-    let http = &loaded.snapshot.chain(secured.chain).http;
+    let http = &secured.loaded.snapshot.chain(secured.chain).http;
+    let (codec, terms, limits) = (http.codec, Terms::of(http), Limits::of(http));
     let connection = Rc::new(Connection {
         id: worker.next_connection(),
         worker: Rc::clone(worker),
-        chain: secured.chain,
         peer: Peer { remote, local, is_tls: secured.version.is_some() },
         server_name: secured.server_name,
         tls_version: secured.version,
+        listener,
+        loaded: RefCell::new(secured.loaded),
+        chain: Cell::new(secured.chain),
+        limits: Cell::new(limits),
+        is_leaving: Cell::new(false),
+        waker: RefCell::new(None),
         streams: Cell::new(0),
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
     });
-    let mut stay = Stay::new(&connection, open, http);
-    let protocol = match (http.codec, secured.alpn.as_deref()) {
+    open.tell(&connection);
+    let mut stay = Stay::new(&connection);
+    let protocol = match (codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
@@ -162,7 +303,7 @@ async fn serve_client(
     let service = move |request| engine::serve(Rc::clone(&of_requests), request);
     let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
     let client = Lingering::new(secured.conduit, worker);
-    let result = serve(client, protocol, http, service, leave, &connection.stall).await;
+    let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
     if let Err(ServeError::Protocol(reason)) = result {
         add(&downstream.protocol_errors, 1);
         engine::record_unreadable(&connection, reason);
@@ -172,18 +313,17 @@ async fn serve_client(
 /// How long a connection stays.
 struct Stay<'a> {
     connection: &'a Connection,
-    open: &'a Open,
-    http: &'a Http,
     timer: Timer,
-    is_set: bool,
+    /// The idle timeout that the timer is set for.
+    set_for: Option<Duration>,
     /// When it was asked to end.
     leaving_since: Option<Instant>,
 }
 
 impl<'a> Stay<'a> {
-    fn new(connection: &'a Connection, open: &'a Open, http: &'a Http) -> Stay<'a> {
+    fn new(connection: &'a Connection) -> Stay<'a> {
         let timer = Timer::new(&connection.worker.timers);
-        Stay { connection, open, http, timer, is_set: false, leaving_since: None }
+        Stay { connection, timer, set_for: None, leaving_since: None }
     }
 
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Leave> {
@@ -194,24 +334,24 @@ impl<'a> Stay<'a> {
         Poll::Ready(self.leave(since, cx))
     }
 
-    /// Ready when the connection should take no more requests: the worker drains, it had its share, or
+    /// Ready when the connection should take no more requests: it is told to leave, it had its share, or
     /// it has been unused for too long.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let connection = self.connection;
-        let requests_max = self.http.max_requests_per_connection.map_or(u64::MAX, u64::from);
-        if self.open.poll_drain(cx).is_ready() || connection.streams.get() >= requests_max {
+        let limits = connection.limits.get();
+        if connection.poll_leaving(cx).is_ready() || connection.streams.get() >= limits.requests_max {
             return Poll::Ready(());
         }
-        let Some(timeout) = self.http.connection_idle_timeout else { return Poll::Pending };
+        let Some(timeout) = limits.idle_timeout else { return Poll::Pending };
         // The timer is not moved at every request; when it fires, it is seen how long nothing came.
-        while !self.is_set || self.timer.poll(cx).is_ready() {
+        while self.set_for != Some(timeout) || self.timer.poll(cx).is_ready() {
             let now = connection.worker.clock.now();
             let deadline = if connection.is_used() { now } else { connection.unused_since.get() } + timeout;
             if now >= deadline && !connection.is_used() {
                 return Poll::Ready(());
             }
             self.timer.set(deadline);
-            self.is_set = true;
+            self.set_for = Some(timeout);
         }
         Poll::Pending
     }
@@ -222,7 +362,8 @@ impl<'a> Stay<'a> {
         if self.connection.is_used() {
             return Leave::Gently;
         }
-        let deadline = since.max(self.connection.unused_since.get()) + self.http.drain_timeout;
+        let deadline =
+            since.max(self.connection.unused_since.get()) + self.connection.limits.get().drain_timeout;
         loop {
             self.timer.set(deadline);
             if self.timer.poll(cx).is_pending() {
@@ -238,6 +379,7 @@ impl<'a> Stay<'a> {
 /// A connection whose chain is known.
 struct Secured {
     conduit: Conduit,
+    loaded: Rc<Loaded>,
     chain: ChainId,
     alpn: Option<Vec<u8>>,
     server_name: Option<String>,
@@ -246,21 +388,24 @@ struct Secured {
 
 /// Finds the chain that takes a connection, and finishes its handshake where the chain has TLS.
 /// `None` where no chain takes it.
-async fn secure(loaded: &Loaded, stream: TcpStream, listener_at: usize) -> io::Result<Option<Secured>> {
-    let Some(listener) = loaded.snapshot.listeners.get(listener_at) else { return Ok(None) };
-    if listener.chains.iter().all(|chain| chain.tls.is_none()) {
-        let Some(chain) = loaded.snapshot.chain_for(listener_at, None) else { return Ok(None) };
+async fn secure(listener: &ListenerHere, stream: TcpStream) -> io::Result<Option<Secured>> {
+    let (loaded, at) = (listener.loaded(), listener.at.get());
+    let Some(settings) = loaded.snapshot.listeners.get(at) else { return Ok(None) };
+    if settings.chains.iter().all(|chain| chain.tls.is_none()) {
+        let Some(chain) = loaded.snapshot.chain_for(at, None) else { return Ok(None) };
         let conduit = Conduit::plain(stream);
-        return Ok(Some(Secured { conduit, chain, alpn: None, server_name: None, version: None }));
+        return Ok(Some(Secured { conduit, loaded, chain, alpn: None, server_name: None, version: None }));
     }
+    drop(loaded);
     let hello = Hello::read(stream).await?;
-    let Some(chain) = loaded.snapshot.chain_for(listener_at, hello.server_name()) else {
-        return Ok(None);
-    };
-    let Some(terminator) = &loaded.chain(chain).terminator else { return Ok(None) };
+    // A client may take its time before it says anything.
+    let (loaded, at) = (listener.loaded(), listener.at.get());
+    let Some(chain) = loaded.snapshot.chain_for(at, hello.server_name()) else { return Ok(None) };
+    let Some(terminator) = loaded.terminator(chain) else { return Ok(None) };
     let (stream, handshake) = hello.finish(terminator).await?;
     Ok(Some(Secured {
         conduit: Conduit::server(stream),
+        loaded,
         chain,
         alpn: handshake.alpn,
         server_name: handshake.server_name,

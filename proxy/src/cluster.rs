@@ -1,8 +1,9 @@
 //! The clusters as they are now: endpoints, and what all workers know of each.
 //!
 //! What is shared is a few atomics for each endpoint, owned by whoever discovers endpoints and read
-//! by every worker. What a worker keeps for itself (connections, its place in the rotation) hangs on
-//! its own [`EndpointHere`], and outlives a change of the set as long as the address stays.
+//! by every worker. What a worker keeps for itself (connections) hangs on its own [`EndpointHere`].
+//! Both outlive a change of the set, and of the whole configuration, as long as the cluster has its
+//! name and the endpoint its address.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use naru_base::{ClusterId, EndpointId, Weight};
 use naru_journey::View;
 use naru_tls::Connector;
 
+use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
 
 /// An endpoint, as all workers share it.
@@ -23,6 +25,12 @@ pub struct EndpointShared {
     /// What DNS was asked for; empty where it was not.
     pub host_name: Arc<str>,
     pub weight: Weight,
+    pub counts: Arc<EndpointCounts>,
+}
+
+/// What is counted for a cluster at one address, whatever else becomes of it.
+#[derive(Debug, Default)]
+pub struct EndpointCounts {
     /// Requests on their way.
     pub active: AtomicU32,
     /// Connections that stand.
@@ -35,18 +43,41 @@ pub struct EndpointShared {
 }
 
 impl EndpointShared {
-    pub fn new(address: SocketAddr, host_name: Arc<str>, weight: Weight) -> Arc<EndpointShared> {
-        Arc::new(EndpointShared {
-            address,
-            host_name,
-            weight,
-            active: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
-            requests_total: AtomicU64::new(0),
-            connections_total: AtomicU64::new(0),
-            connect_failures_total: AtomicU64::new(0),
-            errors_total: AtomicU64::new(0),
-        })
+    /// The endpoint as it is in `known`, as far as it is there.
+    pub fn new(
+        address: SocketAddr,
+        host_name: &str,
+        weight: Weight,
+        known: &[Arc<EndpointShared>],
+    ) -> Arc<EndpointShared> {
+        let Some(same) = known.iter().find(|known| known.address == address) else {
+            return Arc::new(EndpointShared {
+                address,
+                host_name: host_name.into(),
+                weight,
+                counts: Arc::default(),
+            });
+        };
+        if same.weight == weight && *same.host_name == *host_name {
+            return Arc::clone(same);
+        }
+        let counts = Arc::clone(&same.counts);
+        Arc::new(EndpointShared { address, host_name: host_name.into(), weight, counts })
+    }
+
+    pub fn status(&self) -> EndpointStatus {
+        let counts = &self.counts;
+        EndpointStatus {
+            address: self.address,
+            host_name: self.host_name.to_string(),
+            weight: self.weight.0,
+            active: counts.active.load(Ordering::Relaxed),
+            connections: counts.connections.load(Ordering::Relaxed),
+            requests_total: counts.requests_total.load(Ordering::Relaxed),
+            connections_total: counts.connections_total.load(Ordering::Relaxed),
+            connect_failures_total: counts.connect_failures_total.load(Ordering::Relaxed),
+            errors_total: counts.errors_total.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -73,22 +104,6 @@ pub struct EndpointStatus {
     pub errors_total: u64,
 }
 
-impl EndpointShared {
-    pub fn status(&self) -> EndpointStatus {
-        EndpointStatus {
-            address: self.address,
-            host_name: self.host_name.to_string(),
-            weight: self.weight.0,
-            active: self.active.load(Ordering::Relaxed),
-            connections: self.connections.load(Ordering::Relaxed),
-            requests_total: self.requests_total.load(Ordering::Relaxed),
-            connections_total: self.connections_total.load(Ordering::Relaxed),
-            connect_failures_total: self.connect_failures_total.load(Ordering::Relaxed),
-            errors_total: self.errors_total.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// How connections to a cluster are secured, for each protocol that may be asked for.
 #[derive(Clone, Debug)]
 pub struct Connectors {
@@ -101,8 +116,8 @@ pub struct Connectors {
 #[derive(Debug)]
 pub struct ClusterHere {
     endpoints: RefCell<Vec<Rc<EndpointHere>>>,
-    pub connectors: Option<Connectors>,
-    pub stats: ClusterStats,
+    pub connectors: Option<Arc<Connectors>>,
+    pub stats: Rc<ClusterStats>,
 }
 
 /// Counts of one worker.
@@ -117,6 +132,23 @@ pub struct ClusterStats {
     pub replays: Cell<u64>,
     pub retries: Cell<u64>,
     pub retries_exceeded: Cell<u64>,
+}
+
+impl ClusterStats {
+    pub fn report(&self, name: Arc<str>) -> ClusterReport {
+        ClusterReport {
+            name,
+            connections_active: self.connections_active.get(),
+            connections_total: self.connections_total.get(),
+            connect_failures: self.connect_failures.get(),
+            connect_timeouts: self.connect_timeouts.get(),
+            requests_active: self.requests_active.get(),
+            requests_total: self.requests_total.get(),
+            replays: self.replays.get(),
+            retries: self.retries.get(),
+            retries_exceeded: self.retries_exceeded.get(),
+        }
+    }
 }
 
 /// An endpoint, as one worker has it.
@@ -137,8 +169,8 @@ impl EndpointHere {
 }
 
 impl ClusterHere {
-    pub fn new(connectors: Option<Connectors>) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, stats: ClusterStats::default() }
+    pub fn new(connectors: Option<Arc<Connectors>>, stats: Rc<ClusterStats>) -> ClusterHere {
+        ClusterHere { endpoints: RefCell::default(), connectors, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {
@@ -149,25 +181,63 @@ impl ClusterHere {
         self.endpoints.borrow().clone()
     }
 
+    /// Whether these are its endpoints, in this order.
+    pub fn has_endpoints(&self, set: &EndpointSet) -> bool {
+        let here = self.endpoints.borrow();
+        here.len() == set.len()
+            && here.iter().zip(set.iter()).all(|(here, new)| {
+                let old = here.shared.borrow();
+                old.address == new.address && old.weight == new.weight
+            })
+    }
+
     /// Takes a new set over. An endpoint whose address stays keeps its connections. With
     /// `is_logical` the only endpoint keeps them whatever its address becomes.
     pub fn set_endpoints(&self, set: &EndpointSet, is_logical: bool) {
-        let mut endpoints = self.endpoints.borrow_mut();
-        let mut old = std::mem::take(&mut *endpoints);
-        for shared in set.iter() {
-            let known = old.iter().position(|here| is_logical || here.address() == shared.address);
-            match known {
-                Some(at) => {
-                    let here = old.swap_remove(at);
-                    *here.shared.borrow_mut() = Arc::clone(shared);
-                    endpoints.push(here);
-                }
-                None => endpoints.push(Rc::new(EndpointHere {
-                    shared: RefCell::new(Arc::clone(shared)),
-                    pool: EndpointPool::default(),
-                })),
+        let mut known = self.endpoints.take();
+        *self.endpoints.borrow_mut() = merged(&mut known, set, is_logical);
+        retire(known);
+    }
+
+    /// Begins with what the same cluster has in the snapshot before; that one keeps it as well, for the
+    /// requests that began there. Connections that this cluster would not make any more are let go.
+    pub fn inherit(&self, older: &ClusterHere, set: &EndpointSet, is_logical: bool, is_dialled_alike: bool) {
+        let mut known = older.endpoints();
+        let mut none = Vec::new();
+        *self.endpoints.borrow_mut() =
+            merged(if is_dialled_alike { &mut known } else { &mut none }, set, is_logical);
+        retire(known);
+    }
+
+    /// Closes every connection that carries no request, and keeps none that is given back.
+    pub fn retire(&self) {
+        retire(self.endpoints());
+    }
+}
+
+/// What becomes of the endpoints that are known; those that are not taken over stay behind.
+fn merged(known: &mut Vec<Rc<EndpointHere>>, set: &EndpointSet, is_logical: bool) -> Vec<Rc<EndpointHere>> {
+    let is_logical = is_logical && set.len() == 1;
+    let all = set.iter().map(|shared| {
+        let same = known.iter().position(|here| is_logical || here.address() == shared.address);
+        match same {
+            Some(at) => {
+                let here = known.swap_remove(at);
+                *here.shared.borrow_mut() = Arc::clone(shared);
+                here
             }
+            None => Rc::new(EndpointHere {
+                shared: RefCell::new(Arc::clone(shared)),
+                pool: EndpointPool::default(),
+            }),
         }
+    });
+    all.collect()
+}
+
+fn retire(endpoints: Vec<Rc<EndpointHere>>) {
+    for endpoint in endpoints {
+        endpoint.pool.retire();
     }
 }
 
@@ -185,7 +255,9 @@ impl View for Clusters {
     #[inline]
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
         let endpoints = self.0[cluster.index()].endpoints.borrow();
-        endpoints.get(endpoint.index()).map_or(0, |here| here.shared.borrow().active.load(Ordering::Relaxed))
+        endpoints
+            .get(endpoint.index())
+            .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
     }
 }
 

@@ -10,7 +10,7 @@ pub mod server;
 
 pub use body::{BodyBroken, InBody};
 pub use client::{Http1Client, Http2Client, SendFailure};
-pub use server::{Leave, Protocol, ServeError, serve};
+pub use server::{Leave, Protocol, ServeError, Terms, serve};
 
 /// Spawns onto the worker that asks.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use naru_base::{ClusterId, Reason};
@@ -13,8 +12,9 @@ use tokio::net::TcpStream;
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
 use crate::conduit::Conduit;
+use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
-use crate::worker::{Loaded, Worker};
+use crate::worker::Worker;
 
 /// A connection, or a place in one.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ async fn connect(
     };
     if result.is_err() {
         add(&loaded.clusters.get(cluster).stats.connect_failures, 1);
-        shared.connect_failures_total.fetch_add(1, Ordering::Relaxed);
+        shared.counts.connect_failures_total.fetch_add(1, Ordering::Relaxed);
     }
     result
 }
@@ -132,7 +132,7 @@ async fn establish(
     loaded: &Rc<Loaded>,
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
-    shared: &Arc<EndpointShared>,
+    shared: &EndpointShared,
     want: Want,
 ) -> Result<Connected, DialFailure> {
     let at_connect = |error: io::Error| DialFailure {
@@ -164,7 +164,7 @@ async fn establish(
         }
     };
     let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
-    let life = Life::begin(loaded, cluster, Arc::clone(shared));
+    let life = Life::begin(&loaded.clusters.get(cluster).stats, shared);
     if !is_http2 {
         let client = Http1Client::start(conduit).await.map_err(at_start)?;
         return Ok(Connected::Http1(Http1Connection::new(client, local, life)));

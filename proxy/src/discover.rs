@@ -1,82 +1,141 @@
 //! Names become endpoints: DNS, asked again and again.
 //!
 //! One task for each cluster that is found by DNS, off the request path. While there is no answer,
-//! the endpoints of the last answer stay.
+//! the endpoints of the last answer stay. A cluster that comes with a new configuration is asked for
+//! before that takes effect.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use naru_base::ClusterId;
 use naru_spec::{Address, Cluster, Discovery, DnsFamily, DnsSettings};
-use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::board::Board;
 use crate::cluster::{EndpointSet, EndpointShared};
-use crate::proxy::Board;
 
-/// Counts the clusters that have no first answer yet, good or bad.
-#[derive(Debug)]
-pub struct Pending {
-    left: AtomicUsize,
-    done_tx: watch::Sender<bool>,
-}
+/// A new configuration waits so long for its names.
+const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
-impl Pending {
-    pub fn new(count: usize) -> Arc<Pending> {
-        let (done_tx, _) = watch::channel(count == 0);
-        Arc::new(Pending { left: AtomicUsize::new(count), done_tx })
-    }
-
-    pub fn is_done(&self) -> bool {
-        *self.done_tx.borrow()
-    }
-
-    fn one_done(&self) {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.done_tx.send_replace(true);
-        }
-    }
-}
-
-/// The endpoints of a cluster that names none but addresses.
-pub fn static_endpoints(cluster: &Cluster) -> EndpointSet {
+/// The endpoints of a cluster that names none but addresses. What is known of one stays with its address.
+pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {
     let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => Some(EndpointShared::new(*address, Arc::default(), endpoint.weight)),
+        Address::Socket(address) => Some(EndpointShared::new(*address, "", endpoint.weight, known)),
         Address::Name { .. } => None,
     });
     endpoints.collect()
 }
 
-pub fn settings(cluster: &Cluster) -> Option<DnsSettings> {
-    match cluster.discovery {
-        Discovery::Static => None,
-        Discovery::StrictDns(settings) | Discovery::LogicalDns(settings) => Some(settings),
+/// A cluster that is found by DNS, and how.
+#[derive(Debug)]
+pub struct Follower {
+    cluster: Cluster,
+    settings: DnsSettings,
+    resolver: Option<TokioResolver>,
+    /// There was an answer, good or bad.
+    was_answered: AtomicBool,
+}
+
+impl Follower {
+    /// `None` for a cluster whose endpoints do not change.
+    pub fn of(cluster: &Cluster) -> Option<Arc<Follower>> {
+        let settings = match cluster.discovery {
+            Discovery::Static => return None,
+            Discovery::StrictDns(settings) | Discovery::LogicalDns(settings) => settings,
+        };
+        Some(Arc::new(Follower {
+            cluster: cluster.clone(),
+            settings,
+            resolver: resolver(settings.family),
+            was_answered: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether it finds what it is to find for `cluster`.
+    pub fn is_for(&self, cluster: &Cluster) -> bool {
+        self.cluster.discovery == cluster.discovery && self.cluster.endpoints == cluster.endpoints
+    }
+
+    pub fn was_answered(&self) -> bool {
+        self.was_answered.load(Ordering::Relaxed)
+    }
+}
+
+/// A follower at work, until this is dropped.
+#[derive(Debug)]
+pub struct Following {
+    pub follower: Arc<Follower>,
+    task: AbortHandle,
+}
+
+impl Following {
+    /// `was_found` says how the first question was answered, if it was.
+    pub fn begin(board: &Arc<Board>, follower: Arc<Follower>, was_found: Option<bool>) -> Following {
+        let task = tokio::spawn(follow(Arc::clone(board), Arc::clone(&follower), was_found)).abort_handle();
+        Following { follower, task }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
 /// Keeps a cluster's endpoints up to date for ever.
-pub async fn follow(
-    board: Arc<Board>,
-    id: ClusterId,
-    cluster: Cluster,
-    settings: DnsSettings,
-    pending: Arc<Pending>,
-) {
-    let resolver = resolver(settings.family);
-    let mut is_first = true;
+async fn follow(board: Arc<Board>, follower: Arc<Follower>, mut was_found: Option<bool>) {
+    let settings = follower.settings;
     loop {
-        let found = resolve(resolver.as_ref(), &board, id, &cluster).await;
-        let is_found = found.is_some();
+        match was_found {
+            Some(true) => tokio::time::sleep(settings.refresh).await,
+            Some(false) => tokio::time::sleep(settings.failure_refresh).await,
+            None => {}
+        }
+        let known = board.followed(&follower);
+        let found = resolve(&follower, &known).await;
+        was_found = Some(found.is_some());
         if let Some(set) = found {
-            board.set_endpoints(id, set);
+            board.set_followed(&follower, set);
         }
-        if std::mem::take(&mut is_first) {
-            pending.one_done();
-        }
-        tokio::time::sleep(if is_found { settings.refresh } else { settings.failure_refresh }).await;
+        // After the endpoints are there: whoever asks whether the proxy is ready wants to use them.
+        follower.was_answered.store(true, Ordering::Relaxed);
     }
+}
+
+/// A cluster that was not asked for yet.
+#[derive(Debug)]
+pub struct New {
+    pub id: ClusterId,
+    pub follower: Arc<Follower>,
+    /// Endpoints that the cluster had when it was found in another way.
+    pub known: EndpointSet,
+}
+
+/// Asks for all of these at once, and returns the answers that come in time: `None` among them where a name has
+/// none.
+pub async fn first_answers(wanted: Vec<New>) -> BTreeMap<ClusterId, Option<EndpointSet>> {
+    let mut asked = JoinSet::new();
+    for New { id, follower, known } in wanted {
+        asked.spawn(async move {
+            let found = resolve(&follower, &known).await;
+            follower.was_answered.store(true, Ordering::Relaxed);
+            (id, found)
+        });
+    }
+    let mut answers = BTreeMap::new();
+    // What takes longer is asked for again by whoever follows the cluster.
+    let _ = tokio::time::timeout(FIRST_ANSWERS_MAX, async {
+        while let Some(answer) = asked.join_next().await {
+            answers.extend(answer);
+        }
+    })
+    .await;
+    answers
 }
 
 /// By the system's configuration; without one, by none but `/etc/hosts`.
@@ -99,13 +158,8 @@ fn resolver(family: DnsFamily) -> Option<TokioResolver> {
 }
 
 /// `None` where a name has no answer.
-async fn resolve(
-    resolver: Option<&TokioResolver>,
-    board: &Board,
-    id: ClusterId,
-    cluster: &Cluster,
-) -> Option<EndpointSet> {
-    let known = board.endpoints(id);
+async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet> {
+    let Follower { cluster, resolver, .. } = follower;
     let mut set: Vec<Arc<EndpointShared>> = Vec::new();
     for endpoint in &cluster.endpoints {
         let (host, port) = match &endpoint.address {
@@ -114,7 +168,7 @@ async fn resolve(
         };
         let mut addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
-            Err(_) => lookup(resolver?, &host).await?,
+            Err(_) => lookup(resolver.as_ref()?, &host).await?,
         };
         if matches!(cluster.discovery, Discovery::LogicalDns(_)) {
             addresses.truncate(1);
@@ -125,12 +179,7 @@ async fn resolve(
                 continue;
             }
             // What is known of an endpoint stays with its address.
-            let same =
-                known.iter().find(|shared| shared.address == address && shared.weight == endpoint.weight);
-            set.push(match same {
-                Some(shared) => Arc::clone(shared),
-                None => EndpointShared::new(address, host.as_str().into(), endpoint.weight),
-            });
+            set.push(EndpointShared::new(address, &host, endpoint.weight, known));
         }
     }
     Some(set.into())

@@ -39,7 +39,7 @@ pub async fn serve(
     let (mut passage, mut parts, scheme) = begin(&connection, parts, body);
     let first = passage.journey.next_action();
     if let Some(Action::Reply(reason)) = first {
-        let record = &passage.loaded.snapshot.chain(connection.chain).record;
+        let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
         passage.kept_request = record.keep_request(&parts.headers);
         return Ok(answer(passage, reason, Some(&parts.headers)));
     }
@@ -57,8 +57,8 @@ pub async fn serve(
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let loaded = connection.worker.loaded();
-    let journey = Journey::refuse(now, connection.chain, reason);
+    let loaded = connection.loaded();
+    let journey = Journey::refuse(now, connection.chain(), reason);
     let line = RequestLine::unreadable(&connection.peer);
     let client = Client::unknown(&connection.peer);
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, None);
@@ -69,8 +69,8 @@ pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
 /// Takes a request in and asks the core about it.
 #[inline]
 fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Passage>, Parts, Scheme) {
-    let loaded = connection.worker.loaded();
-    let http = &loaded.snapshot.chain(connection.chain).http;
+    let (loaded, chain) = (connection.loaded(), connection.chain());
+    let http = &loaded.snapshot.chain(chain).http;
     let now = connection.worker.clock.now();
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, refusal } = receive(&mut parts, http, &connection.peer, &mut core);
@@ -81,11 +81,11 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     };
     let draw = core.draw_request();
     let journey = match refusal {
-        Some(reason) => Journey::refuse(now, connection.chain, reason),
+        Some(reason) => Journey::refuse(now, chain, reason),
         None => Journey::begin(
             now,
             &loaded.snapshot,
-            connection.chain,
+            chain,
             &line.subject(&parts.headers, &client, draw),
             facts,
             &mut core,

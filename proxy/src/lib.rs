@@ -8,8 +8,11 @@
 
 // In the order of a request's way: in, decided, out, written down.
 pub mod proxy;
+mod board;
+mod prepare;
 pub mod listen;
 mod worker;
+mod loaded;
 mod accept;
 mod conduit;
 mod codec;
@@ -22,6 +25,7 @@ mod linger;
 mod settle;
 pub mod metrics;
 mod log;
+mod names;
 // What they all stand on.
 pub mod cluster;
 mod discover;
@@ -30,4 +34,5 @@ mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use metrics::Report;
+pub use prepare::SnapshotRef;
 pub use proxy::{Options, Proxy, StartError, check};

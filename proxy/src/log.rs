@@ -2,15 +2,17 @@
 //!
 //! A worker gathers lines in a buffer for each sink and hands it over when it is full or a little
 //! old. One thread writes; a disk that hangs costs lines (which are counted), never requests.
+//!
+//! A sink is open for as long as a snapshot names it or lines for it are under way. So one that stays
+//! when the configuration changes is not opened again, and one that is gone closes by itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use naru_spec::LogSink;
@@ -23,48 +25,42 @@ const BUFFER_AGE_MAX: Duration = Duration::from_millis(200);
 /// So many buffers may wait to be written.
 const QUEUE_MAX: usize = 64;
 
-/// A sink of the snapshot, by its place in the writer's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SinkId(pub usize);
+/// The thread that writes.
+#[derive(Clone, Debug)]
+pub struct LogWriter {
+    jobs_tx: SyncSender<Job>,
+    /// What is open.
+    sinks: Arc<Mutex<BTreeMap<LogSink, Weak<Sink>>>>,
+}
 
 /// What workers send to the writer.
 #[derive(Debug)]
-pub enum Job {
+enum Job {
     Lines {
-        sink: SinkId,
+        sink: Arc<Sink>,
         lines: Vec<u8>,
     },
     /// Everything sent before is on its way to the file.
     Flush(SyncSender<()>),
 }
 
-/// The thread that writes.
-#[derive(Clone, Debug)]
-pub struct LogWriter {
-    jobs_tx: SyncSender<Job>,
-    sinks: Arc<BTreeMap<LogSink, SinkId>>,
-}
-
 impl LogWriter {
-    /// Opens every sink, files for appending.
-    pub fn start(sinks: impl IntoIterator<Item = LogSink>) -> io::Result<LogWriter> {
-        let mut ids = BTreeMap::new();
-        let mut outputs: Vec<Output> = Vec::new();
-        for sink in sinks {
-            if let Entry::Vacant(entry) = ids.entry(sink) {
-                outputs.push(Output::open(entry.key())?);
-                entry.insert(SinkId(outputs.len() - 1));
-            }
-        }
+    pub fn start() -> io::Result<LogWriter> {
         let (jobs_tx, jobs_rx) = sync_channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("naru-log".to_owned())
-            .spawn(move || write_all(&jobs_rx, &mut outputs))?;
-        Ok(LogWriter { jobs_tx, sinks: ids.into() })
+        std::thread::Builder::new().name("naru-log".to_owned()).spawn(move || write_all(&jobs_rx))?;
+        Ok(LogWriter { jobs_tx, sinks: Arc::default() })
     }
 
-    pub fn sink(&self, sink: &LogSink) -> Option<SinkId> {
-        self.sinks.get(sink).copied()
+    /// Opens a sink, a file for appending, unless it is open.
+    pub fn open(&self, wanted: &LogSink) -> io::Result<Arc<Sink>> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = sinks.get(wanted).and_then(Weak::upgrade) {
+            return Ok(open);
+        }
+        let opened = Arc::new(Sink::open(wanted)?);
+        sinks.retain(|_, sink| sink.strong_count() > 0);
+        sinks.insert(wanted.clone(), Arc::downgrade(&opened));
+        Ok(opened)
     }
 
     /// Waits until what was sent before is written.
@@ -77,48 +73,48 @@ impl LogWriter {
     }
 }
 
+/// Where lines are written.
 #[derive(Debug)]
-enum Output {
+pub enum Sink {
     File(File),
     Stdout,
     Stderr,
 }
 
-impl Output {
-    fn open(sink: &LogSink) -> io::Result<Output> {
+impl Sink {
+    fn open(sink: &LogSink) -> io::Result<Sink> {
         match sink {
-            LogSink::Stdout => Ok(Output::Stdout),
-            LogSink::Stderr => Ok(Output::Stderr),
+            LogSink::Stdout => Ok(Sink::Stdout),
+            LogSink::Stderr => Ok(Sink::Stderr),
             LogSink::File(path) => {
-                OpenOptions::new().create(true).append(true).open(path).map(Output::File).map_err(|error| {
+                OpenOptions::new().create(true).append(true).open(path).map(Sink::File).map_err(|error| {
                     io::Error::new(error.kind(), format!("the access log '{path}' cannot be opened: {error}"))
                 })
             }
         }
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write(&self, lines: &[u8]) -> io::Result<()> {
         match self {
-            Output::File(file) => file.write_all(lines),
-            Output::Stdout => {
+            Sink::File(file) => {
+                let mut file = file;
+                file.write_all(lines)
+            }
+            Sink::Stdout => {
                 let mut out = io::stdout().lock();
                 out.write_all(lines)?;
                 out.flush()
             }
-            Output::Stderr => io::stderr().lock().write_all(lines),
+            Sink::Stderr => io::stderr().lock().write_all(lines),
         }
     }
 }
 
-fn write_all(jobs_rx: &Receiver<Job>, outputs: &mut [Output]) {
+fn write_all(jobs_rx: &Receiver<Job>) {
     for job in jobs_rx {
         match job {
-            Job::Lines { sink, lines } => {
-                if let Some(output) = outputs.get_mut(sink.0) {
-                    // A full disk must not stop traffic; the line is lost, as it would be anywhere.
-                    let _ = output.write(&lines);
-                }
-            }
+            // A full disk must not stop traffic; the line is lost, as it would be anywhere.
+            Job::Lines { sink, lines } => drop(sink.write(&lines)),
             Job::Flush(done_tx) => drop(done_tx.send(())),
         }
     }
@@ -128,55 +124,69 @@ fn write_all(jobs_rx: &Receiver<Job>, outputs: &mut [Output]) {
 #[derive(Debug)]
 pub struct Logs {
     writer: LogWriter,
-    buffers: RefCell<Vec<Vec<u8>>>,
+    buffers: RefCell<Vec<Rc<Buffer>>>,
     has_lines: Notify,
     pub lines_dropped: Cell<u64>,
 }
 
+/// The lines of one worker for one sink.
+#[derive(Debug)]
+pub struct Buffer {
+    sink: Arc<Sink>,
+    lines: RefCell<Vec<u8>>,
+}
+
 impl Logs {
     pub fn new(writer: LogWriter) -> Logs {
-        let buffers = vec![Vec::new(); writer.sinks.len()];
-        Logs { writer, buffers: RefCell::new(buffers), has_lines: Notify::new(), lines_dropped: Cell::new(0) }
+        Logs { writer, buffers: RefCell::default(), has_lines: Notify::new(), lines_dropped: Cell::new(0) }
     }
 
-    pub fn writer(&self) -> &LogWriter {
-        &self.writer
+    /// The buffer for a sink. It is kept for as long as anybody has it.
+    pub fn buffer(&self, sink: &Arc<Sink>) -> Rc<Buffer> {
+        let mut buffers = self.buffers.borrow_mut();
+        if let Some(known) = buffers.iter().find(|buffer| Arc::ptr_eq(&buffer.sink, sink)) {
+            return Rc::clone(known);
+        }
+        let new = Rc::new(Buffer { sink: Arc::clone(sink), lines: RefCell::default() });
+        buffers.push(Rc::clone(&new));
+        new
     }
 
     /// Adds what `line` appends.
     #[inline]
-    pub fn write(&self, sink: SinkId, line: impl FnOnce(&mut Vec<u8>)) {
-        let mut buffers = self.buffers.borrow_mut();
-        let Some(buffer) = buffers.get_mut(sink.0) else { return };
-        let was_empty = buffer.is_empty();
-        line(buffer);
-        if buffer.len() >= BUFFER_BYTES_MAX {
-            self.hand_over(sink, buffer);
+    pub fn write(&self, buffer: &Buffer, line: impl FnOnce(&mut Vec<u8>)) {
+        let mut lines = buffer.lines.borrow_mut();
+        let was_empty = lines.is_empty();
+        line(&mut lines);
+        if lines.len() >= BUFFER_BYTES_MAX {
+            self.hand_over(&buffer.sink, &mut lines);
         } else if was_empty {
             self.has_lines.notify_one();
         }
     }
 
-    fn hand_over(&self, sink: SinkId, buffer: &mut Vec<u8>) {
+    fn hand_over(&self, sink: &Arc<Sink>, buffer: &mut Vec<u8>) {
         let capacity = buffer.len() + buffer.len() / 8;
         let lines = std::mem::replace(buffer, Vec::with_capacity(capacity.min(2 * BUFFER_BYTES_MAX)));
         if let Err(
             TrySendError::Full(Job::Lines { lines, .. })
             | TrySendError::Disconnected(Job::Lines { lines, .. }),
-        ) = self.writer.jobs_tx.try_send(Job::Lines { sink, lines })
+        ) = self.writer.jobs_tx.try_send(Job::Lines { sink: Arc::clone(sink), lines })
         {
             let lost = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
             self.lines_dropped.set(self.lines_dropped.get() + lost);
         }
     }
 
-    /// Hands over whatever there is.
+    /// Hands over whatever there is, and lets go of buffers that nobody writes to any more.
     pub fn flush(&self) {
-        for (at, buffer) in self.buffers.borrow_mut().iter_mut().enumerate() {
-            if !buffer.is_empty() {
-                self.hand_over(SinkId(at), buffer);
+        self.buffers.borrow_mut().retain(|buffer| {
+            let mut lines = buffer.lines.borrow_mut();
+            if !lines.is_empty() {
+                self.hand_over(&buffer.sink, &mut lines);
             }
-        }
+            Rc::strong_count(buffer) > 1
+        });
     }
 
     /// Hands lines over when they are old enough; runs for as long as the worker does.

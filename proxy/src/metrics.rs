@@ -1,14 +1,19 @@
 //! The numbers of one worker, and of all of them together.
 //!
 //! A worker counts in plain integers that nobody else touches. A scrape asks each worker for a copy
-//! and adds the copies up: [`Report`]. Which labels there are is known when a configuration is
-//! loaded, so that counting a request is finding its row among the few of its cluster.
+//! and adds the copies up: [`Report`]. Which names there are is known when a configuration is
+//! loaded, so that counting a request is finding its row among the few of its cluster. Names live
+//! longer than configurations: see [`crate::names`].
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use naru_base::{ClusterId, Reason};
-use naru_journey::ChainId;
+use naru_base::Reason;
+
+use crate::cluster::ClusterStats;
+use crate::names::NameId;
 
 /// Upper bounds of the buckets of durations (in milliseconds) and of sizes (in bytes), as Istio's
 /// default for Prometheus has them; one more bucket holds the rest.
@@ -62,12 +67,9 @@ impl Histogram {
     }
 }
 
-/// What tells requests apart.
+/// What tells requests apart, besides names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels {
-    pub chain: ChainId,
-    /// `None` where no cluster was chosen.
-    pub cluster: Option<ClusterId>,
     pub reason: Reason,
     pub is_retry_limit_exceeded: bool,
     pub status: u16,
@@ -90,27 +92,57 @@ pub enum Protocol {
     Grpc,
 }
 
-/// The requests of one set of labels.
+/// The requests of one set of names and labels.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// Of the chain that they came in by.
+    pub stat_prefix: Arc<str>,
+    /// `None` where no cluster was chosen.
+    pub cluster: Option<Arc<str>>,
     pub labels: Labels,
+    pub numbers: Numbers,
+}
+
+impl Series {
+    pub fn requests(&self) -> u64 {
+        self.numbers.durations.count()
+    }
+
+    fn key(&self) -> (&str, Option<&str>, Labels) {
+        (&self.stat_prefix, self.cluster.as_deref(), self.labels)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
     pub durations: Histogram,
     pub request_bytes: Histogram,
     pub response_bytes: Histogram,
 }
 
-impl Series {
-    pub fn requests(&self) -> u64 {
-        self.durations.count()
+impl Numbers {
+    pub fn add(&mut self, other: &Numbers) {
+        self.durations.add(&other.durations);
+        self.request_bytes.add(&other.request_bytes);
+        self.response_bytes.add(&other.response_bytes);
     }
 }
 
 /// One worker's numbers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
-    /// By cluster; the last row is for requests without one.
-    series: RefCell<Vec<Vec<Series>>>,
+    /// The first is for requests without a cluster; then by cluster, all names of all snapshots.
+    rows: RefCell<Vec<Vec<Row>>>,
+    /// By name. What is no cluster has none.
+    clusters: RefCell<Vec<Option<Rc<ClusterStats>>>>,
     pub downstream: Downstream,
+}
+
+#[derive(Debug)]
+struct Row {
+    stat_prefix: NameId,
+    labels: Labels,
+    numbers: Numbers,
 }
 
 /// What there is of clients.
@@ -127,35 +159,77 @@ pub struct Downstream {
 }
 
 impl Metrics {
-    pub fn new(clusters: usize) -> Metrics {
-        Metrics { series: RefCell::new(vec![Vec::new(); clusters + 1]), downstream: Downstream::default() }
+    /// Counts for so many names from now on, and counts anew for those that are forgotten.
+    pub fn take_over(&self, names: usize, forgotten: &[NameId]) {
+        let mut rows = self.rows.borrow_mut();
+        let mut clusters = self.clusters.borrow_mut();
+        let known = names.max(clusters.len());
+        rows.resize_with(known + 1, Vec::new);
+        clusters.resize(known, None);
+        for id in forgotten {
+            if let Some(rows) = rows.get_mut(id.index() + 1) {
+                rows.clear();
+            }
+            if let Some(stats) = clusters.get_mut(id.index()) {
+                *stats = None;
+            }
+        }
+        if !forgotten.is_empty() {
+            rows.iter_mut().for_each(|rows| rows.retain(|row| !forgotten.contains(&row.stat_prefix)));
+        }
+    }
+
+    /// What is counted for a cluster, for as long as its name is known.
+    pub fn cluster(&self, name: NameId) -> Rc<ClusterStats> {
+        match self.clusters.borrow_mut().get_mut(name.index()) {
+            Some(stats) => Rc::clone(stats.get_or_insert_default()),
+            None => Rc::default(),
+        }
     }
 
     #[inline]
-    pub fn record(&self, labels: Labels, duration: Duration, request_bytes: u64, response_bytes: u64) {
-        let mut all = self.series.borrow_mut();
-        let last = all.len() - 1;
-        let rows = &mut all[labels.cluster.map_or(last, ClusterId::index).min(last)];
-        let at = match rows.iter().position(|series| series.labels == labels) {
+    pub fn record(
+        &self,
+        stat_prefix: NameId,
+        cluster: Option<NameId>,
+        labels: Labels,
+        duration: Duration,
+        (request_bytes, response_bytes): (u64, u64),
+    ) {
+        let mut all = self.rows.borrow_mut();
+        let Some(rows) = all.get_mut(cluster.map_or(0, |name| name.index() + 1)) else { return };
+        let at = match rows.iter().position(|row| row.labels == labels && row.stat_prefix == stat_prefix) {
             Some(at) => at,
             None => {
-                rows.push(Series {
-                    labels,
-                    durations: Histogram::default(),
-                    request_bytes: Histogram::default(),
-                    response_bytes: Histogram::default(),
-                });
+                rows.push(Row { stat_prefix, labels, numbers: Numbers::default() });
                 rows.len() - 1
             }
         };
-        let series = &mut rows[at];
-        series.durations.observe(duration.as_secs_f64() * 1_000.0);
-        series.request_bytes.observe(request_bytes as f64);
-        series.response_bytes.observe(response_bytes as f64);
+        let numbers = &mut rows[at].numbers;
+        numbers.durations.observe(duration.as_secs_f64() * 1_000.0);
+        numbers.request_bytes.observe(request_bytes as f64);
+        numbers.response_bytes.observe(response_bytes as f64);
     }
 
-    pub(crate) fn series(&self) -> Vec<Series> {
-        self.series.borrow().iter().flatten().cloned().collect()
+    /// Requests, by name: `names` are all that were ever counted for and not forgotten.
+    pub fn series(&self, names: &[Arc<str>]) -> Vec<Series> {
+        let name = |at: usize| names.get(at).map_or_else(Arc::default, Arc::clone);
+        let rows = self.rows.borrow();
+        let all = rows.iter().enumerate().flat_map(|(at, rows)| {
+            rows.iter().map(move |row| Series {
+                stat_prefix: name(row.stat_prefix.index()),
+                cluster: at.checked_sub(1).map(name),
+                labels: row.labels,
+                numbers: row.numbers.clone(),
+            })
+        });
+        all.collect()
+    }
+
+    pub fn clusters(&self, names: &[Arc<str>]) -> Vec<ClusterReport> {
+        let clusters = self.clusters.borrow();
+        let known = clusters.iter().zip(names).filter_map(|(stats, name)| Some((stats.as_ref()?, name)));
+        known.map(|(stats, name)| stats.report(Arc::clone(name))).collect()
     }
 }
 
@@ -164,7 +238,7 @@ impl Metrics {
 pub struct Report {
     pub series: Vec<Series>,
     pub downstream: DownstreamReport,
-    /// By [`ClusterId`].
+    /// Those of the first configuration first, in its order.
     pub clusters: Vec<ClusterReport>,
     /// Timers that are set up, a count of things in flight that must return to zero.
     pub timers: u64,
@@ -181,8 +255,9 @@ pub struct DownstreamReport {
     pub log_lines_dropped: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterReport {
+    pub name: Arc<str>,
     pub connections_active: u64,
     pub connections_total: u64,
     pub connect_failures: u64,
@@ -202,16 +277,11 @@ impl Report {
     /// Adds another worker's report.
     pub fn add(&mut self, other: Report) {
         for series in other.series {
-            match self.series.iter_mut().find(|mine| mine.labels == series.labels) {
-                Some(mine) => {
-                    mine.durations.add(&series.durations);
-                    mine.request_bytes.add(&series.request_bytes);
-                    mine.response_bytes.add(&series.response_bytes);
-                }
-                None => self.series.push(series),
+            match self.series.binary_search_by(|mine| mine.key().cmp(&series.key())) {
+                Ok(at) => self.series[at].numbers.add(&series.numbers),
+                Err(at) => self.series.insert(at, series),
             }
         }
-        self.series.sort_by_key(|series| series.labels);
         add_fields!(
             self.downstream,
             other.downstream,
@@ -223,8 +293,15 @@ impl Report {
             tls_errors,
             log_lines_dropped
         );
-        self.clusters.resize(self.clusters.len().max(other.clusters.len()), ClusterReport::default());
-        for (mine, theirs) in self.clusters.iter_mut().zip(&other.clusters) {
+        // Workers know the same names in the same order, but while a new configuration reaches them.
+        for (at, theirs) in other.clusters.into_iter().enumerate() {
+            let is_there = self.clusters.get(at).is_some_and(|mine| mine.name == theirs.name);
+            let known =
+                if is_there { Some(at) } else { self.clusters.iter().position(|c| c.name == theirs.name) };
+            let Some(mine) = known.and_then(|at| self.clusters.get_mut(at)) else {
+                self.clusters.push(theirs);
+                continue;
+            };
             add_fields!(
                 mine,
                 theirs,

@@ -10,9 +10,9 @@ use std::time::Duration;
 use naru_base::{Instant, Reason};
 use tokio::sync::Notify;
 
-use crate::cluster::{EndpointShared, add};
+use crate::cluster::{ClusterStats, EndpointCounts, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
-use crate::worker::{Loaded, Worker};
+use crate::worker::Worker;
 
 /// Connections of HTTP/1 that wait for a request, and those of HTTP/2, which any number may use.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub struct EndpointPool {
     shared: RefCell<Vec<Rc<Http2Connection>>>,
     /// The HTTP/2 connection that is being made; those who come meanwhile wait for it.
     dial: RefCell<Option<Rc<SharedDial>>>,
+    is_retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -69,25 +70,24 @@ pub struct SharedDial {
 /// Counts a connection for as long as it stands.
 #[derive(Debug)]
 pub struct Life {
-    endpoint: Arc<EndpointShared>,
-    loaded: Rc<Loaded>,
-    cluster: naru_base::ClusterId,
+    endpoint: Arc<EndpointCounts>,
+    cluster: Rc<ClusterStats>,
 }
 
 impl Life {
-    pub fn begin(loaded: &Rc<Loaded>, cluster: naru_base::ClusterId, endpoint: Arc<EndpointShared>) -> Life {
-        let stats = &loaded.clusters.get(cluster).stats;
-        add(&stats.connections_active, 1);
-        add(&stats.connections_total, 1);
+    pub fn begin(cluster: &Rc<ClusterStats>, endpoint: &EndpointShared) -> Life {
+        let endpoint = &endpoint.counts;
+        add(&cluster.connections_active, 1);
+        add(&cluster.connections_total, 1);
         endpoint.connections.fetch_add(1, Ordering::Relaxed);
         endpoint.connections_total.fetch_add(1, Ordering::Relaxed);
-        Life { endpoint, loaded: Rc::clone(loaded), cluster }
+        Life { endpoint: Arc::clone(endpoint), cluster: Rc::clone(cluster) }
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        add(&self.loaded.clusters.get(self.cluster).stats.connections_active, -1);
+        add(&self.cluster.connections_active, -1);
         self.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -149,7 +149,7 @@ impl EndpointPool {
     /// Puts a connection back whose response was read to its end.
     #[inline]
     pub fn put_http1(&self, connection: Box<Http1Connection>, now: Instant, requests_max: Option<u32>) {
-        if requests_max.is_none_or(|max| connection.requests < max) {
+        if requests_max.is_none_or(|max| connection.requests < max) && !self.is_retired.get() {
             self.idle.borrow_mut().push(IdleHttp1 { connection, since: now });
         }
     }
@@ -172,7 +172,7 @@ impl EndpointPool {
 
     /// Leaves a connection to others, if it may carry more than it has.
     pub fn put_http2(&self, connection: &Rc<Http2Connection>, requests_max: Option<u32>) {
-        if !connection.is_used_up(requests_max) {
+        if !connection.is_used_up(requests_max) && !self.is_retired.get() {
             self.shared.borrow_mut().push(Rc::clone(connection));
         }
     }
@@ -211,8 +211,9 @@ impl EndpointPool {
         !idle.is_empty() || !shared.is_empty()
     }
 
-    /// Closes every connection that carries no request.
-    pub fn clear(&self) {
+    /// Closes every connection that carries no request, and the others with their last one.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
         self.idle.borrow_mut().clear();
         self.shared.borrow_mut().clear();
     }

@@ -1,25 +1,27 @@
-//! The whole data plane of a process: started, asked, told to end.
+//! The whole data plane of a process: started, changed, asked, told to end.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use naru_base::{ClusterId, Instant, WallTime};
+use naru_base::{Instant, WallTime};
 use naru_journey::Snapshot;
+use naru_spec::Invalid;
 use naru_spec::config::Place;
-use naru_spec::{Invalid, UpstreamTls};
-use naru_tls::{Connector, Terminator};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::board::{Board, Found, Next};
 use crate::clock::{self, Origin};
-use crate::cluster::{ClusterStatus, Connectors, EndpointSet};
-use crate::discover::{self, Pending};
-use crate::listen;
+use crate::cluster::ClusterStatus;
+use crate::discover::{self, Follower};
+use crate::listen::{self, ListenerKey, Opened};
 use crate::log::LogWriter;
 use crate::metrics::Report;
-use crate::worker::{self, Message, Prepared, Start};
+use crate::names::Names;
+use crate::prepare::{self, Prepared, SnapshotRef};
+use crate::worker::{self, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
 const REPORT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -38,7 +40,7 @@ impl Default for Options {
     }
 }
 
-/// Why a data plane did not start.
+/// Why a data plane did not start, or does not take a configuration over.
 #[derive(Debug)]
 pub enum StartError {
     /// A listener's address cannot be had.
@@ -51,6 +53,8 @@ pub enum StartError {
     Config(Vec<(Place, Invalid)>),
     Log(io::Error),
     Thread(io::Error),
+    /// It is told to end and takes nothing over any more.
+    Draining,
 }
 
 impl std::fmt::Display for StartError {
@@ -73,88 +77,50 @@ impl std::fmt::Display for StartError {
             }
             StartError::Log(error) => write!(f, "{error}"),
             StartError::Thread(error) => write!(f, "a thread cannot be started: {error}"),
+            StartError::Draining => f.write_str("naru is draining and takes no new configuration"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
 
-/// What all workers are told, and what is known of all of them.
-#[derive(Debug)]
-pub struct Board {
-    workers: Vec<mpsc::UnboundedSender<Message>>,
-    /// By cluster.
-    endpoints: Mutex<Vec<EndpointSet>>,
-}
-
-impl Board {
-    pub fn endpoints(&self, id: ClusterId) -> EndpointSet {
-        let sets = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.get(id.index()).map_or_else(|| Arc::from([]), Arc::clone)
-    }
-
-    /// Tells all workers, where anything changed.
-    pub fn set_endpoints(&self, id: ClusterId, set: EndpointSet) {
-        {
-            let mut sets = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(known) = sets.get_mut(id.index()) else { return };
-            if known.len() == set.len() && known.iter().zip(set.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
-                return;
-            }
-            *known = Arc::clone(&set);
-        }
-        for worker in &self.workers {
-            // A worker that has ended needs no endpoints.
-            let _ = worker.send(Message::Endpoints(id, Arc::clone(&set)));
-        }
-    }
-}
-
 /// A running data plane. Dropping it drains it and waits for its threads.
 #[derive(Debug)]
 pub struct Proxy {
-    prepared: Arc<Prepared>,
     board: Arc<Board>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     log: LogWriter,
     origin: Origin,
-    started: WallTime,
-    addresses: Vec<SocketAddr>,
-    pending: Arc<Pending>,
+    /// Held by whoever changes the configuration.
+    names: Mutex<Names>,
 }
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
-pub fn check(snapshot: Snapshot) -> Result<(), StartError> {
-    prepare(snapshot).map(|_| ())
+pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
+    prepare::check(snapshot)
 }
 
 impl Proxy {
     /// Opens all listeners, or none. Names are looked up on the runtime that this is called on.
     pub fn start(snapshot: Snapshot, options: &Options) -> Result<Proxy, StartError> {
-        let prepared = Arc::new(prepare(snapshot)?);
+        let mut names = Names::default();
+        let log = LogWriter::start().map_err(StartError::Thread)?;
+        let prepared = Arc::new(Prepared::new(snapshot, None, &log, &mut names)?);
         let snapshot = &prepared.snapshot;
         let workers = options.workers.max(1);
-        let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for listener in &snapshot.listeners {
-            let failed = |error| StartError::Listen {
-                listener: listener.name.clone(),
-                address: listener.address,
-                error,
-            };
-            let bound = listen::bind(listener.address, workers).map_err(failed)?;
-            if let Some(first) = bound.first() {
-                addresses.push(first.local_addr().map_err(failed)?);
-            }
-            for (of_worker, socket) in sockets.iter_mut().zip(bound) {
-                of_worker.push(socket);
+        let (listening, opened) = listen::open(&snapshot.listeners, &[], workers)?;
+        let mut sockets: Vec<Vec<(ListenerKey, std::net::TcpListener)>> =
+            (0..workers).map(|_| Vec::new()).collect();
+        for Opened { key, sockets: opened } in opened {
+            for (of_worker, socket) in sockets.iter_mut().zip(opened) {
+                of_worker.push((key, socket));
             }
         }
-        let sinks = snapshot
-            .chains()
-            .iter()
-            .flat_map(|chain| chain.http.access_log.iter().map(|log| log.sink.clone()));
-        let log = LogWriter::start(sinks).map_err(StartError::Log)?;
+        let found = snapshot.clusters.iter().map(|cluster| match Follower::of(cluster) {
+            None => Found::Static(discover::static_endpoints(cluster, &Arc::default())),
+            Some(follower) => Found::New { follower, set: Arc::default(), was_found: None },
+        });
+        let found: Vec<Found> = found.collect();
         let origin = Origin::now();
         let seed = options.seed.unwrap_or_else(clock::seed);
         let host_name: Arc<str> = host_name().into();
@@ -167,6 +133,7 @@ impl Proxy {
                 // The first worker has the seed itself, so that one worker can be followed exactly.
                 seed: seed.wrapping_add(at),
                 prepared: Arc::clone(&prepared),
+                endpoints: found.iter().map(Found::set).collect(),
                 sockets,
                 log: log.clone(),
                 host_name: Arc::clone(&host_name),
@@ -176,41 +143,59 @@ impl Proxy {
             threads.push(thread.spawn(move || worker::run(start)).map_err(StartError::Thread)?);
             senders.push(messages_tx);
         }
-        let names: Vec<_> = (0u32..)
-            .zip(&snapshot.clusters)
-            .filter_map(|(id, cluster)| Some((ClusterId(id), cluster.clone(), discover::settings(cluster)?)))
-            .collect();
-        let pending = Pending::new(names.len());
-        let empty = vec![Arc::from([]); snapshot.clusters.len()];
-        let board = Arc::new(Board { workers: senders, endpoints: Mutex::new(empty) });
-        for (id, cluster) in (0u32..).zip(&snapshot.clusters) {
-            if discover::settings(cluster).is_none() {
-                board.set_endpoints(ClusterId(id), discover::static_endpoints(cluster));
-            }
-        }
-        for (id, cluster, settings) in names {
-            tokio::spawn(discover::follow(Arc::clone(&board), id, cluster, settings, Arc::clone(&pending)));
-        }
-        Ok(Proxy { prepared, board, threads, log, origin, started: clock::wall_now(), addresses, pending })
+        let board = Board::new(senders, prepared, clock::wall_now(), listening, found);
+        Ok(Proxy { board, threads, log, origin, names: Mutex::new(names) })
     }
 
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.prepared.snapshot
+    /// Puts another snapshot in force, whole: all of it or, with an error, nothing of it. Returns once every
+    /// worker has it.
+    ///
+    /// Requests that have begun go on by the snapshot that they began with, to the last byte. A listener whose
+    /// address stays keeps its sockets, and its clients their connections where the new snapshot would take
+    /// them in alike; others are asked to leave. What is known of a cluster's endpoints stays by their
+    /// addresses, connections to them as well. Names that are new are looked up first, for a second at most.
+    ///
+    /// The address of the admin interface is the caller's business.
+    pub async fn update(&self, snapshot: Snapshot) -> Result<(), StartError> {
+        let mut names = self.names.lock().await;
+        let (older, listening) = self.board.before_change()?;
+        let prepared = Arc::new(Prepared::new(snapshot, Some(&older), &self.log, &mut names)?);
+        let workers = self.board.workers().len();
+        let (listening, opened) = listen::open(&prepared.snapshot.listeners, &listening, workers)?;
+        let sockets = self.board.register(opened).await.map_err(StartError::Thread)?;
+        let found = self.board.discover(&prepared).await;
+        let next = Next { prepared, listening, sockets, found };
+        let answers = self.board.commit(next, &mut names, clock::wall_now())?;
+        for answer in answers {
+            // A worker that ends before it answers has drained.
+            let _ = answer.await;
+        }
+        Ok(())
+    }
+
+    /// The one in force.
+    pub fn snapshot(&self) -> SnapshotRef {
+        SnapshotRef(self.board.current())
+    }
+
+    /// That one, and those that requests or connections from before still use.
+    pub fn snapshots_in_use(&self) -> usize {
+        self.board.snapshots_in_use()
     }
 
     /// Where the listeners listen, in their order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.board.addresses()
     }
 
     /// Whether every cluster was looked up at least once.
     pub fn is_ready(&self) -> bool {
-        self.pending.is_done()
+        self.board.is_ready()
     }
 
     /// When the configuration took effect.
     pub fn started(&self) -> WallTime {
-        self.started
+        self.board.since()
     }
 
     pub fn uptime(&self) -> Duration {
@@ -220,7 +205,7 @@ impl Proxy {
     /// The numbers of all workers.
     pub async fn report(&self) -> Report {
         let mut answers = Vec::new();
-        for worker in &self.board.workers {
+        for worker in self.board.workers() {
             let (report_tx, report_rx) = oneshot::channel();
             if worker.send(Message::Report(report_tx)).is_ok() {
                 answers.push(report_rx);
@@ -236,26 +221,12 @@ impl Proxy {
     }
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {
-        (0u32..)
-            .zip(&self.prepared.snapshot.clusters)
-            .map(|(id, cluster)| ClusterStatus {
-                name: cluster.name.clone(),
-                endpoints: self
-                    .board
-                    .endpoints(ClusterId(id))
-                    .iter()
-                    .map(|endpoint| endpoint.status())
-                    .collect(),
-            })
-            .collect()
+        self.board.clusters()
     }
 
     /// Takes no more connections; requests that have begun are finished.
     pub fn drain(&self) {
-        for worker in &self.board.workers {
-            // One that has ended has nothing to drain.
-            let _ = worker.send(Message::Drain);
-        }
+        self.board.drain();
     }
 
     pub fn has_ended(&self) -> bool {
@@ -266,59 +237,13 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.drain();
+        self.board.stop_following();
         for thread in self.threads.drain(..) {
             // A worker that panicked has already said so.
             let _ = thread.join();
         }
         self.log.flush();
     }
-}
-
-/// Reads certificates and builds what TLS needs, once for all workers.
-fn prepare(snapshot: Snapshot) -> Result<Prepared, StartError> {
-    let mut problems = Vec::new();
-    let mut found = |place, owner: String, mut invalid: Invalid| {
-        invalid.message = format!("TLS of {owner}: {}", invalid.message);
-        problems.push((place, invalid));
-    };
-    let mut terminators = Vec::new();
-    for (listener_at, listener) in snapshot.listeners.iter().enumerate() {
-        for (chain_at, chain) in listener.chains.iter().enumerate() {
-            match chain.tls.as_ref().map(Terminator::build).transpose() {
-                Ok(built) => terminators.push(built),
-                Err(invalid) => found(
-                    Place::ChainTls { listener: listener_at, chain: chain_at },
-                    format!("listener '{}'", listener.name),
-                    invalid,
-                ),
-            }
-        }
-    }
-    let mut connectors = Vec::new();
-    for (at, cluster) in snapshot.clusters.iter().enumerate() {
-        match cluster.tls.as_ref().map(connect_with).transpose() {
-            Ok(built) => connectors.push(built),
-            Err(invalid) => {
-                found(Place::ClusterTls(at), format!("cluster '{}'", cluster.name), invalid);
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(Prepared { snapshot, terminators, connectors })
-    } else {
-        Err(StartError::Config(problems))
-    }
-}
-
-/// The protocol that a cluster speaks decides what is offered; what the context itself lists is
-/// offered where the protocol leaves it open.
-fn connect_with(tls: &UpstreamTls) -> Result<Connectors, Invalid> {
-    let own = Connector::build(tls)?;
-    Ok(Connectors {
-        http1: if tls.alpn.is_empty() { own.clone() } else { own.with_alpn(&["http/1.1"])? },
-        http2: own.with_alpn(&["h2"])?,
-        either: own.with_alpn(&["h2", "http/1.1"])?,
-    })
 }
 
 fn host_name() -> String {

@@ -26,11 +26,12 @@ use naru_route::{CompiledAction, Verdict};
 use crate::accept::Connection;
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::InBody;
+use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::pool::Http1Connection;
 use crate::timer::Timer;
 use crate::upload::Upload;
-use crate::worker::{Loaded, Worker};
+use crate::worker::Worker;
 
 /// The response was broken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,12 +129,12 @@ impl Passage {
         if cause == Cause::Retry
             && let Some(permit) = &self.permit
         {
-            permit.endpoint.errors_total.fetch_add(1, Ordering::Relaxed);
+            permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
         }
         self.release();
         let endpoint = endpoint.shared();
-        endpoint.active.fetch_add(1, Ordering::Relaxed);
-        endpoint.requests_total.fetch_add(1, Ordering::Relaxed);
+        endpoint.counts.active.fetch_add(1, Ordering::Relaxed);
+        endpoint.counts.requests_total.fetch_add(1, Ordering::Relaxed);
         let stats = &self.loaded.clusters.get(cluster).stats;
         add(&stats.requests_active, 1);
         add(&stats.requests_total, 1);
@@ -147,7 +148,7 @@ impl Passage {
 
     fn release(&mut self) {
         if let Some(permit) = self.permit.take() {
-            permit.endpoint.active.fetch_sub(1, Ordering::Relaxed);
+            permit.endpoint.counts.active.fetch_sub(1, Ordering::Relaxed);
             add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
         }
     }
@@ -248,11 +249,11 @@ impl Passage {
     /// The request is over: counts it and writes its line.
     fn record(&self, outcome: &Outcome) {
         let chain = self.journey.chain();
-        let logs = &self.loaded.chain(chain).logs;
+        let logs = self.loaded.logs(chain);
         if !logs.is_empty() {
             let facts = self.facts(Some(outcome));
             for log in logs {
-                self.worker.logs.write(log.sink, |buffer| write_line(&log.format, &facts, buffer));
+                self.worker.logs.write(&log.buffer, |buffer| write_line(&log.format, &facts, buffer));
             }
         }
         if outcome.is_retry_limit_exceeded
@@ -261,8 +262,6 @@ impl Passage {
             add(&self.loaded.clusters.get(permit.cluster).stats.retries_exceeded, 1);
         }
         let labels = Labels {
-            chain,
-            cluster: outcome.cluster,
             reason: outcome.reason,
             is_retry_limit_exceeded: outcome.is_retry_limit_exceeded,
             status: outcome.status,
@@ -271,11 +270,14 @@ impl Passage {
             is_tls: self.connection.peer.is_tls,
         };
         let duration = outcome.ended.since(outcome.began);
-        self.worker.metrics.record(labels, duration, self.bytes_received(), self.bytes_sent);
+        let prepared = &self.loaded.prepared;
+        let cluster = outcome.cluster.map(|id| prepared.cluster_name(id));
+        let bytes = (self.bytes_received(), self.bytes_sent);
+        self.worker.metrics.record(prepared.stat_prefix(chain), cluster, labels, duration, bytes);
         if let Some(permit) = &self.permit
             && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))
         {
-            permit.endpoint.errors_total.fetch_add(1, Ordering::Relaxed);
+            permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -1,24 +1,26 @@
 //! One worker: a thread, its runtime, and all that its requests use.
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use naru_base::ClusterId;
-use naru_journey::{ChainId, Snapshot};
-use naru_spec::{Discovery, LogFormat};
-use naru_tls::Terminator;
 use slab::Slab;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use crate::accept;
+use crate::accept::{self, Connection, ListenerHere};
 use crate::clock::{self, Clock, Origin};
-use crate::cluster::{ClusterHere, Clusters, Connectors, EndpointSet};
-use crate::log::{LogWriter, Logs, SinkId};
-use crate::metrics::{ClusterReport, DownstreamReport, Metrics, Report};
+use crate::cluster::EndpointSet;
+use crate::listen::ListenerKey;
+use crate::loaded::Loaded;
+use crate::log::{LogWriter, Logs};
+use crate::metrics::{DownstreamReport, Metrics, Report};
+use crate::names::NameId;
+use crate::prepare::Prepared;
 use crate::timer::Timers;
 
 /// How often idle upstream connections are looked at.
@@ -29,8 +31,29 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub enum Message {
     Endpoints(ClusterId, EndpointSet),
     Report(oneshot::Sender<Report>),
+    /// Make these sockets ready for an update; give them back until it comes.
+    Listen(Vec<(ListenerKey, std::net::TcpListener)>, oneshot::Sender<io::Result<Sockets>>),
+    Update(Box<Update>),
     /// Take no more connections, finish the requests that have begun, then end.
     Drain,
+}
+
+/// Of one worker, ready to accept from.
+pub type Sockets = Vec<(ListenerKey, TcpListener)>;
+
+/// Another snapshot, for one worker.
+#[derive(Debug)]
+pub struct Update {
+    pub prepared: Arc<Prepared>,
+    /// By cluster.
+    pub endpoints: Vec<EndpointSet>,
+    /// By listener.
+    pub listeners: Vec<ListenerKey>,
+    /// Of those that are new.
+    pub sockets: Sockets,
+    /// Names that are counted for no more.
+    pub forgotten: Vec<NameId>,
+    pub done_tx: oneshot::Sender<()>,
 }
 
 /// What a worker begins with.
@@ -39,98 +62,13 @@ pub struct Start {
     pub origin: Origin,
     pub seed: u64,
     pub prepared: Arc<Prepared>,
+    /// By cluster.
+    pub endpoints: Vec<EndpointSet>,
     /// By listener.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
     pub log: LogWriter,
     pub host_name: Arc<str>,
     pub messages_rx: mpsc::UnboundedReceiver<Message>,
-}
-
-/// A snapshot, and what was made of it once for all workers.
-#[derive(Debug)]
-pub struct Prepared {
-    pub snapshot: Snapshot,
-    /// By chain.
-    pub terminators: Vec<Option<Terminator>>,
-    /// By cluster.
-    pub connectors: Vec<Option<Connectors>>,
-}
-
-/// A snapshot, and what one worker has made of it.
-#[derive(Debug)]
-pub struct Loaded {
-    prepared: Arc<Prepared>,
-    pub snapshot: SnapshotRef,
-    pub core: RefCell<naru_journey::Worker>,
-    pub clusters: Clusters,
-    chains: Vec<LoadedChain>,
-}
-
-/// Reads like the snapshot itself.
-#[derive(Debug)]
-pub struct SnapshotRef(Arc<Prepared>);
-
-impl std::ops::Deref for SnapshotRef {
-    type Target = Snapshot;
-    #[inline]
-    fn deref(&self) -> &Snapshot {
-        &self.0.snapshot
-    }
-}
-
-/// What a worker keeps for a filter chain.
-#[derive(Debug)]
-pub struct LoadedChain {
-    pub terminator: Option<Terminator>,
-    pub logs: Vec<LoadedLog>,
-}
-
-#[derive(Debug)]
-pub struct LoadedLog {
-    pub sink: SinkId,
-    pub format: LogFormat,
-}
-
-impl Loaded {
-    fn new(prepared: &Arc<Prepared>, seed: u64, log: &LogWriter) -> Loaded {
-        let snapshot = &prepared.snapshot;
-        let chains = snapshot
-            .chains()
-            .iter()
-            .zip(&prepared.terminators)
-            .map(|(chain, terminator)| LoadedChain {
-                terminator: terminator.clone(),
-                logs: (chain.http.access_log.iter())
-                    .filter_map(|access| {
-                        Some(LoadedLog { sink: log.sink(&access.sink)?, format: access.format.clone() })
-                    })
-                    .collect(),
-            })
-            .collect();
-        let clusters =
-            prepared.connectors.iter().map(|connectors| ClusterHere::new(connectors.clone())).collect();
-        Loaded {
-            prepared: Arc::clone(prepared),
-            snapshot: SnapshotRef(Arc::clone(prepared)),
-            core: RefCell::new(naru_journey::Worker::new(snapshot, seed)),
-            clusters: Clusters(clusters),
-            chains,
-        }
-    }
-
-    #[inline]
-    pub fn chain(&self, id: ChainId) -> &LoadedChain {
-        &self.chains[id.0 as usize]
-    }
-
-    fn set_endpoints(&self, cluster: ClusterId, set: &EndpointSet) {
-        let is_logical =
-            matches!(self.prepared.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_))
-                && set.len() == 1;
-        self.clusters.get(cluster).set_endpoints(set, is_logical);
-        let weights: Vec<_> = set.iter().map(|endpoint| endpoint.weight).collect();
-        self.core.borrow_mut().set_endpoints(&self.prepared.snapshot, cluster, &weights);
-    }
 }
 
 #[derive(Debug)]
@@ -140,21 +78,23 @@ pub struct Worker {
     pub metrics: Metrics,
     pub logs: Rc<Logs>,
     pub host_name: Arc<str>,
-    loaded: Rc<Loaded>,
+    /// What is in force.
+    loaded: RefCell<Rc<Loaded>>,
+    listeners: RefCell<Vec<Acceptor>>,
     connections: Cell<u64>,
-    drain: Drain,
+    /// One for each connection that is open; known once its chain is.
+    open: RefCell<Slab<Option<Rc<Connection>>>>,
+    is_draining: Cell<bool>,
+    last_closed: Notify,
     has_pooled: Notify,
     is_sweeping: Cell<bool>,
 }
 
-/// The state of draining, and who waits for it.
-#[derive(Debug, Default)]
-struct Drain {
-    is_draining: Cell<bool>,
-    /// One for each connection that is open.
-    open: RefCell<Slab<Option<Waker>>>,
-    has_begun: Notify,
-    last_closed: Notify,
+/// A listener, and the task that accepts from it.
+#[derive(Debug)]
+struct Acceptor {
+    listener: Rc<ListenerHere>,
+    task: JoinHandle<()>,
 }
 
 /// Counts a connection as open.
@@ -162,38 +102,34 @@ struct Drain {
 pub struct Open {
     worker: Rc<Worker>,
     key: usize,
-    is_registered: Cell<bool>,
 }
 
 impl Open {
-    /// Ready once the worker drains.
-    #[inline]
-    pub fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.worker.drain.is_draining.get() {
-            return Poll::Ready(());
+    /// From now on it hears of changes.
+    pub fn tell(&self, connection: &Rc<Connection>) {
+        self.worker.open.borrow_mut()[self.key] = Some(Rc::clone(connection));
+        if self.worker.is_draining.get() {
+            connection.leave();
+        } else {
+            connection.follow();
         }
-        // A connection is one task, and its waker stays the same.
-        if !self.is_registered.replace(true) {
-            self.worker.drain.open.borrow_mut()[self.key] = Some(cx.waker().clone());
-        }
-        Poll::Pending
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let drain = &self.worker.drain;
-        drain.open.borrow_mut().remove(self.key);
-        if drain.open.borrow().is_empty() {
-            drain.last_closed.notify_one();
+        // Whatever goes with it may look at the others.
+        let connection = self.worker.open.borrow_mut().remove(self.key);
+        drop(connection);
+        if self.worker.open.borrow().is_empty() {
+            self.worker.last_closed.notify_one();
         }
     }
 }
 
 impl Worker {
-    #[inline]
-    pub fn loaded(&self) -> Rc<Loaded> {
-        Rc::clone(&self.loaded)
+    fn loaded(&self) -> Rc<Loaded> {
+        Rc::clone(&self.loaded.borrow())
     }
 
     pub fn next_connection(&self) -> u64 {
@@ -201,14 +137,55 @@ impl Worker {
     }
 
     pub fn opened(self: &Rc<Self>) -> Open {
-        let key = self.drain.open.borrow_mut().insert(None);
-        Open { worker: Rc::clone(self), key, is_registered: Cell::new(false) }
+        let key = self.open.borrow_mut().insert(None);
+        Open { worker: Rc::clone(self), key }
     }
 
-    pub async fn drained(&self) {
-        if !self.drain.is_draining.get() {
-            self.drain.has_begun.notified().await;
+    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) {
+        let listener = ListenerHere::new(key, at, self.loaded());
+        let task = tokio::task::spawn_local(accept::accept(Rc::clone(self), socket, Rc::clone(&listener)));
+        self.listeners.borrow_mut().push(Acceptor { listener, task });
+    }
+
+    /// Goes on by another snapshot. Nothing of it is seen half: between two awaits no request is looked at.
+    async fn take_over(self: &Rc<Self>, update: Update) {
+        // Connections that must leave close where they carry no request.
+        look_at_sockets().await;
+        let Update { prepared, endpoints, listeners, sockets, forgotten, done_tx } = update;
+        self.metrics.take_over(prepared.names.len(), &forgotten);
+        let newer = Loaded::succeed(&self.loaded(), &prepared, &endpoints, &self.metrics, &self.logs);
+        let newer = Rc::new(newer);
+        drop(self.loaded.replace(Rc::clone(&newer)));
+        let place_of = |key: ListenerKey| listeners.iter().position(|listed| *listed == key);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.listeners.take().into_iter().partition(|acceptor| place_of(acceptor.listener.key).is_some());
+        for acceptor in &kept {
+            if let Some(at) = place_of(acceptor.listener.key) {
+                acceptor.listener.go_on(at, &newer);
+            }
         }
+        self.listeners.replace(kept);
+        for (key, socket) in sockets {
+            if let Some(at) = place_of(key) {
+                self.accept_from(key, at, socket);
+            }
+        }
+        for acceptor in &gone {
+            acceptor.listener.close();
+        }
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(connection) = connection {
+                connection.follow();
+            }
+        }
+        self.look_after_pools();
+        for acceptor in gone {
+            // It ends by itself, or with the panic that ended it before.
+            let _ = acceptor.task.await;
+        }
+        self.logs.flush();
+        // An asker that has gone away knows enough.
+        let _ = done_tx.send(());
     }
 
     /// There are upstream connections that may grow old.
@@ -219,33 +196,23 @@ impl Worker {
     }
 
     fn begin_drain(&self) {
-        self.drain.is_draining.set(true);
-        self.drain.has_begun.notify_waiters();
-        for (_, waker) in self.drain.open.borrow().iter() {
-            if let Some(waker) = waker {
-                waker.wake_by_ref();
+        self.is_draining.set(true);
+        for acceptor in self.listeners.borrow().iter() {
+            acceptor.listener.close();
+        }
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(connection) = connection {
+                connection.leave();
             }
         }
     }
 
     fn report(&self) -> Report {
         let downstream = &self.metrics.downstream;
-        let clusters = self.loaded.clusters.0.iter().map(|cluster| {
-            let stats = &cluster.stats;
-            ClusterReport {
-                connections_active: stats.connections_active.get(),
-                connections_total: stats.connections_total.get(),
-                connect_failures: stats.connect_failures.get(),
-                connect_timeouts: stats.connect_timeouts.get(),
-                requests_active: stats.requests_active.get(),
-                requests_total: stats.requests_total.get(),
-                replays: stats.replays.get(),
-                retries: stats.retries.get(),
-                retries_exceeded: stats.retries_exceeded.get(),
-            }
-        });
+        let loaded = self.loaded();
+        let names = &loaded.prepared.names;
         Report {
-            series: self.metrics.series(),
+            series: self.metrics.series(names),
             downstream: DownstreamReport {
                 connections_active: downstream.connections_active.get(),
                 connections_total: downstream.connections_total.get(),
@@ -255,7 +222,7 @@ impl Worker {
                 tls_errors: downstream.tls_errors.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
             },
-            clusters: clusters.collect(),
+            clusters: self.metrics.clusters(names),
             timers: self.timers.len() as u64,
         }
     }
@@ -277,7 +244,8 @@ impl Worker {
     fn sweep_once(&self) -> bool {
         let now = self.clock.now();
         let mut has_more = false;
-        for (cluster, settings) in self.loaded.clusters.0.iter().zip(&self.loaded.snapshot.clusters) {
+        let loaded = self.loaded();
+        for (cluster, settings) in loaded.clusters.0.iter().zip(&loaded.snapshot.clusters) {
             for endpoint in cluster.endpoints() {
                 has_more |= endpoint.pool.sweep(now, settings.idle_timeout);
             }
@@ -286,10 +254,8 @@ impl Worker {
     }
 
     fn close_pools(&self) {
-        for cluster in &self.loaded.clusters.0 {
-            for endpoint in cluster.endpoints() {
-                endpoint.pool.clear();
-            }
+        for cluster in &self.loaded().clusters.0 {
+            cluster.retire();
         }
     }
 }
@@ -312,63 +278,75 @@ pub fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn work(start: Start) -> std::io::Result<()> {
-    let clock = Clock::new(start.origin);
+    let Start { origin, seed, prepared, endpoints, sockets, log, host_name, mut messages_rx } = start;
+    let clock = Clock::new(origin);
     let timers = Timers::new(clock.now());
+    let metrics = Metrics::default();
+    metrics.take_over(prepared.names.len(), &[]);
+    let logs = Rc::new(Logs::new(log));
+    let loaded = Rc::new(Loaded::new(&prepared, &endpoints, seed, &metrics, &logs));
+    drop(prepared);
     let worker = Rc::new(Worker {
+        clock,
         timers,
-        metrics: Metrics::new(start.prepared.snapshot.clusters.len()),
-        logs: Rc::new(Logs::new(start.log.clone())),
-        host_name: start.host_name,
-        loaded: Rc::new(Loaded::new(&start.prepared, start.seed, &start.log)),
+        metrics,
+        logs,
+        host_name,
+        loaded: RefCell::new(loaded),
+        listeners: RefCell::default(),
         connections: Cell::new(0),
-        drain: Drain::default(),
+        open: RefCell::default(),
+        is_draining: Cell::new(false),
+        last_closed: Notify::new(),
         has_pooled: Notify::new(),
         is_sweeping: Cell::new(false),
-        clock,
     });
-    tokio::task::spawn_local(Timers::drive(Rc::downgrade(&worker.timers), start.origin));
+    tokio::task::spawn_local(Timers::drive(Rc::downgrade(&worker.timers), origin));
     tokio::task::spawn_local(Rc::clone(&worker.logs).flush_in_time());
     tokio::task::spawn_local(Rc::clone(&worker).sweep_pools());
-    let mut acceptors = Vec::new();
-    for (at, socket) in start.sockets.into_iter().enumerate() {
-        let listener = tokio::net::TcpListener::from_std(socket)?;
-        acceptors.push(tokio::task::spawn_local(accept::accept(Rc::clone(&worker), listener, at)));
+    for (at, (key, socket)) in register(sockets)?.into_iter().enumerate() {
+        worker.accept_from(key, at, socket);
     }
-    let mut messages_rx = start.messages_rx;
     while let Some(message) = messages_rx.recv().await {
         match message {
-            Message::Endpoints(cluster, set) => worker.loaded.set_endpoints(cluster, &set),
+            Message::Endpoints(cluster, set) => worker.loaded().set_endpoints(cluster, &set),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
+            // Nor any sockets: they close.
+            Message::Listen(sockets, ready_tx) => drop(ready_tx.send(register(sockets))),
+            Message::Update(update) => worker.take_over(*update).await,
             Message::Drain => {
                 look_at_sockets().await;
                 worker.begin_drain();
+                break;
             }
         }
-        if worker.drain.is_draining.get() {
-            break;
-        }
     }
-    if !worker.drain.is_draining.get() {
+    if !worker.is_draining.get() {
         worker.begin_drain();
     }
-    for acceptor in acceptors {
+    for acceptor in worker.listeners.take() {
         // It ends by itself, or with the panic that ended it before.
-        let _ = acceptor.await;
+        let _ = acceptor.task.await;
     }
-    while !worker.drain.open.borrow().is_empty() {
+    while !worker.open.borrow().is_empty() {
         tokio::select! {
             biased;
-            () = worker.drain.last_closed.notified() => {}
+            () = worker.last_closed.notified() => {}
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
-                Some(Message::Endpoints(cluster, set)) => worker.loaded.set_endpoints(cluster, &set),
-                Some(Message::Drain) => {}
-                None => worker.drain.last_closed.notified().await,
+                Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),
+                // Whoever changes a configuration asks first whether it may.
+                Some(Message::Listen(..) | Message::Update(_) | Message::Drain) => {}
+                None => worker.last_closed.notified().await,
             },
         }
     }
     worker.close_pools();
     worker.logs.flush();
     Ok(())
+}
+
+fn register(sockets: Vec<(ListenerKey, std::net::TcpListener)>) -> io::Result<Sockets> {
+    sockets.into_iter().map(|(key, socket)| Ok((key, TcpListener::from_std(socket)?))).collect()
 }

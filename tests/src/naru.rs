@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use naru_base::Reason;
 use naru_journey::Snapshot;
 use naru_proxy::{ClusterStatus, Options, Proxy, Report, StartError};
+use naru_spec::Config;
 
 use crate::{Bootstrap, until, within};
 
@@ -35,14 +36,53 @@ impl Naru {
         Naru::try_start_on(&bootstrap.text(), options)
     }
 
+    pub fn start_on(config: Config, options: &Options) -> Naru {
+        Naru::start_compiled(compile_config(config), options).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     fn try_start_on(text: &str, options: &Options) -> Result<Naru, StartError> {
-        let proxy = Proxy::start(compile_text(text), options)?;
+        Naru::start_compiled(compile_text(text), options)
+    }
+
+    fn start_compiled(snapshot: Snapshot, options: &Options) -> Result<Naru, StartError> {
+        let proxy = Proxy::start(snapshot, options)?;
         let address = proxy.addresses()[0];
         Ok(Naru { proxy: Some(proxy), address })
     }
 
     fn proxy(&self) -> &Proxy {
         self.proxy.as_ref().unwrap()
+    }
+
+    /// Puts another file in force.
+    pub async fn update(&self, text: &str) {
+        self.try_update(text).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// # Errors
+    /// Nothing has changed, and why.
+    pub async fn try_update(&self, text: &str) -> Result<(), StartError> {
+        within("an update", self.proxy().update(compile_text(text))).await
+    }
+
+    /// As [`Naru::update`], for tests that have no time to read a file again and again.
+    pub async fn update_to(&self, config: Config) {
+        let updated = within("an update", self.proxy().update(compile_config(config))).await;
+        updated.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Where all listeners listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.proxy().addresses()
+    }
+
+    /// Waits until no request uses a snapshot from before.
+    pub async fn forgets_old_snapshots(&self) {
+        until("old snapshots to go", async || (self.proxy().snapshots_in_use() == 1).then_some(())).await;
+    }
+
+    pub fn snapshots_in_use(&self) -> usize {
+        self.proxy().snapshots_in_use()
     }
 
     pub async fn report(&self) -> Report {
@@ -125,11 +165,19 @@ pub fn compile(bootstrap: &Bootstrap) -> Snapshot {
 }
 
 fn compile_text(text: &str) -> Snapshot {
+    compile_config(read(text))
+}
+
+fn compile_config(config: Config) -> Snapshot {
+    Snapshot::compile(config).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+pub fn read(text: &str) -> Config {
     let loaded = naru_xds::load("test.yaml", text).unwrap_or_else(|problems| {
         let problems: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         panic!("{problems}\n{text}")
     });
-    Snapshot::compile(loaded.config).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
+    loaded.config
 }
 
 fn endings(report: &Report) -> Vec<(u16, Reason)> {
@@ -148,8 +196,10 @@ fn active(report: &Report, clusters: &[ClusterStatus]) -> Vec<(String, u64)> {
         ("requests".to_owned(), report.downstream.requests_active),
         ("timers".to_owned(), report.timers),
     ];
-    for (status, cluster) in clusters.iter().zip(&report.clusters) {
-        counts.push((format!("requests at {}", status.name), cluster.requests_active));
+    for cluster in &report.clusters {
+        counts.push((format!("requests at {}", cluster.name), cluster.requests_active));
+    }
+    for status in clusters {
         for endpoint in &status.endpoints {
             counts.push((
                 format!("requests at {} {}", status.name, endpoint.address),

@@ -64,7 +64,8 @@ fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
             })
         })
         .collect();
-    let settings = admin.proxy.snapshot().clusters.iter().find(|known| known.name == cluster.name);
+    let snapshot = admin.proxy.snapshot();
+    let settings = snapshot.clusters.iter().find(|known| known.name == cluster.name);
     let kind = match settings.map(|settings| settings.discovery) {
         Some(Discovery::StrictDns(_)) => "STRICT_DNS",
         Some(Discovery::LogicalDns(_)) => "LOGICAL_DNS",

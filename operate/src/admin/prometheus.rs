@@ -1,44 +1,47 @@
 //! `/metrics`: the Prometheus text format (version 0.0.4), under Istio's names for requests and
 //! Envoy's for the rest.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use naru_journey::Snapshot;
 use naru_proxy::Report;
-use naru_proxy::metrics::{BUCKETS, Histogram, Protocol, Series};
+use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
 
 use super::{Admin, Whole, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
-    let text = write(admin.proxy.snapshot(), &report);
+    let text = write(&report, admin.proxy.snapshots_in_use());
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
 }
 
-fn write(snapshot: &Snapshot, report: &Report) -> String {
+fn write(report: &Report, snapshots_in_use: usize) -> String {
     let mut out = Exposition::default();
-    let labelled: Vec<(String, &Series)> =
-        report.series.iter().map(|series| (labels(snapshot, series), series)).collect();
-    out.family("istio_requests_total", "counter", "Requests, by how they ended.");
-    for (labels, series) in &labelled {
-        out.sample("istio_requests_total", labels, series.requests());
+    // Chains differ by nothing that Istio has a label for, and a line may stand only once.
+    let mut labelled: BTreeMap<String, Numbers> = BTreeMap::new();
+    for series in &report.series {
+        labelled.entry(labels(series)).or_default().add(&series.numbers);
     }
-    type Pick = fn(&Series) -> &Histogram;
+    out.family("istio_requests_total", "counter", "Requests, by how they ended.");
+    for (labels, numbers) in &labelled {
+        out.sample("istio_requests_total", labels, numbers.durations.count());
+    }
+    type Pick = fn(&Numbers) -> &Histogram;
     let histograms: [(&str, &str, Pick); 3] = [
         (
             "istio_request_duration_milliseconds",
             "Time from the first byte of a request to the last of its response.",
-            |s| &s.durations,
+            |n| &n.durations,
         ),
-        ("istio_request_bytes", "Bytes of request bodies.", |s| &s.request_bytes),
-        ("istio_response_bytes", "Bytes of response bodies.", |s| &s.response_bytes),
+        ("istio_request_bytes", "Bytes of request bodies.", |n| &n.request_bytes),
+        ("istio_response_bytes", "Bytes of response bodies.", |n| &n.response_bytes),
     ];
     for (name, help, pick) in histograms {
         out.family(name, "histogram", help);
-        for (labels, series) in &labelled {
-            out.histogram(name, labels, pick(series));
+        for (labels, numbers) in &labelled {
+            out.histogram(name, labels, pick(numbers));
         }
     }
     let downstream = report.downstream;
@@ -74,6 +77,12 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
             "counter",
             "Lines that the log could not take.",
             downstream.log_lines_dropped,
+        ),
+        (
+            "naru_snapshots_in_use",
+            "gauge",
+            "The configuration in force, and older ones that requests from before still use.",
+            snapshots_in_use as u64,
         ),
         ("naru_timers_active", "gauge", "Timers of requests and connections under way.", report.timers),
     ] {
@@ -117,9 +126,9 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
     ];
     for (name, kind, help, pick) in clusters {
         out.family(name, kind, help);
-        for (cluster, counts) in snapshot.clusters.iter().zip(&report.clusters) {
+        for counts in &report.clusters {
             let mut labels = String::new();
-            label(&mut labels, "envoy_cluster_name", &cluster.name);
+            label(&mut labels, "envoy_cluster_name", &counts.name);
             out.sample(name, &labels, pick(counts));
         }
     }
@@ -127,9 +136,9 @@ fn write(snapshot: &Snapshot, report: &Report) -> String {
 }
 
 /// Istio's labels. What a lone proxy cannot know of workloads is `unknown`, as Istio says it.
-fn labels(snapshot: &Snapshot, series: &Series) -> String {
+fn labels(series: &Series) -> String {
     let labels = &series.labels;
-    let service = labels.cluster.map_or("unknown", |id| snapshot.cluster(id).name.as_str());
+    let service = series.cluster.as_deref().unwrap_or("unknown");
     let mut out = String::new();
     label(&mut out, "reporter", "source");
     for name in [

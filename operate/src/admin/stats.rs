@@ -33,7 +33,6 @@ pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
 /// Every number by its name, in the order of the names.
 fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     let mut stats = BTreeMap::new();
-    let snapshot = admin.proxy.snapshot();
     let downstream = report.downstream;
     for (name, value) in [
         ("downstream_cx_active", downstream.connections_active),
@@ -48,9 +47,10 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     stats.insert("server.concurrency".to_owned(), admin.workers as u64);
     stats.insert("server.live".to_owned(), u64::from(admin.proxy.is_ready()));
     stats.insert("server.uptime".to_owned(), admin.proxy.uptime().as_secs());
+    stats.insert("server.snapshots_in_use".to_owned(), admin.proxy.snapshots_in_use() as u64);
     stats.insert("server.timers_active".to_owned(), report.timers);
     stats.insert("access_log.lines_dropped".to_owned(), downstream.log_lines_dropped);
-    for (cluster, counts) in snapshot.clusters.iter().zip(&report.clusters) {
+    for counts in &report.clusters {
         for (name, value) in [
             ("upstream_cx_active", counts.connections_active),
             ("upstream_cx_total", counts.connections_total),
@@ -62,13 +62,13 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_retry", counts.retries),
             ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
         ] {
-            stats.insert(format!("cluster.{}.{name}", cluster.name), value);
+            stats.insert(format!("cluster.{}.{name}", counts.name), value);
         }
     }
     for series in &report.series {
         let labels = series.labels;
         let requests = series.requests();
-        let prefix = &snapshot.chain(labels.chain).http.stat_prefix;
+        let prefix = &series.stat_prefix;
         let class = labels.status / 100;
         let mut add = |name: String, value: u64| *stats.entry(name).or_insert(0) += value;
         if class > 0 {
@@ -83,8 +83,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             Reason::DirectResponse => add(format!("http.{prefix}.rq_direct_response"), requests),
             _ => {}
         }
-        let Some(cluster) = labels.cluster else { continue };
-        let cluster = &snapshot.cluster(cluster).name;
+        let Some(cluster) = &series.cluster else { continue };
         if class > 0 {
             add(format!("cluster.{cluster}.upstream_rq_{class}xx"), requests);
             add(format!("cluster.{cluster}.upstream_rq_{}", labels.status), requests);

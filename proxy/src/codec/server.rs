@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -11,7 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use naru_base::Reason;
-use naru_spec::Http;
+use naru_spec::{Http, Http2Settings};
 
 use super::InBody;
 use crate::linger::Lingering;
@@ -41,12 +42,32 @@ pub enum Leave {
     AtOnce,
 }
 
+/// What a connection begins with and keeps, whatever the configuration becomes.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    header_bytes_max: u32,
+    header_count_max: u32,
+    request_headers_timeout: Option<Duration>,
+    http2: Http2Settings,
+}
+
+impl Terms {
+    pub fn of(http: &Http) -> Terms {
+        Terms {
+            header_bytes_max: http.header_bytes_max,
+            header_count_max: http.header_count_max,
+            request_headers_timeout: http.request_headers_timeout,
+            http2: http.http2,
+        }
+    }
+}
+
 /// Serves one connection until it ends. `leave` is asked at every turn. A request that `stall` tells of is broken
 /// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
 pub async fn serve<S, F>(
     client: Lingering,
     protocol: Protocol,
-    http: &Http,
+    http: Terms,
     service: S,
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,

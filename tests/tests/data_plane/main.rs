@@ -9,6 +9,7 @@ mod grpc;
 mod headers;
 mod tls;
 mod limits;
+mod swap;
 mod failures;
 mod cancellation;
 mod equality;

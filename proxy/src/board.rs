@@ -1,0 +1,328 @@
+//! What is in force, and who is told when it changes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use naru_base::{ClusterId, WallTime};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::{ClusterStatus, EndpointSet};
+use crate::discover::{self, Follower, Following, New};
+use crate::listen::{ListenerKey, Listening, Opened};
+use crate::names::Names;
+use crate::prepare::{Prepared, clusters_of};
+use crate::proxy::StartError;
+use crate::worker::{Message, Update};
+
+/// What all workers are told, and what is known of all of them.
+#[derive(Debug)]
+pub struct Board {
+    workers: Vec<mpsc::UnboundedSender<Message>>,
+    was_ready: AtomicBool,
+    /// Held while workers are told, so that they all hear everything in the same order.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Arc<Prepared>,
+    since: WallTime,
+    /// Those before it, of which some may still be in use.
+    older: Vec<Weak<Prepared>>,
+    /// By listener.
+    listening: Vec<Listening>,
+    /// By cluster.
+    endpoints: Vec<EndpointSet>,
+    /// By cluster; where DNS is followed.
+    following: Vec<Option<Arc<Following>>>,
+    is_draining: bool,
+}
+
+/// All that is ready to take effect.
+#[derive(Debug)]
+pub struct Next {
+    pub prepared: Arc<Prepared>,
+    pub listening: Vec<Listening>,
+    /// By worker.
+    pub sockets: Vec<Vec<(ListenerKey, TcpListener)>>,
+    /// By cluster.
+    pub found: Vec<Found>,
+}
+
+/// The endpoints of a cluster, and what will keep them up to date.
+#[derive(Debug)]
+pub enum Found {
+    Static(EndpointSet),
+    Followed(Arc<Following>, EndpointSet),
+    New {
+        follower: Arc<Follower>,
+        set: EndpointSet,
+        /// How the first question was answered, if it was.
+        was_found: Option<bool>,
+    },
+}
+
+impl Found {
+    pub fn set(&self) -> EndpointSet {
+        match self {
+            Found::Static(set) | Found::Followed(_, set) | Found::New { set, .. } => Arc::clone(set),
+        }
+    }
+}
+
+impl Board {
+    /// The first snapshot is in force from the beginning.
+    pub fn new(
+        workers: Vec<mpsc::UnboundedSender<Message>>,
+        current: Arc<Prepared>,
+        since: WallTime,
+        listening: Vec<Listening>,
+        found: Vec<Found>,
+    ) -> Arc<Board> {
+        let state = State {
+            current,
+            since,
+            older: Vec::new(),
+            listening,
+            endpoints: found.iter().map(Found::set).collect(),
+            following: Vec::new(),
+            is_draining: false,
+        };
+        let board = Arc::new(Board { workers, was_ready: AtomicBool::new(false), state: Mutex::new(state) });
+        // A follower that is quick waits here until it is known.
+        let mut state = board.state();
+        state.following = board.follow(found);
+        drop(state);
+        board
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow(self: &Arc<Self>, found: Vec<Found>) -> Vec<Option<Arc<Following>>> {
+        let all = found.into_iter().map(|found| match found {
+            Found::Static(_) => None,
+            Found::Followed(following, _) => Some(following),
+            Found::New { follower, was_found, .. } => {
+                Some(Arc::new(Following::begin(self, follower, was_found)))
+            }
+        });
+        all.collect()
+    }
+
+    pub fn workers(&self) -> &[mpsc::UnboundedSender<Message>] {
+        &self.workers
+    }
+
+    /// The snapshot in force and its listeners, for whoever wants to change them.
+    pub fn before_change(&self) -> Result<(Arc<Prepared>, Vec<Listening>), StartError> {
+        let state = self.state();
+        if state.is_draining {
+            return Err(StartError::Draining);
+        }
+        Ok((Arc::clone(&state.current), state.listening.clone()))
+    }
+
+    /// Lets the workers take new sockets in hand. They do not accept from them yet.
+    pub async fn register(&self, opened: Vec<Opened>) -> io::Result<Vec<Vec<(ListenerKey, TcpListener)>>> {
+        let mut by_worker: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for Opened { key, sockets } in opened {
+            for (of_worker, socket) in by_worker.iter_mut().zip(sockets) {
+                of_worker.push((key, socket));
+            }
+        }
+        let ended = || io::Error::other("a worker has ended");
+        let mut answers = Vec::new();
+        for (worker, sockets) in self.workers.iter().zip(by_worker) {
+            let (ready_tx, ready_rx) = oneshot::channel();
+            worker.send(Message::Listen(sockets, ready_tx)).map_err(|_| ended())?;
+            answers.push(ready_rx);
+        }
+        let mut ready = Vec::new();
+        for answer in answers {
+            ready.push(answer.await.map_err(|_| ended())??);
+        }
+        Ok(ready)
+    }
+
+    /// Finds the endpoints of every cluster. What is known stays; names that are new are asked for.
+    pub async fn discover(&self, prepared: &Prepared) -> Vec<Found> {
+        let (mut found, new) = self.known(prepared);
+        for (id, answer) in discover::first_answers(new).await {
+            if let Some(Found::New { set, was_found, .. }) = found.get_mut(id.index()) {
+                *was_found = Some(answer.is_some());
+                *set = answer.unwrap_or_else(|| Arc::clone(set));
+            }
+        }
+        found
+    }
+
+    /// What is found without asking; and who is to be asked for the rest.
+    fn known(&self, prepared: &Prepared) -> (Vec<Found>, Vec<New>) {
+        let state = self.state();
+        let clusters = clusters_of(&state.current.snapshot);
+        let mut new = Vec::new();
+        let found = (0u32..).zip(&prepared.snapshot.clusters).map(|(id, cluster)| {
+            let before = clusters.get(cluster.name.as_str()).copied();
+            let known =
+                before.and_then(|id| state.endpoints.get(id.index()).map(Arc::clone)).unwrap_or_default();
+            let Some(follower) = Follower::of(cluster) else {
+                return Found::Static(discover::static_endpoints(cluster, &known));
+            };
+            if let Some(following) = before.and_then(|id| state.following.get(id.index())?.as_ref())
+                && following.follower.is_for(cluster)
+            {
+                return Found::Followed(Arc::clone(following), known);
+            }
+            new.push(New { id: ClusterId(id), follower: Arc::clone(&follower), known: Arc::clone(&known) });
+            // What was found for other names is no answer.
+            let has_same_names =
+                before.is_some_and(|id| state.current.snapshot.cluster(id).endpoints == cluster.endpoints);
+            let set = if has_same_names { known } else { EndpointSet::default() };
+            Found::New { follower, set, was_found: None }
+        });
+        let found = found.collect();
+        (found, new)
+    }
+
+    /// All of it takes effect; a worker answers when it has taken it over.
+    pub fn commit(
+        self: &Arc<Self>,
+        next: Next,
+        names: &mut Names,
+        now: WallTime,
+    ) -> Result<Vec<oneshot::Receiver<()>>, StartError> {
+        let Next { prepared, listening, sockets, found } = next;
+        let mut state = self.state();
+        if state.is_draining {
+            return Err(StartError::Draining);
+        }
+        // A cluster that is followed may have had an answer meanwhile.
+        let endpoints: Vec<EndpointSet> = found
+            .iter()
+            .map(|found| match found {
+                Found::Followed(following, _) => {
+                    state.followed(&following.follower).unwrap_or_else(|| found.set())
+                }
+                Found::Static(_) | Found::New { .. } => found.set(),
+            })
+            .collect();
+        let older = std::mem::replace(&mut state.current, prepared);
+        state.older.push(Arc::downgrade(&older));
+        state.older.retain(|older| older.strong_count() > 0);
+        state.since = now;
+        state.listening = listening;
+        state.endpoints = endpoints;
+        state.following = self.follow(found);
+        let in_use = state.older.iter().filter_map(Weak::upgrade);
+        let used = in_use.flat_map(|older| older.names_used()).chain(state.current.names_used());
+        let forgotten = names.forget_gone(&used.collect());
+        let mut answers = Vec::new();
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            let (done_tx, done_rx) = oneshot::channel();
+            let update = Update {
+                prepared: Arc::clone(&state.current),
+                endpoints: state.endpoints.clone(),
+                listeners: state.listening.iter().map(|listening| listening.key).collect(),
+                sockets,
+                forgotten: forgotten.clone(),
+                done_tx,
+            };
+            if worker.send(Message::Update(Box::new(update))).is_ok() {
+                answers.push(done_rx);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What a follower has found so far.
+    pub fn followed(&self, follower: &Arc<Follower>) -> EndpointSet {
+        self.state().followed(follower).unwrap_or_default()
+    }
+
+    /// Tells all workers, where anything changed, and the follower is still asked for.
+    pub fn set_followed(&self, follower: &Arc<Follower>, set: EndpointSet) {
+        let mut state = self.state();
+        let Some(id) = state.place_of(follower) else { return };
+        let Some(known) = state.endpoints.get_mut(id.index()) else { return };
+        if known.len() == set.len() && known.iter().zip(set.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
+            return;
+        }
+        *known = Arc::clone(&set);
+        for worker in &self.workers {
+            // A worker that has ended needs no endpoints.
+            let _ = worker.send(Message::Endpoints(id, Arc::clone(&set)));
+        }
+    }
+
+    pub fn current(&self) -> Arc<Prepared> {
+        Arc::clone(&self.state().current)
+    }
+
+    pub fn since(&self) -> WallTime {
+        self.state().since
+    }
+
+    /// By listener.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.state().listening.iter().map(|listening| listening.address).collect()
+    }
+
+    pub fn snapshots_in_use(&self) -> usize {
+        1 + self.state().older.iter().filter(|older| older.strong_count() > 0).count()
+    }
+
+    /// Whether every cluster was looked up at least once. A proxy that was ready stays so.
+    pub fn is_ready(&self) -> bool {
+        if self.was_ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_ready =
+            self.state().following.iter().flatten().all(|following| following.follower.was_answered());
+        if is_ready {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        is_ready
+    }
+
+    pub fn clusters(&self) -> Vec<ClusterStatus> {
+        let state = self.state();
+        let all = state.current.snapshot.clusters.iter().zip(&state.endpoints);
+        all.map(|(cluster, set)| ClusterStatus {
+            name: cluster.name.clone(),
+            endpoints: set.iter().map(|endpoint| endpoint.status()).collect(),
+        })
+        .collect()
+    }
+
+    pub fn drain(&self) {
+        let mut state = self.state();
+        state.is_draining = true;
+        for worker in &self.workers {
+            // One that has ended has nothing to drain.
+            let _ = worker.send(Message::Drain);
+        }
+    }
+
+    /// Nobody asks for names any more.
+    pub fn stop_following(&self) {
+        self.state().following.clear();
+    }
+}
+
+impl State {
+    fn place_of(&self, follower: &Arc<Follower>) -> Option<ClusterId> {
+        let is_it = |following: &Option<Arc<Following>>| {
+            following.as_ref().is_some_and(|following| Arc::ptr_eq(&following.follower, follower))
+        };
+        self.following.iter().position(is_it).map(|at| ClusterId(at as u32))
+    }
+
+    fn followed(&self, follower: &Arc<Follower>) -> Option<EndpointSet> {
+        self.endpoints.get(self.place_of(follower)?.index()).map(Arc::clone)
+    }
+}

@@ -1,0 +1,138 @@
+//! What one worker makes of a snapshot.
+//!
+//! A request keeps the one that it began with, so several may be in use for a while. They share what is kept by
+//! name: connections to endpoints, counts, buffers of logs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use naru_base::{ClusterId, Weight};
+use naru_journey::ChainId;
+use naru_spec::{Discovery, LogFormat};
+use naru_tls::Terminator;
+
+use crate::cluster::{ClusterHere, Clusters, EndpointSet};
+use crate::log::{Buffer, Logs};
+use crate::metrics::Metrics;
+use crate::prepare::{Prepared, SnapshotRef, clusters_of};
+
+/// A snapshot, and what one worker has made of it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub prepared: Arc<Prepared>,
+    pub snapshot: SnapshotRef,
+    pub core: RefCell<naru_journey::Worker>,
+    pub clusters: Clusters,
+    /// By chain.
+    logs: Vec<Vec<LoadedLog>>,
+}
+
+#[derive(Debug)]
+pub struct LoadedLog {
+    pub buffer: Rc<Buffer>,
+    pub format: LogFormat,
+}
+
+impl Loaded {
+    /// The first of a worker. `endpoints` are by cluster.
+    pub fn new(
+        prepared: &Arc<Prepared>,
+        endpoints: &[EndpointSet],
+        seed: u64,
+        metrics: &Metrics,
+        logs: &Logs,
+    ) -> Loaded {
+        let core = naru_journey::Worker::new(&prepared.snapshot, seed);
+        let loaded = Loaded::with(prepared, core, metrics, logs);
+        for (id, set) in loaded.cluster_ids().zip(endpoints) {
+            loaded.set_endpoints(id, set);
+        }
+        loaded
+    }
+
+    /// The one that follows another. What began with the older one goes on there; connections to
+    /// endpoints belong to both.
+    pub fn succeed(
+        older: &Loaded,
+        prepared: &Arc<Prepared>,
+        endpoints: &[EndpointSet],
+        metrics: &Metrics,
+        logs: &Logs,
+    ) -> Loaded {
+        let core = older.core.borrow_mut().succeed(&older.snapshot, &prepared.snapshot);
+        let loaded = Loaded::with(prepared, core, metrics, logs);
+        let mut known = clusters_of(&older.snapshot);
+        for (id, set) in loaded.cluster_ids().zip(endpoints) {
+            match known.remove(loaded.snapshot.cluster(id).name.as_str()) {
+                Some(before) => loaded.inherit(id, set, older, before),
+                None => loaded.set_endpoints(id, set),
+            }
+        }
+        for gone in known.into_values() {
+            older.clusters.get(gone).retire();
+        }
+        loaded
+    }
+
+    fn with(prepared: &Arc<Prepared>, core: naru_journey::Worker, metrics: &Metrics, logs: &Logs) -> Loaded {
+        let snapshot = SnapshotRef(Arc::clone(prepared));
+        let clusters = (0u32..).zip(&snapshot.clusters).map(|(id, _)| {
+            let stats = metrics.cluster(prepared.cluster_name(ClusterId(id)));
+            ClusterHere::new(prepared.connectors(ClusterId(id)).map(Arc::clone), stats)
+        });
+        let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
+            let all = chain.http.access_log.iter().zip(sinks);
+            all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
+                .collect()
+        });
+        Loaded {
+            prepared: Arc::clone(prepared),
+            core: RefCell::new(core),
+            clusters: Clusters(clusters.collect()),
+            logs: logs_of_chains.collect(),
+            snapshot,
+        }
+    }
+
+    #[inline]
+    pub fn logs(&self, chain: ChainId) -> &[LoadedLog] {
+        &self.logs[chain.0 as usize]
+    }
+
+    pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
+        self.prepared.terminator(chain)
+    }
+
+    pub fn set_endpoints(&self, cluster: ClusterId, set: &EndpointSet) {
+        self.clusters.get(cluster).set_endpoints(set, self.is_logical(cluster));
+        self.balance(cluster, set);
+    }
+
+    fn inherit(&self, cluster: ClusterId, set: &EndpointSet, older: &Loaded, before: ClusterId) {
+        let here = older.clusters.get(before);
+        let old_settings = older.snapshot.cluster(before);
+        // Its rotation has come over already, and goes on where nothing is different.
+        let is_rotation_same = old_settings.load_balancing == self.snapshot.cluster(cluster).load_balancing
+            && here.has_endpoints(set);
+        let is_dialled_alike = self.prepared.is_dialled_alike(cluster, &older.prepared, before);
+        let is_logical = self.is_logical(cluster) && older.is_logical(before);
+        self.clusters.get(cluster).inherit(here, set, is_logical, is_dialled_alike);
+        if !is_rotation_same {
+            self.balance(cluster, set);
+        }
+    }
+
+    fn balance(&self, cluster: ClusterId, set: &EndpointSet) {
+        let weights: Vec<Weight> = set.iter().map(|endpoint| endpoint.weight).collect();
+        self.core.borrow_mut().set_endpoints(&self.snapshot, cluster, &weights);
+    }
+
+    fn is_logical(&self, cluster: ClusterId) -> bool {
+        matches!(self.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_))
+    }
+
+    fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
+        (0..self.clusters.0.len() as u32).map(ClusterId)
+    }
+}

@@ -1,0 +1,217 @@
+//! What is made of a snapshot once, for all workers: certificates are read, logs opened, names numbered.
+//!
+//! What is the same as in the snapshot before is taken over from it: a terminator with its sessions, a log that is
+//! open, a name's number. Whatever is wrong is found here, before anything changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use naru_base::ClusterId;
+use naru_journey::{ChainId, Snapshot};
+use naru_spec::config::Place;
+use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
+use naru_tls::{Connector, Terminator};
+
+use crate::cluster::Connectors;
+use crate::log::{LogWriter, Sink};
+use crate::names::{NameId, Names};
+use crate::proxy::StartError;
+
+/// A snapshot, and what was made of it once for all workers.
+#[derive(Debug)]
+pub struct Prepared {
+    pub snapshot: Snapshot,
+    /// By chain.
+    terminators: Vec<Option<Stamped<Terminator>>>,
+    /// By cluster.
+    connectors: Vec<Option<Stamped<Connectors>>>,
+    /// By chain, in the order of its access logs.
+    pub sinks: Vec<Vec<Arc<Sink>>>,
+    /// By cluster.
+    cluster_names: Vec<NameId>,
+    /// By chain.
+    stat_prefixes: Vec<NameId>,
+    /// Every name that is counted for, by number.
+    pub names: Arc<[Arc<str>]>,
+}
+
+/// A side of TLS, and what its sources held when it was made.
+#[derive(Clone, Debug)]
+struct Stamped<T> {
+    side: Arc<T>,
+    stamp: u64,
+}
+
+/// Reads like the snapshot itself, and keeps it for as long as somebody looks.
+#[derive(Clone, Debug)]
+pub struct SnapshotRef(pub(crate) Arc<Prepared>);
+
+impl Deref for SnapshotRef {
+    type Target = Snapshot;
+    #[inline]
+    fn deref(&self) -> &Snapshot {
+        &self.0.snapshot
+    }
+}
+
+impl Prepared {
+    /// `older` is the snapshot that this one is to follow.
+    pub fn new(
+        snapshot: Snapshot,
+        older: Option<&Prepared>,
+        log: &LogWriter,
+        names: &mut Names,
+    ) -> Result<Prepared, StartError> {
+        let Sides { terminators, connectors } = Sides::build(&snapshot, older).map_err(StartError::Config)?;
+        let chains = snapshot.chains().iter();
+        let sinks = chains
+            .map(|chain| chain.http.access_log.iter().map(|access| log.open(&access.sink)).collect())
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Log)?;
+        let cluster_names = snapshot.clusters.iter().map(|cluster| names.id(&cluster.name)).collect();
+        let stat_prefixes = snapshot.chains().iter().map(|chain| names.id(&chain.http.stat_prefix)).collect();
+        let names = names.all();
+        Ok(Prepared { snapshot, terminators, connectors, sinks, cluster_names, stat_prefixes, names })
+    }
+
+    pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
+        self.terminators.get(chain.0 as usize)?.as_ref().map(|stamped| &*stamped.side)
+    }
+
+    pub fn connectors(&self, cluster: ClusterId) -> Option<&Arc<Connectors>> {
+        self.connectors.get(cluster.index())?.as_ref().map(|stamped| &stamped.side)
+    }
+
+    #[inline]
+    pub fn cluster_name(&self, cluster: ClusterId) -> NameId {
+        self.cluster_names[cluster.index()]
+    }
+
+    #[inline]
+    pub fn stat_prefix(&self, chain: ChainId) -> NameId {
+        self.stat_prefixes[chain.0 as usize]
+    }
+
+    pub fn names_used(&self) -> BTreeSet<NameId> {
+        self.cluster_names.iter().chain(&self.stat_prefixes).copied().collect()
+    }
+
+    /// Whether connections that were made for a cluster of `older` may carry the requests of this one.
+    pub fn is_dialled_alike(&self, cluster: ClusterId, older: &Prepared, before: ClusterId) -> bool {
+        let (new, old) = (self.snapshot.cluster(cluster), older.snapshot.cluster(before));
+        let is_secured_alike = match (self.connectors(cluster), older.connectors(before)) {
+            (None, None) => true,
+            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_secured_alike && new.protocol == old.protocol && new.http2 == old.http2
+    }
+}
+
+/// Says what [`Prepared::new`] would say of certificates and TLS settings.
+pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
+    Sides::build(snapshot, None).map(|_| ()).map_err(StartError::Config)
+}
+
+/// By name.
+pub fn clusters_of(snapshot: &Snapshot) -> BTreeMap<&str, ClusterId> {
+    (0u32..).zip(&snapshot.clusters).map(|(id, cluster)| (cluster.name.as_str(), ClusterId(id))).collect()
+}
+
+/// Both sides of TLS.
+struct Sides {
+    terminators: Vec<Option<Stamped<Terminator>>>,
+    connectors: Vec<Option<Stamped<Connectors>>>,
+}
+
+impl Sides {
+    /// Every problem is found before any is returned.
+    fn build(snapshot: &Snapshot, older: Option<&Prepared>) -> Result<Sides, Vec<(Place, Invalid)>> {
+        let mut problems = Vec::new();
+        let mut found = |place, owner: String, mut invalid: Invalid| {
+            invalid.message = format!("TLS of {owner}: {}", invalid.message);
+            problems.push((place, invalid));
+        };
+        let mut terminators = Vec::new();
+        for (listener_at, listener) in snapshot.listeners.iter().enumerate() {
+            for (chain_at, chain) in listener.chains.iter().enumerate() {
+                let terminate = |tls: &DownstreamTls| {
+                    let stamp = Terminator::stamp(tls);
+                    let known = older.and_then(|older| older.known_terminator(listener, chain, tls, stamp));
+                    known.map_or_else(|| Terminator::build(tls).map(|side| Stamped::new(side, stamp)), Ok)
+                };
+                match chain.tls.as_ref().map(terminate).transpose() {
+                    Ok(built) => terminators.push(built),
+                    Err(invalid) => found(
+                        Place::ChainTls { listener: listener_at, chain: chain_at },
+                        format!("listener '{}'", listener.name),
+                        invalid,
+                    ),
+                }
+            }
+        }
+        let known_clusters = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
+        let mut connectors = Vec::new();
+        for (at, cluster) in snapshot.clusters.iter().enumerate() {
+            let connect = |tls: &UpstreamTls| {
+                let stamp = Connector::stamp(tls);
+                let known = older.zip(known_clusters.get(cluster.name.as_str()));
+                let known = known.and_then(|(older, id)| older.known_connectors(*id, cluster, stamp));
+                known.map_or_else(|| connect_with(tls).map(|side| Stamped::new(side, stamp)), Ok)
+            };
+            match cluster.tls.as_ref().map(connect).transpose() {
+                Ok(built) => connectors.push(built),
+                Err(invalid) => {
+                    found(Place::ClusterTls(at), format!("cluster '{}'", cluster.name), invalid);
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Sides { terminators, connectors }) } else { Err(problems) }
+    }
+}
+
+impl<T> Stamped<T> {
+    fn new(side: T, stamp: u64) -> Stamped<T> {
+        Stamped { side: Arc::new(side), stamp }
+    }
+}
+
+impl Prepared {
+    /// The same chain's, if it is made of the same.
+    fn known_terminator(
+        &self,
+        listener: &Listener,
+        chain: &FilterChain,
+        tls: &DownstreamTls,
+        stamp: u64,
+    ) -> Option<Stamped<Terminator>> {
+        let listener_at = self.snapshot.listeners.iter().position(|known| known.name == listener.name)?;
+        let chains = &self.snapshot.listeners.get(listener_at)?.chains;
+        let is_same = |known: &FilterChain| {
+            known.name == chain.name
+                && known.server_names == chain.server_names
+                && known.tls.as_ref() == Some(tls)
+        };
+        let id = self.snapshot.chain_id(listener_at, chains.iter().position(is_same)?)?;
+        let known = self.terminators.get(id.0 as usize)?.as_ref()?;
+        (known.stamp == stamp).then(|| known.clone())
+    }
+
+    fn known_connectors(&self, id: ClusterId, cluster: &Cluster, stamp: u64) -> Option<Stamped<Connectors>> {
+        let known = self.connectors.get(id.index())?.as_ref()?;
+        let is_same = known.stamp == stamp && self.snapshot.cluster(id).tls == cluster.tls;
+        is_same.then(|| known.clone())
+    }
+}
+
+/// The protocol that a cluster speaks decides what is offered; what the context itself lists is
+/// offered where the protocol leaves it open.
+fn connect_with(tls: &UpstreamTls) -> Result<Connectors, Invalid> {
+    let own = Connector::build(tls)?;
+    Ok(Connectors {
+        http1: if tls.alpn.is_empty() { own.clone() } else { own.with_alpn(&["http/1.1"])? },
+        http2: own.with_alpn(&["h2"])?,
+        either: own.with_alpn(&["h2", "http/1.1"])?,
+    })
+}
