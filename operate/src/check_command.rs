@@ -1,5 +1,6 @@
 //! `naru check`: what is wrong with documents.
 
+use naru_doc::Loaded;
 use naru_journey::Snapshot;
 use naru_plan::{Planned, Surroundings, plan};
 use naru_sources::Texts;
@@ -37,9 +38,13 @@ pub struct Checked {
 
 /// Everything that can be known of documents without running them.
 pub fn check(texts: &Texts, surroundings: &Surroundings) -> Checked {
-    let loaded = texts.load();
+    check_loaded(&texts.load(), surroundings)
+}
+
+/// As [`check`], of documents that were read before.
+pub fn check_loaded(loaded: &Loaded, surroundings: &Surroundings) -> Checked {
     let Planned { config, problems: of_plan } = plan(&loaded.resources, surroundings);
-    let mut problems = loaded.problems;
+    let mut problems = loaded.problems.clone();
     problems.extend(of_plan);
     let mut compiled = None;
     // A configuration that lacks what could not be read may have faults that nobody made.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
-use crate::{check_command, defaults_command, explain_command, proxy_command, simulate_command};
+use crate::{check_command, defaults_command, explain_command, proxy_command, simulate_command, up_command};
 
 #[derive(Parser)]
 #[command(
@@ -24,6 +24,8 @@ struct Naru {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run everything that a directory describes: gateways, mesh and workloads, in one process
+    Up(UpArgs),
     /// Say what is wrong with Istio and Kubernetes documents: every problem with its place
     Check(CheckArgs),
     /// Say where a request would go, and why: every rule that was considered
@@ -40,6 +42,28 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print the version
     Version(VersionArgs),
+}
+
+#[derive(Args)]
+pub struct UpArgs {
+    /// The directory of documents; every valid save in it takes effect
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Threads that carry requests [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Where the admin interface listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
+    pub admin: std::net::SocketAddr,
+    /// Where gateways listen that do not say it
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub gateway_address: std::net::IpAddr,
+    /// Where a line for every request goes: '-' for standard output, 'none', or a file
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub access_log: String,
+    /// Seconds that requests under way may take to finish at the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub drain_time: u64,
 }
 
 #[derive(Args)]
@@ -139,6 +163,7 @@ pub enum Output {
 pub fn run() -> ExitCode {
     // Usage errors are answered by clap, with exit code 2.
     let result = match Naru::parse().command {
+        Command::Up(args) => up_command::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Explain(args) => explain_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),

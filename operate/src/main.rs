@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod up_command;
 mod check_command;
 mod explain_command;
 mod defaults_command;
@@ -20,5 +21,11 @@ use std::process::ExitCode;
 static ALLOCATOR: naru_memory::MiMalloc = naru_memory::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|word| word == naru_workloads::launch::WORD) {
+        let error = naru_workloads::launch::run(&args.collect::<Vec<_>>());
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     cli::run()
 }

@@ -125,17 +125,17 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Resu
 }
 
 /// The signals that ask a process to end.
-struct Ends {
+pub struct Ends {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Ends {
-    fn listen() -> std::io::Result<Ends> {
+    pub fn listen() -> std::io::Result<Ends> {
         Ok(Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn asked(&mut self) {
+    pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -1,0 +1,193 @@
+//! `naru up`: everything that a directory describes, in one process.
+//!
+//! The directory is watched. A save is one transaction: what it makes of the whole takes effect, or
+//! is told to be wrong and changes nothing. Processes that come and go change only who is called.
+
+mod mesh;
+mod output;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use naru_proxy::{Options, Proxy, StartError};
+use naru_sources::{Texts, Watch};
+use naru_spec::{Config, Problem};
+use naru_workloads::{Settings, Supervisor};
+use tokio::sync::Notify;
+
+use crate::admin::{self, Admin};
+use crate::check_command::Checked;
+use crate::cli::{Failure, Output, UpArgs};
+use crate::problems;
+use crate::proxy_command::Ends;
+use crate::up_command::mesh::Mesh;
+
+/// Between two looks at whether requests are still under way.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+pub fn run(args: &UpArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(up(args))
+}
+
+async fn up(args: &UpArgs) -> Result<(), Failure> {
+    if !args.directory.is_dir() {
+        return Err(anyhow::anyhow!("'{}' is not a directory", args.directory.display()).into());
+    }
+    let paths = vec![args.directory.clone()];
+    let texts = Texts::read(&paths)?;
+    let mut mesh = Mesh::new(args, texts.load())?;
+    let checked = mesh.check();
+    tell(&checked.problems, &texts)?;
+    let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
+    let mut ends = Ends::listen()?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.map_or(processors, usize::from);
+    let admin_listener = admin::bind(args.admin).await.with_context(|| {
+        format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
+    })?;
+    let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
+    let in_force = Rc::new(RefCell::new(config));
+    let recalled = Rc::clone(&in_force);
+    let admin = Rc::new(Admin {
+        proxy: Rc::clone(&proxy),
+        file: args.directory.display().to_string(),
+        recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
+        workers,
+        quit: Notify::new(),
+    });
+    tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));
+    let sink = output::sink();
+    let settings = Settings {
+        launcher: std::env::current_exe().ok(),
+        path_first: std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned())),
+        ..Settings::default()
+    };
+    let supervisor = Supervisor::start(settings, sink);
+    mesh.learn_outbound(&proxy);
+    supervisor.apply(mesh.workloads());
+    for line in mesh.greeting(args) {
+        eprintln!("naru: {line}");
+    }
+    naru_memory::give_back();
+    let mut running = Running { args, proxy, supervisor, mesh, in_force };
+    running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
+    running.end(&mut ends).await;
+    Ok(())
+}
+
+/// Everything that runs.
+struct Running<'a> {
+    args: &'a UpArgs,
+    proxy: Rc<Proxy>,
+    supervisor: Supervisor,
+    mesh: Mesh,
+    /// What the proxy acts by, to be shown.
+    in_force: Rc<RefCell<Config>>,
+}
+
+impl Running<'_> {
+    /// Follows the directory and the processes until somebody asks to end.
+    async fn watch(&mut self, mut watch: Watch, ends: &mut Ends, quit: &Notify) {
+        let mut instances = self.supervisor.watch();
+        loop {
+            tokio::select! {
+                biased;
+                () = ends.asked() => return,
+                () = quit.notified() => return,
+                changed = instances.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = instances.borrow_and_update().clone();
+                    if self.mesh.on_instances(&now)
+                        && let Err(Some(error)) = self.put_in_force(self.mesh.check()).await
+                    {
+                        eprintln!("error: {error}");
+                    }
+                }
+                texts = watch.changed() => match texts {
+                    Ok(texts) => self.reload(&texts).await,
+                    Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
+                },
+            }
+        }
+    }
+
+    /// With an error nothing has changed; without a word of it where problems have been told.
+    async fn put_in_force(&self, checked: Checked) -> Result<(), Option<StartError>> {
+        let (config, snapshot) = checked.compiled.ok_or(None)?;
+        self.proxy.update(snapshot).await.map_err(Some)?;
+        self.in_force.replace(config);
+        Ok(())
+    }
+
+    /// A save takes effect, or changes nothing.
+    async fn reload(&mut self, texts: &Texts) {
+        let directory = self.args.directory.display();
+        let before = self.mesh.replace(texts.load());
+        let checked = self.mesh.check();
+        // Standard error that is gone is nobody's loss.
+        let _ = tell(&checked.problems, texts);
+        match self.put_in_force(checked).await {
+            Ok(()) => {
+                self.mesh.learn_outbound(&self.proxy);
+                self.supervisor.apply(self.mesh.workloads());
+                eprintln!("naru: '{directory}' has changed; it is in effect");
+            }
+            Err(error) => {
+                self.mesh.restore(before);
+                if let Some(error) = error {
+                    eprintln!("error: {error}");
+                }
+                eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
+            }
+        }
+    }
+
+    /// Gateways take no more, requests under way are finished, then processes end.
+    async fn end(&mut self, ends: &mut Ends) {
+        eprintln!("naru: ending; a second signal ends at once");
+        self.mesh.close_gateways();
+        let gently = async {
+            // Where that fails, requests under way are finished all the same.
+            let _ = self.put_in_force(self.mesh.check()).await;
+            while self.proxy.report().await.downstream.requests_active > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = gently => {}
+            () = ends.asked() => std::process::exit(1),
+            () = tokio::time::sleep(Duration::from_secs(self.args.drain_time)) => {
+                eprintln!("naru: the drain time is over");
+            }
+        }
+        self.proxy.drain();
+        tokio::select! {
+            () = self.supervisor.stop() => {}
+            () = ends.asked() => std::process::exit(1),
+        }
+        let ended = async {
+            while !self.proxy.has_ended() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(1), ended).await.is_err() {
+            // Clients that keep their connections open keep nobody else.
+            std::process::exit(0);
+        }
+    }
+}
+
+fn tell(found: &[Problem], texts: &Texts) -> anyhow::Result<()> {
+    problems::print(found, &|file| texts.text(file), Output::Text)
+}
+
+fn refuse(error: StartError) -> Failure {
+    error.into()
+}

@@ -1,0 +1,237 @@
+//! What there is: documents, processes, and where processes call others.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use naru_doc::Loaded;
+use naru_plan::{Client, Instance, InstancePort, ProbeKind, Process, Surroundings, outbound_name, processes};
+use naru_proxy::Proxy;
+use naru_spec::{AccessLog, Format, LogFormat, LogSink};
+use naru_workloads as run;
+
+use crate::check_command::{Checked, check_loaded};
+use crate::cli::UpArgs;
+
+/// One line for every request: who was asked, what came of it, and which rule did it.
+const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
+%REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
+%DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
+
+pub struct Mesh {
+    loaded: Loaded,
+    processes: Vec<Process>,
+    /// Processes that are not wanted any more, and not gone yet.
+    leaving: Vec<Process>,
+    instances: Vec<run::Instance>,
+    /// Where the proxy of a workload listens.
+    outbound: BTreeMap<String, SocketAddr>,
+    surroundings: Surroundings,
+}
+
+impl Mesh {
+    pub fn new(args: &UpArgs, loaded: Loaded) -> anyhow::Result<Mesh> {
+        let sink = match args.access_log.as_str() {
+            "none" => None,
+            "-" => Some(LogSink::Stdout),
+            file => Some(LogSink::File(file.to_owned())),
+        };
+        let format = LogFormat::Text(Format::parse(LOG_FORMAT)?);
+        let surroundings = Surroundings {
+            admin: None,
+            gateway_address: args.gateway_address,
+            clients: Vec::new(),
+            instances: Vec::new(),
+            access_log: sink.into_iter().map(|sink| AccessLog { sink, format: format.clone() }).collect(),
+            is_strict: true,
+        };
+        let processes = processes(&loaded.resources);
+        Ok(Mesh {
+            loaded,
+            processes,
+            leaving: Vec::new(),
+            instances: Vec::new(),
+            outbound: BTreeMap::new(),
+            surroundings,
+        })
+    }
+
+    /// What all of it means now.
+    pub fn check(&self) -> Checked {
+        let mut surroundings = self.surroundings.clone();
+        surroundings.clients = self.processes.iter().chain(&self.leaving).map(client).collect();
+        surroundings.instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
+        check_loaded(&self.loaded, &surroundings)
+    }
+
+    /// Other documents; returns those before.
+    pub fn replace(&mut self, loaded: Loaded) -> (Loaded, Vec<Process>, Vec<Process>) {
+        let processes = processes(&loaded.resources);
+        let before = std::mem::replace(&mut self.processes, processes);
+        let leaving = self.leaving.clone();
+        let is_wanted = |process: &Process| self.processes.iter().any(|wanted| wanted.name == process.name);
+        let gone: Vec<Process> = before.iter().filter(|process| !is_wanted(process)).cloned().collect();
+        self.leaving.extend(gone);
+        (std::mem::replace(&mut self.loaded, loaded), before, leaving)
+    }
+
+    pub fn restore(&mut self, (loaded, processes, leaving): (Loaded, Vec<Process>, Vec<Process>)) {
+        self.loaded = loaded;
+        self.processes = processes;
+        self.leaving = leaving;
+    }
+
+    /// Whether it matters to who is called.
+    pub fn on_instances(&mut self, now: &[run::Instance]) -> bool {
+        let called = |list: &[run::Instance]| -> Vec<(String, SocketAddr)> {
+            let ready = list.iter().filter(|instance| instance.is_ready);
+            ready.map(|instance| (instance.workload.clone(), instance.address)).collect()
+        };
+        let matters = called(&self.instances) != called(now);
+        self.instances = now.to_vec();
+        self.leaving.retain(|process| now.iter().any(|instance| instance.workload == process.name));
+        matters
+    }
+
+    /// The gateways are left out from now on.
+    pub fn close_gateways(&mut self) {
+        self.loaded.resources.gateways.clear();
+        for service in &mut self.loaded.resources.virtual_services {
+            service.spec.gateways.retain(|name| name.value == "mesh");
+        }
+        // A VirtualService of gateways only would now be one of the mesh.
+        self.loaded.resources.virtual_services.retain(|service| {
+            !service.spec.http.is_empty()
+                && (!service.spec.gateways.is_empty() || !service.spec.hosts.is_empty())
+        });
+    }
+
+    /// Where the listeners are that processes call others through.
+    pub fn learn_outbound(&mut self, proxy: &Proxy) {
+        let snapshot = proxy.snapshot();
+        let listeners = snapshot.listeners.iter().zip(proxy.addresses());
+        self.outbound = listeners.map(|(listener, address)| (listener.name.clone(), address)).collect();
+    }
+
+    pub fn workloads(&self) -> Vec<run::Workload> {
+        self.processes.iter().map(|process| self.workload(process)).collect()
+    }
+
+    fn workload(&self, process: &Process) -> run::Workload {
+        let mut env = Vec::new();
+        if let Some(address) = self.outbound.get(&outbound_name(&client(process))) {
+            env.extend(proxy_environment(*address));
+        }
+        // What a document says stands above what we say.
+        for (name, value) in &process.env {
+            env.retain(|(known, _)| known != name);
+            env.push((name.clone(), value.clone()));
+        }
+        run::Workload {
+            name: process.name.clone(),
+            replicas: process.replicas,
+            command: process.command.clone(),
+            args: process.args.clone(),
+            env,
+            working_dir: process.working_dir.clone().map(Into::into),
+            readiness: process.readiness.as_ref().map(probe),
+            liveness: process.liveness.as_ref().map(probe),
+            startup: process.startup.as_ref().map(probe),
+            limits: run::Limits {
+                cpu_millis: process.limits.cpu_millis,
+                memory_bytes: process.limits.memory_bytes,
+            },
+            grace: process.grace,
+        }
+    }
+
+    fn instance(&self, found: &run::Instance) -> Option<Instance> {
+        let process = self.processes.iter().find(|process| process.name == found.workload)?;
+        let (first, rest) = match process.ports.split_first() {
+            Some((first, rest)) => (Some(first), rest),
+            None => (None, &[][..]),
+        };
+        // The first port is where the process was told to listen; others are where they say.
+        let mut ports = vec![InstancePort {
+            name: first.and_then(|port| port.name.clone()),
+            container_port: first.map_or(0, |port| port.container_port),
+            port: found.address.port(),
+        }];
+        ports.extend(rest.iter().map(|port| InstancePort {
+            name: port.name.clone(),
+            container_port: port.container_port,
+            port: port.container_port,
+        }));
+        found.is_ready.then(|| Instance {
+            namespace: process.namespace.clone(),
+            labels: process.labels.clone(),
+            address: found.address.ip(),
+            ports,
+        })
+    }
+
+    /// What a newcomer wants to know first.
+    pub fn greeting(&self, args: &UpArgs) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, address) in &self.outbound {
+            if name.starts_with("gateway/") {
+                lines.push(format!("gateway on http://{address}"));
+            }
+        }
+        lines.push(format!("admin on http://{}", args.admin));
+        let count: u32 = self.processes.iter().map(|process| process.replicas).sum();
+        let s = if count == 1 { "" } else { "es" };
+        lines.push(format!("{count} process{s} of {} workloads", self.processes.len()));
+        lines.push(format!("every valid save in '{}' takes effect", args.directory.display()));
+        lines
+    }
+}
+
+fn client(process: &Process) -> Client {
+    let name = process.name.rsplit('/').next().unwrap_or(&process.name).to_owned();
+    let labels = process.labels.clone();
+    Client { name, namespace: process.namespace.clone(), labels, ..Client::unnamed() }
+}
+
+fn probe(probe: &naru_plan::Probe) -> run::Probe {
+    run::Probe {
+        kind: match &probe.kind {
+            ProbeKind::Http { path, port, headers } => {
+                run::ProbeKind::Http { path: path.clone(), port: *port, headers: headers.clone() }
+            }
+            ProbeKind::Tcp { port } => run::ProbeKind::Tcp { port: *port },
+            ProbeKind::Grpc { port, service } => {
+                run::ProbeKind::Grpc { port: *port, service: service.clone() }
+            }
+            ProbeKind::Exec { command } => run::ProbeKind::Exec { command: command.clone() },
+        },
+        initial_delay: probe.initial_delay,
+        period: probe.period,
+        timeout: probe.timeout,
+        success_threshold: probe.success_threshold,
+        failure_threshold: probe.failure_threshold,
+    }
+}
+
+/// How programs are told of a proxy.
+fn proxy_environment(address: SocketAddr) -> Vec<(String, String)> {
+    let url = format!("http://{address}");
+    let local = "localhost,127.0.0.1,::1";
+    let java = format!(
+        "-Dhttp.proxyHost={ip} -Dhttp.proxyPort={port} -Dhttps.proxyHost={ip} -Dhttps.proxyPort={port} \
+         -Dhttp.nonProxyHosts=localhost|127.*|[::1]",
+        ip = address.ip(),
+        port = address.port()
+    );
+    let all = [
+        ("http_proxy", url.as_str()),
+        ("HTTP_PROXY", url.as_str()),
+        ("https_proxy", url.as_str()),
+        ("HTTPS_PROXY", url.as_str()),
+        ("grpc_proxy", url.as_str()),
+        ("no_proxy", local),
+        ("NO_PROXY", local),
+        ("JAVA_TOOL_OPTIONS", java.as_str()),
+        ("NARU_OUTBOUND", url.as_str()),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
