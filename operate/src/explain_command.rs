@@ -254,9 +254,7 @@ impl Told<'_> {
                     }
                     Action::Forward(forward) => {
                         for (cluster, share) in self.shares() {
-                            let count = self.endpoints(cluster);
-                            let s = if count == 1 { "" } else { "s" };
-                            let _ = writeln!(out, "-> {share:>5} {cluster}  ({count} endpoint{s} written)");
+                            let _ = writeln!(out, "-> {share:>5} {cluster}");
                         }
                         let timeout = match forward.timeout {
                             Some(timeout) => format!("{timeout:?}"),

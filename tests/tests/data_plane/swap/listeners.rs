@@ -130,19 +130,16 @@ async fn an_update_that_fails_changes_nothing() {
     let naru = Naru::on(&file(&[("main", ANY.into(), "old")]));
     let mut client = Client::plain(naru.address, Speaks::Http1).await;
     client.get("/").await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
-    let free = free_address();
-    let port = file(&[("main", ANY.into(), "new"), ("free", free, "new"), ("taken", taken.1, "new")]);
-    let issued = authority.issue();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (other.local_addr().unwrap(), free_address());
+    let port = file(&[("main", ANY.into(), "new"), ("free", free, "new"), ("taken", taken, "new")]);
     let certificate = saying("new").tls(&authority, &[]).text();
-    let certificate = certificate.replace(&format!("{:?}", issued.key), "broken");
-    let key = certificate.find("private_key: { inline_string: ").unwrap();
-    let certificate = format!("{}private_key: {{ inline_string: nonsense }}\n", &certificate[..key]);
+    let (before_key, _) = certificate.split_once("private_key: {").unwrap();
+    let certificate = format!("{before_key}private_key: {{ inline_string: nonsense }}\n");
     let log =
         saying("new").json_log(&directory.path("no/such/directory"), "code: \"%RESPONSE_CODE%\"\n").text();
     for (text, said) in [
-        (&port, format!("listener 'taken' cannot have the address {}: it is in use", taken.1)),
+        (&port, format!("listener 'taken' cannot have the address {}: it is in use", taken)),
         (&certificate, "the private key given inline holds no private key".to_owned()),
         (&log, "cannot be opened".to_owned()),
     ] {
@@ -154,7 +151,7 @@ async fn an_update_that_fails_changes_nothing() {
         assert!(is_refused(free).await);
         assert_eq!(naru.snapshots_in_use(), 1);
     }
-    drop(taken);
+    drop(other);
     naru.update(&port).await;
     assert_eq!(client.get("/").await.text(), "new", "nothing is left in the way");
     assert_eq!(client::get(free, "/").await.text(), "new");
