@@ -3,6 +3,7 @@
 
 mod proxying;
 mod program;
+mod up;
 mod access_log;
 mod admin;
 mod grpc;

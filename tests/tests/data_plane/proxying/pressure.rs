@@ -19,7 +19,7 @@ typed_extension_protocol_options:
     explicit_http_config: { http2_protocol_options: { initial_stream_window_size: 65536 } }
 "#;
 /// More than all that stands between a writer and a reader can hold.
-const LARGE: usize = 32 * 1024 * 1024;
+const LARGE: usize = 64 * 1024 * 1024;
 /// What may be on the way: what the kernel's buffers take, and the windows of two connections.
 const HELD_MAX: usize = LARGE / 5;
 /// A writer that could go on does so in this time.
