@@ -1,10 +1,16 @@
 //! `naru simulate`: a scenario on virtual time.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
+use naru_plan::{Instance, InstancePort, Process, Surroundings, processes};
 use naru_sim::{RunError, Scenario};
+use naru_sources::Texts;
+use naru_spec::config::Place;
+use naru_spec::{Config, Invalid, Problem};
 
+use crate::check_command::check_loaded;
 use crate::cli::{Failure, Output, SimulateArgs};
 use crate::problems;
 use crate::say::say;
@@ -16,11 +22,9 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
         .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
     // The scenario names its configuration as it is seen from where the scenario stands.
     let beside = args.scenario.parent().unwrap_or(Path::new("")).join(&scenario.config);
-    let config_file = beside.display().to_string();
-    let config_text = read(&beside)?;
-    let loaded = naru_xds::load(&config_file, &config_text)
-        .map_err(|found| problems::refuse(&found, &|_| Some(&config_text), args.output))?;
-    match naru_sim::run(loaded.config, &scenario, args.seed) {
+    let source = if beside.is_dir() { Source::directory(&beside)? } else { Source::envoy(&beside)? };
+    let config = source.config(args.output)?;
+    match naru_sim::run(config.clone(), &scenario, args.seed) {
         Ok(transcript) => {
             match args.output {
                 Output::Text => say(&transcript.to_string())?,
@@ -28,14 +32,88 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Err(RunError::Config(found)) => Err(problems::refuse(
-            &naru_xds::locate(&config_file, &config_text, &found),
-            &|_| Some(&config_text),
-            args.output,
-        )),
+        Err(RunError::Config(found)) => {
+            let problems = source.locate(&config, &found);
+            Err(problems::refuse(&problems, &|file| source.text(file), args.output))
+        }
         Err(RunError::Scenario(found)) => Err(problems::refuse(&found, &|_| Some(&text), args.output)),
         Err(error @ RunError::Violated { .. }) => Err(error.into()),
     }
+}
+
+/// Where the configuration of a scenario comes from.
+enum Source {
+    Envoy { file: String, text: String },
+    Documents(Texts),
+}
+
+impl Source {
+    fn envoy(path: &Path) -> Result<Source, Failure> {
+        Ok(Source::Envoy { file: path.display().to_string(), text: read(path)? })
+    }
+
+    fn directory(path: &Path) -> Result<Source, Failure> {
+        Ok(Source::Documents(Texts::read(&[path.to_owned()])?))
+    }
+
+    fn text(&self, file: &str) -> Option<&str> {
+        match self {
+            Source::Envoy { text, .. } => Some(text),
+            Source::Documents(texts) => texts.text(file),
+        }
+    }
+
+    fn config(&self, output: Output) -> Result<Config, Failure> {
+        let refuse = |found: &[Problem]| problems::refuse(found, &|file| self.text(file), output);
+        match self {
+            Source::Envoy { file, text } => {
+                naru_xds::load(file, text).map(|loaded| loaded.config).map_err(|found| refuse(&found))
+            }
+            Source::Documents(texts) => {
+                let loaded = texts.load();
+                let instances = processes(&loaded.resources).iter().enumerate().flat_map(pretended).collect();
+                let surroundings = Surroundings { instances, is_strict: true, ..Surroundings::default() };
+                let checked = check_loaded(&loaded, &surroundings);
+                checked.compiled.map(|(config, _)| config).ok_or_else(|| {
+                    let errors: Vec<_> = checked.problems.into_iter().filter(Problem::is_error).collect();
+                    refuse(&errors)
+                })
+            }
+        }
+    }
+
+    fn locate(&self, config: &Config, found: &[(Place, Invalid)]) -> Vec<Problem> {
+        match self {
+            Source::Envoy { file, text } => naru_xds::locate(file, text, found),
+            Source::Documents(texts) => naru_plan::locate(config, found, &texts.load().resources.files),
+        }
+    }
+}
+
+/// Processes that run on virtual time: each replica has an address of its own, `10.1.N.M`.
+fn pretended((at, process): (usize, &Process)) -> Vec<Instance> {
+    let octet = |number: usize| u8::try_from(number % 250 + 1).unwrap_or(1);
+    let ports: Vec<InstancePort> = process
+        .ports
+        .iter()
+        .map(|port| InstancePort {
+            name: port.name.clone(),
+            container_port: port.container_port,
+            port: port.container_port,
+        })
+        .collect();
+    (0..process.replicas as usize)
+        .map(|replica| Instance {
+            namespace: process.namespace.clone(),
+            labels: process.labels.clone(),
+            address: Ipv4Addr::new(10, 1, octet(at), octet(replica)).into(),
+            ports: if ports.is_empty() {
+                vec![InstancePort { name: None, container_port: 0, port: 8_080 }]
+            } else {
+                ports.clone()
+            },
+        })
+        .collect()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

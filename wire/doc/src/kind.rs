@@ -96,6 +96,8 @@ fn envelope<'n>(node: &'n Node, reader: &mut Reader<'_>) -> Option<(&'n str, &'n
     };
     match (text("kind"), text("apiVersion")) {
         (Some(kind), Some(api_version)) => Some((kind, api_version)),
+        // A scenario of the simulator may stand beside what it is about.
+        (None, None) if ["config", "load", "services"].iter().all(|name| field(node, name).is_some()) => None,
         (None, None) => {
             let message = "this is no resource: it has no apiVersion and no kind; it is left out";
             reader.tell(Severity::Note, code::UNSUPPORTED_KIND, node.position, &Path::ROOT, message, "");
