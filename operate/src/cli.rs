@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
-use crate::{check_command, defaults_command, explain_command, proxy_command, simulate_command, up_command};
+use crate::{
+    check_command, defaults_command, explain_command, proxy_command, simulate_command, up_command,
+    workload_command,
+};
 
 #[derive(Parser)]
 #[command(
@@ -168,7 +171,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
-        Command::Workload(args) => naru_workload::run(args).map_err(Failure::Error),
+        Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),
         Command::Completions(args) => complete(args.shell),
         Command::Version(args) => say_version(args.output),

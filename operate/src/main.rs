@@ -11,6 +11,7 @@ mod explain_command;
 mod defaults_command;
 mod proxy_command;
 mod simulate_command;
+mod workload_command;
 mod admin;
 mod problems;
 mod say;

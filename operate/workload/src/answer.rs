@@ -2,63 +2,57 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use naru_base::Chance;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
-use crate::calls::Calls;
-use crate::grpc::{self, Echo};
-use crate::settings::{Errors, Latency, OnPath, WorkloadArgs};
+use crate::body::{Body, drain};
+use crate::calls::{Call, Calls};
+use crate::grpc;
+use crate::pages::{self, Changeable};
+use crate::settings::WorkloadArgs;
+
+/// Paths that are counted one by one; those that come later are counted together.
+const PATHS_MAX: usize = 1_000;
+const OTHER_PATHS: &str = "(others)";
+/// Headers of the request that an answer tells, beside those of --forward-header.
+static TOLD: [HeaderName; 2] = [HeaderName::from_static("end-user"), HeaderName::from_static("x-request-id")];
 
 /// A service that pretends.
 pub struct Service {
     args: WorkloadArgs,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    now: RefCell<Changeable>,
+    /// `reviews/v2`, in every answer.
+    stamp: HeaderValue,
+    pub now: RefCell<Changeable>,
     chance: RefCell<Chance>,
-    counts: RefCell<BTreeMap<String, u64>>,
+    /// Requests so far, by path.
+    pub counts: RefCell<BTreeMap<String, u64>>,
     calls: Calls,
-    started: Instant,
-}
-
-/// What `/-/settings` changes.
-struct Changeable {
-    latency: Latency,
-    errors: Errors,
-    status: StatusCode,
-    body: Option<Bytes>,
+    ready_at: Instant,
+    drain_tx: watch::Sender<bool>,
 }
 
 impl Service {
     pub fn new(args: WorkloadArgs) -> anyhow::Result<Service> {
-        let body = match &args.body {
+        let body = match args.body.as_deref().map(|body| body.strip_prefix('@').ok_or(body)) {
             None => None,
-            Some(text) => Some(match text.strip_prefix('@') {
-                Some(file) => {
-                    Bytes::from(std::fs::read(file).with_context(|| format!("'{file}' cannot be read"))?)
-                }
-                None => Bytes::from(text.clone()),
-            }),
+            Some(Err(text)) => Some(Bytes::from(text.to_owned())),
+            Some(Ok(file)) => {
+                let read = std::fs::read(file).with_context(|| format!("the body '{file}' cannot be read"));
+                Some(Bytes::from(read?))
+            }
         };
-        let headers = args.headers.iter().map(|text| {
-            let (name, value) = text
-                .split_once(':')
-                .with_context(|| format!("'{text}' is no header: write 'name: value'"))?;
-            Ok((HeaderName::from_bytes(name.trim().as_bytes())?, HeaderValue::from_str(value.trim())?))
-        });
+        let name = args.full_name('/');
         Ok(Service {
-            headers: headers.collect::<anyhow::Result<_>>()?,
+            stamp: HeaderValue::from_str(&name).with_context(|| format!("'{name}' cannot be a header"))?,
             now: RefCell::new(Changeable {
                 latency: args.latency,
                 errors: args.errors,
@@ -68,263 +62,174 @@ impl Service {
             chance: RefCell::new(Chance::new(args.seed)),
             counts: RefCell::default(),
             calls: Calls::new(&args)?,
-            started: Instant::now(),
+            ready_at: Instant::now() + args.start_after.map_or(Duration::ZERO, |after| after.0),
+            drain_tx: watch::Sender::new(false),
             args,
         })
-    }
-
-    pub fn full_name(&self) -> String {
-        self.args.full_name()
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path().to_owned();
-        if grpc::is_grpc(&parts.headers) {
-            return self.answer_grpc(&parts, body).await;
-        }
-        let response = match path.as_str() {
-            "/healthz" | "/readyz" => self.health(),
-            "/-/settings" => self.settings(&parts.method, body).await,
-            "/-/stats" => json_response(StatusCode::OK, &json!(*self.counts.borrow())),
-            _ => self.work(&parts, body).await,
+        let mut response = if parts.version == Version::HTTP_2 && grpc::is_grpc(&parts.headers) {
+            grpc::answer(self, &parts, body).await
+        } else {
+            let response = match parts.uri.path() {
+                "/healthz" | "/readyz" => self.health(),
+                "/-/settings" => pages::settings(self, &parts.method, body).await,
+                "/-/stats" => pages::stats(self),
+                _ => self.work(&parts, body).await,
+            };
+            suited(response, &parts.method)
         };
+        response.headers_mut().entry("x-workload").or_insert_with(|| self.stamp.clone());
         if self.args.log {
-            let status = response.status().as_u16();
-            let took = began.elapsed().as_millis();
-            crate::println_line(&format!("{} {} {status} {took}ms", parts.method, parts.uri));
+            self.log(&parts, &response, began.elapsed());
         }
         response
     }
 
-    async fn work(&self, parts: &http::request::Parts, body: Incoming) -> Response<Body> {
-        *self.counts.borrow_mut().entry(parts.uri.path().to_owned()).or_default() += 1;
-        if drain(body).await.is_err() {
+    async fn work(&self, parts: &Parts, mut body: Incoming) -> Response<Body> {
+        self.count(parts.uri.path());
+        if drain(&mut body).await.is_err() {
             // Nobody is there to be answered.
             return Response::new(Body::empty());
         }
-        let (latency, fails) = self.draw();
-        let (calls, ()) = tokio::join!(self.calls.make(&parts.headers), tokio::time::sleep(latency));
+        let work = self.pretend(&parts.headers).await;
         let now = self.now.borrow();
-        if fails {
-            return self.stamped(
-                now.errors.status,
-                Bytes::from_static(b"an error, as asked for\n"),
-                "text/plain",
-            );
+        if work.fails {
+            return self.outcome(now.errors.status, Bytes::from_static(b"an error, as asked for\n"));
         }
-        if let Some(OnPath { status, body, .. }) = self.args.on.iter().find(|on| on.path == parts.uri.path())
-        {
-            return self.stamped(*status, Bytes::from(body.clone()), "text/plain");
+        if work.has_failed {
+            return self.outcome(StatusCode::BAD_GATEWAY, self.tell(parts, work.calls));
         }
-        let has_failed = calls.iter().any(|call| call.has_failed);
-        let status = if has_failed && self.args.strict { StatusCode::BAD_GATEWAY } else { now.status };
-        if let Some(body) = &now.body {
-            let kind = if body.starts_with(b"{") || body.starts_with(b"[") {
-                "application/json"
-            } else {
-                "text/plain"
-            };
-            return self.stamped(status, body.clone(), kind);
+        if let Some(on) = self.args.on.iter().find(|on| on.path == parts.uri.path()) {
+            return self.outcome(on.status, Bytes::from(on.body.clone()));
         }
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let host = parts.uri.host().or_else(|| text("host"));
-        let answer = json!({
+        let body = now.body.clone();
+        self.outcome(now.status, body.unwrap_or_else(|| self.tell(parts, work.calls)))
+    }
+
+    /// Takes its time, and makes the calls meanwhile.
+    pub async fn pretend(&self, headers: &HeaderMap) -> Work {
+        let (latency, fails) = {
+            let (now, mut chance) = (self.now.borrow(), self.chance.borrow_mut());
+            (now.latency.draw(&mut chance), now.errors.strikes(&mut chance))
+        };
+        let sleep = async {
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
+        };
+        let (calls, ()) = tokio::join!(self.calls.make(headers), sleep);
+        let has_failed = self.args.strict && calls.iter().any(|call| call.has_failed);
+        Work { fails, has_failed, calls }
+    }
+
+    /// What is answered where nothing else was said.
+    fn tell(&self, parts: &Parts, calls: Vec<Call>) -> Bytes {
+        let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let named = TOLD.iter().chain(&self.args.forward_headers);
+        let headers: Map<String, Value> =
+            named.filter_map(|name| Some((name.to_string(), text(name)?.into()))).collect();
+        let host = parts.uri.authority().map(|authority| authority.as_str());
+        let told = json!({
             "service": self.args.name,
             "version": self.args.version,
-            "method": parts.method.as_str(),
-            "host": host,
+            "host": host.or_else(|| text(&header::HOST)),
             "path": parts.uri.path(),
-            "headers": { "end-user": text("end-user"), "x-request-id": text("x-request-id") },
+            "method": parts.method.as_str(),
+            "headers": headers,
             "calls": calls.into_iter().map(|call| call.told).collect::<Vec<Value>>(),
         });
-        let mut text = answer.to_string();
-        text.push('\n');
-        self.stamped(status, Bytes::from(text), "application/json")
+        Bytes::from(format!("{told}\n"))
     }
 
-    fn draw(&self) -> (Duration, bool) {
-        let now = self.now.borrow();
-        let mut chance = self.chance.borrow_mut();
-        (now.latency.draw(&mut chance), now.errors.strikes(&mut chance))
-    }
-
-    fn stamped(&self, status: StatusCode, body: Bytes, content_type: &'static str) -> Response<Body> {
+    fn outcome(&self, status: StatusCode, body: Bytes) -> Response<Body> {
+        let looks_like_json = matches!(body.first(), Some(b'{' | b'['));
+        let kind = if looks_like_json { "application/json" } else { "text/plain; charset=UTF-8" };
         let mut response = Response::new(Body::whole(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        self.stamp(headers);
-        response
-    }
-
-    fn stamp(&self, headers: &mut HeaderMap) {
-        let name = self.full_name().replace(' ', "/");
-        if let Ok(name) = HeaderValue::from_str(&name) {
-            headers.insert("x-workload", name);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        for name in self.args.headers.iter().map(|(name, _)| name) {
+            headers.remove(name);
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.args.headers {
             headers.append(name, value.clone());
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.args.start_after.is_none_or(|after| self.started.elapsed() >= after.0)
+        response
     }
 
     fn health(&self) -> Response<Body> {
-        let (status, text) = if self.is_ready() {
-            (StatusCode::OK, "ok\n")
+        let (status, text) = match self.ready_in() {
+            None => (StatusCode::OK, "ok\n"),
+            Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not yet\n"),
+        };
+        pages::text(status, text)
+    }
+
+    /// `None` where it is ready.
+    pub fn ready_in(&self) -> Option<Duration> {
+        Some(self.ready_at.saturating_duration_since(Instant::now())).filter(|time| !time.is_zero())
+    }
+
+    pub fn count(&self, path: &str) {
+        let mut counts = self.counts.borrow_mut();
+        if let Some(count) = counts.get_mut(path) {
+            *count += 1;
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not yet\n")
-        };
-        self.stamped(status, Bytes::from_static(text.as_bytes()), "text/plain")
+            let path = if counts.len() < PATHS_MAX { path } else { OTHER_PATHS };
+            *counts.entry(path.to_owned()).or_default() += 1;
+        }
     }
 
-    async fn settings(&self, method: &Method, body: Incoming) -> Response<Body> {
-        if *method != Method::GET {
-            let bytes = match collect(body, 64 * 1024).await {
-                Ok(bytes) => bytes,
-                Err(why) => return json_response(StatusCode::BAD_REQUEST, &json!({ "error": why })),
-            };
-            if let Err(why) = self.change(&bytes) {
-                return json_response(StatusCode::BAD_REQUEST, &json!({ "error": why }));
+    pub fn drain(&self) {
+        self.drain_tx.send_replace(true);
+    }
+
+    /// Ready once it is asked to end.
+    pub fn draining(&self) -> impl Future<Output = ()> + use<> {
+        let mut draining = self.drain_tx.subscribe();
+        async move {
+            if draining.wait_for(|is_draining| *is_draining).await.is_err() {
+                // Nobody will ask any more.
+                std::future::pending().await
             }
         }
-        let now = self.now.borrow();
-        let body = now.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
-        let told = json!({
-            "latency": now.latency.to_string(),
-            "errors": now.errors.to_string(),
-            "status": now.status.as_u16(),
-            "body": body,
-        });
-        json_response(StatusCode::OK, &told)
     }
 
-    /// All of it, or nothing.
-    fn change(&self, bytes: &[u8]) -> Result<(), String> {
-        let asked: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let fields = asked.as_object().ok_or("an object is expected")?;
-        let mut now = self.now.borrow_mut();
-        let mut next = Changeable {
-            latency: now.latency,
-            errors: now.errors,
-            status: now.status,
-            body: now.body.clone(),
-        };
-        for (name, value) in fields {
-            let text = || value.as_str().ok_or_else(|| format!("'{name}' must be a text"));
-            match name.as_str() {
-                "latency" => next.latency = text()?.parse()?,
-                "errors" => next.errors = text()?.parse()?,
-                "status" => {
-                    let status = value.as_u64().and_then(|status| u16::try_from(status).ok());
-                    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-                    next.status = status.ok_or("'status' must be a status")?;
-                }
-                "body" if value.is_null() => next.body = None,
-                "body" => next.body = Some(Bytes::from(text()?.to_owned())),
-                other => return Err(format!("there is no setting '{other}': latency, errors, status, body")),
-            }
-        }
-        *now = next;
-        Ok(())
-    }
-
-    async fn answer_grpc(&self, parts: &http::request::Parts, body: Incoming) -> Response<Body> {
-        let path = parts.uri.path();
-        if let Some(method) = path.strip_prefix("/grpc.health.v1.Health/") {
-            let is_watch = method == "Watch";
-            return grpc::health(body, self.is_ready(), is_watch).await;
-        }
-        *self.counts.borrow_mut().entry(path.to_owned()).or_default() += 1;
-        let (latency, fails) = self.draw();
-        tokio::time::sleep(latency).await;
-        if fails {
-            return grpc::status_only(14, "an error, as asked for");
-        }
-        let mut response = Response::new(Body::echo(Echo::new(body, &parts.headers)));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        self.stamp(headers);
-        response
+    fn log(&self, parts: &Parts, response: &Response<Body>, took: Duration) {
+        let grpc = response.headers().get("grpc-status").and_then(|value| value.to_str().ok());
+        let grpc = grpc.map(|status| format!(" grpc-status={status}")).unwrap_or_default();
+        let (method, target) =
+            (&parts.method, parts.uri.path_and_query().map_or("*", |target| target.as_str()));
+        let status = response.status().as_u16();
+        crate::print_line(&format!("{method} {target} {status}{grpc} {}ms", took.as_millis()));
     }
 }
 
-fn json_response(status: StatusCode, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::whole(Bytes::from(format!("{value}\n"))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+/// What came of pretending.
+pub struct Work {
+    /// This one is to fail.
+    pub fails: bool,
+    /// A call has failed, and that matters.
+    pub has_failed: bool,
+    pub calls: Vec<Call>,
+}
+
+/// Some answers have no body, whatever they would say.
+fn suited(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    use http_body::Body as _;
+    let length = response.body().size_hint().exact();
+    if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        *response.body_mut() = Body::empty();
+    } else if *method == Method::HEAD
+        && let Some(length) = length
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = Body::empty();
+    }
     response
-}
-
-/// Reads a body to its end and keeps nothing.
-async fn drain(mut body: Incoming) -> Result<(), hyper::Error> {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        frame?;
-    }
-    Ok(())
-}
-
-/// A whole body of at most `max` bytes.
-pub async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, String> {
-    let mut all = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        if let Some(data) = frame.data_ref() {
-            if all.len() + data.len() > max {
-                return Err(format!("more than {max} bytes"));
-            }
-            all.extend_from_slice(data);
-        }
-    }
-    Ok(Bytes::from(all))
-}
-
-/// The body of an answer.
-pub enum Body {
-    Whole(Option<Bytes>),
-    Echo(Box<Echo>),
-}
-
-impl Body {
-    pub fn empty() -> Body {
-        Body::Whole(None)
-    }
-
-    pub fn whole(bytes: Bytes) -> Body {
-        Body::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
-    }
-
-    pub fn echo(echo: Echo) -> Body {
-        Body::Echo(Box::new(echo))
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut *self {
-            Body::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Echo(echo) => echo.poll_frame(cx).map(|frame| frame.map(Ok)),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Whole(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Body::Echo(_) => SizeHint::default(),
-        }
-    }
 }

@@ -2,33 +2,120 @@
 //!
 //! A message is a flag, a length of four bytes and its bytes; that is all that has to be known to
 //! serve all four shapes (gRPC over HTTP/2, `Length-Prefixed-Message`).
+//!
+//! | metadata       | what it does                                          |
+//! |----------------|-------------------------------------------------------|
+//! | `x-repeat: N`  | the first message is given back N times               |
+//! | `x-limit: N`   | no more than N messages are given back: 1 where the method's answer is no stream |
+//! | `x-status: N`  | the call ends with this status, after its messages    |
+//! | `grpc-timeout` | the call ends with DEADLINE_EXCEEDED when it is over  |
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::answer::Body;
+use crate::answer::Service;
+use crate::body::{Body, drain};
 
-/// A message that is larger is not echoed.
+/// A message that is larger is not given back.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Flag and length.
+const PREFIX_BYTES: usize = 5;
+
+/// The codes that are used here (grpc/statuscodes).
+mod code {
+    pub const OK: u16 = 0;
+    pub const CANCELLED: u16 = 1;
+    pub const DEADLINE_EXCEEDED: u16 = 4;
+    pub const RESOURCE_EXHAUSTED: u16 = 8;
+    pub const UNIMPLEMENTED: u16 = 12;
+    pub const INTERNAL: u16 = 13;
+    pub const UNAVAILABLE: u16 = 14;
+}
 
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| {
-        kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web")
-    })
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+pub async fn answer(service: &Service, parts: &Parts, body: Incoming) -> Response<Body> {
+    let number = |name: &str| parts.headers.get(name)?.to_str().ok()?.parse::<u16>().ok();
+    let timeout = parts.headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
+    let mut deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+    if let Some(method) = parts.uri.path().strip_prefix("/grpc.health.v1.Health/") {
+        return health(service, method, body, deadline).await;
+    }
+    service.count(parts.uri.path());
+    let over = async {
+        match &mut deadline {
+            Some(deadline) => deadline.await,
+            None => std::future::pending().await,
+        }
+    };
+    let work = tokio::select! {
+        biased;
+        work = service.pretend(&parts.headers) => work,
+        () = over => return only(code::DEADLINE_EXCEEDED, "the deadline is over"),
+    };
+    if work.fails {
+        return only(code::UNAVAILABLE, "an error, as asked for");
+    }
+    if work.has_failed {
+        return only(code::UNAVAILABLE, "a call has failed");
+    }
+    let echo = Echo {
+        incoming: body,
+        partial: BytesMut::new(),
+        again: None,
+        repeat: Some(number("x-repeat").unwrap_or(1)),
+        limit: number("x-limit").unwrap_or(u16::MAX),
+        has_read_all: false,
+        status: number("x-status").unwrap_or(code::OK),
+    };
+    let mut response = reply(Source::Echo(echo), deadline);
+    // Messages may be compressed, and go back as they came.
+    if let Some(encoding) = parts.headers.get("grpc-encoding") {
+        response.headers_mut().insert("grpc-encoding", encoding.clone());
+    }
+    response
+}
+
+/// The service `grpc.health.v1.Health`, whatever service is asked for.
+async fn health(
+    service: &Service,
+    method: &str,
+    mut body: Incoming,
+    deadline: Option<Pin<Box<Sleep>>>,
+) -> Response<Body> {
+    let is_watch = match method {
+        "Check" => false,
+        "Watch" => true,
+        _ => return only(code::UNIMPLEMENTED, "Check and Watch are there"),
+    };
+    if drain(&mut body).await.is_err() {
+        return only(code::CANCELLED, "the request broke off");
+    }
+    let ready_in = service.ready_in();
+    let health = Health {
+        is_ready: ready_in.is_none(),
+        is_said: false,
+        changes: ready_in.filter(|_| is_watch).map(|time| Box::pin(tokio::time::sleep(time))),
+        draining: is_watch.then(|| Box::pin(service.draining()) as Pin<Box<dyn Future<Output = ()>>>),
+    };
+    reply(Source::Health(health), deadline)
 }
 
 /// An answer that is all status.
-pub fn status_only(status: u16, message: &'static str) -> Response<Body> {
+fn only(status: u16, message: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -37,124 +124,143 @@ pub fn status_only(status: u16, message: &'static str) -> Response<Body> {
     response
 }
 
-/// `grpc.health.v1`: SERVING is 1, NOT_SERVING 2. A watch goes on for as long as its client does.
-pub async fn health(body: Incoming, is_ready: bool, is_watch: bool) -> Response<Body> {
-    let status = if is_ready { 1 } else { 2 };
-    let message = Bytes::from(vec![0, 0, 0, 0, 2, 0x08, status]);
-    let mut echo = Echo::ending(body);
-    echo.out.push_back(message);
-    echo.is_silent = true;
-    echo.goes_on = is_watch;
-    let mut response = Response::new(Body::echo(echo));
+fn reply(source: Source, deadline: Option<Pin<Box<Sleep>>>) -> Response<Body> {
+    let reply = Reply { source, deadline, has_ended: false };
+    let mut response = Response::new(Body::Grpc(Box::new(reply)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
-/// Gives messages back, and then a status.
-pub struct Echo {
-    incoming: Incoming,
-    /// The start of a message.
-    partial: BytesMut,
-    out: VecDeque<Bytes>,
-    /// How often the first message is sent.
-    repeat: usize,
-    status: u16,
+/// Messages, and then a status.
+pub struct Reply {
+    source: Source,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Messages are read and not given back.
-    is_silent: bool,
-    /// The end of the request is not the end of the answer.
-    goes_on: bool,
-    has_read_all: bool,
     has_ended: bool,
 }
 
-impl Echo {
-    /// `x-repeat: N` sends the first message N times, `x-status: N` ends with that status, and
-    /// `grpc-timeout` ends the call when it is over.
-    pub fn new(incoming: Incoming, headers: &HeaderMap) -> Echo {
-        let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u16>().ok();
-        let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
-        Echo {
-            repeat: usize::from(number("x-repeat").unwrap_or(1)),
-            status: number("x-status").unwrap_or(0),
-            deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
-            ..Echo::ending(incoming)
-        }
-    }
+/// Where messages come from.
+enum Source {
+    Echo(Echo),
+    Health(Health),
+}
 
-    fn ending(incoming: Incoming) -> Echo {
-        Echo {
-            incoming,
-            partial: BytesMut::new(),
-            out: VecDeque::new(),
-            repeat: 1,
-            status: 0,
-            deadline: None,
-            is_silent: false,
-            goes_on: false,
-            has_read_all: false,
-            has_ended: false,
-        }
-    }
+enum Step {
+    Message(Bytes),
+    End(u16),
+}
 
+impl Reply {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(self.end(4));
-        }
+        let is_late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        let step = match &mut self.source {
+            _ if is_late => Step::End(code::DEADLINE_EXCEEDED),
+            Source::Echo(echo) => ready!(echo.poll_step(cx)),
+            Source::Health(health) => ready!(health.poll_step(cx)),
+        };
+        Poll::Ready(Some(match step {
+            Step::Message(message) => Frame::data(message),
+            Step::End(status) => {
+                self.has_ended = true;
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from(status));
+                Frame::trailers(trailers)
+            }
+        }))
+    }
+}
+
+/// Gives each message back before it reads the next.
+struct Echo {
+    incoming: Incoming,
+    /// What of the next message has come in.
+    partial: BytesMut,
+    /// A message that is given back so many times more.
+    again: Option<(Bytes, u16)>,
+    /// How often the first message is given back, until it has come.
+    repeat: Option<u16>,
+    /// How many messages more may be given back; [`u16::MAX`] is no limit.
+    limit: u16,
+    has_read_all: bool,
+    status: u16,
+}
+
+impl Echo {
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            if let Some(message) = self.out.pop_front() {
-                return Poll::Ready(Some(Frame::data(message)));
+            if let Some((message, times)) = &mut self.again
+                && *times > 0
+                && self.limit > 0
+            {
+                *times -= 1;
+                self.limit -= u16::from(self.limit < u16::MAX);
+                return Poll::Ready(Step::Message(message.clone()));
             }
-            if self.has_read_all {
-                if self.goes_on {
-                    return Poll::Pending;
+            self.again = None;
+            match self.take_message() {
+                Ok(Some(message)) => self.again = Some((message, self.repeat.take().unwrap_or(1))),
+                Ok(None) if self.has_read_all => {
+                    let is_whole = self.partial.is_empty();
+                    return Poll::Ready(Step::End(if is_whole { self.status } else { code::INTERNAL }));
                 }
-                return Poll::Ready(self.end(self.status));
-            }
-            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.partial.put(data);
-                        if !self.take_messages() {
-                            return Poll::Ready(self.end(8));
+                Ok(None) => match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        if let Some(data) = frame.data_ref() {
+                            self.partial.extend_from_slice(data);
                         }
                     }
-                }
-                Some(Err(_)) => return Poll::Ready(self.end(1)),
-                None => self.has_read_all = true,
+                    Some(Err(_)) => return Poll::Ready(Step::End(code::CANCELLED)),
+                    None => self.has_read_all = true,
+                },
+                Err(TooLarge) => return Poll::Ready(Step::End(code::RESOURCE_EXHAUSTED)),
             }
         }
     }
 
-    /// Whether all is well with the messages.
-    fn take_messages(&mut self) -> bool {
-        while self.partial.len() >= 5 {
-            let length = self.partial[1..5].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            if length > MESSAGE_BYTES_MAX {
-                return false;
-            }
-            if self.partial.len() < 5 + length {
-                break;
-            }
-            let message = self.partial.split_to(5 + length).freeze();
-            let times = std::mem::replace(&mut self.repeat, 1);
-            if !self.is_silent {
-                self.out.extend(std::iter::repeat_n(message, times));
-            }
+    /// The next message, where all of it has come in.
+    fn take_message(&mut self) -> Result<Option<Bytes>, TooLarge> {
+        let Some(prefix) = self.partial.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let [_, length @ ..] = *prefix;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MESSAGE_BYTES_MAX {
+            return Err(TooLarge);
         }
-        true
+        let is_whole = self.partial.len() >= PREFIX_BYTES + length;
+        Ok(is_whole.then(|| self.partial.split_to(PREFIX_BYTES + length).freeze()))
     }
+}
 
-    fn end(&mut self, status: u16) -> Option<Frame<Bytes>> {
-        self.has_ended = true;
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from(status));
-        Some(Frame::trailers(trailers))
+struct TooLarge;
+
+/// SERVING, or NOT_SERVING. A watch also tells the change, and goes on until one side ends.
+struct Health {
+    is_ready: bool,
+    is_said: bool,
+    changes: Option<Pin<Box<Sleep>>>,
+    /// Of a watch.
+    draining: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Health {
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Some(changes) = &mut self.changes
+            && changes.as_mut().poll(cx).is_ready()
+        {
+            self.changes = None;
+            (self.is_ready, self.is_said) = (true, false);
+        }
+        if !self.is_said {
+            self.is_said = true;
+            // `status` is field 1 of HealthCheckResponse; SERVING is 1 and NOT_SERVING 2.
+            let message: &[u8] = if self.is_ready { &[0, 0, 0, 0, 2, 8, 1] } else { &[0, 0, 0, 0, 2, 8, 2] };
+            return Poll::Ready(Step::Message(Bytes::from_static(message)));
+        }
+        match &mut self.draining {
+            None => Poll::Ready(Step::End(code::OK)),
+            Some(draining) => draining.as_mut().poll(cx).map(|()| Step::End(code::UNAVAILABLE)),
+        }
     }
 }
 
@@ -171,4 +277,37 @@ fn timeout(text: &str) -> Option<Duration> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_a_unit() {
+        let check = |text: &str, expected: Option<Duration>| assert_eq!(timeout(text), expected, "{text}");
+        check("1H", Some(Duration::from_secs(3_600)));
+        check("2M", Some(Duration::from_secs(120)));
+        check("3S", Some(Duration::from_secs(3)));
+        check("250m", Some(Duration::from_millis(250)));
+        check("250u", Some(Duration::from_micros(250)));
+        check("99999999n", Some(Duration::from_nanos(99_999_999)));
+        for wrong in ["", "m", "5", "5s", "-5m", "5é", "18446744073709551615H"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        let check = |kind: &'static str, expected: bool| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        };
+        check("application/grpc", true);
+        check("application/grpc+proto", true);
+        check("application/grpc; charset=x", true);
+        check("application/grpc-web", false);
+        check("application/json", false);
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
 }

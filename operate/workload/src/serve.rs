@@ -1,15 +1,19 @@
 //! Connections: HTTP/1.1 and HTTP/2 by what they begin with.
 
 use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::answer::Service;
 
@@ -21,7 +25,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Server {
     service: Rc<Service>,
     open: Rc<Open>,
-    drain_tx: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -32,49 +35,63 @@ struct Open {
 
 impl Server {
     pub fn new(service: Rc<Service>) -> Server {
-        Server { service, open: Rc::default(), drain_tx: watch::Sender::new(false) }
+        Server { service, open: Rc::default() }
     }
 
-    /// Takes connections in for ever.
-    pub async fn accept(&self, listener: TcpListener) {
+    /// Takes connections in until `end`; those that wait to be accepted then are still taken.
+    pub async fn accept(&self, listener: TcpListener, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            // Small answers should not wait for each other; without it they only come later.
-            let _ = stream.set_nodelay(true);
-            let (service, open) = (Rc::clone(&self.service), Rc::clone(&self.open));
-            let draining = self.drain_tx.subscribe();
-            open.count.set(open.count.get() + 1);
-            tokio::task::spawn_local(async move {
-                serve(stream, service, draining).await;
-                open.count.set(open.count.get() - 1);
-                open.closed.notify_waiters();
-            });
+            tokio::select! {
+                biased;
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.take(stream),
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+                () = end.as_mut() => break,
+            }
         }
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
+            self.take(stream);
+        }
+    }
+
+    fn take(&self, stream: TcpStream) {
+        // Small answers should not wait for each other; without it they only come later.
+        let _ = stream.set_nodelay(true);
+        let (service, open) = (Rc::clone(&self.service), Rc::clone(&self.open));
+        open.count.set(open.count.get() + 1);
+        tokio::task::spawn_local(async move {
+            serve(stream, service).await;
+            open.count.set(open.count.get() - 1);
+            open.closed.notify_waiters();
+        });
     }
 
     /// Ends every connection after the requests that it carries.
     pub async fn drained(&self) {
-        self.drain_tx.send_replace(true);
+        self.service.drain();
         while self.open.count.get() > 0 {
             self.open.closed.notified().await;
         }
     }
 }
 
-async fn serve(stream: TcpStream, service: Rc<Service>, mut draining: watch::Receiver<bool>) {
-    let Some(is_http2) = begins_as_http2(&stream).await else { return };
+async fn serve(stream: TcpStream, service: Rc<Service>) {
+    let draining = service.draining();
+    let mut asked_to_end = pin!(draining);
+    let is_http2 = tokio::select! {
+        biased;
+        is_http2 = begins_as_http2(&stream) => is_http2,
+        () = asked_to_end.as_mut() => return,
+    };
+    let Ok(is_http2) = is_http2 else { return };
     let answer = service_fn(move |request| {
         let service = Rc::clone(&service);
-        async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let io = TokioIo::new(stream);
-    let asked_to_end = async move {
-        // The sender lives as long as the server.
-        let _ = draining.wait_for(|is_draining| *is_draining).await;
-    };
     // How a connection ended is its client's business.
     if is_http2 {
         let mut connection = pin!(http2::Builder::new(Local).serve_connection(io, answer));
@@ -93,19 +110,22 @@ async fn serve(stream: TcpStream, service: Rc<Service>, mut draining: watch::Rec
     }
 }
 
-/// `None` where the client says nothing and leaves.
-async fn begins_as_http2(stream: &TcpStream) -> Option<bool> {
+/// Looks at the first bytes, and leaves them where they are.
+async fn begins_as_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut start = [0; HTTP2_START.len()];
+    let mut has_ended = false;
     loop {
-        let count = stream.peek(&mut start).await.ok().filter(|count| *count > 0)?;
-        if start[..count] != HTTP2_START[..count] {
-            return Some(false);
+        let count = stream.peek(&mut start).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if count == start.len() {
-            return Some(true);
+        if count == start.len() || start[..count] != HTTP2_START[..count] || has_ended {
+            return Ok(start == HTTP2_START);
         }
-        // The first letters of it; the rest is on its way.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // The first letters of it. The stream counts as readable until a read says that it would
+        // wait, so that is said for it.
+        let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        has_ended = stream.ready(Interest::READABLE).await?.is_read_closed();
     }
 }
 
