@@ -7,7 +7,8 @@ is a command in JSON, and each is answered by one line in JSON:
     {"do": "seen", "count": N}      each call that the server saw, once N have ended there, in the order of their ends
     {"do": "stop"}                  the server is gone, and its port refuses
 
-A CALL is {"method", "messages", "metadata", "timeout", "cancel_after", "lockstep"}; its result is
+A CALL is {"method", "messages", "metadata", "timeout", "cancel_after", "lockstep"}; to another server also
+{"service", "shape", "compressed"}, where the shape is the method here that is called likewise. Its result is
 {"code", "details", "messages", "initial", "trailing"}. A call that was seen is {"metadata", "remaining",
 "ended"}: the seconds of its deadline, and "answered", "aborted" or "cancelled". Messages are bytes without
 any schema; "filler:N" stands for N bytes that follow a pattern, on the way in and on the way out.
@@ -168,13 +169,16 @@ async def numbered(messages):
 
 
 async def call_once(channel, call):
-    method = f"/{SERVICE}/{call['method']}"
+    method = f"/{call.get('service', SERVICE)}/{call['method']}"
     messages = [encode(message) for message in call.get("messages", [""])]
     settings = {"metadata": [tuple(pair) for pair in call.get("metadata", [])], "timeout": call.get("timeout")}
     settings["metadata"].append(("x-mine-bin", b"\x01\xfe"))
     cancel_after = call.get("cancel_after")
     received = []
-    shape = call["method"]
+    if call.get("compressed"):
+        settings["compression"] = grpc.Compression.Gzip
+    # The method of this server that has the same shape.
+    shape = call.get("shape", call["method"])
     if shape in UNARY:
         under_way = channel.unary_unary(method)(messages[0], **settings)
     elif shape == "Join":

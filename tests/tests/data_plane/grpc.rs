@@ -1,6 +1,6 @@
 //! gRPC by a client and a server that others have written: grpcio, in Python.
 
-mod peers;
+pub mod peers;
 
 use std::collections::BTreeMap;
 

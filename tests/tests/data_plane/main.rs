@@ -14,3 +14,4 @@ mod swap;
 mod failures;
 mod cancellation;
 mod equality;
+mod workload;
