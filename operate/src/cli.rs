@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
 use crate::{
-    check_command, defaults_command, explain_command, proxy_command, simulate_command, up_command,
-    workload_command,
+    check_command, defaults_command, explain_command, import_command, proxy_command, simulate_command,
+    up_command, workload_command,
 };
 
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Check(CheckArgs),
     /// Say where a request would go, and why: every rule that was considered
     Explain(ExplainArgs),
+    /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
+    Import(ImportArgs),
     /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
     Proxy(ProxyArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
@@ -105,6 +107,22 @@ pub struct ExplainArgs {
 }
 
 #[derive(Args)]
+pub struct ImportArgs {
+    /// Files that belong together: nginx.conf, docker-compose.yaml
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a file for each document into this directory, instead of all to standard output
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace files that are there already
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// How documents and notes are printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
 pub struct ProxyArgs {
     /// The Envoy bootstrap file
     #[arg(short, long, value_name = "FILE")]
@@ -169,6 +187,7 @@ pub fn run() -> ExitCode {
         Command::Up(args) => up_command::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Explain(args) => explain_command::run(&args),
+        Command::Import(args) => import_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),

@@ -9,6 +9,7 @@ mod up_command;
 mod check_command;
 mod explain_command;
 mod defaults_command;
+mod import_command;
 mod proxy_command;
 mod simulate_command;
 mod workload_command;

@@ -89,7 +89,7 @@ fn snippet(problem: &Problem, texts: Texts<'_>) -> Option<String> {
     Some(format!("   {margin} |\n   {number} | {line}\n   {margin} | {before}{mark}\n"))
 }
 
-fn to_json(problem: &Problem) -> serde_json::Value {
+pub fn to_json(problem: &Problem) -> serde_json::Value {
     let severity = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

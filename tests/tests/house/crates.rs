@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/journey", &["core/base", "core/spec", "core/route", "core/balance"]),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
+    ("wire/import", &["core/spec", "wire/doc"]),
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("proxy", &["core", "wire"]),
