@@ -3,6 +3,7 @@
 //! `data/problems.txt` has cases: a title, documents, and what is found wrong with them, line by line.
 //! To see what is found now, run with `NARU_WRITE=1`; then read the difference.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test may write down what it finds")]
 
 use naru_plan::{Surroundings, plan};
 use naru_spec::Severity;
