@@ -5,14 +5,15 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use naru_base::Instant;
-use naru_journey::ChainId;
 use naru_journey::edge::Peer;
+use naru_journey::tunnel::HTTP2_PREFACE;
+use naru_journey::{ChainId, Milestone};
 use naru_spec::{Codec, Http};
 use naru_tls::Hello;
 use tokio::io::AsyncReadExt;
@@ -25,14 +26,13 @@ use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
-use crate::settle::count_up;
+use crate::settle::{Passage, count_up};
 use crate::stall::Stall;
 use crate::timer::Timer;
+use crate::tunnel::{self, HttpInside, TunnelSlot};
 use crate::worker::{Open, Worker};
 use crate::{engine, listen};
 
-/// What an HTTP/2 client says first (RFC 9113, section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Out of descriptors: others may be closed meanwhile.
@@ -101,6 +101,8 @@ pub struct Connection {
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
+    /// Where a tunnel waits that the client asked for; nowhere, where it can have none.
+    pub tunnel: Weak<TunnelSlot>,
 }
 
 /// How long its chain lets a connection stay.
@@ -131,6 +133,28 @@ impl Connection {
     #[inline]
     pub fn chain(&self) -> ChainId {
         self.chain.get()
+    }
+
+    /// What is in a tunnel of this connection, as a connection of its own.
+    pub fn within(&self) -> Connection {
+        Connection {
+            id: self.worker.next_connection(),
+            worker: Rc::clone(&self.worker),
+            peer: Peer { is_in_tunnel: true, ..self.peer },
+            server_name: self.server_name.clone(),
+            tls_version: self.tls_version,
+            listener: Rc::clone(&self.listener),
+            loaded: self.loaded.clone(),
+            chain: self.chain.clone(),
+            limits: self.limits.clone(),
+            is_leaving: self.is_leaving.clone(),
+            waker: RefCell::new(None),
+            streams: Cell::new(0),
+            active: Cell::new(0),
+            unused_since: Cell::new(self.worker.clock.now()),
+            stall: Stall::new(&self.worker),
+            tunnel: Weak::new(),
+        }
     }
 
     fn is_used(&self) -> bool {
@@ -189,8 +213,9 @@ impl Connection {
     }
 
     /// Ready once it is to leave.
-    #[inline]
-    fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+    // Forced: it is asked at every turn of a connection, and seldom elsewhere.
+    #[inline(always)]
+    pub fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_leaving.get() {
             return Poll::Ready(());
         }
@@ -264,11 +289,12 @@ async fn serve_client(
         }
     };
     let http = &secured.loaded.snapshot.chain(secured.chain).http;
+    let slot = http.tunnels.then(Rc::<TunnelSlot>::default);
     let (codec, terms, limits) = (http.codec, Terms::of(http), Limits::of(http));
     let connection = Rc::new(Connection {
         id: worker.next_connection(),
         worker: Rc::clone(worker),
-        peer: Peer { remote, local, is_tls: secured.version.is_some() },
+        peer: Peer { remote, local, is_tls: secured.version.is_some(), is_in_tunnel: false },
         server_name: secured.server_name,
         tls_version: secured.version,
         listener,
@@ -281,13 +307,14 @@ async fn serve_client(
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
+        tunnel: slot.as_ref().map(Rc::downgrade).unwrap_or_default(),
     });
     open.tell(&connection);
-    let mut stay = Stay::new(&connection);
     let protocol = match (codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
+            let mut stay = Stay::new(&connection);
             let mut detect = pin!(detect(&mut secured.conduit));
             let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
@@ -299,14 +326,34 @@ async fn serve_client(
             }
         }
     };
-    let of_requests = Rc::clone(&connection);
-    let service = move |request| engine::serve(Rc::clone(&of_requests), request);
-    let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-    let client = Lingering::new(secured.conduit, worker);
-    let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
-    if let Err(ServeError::Protocol(reason)) = result {
-        add(&downstream.protocol_errors, 1);
-        engine::record_unreadable(&connection, reason);
+    let mut tunnel: Option<Box<Passage>> = None;
+    let mut next = Some((connection, secured.conduit, protocol));
+    while let Some((connection, conduit, protocol)) = next.take() {
+        let mut stay = Stay::new(&connection);
+        let of_requests = Rc::clone(&connection);
+        let service = move |request| engine::serve(Rc::clone(&of_requests), request);
+        let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
+        let client = Lingering::new(conduit, worker);
+        let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
+        if let Err(ServeError::Protocol(reason)) = result {
+            add(&downstream.protocol_errors, 1);
+            engine::record_unreadable(&connection, reason);
+        }
+        // Whatever became of the connection, a tunnel that was asked for is over with it.
+        let waiting = slot.as_ref().and_then(|slot| slot.take());
+        if let (Some(waiting), Ok(Some(conduit))) = (waiting, result) {
+            // It is boxed so that those without one need no room for it.
+            let inside = Box::pin(tunnel::serve(conduit, waiting)).await;
+            if let Some(HttpInside { passage, conduit, protocol }) = inside {
+                let inner = Rc::new(connection.within());
+                open.tell(&inner);
+                tunnel = Some(passage);
+                next = Some((inner, conduit, protocol));
+            }
+        }
+    }
+    if let Some(mut passage) = tunnel {
+        passage.journey.on_response_body(worker.clock.now(), Milestone::End);
     }
 }
 

@@ -1,12 +1,14 @@
 //! A new connection to an endpoint.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
 use naru_spec::UpstreamProtocol;
+use naru_tls::Connector;
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
@@ -103,21 +105,54 @@ async fn connect(
     want: Want,
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
+    let established = establish(worker, loaded, cluster, endpoint, &shared, want);
+    within_limit(loaded, cluster, &shared, established).await
+}
+
+/// A connection of a tunnel.
+#[derive(Debug)]
+pub struct Wire {
+    pub conduit: Conduit,
+    pub local: Option<SocketAddr>,
+    /// Counts it at its endpoint, if it is to one.
+    pub life: Option<Life>,
+}
+
+/// Makes a connection for bytes that are none of ours to read. Where they are TLS already, none is put around them.
+pub async fn dial_wire(
+    loaded: &Rc<Loaded>,
+    cluster: ClusterId,
+    endpoint: &Rc<EndpointHere>,
+    is_secured: bool,
+) -> Result<Wire, DialFailure> {
+    let shared = endpoint.shared();
+    let established = async {
+        let stream = connect_tcp(shared.address).await?;
+        let local = stream.local_addr().ok();
+        let connectors = loaded.clusters.get(cluster).connectors.as_ref().filter(|_| !is_secured);
+        let conduit = match connectors {
+            None => Conduit::plain(stream),
+            Some(connectors) => secure(stream, &connectors.http1).await?.0,
+        };
+        let life = Life::begin(&loaded.clusters.get(cluster).stats, &shared);
+        Ok(Wire { conduit, local, life: Some(life) })
+    };
+    within_limit(loaded, cluster, &shared, established).await
+}
+
+/// Waits no longer than the cluster allows, and counts what fails.
+async fn within_limit<T>(
+    loaded: &Loaded,
+    cluster: ClusterId,
+    shared: &EndpointShared,
+    established: impl Future<Output = Result<T, DialFailure>>,
+) -> Result<T, DialFailure> {
     let limit = loaded.snapshot.cluster(cluster).connect_timeout;
-    let result = match tokio::time::timeout(
-        limit,
-        establish(worker, loaded, cluster, endpoint, &shared, want),
-    )
-    .await
-    {
+    let result = match tokio::time::timeout(limit, established).await {
         Ok(result) => result,
         Err(_) => {
             add(&loaded.clusters.get(cluster).stats.connect_timeouts, 1);
-            Err(DialFailure {
-                stage: Stage::Connect,
-                reason: Reason::ConnectTimeout,
-                text: "connect timeout".to_owned(),
-            })
+            Err(DialFailure::timeout())
         }
     };
     if result.is_err() {
@@ -135,13 +170,7 @@ async fn establish(
     shared: &EndpointShared,
     want: Want,
 ) -> Result<Connected, DialFailure> {
-    let at_connect = |error: io::Error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    };
-    let stream = TcpStream::connect(shared.address).await.map_err(at_connect)?;
-    stream.set_nodelay(true).map_err(at_connect)?;
+    let stream = connect_tcp(shared.address).await?;
     let local = stream.local_addr().ok();
     let mut is_http2 = want == Want::Http2;
     let conduit = match &loaded.clusters.get(cluster).connectors {
@@ -152,15 +181,11 @@ async fn establish(
                 Want::Http2 => &connectors.http2,
                 Want::Either => &connectors.either,
             };
-            let (stream, handshake) = connector.connect(stream).await.map_err(|error| DialFailure {
-                stage: Stage::Secure,
-                reason: Reason::UpstreamTls,
-                text: format!("TLS_error: {error}"),
-            })?;
+            let (conduit, alpn) = secure(stream, connector).await?;
             if want == Want::Either {
-                is_http2 = handshake.alpn.as_deref() == Some(b"h2");
+                is_http2 = alpn.as_deref() == Some(b"h2");
             }
-            Conduit::client(stream)
+            conduit
         }
     };
     let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
@@ -176,4 +201,35 @@ async fn establish(
     endpoint.pool.put_http2(&connection, settings.max_requests_per_connection);
     worker.look_after_pools();
     Ok(Connected::Http2(stream))
+}
+
+pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> {
+    let at_connect = |error: io::Error| DialFailure {
+        stage: Stage::Connect,
+        reason: Reason::ConnectFailure,
+        text: error.to_string(),
+    };
+    let stream = TcpStream::connect(address).await.map_err(at_connect)?;
+    stream.set_nodelay(true).map_err(at_connect)?;
+    Ok(stream)
+}
+
+/// With the protocol that was agreed on, if one was.
+async fn secure(stream: TcpStream, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
+    let (stream, handshake) = connector.connect(stream).await.map_err(|error| DialFailure {
+        stage: Stage::Secure,
+        reason: Reason::UpstreamTls,
+        text: format!("TLS_error: {error}"),
+    })?;
+    Ok((Conduit::client(stream), handshake.alpn))
+}
+
+impl DialFailure {
+    pub fn timeout() -> DialFailure {
+        DialFailure {
+            stage: Stage::Connect,
+            reason: Reason::ConnectTimeout,
+            text: "connect timeout".to_owned(),
+        }
+    }
 }

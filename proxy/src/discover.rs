@@ -51,7 +51,8 @@ impl Follower {
         Some(Arc::new(Follower {
             cluster: cluster.clone(),
             settings,
-            resolver: resolver(settings.family),
+            // How often to ask is the cluster's business; an answer is never older than that.
+            resolver: resolver(settings.family, 0),
             was_answered: AtomicBool::new(false),
         }))
     }
@@ -138,8 +139,9 @@ pub async fn first_answers(wanted: Vec<New>) -> BTreeMap<ClusterId, Option<Endpo
     answers
 }
 
-/// By the system's configuration; without one, by none but `/etc/hosts`.
-fn resolver(family: DnsFamily) -> Option<TokioResolver> {
+/// By the system's configuration; without one, by none but `/etc/hosts`. `kept` answers are used again for as long as
+/// they say.
+pub fn resolver(family: DnsFamily, kept: u64) -> Option<TokioResolver> {
     let builder = TokioResolver::builder_tokio()
         .ok()
         .unwrap_or_else(|| TokioResolver::builder_with_config(ResolverConfig::default(), Default::default()));
@@ -152,8 +154,7 @@ fn resolver(family: DnsFamily) -> Option<TokioResolver> {
         DnsFamily::V4Preferred => LookupIpStrategy::Ipv4thenIpv6,
         DnsFamily::All => LookupIpStrategy::Ipv4AndIpv6,
     };
-    // How often to ask is the cluster's business; an answer is never older than that.
-    options.cache_size = 0;
+    options.cache_size = kept;
     builder.build().ok()
 }
 
@@ -185,7 +186,7 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
     Some(set.into())
 }
 
-async fn lookup(resolver: &TokioResolver, host: &str) -> Option<Vec<IpAddr>> {
+pub async fn lookup(resolver: &TokioResolver, host: &str) -> Option<Vec<IpAddr>> {
     let answer = resolver.lookup_ip(host).await.ok()?;
     let mut addresses: Vec<IpAddr> = answer.iter().collect();
     // The order of an answer means nothing, but a change of it would look like one of the set.

@@ -13,7 +13,7 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{ClusterId, Reason};
-use naru_journey::arrival::{Arrival, receive};
+use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
 use naru_journey::record::{Facts, RequestLine, fill_header};
@@ -28,6 +28,7 @@ use crate::cluster::EndpointHere;
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
+use crate::tunnel;
 use crate::upload::{Upload, UploadBody};
 
 /// Answers one request.
@@ -38,10 +39,14 @@ pub async fn serve(
     let (parts, body) = request.into_parts();
     let (mut passage, mut parts, scheme) = begin(&connection, parts, body);
     let first = passage.journey.next_action();
-    if let Some(Action::Reply(reason)) = first {
-        let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
-        passage.kept_request = record.keep_request(&parts.headers);
-        return Ok(answer(passage, reason, Some(&parts.headers)));
+    match first {
+        Some(Action::Reply(reason)) => {
+            let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
+            passage.kept_request = record.keep_request(&parts.headers);
+            return Ok(answer(passage, reason, Some(&parts.headers)));
+        }
+        Some(Action::Open) => return tunnel::open(&connection, passage, parts),
+        _ => {}
     }
     let outgoing = Outgoing {
         method: parts.method,
@@ -73,16 +78,19 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let http = &loaded.snapshot.chain(chain).http;
     let now = connection.worker.clock.now();
     let mut core = loaded.core.borrow_mut();
-    let Arrival { line, client, refusal } = receive(&mut parts, http, &connection.peer, &mut core);
+    let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let facts = RequestFacts {
         is_idempotent: parts.method.is_idempotent(),
         has_ended: body.is_end_stream(),
         timeout_ms: client.timeout_ms,
     };
     let draw = core.draw_request();
-    let journey = match refusal {
-        Some(reason) => Journey::refuse(now, chain, reason),
-        None => Journey::begin(
+    let journey = match wish {
+        Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
+        // A request for a tunnel has no body (RFC 9110, section 9.3.6).
+        Wish::Tunnel if !facts.has_ended => Journey::refuse(now, chain, Reason::ClientProtocol),
+        Wish::Tunnel => Journey::tunnel(now, chain),
+        Wish::Route => Journey::begin(
             now,
             &loaded.snapshot,
             chain,
@@ -152,6 +160,8 @@ async fn forward(
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it.
             Action::Cancel { .. } => {}
+            // What a tunnel asks for is done in `tunnel.rs`.
+            Action::Open | Action::Reach { .. } => return Err(Broken),
             Action::Reply(reason) => return Ok(answer(passage, reason, None)),
             Action::Break(_) => return Err(Broken),
         }
@@ -162,16 +172,7 @@ async fn forward(
 /// another endpoint.
 fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
     if std::mem::replace(&mut outgoing.is_prepared, true) {
-        let shared = endpoint.shared();
-        if outgoing.headers.is_none() && !outgoing.copy.is_empty() {
-            outgoing.headers = Some(outgoing.copy.drain(..).collect());
-        }
-        if let Some(headers) = &mut outgoing.headers
-            && outgoing::rename(&passage.loaded.snapshot, &passage.journey, headers, &shared.host_name)
-        {
-            passage.line.authority = headers.get(header::HOST).cloned();
-        }
-        return;
+        return prepare_again(passage, outgoing, endpoint);
     }
     let Some(headers) = &mut outgoing.headers else { return };
     let snapshot = &passage.loaded.snapshot;
@@ -193,6 +194,19 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
     passage.kept_request = kept;
     if is_rewritten {
         passage.line.path = outgoing.target.clone();
+        passage.line.authority = headers.get(header::HOST).cloned();
+    }
+}
+
+#[cold]
+fn prepare_again(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
+    let shared = endpoint.shared();
+    if outgoing.headers.is_none() && !outgoing.copy.is_empty() {
+        outgoing.headers = Some(outgoing.copy.drain(..).collect());
+    }
+    if let Some(headers) = &mut outgoing.headers
+        && outgoing::rename(&passage.loaded.snapshot, &passage.journey, headers, &shared.host_name)
+    {
         passage.line.authority = headers.get(header::HOST).cloned();
     }
 }

@@ -30,6 +30,7 @@ use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::pool::Http1Connection;
 use crate::timer::Timer;
+use crate::tunnel::Ledger;
 use crate::upload::Upload;
 use crate::worker::Worker;
 
@@ -67,6 +68,8 @@ pub struct Passage {
     pub sent_at: Option<Instant>,
     /// The response, once its head is here.
     pub response: Option<Received>,
+    /// What passed, where the request asked for a tunnel.
+    pub tunnel: Option<Rc<Ledger>>,
     permit: Option<Permit>,
     timer: Timer,
 }
@@ -118,6 +121,7 @@ impl Passage {
             bytes_sent: 0,
             sent_at: None,
             response: None,
+            tunnel: None,
             permit: None,
             timer,
             worker,
@@ -154,7 +158,7 @@ impl Passage {
     }
 
     /// Tells the journey what came of an attempt.
-    #[inline]
+    #[inline(always)]
     pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
         let now = self.worker.clock.now();
         let mut core = self.loaded.core.borrow_mut();
@@ -204,7 +208,15 @@ impl Passage {
     }
 
     fn bytes_received(&self) -> u64 {
-        self.upload.as_ref().map_or(0, |upload| upload.received())
+        match (&self.upload, &self.tunnel) {
+            (Some(upload), _) => upload.received(),
+            (None, Some(tunnel)) => tunnel.traffic.read.get(),
+            (None, None) => 0,
+        }
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        self.tunnel.as_ref().map_or(self.bytes_sent, |tunnel| tunnel.traffic.written.get())
     }
 
     /// What can be said of the request now.
@@ -228,7 +240,7 @@ impl Passage {
             began: self.worker.clock.wall(self.journey.began()),
             outcome,
             bytes_received: self.bytes_received(),
-            bytes_sent: self.bytes_sent,
+            bytes_sent: self.bytes_sent(),
             peer: &self.connection.peer,
             client: self.client.address,
             server_name: self.connection.server_name.as_deref(),
@@ -237,7 +249,11 @@ impl Passage {
             route_origin: rule.map_or("", |rule| &rule.origin),
             virtual_host: virtual_host.map_or("", |host| table.virtual_host_name(host)),
             cluster,
-            upstream: self.permit.as_ref().map(|permit| permit.endpoint.address),
+            upstream: match (&self.permit, &self.tunnel) {
+                (Some(permit), _) => Some(permit.endpoint.address),
+                (None, Some(tunnel)) => tunnel.reached.get(),
+                (None, None) => None,
+            },
             upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
             connection: self.connection.id,
@@ -272,7 +288,7 @@ impl Passage {
         let duration = outcome.ended.since(outcome.began);
         let prepared = &self.loaded.prepared;
         let cluster = outcome.cluster.map(|id| prepared.cluster_name(id));
-        let bytes = (self.bytes_received(), self.bytes_sent);
+        let bytes = (self.bytes_received(), self.bytes_sent());
         self.worker.metrics.record(prepared.stat_prefix(chain), cluster, labels, duration, bytes);
         if let Some(permit) = &self.permit
             && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))

@@ -18,6 +18,7 @@ use crate::cluster::EndpointSet;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
 use crate::log::{LogWriter, Logs};
+use crate::lookup::Lookup;
 use crate::metrics::{DownstreamReport, Metrics, Report};
 use crate::names::NameId;
 use crate::prepare::Prepared;
@@ -78,6 +79,7 @@ pub struct Worker {
     pub metrics: Metrics,
     pub logs: Rc<Logs>,
     pub host_name: Arc<str>,
+    pub lookup: Lookup,
     /// What is in force.
     loaded: RefCell<Rc<Loaded>>,
     listeners: RefCell<Vec<Acceptor>>,
@@ -292,6 +294,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         metrics,
         logs,
         host_name,
+        lookup: Lookup::default(),
         loaded: RefCell::new(loaded),
         listeners: RefCell::default(),
         connections: Cell::new(0),

@@ -400,6 +400,7 @@ impl Binder<'_> {
             remote: SocketAddr::new(load.client, CLIENT_PORT),
             local: listeners.get(listener_at)?.address,
             is_tls: chain.tls.is_some(),
+            is_in_tunnel: false,
         };
         Some((id, peer))
     }

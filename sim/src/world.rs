@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
-use naru_journey::arrival::receive;
+use naru_journey::arrival::{Wish, receive};
 use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
 use naru_route::{CompiledAction, Subject};
@@ -211,9 +211,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         };
         let draw = core.draw_request();
         let subject = arrival.line.subject(&head.headers, &arrival.client, draw);
-        let journey = match arrival.refusal {
-            Some(reason) => Journey::refuse(self.now, request.chain, reason),
-            None => Journey::begin(
+        let journey = match arrival.wish {
+            Wish::Refuse(reason) => Journey::refuse(self.now, request.chain, reason),
+            // There is nothing in a simulated tunnel.
+            Wish::Tunnel => Journey::refuse(self.now, request.chain, Reason::UpgradeRefused),
+            Wish::Route => Journey::begin(
                 self.now,
                 snapshot,
                 request.chain,
@@ -333,6 +335,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 passage.heads += 1;
                 self.pass_on(passage, attempt);
             }
+            // Simulated clients ask for no tunnels.
+            Action::Open | Action::Reach { .. } => {}
             Action::Cancel { .. } => self.drop_flight(passage),
             Action::Reply(reason) => {
                 passage.heads += 1;
@@ -420,7 +424,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
     let table = &snapshot.chain(journey.chain()).table;
     match journey.rule().map(|(id, _)| &table.rule(id).action) {
-        Some(CompiledAction::Forward(forward)) => 2 * (1 + forward.connect_retries),
+        Some(CompiledAction::Forward(forward)) => 2 * (1 + u32::from(forward.connect_retries)),
         _ => 0,
     }
 }

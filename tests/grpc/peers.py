@@ -4,6 +4,7 @@ The server listens on a free port, which is the first thing printed. Then each l
 is a command in JSON, and each is answered by one line in JSON:
 
     {"do": "call", "to": "127.0.0.1:1", "ca": PEM or null, "calls": [CALL..]}    all calls at once, on one connection
+                    "proxy": "http://127.0.0.1:2" makes it a tunnel, as by the environment of a workload
     {"do": "seen", "count": N}      each call that the server saw, once N have ended there, in the order of their ends
     {"do": "stop"}                  the server is gone, and its port refuses
 
@@ -16,6 +17,7 @@ any schema; "filler:N" stands for N bytes that follow a pattern, on the way in a
 
 import asyncio
 import json
+import os
 import sys
 
 import grpc
@@ -220,6 +222,10 @@ async def call_once(channel, call):
 
 async def call_all(command):
     options = list(OPTIONS)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        os.environ.pop(name, None)
+    if command.get("proxy"):
+        os.environ["http_proxy"] = command["proxy"]
     if command.get("ca") is None:
         channel = grpc.aio.insecure_channel(command["to"], options)
     else:

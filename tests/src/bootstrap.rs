@@ -46,6 +46,7 @@ pub struct Bootstrap {
     tls: String,
     clusters: String,
     admin: bool,
+    tunnels: bool,
     address: SocketAddr,
 }
 
@@ -65,6 +66,7 @@ impl Bootstrap {
             tls: String::new(),
             clusters: String::new(),
             admin: false,
+            tunnels: false,
             address: ([127, 0, 0, 1], 0).into(),
         }
     }
@@ -145,6 +147,16 @@ impl Bootstrap {
     pub fn admin(mut self) -> Bootstrap {
         self.admin = true;
         self
+    }
+
+    /// Clients may ask for tunnels, which the file has no words for.
+    pub fn tunnels(mut self) -> Bootstrap {
+        self.tunnels = true;
+        self
+    }
+
+    pub fn has_tunnels(&self) -> bool {
+        self.tunnels
     }
 
     pub fn listen_on(mut self, address: SocketAddr) -> Bootstrap {

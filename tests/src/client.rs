@@ -10,7 +10,7 @@ use naru_tls::Connector;
 use tokio::net::TcpStream;
 
 use crate::message::collect;
-use crate::{Answer, Authority, Outbound, Speaks, within};
+use crate::{Answer, Authority, Outbound, Speaks, Wire, within};
 
 /// One connection.
 #[derive(Debug)]
@@ -55,6 +55,21 @@ impl Client {
         let stream = dial(address).await;
         let (stream, handshake) = within("a TLS handshake", connector.connect(stream)).await?;
         Ok((Client::over(TokioIo::new(stream), speaks).await, handshake.alpn))
+    }
+
+    /// Through a tunnel to `destination`, which it asks for at `proxy`. `connector` is for whoever is at its end.
+    pub async fn through(
+        proxy: SocketAddr,
+        destination: &str,
+        speaks: Speaks,
+        connector: Option<&Connector>,
+    ) -> Client {
+        let mut wire = Wire::connect(proxy).await;
+        assert_eq!(wire.ask_for_tunnel(destination).await.status(), 200);
+        let stream = wire.into_stream();
+        let Some(connector) = connector else { return Client::over(TokioIo::new(stream), speaks).await };
+        let (stream, _) = within("a TLS handshake", connector.connect(stream)).await.unwrap();
+        Client::over(TokioIo::new(stream), speaks).await
     }
 
     async fn over<I>(io: I, speaks: Speaks) -> Client

@@ -152,6 +152,18 @@ impl Wire {
         let _ = self.stream.shutdown().await;
     }
 
+    /// `CONNECT`, and what is answered.
+    pub async fn ask_for_tunnel(&mut self, destination: &str) -> Head {
+        self.send(format!("CONNECT {destination} HTTP/1.1\r\nhost: {destination}\r\n\r\n")).await;
+        self.head().await
+    }
+
+    /// The connection itself, of which nothing must have been read ahead.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
+        self.stream
+    }
+
     /// Tears the connection down: the other side sees a reset.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();

@@ -97,6 +97,13 @@ reasons! {
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A change of protocol (or a tunnel) that is not offered here.
     UpgradeRefused { "-", Proxy, 403, "upgrade_failed", "" }
+
+    /// A tunnel with HTTP in it: the requests have their own lines.
+    TunnelServed { "-", Proxy, 200, "tunnel_served", "" }
+    /// The name that a tunnel leads to has no address.
+    NameNotFound { "DF", Upstream, 503, "dns_resolution_failure", "DNS resolution failure" }
+    /// A tunnel that had not ended by itself when the proxy ended.
+    Drained { "DC", Proxy, 0, "downstream_local_disconnect", "" }
 }
 
 impl Reason {
@@ -147,7 +154,8 @@ impl Reason {
 
     /// Whether the request went its whole way: an answer of the upstream, or one that a rule gives.
     pub fn is_success(self) -> bool {
-        matches!(self, Reason::Forwarded | Reason::DirectResponse | Reason::Redirect)
+        use Reason::{DirectResponse, Forwarded, Redirect, TunnelServed};
+        matches!(self, Forwarded | DirectResponse | Redirect | TunnelServed)
     }
 }
 

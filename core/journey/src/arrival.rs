@@ -14,14 +14,25 @@ use naru_spec::{HostPort, Http};
 use crate::Worker;
 use crate::edge::{self, Client, Peer, Upgrade};
 use crate::record::RequestLine;
+use crate::tunnel::Destination;
 
 /// A request, ready to be decided about.
 #[derive(Debug)]
 pub struct Arrival {
     pub line: RequestLine,
     pub client: Client,
-    /// Why it must be refused before any rule is asked.
-    pub refusal: Option<Reason>,
+    pub wish: Wish,
+}
+
+/// What is to be done for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The rules say it.
+    Route,
+    /// It must be refused before any rule is asked.
+    Refuse(Reason),
+    /// It is for a tunnel, which it may have. There is a [`crate::tunnel::Destination`] in its target.
+    Tunnel,
 }
 
 /// Takes a head in. Chance is taken from `worker`.
@@ -36,8 +47,9 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
     if parts.headers.len() > http.header_count_max as usize {
         refusal = Some(Reason::HeadTooLarge);
     }
-    if client.upgrade == Upgrade::Refused || parts.method == Method::CONNECT {
-        refusal = refusal.or(Some(Reason::UpgradeRefused));
+    let mut wish = refusal.map_or(Wish::Route, Wish::Refuse);
+    if wish == Wish::Route && (client.upgrade == Upgrade::Refused || parts.method == Method::CONNECT) {
+        wish = change(parts, http, peer, &client);
     }
     let line = RequestLine {
         method: parts.method.clone(),
@@ -46,7 +58,21 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
         scheme: client.scheme,
         version: parts.version,
     };
-    Arrival { line, client, refusal }
+    Arrival { line, client, wish }
+}
+
+/// A request that wants something else than HTTP.
+#[cold]
+fn change(parts: &Parts, http: &Http, peer: &Peer, client: &Client) -> Wish {
+    // In HTTP/2 a tunnel would be a stream among others, and there is none in a tunnel.
+    let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version != Version::HTTP_2;
+    if client.upgrade == Upgrade::Refused || !has_tunnels {
+        return Wish::Refuse(Reason::UpgradeRefused);
+    }
+    match Destination::of(&parts.uri) {
+        Some(_) => Wish::Tunnel,
+        None => Wish::Refuse(Reason::ClientProtocol),
+    }
 }
 
 impl RequestLine {

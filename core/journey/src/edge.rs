@@ -29,6 +29,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub is_tls: bool,
+    /// It is a tunnel through another connection of the same client.
+    pub is_in_tunnel: bool,
 }
 
 impl Peer {

@@ -46,7 +46,7 @@ pub struct Failure {
     pub is_replayable: bool,
 }
 
-/// News of an attempt.
+/// News of an attempt. One of a tunnel has its head once it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEvent {
     Head {
@@ -75,8 +75,12 @@ pub enum Milestone {
 pub enum Action {
     /// Send the request to this endpoint.
     Send { attempt: AttemptId, cluster: ClusterId, endpoint: EndpointId, cause: Cause },
+    /// Tell the client that it has its tunnel, and see what is in it.
+    Open,
     /// The response of this attempt is the response: pass its head on, then its body.
     Forward { attempt: AttemptId },
+    /// Connect to where a tunnel leads, which no rule knows; then [`Action::Forward`].
+    Reach { attempt: AttemptId },
     /// Give this attempt up.
     Cancel { attempt: AttemptId },
     /// Answer in the proxy's own name; see [`crate::reply`].

@@ -9,7 +9,7 @@ use naru_route::reference::{Considered, RefTable};
 use naru_route::{CompiledAction, Verdict};
 use naru_spec::RouteTable;
 
-use crate::arrival::{Arrival, receive};
+use crate::arrival::{Arrival, Wish, receive};
 use crate::edge::Peer;
 use crate::{ChainId, Snapshot, Worker};
 
@@ -58,7 +58,12 @@ pub fn explain(
 ) -> Result<Explanation, Disagreement> {
     let mut worker = Worker::new(snapshot, seed);
     let chain = snapshot.chain(chain);
-    let Arrival { line, client, refusal } = receive(parts, &chain.http, peer, &mut worker);
+    let Arrival { line, client, wish } = receive(parts, &chain.http, peer, &mut worker);
+    let refusal = match wish {
+        Wish::Refuse(reason) => Some(reason),
+        // Of a tunnel this is where it leads if there is no HTTP in it.
+        Wish::Route | Wish::Tunnel => None,
+    };
     let subject = line.subject(&parts.headers, &client, worker.draw_request());
     let tables = chain.table.find(&subject, &mut ());
     let reference = RefTable::new(routes);

@@ -14,8 +14,16 @@
 //! | Streaming | response aborted                        | Ended     | Break                       |
 //! | Streaming | request aborted, deadline               | Ended     | Cancel, Break               |
 //! | Answering | response: end                           | Ended     |                             |
+//! | (tunnel)  | a client asks for a tunnel              | Open      | Open                        |
+//! | Open      | it is not; a rule forwards to endpoints | Trying    | Send                        |
+//! | Open      | it is not; no rule knows where it leads | Trying    | Reach                       |
+//! | Open      | it is not; a rule says something else   | Ended     | Break                       |
+//! | Open      | response: end                           | Ended     |                             |
+//! | Open      | drained                                 | Ended     | Break                       |
 //! | any       | abandoned                               | Ended     |                             |
 //! | Ended     | anything                                | Ended     |                             |
+//!
+//! The client of a tunnel has seen its head from the beginning: where others answer, it breaks off.
 //!
 //! Whoever drives it calls one `on_...`, then takes [`Journey::next_action`] until there is none, and
 //! calls [`Journey::tick`] no later than [`Journey::deadline`].
@@ -33,6 +41,7 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    Open,
     Trying,
     Streaming,
     Answering,
@@ -43,6 +52,7 @@ enum State {
 pub struct Journey {
     chain: ChainId,
     state: State,
+    is_tunnel: bool,
     actions: Actions,
     verdict: Verdict,
     /// The draw that fractions and the choice of a cluster came from.
@@ -65,19 +75,20 @@ pub struct Journey {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     id: AttemptId,
+    /// Of the journey's cluster. Without one, where a tunnel leads to its own address, it means nothing.
     endpoint: EndpointId,
 }
 
 /// What may still be done where no connection can be made.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retries {
-    /// How many more endpoints may be tried.
-    left: u32,
+    /// How many more endpoints may be tried: at most [`defaults::CONNECT_RETRIES_MAX`].
+    left: u8,
     /// One was wanted when none was left.
     are_exhausted: bool,
     /// Where no connection could be made: a bit for each endpoint, by the lowest digits of its id. Endpoints that
     /// share a bit are taken for one, which costs no more than another pick.
-    tried: u64,
+    tried: u32,
 }
 
 /// What is done about an attempt that failed.
@@ -150,6 +161,7 @@ impl Journey {
         let mut journey = Journey {
             chain: chain_id,
             state: State::Trying,
+            is_tunnel: false,
             actions: Actions::default(),
             verdict,
             draw: subject.draw,
@@ -187,9 +199,28 @@ impl Journey {
 
     /// A request whose head cannot be routed at all: it is answered with `reason`.
     pub fn refuse(now: Instant, chain: ChainId, reason: Reason) -> Journey {
-        let mut journey = Journey {
+        let mut journey = Journey::unrouted(now, chain, State::Answering);
+        journey.answer(reason);
+        journey
+    }
+
+    /// A client asks for a tunnel, and gets one. HTTP that is in it makes requests of its own; for all else see
+    /// [`Journey::pass_through`].
+    pub fn tunnel(now: Instant, chain: ChainId) -> Journey {
+        let mut journey = Journey::unrouted(now, chain, State::Open);
+        journey.is_tunnel = true;
+        journey.status = 200;
+        journey.clock.head = Some(now);
+        journey.reason = Reason::TunnelServed;
+        journey.actions.push(Action::Open);
+        journey
+    }
+
+    fn unrouted(now: Instant, chain: ChainId, state: State) -> Journey {
+        Journey {
             chain,
-            state: State::Answering,
+            state,
+            is_tunnel: false,
             actions: Actions::default(),
             verdict: Verdict::NoVirtualHost,
             draw: 0,
@@ -209,15 +240,50 @@ impl Journey {
                 response_timeout: None,
                 idle_timeout: None,
             },
-            reason,
+            reason: Reason::NoRoute,
             status: 0,
             grpc_status: None,
-        };
-        journey.answer(reason);
-        journey
+        }
     }
 
-    #[inline]
+    /// What is in a tunnel is not HTTP: it goes to the endpoint that the rules choose for `subject`, or, where no rule
+    /// forwards it, to where the tunnel says. A rule that answers by itself holds here too: nothing goes past it.
+    #[cold]
+    pub fn pass_through(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        subject: &Subject<'_>,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        if self.state != State::Open {
+            return;
+        }
+        let chain = snapshot.chain(self.chain);
+        self.state = State::Trying;
+        self.clock.progress = now;
+        self.clock.idle_timeout = chain.http.stream_idle_timeout;
+        self.draw = subject.draw;
+        self.verdict = chain.table.find(subject, observer);
+        observer.routed(self.verdict);
+        match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
+            Some(CompiledAction::Forward(forward)) => {
+                self.forward(forward, worker, view, observer);
+                // It is for a response, and a tunnel has none.
+                self.clock.response_timeout = None;
+            }
+            Some(CompiledAction::Direct(_)) => self.answer(Reason::DirectResponse),
+            Some(CompiledAction::Redirect(_)) | None => {
+                let attempt = self.next_attempt(EndpointId(0));
+                self.actions.push(Action::Reach { attempt });
+            }
+        }
+    }
+
+    // Forced where it is called twice, but only once on the way of a request.
+    #[inline(always)]
     fn forward(
         &mut self,
         forward: &CompiledForward,
@@ -250,13 +316,24 @@ impl Journey {
 
     #[inline]
     fn send(&mut self, cluster: ClusterId, endpoint: EndpointId, cause: Cause) {
+        let attempt = self.next_attempt(endpoint);
+        self.actions.push(Action::Send { attempt, cluster, endpoint, cause });
+    }
+
+    #[inline]
+    fn next_attempt(&mut self, endpoint: EndpointId) -> AttemptId {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         self.attempt = Some(Attempt { id, endpoint });
-        self.actions.push(Action::Send { attempt: id, cluster, endpoint, cause });
+        id
     }
 
     fn answer(&mut self, reason: Reason) {
+        if self.is_tunnel {
+            self.end(self.clock.progress, reason);
+            self.actions.push(Action::Break(reason));
+            return;
+        }
         self.reason = reason;
         self.state = State::Answering;
         self.actions.push(Action::Reply(reason));
@@ -264,7 +341,7 @@ impl Journey {
 
     /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
     /// `worker` picks it.
-    #[inline]
+    #[inline(always)]
     pub fn on_attempt(
         &mut self,
         now: Instant,
@@ -284,19 +361,34 @@ impl Journey {
                 self.state = State::Streaming;
                 self.status = status;
                 self.reason = Reason::Forwarded;
-                self.clock.head = Some(now);
+                self.clock.head.get_or_insert(now);
                 self.actions.push(Action::Forward { attempt: id });
                 if has_ended {
                     self.end(now, Reason::Forwarded);
                 }
             }
-            AttemptEvent::Failed(failure) => match (self.cluster, self.may_repeat(now, &failure)) {
-                (Some(cluster), Repeat::Replay) => self.send(cluster, current.endpoint, Cause::Replay),
-                (Some(cluster), Repeat::Retry) => {
-                    self.retry(cluster, current.endpoint, failure.reason, worker, view, observer);
-                }
-                _ => self.answer(failure.reason),
-            },
+            AttemptEvent::Failed(failure) => {
+                self.on_failure(now, current.endpoint, &failure, worker, view, observer);
+            }
+        }
+    }
+
+    #[cold]
+    fn on_failure(
+        &mut self,
+        now: Instant,
+        endpoint: EndpointId,
+        failure: &Failure,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        match (self.cluster, self.may_repeat(now, failure)) {
+            (Some(cluster), Repeat::Replay) => self.send(cluster, endpoint, Cause::Replay),
+            (Some(cluster), Repeat::Retry) => {
+                self.retry(cluster, endpoint, failure.reason, worker, view, observer);
+            }
+            _ => self.answer(failure.reason),
         }
     }
 
@@ -411,6 +503,13 @@ impl Journey {
         self.clock.progress = now;
     }
 
+    /// The proxy ends, and a tunnel was given its time to end by itself.
+    pub fn on_drained(&mut self, now: Instant) {
+        if self.is_tunnel {
+            self.give_up(now, Reason::Drained);
+        }
+    }
+
     /// Nobody waits for the response any more.
     pub fn on_abandoned(&mut self, now: Instant) {
         if self.state != State::Ended {
@@ -436,7 +535,7 @@ impl Journey {
                 }
                 self.answer(reason);
             }
-            State::Streaming | State::Answering => {
+            State::Open | State::Streaming | State::Answering => {
                 if let Some(attempt) = self.attempt.filter(|_| self.state == State::Streaming) {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
@@ -552,7 +651,7 @@ impl Journey {
             grpc_status: self.grpc_status,
             verdict: self.verdict,
             cluster: self.cluster,
-            endpoint: self.attempt.map(|attempt| attempt.endpoint),
+            endpoint: self.cluster.and(self.attempt).map(|attempt| attempt.endpoint),
             attempts: self.next_attempt,
             is_retry_limit_exceeded: self.retries.are_exhausted,
             began: self.clock.began,
@@ -567,11 +666,15 @@ impl Journey {
         let has_head = self.clock.head.is_some();
         match self.state {
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
-            State::Trying if has_head || self.status != 0 => Err("tries after a head"),
+            State::Open if !self.is_tunnel || self.attempt.is_some() => Err("stands open and is no tunnel"),
+            State::Trying if !self.is_tunnel && (has_head || self.status != 0) => Err("tries after a head"),
+            State::Answering if self.is_tunnel => Err("answers in a tunnel"),
             State::Streaming if !has_head => Err("streams without a head"),
             State::Ended if self.clock.ended.is_none() => Err("ended without a moment"),
             State::Ended if self.deadline().is_some() => Err("ended and still waits"),
-            State::Trying | State::Streaming | State::Answering if self.clock.ended.is_some() => {
+            State::Open | State::Trying | State::Streaming | State::Answering
+                if self.clock.ended.is_some() =>
+            {
                 Err("has an end and goes on")
             }
             _ if self.attempt.is_some_and(|attempt| attempt.id.0 >= self.next_attempt) => {
@@ -583,8 +686,8 @@ impl Journey {
 }
 
 /// The bit of an endpoint in [`Retries::tried`].
-fn bit(endpoint: EndpointId) -> u64 {
-    1 << (endpoint.0 % u64::BITS)
+fn bit(endpoint: EndpointId) -> u32 {
+    1 << (endpoint.0 % u32::BITS)
 }
 
 /// Actions that wait to be taken. One event asks for two at most.

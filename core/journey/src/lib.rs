@@ -24,6 +24,7 @@
 pub mod snapshot;
 pub mod chain;
 pub mod arrival;
+pub mod tunnel;
 pub mod edge;
 pub mod worker;
 pub mod event;

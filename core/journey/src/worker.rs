@@ -88,7 +88,8 @@ impl Worker {
         self.requests.draw()
     }
 
-    #[inline]
+    // Forced: a retry calls it as well, and seldom.
+    #[inline(always)]
     pub(crate) fn pick(&mut self, cluster: ClusterId, view: &impl View) -> Option<EndpointId> {
         let balancer = self.balancers.get_mut(cluster.index())?;
         balancer.pick(&OfCluster { cluster, view }, &mut self.picks)

@@ -28,7 +28,12 @@ fn inside() -> Http {
 }
 
 fn peer() -> Peer {
-    Peer { remote: ([203, 0, 113, 9], 5_555).into(), local: ([10, 0, 0, 1], 80).into(), is_tls: false }
+    Peer {
+        remote: ([203, 0, 113, 9], 5_555).into(),
+        local: ([10, 0, 0, 1], 80).into(),
+        is_tls: false,
+        is_in_tunnel: false,
+    }
 }
 
 fn pass(http: &Http, map: &mut HeaderMap) -> Result<naru_journey::edge::Client, Reason> {

@@ -352,6 +352,128 @@ fn news_of_an_attempt_that_was_given_up_is_not_news() {
     assert_eq!(journey.outcome().unwrap().attempts, 2);
 }
 
+/// Passes a tunnel through, of which the rules see `path`.
+fn pass_through(journey: &mut Journey, snapshot: &Snapshot, worker: &mut Worker, now: Instant, path: &str) {
+    let headers = HeaderMap::new();
+    let subject = Subject {
+        method: &Method::CONNECT,
+        authority: "a:1",
+        path,
+        query: None,
+        scheme: Scheme::Http,
+        headers: &headers,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_internal: false,
+        draw: worker.draw_request(),
+    };
+    journey.pass_through(now, snapshot, &subject, worker, &Idle, &mut ());
+}
+
+fn opened(now: Instant) -> Journey {
+    let mut journey = Journey::tunnel(now, ChainId(0));
+    assert_eq!(journey.next_action(), Some(Action::Open));
+    assert_eq!(journey.deadline(), None);
+    journey
+}
+
+#[test]
+fn a_tunnel_with_http_in_it_ends_when_that_does() {
+    let mut journey = opened(at(0));
+    journey.on_response_body(at(9), Milestone::End);
+    assert_eq!(journey.next_action(), None);
+    let outcome = journey.outcome().unwrap();
+    assert_eq!((outcome.reason, outcome.status, outcome.attempts), (Reason::TunnelServed, 200, 0));
+    assert_eq!((outcome.head, outcome.ended), (Some(at(0)), at(9)));
+}
+
+#[test]
+fn a_tunnel_is_passed_through_to_an_endpoint_and_has_no_time_limit_but_idleness() {
+    let snapshot = snapshot(|http, forward| {
+        http.stream_idle_timeout = Some(Duration::from_secs(60));
+        forward.connect_retries = 1;
+    });
+    let mut worker = worker(&snapshot, 2);
+    let mut journey = opened(at(0));
+    pass_through(&mut journey, &snapshot, &mut worker, at(5), "/");
+    let (_, first, _) = sent(&mut journey);
+    tell(&mut journey, &mut worker, at(6), FIRST, unconnected(Reason::ConnectFailure));
+    let (second_attempt, second, cause) = sent(&mut journey);
+    assert_eq!(cause, Cause::Retry);
+    assert_ne!(first, second);
+    tell(
+        &mut journey,
+        &mut worker,
+        at(7),
+        second_attempt,
+        AttemptEvent::Head { status: 200, has_ended: false },
+    );
+    assert_eq!(journey.next_action(), Some(Action::Forward { attempt: second_attempt }));
+    assert_eq!(journey.deadline(), Some((at(60_007), Wait::Progress)));
+    journey.on_progress(at(30_000));
+    journey.tick(at(89_999));
+    assert_eq!(journey.next_action(), None);
+    journey.tick(at(90_000));
+    assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: second_attempt }));
+    assert_eq!(journey.next_action(), Some(Action::Break(Reason::StreamIdle)));
+    let outcome = journey.outcome().unwrap();
+    assert_eq!((outcome.status, outcome.attempts, outcome.endpoint), (200, 2, Some(second)));
+}
+
+#[test]
+fn a_tunnel_that_no_rule_forwards_leads_to_its_own_address() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = opened(at(0));
+    // Every rule here wants a path.
+    pass_through(&mut journey, &snapshot, &mut worker, at(1), "no path");
+    assert_eq!(journey.next_action(), Some(Action::Reach { attempt: FIRST }));
+    tell(&mut journey, &mut worker, at(2), FIRST, unconnected(Reason::NameNotFound));
+    assert_eq!(journey.next_action(), Some(Action::Break(Reason::NameNotFound)));
+    let outcome = journey.outcome().unwrap();
+    assert_eq!((outcome.reason, outcome.status, outcome.flags()), (Reason::NameNotFound, 200, "DF"));
+    assert_eq!((outcome.endpoint, outcome.ended), (None, at(2)));
+}
+
+#[test]
+fn a_tunnel_is_broken_off_where_others_are_answered() {
+    let check = |endpoints: usize, until: &dyn Fn(&mut Journey), reason: Reason| {
+        let snapshot = snapshot(|_, _| {});
+        let mut worker = worker(&snapshot, endpoints);
+        let mut journey = opened(at(0));
+        pass_through(&mut journey, &snapshot, &mut worker, at(1), "/");
+        until(&mut journey);
+        journey.check_invariants().unwrap();
+        let mut last = None;
+        while let Some(action) = journey.next_action() {
+            last = Some(action);
+        }
+        assert_eq!(last, Some(Action::Break(reason)));
+        assert_eq!(journey.outcome().unwrap().status, 200);
+    };
+    check(0, &|_| {}, Reason::NoHealthyUpstream);
+    let drained = |journey: &mut Journey| {
+        sent(journey);
+        journey.on_drained(at(2));
+    };
+    check(1, &drained, Reason::Drained);
+    let idle = |journey: &mut Journey| {
+        sent(journey);
+        journey.tick(at(400_000));
+    };
+    check(1, &idle, Reason::StreamIdle);
+}
+
+#[test]
+fn a_request_is_not_ended_because_the_proxy_ends() {
+    let snapshot = snapshot(|_, _| {});
+    let mut worker = worker(&snapshot, 1);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
+    sent(&mut journey);
+    journey.on_drained(at(1));
+    assert_eq!(journey.next_action(), None);
+    assert!(!journey.has_ended());
+}
+
 /// Any events in any order, many of them impossible: nothing panics, the invariants hold after each,
 /// every journey ends, and it ends once. `NARU_SEED` replays one seed.
 #[test]
@@ -378,7 +500,10 @@ fn walk(seed: u64) {
     let method = if chance.below(2) == 0 { Method::GET } else { Method::POST };
     let has_ended = chance.below(2) == 0;
     let mut now = at(1);
-    let mut journey = begin(&snapshot, &mut worker, now, &method, has_ended);
+    let mut journey = match chance.below(4) {
+        0 => Journey::tunnel(now, ChainId(0)),
+        _ => begin(&snapshot, &mut worker, now, &method, has_ended),
+    };
     let mut answers = 0;
     for step in 0..40 {
         while let Some(action) = journey.next_action() {
@@ -392,7 +517,7 @@ fn walk(seed: u64) {
         let had_ended = journey.has_ended();
         now = Instant(now.0 + chance.below(20_000_000));
         let attempt = AttemptId(chance.below(3) as u16);
-        match chance.below(10) {
+        match chance.below(12) {
             0 => tell(
                 &mut journey,
                 &mut worker,
@@ -413,7 +538,12 @@ fn walk(seed: u64) {
             5 => journey.on_response_body(now, Milestone::FirstByte),
             6 => journey.on_response_body(now, Milestone::Aborted),
             7 => journey.on_progress(now),
-            8 => tell(&mut journey, &mut worker, now, attempt, unconnected(Reason::ConnectFailure)),
+            8 => journey.on_drained(now),
+            9 => {
+                let path = if chance.below(2) == 0 { "/" } else { "no path" };
+                pass_through(&mut journey, &snapshot, &mut worker, now, path);
+            }
+            10 => tell(&mut journey, &mut worker, now, attempt, unconnected(Reason::ConnectFailure)),
             _ => journey.tick(now),
         }
         journey.check_invariants().unwrap_or_else(|what| panic!("seed {seed}, step {step}: {what}"));

@@ -24,7 +24,7 @@ pub struct CompiledForward {
     pub cluster_not_found: StatusCode,
     pub append_x_forwarded_host: bool,
     /// How many more endpoints are tried where no connection could be made.
-    pub connect_retries: u32,
+    pub connect_retries: u8,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -144,7 +144,8 @@ impl CompiledForward {
             idle_timeout: spec.idle_timeout,
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
-            connect_retries: spec.connect_retries,
+            // Told above where it is too large.
+            connect_retries: u8::try_from(spec.connect_retries).unwrap_or(u8::MAX),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

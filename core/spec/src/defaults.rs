@@ -11,6 +11,14 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+// Tunnels. Our own.
+/// A client that says nothing for this long waits for the server to speak first.
+pub const TUNNEL_SILENCE: Duration = Duration::from_millis(300);
+/// And one that has begun a line, but not ended it by then, speaks no HTTP.
+pub const TUNNEL_FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
+/// So much of it is looked at.
+pub const TUNNEL_FIRST_BYTES_MAX: usize = 8 * 1024;
+
 // Routes.
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Istio's bound for a regular expression.

@@ -37,9 +37,6 @@ pub struct Http {
     /// No `x-envoy-*` header is added to requests or responses.
     pub suppress_envoy_headers: bool,
 
-    /// CONNECT opens a tunnel, as clients of a forward proxy ask for it.
-    pub tunnels: bool,
-
     /// All header bytes of one request; more is answered 431.
     pub header_bytes_max: u32,
     pub header_count_max: u32,
@@ -54,6 +51,9 @@ pub struct Http {
     pub max_requests_per_connection: Option<u32>,
     /// How long a draining HTTP/2 connection goes on taking requests after its first GOAWAY.
     pub drain_timeout: Duration,
+    /// Whether clients may ask for tunnels (`CONNECT host:port`): for workloads whose outbound proxy this is. What is
+    /// in a tunnel is served as if it had come without one, where it is HTTP, and else passed through.
+    pub tunnels: bool,
     pub http2: Http2Settings,
 }
 
@@ -78,7 +78,6 @@ impl Http {
             scheme_to_overwrite: None,
             host_port: HostPort::Keep,
             suppress_envoy_headers: false,
-            tunnels: false,
             header_bytes_max: defaults::HEADER_BYTES_MAX,
             header_count_max: defaults::HEADER_COUNT_MAX,
             stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),
@@ -87,6 +86,7 @@ impl Http {
             connection_idle_timeout: Some(defaults::CONNECTION_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             drain_timeout: defaults::DRAIN_TIMEOUT,
+            tunnels: false,
             http2: Http2Settings::default(),
         }
     }

@@ -13,8 +13,9 @@ use std::net::IpAddr;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 use naru_base::Reason;
+use naru_journey::arrival::{self, Wish};
 use naru_journey::edge::{Client, Peer, Upgrade, receive, remove_response_hop_by_hop};
-use naru_journey::{Snapshot, Worker, arrival};
+use naru_journey::{Snapshot, Worker};
 use naru_spec::{Config, HostPort, Http, RouteTable, Scheme};
 
 /// Headers that concern one connection, as RFC 9110, section 7.6.1, lists them.
@@ -45,7 +46,7 @@ pub fn edge(bytes: &[u8]) {
     let passed = parts.headers;
     let hosts = sent.get_all("host").iter().count();
     if hosts > 1 {
-        assert_eq!(arrival.refusal, Some(Reason::BadHost));
+        assert_eq!(arrival.wish, Wish::Refuse(Reason::BadHost));
     } else {
         check_hops(&sent, &passed);
         if !arrival.client.is_internal {
@@ -65,7 +66,7 @@ pub fn edge(bytes: &[u8]) {
         }
         is_settled(&http, &peer, &passed, &mut worker);
     }
-    if arrival.refusal.is_none() {
+    if arrival.wish == Wish::Route {
         let all: Vec<_> = passed.get_all("host").iter().collect();
         assert!(all.len() == 1 && !all[0].is_empty() && all[0].to_str().is_ok(), "{all:?}");
         assert_eq!(arrival.line.authority.as_ref(), Some(all[0]));
@@ -152,7 +153,7 @@ impl Settings {
     fn read(line: &str) -> Settings {
         let mut http = Http::new("fuzz", RouteTable::default());
         let (remote, local) = (([203, 0, 113, 9], 5_555).into(), ([10, 0, 0, 1], 80).into());
-        let mut peer = Peer { remote, local, is_tls: false };
+        let mut peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
         let (mut method, mut target, mut version) = (Method::GET, Uri::from_static("/"), Version::HTTP_11);
         for word in line.split_whitespace() {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));

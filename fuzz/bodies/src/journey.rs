@@ -7,6 +7,8 @@
 //! p n2 t3 r5 i7 c1    a POST, two endpoints, timeouts of route, request and idleness, one more to connect to
 //! 1F9kHbe             time, the first attempt fails, time, it is safe to repeat..
 //! ```
+//!
+//! With `T` it is a tunnel; `P` says that what is in it is passed through.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,6 +55,7 @@ struct Settings {
     asked_ms: Option<u64>,
     balancing: usize,
     connect_retries: u32,
+    is_tunnel: bool,
 }
 
 impl Settings {
@@ -72,6 +75,7 @@ impl Settings {
                 b'i' => settings.idle = span,
                 b'a' => settings.asked_ms = Some(u64::from(number)),
                 b'w' => settings.balancing = usize::from(number),
+                b'T' => settings.is_tunnel = true,
                 b'c' => settings.connect_retries = u32::from(number),
                 _ => {}
             }
@@ -138,7 +142,9 @@ impl Held {
     }
 }
 
-struct Walk {
+struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
     journey: Journey,
     worker: Worker,
     held: Held,
@@ -151,8 +157,8 @@ struct Walk {
     retries_left: u32,
 }
 
-impl Walk {
-    fn begin(settings: &Settings, snapshot: &Snapshot) -> Walk {
+impl<'a> Walk<'a> {
+    fn begin(settings: &'a Settings, snapshot: &'a Snapshot) -> Walk<'a> {
         let mut worker = Worker::new(snapshot, 1);
         worker.set_endpoints(snapshot, ClusterId(0), &vec![Weight(1); settings.endpoints]);
         let method = if settings.is_post { Method::POST } else { Method::GET };
@@ -176,9 +182,15 @@ impl Walk {
         let held = Held::default();
         let now = Instant(1_000_000);
         let chain = ChainId(0);
-        let journey = Journey::begin(now, snapshot, chain, &subject, facts, &mut worker, &held, &mut ());
+        let journey = if settings.is_tunnel {
+            Journey::tunnel(now, chain)
+        } else {
+            Journey::begin(now, snapshot, chain, &subject, facts, &mut worker, &held, &mut ())
+        };
         let endpoints = settings.endpoints;
         let mut walk = Walk {
+            snapshot,
+            settings,
             journey,
             worker,
             held,
@@ -191,7 +203,8 @@ impl Walk {
             retries_left: settings.connect_retries,
         };
         walk.settle();
-        assert_eq!(walk.last.is_some(), endpoints > 0 && !settings.is_lost);
+        let is_sent = endpoints > 0 && !settings.is_lost && !settings.is_tunnel;
+        assert_eq!(walk.last.is_some(), is_sent);
         walk
     }
 
@@ -220,7 +233,9 @@ impl Walk {
             b'E' => self.journey.on_request_body(now, Milestone::Trailers { grpc_status: None }),
             b'a' => self.journey.on_request_body(now, Milestone::Aborted),
             // A body has a head before it.
-            b'b' | b'd' | b'D' | b'B' if self.answers == 0 => return,
+            b'b' | b'd' | b'D' | b'B' if self.answers == 0 || self.is_connecting() => return,
+            b'P' => self.pass_through(),
+            b'Z' => self.journey.on_drained(now),
             b'b' => self.journey.on_response_body(now, Milestone::FirstByte),
             b'd' => self.journey.on_response_body(now, Milestone::End),
             b'D' => self.journey.on_response_body(now, Milestone::Trailers { grpc_status: Some(3) }),
@@ -242,6 +257,28 @@ impl Walk {
         }
         self.settle();
         assert!(!had_ended || self.journey.has_ended(), "it came back to life");
+    }
+
+    /// Of a tunnel there is a head from the beginning.
+    fn is_connecting(&self) -> bool {
+        self.settings.is_tunnel && self.last.is_some() && !self.has_forwarded
+    }
+
+    fn pass_through(&mut self) {
+        let headers = HeaderMap::new();
+        let subject = Subject {
+            method: &Method::CONNECT,
+            authority: "a:1",
+            path: if self.settings.is_lost { "lost" } else { "/" },
+            query: None,
+            scheme: naru_spec::Scheme::Http,
+            headers: &headers,
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_internal: false,
+            draw: 7,
+        };
+        let (now, worker) = (self.now, &mut self.worker);
+        self.journey.pass_through(now, self.snapshot, &subject, worker, &self.held, &mut ());
     }
 
     /// The client leaves: the shell drops everything that the request holds.
@@ -275,7 +312,11 @@ impl Walk {
                     }
                     assert_eq!(cause == Cause::First, self.last.is_none(), "{cause:?}");
                     assert!(self.last.is_none_or(|last| last < attempt), "an attempt is begun twice");
-                    assert_eq!(self.answers, 0, "an attempt after the answer");
+                    assert_eq!(
+                        self.answers,
+                        u32::from(self.settings.is_tunnel),
+                        "an attempt after the answer"
+                    );
                     let held = self.held.0.borrow().len();
                     assert_eq!(held, 0, "two attempts at a time");
                     self.held.0.borrow_mut().push((attempt, endpoint));
@@ -283,8 +324,14 @@ impl Walk {
                 }
                 Action::Forward { attempt } => {
                     assert_eq!(Some(attempt), self.last, "a response of an attempt that was given up");
-                    self.answers += 1;
+                    self.answers += u32::from(!self.settings.is_tunnel);
                     self.has_forwarded = true;
+                }
+                Action::Open => self.answers += 1,
+                Action::Reach { attempt } => {
+                    assert!(self.settings.is_tunnel && self.settings.is_lost && self.last.is_none());
+                    self.held.0.borrow_mut().push((attempt, EndpointId(0)));
+                    self.last = Some(attempt);
                 }
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");

@@ -18,6 +18,7 @@ mod route;
 mod certificate;
 mod scenario;
 mod hello;
+mod tunnel;
 mod edge;
 mod journey;
 mod exchange;
@@ -35,6 +36,7 @@ pub use journey::journey;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
+pub use tunnel::tunnel;
 
 /// A function that takes any bytes.
 pub type Body = fn(&[u8]);
@@ -51,5 +53,6 @@ pub const BODIES: &[(&str, Body)] = &[
     ("regex", regex),
     ("route", route),
     ("scenario", scenario),
+    ("tunnel", tunnel),
     ("upstream", upstream),
 ];

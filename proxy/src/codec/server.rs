@@ -1,7 +1,7 @@
 //! The client's side: requests in, responses out.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use naru_base::Reason;
 use naru_spec::{Http, Http2Settings};
 
 use super::InBody;
+use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
 use crate::stall::{Stall, Turns};
@@ -64,6 +65,9 @@ impl Terms {
 
 /// Serves one connection until it ends. `leave` is asked at every turn. A request that `stall` tells of is broken
 /// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
+///
+/// What is left of a connection of HTTP/1 is returned: it goes on where a CONNECT was answered by 200, which hyper
+/// takes for the end of HTTP on it.
 pub async fn serve<S, F>(
     client: Lingering,
     protocol: Protocol,
@@ -71,7 +75,7 @@ pub async fn serve<S, F>(
     service: S,
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
-) -> Result<(), ServeError>
+) -> Result<Option<Conduit>, ServeError>
 where
     S: Fn(Request<InBody>) -> F,
     F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
@@ -95,7 +99,7 @@ where
             if http.request_headers_timeout.is_some() {
                 builder.timer(hyper_util::rt::TokioTimer::new());
             }
-            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut connection = builder.serve_connection(io, service);
             let mut is_down = false;
             let mut turns = Turns::of(stall);
             poll_fn(|cx| {
@@ -103,18 +107,25 @@ where
                     Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
                     Poll::Ready(Leave::Gently) if !is_down => {
                         is_down = true;
-                        connection.as_mut().graceful_shutdown();
+                        Pin::new(&mut connection).graceful_shutdown();
                     }
                     _ => {}
                 }
                 turns.begin();
-                match connection.as_mut().poll(cx) {
+                match Pin::new(&mut connection).poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
                     Poll::Pending => turns.poll_stalled(cx).map(|()| None),
                 }
             })
             .await
-            .unwrap_or(Ok(()))
+            .transpose()
+            .map(|ended| {
+                ended?;
+                let left = connection.into_parts();
+                let mut conduit = left.io.into_inner().into_conduit();
+                conduit.unread(left.read_buf);
+                Some(conduit)
+            })
         }
         Protocol::Http2 => {
             let mut builder = http2::Builder::new(Attended(Rc::clone(stall)));
@@ -138,6 +149,7 @@ where
                 connection.as_mut().poll(cx)
             })
             .await
+            .map(|()| None)
         }
     }
     .map_err(|error| {

@@ -12,6 +12,7 @@ mod tls;
 mod limits;
 mod swap;
 mod failures;
+mod tunnels;
 mod cancellation;
 mod equality;
 mod workload;

@@ -66,6 +66,14 @@ impl Peers {
         results
     }
 
+    /// As [`Peers::calls`], with `proxy` as the environment of a workload names it, to any name and port.
+    pub async fn calls_by(&mut self, proxy: SocketAddr, to: &str, calls: Vec<Value>) -> Vec<Value> {
+        let proxy = format!("http://{proxy}");
+        let command = json!({ "do": "call", "to": to, "proxy": proxy, "calls": calls });
+        let Value::Array(results) = self.ask(command).await else { panic!("no results") };
+        results
+    }
+
     /// The first `count` calls that ended at the server.
     pub async fn seen(&mut self, count: usize) -> Vec<Value> {
         let Value::Array(seen) = self.ask(json!({ "do": "seen", "count": count })).await else {

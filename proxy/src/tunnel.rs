@@ -1,0 +1,300 @@
+//! A tunnel: what is left of a connection of HTTP/1 after a CONNECT was answered by 200.
+//!
+//! Its first bytes say what is in it. HTTP is served by the same chain, as a connection of its own;
+//! everything else is passed through to where the journey says. The CONNECT is a request like others:
+//! its passage lives as long as the tunnel, and so do its line in the log and its permit.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Response};
+use naru_base::{Instant, Reason, Side};
+use naru_journey::tunnel::{Destination, Inside};
+use naru_journey::{Action, AttemptEvent, Failure, Milestone, Sent, Stage};
+use naru_route::Subject;
+use naru_spec::defaults::{CONNECT_TIMEOUT, TUNNEL_FIRST_LINE_TIMEOUT, TUNNEL_SILENCE};
+use tokio::io::AsyncReadExt;
+
+use crate::accept::Connection;
+use crate::codec::Protocol;
+use crate::conduit::{Conduit, Traffic};
+use crate::dial::{self, DialFailure, Wire};
+use crate::relay::Relay;
+use crate::settle::{Broken, OutBody, Passage};
+use crate::timer::Timer;
+use crate::worker::Worker;
+
+/// Where a tunnel waits from its answer on until HTTP is over on its connection.
+pub type TunnelSlot = Cell<Option<Waiting>>;
+
+/// A tunnel that was asked for.
+#[derive(Debug)]
+pub struct Waiting {
+    passage: Box<Passage>,
+    headers: HeaderMap,
+    destination: Destination,
+}
+
+/// What there is to tell of a tunnel.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub traffic: Rc<Traffic>,
+    /// The address that it leads to, where that is no endpoint's.
+    pub reached: Cell<Option<SocketAddr>>,
+}
+
+/// Tells a client that it has its tunnel.
+#[cold]
+pub fn open(
+    connection: &Connection,
+    mut passage: Box<Passage>,
+    parts: Parts,
+) -> Result<Response<OutBody>, Broken> {
+    // A configuration that has tunnels may be newer than the connection, which then has none.
+    let slot = connection.tunnel.upgrade().ok_or(Broken)?;
+    // Without it there would be no tunnel.
+    let destination = Destination::of(&parts.uri).ok_or(Broken)?;
+    let headers = parts.headers;
+    let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
+    passage.kept_request = record.keep_request(&headers);
+    passage.line.path = PathAndQuery::from_static("*");
+    passage.tunnel = Some(Rc::default());
+    slot.set(Some(Waiting { passage, headers, destination }));
+    Ok(Response::new(OutBody::Empty))
+}
+
+/// A tunnel with HTTP in it, which is served as a connection of its own for as long as there is its passage.
+#[derive(Debug)]
+pub struct HttpInside {
+    pub passage: Box<Passage>,
+    pub conduit: Conduit,
+    pub protocol: Protocol,
+}
+
+/// Serves a tunnel until it ends, or until it is known that there is HTTP in it.
+pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
+    let Waiting { passage, headers, destination } = waiting;
+    let ledger = Rc::clone(passage.tunnel.as_ref()?);
+    let mut conduit = conduit.counting(&ledger.traffic);
+    let is_tls = match first_bytes(&mut conduit).await? {
+        Inside::Http1 => return Some(HttpInside { passage, conduit, protocol: Protocol::Http1 }),
+        Inside::Http2 => return Some(HttpInside { passage, conduit, protocol: Protocol::Http2 }),
+        Inside::Tls => true,
+        Inside::Other => false,
+    };
+    let mut tunnel = Tunnel { tether: Tether::new(&passage), passage, ledger, is_tls };
+    tunnel.begin(&headers);
+    tunnel.pass_through(conduit, &destination).await;
+    None
+}
+
+/// What a tunnel has in it, by its first bytes, which are then read again. `None` where there is nothing, nor will be.
+async fn first_bytes(conduit: &mut Conduit) -> Option<Inside> {
+    let mut start = BytesMut::with_capacity(1_024);
+    let inside = match tokio::time::timeout(TUNNEL_SILENCE, conduit.read_buf(&mut start)).await {
+        // The server speaks first.
+        Err(_) => Inside::Other,
+        Ok(Ok(0) | Err(_)) => return None,
+        Ok(Ok(_)) => {
+            let told = tokio::time::timeout(TUNNEL_FIRST_LINE_TIMEOUT, first_line(conduit, &mut start));
+            told.await.unwrap_or(Inside::Other)
+        }
+    };
+    conduit.unread(start.freeze());
+    Some(inside)
+}
+
+async fn first_line(conduit: &mut Conduit, start: &mut BytesMut) -> Inside {
+    loop {
+        if let Some(inside) = Inside::of(start) {
+            return inside;
+        }
+        // What ends or breaks before it is known what it was is for its other end to see.
+        if conduit.read_buf(start).await.unwrap_or(0) == 0 {
+            return Inside::Other;
+        }
+    }
+}
+
+/// A tunnel whose bytes are passed through.
+struct Tunnel {
+    passage: Box<Passage>,
+    ledger: Rc<Ledger>,
+    tether: Tether,
+    /// The client speaks TLS with the other end.
+    is_tls: bool,
+}
+
+impl Tunnel {
+    /// Asks the core where it leads.
+    fn begin(&mut self, headers: &HeaderMap) {
+        let passage = &mut *self.passage;
+        let loaded = Rc::clone(&passage.loaded);
+        let mut core = loaded.core.borrow_mut();
+        let draw = core.draw_request();
+        let subject =
+            Subject { path: "/", query: None, ..passage.line.subject(headers, &passage.client, draw) };
+        let now = passage.worker.clock.now();
+        passage.journey.pass_through(now, &loaded.snapshot, &subject, &mut core, &loaded.clusters, &mut ());
+    }
+
+    async fn pass_through(&mut self, client: Conduit, destination: &Destination) {
+        let mut asked = None;
+        let mut wire = None;
+        while let Some(action) = asked.take().or_else(|| self.passage.journey.next_action()) {
+            let (attempt, dialed) = match action {
+                Action::Send { attempt, cluster, endpoint, cause } => {
+                    let loaded = Rc::clone(&self.passage.loaded);
+                    let Some(here) = loaded.clusters.get(cluster).endpoint(endpoint) else { return };
+                    self.passage.hold(cause, cluster, &here);
+                    (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
+                }
+                Action::Reach { attempt } => {
+                    let (worker, ledger) = (Rc::clone(&self.passage.worker), Rc::clone(&self.ledger));
+                    (attempt, self.wait_for(reach(&worker, &ledger, destination)).await)
+                }
+                Action::Forward { .. } => {
+                    let Some(Wire { conduit, life, .. }) = wire.take() else { return };
+                    self.relay(Relay::new(client, conduit)).await;
+                    return drop(life);
+                }
+                // An attempt ends with the call that waits for it.
+                Action::Cancel { .. } => continue,
+                Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
+            };
+            let event = match dialed {
+                Ok(Ok(dialed)) => {
+                    self.passage.upstream_local = dialed.local;
+                    wire = Some(dialed);
+                    AttemptEvent::Head { status: 200, has_ended: false }
+                }
+                Ok(Err(DialFailure { stage, reason, text })) => {
+                    self.passage.upstream_failure = Some(text).filter(|text| !text.is_empty());
+                    let (sent, is_reused, is_replayable) = (Sent::No, false, true);
+                    AttemptEvent::Failed(Failure { stage, reason, sent, is_reused, is_replayable })
+                }
+                Err(action) => {
+                    asked = Some(action);
+                    continue;
+                }
+            };
+            self.passage.hear_attempt(attempt, event);
+        }
+    }
+
+    /// What comes of a dial, or what the journey asks for meanwhile.
+    async fn wait_for<T>(&mut self, dialed: impl Future<Output = T>) -> Result<T, Action> {
+        let mut dialed = pin!(dialed);
+        poll_fn(|cx| match dialed.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => self.poll_asked(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Moves bytes until both sides have ended, or one of them or the journey breaks it off.
+    async fn relay(&mut self, mut relay: Relay) {
+        let traffic = Rc::clone(&self.ledger.traffic);
+        let mut moved = 0;
+        let ended = poll_fn(|cx| {
+            let polled = relay.poll(cx);
+            let now_moved = traffic.read.get() + traffic.written.get();
+            if std::mem::replace(&mut moved, now_moved) != now_moved {
+                self.passage.journey.on_progress(self.passage.worker.clock.now());
+            }
+            match polled {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => self.poll_asked(cx).map(|_| None),
+            }
+        })
+        .await;
+        let now = self.passage.worker.clock.now();
+        match ended {
+            Some(Ok(())) => return self.passage.journey.on_response_body(now, Milestone::End),
+            Some(Err(Side::Upstream)) => self.passage.journey.on_response_body(now, Milestone::Aborted),
+            // That the client has gone is known when the passage is dropped.
+            Some(Err(Side::Client | Side::Proxy)) | None => {}
+        }
+        relay.abort();
+    }
+
+    /// Ready once the journey asks for something: time has passed, or the proxy ends.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        if self.tether.poll(cx).is_ready() {
+            self.passage.journey.on_drained(self.passage.worker.clock.now());
+            if let Some(action) = self.passage.journey.next_action() {
+                return Poll::Ready(action);
+            }
+        }
+        self.passage.poll_watch(cx)
+    }
+}
+
+/// Connects to where no rule leads: to the first address of the name that takes the connection.
+async fn reach(worker: &Worker, ledger: &Ledger, destination: &Destination) -> Result<Wire, DialFailure> {
+    let Destination { host, port } = destination;
+    let found = tokio::time::timeout(CONNECT_TIMEOUT, worker.lookup.find(host)).await.unwrap_or_default();
+    let mut failure = DialFailure {
+        stage: Stage::Connect,
+        reason: Reason::NameNotFound,
+        text: format!("{host} has no address"),
+    };
+    let limit = CONNECT_TIMEOUT / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
+    for address in found {
+        let address = SocketAddr::new(address, *port);
+        ledger.reached.set(Some(address));
+        match tokio::time::timeout(limit, dial::connect_tcp(address)).await {
+            Ok(Ok(stream)) => {
+                let local = stream.local_addr().ok();
+                return Ok(Wire { conduit: Conduit::plain(stream), local, life: None });
+            }
+            Ok(Err(failed)) => failure = failed,
+            Err(_) => failure = DialFailure::timeout(),
+        }
+    }
+    Err(failure)
+}
+
+/// How long a tunnel stays when its connection is to leave.
+struct Tether {
+    connection: Rc<Connection>,
+    drain_timeout: Duration,
+    timer: Timer,
+    /// When it was told to.
+    since: Option<Instant>,
+}
+
+impl Tether {
+    fn new(passage: &Passage) -> Tether {
+        let chain = passage.loaded.snapshot.chain(passage.journey.chain());
+        Tether {
+            connection: Rc::clone(&passage.connection),
+            drain_timeout: chain.http.drain_timeout,
+            timer: Timer::new(&passage.worker.timers),
+            since: None,
+        }
+    }
+
+    /// Ready once its time is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.since.is_none() {
+            ready!(self.connection.poll_leaving(cx));
+        }
+        let deadline = *self.since.get_or_insert(self.connection.worker.clock.now()) + self.drain_timeout;
+        loop {
+            self.timer.set(deadline);
+            ready!(self.timer.poll(cx));
+            if self.connection.worker.clock.now() >= deadline {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
