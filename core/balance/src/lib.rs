@@ -81,7 +81,8 @@ impl Balancer {
     }
 
     /// `None` only where there is no endpoint with a weight above zero.
-    #[inline]
+    // Forced: a retry calls it as well, and seldom.
+    #[inline(always)]
     pub fn pick<L: Loads + ?Sized>(&mut self, loads: &L, chance: &mut Chance) -> Option<EndpointId> {
         match &mut self.kind {
             Kind::RoundRobin(kind) => kind.pick(),
