@@ -1,41 +1,41 @@
 //! One process, carried through its life.
 
-use std::io;
-use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use naru_base::Instant;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, Command};
+use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::group::Groups;
+use crate::confine::Grounds;
+use crate::environment::{self, expand};
+use crate::guard::{KILL, TERMINATE};
+use crate::guarded::{Guarded, Surroundings};
+use crate::launch::{End, Report};
 use crate::life::{Action, Life, Role, State};
 use crate::output::{self, Line, Sink};
-use crate::{Instance, Settings, Workload, launch, probe};
+use crate::port::{Port, Ports};
+use crate::{Instance, Settings, Workload, probe};
 
-/// Names that every process is given from the supervisor's own environment.
-const INHERITED: [&str; 8] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR", "TERM"];
+/// Who ends sooner ended at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What all slots of a supervisor share.
+pub struct Common {
+    pub settings: Settings,
+    pub sink: Sink,
+    pub clock: Clock,
+    pub ports: Arc<Ports>,
+    pub grounds: Grounds,
+}
 
 /// A process of a workload, with its place.
 pub struct Slot {
     pub workload: Arc<Workload>,
     pub index: u32,
-    pub address: SocketAddr,
-    pub settings: Arc<Settings>,
-    pub sink: Sink,
-    pub clock: Clock,
-}
-
-/// What the supervisor knows of a running slot.
-pub struct Handle {
-    pub workload: Arc<Workload>,
-    pub index: u32,
-    pub stop_tx: watch::Sender<bool>,
-    pub seen: Instance,
-    pub id: u64,
+    pub common: Arc<Common>,
 }
 
 /// News of a slot.
@@ -44,208 +44,234 @@ pub struct News {
     pub instance: Instance,
 }
 
-struct Running {
-    child: Child,
-    pid: Option<Pid>,
-    _groups: Groups,
+type Answer = (Instant, Role, bool);
+
+/// A slot while it runs.
+struct Run {
+    slot: Arc<Slot>,
+    life: Life,
+    port: Port,
+    running: Option<Guarded>,
+    started: Instant,
+    /// Why there is no process any more, to be told when it is known what comes next.
+    ending: Option<String>,
+    answers_tx: mpsc::UnboundedSender<Answer>,
 }
 
 impl Slot {
+    /// `reviews-v1-0`
     pub fn name(&self) -> String {
         format!("{}-{}", self.workload.name, self.index)
-    }
-
-    pub fn instance(&self, life: &Life, pid: Option<u32>) -> Instance {
-        Instance {
-            workload: self.workload.name.clone(),
-            index: self.index,
-            address: self.address,
-            pid,
-            state: life.state(),
-            is_ready: life.is_ready(),
-            restarts: life.restarts(),
-        }
     }
 
     /// Runs until nothing is left of it.
     pub async fn run(
         self,
         id: u64,
+        port: Port,
         mut stop_rx: watch::Receiver<bool>,
         news_tx: mpsc::UnboundedSender<News>,
     ) {
-        let slot = Arc::new(self);
-        let now = || slot.clock.now();
-        let mut life = Life::new(now(), &slot.workload, slot.settings.lame_duck, slot.settings.backoff);
-        let (answers_tx, mut answers_rx) = mpsc::unbounded_channel::<(Instant, Role, bool)>();
-        let mut running: Option<Running> = None;
-        let mut asked_since = now();
+        let clock = self.common.clock;
+        let settings = &self.common.settings;
+        let life = Life::new(clock.now(), &self.workload, settings.lame_duck, settings.backoff);
+        let (answers_tx, mut answers_rx) = mpsc::unbounded_channel();
+        let (slot, started) = (Arc::new(self), clock.now());
+        let mut run = Run { slot, life, port, running: None, started, ending: None, answers_tx };
+        let mut is_asked_to_stop = false;
         let mut told = None;
-        loop {
-            while let Some(action) = life.next_action() {
-                match action {
-                    Action::Start => match slot.start() {
-                        Ok(started) => {
-                            running = Some(started);
-                            asked_since = now();
-                            life.on_started(now());
-                            life.tick(now());
-                        }
-                        Err(error) => {
-                            slot.tell(&error);
-                            life.on_exit(now());
-                        }
-                    },
-                    Action::Ask(role) => slot.ask(role, now(), &answers_tx),
-                    Action::Terminate => signal(running.as_ref(), Signal::TERM),
-                    Action::Kill => {
-                        slot.tell(&format!(
-                            "it does not end on SIGTERM within {:?}: killed",
-                            slot.workload.grace
-                        ));
-                        signal(running.as_ref(), Signal::KILL);
-                    }
-                    Action::TellUnwell(role) => {
-                        let which = if role == Role::Startup { "startup" } else { "liveness" };
-                        slot.tell(&format!("its {which} probe fails: it is ended, and started again"));
-                    }
-                }
-            }
-            let pid = running.as_ref().and_then(|running| running.child.id());
-            let instance = slot.instance(&life, pid);
+        let mut tell = |run: &Run| {
+            let instance = run.instance();
             if told.as_ref() != Some(&instance) {
                 // A supervisor that is gone needs no news.
                 let _ = news_tx.send(News { id, instance: instance.clone() });
                 told = Some(instance);
             }
-            if life.state() == State::Gone {
+        };
+        loop {
+            // Who is called no more is said before it is told to end.
+            tell(&run);
+            run.act();
+            tell(&run);
+            if run.life.state() == State::Gone {
                 return;
             }
             tokio::select! {
                 biased;
-                status = exited(&mut running) => {
-                    signal(running.as_ref(), Signal::KILL);
-                    running = None;
-                    slot.tell_exit(&life, status);
-                    life.on_exit(now());
-                }
+                report = report(&mut run.running) => run.hear(report),
                 Some((since, role, is_well)) = answers_rx.recv() => {
-                    if since >= asked_since {
-                        life.on_answer(now(), role, is_well);
+                    if since >= run.started {
+                        run.life.on_answer(clock.now(), role, is_well);
                     }
                 }
-                changed = stop_rx.changed() => {
+                changed = stop_rx.changed(), if !is_asked_to_stop => {
                     if changed.is_err() || *stop_rx.borrow() {
-                        life.stop(now());
+                        is_asked_to_stop = true;
+                        run.life.stop(clock.now());
                     }
                 }
-                () = slot.clock.until(life.deadline()) => life.tick(now()),
+                () = clock.until(run.life.deadline()) => run.life.tick(clock.now()),
             }
         }
     }
 
     fn tell(&self, text: &str) {
-        (self.sink)(Line { instance: self.name(), text: text.to_owned(), is_own: true });
+        (self.common.sink)(Line { instance: self.name(), text: text.to_owned(), is_own: true });
     }
 
-    fn tell_exit(&self, life: &Life, status: io::Result<ExitStatus>) {
-        if matches!(life.state(), State::Stopping | State::Leaving) {
-            return;
+    fn environment(&self, port: u16) -> Vec<(String, String)> {
+        let path_first = self.common.settings.path_first.as_deref();
+        environment::of(&self.workload.env, path_first, &self.name(), port)
+    }
+}
+
+impl Run {
+    fn instance(&self) -> Instance {
+        Instance {
+            workload: self.slot.workload.name.clone(),
+            index: self.slot.index,
+            address: self.port.address(),
+            pid: self.running.as_ref().and_then(Guarded::pid),
+            state: self.life.state(),
+            is_ready: self.life.is_ready(),
+            restarts: self.life.restarts(),
         }
-        let how = match status {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        self.tell(&format!("it ended ({how}), and is started again"));
     }
 
-    /// What it is given, in full.
-    fn environment(&self) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> = Vec::new();
-        for name in INHERITED {
-            if let Ok(value) = std::env::var(name) {
-                env.push((name.to_owned(), value));
+    /// Does what was decided.
+    fn act(&mut self) {
+        let clock = self.slot.common.clock;
+        while let Some(action) = self.life.next_action() {
+            match action {
+                Action::Start => match self.start() {
+                    Ok(started) => {
+                        self.running = Some(started);
+                        self.started = clock.now();
+                    }
+                    Err(why) => {
+                        self.ending = Some(why);
+                        self.exit();
+                    }
+                },
+                Action::Ask(role) => self.ask(role, clock.now()),
+                Action::Terminate => self.order(TERMINATE),
+                Action::Kill => {
+                    let grace = self.slot.workload.grace;
+                    self.slot.tell(&format!("it did not end within {grace:?} of SIGTERM: killed"));
+                    self.order(KILL);
+                }
+                Action::TellUnwell(role) => {
+                    let which = if role == Role::Startup { "startup" } else { "liveness" };
+                    self.slot.tell(&format!("its {which} probe fails: it is ended, and started again"));
+                }
             }
         }
-        if let Some(first) = &self.settings.path_first {
-            let rest = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
-            let path = format!("{}:{rest}", first.display());
-            env.retain(|(name, _)| name != "PATH");
-            env.push(("PATH".to_owned(), path));
-        }
-        env.push(("PORT".to_owned(), self.address.port().to_string()));
-        env.push(("NARU_INSTANCE".to_owned(), self.name()));
-        env.push(("HOSTNAME".to_owned(), self.name()));
-        for (name, value) in &self.workload.env {
-            env.retain(|(known, _)| known != name);
-            env.push((name.clone(), value.clone()));
-        }
-        env
     }
 
-    fn start(&self) -> Result<Running, String> {
-        let env = self.environment();
-        let program = self.workload.command.first().ok_or("it has no command")?;
-        self.check_program(program, &env)?;
-        let groups = Groups::make(&self.name(), &self.workload.limits).unwrap_or_else(|error| {
-            self.tell(&format!("it runs without its limits: no control group can be made ({error})"));
-            Groups::default()
-        });
-        let words = self.workload.command.iter().chain(&self.workload.args);
-        let mut command = match &self.settings.launcher {
-            Some(launcher) => {
-                let mut command = Command::new(launcher);
-                let paths = std::env::join_paths(groups.paths()).unwrap_or_default();
-                command.arg(launch::WORD).arg(std::process::id().to_string()).arg(paths).arg("--");
-                command.args(words);
-                command
+    fn order(&self, byte: u8) {
+        if let Some(running) = &self.running {
+            running.order(byte);
+        }
+    }
+
+    /// What its guard says.
+    fn hear(&mut self, report: Option<Report>) {
+        let now = self.slot.common.clock.now();
+        match report {
+            Some(Report::Started(_)) => {
+                self.life.on_started(now);
+                self.life.tick(now);
+            }
+            Some(Report::Refused(why)) => self.ending = Some(why),
+            Some(Report::Ended { end, others }) => {
+                let is_expected = matches!(self.life.state(), State::Stopping | State::Leaving);
+                self.ending = (!is_expected).then(|| self.epitaph(end, others, now));
+                self.life.on_ended();
             }
             None => {
-                let mut command = Command::new(program);
-                command.args(words.skip(1));
-                command
+                let pid = self.running.take().and_then(|running| running.pid());
+                if pid.is_some() {
+                    self.ending = Some("its guard was killed, and it with it".to_owned());
+                }
+                self.exit();
             }
+        }
+    }
+
+    fn epitaph(&self, end: End, others: usize, now: Instant) -> String {
+        let ran = now.since(self.started);
+        let when = if ran < AT_ONCE { " at once" } else { "" };
+        match end {
+            End::Status(0) if others > 0 => format!(
+                "it went to the background, where naru cannot see to it; what it left behind is ended. Let \
+                 '{}' run in the foreground",
+                self.slot.workload.command.join(" ")
+            ),
+            End::Status(status) => format!("it ended{when}, with status {status}"),
+            End::Signal(signal) => {
+                let limits = &self.slot.workload.limits;
+                let limit = limits.memory_bytes.filter(|_| signal == Signal::KILL.as_raw());
+                let hint = limit.map_or(String::new(), |bytes| {
+                    format!("; that may be for want of memory: its limit is {bytes} bytes")
+                });
+                format!("it was ended{when} by {}{hint}", name_of(signal))
+            }
+        }
+    }
+
+    /// Nothing is left of the process.
+    fn exit(&mut self) {
+        let now = self.slot.common.clock.now();
+        self.life.on_exit(now);
+        let Some(why) = self.ending.take() else { return };
+        let next = match (self.life.state(), self.life.deadline()) {
+            (State::BackingOff, Some(then)) => {
+                // Somebody reads it: to the second will do.
+                format!("; it is started again in {} s", then.since(now).as_secs_f64().ceil())
+            }
+            (State::Gone, _) => String::new(),
+            _ => "; it is started again".to_owned(),
         };
-        command.env_clear().envs(env);
-        if let Some(directory) = &self.workload.working_dir {
-            command.current_dir(directory);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Its own group, so that all that it starts can be ended with it.
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| format!("'{program}' cannot be started: {error}"))?;
-        if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(output::follow(stdout, self.name(), Arc::clone(&self.sink)));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(output::follow(stderr, self.name(), Arc::clone(&self.sink)));
-        }
-        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok(Running { child, pid, _groups: groups })
+        self.slot.tell(&format!("{why}{next}"));
     }
 
-    /// A command that is not there is told better here than by whoever tries it.
-    fn check_program(&self, program: &str, env: &[(String, String)]) -> Result<(), String> {
-        if program.contains('/') {
-            let base = self.workload.working_dir.clone().unwrap_or_default();
-            let path = base.join(program);
-            return if path.exists() { Ok(()) } else { Err(format!("there is no '{}'", path.display())) };
+    fn start(&mut self) -> Result<Guarded, String> {
+        let (slot, common) = (&self.slot, &self.slot.common);
+        let workload = &slot.workload;
+        if !self.port.is_free() {
+            let taken = self.port.number();
+            self.port = common.ports.take().map_err(|error| error.to_string())?;
+            slot.tell(&format!("somebody else listens on port {taken}: its port is {}", self.port.number()));
         }
-        let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
-        if std::env::split_paths(path).any(|directory| directory.join(program).exists()) {
-            return Ok(());
+        let env = slot.environment(self.port.number());
+        let words: Vec<String> =
+            workload.command.iter().chain(&workload.args).map(|word| expand(word, &env)).collect();
+        let working_dir = workload.working_dir.as_deref();
+        if let Some(missing) = working_dir.filter(|directory| !directory.is_dir()) {
+            return Err(format!("its working directory '{}' is not there", missing.display()));
         }
-        Err(format!("the command '{program}' is not found; it was looked for in {path}"))
+        find(words.first().ok_or("it has no command")?, working_dir, &env)?;
+        let (confinement, notice) = common.grounds.confine(&slot.name(), &workload.limits);
+        if let Some(notice) = notice {
+            slot.tell(&notice);
+        }
+        let around = Surroundings { launcher: common.settings.launcher.as_deref(), env: &env, working_dir };
+        let mut started = Guarded::start(&words, &around, confinement, true)
+            .map_err(|error| format!("it cannot be started: {error}"))?;
+        let (stdout, stderr) = started.output();
+        if let Some(stdout) = stdout {
+            tokio::spawn(output::follow(stdout, slot.name(), Arc::clone(&common.sink)));
+        }
+        if let Some(stderr) = stderr {
+            tokio::spawn(output::follow(stderr, slot.name(), Arc::clone(&common.sink)));
+        }
+        Ok(started)
     }
 
-    fn ask(
-        self: &Arc<Slot>,
-        role: Role,
-        now: Instant,
-        answers_tx: &mpsc::UnboundedSender<(Instant, Role, bool)>,
-    ) {
-        let slot = Arc::clone(self);
-        let answers_tx = answers_tx.clone();
+    fn ask(&self, role: Role, now: Instant) {
+        let slot = Arc::clone(&self.slot);
+        let answers_tx = self.answers_tx.clone();
+        let port = self.port.number();
         tokio::spawn(async move {
             let asked = match role {
                 Role::Startup => &slot.workload.startup,
@@ -253,7 +279,12 @@ impl Slot {
                 Role::Liveness => &slot.workload.liveness,
             };
             let is_well = match asked {
-                Some(asked) => probe::ask(asked, slot.address.port(), &slot.environment()).await,
+                Some(asked) => {
+                    let launcher = slot.common.settings.launcher.as_deref();
+                    let working_dir = slot.workload.working_dir.as_deref();
+                    let env = slot.environment(port);
+                    probe::ask(asked, port, &Surroundings { launcher, env: &env, working_dir }).await
+                }
                 None => true,
             };
             // The slot may be gone by now.
@@ -262,17 +293,42 @@ impl Slot {
     }
 }
 
-/// To it and all that it started.
-fn signal(running: Option<&Running>, signal: Signal) {
-    if let Some(pid) = running.and_then(|running| running.pid) {
-        // A group that is gone hears nothing.
-        let _ = kill_process_group(pid, signal);
+/// What its guard says; nothing where it is gone.
+async fn report(running: &mut Option<Guarded>) -> Option<Report> {
+    match running {
+        Some(running) => running.next().await,
+        None => std::future::pending().await,
     }
 }
 
-async fn exited(running: &mut Option<Running>) -> io::Result<ExitStatus> {
-    match running {
-        Some(running) => running.child.wait().await,
-        None => std::future::pending().await,
+/// The names of those that end processes which did not expect it.
+fn name_of(signal: i32) -> String {
+    const NAMES: [(Signal, &str); 11] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::TERM, "SIGTERM"),
+    ];
+    let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
+    known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}
+
+/// A command that is not there is told better here than by whoever tries it.
+fn find(program: &str, working_dir: Option<&Path>, env: &[(String, String)]) -> Result<(), String> {
+    if program.contains('/') {
+        let path = working_dir.map_or_else(|| PathBuf::from(program), |directory| directory.join(program));
+        return if path.is_file() { Ok(()) } else { Err(format!("there is no '{}'", path.display())) };
     }
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
+    if std::env::split_paths(path).any(|directory| directory.join(program).is_file()) {
+        return Ok(());
+    }
+    Err(format!("the command '{program}' is not found; it was looked for in {path}"))
 }

@@ -1,19 +1,29 @@
 //! Which processes run, and are they well?
 //!
-//! Comes in: [`Workload`]s. Goes out: processes, and the list of those that can be called. Each
-//! process is a [`life::Life`], a machine that decides; everything else here carries out.
+//! Comes in: [`Workload`]s. Goes out: processes, the list of those that can be called at each change
+//! of it, and what they write. What happens to one process is decided by a machine, [`life::Life`];
+//! how many there are, and which give way to newer ones, by [`rollout`]. Everything else carries out.
 //!
-//! Deliberately not here: documents, and who calls a process.
+//! Each process has a [`guard`] beside it, a second process that ends it, and all that it started, when
+//! it is told to or when naru is gone, however naru went.
+//!
+//! Deliberately not here: documents, and who calls a process. Files that naru opened do not reach a
+//! process; those that naru was given open by its own parent do, as with any program.
 #![forbid(unsafe_code)]
 
 // In reading order: what is asked for, what is decided, how it is carried out.
 mod supervisor;
+pub mod rollout;
 pub mod life;
 mod instance;
+mod environment;
+mod port;
 mod probe;
-mod group;
-mod output;
+mod confine;
+mod guarded;
 pub mod launch;
+pub mod guard;
+mod output;
 mod clock;
 
 use std::net::SocketAddr;
@@ -31,7 +41,8 @@ pub struct Workload {
     pub replicas: u32,
     pub command: Vec<String>,
     pub args: Vec<String>,
-    /// Beside what every process is given: see [`Settings`].
+    /// Beside the few that every process is given: `PORT`, `NARU_INSTANCE`, `HOSTNAME`, and some of
+    /// naru's own. `$(NAME)` in `command` and `args` stands for any of them.
     pub env: Vec<(String, String)>,
     pub working_dir: Option<PathBuf>,
     pub readiness: Option<Probe>,
@@ -71,8 +82,8 @@ pub enum ProbeKind {
 /// How all processes are run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A program that becomes a process after [`launch::run`]; without it processes are started
-    /// directly, and outlive a supervisor that is killed.
+    /// A program that calls [`launch::run`] when its first argument is [`launch::WORD`]. Where nothing
+    /// is said, the running program is one.
     pub launcher: Option<PathBuf>,
     /// Searched before the rest of `PATH`.
     pub path_first: Option<PathBuf>,

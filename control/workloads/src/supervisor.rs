@@ -1,19 +1,21 @@
 //! All processes: as many as are asked for, and new ones before old ones end.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::instance::{Handle, News, Slot};
+use crate::confine::Grounds;
+use crate::instance::{Common, News, Slot};
 use crate::life::State;
 use crate::output::{Line, Sink};
+use crate::port::Ports;
+use crate::rollout::{self, Standing, Step};
 use crate::{Instance, Settings, Workload};
 
-/// Runs workloads for as long as it is there. Dropping it without [`Supervisor::stop`] kills them.
+/// Runs workloads for as long as it is there. Where it is dropped without [`Supervisor::stop`], they
+/// are told to end, and nobody waits for it; where its runtime or its process ends, they are killed.
 #[derive(Debug)]
 pub struct Supervisor {
     orders_tx: mpsc::UnboundedSender<Order>,
@@ -27,17 +29,15 @@ enum Order {
 }
 
 impl Supervisor {
-    /// Must be called on a runtime whose thread lives as long as the process: processes end with it.
+    /// Must be called on a runtime.
     pub fn start(settings: Settings, sink: Sink) -> Supervisor {
-        // What forks away comes back to us, and not to init. Where that cannot be, it does not.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let (orders_tx, orders_rx) = mpsc::unbounded_channel();
         let (instances_tx, instances_rx) = watch::channel(Arc::from([]));
         let (news_tx, news_rx) = mpsc::unbounded_channel();
+        let ports = Ports::new(u64::from(std::process::id()));
+        let common = Common { settings, sink, clock: Clock::new(), ports, grounds: Grounds::default() };
         let keeper = Keeper {
-            settings: Arc::new(settings),
-            sink,
-            clock: Clock::new(),
+            common: Arc::new(common),
             wanted: BTreeMap::new(),
             handles: Vec::new(),
             next_id: 0,
@@ -68,10 +68,17 @@ impl Supervisor {
     }
 }
 
+/// A running slot, as the keeper sees it.
+struct Handle {
+    workload: Arc<Workload>,
+    index: u32,
+    stop_tx: watch::Sender<bool>,
+    seen: Instance,
+    id: u64,
+}
+
 struct Keeper {
-    settings: Arc<Settings>,
-    sink: Sink,
-    clock: Clock,
+    common: Arc<Common>,
     wanted: BTreeMap<String, Arc<Workload>>,
     handles: Vec<Handle>,
     next_id: u64,
@@ -122,17 +129,10 @@ impl Keeper {
         self.handles.retain(|handle| handle.seen.state != State::Gone);
     }
 
-    /// One step towards what is wanted: at most one process too many while new ones come, and never
-    /// fewer that can be called than before.
+    /// All the steps towards what is wanted that can be taken now.
     fn reconcile(&mut self) {
-        let names: Vec<String> = self
-            .handles
-            .iter()
-            .map(|handle| handle.workload.name.clone())
-            .chain(self.wanted.keys().cloned())
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let running = self.handles.iter().map(|handle| &handle.workload.name);
+        let names: BTreeSet<String> = running.chain(self.wanted.keys()).cloned().collect();
         for name in names {
             while self.step(&name) {}
         }
@@ -141,65 +141,54 @@ impl Keeper {
     /// Whether anything was done.
     fn step(&mut self, name: &str) -> bool {
         let wanted = self.wanted.get(name).cloned();
+        let of_it = || self.handles.iter().filter(|handle| handle.workload.name == name);
+        let staying: Vec<Standing> = of_it()
+            .filter(|handle| !*handle.stop_tx.borrow())
+            .map(|handle| Standing {
+                index: handle.index,
+                is_new: wanted.as_ref().is_some_and(|wanted| is_same(wanted, &handle.workload)),
+                is_ready: handle.seen.is_ready,
+            })
+            .collect();
         let count = wanted.as_ref().map_or(0, |workload| workload.replicas as usize);
-        let is_staying = |handle: &&Handle| handle.workload.name == name && !*handle.stop_tx.borrow();
-        let staying: Vec<&Handle> = self.handles.iter().filter(is_staying).collect();
-        let is_new =
-            |handle: &Handle| wanted.as_ref().is_some_and(|wanted| is_same(wanted, &handle.workload));
-        let (new, old): (Vec<&Handle>, Vec<&Handle>) = staying.into_iter().partition(|handle| is_new(handle));
-        let ready = new.iter().chain(&old).filter(|handle| handle.seen.is_ready).count();
-        if let Some(workload) = &wanted
-            && new.len() < count
-            && new.len() + old.len() < count + usize::from(!old.is_empty())
-        {
-            let taken: Vec<u32> =
-                self.handles.iter().filter(|h| h.workload.name == name).map(|h| h.index).collect();
-            let index = (0..).find(|index| !taken.contains(index)).unwrap_or(0);
-            return self.begin(Arc::clone(workload), index);
-        }
-        // An old one ends once another can be called in its place, or where it could not be itself.
-        let ending = old.iter().rev().find(|handle| !handle.seen.is_ready || ready > count || count == 0);
-        let surplus = if new.len() > count { new.iter().max_by_key(|handle| handle.index) } else { None };
-        match ending.filter(|_| new.len() + old.len() > count).or(surplus) {
-            Some(handle) => {
+        match (rollout::next_step(count, &staying), wanted) {
+            (Some(Step::Stop(index)), _) => {
+                let handle =
+                    of_it().find(|handle| handle.index == index).expect("the step is about one that stays");
                 handle.stop_tx.send_replace(true);
                 true
             }
-            None => false,
+            (Some(Step::Start), Some(workload)) => {
+                let taken: Vec<u32> = of_it().map(|handle| handle.index).collect();
+                self.begin(workload, rollout::free_index(&taken))
+            }
+            (Some(Step::Start), None) | (None, _) => false,
         }
     }
 
     fn begin(&mut self, workload: Arc<Workload>, index: u32) -> bool {
-        let address = match free_address() {
-            Ok(address) => address,
+        let slot = Slot { workload: Arc::clone(&workload), index, common: Arc::clone(&self.common) };
+        let port = match self.common.ports.take() {
+            Ok(port) => port,
             Err(error) => {
-                let text = format!("there is no free port: {error}");
-                (self.sink)(Line { instance: workload.name.clone(), text, is_own: true });
+                (self.common.sink)(Line { instance: slot.name(), text: error.to_string(), is_own: true });
                 return false;
             }
         };
         let id = self.next_id;
         self.next_id += 1;
         let (stop_tx, stop_rx) = watch::channel(false);
-        let slot = Slot {
-            workload: Arc::clone(&workload),
-            index,
-            address,
-            settings: Arc::clone(&self.settings),
-            sink: Arc::clone(&self.sink),
-            clock: self.clock,
-        };
         let seen = Instance {
             workload: workload.name.clone(),
             index,
-            address,
+            address: port.address(),
             pid: None,
             state: State::Starting,
             is_ready: false,
             restarts: 0,
         };
         self.handles.push(Handle { workload, index, stop_tx, seen, id });
-        tokio::spawn(slot.run(id, stop_rx, self.news_tx.clone()));
+        tokio::spawn(slot.run(id, port, stop_rx, self.news_tx.clone()));
         true
     }
 
@@ -219,9 +208,4 @@ impl Keeper {
 /// Whether a process of the one may stay for the other: they differ in nothing but their number.
 fn is_same(a: &Workload, b: &Workload) -> bool {
     Workload { replicas: 0, ..a.clone() } == Workload { replicas: 0, ..b.clone() }
-}
-
-/// A port that nobody has now.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
