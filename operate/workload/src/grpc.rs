@@ -47,7 +47,10 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-pub async fn answer(service: &Service, parts: &Parts, body: Incoming) -> Response<Body> {
+/// An error waits so long for the end of a request.
+const REQUEST_END_MAX: Duration = Duration::from_millis(100);
+
+pub async fn answer(service: &Service, parts: &Parts, mut body: Incoming) -> Response<Body> {
     let number = |name: &str| parts.headers.get(name)?.to_str().ok()?.parse::<u16>().ok();
     let timeout = parts.headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
     let mut deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
@@ -66,11 +69,11 @@ pub async fn answer(service: &Service, parts: &Parts, body: Incoming) -> Respons
         work = service.pretend(&parts.headers) => work,
         () = over => return only(code::DEADLINE_EXCEEDED, "the deadline is over"),
     };
-    if work.fails {
-        return only(code::UNAVAILABLE, "an error, as asked for");
-    }
-    if work.has_failed {
-        return only(code::UNAVAILABLE, "a call has failed");
+    if work.fails || work.has_failed {
+        let why = if work.fails { "an error, as asked for" } else { "a call has failed" };
+        // A stream that ends before its request is reset behind the answer, which some clients then lose.
+        let _ = tokio::time::timeout(REQUEST_END_MAX, drain(&mut body)).await;
+        return only(code::UNAVAILABLE, why);
     }
     let echo = Echo {
         incoming: body,
