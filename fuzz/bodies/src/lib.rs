@@ -17,6 +17,7 @@ mod regex;
 mod route;
 mod certificate;
 mod scenario;
+mod import;
 mod hello;
 mod tunnel;
 mod edge;
@@ -32,6 +33,7 @@ pub use edge::edge;
 pub use exchange::{downstream, upstream};
 pub use format::format;
 pub use hello::hello;
+pub use import::{compose, nginx};
 pub use journey::journey;
 pub use regex::regex;
 pub use route::route;
@@ -45,11 +47,13 @@ pub type Body = fn(&[u8]);
 pub const BODIES: &[(&str, Body)] = &[
     ("bootstrap", bootstrap),
     ("certificate", certificate),
+    ("compose", compose),
     ("downstream", downstream),
     ("edge", edge),
     ("format", format),
     ("hello", hello),
     ("journey", journey),
+    ("nginx", nginx),
     ("regex", regex),
     ("route", route),
     ("scenario", scenario),

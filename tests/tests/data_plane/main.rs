@@ -4,6 +4,7 @@
 mod proxying;
 mod program;
 mod up;
+mod import;
 mod access_log;
 mod admin;
 mod grpc;

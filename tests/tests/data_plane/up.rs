@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use http::Method;
-use naru_tests::client::request;
+use naru_tests::client::{self, request};
 use naru_tests::files::Directory;
 use naru_tests::program::program;
 use naru_tests::wait::{until, within};
@@ -18,6 +18,7 @@ struct Up {
     directory: Directory,
     said: Arc<Mutex<String>>,
     gateway: std::net::SocketAddr,
+    admin: std::net::SocketAddr,
 }
 
 /// A page that calls reviews, in two versions; what is between them is up to each test.
@@ -126,7 +127,7 @@ impl Up {
         let said = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().unwrap(), Arc::clone(&said));
         follow(child.stderr.take().unwrap(), Arc::clone(&said));
-        let up = Up { child, directory, said, gateway: gate };
+        let up = Up { child, directory, said, gateway: gate, admin };
         // Each process is called as soon as it is ready, the one before the other.
         for (headers, version) in [(&[][..], "v1"), (&[("end-user", "jason")][..], "v2")] {
             until("the page to be whole", async || {
@@ -163,6 +164,16 @@ impl Up {
         (answer.status == 200).then_some(())?;
         let page = answer.json();
         Some(page["calls"][0]["body"]["version"].as_str()?.to_owned())
+    }
+
+    /// How many processes of a version of reviews may be called.
+    async fn ready(&self, version: &str) -> usize {
+        let clusters = client::get(self.admin, "/clusters").await;
+        let is_one = |line: &&str| {
+            line.starts_with(&format!("outbound|9080|{version}|reviews."))
+                && line.ends_with("::health_flags::healthy")
+        };
+        std::str::from_utf8(&clusters.body).unwrap().lines().filter(is_one).count()
     }
 
     /// Process ids of a workload.
@@ -282,7 +293,7 @@ async fn futures_of(up: &Up, count: usize) -> Vec<Option<String>> {
 #[tokio::test]
 async fn a_process_that_is_killed_is_replaced_and_others_serve() {
     let up = Up::start(&workloads(2)).await;
-    until("both to run", async || (up.processes("reviews-v1").len() == 2).then_some(())).await;
+    until("both to be ready", async || (up.ready("v1").await == 2).then_some(())).await;
     let victim = up.processes("reviews-v1")[0];
     kill_process(victim, Signal::KILL).unwrap();
     for _ in 0..50 {

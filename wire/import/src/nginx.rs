@@ -17,7 +17,7 @@ mod headers;
 mod variables;
 mod other;
 
-use naru_spec::Severity;
+use naru_doc::tree::Position;
 
 use crate::notes::{Notes, code};
 use crate::{Output, Services};
@@ -67,17 +67,9 @@ pub(crate) fn import(
     let top = Scope::top(directives);
     found.walk(&top, notes);
     if found.servers.is_empty() && found.upstreams.is_empty() {
-        let at = directives.first().map_or_else(Default::default, |directive| directive.at);
-        notes.extend(vec![naru_spec::Problem {
-            severity: Severity::Warning,
-            code: code::NOT_CARRIED_OVER,
-            message: "there is neither a server nor an upstream in it".to_owned(),
-            hint: String::new(),
-            file: notes.file.to_owned(),
-            line: at.line,
-            column: at.column,
-            path: String::new(),
-        }]);
+        let at = directives.first().map_or(Position { line: 1, column: 1 }, |directive| directive.at);
+        let message = "there is neither a server nor an upstream in it".to_owned();
+        notes.warning(code::NOT_CARRIED_OVER, at, "", message, "");
     }
     let mut upstreams = Upstreams::of(&found.upstreams, services, notes, &mut output.names);
     let mut taken = server::Taken::of(&found.servers);

@@ -1,5 +1,7 @@
 //! What the author should know of an import, with its place.
 
+use std::collections::BTreeSet;
+
 use naru_doc::tree::Position;
 use naru_spec::{Problem, Severity};
 
@@ -23,11 +25,12 @@ pub mod code {
 pub(crate) struct Notes<'a> {
     pub file: &'a str,
     problems: Vec<Problem>,
+    told: BTreeSet<(u32, u32, &'static str, String)>,
 }
 
 impl<'a> Notes<'a> {
     pub fn new(file: &'a str) -> Notes<'a> {
-        Notes { file, problems: Vec::new() }
+        Notes { file, problems: Vec::new(), told: BTreeSet::new() }
     }
 
     /// `nginx.conf:12: upstream users`
@@ -54,10 +57,7 @@ impl<'a> Notes<'a> {
         hint: &str,
     ) {
         // What several locations inherit is told once.
-        let is_same = |known: &Problem| {
-            (known.code, known.line, known.column, &known.message) == (code, at.line, at.column, &message)
-        };
-        if at.line > 0 && self.problems.iter().any(is_same) {
+        if at.line > 0 && !self.told.insert((at.line, at.column, code, message.clone())) {
             return;
         }
         self.problems.push(Problem {

@@ -1,5 +1,7 @@
 //! Where a directive stands, and what it inherits.
 
+use std::rc::Rc;
+
 use naru_doc::tree::Position;
 
 use super::parse::Directive;
@@ -8,20 +10,33 @@ use super::parse::Directive;
 #[derive(Clone)]
 pub(super) struct Scope<'a> {
     /// The outermost first.
-    levels: Vec<&'a [Directive]>,
+    levels: Vec<Level<'a>>,
     /// `server[0].location["/api"]`
     pub path: String,
     pub at: Position,
 }
 
+#[derive(Clone)]
+struct Level<'a> {
+    all: &'a [Directive],
+    /// Those without a block, which is what may be inherited: a server may have thousands of locations.
+    settings: Rc<[&'a Directive]>,
+}
+
+impl<'a> Level<'a> {
+    fn of(all: &'a [Directive]) -> Level<'a> {
+        Level { all, settings: all.iter().filter(|directive| directive.block.is_none()).collect() }
+    }
+}
+
 impl<'a> Scope<'a> {
     pub fn top(directives: &'a [Directive]) -> Scope<'a> {
-        Scope { levels: vec![directives], path: String::new(), at: Position::default() }
+        Scope { levels: vec![Level::of(directives)], path: String::new(), at: Position::default() }
     }
 
     pub fn within(&self, step: &str, directive: &'a Directive) -> Scope<'a> {
         let mut levels = self.levels.clone();
-        levels.push(directive.children());
+        levels.push(Level::of(directive.children()));
         Scope { levels, path: joined(&self.path, step), at: directive.at }
     }
 
@@ -31,7 +46,7 @@ impl<'a> Scope<'a> {
 
     /// What stands in the block itself.
     pub fn innermost(&self) -> &'a [Directive] {
-        self.levels.last().copied().unwrap_or_default()
+        self.levels.last().map_or(&[], |level| level.all)
     }
 
     /// What stands in the block itself, by its name: what is not inherited.
@@ -41,13 +56,15 @@ impl<'a> Scope<'a> {
 
     /// A setting: the innermost that says it.
     pub fn setting(&self, name: &str) -> Option<&'a Directive> {
-        self.levels.iter().rev().find_map(|level| level.iter().find(|directive| directive.name == name))
+        let said = |level: &Level<'a>| level.settings.iter().copied().find(|setting| setting.name == name);
+        self.levels.iter().rev().find_map(said)
     }
 
     /// Settings that are lists: those of the innermost block that has any.
     pub fn list(&self, names: &[&str]) -> Vec<&'a Directive> {
-        let of = |level: &&'a [Directive]| -> Vec<&'a Directive> {
-            level.iter().filter(|directive| names.contains(&directive.name.as_str())).collect()
+        let of = |level: &Level<'a>| -> Vec<&'a Directive> {
+            let settings = level.settings.iter().copied();
+            settings.filter(|setting| names.contains(&setting.name.as_str())).collect()
         };
         self.levels.iter().rev().map(of).find(|found| !found.is_empty()).unwrap_or_default()
     }

@@ -23,6 +23,8 @@ const TIMEOUT_MS: u64 = 60_000;
 pub(super) struct Taken {
     /// The server that takes what no name fits, by address.
     defaults: BTreeMap<String, usize>,
+    /// An address that one server has with TLS is so for all of them.
+    with_tls: BTreeSet<String>,
     hosts: BTreeSet<(String, String)>,
 }
 
@@ -34,6 +36,9 @@ impl Taken {
         for (at, scope) in servers.iter().enumerate() {
             for listen in listens(scope, None) {
                 let key = listen.key();
+                if listen.is_tls {
+                    taken.with_tls.insert(key.clone());
+                }
                 if listen.is_default && said.insert(key.clone()) {
                     taken.defaults.insert(key, at);
                 } else {
@@ -74,7 +79,8 @@ pub(super) fn read(
     let title = server_name.clone().unwrap_or_else(|| stem(notes.file).to_owned());
     let mut servers = Vec::new();
     let mut all: Vec<String> = Vec::new();
-    for listen in listens {
+    for mut listen in listens {
+        listen.is_tls |= taken.with_tls.contains(&listen.key());
         let mut hosts = said.clone();
         if taken.defaults.get(&listen.key()) == Some(&at) && !hosts.iter().any(|host| host == "*") {
             if !said.is_empty() && !listen.is_default {
