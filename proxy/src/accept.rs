@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::loaded::Loaded;
 use crate::settle::{Passage, count_up};
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::tunnel::{self, HttpInside, TunnelSlot};
+use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
 use crate::{engine, listen};
 
@@ -101,8 +101,10 @@ pub struct Connection {
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
-    /// Where a tunnel waits that the client asked for; nowhere, where it can have none.
-    pub tunnel: Weak<TunnelSlot>,
+    /// A tunnel that the client has asked for, until HTTP is over on the connection.
+    pub waiting: RefCell<Option<Box<Waiting>>>,
+    /// The tunnel that it is in.
+    tunnel: RefCell<Option<Box<Passage>>>,
 }
 
 /// How long its chain lets a connection stay.
@@ -124,6 +126,29 @@ impl Limits {
 }
 
 impl Connection {
+    /// What is in a tunnel that was asked for on this connection, as a connection of its own.
+    pub fn within(&self, tunnel: Box<Passage>) -> Connection {
+        Connection {
+            id: self.worker.next_connection(),
+            worker: Rc::clone(&self.worker),
+            peer: Peer { is_in_tunnel: true, ..self.peer },
+            server_name: self.server_name.clone(),
+            tls_version: self.tls_version,
+            listener: Rc::clone(&self.listener),
+            loaded: RefCell::new(self.loaded()),
+            chain: Cell::new(self.chain()),
+            limits: Cell::new(self.limits.get()),
+            is_leaving: Cell::new(self.is_leaving.get()),
+            waker: RefCell::new(None),
+            streams: Cell::new(0),
+            active: Cell::new(0),
+            unused_since: Cell::new(self.worker.clock.now()),
+            stall: Stall::new(&self.worker),
+            waiting: RefCell::new(None),
+            tunnel: RefCell::new(Some(tunnel)),
+        }
+    }
+
     #[inline]
     pub fn loaded(&self) -> Rc<Loaded> {
         Rc::clone(&self.loaded.borrow())
@@ -133,28 +158,6 @@ impl Connection {
     #[inline]
     pub fn chain(&self) -> ChainId {
         self.chain.get()
-    }
-
-    /// What is in a tunnel of this connection, as a connection of its own.
-    pub fn within(&self) -> Connection {
-        Connection {
-            id: self.worker.next_connection(),
-            worker: Rc::clone(&self.worker),
-            peer: Peer { is_in_tunnel: true, ..self.peer },
-            server_name: self.server_name.clone(),
-            tls_version: self.tls_version,
-            listener: Rc::clone(&self.listener),
-            loaded: self.loaded.clone(),
-            chain: self.chain.clone(),
-            limits: self.limits.clone(),
-            is_leaving: self.is_leaving.clone(),
-            waker: RefCell::new(None),
-            streams: Cell::new(0),
-            active: Cell::new(0),
-            unused_since: Cell::new(self.worker.clock.now()),
-            stall: Stall::new(&self.worker),
-            tunnel: Weak::new(),
-        }
     }
 
     fn is_used(&self) -> bool {
@@ -188,15 +191,21 @@ impl Connection {
             let (at, name) = (self.listener.at.get(), self.server_name.as_deref());
             match newest.snapshot.chain_after(at, name, &mine.snapshot, self.chain.get()) {
                 None => self.leave(),
-                Some(chain) => {
-                    self.chain.set(chain);
-                    let limits = Limits::of(&newest.snapshot.chain(chain).http);
-                    self.loaded.replace(newest);
-                    if self.limits.replace(limits) != limits {
-                        self.wake();
-                    }
-                }
+                Some(chain) => self.go_on(newest, chain),
             }
+        }
+    }
+
+    fn go_on(&self, newest: Rc<Loaded>, chain: ChainId) {
+        if let Some(tunnel) = &mut *self.tunnel.borrow_mut() {
+            tunnel.connection.go_on(Rc::clone(&newest), chain);
+            tunnel.go_on(&newest, chain);
+        }
+        self.chain.set(chain);
+        let limits = Limits::of(&newest.snapshot.chain(chain).http);
+        self.loaded.replace(newest);
+        if self.limits.replace(limits) != limits {
+            self.wake();
         }
     }
 
@@ -210,6 +219,11 @@ impl Connection {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// How long it may stay when it is to leave.
+    pub fn drain_timeout(&self) -> Duration {
+        self.limits.get().drain_timeout
     }
 
     /// Ready once it is to leave.
@@ -289,7 +303,6 @@ async fn serve_client(
         }
     };
     let http = &secured.loaded.snapshot.chain(secured.chain).http;
-    let slot = http.tunnels.then(Rc::<TunnelSlot>::default);
     let (codec, terms, limits) = (http.codec, Terms::of(http), Limits::of(http));
     let connection = Rc::new(Connection {
         id: worker.next_connection(),
@@ -307,7 +320,8 @@ async fn serve_client(
         active: Cell::new(0),
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
-        tunnel: slot.as_ref().map(Rc::downgrade).unwrap_or_default(),
+        waiting: RefCell::new(None),
+        tunnel: RefCell::new(None),
     });
     open.tell(&connection);
     let protocol = match (codec, secured.alpn.as_deref()) {
@@ -326,7 +340,6 @@ async fn serve_client(
             }
         }
     };
-    let mut tunnel: Option<Box<Passage>> = None;
     let mut next = Some((connection, secured.conduit, protocol));
     while let Some((connection, conduit, protocol)) = next.take() {
         let mut stay = Stay::new(&connection);
@@ -339,21 +352,20 @@ async fn serve_client(
             add(&downstream.protocol_errors, 1);
             engine::record_unreadable(&connection, reason);
         }
+        if let Some(mut tunnel) = connection.tunnel.take() {
+            tunnel.journey.on_response_body(worker.clock.now(), Milestone::End);
+        }
         // Whatever became of the connection, a tunnel that was asked for is over with it.
-        let waiting = slot.as_ref().and_then(|slot| slot.take());
+        let waiting = connection.waiting.take();
         if let (Some(waiting), Ok(Some(conduit))) = (waiting, result) {
             // It is boxed so that those without one need no room for it.
-            let inside = Box::pin(tunnel::serve(conduit, waiting)).await;
+            let inside = Box::pin(tunnel::serve(conduit, *waiting)).await;
             if let Some(HttpInside { passage, conduit, protocol }) = inside {
-                let inner = Rc::new(connection.within());
-                open.tell(&inner);
-                tunnel = Some(passage);
-                next = Some((inner, conduit, protocol));
+                let within = Rc::new(connection.within(passage));
+                open.tell(&within);
+                next = Some((within, conduit, protocol));
             }
         }
-    }
-    if let Some(mut passage) = tunnel {
-        passage.journey.on_response_body(worker.clock.now(), Milestone::End);
     }
 }
 

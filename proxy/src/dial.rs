@@ -120,9 +120,9 @@ pub struct Wire {
 
 /// Makes a connection for bytes that are none of ours to read. Where they are TLS already, none is put around them.
 pub async fn dial_wire(
-    loaded: &Rc<Loaded>,
+    loaded: &Loaded,
     cluster: ClusterId,
-    endpoint: &Rc<EndpointHere>,
+    endpoint: &EndpointHere,
     is_secured: bool,
 ) -> Result<Wire, DialFailure> {
     let shared = endpoint.shared();

@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, Instant};
 use naru_journey::edge::Client;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
-use naru_journey::{Action, AttemptEvent, Cause, Journey, Milestone, Outcome};
+use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
 
 use crate::accept::Connection;
@@ -205,6 +205,13 @@ impl Passage {
             None => self.journey.on_progress(now),
         }
         true
+    }
+
+    /// The newest snapshot is that of a tunnel with HTTP in it, too: no rule of an older one was asked about it.
+    pub fn go_on(&mut self, loaded: &Rc<Loaded>, chain: ChainId) {
+        if self.journey.go_on(chain) {
+            self.loaded = Rc::clone(loaded);
+        }
     }
 
     fn bytes_received(&self) -> u64 {

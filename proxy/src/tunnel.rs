@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::request::Parts;
@@ -31,9 +30,6 @@ use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
 use crate::timer::Timer;
 use crate::worker::Worker;
-
-/// Where a tunnel waits from its answer on until HTTP is over on its connection.
-pub type TunnelSlot = Cell<Option<Waiting>>;
 
 /// A tunnel that was asked for.
 #[derive(Debug)]
@@ -58,8 +54,6 @@ pub fn open(
     mut passage: Box<Passage>,
     parts: Parts,
 ) -> Result<Response<OutBody>, Broken> {
-    // A configuration that has tunnels may be newer than the connection, which then has none.
-    let slot = connection.tunnel.upgrade().ok_or(Broken)?;
     // Without it there would be no tunnel.
     let destination = Destination::of(&parts.uri).ok_or(Broken)?;
     let headers = parts.headers;
@@ -67,7 +61,7 @@ pub fn open(
     passage.kept_request = record.keep_request(&headers);
     passage.line.path = PathAndQuery::from_static("*");
     passage.tunnel = Some(Rc::default());
-    slot.set(Some(Waiting { passage, headers, destination }));
+    connection.waiting.replace(Some(Box::new(Waiting { passage, headers, destination })));
     Ok(Response::new(OutBody::Empty))
 }
 
@@ -90,7 +84,7 @@ pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
         Inside::Tls => true,
         Inside::Other => false,
     };
-    let mut tunnel = Tunnel { tether: Tether::new(&passage), passage, ledger, is_tls };
+    let mut tunnel = Tunnel { tether: Tether::new(&passage.connection), passage, ledger, is_tls };
     tunnel.begin(&headers);
     tunnel.pass_through(conduit, &destination).await;
     None
@@ -226,7 +220,7 @@ impl Tunnel {
         relay.abort();
     }
 
-    /// Ready once the journey asks for something: time has passed, or the proxy ends.
+    /// Ready once the journey asks for something: time has passed, or the connection is to leave.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
         if self.tether.poll(cx).is_ready() {
             self.passage.journey.on_drained(self.passage.worker.clock.now());
@@ -263,36 +257,31 @@ async fn reach(worker: &Worker, ledger: &Ledger, destination: &Destination) -> R
     Err(failure)
 }
 
-/// How long a tunnel stays when its connection is to leave.
+/// How long a tunnel stays when its connection is to leave: the proxy ends, or its listener goes.
 struct Tether {
     connection: Rc<Connection>,
-    drain_timeout: Duration,
     timer: Timer,
-    /// When it was told to.
+    /// When it was asked to end.
     since: Option<Instant>,
 }
 
 impl Tether {
-    fn new(passage: &Passage) -> Tether {
-        let chain = passage.loaded.snapshot.chain(passage.journey.chain());
-        Tether {
-            connection: Rc::clone(&passage.connection),
-            drain_timeout: chain.http.drain_timeout,
-            timer: Timer::new(&passage.worker.timers),
-            since: None,
-        }
+    fn new(connection: &Rc<Connection>) -> Tether {
+        let timer = Timer::new(&connection.worker.timers);
+        Tether { connection: Rc::clone(connection), timer, since: None }
     }
 
     /// Ready once its time is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let clock = &self.connection.worker.clock;
         if self.since.is_none() {
             ready!(self.connection.poll_leaving(cx));
         }
-        let deadline = *self.since.get_or_insert(self.connection.worker.clock.now()) + self.drain_timeout;
+        let deadline = *self.since.get_or_insert(clock.now()) + self.connection.drain_timeout();
         loop {
             self.timer.set(deadline);
             ready!(self.timer.poll(cx));
-            if self.connection.worker.clock.now() >= deadline {
+            if clock.now() >= deadline {
                 return Poll::Ready(());
             }
         }

@@ -122,6 +122,8 @@ impl Drop for Open {
     fn drop(&mut self) {
         // Whatever goes with it may look at the others.
         let connection = self.worker.open.borrow_mut().remove(self.key);
+        // Where it was broken off it may still have a tunnel, which has it.
+        drop(connection.as_ref().and_then(|connection| connection.waiting.take()));
         drop(connection);
         if self.worker.open.borrow().is_empty() {
             self.worker.last_closed.notify_one();

@@ -29,18 +29,18 @@ impl Naru {
     /// On a whole file, for what a [`Bootstrap`] has no words for.
     pub fn on(text: &str) -> Naru {
         let options = Options { workers: 1, seed: Some(1) };
-        Naru::start_compiled(compile_config(read(text)), &options).unwrap_or_else(|error| panic!("{error}"))
+        Naru::try_start_on(compile_text(text), &options).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub fn try_start(bootstrap: &Bootstrap, options: &Options) -> Result<Naru, StartError> {
-        Naru::start_compiled(compile(bootstrap), options)
+        Naru::try_start_on(compile(bootstrap), options)
     }
 
     pub fn start_on(config: Config, options: &Options) -> Naru {
-        Naru::start_compiled(compile_config(config), options).unwrap_or_else(|error| panic!("{error}"))
+        Naru::try_start_on(compile_config(config), options).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn start_compiled(snapshot: Snapshot, options: &Options) -> Result<Naru, StartError> {
+    fn try_start_on(snapshot: Snapshot, options: &Options) -> Result<Naru, StartError> {
         let proxy = Proxy::start(snapshot, options)?;
         let address = proxy.addresses()[0];
         Ok(Naru { proxy: Some(proxy), address })
@@ -58,7 +58,7 @@ impl Naru {
     /// # Errors
     /// Nothing has changed, and why.
     pub async fn try_update(&self, text: &str) -> Result<(), StartError> {
-        within("an update", self.proxy().update(compile_config(read(text)))).await
+        within("an update", self.proxy().update(compile_text(text))).await
     }
 
     /// As [`Naru::update`], for tests that have no time to read a file again and again.
@@ -157,11 +157,20 @@ impl Drop for Naru {
 }
 
 pub fn compile(bootstrap: &Bootstrap) -> Snapshot {
+    compile_config(config(bootstrap))
+}
+
+/// With what its file has no words for.
+pub fn config(bootstrap: &Bootstrap) -> Config {
     let mut config = read(&bootstrap.text());
     for listener in &mut config.listeners {
         listener.chains.iter_mut().for_each(|chain| chain.http.tunnels = bootstrap.has_tunnels());
     }
-    compile_config(config)
+    config
+}
+
+fn compile_text(text: &str) -> Snapshot {
+    compile_config(read(text))
 }
 
 fn compile_config(config: Config) -> Snapshot {

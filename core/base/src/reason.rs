@@ -102,7 +102,7 @@ reasons! {
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }
     /// The name that a tunnel leads to has no address.
     NameNotFound { "DF", Upstream, 503, "dns_resolution_failure", "DNS resolution failure" }
-    /// A tunnel that had not ended by itself when the proxy ended.
+    /// A tunnel that had not ended by itself when the proxy ended, or its listener went.
     Drained { "DC", Proxy, 0, "downstream_local_disconnect", "" }
 }
 

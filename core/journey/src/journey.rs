@@ -246,6 +246,16 @@ impl Journey {
         }
     }
 
+    /// An open tunnel, of which a snapshot says nothing but the chain, goes on by that of another one. `false` where
+    /// there is more to it.
+    pub fn go_on(&mut self, chain: ChainId) -> bool {
+        let is_open = self.state == State::Open;
+        if is_open {
+            self.chain = chain;
+        }
+        is_open
+    }
+
     /// What is in a tunnel is not HTTP: it goes to the endpoint that the rules choose for `subject`, or, where no rule
     /// forwards it, to where the tunnel says. A rule that answers by itself holds here too: nothing goes past it.
     #[cold]

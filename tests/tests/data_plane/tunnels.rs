@@ -4,6 +4,7 @@ mod asking;
 mod inside;
 mod passing;
 mod ends;
+mod swapped;
 mod programs;
 
 use std::path::Path;
