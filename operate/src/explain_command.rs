@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use naru_journey::edge::Peer;
-use naru_journey::explain::{Explanation, explain};
+use naru_journey::explain::{Explainer, Explanation};
 use naru_journey::{ChainId, Snapshot};
 use naru_plan::{Client, Surroundings};
 use naru_route::reference::Decision;
@@ -156,7 +156,7 @@ impl Asked {
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();
-        let explanation = explain(snapshot, routes, chain, &mut parts, &peer, 1)?;
+        let explanation = Explainer::new(snapshot, chain, routes).explain(&mut parts, &peer, 1)?;
         Ok(Told { listener, chain: chain_at, explanation, config })
     }
 }
