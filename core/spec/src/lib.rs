@@ -25,6 +25,7 @@ pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
+pub mod guard;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -39,6 +40,11 @@ pub use cluster::{
 };
 pub use config::{Admin, Config};
 pub use format::{Format, Operator, Piece};
+pub use guard::{
+    AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
+    FallbackOn, FallbackStep, GrpcCheck, GuardSettings, HealthCheck, HttpCheck, OutlierDetection, Percent,
+    Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
+};
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
 pub use listener::{FilterChain, Listener};
