@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use naru_balance::{Balancer, Loads};
-use naru_base::{Chance, ClusterId, EndpointId, Weight};
+use naru_base::{Chance, ClusterId, EndpointId, Instant, Weight};
+use naru_guard::{Fitness, RefusedBy, Ticket, is_in_panic};
 
 use crate::Snapshot;
 
@@ -11,6 +12,29 @@ use crate::Snapshot;
 pub trait View {
     /// Requests on their way at this endpoint, from all workers.
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32;
+
+    /// Another number whenever the fitness of one of its endpoints is another one.
+    fn generation(&self, _cluster: ClusterId) -> u64 {
+        0
+    }
+
+    fn fitness(&self, _cluster: ClusterId, _endpoint: EndpointId) -> Fitness {
+        Fitness::FIT
+    }
+
+    /// May a call go to this cluster now? Whoever is admitted says what became of it: see [`crate::Report`].
+    fn enter(&self, _now: Instant, _cluster: ClusterId, _chance: &mut Chance) -> Admission {
+        Admission::Unguarded
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nobody wants to know what becomes of it.
+    Unguarded,
+    /// With a ticket where there is a breaker.
+    Admitted(Option<Ticket>),
+    Refused(RefusedBy),
 }
 
 #[derive(Debug)]
@@ -23,7 +47,16 @@ pub struct Worker {
     /// For the identities that requests are given.
     pub(crate) names: Chance,
     /// By [`ClusterId`].
-    balancers: Vec<Balancer>,
+    clusters: Vec<InTurn>,
+}
+
+/// A cluster, as one worker picks from it.
+#[derive(Clone, Debug)]
+struct InTurn {
+    balancer: Balancer,
+    weights: Vec<Weight>,
+    /// Whose fitness the balancer knows.
+    generation: u64,
 }
 
 impl Worker {
@@ -35,11 +68,9 @@ impl Worker {
             requests: Chance::split(seed, "requests"),
             picks: Chance::split(seed, "picks"),
             names: Chance::split(seed, "names"),
-            balancers: Vec::with_capacity(snapshot.clusters.len()),
+            clusters: Vec::with_capacity(snapshot.clusters.len()),
         };
-        for cluster in &snapshot.clusters {
-            worker.balancers.push(Balancer::new(cluster.load_balancing, &[], 0));
-        }
+        worker.clusters.extend(snapshot.clusters.iter().map(InTurn::empty));
         worker
     }
 
@@ -49,15 +80,13 @@ impl Worker {
     pub fn succeed(&mut self, old: &Snapshot, new: &Snapshot) -> Worker {
         let known: BTreeMap<&str, usize> =
             (0..).zip(&old.clusters).map(|(at, cluster)| (cluster.name.as_str(), at)).collect();
-        let balancers = new.clusters.iter().map(|cluster| {
+        let clusters = new.clusters.iter().map(|cluster| {
             let before = known.get(cluster.name.as_str()).copied().filter(|at| {
                 old.clusters.get(*at).is_some_and(|old| old.load_balancing == cluster.load_balancing)
             });
-            before
-                .and_then(|at| self.balancers.get(at).cloned())
-                .unwrap_or_else(|| Balancer::new(cluster.load_balancing, &[], 0))
+            before.and_then(|at| self.clusters.get(at).cloned()).unwrap_or_else(|| InTurn::empty(cluster))
         });
-        let balancers = balancers.collect();
+        let clusters = clusters.collect();
         // Two that drew the same numbers would give two requests the same identity.
         let hand_over = |chance: &mut Chance| {
             let apart = Chance::new(chance.draw());
@@ -68,18 +97,23 @@ impl Worker {
             requests: hand_over(&mut self.requests),
             picks: hand_over(&mut self.picks),
             names: hand_over(&mut self.names),
-            balancers,
+            clusters,
         }
     }
 
     /// The endpoints of a cluster are these now; ids are indexes into `weights`.
     pub fn set_endpoints(&mut self, snapshot: &Snapshot, cluster: ClusterId, weights: &[Weight]) {
-        // Workers start at different places of a rotation, or all would begin at the first endpoint.
-        let name = &snapshot.cluster(cluster).name;
-        let start = Chance::split(self.seed, name).draw();
-        if let Some(balancer) = self.balancers.get_mut(cluster.index()) {
-            *balancer = Balancer::new(snapshot.cluster(cluster).load_balancing, weights, start);
+        let start = self.start(snapshot, cluster);
+        if let Some(here) = self.clusters.get_mut(cluster.index()) {
+            here.weights = weights.to_vec();
+            here.balancer = Balancer::new(snapshot.cluster(cluster).load_balancing, weights, start);
+            here.generation = 0;
         }
+    }
+
+    /// Workers start at different places of a rotation, or all would begin at the first endpoint.
+    fn start(&self, snapshot: &Snapshot, cluster: ClusterId) -> u64 {
+        Chance::split(self.seed, &snapshot.cluster(cluster).name).draw()
     }
 
     /// The draw of the next request.
@@ -90,9 +124,58 @@ impl Worker {
 
     // Forced: a retry calls it as well, and seldom.
     #[inline(always)]
-    pub(crate) fn pick(&mut self, cluster: ClusterId, view: &impl View) -> Option<EndpointId> {
-        let balancer = self.balancers.get_mut(cluster.index())?;
-        balancer.pick(&OfCluster { cluster, view }, &mut self.picks)
+    pub(crate) fn pick(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        view: &impl View,
+    ) -> Option<EndpointId> {
+        let generation = view.generation(cluster);
+        if self.clusters.get(cluster.index())?.generation != generation {
+            self.look_at_fitness(snapshot, cluster, generation, view);
+        }
+        let here = self.clusters.get_mut(cluster.index())?;
+        here.balancer.pick(&OfCluster { cluster, view }, &mut self.picks)
+    }
+
+    /// The endpoints that are not fit are not picked, but where so few are fit that all are asked.
+    #[cold]
+    fn look_at_fitness(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        generation: u64,
+        view: &impl View,
+    ) {
+        let start = self.start(snapshot, cluster);
+        let Some(here) = self.clusters.get_mut(cluster.index()) else { return };
+        let settings = snapshot.cluster(cluster);
+        let all: Vec<Fitness> =
+            (0..here.weights.len() as u32).map(|at| view.fitness(cluster, EndpointId(at))).collect();
+        let (fit, counted) = all.iter().fold((0, 0), |(fit, counted), fitness| {
+            (fit + u32::from(fitness.is_fit()), counted + u32::from(fitness.is_counted()))
+        });
+        let is_panic = is_in_panic(settings.guard.panic_percent, fit, counted);
+        let weights = here.weights.iter().zip(&all).map(|(weight, fitness)| {
+            let may_be_asked = if is_panic { fitness.is_counted() } else { fitness.is_fit() };
+            if may_be_asked { *weight } else { Weight(0) }
+        });
+        let weights: Vec<Weight> = weights.collect();
+        here.balancer = Balancer::new(settings.load_balancing, &weights, start);
+        here.generation = generation;
+    }
+
+    /// May a call go to this cluster now?
+    #[inline]
+    pub(crate) fn enter(&mut self, now: Instant, cluster: ClusterId, view: &impl View) -> Admission {
+        view.enter(now, cluster, &mut self.picks)
+    }
+}
+
+impl InTurn {
+    fn empty(cluster: &naru_spec::Cluster) -> InTurn {
+        let balancer = Balancer::new(cluster.load_balancing, &[], 0);
+        InTurn { balancer, weights: Vec::new(), generation: 0 }
     }
 }
 
@@ -138,12 +221,16 @@ mod tests {
         let mut first = Worker::new(&old, 7);
         first.set_endpoints(&old, ClusterId(0), &[Weight(1); 3]);
         first.set_endpoints(&old, ClusterId(1), &[Weight(1); 3]);
-        let picked = first.pick(ClusterId(1), &Idle).unwrap();
+        let picked = first.pick(&old, ClusterId(1), &Idle).unwrap();
         let mut second = first.succeed(&old, &new);
         let next = EndpointId((picked.0 + 1) % 3);
-        assert_eq!(second.pick(ClusterId(0), &Idle), Some(next));
-        assert_eq!(first.pick(ClusterId(1), &Idle), Some(next), "what began before sees its own rotation");
-        assert_eq!(second.pick(ClusterId(1), &Idle), None, "it balances otherwise, and is built anew");
+        assert_eq!(second.pick(&new, ClusterId(0), &Idle), Some(next));
+        assert_eq!(
+            first.pick(&old, ClusterId(1), &Idle),
+            Some(next),
+            "what began before sees its own rotation"
+        );
+        assert_eq!(second.pick(&new, ClusterId(1), &Idle), None, "it balances otherwise, and is built anew");
         let of_first: Vec<u64> = (0..1_000).map(|_| first.names.draw()).collect();
         assert!((0..1_000).all(|_| !of_first.contains(&second.names.draw())));
     }

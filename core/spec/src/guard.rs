@@ -41,6 +41,11 @@ impl Default for GuardSettings {
 }
 
 impl GuardSettings {
+    /// Whether anything is to be told what becomes of attempts.
+    pub fn is_active(&self) -> bool {
+        self.outlier_detection.is_some() || self.health_check.is_some() || self.circuit_breaker.is_some()
+    }
+
     /// What contradicts itself or cannot be.
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
