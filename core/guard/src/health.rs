@@ -111,12 +111,17 @@ impl Checks {
         &self.settings
     }
 
-    /// The settings are others now. What is known stays known, and all are asked anew.
+    /// The settings are others now. What is known stays known, all are asked anew, and runs begin
+    /// anew.
     pub fn set_settings(&mut self, now: Instant, settings: HealthCheck, actions: &mut Vec<Action>) {
         if settings == self.settings {
             return;
         }
         self.settings = settings;
+        for check in self.endpoints.values_mut() {
+            check.passes = 0;
+            check.failures = 0;
+        }
         let all: Vec<EndpointKey> = self.endpoints.keys().copied().collect();
         for endpoint in all {
             self.stop(endpoint, actions);

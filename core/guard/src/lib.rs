@@ -33,4 +33,4 @@ pub use fitness::{Fitness, Health, is_in_panic};
 pub use guard::{Due, Guard};
 pub use health::{Checks, HealthStats, ProbeResult, bytes_match};
 pub use outcome::{AttemptResult, EndpointKey, Grpc, Outcome};
-pub use outlier::{Cause, Detector, OutlierStats, diagnosis, ejectable};
+pub use outlier::{Cause, Detector, OutlierStats};

@@ -10,7 +10,6 @@
 //! same sweep is ejected once. With split errors an answer keeps its status (Envoy takes every
 //! failed one for a 503 then).
 
-mod limit;
 mod meter;
 
 use std::collections::BTreeMap;
@@ -20,8 +19,6 @@ use naru_base::{Chance, Instant};
 use naru_spec::OutlierDetection;
 
 use crate::{AttemptResult, Change, EndpointKey};
-use limit::may_eject;
-pub use limit::{diagnosis, ejectable};
 use meter::{Meter, Rated};
 
 /// Why an endpoint is ejected. Envoy's `OutlierEjectionType`.
@@ -316,7 +313,7 @@ impl Detector {
         let Some(host) = self.hosts.get_mut(&endpoint).filter(|host| host.ejection.is_none()) else {
             return;
         };
-        if !may_eject(&self.settings, active, all) {
+        if !self.settings.may_eject(active, all) {
             self.stats.ejections_overflow = self.stats.ejections_overflow.saturating_add(1);
             return;
         }
@@ -430,7 +427,7 @@ impl Detector {
         if self.hosts.values().any(|host| host.ejection.is_some() && host.backoff == 0) {
             return Err("ejected, and nothing is remembered of it");
         }
-        let is_allowed = |(active, all): (u32, u32)| may_eject(&self.settings, active.saturating_sub(1), all);
+        let is_allowed = |(active, all): (u32, u32)| self.settings.may_eject(active.saturating_sub(1), all);
         if !self.last_share.is_none_or(is_allowed) {
             return Err("more were ejected than may be");
         }

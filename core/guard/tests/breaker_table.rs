@@ -1,5 +1,6 @@
 //! The breaker of a recommendation service, by hand: a window of 10 calls, half of them may not
 //! fail, 30 s of waiting, 5 calls that try, and 3 s that a call may take.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -167,6 +168,18 @@ fn a_trial_without_a_verdict_is_made_by_another() {
     world.end(30_500, gone, AttemptResult::Abandoned, 500);
     assert!(world.enter(30_500).is_ok());
     assert_eq!(world.enter(30_500), Err(RefusedBy::HalfOpen));
+}
+
+#[test]
+fn what_callers_and_the_owner_begin_at_once_is_told_apart() {
+    let mut world = World::new(settings());
+    world.trip(0);
+    let of_callers = world.enter(30_000).unwrap();
+    // The owner does not know of it, and lets others try.
+    world.breaker.force(at(30_000), HalfOpen, &mut world.changes);
+    world.publish();
+    world.enter(30_001).unwrap();
+    assert_eq!(world.word.give_back(of_callers), None, "it was not taken from these");
 }
 
 #[test]

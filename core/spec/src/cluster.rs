@@ -22,6 +22,7 @@ pub struct Cluster {
     /// A connection is closed after this many requests; `None` is without limit.
     pub max_requests_per_connection: Option<u32>,
     pub http2: Http2Settings,
+    /// When its endpoints, or all of it, are not asked.
     pub guard: GuardSettings,
 }
 

@@ -8,6 +8,7 @@
 mod breaker;
 mod fallback;
 mod health;
+mod limit;
 mod outlier;
 
 pub use breaker::{AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Recorded, WaitInOpen, Window};

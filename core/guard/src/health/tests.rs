@@ -126,6 +126,19 @@ fn a_timeout_is_a_failure_that_counts_and_its_late_answer_is_none() {
 }
 
 #[test]
+fn an_answer_that_comes_after_the_next_probe_began_is_none() {
+    let mut world = World::new(settings());
+    let (_, first) = world.begin();
+    world.now = world.now + seconds(1);
+    world.checks.tick(world.now, &mut world.actions, &mut world.changes);
+    let (_, second) = world.begin();
+    world.checks.on_probe(world.now, ONE, first, GOOD, &mut world.changes);
+    world.checks.on_probe(world.now, ONE, second, ProbeResult::Broken, &mut world.changes);
+    let stats = world.checks.stats();
+    assert_eq!((stats.success, stats.failure), (0, 2));
+}
+
+#[test]
 fn an_endpoint_says_that_it_is_degraded_or_not_to_be_asked() {
     let mut world = World::new(settings());
     assert_eq!(world.answer(DEGRADED), (0, Health::Degraded));

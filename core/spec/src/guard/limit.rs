@@ -4,46 +4,51 @@
 //! all; `always_eject_one_host` lets the first go in any case. So the default of 10 percent ejects
 //! nothing of fewer than ten.
 
-use naru_spec::{Invalid, OutlierDetection};
+use super::OutlierDetection;
+use crate::Invalid;
 
-/// Whether one more may go, of `all`, where `active` are ejected.
-pub(super) fn may_eject(settings: &OutlierDetection, active: u32, all: u32) -> bool {
-    let percent = u64::from(settings.max_ejection_percent.min(100));
-    let is_first = settings.always_eject_one_host && active == 0;
-    is_first || 100 * (u64::from(active) + 1) <= percent * u64::from(all)
-}
-
-/// How many of `endpoints` may be ejected at the same time.
-pub fn ejectable(settings: &OutlierDetection, endpoints: u32) -> u32 {
-    let percent = u64::from(settings.max_ejection_percent.min(100));
-    let by_percent = (percent * u64::from(endpoints) / 100) as u32;
-    if settings.always_eject_one_host { by_percent.max(1).min(endpoints) } else { by_percent }
-}
-
-/// What is to be said of these settings where there are `endpoints`: that nothing is ever ejected.
-pub fn diagnosis(settings: &OutlierDetection, endpoints: u32) -> Option<Invalid> {
-    if !detects_anything(settings) {
-        let message = "outlier detection is there, and nothing that it detects is acted on";
-        return Some(Invalid::new(message).hint("say how many consecutive 5xx errors eject an endpoint"));
+impl OutlierDetection {
+    /// Whether one more may go, of `all`, where `active` are ejected.
+    pub fn may_eject(&self, active: u32, all: u32) -> bool {
+        let percent = u64::from(self.max_ejection_percent.min(100));
+        let is_first = self.always_eject_one_host && active == 0;
+        is_first || 100 * (u64::from(active) + 1) <= percent * u64::from(all)
     }
-    if ejectable(settings, endpoints) > 0 || endpoints == 0 {
-        return None;
+
+    /// How many of `endpoints` may be ejected at the same time.
+    pub fn ejectable(&self, endpoints: u32) -> u32 {
+        let percent = u64::from(self.max_ejection_percent.min(100));
+        let by_percent = (percent * u64::from(endpoints) / 100) as u32;
+        if self.always_eject_one_host { by_percent.max(1).min(endpoints) } else { by_percent }
     }
-    let percent = settings.max_ejection_percent.min(100);
-    let message = match endpoints {
-        1 => format!("the only endpoint is never ejected: one of one is more than {percent} %"),
-        _ => format!(
+
+    /// What is to be said of these settings where there are `endpoints`: that nothing is ever
+    /// ejected.
+    pub fn diagnosis(&self, endpoints: u32) -> Option<Invalid> {
+        if !detects_anything(self) {
+            let message = "outlier detection is there, and nothing that it detects is acted on";
+            let hint = "say how many consecutive 5xx errors eject an endpoint";
+            return Some(Invalid::new(message).hint(hint));
+        }
+        if self.ejectable(endpoints) > 0 || endpoints == 0 {
+            return None;
+        }
+        let percent = self.max_ejection_percent.min(100);
+        if endpoints == 1 {
+            let message = format!("the only endpoint is never ejected: one of one is more than {percent} %");
+            let hint = match percent {
+                0 => "raise maxEjectionPercent, and have another endpoint".to_owned(),
+                _ => format!("of {} endpoints, one could be", 100_u32.div_ceil(percent)),
+            };
+            return Some(Invalid::new(message).hint(hint));
+        }
+        let message = format!(
             "no endpoint is ever ejected: one of {endpoints} is {} %, and at most {percent} % may be",
             share(endpoints)
-        ),
-    };
-    let least = 100_u32.div_ceil(endpoints);
-    let hint = if endpoints == 1 {
-        "with another endpoint, half of them could be".to_owned()
-    } else {
-        format!("maxEjectionPercent: {least} would allow one")
-    };
-    Some(Invalid::new(message).hint(hint))
+        );
+        let least = 100_u32.div_ceil(endpoints);
+        Some(Invalid::new(message).hint(format!("maxEjectionPercent: {least} would allow one")))
+    }
 }
 
 /// One of `endpoints` in percent, to a tenth where it is not whole.
@@ -85,9 +90,9 @@ mod tests {
     fn so_many_may_be_ejected() {
         let check = |percent, always, endpoints, expected| {
             let settings = settings(percent, always);
-            assert_eq!(ejectable(&settings, endpoints), expected, "{percent} % of {endpoints}, {always}");
+            assert_eq!(settings.ejectable(endpoints), expected, "{percent} % of {endpoints}, {always}");
             // As many as one after another may go.
-            let by_steps = (0..endpoints).take_while(|active| may_eject(&settings, *active, endpoints));
+            let by_steps = (0..endpoints).take_while(|active| settings.may_eject(*active, endpoints));
             assert_eq!(by_steps.count() as u32, expected);
         };
         check(50, false, 1, 0);
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_small_cluster_is_told_that_nothing_is_ever_ejected() {
-        let said = |percent, endpoints| diagnosis(&settings(percent, false), endpoints);
+        let said = |percent, endpoints| settings(percent, false).diagnosis(endpoints);
         let invalid = said(10, 3).unwrap();
         assert_eq!(
             invalid.message,
@@ -121,11 +126,12 @@ mod tests {
             said(50, 1).unwrap().message,
             "the only endpoint is never ejected: one of one is more than 50 %"
         );
+        assert_eq!(said(50, 1).unwrap().hint, "of 2 endpoints, one could be");
         assert_eq!((said(34, 3), said(10, 10), said(10, 0)), (None, None, None));
-        assert_eq!(diagnosis(&settings(10, true), 1), None);
+        assert_eq!(settings(10, true).diagnosis(1), None);
         let mut blind = settings(100, false);
         blind.enforcing.success_rate = 0;
         blind.consecutive_5xx = 0;
-        assert!(diagnosis(&blind, 3).unwrap().message.contains("nothing that it detects"));
+        assert!(blind.diagnosis(3).unwrap().message.contains("nothing that it detects"));
     }
 }
