@@ -42,8 +42,8 @@ pub use config::{Admin, Config};
 pub use format::{Format, Operator, Piece};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
-    FallbackOn, FallbackStep, GrpcCheck, GuardSettings, HealthCheck, HttpCheck, OutlierDetection, Percent,
-    Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
+    FallbackOn, FallbackStep, GrpcCheck, GuardPart, GuardSettings, HealthCheck, HttpCheck, OutlierDetection,
+    Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};

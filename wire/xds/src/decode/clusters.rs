@@ -6,7 +6,7 @@ use naru_spec::{
     defaults,
 };
 
-use super::{http, tls, value};
+use super::{guards, http, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -24,6 +24,7 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
     }
     cluster.load_balancing = load_balancing(said, path, findings);
     protocol(said, &mut cluster, path, findings);
+    guards::read(said, &mut cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");
         cluster.tls = tls::upstream(socket, &said.name, &path, findings);

@@ -4,7 +4,7 @@ use naru_spec::{
     Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LoadBalancing, UpstreamProtocol, defaults,
 };
 
-use super::{http, tls, value};
+use super::{guards, http, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
@@ -47,6 +47,7 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
     if let Some(dns) = dns {
         write_dns(dns, &mut message);
     }
+    guards::write(&cluster.guard, &mut message);
     if let Some(options) = http_options(cluster) {
         message.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), pack(&options));
     }

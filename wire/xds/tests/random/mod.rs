@@ -9,11 +9,11 @@ use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
     AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, Codec, Config, DataSource,
     DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, FilterChain, Format,
-    Forward, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HostPort, HostRewrite, Http,
-    Http2Settings, JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, PathMatch,
-    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, ServerHeader,
-    StringMatch, TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
-    WeightedCluster,
+    Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
+    HealthCheck, HostPort, HostRewrite, Http, Http2Settings, HttpCheck, JsonField, Listener, LoadBalancing,
+    LogFormat, LogSink, Match, NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps,
+    Redirect, RedirectPath, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck,
+    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -165,7 +165,84 @@ impl Dice {
             _ => {}
         }
         cluster.max_requests_per_connection = self.maybe(|d| 1 + d.below(1_000) as u32);
+        cluster.guard = GuardSettings {
+            outlier_detection: self.maybe(Dice::outlier_detection),
+            health_check: self.maybe(Dice::health_check),
+            circuit_breaker: None,
+            panic_percent: self.below(101) as u32,
+        };
         cluster
+    }
+
+    fn percent(&mut self) -> u32 {
+        self.below(101) as u32
+    }
+
+    fn outlier_detection(&mut self) -> OutlierDetection {
+        let mut settings = OutlierDetection {
+            consecutive_5xx: self.below(9) as u32,
+            consecutive_gateway_failure: self.below(9) as u32,
+            consecutive_local_origin_failure: self.below(9) as u32,
+            split_external_local_origin_errors: self.coin(),
+            interval: self.duration(),
+            base_ejection_time: self.duration(),
+            max_ejection_time_jitter: self.duration(),
+            max_ejection_percent: self.percent(),
+            always_eject_one_host: self.coin(),
+            successful_active_health_check_uneject_host: self.coin(),
+            ..OutlierDetection::default()
+        };
+        settings.max_ejection_time = settings.base_ejection_time + self.duration();
+        settings.success_rate.minimum_hosts = self.below(9) as u32;
+        settings.success_rate.request_volume = self.below(900) as u32;
+        settings.success_rate.stdev_factor = self.below(9_000) as u32;
+        settings.failure_percentage.threshold = self.percent();
+        settings.failure_percentage.minimum_hosts = self.below(9) as u32;
+        settings.failure_percentage.request_volume = self.below(900) as u32;
+        settings.enforcing.consecutive_5xx = self.percent();
+        settings.enforcing.consecutive_gateway_failure = self.percent();
+        settings.enforcing.consecutive_local_origin_failure = self.percent();
+        settings.enforcing.success_rate = self.percent();
+        settings.enforcing.local_origin_success_rate = self.percent();
+        settings.enforcing.failure_percentage = self.percent();
+        settings.enforcing.local_origin_failure_percentage = self.percent();
+        settings
+    }
+
+    fn health_check(&mut self) -> HealthCheck {
+        let status = |d: &mut Dice| {
+            let start = 100 + d.below(400) as u16;
+            StatusRange::new(start, start + 1 + d.below(100) as u16).expect("a range")
+        };
+        let probe = match self.below(3) {
+            0 => Probe::Http(HttpCheck {
+                host: self.token(),
+                method: self.one(&[http::Method::GET, http::Method::HEAD, http::Method::POST]),
+                headers: self.few(|d| (d.name(), http::HeaderValue::from_static("a value"))),
+                expected_statuses: self.few(status),
+                retriable_statuses: self.few(status),
+                is_http2: self.coin(),
+                ..HttpCheck::new(self.one(&["/", "/healthz?full"]))
+            }),
+            1 => Probe::Tcp(TcpCheck {
+                send: vec![0, 255, 16],
+                receive: self.few(|d| vec![1, d.percent() as u8]),
+            }),
+            _ => Probe::Grpc(GrpcCheck { service: self.token(), authority: self.token() }),
+        };
+        let mut check = HealthCheck::new(self.duration(), self.duration(), probe);
+        check.initial_jitter = self.duration();
+        check.interval_jitter = self.duration();
+        check.interval_jitter_percent = self.below(300) as u32;
+        check.unhealthy_threshold = 1 + self.below(5) as u32;
+        check.healthy_threshold = 1 + self.below(5) as u32;
+        check.no_traffic_interval = self.duration();
+        check.no_traffic_healthy_interval = self.maybe(Dice::duration);
+        check.unhealthy_interval = self.maybe(Dice::duration);
+        check.unhealthy_edge_interval = self.maybe(Dice::duration);
+        check.healthy_edge_interval = self.maybe(Dice::duration);
+        check.reuse_connection = self.coin();
+        check
     }
 
     fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
