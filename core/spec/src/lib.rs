@@ -21,6 +21,8 @@ pub mod config;
 pub mod listener;
 pub mod http;
 pub mod route;
+pub mod recover;
+pub mod fault;
 pub mod matching;
 pub mod header;
 pub mod format;
@@ -38,6 +40,9 @@ pub use cluster::{
     UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use fault::{
+    Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
+};
 pub use format::{Format, Operator, Piece};
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
@@ -47,6 +52,10 @@ pub use matching::{
 };
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
+pub use recover::{
+    AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
+    RetryClass, RetryLimit, RetryOn, RetryPolicy,
+};
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
