@@ -27,6 +27,7 @@ pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
+pub mod limits;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -46,6 +47,10 @@ pub use fault::{
 pub use format::{Format, Operator, Piece};
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
+pub use limits::{
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, MinRtt, Overload,
+    RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+};
 pub use listener::{FilterChain, Listener};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
