@@ -118,6 +118,39 @@ fn five_intervals_at_the_least_limit_cast_doubt_on_the_measurement() {
 }
 
 #[test]
+fn the_first_interval_at_the_least_limit_does_not_count_and_a_measurement_ends_where_it_began() {
+    let mut gradient = Gradient::new(at(0), settings(1, 5_000, 0), Chance::new(1));
+    sample(&mut gradient, at(10), 10);
+    let mut now = at(10);
+    let mut interval = |gradient: &mut Gradient, latency| {
+        now = now + Duration::from_millis(100);
+        sample(gradient, now, latency);
+        gradient.tick(now);
+        (gradient.limit(), gradient.is_measuring())
+    };
+    for (latency, limit) in [(10, 5), (10, 8), (500, 6), (500, 4), (500, 3)] {
+        assert_eq!(interval(&mut gradient, latency), (limit, false));
+    }
+    for _ in 0..4 {
+        assert_eq!(interval(&mut gradient, 500), (3, false));
+    }
+    assert_eq!(interval(&mut gradient, 500), (3, true));
+    sample(&mut gradient, at(1_100), 10);
+    while gradient.next_measurement.unwrap() > gradient.deadline().unwrap() {
+        let due = gradient.deadline().unwrap();
+        sample(&mut gradient, due, 10);
+        gradient.tick(due);
+    }
+    let before = gradient.limit();
+    assert!(before > 3);
+    let due = gradient.deadline().unwrap();
+    gradient.tick(due);
+    assert_eq!((gradient.limit(), gradient.is_measuring()), (3, true));
+    sample(&mut gradient, due + Duration::from_millis(10), 10);
+    assert_eq!((gradient.limit(), gradient.is_measuring()), (before, false));
+}
+
+#[test]
 fn a_latency_that_is_given_is_not_measured() {
     let settings = AdaptiveConcurrency {
         min_rtt: MinRtt::Fixed(Duration::from_millis(5)),

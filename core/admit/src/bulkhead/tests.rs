@@ -173,6 +173,10 @@ fn other_settings_hold_for_those_who_come_and_those_who_wait() {
     assert_eq!((stand.release(at(1)), stand.counts()), (None, (2, 3)), "too many are in");
     assert_eq!((stand.release(at(1)), stand.counts()), (None, (1, 3)));
     assert_eq!((stand.release(at(1)), stand.counts()), (Some(3), (1, 2)));
+    stand.queue.set(settings(4, 5, 100));
+    // Not yet those who wait, but nobody new either.
+    let settings_now = stand.queue.settings().clone();
+    assert_eq!(enter(&stand.word, &settings_now), Entry::Ask);
     stand.queue.set(settings(4, 0, 100));
     assert_eq!(stand.queue.fill(at(2), &stand.word), Some(Waiter(4)));
     assert_eq!(stand.queue.fill(at(2), &stand.word), Some(Waiter(5)));
