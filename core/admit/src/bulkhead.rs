@@ -247,8 +247,8 @@ impl Queue {
         next
     }
 
-    pub fn settings(&self) -> &Bulkhead {
-        &self.settings
+    pub fn settings(&self) -> Bulkhead {
+        self.settings
     }
 
     /// The first whose deadline has not passed gets the permit.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{UpstreamTls, defaults};
+use crate::{ClusterLimits, LoadLimits, UpstreamTls, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -22,6 +22,10 @@ pub struct Cluster {
     /// A connection is closed after this many requests; `None` is without limit.
     pub max_requests_per_connection: Option<u32>,
     pub http2: Http2Settings,
+    /// Of connections, and of what waits for them or uses them.
+    pub limits: ClusterLimits,
+    /// Of requests, from before an endpoint is chosen.
+    pub load: LoadLimits,
 }
 
 impl Cluster {
@@ -38,6 +42,8 @@ impl Cluster {
             idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             http2: Http2Settings::default(),
+            limits: ClusterLimits::envoy(),
+            load: LoadLimits::default(),
         }
     }
 }

@@ -48,8 +48,8 @@ pub use format::{Format, Operator, Piece};
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
 pub use limits::{
-    AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, MinRtt, Overload,
-    RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
+    Named, Overload, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
 pub use listener::{FilterChain, Listener};
 pub use matching::{

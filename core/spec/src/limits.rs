@@ -154,11 +154,26 @@ pub struct Http2Keepalive {
     pub timeout: Duration,
 }
 
-/// How many requests may be at a service or a route at once, and what becomes of one more.
+/// What limits the requests to one service, or by one route.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LoadLimits {
+    pub bulkhead: Option<Named<Bulkhead>>,
+    pub adaptive: Option<Named<AdaptiveConcurrency>>,
+    pub admission: Option<Named<AdmissionControl>>,
+    pub rate: Option<Named<RateLimit>>,
+}
+
+/// A limit, and what its counts are kept by: all that have the same name share them, and they outlive a change of the
+/// configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bulkhead {
-    /// What its count is kept by when the configuration changes.
+pub struct Named<T> {
     pub name: String,
+    pub settings: T,
+}
+
+/// How many requests may be at a service or a route at once, and what becomes of one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulkhead {
     pub concurrency_max: u32,
     /// How many may wait, first come, first served.
     pub queue_max: u32,
@@ -166,16 +181,17 @@ pub struct Bulkhead {
     pub wait_max: Duration,
 }
 
-impl Bulkhead {
-    pub fn new(name: impl Into<String>) -> Bulkhead {
+impl Default for Bulkhead {
+    fn default() -> Bulkhead {
         Bulkhead {
-            name: name.into(),
             concurrency_max: defaults::BULKHEAD_CONCURRENCY_MAX,
             queue_max: defaults::BULKHEAD_QUEUE_MAX,
             wait_max: Duration::ZERO,
         }
     }
+}
 
+impl Bulkhead {
     /// How many may wait, where any may.
     pub fn waiting_max(&self) -> u32 {
         if self.wait_max.is_zero() { 0 } else { self.queue_max.min(defaults::BULKHEAD_QUEUE_BOUND) }
@@ -586,7 +602,7 @@ mod tests {
     fn what_nobody_says_is_without_problems() {
         assert!(ClusterLimits::envoy().problems().is_empty());
         assert!(ClusterLimits::istio().problems().is_empty());
-        assert!(Bulkhead::new("users").problems().is_empty());
+        assert!(Bulkhead::default().problems().is_empty());
         assert!(AdaptiveConcurrency::default().problems().is_empty());
         assert!(AdmissionControl::default().problems().is_empty());
         for class in RateClass::ALL {
@@ -596,12 +612,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let bulkhead = Bulkhead {
-            concurrency_max: 0,
-            queue_max: 0,
-            wait_max: Duration::from_secs(1),
-            ..Bulkhead::new("users")
-        };
+        let bulkhead = Bulkhead { concurrency_max: 0, queue_max: 0, wait_max: Duration::from_secs(1) };
         assert_eq!(fields(&bulkhead.problems()), ["maxConcurrent", "maxWait"]);
         let adaptive = AdaptiveConcurrency {
             concurrency_max: 2,

@@ -12,6 +12,7 @@ mod routes;
 mod matching;
 mod headers;
 mod clusters;
+mod limits;
 mod tls;
 mod access_log;
 mod value;

@@ -10,6 +10,7 @@ mod http;
 mod routes;
 mod matching;
 mod clusters;
+mod limits;
 mod tls;
 mod value;
 

@@ -9,8 +9,7 @@ use naru_base::Chance;
 use super::*;
 
 fn settings(concurrency_max: u32, queue_max: u32, wait_ms: u64) -> Bulkhead {
-    let wait_max = Duration::from_millis(wait_ms);
-    Bulkhead { concurrency_max, queue_max, wait_max, ..Bulkhead::new("users") }
+    Bulkhead { concurrency_max, queue_max, wait_max: Duration::from_millis(wait_ms) }
 }
 
 fn at(ms: u64) -> Instant {
@@ -29,7 +28,7 @@ impl Stand {
     }
 
     fn enter(&mut self, now: Instant, waiter: u64) -> Entry {
-        let entry = match enter(&self.word, self.queue.settings()) {
+        let entry = match enter(&self.word, &self.queue.settings()) {
             Entry::Ask => self.queue.enter(now, Waiter(waiter), &self.word),
             known => known,
         };
@@ -175,7 +174,7 @@ fn other_settings_hold_for_those_who_come_and_those_who_wait() {
     assert_eq!((stand.release(at(1)), stand.counts()), (Some(3), (1, 2)));
     stand.queue.set(settings(4, 5, 100));
     // Not yet those who wait, but nobody new either.
-    let settings_now = stand.queue.settings().clone();
+    let settings_now = stand.queue.settings();
     assert_eq!(enter(&stand.word, &settings_now), Entry::Ask);
     stand.queue.set(settings(4, 0, 100));
     assert_eq!(stand.queue.fill(at(2), &stand.word), Some(Waiter(4)));
@@ -352,7 +351,7 @@ impl Walk {
             1 if inside.is_some() => Meanwhile::Releases,
             _ => Meanwhile::Nothing,
         };
-        let settings = self.queue.settings().clone();
+        let settings = self.queue.settings();
         let racy = Racy {
             word: &self.word,
             settings: &settings,
@@ -377,7 +376,7 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        let (now, settings) = (self.now, self.queue.settings().clone());
+        let (now, settings) = (self.now, self.queue.settings());
         match self.chance.below(12) {
             0..=2 => {
                 let id = self.next;
@@ -467,8 +466,8 @@ impl Walk {
     fn change(&mut self) {
         let max = 1 + self.chance.below(5) as u32;
         self.has_shrunk |= max < self.queue.settings().concurrency_max;
-        let other = Bulkhead { concurrency_max: max, ..self.queue.settings().clone() };
-        self.queue.set(other.clone());
+        let other = Bulkhead { concurrency_max: max, ..self.queue.settings() };
+        self.queue.set(other);
         loop {
             let next = self.queue.fill(self.now, &self.word).map(|waiter| waiter.0);
             assert_eq!(next, self.reference.fill(self.now, &other));
