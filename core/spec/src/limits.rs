@@ -265,7 +265,7 @@ impl AdaptiveConcurrency {
     pub fn problems(&self) -> Vec<Fault> {
         let mut found = Vec::new();
         whole(&mut found, "samplePercentile", self.sample_percentile);
-        whole(&mut found, "buffer", self.buffer);
+        whole(&mut found, "bufferPercent", self.buffer);
         some(&mut found, "maxConcurrency", self.concurrency_max);
         some(&mut found, "minConcurrency", self.concurrency_min);
         if self.concurrency_min > self.concurrency_max {
@@ -275,7 +275,7 @@ impl AdaptiveConcurrency {
         some_time(&mut found, "updateInterval", self.update_interval);
         match self.min_rtt {
             MinRtt::Measured { interval, jitter, requests } => {
-                whole(&mut found, "minRtt.jitter", jitter);
+                whole(&mut found, "minRtt.jitterPercent", jitter);
                 some(&mut found, "minRtt.requests", requests);
                 if interval < Duration::from_millis(1) {
                     let text = "the time between two measurements is at least a millisecond";
@@ -333,12 +333,12 @@ impl AdmissionControl {
             let text = format!("a window is of whole seconds, 1 to {}", bound.as_secs());
             found.push(("window", Invalid::new(text)));
         }
-        whole(&mut found, "successThreshold", self.success_threshold);
-        some(&mut found, "successThreshold", self.success_threshold.numerator());
+        whole(&mut found, "successThresholdPercent", self.success_threshold);
+        some(&mut found, "successThresholdPercent", self.success_threshold.numerator());
         if self.aggression_milli < 1_000 {
             found.push(("aggression", Invalid::new("an aggression is 1.0 or more")));
         }
-        whole(&mut found, "maxRejection", self.rejection_max);
+        whole(&mut found, "maxRejectionPercent", self.rejection_max);
         for range in &self.success.http {
             if range.from >= range.to || range.from < 100 || range.to > 600 {
                 let text = format!("{} to {} is no range of statuses", range.from, range.to);
@@ -621,7 +621,7 @@ mod tests {
             refused_status: 200,
             ..AdaptiveConcurrency::default()
         };
-        let expected = ["buffer", "minConcurrency", "minRtt.fixed", "refusedStatus"];
+        let expected = ["bufferPercent", "minConcurrency", "minRtt.fixed", "refusedStatus"];
         assert_eq!(fields(&adaptive.problems()), expected);
         let admission = AdmissionControl {
             window: Duration::from_millis(1_500),
