@@ -4,17 +4,29 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
 use crate::findings::Findings;
 use crate::matching;
+use crate::registry::Registry;
 
-/// Policies by what they are attached to.
+/// Namespace, VirtualService, and the name of a route or nothing.
+pub(crate) type RouteKey = (String, String, Option<String>);
+
+/// What a policy is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Route(RouteKey),
+    /// Its host.
+    Service(String),
+}
+
+/// Policies by the routes that they are attached to.
 #[derive(Debug, Default)]
 pub(crate) struct Attached<'a> {
-    /// Namespace, VirtualService, and the name of a route or nothing.
-    policies: BTreeMap<(String, String, Option<String>), Vec<&'a TrafficPolicy>>,
+    policies: BTreeMap<RouteKey, Vec<&'a TrafficPolicy>>,
 }
 
 /// What all policies of one route say together.
@@ -24,48 +36,29 @@ pub(crate) struct Additions<'a> {
 }
 
 impl<'a> Attached<'a> {
-    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Attached<'a> {
+    pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Attached<'a> {
         let mut attached = Attached::default();
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
-            let path = Path::ROOT.field("spec.targetRef");
-            if target.kind.value != "VirtualService" {
-                let message = format!("a TrafficPolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a VirtualService, or to one of its routes by sectionName";
-                findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
-                continue;
-            }
-            let namespace = policy.meta.namespace();
-            let service = resources.virtual_services.iter().find(|service| {
-                service.meta.name.value == target.name.value && service.meta.namespace() == namespace
-            });
-            let Some(service) = service else {
-                let message = format!("there is no VirtualService '{}' in {namespace}", target.name.value);
-                findings.error(code::UNKNOWN_REFERENCE, target.name.place, &path.field("name"), message, "");
-                continue;
-            };
-            if let Some(section) = &target.section_name
-                && !has_route(service, section)
+            match Target::of(target, "TrafficPolicy", policy.meta.namespace(), resources, registry, findings)
             {
-                let name = &target.name.value;
-                let message = format!("VirtualService '{name}' has no HTTP route named '{}'", section.value);
-                let path = path.field("sectionName");
-                findings.error(code::UNKNOWN_REFERENCE, section.place, &path, message, "");
-                continue;
+                Some(Target::Route(key)) => attached.add(key, policy, findings),
+                Some(Target::Service(_)) => {
+                    for (field, place) in fields(policy) {
+                        let message =
+                            format!("'{field}' is said of routes, and this policy is for a Service");
+                        let path = Path::ROOT.field("spec");
+                        let hint = "attach it to a VirtualService";
+                        findings.error(code::CONFLICTING_FIELDS, place, &path.field(field), message, hint);
+                    }
+                }
+                None => {}
             }
-            let section = target.section_name.as_ref().map(|section| section.value.clone());
-            let key = (namespace.to_owned(), target.name.value.clone(), section);
-            attached.add(key, policy, findings);
         }
         attached
     }
 
-    fn add(
-        &mut self,
-        key: (String, String, Option<String>),
-        policy: &'a TrafficPolicy,
-        findings: &mut Findings<'_>,
-    ) {
+    fn add(&mut self, key: RouteKey, policy: &'a TrafficPolicy, findings: &mut Findings<'_>) {
         let known = self.policies.entry(key).or_default();
         for before in known.iter() {
             for (field, place) in fields(policy) {
@@ -89,6 +82,58 @@ impl<'a> Attached<'a> {
             .and_then(|route| self.policies.get(&(namespace.clone(), name.clone(), Some(route.to_owned()))));
         let whole = self.policies.get(&(namespace.clone(), name.clone(), None));
         Additions { parts: own.into_iter().chain(whole).flatten().copied().collect() }
+    }
+}
+
+impl Target {
+    /// What a reference means, in a document of this kind and namespace. `None` where it means nothing, which is told.
+    pub fn of(
+        said: &TargetRef,
+        kind: &str,
+        namespace: &str,
+        resources: &Resources,
+        registry: &Registry,
+        findings: &mut Findings<'_>,
+    ) -> Option<Target> {
+        let path = Path::ROOT.field("spec.targetRef");
+        let mut unknown = |place: Place, field: &'static str, message: String| {
+            findings.error(code::UNKNOWN_REFERENCE, place, &path.field(field), message, "");
+        };
+        match said.kind.value.as_str() {
+            "VirtualService" => {
+                let service = resources.virtual_services.iter().find(|service| {
+                    service.meta.name.value == said.name.value && service.meta.namespace() == namespace
+                });
+                let Some(service) = service else {
+                    let message = format!("there is no VirtualService '{}' in {namespace}", said.name.value);
+                    unknown(said.name.place, "name", message);
+                    return None;
+                };
+                if let Some(section) = said.section_name.as_ref().filter(|name| !has_route(service, name)) {
+                    let name = &said.name.value;
+                    let message =
+                        format!("VirtualService '{name}' has no HTTP route named '{}'", section.value);
+                    unknown(section.place, "sectionName", message);
+                    return None;
+                }
+                let section = said.section_name.as_ref().map(|section| section.value.clone());
+                Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
+            }
+            "Service" => match registry.find(&said.name, namespace) {
+                Some(known) => Some(Target::Service(known.host.clone())),
+                None => {
+                    let message = format!("there is no Service '{}' in {namespace}", said.name.value);
+                    unknown(said.name.place, "name", message);
+                    None
+                }
+            },
+            other => {
+                let message = format!("a {kind} cannot be attached to a {other}");
+                let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service";
+                findings.error(code::UNKNOWN_VALUE, said.kind.place, &path.field("kind"), message, hint);
+                None
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says.
 
+use crate::load::{AdaptiveConcurrency, AdmissionControl, OutboundRate};
 use crate::{Meta, Place, Seconds, StringMatch, Text, Texts};
 
 objects! {
@@ -13,9 +14,12 @@ objects! {
         matches: Option<PolicyMatch>,
         query: Option<QueryOperations>,
         idle_timeout: Option<Seconds>,
+        adaptive_concurrency: Option<AdaptiveConcurrency>,
+        admission_control: Option<AdmissionControl>,
+        outbound_rate: Option<OutboundRate>,
     }
 
-    /// The document that a policy is for, or one of its HTTP routes.
+    /// The document that a policy is for: a VirtualService, one of its HTTP routes, or a Service.
     TargetRef {
         group: Option<Text>,
         kind: Text,

@@ -21,11 +21,14 @@ pub mod config;
 pub mod listener;
 pub mod http;
 pub mod route;
+pub mod recover;
+pub mod fault;
 pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
 pub mod guard;
+pub mod limits;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -39,6 +42,9 @@ pub use cluster::{
     UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use fault::{
+    Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
+};
 pub use format::{Format, Operator, Piece};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
@@ -47,12 +53,20 @@ pub use guard::{
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
+pub use limits::{
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
+    Named, Overload, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+};
 pub use listener::{FilterChain, Listener};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
+pub use recover::{
+    AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
+    RetryClass, RetryLimit, RetryOn, RetryPolicy,
+};
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,

@@ -13,6 +13,7 @@ mod matching;
 mod headers;
 mod clusters;
 mod guards;
+mod limits;
 mod tls;
 mod access_log;
 mod value;

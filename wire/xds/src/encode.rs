@@ -11,6 +11,7 @@ mod routes;
 mod matching;
 mod clusters;
 mod guards;
+mod limits;
 mod tls;
 mod value;
 

@@ -11,6 +11,9 @@ record!(policy::TrafficPolicySpec {
     matches: "match",
     query: "query",
     idle_timeout: "idleTimeout",
+    adaptive_concurrency: "adaptiveConcurrency",
+    admission_control: "admissionControl",
+    outbound_rate: "outboundRate",
 });
 record!(policy::TargetRef { group: "group", kind: "kind", name: "name", section_name: "sectionName" });
 record!(policy::PolicyMatch { cookies: "cookies", source_addresses: "sourceAddresses" });

@@ -7,13 +7,14 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, Codec, Config, DataSource,
-    DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, FilterChain, Format,
-    Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
-    HealthCheck, HostPort, HostRewrite, Http, Http2Settings, HttpCheck, JsonField, Listener, LoadBalancing,
-    LogFormat, LogSink, Match, NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps,
-    Redirect, RedirectPath, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck,
-    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
+    AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, ClusterLimits, Codec, Config,
+    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
+    FilterChain, Format, Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
+    HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
+    JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, OutlierDetection, PathMatch,
+    PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath, RetryBudget, RetryLimit, RouteTable, Rule,
+    Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thresholds, TlsRequirement,
+    TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -171,6 +172,9 @@ impl Dice {
             circuit_breaker: None,
             panic_percent: self.below(101) as u32,
         };
+        if self.coin() {
+            cluster.limits = self.limits(cluster.protocol);
+        }
         cluster
     }
 
@@ -243,6 +247,54 @@ impl Dice {
         check.healthy_edge_interval = self.maybe(Dice::duration);
         check.reuse_connection = self.coin();
         check
+    }
+
+    fn limits(&mut self, protocol: UpstreamProtocol) -> ClusterLimits {
+        let has_http2 = protocol != UpstreamProtocol::Http1;
+        ClusterLimits {
+            normal: self.thresholds(),
+            high: self.thresholds(),
+            endpoint_connections_max: self.maybe(|d| d.below(10) as u32),
+            tcp_keepalive: self.maybe(|d| TcpKeepalive {
+                probes: d.below(10) as u32,
+                time: Duration::from_secs(d.below(10_000)),
+                interval: Duration::from_secs(d.below(100)),
+            }),
+            http2_keepalive: has_http2
+                .then(|| Http2Keepalive { interval: self.keepalive(), timeout: self.keepalive() }),
+            connection_duration_max: self.maybe(Dice::keepalive),
+            stream_duration_max: self.maybe(Dice::keepalive),
+            ..ClusterLimits::envoy()
+        }
+    }
+
+    fn keepalive(&mut self) -> Duration {
+        Duration::from_millis(1 + self.below(100_000))
+    }
+
+    fn thresholds(&mut self) -> Thresholds {
+        if self.coin() {
+            return Thresholds::envoy();
+        }
+        let [connections_max, pending_max, requests_max] =
+            [(); 3].map(|()| if self.coin() { u32::MAX } else { self.below(2_000) as u32 });
+        let retries = match self.coin() {
+            true => RetryLimit::Concurrent(self.below(10) as u32),
+            false => RetryLimit::Budget(RetryBudget {
+                share_ppm: self.below(1_000_001) as u32,
+                concurrency_min: self.below(10) as u32,
+            }),
+        };
+        let connection_pools_max = if self.coin() { u32::MAX } else { self.below(100) as u32 };
+        let track_remaining = self.coin();
+        Thresholds {
+            connections_max,
+            pending_max,
+            requests_max,
+            retries,
+            connection_pools_max,
+            track_remaining,
+        }
     }
 
     fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
@@ -553,6 +605,7 @@ impl Dice {
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
             connect_retries: self.one(&[0, 1, 2, 64]),
+            load: Default::default(),
         }
     }
 
