@@ -8,6 +8,7 @@ use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
 use crate::findings::Findings;
+use crate::guards;
 use crate::matching;
 
 /// Policies by what they are attached to.
@@ -29,9 +30,23 @@ impl<'a> Attached<'a> {
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
             let path = Path::ROOT.field("spec.targetRef");
+            let spec = Path::ROOT.field("spec");
+            if guards::is_of_services(&target.kind) {
+                // What it says for them is told there.
+                for (field, place) in fields(policy) {
+                    let message = format!("'{field}' is for routes: attach it to a VirtualService");
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, "");
+                }
+                continue;
+            }
+            if let Some(check) = &policy.spec.health_check {
+                let message = "a health check is for endpoints: attach it to a Service or a DestinationRule";
+                findings.error(code::NO_EFFECT, check.place, &spec.field("healthCheck"), message, "");
+            }
             if target.kind.value != "VirtualService" {
                 let message = format!("a TrafficPolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a VirtualService, or to one of its routes by sectionName";
+                let hint = "it can be attached to a VirtualService, or to one of its routes by sectionName; \
+                            a healthCheck to a Service or a DestinationRule";
                 findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
                 continue;
             }

@@ -14,6 +14,7 @@ use crate::actions::{check_fault, check_kind, connect_retries, direct_of, redire
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
+use crate::guards::Guards;
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Policies, naru_suggestion};
 use crate::registry::{Known, Registry, has_all};
@@ -55,6 +56,7 @@ pub(crate) struct Routes<'a> {
     pub registry: &'a Registry,
     policies: &'a Policies<'a>,
     attached: Attached<'a>,
+    guards: Guards,
     pub is_strict: bool,
     clusters: Clusters,
     /// Hosts that nobody defines, where nothing defines any.
@@ -70,11 +72,13 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Routes<'a> {
         let attached = Attached::of(resources, findings);
+        let guards = Guards::of(resources, registry, findings);
         Routes {
             resources,
             registry,
             policies,
             attached,
+            guards,
             is_strict,
             clusters: Clusters::new(),
             unknown: BTreeSet::new(),
@@ -381,7 +385,7 @@ impl<'a> Routes<'a> {
         let port = port_of(service, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
-            Some(known) => clusters::build(known, port, subset, &effective),
+            Some(known) => clusters::build(known, port, subset, &effective, &self.guards),
             None => clusters::empty(&full, port, subset_name),
         };
         Some(self.keep(cluster, client_namespace))
@@ -409,7 +413,7 @@ impl<'a> Routes<'a> {
     /// The rule of a service that no VirtualService speaks of: to its port, whole.
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
-        let cluster = clusters::build(known, port, None, &effective);
+        let cluster = clusters::build(known, port, None, &effective, &self.guards);
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
         forward.connect_retries = defaults::MESH_CONNECT_RETRIES;

@@ -38,7 +38,9 @@ pub mod service;
 pub mod deployment;
 pub mod config;
 pub mod traffic_policy;
+pub mod circuit_breaker;
 
+pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
@@ -67,4 +69,5 @@ pub struct Resources {
     pub config_maps: Vec<ConfigMap>,
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
+    pub circuit_breakers: Vec<CircuitBreaker>,
 }
