@@ -9,6 +9,7 @@ use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
 use crate::findings::Findings;
+use crate::guards;
 use crate::matching;
 use crate::registry::Registry;
 
@@ -40,19 +41,30 @@ impl<'a> Attached<'a> {
         let mut attached = Attached::default();
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
-            match Target::of(target, "TrafficPolicy", policy.meta.namespace(), resources, registry, findings)
-            {
-                Some(Target::Route(key)) => attached.add(key, policy, findings),
-                Some(Target::Service(_)) => {
-                    for (field, place) in fields(policy) {
-                        let message =
-                            format!("'{field}' is said of routes, and this policy is for a Service");
-                        let path = Path::ROOT.field("spec");
-                        let hint = "attach it to a VirtualService";
-                        findings.error(code::CONFLICTING_FIELDS, place, &path.field(field), message, hint);
-                    }
+            let spec = Path::ROOT.field("spec");
+            if guards::is_of_services(&target.kind) {
+                for (field, place) in fields(policy) {
+                    let message = format!("'{field}' is for routes: attach it to a VirtualService");
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, "");
                 }
-                None => {}
+            } else if let Some(check) = &policy.spec.health_check {
+                let message = "a health check is for endpoints: attach it to a Service or a DestinationRule";
+                findings.error(code::NO_EFFECT, check.place, &spec.field("healthCheck"), message, "");
+            }
+            if target.kind.value == "DestinationRule" {
+                for (field, place) in load_fields(policy) {
+                    let message = format!("'{field}' is for all of a service, or for routes");
+                    let hint = "attach it to a Service or a VirtualService";
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, hint);
+                }
+                // What else it says is told where it is read.
+                continue;
+            }
+            let namespace = policy.meta.namespace();
+            if let Some(Target::Route(key)) =
+                Target::of(target, "TrafficPolicy", namespace, resources, registry, findings)
+            {
+                attached.add(key, policy, findings);
             }
         }
         attached
@@ -129,7 +141,8 @@ impl Target {
             },
             other => {
                 let message = format!("a {kind} cannot be attached to a {other}");
-                let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service";
+                let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \
+                            a healthCheck to a Service or a DestinationRule";
                 findings.error(code::UNKNOWN_VALUE, said.kind.place, &path.field("kind"), message, hint);
                 None
             }
@@ -152,6 +165,17 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
         ),
         ("query", spec.query.as_ref().map(|query| query.place)),
         ("idleTimeout", spec.idle_timeout.as_ref().map(|timeout| timeout.place)),
+    ];
+    said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
+}
+
+/// What a policy says of load, with its places.
+fn load_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+    let spec = &policy.spec;
+    let said = [
+        ("adaptiveConcurrency", spec.adaptive_concurrency.as_ref().map(|said| said.place)),
+        ("admissionControl", spec.admission_control.as_ref().map(|said| said.place)),
+        ("outboundRate", spec.outbound_rate.as_ref().map(|said| said.place)),
     ];
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }

@@ -15,7 +15,7 @@ use naru_spec::{
     defaults,
 };
 
-use crate::guards;
+use crate::guards::{self, Guards};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
 
@@ -81,7 +81,13 @@ impl<'a> Blocks<'a> {
 }
 
 /// A port of a service that is known, for those who have this effective policy.
-pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective: &Effective<'_>) -> Cluster {
+pub(crate) fn build(
+    known: &Known,
+    port: u16,
+    subset: Option<&Subset>,
+    effective: &Effective<'_>,
+    guards: &Guards,
+) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
             return None;
@@ -107,6 +113,7 @@ pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective
     cluster.limits = ClusterLimits::istio();
     cluster.load_balancing = LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES };
     apply(&mut cluster, &known.host, Blocks::effective(effective, subset, port));
+    guards.apply(&mut cluster.guard, &known.host, subset_name);
     cluster
 }
 

@@ -14,6 +14,7 @@ use crate::actions::{check_fault, check_kind, connect_retries, direct_of, redire
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
+use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Policies, naru_suggestion};
@@ -57,6 +58,7 @@ pub(crate) struct Routes<'a> {
     policies: &'a Policies<'a>,
     attached: Attached<'a>,
     loads: Loads,
+    guards: Guards,
     pub is_strict: bool,
     clusters: Clusters,
     /// Hosts that nobody defines, where nothing defines any.
@@ -73,12 +75,14 @@ impl<'a> Routes<'a> {
     ) -> Routes<'a> {
         let attached = Attached::of(resources, registry, findings);
         let loads = Loads::of(resources, registry, findings);
+        let guards = Guards::of(resources, registry, findings);
         Routes {
             resources,
             registry,
             policies,
             attached,
             loads,
+            guards,
             is_strict,
             clusters: Clusters::new(),
             unknown: BTreeSet::new(),
@@ -408,7 +412,7 @@ impl<'a> Routes<'a> {
         let cluster = match known {
             Some(known) => {
                 let load = self.loads.of_service(&known.host);
-                Cluster { load, ..clusters::build(known, port, subset, &effective) }
+                Cluster { load, ..clusters::build(known, port, subset, &effective, &self.guards) }
             }
             None => clusters::empty(&full, port, subset_name),
         };
@@ -438,7 +442,7 @@ impl<'a> Routes<'a> {
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
         let load = self.loads.of_service(&known.host);
-        let cluster = Cluster { load, ..clusters::build(known, port, None, &effective) };
+        let cluster = Cluster { load, ..clusters::build(known, port, None, &effective, &self.guards) };
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
         forward.connect_retries = defaults::MESH_CONNECT_RETRIES;

@@ -39,7 +39,9 @@ pub mod deployment;
 pub mod config;
 pub mod traffic_policy;
 pub mod load;
+pub mod circuit_breaker;
 
+pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
@@ -70,4 +72,5 @@ pub struct Resources {
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
     pub bulkheads: Vec<Bulkhead>,
+    pub circuit_breakers: Vec<CircuitBreaker>,
 }

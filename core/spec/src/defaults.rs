@@ -119,7 +119,9 @@ pub const PANIC_PERCENT: u32 = 50;
 
 // Health checks.
 pub const NO_TRAFFIC_INTERVAL: Duration = Duration::from_secs(60);
-/// Istio's and Kubernetes' of a probe.
+// Istio's and Kubernetes' of a probe.
+pub const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub const UNHEALTHY_THRESHOLD: u32 = 3;
 pub const HEALTHY_THRESHOLD: u32 = 1;
 
@@ -129,6 +131,8 @@ pub const BREAKER_MINIMUM_CALLS: u32 = 100;
 pub const BREAKER_FAILURE_RATE: Percent = Percent::whole(50);
 pub const SLOW_CALL_DURATION: Duration = Duration::from_secs(60);
 pub const BREAKER_WAIT_IN_OPEN: Duration = Duration::from_secs(60);
+/// Thousandths: `IntervalFunction.DEFAULT_MULTIPLIER`.
+pub const BREAKER_WAIT_MULTIPLIER: u32 = 1_500;
 pub const BREAKER_TRIAL_CALLS: u32 = 10;
 // Bounds of our own, for memory and for what one word can hold.
 pub const BREAKER_WINDOW_CALLS_MAX: u32 = 100_000;

@@ -49,6 +49,7 @@ known! {
     "Namespace", "", &["v1"] => namespaces;
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
+    "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
 }
 
 /// Reads one document, or a `List` of them.
