@@ -58,7 +58,10 @@ fn thresholds(
             let percent = budget.budget_percent.map_or(default.percent(), |percent| percent.value);
             let least = number(&budget.min_retry_concurrency, default.concurrency_min);
             let budget = RetryBudget::of_percent(percent, least).unwrap_or_else(|invalid| {
-                findings.invalid(&path.field("retry_budget.budget_percent"), invalid);
+                // What is out of range is told by the API's own rules.
+                if percent.is_nan() {
+                    findings.invalid(&path.field("retry_budget.budget_percent"), invalid);
+                }
                 default
             });
             RetryLimit::Budget(budget)
