@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/resource", &["core/base", "core/spec"]),
     ("core/route", &["core/base", "core/spec"]),
     ("core/balance", &["core/base", "core/spec"]),
+    // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
+    ("core/recover", &["core/base", "core/spec", "core/route"]),
     ("core/journey", &["core/base", "core/spec", "core/route", "core/balance"]),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
