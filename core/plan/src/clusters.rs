@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, SimpleLoadBalancer, Subset,
-    TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, RetryBudget, SimpleLoadBalancer,
+    Subset, TrafficPolicy,
 };
 use naru_resource::{Number, Text};
 use naru_spec::{
-    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, LoadBalancing, StringMatch,
-    TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
+    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, LoadBalancing, RetryLimit,
+    StringMatch, TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
 };
 
 use crate::policies::Effective;
@@ -32,6 +32,8 @@ struct Blocks<'a> {
     balancer: Option<&'a LoadBalancer>,
     pool: Option<&'a ConnectionPool>,
     tls: Option<&'a ClientTls>,
+    /// Not one of those that a port can have.
+    retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> Blocks<'a> {
@@ -45,6 +47,7 @@ impl<'a> Blocks<'a> {
                     balancer: settings.load_balancer.as_ref(),
                     pool: settings.connection_pool.as_ref(),
                     tls: settings.tls.as_ref(),
+                    retry_budget: policy.retry_budget.as_ref(),
                 };
                 (blocks, true)
             }
@@ -53,6 +56,7 @@ impl<'a> Blocks<'a> {
                     balancer: policy.load_balancer.as_ref(),
                     pool: policy.connection_pool.as_ref(),
                     tls: policy.tls.as_ref(),
+                    retry_budget: policy.retry_budget.as_ref(),
                 };
                 (blocks, false)
             }
@@ -64,12 +68,13 @@ impl<'a> Blocks<'a> {
         let Some(policy) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return outer };
         let (inner, is_of_port) = Blocks::of(policy, port);
         if is_of_port {
-            return inner;
+            return Blocks { retry_budget: inner.retry_budget.or(outer.retry_budget), ..inner };
         }
         Blocks {
             balancer: inner.balancer.or(outer.balancer),
             pool: inner.pool.or(outer.pool),
             tls: inner.tls.or(outer.tls),
+            retry_budget: inner.retry_budget.or(outer.retry_budget),
         }
     }
 }
@@ -143,10 +148,36 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
             cluster.protocol = UpstreamProtocol::Http2;
         }
     }
+    cluster.retry_limit = retry_limit(&blocks);
     cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
     }
+}
+
+/// A budget where nothing is said: our own. Istio sets no limit, and Envoy's three at a time are too few for many
+/// requests and too many for few.
+fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
+    let mut budget = naru_spec::RetryBudget::default();
+    if let Some(said) = blocks.retry_budget {
+        let least = said.min_retry_concurrency.as_ref().and_then(|least| u32::try_from(least.value).ok());
+        let least = least.unwrap_or(budget.concurrency_min);
+        let percent = said.percent.map_or_else(|| budget.percent(), |percent| percent.value);
+        // What cannot be is told where policies are checked.
+        budget = naru_spec::RetryBudget::of_percent(percent, least).unwrap_or(budget);
+        return RetryLimit::Budget(budget);
+    }
+    let at_once = blocks.pool.and_then(|pool| pool.http.as_ref()?.max_retries.as_ref());
+    match at_once.and_then(|most| u32::try_from(most.value).ok()) {
+        Some(most) => RetryLimit::Concurrent(most),
+        None => RetryLimit::Budget(budget),
+    }
+}
+
+/// Whether requests go where a hash of them leads.
+pub(crate) fn is_hashed(effective: &Effective<'_>, subset: Option<&Subset>, port: u16) -> bool {
+    let balancer = Blocks::effective(effective, subset, port).balancer;
+    balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
 }
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.

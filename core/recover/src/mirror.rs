@@ -4,14 +4,12 @@
 //! rolled by one draw, as in Envoy: of two with 10 % each, both get the same requests. A copy is not
 //! traced, waits for nobody, and its answer is dropped or compared ([`compare`]).
 
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, header};
+use naru_spec::fault::shadow_host;
 use naru_spec::{Mirror, MirrorHost, MirrorWrites, defaults};
 
 pub mod compare;
 pub mod json;
-
-const SUFFIX: &str = "-shadow";
 
 /// Which mirrors of a list get a copy, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -72,14 +70,6 @@ pub fn address(mirror: &Mirror, method: &Method, headers: &mut HeaderMap) {
     }
 }
 
-/// `-shadow` behind the host, before its port.
-pub fn shadow_host(host: &str) -> String {
-    let port =
-        host.parse::<Authority>().ok().and_then(|authority| Some(authority.port()?.as_str().len() + 1));
-    let (name, port) = host.split_at_checked(host.len() - port.unwrap_or(0)).unwrap_or((host, ""));
-    format!("{name}{SUFFIX}{port}")
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
@@ -87,21 +77,6 @@ mod tests {
     use naru_base::{Chance, Fraction};
 
     use super::*;
-
-    #[test]
-    fn hosts_of_copies_end_in_shadow() {
-        fn check(host: &str, expected: &str) {
-            assert_eq!(shadow_host(host), expected);
-        }
-        check("reviews", "reviews-shadow");
-        check("reviews:9080", "reviews-shadow:9080");
-        check("reviews.default.svc.cluster.local", "reviews.default.svc.cluster.local-shadow");
-        check("10.0.0.1:80", "10.0.0.1-shadow:80");
-        check("[::1]", "[::1]-shadow");
-        check("[::1]:80", "[::1]-shadow:80");
-        check("", "-shadow");
-        check("나루:80", "나루:80-shadow");
-    }
 
     #[test]
     fn mirrors_are_rolled_by_one_draw() {

@@ -1,6 +1,7 @@
-//! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says.
+//! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says; and `Retry`, a class of
+//! retries that policies name.
 
-use crate::{Meta, Place, Seconds, StringMatch, Text, Texts};
+use crate::{Flag, Meta, Number, Place, Placed, Seconds, StringMatch, Text, Texts};
 
 objects! {
     TrafficPolicy {
@@ -13,6 +14,11 @@ objects! {
         matches: Option<PolicyMatch>,
         query: Option<QueryOperations>,
         idle_timeout: Option<Seconds>,
+        retry: Option<PolicyRetry>,
+        hedge: Option<PolicyHedge>,
+        timeout: Option<PolicyTimeout>,
+        fault: Option<PolicyFault>,
+        mirror: Option<PolicyMirror>,
     }
 
     /// The document that a policy is for, or one of its HTTP routes.
@@ -31,10 +37,102 @@ objects! {
         source_addresses: Texts,
     }
 
+    PolicyRetry {
+        /// `default`, `fast`, `conservative`, or the name of a [`Retry`].
+        class: Option<Text>,
+        unsafe_requests: Option<Placed<UnsafeRequests>>,
+    }
+
+    PolicyHedge {
+        on_per_try_timeout: Option<Flag>,
+        initial_requests: Option<Number>,
+        /// In percent.
+        additional_request_chance: Option<Placed<f64>>,
+    }
+
+    PolicyTimeout {
+        auto: Option<PolicyAutoTimeout>,
+    }
+
+    PolicyAutoTimeout {
+        /// In percent: 99 is p99.
+        quantile: Option<Placed<f64>>,
+        factor: Option<Placed<f64>>,
+        min: Option<Seconds>,
+        max: Option<Seconds>,
+    }
+
+    PolicyFault {
+        scope: Option<Placed<PolicyFaultScope>>,
+    }
+
+    PolicyMirror {
+        writes: Option<Placed<PolicyMirrorWrites>>,
+        /// Marks requests that write; for [`PolicyMirrorWrites::Mark`].
+        header: Option<Text>,
+        compare: Option<PolicyComparison>,
+    }
+
+    PolicyComparison {
+        ignore_headers: Texts,
+        max_body_bytes: Option<Number>,
+    }
+
+    Retry {
+        meta: Meta,
+        spec: RetrySpec,
+    }
+
+    /// Resilience4j's words: it counts calls, not retries.
+    RetrySpec {
+        max_attempts: Option<Number>,
+        /// The same each time. One of this and the two that grow.
+        wait_duration: Option<Seconds>,
+        linear: Option<LinearBackoff>,
+        exponential: Option<ExponentialBackoff>,
+        /// In percent of the wait.
+        jitter: Option<Number>,
+        retry_on: Option<Text>,
+        per_try_timeout: Option<Seconds>,
+    }
+
+    LinearBackoff {
+        step: Seconds,
+        max: Option<Seconds>,
+    }
+
+    ExponentialBackoff {
+        first: Seconds,
+        factor: Option<Placed<f64>>,
+        max: Option<Seconds>,
+    }
+
     /// Names and values as after decoding.
     QueryOperations {
         remove: Texts,
         set: Vec<(Text, Text)>,
         add: Vec<(Text, Text)>,
     }
+}
+
+/// Whether requests are retried that may have acted and are not idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsafeRequests {
+    Refuse,
+    Allow,
+}
+
+/// Whether retries and timeouts of the route see a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFaultScope {
+    Client,
+    Upstream,
+}
+
+/// What becomes of requests that write where requests are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyMirrorWrites {
+    Send,
+    Skip,
+    Mark,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{UpstreamTls, defaults};
+use crate::{RetryLimit, UpstreamTls, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -22,6 +22,8 @@ pub struct Cluster {
     /// A connection is closed after this many requests; `None` is without limit.
     pub max_requests_per_connection: Option<u32>,
     pub http2: Http2Settings,
+    /// How many requests to it may be retries at a time.
+    pub retry_limit: RetryLimit,
 }
 
 impl Cluster {
@@ -38,6 +40,7 @@ impl Cluster {
             idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             http2: Http2Settings::default(),
+            retry_limit: RetryLimit::default(),
         }
     }
 }

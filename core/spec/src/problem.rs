@@ -115,6 +115,10 @@ pub mod code {
     pub const CERTIFICATE_NOT_VERIFIED: &str = "certificate-not-verified";
     /// A warning: the field means nothing where it stands.
     pub const NO_EFFECT: &str = "no-effect";
+    /// A note: what naru does here is not what the author of the dialect does, on purpose.
+    pub const DIFFERS: &str = "differs";
+    /// A warning: requests that change something may be carried out twice.
+    pub const UNSAFE_RETRY: &str = "unsafe-retry";
 }
 
 impl Problem {

@@ -47,6 +47,7 @@ known! {
     "ConfigMap", "", &["v1"] => config_maps;
     "Namespace", "", &["v1"] => namespaces;
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
+    "Retry", "naru.dev", &["v1alpha1"] => retries;
 }
 
 /// Reads one document, or a `List` of them.

@@ -6,7 +6,7 @@ use naru_spec::{
     defaults,
 };
 
-use super::{http, tls, value};
+use super::{http, recovery, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -23,6 +23,8 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
         cluster.connect_timeout = value::duration(said, &path.field("connect_timeout"), findings);
     }
     cluster.load_balancing = load_balancing(said, path, findings);
+    let breakers = path.field("circuit_breakers");
+    cluster.retry_limit = recovery::retry_limit(said.circuit_breakers.as_ref(), &breakers, findings);
     protocol(said, &mut cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");

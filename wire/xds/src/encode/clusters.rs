@@ -4,7 +4,7 @@ use naru_spec::{
     Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LoadBalancing, UpstreamProtocol, defaults,
 };
 
-use super::{http, tls, value};
+use super::{http, recovery, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
@@ -42,6 +42,7 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
             ..Default::default()
         }),
         transport_socket: cluster.tls.as_ref().map(tls::upstream),
+        circuit_breakers: recovery::circuit_breakers(cluster.retry_limit),
         ..Default::default()
     };
     if let Some(dns) = dns {
