@@ -67,7 +67,7 @@ fn defaults() -> Vec<Default> {
         row(LISTENERS, "initial_stream_window_size", number(d::HTTP2_STREAM_WINDOW), "Envoy 1.35"),
         row(LISTENERS, "initial_connection_window_size", number(d::HTTP2_CONNECTION_WINDOW), "Envoy 1.35"),
         row(ISTIO, "timeout", "none".to_owned(), "Istio"),
-        row(ISTIO, "retries where no connection can be made", number(d::MESH_CONNECT_RETRIES), "Istio"),
+        row(ISTIO, "retries.attempts", number(d::MESH_RETRIES), "Istio"),
         row(ISTIO, "loadBalancer.simple", "LEAST_REQUEST".to_owned(), "Istio"),
         row(ISTIO, "choices of LEAST_REQUEST", number(d::LEAST_REQUEST_CHOICES), "Envoy"),
         row(ISTIO, "connectTimeout", length(d::MESH_CONNECT_TIMEOUT), "Istio"),

@@ -266,7 +266,7 @@ impl Told<'_> {
                             Some(timeout) => format!("{timeout:?}"),
                             None => "none".to_owned(),
                         };
-                        let calls = forward.connect_retries + 1;
+                        let calls = endpoints_max(forward);
                         let _ = writeln!(
                             out,
                             "   timeout {timeout}; at most {calls} endpoints are tried where no connection can be made"
@@ -369,7 +369,7 @@ impl Told<'_> {
                 verdict["forward"] = json!({
                     "clusters": clusters.collect::<Vec<_>>(),
                     "timeout_ms": forward.timeout.map(|timeout| timeout.as_millis() as u64),
-                    "endpoints_tried_max": forward.connect_retries + 1,
+                    "endpoints_tried_max": endpoints_max(forward),
                 });
             }
         }
@@ -385,4 +385,9 @@ fn said(name: &str) -> String {
         Some(("outbound", client)) => format!("the proxy of the workload {client}"),
         _ => name.to_owned(),
     }
+}
+
+/// How many endpoints are tried where no connection can be made.
+fn endpoints_max(forward: &naru_spec::Forward) -> u32 {
+    1 + forward.retry.as_ref().map_or(0, naru_spec::RetryPolicy::connect_retries)
 }

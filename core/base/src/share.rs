@@ -36,6 +36,8 @@ impl Denominator {
 impl Fraction {
     pub const ALL: Fraction = Fraction { numerator: 100, denominator: Denominator::Hundred };
 
+    pub const NONE: Fraction = Fraction { numerator: 0, denominator: Denominator::Hundred };
+
     /// More than the whole means the whole, as in Envoy.
     pub const fn new(numerator: u32, denominator: Denominator) -> Fraction {
         Fraction { numerator, denominator }

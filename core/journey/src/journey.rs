@@ -94,7 +94,7 @@ struct Watch {
 /// What may still be done where no connection can be made.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retries {
-    /// How many more endpoints may be tried: at most [`defaults::CONNECT_RETRIES_MAX`].
+    /// How many more endpoints may be tried: at most [`defaults::RETRIES_MAX`].
     left: u8,
     /// One was wanted when none was left.
     are_exhausted: bool,
@@ -530,7 +530,7 @@ impl Journey {
     ) -> Option<EndpointId> {
         self.retries.tried |= bit(failed);
         let mut picked = worker.pick(snapshot, cluster, view);
-        for _ in 0..defaults::RETRY_PICKS_MAX {
+        for _ in 0..defaults::MESH_RETRY_PICKS {
             if picked.is_none_or(|endpoint| self.retries.tried & bit(endpoint) == 0) {
                 break;
             }

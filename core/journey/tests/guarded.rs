@@ -70,7 +70,10 @@ fn ticket() -> Ticket {
 fn snapshot(panic_percent: u32) -> Snapshot {
     let mut forward = Forward::to("service");
     forward.timeout = Some(Duration::from_millis(100));
-    forward.connect_retries = 2;
+    forward.retry = Some(naru_spec::RetryPolicy {
+        retries_max: 2,
+        ..naru_spec::RetryPolicy::new(naru_spec::RetryOn::CONNECT_FAILURE)
+    });
     let mut http = Http::new("test", RouteTable::default());
     http.stream_idle_timeout = Some(Duration::from_millis(60));
     http.routes.virtual_hosts.push(VirtualHost {

@@ -13,8 +13,8 @@ use naru_journey::{
 };
 use naru_route::Subject;
 use naru_spec::{
-    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable,
-    Rule, Scheme, VirtualHost,
+    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RetryPolicy,
+    RouteTable, Rule, Scheme, VirtualHost,
 };
 
 struct Idle;
@@ -191,7 +191,7 @@ fn sent(journey: &mut Journey) -> (AttemptId, EndpointId, Cause) {
 fn another_endpoint_is_tried_where_no_connection_can_be_made() {
     for method in [Method::GET, Method::POST] {
         for reason in [Reason::ConnectFailure, Reason::ConnectTimeout, Reason::UpstreamTls] {
-            let snapshot = snapshot(|_, forward| forward.connect_retries = 2);
+            let snapshot = snapshot(|_, forward| forward.retry = Some(RetryPolicy::connects(2)));
             let mut worker = worker(&snapshot, 3);
             let mut journey = begin(&snapshot, &mut worker, at(0), &method, false);
             let mut tried = Vec::new();
@@ -216,7 +216,7 @@ fn another_endpoint_is_tried_where_no_connection_can_be_made() {
 
 #[test]
 fn a_retry_goes_to_an_endpoint_that_was_tried_where_there_is_no_other() {
-    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let snapshot = snapshot(|_, forward| forward.retry = Some(RetryPolicy::connects(1)));
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     sent(&mut journey);
@@ -237,7 +237,7 @@ fn a_retry_goes_to_an_endpoint_that_was_tried_where_there_is_no_other() {
 #[test]
 fn a_retry_picks_again_where_the_picked_endpoint_was_tried() {
     // With weights, the heavy one comes up again and again.
-    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let snapshot = snapshot(|_, forward| forward.retry = Some(RetryPolicy::connects(1)));
     let mut worker = Worker::new(&snapshot, 1);
     worker.set_endpoints(&snapshot, ClusterId(0), &[Weight(1), Weight(4)]);
     for _ in 0..20 {
@@ -252,7 +252,7 @@ fn a_retry_picks_again_where_the_picked_endpoint_was_tried() {
 #[test]
 fn a_request_is_not_retried_where_that_is_not_wanted_or_not_safe_or_too_late() {
     let snapshot = snapshot(|_, forward| {
-        forward.connect_retries = 2;
+        forward.retry = Some(RetryPolicy::connects(2));
         forward.timeout = Some(Duration::from_millis(10));
     });
     let mut worker = worker(&snapshot, 2);
@@ -272,7 +272,7 @@ fn a_request_is_not_retried_where_that_is_not_wanted_or_not_safe_or_too_late() {
 
 #[test]
 fn a_replay_that_finds_no_connection_is_retried_elsewhere() {
-    let snapshot = snapshot(|_, forward| forward.connect_retries = 1);
+    let snapshot = snapshot(|_, forward| forward.retry = Some(RetryPolicy::connects(1)));
     let mut worker = worker(&snapshot, 2);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     let (_, first, _) = sent(&mut journey);
@@ -433,7 +433,7 @@ fn a_tunnel_with_http_in_it_ends_when_that_does() {
 fn a_tunnel_is_passed_through_to_an_endpoint_and_has_no_time_limit_but_idleness() {
     let snapshot = snapshot(|http, forward| {
         http.stream_idle_timeout = Some(Duration::from_secs(60));
-        forward.connect_retries = 1;
+        forward.retry = Some(RetryPolicy::connects(1));
     });
     let mut worker = worker(&snapshot, 2);
     let mut journey = opened(at(0));
@@ -537,7 +537,7 @@ fn walk(seed: u64) {
         http.request_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
         http.stream_idle_timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
         forward.timeout = (chance.below(2) == 0).then(|| Duration::from_millis(chance.below(50)));
-        forward.connect_retries = chance.below(3) as u32;
+        forward.retry = Some(RetryPolicy::connects(chance.below(3) as u32));
     });
     let endpoints = chance.below(3) as usize;
     let mut worker = worker(&snapshot, endpoints);

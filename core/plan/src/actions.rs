@@ -1,7 +1,7 @@
 //! What a route does with a request, but for where it sends it.
 
 use http::StatusCode;
-use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRetry, HttpRoute};
+use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute};
 use naru_spec::{DirectResponse, Path, Redirect, RedirectPath, Scheme, code, defaults};
 
 use crate::findings::Findings;
@@ -40,62 +40,6 @@ pub(crate) fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Find
             }
         }
     }
-}
-
-/// Of Istio's retries, what can act: other endpoints where no connection can be made.
-pub(crate) fn connect_retries(
-    retries: Option<&HttpRetry>,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> u32 {
-    const CONDITIONS: &[&str] = &[
-        "5xx",
-        "gateway-error",
-        "reset",
-        "reset-before-request",
-        "connect-failure",
-        "retriable-4xx",
-        "refused-stream",
-        "retriable-status-codes",
-        "retriable-headers",
-        "envoy-ratelimited",
-        "http3-post-connect-failure",
-        "cancelled",
-        "deadline-exceeded",
-        "internal",
-        "resource-exhausted",
-        "unavailable",
-    ];
-    let Some(retries) = retries else { return defaults::MESH_CONNECT_RETRIES };
-    let path = path.field("retries");
-    let mut attempts = defaults::MESH_CONNECT_RETRIES;
-    if let Some(said) = &retries.attempts {
-        match u32::try_from(said.value) {
-            Ok(said) => attempts = said,
-            Err(_) => {
-                let message = format!("{} cannot be a number of retries", said.value);
-                findings.error(code::INVALID_VALUE, said.place, &path.field("attempts"), message, "");
-            }
-        }
-    }
-    let mut is_on_connect = true;
-    if let Some(said) = &retries.retry_on {
-        let words: Vec<&str> = said.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-        for word in &words {
-            if !CONDITIONS.contains(word) && word.parse::<u16>().is_err() {
-                let message = format!("'{word}' is no condition to retry on");
-                let hint = format!("one of {}, or a status", CONDITIONS.join(", "));
-                findings.error(code::UNKNOWN_VALUE, said.place, &path.field("retryOn"), message, hint);
-            }
-        }
-        let on_connect = ["connect-failure", "5xx", "gateway-error"];
-        is_on_connect = words.iter().any(|word| on_connect.contains(word));
-    }
-    if attempts > 0 {
-        let message = "naru retries only where no connection can be made; other conditions do not act yet";
-        findings.warning(code::NOT_YET, retries.place, &path, message, "");
-    }
-    if is_on_connect { attempts } else { 0 }
 }
 
 pub(crate) fn redirect_of(
@@ -185,39 +129,4 @@ pub(crate) fn direct_of(
         return None;
     }
     Some(DirectResponse { status: status?, body })
-}
-
-pub(crate) fn check_fault(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
-    let Some(fault) = &route.fault else { return };
-    let path = path.field("fault");
-    let percentages = [
-        fault.delay.as_ref().and_then(|delay| delay.percentage.as_ref()),
-        fault.abort.as_ref().and_then(|abort| abort.percentage.as_ref()),
-    ];
-    for value in percentages.into_iter().flatten().filter_map(|percent| percent.value.as_ref()) {
-        if !(0.0..=100.0).contains(&value.value) {
-            let message = format!("{} is not a percentage", value.value);
-            findings.error(code::INVALID_VALUE, value.place, &path, message, "0 to 100");
-        }
-    }
-    if let Some(delay) = &fault.delay
-        && delay.fixed_delay.is_none()
-    {
-        let message = "a delay needs 'fixedDelay'";
-        findings.error(code::MISSING_FIELD, delay.place, &path.field("delay"), message, "");
-    }
-    if let Some(abort) = &fault.abort {
-        let path = path.field("abort");
-        let said = [abort.http_status.is_some(), abort.grpc_status.is_some(), abort.http2_error.is_some()];
-        if said.iter().filter(|is_said| **is_said).count() != 1 {
-            let message = "exactly one of httpStatus, grpcStatus and http2Error is needed";
-            findings.error(code::CONFLICTING_FIELDS, abort.place, &path, message, "");
-        }
-        if let Some(status) = &abort.http_status
-            && !(200..=599).contains(&status.value)
-        {
-            let message = format!("{} is not a status that can be answered", status.value);
-            findings.error(code::INVALID_VALUE, status.place, &path, message, "200 to 599");
-        }
-    }
 }

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use naru_resource::traffic_policy::TargetRef;
+use naru_resource::virtual_service::HttpRoute;
 use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
+use crate::classes::{self, Classes};
 use crate::findings::Findings;
 use crate::guards;
 use crate::matching;
@@ -28,6 +30,7 @@ pub(crate) enum Target {
 #[derive(Debug, Default)]
 pub(crate) struct Attached<'a> {
     policies: BTreeMap<RouteKey, Vec<&'a TrafficPolicy>>,
+    pub classes: Classes,
 }
 
 /// What all policies of one route say together.
@@ -38,7 +41,7 @@ pub(crate) struct Additions<'a> {
 
 impl<'a> Attached<'a> {
     pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Attached<'a> {
-        let mut attached = Attached::default();
+        let mut attached = Attached { classes: Classes::of(resources, findings), ..Attached::default() };
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
             let spec = Path::ROOT.field("spec");
@@ -165,6 +168,11 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
         ),
         ("query", spec.query.as_ref().map(|query| query.place)),
         ("idleTimeout", spec.idle_timeout.as_ref().map(|timeout| timeout.place)),
+        ("retry", spec.retry.as_ref().map(|retry| retry.place)),
+        ("hedge", spec.hedge.as_ref().map(|hedge| hedge.place)),
+        ("timeout", spec.timeout.as_ref().map(|timeout| timeout.place)),
+        ("fault", spec.fault.as_ref().map(|fault| fault.place)),
+        ("mirror", spec.mirror.as_ref().map(|mirror| mirror.place)),
     ];
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }
@@ -209,7 +217,14 @@ impl Additions<'_> {
         }
     }
 
-    pub fn change(&self, forward: &mut Forward) {
+    pub fn change(
+        &self,
+        classes: &Classes,
+        route: &HttpRoute,
+        forward: &mut Forward,
+        findings: &mut Findings<'_>,
+    ) {
+        classes::change(&self.parts, classes, route, forward, findings);
         if let Some(query) = self.parts.iter().find_map(|policy| policy.spec.query.as_ref()) {
             let pairs = |list: &[(naru_resource::Text, naru_resource::Text)]| {
                 list.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, SimpleLoadBalancer,
-    Subset, TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, RetryBudget,
+    SimpleLoadBalancer, Subset, TrafficPolicy,
 };
 use naru_resource::{Number, Seconds, Text};
 use naru_spec::{
@@ -35,6 +35,8 @@ struct Blocks<'a> {
     pool: Option<&'a ConnectionPool>,
     detection: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTls>,
+    /// Not one of those that a port can have.
+    retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> Blocks<'a> {
@@ -49,6 +51,7 @@ impl<'a> Blocks<'a> {
                     pool: settings.connection_pool.as_ref(),
                     detection: settings.outlier_detection.as_ref(),
                     tls: settings.tls.as_ref(),
+                    retry_budget: policy.retry_budget.as_ref(),
                 };
                 (blocks, true)
             }
@@ -58,6 +61,7 @@ impl<'a> Blocks<'a> {
                     pool: policy.connection_pool.as_ref(),
                     detection: policy.outlier_detection.as_ref(),
                     tls: policy.tls.as_ref(),
+                    retry_budget: policy.retry_budget.as_ref(),
                 };
                 (blocks, false)
             }
@@ -69,13 +73,14 @@ impl<'a> Blocks<'a> {
         let Some(policy) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return outer };
         let (inner, is_of_port) = Blocks::of(policy, port);
         if is_of_port {
-            return inner;
+            return Blocks { retry_budget: inner.retry_budget.or(outer.retry_budget), ..inner };
         }
         Blocks {
             balancer: inner.balancer.or(outer.balancer),
             pool: inner.pool.or(outer.pool),
             detection: inner.detection.or(outer.detection),
             tls: inner.tls.or(outer.tls),
+            retry_budget: inner.retry_budget.or(outer.retry_budget),
         }
     }
 }
@@ -164,6 +169,7 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
         cluster.guard.panic_percent = guards::panic_percent(detection);
         cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
+    cluster.limits.normal.retries = retry_limit(&blocks);
     cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
@@ -202,6 +208,31 @@ fn limit(limits: &mut ClusterLimits, pool: &ConnectionPool) {
             Some(Http2Keepalive { interval, timeout: time(&said.timeout).unwrap_or(interval) })
         });
     }
+}
+
+/// A budget where nothing is said: our own. Istio sets no limit, and Envoy's three at a time are too few for many
+/// requests and too many for few.
+fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
+    let mut budget = naru_spec::RetryBudget::default();
+    if let Some(said) = blocks.retry_budget {
+        let least = said.min_retry_concurrency.as_ref().and_then(|least| u32::try_from(least.value).ok());
+        let least = least.unwrap_or(budget.concurrency_min);
+        let percent = said.percent.map_or_else(|| budget.percent(), |percent| percent.value);
+        // What cannot be is told where policies are checked.
+        budget = naru_spec::RetryBudget::of_percent(percent, least).unwrap_or(budget);
+        return RetryLimit::Budget(budget);
+    }
+    let at_once = blocks.pool.and_then(|pool| pool.http.as_ref()?.max_retries.as_ref());
+    match at_once.and_then(|most| u32::try_from(most.value).ok()) {
+        Some(most) => RetryLimit::Concurrent(most),
+        None => RetryLimit::Budget(budget),
+    }
+}
+
+/// Whether requests go where a hash of them leads.
+pub(crate) fn is_hashed(effective: &Effective<'_>, subset: Option<&Subset>, port: u16) -> bool {
+    let balancer = Blocks::effective(effective, subset, port).balancer;
+    balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
 }
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.

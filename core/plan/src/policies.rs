@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use naru_resource::destination_rule::{
-    ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, SimpleLoadBalancer, Subset, TrafficPolicy,
+    ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, SimpleLoadBalancer, Subset,
+    TrafficPolicy,
 };
 use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
 use naru_spec::suggest::did_you_mean;
@@ -286,8 +287,22 @@ fn check_policy(policy: &TrafficPolicy, path: &Path<'_>, findings: &mut Findings
     );
     let place = policy.proxy_protocol.as_ref().map_or(policy.place, |p| p.place);
     not_yet(&policy.proxy_protocol, place, path, "proxyProtocol", findings);
-    let place = policy.retry_budget.as_ref().map_or(policy.place, |b| b.place);
-    not_yet(&policy.retry_budget, place, path, "retryBudget", findings);
+    if let Some(budget) = &policy.retry_budget {
+        check_budget(budget, &path.field("retryBudget"), findings);
+    }
+}
+
+fn check_budget(budget: &RetryBudget, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(percent) = &budget.percent
+        && let Err(invalid) = naru_spec::RetryBudget::of_percent(percent.value, 0)
+    {
+        let path = path.field("percent");
+        findings.error(code::INVALID_VALUE, percent.place, &path, invalid.message, invalid.hint);
+    }
+    const MOST: i64 = u32::MAX as i64;
+    within(&budget.min_retry_concurrency, 0, MOST, path, "minRetryConcurrency", findings);
+    let interval = budget.budget_interval.filter(|interval| !interval.value.is_zero());
+    not_yet(&interval, place_of(&interval, budget.place), path, "budgetInterval", findings);
 }
 
 fn check_balancer(balancer: &LoadBalancer, path: &Path<'_>, findings: &mut Findings<'_>) {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use naru_base::Weight;
-use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute};
+use naru_base::{Fraction, Weight};
+use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Forward, HostRewrite, Match, Path, PathMatch, PathRewrite, Pattern, Rule,
-    Severity, WeightedCluster, code, defaults,
+    Action, Cluster, ClusterChoice, Forward, HostRewrite, Match, Mirror, Path, PathMatch, PathRewrite,
+    Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
-use crate::actions::{check_fault, check_kind, connect_retries, direct_of, redirect_of};
+use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
@@ -18,6 +18,7 @@ use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Policies, naru_suggestion};
+use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
 use crate::{Client, delegates, headers, matching};
 
@@ -63,6 +64,8 @@ pub(crate) struct Routes<'a> {
     clusters: Clusters,
     /// Hosts that nobody defines, where nothing defines any.
     unknown: BTreeSet<String>,
+    /// Clusters that balance by a hash of the request.
+    hashed: BTreeSet<String>,
 }
 
 impl<'a> Routes<'a> {
@@ -86,6 +89,7 @@ impl<'a> Routes<'a> {
             is_strict,
             clusters: Clusters::new(),
             unknown: BTreeSet::new(),
+            hashed: BTreeSet::new(),
         }
     }
 
@@ -187,7 +191,10 @@ impl<'a> Routes<'a> {
             Action::Direct(Box::new(direct_of(direct, &path, findings)?))
         } else {
             let mut forward = self.forward(service, route, host, context, path, findings)?;
-            additions.change(&mut forward);
+            additions.change(&self.attached.classes, route, &mut forward, findings);
+            if let (Some(written), Some(policy)) = (&route.retries, &forward.retry) {
+                check_retry(written, policy, forward.timeout, path, findings);
+            }
             forward.load = self.loads.of_route(service, own_name);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
@@ -242,8 +249,11 @@ impl<'a> Routes<'a> {
         if let (Some(host), None) = (host, &forward.host) {
             forward.host = Some(HostRewrite::Literal(host.value));
         }
-        forward.connect_retries = connect_retries(route.retries.as_ref(), path, findings);
-        self.check_later(service, route, path, findings);
+        let is_hashed = forward.clusters.names().any(|name| self.hashed.contains(name));
+        forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
+        forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
+        forward.mirrors = self.mirrors(service, route, context, path, findings);
+        check_later(route, path, findings);
         Some(forward)
     }
 
@@ -416,7 +426,12 @@ impl<'a> Routes<'a> {
             }
             None => clusters::empty(&full, port, subset_name),
         };
-        Some(self.keep(cluster, client_namespace))
+        let is_hashed = clusters::is_hashed(&effective, subset, port);
+        let name = self.keep(cluster, client_namespace);
+        if is_hashed {
+            self.hashed.insert(name.clone());
+        }
+        Some(name)
     }
 
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
@@ -445,7 +460,7 @@ impl<'a> Routes<'a> {
         let cluster = Cluster { load, ..clusters::build(known, port, None, &effective, &self.guards) };
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
-        forward.connect_retries = defaults::MESH_CONNECT_RETRIES;
+        forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));
         Rule {
             name: format!("{}:{port}", known.host),
             origin: self.resources.files.locate(known.place),
@@ -489,45 +504,71 @@ impl<'a> Routes<'a> {
             .find(|gateway| gateway.meta.name.value == name && gateway.meta.namespace() == namespace)
     }
 
-    /// Fields of a route that are checked, and do not act yet.
-    fn check_later(
-        &self,
+    /// Copies of the requests; their clusters are built if they are new.
+    fn mirrors(
+        &mut self,
         service: &VirtualService,
         route: &HttpRoute,
+        context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
-    ) {
-        let mut not_yet = |place: Place, field: &'static str, what: &str| {
-            let message = format!("naru does not act on '{field}' yet: {what}");
-            findings.warning(code::NOT_YET, place, &path.field(field), message, "");
-        };
-        if let Some(fault) = &route.fault {
-            not_yet(fault.place, "fault", "no fault is injected");
-        }
-        if let Some(mirror) = &route.mirror {
-            not_yet(mirror.place, "mirror", "no request is mirrored");
-        }
-        if let Some(mirror) = route.mirrors.first() {
-            not_yet(mirror.place, "mirrors", "no request is mirrored");
-        }
-        if let Some(cors) = &route.cors_policy {
-            not_yet(cors.place, "corsPolicy", "preflights go to the service");
-        }
+    ) -> Vec<Mirror> {
         if let (Some(_), Some(second)) = (&route.mirror, route.mirrors.first()) {
             let message = "only one of mirror and mirrors can be said";
             findings.error(code::CONFLICTING_FIELDS, second.place, &path.field("mirrors"), message, "");
         }
-        let mirrors = route.mirror.iter().chain(route.mirrors.iter().map(|mirror| &mirror.destination));
-        for mirror in mirrors {
-            if self.registry.find(&mirror.host, service.meta.namespace()).is_none()
-                && !self.registry.is_empty()
-            {
-                let message = format!("no Service and no ServiceEntry is called '{}'", mirror.host.value);
-                let hint = naru_suggestion(&mirror.host, self.registry);
-                findings.error(code::UNKNOWN_HOST, mirror.host.place, &path.field("mirror"), message, hint);
-            }
+        let mut mirrors = Vec::new();
+        if let Some(destination) = &route.mirror {
+            let (percent, place) = match (&route.mirror_percentage, &route.mirror_percent) {
+                (Some(said), _) => percent_said(said),
+                (None, Some(said)) => (said.value as f64, said.place),
+                (None, None) => (100.0, destination.place),
+            };
+            let of_share = path.field("mirrorPercentage");
+            let share = percent_of(percent, place, &of_share, findings);
+            let path = path.field("mirror");
+            mirrors.extend(self.mirror(service, destination, share, context, &path, findings));
         }
-        check_fault(route, path, findings);
+        let listed = path.field("mirrors");
+        for (at, said) in route.mirrors.iter().enumerate() {
+            let path = listed.at(at);
+            let (percent, place) = said.percentage.as_ref().map_or((100.0, said.place), percent_said);
+            let share = percent_of(percent, place, &path.field("percentage"), findings);
+            let path = path.field("destination");
+            mirrors.extend(self.mirror(service, &said.destination, share, context, &path, findings));
+        }
+        for invalid in naru_spec::fault::mirror_problems(&mirrors) {
+            findings.error(code::INVALID_VALUE, route.place, &listed, invalid.message, invalid.hint);
+        }
+        mirrors
+    }
+
+    fn mirror(
+        &mut self,
+        service: &VirtualService,
+        destination: &Destination,
+        share: Option<Fraction>,
+        context: &Context<'_>,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<Mirror> {
+        let cluster = self.destination(service, destination, context, "every copy", path, findings)?;
+        // Istio: none at 0 %.
+        let share = share.filter(|share| share.numerator() > 0)?;
+        Some(Mirror { share, ..Mirror::to(cluster) })
+    }
+}
+
+/// A percentage that says nothing is 0 %.
+fn percent_said(said: &Percent) -> (f64, Place) {
+    said.value.as_ref().map_or((0.0, said.place), |value| (value.value, value.place))
+}
+
+/// Fields of a route that are checked, and do not act yet.
+fn check_later(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(cors) = &route.cors_policy {
+        let message = "naru does not act on 'corsPolicy' yet: preflights go to the service";
+        findings.warning(code::NOT_YET, cors.place, &path.field("corsPolicy"), message, "");
     }
 }
 

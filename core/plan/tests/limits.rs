@@ -6,7 +6,7 @@ use std::time::Duration;
 use naru_plan::{Surroundings, plan};
 use naru_spec::{
     Action, AdaptiveConcurrency, AdmissionControl, Bulkhead, Cluster, ClusterLimits, Config, Http2Keepalive,
-    LoadLimits, MinRtt, Named, RateClass, RateLimit, RetryLimit, TcpKeepalive, Thresholds,
+    LoadLimits, MinRtt, Named, RateClass, RateLimit, RetryBudget, RetryLimit, TcpKeepalive, Thresholds,
 };
 
 const SERVICE: &str = "
@@ -48,10 +48,12 @@ spec:
 
 #[test]
 fn without_a_word_nothing_is_limited_as_in_istio() {
-    assert_eq!(cluster("", USERS).limits, ClusterLimits::istio());
-    let normal = cluster(&rule("{connectionPool: {http: {idleTimeout: 5s}}}"), USERS).limits.normal;
-    assert_eq!(normal, Thresholds::istio());
-    assert_eq!((normal.connections_max, normal.retries), (u32::MAX, RetryLimit::Concurrent(u32::MAX)));
+    // But for retries, which are limited by a budget.
+    let retries = RetryLimit::Budget(RetryBudget::default());
+    let normal = Thresholds { retries, ..Thresholds::istio() };
+    assert_eq!(cluster("", USERS).limits, ClusterLimits { normal, ..ClusterLimits::istio() });
+    let of_pool = cluster(&rule("{connectionPool: {http: {idleTimeout: 5s}}}"), USERS).limits.normal;
+    assert_eq!((of_pool, of_pool.connections_max), (normal, u32::MAX));
 }
 
 #[test]

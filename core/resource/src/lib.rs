@@ -51,7 +51,7 @@ pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
-pub use traffic_policy::TrafficPolicy;
+pub use traffic_policy::{Retry, TrafficPolicy};
 pub use virtual_service::VirtualService;
 
 /// Everything that was read, each kind in the order of files and documents.
@@ -73,4 +73,5 @@ pub struct Resources {
     pub traffic_policies: Vec<TrafficPolicy>,
     pub bulkheads: Vec<Bulkhead>,
     pub circuit_breakers: Vec<CircuitBreaker>,
+    pub retries: Vec<Retry>,
 }

@@ -1,7 +1,8 @@
-//! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says.
+//! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says; and `Retry`, a class of
+//! retries that policies name.
 
 use crate::load::{AdaptiveConcurrency, AdmissionControl, OutboundRate};
-use crate::{Flag, Meta, Number, Place, Seconds, StringMatch, Text, Texts};
+use crate::{Flag, Meta, Number, Place, Placed, Seconds, StringMatch, Text, Texts};
 
 objects! {
     TrafficPolicy {
@@ -19,6 +20,11 @@ objects! {
         outbound_rate: Option<OutboundRate>,
         /// Of a service or a subset.
         health_check: Option<HealthCheck>,
+        retry: Option<PolicyRetry>,
+        hedge: Option<PolicyHedge>,
+        timeout: Option<PolicyTimeout>,
+        fault: Option<PolicyFault>,
+        mirror: Option<PolicyMirror>,
     }
 
     /// The document that a policy is for (a VirtualService, a Service, a DestinationRule), or one of its HTTP routes or
@@ -36,6 +42,76 @@ objects! {
         cookies: Vec<(Text, StringMatch)>,
         /// `10.0.0.0/8`
         source_addresses: Texts,
+    }
+
+    PolicyRetry {
+        /// `default`, `fast`, `conservative`, or the name of a [`Retry`].
+        class: Option<Text>,
+        unsafe_requests: Option<Placed<UnsafeRequests>>,
+    }
+
+    PolicyHedge {
+        on_per_try_timeout: Option<Flag>,
+        initial_requests: Option<Number>,
+        /// In percent.
+        additional_request_chance: Option<Placed<f64>>,
+    }
+
+    PolicyTimeout {
+        auto: Option<PolicyAutoTimeout>,
+    }
+
+    PolicyAutoTimeout {
+        /// In percent: 99 is p99.
+        quantile: Option<Placed<f64>>,
+        factor: Option<Placed<f64>>,
+        min: Option<Seconds>,
+        max: Option<Seconds>,
+    }
+
+    PolicyFault {
+        scope: Option<Placed<PolicyFaultScope>>,
+    }
+
+    PolicyMirror {
+        writes: Option<Placed<PolicyMirrorWrites>>,
+        /// Marks requests that write; for [`PolicyMirrorWrites::Mark`].
+        header: Option<Text>,
+        compare: Option<PolicyComparison>,
+    }
+
+    PolicyComparison {
+        ignore_headers: Texts,
+        max_body_bytes: Option<Number>,
+    }
+
+    Retry {
+        meta: Meta,
+        spec: RetrySpec,
+    }
+
+    /// Resilience4j's words: it counts calls, not retries.
+    RetrySpec {
+        max_attempts: Option<Number>,
+        /// The same each time. One of this and the two that grow.
+        wait_duration: Option<Seconds>,
+        linear: Option<LinearBackoff>,
+        exponential: Option<ExponentialBackoff>,
+        /// In percent of the wait.
+        jitter: Option<Number>,
+        retry_on: Option<Text>,
+        per_try_timeout: Option<Seconds>,
+    }
+
+    LinearBackoff {
+        step: Seconds,
+        max: Option<Seconds>,
+    }
+
+    ExponentialBackoff {
+        first: Seconds,
+        factor: Option<Placed<f64>>,
+        max: Option<Seconds>,
     }
 
     /// Names and values as after decoding.
@@ -84,4 +160,26 @@ objects! {
         service: Option<Text>,
         authority: Option<Text>,
     }
+}
+
+/// Whether requests are retried that may have acted and are not idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsafeRequests {
+    Refuse,
+    Allow,
+}
+
+/// Whether retries and timeouts of the route see a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFaultScope {
+    Client,
+    Upstream,
+}
+
+/// What becomes of requests that write where requests are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyMirrorWrites {
+    Send,
+    Skip,
+    Mark,
 }

@@ -260,6 +260,41 @@ impl HeaderCheck {
     }
 }
 
+/// Tests of headers for those who ask about messages, not about rules.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderTests(Box<[HeaderCheck]>);
+
+impl HeaderTests {
+    /// # Errors
+    /// Every pattern that is no expression.
+    pub fn compile(spec: &[HeaderMatch]) -> Result<HeaderTests, Vec<Invalid>> {
+        let mut expressions = Expressions::default();
+        let mut problems = Vec::new();
+        let mut checks = Vec::with_capacity(spec.len());
+        for test in spec {
+            match HeaderCheck::compile(test, &mut expressions) {
+                Ok(check) => checks.push(*check),
+                Err(invalid) => problems.push(invalid),
+            }
+        }
+        if problems.is_empty() { Ok(HeaderTests(checks.into())) } else { Err(problems) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them holds.
+    pub fn any(&self, headers: &HeaderMap) -> bool {
+        self.0.iter().any(|check| check.holds(headers))
+    }
+
+    /// Whether all of them hold; none of them always does.
+    pub fn all(&self, headers: &HeaderMap) -> bool {
+        self.0.iter().all(|check| check.holds(headers))
+    }
+}
+
 impl NameCheck {
     fn compile(spec: &NameMatch, expressions: &mut Expressions) -> Result<Box<NameCheck>, Invalid> {
         let test = match &spec.test {

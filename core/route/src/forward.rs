@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HostRewrite, Invalid, defaults};
+use naru_spec::{Forward, HostRewrite, Invalid, RetryPolicy, defaults};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -106,10 +106,11 @@ impl CompiledForward {
                 }
             },
         };
-        if spec.connect_retries > defaults::CONNECT_RETRIES_MAX {
+        let connect_retries = spec.retry.as_ref().map_or(0, RetryPolicy::connect_retries);
+        if connect_retries > defaults::RETRIES_MAX {
             problems.push(
-                Invalid::new(format!("{} retries are too many", spec.connect_retries))
-                    .hint(format!("at most {} are possible", defaults::CONNECT_RETRIES_MAX)),
+                Invalid::new(format!("{connect_retries} retries are too many"))
+                    .hint(format!("at most {} are possible", defaults::RETRIES_MAX)),
             );
         }
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
@@ -145,7 +146,7 @@ impl CompiledForward {
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
             // Told above where it is too large.
-            connect_retries: u8::try_from(spec.connect_retries).unwrap_or(u8::MAX),
+            connect_retries: u8::try_from(connect_retries).unwrap_or(u8::MAX),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

@@ -38,6 +38,7 @@ mod re2;
 pub mod reference;
 
 pub use action::{CompiledAction, CompiledRule};
+pub use condition::HeaderTests;
 pub use edits::{EditPair, Edits, Fill};
 pub use forward::{Choice, CompiledForward, CompiledHost};
 pub use observe::{Field, Observer, Outcome};

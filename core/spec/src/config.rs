@@ -116,7 +116,8 @@ impl Config {
 
 fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
     let Action::Forward(forward) = &rule.action else { return };
-    for name in forward.clusters.names() {
+    let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
+    for name in forward.clusters.names().chain(mirrors) {
         if !clusters.contains(name) {
             let invalid = Invalid::new(format!("the route leads to cluster '{name}', which is not defined"))
                 .hint("define the cluster, or correct the name");

@@ -33,12 +33,6 @@ pub const PATTERN_BYTES_MAX: usize = 1_024;
 pub const DIRECT_BODY_BYTES_MAX: usize = 1 << 20;
 /// A request body up to this size can be sent again. Our own: Envoy keeps up to 1 MiB.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
-/// Of connections that cannot be made. Our own: they are tried again at once, and an endpoint that refuses does
-/// so at once as well.
-pub const CONNECT_RETRIES_MAX: u32 = 64;
-/// How often another endpoint is picked for a retry where the one picked was tried before. Istio's
-/// `host_selection_retry_max_attempts`.
-pub const RETRY_PICKS_MAX: u32 = 5;
 
 // Retries. Envoy's, unless a line says otherwise.
 pub const RETRIES: u32 = 1;
@@ -95,8 +89,6 @@ pub const COMPARED_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Istio's, for what its documents name.
 pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Istio's: how many other endpoints are tried where no connection can be made.
-pub const MESH_CONNECT_RETRIES: u32 = 2;
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;

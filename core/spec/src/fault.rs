@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderName, StatusCode};
 use naru_base::Fraction;
 use naru_base::share::Denominator;
@@ -172,6 +173,14 @@ pub enum MirrorHost {
     Literal(String),
 }
 
+/// What [`MirrorHost::Shadow`] makes of a host.
+pub fn shadow_host(host: &str) -> String {
+    let port =
+        host.parse::<Authority>().ok().and_then(|authority| Some(authority.port()?.as_str().len() + 1));
+    let (name, port) = host.split_at_checked(host.len() - port.unwrap_or(0)).unwrap_or((host, ""));
+    format!("{name}-shadow{port}")
+}
+
 /// Whether requests that are not safe (RFC 9110, section 9.2.1) are copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorWrites {
@@ -210,6 +219,21 @@ pub fn mirror_problems(mirrors: &[Mirror]) -> Vec<Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_of_copies_end_in_shadow() {
+        fn check(host: &str, expected: &str) {
+            assert_eq!(shadow_host(host), expected);
+        }
+        check("reviews", "reviews-shadow");
+        check("reviews:9080", "reviews-shadow:9080");
+        check("reviews.default.svc.cluster.local", "reviews.default.svc.cluster.local-shadow");
+        check("10.0.0.1:80", "10.0.0.1-shadow:80");
+        check("[::1]", "[::1]-shadow");
+        check("[::1]:80", "[::1]-shadow:80");
+        check("", "-shadow");
+        check("나루:80", "나루:80-shadow");
+    }
 
     #[test]
     fn percentages_are_as_fine_as_one_in_a_million() {

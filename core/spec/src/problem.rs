@@ -117,6 +117,10 @@ pub mod code {
     pub const NO_EFFECT: &str = "no-effect";
     /// A note: it does what it says, and costs more than its author may think.
     pub const COSTLY: &str = "costly";
+    /// A note: what naru does here is not what the author of the dialect does, on purpose.
+    pub const DIFFERS: &str = "differs";
+    /// A warning: requests that change something may be carried out twice.
+    pub const UNSAFE_RETRY: &str = "unsafe-retry";
 }
 
 impl Problem {

@@ -96,6 +96,26 @@ impl RetryPolicy {
         }
     }
 
+    /// Repeats what cannot have reached an upstream, so that it is safe for every request.
+    pub fn connects(retries_max: u32) -> RetryPolicy {
+        RetryPolicy {
+            retries_max,
+            avoids_tried: true,
+            picks_max: defaults::MESH_RETRY_PICKS,
+            ..RetryPolicy::new(RetryOn::CONNECT_FAILURE)
+        }
+    }
+
+    /// How often it repeats an attempt for which no connection could be made.
+    pub fn connect_retries(&self) -> u32 {
+        const COVER: RetryOn = RetryOn::CONNECT_FAILURE
+            .and(RetryOn::SERVER_ERROR)
+            .and(RetryOn::GATEWAY_ERROR)
+            .and(RetryOn::RESET)
+            .and(RetryOn::RESET_BEFORE_REQUEST);
+        if self.on.intersects(COVER) { self.retries_max } else { 0 }
+    }
+
     /// How many times an upstream is called at most, the first time included.
     pub fn calls_max(&self) -> u32 {
         if self.on.is_empty() { 1 } else { calls_of(self.retries_max) }
@@ -509,11 +529,7 @@ pub struct Hedge {
 
 impl Default for Hedge {
     fn default() -> Hedge {
-        Hedge {
-            initial: 1,
-            additional: Fraction::new(0, naru_base::share::Denominator::Hundred),
-            on_per_try_timeout: false,
-        }
+        Hedge { initial: 1, additional: Fraction::NONE, on_per_try_timeout: false }
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
-use crate::{Domain, HeaderOps, Invalid, LoadLimits, Match, Scheme, defaults};
+use crate::{
+    AutoTimeout, Domain, Fault, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror, RetryPolicy, Scheme,
+    defaults,
+};
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -76,12 +79,17 @@ pub struct Forward {
     pub query: QueryOps,
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
-    /// How many more endpoints are tried, one after the other, where no connection could be made: then the
-    /// upstream cannot have seen the request, so that this is safe for every method. At most
-    /// [`defaults::CONNECT_RETRIES_MAX`].
-    pub connect_retries: u32,
     /// Beside those of the cluster.
     pub load: LoadLimits,
+    /// What is done where an attempt fails.
+    pub retry: Option<RetryPolicy>,
+    pub hedge: Option<Hedge>,
+    /// Takes the place of `timeout`, where there is one.
+    pub auto_timeout: Option<AutoTimeout>,
+    /// Takes the place of [`Http::fault`](crate::Http::fault).
+    pub fault: Option<Fault>,
+    /// At most [`defaults::MIRRORS_MAX`].
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Forward {
@@ -95,8 +103,12 @@ impl Forward {
             append_x_forwarded_host: false,
             query: QueryOps::default(),
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
-            connect_retries: 0,
             load: LoadLimits::default(),
+            retry: None,
+            hedge: None,
+            auto_timeout: None,
+            fault: None,
+            mirrors: Vec::new(),
         }
     }
 }

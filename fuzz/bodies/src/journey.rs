@@ -23,7 +23,7 @@ use naru_journey::{
 use naru_route::Subject;
 use naru_spec::{
     Address, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, Http, Listener,
-    LoadBalancing, Match, RouteTable, Rule, VirtualHost,
+    LoadBalancing, Match, RetryPolicy, RouteTable, Rule, VirtualHost,
 };
 
 /// Events after these say nothing new.
@@ -86,7 +86,7 @@ impl Settings {
     fn snapshot(&self) -> Snapshot {
         let mut forward = Forward::to("service");
         forward.timeout = self.route;
-        forward.connect_retries = self.connect_retries;
+        forward.retry = Some(RetryPolicy::connects(self.connect_retries));
         let mut http = Http::new("fuzz", RouteTable::default());
         http.request_timeout = self.request;
         http.stream_idle_timeout = self.idle;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use naru_base::Chance;
 use naru_sim::{Scenario, run};
-use naru_spec::{Action, LoadBalancing, UpstreamProtocol};
+use naru_spec::{Action, LoadBalancing, RetryPolicy, UpstreamProtocol};
 
 use crate::support::{cluster, config, forward, rule, seeds};
 
@@ -26,7 +26,7 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
     let mut to_a = forward("a");
     to_a.timeout =
         [None, Some(std::time::Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
-    to_a.connect_retries = Chance::split(chance.draw(), "retries").below(4) as u32;
+    to_a.retry = Some(RetryPolicy::connects(Chance::split(chance.draw(), "retries").below(4) as u32));
     let rules = vec![
         rule("/a", Action::Forward(Box::new(to_a))),
         rule("/b", Action::Forward(Box::new(forward("b")))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naru_base::{ClusterId, Reason};
 use naru_sim::{Decision, Dial, Driver, Script};
-use naru_spec::{Action, Cluster, Forward, LoadBalancing, UpstreamProtocol};
+use naru_spec::{Action, Cluster, Forward, LoadBalancing, RetryPolicy, UpstreamProtocol};
 
 use crate::support::{cluster, compile, config, forward, get, rule};
 
@@ -30,7 +30,7 @@ fn it_goes_to_an_endpoint_that_was_not_tried() {
             [LoadBalancing::RoundRobin, LoadBalancing::Random, LoadBalancing::LeastRequest { choices: 2 }]
         {
             let snapshot = three(|forward, cluster| {
-                forward.connect_retries = 2;
+                forward.retry = Some(RetryPolicy::connects(2));
                 cluster.protocol = protocol;
                 cluster.load_balancing = balancing;
             });
@@ -56,7 +56,7 @@ fn it_goes_to_an_endpoint_that_was_not_tried() {
 fn the_flags_say_that_there_were_retries_and_none_is_left() {
     let check = |retries: u32, script: Script, expected: (u16, u16, Reason, &str)| {
         let snapshot = three(|forward, cluster| {
-            forward.connect_retries = retries;
+            forward.retry = Some(RetryPolicy::connects(retries));
             forward.timeout = Some(100 * MS);
             cluster.connect_timeout = 60 * MS;
         });

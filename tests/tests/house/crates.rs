@@ -18,6 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
     ("core/journey", &["core/base", "core/spec", "core/route", "core/balance", "core/guard"]),
+    // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
+    ("core/recover", &["core/base", "core/spec", "core/route"]),
+    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance"]),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/import", &["core/spec", "wire/doc"]),

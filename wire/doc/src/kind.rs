@@ -50,6 +50,7 @@ known! {
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
+    "Retry", "naru.dev", &["v1alpha1"] => retries;
 }
 
 /// Reads one document, or a `List` of them.

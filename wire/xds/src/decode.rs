@@ -9,6 +9,7 @@
 mod listener;
 mod http;
 mod routes;
+mod recovery;
 mod matching;
 mod headers;
 mod clusters;
@@ -151,11 +152,17 @@ fn tell_problems_of_the_whole(
                     let Action::Forward(forward) = &read.action else {
                         return error(&route, code::UNKNOWN_CLUSTER);
                     };
-                    let missing =
-                        forward.clusters.names().enumerate().filter(|(_, n)| !names.contains(n)).nth(nth);
+                    let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
+                    let all = forward.clusters.names().chain(mirrors).enumerate();
+                    let missing = all.filter(|(_, name)| !names.contains(name)).nth(nth);
+                    let of_action = forward.clusters.names().count();
                     match (&forward.clusters, missing) {
                         // An empty name is told as missing.
                         (_, Some((_, ""))) => {}
+                        (_, Some((at, _))) if at >= of_action => {
+                            let mirrors = route.field("route.request_mirror_policies");
+                            error(&mirrors.at(at - of_action).field("cluster"), code::UNKNOWN_CLUSTER);
+                        }
                         (naru_spec::ClusterChoice::Weighted(_), Some((at, _))) => {
                             let clusters = route.field("route.weighted_clusters.clusters");
                             error(&clusters.at(at).field("name"), code::UNKNOWN_CLUSTER);

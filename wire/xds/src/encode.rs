@@ -8,6 +8,7 @@
 mod listener;
 mod http;
 mod routes;
+mod recovery;
 mod matching;
 mod clusters;
 mod guards;

@@ -4,9 +4,14 @@
 //! - Operations on the query, and query matches that are inverted, stand in the route's metadata
 //!   under [`ROUTE_METADATA`]: `{query: {remove: [..], set: [[name, value], ..], add: [..]},
 //!   match: {query_not: [{name, exact|prefix|suffix|contains|regex, ignore_case}, ..]}}`.
+//! - So does what it has no words for of retries, timeouts, faults and mirrors: see `recovery`.
 //! - A cookie that need only be there is matched by a pattern that takes everything.
 
+mod recovery;
+
 use naru_spec::{NameMatch, Pattern, QueryOps, StringMatch, ValueTest};
+
+pub(crate) use recovery::Recovery;
 
 use crate::proto::{ListValue, Struct, Value, value};
 
@@ -32,6 +37,7 @@ pub(crate) struct RouteExtension {
     pub query: QueryOps,
     /// Inverted matches.
     pub query_not: Vec<NameMatch>,
+    pub recovery: Recovery,
 }
 
 impl RouteExtension {
@@ -50,6 +56,7 @@ impl RouteExtension {
             let matches = self.query_not.iter().map(write_match).collect();
             whole.push(("match", object(vec![("query_not", list(matches))])));
         }
+        whole.extend(self.recovery.write().map(|recovery| ("recovery", recovery)));
         (!whole.is_empty()).then(|| fields(whole))
     }
 
@@ -59,6 +66,7 @@ impl RouteExtension {
         for (key, value) in sorted(said) {
             match key.as_str() {
                 "query" => extension.query = read_query(value)?,
+                "recovery" => extension.recovery = Recovery::read(value)?,
                 "match" => {
                     for (key, value) in sorted(as_object(key, value)?) {
                         if key != "query_not" {

@@ -1,10 +1,12 @@
 //! The HTTP connection manager.
 
-use naru_spec::{Codec, HostPort, Http, Http2Settings, RouteTable, Scheme, ServerHeader, defaults};
+use naru_spec::{
+    Action, Codec, Fault, HostPort, Http, Http2Settings, Invalid, RouteTable, Scheme, ServerHeader, defaults,
+};
 
-use super::{access_log, routes, value};
+use super::{access_log, recovery, routes, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, hcm, router};
+use crate::proto::{core, fault::HttpFault, hcm, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -18,7 +20,12 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     };
     let mut http = Http::new(said.stat_prefix.clone(), table);
     http.codec = codec(said, path, findings);
-    http.suppress_envoy_headers = filters(said, path, findings);
+    let filters = filters(said, path, findings);
+    http.suppress_envoy_headers = filters.suppress_envoy_headers;
+    http.fault = filters.fault;
+    if !filters.has_fault {
+        leave_out_faults(&mut http.routes, path, findings);
+    }
     let logs = path.field("access_log");
     for (at, log) in said.access_log.iter().enumerate() {
         http.access_log.extend(access_log::read(log, &logs.at(at), findings));
@@ -148,10 +155,18 @@ fn scheme(said: &hcm::HttpConnectionManager) -> Option<Scheme> {
     }
 }
 
-/// Only the router. Returns whether it suppresses Envoy's headers.
-fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> bool {
+/// What the chain of filters says.
+#[derive(Default)]
+struct Filters {
+    suppress_envoy_headers: bool,
+    fault: Option<Fault>,
+    has_fault: bool,
+}
+
+/// The router, and before it the fault filter if there is one.
+fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Filters {
     let path = path.field("http_filters");
-    let mut suppress = false;
+    let mut found = Filters::default();
     let mut routers = 0;
     for (at, filter) in said.http_filters.iter().enumerate() {
         let path = path.at(at);
@@ -160,23 +175,46 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             findings.missing(&path, "an HTTP filter needs a typed_config");
             continue;
         };
-        match unpack::<router::Router>(any) {
-            Some(router) => {
-                routers += 1;
-                suppress = router.suppress_envoy_headers;
-                if routers > 1 {
-                    let text = "the router ends the chain of filters, and can be there only once";
-                    findings.error(&path, code::DUPLICATE, text, "");
-                }
+        if let Some(router) = unpack::<router::Router>(any) {
+            routers += 1;
+            found.suppress_envoy_headers = router.suppress_envoy_headers;
+            if routers > 1 {
+                let text = "the router ends the chain of filters, and can be there only once";
+                findings.error(&path, code::DUPLICATE, text, "");
             }
-            None => {
-                let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-                findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, "only the router is");
+        } else if let Some(said) = unpack::<HttpFault>(any) {
+            if found.has_fault {
+                findings.error(&path, code::DUPLICATE, "there is a fault filter already", "join them");
             }
+            if routers > 0 {
+                let text = "the router ends the chain of filters: the fault filter stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            found.has_fault = true;
+            found.fault = recovery::fault(&said, &path, findings);
+        } else {
+            let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
+            let hint = "only the router and the fault filter are";
+            findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
     if said.http_filters.is_empty() {
         findings.missing(&path, "the HTTP connection manager needs the router in http_filters");
     }
-    suppress
+    found
+}
+
+/// Envoy asks the filter, and there is none.
+fn leave_out_faults(table: &mut RouteTable, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let mut has_any = false;
+    for rule in table.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules) {
+        if let Action::Forward(forward) = &mut rule.action {
+            has_any |= forward.fault.take().is_some();
+        }
+    }
+    if has_any {
+        let text = "faults of routes have no effect where the fault filter is not among the filters";
+        let hint = "put envoy.filters.http.fault before the router";
+        findings.warning(&path.field("http_filters"), code::NO_EFFECT, text, hint);
+    }
 }

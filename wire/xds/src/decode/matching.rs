@@ -79,15 +79,18 @@ fn path_match(said: &route::RouteMatch, path: &Path<'_>, findings: &mut Findings
     }
 }
 
-fn fraction(said: &core::RuntimeFractionalPercent) -> Option<Fraction> {
+pub(super) fn fraction(said: &core::RuntimeFractionalPercent) -> Option<Fraction> {
+    said.default_value.as_ref().map(percent)
+}
+
+pub(super) fn percent(said: &kinds::FractionalPercent) -> Fraction {
     use kinds::fractional_percent::DenominatorType;
-    let said = said.default_value.as_ref()?;
     let denominator = match said.denominator() {
         DenominatorType::Hundred => Denominator::Hundred,
         DenominatorType::TenThousand => Denominator::TenThousand,
         DenominatorType::Million => Denominator::Million,
     };
-    Some(Fraction::new(said.numerator, denominator))
+    Fraction::new(said.numerator, denominator)
 }
 
 /// A pseudo header is always there, so that many ways to ask come down to one test of its value.
@@ -115,7 +118,11 @@ fn pseudo(
     }
 }
 
-fn header(said: &route::HeaderMatcher, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<HeaderMatch> {
+pub(super) fn header(
+    said: &route::HeaderMatcher,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<HeaderMatch> {
     let test = header_test(said, path, findings);
     Some(HeaderMatch {
         name: headers::name(&said.name, &path.field("name"), findings)?,

@@ -1,20 +1,20 @@
 //! Route tables: virtual hosts, routes and what they do.
 
+use std::collections::HashMap;
+
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, ClusterChoice, DirectResponse, Domain, Format, Forward, HostRewrite, Invalid, PathRewrite,
+    Action, ClusterChoice, DirectResponse, Domain, Fault, Format, Forward, HostRewrite, Invalid, PathRewrite,
     Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{headers, matching, value};
-use crate::extension::{ROUTE_METADATA, RouteExtension};
+use super::{headers, matching, recovery, value};
+use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
-use crate::proto::{core, matcher, route};
+use crate::proto::{Any, core, fault::HttpFault, matcher, route};
+use crate::schema::{type_name, unpack};
 use naru_spec::Path;
-
-const CONNECT_FAILURE: &str = "connect-failure";
-const RETRY_ON_HINT: &str = "only 'connect-failure', alone";
 
 pub(super) fn read(
     said: &route::RouteConfiguration,
@@ -106,6 +106,7 @@ fn virtual_host(
 fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &mut Findings<'_>) -> Rule {
     use route::route::Action as Said;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
+    let fault = fault(&said.typed_per_filter_config, &path.field("typed_per_filter_config"), findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -116,11 +117,16 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
         Some(Said::Route(said)) => {
             let mut forward = forward(said, &path.field("route"), findings);
             forward.query = extension.query;
+            forward.fault = fault;
+            if let Err(text) = extension.recovery.apply(&mut forward) {
+                findings.invalid(&path.field("metadata"), Invalid::new(text));
+            }
             Action::Forward(Box::new(forward))
         }
         other => {
-            if !extension.query.is_empty() {
-                let text = "operations on the query have no effect where the request is not forwarded";
+            let is_idle = extension.query.is_empty() && extension.recovery == Recovery::default();
+            if !is_idle || fault.is_some() {
+                let text = "operations on the query, faults and retries have no effect where the request is not forwarded";
                 findings.error(&path.field("metadata"), code::INVALID_VALUE, text, "");
             }
             match other {
@@ -158,6 +164,31 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     }
 }
 
+/// What a route says to filters: the fault filter is the only one that listens.
+fn fault(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Fault> {
+    let mut names: Vec<&String> = said.keys().collect();
+    names.sort();
+    let mut fault = None;
+    for name in names {
+        let path = path.key(name);
+        let any = said.get(name);
+        match any.and_then(unpack::<HttpFault>) {
+            Some(said) => fault = recovery::fault(&said, &path, findings),
+            None => {
+                let found = any.map_or("", |any| type_name(&any.type_url));
+                let text = format!("settings of '{found}' for one route are not supported");
+                findings.error(
+                    &path,
+                    code::UNSUPPORTED_EXTENSION,
+                    text,
+                    "only those of the fault filter are",
+                );
+            }
+        }
+    }
+    fault
+}
+
 /// Metadata that is not naru's own would have no effect.
 fn extension(said: Option<&core::Metadata>, path: &Path<'_>, findings: &mut Findings<'_>) -> RouteExtension {
     let mut extension = RouteExtension::default();
@@ -192,7 +223,7 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
     let timeout =
         value::limit(&said.timeout, Some(defaults::ROUTE_TIMEOUT), &path.field("timeout"), findings);
     let idle = said.idle_timeout.as_ref();
-    Forward {
+    let mut forward = Forward {
         clusters,
         timeout,
         idle_timeout: idle.map(|said| {
@@ -207,41 +238,10 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
             ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
         },
-        connect_retries: said.retry_policy.as_ref().map_or(0, |said| {
-            let path = path.field("retry_policy");
-            connect_retries(said, &path, findings)
-        }),
-        // Envoy has no words for them.
-        load: Default::default(),
-    }
-}
-
-/// The one policy there is: another endpoint where no connection could be made.
-fn connect_retries(said: &route::RetryPolicy, path: &Path<'_>, findings: &mut Findings<'_>) -> u32 {
-    let retries = said.num_retries.map(|said| said.value);
-    match (said.retry_on.as_str(), retries) {
-        // Nothing is retried.
-        ("", None | Some(0)) => 0,
-        ("", Some(_)) => {
-            let path = path.field("num_retries");
-            findings.unsupported_value(&path, "nothing is retried without retry_on", RETRY_ON_HINT);
-            0
-        }
-        // Envoy's default.
-        (CONNECT_FAILURE, None) => 1,
-        (CONNECT_FAILURE, Some(retries)) if retries <= defaults::CONNECT_RETRIES_MAX => retries,
-        (CONNECT_FAILURE, Some(retries)) => {
-            let text = format!("{retries} retries are too many");
-            let hint = format!("at most {} are possible", defaults::CONNECT_RETRIES_MAX);
-            findings.unsupported_value(&path.field("num_retries"), text, hint);
-            0
-        }
-        (other, _) => {
-            let text = format!("'{other}' is no reason for which naru retries");
-            findings.unsupported_value(&path.field("retry_on"), text, RETRY_ON_HINT);
-            0
-        }
-    }
+        ..Forward::to("")
+    };
+    recovery::read(said, &mut forward, path, findings);
+    forward
 }
 
 fn weighted(said: &route::WeightedCluster, path: &Path<'_>, findings: &mut Findings<'_>) -> ClusterChoice {

@@ -1,10 +1,12 @@
 //! The HTTP connection manager and its access logs.
 
 use naru_spec::{
-    AccessLog, Codec, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink, ServerHeader,
+    AccessLog, Action, Codec, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink, Rule,
+    ServerHeader,
 };
 
-use super::{routes, value};
+use super::recovery::FAULT_FILTER;
+use super::{recovery, routes, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
@@ -25,11 +27,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         .into(),
         stat_prefix: http.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
-        http_filters: vec![hcm::HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(pack(&router))),
-            ..Default::default()
-        }],
+        http_filters: fault_filter(http).into_iter().chain([filter(ROUTER, pack(&router))]).collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
         server_name: http.server_name.clone(),
         server_header_transformation: match http.server_header {
@@ -80,6 +78,25 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         http2_protocol_options: http2(&http.http2),
         ..Default::default()
     }
+}
+
+const ROUTER: &str = "envoy.filters.http.router";
+
+fn filter(name: &str, config: Any) -> hcm::HttpFilter {
+    hcm::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
+/// Where there is any fault: what routes say is said to the filter.
+fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let mut rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
+    let has_fault = |rule: &Rule| matches!(&rule.action, Action::Forward(forward) if forward.fault.is_some());
+    let is_needed = http.fault.is_some() || rules.any(has_fault);
+    let said = http.fault.as_ref().map(recovery::fault).unwrap_or_default();
+    is_needed.then(|| filter(FAULT_FILTER, pack(&said)))
 }
 
 /// Nothing where all is by default.

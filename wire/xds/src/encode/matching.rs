@@ -41,23 +41,24 @@ pub(super) fn is_beyond_words(query: &NameMatch) -> bool {
     query.invert && query.test.is_some()
 }
 
-fn fraction(fraction: Fraction) -> core::RuntimeFractionalPercent {
+pub(super) fn fraction(fraction: Fraction) -> core::RuntimeFractionalPercent {
+    core::RuntimeFractionalPercent { default_value: Some(percent(fraction)), ..Default::default() }
+}
+
+pub(super) fn percent(fraction: Fraction) -> kinds::FractionalPercent {
     use kinds::fractional_percent::DenominatorType;
-    core::RuntimeFractionalPercent {
-        default_value: Some(kinds::FractionalPercent {
-            numerator: fraction.numerator(),
-            denominator: match fraction.denominator() {
-                Denominator::Hundred => DenominatorType::Hundred,
-                Denominator::TenThousand => DenominatorType::TenThousand,
-                Denominator::Million => DenominatorType::Million,
-            }
-            .into(),
-        }),
-        ..Default::default()
+    kinds::FractionalPercent {
+        numerator: fraction.numerator(),
+        denominator: match fraction.denominator() {
+            Denominator::Hundred => DenominatorType::Hundred,
+            Denominator::TenThousand => DenominatorType::TenThousand,
+            Denominator::Million => DenominatorType::Million,
+        }
+        .into(),
     }
 }
 
-fn header(said: &HeaderMatch) -> route::HeaderMatcher {
+pub(super) fn header(said: &HeaderMatch) -> route::HeaderMatcher {
     header_matcher(said.name.as_str(), said.test.clone(), said.invert, said.missing_as_empty)
 }
 

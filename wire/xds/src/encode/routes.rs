@@ -6,9 +6,11 @@ use naru_spec::{
     QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost,
 };
 
-use super::{matching, value};
-use crate::extension::{ROUTE_METADATA, RouteExtension};
+use super::recovery::FAULT_FILTER;
+use super::{matching, recovery, value};
+use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{core, matcher, route};
+use crate::schema::pack;
 
 /// Envoy's own limit where none is said.
 const BODY_BYTES_MAX: usize = 4_096;
@@ -63,6 +65,10 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
             Action::Forward(forward) => forward.query.clone(),
             _ => QueryOps::default(),
         },
+        recovery: match &rule.action {
+            Action::Forward(forward) => Recovery::of(forward),
+            _ => Recovery::default(),
+        },
         query_not: block.query.iter().filter(|q| matching::is_beyond_words(q)).cloned().collect(),
     };
     route::Route {
@@ -73,6 +79,13 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
             Action::Redirect(redirect) => Said::Redirect(redirect_action(redirect)),
             Action::Direct(direct) => Said::DirectResponse(direct_response(direct)),
         }),
+        typed_per_filter_config: match &rule.action {
+            Action::Forward(forward) => {
+                let fault = forward.fault.as_ref().map(recovery::fault);
+                fault.map(|fault| (FAULT_FILTER.to_owned(), pack(&fault))).into_iter().collect()
+            }
+            _ => Default::default(),
+        },
         metadata: extension.write().map(|fields| core::Metadata {
             filter_metadata: [(ROUTE_METADATA.to_owned(), fields)].into(),
             ..Default::default()
@@ -106,13 +119,9 @@ fn route_action(forward: &Forward) -> route::RouteAction {
         append_x_forwarded_host: forward.append_x_forwarded_host,
         timeout: Some(value::limit(forward.timeout)),
         idle_timeout: forward.idle_timeout.map(value::limit),
-        retry_policy: (forward.connect_retries > 0).then(|| route::RetryPolicy {
-            retry_on: "connect-failure".to_owned(),
-            num_retries: Some(value::number(forward.connect_retries)),
-            ..Default::default()
-        }),
         ..Default::default()
     };
+    recovery::write(forward, &mut action);
     match &forward.path {
         None => {}
         Some(PathRewrite::Prefix(prefix)) => action.prefix_rewrite = prefix.clone(),

@@ -1,5 +1,7 @@
 //! Random configurations that are valid.
 
+mod recovery;
+
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
@@ -8,13 +10,13 @@ use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
     AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, ClusterLimits, Codec, Config,
-    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
-    FilterChain, Format, Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
-    HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
-    JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, OutlierDetection, PathMatch,
-    PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath, RetryBudget, RetryLimit, RouteTable, Rule,
-    Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thresholds, TlsRequirement,
-    TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
+    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, Fault,
+    FaultScope, FilterChain, Format, Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp,
+    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
+    HttpCheck, JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, OutlierDetection,
+    PathMatch, PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath, RetryBudget, RetryLimit,
+    RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thresholds,
+    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -410,6 +412,8 @@ impl Dice {
         http.max_requests_per_connection = self.maybe(|d| 1 + d.below(9) as u32);
         http.drain_timeout = self.maybe(Dice::duration).unwrap_or_default();
         http.http2 = self.http2();
+        // A filter has no metadata to say more in.
+        http.fault = self.maybe(|d| Fault { scope: FaultScope::Client, ..d.fault() });
         http
     }
 
@@ -583,6 +587,7 @@ impl Dice {
                 ClusterChoice::weighted(weighted).expect("weights")
             }
         };
+        let retry = self.maybe(Dice::retry);
         Forward {
             clusters: choice,
             timeout: self.maybe(Dice::duration),
@@ -604,8 +609,12 @@ impl Dice {
                 add: self.few(|d| (d.word(), d.word())),
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
-            connect_retries: self.one(&[0, 1, 2, 64]),
             load: Default::default(),
+            hedge: self.maybe(|d| d.hedge(retry.as_ref())),
+            retry,
+            auto_timeout: self.maybe(Dice::auto_timeout),
+            fault: self.maybe(Dice::fault),
+            mirrors: self.few(|d| d.mirror(clusters)),
         }
     }
 

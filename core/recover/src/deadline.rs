@@ -1,0 +1,216 @@
+//! How long may a request take, and how long are those behind told that it may?
+//!
+//! A hop never outlives its caller: what a caller says shortens the route's timeout and never makes
+//! it longer, so that it may be believed of anybody. Only `x-envoy-upstream-rq-timeout-ms`, which
+//! replaces the route's, needs a caller that is trusted.
+//!
+//! Sources: Envoy's `FilterUtility::finalTimeout` and `setTimeoutHeaders`; gRPC, "gRPC over HTTP2",
+//! for `grpc-timeout`.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use naru_base::Instant;
+
+/// Milliseconds that the caller still waits. Our own, between naru and naru, also for calls that are
+/// not gRPC.
+pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-naru-deadline-ms");
+pub const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// How long the caller says that it waits from now on: the shortest that is said.
+pub fn of_caller(headers: &HeaderMap) -> Option<Duration> {
+    let milliseconds = |name| {
+        let text = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let number = text.and_then(|text| text.trim().parse::<u64>().ok());
+        // 0 is without limit in Envoy's words.
+        number.filter(|ms| *ms > 0).map(Duration::from_millis)
+    };
+    let grpc = headers.get(GRPC_TIMEOUT).and_then(|value| GrpcTimeout::parse(value.as_bytes()));
+    [milliseconds(DEADLINE_MS), milliseconds(EXPECTED_TIMEOUT_MS), grpc.map(|timeout| timeout.0)]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
+/// From the end of the request to the end of the response. `asked` is what a trusted caller wants
+/// instead of what the `route` says, where 0 is without limit; `caller` is [`of_caller`].
+pub fn total(route: Option<Duration>, asked: Option<Duration>, caller: Option<Duration>) -> Option<Duration> {
+    let own = match asked {
+        Some(asked) => (!asked.is_zero()).then_some(asked),
+        None => route,
+    };
+    shorter(own, caller)
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// How long an upstream is told that it may take for an attempt that begins `now`: what is left of
+/// `total`, or of a try where there is a timeout for it and the attempt ends with it. `ended` is when the request
+/// had arrived as a whole. `None` is without limit. Never 0, which would be without limit, too.
+pub fn for_upstream(
+    now: Instant,
+    ended: Option<Instant>,
+    total: Option<Duration>,
+    per_try: Option<Duration>,
+    hedges: bool,
+) -> Option<Duration> {
+    const LEAST: Duration = Duration::from_millis(1);
+    let elapsed = ended.map_or(Duration::ZERO, |ended| now.since(ended));
+    let left = total.map(|total| total.saturating_sub(elapsed));
+    let of_try = per_try.filter(|_| !hedges);
+    shorter(left, of_try).map(|told| told.max(LEAST))
+}
+
+/// Tells an upstream. Its gRPC deadline is shortened where there is one, or where the call is one.
+pub fn tell_upstream(headers: &mut HeaderMap, told: Option<Duration>, is_grpc: bool) {
+    let Some(told) = told else { return };
+    let milliseconds = u64::try_from(told.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(milliseconds));
+    headers.insert(DEADLINE_MS, HeaderValue::from(milliseconds));
+    if is_grpc && let Ok(value) = HeaderValue::from_str(&GrpcTimeout(told).to_string()) {
+        headers.insert(GRPC_TIMEOUT, value);
+    }
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit. Prints rounded down, but never as 0:
+/// nobody is told more time than there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcTimeout(pub Duration);
+
+const UNITS: [(u8, u128); 6] = [
+    (b'n', 1),
+    (b'u', 1_000),
+    (b'm', 1_000_000),
+    (b'S', 1_000_000_000),
+    (b'M', 60_000_000_000),
+    (b'H', 3_600_000_000_000),
+];
+
+const DIGITS_MAX: usize = 8;
+const NUMBER_MAX: u128 = 99_999_999;
+
+impl GrpcTimeout {
+    pub fn parse(text: &[u8]) -> Option<GrpcTimeout> {
+        let (unit, digits) = text.split_last()?;
+        if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let (_, nanos) = UNITS.iter().find(|(known, _)| known == unit)?;
+        let nanos = u128::from(number) * nanos;
+        let whole = Duration::from_secs(u64::try_from(nanos / 1_000_000_000).ok()?);
+        let timeout = whole + Duration::from_nanos((nanos % 1_000_000_000) as u64);
+        (!timeout.is_zero()).then_some(GrpcTimeout(timeout))
+    }
+}
+
+impl fmt::Display for GrpcTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos().max(1);
+        let (unit, size) = UNITS
+            .iter()
+            .find(|(_, size)| nanos / size <= NUMBER_MAX)
+            .copied()
+            .unwrap_or((b'H', 3_600_000_000_000));
+        write!(f, "{}{}", (nanos / size).min(NUMBER_MAX), char::from(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn grpc_timeouts_are_read_and_written() {
+        fn check(text: &str, expected: Option<Duration>) {
+            assert_eq!(GrpcTimeout::parse(text.as_bytes()).map(|t| t.0), expected, "{text}");
+        }
+        check("1H", Some(Duration::from_secs(3_600)));
+        check("99999999H", Some(Duration::from_secs(359_999_996_400)));
+        check("2M", Some(Duration::from_secs(120)));
+        check("3S", Some(Duration::from_secs(3)));
+        check("100m", Some(MS(100)));
+        check("7u", Some(Duration::from_micros(7)));
+        check("1n", Some(Duration::from_nanos(1)));
+        for nonsense in ["", "5", "S", "123456789m", "-1S", "1.5S", "1s", "0S", "1 S", "１S"] {
+            check(nonsense, None);
+        }
+        fn write(timeout: Duration, expected: &str) {
+            assert_eq!(GrpcTimeout(timeout).to_string(), expected);
+        }
+        write(MS(99), "99000000n");
+        write(MS(100), "100000u");
+        write(Duration::from_secs(100), "100000m");
+        write(Duration::from_nanos(100_000_000_999), "100000m");
+        write(Duration::ZERO, "1n");
+        write(Duration::MAX, "99999999H");
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_never_longer() {
+        let mut chance = naru_base::Chance::new(1);
+        for _ in 0..20_000 {
+            let timeout = Duration::from_nanos(chance.draw() >> chance.below(64));
+            let read = GrpcTimeout::parse(GrpcTimeout(timeout).to_string().as_bytes()).unwrap().0;
+            assert!(read <= timeout.max(Duration::from_nanos(1)), "{timeout:?} became {read:?}");
+            assert!(read >= timeout * 9 / 10, "{timeout:?} became {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_hop_never_outlives_its_caller() {
+        let all = [None, Some(0), Some(5), Some(10), Some(20)].map(|ms| ms.map(MS));
+        for route in all.into_iter().filter(|route| *route != Some(Duration::ZERO)) {
+            for asked in all {
+                for caller in all.into_iter().filter(|caller| *caller != Some(Duration::ZERO)) {
+                    let total = total(route, asked, caller);
+                    assert!(caller.is_none_or(|caller| total.is_some_and(|total| total <= caller)));
+                    let own = asked.map_or(route, |asked| (!asked.is_zero()).then_some(asked));
+                    assert!(own.is_none_or(|own| total.is_some_and(|total| total <= own)));
+                    assert_eq!(total.is_none(), own.is_none() && caller.is_none());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn upstreams_are_told_what_is_left() {
+        let at = |ms| Instant::ZERO + MS(ms);
+        let told = |now, total: Option<u64>, per_try: Option<u64>, hedges| {
+            for_upstream(at(now), Some(at(100)), total.map(MS), per_try.map(MS), hedges)
+        };
+        assert_eq!(told(100, None, None, false), None);
+        assert_eq!(told(100, Some(50), None, false), Some(MS(50)));
+        assert_eq!(told(130, Some(50), None, false), Some(MS(20)));
+        assert_eq!(told(130, Some(50), Some(10), false), Some(MS(10)));
+        assert_eq!(told(145, Some(50), Some(10), false), Some(MS(5)), "less than a try is left");
+        assert_eq!(told(130, Some(50), Some(10), true), Some(MS(20)), "it is not cancelled after a try");
+        assert_eq!(told(900, Some(50), None, false), Some(MS(1)), "0 would be without limit");
+        assert_eq!(told(900, None, Some(10), false), Some(MS(10)));
+        assert_eq!(for_upstream(at(9), None, Some(MS(50)), None, false), Some(MS(50)), "not yet whole");
+    }
+
+    #[test]
+    fn headers_carry_a_deadline_from_hop_to_hop() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(of_caller(&headers), None);
+        tell_upstream(&mut headers, None, true);
+        assert!(headers.is_empty());
+        tell_upstream(&mut headers, Some(MS(250)), true);
+        assert_eq!(headers.get(EXPECTED_TIMEOUT_MS).unwrap(), "250");
+        assert_eq!(headers.get(GRPC_TIMEOUT).unwrap(), "250000u");
+        assert_eq!(of_caller(&headers), Some(MS(250)));
+        headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from_static("0"));
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("90m"));
+        assert_eq!(of_caller(&headers), Some(MS(90)));
+    }
+}
