@@ -97,6 +97,10 @@ reasons! {
 
     /// The route's timeout passed.
     RouteTimeout { "UT", Upstream, 504, "response_timeout", "upstream request timeout" }
+    /// The last attempt that was allowed took longer than one may.
+    PerTryTimeout { "UT", Upstream, 504, "upstream_per_try_timeout", "upstream request timeout" }
+    /// Nothing moved on it for longer than may be.
+    PerTryIdle { "UT", Upstream, 504, "upstream_per_try_idle_timeout", "upstream request timeout" }
     /// Nothing moved in either direction for the stream idle timeout.
     StreamIdle { "SI", Proxy, 504, "stream_idle_timeout", "stream timeout" }
     /// The client did not finish sending its request in time.
@@ -114,6 +118,9 @@ reasons! {
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A change of protocol (or a tunnel) that is not offered here.
     UpgradeRefused { "-", Proxy, 403, "upgrade_failed", "" }
+
+    /// A failure that was made on purpose; its status is the fault's.
+    FaultInjected { "FI", Proxy, 503, "fault_filter_abort", "fault filter abort" }
 
     /// A tunnel with HTTP in it: the requests have their own lines.
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }

@@ -216,6 +216,11 @@ mod tests {
         (0..1_000).for_each(|_| observed.on_response(MS(1_000)));
         observed.tick(at(1));
         assert!(observed.timeout() > MS(2_900));
+        let mut half = observed.clone();
+        half.tick(at(60));
+        assert_eq!(half.total, 500);
+        half.tick(at(180));
+        assert_eq!(half.total, 125, "two half-lives at once");
         for minute in 1..=12 {
             (0..1_000).for_each(|_| observed.on_response(MS(100)));
             observed.tick(at(60 * minute));

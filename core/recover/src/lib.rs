@@ -23,6 +23,7 @@
 // In reading order: the machine of one request and what it rests on; then time; then what is made on purpose.
 mod recovery;
 mod flight;
+mod route;
 mod policy;
 mod asked;
 mod condition;
@@ -40,6 +41,7 @@ pub use budget::RetryLoad;
 pub use condition::{FailureKind, Head};
 pub use policy::CompiledRetry;
 pub use recovery::{Circumstances, Done, Facts, Failure, Recovery, Sent, Step, Verdict, Wait};
+pub use route::RouteRecovery;
 
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,11 @@ impl CompiledRetry {
         }
     }
 
+    /// Of a route without a policy: only what a trusted caller asks for.
+    pub(crate) fn none(hedge: Option<Hedge>) -> Result<CompiledRetry, Vec<Invalid>> {
+        CompiledRetry::compile(&RetryPolicy::new(RetryOn::NONE), hedge)
+    }
+
     fn with(spec: &RetryPolicy, hedge: Hedge, response: HeaderTests, request: HeaderTests) -> CompiledRetry {
         let retries_max = spec.retries_max.min(defaults::RETRIES_MAX);
         CompiledRetry {

@@ -510,6 +510,20 @@ fn requests_may_begin_with_several_attempts() {
 }
 
 #[test]
+fn one_hedge_is_on_its_way_at_a_time() {
+    let both = Hedge { initial: 2, ..hedge() };
+    let mut request = Request::hedged(&fixed(RetryOn::SERVER_ERROR, 3), both);
+    assert!(request.state.begin_attempt(B, E(1), 0));
+    request.state.start_clock(at(0), Some(MS(20)));
+    assert_eq!(request.tick(20), Some(Step::TimedOut { attempt: B, verdict: AGAIN }), "the newest");
+    let (policy, around) = (&request.policy, request.around);
+    let idle = request.state.on_per_try_timeout(at(25), A, policy, &around, &mut request.chance);
+    assert_eq!(idle, Verdict::Await);
+    assert_eq!(request.state.deadline(), Some((at(30), Wait::Backoff)), "not put off");
+    assert_eq!(request.state.retries_left(), 2);
+}
+
+#[test]
 fn what_a_trusted_caller_asks_for_is_merged_as_envoy_merges_it() {
     let policy = compiled(&fixed(RetryOn::CONNECT_FAILURE, 1));
     let begin = |policy: &CompiledRetry, list: &[(&'static str, &'static str)]| {

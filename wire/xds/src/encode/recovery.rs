@@ -116,7 +116,6 @@ pub(super) fn fault(said: &Fault) -> fault::HttpFault {
                 DelayBy::Header => FaultDelaySecifier::HeaderDelay(HeaderDelay {}),
             }),
             percentage: Some(matching::percent(delay.share)),
-            ..Default::default()
         }),
         abort: said.abort.map(|abort| fault::FaultAbort {
             error_type: Some(match abort.by {
