@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, Weight};
 use naru_guard::Fitness;
 use naru_journey::{Admission, View};
+use naru_recover::RetryLoad;
 use naru_tls::Connector;
 
 use crate::guarded::{self, GuardStatus, Guarded};
@@ -126,6 +127,8 @@ pub struct ClusterHere {
     endpoints: RefCell<Vec<Rc<EndpointHere>>>,
     pub connectors: Option<Arc<Connectors>>,
     pub guarded: Option<Arc<Guarded>>,
+    /// How many requests are retries right now, at all workers.
+    pub retrying: Arc<AtomicU32>,
     pub stats: Rc<ClusterStats>,
 }
 
@@ -181,9 +184,10 @@ impl ClusterHere {
     pub fn new(
         connectors: Option<Arc<Connectors>>,
         guarded: Option<Arc<Guarded>>,
+        retrying: Arc<AtomicU32>,
         stats: Rc<ClusterStats>,
     ) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, guarded, stats }
+        ClusterHere { endpoints: RefCell::default(), connectors, guarded, retrying, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {
@@ -271,6 +275,14 @@ impl View for Clusters {
         endpoints
             .get(endpoint.index())
             .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
+    }
+
+    fn retry_load(&self, cluster: ClusterId) -> RetryLoad {
+        let here = &self.0[cluster.index()];
+        let endpoints = here.endpoints.borrow();
+        let active = endpoints.iter().map(|here| here.shared.borrow().counts.active.load(Ordering::Relaxed));
+        let retries = here.retrying.load(Ordering::Relaxed);
+        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries }
     }
 
     #[inline]

@@ -80,7 +80,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let facts = RequestFacts {
-        is_idempotent: parts.method.is_idempotent(),
+        repeats: naru_recover::Facts::of(&parts.method, &parts.headers, client.is_internal),
+        asks: client.asks,
+        is_trusted: client.is_internal,
         is_grpc: client.is_grpc,
         has_ended: body.is_end_stream(),
         timeout_ms: client.timeout_ms,
@@ -102,6 +104,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
             &mut (),
         ),
     };
+    if client.asks {
+        naru_recover::consume(&mut parts.headers);
+    }
     let upload = (!facts.has_ended).then(|| Upload::new(body));
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     if http.always_set_request_id_in_response {
@@ -130,9 +135,10 @@ async fn forward(
 ) -> Result<Response<OutBody>, Broken> {
     let mut next = first;
     loop {
-        let Some(action) = next.take().or_else(|| passage.journey.next_action()) else {
-            // A journey that is neither over nor waiting for an attempt always asks for something.
-            return Err(Broken);
+        let action = match next.take().or_else(|| passage.journey.next_action()) {
+            Some(action) => action,
+            // It waits before the next attempt.
+            None => poll_fn(|cx| passage.poll_watch(cx)).await,
         };
         match action {
             Action::Send { attempt, cluster, endpoint, cause } => {
@@ -149,7 +155,7 @@ async fn forward(
                         if let Some(status) = grpc_status {
                             passage.journey.on_grpc_status(status);
                         }
-                        passage.hear_attempt(attempt, AttemptEvent::Head { status, has_ended });
+                        passage.hear_head(attempt, status, has_ended, outgoing.can_be_repeated());
                     }
                     Err(Interrupted::Failed(failure)) => {
                         // A body that breaks off takes its attempt with it: the cause goes first.
@@ -160,8 +166,9 @@ async fn forward(
                 }
             }
             Action::Forward { .. } => return pass_on(passage),
-            // An attempt lives in the call that waits for it, and ends with it.
-            Action::Cancel { .. } => {}
+            // An attempt lives in the call that waits for it, and ends with it; a response may be there.
+            Action::Cancel { .. } => passage.leave_response(),
+            Action::Due => passage.hear_due(outgoing.can_be_repeated()),
             // What a tunnel asks for is done in `tunnel.rs`.
             Action::Open | Action::Reach { .. } => return Err(Broken),
             Action::Reply(reason) => return Ok(answer(passage, reason, None)),
@@ -205,6 +212,9 @@ fn prepare_again(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &Endp
     let shared = endpoint.shared();
     if outgoing.headers.is_none() && !outgoing.copy.is_empty() {
         outgoing.headers = Some(outgoing.copy.drain(..).collect());
+    }
+    if let Some(headers) = &mut outgoing.headers {
+        naru_recover::layer::tell_upstream(headers, passage.journey.retries());
     }
     if let Some(headers) = &mut outgoing.headers
         && outgoing::rename(&passage.loaded.snapshot, &passage.journey, headers, &shared.host_name)
@@ -269,9 +279,9 @@ async fn attempt_once(
             }
         }
     };
-    passage.journey.on_connected(attempt);
+    passage.journey.on_connected(worker.clock.now(), attempt);
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
-    let may_repeat = is_reused && outgoing.method.is_idempotent();
+    let may_repeat = is_reused && outgoing.method.is_idempotent() || passage.journey.may_retry();
     let mut asked = None;
     let result = match connected {
         Connected::Http1(mut connection) => {
@@ -364,6 +374,11 @@ impl Outgoing {
         request
     }
 
+    /// Whether the head is here, or a copy of it.
+    fn can_be_repeated(&self) -> bool {
+        self.headers.is_some() || !self.copy.is_empty()
+    }
+
     /// Takes the head back from an attempt that did not send it, and says what the journey is to know.
     fn take_back(&mut self, passage: &mut Passage, failure: Option<SendFailure>, is_reused: bool) -> Failure {
         let (reason, sent) = match failure {
@@ -384,18 +399,14 @@ impl Outgoing {
             }
             None => (Reason::UpstreamClosed, Sent::Maybe),
         };
-        let has_head = self.headers.is_some() || !self.copy.is_empty();
-        let is_replayable = has_head && passage.upload.as_ref().is_none_or(|u| u.is_replayable());
+        let is_replayable = self.can_be_repeated() && passage.has_whole_upload();
         Failure { stage: Stage::Exchange, reason, sent, is_reused, is_replayable }
     }
 }
 
 impl Passage {
-    /// Keeps a response until it is passed on; nothing of the request will be sent again.
+    /// Keeps a response until it is passed on, or left.
     fn receive(&mut self, response: Response<InBody>, carrier: Carrier) -> Answered {
-        if let Some(upload) = &self.upload {
-            upload.forget();
-        }
         let (head, body) = response.into_parts();
         let has_ended = body.is_end_stream();
         let answered = Answered {
@@ -412,6 +423,10 @@ impl Passage {
 fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let head = passage.response.as_mut().and_then(|received| received.head.take());
     let Some(mut parts) = head else { return Err(Broken) };
+    // Nothing of the request will be sent again.
+    if let Some(upload) = &passage.upload {
+        upload.forget();
+    }
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
     let date = passage.worker.clock.date();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use naru_base::ClusterId;
 use naru_journey::{ChainId, Snapshot};
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub sinks: Vec<Vec<Arc<Sink>>>,
     /// By cluster; of those that are guarded.
     pub guards: Vec<Option<Arc<Guarded>>>,
+    /// By cluster: how many requests to it are retries right now.
+    pub retrying: Vec<Arc<AtomicU32>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -78,7 +81,18 @@ impl Prepared {
         let stat_prefixes = snapshot.chains().iter().map(|chain| names.id(&chain.http.stat_prefix)).collect();
         let names = names.all();
         let guards = guards(&snapshot, older, origin);
-        Ok(Prepared { snapshot, terminators, connectors, sinks, guards, cluster_names, stat_prefixes, names })
+        let retrying = retrying(&snapshot, older);
+        Ok(Prepared {
+            snapshot,
+            terminators,
+            connectors,
+            sinks,
+            guards,
+            retrying,
+            cluster_names,
+            stat_prefixes,
+            names,
+        })
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -113,6 +127,16 @@ impl Prepared {
         };
         is_secured_alike && new.protocol == old.protocol && new.http2 == old.http2
     }
+}
+
+/// That of a cluster that is known already is the same.
+fn retrying(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<AtomicU32>> {
+    let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
+    let counts = snapshot.clusters.iter().map(|cluster| {
+        let known = older.zip(known.get(cluster.name.as_str()));
+        known.and_then(|(older, id)| older.retrying.get(id.index()).cloned()).unwrap_or_default()
+    });
+    counts.collect()
 }
 
 /// That of a cluster that is guarded already is the same.

@@ -71,6 +71,8 @@ pub struct Passage {
     /// What passed, where the request asked for a tunnel.
     pub tunnel: Option<Rc<Ledger>>,
     permit: Option<Permit>,
+    /// It counts as a retry of its cluster.
+    is_retrying: bool,
     timer: Timer,
 }
 
@@ -87,6 +89,8 @@ pub struct Received {
 struct Permit {
     cluster: ClusterId,
     endpoint: Arc<EndpointShared>,
+    /// Between two attempts it is not.
+    is_counted: bool,
 }
 
 impl Passage {
@@ -123,6 +127,7 @@ impl Passage {
             response: None,
             tunnel: None,
             permit: None,
+            is_retrying: false,
             timer,
             worker,
         })
@@ -147,11 +152,18 @@ impl Passage {
             Cause::Replay => add(&stats.replays, 1),
             Cause::Retry => add(&stats.retries, 1),
         }
-        self.permit = Some(Permit { cluster, endpoint });
+        self.permit = Some(Permit { cluster, endpoint, is_counted: true });
     }
 
     fn release(&mut self) {
-        if let Some(permit) = self.permit.take() {
+        self.rest();
+        self.permit = None;
+    }
+
+    /// It is at no endpoint for a while.
+    fn rest(&mut self) {
+        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.is_counted) {
+            permit.is_counted = false;
             permit.endpoint.counts.active.fetch_sub(1, Ordering::Relaxed);
             add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
         }
@@ -159,13 +171,75 @@ impl Passage {
 
     /// Tells the journey what came of an attempt.
     #[inline(always)]
-    pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
+    pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent<'_>) {
         let now = self.worker.clock.now();
         let mut core = self.loaded.core.borrow_mut();
         let loaded = &*self.loaded;
-        self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters, &mut ());
+        self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters);
         drop(core);
         self.report(now);
+        if self.is_retrying || self.journey.is_retrying() {
+            self.count_retry();
+        }
+        if matches!(event, AttemptEvent::Failed(_)) {
+            self.rest();
+        }
+    }
+
+    /// Tells the journey of the head that has come. `can_be_repeated` says it of the head of the request.
+    #[inline]
+    pub fn hear_head(&mut self, attempt: AttemptId, status: u16, has_ended: bool, can_be_repeated: bool) {
+        let is_replayable = can_be_repeated && self.has_whole_upload();
+        // What says something about retries is looked at while the journey decides.
+        let response = self.response.take();
+        let head = response.as_ref().and_then(|received| received.head.as_ref());
+        let headers = head.map(|head| &head.headers);
+        self.hear_attempt(attempt, AttemptEvent::Head { status, has_ended, headers, is_replayable });
+        self.response = response;
+    }
+
+    /// Tells the journey that a wait is over.
+    #[cold]
+    pub fn hear_due(&mut self, can_be_repeated: bool) {
+        let now = self.worker.clock.now();
+        let is_replayable = can_be_repeated && self.has_whole_upload();
+        let mut core = self.loaded.core.borrow_mut();
+        let loaded = &*self.loaded;
+        self.journey.on_due(now, &loaded.snapshot, is_replayable, &mut core, &loaded.clusters, &mut ());
+        drop(core);
+        self.report(now);
+        self.count_retry();
+    }
+
+    /// Whether all of the request's body that was read so far is still here.
+    pub fn has_whole_upload(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_replayable())
+    }
+
+    /// The response is not passed on. Its connection stays where nothing is to be read any more.
+    #[cold]
+    pub fn leave_response(&mut self) {
+        if self.response.as_ref().is_some_and(|received| received.body.is_end_stream()) {
+            self.give_back();
+        }
+        self.response = None;
+        self.rest();
+    }
+
+    /// Whether a retry of the request is under way is known for all of its cluster.
+    fn count_retry(&mut self) {
+        let is_retrying = self.journey.is_retrying();
+        if is_retrying != self.is_retrying
+            && let Some(permit) = &self.permit
+        {
+            let retrying = &self.loaded.clusters.get(permit.cluster).retrying;
+            if is_retrying {
+                retrying.fetch_add(1, Ordering::Relaxed);
+            } else {
+                retrying.fetch_sub(1, Ordering::Relaxed);
+            }
+            self.is_retrying = is_retrying;
+        }
     }
 
     /// Tells whoever guards the cluster what became of an attempt.
@@ -326,6 +400,11 @@ impl Drop for Passage {
         self.journey.tick(now);
         self.journey.on_abandoned(now);
         self.report(now);
+        if self.is_retrying {
+            self.count_retry();
+            // Whatever the journey says: it is over.
+            debug_assert!(!self.is_retrying);
+        }
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);

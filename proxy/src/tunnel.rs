@@ -143,7 +143,13 @@ impl Tunnel {
     async fn pass_through(&mut self, client: Conduit, destination: &Destination) {
         let mut asked = None;
         let mut wire = None;
-        while let Some(action) = asked.take().or_else(|| self.passage.journey.next_action()) {
+        loop {
+            let action = match asked.take().or_else(|| self.passage.journey.next_action()) {
+                Some(action) => action,
+                None if self.passage.journey.has_ended() => return,
+                // It waits before the next attempt.
+                None => poll_fn(|cx| self.poll_asked(cx)).await,
+            };
             let (attempt, dialed) = match action {
                 Action::Send { attempt, cluster, endpoint, cause } => {
                     let loaded = Rc::clone(&self.passage.loaded);
@@ -162,13 +168,17 @@ impl Tunnel {
                 }
                 // An attempt ends with the call that waits for it.
                 Action::Cancel { .. } => continue,
+                Action::Due => {
+                    self.passage.hear_due(true);
+                    continue;
+                }
                 Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
             };
             let event = match dialed {
                 Ok(Ok(dialed)) => {
                     self.passage.upstream_local = dialed.local;
                     wire = Some(dialed);
-                    AttemptEvent::Head { status: 200, has_ended: false }
+                    AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: false }
                 }
                 Ok(Err(DialFailure { stage, reason, text })) => {
                     self.passage.upstream_failure = Some(text).filter(|text| !text.is_empty());

@@ -52,7 +52,8 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
         if passage.flight.is_some() && passage.permit.is_none() {
             return Err("an attempt is under way that is counted nowhere");
         }
-        if !journey.has_ended() && passage.flight.is_none() && passage.heads == 0 {
+        let is_between = journey.is_between_attempts();
+        if !journey.has_ended() && !is_between && passage.flight.is_none() && passage.heads == 0 {
             return Err("a request waits for nothing");
         }
         Ok(())

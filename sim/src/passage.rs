@@ -49,6 +49,8 @@ pub struct Permit {
     pub cluster: ClusterId,
     pub endpoint: EndpointId,
     pub address: SocketAddr,
+    /// Between two attempts it is not.
+    pub is_counted: bool,
 }
 
 /// The attempt that is under way.

@@ -205,7 +205,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let mut head = request.head.clone();
         let arrival = receive(&mut head, http, &request.peer, core);
         let facts = RequestFacts {
-            is_idempotent: head.method.is_idempotent(),
+            repeats: naru_recover::Facts::of(&head.method, &head.headers, arrival.client.is_internal),
+            asks: arrival.client.asks,
+            is_trusted: arrival.client.is_internal,
             is_grpc: arrival.client.is_grpc,
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
@@ -234,7 +236,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             worker,
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
-            is_idempotent: facts.is_idempotent,
+            is_idempotent: head.method.is_idempotent(),
             client_is_http2: head.version == http::Version::HTTP_2,
             upload: (!facts.has_ended).then(|| Upload::new(request.body)),
             permit: None,
@@ -338,7 +340,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             }
             // Simulated clients ask for no tunnels.
             Action::Open | Action::Reach { .. } => {}
-            Action::Cancel { .. } => self.drop_flight(passage),
+            Action::Cancel { .. } => {
+                self.drop_flight(passage);
+                self.rest(passage);
+            }
+            Action::Due => self.hear_due(passage),
             Action::Reply(reason) => {
                 passage.heads += 1;
                 self.answer(passage, reason, subject);
@@ -369,18 +375,25 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
     fn hold(&mut self, passage: &mut Passage<T>, cluster: ClusterId, endpoint: EndpointId) {
         self.release(passage);
+        passage.permit = None;
         if let Some(here) = self.fleet.get_mut(cluster, endpoint) {
             here.active += 1;
             here.active_max = here.active_max.max(here.active);
             here.requests_total += 1;
-            passage.permit = Some(Permit { cluster, endpoint, address: here.address });
+            passage.permit = Some(Permit { cluster, endpoint, address: here.address, is_counted: true });
         }
     }
 
     fn release(&mut self, passage: &mut Passage<T>) {
-        if let Some(permit) = passage.permit.take()
+        self.rest(passage);
+    }
+
+    /// It is at no endpoint for a while.
+    fn rest(&mut self, passage: &mut Passage<T>) {
+        if let Some(permit) = passage.permit.as_mut().filter(|permit| permit.is_counted)
             && let Some(here) = self.fleet.get_mut(permit.cluster, permit.endpoint)
         {
+            permit.is_counted = false;
             match here.active.checked_sub(1) {
                 Some(active) => here.active = active,
                 None => self.miscount = Some("the requests at an endpoint"),
@@ -425,7 +438,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
     let table = &snapshot.chain(journey.chain()).table;
     match journey.rule().map(|(id, _)| &table.rule(id).action) {
-        Some(CompiledAction::Forward(forward)) => 2 * (1 + u32::from(forward.connect_retries)),
+        Some(CompiledAction::Forward(_)) => 2 * (1 + journey.retries_left()),
         _ => 0,
     }
 }

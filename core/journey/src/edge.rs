@@ -49,6 +49,8 @@ pub struct Client {
     /// In one of our own networks, with nobody between.
     pub is_internal: bool,
     pub timeout_ms: Option<u64>,
+    /// It is trusted, and says something in headers of Envoy's.
+    pub asks: bool,
     /// `content-type: application/grpc` and its kind.
     pub is_grpc: bool,
     /// The protocol that the client asks to change to.
@@ -63,6 +65,7 @@ impl Client {
             scheme: peer.scheme(),
             is_internal: false,
             timeout_ms: None,
+            asks: false,
             is_grpc: false,
             upgrade: Upgrade::None,
         }
@@ -90,6 +93,7 @@ struct Seen {
     envoy: bool,
     content_type: bool,
     client_cert: bool,
+    naru: bool,
     cookies: u32,
     hosts: u32,
 }
@@ -111,6 +115,7 @@ impl Seen {
                 12 if name == "x-request-id" => seen.request_id = true,
                 12 if name == "content-type" => seen.content_type = true,
                 14 if name == "http2-settings" => seen.hop = true,
+                14 if name == "x-naru-attempt" || name == "x-naru-retries" => seen.naru = true,
                 15 if name == "x-forwarded-for" => seen.forwarded_for = true,
                 16 if name == "proxy-connection" => seen.hop = true,
                 17 if name == "transfer-encoding" => seen.hop = true,
@@ -161,6 +166,9 @@ pub fn receive(
     if seen.envoy {
         remove_untrusted(headers, is_internal, is_at_edge);
     }
+    if seen.naru && !is_internal {
+        naru_recover::layer::forget(headers);
+    }
     if is_internal {
         headers.insert(X_ENVOY_INTERNAL, HeaderValue::from_static("true"));
     }
@@ -202,7 +210,7 @@ pub fn receive(
     }
     let timeout_ms = if seen.envoy { asked_timeout(headers) } else { None };
     let is_grpc = seen.content_type && is_grpc(headers);
-    Ok(Client { address, scheme, is_internal, timeout_ms, is_grpc, upgrade })
+    Ok(Client { address, scheme, is_internal, timeout_ms, asks: seen.envoy, is_grpc, upgrade })
 }
 
 /// HTTP/2 may send a cookie in pieces; nobody else knows them (RFC 9113, section 8.2.3).

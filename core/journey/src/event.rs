@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
 use naru_guard::{AttemptResult, Ticket};
+use naru_recover::Facts;
+pub use naru_recover::Sent;
 
 /// What the machine needs to know of a request, beside what the rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
-    /// Safe to send twice: RFC 9110, section 9.2.2.
-    pub is_idempotent: bool,
+    /// Whether it may be sent twice.
+    pub repeats: Facts,
+    /// A trusted client says in headers how to retry.
+    pub asks: bool,
+    /// The client may know what was done about failures.
+    pub is_trusted: bool,
     /// How the call went is said at the end of its response.
     pub is_grpc: bool,
     /// The head is the whole request.
@@ -18,15 +25,16 @@ pub struct RequestFacts {
     pub timeout_ms: Option<u64>,
 }
 
-/// How far a request got on an attempt that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Not one byte left.
-    No,
-    /// Some of it may have been seen.
-    Maybe,
-    /// The upstream answered, so it was.
-    Yes,
+impl RequestFacts {
+    /// Of one that is not forwarded.
+    pub const NONE: RequestFacts = RequestFacts {
+        repeats: Facts { may_repeat: false, is_repeat: false },
+        asks: false,
+        is_trusted: false,
+        is_grpc: false,
+        has_ended: true,
+        timeout_ms: None,
+    };
 }
 
 /// Where an attempt failed.
@@ -53,11 +61,15 @@ pub struct Failure {
 
 /// News of an attempt. One of a tunnel has its head once it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptEvent {
+pub enum AttemptEvent<'a> {
     Head {
         status: u16,
         /// The head is the whole response.
         has_ended: bool,
+        /// Where they may say something about retries.
+        headers: Option<&'a HeaderMap>,
+        /// The shell still has all of the request.
+        is_replayable: bool,
     },
     Failed(Failure),
 }
@@ -86,8 +98,10 @@ pub enum Action {
     Forward { attempt: AttemptId },
     /// Connect to where a tunnel leads, which no rule knows; then [`Action::Forward`].
     Reach { attempt: AttemptId },
-    /// Give this attempt up.
+    /// Give this attempt up, or its response.
     Cancel { attempt: AttemptId },
+    /// A wait is over: see [`crate::Journey::on_due`].
+    Due,
     /// Answer in the proxy's own name; see [`crate::reply`].
     Reply(Reason),
     /// The head is gone out already: break the response off.
@@ -101,7 +115,7 @@ pub enum Cause {
     /// The connection of the attempt before turned out closed: once more, on a connection that no request was sent
     /// on yet.
     Replay,
-    /// No connection could be made for the attempt before: to another endpoint, if there is one.
+    /// The attempt before failed, or was answered badly: to another endpoint, if there is one.
     Retry,
 }
 
@@ -126,6 +140,10 @@ pub enum Wait {
     Response,
     /// Any byte in either direction.
     Progress,
+    /// The head of an attempt's response.
+    PerTry,
+    /// The next attempt.
+    Backoff,
 }
 
 impl Wait {
@@ -135,6 +153,7 @@ impl Wait {
             Wait::Request => Reason::RequestTimeout,
             Wait::Response => Reason::RouteTimeout,
             Wait::Progress => Reason::StreamIdle,
+            Wait::PerTry | Wait::Backoff => Reason::PerTryTimeout,
         }
     }
 }

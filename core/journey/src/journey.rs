@@ -6,7 +6,9 @@
 //! | (begin)   | anything else                           | Answering | Reply                       |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
-//! | Trying    | attempt failed, may be retried          | Trying    | Send, to another endpoint   |
+//! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
+//! | Trying    | the wait is over                        | Trying    | Due, then Send, elsewhere   |
+//! | Trying    | a try takes too long                    | Trying    | Due, then Cancel; waits     |
 //! | Trying    | attempt failed                          | Answering | Reply                       |
 //! | Trying    | request aborted                         | Answering | Cancel, Reply               |
 //! | Trying    | deadline                                | Answering | Cancel, Reply               |
@@ -28,16 +30,19 @@
 //! Whoever drives it calls one `on_...`, then takes [`Journey::next_action`] until there is none, and
 //! calls [`Journey::tick`] no later than [`Journey::deadline`].
 
+mod attempts;
+
 use std::time::Duration;
 
+use http::HeaderMap;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc, Ticket};
+use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
-use naru_spec::defaults;
 
 use crate::{
-    Action, Admission, AttemptEvent, Cause, ChainId, Failure, Milestone, Observer, Report, RequestFacts,
-    Sent, Snapshot, Stage, View, Wait, Worker,
+    Action, Admission, Cause, ChainId, Milestone, Observer, Report, RequestFacts, Snapshot, View, Wait,
+    Worker,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +71,10 @@ pub struct Journey {
     watch: Option<Watch>,
     report: Option<Report>,
     next_attempt: u16,
-    retries: Retries,
+    /// Of a request that is forwarded.
+    recovery: Option<Recovery>,
+    /// Why no other attempt is made.
+    done: Option<Done>,
     request: RequestFacts,
     clock: Clock,
     reason: Reason,
@@ -81,6 +89,9 @@ struct Attempt {
     id: AttemptId,
     /// Of the journey's cluster. Without one, where a tunnel leads to its own address, it means nothing.
     endpoint: EndpointId,
+    is_connected: bool,
+    /// The shell has it in hand.
+    is_under_way: bool,
 }
 
 /// An attempt at a cluster that is guarded.
@@ -88,27 +99,6 @@ struct Attempt {
 struct Watch {
     began: Instant,
     ticket: Option<Ticket>,
-    is_connected: bool,
-}
-
-/// What may still be done where no connection can be made.
-#[derive(Clone, Copy, Debug, Default)]
-struct Retries {
-    /// How many more endpoints may be tried: at most [`defaults::RETRIES_MAX`].
-    left: u8,
-    /// One was wanted when none was left.
-    are_exhausted: bool,
-    /// Where no connection could be made: a bit for each endpoint, by the lowest digits of its id. Endpoints that
-    /// share a bit are taken for one, which costs no more than another pick.
-    tried: u32,
-}
-
-/// What is done about an attempt that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
-    No,
-    Replay,
-    Retry,
 }
 
 /// The moments of a request, and how long each wait may last.
@@ -122,6 +112,7 @@ struct Clock {
     request_timeout: Option<Duration>,
     response_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
+    per_try_timeout: Option<Duration>,
 }
 
 /// What remains of a request: what is logged, counted and traced.
@@ -183,7 +174,8 @@ impl Journey {
             watch: None,
             report: None,
             next_attempt: 0,
-            retries: Retries::default(),
+            recovery: None,
+            done: None,
             request,
             clock: Clock {
                 began: now,
@@ -194,6 +186,7 @@ impl Journey {
                 request_timeout: chain.http.request_timeout,
                 response_timeout: None,
                 idle_timeout: chain.http.stream_idle_timeout,
+                per_try_timeout: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -202,7 +195,7 @@ impl Journey {
         match verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => {
-                    journey.forward(now, snapshot, forward, worker, view, observer)
+                    journey.forward(now, snapshot, forward, subject.headers, worker, view, observer)
                 }
                 CompiledAction::Redirect(_) => journey.answer(Reason::Redirect),
                 CompiledAction::Direct(_) => journey.answer(Reason::DirectResponse),
@@ -246,8 +239,9 @@ impl Journey {
             watch: None,
             report: None,
             next_attempt: 0,
-            retries: Retries::default(),
-            request: RequestFacts { is_idempotent: false, is_grpc: false, has_ended: true, timeout_ms: None },
+            recovery: None,
+            done: None,
+            request: RequestFacts::NONE,
             clock: Clock {
                 began: now,
                 request_ended: None,
@@ -257,6 +251,7 @@ impl Journey {
                 request_timeout: None,
                 response_timeout: None,
                 idle_timeout: None,
+                per_try_timeout: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -298,7 +293,7 @@ impl Journey {
         observer.routed(self.verdict);
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
             Some(CompiledAction::Forward(forward)) => {
-                self.forward(now, snapshot, forward, worker, view, observer);
+                self.forward(now, snapshot, forward, subject.headers, worker, view, observer);
                 // It is for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
             }
@@ -312,11 +307,13 @@ impl Journey {
 
     // Forced where it is called twice, but only once on the way of a request.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "as of begin")]
     fn forward(
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
         forward: &CompiledForward,
+        headers: &HeaderMap,
         worker: &mut Worker,
         view: &impl View,
         observer: &mut impl Observer,
@@ -335,7 +332,10 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
-        self.retries.left = forward.connect_retries;
+        let policy = self.policy(snapshot);
+        let recovery = Recovery::begin(policy, self.request.repeats, headers, self.request.asks);
+        self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
+        self.recovery = Some(recovery);
         let endpoint = worker.pick(snapshot, cluster, view);
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
@@ -356,18 +356,18 @@ impl Journey {
     }
 
     fn watch(&mut self, now: Instant, ticket: Option<Ticket>) {
-        self.watch = Some(Watch { began: now, ticket, is_connected: false });
+        self.watch = Some(Watch { began: now, ticket });
     }
 
     /// What became of the attempt is known, as far as its endpoint is concerned.
     #[inline]
-    fn conclude(&mut self, now: Instant, result: impl FnOnce(&Watch) -> AttemptResult) {
+    fn conclude(&mut self, now: Instant, result: impl FnOnce(&Attempt) -> AttemptResult) {
         let Some(watch) = self.watch.take() else { return };
         let (Some(cluster), Some(attempt)) = (self.cluster, self.attempt) else { return };
         self.report = Some(Report {
             cluster,
             endpoint: attempt.endpoint,
-            result: result(&watch),
+            result: result(&attempt),
             duration: now.since(watch.began),
             ticket: watch.ticket,
         });
@@ -384,7 +384,10 @@ impl Journey {
     fn next_attempt(&mut self, endpoint: EndpointId) -> AttemptId {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
-        self.attempt = Some(Attempt { id, endpoint });
+        self.attempt = Some(Attempt { id, endpoint, is_connected: false, is_under_way: true });
+        if let Some(recovery) = &mut self.recovery {
+            recovery.begin_attempt(id, endpoint, 0);
+        }
         id
     }
 
@@ -399,147 +402,6 @@ impl Journey {
         self.actions.push(Action::Reply(reason));
     }
 
-    /// An attempt has a connection: how long it takes is the endpoint's affair from here on.
-    #[inline]
-    pub fn on_connected(&mut self, id: AttemptId) {
-        if let Some(watch) = &mut self.watch
-            && self.attempt.is_some_and(|attempt| attempt.id == id)
-        {
-            watch.is_connected = true;
-        }
-    }
-
-    /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
-    /// `worker` picks it.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "what an attempt is decided by, and its news")]
-    pub fn on_attempt(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        id: AttemptId,
-        event: AttemptEvent,
-        worker: &mut Worker,
-        view: &impl View,
-        observer: &mut impl Observer,
-    ) {
-        let Some(current) = self.attempt.filter(|attempt| attempt.id == id) else { return };
-        if self.state != State::Trying {
-            return;
-        }
-        self.clock.progress = now;
-        match event {
-            AttemptEvent::Head { status, has_ended } => {
-                self.state = State::Streaming;
-                self.status = status;
-                self.reason = Reason::Forwarded;
-                self.clock.head.get_or_insert(now);
-                if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
-                    let grpc = self.grpc_status.map_or(Grpc::None, Grpc::Head);
-                    self.conclude(now, |_| AttemptResult::Answered { status, grpc });
-                }
-                self.actions.push(Action::Forward { attempt: id });
-                if has_ended {
-                    self.end(now, Reason::Forwarded);
-                }
-            }
-            AttemptEvent::Failed(failure) => {
-                self.on_failure(now, snapshot, current.endpoint, &failure, worker, view, observer);
-            }
-        }
-    }
-
-    #[cold]
-    #[expect(clippy::too_many_arguments, reason = "as of on_attempt")]
-    fn on_failure(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        endpoint: EndpointId,
-        failure: &Failure,
-        worker: &mut Worker,
-        view: &impl View,
-        observer: &mut impl Observer,
-    ) {
-        let repeat = self.may_repeat(now, failure);
-        self.conclude(now, |_| match (repeat, failure.stage, failure.reason) {
-            // That a connection was closed while it waited says nothing about the endpoint.
-            (Repeat::Replay, ..) => AttemptResult::Abandoned,
-            (_, Stage::Connect, Reason::ConnectTimeout) => AttemptResult::TimedOut { is_connected: false },
-            (_, Stage::Connect | Stage::Secure, _) => AttemptResult::ConnectFailed,
-            (_, Stage::Exchange, _) => AttemptResult::Reset,
-        });
-        let Some(cluster) = self.cluster.filter(|_| repeat != Repeat::No) else {
-            return self.answer(failure.reason);
-        };
-        let (to, cause) = match repeat {
-            Repeat::Retry => {
-                (self.pick_another(snapshot, cluster, endpoint, worker, view, observer), Cause::Retry)
-            }
-            Repeat::Replay | Repeat::No => (Some(endpoint), Cause::Replay),
-        };
-        // They are all gone meanwhile.
-        let Some(to) = to else { return self.answer(failure.reason) };
-        match worker.enter(now, cluster, view) {
-            Admission::Unguarded => {}
-            Admission::Admitted(ticket) => self.watch(now, ticket),
-            // A breaker that has opened meanwhile ends retries.
-            Admission::Refused(_) => return self.answer(failure.reason),
-        }
-        self.send(cluster, to, cause);
-    }
-
-    /// A connection that was closed while it waited says nothing about the endpoint, and an upstream
-    /// that has not seen the request cannot have acted on it.
-    fn may_repeat(&mut self, now: Instant, failure: &Failure) -> Repeat {
-        let is_safe = match failure.sent {
-            Sent::No => true,
-            Sent::Maybe => self.request.is_idempotent,
-            Sent::Yes => false,
-        };
-        if !failure.is_replayable || !is_safe {
-            return Repeat::No;
-        }
-        let is_connected = failure.stage == Stage::Exchange;
-        if is_connected {
-            return if failure.is_reused { Repeat::Replay } else { Repeat::No };
-        }
-        let is_over = self.deadline().is_some_and(|(deadline, _)| now >= deadline);
-        match self.retries.left.checked_sub(1) {
-            Some(left) if !is_over => {
-                self.retries.left = left;
-                Repeat::Retry
-            }
-            Some(_) => Repeat::No,
-            None => {
-                self.retries.are_exhausted = self.has_retried();
-                Repeat::No
-            }
-        }
-    }
-
-    /// An endpoint that was not tried, if one comes up soon: Envoy's `previous_hosts` predicate.
-    fn pick_another(
-        &mut self,
-        snapshot: &Snapshot,
-        cluster: ClusterId,
-        failed: EndpointId,
-        worker: &mut Worker,
-        view: &impl View,
-        observer: &mut impl Observer,
-    ) -> Option<EndpointId> {
-        self.retries.tried |= bit(failed);
-        let mut picked = worker.pick(snapshot, cluster, view);
-        for _ in 0..defaults::MESH_RETRY_PICKS {
-            if picked.is_none_or(|endpoint| self.retries.tried & bit(endpoint) == 0) {
-                break;
-            }
-            picked = worker.pick(snapshot, cluster, view);
-        }
-        observer.picked(cluster, picked);
-        picked
-    }
-
     /// News of the request's body.
     pub fn on_request_body(&mut self, now: Instant, milestone: Milestone) {
         if self.state == State::Ended {
@@ -550,6 +412,9 @@ impl Journey {
             Milestone::FirstByte => {}
             Milestone::End | Milestone::Trailers { .. } => {
                 self.clock.request_ended.get_or_insert(now);
+                if self.clock.per_try_timeout.is_some() {
+                    self.start_try(now);
+                }
             }
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
         }
@@ -615,7 +480,10 @@ impl Journey {
     pub fn tick(&mut self, now: Instant) {
         let Some((deadline, wait)) = self.deadline() else { return };
         if now >= deadline {
-            self.give_up(now, wait.reason());
+            match wait {
+                Wait::PerTry | Wait::Backoff => self.actions.push_once(Action::Due),
+                Wait::Request | Wait::Response | Wait::Progress => self.give_up(now, wait.reason()),
+            }
         }
     }
 
@@ -626,7 +494,8 @@ impl Journey {
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);
                 }
-                if let Some(attempt) = self.attempt {
+                self.actions = Actions::default();
+                if let Some(attempt) = self.attempt.filter(|attempt| attempt.is_under_way) {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
                 self.answer(reason);
@@ -656,10 +525,10 @@ impl Journey {
     #[cold]
     fn conclude_at_end(&mut self, now: Instant, reason: Reason) {
         let (status, grpc) = (self.status, self.grpc_status.map_or(Grpc::None, Grpc::Trailers));
-        self.conclude(now, |watch| match reason {
+        self.conclude(now, |attempt| match reason {
             Reason::Forwarded => AttemptResult::Answered { status, grpc },
             Reason::UpstreamAborted => AttemptResult::Reset,
-            Reason::RouteTimeout => AttemptResult::TimedOut { is_connected: watch.is_connected },
+            Reason::RouteTimeout => AttemptResult::TimedOut { is_connected: attempt.is_connected },
             _ => AttemptResult::Abandoned,
         });
     }
@@ -668,6 +537,11 @@ impl Journey {
     #[inline]
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.take()
+    }
+
+    /// The same, and leaves it there.
+    pub fn peek_action(&self) -> Option<Action> {
+        self.actions.first
     }
 
     /// The next moment at which [`Journey::tick`] would do something, and what is waited for.
@@ -694,6 +568,11 @@ impl Journey {
         }
         if let Some(timeout) = clock.idle_timeout {
             consider(clock.progress + timeout, Wait::Progress);
+        }
+        if self.state == State::Trying
+            && let Some((at, wait)) = self.recovery.as_ref().and_then(Recovery::deadline)
+        {
+            consider(at, if wait == naru_recover::Wait::PerTry { Wait::PerTry } else { Wait::Backoff });
         }
         next
     }
@@ -730,9 +609,10 @@ impl Journey {
         self.clock.response_timeout
     }
 
-    /// Whether another endpoint was tried because no connection could be made.
-    pub fn has_retried(&self) -> bool {
-        self.retries.tried != 0
+    /// How many attempts were made after the first, without replays.
+    #[inline]
+    pub fn retries(&self) -> u32 {
+        self.recovery.as_ref().map_or(0, Recovery::retries)
     }
 
     pub fn has_ended(&self) -> bool {
@@ -764,7 +644,7 @@ impl Journey {
             cluster: self.cluster,
             endpoint: self.cluster.and(self.attempt).map(|attempt| attempt.endpoint),
             attempts: self.next_attempt,
-            is_retry_limit_exceeded: self.retries.are_exhausted,
+            is_retry_limit_exceeded: self.recovery.as_ref().is_some_and(Recovery::is_limit_reached),
             began: self.clock.began,
             request_ended: self.clock.request_ended,
             head: self.clock.head,
@@ -772,11 +652,17 @@ impl Journey {
         }
     }
 
+    fn waits_for_something(&self) -> bool {
+        let is_under_way = self.attempt.is_some_and(|attempt| attempt.is_under_way);
+        is_under_way || self.recovery.as_ref().is_some_and(|recovery| recovery.deadline().is_some())
+    }
+
     /// What holds between any two events. Says what does not.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let has_head = self.clock.head.is_some();
         match self.state {
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
+            State::Trying if !self.waits_for_something() => Err("tries, and waits for nothing"),
             State::Open if !self.is_tunnel || self.attempt.is_some() => Err("stands open and is no tunnel"),
             State::Trying if !self.is_tunnel && (has_head || self.status != 0) => Err("tries after a head"),
             State::Answering if self.is_tunnel => Err("answers in a tunnel"),
@@ -799,11 +685,6 @@ impl Journey {
     }
 }
 
-/// The bit of an endpoint in [`Retries::tried`].
-fn bit(endpoint: EndpointId) -> u32 {
-    1 << (endpoint.0 % u32::BITS)
-}
-
 /// Actions that wait to be taken. One event asks for two at most.
 #[derive(Clone, Copy, Debug, Default)]
 struct Actions {
@@ -819,6 +700,13 @@ impl Actions {
         } else {
             debug_assert!(self.second.is_none(), "an action was not taken before the next event");
             self.second = Some(action);
+        }
+    }
+
+    /// Unless it waits already.
+    fn push_once(&mut self, action: Action) {
+        if self.first != Some(action) && self.second != Some(action) {
+            self.push(action);
         }
     }
 

@@ -141,6 +141,7 @@ pub fn response(
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }
+    journey.tell_caller(headers);
     finish_response(http, headers, stamp);
 }
 

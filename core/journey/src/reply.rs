@@ -45,7 +45,7 @@ pub fn compose(
         }
         _ => {
             let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            local(status, Bytes::from(reason.body(journey.has_retried())), is_grpc)
+            local(status, Bytes::from(reason.body(journey.retries() > 0)), is_grpc)
         }
     };
     if let Some((rule, _)) = rule {
@@ -54,6 +54,7 @@ pub fn compose(
             edits.apply(&mut reply.headers, fill);
         }
     }
+    journey.tell_caller(&mut reply.headers);
     crate::outgoing::finish_response(&chain.http, &mut reply.headers, stamp);
     reply
 }

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use naru_base::ClusterId;
-use naru_route::Table;
+use naru_recover::RouteRecovery;
+use naru_route::{RuleId, Table};
 use naru_spec::config::Place;
-use naru_spec::{Admin, Cluster, Config, Http, Invalid, Listener};
+use naru_spec::{Action, Admin, Cluster, Config, Forward, Http, Invalid, Listener, RouteTable};
 
 use crate::record::Plan;
 
@@ -32,6 +33,7 @@ pub struct Chain {
     /// The settings; its `routes` are empty here, they are in `table`.
     pub http: Http,
     pub table: Table,
+    recoveries: Recoveries,
     /// What is kept of requests and responses for later.
     pub record: Plan,
 }
@@ -57,7 +59,14 @@ impl Snapshot {
                 match Table::compile(&routes, &find) {
                     Ok(table) => {
                         let record = Plan::of(&chain.http.access_log, &routes);
-                        chains.push(Chain { http: chain.http.clone(), table, record });
+                        let place = |virtual_host, rule| Place::Rule {
+                            listener: listener_at,
+                            chain: chain_at,
+                            virtual_host,
+                            rule,
+                        };
+                        let recoveries = Recoveries::compile(&routes, &place, &mut problems);
+                        chains.push(Chain { http: chain.http.clone(), table, recoveries, record });
                     }
                     Err(found) => problems.extend(
                         found
@@ -95,6 +104,68 @@ impl Snapshot {
     pub fn cluster(&self, id: ClusterId) -> &Cluster {
         &self.clusters[id.index()]
     }
+}
+
+impl Chain {
+    /// What the rule says of failures.
+    #[inline]
+    pub fn recovery(&self, rule: RuleId) -> &RouteRecovery {
+        self.recoveries.of(rule)
+    }
+}
+
+/// What rules say of failures. Most say the same, and share it.
+#[derive(Debug)]
+struct Recoveries {
+    /// The first is that of rules that forward nothing.
+    all: Vec<RouteRecovery>,
+    /// By rule.
+    of_rules: Vec<u32>,
+}
+
+impl Recoveries {
+    fn compile(
+        routes: &RouteTable,
+        place: &dyn Fn(usize, usize) -> Place,
+        problems: &mut Vec<(Place, Invalid)>,
+    ) -> Recoveries {
+        let mut recoveries = Recoveries { all: vec![RouteRecovery::default()], of_rules: Vec::new() };
+        let mut last: Option<&Forward> = None;
+        for (host_at, host) in routes.virtual_hosts.iter().enumerate() {
+            for (rule_at, rule) in host.rules.iter().enumerate() {
+                let Action::Forward(forward) = &rule.action else {
+                    recoveries.of_rules.push(0);
+                    continue;
+                };
+                if !last.is_some_and(|last| is_recovered_alike(last, forward)) {
+                    match RouteRecovery::compile(forward) {
+                        Ok(recovery) => recoveries.all.push(recovery),
+                        Err(found) => {
+                            problems
+                                .extend(found.into_iter().map(|invalid| (place(host_at, rule_at), invalid)));
+                        }
+                    }
+                    last = Some(forward);
+                }
+                recoveries.of_rules.push(recoveries.all.len() as u32 - 1);
+            }
+        }
+        recoveries
+    }
+
+    #[inline]
+    fn of(&self, rule: RuleId) -> &RouteRecovery {
+        let at = self.of_rules.get(rule.index()).copied().unwrap_or(0);
+        &self.all[at as usize]
+    }
+}
+
+fn is_recovered_alike(a: &Forward, b: &Forward) -> bool {
+    a.retry == b.retry
+        && a.hedge == b.hedge
+        && a.auto_timeout == b.auto_timeout
+        && a.fault == b.fault
+        && a.mirrors == b.mirrors
 }
 
 fn outer(listener: usize, chain: usize, place: &naru_route::Place) -> Place {

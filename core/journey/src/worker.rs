@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use naru_balance::{Balancer, Loads};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, Weight};
 use naru_guard::{Fitness, RefusedBy, Ticket, is_in_panic};
+use naru_recover::RetryLoad;
 
 use crate::Snapshot;
 
@@ -16,6 +17,11 @@ pub trait View {
     /// Another number whenever the fitness of one of its endpoints is another one.
     fn generation(&self, _cluster: ClusterId) -> u64 {
         0
+    }
+
+    /// How many requests it has, and how many of them are retries. Asked only where a retry is wanted.
+    fn retry_load(&self, _cluster: ClusterId) -> RetryLoad {
+        RetryLoad::default()
     }
 
     fn fitness(&self, _cluster: ClusterId, _endpoint: EndpointId) -> Fitness {
@@ -44,6 +50,8 @@ pub struct Worker {
     requests: Chance,
     /// For picks of endpoints.
     picks: Chance,
+    /// For how long retries wait.
+    pub(crate) waits: Chance,
     /// For the identities that requests are given.
     pub(crate) names: Chance,
     /// By [`ClusterId`].
@@ -67,6 +75,7 @@ impl Worker {
             seed,
             requests: Chance::split(seed, "requests"),
             picks: Chance::split(seed, "picks"),
+            waits: Chance::split(seed, "waits"),
             names: Chance::split(seed, "names"),
             clusters: Vec::with_capacity(snapshot.clusters.len()),
         };
@@ -96,6 +105,7 @@ impl Worker {
             seed: self.seed,
             requests: hand_over(&mut self.requests),
             picks: hand_over(&mut self.picks),
+            waits: hand_over(&mut self.waits),
             names: hand_over(&mut self.names),
             clusters,
         }

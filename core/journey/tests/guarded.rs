@@ -11,8 +11,9 @@ use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weigh
 use naru_guard::{AttemptResult, Fitness, Gate, Grpc, Health, RefusedBy, Ticket};
 use naru_journey::{
     Action, Admission, AttemptEvent, ChainId, Failure, Journey, Milestone, Report, RequestFacts, Sent,
-    Snapshot, Stage, View, Worker,
+    Snapshot, Stage, View, Wait, Worker,
 };
+use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
     Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable,
@@ -120,7 +121,8 @@ fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, is_grpc: bool, 
         is_internal: false,
         draw: worker.draw_request(),
     };
-    let facts = RequestFacts { is_idempotent: true, is_grpc, has_ended: true, timeout_ms: None };
+    let facts =
+        RequestFacts { repeats: Facts { may_repeat: true, is_repeat: false }, is_grpc, ..RequestFacts::NONE };
     Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, view, &mut ())
 }
 
@@ -128,11 +130,23 @@ fn at(ms: u64) -> Instant {
     Instant(ms * 1_000_000)
 }
 
-fn failed(stage: Stage, reason: Reason, is_reused: bool) -> AttemptEvent {
+fn failed(stage: Stage, reason: Reason, is_reused: bool) -> AttemptEvent<'static> {
     AttemptEvent::Failed(Failure { stage, reason, sent: Sent::No, is_reused, is_replayable: true })
 }
 
 const FIRST: AttemptId = AttemptId(0);
+
+/// Until it asks for something: the wait before the next attempt is over.
+fn waited(journey: &mut Journey, snapshot: &Snapshot, worker: &mut Worker, view: &Guarded) -> Option<Action> {
+    if journey.peek_action().is_none() {
+        let (now, wait) = journey.deadline().unwrap();
+        assert_eq!(wait, Wait::Backoff);
+        journey.tick(now);
+        assert_eq!(journey.next_action(), Some(Action::Due));
+        journey.on_due(now, snapshot, true, worker, view, &mut ());
+    }
+    journey.next_action()
+}
 
 #[test]
 fn what_became_of_an_attempt_is_told_as_soon_as_it_is_known() {
@@ -141,16 +155,16 @@ fn what_became_of_an_attempt_is_told_as_soon_as_it_is_known() {
         is_grpc: bool,
         expected: AttemptResult,
         is_late: bool,
-        tell: impl Fn(&mut Journey, &mut dyn FnMut(&mut Journey, AttemptEvent)),
+        tell: impl Fn(&mut Journey, &mut dyn FnMut(&mut Journey, AttemptEvent<'static>)),
     ) {
         let (snapshot, view) = (snapshot(0), Guarded::admitting(1));
         let mut worker = worker(&snapshot);
         let mut journey = begin(&snapshot, &mut worker, at(0), is_grpc, &view);
         let Some(Action::Send { endpoint, .. }) = journey.next_action() else { panic!() };
-        journey.on_connected(FIRST);
+        journey.on_connected(at(0), FIRST);
         assert_eq!(journey.take_report(), None);
-        let mut attempt = |journey: &mut Journey, event| {
-            journey.on_attempt(at(20), &snapshot, FIRST, event, &mut worker, &view, &mut ());
+        let mut attempt = |journey: &mut Journey, event: AttemptEvent<'static>| {
+            journey.on_attempt(at(20), &snapshot, FIRST, event, &mut worker, &view);
         };
         tell(&mut journey, &mut attempt);
         assert_eq!(is_late, journey.has_ended(), "{expected:?}");
@@ -160,7 +174,7 @@ fn what_became_of_an_attempt_is_told_as_soon_as_it_is_known() {
         journey.on_abandoned(at(90));
         assert_eq!(journey.take_report(), None, "{expected:?} was told twice");
     }
-    let head = |status| AttemptEvent::Head { status, has_ended: false };
+    let head = |status| AttemptEvent::Head { status, has_ended: false, headers: None, is_replayable: true };
     let answered = |status, grpc| AttemptResult::Answered { status, grpc };
     check(false, answered(503, Grpc::None), false, |journey, tell| tell(journey, head(503)));
     check(true, answered(200, Grpc::Head(14)), false, |journey, tell| {
@@ -213,12 +227,14 @@ fn a_breaker_that_opens_meanwhile_ends_retries() {
     let mut journey = begin(&snapshot, &mut worker, at(0), false, &view);
     journey.next_action();
     let refused = || failed(Stage::Connect, Reason::ConnectFailure, false);
-    journey.on_attempt(at(1), &snapshot, FIRST, refused(), &mut worker, &view, &mut ());
-    assert!(matches!(journey.next_action(), Some(Action::Send { attempt: AttemptId(1), .. })));
+    journey.on_attempt(at(1), &snapshot, FIRST, refused(), &mut worker, &view);
     assert!(journey.take_report().is_some());
-    journey.on_attempt(at(2), &snapshot, AttemptId(1), refused(), &mut worker, &view, &mut ());
-    assert_eq!(journey.next_action(), Some(Action::Reply(Reason::ConnectFailure)));
+    let sent = waited(&mut journey, &snapshot, &mut worker, &view);
+    assert!(matches!(sent, Some(Action::Send { attempt: AttemptId(1), .. })), "{sent:?}");
+    journey.on_attempt(at(2), &snapshot, AttemptId(1), refused(), &mut worker, &view);
     assert!(journey.take_report().is_some());
+    let answered = waited(&mut journey, &snapshot, &mut worker, &view);
+    assert_eq!(answered, Some(Action::Reply(Reason::ConnectFailure)));
 }
 
 /// Which endpoints so many requests go to.
@@ -280,24 +296,31 @@ fn walk(seed: u64) {
         assert!(reports <= view.admitted.get(), "NARU_SEED={seed}: {report:?} was not admitted");
     };
     for _ in 0..30 {
-        hear(&mut journey);
         while let Some(action) = journey.next_action() {
+            hear(&mut journey);
             match action {
                 Action::Send { attempt, .. } => last = attempt,
                 Action::Reply(reason) => journey.on_reply(now, reason.status(), None),
+                Action::Due => journey.on_due(now, &snapshot, true, &mut worker, &view, &mut ()),
                 _ => {}
             }
         }
         now = Instant(now.0 + chance.below(15_000_000));
         let mut attempt = |journey: &mut Journey, event| {
-            journey.on_attempt(now, &snapshot, last, event, &mut worker, &view, &mut ());
+            journey.on_attempt(now, &snapshot, last, event, &mut worker, &view);
         };
         match chance.below(12) {
-            0 => attempt(&mut journey, AttemptEvent::Head { status: 200, has_ended: false }),
-            1 => attempt(&mut journey, AttemptEvent::Head { status: 503, has_ended: true }),
+            0 => attempt(
+                &mut journey,
+                AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
+            ),
+            1 => attempt(
+                &mut journey,
+                AttemptEvent::Head { status: 503, has_ended: true, headers: None, is_replayable: true },
+            ),
             2 => attempt(&mut journey, failed(Stage::Exchange, Reason::UpstreamClosed, true)),
             3 => attempt(&mut journey, failed(Stage::Connect, Reason::ConnectFailure, false)),
-            4 => journey.on_connected(last),
+            4 => journey.on_connected(now, last),
             5 => journey.on_request_body(now, Milestone::Aborted),
             6 => journey.on_response_body(now, Milestone::Trailers { grpc_status: Some(2) }),
             7 => journey.on_response_body(now, Milestone::Aborted),
@@ -306,6 +329,7 @@ fn walk(seed: u64) {
             10 => journey.tick(now),
             _ => journey.on_progress(now),
         }
+        hear(&mut journey);
         if let Err(wrong) = journey.check_invariants() {
             panic!("NARU_SEED={seed}: {wrong}");
         }

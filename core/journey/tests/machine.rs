@@ -11,6 +11,7 @@ use naru_journey::{
     Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
     View, Wait, Worker,
 };
+use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
     Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RetryPolicy,
@@ -82,8 +83,11 @@ fn begin(
         is_internal: false,
         draw: worker.draw_request(),
     };
-    let facts =
-        RequestFacts { is_idempotent: method.is_idempotent(), is_grpc: false, has_ended, timeout_ms: None };
+    let facts = RequestFacts {
+        repeats: Facts::of(method, &HeaderMap::new(), false),
+        has_ended,
+        ..RequestFacts::NONE
+    };
     Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, &Idle, &mut ())
 }
 
@@ -91,7 +95,7 @@ fn at(ms: u64) -> Instant {
     Instant(ms * 1_000_000)
 }
 
-fn failure(sent: Sent, is_reused: bool) -> AttemptEvent {
+fn failure(sent: Sent, is_reused: bool) -> AttemptEvent<'static> {
     AttemptEvent::Failed(Failure {
         stage: Stage::Exchange,
         reason: Reason::UpstreamClosed,
@@ -111,7 +115,17 @@ fn tell(
     id: AttemptId,
     event: AttemptEvent,
 ) {
-    journey.on_attempt(now, snapshot, id, event, worker, &Idle, &mut ());
+    journey.on_attempt(now, snapshot, id, event, worker, &Idle);
+    pass_wait(snapshot, journey, worker);
+}
+
+/// The wait before the next attempt, where there is one, is over at once.
+fn pass_wait(snapshot: &Snapshot, journey: &mut Journey, worker: &mut Worker) {
+    if let (None, Some((due, Wait::Backoff))) = (journey.peek_action(), journey.deadline()) {
+        journey.tick(due);
+        assert_eq!(journey.next_action(), Some(Action::Due));
+        journey.on_due(due, snapshot, true, worker, &Idle, &mut ());
+    }
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn a_request_goes_out_and_its_response_comes_back() {
         &mut worker,
         at(10),
         FIRST,
-        AttemptEvent::Head { status: 200, has_ended: false },
+        AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
     );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: FIRST }));
     journey.on_response_body(at(20), Milestone::Trailers { grpc_status: Some(5) });
@@ -175,7 +189,7 @@ fn a_request_is_repeated_only_where_that_is_safe() {
 }
 
 /// No connection could be made.
-fn unconnected(reason: Reason) -> AttemptEvent {
+fn unconnected(reason: Reason) -> AttemptEvent<'static> {
     let stage = if reason == Reason::UpstreamTls { Stage::Secure } else { Stage::Connect };
     AttemptEvent::Failed(Failure { stage, reason, sent: Sent::No, is_reused: false, is_replayable: true })
 }
@@ -209,7 +223,7 @@ fn another_endpoint_is_tried_where_no_connection_can_be_made() {
             journey.on_response_body(at(1), Milestone::End);
             let outcome = journey.outcome().unwrap();
             assert_eq!((outcome.reason, outcome.attempts), (reason, 3));
-            assert_eq!((outcome.flags(), journey.has_retried()), ("URX,UF", true));
+            assert_eq!((outcome.flags(), journey.retries() > 0), ("URX,UF", true));
         }
     }
 }
@@ -228,7 +242,7 @@ fn a_retry_goes_to_an_endpoint_that_was_tried_where_there_is_no_other() {
         &mut worker,
         at(2),
         AttemptId(1),
-        AttemptEvent::Head { status: 204, has_ended: true },
+        AttemptEvent::Head { status: 204, has_ended: true, headers: None, is_replayable: true },
     );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
     assert_eq!(journey.outcome().unwrap().flags(), "-");
@@ -315,7 +329,7 @@ fn a_timeout_after_the_head_breaks_the_response_off() {
         &mut worker,
         at(10),
         FIRST,
-        AttemptEvent::Head { status: 200, has_ended: false },
+        AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
     );
     journey.next_action();
     journey.tick(at(15_000));
@@ -359,7 +373,11 @@ fn a_client_may_ask_for_a_timeout_of_its_own() {
         draw: 0,
     };
     for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {
-        let facts = RequestFacts { is_idempotent: true, is_grpc: false, has_ended: true, timeout_ms };
+        let facts = RequestFacts {
+            repeats: Facts { may_repeat: true, is_repeat: false },
+            timeout_ms,
+            ..RequestFacts::NONE
+        };
         let journey =
             Journey::begin(at(0), &snapshot, ChainId(0), &subject, facts, &mut worker, &Idle, &mut ());
         assert_eq!(journey.deadline(), expected);
@@ -380,7 +398,7 @@ fn news_of_an_attempt_that_was_given_up_is_not_news() {
         &mut worker,
         at(2),
         FIRST,
-        AttemptEvent::Head { status: 500, has_ended: true },
+        AttemptEvent::Head { status: 500, has_ended: true, headers: None, is_replayable: true },
     );
     assert_eq!(journey.next_action(), None);
     tell(
@@ -389,7 +407,7 @@ fn news_of_an_attempt_that_was_given_up_is_not_news() {
         &mut worker,
         at(3),
         AttemptId(1),
-        AttemptEvent::Head { status: 204, has_ended: true },
+        AttemptEvent::Head { status: 204, has_ended: true, headers: None, is_replayable: true },
     );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
     assert_eq!(journey.outcome().unwrap().attempts, 2);
@@ -449,7 +467,7 @@ fn a_tunnel_is_passed_through_to_an_endpoint_and_has_no_time_limit_but_idleness(
         &mut worker,
         at(7),
         second_attempt,
-        AttemptEvent::Head { status: 200, has_ended: false },
+        AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
     );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: second_attempt }));
     assert_eq!(journey.deadline(), Some((at(60_007), Wait::Progress)));
@@ -568,7 +586,7 @@ fn walk(seed: u64) {
                 &mut worker,
                 now,
                 attempt,
-                AttemptEvent::Head { status: 200, has_ended: false },
+                AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
             ),
             1 => tell(
                 &snapshot,
@@ -576,7 +594,7 @@ fn walk(seed: u64) {
                 &mut worker,
                 now,
                 attempt,
-                AttemptEvent::Head { status: 503, has_ended: true },
+                AttemptEvent::Head { status: 503, has_ended: true, headers: None, is_replayable: true },
             ),
             2 => tell(
                 &snapshot,

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HostRewrite, Invalid, RetryPolicy, defaults};
+use naru_spec::{Forward, HostRewrite, Invalid};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -23,8 +23,6 @@ pub struct CompiledForward {
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
     pub append_x_forwarded_host: bool,
-    /// How many more endpoints are tried where no connection could be made.
-    pub connect_retries: u8,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -106,13 +104,6 @@ impl CompiledForward {
                 }
             },
         };
-        let connect_retries = spec.retry.as_ref().map_or(0, RetryPolicy::connect_retries);
-        if connect_retries > defaults::RETRIES_MAX {
-            problems.push(
-                Invalid::new(format!("{connect_retries} retries are too many"))
-                    .hint(format!("at most {} are possible", defaults::RETRIES_MAX)),
-            );
-        }
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
         let destinations = if weighted.len() > 1 {
             if u16::try_from(weighted.len()).is_err() {
@@ -145,8 +136,6 @@ impl CompiledForward {
             idle_timeout: spec.idle_timeout,
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
-            // Told above where it is too large.
-            connect_retries: u8::try_from(connect_retries).unwrap_or(u8::MAX),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

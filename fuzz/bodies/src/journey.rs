@@ -20,10 +20,11 @@ use naru_journey::{
     Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
     View, Worker,
 };
+use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
     Address, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, Http, Listener,
-    LoadBalancing, Match, RetryPolicy, RouteTable, Rule, VirtualHost,
+    LoadBalancing, Match, RetryOn, RetryPolicy, RouteTable, Rule, VirtualHost,
 };
 
 /// Events after these say nothing new.
@@ -55,6 +56,7 @@ struct Settings {
     asked_ms: Option<u64>,
     balancing: usize,
     connect_retries: u32,
+    retries_errors: bool,
     is_tunnel: bool,
 }
 
@@ -77,6 +79,7 @@ impl Settings {
                 b'w' => settings.balancing = usize::from(number),
                 b'T' => settings.is_tunnel = true,
                 b'c' => settings.connect_retries = u32::from(number),
+                b'5' => settings.retries_errors = true,
                 _ => {}
             }
         }
@@ -86,7 +89,15 @@ impl Settings {
     fn snapshot(&self) -> Snapshot {
         let mut forward = Forward::to("service");
         forward.timeout = self.route;
-        forward.retry = Some(RetryPolicy::connects(self.connect_retries));
+        forward.retry = Some(if self.retries_errors {
+            RetryPolicy {
+                retries_max: self.connect_retries,
+                per_try_timeout: Some(Duration::from_millis(3)),
+                ..RetryPolicy::new(RetryOn::SERVER_ERROR)
+            }
+        } else {
+            RetryPolicy::connects(self.connect_retries)
+        });
         let mut http = Http::new("fuzz", RouteTable::default());
         http.request_timeout = self.request;
         http.stream_idle_timeout = self.idle;
@@ -175,10 +186,10 @@ impl<'a> Walk<'a> {
             draw: worker.draw_request(),
         };
         let facts = RequestFacts {
-            is_idempotent: method.is_idempotent(),
-            is_grpc: false,
+            repeats: Facts::of(&method, &headers, false),
             has_ended: !settings.has_body,
             timeout_ms: settings.asked_ms,
+            ..RequestFacts::NONE
         };
         let held = Held::default();
         let now = Instant(1_000_000);
@@ -220,9 +231,18 @@ impl<'a> Walk<'a> {
                 self.now = Instant(now.0 + u64::from(event - b'0') * 1_000_000);
                 self.journey.tick(self.now);
             }
-            b'h' => self.attempt(attempt, AttemptEvent::Head { status: 200, has_ended: false }),
-            b'H' => self.attempt(attempt, AttemptEvent::Head { status: 503, has_ended: true }),
-            b'x' => self.attempt(earlier, AttemptEvent::Head { status: 200, has_ended: false }),
+            b'h' => self.attempt(
+                attempt,
+                AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
+            ),
+            b'H' => self.attempt(
+                attempt,
+                AttemptEvent::Head { status: 503, has_ended: true, headers: None, is_replayable: true },
+            ),
+            b'x' => self.attempt(
+                earlier,
+                AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
+            ),
             b'k' => self.fail(attempt, Stage::Connect, Sent::No, false),
             b's' => self.fail(attempt, Stage::Secure, Sent::No, false),
             b'f' => self.fail(attempt, Stage::Exchange, Sent::No, true),
@@ -289,19 +309,11 @@ impl<'a> Walk<'a> {
     }
 
     /// An attempt that fails before its head is over; after it, its body tells how it goes.
-    fn attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
+    fn attempt(&mut self, attempt: AttemptId, event: AttemptEvent<'_>) {
         if matches!(event, AttemptEvent::Failed(_)) && !self.has_forwarded {
             self.held.release(attempt);
         }
-        self.journey.on_attempt(
-            self.now,
-            self.snapshot,
-            attempt,
-            event,
-            &mut self.worker,
-            &self.held,
-            &mut (),
-        );
+        self.journey.on_attempt(self.now, self.snapshot, attempt, event, &mut self.worker, &self.held);
     }
 
     fn fail(&mut self, attempt: AttemptId, stage: Stage, sent: Sent, is_reused: bool) {
@@ -344,6 +356,10 @@ impl<'a> Walk<'a> {
                 }
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
+                }
+                Action::Due => {
+                    let (now, worker) = (self.now, &mut self.worker);
+                    self.journey.on_due(now, self.snapshot, true, worker, &self.held, &mut ());
                 }
                 Action::Reply(reason) => {
                     self.answers += 1;

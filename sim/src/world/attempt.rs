@@ -211,18 +211,23 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(flight) = in_phase(passage, attempt, Phase::Exchanging) else { return };
         let Some(Answer::Response { status, grpc_status, body, .. }) = flight.answer else { return };
         flight.phase = Phase::Receiving;
-        if let Some(upload) = &mut passage.upload {
-            upload.is_forgotten = true;
-        }
         let has_ended = body.is_empty();
         if let Some(status) = grpc_status.filter(|_| has_ended) {
             passage.journey.on_grpc_status(status);
         }
-        self.tell_attempt(passage, attempt, AttemptEvent::Head { status, has_ended });
+        let is_replayable = self.can_be_repeated(passage);
+        self.tell_attempt(
+            passage,
+            attempt,
+            AttemptEvent::Head { status, has_ended, headers: None, is_replayable },
+        );
     }
 
     /// The head goes to the client; the body follows as it comes.
     pub(super) fn pass_on(&mut self, passage: &mut Passage<T>, attempt: AttemptId) {
+        if let Some(upload) = &mut passage.upload {
+            upload.is_forgotten = true;
+        }
         if passage.journey.has_ended() {
             return self.finish_flight(passage);
         }
@@ -274,9 +279,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             Phase::Receiving => passage.journey.on_response_body(self.now, Milestone::Aborted),
             Phase::Exchanging => {
                 let is_reused = flight.is_reused;
-                // A copy of the head is kept only where it could be used.
-                let has_head = is_reused && passage.is_idempotent;
-                let is_replayable = has_head && passage.upload.as_ref().is_none_or(Upload::is_replayable);
+                let is_replayable = self.can_be_repeated(passage);
                 let failure =
                     Failure { stage: Stage::Exchange, reason, sent: Sent::Maybe, is_reused, is_replayable };
                 self.fail(passage, attempt, failure);
@@ -284,14 +287,30 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         }
     }
 
+    /// Whether all of the request is still there. A copy of the head is kept only where it could be used.
+    fn can_be_repeated(&self, passage: &Passage<T>) -> bool {
+        let is_reused = passage.flight.as_ref().is_some_and(|flight| flight.is_reused);
+        let has_head = is_reused && passage.is_idempotent || passage.journey.may_retry();
+        has_head && passage.upload.as_ref().is_none_or(Upload::is_replayable)
+    }
+
+    pub(super) fn hear_due(&mut self, passage: &mut Passage<T>) {
+        let is_replayable = passage.upload.as_ref().is_none_or(Upload::is_replayable);
+        let core = &mut self.workers[passage.worker].core;
+        passage.journey.on_due(self.now, self.snapshot, is_replayable, core, &self.fleet, &mut ());
+    }
+
     fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
         self.drop_flight(passage);
         self.tell_attempt(passage, attempt, AttemptEvent::Failed(failure));
     }
 
-    fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent) {
+    fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent<'_>) {
         let core = &mut self.workers[passage.worker].core;
-        passage.journey.on_attempt(self.now, self.snapshot, attempt, event, core, &self.fleet, &mut ());
+        passage.journey.on_attempt(self.now, self.snapshot, attempt, event, core, &self.fleet);
+        if matches!(event, AttemptEvent::Failed(_)) {
+            self.rest(passage);
+        }
     }
 
     /// The response was read to its end: its connection may serve another request.

@@ -11,7 +11,7 @@ use http::Method;
 use naru_base::{Chance, Instant, Reason};
 use naru_journey::Snapshot;
 use naru_sim::{Active, Answer, Body, BodyEnd, Dial, Fleet, Script, Settled, Turn, World};
-use naru_spec::{Action, Config, Forward, RetryPolicy, UpstreamProtocol};
+use naru_spec::{Action, Backoff, Config, Forward, RetryPolicy, UpstreamProtocol};
 
 use crate::support::{ADDRESS, compile, forward, get, plain, rule, seeds};
 
@@ -195,7 +195,10 @@ impl Plan {
         }
         let rules = &mut config.listeners[0].chains[0].http.routes.virtual_hosts[0].rules;
         if let Action::Forward(forward) = &mut rules[0].action {
-            forward.retry = Some(RetryPolicy::connects(u32::from(self.is_retried)));
+            // At once: the plan has no time for it.
+            let backoff = Backoff::Fixed { wait: Duration::ZERO, jitter_percent: 0 };
+            forward.retry =
+                Some(RetryPolicy { backoff, ..RetryPolicy::connects(u32::from(self.is_retried)) });
         }
         config
     }

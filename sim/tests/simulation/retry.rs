@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naru_base::{ClusterId, Reason};
 use naru_sim::{Decision, Dial, Driver, Script};
-use naru_spec::{Action, Cluster, Forward, LoadBalancing, RetryPolicy, UpstreamProtocol};
+use naru_spec::{Action, Backoff, Cluster, Forward, LoadBalancing, RetryPolicy, UpstreamProtocol};
 
 use crate::support::{cluster, compile, config, forward, get, rule};
 
@@ -56,7 +56,9 @@ fn it_goes_to_an_endpoint_that_was_not_tried() {
 fn the_flags_say_that_there_were_retries_and_none_is_left() {
     let check = |retries: u32, script: Script, expected: (u16, u16, Reason, &str)| {
         let snapshot = three(|forward, cluster| {
-            forward.retry = Some(RetryPolicy::connects(retries));
+            // So short that all of them fit into the timeout.
+            let backoff = Backoff::of_base(MS);
+            forward.retry = Some(RetryPolicy { backoff, ..RetryPolicy::connects(retries) });
             forward.timeout = Some(100 * MS);
             cluster.connect_timeout = 60 * MS;
         });
@@ -67,7 +69,8 @@ fn the_flags_say_that_there_were_retries_and_none_is_left() {
         assert_eq!(endpoints.iter().map(|here| here.active).sum::<u32>(), 0);
         assert_eq!(endpoints.iter().map(|here| here.requests_total).sum::<u64>(), u64::from(attempts));
     };
-    check(0, refusing(&ADDRESSES), (1, 503, Reason::ConnectFailure, "UF"));
+    // As in Envoy: there is a policy, and none of its retries is left.
+    check(0, refusing(&ADDRESSES), (1, 503, Reason::ConnectFailure, "URX,UF"));
     check(1, refusing(&ADDRESSES), (2, 503, Reason::ConnectFailure, "URX,UF"));
     check(7, refusing(&ADDRESSES), (8, 503, Reason::ConnectFailure, "URX,UF"));
     let dials = |dials: &[Dial]| Script { dials: dials.iter().copied().collect(), ..Script::default() };

@@ -1,7 +1,6 @@
 //! The three that ask the core: the proxy on sockets, the simulator, and a journey that is only
 //! watched. Each says what was decided, in the words of the access log.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,13 +101,12 @@ impl naru_journey::Observer for Notes {
     }
 }
 
-/// One request after the other: nothing is on its way but at the endpoint that this one was sent to.
-#[derive(Default)]
-struct Idle(Cell<Option<(ClusterId, EndpointId)>>);
+/// One request after the other: nothing is on its way where an endpoint is picked.
+struct Idle;
 
 impl View for Idle {
-    fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
-        u32::from(self.0.get() == Some((cluster, endpoint)))
+    fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+        0
     }
 }
 
@@ -141,13 +139,15 @@ impl<'a> Explainer<'a> {
         let draw = self.worker.draw_request();
         let subject = arrival.line.subject(&request.head.headers, &arrival.client, draw);
         let facts = RequestFacts {
-            is_idempotent: subject.method.is_idempotent(),
+            repeats: naru_recover::Facts::of(subject.method, subject.headers, arrival.client.is_internal),
+            asks: arrival.client.asks,
+            is_trusted: arrival.client.is_internal,
             is_grpc: arrival.client.is_grpc,
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
         };
         let mut notes = Notes::default();
-        let view = Idle::default();
+        let view = Idle;
         let mut journey = Journey::begin(
             Instant::ZERO,
             self.snapshot,
@@ -175,10 +175,10 @@ impl<'a> Explainer<'a> {
             other => panic!("{asked}: {other:?}"),
         };
         // Nobody is asked more than who refuses, and that is known.
-        while let Some(Action::Send { attempt, cluster, endpoint: at, .. }) = action
+        let mut now = Instant::ZERO;
+        while let Some(Action::Send { attempt, .. }) = action
             && endpoint.is_some_and(|address| refusing.contains(&address))
         {
-            view.0.set(Some((cluster, at)));
             let failure = Failure {
                 stage: Stage::Connect,
                 reason: Reason::ConnectFailure,
@@ -187,15 +187,16 @@ impl<'a> Explainer<'a> {
                 is_replayable: true,
             };
             let event = AttemptEvent::Failed(failure);
-            journey.on_attempt(
-                Instant::ZERO,
-                self.snapshot,
-                attempt,
-                event,
-                &mut self.worker,
-                &view,
-                &mut notes,
-            );
+            journey.on_attempt(now, self.snapshot, attempt, event, &mut self.worker, &view);
+            // Until the next attempt, if there is one.
+            while let (None, Some((at, _))) = (journey.peek_action(), journey.deadline()) {
+                now = at;
+                journey.tick(now);
+            }
+            if journey.peek_action() == Some(Action::Due) {
+                journey.next_action();
+                journey.on_due(now, self.snapshot, true, &mut self.worker, &view, &mut notes);
+            }
             action = journey.next_action();
             if let Some(Action::Send { cluster, endpoint: at, .. }) = action {
                 assert_eq!(notes.picked.last(), Some(&(cluster, Some(at))), "{asked}");
@@ -203,7 +204,7 @@ impl<'a> Explainer<'a> {
             }
         }
         // Everything that comes after the decision is left to those who carry it out.
-        journey.on_abandoned(Instant::ZERO);
+        journey.on_abandoned(now);
         let outcome = journey.outcome().unwrap();
         let decision = Decision::of(self.snapshot, &journey, &outcome, endpoint);
         let whole = line(&decision);
