@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use naru_base::{ClusterId, EndpointId, Weight};
+use naru_base::{ClusterId, EndpointId};
 use naru_journey::View;
+use naru_spec::Endpoint;
 use naru_tls::Connector;
 
 use crate::metrics::ClusterReport;
@@ -24,7 +25,8 @@ pub struct EndpointShared {
     pub address: SocketAddr,
     /// What DNS was asked for; empty where it was not.
     pub host_name: Arc<str>,
-    pub weight: Weight,
+    /// What the configuration says of it; it may stand for several addresses.
+    pub settings: Endpoint,
     pub counts: Arc<EndpointCounts>,
 }
 
@@ -47,22 +49,22 @@ impl EndpointShared {
     pub fn new(
         address: SocketAddr,
         host_name: &str,
-        weight: Weight,
+        settings: &Endpoint,
         known: &[Arc<EndpointShared>],
     ) -> Arc<EndpointShared> {
         let Some(same) = known.iter().find(|known| known.address == address) else {
             return Arc::new(EndpointShared {
                 address,
                 host_name: host_name.into(),
-                weight,
+                settings: settings.clone(),
                 counts: Arc::default(),
             });
         };
-        if same.weight == weight && *same.host_name == *host_name {
+        if same.settings == *settings && *same.host_name == *host_name {
             return Arc::clone(same);
         }
         let counts = Arc::clone(&same.counts);
-        Arc::new(EndpointShared { address, host_name: host_name.into(), weight, counts })
+        Arc::new(EndpointShared { address, host_name: host_name.into(), settings: settings.clone(), counts })
     }
 
     pub fn status(&self) -> EndpointStatus {
@@ -70,7 +72,7 @@ impl EndpointShared {
         EndpointStatus {
             address: self.address,
             host_name: self.host_name.to_string(),
-            weight: self.weight.0,
+            weight: self.settings.weight.0,
             active: counts.active.load(Ordering::Relaxed),
             connections: counts.connections.load(Ordering::Relaxed),
             requests_total: counts.requests_total.load(Ordering::Relaxed),
@@ -187,7 +189,7 @@ impl ClusterHere {
         here.len() == set.len()
             && here.iter().zip(set.iter()).all(|(here, new)| {
                 let old = here.shared.borrow();
-                old.address == new.address && old.weight == new.weight
+                old.address == new.address && old.settings == new.settings
             })
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use naru_balance::{Balancer, Loads};
-use naru_base::{Chance, ClusterId, EndpointId, Weight};
+use naru_balance::{Balancer, EndpointFacts, Loads, PickContext};
+use naru_base::{Chance, ClusterId, EndpointId};
 
 use crate::Snapshot;
 
@@ -38,7 +38,7 @@ impl Worker {
             balancers: Vec::with_capacity(snapshot.clusters.len()),
         };
         for cluster in &snapshot.clusters {
-            worker.balancers.push(Balancer::new(cluster.load_balancing, &[], 0));
+            worker.balancers.push(Balancer::new(&cluster.load_balancing, &[], 0));
         }
         worker
     }
@@ -55,7 +55,7 @@ impl Worker {
             });
             before
                 .and_then(|at| self.balancers.get(at).cloned())
-                .unwrap_or_else(|| Balancer::new(cluster.load_balancing, &[], 0))
+                .unwrap_or_else(|| Balancer::new(&cluster.load_balancing, &[], 0))
         });
         let balancers = balancers.collect();
         // Two that drew the same numbers would give two requests the same identity.
@@ -72,13 +72,18 @@ impl Worker {
         }
     }
 
-    /// The endpoints of a cluster are these now; ids are indexes into `weights`.
-    pub fn set_endpoints(&mut self, snapshot: &Snapshot, cluster: ClusterId, weights: &[Weight]) {
+    /// The endpoints of a cluster are these now; ids are indexes into `endpoints`.
+    pub fn set_endpoints(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        endpoints: &[EndpointFacts<'_>],
+    ) {
         // Workers start at different places of a rotation, or all would begin at the first endpoint.
         let name = &snapshot.cluster(cluster).name;
         let start = Chance::split(self.seed, name).draw();
         if let Some(balancer) = self.balancers.get_mut(cluster.index()) {
-            *balancer = Balancer::new(snapshot.cluster(cluster).load_balancing, weights, start);
+            *balancer = Balancer::new(&snapshot.cluster(cluster).load_balancing, endpoints, start);
         }
     }
 
@@ -92,7 +97,7 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn pick(&mut self, cluster: ClusterId, view: &impl View) -> Option<EndpointId> {
         let balancer = self.balancers.get_mut(cluster.index())?;
-        balancer.pick(&OfCluster { cluster, view }, &mut self.picks)
+        balancer.pick(&PickContext::default(), &OfCluster { cluster, view }, &mut self.picks)
     }
 }
 
@@ -111,6 +116,7 @@ impl<V: View> Loads for OfCluster<'_, V> {
 
 #[cfg(test)]
 mod tests {
+    use naru_base::Weight;
     use naru_spec::{Cluster, Config, Discovery, LoadBalancing};
 
     use super::*;
@@ -125,7 +131,7 @@ mod tests {
 
     fn snapshot(clusters: &[(&str, LoadBalancing)]) -> Snapshot {
         let clusters = clusters.iter().map(|(name, load_balancing)| Cluster {
-            load_balancing: *load_balancing,
+            load_balancing: load_balancing.clone(),
             ..Cluster::new(*name, Discovery::Static, Vec::new())
         });
         Snapshot::compile(Config { clusters: clusters.collect(), ..Config::default() }).unwrap()
@@ -133,11 +139,12 @@ mod tests {
 
     #[test]
     fn a_rotation_goes_on_under_a_new_snapshot_and_chance_is_never_drawn_twice() {
-        let old = snapshot(&[("gone", LoadBalancing::RoundRobin), ("stays", LoadBalancing::RoundRobin)]);
-        let new = snapshot(&[("stays", LoadBalancing::RoundRobin), ("gone", LoadBalancing::Random)]);
+        let old =
+            snapshot(&[("gone", LoadBalancing::round_robin()), ("stays", LoadBalancing::round_robin())]);
+        let new = snapshot(&[("stays", LoadBalancing::round_robin()), ("gone", LoadBalancing::random())]);
         let mut first = Worker::new(&old, 7);
-        first.set_endpoints(&old, ClusterId(0), &[Weight(1); 3]);
-        first.set_endpoints(&old, ClusterId(1), &[Weight(1); 3]);
+        first.set_endpoints(&old, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 3]);
+        first.set_endpoints(&old, ClusterId(1), &[EndpointFacts::of_weight(Weight(1)); 3]);
         let picked = first.pick(ClusterId(1), &Idle).unwrap();
         let mut second = first.succeed(&old, &new);
         let next = EndpointId((picked.0 + 1) % 3);

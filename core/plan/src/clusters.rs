@@ -81,7 +81,7 @@ pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective
             return None;
         }
         let (_, address) = endpoint.addresses.iter().find(|(number, _)| *number == port)?;
-        Some(Endpoint { address: address.clone(), weight: Weight(endpoint.weight) })
+        Some(Endpoint { weight: Weight(endpoint.weight), ..Endpoint::new(address.clone()) })
     });
     let endpoints: Vec<Endpoint> = endpoints.collect();
     let dns = DnsSettings::default();
@@ -98,7 +98,7 @@ pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective
         Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
     };
     cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
-    cluster.load_balancing = LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES };
+    cluster.load_balancing = LoadBalancing::least_request();
     apply(&mut cluster, &known.host, Blocks::effective(effective, subset, port));
     cluster
 }
@@ -111,13 +111,11 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
     if let Some(simple) = blocks.balancer.and_then(|balancer| balancer.simple.as_ref()) {
         cluster.load_balancing = match simple.value {
-            SimpleLoadBalancer::RoundRobin => LoadBalancing::RoundRobin,
-            SimpleLoadBalancer::Random => LoadBalancing::Random,
+            SimpleLoadBalancer::RoundRobin => LoadBalancing::round_robin(),
+            SimpleLoadBalancer::Random => LoadBalancing::random(),
             SimpleLoadBalancer::Unspecified
             | SimpleLoadBalancer::LeastRequest
-            | SimpleLoadBalancer::Passthrough => {
-                LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES }
-            }
+            | SimpleLoadBalancer::Passthrough => LoadBalancing::least_request(),
         };
     }
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {

@@ -25,6 +25,7 @@ pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
+pub mod balancing;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -33,9 +34,12 @@ pub mod suggest;
 pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use balancing::{
+    BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
+    Locality, MaglevSize, PeakEwma, RingSize, Spill, Sticky, StickyCarrier, Thousandths, WarmUp,
+};
 pub use cluster::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, LoadBalancing,
-    UpstreamProtocol,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
 pub use format::{Format, Operator, Piece};

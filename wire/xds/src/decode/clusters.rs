@@ -2,8 +2,8 @@
 
 use naru_base::Weight;
 use naru_spec::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, LoadBalancing, UpstreamProtocol,
-    defaults,
+    Address, BalancingPolicy, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, LeastRequest,
+    LoadBalancing, UpstreamProtocol, defaults,
 };
 
 use super::{http, tls, value};
@@ -146,7 +146,7 @@ fn endpoint(
         Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref(),
         // Told as not supported.
         Some(endpoint::lb_endpoint::HostIdentifier::EndpointName(_)) => {
-            return Endpoint { address: Address::Name { host: String::new(), port: 0 }, weight: Weight(1) };
+            return Endpoint::new(Address::Name { host: String::new(), port: 0 });
         }
         None => None,
     };
@@ -165,7 +165,7 @@ fn endpoint(
                 .hint("use type: STRICT_DNS");
         findings.invalid(&path.field("socket_address.address"), invalid);
     }
-    Endpoint { address, weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)) }
+    Endpoint { weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)), ..Endpoint::new(address) }
 }
 
 fn load_balancing(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> LoadBalancing {
@@ -180,16 +180,17 @@ fn load_balancing(said: &proto::Cluster, path: &Path<'_>, findings: &mut Finding
         findings.warning(&path.field("least_request_lb_config"), code::NO_EFFECT, text, "");
     }
     match policy {
-        LbPolicy::RoundRobin => LoadBalancing::RoundRobin,
-        LbPolicy::Random => LoadBalancing::Random,
-        LbPolicy::LeastRequest => LoadBalancing::LeastRequest {
-            choices: choices.flatten().unwrap_or(defaults::LEAST_REQUEST_CHOICES),
-        },
+        LbPolicy::RoundRobin => LoadBalancing::round_robin(),
+        LbPolicy::Random => LoadBalancing::random(),
+        LbPolicy::LeastRequest => {
+            let choices = choices.flatten().unwrap_or(defaults::LEAST_REQUEST_CHOICES);
+            BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }).into()
+        }
         other => {
             let text = format!("the load balancing policy {} is not supported", other.as_str_name());
             let hint = "one of ROUND_ROBIN, LEAST_REQUEST, RANDOM";
             findings.unsupported_value(&path.field("lb_policy"), text, hint);
-            LoadBalancing::RoundRobin
+            LoadBalancing::round_robin()
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Clusters and their endpoints.
 
 use naru_spec::{
-    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LoadBalancing, UpstreamProtocol, defaults,
+    BalancingPolicy, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LeastRequest, UpstreamProtocol,
+    defaults,
 };
 
 use super::{http, tls, value};
@@ -16,16 +17,17 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
         Discovery::StrictDns(dns) => (DiscoveryType::StrictDns, Some(dns)),
         Discovery::LogicalDns(dns) => (DiscoveryType::LogicalDns, Some(dns)),
     };
-    let (policy, config) = match cluster.load_balancing {
-        LoadBalancing::RoundRobin => (LbPolicy::RoundRobin, None),
-        LoadBalancing::Random => (LbPolicy::Random, None),
-        LoadBalancing::LeastRequest { choices } => (
+    let (policy, config) = match cluster.load_balancing.policy {
+        BalancingPolicy::RoundRobin => (LbPolicy::RoundRobin, None),
+        BalancingPolicy::Random => (LbPolicy::Random, None),
+        BalancingPolicy::LeastRequest(LeastRequest { choices, .. }) => (
             LbPolicy::LeastRequest,
             Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
                 choice_count: Some(value::number(choices)),
                 ..Default::default()
             })),
         ),
+        _ => (LbPolicy::RoundRobin, None),
     };
     let mut message = proto::Cluster {
         name: cluster.name.clone(),

@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, Codec, Config, DataSource,
-    DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, FilterChain, Format,
-    Forward, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HostPort, HostRewrite, Http,
-    Http2Settings, JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, PathMatch,
-    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, ServerHeader,
-    StringMatch, TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
-    WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, Codec, Config,
+    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
+    FilterChain, Format, Forward, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HostPort,
+    HostRewrite, Http, Http2Settings, JsonField, LeastRequest, Listener, LogFormat, LogSink, Match,
+    NameMatch, PathMatch, PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme,
+    ServerHeader, StringMatch, TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest,
+    VirtualHost, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -141,11 +141,13 @@ impl Dice {
         let endpoints = (0..count).map(|n| self.endpoint(n as u16, discovery)).collect();
         let mut cluster = Cluster::new(format!("{} {at}", self.word()), discovery, endpoints);
         let choices = 2 + self.below(8) as u32;
-        cluster.load_balancing = self.one(&[
-            LoadBalancing::RoundRobin,
-            LoadBalancing::Random,
-            LoadBalancing::LeastRequest { choices },
-        ]);
+        cluster.load_balancing = self
+            .one(&[
+                BalancingPolicy::RoundRobin,
+                BalancingPolicy::Random,
+                BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }),
+            ])
+            .into();
         cluster.connect_timeout = self.duration();
         cluster.protocol = self.one(&[
             UpstreamProtocol::Http1,
@@ -175,7 +177,7 @@ impl Dice {
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
         };
-        Endpoint { address, weight: Weight(1 + self.below(100) as u32) }
+        Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) }
     }
 
     fn data(&mut self) -> DataSource {

@@ -1,0 +1,288 @@
+//! Consistent hash: equal hashes go to one endpoint, and few of them move when endpoints come or go.
+//!
+//! Which endpoint a hash belongs to is said by a [ring](crate::ring) or a [table](crate::maglev). With a
+//! bound on loads an endpoint that has more in flight than its part of the mean passes a request on to
+//! another, the same for the same hash: Mirrokni and others, "Consistent Hashing with Bounded Loads",
+//! 2016; Chen and others, "Revisiting Consistent Hashing with Bounded Loads", 2019. Source of the
+//! bound: Envoy, `BoundedLoadHashingLoadBalancer`. Envoy shuffles all endpoints for each request that
+//! is passed on; here they are gone through in steps of a width that the hash says, which needs no
+//! memory, and so goes to others than Envoy's does.
+
+use std::sync::Arc;
+
+use naru_base::EndpointId;
+use naru_base::chance::{mix, within};
+use naru_spec::{ConsistentHash, HashTable};
+
+use crate::Loads;
+use crate::maglev::Maglev;
+use crate::ring::Ring;
+
+/// An endpoint, its key, and its part of the whole; the parts of all sum to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) key: &'a str,
+    pub(crate) share: f64,
+}
+
+/// The endpoints of a priority.
+#[derive(Clone, Debug)]
+pub(crate) struct Members<'a> {
+    /// Whatever their fitness.
+    pub(crate) all: Vec<Member<'a>>,
+    /// Those who take requests; the same endpoints have other parts here.
+    pub(crate) taking: Vec<Member<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Consistent {
+    settings: ConsistentHash,
+    table: Table,
+    bound: Option<Bound>,
+}
+
+#[derive(Clone, Debug)]
+enum Table {
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+/// How much each endpoint takes.
+#[derive(Clone, Debug)]
+struct Bound {
+    percent: u32,
+    /// How many endpoints the cluster has, whether they are members or not.
+    cluster_len: usize,
+    /// By id. Parts of the whole are in 2^-32.
+    parts: Arc<[(EndpointId, u64)]>,
+}
+
+impl Consistent {
+    pub(crate) fn new(settings: ConsistentHash, members: &Members<'_>, cluster_len: usize) -> Consistent {
+        let mut parts: Vec<(EndpointId, u64)> = members
+            .taking
+            .iter()
+            .map(|member| (member.endpoint, (member.share * (1_u64 << 32) as f64) as u64))
+            .collect();
+        parts.sort_unstable();
+        let takes = |endpoint| parts.binary_search_by_key(&endpoint, |(id, _)| *id).is_ok();
+        let table = match settings.table {
+            HashTable::Ring(size) => Table::Ring(Ring::new(&members.all, takes, size)),
+            HashTable::Maglev(size) => Table::Maglev(Maglev::new(&members.taking, size)),
+        };
+        let bound = settings.load_max_percent.map(|percent| Bound {
+            percent: percent.max(100),
+            cluster_len,
+            parts: parts.into(),
+        });
+        Consistent { settings, table, bound }
+    }
+
+    /// O(log n) for a ring, O(1) for Maglev. A bound asks for the load of the whole cluster, and of a few
+    /// endpoints where one is full.
+    pub(crate) fn pick<L: Loads + ?Sized>(&self, hash: u64, attempt: u32, loads: &L) -> Option<EndpointId> {
+        let first = match &self.table {
+            Table::Ring(ring) => ring.pick(hash, attempt),
+            Table::Maglev(table) => table.pick(hash, attempt),
+        }?;
+        match &self.bound {
+            None => Some(first),
+            Some(bound) => Some(bound.pass_on(first, hash, loads)),
+        }
+    }
+
+    pub(crate) fn check_invariants(&self) -> Result<(), &'static str> {
+        match (&self.table, self.settings.table) {
+            (Table::Ring(ring), _) => ring.check_invariants(),
+            (Table::Maglev(table), HashTable::Maglev(size)) => table.check_invariants(size),
+            (Table::Maglev(_), HashTable::Ring(_)) => Err("a table where a ring was asked for"),
+        }
+    }
+}
+
+impl Bound {
+    /// To the first that has room on the way that the hash says; where none has, to the least full.
+    fn pass_on<L: Loads + ?Sized>(&self, first: EndpointId, hash: u64, loads: &L) -> EndpointId {
+        let slots = {
+            let total = u128::from(loads.total(self.cluster_len)) + 1;
+            (total * u128::from(self.percent)).div_ceil(100)
+        };
+        let room_of = |part: u64| (slots * u128::from(part)).div_ceil(1 << 32).max(1);
+        let part = self.parts.binary_search_by_key(&first, |(id, _)| *id);
+        let part = part.ok().and_then(|at| self.parts.get(at)).map_or(0, |(_, part)| *part);
+        let (mut least, mut load, mut room) = (first, u128::from(loads.active(first)), room_of(part));
+        if load <= room {
+            return first;
+        }
+        let count = self.parts.len() as u64;
+        // A step without a common divisor meets each once.
+        let start = within(mix(hash), count);
+        let mut step = 1 + within(mix(!hash), count.saturating_sub(1));
+        while has_common_divisor(step, count) {
+            step = step % count + 1;
+        }
+        let mut at = start;
+        for _ in 0..count {
+            let Some(&(other, part)) = self.parts.get(at as usize) else { break };
+            at = (at + step) % count;
+            let (other_load, other_room) = (u128::from(loads.active(other)), room_of(part));
+            if other_load <= other_room {
+                return other;
+            }
+            if other_load * room < load * other_room {
+                (least, load, room) = (other, other_load, other_room);
+            }
+        }
+        least
+    }
+}
+
+fn has_common_divisor(a: u64, b: u64) -> bool {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    x > 1
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use naru_base::Chance;
+    use naru_spec::{MaglevSize, RingSize};
+
+    use super::*;
+
+    /// The keys of endpoints on these ports.
+    pub(crate) fn locals(ports: &[u16]) -> Vec<String> {
+        ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    pub(crate) fn shared_by<'a>(keys: &'a [String], weights: &[u32]) -> Vec<Member<'a>> {
+        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        let all = (0..).map(EndpointId).zip(keys.iter().zip(weights));
+        all.map(|(endpoint, (key, weight))| Member { endpoint, key, share: f64::from(*weight) / sum as f64 })
+            .collect()
+    }
+
+    fn ring(points: u64) -> HashTable {
+        HashTable::Ring(RingSize::new(points, 8 << 20).unwrap())
+    }
+
+    fn maglev() -> HashTable {
+        HashTable::Maglev(MaglevSize::default())
+    }
+
+    const IDLE: &[u32] = &[];
+
+    fn consistent(settings: ConsistentHash, keys: &[String], weights: &[u32]) -> Consistent {
+        let all = shared_by(keys, weights);
+        Consistent::new(settings, &Members { taking: all.clone(), all }, keys.len())
+    }
+
+    /// The part of all hashes that go elsewhere when one of ten endpoints is gone, whichever it is.
+    fn moved(table: HashTable, is_only_unfit: bool) -> Vec<f64> {
+        let keys = locals(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let settings = ConsistentHash::new(table);
+        let before = consistent(settings, &keys, &[1; 10]);
+        let parts = (0..10).map(|gone| {
+            let all = shared_by(&keys, &[1; 10]);
+            let mut taking = all.clone();
+            taking.remove(gone);
+            for member in &mut taking {
+                member.share = 1.0 / 9.0;
+            }
+            let all = if is_only_unfit { all } else { taking.clone() };
+            let after = Consistent::new(settings, &Members { all, taking }, 10);
+            let mut chance = Chance::new(9);
+            let moved = (0..10_000).filter(|_| {
+                let hash = chance.draw();
+                before.pick(hash, 0, IDLE) != after.pick(hash, 0, IDLE)
+            });
+            moved.count() as f64 / 10_000.0
+        });
+        parts.collect()
+    }
+
+    #[test]
+    fn few_hashes_move_when_one_of_ten_endpoints_is_unfit() {
+        for (table, most) in [(ring(1_024), 0.14), (ring(16_384), 0.12), (maglev(), 0.12)] {
+            let parts = moved(table, true);
+            // Those of the endpoint that is gone must.
+            assert!(parts.iter().all(|part| (0.07..=most).contains(part)), "{table:?}: {parts:?}");
+        }
+    }
+
+    #[test]
+    fn more_hashes_move_where_a_ring_is_made_for_fewer_endpoints_as_envoys_is() {
+        for table in [ring(1_024), ring(16_384)] {
+            let parts = moved(table, false);
+            assert!(parts.iter().all(|part| (0.12..=0.20).contains(part)), "{table:?}: {parts:?}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_shared_by_weight() {
+        let keys = locals(&[1, 2, 3, 4]);
+        for (table, within) in [(ring(1_024), 0.2), (ring(65_536), 0.05), (maglev(), 0.05)] {
+            let consistent = consistent(ConsistentHash::new(table), &keys, &[1, 2, 3, 4]);
+            let (mut counts, mut chance) = ([0.0; 4], Chance::new(4));
+            for _ in 0..50_000 {
+                counts[consistent.pick(chance.draw(), 0, IDLE).unwrap().index()] += 1.0 / 50_000.0;
+            }
+            for (count, share) in counts.iter().zip([0.1, 0.2, 0.3, 0.4]) {
+                assert!((count / share - 1.0_f64).abs() < within, "{table:?}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_endpoint_passes_requests_on_and_no_endpoint_takes_more_than_its_bound() {
+        let keys = locals(&[1, 2, 3, 4, 5, 6, 7]);
+        for table in [ring(1_024), maglev()] {
+            for percent in [100, 125, 200] {
+                let settings =
+                    ConsistentHash { load_max_percent: Some(percent), ..ConsistentHash::new(table) };
+                let weights = [1, 1, 1, 1, 2, 2, 2];
+                let bounded = consistent(settings, &keys, &weights);
+                let free = consistent(ConsistentHash::new(table), &keys, &weights);
+                let (mut loads, mut chance) = ([0_u32; 7], Chance::new(6));
+                let mut passed_on = 0;
+                for total in 0..1_000_u32 {
+                    // All clients have the same few hashes.
+                    let hash = mix(chance.below(3));
+                    let picked = bounded.pick(hash, 0, &loads[..]).unwrap();
+                    assert_eq!(bounded.pick(hash, 0, &loads[..]), Some(picked));
+                    passed_on += u32::from(free.pick(hash, 0, &loads[..]) != Some(picked));
+                    loads[picked.index()] += 1;
+                    let slots = ((total + 1) * percent).div_ceil(100);
+                    let most = (slots * weights[picked.index()]).div_ceil(10).max(1) + 1;
+                    assert!(loads[picked.index()] <= most, "{loads:?} of {slots}");
+                }
+                assert!(passed_on > 100, "{passed_on}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_all_are_full_the_least_full_takes_it() {
+        let keys = locals(&[1, 2, 3]);
+        let settings = ConsistentHash { load_max_percent: Some(100), ..ConsistentHash::new(maglev()) };
+        // One that is not a member has no load, and so the mean is low.
+        let bounded = consistent(settings, &keys, &[1, 1, 2]);
+        struct Forgetful;
+        impl Loads for Forgetful {
+            fn active(&self, endpoint: EndpointId) -> u32 {
+                [90, 80, 100][endpoint.index()]
+            }
+            fn total(&self, _: usize) -> u64 {
+                0
+            }
+        }
+        let mut chance = Chance::new(1);
+        for _ in 0..100 {
+            // With one slot each at least, 80 of 1 is the least.
+            assert_eq!(bounded.pick(chance.draw(), 0, &Forgetful), Some(EndpointId(1)));
+        }
+    }
+}
