@@ -7,12 +7,13 @@ use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use naru_journey::edge::Peer;
-use naru_journey::explain::{Explanation, explain};
+use naru_journey::explain::{Explainer, Explanation};
 use naru_journey::{ChainId, Snapshot};
 use naru_plan::{Client, Surroundings};
 use naru_route::reference::Decision;
 use naru_route::{RuleId, Verdict};
 use naru_sources::Texts;
+use naru_spec::suggest::did_you_mean;
 use naru_spec::{Action, Config, Listener, Rule};
 use serde_json::{Value, json};
 
@@ -156,7 +157,7 @@ impl Asked {
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();
-        let explanation = explain(snapshot, routes, chain, &mut parts, &peer, 1)?;
+        let explanation = Explainer::new(snapshot, chain, routes).explain(&mut parts, &peer, 1)?;
         Ok(Told { listener, chain: chain_at, explanation, config })
     }
 }
@@ -225,11 +226,11 @@ impl Told<'_> {
             }
         }
         let _ = writeln!(out);
-        out.push_str(&self.outcome());
+        out.push_str(&self.outcome(args));
         out
     }
 
-    fn outcome(&self) -> String {
+    fn outcome(&self, args: &ExplainArgs) -> String {
         if let Some(reason) = self.explanation.refusal {
             return format!("-> answered {} ({})\n", reason.status(), reason.name());
         }
@@ -237,6 +238,10 @@ impl Told<'_> {
         match self.explanation.verdict {
             Verdict::NoVirtualHost => {
                 let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): nobody has this host here");
+                let hint = self.nearest_host(args);
+                if !hint.is_empty() {
+                    let _ = writeln!(out, "   {hint}");
+                }
             }
             Verdict::NoRule { .. } => {
                 let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): no rule takes it");
@@ -276,6 +281,15 @@ impl Told<'_> {
         out
     }
 
+    /// Of the hosts that any listener has.
+    fn nearest_host(&self, args: &ExplainArgs) -> String {
+        let Some(said) = args.url.authority() else { return String::new() };
+        let tables = self.config.listeners.iter().flat_map(|listener| &listener.chains);
+        let hosts = tables.flat_map(|chain| &chain.http.routes.virtual_hosts);
+        let domains: Vec<String> = hosts.flat_map(|host| &host.domains).map(ToString::to_string).collect();
+        did_you_mean(said.as_str(), domains.iter().map(String::as_str))
+    }
+
     fn shares(&self) -> Vec<(&str, String)> {
         let destinations = &self.explanation.destinations;
         let sum: u64 = destinations.iter().map(|(_, weight)| u64::from(weight.0)).sum();
@@ -313,7 +327,10 @@ impl Told<'_> {
                 let reason = self.explanation.refusal;
                 json!({ "kind": "refused", "reason": reason.map(naru_base::Reason::name) })
             }
-            Verdict::NoVirtualHost => json!({ "kind": "no-host", "status": 404, "reason": "NoRoute" }),
+            Verdict::NoVirtualHost => {
+                let hint = self.nearest_host(args);
+                json!({ "kind": "no-host", "status": 404, "reason": "NoRoute", "hint": hint })
+            }
             Verdict::NoRule { .. } => json!({ "kind": "no-rule", "status": 404, "reason": "NoRoute" }),
             Verdict::RequiresTls { .. } => {
                 json!({ "kind": "requires-tls", "status": 301, "reason": "Redirect" })

@@ -94,6 +94,7 @@ impl Board {
         let board = Arc::new(Board { workers, was_ready: AtomicBool::new(false), state: Mutex::new(state) });
         // A follower that is quick waits here until it is known.
         let mut state = board.state();
+        state.guard();
         state.following = board.follow(found);
         drop(state);
         board
@@ -217,6 +218,7 @@ impl Board {
         state.since = now;
         state.listening = listening;
         state.endpoints = endpoints;
+        state.guard();
         state.following = self.follow(found);
         let in_use = state.older.iter().filter_map(Weak::upgrade);
         let used = in_use.flat_map(|older| older.names_used()).chain(state.current.names_used());
@@ -253,6 +255,9 @@ impl Board {
             return;
         }
         *known = Arc::clone(&set);
+        if let Some(guarded) = state.current.guards.get(id.index()).and_then(Option::as_ref) {
+            guarded.set_endpoints(&set);
+        }
         for worker in &self.workers {
             // A worker that has ended needs no endpoints.
             let _ = worker.send(Message::Endpoints(id, Arc::clone(&set)));
@@ -291,10 +296,12 @@ impl Board {
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         let state = self.state();
-        let all = state.current.snapshot.clusters.iter().zip(&state.endpoints);
-        all.map(|(cluster, set)| ClusterStatus {
+        let clusters = state.current.snapshot.clusters.iter().zip(&state.current.guards);
+        let all = clusters.zip(&state.endpoints);
+        all.map(|((cluster, guarded), set)| ClusterStatus {
             name: cluster.name.clone(),
             endpoints: set.iter().map(|endpoint| endpoint.status()).collect(),
+            guard: guarded.as_ref().map(|guarded| guarded.status()),
         })
         .collect()
     }
@@ -315,6 +322,17 @@ impl Board {
 }
 
 impl State {
+    /// Whoever guards a cluster is told what it is now.
+    fn guard(&self) {
+        let clusters = self.current.snapshot.clusters.iter().zip(&self.current.guards);
+        for ((cluster, guarded), set) in clusters.zip(&self.endpoints) {
+            if let Some(guarded) = guarded {
+                guarded.set_settings(&cluster.guard);
+                guarded.set_endpoints(set);
+            }
+        }
+    }
+
     fn place_of(&self, follower: &Arc<Follower>) -> Option<ClusterId> {
         let is_it = |following: &Option<Arc<Following>>| {
             following.as_ref().is_some_and(|following| Arc::ptr_eq(&following.follower, follower))

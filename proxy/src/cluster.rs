@@ -9,13 +9,15 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use naru_base::{ClusterId, EndpointId};
-use naru_journey::View;
+use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_guard::Fitness;
+use naru_journey::{Admission, View};
 use naru_spec::Endpoint;
 use naru_tls::Connector;
 
+use crate::guarded::{self, GuardStatus, Guarded};
 use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
 
@@ -42,6 +44,8 @@ pub struct EndpointCounts {
     pub connect_failures_total: AtomicU64,
     /// Answers of 5xx, and answers that never came.
     pub errors_total: AtomicU64,
+    /// What whoever guards the cluster says of it: see [`Fitness`].
+    pub fitness: AtomicU8,
 }
 
 impl EndpointShared {
@@ -79,6 +83,7 @@ impl EndpointShared {
             connections_total: counts.connections_total.load(Ordering::Relaxed),
             connect_failures_total: counts.connect_failures_total.load(Ordering::Relaxed),
             errors_total: counts.errors_total.load(Ordering::Relaxed),
+            fitness: guarded::fitness(counts),
         }
     }
 }
@@ -91,6 +96,8 @@ pub type EndpointSet = Arc<[Arc<EndpointShared>]>;
 pub struct ClusterStatus {
     pub name: String,
     pub endpoints: Vec<EndpointStatus>,
+    /// Where it is guarded.
+    pub guard: Option<GuardStatus>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +111,7 @@ pub struct EndpointStatus {
     pub connections_total: u64,
     pub connect_failures_total: u64,
     pub errors_total: u64,
+    pub fitness: Fitness,
 }
 
 /// How connections to a cluster are secured, for each protocol that may be asked for.
@@ -119,6 +127,7 @@ pub struct Connectors {
 pub struct ClusterHere {
     endpoints: RefCell<Vec<Rc<EndpointHere>>>,
     pub connectors: Option<Arc<Connectors>>,
+    pub guarded: Option<Arc<Guarded>>,
     pub stats: Rc<ClusterStats>,
 }
 
@@ -171,8 +180,12 @@ impl EndpointHere {
 }
 
 impl ClusterHere {
-    pub fn new(connectors: Option<Arc<Connectors>>, stats: Rc<ClusterStats>) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, stats }
+    pub fn new(
+        connectors: Option<Arc<Connectors>>,
+        guarded: Option<Arc<Guarded>>,
+        stats: Rc<ClusterStats>,
+    ) -> ClusterHere {
+        ClusterHere { endpoints: RefCell::default(), connectors, guarded, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {
@@ -260,6 +273,24 @@ impl View for Clusters {
         endpoints
             .get(endpoint.index())
             .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn generation(&self, cluster: ClusterId) -> u64 {
+        self.0[cluster.index()].guarded.as_ref().map_or(0, |guarded| guarded.generation())
+    }
+
+    fn fitness(&self, cluster: ClusterId, endpoint: EndpointId) -> Fitness {
+        let here = self.0[cluster.index()].endpoint(endpoint);
+        here.map_or(Fitness::FIT, |here| guarded::fitness(&here.shared.borrow().counts))
+    }
+
+    #[inline]
+    fn enter(&self, now: Instant, cluster: ClusterId, chance: &mut Chance) -> Admission {
+        match &self.0[cluster.index()].guarded {
+            None => Admission::Unguarded,
+            Some(guarded) => guarded.enter(now, chance),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
-use naru_base::{ClusterId, Reason};
+use naru_base::{AttemptId, ClusterId, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
@@ -81,6 +81,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let facts = RequestFacts {
         is_idempotent: parts.method.is_idempotent(),
+        is_grpc: client.is_grpc,
         has_ended: body.is_end_stream(),
         timeout_ms: client.timeout_ms,
     };
@@ -141,7 +142,8 @@ async fn forward(
                 passage.hold(cause, cluster, &here);
                 prepare(&mut passage, &mut outgoing, &here);
                 let is_fresh = cause == Cause::Replay;
-                let result = attempt_once(&mut passage, &mut outgoing, cluster, &here, is_fresh).await;
+                let result =
+                    attempt_once(&mut passage, &mut outgoing, attempt, cluster, &here, is_fresh).await;
                 match result {
                     Ok(Answered { status, has_ended, grpc_status }) => {
                         if let Some(status) = grpc_status {
@@ -230,6 +232,7 @@ enum Interrupted {
 async fn attempt_once(
     passage: &mut Passage,
     outgoing: &mut Outgoing,
+    attempt: AttemptId,
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
     is_fresh: bool,
@@ -266,6 +269,7 @@ async fn attempt_once(
             }
         }
     };
+    passage.journey.on_connected(attempt);
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
     let may_repeat = is_reused && outgoing.method.is_idempotent();
     let mut asked = None;

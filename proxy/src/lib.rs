@@ -30,12 +30,14 @@ pub mod metrics;
 mod log;
 mod names;
 // What they all stand on.
-pub mod cluster;
+mod guarded;
+mod cluster;
 mod discover;
 mod clock;
 mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
+pub use guarded::{BreakerStatus, GuardStatus};
 pub use metrics::Report;
 pub use prepare::SnapshotRef;
 pub use proxy::{Options, Proxy, StartError, check};

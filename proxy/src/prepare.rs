@@ -13,7 +13,9 @@ use naru_spec::config::Place;
 use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 
+use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
+use crate::guarded::Guarded;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::proxy::StartError;
@@ -28,6 +30,8 @@ pub struct Prepared {
     connectors: Vec<Option<Stamped<Connectors>>>,
     /// By chain, in the order of its access logs.
     pub sinks: Vec<Vec<Arc<Sink>>>,
+    /// By cluster; of those that are guarded.
+    pub guards: Vec<Option<Arc<Guarded>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -62,6 +66,7 @@ impl Prepared {
         older: Option<&Prepared>,
         log: &LogWriter,
         names: &mut Names,
+        origin: Origin,
     ) -> Result<Prepared, StartError> {
         let Sides { terminators, connectors } = Sides::build(&snapshot, older).map_err(StartError::Config)?;
         let chains = snapshot.chains().iter();
@@ -72,7 +77,8 @@ impl Prepared {
         let cluster_names = snapshot.clusters.iter().map(|cluster| names.id(&cluster.name)).collect();
         let stat_prefixes = snapshot.chains().iter().map(|chain| names.id(&chain.http.stat_prefix)).collect();
         let names = names.all();
-        Ok(Prepared { snapshot, terminators, connectors, sinks, cluster_names, stat_prefixes, names })
+        let guards = guards(&snapshot, older, origin);
+        Ok(Prepared { snapshot, terminators, connectors, sinks, guards, cluster_names, stat_prefixes, names })
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -107,6 +113,20 @@ impl Prepared {
         };
         is_secured_alike && new.protocol == old.protocol && new.http2 == old.http2
     }
+}
+
+/// That of a cluster that is guarded already is the same.
+fn guards(snapshot: &Snapshot, older: Option<&Prepared>, origin: Origin) -> Vec<Option<Arc<Guarded>>> {
+    let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
+    let guards = snapshot.clusters.iter().map(|cluster| {
+        let known = older.zip(known.get(cluster.name.as_str()));
+        let known = known.and_then(|(older, id)| older.guards.get(id.index())?.as_ref());
+        cluster
+            .guard
+            .is_active()
+            .then(|| known.map_or_else(|| Guarded::new(origin, &cluster.guard, clock::seed()), Arc::clone))
+    });
+    guards.collect()
 }
 
 /// Says what [`Prepared::new`] would say of certificates and TLS settings.

@@ -105,7 +105,8 @@ impl Proxy {
     pub fn start(snapshot: Snapshot, options: &Options) -> Result<Proxy, StartError> {
         let mut names = Names::default();
         let log = LogWriter::start().map_err(StartError::Thread)?;
-        let prepared = Arc::new(Prepared::new(snapshot, None, &log, &mut names)?);
+        let origin = Origin::now();
+        let prepared = Arc::new(Prepared::new(snapshot, None, &log, &mut names, origin)?);
         let snapshot = &prepared.snapshot;
         let workers = options.workers.max(1);
         let (listening, opened) = listen::open(&snapshot.listeners, &[], workers)?;
@@ -121,7 +122,6 @@ impl Proxy {
             Some(follower) => Found::New { follower, set: Arc::default(), was_found: None },
         });
         let found: Vec<Found> = found.collect();
-        let origin = Origin::now();
         let seed = options.seed.unwrap_or_else(clock::seed);
         let host_name: Arc<str> = host_name().into();
         let mut threads = Vec::new();
@@ -159,7 +159,7 @@ impl Proxy {
     pub async fn update(&self, snapshot: Snapshot) -> Result<(), StartError> {
         let mut names = self.names.lock().await;
         let (older, listening) = self.board.before_change()?;
-        let prepared = Arc::new(Prepared::new(snapshot, Some(&older), &self.log, &mut names)?);
+        let prepared = Arc::new(Prepared::new(snapshot, Some(&older), &self.log, &mut names, self.origin)?);
         let workers = self.board.workers().len();
         let (listening, opened) = listen::open(&prepared.snapshot.listeners, &listening, workers)?;
         let sockets = self.board.register(opened).await.map_err(StartError::Thread)?;

@@ -162,7 +162,21 @@ impl Passage {
     pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent) {
         let now = self.worker.clock.now();
         let mut core = self.loaded.core.borrow_mut();
-        self.journey.on_attempt(now, attempt, event, &mut core, &self.loaded.clusters, &mut ());
+        let loaded = &*self.loaded;
+        self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters, &mut ());
+        drop(core);
+        self.report(now);
+    }
+
+    /// Tells whoever guards the cluster what became of an attempt.
+    #[inline]
+    fn report(&mut self, now: Instant) {
+        if let Some(report) = self.journey.take_report()
+            && let Some(permit) = &self.permit
+            && let Some(guarded) = &self.loaded.clusters.get(permit.cluster).guarded
+        {
+            guarded.report(now, &permit.endpoint, report);
+        }
     }
 
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
@@ -311,6 +325,7 @@ impl Drop for Passage {
         // A body that a stalled client kept from being read is dropped when its time is over.
         self.journey.tick(now);
         self.journey.on_abandoned(now);
+        self.report(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);

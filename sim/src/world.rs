@@ -206,6 +206,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let arrival = receive(&mut head, http, &request.peer, core);
         let facts = RequestFacts {
             is_idempotent: head.method.is_idempotent(),
+            is_grpc: arrival.client.is_grpc,
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
         };

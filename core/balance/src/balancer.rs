@@ -32,6 +32,7 @@ pub struct Balancer {
     roster: Arc<Roster>,
     /// By id.
     fitness: Vec<Fitness>,
+    panic_percent: u32,
     /// When all are warm, where some are not.
     warm_at: Option<Instant>,
     seed_draw: u64,
@@ -84,6 +85,7 @@ impl Balancer {
             latencies,
             roster: Arc::new(Roster::new(settings, endpoints)),
             fitness: vec![Fitness::FIT; endpoints.len()],
+            panic_percent: 0,
             warm_at: None,
             seed_draw,
             generation: 0,
@@ -92,18 +94,29 @@ impl Balancer {
         balancer
     }
 
-    /// How fit the endpoints are now, by id; those that are not spoken of are fit. Off the request path:
+    /// How fit the endpoints are now, by id; those that are not spoken of are fit. Where less than
+    /// `panic_percent` of a priority are fit or degraded, and no other can help, fitness is disregarded;
+    /// zero never does so. Off the request path:
     /// the time that it takes grows with the number of endpoints, and with the size of a hash's table.
-    pub fn set_fitness(&mut self, now: Instant, fitness: &[Fitness]) {
+    pub fn set_fitness(&mut self, now: Instant, panic_percent: u32, fitness: &[Fitness]) {
         let told = fitness.iter().copied().chain(std::iter::repeat(Fitness::FIT));
         let fitness: Vec<Fitness> = told.take(self.roster.len()).collect();
         let ramps = self.ramps(now, &fitness);
         // A rotation goes on where nothing is different.
-        if fitness == self.fitness && ramps.is_some() == self.warm_at.is_some() {
+        // Where all are fit nobody panics.
+        let are_fit = fitness.iter().all(|fitness| matches!(fitness, Fitness::Fit { .. }));
+        let is_same = fitness == self.fitness && (are_fit || panic_percent == self.panic_percent);
+        self.panic_percent = panic_percent;
+        if is_same && ramps.is_some() == self.warm_at.is_some() {
             return;
         }
         self.fitness = fitness;
         self.build(now, ramps);
+    }
+
+    /// How fit an endpoint was when that was told last.
+    pub fn fitness(&self, endpoint: EndpointId) -> Option<Fitness> {
+        self.fitness.get(endpoint.index()).copied()
     }
 
     fn ramps(&self, now: Instant, fitness: &[Fitness]) -> Option<Arc<Ramps>> {
@@ -119,7 +132,13 @@ impl Balancer {
         };
         self.generation += 1;
         self.warm_at = ramps.as_ref().and_then(|ramps| ramps.end());
-        let moment = Moment { fitness: &self.fitness, ramps: ramps.as_ref(), now, seed_draw };
+        let moment = Moment {
+            fitness: &self.fitness,
+            panic_percent: self.panic_percent,
+            ramps: ramps.as_ref(),
+            now,
+            seed_draw,
+        };
         (self.pool, self.spread) = self.roster.tables(moment);
     }
 
@@ -209,7 +228,8 @@ impl Balancer {
 
     /// Whether a request that is bound to it may go there.
     fn can_take(&self, endpoint: EndpointId) -> bool {
-        let is_fit = self.fitness.get(endpoint.index()).is_some_and(|fitness| *fitness != Fitness::Unfit);
+        let is_fit =
+            matches!(self.fitness.get(endpoint.index()), Some(Fitness::Fit { .. } | Fitness::Degraded));
         is_fit && self.roster.weight(endpoint) > 0
     }
 

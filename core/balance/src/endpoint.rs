@@ -62,6 +62,8 @@ pub enum Fitness {
     /// It takes what the fit ones cannot.
     Degraded,
     Unfit,
+    /// It is neither picked nor counted, not even in panic: not checked yet, or out of service by its own word.
+    Excluded,
 }
 
 impl Fitness {

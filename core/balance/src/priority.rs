@@ -11,7 +11,13 @@
 //! thousand), Envoy sends all to the first priority, though nobody may be there. Here all goes to the
 //! first that has somebody.
 
-use naru_spec::Spill;
+/// When a priority is not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spill {
+    pub(crate) overprovisioning_percent: u32,
+    /// Zero never panics; more than 100 is 100.
+    pub(crate) panic_percent: u32,
+}
 
 /// How many endpoints of a priority there are of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -18,7 +18,7 @@ use naru_spec::{BalancingPolicy, LoadBalancing, Locality};
 use crate::consistent::{Member, Members};
 use crate::endpoint::{EndpointFacts, Fitness, Taker};
 use crate::pool::{Plan, Pool};
-use crate::priority::{self, Census};
+use crate::priority::{self, Census, Spill};
 use crate::schedule::Schedule;
 use crate::sticky::Sessions;
 use crate::warm_up::Ramps;
@@ -87,6 +87,7 @@ enum Who {
 impl Who {
     fn has(self, fitness: Fitness) -> bool {
         match (self, fitness) {
+            (_, Fitness::Excluded) => false,
             (Who::All, _) | (Who::Fit, Fitness::Fit { .. }) | (Who::Degraded, Fitness::Degraded) => true,
             (Who::Fit | Who::Degraded, _) => false,
         }
@@ -98,6 +99,7 @@ impl Who {
 pub(crate) struct Moment<'a> {
     /// By id, as many as there are endpoints.
     pub(crate) fitness: &'a [Fitness],
+    pub(crate) panic_percent: u32,
     pub(crate) ramps: Option<&'a Arc<Ramps>>,
     pub(crate) now: Instant,
     pub(crate) seed_draw: u64,
@@ -141,12 +143,16 @@ impl Roster {
         for (entry, fitness) in self.entries.iter().zip(moment.fitness).filter(|(entry, _)| entry.weight > 0)
         {
             if let Some(census) = census.get_mut(entry.priority) {
-                census.all += 1;
+                census.all += u64::from(Who::All.has(*fitness));
                 census.fit += u64::from(Who::Fit.has(*fitness));
                 census.degraded += u64::from(Who::Degraded.has(*fitness));
             }
         }
-        let shares = priority::shares(&census, self.settings.spill);
+        let spill = Spill {
+            overprovisioning_percent: self.settings.overprovisioning_percent,
+            panic_percent: moment.panic_percent,
+        };
+        let shares = priority::shares(&census, spill);
         let mut portions: Vec<Portion> = Vec::new();
         let mut until = 0;
         // The fit of all priorities come before the degraded of any, as in Envoy: the same hash is then
@@ -249,7 +255,7 @@ impl Roster {
     /// `weight * min(1, overprovisioning * part / all)`, with 20 digits behind the point.
     fn available(&self, weight: u32, part: u64, all: u64) -> u128 {
         let whole = u128::from(all) * 100;
-        let there = u128::from(part) * u128::from(self.settings.spill.overprovisioning_percent);
+        let there = u128::from(part) * u128::from(self.settings.overprovisioning_percent);
         ((u128::from(weight) * there.min(whole)) << 20).checked_div(whole).unwrap_or(0)
     }
 

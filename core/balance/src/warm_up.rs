@@ -28,7 +28,7 @@ impl Ramps {
     pub(crate) fn new(settings: WarmUp, fitness: &[Fitness], now: Instant) -> Option<Ramps> {
         let since = fitness.iter().map(|fitness| match fitness {
             Fitness::Fit { since } => Some(*since),
-            Fitness::Degraded | Fitness::Unfit => None,
+            Fitness::Degraded | Fitness::Unfit | Fitness::Excluded => None,
         });
         let ramps = Ramps { settings, since: since.collect() };
         ramps.end().is_some_and(|end| now < end).then_some(ramps)

@@ -1,12 +1,17 @@
 //! What a journey is told, and what it asks for.
 
+use std::time::Duration;
+
 use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
+use naru_guard::{AttemptResult, Ticket};
 
 /// What the machine needs to know of a request, beside what the rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
     /// Safe to send twice: RFC 9110, section 9.2.2.
     pub is_idempotent: bool,
+    /// How the call went is said at the end of its response.
+    pub is_grpc: bool,
     /// The head is the whole request.
     pub has_ended: bool,
     /// The client asked for this timeout, and is trusted to (`x-envoy-upstream-rq-timeout-ms`).
@@ -98,6 +103,18 @@ pub enum Cause {
     Replay,
     /// No connection could be made for the attempt before: to another endpoint, if there is one.
     Retry,
+}
+
+/// What became of an attempt, for whoever guards its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub cluster: ClusterId,
+    pub endpoint: EndpointId,
+    pub result: AttemptResult,
+    /// Since it was sent.
+    pub duration: Duration,
+    /// What it went through the breaker with.
+    pub ticket: Option<Ticket>,
 }
 
 /// What a deadline stands for.

@@ -44,40 +44,47 @@ impl std::fmt::Display for Disagreement {
 
 impl std::error::Error for Disagreement {}
 
-/// Explains one request to a chain whose rules are `routes`. `seed` is where fractions are drawn from.
-///
-/// # Errors
-/// The compiled tables decide otherwise than the model.
-pub fn explain(
-    snapshot: &Snapshot,
-    routes: &RouteTable,
+/// Explains requests to one chain, as many as there are.
+#[derive(Debug)]
+pub struct Explainer<'a> {
+    snapshot: &'a Snapshot,
     chain: ChainId,
-    parts: &mut Parts,
-    peer: &Peer,
-    seed: u64,
-) -> Result<Explanation, Disagreement> {
-    let mut worker = Worker::new(snapshot, seed);
-    let chain = snapshot.chain(chain);
-    let Arrival { line, client, wish } = receive(parts, &chain.http, peer, &mut worker);
-    let refusal = match wish {
-        Wish::Refuse(reason) => Some(reason),
-        // Of a tunnel this is where it leads if there is no HTTP in it.
-        Wish::Route | Wish::Tunnel => None,
-    };
-    let subject = line.subject(&parts.headers, &client, worker.draw_request());
-    let tables = chain.table.find(&subject, &mut ());
-    let reference = RefTable::new(routes);
-    let model = reference.find(&subject);
-    if tables != model {
-        return Err(Disagreement { tables, model });
+    model: RefTable<'a>,
+}
+
+impl<'a> Explainer<'a> {
+    /// `routes` are the rules that the chain was compiled of.
+    pub fn new(snapshot: &'a Snapshot, chain: ChainId, routes: &'a RouteTable) -> Explainer<'a> {
+        Explainer { snapshot, chain, model: RefTable::new(routes) }
     }
-    let considered = if refusal.is_some() { Vec::new() } else { reference.explain(&subject) };
-    let destinations = match tables {
-        Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
-            CompiledAction::Forward(forward) => forward.weights(),
-            CompiledAction::Redirect(_) | CompiledAction::Direct(_) => Vec::new(),
-        },
-        _ => Vec::new(),
-    };
-    Ok(Explanation { refusal, verdict: tables, considered, destinations })
+
+    /// `seed` is where fractions are drawn from.
+    ///
+    /// # Errors
+    /// The compiled tables decide otherwise than the model.
+    pub fn explain(&self, parts: &mut Parts, peer: &Peer, seed: u64) -> Result<Explanation, Disagreement> {
+        let mut worker = Worker::new(self.snapshot, seed);
+        let chain = self.snapshot.chain(self.chain);
+        let Arrival { line, client, wish } = receive(parts, &chain.http, peer, &mut worker);
+        let refusal = match wish {
+            Wish::Refuse(reason) => Some(reason),
+            // Of a tunnel this is where it leads if there is no HTTP in it.
+            Wish::Route | Wish::Tunnel => None,
+        };
+        let subject = line.subject(&parts.headers, &client, worker.draw_request());
+        let tables = chain.table.find(&subject, &mut ());
+        let model = self.model.find(&subject);
+        if tables != model {
+            return Err(Disagreement { tables, model });
+        }
+        let considered = if refusal.is_some() { Vec::new() } else { self.model.explain(&subject) };
+        let destinations = match tables {
+            Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
+                CompiledAction::Forward(forward) => forward.weights(),
+                CompiledAction::Redirect(_) | CompiledAction::Direct(_) => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        Ok(Explanation { refusal, verdict: tables, considered, destinations })
+    }
 }

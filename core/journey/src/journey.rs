@@ -31,12 +31,13 @@
 use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 use naru_spec::defaults;
 
 use crate::{
-    Action, AttemptEvent, Cause, ChainId, Failure, Milestone, Observer, RequestFacts, Sent, Snapshot, Stage,
-    View, Wait, Worker,
+    Action, Admission, AttemptEvent, Cause, ChainId, Failure, Milestone, Observer, Report, RequestFacts,
+    Sent, Snapshot, Stage, View, Wait, Worker,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub struct Journey {
     /// Which of a rule's clusters was chosen.
     choice: Option<Choice>,
     attempt: Option<Attempt>,
+    /// What became of it is still to be told to whoever guards its cluster.
+    watch: Option<Watch>,
+    report: Option<Report>,
     next_attempt: u16,
     retries: Retries,
     request: RequestFacts,
@@ -77,6 +81,14 @@ struct Attempt {
     id: AttemptId,
     /// Of the journey's cluster. Without one, where a tunnel leads to its own address, it means nothing.
     endpoint: EndpointId,
+}
+
+/// An attempt at a cluster that is guarded.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    began: Instant,
+    ticket: Option<Ticket>,
+    is_connected: bool,
 }
 
 /// What may still be done where no connection can be made.
@@ -168,6 +180,8 @@ impl Journey {
             cluster: None,
             choice: None,
             attempt: None,
+            watch: None,
+            report: None,
             next_attempt: 0,
             retries: Retries::default(),
             request,
@@ -187,7 +201,9 @@ impl Journey {
         };
         match verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
-                CompiledAction::Forward(forward) => journey.forward(forward, worker, view, observer),
+                CompiledAction::Forward(forward) => {
+                    journey.forward(now, snapshot, forward, worker, view, observer)
+                }
                 CompiledAction::Redirect(_) => journey.answer(Reason::Redirect),
                 CompiledAction::Direct(_) => journey.answer(Reason::DirectResponse),
             },
@@ -227,9 +243,11 @@ impl Journey {
             cluster: None,
             choice: None,
             attempt: None,
+            watch: None,
+            report: None,
             next_attempt: 0,
             retries: Retries::default(),
-            request: RequestFacts { is_idempotent: false, has_ended: true, timeout_ms: None },
+            request: RequestFacts { is_idempotent: false, is_grpc: false, has_ended: true, timeout_ms: None },
             clock: Clock {
                 began: now,
                 request_ended: None,
@@ -280,7 +298,7 @@ impl Journey {
         observer.routed(self.verdict);
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
             Some(CompiledAction::Forward(forward)) => {
-                self.forward(forward, worker, view, observer);
+                self.forward(now, snapshot, forward, worker, view, observer);
                 // It is for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
             }
@@ -296,6 +314,8 @@ impl Journey {
     #[inline(always)]
     fn forward(
         &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
         forward: &CompiledForward,
         worker: &mut Worker,
         view: &impl View,
@@ -316,11 +336,16 @@ impl Journey {
         };
         self.cluster = Some(cluster);
         self.retries.left = forward.connect_retries;
-        let endpoint = worker.pick(cluster, view);
+        let endpoint = worker.pick(self.clock.progress, snapshot, cluster, view);
         observer.picked(cluster, endpoint);
-        match endpoint {
-            Some(endpoint) => self.send(cluster, endpoint, Cause::First),
-            None => self.answer(Reason::NoHealthyUpstream),
+        let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
+        match worker.enter(now, cluster, view) {
+            Admission::Unguarded => self.send(cluster, endpoint, Cause::First),
+            Admission::Admitted(ticket) => {
+                self.watch(now, ticket);
+                self.send(cluster, endpoint, Cause::First);
+            }
+            Admission::Refused(_) => self.answer(Reason::BreakerOpen),
         }
     }
 
@@ -328,6 +353,31 @@ impl Journey {
     fn send(&mut self, cluster: ClusterId, endpoint: EndpointId, cause: Cause) {
         let attempt = self.next_attempt(endpoint);
         self.actions.push(Action::Send { attempt, cluster, endpoint, cause });
+    }
+
+    fn watch(&mut self, now: Instant, ticket: Option<Ticket>) {
+        self.watch = Some(Watch { began: now, ticket, is_connected: false });
+    }
+
+    /// What became of the attempt is known, as far as its endpoint is concerned.
+    #[inline]
+    fn conclude(&mut self, now: Instant, result: impl FnOnce(&Watch) -> AttemptResult) {
+        let Some(watch) = self.watch.take() else { return };
+        let (Some(cluster), Some(attempt)) = (self.cluster, self.attempt) else { return };
+        self.report = Some(Report {
+            cluster,
+            endpoint: attempt.endpoint,
+            result: result(&watch),
+            duration: now.since(watch.began),
+            ticket: watch.ticket,
+        });
+    }
+
+    /// What became of an attempt, once for each. It is there after [`Journey::on_attempt`], where the attempt is
+    /// over for its endpoint, and else when the request has ended.
+    #[inline]
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.report.take()
     }
 
     #[inline]
@@ -349,12 +399,24 @@ impl Journey {
         self.actions.push(Action::Reply(reason));
     }
 
+    /// An attempt has a connection: how long it takes is the endpoint's affair from here on.
+    #[inline]
+    pub fn on_connected(&mut self, id: AttemptId) {
+        if let Some(watch) = &mut self.watch
+            && self.attempt.is_some_and(|attempt| attempt.id == id)
+        {
+            watch.is_connected = true;
+        }
+    }
+
     /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
     /// `worker` picks it.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt is decided by, and its news")]
     pub fn on_attempt(
         &mut self,
         now: Instant,
+        snapshot: &Snapshot,
         id: AttemptId,
         event: AttemptEvent,
         worker: &mut Worker,
@@ -372,34 +434,59 @@ impl Journey {
                 self.status = status;
                 self.reason = Reason::Forwarded;
                 self.clock.head.get_or_insert(now);
+                if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
+                    let grpc = self.grpc_status.map_or(Grpc::None, Grpc::Head);
+                    self.conclude(now, |_| AttemptResult::Answered { status, grpc });
+                }
                 self.actions.push(Action::Forward { attempt: id });
                 if has_ended {
                     self.end(now, Reason::Forwarded);
                 }
             }
             AttemptEvent::Failed(failure) => {
-                self.on_failure(now, current.endpoint, &failure, worker, view, observer);
+                self.on_failure(now, snapshot, current.endpoint, &failure, worker, view, observer);
             }
         }
     }
 
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "as of on_attempt")]
     fn on_failure(
         &mut self,
         now: Instant,
+        snapshot: &Snapshot,
         endpoint: EndpointId,
         failure: &Failure,
         worker: &mut Worker,
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        match (self.cluster, self.may_repeat(now, failure)) {
-            (Some(cluster), Repeat::Replay) => self.send(cluster, endpoint, Cause::Replay),
-            (Some(cluster), Repeat::Retry) => {
-                self.retry(cluster, endpoint, failure.reason, worker, view, observer);
+        let repeat = self.may_repeat(now, failure);
+        self.conclude(now, |_| match (repeat, failure.stage, failure.reason) {
+            // That a connection was closed while it waited says nothing about the endpoint.
+            (Repeat::Replay, ..) => AttemptResult::Abandoned,
+            (_, Stage::Connect, Reason::ConnectTimeout) => AttemptResult::TimedOut { is_connected: false },
+            (_, Stage::Connect | Stage::Secure, _) => AttemptResult::ConnectFailed,
+            (_, Stage::Exchange, _) => AttemptResult::Reset,
+        });
+        let Some(cluster) = self.cluster.filter(|_| repeat != Repeat::No) else {
+            return self.answer(failure.reason);
+        };
+        let (to, cause) = match repeat {
+            Repeat::Retry => {
+                (self.pick_another(snapshot, cluster, endpoint, worker, view, observer), Cause::Retry)
             }
-            _ => self.answer(failure.reason),
+            Repeat::Replay | Repeat::No => (Some(endpoint), Cause::Replay),
+        };
+        // They are all gone meanwhile.
+        let Some(to) = to else { return self.answer(failure.reason) };
+        match worker.enter(now, cluster, view) {
+            Admission::Unguarded => {}
+            Admission::Admitted(ticket) => self.watch(now, ticket),
+            // A breaker that has opened meanwhile ends retries.
+            Admission::Refused(_) => return self.answer(failure.reason),
         }
+        self.send(cluster, to, cause);
     }
 
     /// A connection that was closed while it waited says nothing about the endpoint, and an upstream
@@ -431,30 +518,26 @@ impl Journey {
         }
     }
 
-    /// To an endpoint that was not tried, if one comes up soon: Envoy's `previous_hosts` predicate.
-    fn retry(
+    /// An endpoint that was not tried, if one comes up soon: Envoy's `previous_hosts` predicate.
+    fn pick_another(
         &mut self,
+        snapshot: &Snapshot,
         cluster: ClusterId,
         failed: EndpointId,
-        reason: Reason,
         worker: &mut Worker,
         view: &impl View,
         observer: &mut impl Observer,
-    ) {
+    ) -> Option<EndpointId> {
         self.retries.tried |= bit(failed);
-        let mut picked = worker.pick(cluster, view);
+        let mut picked = worker.pick(self.clock.progress, snapshot, cluster, view);
         for _ in 0..defaults::RETRY_PICKS_MAX {
             if picked.is_none_or(|endpoint| self.retries.tried & bit(endpoint) == 0) {
                 break;
             }
-            picked = worker.pick(cluster, view);
+            picked = worker.pick(self.clock.progress, snapshot, cluster, view);
         }
         observer.picked(cluster, picked);
-        match picked {
-            Some(endpoint) => self.send(cluster, endpoint, Cause::Retry),
-            // They are all gone meanwhile.
-            None => self.answer(reason),
-        }
+        picked
     }
 
     /// News of the request's body.
@@ -540,6 +623,9 @@ impl Journey {
         match self.state {
             State::Trying => {
                 self.clock.progress = now;
+                if self.watch.is_some() {
+                    self.conclude_at_end(now, reason);
+                }
                 if let Some(attempt) = self.attempt {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
@@ -558,9 +644,24 @@ impl Journey {
 
     #[inline]
     fn end(&mut self, now: Instant, reason: Reason) {
+        if self.watch.is_some() {
+            self.conclude_at_end(now, reason);
+        }
         self.state = State::Ended;
         self.reason = reason;
         self.clock.ended = Some(now);
+    }
+
+    /// The call went as its end says, or was given up.
+    #[cold]
+    fn conclude_at_end(&mut self, now: Instant, reason: Reason) {
+        let (status, grpc) = (self.status, self.grpc_status.map_or(Grpc::None, Grpc::Trailers));
+        self.conclude(now, |watch| match reason {
+            Reason::Forwarded => AttemptResult::Answered { status, grpc },
+            Reason::UpstreamAborted => AttemptResult::Reset,
+            Reason::RouteTimeout => AttemptResult::TimedOut { is_connected: watch.is_connected },
+            _ => AttemptResult::Abandoned,
+        });
     }
 
     /// What is to be done next; `None` when it is somebody else's turn.
@@ -686,6 +787,9 @@ impl Journey {
                 if self.clock.ended.is_some() =>
             {
                 Err("has an end and goes on")
+            }
+            State::Answering | State::Ended if self.watch.is_some() => {
+                Err("an attempt is over, and nobody is told")
             }
             _ if self.attempt.is_some_and(|attempt| attempt.id.0 >= self.next_attempt) => {
                 Err("an attempt that was never begun")

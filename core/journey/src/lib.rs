@@ -11,7 +11,8 @@
 //!
 //! State has three homes. What belongs to one request is in [`Journey`]. What belongs to one worker
 //! (its chance, its place in each rotation) is in [`Worker`]. What belongs to a cluster (how busy
-//! its endpoints are) has one owner outside and is read through [`View`].
+//! its endpoints are, which of them are fit, whether it may be called) has one owner outside, who is
+//! told by [`Report`]s, and is read through [`View`].
 #![forbid(unsafe_code)]
 #![deny(
     clippy::disallowed_macros,
@@ -37,8 +38,8 @@ pub mod explain;
 
 pub use naru_balance::EndpointFacts;
 
-pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, RequestFacts, Sent, Stage, Wait};
+pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};
 pub use journey::{Journey, Outcome};
 pub use observe::Observer;
 pub use snapshot::{Chain, ChainId, Snapshot};
-pub use worker::{View, Worker};
+pub use worker::{Admission, View, Worker};

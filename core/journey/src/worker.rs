@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use naru_balance::{Balancer, EndpointFacts, Loads, PickContext};
-use naru_base::{Chance, ClusterId, EndpointId};
+use naru_balance::{Balancer, EndpointFacts, Fitness as InBalance, Loads, PickContext};
+use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_guard::{Fitness, RefusedBy, Ticket};
 
 use crate::Snapshot;
 
@@ -11,6 +12,29 @@ use crate::Snapshot;
 pub trait View {
     /// Requests on their way at this endpoint, from all workers.
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32;
+
+    /// Another number whenever the fitness of one of its endpoints is another one.
+    fn generation(&self, _cluster: ClusterId) -> u64 {
+        0
+    }
+
+    fn fitness(&self, _cluster: ClusterId, _endpoint: EndpointId) -> Fitness {
+        Fitness::FIT
+    }
+
+    /// May a call go to this cluster now? Whoever is admitted says what became of it: see [`crate::Report`].
+    fn enter(&self, _now: Instant, _cluster: ClusterId, _chance: &mut Chance) -> Admission {
+        Admission::Unguarded
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nobody wants to know what becomes of it.
+    Unguarded,
+    /// With a ticket where there is a breaker.
+    Admitted(Option<Ticket>),
+    Refused(RefusedBy),
 }
 
 #[derive(Debug)]
@@ -23,7 +47,15 @@ pub struct Worker {
     /// For the identities that requests are given.
     pub(crate) names: Chance,
     /// By [`ClusterId`].
-    balancers: Vec<Balancer>,
+    clusters: Vec<InTurn>,
+}
+
+/// A cluster, as one worker picks from it.
+#[derive(Clone, Debug)]
+struct InTurn {
+    balancer: Balancer,
+    /// Whose fitness the balancer knows.
+    generation: u64,
 }
 
 impl Worker {
@@ -35,11 +67,9 @@ impl Worker {
             requests: Chance::split(seed, "requests"),
             picks: Chance::split(seed, "picks"),
             names: Chance::split(seed, "names"),
-            balancers: Vec::with_capacity(snapshot.clusters.len()),
+            clusters: Vec::with_capacity(snapshot.clusters.len()),
         };
-        for cluster in &snapshot.clusters {
-            worker.balancers.push(Balancer::new(&cluster.load_balancing, &[], 0));
-        }
+        worker.clusters.extend(snapshot.clusters.iter().map(InTurn::empty));
         worker
     }
 
@@ -49,15 +79,13 @@ impl Worker {
     pub fn succeed(&mut self, old: &Snapshot, new: &Snapshot) -> Worker {
         let known: BTreeMap<&str, usize> =
             (0..).zip(&old.clusters).map(|(at, cluster)| (cluster.name.as_str(), at)).collect();
-        let balancers = new.clusters.iter().map(|cluster| {
+        let clusters = new.clusters.iter().map(|cluster| {
             let before = known.get(cluster.name.as_str()).copied().filter(|at| {
                 old.clusters.get(*at).is_some_and(|old| old.load_balancing == cluster.load_balancing)
             });
-            before
-                .and_then(|at| self.balancers.get(at).cloned())
-                .unwrap_or_else(|| Balancer::new(&cluster.load_balancing, &[], 0))
+            before.and_then(|at| self.clusters.get(at).cloned()).unwrap_or_else(|| InTurn::empty(cluster))
         });
-        let balancers = balancers.collect();
+        let clusters = clusters.collect();
         // Two that drew the same numbers would give two requests the same identity.
         let hand_over = |chance: &mut Chance| {
             let apart = Chance::new(chance.draw());
@@ -68,7 +96,7 @@ impl Worker {
             requests: hand_over(&mut self.requests),
             picks: hand_over(&mut self.picks),
             names: hand_over(&mut self.names),
-            balancers,
+            clusters,
         }
     }
 
@@ -80,10 +108,9 @@ impl Worker {
         endpoints: &[EndpointFacts<'_>],
     ) {
         // Workers start at different places of a rotation, or all would begin at the first endpoint.
-        let name = &snapshot.cluster(cluster).name;
-        let start = Chance::split(self.seed, name).draw();
-        if let Some(balancer) = self.balancers.get_mut(cluster.index()) {
-            *balancer = Balancer::new(&snapshot.cluster(cluster).load_balancing, endpoints, start);
+        let start = Chance::split(self.seed, &snapshot.cluster(cluster).name).draw();
+        if let Some(here) = self.clusters.get_mut(cluster.index()) {
+            *here = InTurn::new(snapshot.cluster(cluster), endpoints, start);
         }
     }
 
@@ -95,9 +122,62 @@ impl Worker {
 
     // Forced: a retry calls it as well, and seldom.
     #[inline(always)]
-    pub(crate) fn pick(&mut self, cluster: ClusterId, view: &impl View) -> Option<EndpointId> {
-        let balancer = self.balancers.get_mut(cluster.index())?;
-        balancer.pick(&PickContext::default(), &OfCluster { cluster, view }, &mut self.picks)
+    pub(crate) fn pick(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        view: &impl View,
+    ) -> Option<EndpointId> {
+        let here = self.clusters.get_mut(cluster.index())?;
+        let generation = view.generation(cluster);
+        if here.generation != generation {
+            let panic_percent = snapshot.cluster(cluster).guard.panic_percent;
+            here.look_at_fitness(now, panic_percent, OfCluster { cluster, view }, generation);
+        }
+        let context = PickContext { now, ..PickContext::default() };
+        here.balancer.pick(&context, &OfCluster { cluster, view }, &mut self.picks)
+    }
+
+    /// May a call go to this cluster now?
+    #[inline]
+    pub(crate) fn enter(&mut self, now: Instant, cluster: ClusterId, view: &impl View) -> Admission {
+        view.enter(now, cluster, &mut self.picks)
+    }
+}
+
+impl InTurn {
+    fn new(cluster: &naru_spec::Cluster, endpoints: &[EndpointFacts<'_>], start: u64) -> InTurn {
+        InTurn { balancer: Balancer::new(&cluster.load_balancing, endpoints, start), generation: 0 }
+    }
+
+    fn empty(cluster: &naru_spec::Cluster) -> InTurn {
+        InTurn::new(cluster, &[], 0)
+    }
+
+    /// An endpoint that is fit again begins to warm up when that is first seen here.
+    #[cold]
+    fn look_at_fitness(
+        &mut self,
+        now: Instant,
+        panic_percent: u32,
+        of: OfCluster<'_, impl View>,
+        generation: u64,
+    ) {
+        let ids = (0..self.balancer.len() as u32).map(EndpointId);
+        let fitness = ids.map(|id| {
+            let seen = of.view.fitness(of.cluster, id);
+            match self.balancer.fitness(id) {
+                _ if !seen.is_counted() => InBalance::Excluded,
+                _ if !seen.is_fit() => InBalance::Unfit,
+                _ if seen.is_degraded() => InBalance::Degraded,
+                before @ Some(InBalance::Fit { .. }) => before.unwrap_or(InBalance::FIT),
+                _ => InBalance::Fit { since: now },
+            }
+        });
+        let fitness: Vec<InBalance> = fitness.collect();
+        self.balancer.set_fitness(now, panic_percent, &fitness);
+        self.generation = generation;
     }
 }
 
@@ -145,12 +225,20 @@ mod tests {
         let mut first = Worker::new(&old, 7);
         first.set_endpoints(&old, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 3]);
         first.set_endpoints(&old, ClusterId(1), &[EndpointFacts::of_weight(Weight(1)); 3]);
-        let picked = first.pick(ClusterId(1), &Idle).unwrap();
+        let picked = first.pick(Instant::ZERO, &old, ClusterId(1), &Idle).unwrap();
         let mut second = first.succeed(&old, &new);
         let next = EndpointId((picked.0 + 1) % 3);
-        assert_eq!(second.pick(ClusterId(0), &Idle), Some(next));
-        assert_eq!(first.pick(ClusterId(1), &Idle), Some(next), "what began before sees its own rotation");
-        assert_eq!(second.pick(ClusterId(1), &Idle), None, "it balances otherwise, and is built anew");
+        assert_eq!(second.pick(Instant::ZERO, &new, ClusterId(0), &Idle), Some(next));
+        assert_eq!(
+            first.pick(Instant::ZERO, &old, ClusterId(1), &Idle),
+            Some(next),
+            "what began before sees its own rotation"
+        );
+        assert_eq!(
+            second.pick(Instant::ZERO, &new, ClusterId(1), &Idle),
+            None,
+            "it balances otherwise, and is built anew"
+        );
         let of_first: Vec<u64> = (0..1_000).map(|_| first.names.draw()).collect();
         assert!((0..1_000).all(|_| !of_first.contains(&second.names.draw())));
     }

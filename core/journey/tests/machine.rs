@@ -82,7 +82,8 @@ fn begin(
         is_internal: false,
         draw: worker.draw_request(),
     };
-    let facts = RequestFacts { is_idempotent: method.is_idempotent(), has_ended, timeout_ms: None };
+    let facts =
+        RequestFacts { is_idempotent: method.is_idempotent(), is_grpc: false, has_ended, timeout_ms: None };
     Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, &Idle, &mut ())
 }
 
@@ -102,8 +103,15 @@ fn failure(sent: Sent, is_reused: bool) -> AttemptEvent {
 
 const FIRST: AttemptId = AttemptId(0);
 
-fn tell(journey: &mut Journey, worker: &mut Worker, now: Instant, id: AttemptId, event: AttemptEvent) {
-    journey.on_attempt(now, id, event, worker, &Idle, &mut ());
+fn tell(
+    snapshot: &Snapshot,
+    journey: &mut Journey,
+    worker: &mut Worker,
+    now: Instant,
+    id: AttemptId,
+    event: AttemptEvent,
+) {
+    journey.on_attempt(now, snapshot, id, event, worker, &Idle, &mut ());
 }
 
 #[test]
@@ -116,7 +124,14 @@ fn a_request_goes_out_and_its_response_comes_back() {
     };
     assert_eq!(journey.next_action(), None);
     assert_eq!(journey.deadline(), Some((at(15_000), Wait::Response)));
-    tell(&mut journey, &mut worker, at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    tell(
+        &snapshot,
+        &mut journey,
+        &mut worker,
+        at(10),
+        FIRST,
+        AttemptEvent::Head { status: 200, has_ended: false },
+    );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: FIRST }));
     journey.on_response_body(at(20), Milestone::Trailers { grpc_status: Some(5) });
     let outcome = journey.outcome().unwrap();
@@ -140,7 +155,7 @@ fn a_request_is_repeated_only_where_that_is_safe() {
         let mut worker = worker(&snapshot, 1);
         let mut journey = begin(&snapshot, &mut worker, at(0), method, true);
         journey.next_action();
-        tell(&mut journey, &mut worker, at(1), FIRST, failure(sent, is_reused));
+        tell(&snapshot, &mut journey, &mut worker, at(1), FIRST, failure(sent, is_reused));
         match journey.next_action() {
             Some(Action::Send { attempt: AttemptId(1), cause: Cause::Replay, .. }) => {
                 assert!(is_repeated, "{sent:?}")
@@ -185,7 +200,7 @@ fn another_endpoint_is_tried_where_no_connection_can_be_made() {
                 let expected = if id == 0 { Cause::First } else { Cause::Retry };
                 assert_eq!((attempt, cause), (AttemptId(id), expected));
                 tried.push(endpoint.0);
-                tell(&mut journey, &mut worker, at(1), attempt, unconnected(reason));
+                tell(&snapshot, &mut journey, &mut worker, at(1), attempt, unconnected(reason));
             }
             tried.sort();
             assert_eq!(tried, [0, 1, 2], "each of them once");
@@ -205,9 +220,16 @@ fn a_retry_goes_to_an_endpoint_that_was_tried_where_there_is_no_other() {
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     sent(&mut journey);
-    tell(&mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
+    tell(&snapshot, &mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
     assert_eq!(sent(&mut journey), (AttemptId(1), EndpointId(0), Cause::Retry));
-    tell(&mut journey, &mut worker, at(2), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
+    tell(
+        &snapshot,
+        &mut journey,
+        &mut worker,
+        at(2),
+        AttemptId(1),
+        AttemptEvent::Head { status: 204, has_ended: true },
+    );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
     assert_eq!(journey.outcome().unwrap().flags(), "-");
 }
@@ -225,7 +247,7 @@ fn a_retry_picks_again_where_the_picked_endpoint_was_tried() {
     for _ in 0..20 {
         let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
         let (_, first, _) = sent(&mut journey);
-        tell(&mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
+        tell(&snapshot, &mut journey, &mut worker, at(1), FIRST, unconnected(Reason::ConnectFailure));
         let (_, second, _) = sent(&mut journey);
         assert_ne!(first, second);
     }
@@ -241,7 +263,7 @@ fn a_request_is_not_retried_where_that_is_not_wanted_or_not_safe_or_too_late() {
     let mut check = |now: Instant, event: AttemptEvent| {
         let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
         sent(&mut journey);
-        tell(&mut journey, &mut worker, now, FIRST, event);
+        tell(&snapshot, &mut journey, &mut worker, now, FIRST, event);
         let action = journey.next_action();
         assert!(matches!(action, Some(Action::Reply(_))), "{action:?}");
         assert!(!journey.so_far(now).is_retry_limit_exceeded);
@@ -258,9 +280,9 @@ fn a_replay_that_finds_no_connection_is_retried_elsewhere() {
     let mut worker = worker(&snapshot, 2);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     let (_, first, _) = sent(&mut journey);
-    tell(&mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
+    tell(&snapshot, &mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
     assert_eq!(sent(&mut journey), (AttemptId(1), first, Cause::Replay));
-    tell(&mut journey, &mut worker, at(2), AttemptId(1), unconnected(Reason::ConnectFailure));
+    tell(&snapshot, &mut journey, &mut worker, at(2), AttemptId(1), unconnected(Reason::ConnectFailure));
     let (attempt, second, cause) = sent(&mut journey);
     assert_eq!((attempt, cause), (AttemptId(2), Cause::Retry));
     assert_ne!(first, second);
@@ -291,7 +313,14 @@ fn a_timeout_after_the_head_breaks_the_response_off() {
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     journey.next_action();
-    tell(&mut journey, &mut worker, at(10), FIRST, AttemptEvent::Head { status: 200, has_ended: false });
+    tell(
+        &snapshot,
+        &mut journey,
+        &mut worker,
+        at(10),
+        FIRST,
+        AttemptEvent::Head { status: 200, has_ended: false },
+    );
     journey.next_action();
     journey.tick(at(15_000));
     assert_eq!(journey.next_action(), Some(Action::Cancel { attempt: FIRST }));
@@ -334,7 +363,7 @@ fn a_client_may_ask_for_a_timeout_of_its_own() {
         draw: 0,
     };
     for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {
-        let facts = RequestFacts { is_idempotent: true, has_ended: true, timeout_ms };
+        let facts = RequestFacts { is_idempotent: true, is_grpc: false, has_ended: true, timeout_ms };
         let journey =
             Journey::begin(at(0), &snapshot, ChainId(0), &subject, facts, &mut worker, &Idle, &mut ());
         assert_eq!(journey.deadline(), expected);
@@ -347,11 +376,25 @@ fn news_of_an_attempt_that_was_given_up_is_not_news() {
     let mut worker = worker(&snapshot, 1);
     let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
     journey.next_action();
-    tell(&mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
+    tell(&snapshot, &mut journey, &mut worker, at(1), FIRST, failure(Sent::No, true));
     journey.next_action();
-    tell(&mut journey, &mut worker, at(2), FIRST, AttemptEvent::Head { status: 500, has_ended: true });
+    tell(
+        &snapshot,
+        &mut journey,
+        &mut worker,
+        at(2),
+        FIRST,
+        AttemptEvent::Head { status: 500, has_ended: true },
+    );
     assert_eq!(journey.next_action(), None);
-    tell(&mut journey, &mut worker, at(3), AttemptId(1), AttemptEvent::Head { status: 204, has_ended: true });
+    tell(
+        &snapshot,
+        &mut journey,
+        &mut worker,
+        at(3),
+        AttemptId(1),
+        AttemptEvent::Head { status: 204, has_ended: true },
+    );
     assert_eq!(journey.next_action(), Some(Action::Forward { attempt: AttemptId(1) }));
     assert_eq!(journey.outcome().unwrap().attempts, 2);
 }
@@ -400,11 +443,12 @@ fn a_tunnel_is_passed_through_to_an_endpoint_and_has_no_time_limit_but_idleness(
     let mut journey = opened(at(0));
     pass_through(&mut journey, &snapshot, &mut worker, at(5), "/");
     let (_, first, _) = sent(&mut journey);
-    tell(&mut journey, &mut worker, at(6), FIRST, unconnected(Reason::ConnectFailure));
+    tell(&snapshot, &mut journey, &mut worker, at(6), FIRST, unconnected(Reason::ConnectFailure));
     let (second_attempt, second, cause) = sent(&mut journey);
     assert_eq!(cause, Cause::Retry);
     assert_ne!(first, second);
     tell(
+        &snapshot,
         &mut journey,
         &mut worker,
         at(7),
@@ -431,7 +475,7 @@ fn a_tunnel_that_no_rule_forwards_leads_to_its_own_address() {
     // Every rule here wants a path.
     pass_through(&mut journey, &snapshot, &mut worker, at(1), "no path");
     assert_eq!(journey.next_action(), Some(Action::Reach { attempt: FIRST }));
-    tell(&mut journey, &mut worker, at(2), FIRST, unconnected(Reason::NameNotFound));
+    tell(&snapshot, &mut journey, &mut worker, at(2), FIRST, unconnected(Reason::NameNotFound));
     assert_eq!(journey.next_action(), Some(Action::Break(Reason::NameNotFound)));
     let outcome = journey.outcome().unwrap();
     assert_eq!((outcome.reason, outcome.status, outcome.flags()), (Reason::NameNotFound, 200, "DF"));
@@ -523,6 +567,7 @@ fn walk(seed: u64) {
         let attempt = AttemptId(chance.below(3) as u16);
         match chance.below(12) {
             0 => tell(
+                &snapshot,
                 &mut journey,
                 &mut worker,
                 now,
@@ -530,13 +575,21 @@ fn walk(seed: u64) {
                 AttemptEvent::Head { status: 200, has_ended: false },
             ),
             1 => tell(
+                &snapshot,
                 &mut journey,
                 &mut worker,
                 now,
                 attempt,
                 AttemptEvent::Head { status: 503, has_ended: true },
             ),
-            2 => tell(&mut journey, &mut worker, now, attempt, failure(Sent::No, chance.below(2) == 0)),
+            2 => tell(
+                &snapshot,
+                &mut journey,
+                &mut worker,
+                now,
+                attempt,
+                failure(Sent::No, chance.below(2) == 0),
+            ),
             3 => journey.on_request_body(now, Milestone::End),
             4 => journey.on_request_body(now, Milestone::Aborted),
             5 => journey.on_response_body(now, Milestone::FirstByte),
@@ -547,7 +600,9 @@ fn walk(seed: u64) {
                 let path = if chance.below(2) == 0 { "/" } else { "no path" };
                 pass_through(&mut journey, &snapshot, &mut worker, now, path);
             }
-            10 => tell(&mut journey, &mut worker, now, attempt, unconnected(Reason::ConnectFailure)),
+            10 => {
+                tell(&snapshot, &mut journey, &mut worker, now, attempt, unconnected(Reason::ConnectFailure))
+            }
             _ => journey.tick(now),
         }
         journey.check_invariants().unwrap_or_else(|what| panic!("seed {seed}, step {step}: {what}"));

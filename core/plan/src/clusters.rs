@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, SimpleLoadBalancer, Subset,
-    TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, SimpleLoadBalancer,
+    Subset, TrafficPolicy,
 };
 use naru_resource::{Number, Text};
 use naru_spec::{
@@ -14,6 +14,7 @@ use naru_spec::{
     TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
 };
 
+use crate::guards;
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
 
@@ -31,6 +32,7 @@ pub(crate) fn name(host: &str, port: u16, subset: Option<&str>) -> String {
 struct Blocks<'a> {
     balancer: Option<&'a LoadBalancer>,
     pool: Option<&'a ConnectionPool>,
+    detection: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTls>,
 }
 
@@ -44,6 +46,7 @@ impl<'a> Blocks<'a> {
                 let blocks = Blocks {
                     balancer: settings.load_balancer.as_ref(),
                     pool: settings.connection_pool.as_ref(),
+                    detection: settings.outlier_detection.as_ref(),
                     tls: settings.tls.as_ref(),
                 };
                 (blocks, true)
@@ -52,6 +55,7 @@ impl<'a> Blocks<'a> {
                 let blocks = Blocks {
                     balancer: policy.load_balancer.as_ref(),
                     pool: policy.connection_pool.as_ref(),
+                    detection: policy.outlier_detection.as_ref(),
                     tls: policy.tls.as_ref(),
                 };
                 (blocks, false)
@@ -69,6 +73,7 @@ impl<'a> Blocks<'a> {
         Blocks {
             balancer: inner.balancer.or(outer.balancer),
             pool: inner.pool.or(outer.pool),
+            detection: inner.detection.or(outer.detection),
             tls: inner.tls.or(outer.tls),
         }
     }
@@ -140,6 +145,10 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
         if http.h2_upgrade_policy.as_ref().is_some_and(|policy| policy.value == H2Upgrade::Upgrade) {
             cluster.protocol = UpstreamProtocol::Http2;
         }
+    }
+    if let Some(detection) = blocks.detection {
+        cluster.guard.panic_percent = guards::panic_percent(detection);
+        cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
     cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {

@@ -24,6 +24,7 @@ mod matching;
 mod headers;
 mod attached;
 mod clusters;
+mod guards;
 mod policies;
 mod registry;
 mod process;

@@ -31,10 +31,10 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
     let mut virtual_hosts = Vec::new();
     for known in registry.services() {
         for port in &known.ports {
-            if port.protocol == Protocol::Tcp {
-                continue;
-            }
-            let rules = match routes.for_host(&known.host, &client.namespace) {
+            // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
+            let is_http = port.protocol != Protocol::Tcp;
+            let service = routes.for_host(&known.host, &client.namespace).filter(|_| is_http);
+            let rules = match service {
                 Some(service) => rules(service, client, port.number, routes),
                 None => vec![routes.plain_rule(known, port.number, client)],
             };

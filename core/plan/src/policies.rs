@@ -10,6 +10,7 @@ use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
 use crate::findings::Findings;
+use crate::guards;
 use crate::names::{fits, fqdn, is_exported};
 use crate::registry::{Registry, has_all, port_number};
 
@@ -127,6 +128,9 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
     }
     if let Some(policy) = &rule.spec.traffic_policy {
         check_policy(policy, &spec.field("trafficPolicy"), findings);
+    }
+    if let Some(known) = known {
+        guards::check_ejections(rule, known, findings);
     }
     let subsets = spec.field("subsets");
     for (at, subset) in rule.spec.subsets.iter().enumerate() {
@@ -393,6 +397,4 @@ fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut
     within(local, 0, MOST, &of, "consecutiveLocalOriginFailures", findings);
     lasting(&detection.interval, &of, "interval", findings);
     lasting(&detection.base_ejection_time, &of, "baseEjectionTime", findings);
-    let message = "naru does not act on 'outlierDetection' yet: no endpoint is ejected";
-    findings.warning(code::NOT_YET, detection.place, &of, message, "");
 }

@@ -20,7 +20,9 @@ pub struct LoadBalancing {
     pub hash: Vec<HashPolicy>,
     /// Sends a client to the endpoint that it was sent to first, before the policy is asked.
     pub sticky: Option<Sticky>,
-    pub spill: Spill,
+    /// A priority takes all of its load while this many percent of its fit endpoints are as many as all
+    /// of them. Above zero.
+    pub overprovisioning_percent: u32,
     /// Requests are shared among localities by their weights first, then among the endpoints of one.
     pub weighs_localities: bool,
 }
@@ -198,26 +200,6 @@ pub struct WarmUp {
 impl WarmUp {
     pub fn over(window: Duration) -> WarmUp {
         WarmUp { window, aggression: Thousandths::ONE, min_percent: defaults::WARM_UP_MIN_PERCENT }
-    }
-}
-
-/// What happens where too few endpoints of a priority are fit. Envoy's priority levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spill {
-    /// A priority is up to all of its load while this many percent of its fit endpoints are as many as
-    /// all of them. Above zero.
-    pub overprovisioning_percent: u32,
-    /// Where less of a priority is fit, and the others cannot help, fitness is disregarded. Zero never
-    /// does; at most 100.
-    pub panic_percent: u32,
-}
-
-impl Default for Spill {
-    fn default() -> Spill {
-        Spill {
-            overprovisioning_percent: defaults::OVERPROVISIONING_PERCENT,
-            panic_percent: defaults::PANIC_PERCENT,
-        }
     }
 }
 
@@ -405,8 +387,7 @@ impl LoadBalancing {
             check(warm_up.aggression.0 > 0, "the aggression of a warm-up is above zero");
             check(warm_up.min_percent <= 100, "the least weight of a warm-up is at most 100 percent");
         }
-        check(self.spill.overprovisioning_percent > 0, "the overprovisioning factor is above zero");
-        check(self.spill.panic_percent <= 100, "the panic threshold is at most 100 percent");
+        check(self.overprovisioning_percent > 0, "the overprovisioning factor is above zero");
         check(
             self.hash.len() <= defaults::HASH_POLICIES_MAX,
             "a request is hashed by at most 64 of its parts",
@@ -422,7 +403,7 @@ impl From<BalancingPolicy> for LoadBalancing {
             warm_up: None,
             hash: Vec::new(),
             sticky: None,
-            spill: Spill::default(),
+            overprovisioning_percent: defaults::OVERPROVISIONING_PERCENT,
             weighs_localities: false,
         }
     }
@@ -479,9 +460,9 @@ mod tests {
         let mut wrong = LoadBalancing::from(BalancingPolicy::ConsistentHash(hash));
         wrong.warm_up =
             Some(WarmUp { window: Duration::from_micros(999), aggression: Thousandths(0), min_percent: 101 });
-        wrong.spill = Spill { overprovisioning_percent: 0, panic_percent: 101 };
+        wrong.overprovisioning_percent = 0;
         wrong.hash = vec![HashPolicy::of(HashSource::SourceIp); 65];
-        assert_eq!(wrong.problems().len(), 7, "{:?}", wrong.problems());
+        assert_eq!(wrong.problems().len(), 6, "{:?}", wrong.problems());
         assert!(wrong.ignores_warm_up());
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{LoadBalancing, Locality, UpstreamTls, defaults};
+use crate::{GuardSettings, LoadBalancing, Locality, UpstreamTls, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -22,6 +22,8 @@ pub struct Cluster {
     /// A connection is closed after this many requests; `None` is without limit.
     pub max_requests_per_connection: Option<u32>,
     pub http2: Http2Settings,
+    /// When its endpoints, or all of it, are not asked.
+    pub guard: GuardSettings,
 }
 
 impl Cluster {
@@ -38,6 +40,7 @@ impl Cluster {
             idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             http2: Http2Settings::default(),
+            guard: GuardSettings::default(),
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum Place {
 
 impl Config {
     /// What only the whole can tell: names used twice, addresses taken twice, rules that lead to
-    /// clusters that are not there.
+    /// clusters that are not there; and what guards a cluster in ways that cannot be.
     pub fn problems(&self) -> Vec<(Place, Invalid)> {
         let mut found = Vec::new();
         let mut clusters = BTreeSet::new();
@@ -57,6 +57,7 @@ impl Config {
                     Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
                 ));
             }
+            found.extend(cluster.guard.problems().into_iter().map(|invalid| (Place::Cluster(at), invalid)));
         }
         let mut names = BTreeSet::new();
         let mut addresses = BTreeSet::new();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Percent;
+
 // Listeners and their HTTP.
 /// Envoy says "envoy"; a proxy that is not Envoy does not.
 pub const SERVER_NAME: &str = "naru";
@@ -48,13 +50,49 @@ pub const RING_SIZE_MAX: u64 = 8 << 20;
 pub const MAGLEV_SIZE: u64 = 65_537;
 pub const MAGLEV_SIZE_MAX: u64 = 5_000_011;
 pub const OVERPROVISIONING_PERCENT: u32 = 140;
-pub const PANIC_PERCENT: u32 = 50;
 pub const WARM_UP_MIN_PERCENT: u32 = 10;
 /// Our own: a request notes in one word which of them made a cookie.
 pub const HASH_POLICIES_MAX: usize = 64;
 /// Linkerd's `DEFAULT_RTT` and `DECAY`.
 pub const PEAK_EWMA_FIRST: Duration = Duration::from_millis(30);
 pub const PEAK_EWMA_DECAY: Duration = Duration::from_secs(10);
+
+// Ejection. Envoy's `outlier_detection.proto`; Istio's are the same where it has them.
+pub const CONSECUTIVE_FAILURES: u32 = 5;
+pub const OUTLIER_INTERVAL: Duration = Duration::from_secs(10);
+pub const BASE_EJECTION_TIME: Duration = Duration::from_secs(30);
+/// Or the base time, where that is longer.
+pub const MAX_EJECTION_TIME: Duration = Duration::from_secs(300);
+pub const MAX_EJECTION_PERCENT: u32 = 10;
+pub const SUCCESS_RATE_MINIMUM_HOSTS: u32 = 5;
+pub const SUCCESS_RATE_REQUEST_VOLUME: u32 = 100;
+pub const SUCCESS_RATE_STDEV_FACTOR: u32 = 1_900;
+pub const FAILURE_PERCENTAGE_THRESHOLD: u32 = 85;
+pub const FAILURE_PERCENTAGE_MINIMUM_HOSTS: u32 = 5;
+pub const FAILURE_PERCENTAGE_REQUEST_VOLUME: u32 = 50;
+/// Of Envoy's `healthy_panic_threshold`. Istio says 0 where it ejects.
+pub const PANIC_PERCENT: u32 = 50;
+
+// Health checks.
+pub const NO_TRAFFIC_INTERVAL: Duration = Duration::from_secs(60);
+/// Istio's and Kubernetes' of a probe.
+pub const UNHEALTHY_THRESHOLD: u32 = 3;
+pub const HEALTHY_THRESHOLD: u32 = 1;
+
+// Circuit breakers. Resilience4j's `CircuitBreakerConfig`.
+pub const BREAKER_WINDOW: u32 = 100;
+pub const BREAKER_MINIMUM_CALLS: u32 = 100;
+pub const BREAKER_FAILURE_RATE: Percent = Percent::whole(50);
+pub const SLOW_CALL_DURATION: Duration = Duration::from_secs(60);
+pub const BREAKER_WAIT_IN_OPEN: Duration = Duration::from_secs(60);
+pub const BREAKER_TRIAL_CALLS: u32 = 10;
+// Bounds of our own, for memory and for what one word can hold.
+pub const BREAKER_WINDOW_CALLS_MAX: u32 = 100_000;
+pub const BREAKER_WINDOW_SECONDS_MAX: u32 = 3_600;
+pub const BREAKER_TRIAL_CALLS_MAX: u32 = 4_095;
+pub const BREAKER_RAMP_MAX: Duration = Duration::from_secs(600);
+/// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: Envoy's server errors.
+pub const GRPC_FAILURES: [u8; 6] = [2, 4, 12, 13, 14, 15];
 
 // HTTP/2. Envoy's streams and windows since 1.35; `docs/gaps.md` has the edge values.
 pub const HTTP2_STREAMS_MAX: u32 = 1_024;

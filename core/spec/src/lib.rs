@@ -26,6 +26,7 @@ pub mod header;
 pub mod format;
 pub mod cluster;
 pub mod balancing;
+pub mod guard;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -36,13 +37,18 @@ pub mod path;
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
 pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
-    Locality, MaglevSize, PeakEwma, RingSize, Spill, Sticky, StickyCarrier, Thousandths, WarmUp,
+    Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
 pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
 pub use format::{Format, Operator, Piece};
+pub use guard::{
+    AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
+    FallbackOn, FallbackStep, GrpcCheck, GuardSettings, HealthCheck, HttpCheck, OutlierDetection, Percent,
+    Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
+};
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
 pub use listener::{FilterChain, Listener};

@@ -183,6 +183,7 @@ impl<'a> Walk<'a> {
         };
         let facts = RequestFacts {
             is_idempotent: method.is_idempotent(),
+            is_grpc: false,
             has_ended: !settings.has_body,
             timeout_ms: settings.asked_ms,
         };
@@ -299,7 +300,15 @@ impl<'a> Walk<'a> {
         if matches!(event, AttemptEvent::Failed(_)) && !self.has_forwarded {
             self.held.release(attempt);
         }
-        self.journey.on_attempt(self.now, attempt, event, &mut self.worker, &self.held, &mut ());
+        self.journey.on_attempt(
+            self.now,
+            self.snapshot,
+            attempt,
+            event,
+            &mut self.worker,
+            &self.held,
+            &mut (),
+        );
     }
 
     fn fail(&mut self, attempt: AttemptId, stage: Stage, sent: Sent, is_reused: bool) {

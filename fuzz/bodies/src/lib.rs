@@ -17,6 +17,7 @@ mod regex;
 mod route;
 mod certificate;
 mod scenario;
+mod documents;
 mod import;
 mod hello;
 mod tunnel;
@@ -29,6 +30,7 @@ mod quiet;
 
 pub use bootstrap::bootstrap;
 pub use certificate::certificate;
+pub use documents::documents;
 pub use edge::edge;
 pub use exchange::{downstream, upstream};
 pub use format::format;
@@ -48,6 +50,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("bootstrap", bootstrap),
     ("certificate", certificate),
     ("compose", compose),
+    ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),
     ("format", format),

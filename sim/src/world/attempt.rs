@@ -291,7 +291,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent) {
         let core = &mut self.workers[passage.worker].core;
-        passage.journey.on_attempt(self.now, attempt, event, core, &self.fleet, &mut ());
+        passage.journey.on_attempt(self.now, self.snapshot, attempt, event, core, &self.fleet, &mut ());
     }
 
     /// The response was read to its end: its connection may serve another request.

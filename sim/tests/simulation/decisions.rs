@@ -129,7 +129,12 @@ fn chance_is_used_as_the_proxy_uses_it() {
             is_internal: false,
             draw: worker.draw_request(),
         };
-        let facts = naru_journey::RequestFacts { is_idempotent: true, has_ended: true, timeout_ms: None };
+        let facts = naru_journey::RequestFacts {
+            is_idempotent: true,
+            is_grpc: false,
+            has_ended: true,
+            timeout_ms: None,
+        };
         let chain = naru_journey::ChainId(0);
         let mut journey = naru_journey::Journey::begin(
             naru_base::Instant::ZERO,

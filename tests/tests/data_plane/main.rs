@@ -5,6 +5,8 @@ mod proxying;
 mod program;
 mod up;
 mod import;
+mod documents;
+mod explained;
 mod access_log;
 mod admin;
 mod grpc;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/resource", &["core/base", "core/spec"]),
     ("core/route", &["core/base", "core/spec"]),
     ("core/balance", &["core/base", "core/spec"]),
+    ("core/guard", &["core/base", "core/spec"]),
     ("core/journey", &["core/base", "core/spec", "core/route", "core/balance"]),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),

@@ -142,6 +142,7 @@ impl<'a> Explainer<'a> {
         let subject = arrival.line.subject(&request.head.headers, &arrival.client, draw);
         let facts = RequestFacts {
             is_idempotent: subject.method.is_idempotent(),
+            is_grpc: arrival.client.is_grpc,
             has_ended: request.body.is_empty(),
             timeout_ms: arrival.client.timeout_ms,
         };
@@ -186,7 +187,15 @@ impl<'a> Explainer<'a> {
                 is_replayable: true,
             };
             let event = AttemptEvent::Failed(failure);
-            journey.on_attempt(Instant::ZERO, attempt, event, &mut self.worker, &view, &mut notes);
+            journey.on_attempt(
+                Instant::ZERO,
+                self.snapshot,
+                attempt,
+                event,
+                &mut self.worker,
+                &view,
+                &mut notes,
+            );
             action = journey.next_action();
             if let Some(Action::Send { cluster, endpoint: at, .. }) = action {
                 assert_eq!(notes.picked.last(), Some(&(cluster, Some(at))), "{asked}");

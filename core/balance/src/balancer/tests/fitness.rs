@@ -52,7 +52,7 @@ fn the_unfit_are_left_out_by_every_policy() {
     for policy in every_policy() {
         let mut balancer = prioritized(&policy.into(), &[0; 6]);
         let fitness = [Fitness::FIT, Fitness::Unfit, Fitness::FIT, Fitness::FIT, Fitness::Unfit];
-        balancer.set_fitness(Instant(1), &fitness);
+        balancer.set_fitness(Instant(1), 50, &fitness);
         let counts = counts(&mut balancer, &ANY, 4_000);
         assert_eq!((counts[1], counts[4]), (0, 0), "{policy:?}");
         assert!([0, 2, 3, 5].iter().all(|&at| (700..1_300).contains(&counts[at])), "{policy:?}: {counts:?}");
@@ -65,14 +65,14 @@ fn load_goes_to_the_next_priority_as_far_as_the_first_is_not_fit() {
         let mut balancer = prioritized(&policy.into(), &[5, 5, 9, 9]);
         assert_eq!(counts(&mut balancer, &ANY, 1_000)[2..], [0, 0], "{policy:?}");
         // Half of the first: 70 to 30.
-        balancer.set_fitness(Instant(1), &[Fitness::Unfit]);
+        balancer.set_fitness(Instant(1), 50, &[Fitness::Unfit]);
         let half = counts(&mut balancer, &ANY, 10_000);
         assert_eq!(half[0], 0);
         assert!((6_800..7_200).contains(&half[1]), "{policy:?}: {half:?}");
-        balancer.set_fitness(Instant(2), &[Fitness::Unfit, Fitness::Unfit]);
+        balancer.set_fitness(Instant(2), 50, &[Fitness::Unfit, Fitness::Unfit]);
         assert_eq!(counts(&mut balancer, &ANY, 1_000)[..2], [0, 0]);
         // And back.
-        balancer.set_fitness(Instant(3), &[]);
+        balancer.set_fitness(Instant(3), 50, &[]);
         assert_eq!(counts(&mut balancer, &ANY, 1_000)[2..], [0, 0]);
     }
 }
@@ -82,7 +82,7 @@ fn the_degraded_take_what_is_left_also_by_hash() {
     for policy in every_policy() {
         let mut balancer = prioritized(&policy.into(), &[0, 0, 0, 0]);
         let fitness = [Fitness::FIT, Fitness::Degraded, Fitness::Degraded, Fitness::Degraded];
-        balancer.set_fitness(Instant(1), &fitness);
+        balancer.set_fitness(Instant(1), 50, &fitness);
         // A quarter is worth 35.
         let counts = counts(&mut balancer, &ANY, 10_000);
         assert!((3_300..3_700).contains(&counts[0]), "{policy:?}: {counts:?}");
@@ -93,16 +93,33 @@ fn the_degraded_take_what_is_left_also_by_hash() {
 #[test]
 fn in_panic_everybody_is_picked_and_without_it_nobody() {
     for policy in every_policy() {
-        let mut settings = LoadBalancing::from(policy);
+        let settings = LoadBalancing::from(policy);
         let mut panics = prioritized(&settings, &[0; 4]);
-        panics.set_fitness(Instant(1), &[Fitness::Unfit; 4]);
+        panics.set_fitness(Instant(1), 50, &[Fitness::Unfit; 4]);
         assert!(counts(&mut panics, &ANY, 1_000).iter().all(|count| *count > 150), "{policy:?}");
-        settings.spill.panic_percent = 0;
         let mut calm = prioritized(&settings, &[0; 4]);
-        calm.set_fitness(Instant(1), &[Fitness::Unfit; 4]);
+        calm.set_fitness(Instant(1), 0, &[Fitness::Unfit; 4]);
         assert_eq!(counts(&mut calm, &ANY, 100), [0; 4], "{policy:?}");
-        calm.set_fitness(Instant(2), &[Fitness::Unfit, Fitness::FIT, Fitness::Unfit, Fitness::Unfit]);
+        calm.set_fitness(Instant(2), 0, &[Fitness::Unfit, Fitness::FIT, Fitness::Unfit, Fitness::Unfit]);
         assert_eq!(counts(&mut calm, &ANY, 100), [0, 100, 0, 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn the_excluded_are_not_picked_in_panic_and_do_not_count() {
+    for policy in every_policy() {
+        let mut balancer = prioritized(&policy.into(), &[0, 0, 0, 1]);
+        let fitness = [Fitness::Excluded, Fitness::Excluded, Fitness::FIT, Fitness::FIT];
+        balancer.set_fitness(Instant(1), 50, &fitness);
+        // One of one is fit: nothing spills.
+        assert_eq!(counts(&mut balancer, &ANY, 100), [0, 0, 100, 0], "{policy:?}");
+        balancer.set_fitness(
+            Instant(2),
+            50,
+            &[Fitness::Excluded, Fitness::Unfit, Fitness::Excluded, Fitness::Unfit],
+        );
+        let counts = counts(&mut balancer, &ANY, 1_000);
+        assert!(counts[1] > 300 && counts[3] > 300 && counts[0] + counts[2] == 0, "{policy:?}: {counts:?}");
     }
 }
 
@@ -111,7 +128,7 @@ fn equal_hashes_are_equal_endpoints_whatever_chance_says() {
     for policy in [ring(), maglev()] {
         let mut all = prioritized(&policy.into(), &[0; 10]);
         let mut fewer = all.clone();
-        fewer.set_fitness(Instant(2), &[Fitness::Unfit]);
+        fewer.set_fitness(Instant(2), 50, &[Fitness::Unfit]);
         let mut chance = Chance::new(2);
         let mut moved = 0;
         for hash in (0..1_000).map(mix) {
@@ -132,7 +149,7 @@ fn those_that_were_tried_are_avoided_as_long_as_there_are_others() {
     for policy in every_policy() {
         for priorities in [[0, 0, 0], [0, 0, 1]] {
             let mut balancer = prioritized(&policy.into(), &priorities);
-            balancer.set_fitness(Instant(1), &[Fitness::Unfit]);
+            balancer.set_fitness(Instant(1), 50, &[Fitness::Unfit]);
             let mut context = ANY;
             context.tried.insert(EndpointId(1));
             let counts = counts(&mut balancer, &context, 2_000);
@@ -179,17 +196,17 @@ fn a_sticky_session_comes_before_the_policy_and_ends_with_its_endpoint() {
         let mut context = PickContext { bound, ..ANY };
         // Also of a priority that takes nothing, and degraded.
         assert_eq!(pick(&mut balancer, &context), Some(2));
-        balancer.set_fitness(Instant(1), &[Fitness::FIT, Fitness::FIT, Fitness::Degraded]);
+        balancer.set_fitness(Instant(1), 50, &[Fitness::FIT, Fitness::FIT, Fitness::Degraded]);
         assert_eq!(pick(&mut balancer, &context), Some(2));
         // It is unfit: another, or none.
         let is_as_asked = |picked: Option<u32>| match is_strict {
             true => picked.is_none(),
             false => picked.is_some_and(|picked| picked != 2),
         };
-        balancer.set_fitness(Instant(1), &[Fitness::FIT, Fitness::FIT, Fitness::Unfit]);
+        balancer.set_fitness(Instant(1), 50, &[Fitness::FIT, Fitness::FIT, Fitness::Unfit]);
         assert!(is_as_asked(pick(&mut balancer, &context)));
         // It failed: another, or the same.
-        balancer.set_fitness(Instant(1), &[]);
+        balancer.set_fitness(Instant(1), 50, &[]);
         context.tried.insert(EndpointId(2));
         assert_eq!(pick(&mut balancer, &context) == Some(2), is_strict);
         // It is gone.
@@ -213,7 +230,7 @@ fn an_endpoint_that_became_fit_takes_a_growing_part_of_its_share() {
         let mut balancer = prioritized(&settings, &[0; 3]);
         assert_eq!(balancer.deadline(), None);
         let begin = Instant(60_000_000_000);
-        balancer.set_fitness(begin, &[Fitness::Fit { since: begin }]);
+        balancer.set_fitness(begin, 50, &[Fitness::Fit { since: begin }]);
         let end = begin + Duration::from_secs(10);
         assert_eq!(balancer.deadline(), Some(end));
         let part = |balancer: &mut Balancer, now: Instant| {
@@ -241,7 +258,7 @@ fn equal_news_do_not_disturb_a_rotation() {
     let mut chance = Chance::new(0);
     let first = balancer.pick(&ANY, NO_LOAD, &mut chance).unwrap();
     for step in 1..10 {
-        balancer.set_fitness(Instant(step), &[Fitness::FIT; 9]);
+        balancer.set_fitness(Instant(step), 50, &[Fitness::FIT; 9]);
         let next = balancer.pick(&ANY, NO_LOAD, &mut chance).unwrap();
         assert_eq!(next.0, (first.0 + step as u32) % 5);
     }

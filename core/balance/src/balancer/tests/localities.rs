@@ -54,7 +54,7 @@ fn a_localitys_weight_shrinks_with_its_fit_endpoints() {
         let fitness: Vec<Fitness> =
             (0..100).map(|at| if at < fit { Fitness::FIT } else { Fitness::Unfit }).collect();
         // Without panic: of less than half it is seen otherwise.
-        balancer.set_fitness(Instant(1), &fitness);
+        balancer.set_fitness(Instant(1), 50, &fitness);
         let counts = counts(&mut balancer, &ANY, 60_000);
         let to_x = counts[..100].iter().sum::<usize>() as f64 / 600.0;
         assert!((to_x - expected).abs() < 0.1, "{fit} fit: {to_x} %, not {expected}");
@@ -66,7 +66,7 @@ fn a_localitys_weight_shrinks_with_its_fit_endpoints() {
 fn in_panic_weights_of_localities_do_not_count_except_in_a_hash() {
     for policy in every_policy() {
         let mut balancer = zoned(policy, &[("a", 9, &[1]), ("b", 1, &[1])]);
-        balancer.set_fitness(Instant(1), &[Fitness::Unfit; 2]);
+        balancer.set_fitness(Instant(1), 50, &[Fitness::Unfit; 2]);
         let counts = counts(&mut balancer, &ANY, 10_000);
         let expected = if matches!(policy, BalancingPolicy::ConsistentHash(_)) { 9_000 } else { 5_000 };
         assert!(counts[0].abs_diff(expected) < 400, "{policy:?}: {counts:?}");

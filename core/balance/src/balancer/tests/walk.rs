@@ -1,10 +1,11 @@
 //! Long walks: fitness changes, time passes, requests come and go, and every pick is one that the
 //! documents allow.
 
-use naru_spec::{PeakEwma, Spill, WarmUp};
+use naru_spec::{PeakEwma, WarmUp};
 
 use super::fitness::{maglev, ring};
 use super::*;
+use crate::priority::Spill;
 
 /// What Envoy's documents say of priorities, in their words, one endpoint after the other.
 struct RefPriorities<'a> {
@@ -18,7 +19,7 @@ impl RefPriorities<'_> {
     fn count(&self, priority: u32, test: impl Fn(Fitness) -> bool) -> u64 {
         let all = self.endpoints.iter().zip(self.fitness);
         let counted = all.filter(|((weight, of), fitness)| *weight > 0 && *of == priority && test(**fitness));
-        counted.count() as u64
+        counted.filter(|(_, fitness)| **fitness != Fitness::Excluded).count() as u64
     }
 
     fn health(&self, priority: u32, test: impl Fn(Fitness) -> bool) -> u64 {
@@ -32,7 +33,7 @@ impl RefPriorities<'_> {
     fn may_be_picked(&self, endpoint: usize) -> bool {
         let (weight, priority) = self.endpoints[endpoint];
         let fitness = self.fitness[endpoint];
-        if weight == 0 {
+        if weight == 0 || fitness == Fitness::Excluded {
             return false;
         }
         let mut priorities: Vec<u32> = self.endpoints.iter().map(|(_, priority)| *priority).collect();
@@ -86,7 +87,7 @@ fn is_degraded(fitness: Fitness) -> bool {
     fitness == Fitness::Degraded
 }
 
-fn random_settings(chance: &mut Chance) -> LoadBalancing {
+fn random_settings(chance: &mut Chance) -> (LoadBalancing, Spill) {
     let policies = [
         BalancingPolicy::RoundRobin,
         TWO,
@@ -106,19 +107,21 @@ fn random_settings(chance: &mut Chance) -> LoadBalancing {
         min_percent: chance.below(101) as u32,
         ..WarmUp::over(Duration::from_millis(1 + chance.below(1_000)))
     });
-    settings.spill = Spill {
+    let spill = Spill {
         overprovisioning_percent: [100, 140, 1, 1_000][chance.below(4) as usize],
         panic_percent: [0, 50, 100, 20][chance.below(4) as usize],
     };
+    settings.overprovisioning_percent = spill.overprovisioning_percent;
     settings.weighs_localities = chance.below(2) == 0;
-    settings
+    (settings, spill)
 }
 
 fn random_fitness(chance: &mut Chance, now: Instant, len: usize) -> Vec<Fitness> {
     let unfit = 1 + chance.below(4);
     (0..len)
-        .map(|_| match chance.below(6) {
+        .map(|_| match chance.below(7) {
             draw if draw < unfit => Fitness::Unfit,
+            6 => Fitness::Excluded,
             4 => Fitness::Degraded,
             _ => Fitness::Fit { since: now - Duration::from_millis(chance.below(2_000)) },
         })
@@ -127,7 +130,7 @@ fn random_fitness(chance: &mut Chance, now: Instant, len: usize) -> Vec<Fitness>
 
 fn walk(seed: u64) {
     let mut chance = Chance::new(seed);
-    let settings = random_settings(&mut chance);
+    let (settings, spill) = random_settings(&mut chance);
     let len = 1 + chance.below(12) as usize;
     let zones = ["a", "b", "c"].map(|zone| Locality { zone: zone.into(), ..Locality::default() });
     let keys: Vec<String> = (0..len).map(|at| format!("10.0.0.{at}:80")).collect();
@@ -154,7 +157,7 @@ fn walk(seed: u64) {
         match chance.below(20) {
             0 => {
                 fitness = random_fitness(&mut chance, now, len);
-                balancer.set_fitness(now, &fitness);
+                balancer.set_fitness(now, spill.panic_percent, &fitness);
                 balancer.check_invariants().unwrap();
             }
             1 => {
@@ -176,8 +179,7 @@ fn walk(seed: u64) {
                 let (mut twin, mut same) = (balancer.clone(), picks.clone());
                 let picked = balancer.pick(&asked, &loads[..], &mut picks);
                 assert_eq!(picked, twin.pick(&asked, &loads[..], &mut same), "equal calls, equal picks");
-                let reference =
-                    RefPriorities { endpoints: &endpoints, fitness: &fitness, spill: settings.spill };
+                let reference = RefPriorities { endpoints: &endpoints, fitness: &fitness, spill };
                 let is_allowed = match picked {
                     Some(picked) => reference.may_be_picked(picked.index()),
                     None => !(0..len).any(|at| reference.may_be_picked(at)),

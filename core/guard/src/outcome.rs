@@ -1,0 +1,103 @@
+//! What became of an attempt.
+
+use std::time::Duration;
+
+use naru_spec::{CallFailures, Recorded};
+
+use crate::Ticket;
+
+/// An endpoint for as long as it lives: the shell gives it, and it outlives a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey(pub u64);
+
+/// One finished attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub endpoint: EndpointKey,
+    pub result: AttemptResult,
+    /// From the first byte sent to the end that `result` says.
+    pub duration: Duration,
+    /// What the attempt went through the breaker with; `None` without a breaker.
+    pub ticket: Option<Ticket>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The endpoint answered.
+    Answered { status: u16, grpc: Grpc },
+    /// No connection could be made in time, or it could not be secured.
+    ConnectFailed,
+    /// The connection or the stream broke before the answer was there.
+    Reset,
+    /// The answer was not there in time. `is_connected`: the request had a connection by then.
+    TimedOut { is_connected: bool },
+    /// Given up for reasons that say nothing about the endpoint: the client went away, another
+    /// attempt won.
+    Abandoned,
+}
+
+/// The gRPC status of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grpc {
+    None,
+    /// In the head: there was nothing but trailers.
+    Head(u8),
+    /// At the end.
+    Trailers(u8),
+}
+
+impl AttemptResult {
+    pub fn answered(status: u16) -> AttemptResult {
+        AttemptResult::Answered { status, grpc: Grpc::None }
+    }
+
+    /// What it is to a breaker.
+    pub fn recorded(self, failures: &CallFailures) -> Recorded {
+        let if_failure = |is_failure| if is_failure { Recorded::Failure } else { Recorded::Success };
+        match self {
+            AttemptResult::Answered { status, grpc } => {
+                let grpc = match grpc {
+                    Grpc::None => None,
+                    Grpc::Head(code) | Grpc::Trailers(code) => Some(code),
+                };
+                failures.of_answer(status, grpc)
+            }
+            AttemptResult::ConnectFailed => if_failure(failures.connect_failures),
+            AttemptResult::Reset => if_failure(failures.resets),
+            AttemptResult::TimedOut { .. } => if_failure(failures.timeouts),
+            AttemptResult::Abandoned => Recorded::Ignored,
+        }
+    }
+
+    /// The status that an answer counts as. One that is known from the head of an answer of gRPC
+    /// stands for that of HTTP (Envoy's router does so before it tells its detector); trailers
+    /// come too late for that.
+    pub(crate) fn status_of_answer(self) -> Option<u16> {
+        match self {
+            AttemptResult::Answered { grpc: Grpc::Head(code), .. } => Some(http_status_of_grpc(code)),
+            AttemptResult::Answered { status, .. } => Some(status),
+            AttemptResult::ConnectFailed
+            | AttemptResult::Reset
+            | AttemptResult::TimedOut { .. }
+            | AttemptResult::Abandoned => None,
+        }
+    }
+}
+
+/// Envoy's `Grpc::Utility::grpcToHttpStatus`.
+fn http_status_of_grpc(code: u8) -> u16 {
+    match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}

@@ -1,0 +1,158 @@
+//! Asking an endpoint whether it is well: Envoy's `HealthCheck`.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::{StatusRange, lasting};
+use crate::{Invalid, defaults};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    /// For an answer.
+    pub timeout: Duration,
+    /// From one answer to the next probe.
+    pub interval: Duration,
+    /// The first probe waits up to this long.
+    pub initial_jitter: Duration,
+    /// Up to this much is added to each interval.
+    pub interval_jitter: Duration,
+    /// And up to this part of it, in percent.
+    pub interval_jitter_percent: u32,
+    /// Failures in a row until an endpoint is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// Passes in a row until it is healthy again. At its first probe one is enough.
+    pub healthy_threshold: u32,
+    /// As long as no request was ever sent to the cluster.
+    pub no_traffic_interval: Duration,
+    /// The same, for an endpoint that is healthy; `None` is `no_traffic_interval`.
+    pub no_traffic_healthy_interval: Option<Duration>,
+    /// Of an unhealthy endpoint; `None` is `interval`.
+    pub unhealthy_interval: Option<Duration>,
+    /// While failures are counted that may make an endpoint unhealthy; `None` is the unhealthy interval.
+    pub unhealthy_edge_interval: Option<Duration>,
+    /// While passes are counted that may make it healthy; `None` is `interval`.
+    pub healthy_edge_interval: Option<Duration>,
+    /// The connection is kept for the next probe.
+    pub reuse_connection: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    Http(HttpCheck),
+    Tcp(TcpCheck),
+    Grpc(GrpcCheck),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpCheck {
+    /// With its query.
+    pub path: String,
+    /// Empty is the name of the cluster.
+    pub host: String,
+    /// Not `CONNECT`.
+    pub method: Method,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The endpoint passes with these; empty is 200.
+    pub expected_statuses: Vec<StatusRange>,
+    /// These are counted as failures; what is neither makes the endpoint unhealthy at once.
+    pub retriable_statuses: Vec<StatusRange>,
+    pub is_http2: bool,
+}
+
+impl HttpCheck {
+    pub fn new(path: impl Into<String>) -> HttpCheck {
+        HttpCheck {
+            path: path.into(),
+            host: String::new(),
+            method: Method::GET,
+            headers: Vec::new(),
+            expected_statuses: Vec::new(),
+            retriable_statuses: Vec::new(),
+            is_http2: false,
+        }
+    }
+}
+
+/// Without bytes to receive, a connection that stands is enough.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TcpCheck {
+    pub send: Vec<u8>,
+    /// Found in this order, with anything in between.
+    pub receive: Vec<Vec<u8>>,
+}
+
+/// `grpc.health.v1.Health/Check`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct GrpcCheck {
+    /// Empty asks for the server as a whole.
+    pub service: String,
+    /// Empty is the name of the cluster.
+    pub authority: String,
+}
+
+impl HealthCheck {
+    /// Envoy requires the thresholds to be said; these are Istio's for probes of workloads.
+    pub fn new(timeout: Duration, interval: Duration, probe: Probe) -> HealthCheck {
+        HealthCheck {
+            probe,
+            timeout,
+            interval,
+            initial_jitter: Duration::ZERO,
+            interval_jitter: Duration::ZERO,
+            interval_jitter_percent: 0,
+            unhealthy_threshold: defaults::UNHEALTHY_THRESHOLD,
+            healthy_threshold: defaults::HEALTHY_THRESHOLD,
+            no_traffic_interval: defaults::NO_TRAFFIC_INTERVAL,
+            no_traffic_healthy_interval: None,
+            unhealthy_interval: None,
+            unhealthy_edge_interval: None,
+            healthy_edge_interval: None,
+            reuse_connection: true,
+        }
+    }
+
+    pub fn problems(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        lasting("the timeout of a health check", self.timeout, &mut found);
+        lasting("the interval of health checks", self.interval, &mut found);
+        lasting("the interval without traffic", self.no_traffic_interval, &mut found);
+        for (name, interval) in [
+            ("the interval of healthy endpoints without traffic", self.no_traffic_healthy_interval),
+            ("the interval of unhealthy endpoints", self.unhealthy_interval),
+            ("the unhealthy edge interval", self.unhealthy_edge_interval),
+            ("the healthy edge interval", self.healthy_edge_interval),
+        ] {
+            if let Some(interval) = interval {
+                lasting(name, interval, &mut found);
+            }
+        }
+        for (name, threshold) in
+            [("unhealthy", self.unhealthy_threshold), ("healthy", self.healthy_threshold)]
+        {
+            if threshold == 0 {
+                let message = format!("the {name} threshold is zero, which is never reached");
+                found.push(Invalid::new(message).hint("it is at least 1"));
+            }
+        }
+        match &self.probe {
+            Probe::Http(http) => {
+                if !http.path.starts_with('/') {
+                    let message = format!("the path of a health check is '{}'", http.path);
+                    found.push(Invalid::new(message).hint("it begins with a slash"));
+                }
+                if http.method == Method::CONNECT {
+                    found.push(Invalid::new("a health check cannot use CONNECT"));
+                }
+            }
+            Probe::Tcp(tcp) => {
+                if tcp.receive.iter().any(Vec::is_empty) {
+                    found.push(Invalid::new("a health check waits for no bytes at all"));
+                }
+            }
+            Probe::Grpc(_) => {}
+        }
+        found
+    }
+}

@@ -1,0 +1,328 @@
+//! The one owner of what guards a cluster, shared by all workers.
+//!
+//! A worker that has news of an attempt puts it into a bounded queue, and then becomes the owner for a moment if
+//! nobody else is: whoever has the lock tells the guard everything that waits, in order, and publishes what
+//! changed. Nobody ever waits for the lock on the way of a request. What workers read are single words: a number
+//! that says whether the fitness of any endpoint is another one, the fitness of each, and the gate of the breaker.
+//!
+//! A guard outlives a change of the configuration for as long as its cluster has its name and is guarded.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+use naru_base::{Chance, Instant};
+use naru_guard::{
+    Action, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, HealthStats, Metrics, Outcome,
+    OutlierStats,
+};
+use naru_journey::{Admission, Report};
+use naru_spec::{BreakerState, GuardSettings};
+use tokio::sync::Notify;
+
+use crate::clock::Origin;
+use crate::cluster::{EndpointCounts, EndpointSet, EndpointShared};
+
+/// News that may wait while somebody else is the owner.
+const NEWS_MAX: usize = 4_096;
+
+#[derive(Debug)]
+pub struct Guarded {
+    origin: Origin,
+    news: ArrayQueue<News>,
+    /// News for which there was no room.
+    lost: AtomicU64,
+    owned: Mutex<Owned>,
+    /// What workers read.
+    generation: AtomicU64,
+    has_breaker: AtomicBool,
+    gate: AtomicU64,
+    refused_total: AtomicU64,
+    /// The next deadline is an earlier one.
+    wake: Notify,
+}
+
+#[derive(Debug)]
+enum News {
+    Outcome(Instant, Outcome),
+    HalfOpen(Instant, Gate),
+}
+
+#[derive(Debug)]
+struct Owned {
+    guard: Guard,
+    endpoints: BTreeMap<EndpointKey, Arc<EndpointCounts>>,
+    /// Workers' clocks are not quite the same: time never goes back here.
+    last: Instant,
+    /// What whoever keeps the time knows of.
+    deadline: Option<Instant>,
+}
+
+/// What the guard of a cluster has done so far.
+#[derive(Clone, Debug)]
+pub struct GuardStatus {
+    pub outlier: Option<OutlierStats>,
+    pub health: Option<HealthStats>,
+    pub breaker: Option<BreakerStatus>,
+    /// Outcomes that were not looked at because too many came at once.
+    pub lost_total: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct BreakerStatus {
+    pub metrics: Metrics,
+    pub refused_total: u64,
+}
+
+impl Guarded {
+    pub fn new(origin: Origin, settings: &GuardSettings, seed: u64) -> Arc<Guarded> {
+        let now = origin.elapsed();
+        let guard = Guard::new(now, settings, [], seed);
+        let gate = guard.gate();
+        let owned = Owned { guard, endpoints: BTreeMap::new(), last: now, deadline: None };
+        let guarded = Arc::new(Guarded {
+            origin,
+            news: ArrayQueue::new(NEWS_MAX),
+            lost: AtomicU64::new(0),
+            owned: Mutex::new(owned),
+            generation: AtomicU64::new(0),
+            has_breaker: AtomicBool::new(gate.is_some()),
+            gate: AtomicU64::new(gate.unwrap_or(Gate::CLOSED).0),
+            refused_total: AtomicU64::new(0),
+            wake: Notify::new(),
+        });
+        tokio::spawn(keep_time(Arc::downgrade(&guarded)));
+        guarded
+    }
+
+    /// The settings are these now.
+    pub fn set_settings(&self, settings: &GuardSettings) {
+        let mut owned = self.lock();
+        let now = owned.moment(self.origin.elapsed());
+        owned.guard.set_settings(now, settings);
+        let gate = owned.guard.gate();
+        self.gate.store(gate.unwrap_or(Gate::CLOSED).0, Ordering::Release);
+        self.has_breaker.store(gate.is_some(), Ordering::Release);
+        self.publish(&mut owned);
+        self.hand_back(owned);
+    }
+
+    /// The endpoints are these now. What is known of one stays with its address.
+    pub fn set_endpoints(&self, set: &EndpointSet) {
+        let mut owned = self.lock();
+        let now = owned.moment(self.origin.elapsed());
+        owned.endpoints =
+            set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(&endpoint.counts))).collect();
+        let keys: Vec<EndpointKey> = owned.endpoints.keys().copied().collect();
+        owned.guard.set_endpoints(now, &keys);
+        for (key, counts) in &owned.endpoints {
+            counts.fitness.store(owned.guard.fitness(*key).bits(), Ordering::Release);
+        }
+        self.publish(&mut owned);
+        self.hand_back(owned);
+    }
+
+    /// Another number whenever an endpoint's fitness is another one.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// May a call go to the cluster?
+    #[inline]
+    pub fn enter(&self, now: Instant, chance: &mut Chance) -> Admission {
+        if !self.has_breaker.load(Ordering::Acquire) {
+            return Admission::Admitted(None);
+        }
+        let mut gate = Gate(self.gate.load(Ordering::Acquire));
+        let draw = chance.draw();
+        loop {
+            let next = match gate.enter(now, draw) {
+                Entry::Pass => return Admission::Admitted(Some(gate.ticket())),
+                Entry::Take(next) => next,
+                Entry::Refuse { by, .. } => {
+                    self.refused_total.fetch_add(1, Ordering::Relaxed);
+                    return Admission::Refused(by);
+                }
+            };
+            match self.gate.compare_exchange(gate.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    if gate.state() == BreakerState::Open {
+                        self.tell(News::HalfOpen(now, next));
+                    }
+                    return Admission::Admitted(Some(next.ticket()));
+                }
+                Err(other) => gate = Gate(other),
+            }
+        }
+    }
+
+    /// An attempt is over.
+    #[inline]
+    pub fn report(&self, now: Instant, endpoint: &EndpointShared, report: Report) {
+        let Report { result, duration, ticket, .. } = report;
+        let outcome = Outcome { endpoint: key_of(endpoint.address), result, duration, ticket };
+        self.tell(News::Outcome(now, outcome));
+    }
+
+    fn tell(&self, news: News) {
+        if self.news.push(news).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.hear_waiting();
+    }
+
+    /// Whoever finds the lock free passes on all that waits. Who does not find it free may leave: the owner looks again
+    /// after it has given the lock back.
+    fn hear_waiting(&self) {
+        loop {
+            fence(Ordering::SeqCst);
+            if self.news.is_empty() {
+                return;
+            }
+            let mut owned = match self.owned.try_lock() {
+                Ok(owned) => owned,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            };
+            self.hear(&mut owned);
+        }
+    }
+
+    fn hear(&self, owned: &mut Owned) {
+        while let Some(news) = self.news.pop() {
+            match news {
+                News::Outcome(at, outcome) => {
+                    let now = owned.moment(at);
+                    owned.guard.on_outcome(now, &outcome);
+                }
+                News::HalfOpen(at, gate) => {
+                    let now = owned.moment(at);
+                    owned.guard.on_half_open(now, gate);
+                }
+            }
+        }
+        self.publish(owned);
+    }
+
+    /// What changed goes to where workers read it.
+    fn publish(&self, owned: &mut Owned) {
+        while let Some(change) = owned.guard.next_change() {
+            match change {
+                Change::Ejected { endpoint, .. }
+                | Change::Returned { endpoint }
+                | Change::Health { endpoint, .. } => {
+                    if let Some(counts) = owned.endpoints.get(&endpoint) {
+                        counts.fitness.store(owned.guard.fitness(endpoint).bits(), Ordering::Release);
+                    }
+                }
+                Change::Breaker(BreakerChange::Transition(transition)) => {
+                    if let Some(gate) = transition.gate {
+                        self.gate.store(gate.0, Ordering::Release);
+                    }
+                }
+                Change::Breaker(BreakerChange::GiveBack(ticket)) => {
+                    // Nobody needs the word that stood there before.
+                    let _ = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                        Gate(word).give_back(ticket).map(|gate| gate.0)
+                    });
+                }
+                Change::Breaker(BreakerChange::WouldOpen { .. }) | Change::Spared { .. } => {}
+            }
+        }
+        self.generation.store(owned.guard.generation(), Ordering::Release);
+        let next = owned.guard.deadline().map(|(at, _)| at);
+        if let Some(next) = next
+            && owned.deadline.is_none_or(|known| next < known)
+        {
+            owned.deadline = Some(next);
+            self.wake.notify_one();
+        }
+    }
+
+    /// For those who may wait: they are not on the way of a request.
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand_back(&self, owned: MutexGuard<'_, Owned>) {
+        drop(owned);
+        self.hear_waiting();
+    }
+
+    /// Lets the guard know what time it is. Says when to do so next, and what is to be done until then.
+    fn tick(&self, actions: &mut Vec<Action>) -> Option<Instant> {
+        let mut owned = self.lock();
+        self.hear(&mut owned);
+        let now = owned.moment(self.origin.elapsed());
+        owned.guard.tick(now);
+        actions.extend(std::iter::from_fn(|| owned.guard.next_action()));
+        owned.deadline = owned.guard.deadline().map(|(at, _)| at);
+        self.publish(&mut owned);
+        let deadline = owned.deadline;
+        self.hand_back(owned);
+        deadline
+    }
+
+    pub fn status(&self) -> GuardStatus {
+        let mut owned = self.lock();
+        let now = owned.moment(self.origin.elapsed());
+        let refused_total = self.refused_total.load(Ordering::Relaxed);
+        let status = GuardStatus {
+            outlier: owned.guard.outlier_stats(),
+            health: owned.guard.health_stats(),
+            breaker: owned.guard.breaker_metrics(now).map(|metrics| BreakerStatus { metrics, refused_total }),
+            lost_total: self.lost.load(Ordering::Relaxed),
+        };
+        self.hand_back(owned);
+        status
+    }
+}
+
+impl Owned {
+    /// This one, or a later one that was heard of before.
+    fn moment(&mut self, now: Instant) -> Instant {
+        self.last = self.last.max(now);
+        self.last
+    }
+}
+
+/// Keeps the time of one guard, until nobody needs it.
+async fn keep_time(guarded: Weak<Guarded>) {
+    let mut actions = Vec::new();
+    loop {
+        let Some(here) = guarded.upgrade() else { return };
+        let deadline = here.tick(&mut actions);
+        actions.clear();
+        let now = here.origin.elapsed();
+        // Without a deadline it looks from time to time whether it is still needed.
+        const REST: Duration = Duration::from_secs(1);
+        let wait = deadline.map_or(REST, |deadline| deadline.since(now)).min(REST);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = here.wake.notified() => {}
+        }
+    }
+}
+
+/// An endpoint is known by its address: that of IPv4 whole, that of IPv6 by a digest with the highest bit set.
+fn key_of(address: SocketAddr) -> EndpointKey {
+    const IPV6: u64 = 1 << 63;
+    let port = u64::from(address.port());
+    match address.ip() {
+        IpAddr::V4(ip) => EndpointKey(u64::from(ip.to_bits()) << 16 | port),
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            let folded = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(23) ^ port.rotate_left(41);
+            EndpointKey(folded | IPV6)
+        }
+    }
+}
+
+/// Of an endpoint, as whoever guards its cluster says.
+pub fn fitness(counts: &EndpointCounts) -> Fitness {
+    Fitness::of_bits(counts.fitness.load(Ordering::Acquire))
+}
