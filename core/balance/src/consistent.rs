@@ -195,11 +195,11 @@ pub(crate) mod tests {
             let all = if is_only_unfit { all } else { taking.clone() };
             let after = Consistent::new(settings, &Members { all, taking }, 10);
             let mut chance = Chance::new(9);
-            let moved = (0..10_000).filter(|_| {
+            let moved = (0..5_000).filter(|_| {
                 let hash = chance.draw();
                 before.pick(hash, 0, IDLE) != after.pick(hash, 0, IDLE)
             });
-            moved.count() as f64 / 10_000.0
+            moved.count() as f64 / 5_000.0
         });
         parts.collect()
     }
@@ -215,10 +215,8 @@ pub(crate) mod tests {
 
     #[test]
     fn more_hashes_move_where_a_ring_is_made_for_fewer_endpoints_as_envoys_is() {
-        for table in [ring(1_024)] {
-            let parts = moved(table, false);
-            assert!(parts.iter().all(|part| (0.12..=0.20).contains(part)), "{table:?}: {parts:?}");
-        }
+        let parts = moved(ring(1_024), false);
+        assert!(parts.iter().all(|part| (0.12..=0.20).contains(part)), "{parts:?}");
     }
 
     #[test]

@@ -206,10 +206,14 @@ impl Roster {
         };
         let hashes = matches!(self.settings.policy, BalancingPolicy::ConsistentHash(_));
         if self.settings.weighs_localities && !hashes && who != Who::All {
-            let (takers, pools) = self.localities(priority, who, plan, moment);
-            if !takers.is_empty() {
+            let (takers, mut pools) = self.localities(priority, who, plan, moment);
+            if pools.len() > 1 {
                 let turns = Schedule::new(&takers, 1, |_| 1, mix(moment.seed_draw));
                 return Source::Localities { turns, pools };
+            }
+            // One locality needs no turns.
+            if let Some(pool) = pools.pop() {
+                return Source::Pool(pool);
             }
         }
         let takers = self.takers(priority, None, who, moment.fitness);

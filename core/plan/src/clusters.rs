@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, SimpleLoadBalancer,
-    Subset, TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, Subset,
+    TrafficPolicy,
 };
 use naru_resource::{Number, Text};
 use naru_spec::{
-    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, LoadBalancing, StringMatch,
-    TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
+    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, StringMatch, TlsVersion,
+    UpstreamProtocol, UpstreamTls, defaults,
 };
 
+use crate::balancing;
 use crate::guards;
+use crate::localities::{self, Labelled};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
 
@@ -79,16 +81,31 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// A port of a service that is known, for those who have this effective policy.
-pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective: &Effective<'_>) -> Cluster {
+/// A port of a service that is known, for a caller with these labels who has this effective policy.
+pub(crate) fn build(
+    known: &Known,
+    port: u16,
+    subset: Option<&Subset>,
+    effective: &Effective<'_>,
+    caller: &[(String, String)],
+) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
             return None;
         }
         let (_, address) = endpoint.addresses.iter().find(|(number, _)| *number == port)?;
-        Some(Endpoint { weight: Weight(endpoint.weight), ..Endpoint::new(address.clone()) })
+        let built = Endpoint {
+            weight: Weight(endpoint.weight),
+            locality: endpoint.locality.clone(),
+            ..Endpoint::new(address.clone())
+        };
+        Some((built, endpoint.labels.as_slice()))
     });
-    let endpoints: Vec<Endpoint> = endpoints.collect();
+    let mut endpoints: Vec<Labelled<'_>> = endpoints.collect();
+    let blocks = Blocks::effective(effective, subset, port);
+    let locality = blocks.balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
+    let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
     let discovery = match known.source {
         Source::Static => Discovery::Static,
@@ -103,8 +120,9 @@ pub(crate) fn build(known: &Known, port: u16, subset: Option<&Subset>, effective
         Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
     };
     cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
-    cluster.load_balancing = LoadBalancing::least_request();
-    apply(&mut cluster, &known.host, Blocks::effective(effective, subset, port));
+    cluster.load_balancing = balancing::settings(blocks.balancer);
+    cluster.load_balancing.weighs_localities = weighs_localities;
+    apply(&mut cluster, &known.host, blocks);
     cluster
 }
 
@@ -114,15 +132,6 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 }
 
 fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
-    if let Some(simple) = blocks.balancer.and_then(|balancer| balancer.simple.as_ref()) {
-        cluster.load_balancing = match simple.value {
-            SimpleLoadBalancer::RoundRobin => LoadBalancing::round_robin(),
-            SimpleLoadBalancer::Random => LoadBalancing::random(),
-            SimpleLoadBalancer::Unspecified
-            | SimpleLoadBalancer::LeastRequest
-            | SimpleLoadBalancer::Passthrough => LoadBalancing::least_request(),
-        };
-    }
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
         cluster.connect_timeout = timeout.value;
     }

@@ -24,6 +24,8 @@ mod matching;
 mod headers;
 mod attached;
 mod clusters;
+mod balancing;
+mod localities;
 mod guards;
 mod policies;
 mod registry;

@@ -381,7 +381,7 @@ impl<'a> Routes<'a> {
         let port = port_of(service, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
-            Some(known) => clusters::build(known, port, subset, &effective),
+            Some(known) => clusters::build(known, port, subset, &effective, labels),
             None => clusters::empty(&full, port, subset_name),
         };
         Some(self.keep(cluster, client_namespace))
@@ -409,7 +409,7 @@ impl<'a> Routes<'a> {
     /// The rule of a service that no VirtualService speaks of: to its port, whole.
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
-        let cluster = clusters::build(known, port, None, &effective);
+        let cluster = clusters::build(known, port, None, &effective, &client.labels);
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
         forward.connect_retries = defaults::MESH_CONNECT_RETRIES;

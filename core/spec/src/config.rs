@@ -57,6 +57,8 @@ impl Config {
                     Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
                 ));
             }
+            let of_balancing = cluster.load_balancing.problems().into_iter();
+            found.extend(of_balancing.map(|invalid| (Place::Cluster(at), invalid)));
             found.extend(cluster.guard.problems().into_iter().map(|invalid| (Place::Cluster(at), invalid)));
         }
         let mut names = BTreeSet::new();

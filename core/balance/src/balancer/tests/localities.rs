@@ -84,6 +84,16 @@ fn localities_that_all_weigh_nothing_are_as_one_except_in_a_hash() {
 }
 
 #[test]
+fn where_one_locality_takes_all_the_others_take_nothing() {
+    for policy in every_policy() {
+        let mut balancer = zoned(policy, &[("a", 0, &[1, 1]), ("b", 7, &[1, 1]), ("c", 0, &[1])]);
+        let counts = counts(&mut balancer, &ANY, 1_000);
+        assert!(counts[2] > 350 && counts[3] > 350, "{policy:?}: {counts:?}");
+        assert_eq!((counts[0], counts[1], counts[4]), (0, 0, 0), "{policy:?}");
+    }
+}
+
+#[test]
 fn without_being_asked_to_nobody_weighs_localities() {
     let locality = [zone("a"), zone("b")];
     let facts: Vec<_> = [(0, 9), (1, 1), (1, 1)]
