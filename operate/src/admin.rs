@@ -4,6 +4,7 @@
 //! lives on a thread that carries no requests.
 
 mod clusters;
+mod guards;
 mod prometheus;
 mod stats;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use naru_base::{ClusterId, WallTime};
+use naru_guard::Fitness;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -325,10 +326,15 @@ impl State {
     /// Whoever guards a cluster is told what it is now.
     fn guard(&self) {
         let clusters = self.current.snapshot.clusters.iter().zip(&self.current.guards);
+        const FIT: u8 = Fitness::FIT.bits();
         for ((cluster, guarded), set) in clusters.zip(&self.endpoints) {
-            if let Some(guarded) = guarded {
-                guarded.set_settings(&cluster.guard);
-                guarded.set_endpoints(set);
+            match guarded {
+                Some(guarded) => {
+                    guarded.set_settings(&cluster.guard);
+                    guarded.set_endpoints(set);
+                }
+                // Of one that was guarded before, nobody would let an endpoint return.
+                None => set.iter().for_each(|endpoint| endpoint.counts.fitness.store(FIT, Ordering::Release)),
             }
         }
     }

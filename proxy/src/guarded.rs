@@ -16,8 +16,8 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use naru_base::{Chance, Instant};
 use naru_guard::{
-    Action, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, HealthStats, Metrics, Outcome,
-    OutlierStats,
+    Action, AttemptOutcome, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, HealthStats,
+    Metrics, OutlierStats,
 };
 use naru_journey::{Admission, Report};
 use naru_spec::{BreakerState, GuardSettings};
@@ -47,7 +47,7 @@ pub struct Guarded {
 
 #[derive(Debug)]
 enum News {
-    Outcome(Instant, Outcome),
+    Outcome(Instant, AttemptOutcome),
     HalfOpen(Instant, Gate),
 }
 
@@ -164,7 +164,7 @@ impl Guarded {
     #[inline]
     pub fn report(&self, now: Instant, endpoint: &EndpointShared, report: Report) {
         let Report { result, duration, ticket, .. } = report;
-        let outcome = Outcome { endpoint: key_of(endpoint.address), result, duration, ticket };
+        let outcome = AttemptOutcome { endpoint: key_of(endpoint.address), result, duration, ticket };
         self.tell(News::Outcome(now, outcome));
     }
 

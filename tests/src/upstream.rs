@@ -8,6 +8,7 @@
 //! | `/bytes/N`      | so many bytes, with a length                                    |
 //! | `/chunks/N`     | so many bytes, without one                                      |
 //! | `/trailers`     | a body and a trailer                                            |
+//! | `/slow/N`       | after so many milliseconds                                      |
 //! | `/early`        | 200 at once, whatever the request's body does                   |
 //! | `/length`       | how many bytes the request's body had, and whether it was whole |
 //!
@@ -119,6 +120,7 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
                 *response.body_mut() = Outbound::sized("upstream says so");
             }
         }
+        "slow" => tokio::time::sleep(std::time::Duration::from_millis(number())).await,
         "bytes" => *response.body_mut() = Outbound::filler(number(), true),
         "chunks" => *response.body_mut() = Outbound::filler(number(), false),
         "trailers" => {

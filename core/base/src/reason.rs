@@ -80,6 +80,21 @@ reasons! {
     /// The upstream broke off after its response had begun.
     UpstreamAborted { "UC", Upstream, 0, "upstream_reset_after_response_started{connection_termination}", "" }
 
+    /// A cluster has as many connections, requests or requests that wait as it may.
+    Overflow { "UO", Proxy, 503, "upstream_reset_before_response_started{overflow}", "overflow" }
+    /// As many requests are at a service or route as may be, and no more may wait. Resilience4j's BulkheadFullException.
+    BulkheadFull { "UO", Proxy, 503, "bulkhead_full", "bulkhead full" }
+    /// It waited for its turn at a service or route as long as it may.
+    BulkheadTimeout { "UO", Proxy, 503, "bulkhead_timeout", "bulkhead wait timeout" }
+    /// The limit that adapts itself to the latency is reached.
+    ConcurrencyLimit { "-", Proxy, 503, "reached_concurrency_limit", "reached concurrency limit" }
+    /// Too few requests succeed, and chance chose this one to be left out.
+    AdmissionDenied { "-", Proxy, 503, "denied_by_admission_control", "" }
+    /// More calls than a service may be sent in this time.
+    RateLimited { "RL", Proxy, 429, "local_rate_limited", "local_rate_limited" }
+    /// The proxy itself runs short of something.
+    Overloaded { "OM", Proxy, 503, "overload", "overloaded" }
+
     /// The route's timeout passed.
     RouteTimeout { "UT", Upstream, 504, "response_timeout", "upstream request timeout" }
     /// Nothing moved in either direction for the stream idle timeout.
@@ -152,6 +167,16 @@ impl Reason {
     /// Whether the upstream's connection or stream broke before the response began.
     pub fn is_reset_before_response(self) -> bool {
         self.details().starts_with("upstream_reset_before_response_started")
+    }
+
+    /// The header, with the value `true`, that tells the client that this was for want of room: not to try again at
+    /// once. Envoy's "router" and "overload manager" pages.
+    pub fn overload_header(self) -> Option<&'static str> {
+        match self {
+            Reason::Overflow | Reason::BulkheadFull | Reason::BulkheadTimeout => Some("x-envoy-overloaded"),
+            Reason::Overloaded => Some("x-envoy-local-overloaded"),
+            _ => None,
+        }
     }
 
     /// Whether the request went its whole way: an answer of the upstream, or one that a rule gives.

@@ -37,7 +37,7 @@ impl Fraction {
     pub const ALL: Fraction = Fraction { numerator: 100, denominator: Denominator::Hundred };
 
     /// More than the whole means the whole, as in Envoy.
-    pub fn new(numerator: u32, denominator: Denominator) -> Fraction {
+    pub const fn new(numerator: u32, denominator: Denominator) -> Fraction {
         Fraction { numerator, denominator }
     }
 

@@ -43,7 +43,7 @@ impl Fitness {
         Fitness(bits)
     }
 
-    pub fn bits(self) -> u8 {
+    pub const fn bits(self) -> u8 {
         self.0
     }
 

@@ -12,8 +12,8 @@ use naru_base::{Chance, Instant};
 use naru_spec::{BreakerState, GuardSettings};
 
 use crate::{
-    Action, Breaker, BreakerChange, Change, Checks, Detector, EndpointKey, Fitness, Gate, Health,
-    HealthStats, Metrics, Outcome, OutlierStats, ProbeResult, is_in_panic,
+    Action, AttemptOutcome, Breaker, BreakerChange, Change, Checks, Detector, EndpointKey, Fitness, Gate,
+    Health, HealthStats, Metrics, OutlierStats, ProbeResult, is_in_panic,
 };
 
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Guard {
     }
 
     /// An attempt is over.
-    pub fn on_outcome(&mut self, now: Instant, outcome: &Outcome) {
+    pub fn on_outcome(&mut self, now: Instant, outcome: &AttemptOutcome) {
         if let Some(checks) = &mut self.checks {
             checks.on_traffic();
         }

@@ -32,5 +32,5 @@ pub use fallback::{Failed, next};
 pub use fitness::{Fitness, Health, is_in_panic};
 pub use guard::{Due, Guard};
 pub use health::{Checks, HealthStats, ProbeResult, bytes_match};
-pub use outcome::{AttemptResult, EndpointKey, Grpc, Outcome};
+pub use outcome::{AttemptOutcome, AttemptResult, EndpointKey, Grpc};
 pub use outlier::{Cause, Detector, OutlierStats};

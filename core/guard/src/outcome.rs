@@ -12,7 +12,7 @@ pub struct EndpointKey(pub u64);
 
 /// One finished attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct AttemptOutcome {
     pub endpoint: EndpointKey,
     pub result: AttemptResult,
     /// From the first byte sent to the end that `result` says.

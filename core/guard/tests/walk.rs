@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use naru_base::{Chance, Instant};
 use naru_guard::{
-    Action, AttemptResult, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Grpc, Guard, Health,
-    Outcome, ProbeResult, RefusedBy, Ticket,
+    Action, AttemptOutcome, AttemptResult, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Grpc,
+    Guard, Health, ProbeResult, RefusedBy, Ticket,
 };
 use naru_spec::{
     BreakerState, CircuitBreaker, GuardSettings, HealthCheck, HttpCheck, OutlierDetection, Percent, Probe,
@@ -217,7 +217,7 @@ impl World {
         }
         let duration = Duration::from_millis(self.chance.below(2_000));
         let ticket = (self.chance.below(10) > 0).then_some(ticket);
-        self.guard.on_outcome(self.now, &Outcome { endpoint, result, duration, ticket });
+        self.guard.on_outcome(self.now, &AttemptOutcome { endpoint, result, duration, ticket });
     }
 
     fn settle(&mut self) {
@@ -322,7 +322,7 @@ fn the_last_endpoint_is_never_ejected_by_settings_that_keep_it() {
         let mut guard = Guard::new(Instant::ZERO, &settings, (0..count).map(EndpointKey), 1);
         for endpoint in (0..count).map(EndpointKey) {
             let result = AttemptResult::answered(500);
-            let outcome = Outcome { endpoint, result, duration: Duration::ZERO, ticket: None };
+            let outcome = AttemptOutcome { endpoint, result, duration: Duration::ZERO, ticket: None };
             guard.on_outcome(Instant(1), &outcome);
         }
         let fit = (0..count).filter(|endpoint| guard.fitness(EndpointKey(*endpoint)).is_fit()).count();
@@ -364,7 +364,7 @@ fn a_probe_that_passes_lets_an_ejected_endpoint_return() {
     assert!(ask(&mut guard, 200).is_fit());
     let (result, duration) = (AttemptResult::answered(500), Duration::ZERO);
     let before = guard.generation();
-    guard.on_outcome(Instant(1), &Outcome { endpoint: one, result, duration, ticket: None });
+    guard.on_outcome(Instant(1), &AttemptOutcome { endpoint: one, result, duration, ticket: None });
     assert_eq!(guard.generation(), before + 1);
     assert_eq!(ask(&mut guard, 503), Fitness::new(true, Health::Failed));
     assert_eq!(ask(&mut guard, 200), Fitness::new(false, Health::Healthy));

@@ -4,17 +4,30 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
 use crate::findings::Findings;
+use crate::guards;
 use crate::matching;
+use crate::registry::Registry;
 
-/// Policies by what they are attached to.
+/// Namespace, VirtualService, and the name of a route or nothing.
+pub(crate) type RouteKey = (String, String, Option<String>);
+
+/// What a policy is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Route(RouteKey),
+    /// Its host.
+    Service(String),
+}
+
+/// Policies by the routes that they are attached to.
 #[derive(Debug, Default)]
 pub(crate) struct Attached<'a> {
-    /// Namespace, VirtualService, and the name of a route or nothing.
-    policies: BTreeMap<(String, String, Option<String>), Vec<&'a TrafficPolicy>>,
+    policies: BTreeMap<RouteKey, Vec<&'a TrafficPolicy>>,
 }
 
 /// What all policies of one route say together.
@@ -24,48 +37,40 @@ pub(crate) struct Additions<'a> {
 }
 
 impl<'a> Attached<'a> {
-    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Attached<'a> {
+    pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Attached<'a> {
         let mut attached = Attached::default();
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
-            let path = Path::ROOT.field("spec.targetRef");
-            if target.kind.value != "VirtualService" {
-                let message = format!("a TrafficPolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a VirtualService, or to one of its routes by sectionName";
-                findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
+            let spec = Path::ROOT.field("spec");
+            if guards::is_of_services(&target.kind) {
+                for (field, place) in fields(policy) {
+                    let message = format!("'{field}' is for routes: attach it to a VirtualService");
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, "");
+                }
+            } else if let Some(check) = &policy.spec.health_check {
+                let message = "a health check is for endpoints: attach it to a Service or a DestinationRule";
+                findings.error(code::NO_EFFECT, check.place, &spec.field("healthCheck"), message, "");
+            }
+            if target.kind.value == "DestinationRule" {
+                for (field, place) in load_fields(policy) {
+                    let message = format!("'{field}' is for all of a service, or for routes");
+                    let hint = "attach it to a Service or a VirtualService";
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, hint);
+                }
+                // What else it says is told where it is read.
                 continue;
             }
             let namespace = policy.meta.namespace();
-            let service = resources.virtual_services.iter().find(|service| {
-                service.meta.name.value == target.name.value && service.meta.namespace() == namespace
-            });
-            let Some(service) = service else {
-                let message = format!("there is no VirtualService '{}' in {namespace}", target.name.value);
-                findings.error(code::UNKNOWN_REFERENCE, target.name.place, &path.field("name"), message, "");
-                continue;
-            };
-            if let Some(section) = &target.section_name
-                && !has_route(service, section)
+            if let Some(Target::Route(key)) =
+                Target::of(target, "TrafficPolicy", namespace, resources, registry, findings)
             {
-                let name = &target.name.value;
-                let message = format!("VirtualService '{name}' has no HTTP route named '{}'", section.value);
-                let path = path.field("sectionName");
-                findings.error(code::UNKNOWN_REFERENCE, section.place, &path, message, "");
-                continue;
+                attached.add(key, policy, findings);
             }
-            let section = target.section_name.as_ref().map(|section| section.value.clone());
-            let key = (namespace.to_owned(), target.name.value.clone(), section);
-            attached.add(key, policy, findings);
         }
         attached
     }
 
-    fn add(
-        &mut self,
-        key: (String, String, Option<String>),
-        policy: &'a TrafficPolicy,
-        findings: &mut Findings<'_>,
-    ) {
+    fn add(&mut self, key: RouteKey, policy: &'a TrafficPolicy, findings: &mut Findings<'_>) {
         let known = self.policies.entry(key).or_default();
         for before in known.iter() {
             for (field, place) in fields(policy) {
@@ -92,6 +97,59 @@ impl<'a> Attached<'a> {
     }
 }
 
+impl Target {
+    /// What a reference means, in a document of this kind and namespace. `None` where it means nothing, which is told.
+    pub fn of(
+        said: &TargetRef,
+        kind: &str,
+        namespace: &str,
+        resources: &Resources,
+        registry: &Registry,
+        findings: &mut Findings<'_>,
+    ) -> Option<Target> {
+        let path = Path::ROOT.field("spec.targetRef");
+        let mut unknown = |place: Place, field: &'static str, message: String| {
+            findings.error(code::UNKNOWN_REFERENCE, place, &path.field(field), message, "");
+        };
+        match said.kind.value.as_str() {
+            "VirtualService" => {
+                let service = resources.virtual_services.iter().find(|service| {
+                    service.meta.name.value == said.name.value && service.meta.namespace() == namespace
+                });
+                let Some(service) = service else {
+                    let message = format!("there is no VirtualService '{}' in {namespace}", said.name.value);
+                    unknown(said.name.place, "name", message);
+                    return None;
+                };
+                if let Some(section) = said.section_name.as_ref().filter(|name| !has_route(service, name)) {
+                    let name = &said.name.value;
+                    let message =
+                        format!("VirtualService '{name}' has no HTTP route named '{}'", section.value);
+                    unknown(section.place, "sectionName", message);
+                    return None;
+                }
+                let section = said.section_name.as_ref().map(|section| section.value.clone());
+                Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
+            }
+            "Service" => match registry.find(&said.name, namespace) {
+                Some(known) => Some(Target::Service(known.host.clone())),
+                None => {
+                    let message = format!("there is no Service '{}' in {namespace}", said.name.value);
+                    unknown(said.name.place, "name", message);
+                    None
+                }
+            },
+            other => {
+                let message = format!("a {kind} cannot be attached to a {other}");
+                let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \
+                            a healthCheck to a Service or a DestinationRule";
+                findings.error(code::UNKNOWN_VALUE, said.kind.place, &path.field("kind"), message, hint);
+                None
+            }
+        }
+    }
+}
+
 fn has_route(service: &VirtualService, name: &str) -> bool {
     service.spec.http.iter().any(|route| route.name.as_ref().is_some_and(|known| known.value == name))
 }
@@ -107,6 +165,17 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
         ),
         ("query", spec.query.as_ref().map(|query| query.place)),
         ("idleTimeout", spec.idle_timeout.as_ref().map(|timeout| timeout.place)),
+    ];
+    said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
+}
+
+/// What a policy says of load, with its places.
+fn load_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+    let spec = &policy.spec;
+    let said = [
+        ("adaptiveConcurrency", spec.adaptive_concurrency.as_ref().map(|said| said.place)),
+        ("admissionControl", spec.admission_control.as_ref().map(|said| said.place)),
+        ("outboundRate", spec.outbound_rate.as_ref().map(|said| said.place)),
     ];
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }

@@ -8,14 +8,14 @@ use naru_resource::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, Subset,
     TrafficPolicy,
 };
-use naru_resource::{Number, Text};
+use naru_resource::{Number, Seconds, Text};
 use naru_spec::{
-    Certificate, Cluster, DataSource, Discovery, DnsSettings, Endpoint, StringMatch, TlsVersion,
-    UpstreamProtocol, UpstreamTls, defaults,
+    Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint, Http2Keepalive,
+    RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
 };
 
 use crate::balancing;
-use crate::guards;
+use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
@@ -88,6 +88,7 @@ pub(crate) fn build(
     subset: Option<&Subset>,
     effective: &Effective<'_>,
     caller: &[(String, String)],
+    guards: &Guards,
 ) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
@@ -120,9 +121,11 @@ pub(crate) fn build(
         Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
     };
     cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
+    cluster.limits = ClusterLimits::istio();
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
+    guards.apply(&mut cluster.guard, &known.host, subset_name);
     cluster
 }
 
@@ -134,6 +137,9 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
         cluster.connect_timeout = timeout.value;
+    }
+    if let Some(pool) = blocks.pool {
+        limit(&mut cluster.limits, pool);
     }
     if let Some(http) = blocks.pool.and_then(|pool| pool.http.as_ref()) {
         // Zero is without limit.
@@ -162,6 +168,40 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
     cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
+    }
+}
+
+/// Istio takes a limit of zero for none that was said.
+fn limit(limits: &mut ClusterLimits, pool: &ConnectionPool) {
+    let count = |value: &Option<Number>| {
+        let count = value.as_ref().and_then(|value| u32::try_from(value.value).ok());
+        count.filter(|count| *count > 0).unwrap_or(u32::MAX)
+    };
+    let time = |value: &Option<Seconds>| value.as_ref().map(|value| value.value);
+    if let Some(tcp) = &pool.tcp {
+        limits.normal.connections_max = count(&tcp.max_connections);
+        limits.connection_duration_max = time(&tcp.max_connection_duration);
+        if let Some(timeout) = time(&tcp.idle_timeout) {
+            limits.tcp_idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        limits.tcp_keepalive = tcp.tcp_keepalive.as_ref().map(|said| {
+            let default = TcpKeepalive::default();
+            let probes = said.probes.as_ref().and_then(|probes| u32::try_from(probes.value).ok());
+            TcpKeepalive {
+                probes: probes.unwrap_or(default.probes),
+                time: time(&said.time).unwrap_or(default.time),
+                interval: time(&said.interval).unwrap_or(default.interval),
+            }
+        });
+    }
+    if let Some(http) = &pool.http {
+        limits.normal.pending_max = count(&http.http1_max_pending_requests);
+        limits.normal.requests_max = count(&http.http2_max_requests);
+        limits.normal.retries = RetryLimit::Concurrent(count(&http.max_retries));
+        limits.http2_keepalive = http.http2_keep_alive.as_ref().and_then(|said| {
+            let interval = time(&said.interval).filter(|interval| !interval.is_zero())?;
+            Some(Http2Keepalive { interval, timeout: time(&said.timeout).unwrap_or(interval) })
+        });
     }
 }
 

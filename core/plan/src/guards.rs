@@ -1,12 +1,181 @@
-//! What Istio's words about unfit endpoints mean.
+//! What is said about unfit endpoints and services: Istio's `outlierDetection`, and our own
+//! `CircuitBreaker` and `healthCheck`.
 //!
 //! Source: istiod's `cluster_traffic_policy.go`, `applyOutlierDetection`.
 
-use naru_resource::{DestinationRule, Number, destination_rule as rule};
-use naru_spec::{OutlierDetection, Path, code, defaults};
+mod breaker;
+mod health;
+
+use std::collections::BTreeMap;
+
+use naru_resource::traffic_policy::TargetRef;
+use naru_resource::{DestinationRule, Meta, Number, Place, Resources, Text, destination_rule as rule};
+use naru_spec::{
+    CircuitBreaker, GuardSettings, HealthCheck, OutlierDetection, Path, StatusRange, code, defaults,
+};
 
 use crate::findings::Findings;
-use crate::registry::{Known, has_all};
+use crate::names::fqdn;
+use crate::registry::{Known, Registry, has_all};
+
+/// What is attached to services and their subsets.
+#[derive(Debug, Default)]
+pub(crate) struct Guards {
+    /// By host and subset; without a subset it is for all of the host.
+    breakers: BTreeMap<(String, Option<String>), (CircuitBreaker, Place)>,
+    checks: BTreeMap<(String, Option<String>), (HealthCheck, Place)>,
+}
+
+/// Whether it is for endpoints, and not for routes.
+pub(crate) fn is_of_services(kind: &str) -> bool {
+    matches!(kind, "Service" | "DestinationRule")
+}
+
+impl Guards {
+    pub fn of(resources: &Resources, registry: &Registry, findings: &mut Findings<'_>) -> Guards {
+        let mut guards = Guards::default();
+        for said in &resources.circuit_breakers {
+            let settings = breaker::read(&said.spec, findings);
+            let target = &said.spec.target_ref;
+            if let Some(target) = resolve(target, "CircuitBreaker", &said.meta, resources, registry, findings)
+            {
+                keep(&mut guards.breakers, target, settings, said.meta.name.place, findings);
+            }
+        }
+        for said in &resources.traffic_policies {
+            let target = &said.spec.target_ref;
+            let Some(check) = said.spec.health_check.as_ref().filter(|_| is_of_services(&target.kind)) else {
+                continue;
+            };
+            let settings = health::read(check, findings);
+            let target = resolve(target, "TrafficPolicy", &said.meta, resources, registry, findings);
+            if let (Some(target), Some(settings)) = (target, settings) {
+                keep(&mut guards.checks, target, settings, said.meta.name.place, findings);
+            }
+        }
+        guards
+    }
+
+    /// What is said of a subset goes before what is said of all.
+    pub fn apply(&self, guard: &mut GuardSettings, host: &str, subset: Option<&str>) {
+        let own = (host.to_owned(), subset.map(str::to_owned));
+        let whole = (host.to_owned(), None);
+        let breaker = self.breakers.get(&own).or_else(|| self.breakers.get(&whole));
+        guard.circuit_breaker = breaker.map(|(settings, _)| settings.clone());
+        let check = self.checks.get(&own).or_else(|| self.checks.get(&whole));
+        guard.health_check = check.map(|(settings, _)| settings.clone());
+    }
+}
+
+fn keep<T>(
+    known: &mut BTreeMap<(String, Option<String>), (T, Place)>,
+    target: (String, Option<String>),
+    settings: T,
+    place: Place,
+    findings: &mut Findings<'_>,
+) {
+    if let Some((_, before)) = known.get(&target) {
+        let message = format!("another one is for the same: it is at {}", findings.locate(*before));
+        let path = Path::ROOT.field("metadata.name");
+        findings.error(code::CONFLICT, place, &path, message, "join them");
+        return;
+    }
+    known.insert(target, (settings, place));
+}
+
+/// The host, and the subset of it, that a reference is to.
+fn resolve(
+    target: &TargetRef,
+    what: &str,
+    meta: &Meta,
+    resources: &Resources,
+    registry: &Registry,
+    findings: &mut Findings<'_>,
+) -> Option<(String, Option<String>)> {
+    let path = Path::ROOT.field("spec.targetRef");
+    let (namespace, name) = (meta.namespace(), &target.name);
+    let mut unknown = |place, field, message| {
+        findings.error(code::UNKNOWN_REFERENCE, place, &path.field(field), message, "");
+        None
+    };
+    match target.kind.value.as_str() {
+        "Service" => {
+            let Some(known) = registry.find(name, namespace) else {
+                return unknown(
+                    name.place,
+                    "name",
+                    format!("there is no Service '{}' in {namespace}", name.value),
+                );
+            };
+            if let Some(section) = &target.section_name {
+                let message = "a Service has no subsets: name its DestinationRule".to_owned();
+                return unknown(section.place, "sectionName", message);
+            }
+            Some((known.host.clone(), None))
+        }
+        "DestinationRule" => {
+            let rule = resources
+                .destination_rules
+                .iter()
+                .find(|rule| rule.meta.name.value == name.value && rule.meta.namespace() == namespace);
+            let Some(rule) = rule else {
+                let message = format!("there is no DestinationRule '{}' in {namespace}", name.value);
+                return unknown(name.place, "name", message);
+            };
+            if let Some(section) = &target.section_name
+                && !rule.spec.subsets.iter().any(|subset| subset.name.value == section.value)
+            {
+                let message = format!("DestinationRule '{}' has no subset '{}'", name.value, section.value);
+                return unknown(section.place, "sectionName", message);
+            }
+            let known = registry.find(&rule.spec.host, namespace);
+            let host = known.map_or_else(|| fqdn(&rule.spec.host, namespace), |known| known.host.clone());
+            Some((host, target.section_name.as_ref().map(|section| section.value.clone())))
+        }
+        kind => {
+            let message = format!("a {what} cannot be attached to a {kind}");
+            let hint =
+                "it can be attached to a Service, a DestinationRule, or one of its subsets by sectionName";
+            findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
+            None
+        }
+    }
+}
+
+/// `500-599`, with both ends; `503`.
+fn statuses(said: &[Text], path: &Path<'_>, findings: &mut Findings<'_>) -> Vec<StatusRange> {
+    let mut read = Vec::new();
+    for (at, text) in said.iter().enumerate() {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.trim().parse::<u16>().ok();
+        let range = number(first).zip(number(last));
+        match range.and_then(|(first, last)| StatusRange::new(first, last.saturating_add(1)).ok()) {
+            Some(range) => read.push(range),
+            None => {
+                let message = format!("'{}' is no status, and no range of statuses", text.value);
+                findings.error(
+                    code::INVALID_VALUE,
+                    text.place,
+                    &path.at(at),
+                    message,
+                    "write \"503\" or 500-599",
+                );
+            }
+        }
+    }
+    read
+}
+
+/// A count; what is none is out of range, and told.
+fn count(said: &Option<Number>, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) -> Option<u32> {
+    let said = said.as_ref()?;
+    let count = u32::try_from(said.value).ok();
+    if count.is_none() {
+        let message = format!("{} is out of range: 0 to {}", said.value, u32::MAX);
+        findings.error(code::INVALID_VALUE, said.place, &path.field(name), message, "");
+    }
+    count
+}
 
 /// A block turns the comparison of success rates off, and Envoy's five 5xx in a row on; a number of
 /// zero turns its own test off.
@@ -123,5 +292,65 @@ mod tests {
         assert_eq!(settings.max_ejection_percent, 10, "zero is as if nothing were said");
         assert!(settings.split_external_local_origin_errors);
         assert_eq!(settings.consecutive_local_origin_failure, 7);
+    }
+
+    #[test]
+    fn clusters_have_what_is_attached_to_their_subset_or_else_to_their_service() {
+        let text = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {selector: {app: reviews}, ports: [{port: 80, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: rule}
+spec:
+  host: reviews
+  trafficPolicy: {outlierDetection: {minHealthPercent: 20}}
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: routes}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{uri: {prefix: /v1}}]
+    route: [{destination: {host: reviews, subset: v1}}]
+  - route: [{destination: {host: reviews, subset: v2}}]
+---
+apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {name: of-all}
+spec: {targetRef: {kind: Service, name: reviews}, slidingWindowSize: 10}
+---
+apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {name: of-v2}
+spec: {targetRef: {kind: DestinationRule, name: rule, sectionName: v2}, slidingWindowSize: 20}
+---
+apiVersion: naru.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: checks}
+spec:
+  targetRef: {kind: DestinationRule, name: rule, sectionName: v1}
+  healthCheck: {grpc: {service: reviews.v1}, interval: 5s}
+";
+        let mut loaded = naru_doc::Loaded::default();
+        naru_doc::load("case.yaml", text, &mut loaded);
+        let planned = crate::plan(&loaded.resources, &crate::Surroundings::default());
+        assert!(!planned.has_errors() && loaded.problems.is_empty(), "{:#?}", planned.problems);
+        let guard = |subset: &str| {
+            let name = format!("outbound|80|{subset}|reviews.default.svc.cluster.local");
+            let cluster = planned.config.clusters.iter().find(|cluster| cluster.name == name);
+            cluster.map(|cluster| cluster.guard.clone()).unwrap()
+        };
+        let window = |guard: &GuardSettings| guard.circuit_breaker.as_ref().unwrap().window;
+        let (v1, v2) = (guard("v1"), guard("v2"));
+        assert_eq!((window(&v1), window(&v2)), (naru_spec::Window::Count(10), naru_spec::Window::Count(20)));
+        assert_eq!(v1.health_check.unwrap().interval, Duration::from_secs(5));
+        assert_eq!((v2.health_check, v2.panic_percent), (None, 20));
+        assert!(v2.outlier_detection.is_some());
     }
 }

@@ -23,6 +23,7 @@ mod delegates;
 mod matching;
 mod headers;
 mod attached;
+mod load;
 mod clusters;
 mod balancing;
 mod localities;

@@ -208,6 +208,20 @@ fn within(
     }
 }
 
+/// Istio takes a limit of zero for none that was said, which surprises.
+fn without_limit(value: &Option<Number>, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
+    if let Some(value) = value.as_ref().filter(|value| value.value == 0) {
+        let message = format!("'{name}: 0' is without limit, as in Istio");
+        findings.warning(
+            code::NO_EFFECT,
+            value.place,
+            &path.field(name),
+            message,
+            "1 or more, or leave it out",
+        );
+    }
+}
+
 /// A time of at least a millisecond, as Istio asks for.
 fn lasting(value: &Option<Seconds>, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
     if let Some(value) = value
@@ -282,36 +296,62 @@ fn check_policy(policy: &TrafficPolicy, ejects: bool, path: &Path<'_>, findings:
     not_yet(&policy.retry_budget, place, path, "retryBudget", findings);
 }
 
+/// A connection that carries no more than this costs more than it is worth.
+const FEW_REQUESTS: i64 = 9;
+
 fn check_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut Findings<'_>) {
     const MOST: i64 = u32::MAX as i64;
     if let Some(tcp) = &pool.tcp {
         let path = path.field("tcp");
         within(&tcp.max_connections, 0, MOST, &path, "maxConnections", findings);
         lasting(&tcp.connect_timeout, &path, "connectTimeout", findings);
-        let place = |value: &Option<Number>| place_of(value, tcp.place);
-        not_yet(&tcp.max_connections, place(&tcp.max_connections), &path, "maxConnections", findings);
-        let keepalive = tcp.tcp_keepalive.as_ref().map_or(tcp.place, |k| k.place);
-        not_yet(&tcp.tcp_keepalive, keepalive, &path, "tcpKeepalive", findings);
-        let duration = place_of(&tcp.max_connection_duration, tcp.place);
-        not_yet(&tcp.max_connection_duration, duration, &path, "maxConnectionDuration", findings);
-        not_yet(&tcp.idle_timeout, place_of(&tcp.idle_timeout, tcp.place), &path, "idleTimeout", findings);
+        without_limit(&tcp.max_connections, &path, "maxConnections", findings);
+        lasting(&tcp.max_connection_duration, &path, "maxConnectionDuration", findings);
+        if let Some(keepalive) = &tcp.tcp_keepalive {
+            let path = path.field("tcpKeepalive");
+            within(&keepalive.probes, 1, MOST, &path, "probes", findings);
+            for (value, name) in [(&keepalive.time, "time"), (&keepalive.interval, "interval")] {
+                if let Some(value) = value
+                    && (value.as_secs() == 0 || value.subsec_nanos() != 0)
+                {
+                    let message = format!("'{name}' is of whole seconds, 1s or more");
+                    findings.error(code::INVALID_VALUE, value.place, &path.field(name), message, "");
+                }
+            }
+        }
     }
     if let Some(http) = &pool.http {
         let path = path.field("http");
-        for (value, name, acts) in [
-            (&http.http1_max_pending_requests, "http1MaxPendingRequests", false),
-            (&http.http2_max_requests, "http2MaxRequests", false),
-            (&http.max_requests_per_connection, "maxRequestsPerConnection", true),
-            (&http.max_retries, "maxRetries", false),
-            (&http.max_concurrent_streams, "maxConcurrentStreams", true),
+        for (value, name) in [
+            (&http.http1_max_pending_requests, "http1MaxPendingRequests"),
+            (&http.http2_max_requests, "http2MaxRequests"),
+            (&http.max_retries, "maxRetries"),
+            (&http.max_concurrent_streams, "maxConcurrentStreams"),
         ] {
             within(value, 0, MOST, &path, name, findings);
-            if !acts {
-                not_yet(value, place_of(value, http.place), &path, name, findings);
+            without_limit(value, &path, name, findings);
+        }
+        let per_connection = &http.max_requests_per_connection;
+        within(per_connection, 0, MOST, &path, "maxRequestsPerConnection", findings);
+        // One is how keep-alive is turned off on purpose.
+        if let Some(count) = per_connection
+            && (2..=FEW_REQUESTS).contains(&count.value)
+        {
+            let message = format!("a connection is made for every {} requests", count.value);
+            let hint =
+                "each costs a round trip, and with TLS a handshake: leave it out, or set it to thousands";
+            let path = path.field("maxRequestsPerConnection");
+            findings.tell(Severity::Note, code::COSTLY, count.place, &path, message, hint);
+        }
+        if let Some(keepalive) = &http.http2_keep_alive {
+            let path = path.field("http2KeepAlive");
+            lasting(&keepalive.interval, &path, "interval", findings);
+            lasting(&keepalive.timeout, &path, "timeout", findings);
+            if keepalive.interval.is_none() {
+                let message = "without an interval no PING is sent";
+                findings.warning(code::NO_EFFECT, keepalive.place, &path, message, "set interval");
             }
         }
-        let place = http.http2_keep_alive.as_ref().map_or(http.place, |k| k.place);
-        not_yet(&http.http2_keep_alive, place, &path, "http2KeepAlive", findings);
         if let (Some(policy), Some(client)) = (&http.h2_upgrade_policy, &http.use_client_protocol)
             && client.value
             && policy.value == naru_resource::destination_rule::H2Upgrade::Upgrade

@@ -14,6 +14,8 @@ use crate::actions::{check_fault, check_kind, connect_retries, direct_of, redire
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
+use crate::guards::Guards;
+use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Policies, naru_suggestion};
 use crate::registry::{Known, Registry, has_all};
@@ -55,6 +57,8 @@ pub(crate) struct Routes<'a> {
     pub registry: &'a Registry,
     policies: &'a Policies<'a>,
     attached: Attached<'a>,
+    loads: Loads,
+    guards: Guards,
     pub is_strict: bool,
     clusters: Clusters,
     /// Hosts that nobody defines, where nothing defines any.
@@ -69,12 +73,16 @@ impl<'a> Routes<'a> {
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Routes<'a> {
-        let attached = Attached::of(resources, findings);
+        let attached = Attached::of(resources, registry, findings);
+        let loads = Loads::of(resources, registry, findings);
+        let guards = Guards::of(resources, registry, findings);
         Routes {
             resources,
             registry,
             policies,
             attached,
+            loads,
+            guards,
             is_strict,
             clusters: Clusters::new(),
             unknown: BTreeSet::new(),
@@ -180,6 +188,8 @@ impl<'a> Routes<'a> {
         } else {
             let mut forward = self.forward(service, route, host, context, path, findings)?;
             additions.change(&mut forward);
+            forward.load = self.loads.of_route(service, own_name);
+            self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
         let origin = findings.locate(route.place);
@@ -235,6 +245,25 @@ impl<'a> Routes<'a> {
         forward.connect_retries = connect_retries(route.retries.as_ref(), path, findings);
         self.check_later(service, route, path, findings);
         Some(forward)
+    }
+
+    /// A limit that makes a request wait longer than its route lasts only makes it fail later.
+    fn check_waits(
+        &self,
+        forward: &Forward,
+        route: &HttpRoute,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        let (Some(timeout), Some(said)) = (forward.timeout, &route.timeout) else { return };
+        let clusters = forward.clusters.names().filter_map(|name| self.clusters.get(name));
+        let limits = clusters.map(|cluster| &cluster.load).chain([&forward.load]);
+        let longest = limits.flat_map(load::waits).max_by_key(|(_, wait)| *wait);
+        if let Some((name, wait)) = longest.filter(|(_, wait)| *wait >= timeout) {
+            let message = format!("a request may wait {wait:?} at {name}, and its route lasts {timeout:?}");
+            let path = path.field("timeout");
+            findings.warning(code::NO_EFFECT, said.place, &path, message, "let it wait for less");
+        }
     }
 
     fn destinations(
@@ -381,7 +410,10 @@ impl<'a> Routes<'a> {
         let port = port_of(service, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
-            Some(known) => clusters::build(known, port, subset, &effective, labels),
+            Some(known) => {
+                let load = self.loads.of_service(&known.host);
+                Cluster { load, ..clusters::build(known, port, subset, &effective, labels, &self.guards) }
+            }
             None => clusters::empty(&full, port, subset_name),
         };
         Some(self.keep(cluster, client_namespace))
@@ -409,7 +441,9 @@ impl<'a> Routes<'a> {
     /// The rule of a service that no VirtualService speaks of: to its port, whole.
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
-        let cluster = clusters::build(known, port, None, &effective, &client.labels);
+        let load = self.loads.of_service(&known.host);
+        let cluster =
+            Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
         forward.connect_retries = defaults::MESH_CONNECT_RETRIES;

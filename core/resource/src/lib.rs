@@ -38,11 +38,15 @@ pub mod service;
 pub mod deployment;
 pub mod config;
 pub mod traffic_policy;
+pub mod load;
+pub mod circuit_breaker;
 
+pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
 pub use gateway::Gateway;
+pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use service::{EndpointSlice, Endpoints, Service};
@@ -67,4 +71,6 @@ pub struct Resources {
     pub config_maps: Vec<ConfigMap>,
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
+    pub bulkheads: Vec<Bulkhead>,
+    pub circuit_breakers: Vec<CircuitBreaker>,
 }

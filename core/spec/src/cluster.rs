@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{GuardSettings, LoadBalancing, Locality, UpstreamTls, defaults};
+use crate::{ClusterLimits, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -24,6 +24,10 @@ pub struct Cluster {
     pub http2: Http2Settings,
     /// When its endpoints, or all of it, are not asked.
     pub guard: GuardSettings,
+    /// Of connections, and of what waits for them or uses them.
+    pub limits: ClusterLimits,
+    /// Of requests, from before an endpoint is chosen.
+    pub load: LoadLimits,
 }
 
 impl Cluster {
@@ -41,6 +45,8 @@ impl Cluster {
             max_requests_per_connection: None,
             http2: Http2Settings::default(),
             guard: GuardSettings::default(),
+            limits: ClusterLimits::envoy(),
+            load: LoadLimits::default(),
         }
     }
 }

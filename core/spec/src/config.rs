@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Invalid, Listener};
+use crate::{Cluster, GuardPart, Invalid, Listener};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -31,6 +31,11 @@ pub enum Place {
     },
     /// Those of a cluster.
     ClusterTls(usize),
+    /// What guards a cluster.
+    Guard {
+        cluster: usize,
+        part: GuardPart,
+    },
     Rule {
         listener: usize,
         chain: usize,
@@ -59,7 +64,8 @@ impl Config {
             }
             let of_balancing = cluster.load_balancing.problems().into_iter();
             found.extend(of_balancing.map(|invalid| (Place::Cluster(at), invalid)));
-            found.extend(cluster.guard.problems().into_iter().map(|invalid| (Place::Cluster(at), invalid)));
+            let of_guard = cluster.guard.problems().into_iter();
+            found.extend(of_guard.map(|(part, invalid)| (Place::Guard { cluster: at, part }, invalid)));
         }
         let mut names = BTreeSet::new();
         let mut addresses = BTreeSet::new();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use naru_base::Fraction;
+use naru_base::share::Denominator;
+
 use crate::Percent;
+use crate::limits::RateLimit;
 
 // Listeners and their HTTP.
 /// Envoy says "envoy"; a proxy that is not Envoy does not.
@@ -35,6 +39,57 @@ pub const CONNECT_RETRIES_MAX: u32 = 64;
 /// How often another endpoint is picked for a retry where the one picked was tried before. Istio's
 /// `host_selection_retry_max_attempts`.
 pub const RETRY_PICKS_MAX: u32 = 5;
+
+// Retries. Envoy's, unless a line says otherwise.
+pub const RETRIES: u32 = 1;
+/// Our own, for a state of one byte; Envoy has no limit.
+pub const RETRIES_MAX: u32 = 64;
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(25);
+/// The longest wait is so many times the base.
+pub const RETRY_BACKOFF_MAX_FACTOR: u32 = 10;
+pub const RATE_LIMITED_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// How often another endpoint is picked where the one picked was tried before.
+pub const RETRY_PICKS: u32 = 1;
+/// Istio's.
+pub const MESH_RETRY_PICKS: u32 = 5;
+/// Istio's, where a route says nothing.
+pub const MESH_RETRIES: u32 = 2;
+/// Istio's `previous_priorities`.
+pub const MESH_RETRY_PRIORITIES_AFTER: u32 = 2;
+/// At a time, to one cluster.
+pub const RETRIES_AT_ONCE: u32 = 3;
+/// 20 %.
+pub const RETRY_BUDGET_PPM: u32 = 200_000;
+pub const RETRY_BUDGET_CONCURRENCY_MIN: u32 = 3;
+/// Attempts of one request that are under way together. Our own.
+pub const ATTEMPTS_AT_ONCE_MAX: u32 = 4;
+/// Of the class `default`: Resilience4j's, which counts calls.
+pub const RETRY_CLASS_CALLS: u32 = 3;
+pub const RETRY_CLASS_WAIT: Duration = Duration::from_millis(500);
+/// Of the classes `fast` and `conservative`. Our own.
+pub const RETRY_FAST_WAIT: Duration = Duration::from_millis(50);
+pub const RETRY_CONSERVATIVE_CALLS: u32 = 2;
+pub const RETRY_CONSERVATIVE_WAIT: Duration = Duration::from_secs(1);
+
+// Timeouts that follow what is observed. Our own.
+/// p99.
+pub const AUTO_TIMEOUT_PERMILLE: u32 = 990;
+pub const AUTO_TIMEOUT_FACTOR_PERCENT: u32 = 300;
+pub const AUTO_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+pub const AUTO_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+/// Less than this says nothing about a p99.
+pub const AUTO_TIMEOUT_SAMPLES_MIN: u32 = 100;
+/// After so long an observation counts half.
+pub const AUTO_TIMEOUT_HALF_LIFE: Duration = Duration::from_secs(60);
+pub const AUTO_TIMEOUT_REFRESH: Duration = Duration::from_secs(1);
+
+// Faults and mirrors.
+/// Istio's.
+pub const FAULT_DELAY_MIN: Duration = Duration::from_millis(1);
+/// Of one route. Our own.
+pub const MIRRORS_MAX: usize = 32;
+/// Of an answer that is compared. Our own.
+pub const COMPARED_BODY_BYTES_MAX: usize = 64 * 1024;
 
 // Clusters.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,7 +130,9 @@ pub const PANIC_PERCENT: u32 = 50;
 
 // Health checks.
 pub const NO_TRAFFIC_INTERVAL: Duration = Duration::from_secs(60);
-/// Istio's and Kubernetes' of a probe.
+// Istio's and Kubernetes' of a probe.
+pub const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub const UNHEALTHY_THRESHOLD: u32 = 3;
 pub const HEALTHY_THRESHOLD: u32 = 1;
 
@@ -85,6 +142,8 @@ pub const BREAKER_MINIMUM_CALLS: u32 = 100;
 pub const BREAKER_FAILURE_RATE: Percent = Percent::whole(50);
 pub const SLOW_CALL_DURATION: Duration = Duration::from_secs(60);
 pub const BREAKER_WAIT_IN_OPEN: Duration = Duration::from_secs(60);
+/// Thousandths: `IntervalFunction.DEFAULT_MULTIPLIER`.
+pub const BREAKER_WAIT_MULTIPLIER: u32 = 1_500;
 pub const BREAKER_TRIAL_CALLS: u32 = 10;
 // Bounds of our own, for memory and for what one word can hold.
 pub const BREAKER_WINDOW_CALLS_MAX: u32 = 100_000;
@@ -98,6 +157,57 @@ pub const GRPC_FAILURES: [u8; 6] = [2, 4, 12, 13, 14, 15];
 pub const HTTP2_STREAMS_MAX: u32 = 1_024;
 pub const HTTP2_STREAM_WINDOW: u32 = 16 << 20;
 pub const HTTP2_CONNECTION_WINDOW: u32 = 24 << 20;
+
+// Limits of clusters: Envoy's `circuit_breakers`, beside `RETRIES_AT_ONCE`. Istio writes 2^32-1 for each.
+pub const CONNECTIONS_MAX: u32 = 1_024;
+pub const PENDING_MAX: u32 = 1_024;
+pub const REQUESTS_MAX: u32 = 1_024;
+/// Envoy's for TCP proxies, and Istio's.
+pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Linux': what holds of a `tcpKeepalive` that leaves something out.
+pub const TCP_KEEPALIVE_PROBES: u32 = 9;
+pub const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(7_200);
+pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
+
+// Bulkheads: Resilience4j's `BulkheadConfig`, and the queue of its `ThreadPoolBulkheadConfig`.
+pub const BULKHEAD_CONCURRENCY_MAX: u32 = 25;
+pub const BULKHEAD_QUEUE_MAX: u32 = 100;
+/// Our own: more than this waits for nothing that it could still use.
+pub const BULKHEAD_QUEUE_BOUND: u32 = 65_536;
+
+// Adaptive concurrency. The intervals are those of the example in Envoy's documentation: it has no defaults for them.
+pub const ADAPTIVE_PERCENTILE: Fraction = Fraction::new(50, Denominator::Hundred);
+pub const ADAPTIVE_CONCURRENCY_MAX: u32 = 1_000;
+pub const ADAPTIVE_CONCURRENCY_MIN: u32 = 3;
+pub const ADAPTIVE_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+pub const ADAPTIVE_MIN_RTT_INTERVAL: Duration = Duration::from_secs(60);
+pub const ADAPTIVE_JITTER: Fraction = Fraction::new(15, Denominator::Hundred);
+pub const ADAPTIVE_BUFFER: Fraction = Fraction::new(25, Denominator::Hundred);
+pub const ADAPTIVE_REQUESTS: u32 = 50;
+
+// Admission control.
+pub const ADMISSION_WINDOW: Duration = Duration::from_secs(30);
+/// Our own: a second of the past costs a few bytes in each worker.
+pub const ADMISSION_WINDOW_BOUND: Duration = Duration::from_secs(3_600);
+pub const ADMISSION_SUCCESS_THRESHOLD: Fraction = Fraction::new(95, Denominator::Hundred);
+pub const ADMISSION_AGGRESSION_MILLI: u32 = 1_000;
+pub const ADMISSION_RPS_THRESHOLD: u32 = 0;
+pub const ADMISSION_REJECTION_MAX: Fraction = Fraction::new(80, Denominator::Hundred);
+/// OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, FAILED_PRECONDITION,
+/// OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED: Envoy's `success_criteria_evaluator.cc`.
+pub const ADMISSION_GRPC_SUCCESSES: &[u32] = &[0, 1, 2, 3, 5, 6, 7, 9, 11, 12, 16];
+
+// Rates of calls to others. The classes are those of the dailyfeed services, the numbers our own.
+pub const RATE_CRITICAL: RateLimit =
+    RateLimit { limit: 200, period: Duration::from_secs(1), wait_max: Duration::from_secs(1) };
+pub const RATE_DEFAULT: RateLimit =
+    RateLimit { limit: 100, period: Duration::from_secs(1), wait_max: Duration::from_millis(500) };
+pub const RATE_CONSERVATIVE: RateLimit =
+    RateLimit { limit: 20, period: Duration::from_secs(1), wait_max: Duration::ZERO };
+/// Resilience4j's `timeoutDuration`, where a limit is written out.
+pub const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Envoy's bound.
+pub const FILL_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// Envoy's default access log line.
 pub const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \

@@ -41,6 +41,15 @@ impl Default for GuardSettings {
     }
 }
 
+/// Which part of the settings a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuardPart {
+    Panic,
+    OutlierDetection,
+    HealthCheck,
+    CircuitBreaker,
+}
+
 impl GuardSettings {
     /// Whether anything is to be told what becomes of attempts.
     pub fn is_active(&self) -> bool {
@@ -48,19 +57,21 @@ impl GuardSettings {
     }
 
     /// What contradicts itself or cannot be.
-    pub fn problems(&self) -> Vec<Invalid> {
-        let mut found = Vec::new();
-        percentage("the panic threshold", self.panic_percent, &mut found);
-        if let Some(detection) = &self.outlier_detection {
-            found.extend(detection.problems());
-        }
-        if let Some(check) = &self.health_check {
-            found.extend(check.problems());
-        }
-        if let Some(breaker) = &self.circuit_breaker {
-            found.extend(breaker.problems());
-        }
-        found
+    pub fn problems(&self) -> Vec<(GuardPart, Invalid)> {
+        let mut of_panic = Vec::new();
+        percentage("the panic threshold", self.panic_percent, &mut of_panic);
+        let of_detection = self.outlier_detection.as_ref().map(OutlierDetection::problems);
+        let of_check = self.health_check.as_ref().map(HealthCheck::problems);
+        let of_breaker = self.circuit_breaker.as_ref().map(CircuitBreaker::problems);
+        let parts = [
+            (GuardPart::Panic, of_panic),
+            (GuardPart::OutlierDetection, of_detection.unwrap_or_default()),
+            (GuardPart::HealthCheck, of_check.unwrap_or_default()),
+            (GuardPart::CircuitBreaker, of_breaker.unwrap_or_default()),
+        ];
+        let told =
+            parts.into_iter().map(|(part, found)| found.into_iter().map(move |invalid| (part, invalid)));
+        told.flatten().collect()
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
         detection.max_ejection_percent = 200;
         settings.health_check.as_mut().unwrap().unhealthy_threshold = 0;
         settings.circuit_breaker.as_mut().unwrap().trial_calls = 0;
-        let said: Vec<String> = settings.problems().into_iter().map(|invalid| invalid.message).collect();
+        let said: Vec<String> = settings.problems().into_iter().map(|(_, invalid)| invalid.message).collect();
         assert_eq!(said.len(), 5, "{said:#?}");
     }
 }

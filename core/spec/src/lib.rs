@@ -21,12 +21,15 @@ pub mod config;
 pub mod listener;
 pub mod http;
 pub mod route;
+pub mod recover;
+pub mod fault;
 pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
 pub mod balancing;
 pub mod guard;
+pub mod limits;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -43,20 +46,31 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use fault::{
+    Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
+};
 pub use format::{Format, Operator, Piece};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
-    FallbackOn, FallbackStep, GrpcCheck, GuardSettings, HealthCheck, HttpCheck, OutlierDetection, Percent,
-    Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
+    FallbackOn, FallbackStep, GrpcCheck, GuardPart, GuardSettings, HealthCheck, HttpCheck, OutlierDetection,
+    Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
+pub use limits::{
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
+    Named, Overload, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+};
 pub use listener::{FilterChain, Listener};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
+pub use recover::{
+    AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
+    RetryClass, RetryLimit, RetryOn, RetryPolicy,
+};
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,

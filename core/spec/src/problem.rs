@@ -115,6 +115,8 @@ pub mod code {
     pub const CERTIFICATE_NOT_VERIFIED: &str = "certificate-not-verified";
     /// A warning: the field means nothing where it stands.
     pub const NO_EFFECT: &str = "no-effect";
+    /// A note: it does what it says, and costs more than its author may think.
+    pub const COSTLY: &str = "costly";
 }
 
 impl Problem {

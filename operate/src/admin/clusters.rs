@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use naru_proxy::{ClusterStatus, EndpointStatus};
 use naru_spec::Discovery;
 
-use super::{Admin, Query, Whole, json, text};
+use super::{Admin, Query, Whole, guards, json, text};
 
 pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     let clusters = admin.proxy.clusters();
@@ -19,13 +19,21 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
         let name = &cluster.name;
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{name}::observability_name::{name}");
+        if let Some(breaker) = guards::breaker(cluster) {
+            let state = breaker.states.iter().find(|(_, is_it)| *is_it == 1).map_or("", |(state, _)| state);
+            let _ = writeln!(out, "{name}::circuit_breaker::state::{state}");
+            for (kind, calls) in breaker.calls {
+                let _ = writeln!(out, "{name}::circuit_breaker::calls_{kind}::{calls}");
+            }
+        }
         for endpoint in &cluster.endpoints {
             let address = endpoint.address;
             for (stat, value) in counts(endpoint) {
                 let _ = writeln!(out, "{name}::{address}::{stat}::{value}");
             }
             let _ = writeln!(out, "{name}::{address}::hostname::{}", endpoint.host_name);
-            let _ = writeln!(out, "{name}::{address}::health_flags::healthy");
+            let flags = guards::health_flags(endpoint.fitness);
+            let _ = writeln!(out, "{name}::{address}::health_flags::{flags}");
             let _ = writeln!(out, "{name}::{address}::weight::{}", endpoint.weight);
         }
     }
@@ -59,7 +67,7 @@ fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
                 } },
                 "hostname": endpoint.host_name,
                 "weight": endpoint.weight,
-                "health_status": { "eds_health_status": "HEALTHY" },
+                "health_status": guards::health_status(endpoint.fitness),
                 "stats": stats,
             })
         })

@@ -6,14 +6,15 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use naru_proxy::Report;
 use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
+use naru_proxy::{ClusterStatus, Report};
 
-use super::{Admin, Whole, page as whole_page};
+use super::{Admin, Whole, guards, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
-    let text = write(&report, admin.proxy.snapshots_in_use());
+    let mut text = write(&report, admin.proxy.snapshots_in_use());
+    text.push_str(&guarded(&admin.proxy.clusters()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
 }
 
@@ -130,6 +131,67 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             let mut labels = String::new();
             label(&mut labels, "envoy_cluster_name", &counts.name);
             out.sample(name, &labels, pick(counts));
+        }
+    }
+    out.text
+}
+
+/// What is known of clusters beside what workers count.
+fn guarded(clusters: &[ClusterStatus]) -> String {
+    let mut out = Exposition::default();
+    struct Family {
+        kind: &'static str,
+        help: &'static str,
+        samples: Vec<(String, u64)>,
+    }
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for cluster in clusters {
+        let mut labels = String::new();
+        label(&mut labels, "envoy_cluster_name", &cluster.name);
+        for stat in guards::stats(cluster) {
+            let name = format!("envoy_cluster_{}", stat.name.replace('.', "_"));
+            let kind = if stat.is_gauge { "gauge" } else { "counter" };
+            let family =
+                families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
+            family.samples.push((labels.clone(), stat.value));
+        }
+        let Some(breaker) = guards::breaker(cluster) else { continue };
+        let mut add = |name: &str, kind, help, of: Option<(&str, &str)>, value| {
+            let mut labels = labels.clone();
+            if let Some((key, value)) = of {
+                label(&mut labels, key, value);
+            }
+            let family =
+                families.entry(name.to_owned()).or_insert_with(|| Family { kind, help, samples: Vec::new() });
+            family.samples.push((labels, value));
+        };
+        for (state, is_it) in breaker.states {
+            let help = "1 for the state that the breaker is in.";
+            add("naru_circuit_breaker_state", "gauge", help, Some(("state", state)), is_it);
+        }
+        for (kind, calls) in breaker.calls {
+            add(
+                "naru_circuit_breaker_calls",
+                "counter",
+                "Calls by how they went.",
+                Some(("kind", kind)),
+                calls,
+            );
+        }
+        add("naru_circuit_breaker_buffered_calls", "gauge", "Calls in the window.", None, breaker.buffered);
+        for (name, help, rate) in [
+            ("naru_circuit_breaker_failure_rate_percent", "Of the window.", breaker.failure_rate),
+            ("naru_circuit_breaker_slow_call_rate_percent", "Of the window.", breaker.slow_call_rate),
+        ] {
+            if let Some(hundredths) = rate {
+                add(name, "gauge", help, None, u64::from(hundredths / 100));
+            }
+        }
+    }
+    for (name, family) in &families {
+        out.family(name, family.kind, family.help);
+        for (labels, value) in &family.samples {
+            out.sample(name, labels, *value);
         }
     }
     out.text

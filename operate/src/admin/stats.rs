@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
 
-use super::{Admin, Query, Whole, json, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, prometheus, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -63,6 +63,18 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
         ] {
             stats.insert(format!("cluster.{}.{name}", counts.name), value);
+        }
+    }
+    for cluster in admin.proxy.clusters() {
+        for stat in guards::stats(&cluster) {
+            stats.insert(format!("cluster.{}.{}", cluster.name, stat.name), stat.value);
+        }
+        let Some(breaker) = guards::breaker(&cluster) else { continue };
+        for (state, is_it) in breaker.states {
+            stats.insert(format!("cluster.{}.circuit_breaker.state.{state}", cluster.name), is_it);
+        }
+        for (kind, calls) in breaker.calls {
+            stats.insert(format!("cluster.{}.circuit_breaker.calls.{kind}", cluster.name), calls);
         }
     }
     for series in &report.series {

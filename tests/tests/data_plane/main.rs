@@ -10,6 +10,7 @@ mod explained;
 mod access_log;
 mod admin;
 mod grpc;
+mod guards;
 mod headers;
 mod tls;
 mod limits;

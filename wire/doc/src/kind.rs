@@ -2,6 +2,7 @@
 
 mod istio;
 mod policy;
+mod load;
 mod kubernetes;
 mod pod;
 
@@ -47,6 +48,8 @@ known! {
     "ConfigMap", "", &["v1"] => config_maps;
     "Namespace", "", &["v1"] => namespaces;
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
+    "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
+    "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
 }
 
 /// Reads one document, or a `List` of them.

@@ -12,6 +12,8 @@ mod routes;
 mod matching;
 mod headers;
 mod clusters;
+mod guards;
+mod limits;
 mod tls;
 mod access_log;
 mod value;
@@ -109,6 +111,9 @@ fn tell_problems_of_the_whole(
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
             Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
+            Place::Guard { cluster, part } => {
+                error(&guards::path(&clusters.at(*cluster), *part), code::INVALID_VALUE);
+            }
             Place::Listener(at) => {
                 let is_about_address = invalid.message.contains("address");
                 let field = if is_about_address { "address.socket_address" } else { "name" };
@@ -178,6 +183,7 @@ pub(crate) fn tell_at_places(
             |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
         match place {
             Place::Cluster(at) => tell(&clusters.at(*at)),
+            Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),
             Place::Listener(at) => tell(&listeners.at(*at)),
             Place::ChainTls { .. } | Place::ClusterTls(_) => tell_of_tls(place, resources, &root, &mut tell),
             Place::VirtualHost { listener, chain, virtual_host } => {

@@ -10,6 +10,8 @@ mod http;
 mod routes;
 mod matching;
 mod clusters;
+mod guards;
+mod limits;
 mod tls;
 mod value;
 

@@ -1,3 +1,5 @@
+//! Health checks on virtual time: what an endpoint is after which answers, and when it is asked next.
+
 use naru_spec::{HttpCheck, Probe, StatusRange};
 
 use super::*;

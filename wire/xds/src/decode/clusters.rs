@@ -6,7 +6,7 @@ use naru_spec::{
     LoadBalancing, UpstreamProtocol, defaults,
 };
 
-use super::{http, tls, value};
+use super::{guards, http, limits, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -23,7 +23,9 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
         cluster.connect_timeout = value::duration(said, &path.field("connect_timeout"), findings);
     }
     cluster.load_balancing = load_balancing(said, path, findings);
+    limits::read(said, &mut cluster.limits, path, findings);
     protocol(said, &mut cluster, path, findings);
+    guards::read(said, &mut cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");
         cluster.tls = tls::upstream(socket, &said.name, &path, findings);
@@ -207,6 +209,8 @@ fn protocol(said: &proto::Cluster, cluster: &mut Cluster, path: &Path<'_>, findi
     if let Some(options) = &said.http2_protocol_options {
         cluster.protocol = UpstreamProtocol::Http2;
         cluster.http2 = http::http2(Some(options));
+        cluster.limits.http2_keepalive =
+            limits::http2_keepalive(Some(options), &path.field("http2_protocol_options"), findings);
         if said.http_protocol_options.is_some() {
             let path = path.field("http_protocol_options");
             let text = "only one of http_protocol_options and http2_protocol_options can be said";
@@ -242,19 +246,28 @@ fn extension(
     if let Some(options) = &said.common_http_protocol_options {
         common(options, cluster, &path.field("common_http_protocol_options"), findings);
     }
-    let (protocol, http2) = match &said.upstream_protocol_options {
+    let (protocol, choice, http2) = match &said.upstream_protocol_options {
         Some(Said::ExplicitHttpConfig(config)) => match &config.protocol_config {
-            Some(ProtocolConfig::Http2ProtocolOptions(options)) => (UpstreamProtocol::Http2, Some(options)),
-            _ => (UpstreamProtocol::Http1, None),
+            Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                (UpstreamProtocol::Http2, "explicit_http_config", Some(options))
+            }
+            _ => (UpstreamProtocol::Http1, "", None),
         },
-        Some(Said::AutoConfig(config)) => (UpstreamProtocol::Alpn, config.http2_protocol_options.as_ref()),
-        Some(Said::UseDownstreamProtocolConfig(config)) => {
-            (UpstreamProtocol::Downstream, config.http2_protocol_options.as_ref())
+        Some(Said::AutoConfig(config)) => {
+            (UpstreamProtocol::Alpn, "auto_config", config.http2_protocol_options.as_ref())
         }
-        None => (UpstreamProtocol::Http1, None),
+        Some(Said::UseDownstreamProtocolConfig(config)) => (
+            UpstreamProtocol::Downstream,
+            "use_downstream_protocol_config",
+            config.http2_protocol_options.as_ref(),
+        ),
+        None => (UpstreamProtocol::Http1, "", None),
     };
     cluster.protocol = protocol;
     cluster.http2 = http::http2(http2);
+    let path = path.field(choice);
+    let path = path.field("http2_protocol_options");
+    cluster.limits.http2_keepalive = limits::http2_keepalive(http2, &path, findings);
 }
 
 fn common(
@@ -266,6 +279,7 @@ fn common(
     let default = Some(defaults::UPSTREAM_IDLE_TIMEOUT);
     cluster.idle_timeout = value::limit(&said.idle_timeout, default, &path.field("idle_timeout"), findings);
     cluster.max_requests_per_connection = http::requests_max(said);
+    limits::durations(said, &mut cluster.limits, path, findings);
     if said.max_headers_count.is_some() {
         findings.unsupported(
             &path.field("max_headers_count"),

@@ -84,6 +84,20 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         if let Some(count) = &common.max_headers_count {
             http.header_count_max = count.value;
         }
+        for (field, is_said) in [
+            ("max_connection_duration", common.max_connection_duration.is_some()),
+            ("max_stream_duration", common.max_stream_duration.is_some()),
+        ] {
+            if is_said {
+                let text = format!("naru does not act on {field} of a listener");
+                findings.unsupported(&path.field(field), text, "it acts on that of a cluster");
+            }
+        }
+    }
+    if said.http2_protocol_options.as_ref().is_some_and(|options| options.connection_keepalive.is_some()) {
+        let path = path.field("http2_protocol_options.connection_keepalive");
+        let text = "naru does not act on connection_keepalive of a listener";
+        findings.unsupported(&path, text, "it acts on that of a cluster");
     }
     http.http2 = http2(said.http2_protocol_options.as_ref());
     http

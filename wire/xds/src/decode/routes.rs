@@ -211,6 +211,8 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             let path = path.field("retry_policy");
             connect_retries(said, &path, findings)
         }),
+        // Envoy has no words for them.
+        load: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use naru_spec::{
     defaults,
 };
 
-use super::{http, tls, value};
+use super::{guards, http, limits, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
@@ -44,11 +44,14 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
             ..Default::default()
         }),
         transport_socket: cluster.tls.as_ref().map(tls::upstream),
+        circuit_breakers: limits::circuit_breakers(&cluster.limits),
+        upstream_connection_options: cluster.limits.tcp_keepalive.as_ref().map(limits::connection_options),
         ..Default::default()
     };
     if let Some(dns) = dns {
         write_dns(dns, &mut message);
     }
+    guards::write(&cluster.guard, &mut message);
     if let Some(options) = http_options(cluster) {
         message.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), pack(&options));
     }
@@ -89,9 +92,14 @@ fn http_options(cluster: &Cluster) -> Option<upstream_http::HttpProtocolOptions>
     use upstream_http::http_protocol_options::{
         AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
     };
-    let http2 = http::http2(&cluster.http2);
+    let mut http2 = http::http2(&cluster.http2);
+    if let Some(keepalive) = &cluster.limits.http2_keepalive {
+        http2.get_or_insert_default().connection_keepalive = Some(limits::http2_keepalive(keepalive));
+    }
+    let (connection, stream) = (cluster.limits.connection_duration_max, cluster.limits.stream_duration_max);
     let has_default_connections = cluster.idle_timeout == Some(defaults::UPSTREAM_IDLE_TIMEOUT)
-        && cluster.max_requests_per_connection.is_none();
+        && cluster.max_requests_per_connection.is_none()
+        && (connection, stream) == (None, None);
     if cluster.protocol == UpstreamProtocol::Http1 && has_default_connections {
         return None;
     }
@@ -119,6 +127,8 @@ fn http_options(cluster: &Cluster) -> Option<upstream_http::HttpProtocolOptions>
         common_http_protocol_options: (!has_default_connections).then(|| core::HttpProtocolOptions {
             idle_timeout: Some(value::limit(cluster.idle_timeout)),
             max_requests_per_connection: cluster.max_requests_per_connection.map(value::number),
+            max_connection_duration: connection.map(value::duration),
+            max_stream_duration: stream.map(value::duration),
             ..Default::default()
         }),
         upstream_protocol_options: Some(protocol),

@@ -7,13 +7,14 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, Codec, Config,
-    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
-    FilterChain, Format, Forward, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HostPort,
-    HostRewrite, Http, Http2Settings, JsonField, LeastRequest, Listener, LogFormat, LogSink, Match,
-    NameMatch, PathMatch, PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme,
-    ServerHeader, StringMatch, TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest,
-    VirtualHost, WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, ClusterLimits,
+    Codec, Config, DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls,
+    Endpoint, FilterChain, Format, Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp,
+    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
+    HttpCheck, JsonField, LeastRequest, Listener, LogFormat, LogSink, Match, NameMatch, OutlierDetection,
+    PathMatch, PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath, RetryBudget, RetryLimit,
+    RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thresholds,
+    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -167,7 +168,135 @@ impl Dice {
             _ => {}
         }
         cluster.max_requests_per_connection = self.maybe(|d| 1 + d.below(1_000) as u32);
+        cluster.guard = GuardSettings {
+            outlier_detection: self.maybe(Dice::outlier_detection),
+            health_check: self.maybe(Dice::health_check),
+            circuit_breaker: None,
+            panic_percent: self.below(101) as u32,
+        };
+        if self.coin() {
+            cluster.limits = self.limits(cluster.protocol);
+        }
         cluster
+    }
+
+    fn percent(&mut self) -> u32 {
+        self.below(101) as u32
+    }
+
+    fn outlier_detection(&mut self) -> OutlierDetection {
+        let mut settings = OutlierDetection {
+            consecutive_5xx: self.below(9) as u32,
+            consecutive_gateway_failure: self.below(9) as u32,
+            consecutive_local_origin_failure: self.below(9) as u32,
+            split_external_local_origin_errors: self.coin(),
+            interval: self.duration(),
+            base_ejection_time: self.duration(),
+            max_ejection_time_jitter: self.duration(),
+            max_ejection_percent: self.percent(),
+            always_eject_one_host: self.coin(),
+            successful_active_health_check_uneject_host: self.coin(),
+            ..OutlierDetection::default()
+        };
+        settings.max_ejection_time = settings.base_ejection_time + self.duration();
+        settings.success_rate.minimum_hosts = self.below(9) as u32;
+        settings.success_rate.request_volume = self.below(900) as u32;
+        settings.success_rate.stdev_factor = self.below(9_000) as u32;
+        settings.failure_percentage.threshold = self.percent();
+        settings.failure_percentage.minimum_hosts = self.below(9) as u32;
+        settings.failure_percentage.request_volume = self.below(900) as u32;
+        settings.enforcing.consecutive_5xx = self.percent();
+        settings.enforcing.consecutive_gateway_failure = self.percent();
+        settings.enforcing.consecutive_local_origin_failure = self.percent();
+        settings.enforcing.success_rate = self.percent();
+        settings.enforcing.local_origin_success_rate = self.percent();
+        settings.enforcing.failure_percentage = self.percent();
+        settings.enforcing.local_origin_failure_percentage = self.percent();
+        settings
+    }
+
+    fn health_check(&mut self) -> HealthCheck {
+        let status = |d: &mut Dice| {
+            let start = 100 + d.below(400) as u16;
+            StatusRange::new(start, start + 1 + d.below(100) as u16).expect("a range")
+        };
+        let probe = match self.below(3) {
+            0 => Probe::Http(HttpCheck {
+                host: self.token(),
+                method: self.one(&[http::Method::GET, http::Method::HEAD, http::Method::POST]),
+                headers: self.few(|d| (d.name(), http::HeaderValue::from_static("a value"))),
+                expected_statuses: self.few(status),
+                retriable_statuses: self.few(status),
+                is_http2: self.coin(),
+                ..HttpCheck::new(self.one(&["/", "/healthz?full"]))
+            }),
+            1 => Probe::Tcp(TcpCheck {
+                send: vec![0, 255, 16],
+                receive: self.few(|d| vec![1, d.percent() as u8]),
+            }),
+            _ => Probe::Grpc(GrpcCheck { service: self.token(), authority: self.token() }),
+        };
+        let mut check = HealthCheck::new(self.duration(), self.duration(), probe);
+        check.initial_jitter = self.duration();
+        check.interval_jitter = self.duration();
+        check.interval_jitter_percent = self.below(300) as u32;
+        check.unhealthy_threshold = 1 + self.below(5) as u32;
+        check.healthy_threshold = 1 + self.below(5) as u32;
+        check.no_traffic_interval = self.duration();
+        check.no_traffic_healthy_interval = self.maybe(Dice::duration);
+        check.unhealthy_interval = self.maybe(Dice::duration);
+        check.unhealthy_edge_interval = self.maybe(Dice::duration);
+        check.healthy_edge_interval = self.maybe(Dice::duration);
+        check.reuse_connection = self.coin();
+        check
+    }
+
+    fn limits(&mut self, protocol: UpstreamProtocol) -> ClusterLimits {
+        let has_http2 = protocol != UpstreamProtocol::Http1;
+        ClusterLimits {
+            normal: self.thresholds(),
+            high: self.thresholds(),
+            endpoint_connections_max: self.maybe(|d| d.below(10) as u32),
+            tcp_keepalive: self.maybe(|d| TcpKeepalive {
+                probes: d.below(10) as u32,
+                time: Duration::from_secs(d.below(10_000)),
+                interval: Duration::from_secs(d.below(100)),
+            }),
+            http2_keepalive: has_http2
+                .then(|| Http2Keepalive { interval: self.keepalive(), timeout: self.keepalive() }),
+            connection_duration_max: self.maybe(Dice::keepalive),
+            stream_duration_max: self.maybe(Dice::keepalive),
+            ..ClusterLimits::envoy()
+        }
+    }
+
+    fn keepalive(&mut self) -> Duration {
+        Duration::from_millis(1 + self.below(100_000))
+    }
+
+    fn thresholds(&mut self) -> Thresholds {
+        if self.coin() {
+            return Thresholds::envoy();
+        }
+        let [connections_max, pending_max, requests_max] =
+            [(); 3].map(|()| if self.coin() { u32::MAX } else { self.below(2_000) as u32 });
+        let retries = match self.coin() {
+            true => RetryLimit::Concurrent(self.below(10) as u32),
+            false => RetryLimit::Budget(RetryBudget {
+                share_ppm: self.below(1_000_001) as u32,
+                concurrency_min: self.below(10) as u32,
+            }),
+        };
+        let connection_pools_max = if self.coin() { u32::MAX } else { self.below(100) as u32 };
+        let track_remaining = self.coin();
+        Thresholds {
+            connections_max,
+            pending_max,
+            requests_max,
+            retries,
+            connection_pools_max,
+            track_remaining,
+        }
     }
 
     fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
@@ -478,6 +607,7 @@ impl Dice {
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
             connect_retries: self.one(&[0, 1, 2, 64]),
+            load: Default::default(),
         }
     }
 
