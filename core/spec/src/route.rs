@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
-use crate::{Domain, HeaderOps, Invalid, LoadLimits, Match, Scheme, defaults};
+use crate::{Domain, HashPolicy, HeaderOps, Invalid, LoadLimits, Match, Scheme, defaults};
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -80,6 +80,9 @@ pub struct Forward {
     /// upstream cannot have seen the request, so that this is safe for every method. At most
     /// [`defaults::CONNECT_RETRIES_MAX`].
     pub connect_retries: u32,
+    /// What of a request chooses its endpoint, where its cluster is balanced by a consistent hash and says nothing
+    /// of it itself.
+    pub hash: Vec<HashPolicy>,
     /// Beside those of the cluster.
     pub load: LoadLimits,
 }
@@ -96,6 +99,7 @@ impl Forward {
             query: QueryOps::default(),
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
             connect_retries: 0,
+            hash: Vec::new(),
             load: LoadLimits::default(),
         }
     }

@@ -10,6 +10,7 @@ mod http;
 mod routes;
 mod matching;
 mod clusters;
+mod balancing;
 mod guards;
 mod limits;
 mod tls;
@@ -27,7 +28,10 @@ pub fn bootstrap(config: &Config) -> proto::bootstrap::Bootstrap {
             ..Default::default()
         }),
         static_resources: Some(proto::bootstrap::bootstrap::StaticResources {
-            listeners: config.listeners.iter().map(listener).collect(),
+            listeners: balancing::with_hashes(&config.listeners, &config.clusters)
+                .iter()
+                .map(listener)
+                .collect(),
             clusters: config.clusters.iter().map(cluster).collect(),
             secrets: Vec::new(),
         }),

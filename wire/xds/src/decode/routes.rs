@@ -7,7 +7,7 @@ use naru_spec::{
     Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{headers, matching, value};
+use super::{balancing, headers, matching, value};
 use crate::extension::{ROUTE_METADATA, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::{core, matcher, route};
@@ -211,6 +211,7 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             let path = path.field("retry_policy");
             connect_retries(said, &path, findings)
         }),
+        hash: balancing::hash_policies(&said.hash_policy, path, findings),
         // Envoy has no words for them.
         load: Default::default(),
     }

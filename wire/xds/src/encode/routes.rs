@@ -6,7 +6,7 @@ use naru_spec::{
     QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost,
 };
 
-use super::{matching, value};
+use super::{balancing, matching, value};
 use crate::extension::{ROUTE_METADATA, RouteExtension};
 use crate::proto::{core, matcher, route};
 
@@ -106,6 +106,7 @@ fn route_action(forward: &Forward) -> route::RouteAction {
         append_x_forwarded_host: forward.append_x_forwarded_host,
         timeout: Some(value::limit(forward.timeout)),
         idle_timeout: forward.idle_timeout.map(value::limit),
+        hash_policy: forward.hash.iter().map(balancing::hash_policy).collect(),
         retry_policy: (forward.connect_retries > 0).then(|| route::RetryPolicy {
             retry_on: "connect-failure".to_owned(),
             num_retries: Some(value::number(forward.connect_retries)),
