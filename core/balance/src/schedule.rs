@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn whoever_waits_longer_has_its_share_from_the_start() {
+        let mut chance = Chance::new(24);
+        let cost = |id: EndpointId| if id.0 == 0 { 10 * UNIT } else { UNIT };
+        for _ in 0..100 {
+            let mut schedule = Schedule::new(&all(&[1_000, 1_000]), UNIT, cost, chance.draw());
+            let turns = (0..110).filter(|_| schedule.pick(cost) == Some(EndpointId(0))).count();
+            assert!((9..=11).contains(&turns), "{turns}");
+        }
+    }
+
+    #[test]
     fn moving_deadlines_back_changes_no_pick() {
         let mut chance = Chance::new(23);
         for _ in 0..64 {

@@ -113,24 +113,50 @@ fn a_full_endpoint_passes_requests_on_and_no_endpoint_takes_more_than_its_bound(
     }
 }
 
+/// Loads that do not add up: the mean is said apart.
+struct Said<'a>(&'a [u32], u64);
+
+impl Loads for Said<'_> {
+    fn active(&self, endpoint: EndpointId) -> u32 {
+        self.0[endpoint.index()]
+    }
+    fn total(&self, _: usize) -> u64 {
+        self.1
+    }
+}
+
+#[test]
+fn the_one_that_has_room_is_found_wherever_it_is() {
+    // Of a number that has divisors.
+    let keys = locals(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let settings = ConsistentHash { load_max_percent: Some(100), ..ConsistentHash::new(maglev()) };
+    let bounded = consistent(settings, &keys, &[1; 12]);
+    let mut chance = Chance::new(2);
+    for free in 0..12 {
+        // Room for two each.
+        let mut loads = [3; 12];
+        loads[free] = 2;
+        for _ in 0..100 {
+            let picked = bounded.pick(chance.draw(), 0, &Said(&loads, 23));
+            assert_eq!(picked, Some(EndpointId(free as u32)));
+        }
+    }
+    // One that has as much as it takes at most takes one more, also where another has less.
+    let (mut counts, loads) = ([0; 12], [3, 2, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3]);
+    for _ in 0..1_000 {
+        counts[bounded.pick(chance.draw(), 0, &Said(&loads, 23)).unwrap().index()] += 1;
+    }
+    assert!(counts[1] > 300 && counts[2] > 300 && counts[1] + counts[2] == 1_000, "{counts:?}");
+}
+
 #[test]
 fn where_all_are_full_the_least_full_takes_it() {
     let keys = locals(&[1, 2, 3]);
     let settings = ConsistentHash { load_max_percent: Some(100), ..ConsistentHash::new(maglev()) };
-    // One that is not a member has no load, and so the mean is low.
     let bounded = consistent(settings, &keys, &[1, 1, 2]);
-    struct Forgetful;
-    impl Loads for Forgetful {
-        fn active(&self, endpoint: EndpointId) -> u32 {
-            [90, 80, 100][endpoint.index()]
-        }
-        fn total(&self, _: usize) -> u64 {
-            0
-        }
-    }
     let mut chance = Chance::new(1);
     for _ in 0..100 {
         // With one slot each at least, 80 of 1 is the least.
-        assert_eq!(bounded.pick(chance.draw(), 0, &Forgetful), Some(EndpointId(1)));
+        assert_eq!(bounded.pick(chance.draw(), 0, &Said(&[90, 80, 100], 0)), Some(EndpointId(1)));
     }
 }

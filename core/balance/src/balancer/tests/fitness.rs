@@ -5,6 +5,8 @@ use naru_spec::{
 };
 
 use super::*;
+use crate::least_request::LeastRequest as LeastRequestPool;
+use crate::round_robin::RoundRobin;
 
 /// Endpoints of priorities, of equal weight.
 pub(super) fn prioritized(settings: &LoadBalancing, priorities: &[u32]) -> Balancer {
@@ -74,6 +76,20 @@ fn load_goes_to_the_next_priority_as_far_as_the_first_is_not_fit() {
         // And back.
         balancer.set_fitness(Instant(3), 50, &[]);
         assert_eq!(counts(&mut balancer, &ANY, 1_000)[2..], [0, 0]);
+    }
+}
+
+#[test]
+fn a_hash_says_its_priority_as_envoys_does() {
+    // `RingHashFailoverTest.BasicFailover`: 70 percent go to the first, and these are the hashes of 0 to 69.
+    for policy in [ring(), maglev()] {
+        let mut balancer = prioritized(&policy.into(), &[0, 0, 1]);
+        balancer.set_fitness(Instant(1), 50, &[Fitness::FIT, Fitness::Unfit]);
+        for (hash, expected) in [(0, 0), (69, 0), (70, 2), (71, 2), (99, 2), (100, 0), (169, 0), (170, 2)] {
+            let context = PickContext { hash: Some(hash), ..ANY };
+            let picked = balancer.pick(&context, NO_LOAD, &mut Chance::new(0));
+            assert_eq!(picked, Some(EndpointId(expected)), "{hash}");
+        }
     }
 }
 
@@ -249,6 +265,10 @@ fn an_endpoint_that_became_fit_takes_a_growing_part_of_its_share() {
         balancer.tick(end);
         assert_eq!(balancer.deadline(), None);
         assert!((part(&mut balancer, end) - 1.0).abs() < 0.05);
+        assert!(matches!(
+            balancer.pool,
+            Pool::RoundRobin(RoundRobin::Even { .. }) | Pool::LeastRequest(LeastRequestPool::Even { .. })
+        ));
     }
 }
 

@@ -94,6 +94,23 @@ fn where_one_locality_takes_all_the_others_take_nothing() {
 }
 
 #[test]
+fn the_first_endpoint_of_a_locality_says_its_weight() {
+    let zones = [zone("a"), zone("b")];
+    let facts: Vec<_> = [(0, 1), (1, 1), (0, 99), (1, 0)]
+        .iter()
+        .map(|&(at, weight)| EndpointFacts {
+            locality: &zones[at],
+            locality_weight: Weight(weight),
+            ..EndpointFacts::of_weight(Weight(1))
+        })
+        .collect();
+    let mut settings = LoadBalancing::round_robin();
+    settings.weighs_localities = true;
+    let mut balancer = Balancer::new(&settings, &facts, 0);
+    assert_eq!(counts(&mut balancer, &ANY, 400), [100; 4]);
+}
+
+#[test]
 fn without_being_asked_to_nobody_weighs_localities() {
     let locality = [zone("a"), zone("b")];
     let facts: Vec<_> = [(0, 9), (1, 1), (1, 1)]
