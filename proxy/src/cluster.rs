@@ -11,10 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use naru_base::{Chance, ClusterId, EndpointId, Instant, Weight};
+use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
 use naru_journey::{Admission, View};
 use naru_recover::RetryLoad;
+use naru_spec::Endpoint;
 use naru_tls::Connector;
 
 use crate::guarded::{self, GuardStatus, Guarded};
@@ -27,7 +28,8 @@ pub struct EndpointShared {
     pub address: SocketAddr,
     /// What DNS was asked for; empty where it was not.
     pub host_name: Arc<str>,
-    pub weight: Weight,
+    /// What the configuration says of it; it may stand for several addresses.
+    pub settings: Endpoint,
     pub counts: Arc<EndpointCounts>,
 }
 
@@ -52,22 +54,22 @@ impl EndpointShared {
     pub fn new(
         address: SocketAddr,
         host_name: &str,
-        weight: Weight,
+        settings: &Endpoint,
         known: &[Arc<EndpointShared>],
     ) -> Arc<EndpointShared> {
         let Some(same) = known.iter().find(|known| known.address == address) else {
             return Arc::new(EndpointShared {
                 address,
                 host_name: host_name.into(),
-                weight,
+                settings: settings.clone(),
                 counts: Arc::default(),
             });
         };
-        if same.weight == weight && *same.host_name == *host_name {
+        if same.settings == *settings && *same.host_name == *host_name {
             return Arc::clone(same);
         }
         let counts = Arc::clone(&same.counts);
-        Arc::new(EndpointShared { address, host_name: host_name.into(), weight, counts })
+        Arc::new(EndpointShared { address, host_name: host_name.into(), settings: settings.clone(), counts })
     }
 
     pub fn status(&self) -> EndpointStatus {
@@ -75,7 +77,7 @@ impl EndpointShared {
         EndpointStatus {
             address: self.address,
             host_name: self.host_name.to_string(),
-            weight: self.weight.0,
+            weight: self.settings.weight.0,
             active: counts.active.load(Ordering::Relaxed),
             connections: counts.connections.load(Ordering::Relaxed),
             requests_total: counts.requests_total.load(Ordering::Relaxed),
@@ -204,7 +206,7 @@ impl ClusterHere {
         here.len() == set.len()
             && here.iter().zip(set.iter()).all(|(here, new)| {
                 let old = here.shared.borrow();
-                old.address == new.address && old.weight == new.weight
+                old.address == new.address && old.settings == new.settings
             })
     }
 

@@ -25,7 +25,7 @@ const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 /// The endpoints of a cluster that names none but addresses. What is known of one stays with its address.
 pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {
     let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => Some(EndpointShared::new(*address, "", endpoint.weight, known)),
+        Address::Socket(address) => Some(EndpointShared::new(*address, "", endpoint, known)),
         Address::Name { .. } => None,
     });
     endpoints.collect()
@@ -180,7 +180,7 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
                 continue;
             }
             // What is known of an endpoint stays with its address.
-            set.push(EndpointShared::new(address, &host, endpoint.weight, known));
+            set.push(EndpointShared::new(address, &host, endpoint, known));
         }
     }
     Some(set.into())

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use naru_base::{ClusterId, Weight};
+use naru_balance::EndpointFacts;
+use naru_base::ClusterId;
 use naru_journey::ChainId;
 use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
@@ -126,8 +127,14 @@ impl Loaded {
     }
 
     fn balance(&self, cluster: ClusterId, set: &EndpointSet) {
-        let weights: Vec<Weight> = set.iter().map(|endpoint| endpoint.weight).collect();
-        self.core.borrow_mut().set_endpoints(&self.snapshot, cluster, &weights);
+        let settings = &self.snapshot.cluster(cluster).load_balancing;
+        let keys: Vec<String> = set
+            .iter()
+            .map(|endpoint| naru_balance::key(settings, endpoint.address, &endpoint.host_name))
+            .collect();
+        let facts: Vec<EndpointFacts<'_>> =
+            set.iter().zip(&keys).map(|(endpoint, key)| EndpointFacts::of(&endpoint.settings, key)).collect();
+        self.core.borrow_mut().set_endpoints(&self.snapshot, cluster, &facts);
     }
 
     fn is_logical(&self, cluster: ClusterId) -> bool {

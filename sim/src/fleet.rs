@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use naru_base::{ClusterId, EndpointId, Weight};
+use naru_balance::EndpointFacts;
+use naru_base::{ClusterId, EndpointId};
 use naru_journey::{Snapshot, View};
-use naru_spec::{Address, Cluster, Discovery};
+use naru_spec::{Address, Cluster, Discovery, Endpoint};
 
 use crate::upstream::Place;
 
@@ -16,7 +17,10 @@ pub struct EndpointHere {
     pub address: SocketAddr,
     /// The address as the configuration writes it, which may be a name.
     pub written: String,
-    pub weight: Weight,
+    /// What the configuration says of it; it may stand for several addresses.
+    pub settings: Endpoint,
+    /// See [`naru_balance::key`].
+    pub key: String,
     /// Requests on their way.
     pub active: u32,
     pub active_max: u32,
@@ -26,6 +30,10 @@ pub struct EndpointHere {
 }
 
 impl EndpointHere {
+    pub fn facts(&self) -> EndpointFacts<'_> {
+        EndpointFacts::of(&self.settings, &self.key)
+    }
+
     /// Whether `name` means this endpoint: its address, or how the configuration writes it.
     pub fn is_called(&self, name: &str) -> bool {
         name == self.written || name.parse() == Ok(self.address)
@@ -92,10 +100,16 @@ fn endpoints(cluster: &Cluster, resolve: &Resolve<'_>) -> Vec<EndpointHere> {
             if is_known && cluster.discovery != Discovery::Static {
                 continue;
             }
+            let host = match &endpoint.address {
+                Address::Name { host, .. } => host.as_str(),
+                Address::Socket(_) => "",
+            };
+            let key = naru_balance::key(&cluster.load_balancing, address, host);
             found.push(EndpointHere {
                 address,
                 written: endpoint.address.to_string(),
-                weight: endpoint.weight,
+                settings: endpoint.clone(),
+                key,
                 active: 0,
                 active_max: 0,
                 requests_total: 0,

@@ -132,8 +132,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 let mut core = Worker::new(snapshot, seed.wrapping_add(at));
                 let mut pools = Vec::with_capacity(snapshot.clusters.len());
                 for (id, endpoints) in fleet.clusters() {
-                    let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
-                    core.set_endpoints(snapshot, id, &weights);
+                    let facts: Vec<_> = endpoints.iter().map(|endpoint| endpoint.facts()).collect();
+                    core.set_endpoints(snapshot, id, &facts);
                     pools.push(endpoints.iter().map(|_| Pool::default()).collect());
                 }
                 WorkerHere { core, pools }

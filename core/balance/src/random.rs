@@ -6,7 +6,7 @@
 
 use naru_base::{Chance, EndpointId};
 
-use crate::{Taker, ids, is_even};
+use crate::endpoint::{Taker, ids, is_even};
 
 /// A pick is O(1) either way.
 #[derive(Clone, Debug)]
@@ -68,19 +68,18 @@ fn weighted(takers: &[Taker]) -> Random {
 
 #[cfg(test)]
 mod tests {
-    use naru_base::Weight;
-
     use super::*;
-    use crate::takers;
 
     #[test]
     fn the_columns_hold_exactly_the_weights() {
         let mut chance = Chance::new(4);
         for round in 0..500 {
-            let bound = [3, 1_000, u64::from(u32::MAX) + 1][round % 3];
-            let weights: Vec<Weight> =
-                (0..2 + chance.below(40)).map(|_| Weight(chance.below(bound) as u32)).collect();
-            let Random::Weighted { columns, height } = weighted(&takers(&weights)) else { unreachable!() };
+            let bound = [3, 1_000, u64::from(u32::MAX)][round % 3];
+            let weights: Vec<u32> =
+                (0..2 + chance.below(40)).map(|_| 1 + chance.below(bound) as u32).collect();
+            let takers: Vec<Taker> =
+                (0..).zip(&weights).map(|(id, &weight)| Taker { id: EndpointId(id), weight }).collect();
+            let Random::Weighted { columns, height } = weighted(&takers) else { unreachable!() };
             let mut laid_out = vec![0_u128; weights.len()];
             for column in &columns {
                 assert!(column.owned <= height);
@@ -88,7 +87,7 @@ mod tests {
                 laid_out[column.other.index()] += u128::from(height - column.owned);
             }
             let expected: Vec<u128> =
-                weights.iter().map(|weight| u128::from(weight.0) * columns.len() as u128).collect();
+                weights.iter().map(|weight| u128::from(*weight) * columns.len() as u128).collect();
             assert_eq!(laid_out, expected, "{weights:?}");
         }
     }

@@ -1,10 +1,13 @@
 //! Round robin: each endpoint in turn, as often as its weight says.
 
-use naru_base::EndpointId;
-use naru_base::chance::within;
+use std::sync::Arc;
 
-use crate::schedule::Schedule;
-use crate::{Taker, ids, is_even};
+use naru_base::chance::within;
+use naru_base::{EndpointId, Instant};
+
+use crate::endpoint::{Taker, ids, is_even};
+use crate::schedule::{Schedule, UNIT};
+use crate::warm_up::Ramps;
 
 #[derive(Clone, Debug)]
 pub(crate) enum RoundRobin {
@@ -12,20 +15,30 @@ pub(crate) enum RoundRobin {
     Even { ids: Vec<EndpointId>, next: usize },
     /// O(log n).
     Weighted(Schedule),
+    /// As long as somebody is warming up. O(log n).
+    Warming { schedule: Schedule, ramps: Arc<Ramps> },
 }
 
 impl RoundRobin {
-    pub(crate) fn new(takers: &[Taker], seed_draw: u64) -> RoundRobin {
-        if is_even(takers) {
+    pub(crate) fn new(
+        takers: &[Taker],
+        ramps: Option<&Arc<Ramps>>,
+        now: Instant,
+        seed_draw: u64,
+    ) -> RoundRobin {
+        if let Some(ramps) = ramps {
+            let schedule = Schedule::new(takers, UNIT, |id| ramps.wait(id, now, UNIT), seed_draw);
+            RoundRobin::Warming { schedule, ramps: Arc::clone(ramps) }
+        } else if is_even(takers) {
             let next = within(seed_draw, takers.len() as u64) as usize;
             RoundRobin::Even { ids: ids(takers), next }
         } else {
-            RoundRobin::Weighted(Schedule::new(takers, seed_draw))
+            RoundRobin::Weighted(Schedule::new(takers, 1, |_| 1, seed_draw))
         }
     }
 
     #[inline]
-    pub(crate) fn pick(&mut self) -> Option<EndpointId> {
+    pub(crate) fn pick(&mut self, now: Instant) -> Option<EndpointId> {
         match self {
             RoundRobin::Even { ids, next } => {
                 let picked = ids.get(*next).copied()?;
@@ -33,6 +46,7 @@ impl RoundRobin {
                 Some(picked)
             }
             RoundRobin::Weighted(schedule) => schedule.pick(|_| 1),
+            RoundRobin::Warming { schedule, ramps } => schedule.pick(|id| ramps.wait(id, now, UNIT)),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! deadline is kept as the whole number `due` of the fraction `due / weight`: a picked endpoint's
 //! next deadline counts from the one it had, so the denominator stays and nothing is ever rounded.
 //! Two deadlines compare by multiplying crosswise (64 by 32 bits, in 128).
+//!
+//! What a turn costs is told at each pick, in units of the caller's own.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,17 +14,34 @@ use std::collections::BinaryHeap;
 use naru_base::EndpointId;
 use naru_base::chance::within;
 
-use crate::Taker;
+use crate::endpoint::Taker;
 
 /// Beyond this all deadlines are moved back by the same whole number, which changes no order.
-/// A cost is at most 2^32, so there is room to add one.
+/// A cost is at most [`COST_MAX`], so there is room to add one.
 const DUE_MAX: u64 = 1 << 62;
+
+/// The highest cost of a turn; it is above [`UNIT`] as often as a request can be in flight, and then as
+/// often again as a warm-up makes an endpoint wait.
+pub(crate) const COST_MAX: u64 = 1 << 60;
+
+/// What a turn costs where parts of a cost count.
+pub(crate) const UNIT: u64 = 1 << 12;
 
 /// Endpoints by deadline. Each pick is O(log n).
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     /// The earliest deadline on top; equal deadlines by id.
     heap: BinaryHeap<Reverse<Turn>>,
+}
+
+/// An endpoint before the first pick.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    id: EndpointId,
+    weight: u32,
+    cost: u64,
+    /// Of a round.
+    share: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,35 +53,48 @@ struct Turn {
 }
 
 impl Schedule {
-    /// In the state after a number of picks at a cost of one, which `seed_draw` chooses from a whole
-    /// round: as many picks as all weights together.
-    pub(crate) fn new(takers: &[Taker], seed_draw: u64) -> Schedule {
-        let round: u64 = takers.iter().map(|taker| u64::from(taker.weight)).sum();
-        Schedule::after(takers, round, within(seed_draw, round))
+    /// In the state after a number of picks at these costs, which `seed_draw` chooses from a whole
+    /// round: as many picks as all weights together, each over its cost in `unit`s.
+    pub(crate) fn new(
+        takers: &[Taker],
+        unit: u64,
+        cost: impl Fn(EndpointId) -> u64,
+        seed_draw: u64,
+    ) -> Schedule {
+        let all = takers.iter().map(|taker| {
+            let cost = cost(taker.id).clamp(1, COST_MAX);
+            let share = (u64::from(taker.weight) * unit / cost).max(1);
+            Start { id: taker.id, weight: taker.weight, cost, share }
+        });
+        let starts: Vec<Start> = all.collect();
+        let round: u64 = starts.iter().map(|start| start.share).sum();
+        Schedule::after(&starts, round, within(seed_draw, round))
     }
 
-    /// At the time `picks / round` an endpoint has had `floor(picks * weight / round)` turns. What
-    /// that leaves are fewer picks than endpoints, and they are made. So the start costs
-    /// O(n log n), however large the weights are.
-    fn after(takers: &[Taker], round: u64, picks: u64) -> Schedule {
+    /// At the time `picks / round` an endpoint has had `floor(picks * share / round)` turns. What that
+    /// leaves are fewer picks than endpoints, and they are made. So the start costs O(n log n), however
+    /// large the weights are.
+    fn after(starts: &[Start], round: u64, picks: u64) -> Schedule {
         let mut left = picks;
-        let turns: Vec<Reverse<Turn>> = takers
+        let turns: Vec<Reverse<Turn>> = starts
             .iter()
-            .map(|taker| {
-                let had = u128::from(picks) * u128::from(taker.weight) / u128::from(round.max(1));
+            .map(|start| {
+                let had = u128::from(picks) * u128::from(start.share) / u128::from(round.max(1));
                 left -= had as u64;
-                Reverse(Turn { due: had as u64 + 1, weight: taker.weight, id: taker.id })
+                Reverse(Turn { due: (had as u64 + 1) * start.cost, weight: start.weight, id: start.id })
             })
             .collect();
         let mut schedule = Schedule { heap: BinaryHeap::from(turns) };
+        // An id is looked up, as the order of the heap is another than that of the starts.
+        let cost = |id| starts.binary_search_by_key(&id, |start| start.id).map_or(1, |at| starts[at].cost);
         for _ in 0..left {
-            schedule.pick(|_| 1);
+            schedule.pick(cost);
         }
         schedule
     }
 
-    /// The endpoint whose turn it is. `cost`, of 1 to 2^32, says how long it then waits: twice the
-    /// cost, twice as long.
+    /// The endpoint whose turn it is. `cost`, of 1 to [`COST_MAX`], says how long it then waits: twice
+    /// the cost, twice as long.
     #[inline]
     pub(crate) fn pick(&mut self, cost: impl FnOnce(EndpointId) -> u64) -> Option<EndpointId> {
         let mut top = self.heap.peek_mut()?;
@@ -117,10 +149,9 @@ impl Eq for Turn {}
 
 #[cfg(test)]
 mod tests {
-    use naru_base::{Chance, Weight};
+    use naru_base::Chance;
 
     use super::*;
-    use crate::takers;
 
     /// The textbook: a clock, deadlines in units of which every weight has a whole number in one
     /// round, and a look at all of them for each pick.
@@ -155,7 +186,11 @@ mod tests {
     }
 
     fn all(weights: &[u32]) -> Vec<Taker> {
-        takers(&weights.iter().map(|&weight| Weight(weight)).collect::<Vec<_>>())
+        (0..).zip(weights).map(|(id, &weight)| Taker { id: EndpointId(id), weight }).collect()
+    }
+
+    fn plain(weights: &[u32], seed_draw: u64) -> Schedule {
+        Schedule::new(&all(weights), 1, |_| 1, seed_draw)
     }
 
     fn random_weights(chance: &mut Chance) -> Vec<u32> {
@@ -167,7 +202,7 @@ mod tests {
         let mut chance = Chance::new(21);
         for seed in 0..256 {
             let weights = random_weights(&mut chance);
-            let mut schedule = Schedule::new(&all(&weights), 0);
+            let mut schedule = plain(&weights, 0);
             let mut reference = RefSchedule::new(&weights);
             for at in 0..400 {
                 let cost = if seed % 2 == 0 { 1 } else { 1 + chance.below(9) };
@@ -182,18 +217,39 @@ mod tests {
         let mut chance = Chance::new(22);
         for _ in 0..64 {
             let weights = random_weights(&mut chance);
-            let takers = all(&weights);
-            let round = weights.iter().map(|&weight| u64::from(weight)).sum();
+            let costs: Vec<u64> = weights.iter().map(|_| [1, 2, 4][chance.below(3) as usize]).collect();
+            let cost = |id: EndpointId| costs[id.index()];
+            let starts: Vec<Start> = all(&weights)
+                .iter()
+                .map(|&Taker { id, weight }| Start {
+                    id,
+                    weight,
+                    cost: cost(id),
+                    share: u64::from(weight) * 4 / cost(id),
+                })
+                .collect();
+            let round = starts.iter().map(|start| start.share).sum();
             for picks in 0..round {
-                let mut started = Schedule::after(&takers, round, picks);
-                let mut walked = Schedule::after(&takers, round, 0);
+                let mut started = Schedule::after(&starts, round, picks);
+                let mut walked = Schedule::after(&starts, round, 0);
                 for _ in 0..picks {
-                    walked.pick(|_| 1);
+                    walked.pick(cost);
                 }
                 for _ in 0..round {
-                    assert_eq!(started.pick(|_| 1), walked.pick(|_| 1), "{weights:?} after {picks}");
+                    assert_eq!(started.pick(cost), walked.pick(cost), "{weights:?} after {picks}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn whoever_waits_longer_has_its_share_from_the_start() {
+        let mut chance = Chance::new(24);
+        let cost = |id: EndpointId| if id.0 == 0 { 10 * UNIT } else { UNIT };
+        for _ in 0..100 {
+            let mut schedule = Schedule::new(&all(&[1_000, 1_000]), UNIT, cost, chance.draw());
+            let turns = (0..110).filter(|_| schedule.pick(cost) == Some(EndpointId(0))).count();
+            assert!((9..=11).contains(&turns), "{turns}");
         }
     }
 
@@ -202,7 +258,7 @@ mod tests {
         let mut chance = Chance::new(23);
         for _ in 0..64 {
             let weights = random_weights(&mut chance);
-            let mut near = Schedule::new(&all(&weights), 0);
+            let mut near = plain(&weights, 0);
             let heaviest = u64::from(*weights.iter().max().unwrap());
             // The heaviest endpoint has the highest `due`, and will be the first to go beyond.
             let shift = DUE_MAX / heaviest - 2;
@@ -221,12 +277,14 @@ mod tests {
     #[test]
     fn the_largest_weights_and_costs_do_not_overflow() {
         let weights = [u32::MAX, 1, u32::MAX - 1, 7];
-        let mut schedule = Schedule::new(&all(&weights), u64::MAX);
+        let mut schedule = plain(&weights, u64::MAX);
         let mut seen = [0_u32; 4];
         for _ in 0..10_000 {
-            seen[schedule.pick(|_| 1 << 32).unwrap().index()] += 1;
+            seen[schedule.pick(|_| COST_MAX).unwrap().index()] += 1;
         }
-        assert!(seen[0] >= 4_999 && seen[2] >= 4_998, "{seen:?}");
+        assert!(seen[0] >= 4_998 && seen[2] >= 4_998, "{seen:?}");
+        let mut dear = Schedule::new(&all(&weights), UNIT, |_| u64::MAX, 3);
+        assert!((0..10_000).all(|_| dear.pick(|_| COST_MAX).is_some()));
         let mut schedule = Schedule { heap: BinaryHeap::new() };
         assert_eq!(schedule.pick(|_| 1), None);
         schedule.move_back();
@@ -234,7 +292,7 @@ mod tests {
 
     #[test]
     fn picking_does_not_grow_the_heap() {
-        let mut schedule = Schedule::new(&all(&[1, 2, 3]), 0);
+        let mut schedule = plain(&[1, 2, 3], 0);
         let before = schedule.heap.capacity();
         for _ in 0..1_000 {
             schedule.pick(|_| 5);

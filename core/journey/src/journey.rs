@@ -336,7 +336,7 @@ impl Journey {
         let recovery = Recovery::begin(policy, self.request.repeats, headers, self.request.asks);
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);
-        let endpoint = worker.pick(snapshot, cluster, view);
+        let endpoint = worker.pick(now, snapshot, cluster, view);
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
         match worker.enter(now, cluster, view) {

@@ -36,6 +36,8 @@ pub mod record;
 pub mod observe;
 pub mod explain;
 
+pub use naru_balance::EndpointFacts;
+
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};
 pub use journey::{Journey, Outcome};
 pub use observe::Observer;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use naru_balance::{Balancer, Loads};
-use naru_base::{Chance, ClusterId, EndpointId, Instant, Weight};
-use naru_guard::{Fitness, RefusedBy, Ticket, is_in_panic};
+use naru_balance::{Balancer, EndpointFacts, Fitness as InBalance, Loads, PickContext};
+use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_guard::{Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
 
 use crate::Snapshot;
@@ -62,7 +62,6 @@ pub struct Worker {
 #[derive(Clone, Debug)]
 struct InTurn {
     balancer: Balancer,
-    weights: Vec<Weight>,
     /// Whose fitness the balancer knows.
     generation: u64,
 }
@@ -111,19 +110,18 @@ impl Worker {
         }
     }
 
-    /// The endpoints of a cluster are these now; ids are indexes into `weights`.
-    pub fn set_endpoints(&mut self, snapshot: &Snapshot, cluster: ClusterId, weights: &[Weight]) {
-        let start = self.start(snapshot, cluster);
+    /// The endpoints of a cluster are these now; ids are indexes into `endpoints`.
+    pub fn set_endpoints(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        endpoints: &[EndpointFacts<'_>],
+    ) {
+        // Workers start at different places of a rotation, or all would begin at the first endpoint.
+        let start = Chance::split(self.seed, &snapshot.cluster(cluster).name).draw();
         if let Some(here) = self.clusters.get_mut(cluster.index()) {
-            here.weights = weights.to_vec();
-            here.balancer = Balancer::new(snapshot.cluster(cluster).load_balancing, weights, start);
-            here.generation = 0;
+            *here = InTurn::new(snapshot.cluster(cluster), endpoints, start);
         }
-    }
-
-    /// Workers start at different places of a rotation, or all would begin at the first endpoint.
-    fn start(&self, snapshot: &Snapshot, cluster: ClusterId) -> u64 {
-        Chance::split(self.seed, &snapshot.cluster(cluster).name).draw()
     }
 
     /// The draw of the next request.
@@ -136,43 +134,19 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn pick(
         &mut self,
+        now: Instant,
         snapshot: &Snapshot,
         cluster: ClusterId,
         view: &impl View,
     ) -> Option<EndpointId> {
-        let generation = view.generation(cluster);
-        if self.clusters.get(cluster.index())?.generation != generation {
-            self.look_at_fitness(snapshot, cluster, generation, view);
-        }
         let here = self.clusters.get_mut(cluster.index())?;
-        here.balancer.pick(&OfCluster { cluster, view }, &mut self.picks)
-    }
-
-    /// The endpoints that are not fit are not picked, but where so few are fit that all are asked.
-    #[cold]
-    fn look_at_fitness(
-        &mut self,
-        snapshot: &Snapshot,
-        cluster: ClusterId,
-        generation: u64,
-        view: &impl View,
-    ) {
-        let start = self.start(snapshot, cluster);
-        let Some(here) = self.clusters.get_mut(cluster.index()) else { return };
-        let settings = snapshot.cluster(cluster);
-        let all: Vec<Fitness> =
-            (0..here.weights.len() as u32).map(|at| view.fitness(cluster, EndpointId(at))).collect();
-        let (fit, counted) = all.iter().fold((0, 0), |(fit, counted), fitness| {
-            (fit + u32::from(fitness.is_fit()), counted + u32::from(fitness.is_counted()))
-        });
-        let is_panic = is_in_panic(settings.guard.panic_percent, fit, counted);
-        let weights = here.weights.iter().zip(&all).map(|(weight, fitness)| {
-            let may_be_asked = if is_panic { fitness.is_counted() } else { fitness.is_fit() };
-            if may_be_asked { *weight } else { Weight(0) }
-        });
-        let weights: Vec<Weight> = weights.collect();
-        here.balancer = Balancer::new(settings.load_balancing, &weights, start);
-        here.generation = generation;
+        let generation = view.generation(cluster);
+        if here.generation != generation {
+            let panic_percent = snapshot.cluster(cluster).guard.panic_percent;
+            here.look_at_fitness(now, panic_percent, OfCluster { cluster, view }, generation);
+        }
+        let context = PickContext { now, ..PickContext::default() };
+        here.balancer.pick(&context, &OfCluster { cluster, view }, &mut self.picks)
     }
 
     /// May a call go to this cluster now?
@@ -183,9 +157,37 @@ impl Worker {
 }
 
 impl InTurn {
+    fn new(cluster: &naru_spec::Cluster, endpoints: &[EndpointFacts<'_>], start: u64) -> InTurn {
+        InTurn { balancer: Balancer::new(&cluster.load_balancing, endpoints, start), generation: 0 }
+    }
+
     fn empty(cluster: &naru_spec::Cluster) -> InTurn {
-        let balancer = Balancer::new(cluster.load_balancing, &[], 0);
-        InTurn { balancer, weights: Vec::new(), generation: 0 }
+        InTurn::new(cluster, &[], 0)
+    }
+
+    /// An endpoint that is fit again begins to warm up when that is first seen here.
+    #[cold]
+    fn look_at_fitness(
+        &mut self,
+        now: Instant,
+        panic_percent: u32,
+        of: OfCluster<'_, impl View>,
+        generation: u64,
+    ) {
+        let ids = (0..self.balancer.len() as u32).map(EndpointId);
+        let fitness = ids.map(|id| {
+            let seen = of.view.fitness(of.cluster, id);
+            match self.balancer.fitness(id) {
+                _ if !seen.is_counted() => InBalance::Excluded,
+                _ if !seen.is_fit() => InBalance::Unfit,
+                _ if seen.is_degraded() => InBalance::Degraded,
+                before @ Some(InBalance::Fit { .. }) => before.unwrap_or(InBalance::FIT),
+                _ => InBalance::Fit { since: now },
+            }
+        });
+        let fitness: Vec<InBalance> = fitness.collect();
+        self.balancer.set_fitness(now, panic_percent, &fitness);
+        self.generation = generation;
     }
 }
 
@@ -204,6 +206,7 @@ impl<V: View> Loads for OfCluster<'_, V> {
 
 #[cfg(test)]
 mod tests {
+    use naru_base::Weight;
     use naru_spec::{Cluster, Config, Discovery, LoadBalancing};
 
     use super::*;
@@ -218,7 +221,7 @@ mod tests {
 
     fn snapshot(clusters: &[(&str, LoadBalancing)]) -> Snapshot {
         let clusters = clusters.iter().map(|(name, load_balancing)| Cluster {
-            load_balancing: *load_balancing,
+            load_balancing: load_balancing.clone(),
             ..Cluster::new(*name, Discovery::Static, Vec::new())
         });
         Snapshot::compile(Config { clusters: clusters.collect(), ..Config::default() }).unwrap()
@@ -226,21 +229,26 @@ mod tests {
 
     #[test]
     fn a_rotation_goes_on_under_a_new_snapshot_and_chance_is_never_drawn_twice() {
-        let old = snapshot(&[("gone", LoadBalancing::RoundRobin), ("stays", LoadBalancing::RoundRobin)]);
-        let new = snapshot(&[("stays", LoadBalancing::RoundRobin), ("gone", LoadBalancing::Random)]);
+        let old =
+            snapshot(&[("gone", LoadBalancing::round_robin()), ("stays", LoadBalancing::round_robin())]);
+        let new = snapshot(&[("stays", LoadBalancing::round_robin()), ("gone", LoadBalancing::random())]);
         let mut first = Worker::new(&old, 7);
-        first.set_endpoints(&old, ClusterId(0), &[Weight(1); 3]);
-        first.set_endpoints(&old, ClusterId(1), &[Weight(1); 3]);
-        let picked = first.pick(&old, ClusterId(1), &Idle).unwrap();
+        first.set_endpoints(&old, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 3]);
+        first.set_endpoints(&old, ClusterId(1), &[EndpointFacts::of_weight(Weight(1)); 3]);
+        let picked = first.pick(Instant::ZERO, &old, ClusterId(1), &Idle).unwrap();
         let mut second = first.succeed(&old, &new);
         let next = EndpointId((picked.0 + 1) % 3);
-        assert_eq!(second.pick(&new, ClusterId(0), &Idle), Some(next));
+        assert_eq!(second.pick(Instant::ZERO, &new, ClusterId(0), &Idle), Some(next));
         assert_eq!(
-            first.pick(&old, ClusterId(1), &Idle),
+            first.pick(Instant::ZERO, &old, ClusterId(1), &Idle),
             Some(next),
             "what began before sees its own rotation"
         );
-        assert_eq!(second.pick(&new, ClusterId(1), &Idle), None, "it balances otherwise, and is built anew");
+        assert_eq!(
+            second.pick(Instant::ZERO, &new, ClusterId(1), &Idle),
+            None,
+            "it balances otherwise, and is built anew"
+        );
         let of_first: Vec<u64> = (0..1_000).map(|_| first.names.draw()).collect();
         assert!((0..1_000).all(|_| !of_first.contains(&second.names.draw())));
     }

@@ -10,8 +10,8 @@ use http::{HeaderMap, Method};
 use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_guard::{AttemptResult, Fitness, Gate, Grpc, Health, RefusedBy, Ticket};
 use naru_journey::{
-    Action, Admission, AttemptEvent, ChainId, Failure, Journey, Milestone, Report, RequestFacts, Sent,
-    Snapshot, Stage, View, Wait, Worker,
+    Action, Admission, AttemptEvent, ChainId, EndpointFacts, Failure, Journey, Milestone, Report,
+    RequestFacts, Sent, Snapshot, Stage, View, Wait, Worker,
 };
 use naru_recover::Facts;
 use naru_route::Subject;
@@ -92,8 +92,7 @@ fn snapshot(panic_percent: u32) -> Snapshot {
         request_headers: Default::default(),
         response_headers: Default::default(),
     });
-    let endpoint =
-        |port| Endpoint { address: Address::Socket(([127, 0, 0, 1], port).into()), weight: Weight(1) };
+    let endpoint = |port| Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into()));
     let mut cluster =
         Cluster::new("service", Discovery::Static, (1..=ENDPOINTS as u16).map(endpoint).collect());
     cluster.guard.panic_percent = panic_percent;
@@ -104,7 +103,7 @@ fn snapshot(panic_percent: u32) -> Snapshot {
 
 fn worker(snapshot: &Snapshot) -> Worker {
     let mut worker = Worker::new(snapshot, 1);
-    worker.set_endpoints(snapshot, ClusterId(0), &[Weight(1); ENDPOINTS as usize]);
+    worker.set_endpoints(snapshot, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); ENDPOINTS as usize]);
     worker
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_journey::{
-    Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
-    View, Wait, Worker,
+    Action, AttemptEvent, Cause, ChainId, EndpointFacts, Failure, Journey, Milestone, RequestFacts, Sent,
+    Snapshot, Stage, View, Wait, Worker,
 };
 use naru_recover::Facts;
 use naru_route::Subject;
@@ -45,7 +45,7 @@ fn snapshot(change: impl FnOnce(&mut Http, &mut Forward)) -> Snapshot {
         request_headers: Default::default(),
         response_headers: Default::default(),
     });
-    let endpoint = Endpoint { address: Address::Socket(([127, 0, 0, 1], 1).into()), weight: Weight(1) };
+    let endpoint = Endpoint::new(Address::Socket(([127, 0, 0, 1], 1).into()));
     let config = Config {
         admin: None,
         listeners: vec![Listener {
@@ -60,7 +60,7 @@ fn snapshot(change: impl FnOnce(&mut Http, &mut Forward)) -> Snapshot {
 
 fn worker(snapshot: &Snapshot, endpoints: usize) -> Worker {
     let mut worker = Worker::new(snapshot, 1);
-    worker.set_endpoints(snapshot, ClusterId(0), &vec![Weight(1); endpoints]);
+    worker.set_endpoints(snapshot, ClusterId(0), &vec![EndpointFacts::of_weight(Weight(1)); endpoints]);
     worker
 }
 
@@ -253,7 +253,11 @@ fn a_retry_picks_again_where_the_picked_endpoint_was_tried() {
     // With weights, the heavy one comes up again and again.
     let snapshot = snapshot(|_, forward| forward.retry = Some(RetryPolicy::connects(1)));
     let mut worker = Worker::new(&snapshot, 1);
-    worker.set_endpoints(&snapshot, ClusterId(0), &[Weight(1), Weight(4)]);
+    worker.set_endpoints(
+        &snapshot,
+        ClusterId(0),
+        &[1, 4].map(|weight| EndpointFacts::of_weight(Weight(weight))),
+    );
     for _ in 0..20 {
         let mut journey = begin(&snapshot, &mut worker, at(0), &Method::GET, true);
         let (_, first, _) = sent(&mut journey);

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, RetryBudget,
-    SimpleLoadBalancer, Subset, TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, RetryBudget, Subset,
+    TrafficPolicy,
 };
 use naru_resource::{Number, Seconds, Text};
 use naru_spec::{
     Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint, Http2Keepalive,
-    LoadBalancing, RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol, UpstreamTls,
-    defaults,
+    RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
 };
 
+use crate::balancing;
 use crate::guards::{self, Guards};
+use crate::localities::{self, Labelled};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
 
@@ -85,12 +86,13 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// A port of a service that is known, for those who have this effective policy.
+/// A port of a service that is known, for a caller with these labels who has this effective policy.
 pub(crate) fn build(
     known: &Known,
     port: u16,
     subset: Option<&Subset>,
     effective: &Effective<'_>,
+    caller: &[(String, String)],
     guards: &Guards,
 ) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
@@ -98,9 +100,18 @@ pub(crate) fn build(
             return None;
         }
         let (_, address) = endpoint.addresses.iter().find(|(number, _)| *number == port)?;
-        Some(Endpoint { address: address.clone(), weight: Weight(endpoint.weight) })
+        let built = Endpoint {
+            weight: Weight(endpoint.weight),
+            locality: endpoint.locality.clone(),
+            ..Endpoint::new(address.clone())
+        };
+        Some((built, endpoint.labels.as_slice()))
     });
-    let endpoints: Vec<Endpoint> = endpoints.collect();
+    let mut endpoints: Vec<Labelled<'_>> = endpoints.collect();
+    let blocks = Blocks::effective(effective, subset, port);
+    let locality = blocks.balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
+    let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
     let discovery = match known.source {
         Source::Static => Discovery::Static,
@@ -116,8 +127,9 @@ pub(crate) fn build(
     };
     cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
     cluster.limits = ClusterLimits::istio();
-    cluster.load_balancing = LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES };
-    apply(&mut cluster, &known.host, Blocks::effective(effective, subset, port));
+    cluster.load_balancing = balancing::settings(blocks.balancer);
+    cluster.load_balancing.weighs_localities = weighs_localities;
+    apply(&mut cluster, &known.host, blocks);
     guards.apply(&mut cluster.guard, &known.host, subset_name);
     cluster
 }
@@ -128,17 +140,6 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 }
 
 fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
-    if let Some(simple) = blocks.balancer.and_then(|balancer| balancer.simple.as_ref()) {
-        cluster.load_balancing = match simple.value {
-            SimpleLoadBalancer::RoundRobin => LoadBalancing::RoundRobin,
-            SimpleLoadBalancer::Random => LoadBalancing::Random,
-            SimpleLoadBalancer::Unspecified
-            | SimpleLoadBalancer::LeastRequest
-            | SimpleLoadBalancer::Passthrough => {
-                LoadBalancing::LeastRequest { choices: defaults::LEAST_REQUEST_CHOICES }
-            }
-        };
-    }
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
         cluster.connect_timeout = timeout.value;
     }

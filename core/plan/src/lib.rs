@@ -27,6 +27,8 @@ mod attached;
 mod load;
 mod classes;
 mod clusters;
+mod balancing;
+mod localities;
 mod guards;
 mod policies;
 mod registry;

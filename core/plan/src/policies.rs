@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use naru_resource::destination_rule::{
-    ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, SimpleLoadBalancer, Subset,
-    TrafficPolicy,
+    ClientTlsMode, ConnectionPool, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
 };
 use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
+use crate::balancing;
 use crate::findings::Findings;
 use crate::guards;
 use crate::names::{fits, fqdn, is_exported};
@@ -128,7 +128,7 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
         findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
     }
     if let Some(policy) = &rule.spec.traffic_policy {
-        check_policy(policy, &spec.field("trafficPolicy"), findings);
+        check_policy(policy, false, &spec.field("trafficPolicy"), findings);
     }
     if let Some(known) = known {
         guards::check_ejections(rule, known, findings);
@@ -142,7 +142,9 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
             findings.error(code::DUPLICATE, subset.name.place, &path.field("name"), message, "");
         }
         if let Some(policy) = &subset.traffic_policy {
-            check_policy(policy, &path.field("trafficPolicy"), findings);
+            let whole = rule.spec.traffic_policy.as_ref();
+            let ejects = whole.is_some_and(|policy| policy.outlier_detection.is_some());
+            check_policy(policy, ejects, &path.field("trafficPolicy"), findings);
         }
         // IST0173: nothing that the service leads to has these labels.
         let selects_nothing = known.is_some_and(|known| {
@@ -230,9 +232,11 @@ fn lasting(value: &Option<Seconds>, path: &Path<'_>, name: &str, findings: &mut 
     }
 }
 
-fn check_policy(policy: &TrafficPolicy, path: &Path<'_>, findings: &mut Findings<'_>) {
+/// `ejects` says whether it inherits an outlierDetection.
+fn check_policy(policy: &TrafficPolicy, ejects: bool, path: &Path<'_>, findings: &mut Findings<'_>) {
     if let Some(balancer) = &policy.load_balancer {
-        check_balancer(balancer, &path.field("loadBalancer"), findings);
+        let ejects = ejects || policy.outlier_detection.is_some();
+        balancing::check(balancer, ejects, &path.field("loadBalancer"), findings);
     }
     if let Some(pool) = &policy.connection_pool {
         check_pool(pool, &path.field("connectionPool"), findings);
@@ -269,7 +273,8 @@ fn check_policy(policy: &TrafficPolicy, path: &Path<'_>, findings: &mut Findings
             None => findings.error(code::MISSING_FIELD, port.place, &path, "the field 'port' is missing", ""),
         }
         if let Some(balancer) = &port.load_balancer {
-            check_balancer(balancer, &path.field("loadBalancer"), findings);
+            let ejects = port.outlier_detection.is_some();
+            balancing::check(balancer, ejects, &path.field("loadBalancer"), findings);
         }
         if let Some(pool) = &port.connection_pool {
             check_pool(pool, &path.field("connectionPool"), findings);
@@ -303,76 +308,6 @@ fn check_budget(budget: &RetryBudget, path: &Path<'_>, findings: &mut Findings<'
     within(&budget.min_retry_concurrency, 0, MOST, path, "minRetryConcurrency", findings);
     let interval = budget.budget_interval.filter(|interval| !interval.value.is_zero());
     not_yet(&interval, place_of(&interval, budget.place), path, "budgetInterval", findings);
-}
-
-fn check_balancer(balancer: &LoadBalancer, path: &Path<'_>, findings: &mut Findings<'_>) {
-    if let (Some(simple), Some(_)) = (&balancer.simple, &balancer.consistent_hash) {
-        let message = "only one of simple and consistentHash can be said";
-        findings.error(code::CONFLICTING_FIELDS, simple.place, &path.field("simple"), message, "");
-    }
-    if let Some(simple) = &balancer.simple
-        && simple.value == SimpleLoadBalancer::Passthrough
-    {
-        let message = "naru does not act on PASSTHROUGH yet: endpoints are chosen by LEAST_REQUEST";
-        findings.warning(code::NOT_YET, simple.place, &path.field("simple"), message, "");
-    }
-    if let Some(hash) = &balancer.consistent_hash {
-        let path = path.field("consistentHash");
-        let keys = [
-            hash.http_header_name.is_some(),
-            hash.http_cookie.is_some(),
-            hash.use_source_ip.is_some(),
-            hash.http_query_parameter_name.is_some(),
-        ];
-        if keys.iter().filter(|is_said| **is_said).count() != 1 {
-            let message =
-                "exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName is needed";
-            findings.error(code::CONFLICTING_FIELDS, hash.place, &path, message, "");
-        }
-        if let (Some(_), Some(maglev)) = (&hash.ring_hash, &hash.maglev) {
-            let message = "only one of ringHash and maglev can be said";
-            findings.error(code::CONFLICTING_FIELDS, maglev.place, &path.field("maglev"), message, "");
-        }
-        let message = "naru does not act on 'consistentHash' yet: endpoints are chosen by LEAST_REQUEST";
-        findings.warning(code::NOT_YET, hash.place, &path, message, "");
-    }
-    if let Some(locality) = &balancer.locality_lb_setting {
-        let said = [
-            !locality.distribute.is_empty(),
-            !locality.failover.is_empty(),
-            !locality.failover_priority.is_empty(),
-        ];
-        let path = path.field("localityLbSetting");
-        if said.iter().filter(|is_said| **is_said).count() > 1 {
-            let message = "only one of distribute, failover and failoverPriority can be said";
-            findings.error(code::CONFLICTING_FIELDS, locality.place, &path, message, "");
-        }
-        for distribute in &locality.distribute {
-            let sum: i64 = distribute.to.iter().map(|(_, weight)| weight.value).sum();
-            if sum != 100 {
-                let message = format!("the weights of 'to' sum to {sum}, and must sum to 100");
-                findings.error(code::INVALID_VALUE, distribute.place, &path.field("distribute"), message, "");
-            }
-        }
-        findings.warning(
-            code::NOT_YET,
-            locality.place,
-            &path,
-            "naru does not act on 'localityLbSetting' yet",
-            "",
-        );
-    }
-    let place = place_of(&balancer.warmup_duration_secs, balancer.place);
-    not_yet(&balancer.warmup_duration_secs, place, path, "warmupDurationSecs", findings);
-    if let Some(warmup) = &balancer.warmup {
-        lasting(&Some(warmup.duration), &path.field("warmup"), "duration", findings);
-        if warmup.aggression.as_ref().is_some_and(|aggression| aggression.value < 1.0) {
-            let place = place_of(&warmup.aggression, warmup.place);
-            let path = path.field("warmup.aggression");
-            findings.error(code::INVALID_VALUE, place, &path, "aggression is at least 1", "");
-        }
-        not_yet(&balancer.warmup, warmup.place, path, "warmup", findings);
-    }
 }
 
 /// A connection that carries no more than this costs more than it is worth.

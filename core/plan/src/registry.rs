@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use naru_resource::service::{PortRef, ServicePort};
 use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
 use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
-use naru_spec::{Address, Path, Severity, code};
+use naru_spec::{Address, Locality, Path, Severity, code};
 
 use crate::findings::Findings;
+use crate::localities;
 use crate::names::{DOMAIN, fqdn};
 use crate::{Instance, InstancePort};
 
@@ -44,6 +45,7 @@ pub(crate) struct KnownPort {
 pub(crate) struct KnownEndpoint {
     pub labels: Vec<(String, String)>,
     pub weight: u32,
+    pub locality: Locality,
     /// By the number of the service's port.
     pub addresses: Vec<(u16, Address)>,
 }
@@ -170,7 +172,12 @@ fn of_service(
         source = Source::Dns;
         let address = |port: u16| Address::Name { host: external.value.clone(), port };
         let addresses = ports.iter().map(|(port, _)| (port.number, address(port.number))).collect();
-        endpoints.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses });
+        endpoints.push(KnownEndpoint {
+            labels: Vec::new(),
+            weight: 1,
+            locality: Locality::default(),
+            addresses,
+        });
     }
     let selector = &service.spec.selector;
     let mut selected = Vec::new();
@@ -212,7 +219,12 @@ fn of_instance(instance: &Instance, ports: &[(KnownPort, &ServicePort)]) -> Know
         };
         Some((port.number, Address::Socket(SocketAddr::new(instance.address, found?.port))))
     });
-    KnownEndpoint { labels: instance.labels.clone(), weight: 1, addresses: addresses.collect() }
+    KnownEndpoint {
+        labels: instance.labels.clone(),
+        weight: 1,
+        locality: localities::of_labels(&instance.labels),
+        addresses: addresses.collect(),
+    }
 }
 
 /// A process that names no ports has one, whatever a service calls it.
@@ -240,7 +252,12 @@ fn of_endpoints(
             let named = named.iter().find(|(name, _)| name.unwrap_or("") == port.name)?;
             Some((port.number, Address::Socket(SocketAddr::new(address, u16::try_from(named.1).ok()?))))
         });
-        found.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses: addresses.collect() });
+        found.push(KnownEndpoint {
+            labels: Vec::new(),
+            weight: 1,
+            locality: Locality::default(),
+            addresses: addresses.collect(),
+        });
     };
     let is_ours = |meta: &naru_resource::Meta| meta.namespace() == service.meta.namespace();
     for endpoints in &resources.endpoints {
@@ -345,6 +362,7 @@ fn of_entry(
         KnownEndpoint {
             labels: instance.labels.clone(),
             weight: 1,
+            locality: localities::of_labels(&instance.labels),
             addresses: (ports.iter())
                 .filter_map(|(port, target)| {
                     let found = by_number(&instance.ports, *target)?;
@@ -358,7 +376,12 @@ fn of_entry(
         if endpoints.is_empty() && source != Source::Static {
             let address = |port: u16| Address::Name { host: host.value.clone(), port };
             let addresses = ports.iter().map(|(port, target)| (port.number, address(*target))).collect();
-            endpoints.push(KnownEndpoint { labels: Vec::new(), weight: 1, addresses });
+            endpoints.push(KnownEndpoint {
+                labels: Vec::new(),
+                weight: 1,
+                locality: Locality::default(),
+                addresses,
+            });
         }
         Known {
             host: host.to_ascii_lowercase(),
@@ -412,7 +435,12 @@ fn of_workload(
             },
         ))
     });
-    Some(KnownEndpoint { labels: plain(&endpoint.labels), weight, addresses: addresses.collect() })
+    let labels = plain(&endpoint.labels);
+    let locality = match &endpoint.locality {
+        Some(written) => localities::read(written, '/'),
+        None => localities::of_labels(&labels),
+    };
+    Some(KnownEndpoint { labels, weight, locality, addresses: addresses.collect() })
 }
 
 /// 1 to 65535; anything else is told.

@@ -422,7 +422,7 @@ impl<'a> Routes<'a> {
         let cluster = match known {
             Some(known) => {
                 let load = self.loads.of_service(&known.host);
-                Cluster { load, ..clusters::build(known, port, subset, &effective, &self.guards) }
+                Cluster { load, ..clusters::build(known, port, subset, &effective, labels, &self.guards) }
             }
             None => clusters::empty(&full, port, subset_name),
         };
@@ -457,7 +457,8 @@ impl<'a> Routes<'a> {
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
         let load = self.loads.of_service(&known.host);
-        let cluster = Cluster { load, ..clusters::build(known, port, None, &effective, &self.guards) };
+        let cluster =
+            Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
         forward.timeout = None;
         forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));

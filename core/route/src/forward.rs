@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HostRewrite, Invalid};
+use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -23,6 +23,8 @@ pub struct CompiledForward {
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
     pub append_x_forwarded_host: bool,
+    /// What of a request chooses its endpoint; see [`Forward::hash`].
+    pub hash: Box<[HashPolicy]>,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -136,6 +138,7 @@ impl CompiledForward {
             idle_timeout: spec.idle_timeout,
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
+            hash: spec.hash.as_slice().into(),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

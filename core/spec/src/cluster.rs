@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{ClusterLimits, GuardSettings, LoadLimits, UpstreamTls, defaults};
+use crate::{ClusterLimits, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -37,7 +37,7 @@ impl Cluster {
             name: name.into(),
             discovery,
             endpoints,
-            load_balancing: LoadBalancing::RoundRobin,
+            load_balancing: LoadBalancing::round_robin(),
             connect_timeout: defaults::CONNECT_TIMEOUT,
             protocol: UpstreamProtocol::Http1,
             tls: None,
@@ -99,6 +99,25 @@ pub struct Endpoint {
     pub address: Address,
     /// Above zero.
     pub weight: Weight,
+    /// Zero first. Those of a higher number take what the fit ones of the lower cannot.
+    pub priority: u32,
+    pub locality: Locality,
+    /// Of its locality, among those of the same priority; all endpoints of one say the same. It counts
+    /// where [`LoadBalancing::weighs_localities`] says so. Zero takes nothing.
+    pub locality_weight: Weight,
+}
+
+impl Endpoint {
+    /// One of many that are alike.
+    pub fn new(address: Address) -> Endpoint {
+        Endpoint {
+            address,
+            weight: Weight(1),
+            priority: 0,
+            locality: Locality::default(),
+            locality_weight: Weight(1),
+        }
+    }
 }
 
 /// An address, or a name that stands for some.
@@ -115,18 +134,6 @@ impl fmt::Display for Address {
             Address::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadBalancing {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The least loaded of `choices` endpoints drawn at random; with unequal weights, in turn by
-    /// weight over load.
-    LeastRequest {
-        choices: u32,
-    },
-    Random,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

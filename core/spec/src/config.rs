@@ -31,6 +31,8 @@ pub enum Place {
     },
     /// Those of a cluster.
     ClusterTls(usize),
+    /// How a cluster shares its requests.
+    Balancing(usize),
     /// What guards a cluster.
     Guard {
         cluster: usize,
@@ -62,6 +64,8 @@ impl Config {
                     Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
                 ));
             }
+            let of_balancing = cluster.load_balancing.problems().into_iter();
+            found.extend(of_balancing.map(|invalid| (Place::Balancing(at), invalid)));
             let of_guard = cluster.guard.problems().into_iter();
             found.extend(of_guard.map(|(part, invalid)| (Place::Guard { cluster: at, part }, invalid)));
         }

@@ -92,6 +92,17 @@ pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;
+pub const RING_SIZE_MIN: u64 = 1_024;
+pub const RING_SIZE_MAX: u64 = 8 << 20;
+pub const MAGLEV_SIZE: u64 = 65_537;
+pub const MAGLEV_SIZE_MAX: u64 = 5_000_011;
+pub const OVERPROVISIONING_PERCENT: u32 = 140;
+pub const WARM_UP_MIN_PERCENT: u32 = 10;
+/// Our own: a request notes in one word which of them made a cookie.
+pub const HASH_POLICIES_MAX: usize = 64;
+/// Linkerd's `DEFAULT_RTT` and `DECAY`.
+pub const PEAK_EWMA_FIRST: Duration = Duration::from_millis(30);
+pub const PEAK_EWMA_DECAY: Duration = Duration::from_secs(10);
 
 // Ejection. Envoy's `outlier_detection.proto`; Istio's are the same where it has them.
 pub const CONSECUTIVE_FAILURES: u32 = 5;

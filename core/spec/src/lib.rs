@@ -27,6 +27,7 @@ pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
+pub mod balancing;
 pub mod guard;
 pub mod limits;
 pub mod tls;
@@ -37,9 +38,12 @@ pub mod suggest;
 pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use balancing::{
+    BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
+    Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
+};
 pub use cluster::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, LoadBalancing,
-    UpstreamProtocol,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
 pub use fault::{

@@ -6,8 +6,8 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, Domain, Fault, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror, RetryPolicy, Scheme,
-    defaults,
+    AutoTimeout, Domain, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
+    RetryPolicy, Scheme, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -79,6 +79,9 @@ pub struct Forward {
     pub query: QueryOps,
     /// The status where the cluster does not exist.
     pub cluster_not_found: StatusCode,
+    /// What of a request chooses its endpoint, where its cluster is balanced by a consistent hash and says nothing
+    /// of it itself.
+    pub hash: Vec<HashPolicy>,
     /// Beside those of the cluster.
     pub load: LoadLimits,
     /// What is done where an attempt fails.
@@ -103,6 +106,7 @@ impl Forward {
             append_x_forwarded_host: false,
             query: QueryOps::default(),
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
+            hash: Vec::new(),
             load: LoadLimits::default(),
             retry: None,
             hedge: None,

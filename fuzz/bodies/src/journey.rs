@@ -17,14 +17,14 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, Weight};
 use naru_journey::{
-    Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Snapshot, Stage,
-    View, Worker,
+    Action, AttemptEvent, Cause, ChainId, EndpointFacts, Failure, Journey, Milestone, RequestFacts, Sent,
+    Snapshot, Stage, View, Worker,
 };
 use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
-    Address, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, Http, Listener,
-    LoadBalancing, Match, RetryOn, RetryPolicy, RouteTable, Rule, VirtualHost,
+    Address, BalancingPolicy, Cluster, Config, Discovery, Domain, Endpoint, FilterChain, Forward, Http,
+    LeastRequest, Listener, LoadBalancing, Match, RetryOn, RetryPolicy, RouteTable, Rule, VirtualHost,
 };
 
 /// Events after these say nothing new.
@@ -116,12 +116,15 @@ impl Settings {
             request_headers: Default::default(),
             response_headers: Default::default(),
         });
-        let endpoint = Endpoint { address: Address::Socket(([127, 0, 0, 1], 1).into()), weight: Weight(1) };
+        let endpoint = Endpoint::new(Address::Socket(([127, 0, 0, 1], 1).into()));
         let mut cluster = Cluster::new("service", Discovery::Static, vec![endpoint]);
         cluster.load_balancing = match self.balancing {
-            0 => LoadBalancing::RoundRobin,
-            1 => LoadBalancing::Random,
-            choices => LoadBalancing::LeastRequest { choices: choices as u32 },
+            0 => LoadBalancing::round_robin(),
+            1 => LoadBalancing::random(),
+            choices => {
+                let choices = choices as u32;
+                BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }).into()
+            }
         };
         let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
         let address = ([127, 0, 0, 1], 0).into();
@@ -171,7 +174,11 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn begin(settings: &'a Settings, snapshot: &'a Snapshot) -> Walk<'a> {
         let mut worker = Worker::new(snapshot, 1);
-        worker.set_endpoints(snapshot, ClusterId(0), &vec![Weight(1); settings.endpoints]);
+        worker.set_endpoints(
+            snapshot,
+            ClusterId(0),
+            &vec![EndpointFacts::of_weight(Weight(1)); settings.endpoints],
+        );
         let method = if settings.is_post { Method::POST } else { Method::GET };
         let headers = HeaderMap::new();
         let subject = Subject {

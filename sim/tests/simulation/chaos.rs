@@ -17,8 +17,9 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
         cluster.protocol = [UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::Downstream]
             [chance.below(3) as usize];
         cluster.load_balancing =
-            [LoadBalancing::RoundRobin, LoadBalancing::LeastRequest { choices: 2 }, LoadBalancing::Random]
-                [chance.below(3) as usize];
+            [LoadBalancing::round_robin(), LoadBalancing::least_request(), LoadBalancing::random()]
+                [chance.below(3) as usize]
+                .clone();
         cluster.connect_timeout = std::time::Duration::from_millis(1 + chance.below(50));
         cluster.max_requests_per_connection = [None, Some(1), Some(7)][chance.below(3) as usize];
         cluster.http2.max_concurrent_streams = 1 + chance.below(5) as u32;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 use naru_base::{ClusterId, EndpointId, Reason, Weight};
-use naru_journey::{Observer, Worker};
+use naru_journey::{EndpointFacts, Observer, Worker};
 use naru_route::Verdict;
 use naru_sim::{Answer, Body, BodyEnd, Break, Decision, Dial, Driver, Script};
 use naru_spec::{
@@ -92,7 +92,7 @@ fn a_request_that_no_edge_lets_in_is_refused_and_uses_its_draw() {
 #[test]
 fn chance_is_used_as_the_proxy_uses_it() {
     let mut balanced = cluster("one", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
-    balanced.load_balancing = LoadBalancing::Random;
+    balanced.load_balancing = LoadBalancing::random();
     let action = Action::Forward(Box::new(weighted(&[("one", 3), ("two", 1)])));
     let snapshot = compile(config(vec![rule("/", action)], vec![balanced, cluster("two", &["10.0.1.1:80"])]));
     let mut driver = Driver::new(&snapshot, 77);
@@ -114,8 +114,8 @@ fn chance_is_used_as_the_proxy_uses_it() {
         }
     }
     let mut worker = Worker::new(&snapshot, 77);
-    worker.set_endpoints(&snapshot, ClusterId(0), &[Weight(1); 3]);
-    worker.set_endpoints(&snapshot, ClusterId(1), &[Weight(1)]);
+    worker.set_endpoints(&snapshot, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 3]);
+    worker.set_endpoints(&snapshot, ClusterId(1), &[EndpointFacts::of_weight(Weight(1))]);
     let headers = http::HeaderMap::new();
     for (number, found) in found.iter().enumerate() {
         let subject = naru_route::Subject {

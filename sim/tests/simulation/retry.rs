@@ -27,19 +27,19 @@ fn refusing(some: &[&str]) -> Script {
 fn it_goes_to_an_endpoint_that_was_not_tried() {
     for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
         for balancing in
-            [LoadBalancing::RoundRobin, LoadBalancing::Random, LoadBalancing::LeastRequest { choices: 2 }]
+            [LoadBalancing::round_robin(), LoadBalancing::random(), LoadBalancing::least_request()]
         {
             let snapshot = three(|forward, cluster| {
                 forward.retry = Some(RetryPolicy::connects(2));
                 cluster.protocol = protocol;
-                cluster.load_balancing = balancing;
+                cluster.load_balancing = balancing.clone();
             });
             let mut driver = Driver::new(&snapshot, 1);
             let third: SocketAddr = ADDRESSES[2].parse().unwrap();
             for _ in 0..50 {
                 let Decision { endpoint, attempts, status, reason, flag, .. } =
                     driver.drive_one(&get("/"), refusing(&ADDRESSES[..2])).unwrap();
-                let is_random = balancing != LoadBalancing::RoundRobin;
+                let is_random = balancing != LoadBalancing::round_robin();
                 // Chance may pick those that were tried six times in a row.
                 if is_random && status == 503 {
                     assert_eq!((reason, flag, attempts), (Reason::ConnectFailure, "URX,UF", 3));

@@ -103,7 +103,7 @@ fn the_least_loaded_of_two_is_better_than_any() {
         let service = "latency: { exponential: { mean: 10ms } }\n    servers: 1";
         simulate(config, 60, "arrivals: { poisson: 300/s }", service).summary.latency.mean_us
     };
-    let (random, least) = (mean(LoadBalancing::Random), mean(LoadBalancing::LeastRequest { choices: 2 }));
+    let (random, least) = (mean(LoadBalancing::random()), mean(LoadBalancing::least_request()));
     // Each of four M/M/1 queues at 3/4 of its load takes 40 ms in the mean.
     check_near(random, 40_000, 12);
     assert!(least * 3 < random * 2, "{least} against {random}");

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use http::HeaderValue;
-use naru_base::Weight;
 use naru_journey::{ChainId, Snapshot};
 use naru_sim::Request;
 use naru_spec::{
@@ -25,8 +24,7 @@ pub fn is_set(name: &str) -> bool {
 }
 
 pub fn cluster(name: &str, addresses: &[&str]) -> Cluster {
-    let endpoint =
-        |address: &&str| Endpoint { address: Address::Socket(address.parse().unwrap()), weight: Weight(1) };
+    let endpoint = |address: &&str| Endpoint::new(Address::Socket(address.parse().unwrap()));
     Cluster::new(name, Discovery::Static, addresses.iter().map(endpoint).collect())
 }
 

@@ -13,6 +13,7 @@ mod recovery;
 mod matching;
 mod headers;
 mod clusters;
+mod balancing;
 mod guards;
 mod limits;
 mod tls;
@@ -112,6 +113,7 @@ fn tell_problems_of_the_whole(
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
             Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
+            Place::Balancing(at) => error(&clusters.at(*at).field("lb_policy"), code::INVALID_VALUE),
             Place::Guard { cluster, part } => {
                 error(&guards::path(&clusters.at(*cluster), *part), code::INVALID_VALUE);
             }
@@ -190,6 +192,7 @@ pub(crate) fn tell_at_places(
             |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
         match place {
             Place::Cluster(at) => tell(&clusters.at(*at)),
+            Place::Balancing(at) => tell(&clusters.at(*at).field("lb_policy")),
             Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),
             Place::Listener(at) => tell(&listeners.at(*at)),
             Place::ChainTls { .. } | Place::ClusterTls(_) => tell_of_tls(place, resources, &root, &mut tell),

@@ -11,6 +11,7 @@ mod routes;
 mod recovery;
 mod matching;
 mod clusters;
+mod balancing;
 mod guards;
 mod limits;
 mod tls;
@@ -28,7 +29,10 @@ pub fn bootstrap(config: &Config) -> proto::bootstrap::Bootstrap {
             ..Default::default()
         }),
         static_resources: Some(proto::bootstrap::bootstrap::StaticResources {
-            listeners: config.listeners.iter().map(listener).collect(),
+            listeners: balancing::with_hashes(&config.listeners, &config.clusters)
+                .iter()
+                .map(listener)
+                .collect(),
             clusters: config.clusters.iter().map(cluster).collect(),
             secrets: Vec::new(),
         }),

@@ -22,6 +22,6 @@ pub(crate) use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstre
 pub(crate) use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use envoy_types::pb::envoy::r#type::v3 as kinds;
 pub(crate) use envoy_types::pb::google::protobuf::{
-    Any, BoolValue, Duration, ListValue, Struct, UInt32Value, Value, value,
+    Any, BoolValue, Duration, ListValue, Struct, UInt32Value, UInt64Value, Value, value,
 };
 pub(crate) use envoy_types::pb::xds::core::v3 as xds_core;

@@ -285,11 +285,21 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "retry_policy",
             "hedge_policy",
             "request_mirror_policies",
+            "hash_policy",
             "max_stream_duration={}",
             "include_vh_rate_limits=false",
             "metadata_match={}",
         ],
     ),
+    (
+        "envoy.config.route.v3.RouteAction.HashPolicy",
+        &["header", "cookie", "connection_properties", "query_parameter", "terminal"],
+    ),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.Header", &["header_name"]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.Cookie", &["name", "ttl", "path", "attributes"]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute", &["name", "value"]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties", &["source_ip"]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter", &["name"]),
     (
         "envoy.config.route.v3.RetryPolicy",
         &[
@@ -384,7 +394,9 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "max_requests_per_connection",
             "typed_extension_protocol_options",
             "least_request_lb_config",
-            "round_robin_lb_config={}",
+            "round_robin_lb_config",
+            "ring_hash_lb_config",
+            "maglev_lb_config",
             "common_lb_config",
             "outlier_detection",
             "health_checks",
@@ -396,7 +408,27 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "metadata={}",
         ],
     ),
-    ("envoy.config.cluster.v3.Cluster.CommonLbConfig", &["healthy_panic_threshold"]),
+    (
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        &["healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config"],
+    ),
+    ("envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig", &[]),
+    (
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig",
+        &["use_hostname_for_hashing", "hash_balance_factor"],
+    ),
+    ("envoy.config.cluster.v3.Cluster.RoundRobinLbConfig", &["slow_start_config"]),
+    (
+        "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
+        &["minimum_ring_size", "maximum_ring_size", "hash_function=XX_HASH"],
+    ),
+    ("envoy.config.cluster.v3.Cluster.MaglevLbConfig", &["table_size"]),
+    (
+        "envoy.config.cluster.v3.Cluster.SlowStartConfig",
+        &["slow_start_window", "aggression", "min_weight_percent"],
+    ),
+    // There is no runtime, so that a key of it changes nothing.
+    ("envoy.config.core.v3.RuntimeDouble", &["default_value", "runtime_key"]),
     ("envoy.type.v3.Percent", &["value"]),
     (
         "envoy.config.cluster.v3.OutlierDetection",
@@ -487,9 +519,17 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.config.cluster.v3.UpstreamConnectionOptions", &["tcp_keepalive"]),
     ("envoy.config.core.v3.TcpKeepalive", &["keepalive_probes", "keepalive_time", "keepalive_interval"]),
     ("envoy.config.cluster.v3.Cluster.RefreshRate", &["base_interval", "max_interval"]),
-    ("envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", &["choice_count"]),
-    ("envoy.config.endpoint.v3.ClusterLoadAssignment", &["cluster_name", "endpoints", "policy={}"]),
-    ("envoy.config.endpoint.v3.LocalityLbEndpoints", &["lb_endpoints", "locality={}", "metadata={}"]),
+    (
+        "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
+        &["choice_count", "active_request_bias", "slow_start_config"],
+    ),
+    ("envoy.config.endpoint.v3.ClusterLoadAssignment", &["cluster_name", "endpoints", "policy"]),
+    ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor"]),
+    ("envoy.config.core.v3.Locality", &["region", "zone", "sub_zone"]),
+    (
+        "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        &["lb_endpoints", "locality", "load_balancing_weight", "priority", "metadata={}"],
+    ),
     (
         "envoy.config.endpoint.v3.LbEndpoint",
         &["endpoint", "load_balancing_weight", "health_status=HEALTHY", "metadata={}"],

@@ -43,7 +43,7 @@ fn the_seed_loads_verbatim_with_one_warning() {
     assert_eq!(cluster.connect_timeout, Duration::from_secs(30));
     let family = DnsFamily::V4Only;
     assert_eq!(cluster.discovery, Discovery::LogicalDns(DnsSettings { family, ..DnsSettings::default() }));
-    assert_eq!(cluster.load_balancing, LoadBalancing::RoundRobin);
+    assert_eq!(cluster.load_balancing, LoadBalancing::round_robin());
     let host = "www.envoyproxy.io".to_owned();
     assert_eq!(cluster.endpoints[0].address, Address::Name { host, port: 443 });
     let tls = cluster.tls.as_ref().expect("TLS");

@@ -225,7 +225,7 @@ impl Journey {
         observer: &mut impl Observer,
     ) {
         let (Some(cluster), Some(recovery)) = (self.cluster, &self.recovery) else { return };
-        let picked = recovery.choose(self.policy(snapshot), || worker.pick(snapshot, cluster, view));
+        let picked = recovery.choose(self.policy(snapshot), || worker.pick(now, snapshot, cluster, view));
         observer.picked(cluster, picked);
         match picked {
             Some(endpoint) => self.admit_and_send(now, endpoint, Cause::Retry, worker, view),

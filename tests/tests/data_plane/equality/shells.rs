@@ -121,8 +121,8 @@ impl<'a> Explainer<'a> {
         let fleet = Fleet::new(snapshot, &|_| None);
         let mut worker = Worker::new(snapshot, seed);
         for (id, endpoints) in fleet.clusters() {
-            let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
-            worker.set_endpoints(snapshot, id, &weights);
+            let facts: Vec<_> = endpoints.iter().map(|endpoint| endpoint.facts()).collect();
+            worker.set_endpoints(snapshot, id, &facts);
         }
         Explainer { snapshot, worker, fleet, reference: RefTable::new(routes) }
     }

@@ -2,11 +2,10 @@
 
 use naru_base::Weight;
 use naru_spec::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, LoadBalancing, UpstreamProtocol,
-    defaults,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, UpstreamProtocol, defaults,
 };
 
-use super::{guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -22,10 +21,11 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
     if let Some(said) = &said.connect_timeout {
         cluster.connect_timeout = value::duration(said, &path.field("connect_timeout"), findings);
     }
-    cluster.load_balancing = load_balancing(said, path, findings);
+    cluster.load_balancing = balancing::read(said, path, findings);
     limits::read(said, &mut cluster.limits, path, findings);
     protocol(said, &mut cluster, path, findings);
     guards::read(said, &mut cluster, path, findings);
+    balancing::check_priorities(&cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");
         cluster.tls = tls::upstream(socket, &said.name, &path, findings);
@@ -120,14 +120,7 @@ fn endpoints(
         return Vec::new();
     };
     let path = path.field("load_assignment.endpoints");
-    let mut found = Vec::new();
-    for (at, locality) in assignment.endpoints.iter().enumerate() {
-        let path = path.at(at);
-        let path = path.field("lb_endpoints");
-        for (at, said) in locality.lb_endpoints.iter().enumerate() {
-            found.push(endpoint(said, discovery, &path.at(at), findings));
-        }
-    }
+    let found = balancing::endpoints(&assignment.endpoints, said, discovery, &path, findings);
     if matches!(discovery, Discovery::LogicalDns(_)) && found.len() != 1 {
         let invalid =
             Invalid::new(format!("a cluster of type LOGICAL_DNS has one endpoint, not {}", found.len()))
@@ -137,7 +130,7 @@ fn endpoints(
     found
 }
 
-fn endpoint(
+pub(super) fn endpoint(
     said: &endpoint::LbEndpoint,
     discovery: Discovery,
     path: &Path<'_>,
@@ -148,7 +141,7 @@ fn endpoint(
         Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref(),
         // Told as not supported.
         Some(endpoint::lb_endpoint::HostIdentifier::EndpointName(_)) => {
-            return Endpoint { address: Address::Name { host: String::new(), port: 0 }, weight: Weight(1) };
+            return Endpoint::new(Address::Name { host: String::new(), port: 0 });
         }
         None => None,
     };
@@ -167,33 +160,7 @@ fn endpoint(
                 .hint("use type: STRICT_DNS");
         findings.invalid(&path.field("socket_address.address"), invalid);
     }
-    Endpoint { address, weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)) }
-}
-
-fn load_balancing(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> LoadBalancing {
-    use proto::cluster::{LbConfig, LbPolicy};
-    let choices = match &said.lb_config {
-        Some(LbConfig::LeastRequestLbConfig(config)) => Some(config.choice_count.map(|v| v.value)),
-        _ => None,
-    };
-    let policy = said.lb_policy();
-    if choices.is_some() && policy != LbPolicy::LeastRequest {
-        let text = "least_request_lb_config has no effect unless lb_policy is LEAST_REQUEST";
-        findings.warning(&path.field("least_request_lb_config"), code::NO_EFFECT, text, "");
-    }
-    match policy {
-        LbPolicy::RoundRobin => LoadBalancing::RoundRobin,
-        LbPolicy::Random => LoadBalancing::Random,
-        LbPolicy::LeastRequest => LoadBalancing::LeastRequest {
-            choices: choices.flatten().unwrap_or(defaults::LEAST_REQUEST_CHOICES),
-        },
-        other => {
-            let text = format!("the load balancing policy {} is not supported", other.as_str_name());
-            let hint = "one of ROUND_ROBIN, LEAST_REQUEST, RANDOM";
-            findings.unsupported_value(&path.field("lb_policy"), text, hint);
-            LoadBalancing::RoundRobin
-        }
-    }
+    Endpoint { weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)), ..Endpoint::new(address) }
 }
 
 /// In the cluster itself, as Envoy once said it, or among the extensions.

@@ -9,7 +9,7 @@ use naru_spec::{
     Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{headers, matching, recovery, value};
+use super::{balancing, headers, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::{Any, core, fault::HttpFault, matcher, route};
@@ -238,6 +238,7 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
             ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
         },
+        hash: balancing::hash_policies(&said.hash_policy, path, findings),
         ..Forward::to("")
     };
     recovery::read(said, &mut forward, path, findings);

@@ -1,46 +1,23 @@
 //! Clusters and their endpoints.
 
-use naru_spec::{
-    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, LoadBalancing, UpstreamProtocol, defaults,
-};
+use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, UpstreamProtocol, defaults};
 
-use super::{guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
 
 pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
-    use proto::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, LeastRequestLbConfig};
+    use proto::cluster::{ClusterDiscoveryType, DiscoveryType};
     let (kind, dns) = match &cluster.discovery {
         Discovery::Static => (DiscoveryType::Static, None),
         Discovery::StrictDns(dns) => (DiscoveryType::StrictDns, Some(dns)),
         Discovery::LogicalDns(dns) => (DiscoveryType::LogicalDns, Some(dns)),
     };
-    let (policy, config) = match cluster.load_balancing {
-        LoadBalancing::RoundRobin => (LbPolicy::RoundRobin, None),
-        LoadBalancing::Random => (LbPolicy::Random, None),
-        LoadBalancing::LeastRequest { choices } => (
-            LbPolicy::LeastRequest,
-            Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
-                choice_count: Some(value::number(choices)),
-                ..Default::default()
-            })),
-        ),
-    };
     let mut message = proto::Cluster {
         name: cluster.name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         connect_timeout: Some(value::duration(cluster.connect_timeout)),
-        lb_policy: policy.into(),
-        lb_config: config,
-        load_assignment: Some(endpoint::ClusterLoadAssignment {
-            cluster_name: cluster.name.clone(),
-            endpoints: vec![endpoint::LocalityLbEndpoints {
-                lb_endpoints: cluster.endpoints.iter().map(endpoint).collect(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
         transport_socket: cluster.tls.as_ref().map(tls::upstream),
         circuit_breakers: limits::circuit_breakers(&cluster.limits),
         upstream_connection_options: cluster.limits.tcp_keepalive.as_ref().map(limits::connection_options),
@@ -50,6 +27,7 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
         write_dns(dns, &mut message);
     }
     guards::write(&cluster.guard, &mut message);
+    balancing::write(cluster, &mut message);
     if let Some(options) = http_options(cluster) {
         message.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), pack(&options));
     }
@@ -75,7 +53,7 @@ fn write_dns(dns: &DnsSettings, message: &mut proto::Cluster) {
     }
 }
 
-fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
+pub(super) fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
     let said = endpoint::Endpoint { address: Some(value::address(&endpoint.address)), ..Default::default() };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)),

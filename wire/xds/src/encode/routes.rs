@@ -7,7 +7,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{matching, recovery, value};
+use super::{balancing, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{core, matcher, route};
 use crate::schema::pack;
@@ -119,6 +119,7 @@ fn route_action(forward: &Forward) -> route::RouteAction {
         append_x_forwarded_host: forward.append_x_forwarded_host,
         timeout: Some(value::limit(forward.timeout)),
         idle_timeout: forward.idle_timeout.map(value::limit),
+        hash_policy: forward.hash.iter().map(balancing::hash_policy).collect(),
         ..Default::default()
     };
     recovery::write(forward, &mut action);

@@ -9,14 +9,16 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, Certificate, Cluster, ClusterChoice, ClusterLimits, Codec, Config,
-    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, Fault,
-    FaultScope, FilterChain, Format, Forward, GrpcCheck, GuardSettings, HeaderAction, HeaderMatch, HeaderOp,
-    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
-    HttpCheck, JsonField, Listener, LoadBalancing, LogFormat, LogSink, Match, NameMatch, OutlierDetection,
-    PathMatch, PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath, RetryBudget, RetryLimit,
-    RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thresholds,
-    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, ClusterLimits,
+    Codec, Config, ConsistentHash, Cookie, DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings,
+    Domain, DownstreamTls, Endpoint, Fault, FaultScope, FilterChain, Format, Forward, GrpcCheck,
+    GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
+    HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
+    JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
+    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath,
+    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
+    TcpCheck, TcpKeepalive, Thousandths, Thresholds, TlsRequirement, TlsVersion, UpstreamProtocol,
+    UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -143,12 +145,8 @@ impl Dice {
         let count = if matches!(discovery, Discovery::LogicalDns(_)) { 1 } else { self.below(4) };
         let endpoints = (0..count).map(|n| self.endpoint(n as u16, discovery)).collect();
         let mut cluster = Cluster::new(format!("{} {at}", self.word()), discovery, endpoints);
-        let choices = 2 + self.below(8) as u32;
-        cluster.load_balancing = self.one(&[
-            LoadBalancing::RoundRobin,
-            LoadBalancing::Random,
-            LoadBalancing::LeastRequest { choices },
-        ]);
+        cluster.load_balancing = self.load_balancing();
+        self.place(&mut cluster);
         cluster.connect_timeout = self.duration();
         cluster.protocol = self.one(&[
             UpstreamProtocol::Http1,
@@ -299,6 +297,73 @@ impl Dice {
         }
     }
 
+    fn load_balancing(&mut self) -> LoadBalancing {
+        let choices = 2 + self.below(8) as u32;
+        let bias = Thousandths(self.below(4_000) as u32);
+        let min = 1 + self.below(5_000);
+        let mut hash = ConsistentHash::new(if self.coin() {
+            HashTable::Ring(RingSize::new(min, min + self.below(5_000)).expect("a size"))
+        } else {
+            HashTable::Maglev(MaglevSize::new(self.one(&[7, 251, 65_537])).expect("a prime"))
+        });
+        hash.load_max_percent = self.maybe(|d| 100 + d.below(200) as u32);
+        hash.by_host_name = self.coin();
+        let mut settings = LoadBalancing::from(self.one(&[
+            BalancingPolicy::RoundRobin,
+            BalancingPolicy::Random,
+            BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }),
+            BalancingPolicy::LeastRequest(LeastRequest { choices, bias }),
+            BalancingPolicy::ConsistentHash(hash),
+        ]));
+        let is_warm = matches!(settings.policy, BalancingPolicy::Random | BalancingPolicy::ConsistentHash(_));
+        if !is_warm && self.coin() {
+            settings.warm_up = Some(WarmUp {
+                aggression: Thousandths(1 + self.below(5_000) as u32),
+                min_percent: self.below(101) as u32,
+                ..WarmUp::over(Duration::from_millis(1 + self.below(100_000)))
+            });
+        }
+        settings.weighs_localities = self.coin();
+        settings.overprovisioning_percent = if self.coin() { 140 } else { 100 + self.below(100) as u32 };
+        settings
+    }
+
+    /// In localities and priorities, one after the other.
+    fn place(&mut self, cluster: &mut Cluster) {
+        let is_weighed = cluster.load_balancing.weighs_localities;
+        let (mut locality, mut priority, mut weight) = (Locality::default(), 0, Weight(1));
+        for (at, endpoint) in (0..).zip(&mut cluster.endpoints) {
+            if self.coin() {
+                locality = Locality { region: format!("r{at}"), zone: "z".into(), sub_zone: String::new() };
+                weight = Weight(if is_weighed { self.below(3) as u32 } else { 1 + self.below(3) as u32 });
+            }
+            if self.coin() {
+                priority += 1;
+            }
+            endpoint.locality = locality.clone();
+            endpoint.priority = priority;
+            endpoint.locality_weight = weight;
+        }
+    }
+
+    fn hash_policies(&mut self) -> Vec<HashPolicy> {
+        let count = self.below(3);
+        (0..count)
+            .map(|_| {
+                let attributes = vec![("Secure".to_owned(), String::new()), ("a".to_owned(), "b".to_owned())];
+                let ttl = self.maybe(|d| Duration::from_secs(d.below(100)));
+                let cookie = Cookie::new("c", ttl, "/p", attributes).expect("a cookie");
+                let source = self.one(&[
+                    HashSource::Header(HeaderName::from_static("x-user")),
+                    HashSource::Cookie(cookie),
+                    HashSource::SourceIp,
+                    HashSource::Query("Q".to_owned()),
+                ]);
+                HashPolicy { source, is_terminal: self.coin() }
+            })
+            .collect()
+    }
+
     fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
         let port = 8_000 + at;
         let address = if discovery == Discovery::Static || self.coin() {
@@ -306,7 +371,7 @@ impl Dice {
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
         };
-        Endpoint { address, weight: Weight(1 + self.below(100) as u32) }
+        Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) }
     }
 
     fn data(&mut self) -> DataSource {
@@ -609,6 +674,7 @@ impl Dice {
                 add: self.few(|d| (d.word(), d.word())),
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
+            hash: self.hash_policies(),
             load: Default::default(),
             hedge: self.maybe(|d| d.hedge(retry.as_ref())),
             retry,
