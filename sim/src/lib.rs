@@ -42,6 +42,7 @@ pub mod runner;
 pub mod load;
 pub mod world;
 pub mod queue;
+pub mod latencies;
 pub mod request;
 pub mod passage;
 pub mod pool;
