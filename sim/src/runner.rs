@@ -13,6 +13,7 @@ use crate::load::Source;
 use crate::scenario::{Scenario, State};
 use crate::service::Services;
 use crate::transcript::{Recorder, Transcript};
+use crate::upstream::ProxyId;
 use crate::world::{Settled, Turn, World};
 
 /// Why there is no transcript.
@@ -151,7 +152,7 @@ impl<'a> Runner<'a> {
         let kind = source.draw_kind();
         let patience = source.draw_patience();
         let drawn = source.draw_body(kind);
-        let worker = match (user, self.world.workers()) {
+        let worker = match (user, self.world.workers(ProxyId(0))) {
             (_, 1) => 0,
             // A user stays on one connection.
             (Some(user), _) => user as usize,

@@ -10,12 +10,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use naru_base::chance::within;
-use naru_base::{Chance, Instant};
+use naru_base::{AttemptId, Chance, Instant};
 
 use crate::body::{Body, BodyEnd};
 use crate::distribution::Distribution;
+use crate::passage::Key;
 use crate::scenario::{Fault, GivenBody, State};
-use crate::upstream::{Answer, Break, Dial, IdleClose, Place, Upstreams};
+use crate::upstream::{Answer, Break, Caller, Dial, IdleClose, Place, Upstreams};
 
 /// Of all.
 const MILLIONTHS: u64 = 1_000_000;
@@ -234,9 +235,11 @@ impl Upstreams for Services {
         false
     }
 
-    fn answer(&mut self, now: Instant, place: Place) -> Answer {
+    fn answer(&mut self, now: Instant, place: Place, _caller: Caller) -> Answer {
         self.at_mut(place).map_or(Answer::Silent, |instance| instance.answer(now))
     }
+
+    fn on_abandoned(&mut self, _place: Place, _key: Key, _attempt: AttemptId) {}
 
     fn idle_close(&self, place: Place) -> Option<IdleClose> {
         self.at(place)?.behaviour.idle_close

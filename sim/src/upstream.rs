@@ -6,13 +6,25 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use naru_base::{ClusterId, EndpointId, Instant};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 
 use crate::body::Body;
+use crate::passage::Key;
+
+/// A proxy of a world, in the order in which they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ProxyId(pub u32);
+
+impl ProxyId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// An endpoint, as whoever answers for it knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    pub proxy: ProxyId,
     pub cluster: ClusterId,
     pub endpoint: EndpointId,
     pub address: SocketAddr,
@@ -49,6 +61,17 @@ pub enum Answer {
     Broken { after: Duration, how: Break },
     /// No answer at all.
     Silent,
+    /// It is not known yet: [`crate::World::respond`] will tell it.
+    Later,
+}
+
+/// The attempt that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub key: Key,
+    pub attempt: AttemptId,
+    /// Nobody will wait for the answer any more, as far as those who ask have said.
+    pub deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +101,10 @@ pub trait Upstreams {
     fn is_early(&mut self, place: Place) -> bool;
 
     /// A request is there, as far as [`Upstreams::is_early`] waits for it.
-    fn answer(&mut self, now: Instant, place: Place) -> Answer;
+    fn answer(&mut self, now: Instant, place: Place, caller: Caller) -> Answer;
+
+    /// Nobody waits any more for what was to come [`Answer::Later`].
+    fn on_abandoned(&mut self, place: Place, key: Key, attempt: AttemptId);
 
     /// `None` where connections are kept for ever.
     fn idle_close(&self, place: Place) -> Option<IdleClose>;
