@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use naru_base::{AttemptId, Instant};
+use naru_base::Instant;
 use naru_journey::{Observer, Snapshot};
 
+use crate::arena::Ticket;
 use crate::body::Body;
 use crate::decision::Decision;
 use crate::fleet::{Fleet, Resolve};
 use crate::judge::Violation;
-use crate::passage::Key;
 use crate::request::Request;
 use crate::upstream::{Answer, Caller, Dial, IdleClose, Place, Upstreams};
 use crate::world::{Settled, Turn, World};
@@ -61,7 +61,7 @@ impl Upstreams for Script {
         self.answers.pop_front().unwrap_or_else(|| at_once(200))
     }
 
-    fn on_abandoned(&mut self, _place: Place, _key: Key, _attempt: AttemptId) {}
+    fn on_abandoned(&mut self, _now: Instant, _ticket: Ticket) {}
 
     fn idle_close(&self, _place: Place) -> Option<IdleClose> {
         self.idle_close

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 
+use crate::arena::Ticket;
 use crate::body::Body;
 use crate::passage::Key;
 
@@ -61,8 +62,8 @@ pub enum Answer {
     Broken { after: Duration, how: Break },
     /// No answer at all.
     Silent,
-    /// It is not known yet: [`crate::World::respond`] will tell it.
-    Later,
+    /// It is not known yet: [`crate::World::respond`] will tell it. The ticket is the upstream's own.
+    Later(Ticket),
 }
 
 /// The attempt that asks.
@@ -104,7 +105,7 @@ pub trait Upstreams {
     fn answer(&mut self, now: Instant, place: Place, caller: Caller) -> Answer;
 
     /// Nobody waits any more for what was to come [`Answer::Later`].
-    fn on_abandoned(&mut self, place: Place, key: Key, attempt: AttemptId);
+    fn on_abandoned(&mut self, now: Instant, ticket: Ticket);
 
     /// `None` where connections are kept for ever.
     fn idle_close(&self, place: Place) -> Option<IdleClose>;

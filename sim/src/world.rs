@@ -149,7 +149,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         fleet: Fleet,
         upstreams: U,
     ) -> World<'a, U, T> {
-        let mut world = World {
+        let mut world = World::empty(upstreams);
+        world.add_proxy(snapshot, workers, seed, fleet);
+        world
+    }
+
+    /// No proxy yet.
+    pub fn empty(upstreams: U) -> World<'a, U, T> {
+        World {
             now: Instant::ZERO,
             queue: Queue::new(),
             proxies: Vec::new(),
@@ -158,9 +165,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             connections_in_use: 0,
             pauses: 0,
             miscount: None,
-        };
-        world.add_proxy(snapshot, workers, seed, fleet);
-        world
+        }
+    }
+
+    /// What stood behind the proxies, and what each of them counted.
+    pub fn into_parts(self) -> (U, Vec<Fleet>) {
+        (self.upstreams, self.proxies.into_iter().map(|proxy| proxy.fleet).collect())
     }
 
     /// One more proxy that has just started.
@@ -219,6 +229,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             requests: self.passages.under_way(),
             permits: self.proxies.iter().map(|proxy| proxy.fleet.active()).sum(),
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
+            work: 0,
         }
     }
 

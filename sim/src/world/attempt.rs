@@ -202,7 +202,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// What was answered later.
     pub(super) fn on_answer(&mut self, passage: &mut Passage<T>, attempt: AttemptId, answer: Answer) {
         let Some(flight) = in_phase(passage, attempt, Phase::Exchanging) else { return };
-        if flight.answer != Some(Answer::Later) {
+        if !matches!(flight.answer, Some(Answer::Later(_))) {
             return;
         }
         flight.answer = Some(answer);
@@ -227,7 +227,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 };
                 self.push(self.now + after, passage, News::Broken(attempt, reason));
             }
-            Answer::Silent | Answer::Later => {}
+            Answer::Silent | Answer::Later(_) => {}
         }
     }
 
@@ -338,9 +338,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// The attempt is over. An HTTP/1 connection that it was on is closed.
     pub(super) fn drop_flight(&mut self, passage: &mut Passage<T>) {
-        let Some(Flight { attempt, place, carrier, answer, .. }) = passage.flight.take() else { return };
-        if answer == Some(Answer::Later) {
-            self.upstreams.on_abandoned(place, passage.key, attempt);
+        let Some(Flight { place, carrier, answer, .. }) = passage.flight.take() else { return };
+        if let Some(Answer::Later(ticket)) = answer {
+            self.upstreams.on_abandoned(self.now, ticket);
         }
         match carrier {
             None => {}
