@@ -138,7 +138,9 @@ impl Services {
             return Answer::Silent;
         }
         let servers = instance.servers(now);
-        if servers.is_none() && !has_calls {
+        let is_finished = instance.behaviour.abandoned == Abandoned::Finished;
+        if servers.is_none() && !has_calls && is_finished {
+            // Nothing can change it any more: the answer is known now.
             let answer = instance.answer(work.time, &work);
             self.ledger.on_ended(now, now + work.time, group, end_of(&answer));
             return answer;

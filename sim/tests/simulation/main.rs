@@ -10,6 +10,8 @@ mod replay;
 mod retry;
 mod cancellation;
 mod chaos;
+mod mesh;
+mod events;
 mod statistics;
 mod problems;
 mod example;
