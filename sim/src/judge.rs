@@ -100,7 +100,8 @@ pub fn check_ledger(now: Instant, ledger: &Ledger) -> Result<(), Violation> {
     match ledger.counts.iter().position(|counts| counts.arrived != counts.ended()) {
         None => Ok(()),
         Some(group) => {
-            let what = format!("what reached version {group} did not come to one end: {:?}", ledger.counts[group]);
+            let what =
+                format!("what reached version {group} did not come to one end: {:?}", ledger.counts[group]);
             Err(Violation { at: now, request: None, what })
         }
     }

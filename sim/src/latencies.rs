@@ -119,10 +119,7 @@ mod tests {
     #[test]
     fn quantiles_of_few_are_values_that_occurred() {
         let mut latencies = of((1..=1_000).rev());
-        assert_eq!(
-            [500_000, 900_000, 990_000, 999_000].map(|q| latencies.quantile(q)),
-            [500, 900, 990, 999]
-        );
+        assert_eq!([500_000, 900_000, 990_000, 999_000].map(|q| latencies.quantile(q)), [500, 900, 990, 999]);
         let mut two = of([9, 7]);
         assert_eq!([1, 500_000, 990_000, 1_000_000].map(|q| two.quantile(q)), [7, 7, 9, 9]);
         assert_eq!(of([]).quantile(500_000), 0);

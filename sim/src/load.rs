@@ -195,9 +195,7 @@ fn rate_of(steps: &[Step], passed: u64) -> u64 {
     let next = steps.partition_point(|step| ns(step) <= passed);
     let Some(here) = next.checked_sub(1).and_then(|at| steps.get(at)) else { return 0 };
     match steps.get(next) {
-        Some(step) if step.ramp => {
-            between(here.rate, step.rate, passed - ns(here), ns(step) - ns(here))
-        }
+        Some(step) if step.ramp => between(here.rate, step.rate, passed - ns(here), ns(step) - ns(here)),
         _ => here.rate.hourly(),
     }
 }

@@ -55,17 +55,16 @@ impl Maker<'_> {
         let name = &service.name.value;
         let mut weighted = Vec::new();
         if service.versions.is_empty() {
-            weighted.push((self.cluster(&service.name, name.clone(), &service.replicas, &format!("services[{at}]")), 1));
+            weighted.push((
+                self.cluster(&service.name, name.clone(), &service.replicas, &format!("services[{at}]")),
+                1,
+            ));
         }
         for (version_at, version) in service.versions.iter().enumerate() {
             let path = format!("services[{at}].versions[{version_at}]");
             let replicas = if version.replicas.is_some() { &version.replicas } else { &service.replicas };
-            let cluster = self.cluster(
-                &version.name,
-                format!("{name}-{}", version.name.value),
-                replicas,
-                &path,
-            );
+            let cluster =
+                self.cluster(&version.name, format!("{name}-{}", version.name.value), replicas, &path);
             weighted.push((cluster, version.weight.as_ref().map_or(1, |weight| weight.value)));
         }
         let clusters = match weighted.as_slice() {

@@ -7,6 +7,7 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_journey::Journey;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
+use crate::arena::Ticket;
 use crate::body::{Body, BodyEnd};
 use crate::pool::Carrier;
 use crate::upstream::{Answer, Place, ProxyId};
@@ -28,6 +29,8 @@ pub struct Passage<T> {
     pub worker: usize,
     /// What the client said of when it will leave.
     pub deadline: Option<Instant>,
+    /// On whose behalf it asks.
+    pub origin: Option<Ticket>,
     pub journey: Journey,
     pub is_grpc: bool,
     pub is_head: bool,

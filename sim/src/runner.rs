@@ -17,7 +17,7 @@ use crate::expect::Expected;
 use crate::judge::{self, Active, Violation};
 use crate::load::Source;
 use crate::scenario::Scenario;
-use crate::service::{Errand, Services};
+use crate::service::{Circle, Errand, Services};
 use crate::transcript::{Ended, Hop, Recorder, Transcript};
 use crate::upstream::ProxyId;
 use crate::world::{Settled, Turn, Waits, World};
@@ -103,16 +103,25 @@ pub fn simulate(configs: &Configs, scenario: &Scenario, options: Options) -> Res
     run_compiled(&Compiled::each(configs, scenario)?, scenario, options)
 }
 
-fn run_compiled(
-    compiled: &Compiled,
-    scenario: &Scenario,
-    options: Options,
-) -> Result<Transcript, RunError> {
+fn run_compiled(compiled: &Compiled, scenario: &Scenario, options: Options) -> Result<Transcript, RunError> {
     let bound = crate::bind::bind(compiled, scenario, options.seed).map_err(RunError::Scenario)?;
     let seed = options.seed;
-    Runner::new(compiled, bound, scenario, options)
-        .run(seed)
-        .map_err(|violation| RunError::Violated { seed, violation })
+    Runner::new(compiled, bound, scenario, options).run(seed).map_err(|stopped| match stopped {
+        Stopped::Violated(violation) => RunError::Violated { seed, violation },
+        Stopped::Circle(circle) => RunError::Scenario(vec![prepare::problem_of(scenario, &circle)]),
+    })
+}
+
+/// Why a run did not come to its end.
+enum Stopped {
+    Violated(Violation),
+    Circle(Circle),
+}
+
+impl From<Violation> for Stopped {
+    fn from(violation: Violation) -> Stopped {
+        Stopped::Violated(violation)
+    }
 }
 
 struct Runner<'a> {
@@ -138,7 +147,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn run(mut self, seed: u64) -> Result<Transcript, Violation> {
+    fn run(mut self, seed: u64) -> Result<Transcript, Stopped> {
         self.plan();
         loop {
             match self.world.step()? {
@@ -153,11 +162,12 @@ impl Runner<'_> {
                 None => break,
             }
             self.run_errands()?;
+            if let Some(circle) = self.world.upstreams().circle() {
+                return Err(Stopped::Circle(circle));
+            }
         }
-        let active = Active {
-            work: (self.calls.len() + self.world.upstreams().jobs()) as u64,
-            ..self.world.active()
-        };
+        let active =
+            Active { work: (self.calls.len() + self.world.upstreams().jobs()) as u64, ..self.world.active() };
         judge::check_end(self.world.now(), active)?;
         judge::check_ledger(self.world.now(), &self.world.upstreams().ledger)?;
         Ok(self.finish(seed, active))
@@ -290,7 +300,7 @@ impl Runner<'_> {
         call.tries += 1;
         let (leaves, deadline) = (call.leaves, call.deadline);
         let drawn;
-        let (proxy, worker, request, timeout) = match call.origin {
+        let (proxy, worker, request, timeout, origin) = match call.origin {
             Origin::Load { source, kind, user } => {
                 let source = &mut self.sources[source];
                 drawn = source.draw_body(kind);
@@ -302,7 +312,7 @@ impl Runner<'_> {
                 };
                 let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
-                (ProxyId(0), worker, request, timeout)
+                (ProxyId(0), worker, request, timeout, None)
             }
             Origin::Job { job, group, callee } => {
                 let Some((proxy, _, _)) = self.world.upstreams().calling(job) else { return Ok(()) };
@@ -311,11 +321,11 @@ impl Runner<'_> {
                 drawn = callee.kind.draw_body(chance);
                 let timeout = callee.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&callee.kind.request);
-                (proxy, call.number as usize, request, timeout)
+                (proxy, call.number as usize, request, timeout, Some(job))
             }
         };
         let leaves = [leaves, timeout.map(|timeout| now + timeout)].into_iter().flatten().min();
-        let waits = Waits { patience: leaves.map(|at| at.since(now)), deadline };
+        let waits = Waits { patience: leaves.map(|at| at.since(now)), deadline, origin };
         let (key, turn) = self.world.begin_at(proxy, worker, request, waits, Token::Hop(ticket), &mut ());
         match turn? {
             Turn::Settled(settled) => self.on_settled(&settled),

@@ -27,9 +27,7 @@ use serde::Deserialize;
 
 pub use expect::{ChangeKind, Expectation, Measure};
 pub use load::{Arrivals, Herd, Load, Protocol, RequestKind, Retry, SentBody, Step};
-pub use service::{
-    Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, Sharing, Service, Version,
-};
+pub use service::{Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, Service, Sharing, Version};
 pub use window::{Fault, State, Window};
 
 use crate::distribution::Distribution;
@@ -267,7 +265,10 @@ services:
         check(
             "poisson: 50/s",
             "poison: 50/s",
-            ("syntax: unknown variant `poison`, expected one of poisson, constant, ramp, profile, herd, users", 5),
+            (
+                "syntax: unknown variant `poison`, expected one of poisson, constant, ramp, profile, herd, users",
+                5,
+            ),
         );
         check(
             "poisson: 50/s",

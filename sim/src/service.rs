@@ -40,6 +40,8 @@ const GATEWAY_TIMEOUT: u16 = 504;
 /// A version of a service.
 #[derive(Debug)]
 pub struct Group {
+    /// Its place in the scenario.
+    pub service_at: usize,
     pub service: String,
     /// Empty where the service has only one.
     pub version: String,
@@ -57,6 +59,16 @@ pub struct Services {
     pub ledger: Ledger,
     jobs: Arena<Job>,
     errands: Vec<Errand>,
+    circle: Option<Circle>,
+}
+
+/// A service is asked on behalf of a request that it works on itself: that would never end.
+#[derive(Clone, Debug)]
+pub struct Circle {
+    /// Its place in the scenario.
+    pub service_at: usize,
+    /// `a > b > a`.
+    pub path: String,
 }
 
 /// A request that an instance has taken in.
@@ -87,12 +99,22 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub enum Errand {
     /// Tell [`Services::on_worked`] of a job at a moment.
-    Wake { at: Instant, job: Ticket },
+    Wake {
+        at: Instant,
+        job: Ticket,
+    },
     /// Begin the calls of [`Services::next_calls`].
-    Call { job: Ticket },
-    Respond { caller: Caller, answer: Answer },
+    Call {
+        job: Ticket,
+    },
+    Respond {
+        caller: Caller,
+        answer: Answer,
+    },
     /// Give a call up.
-    Leave { call: Ticket },
+    Leave {
+        call: Ticket,
+    },
 }
 
 impl Services {
@@ -102,7 +124,15 @@ impl Services {
         places: Vec<Vec<Vec<usize>>>,
         ledger: Ledger,
     ) -> Services {
-        Services { instances, groups, places, ledger, jobs: Arena::default(), errands: Vec::new() }
+        Services {
+            instances,
+            groups,
+            places,
+            ledger,
+            jobs: Arena::default(),
+            errands: Vec::new(),
+            circle: None,
+        }
     }
 
     /// The last one first; the order among those of one moment is of no account but always the same.
@@ -116,10 +146,36 @@ impl Services {
         self.jobs.len()
     }
 
+    /// Where services ask each other in a circle.
+    #[inline]
+    pub fn circle(&mut self) -> Option<Circle> {
+        self.circle.take()
+    }
+
+    /// Looks for the service of a group among those on whose behalf it is asked.
+    fn look_for_circle(&mut self, group: usize, origin: Option<Ticket>) {
+        let (mut next, mut path) = (origin, vec![group]);
+        while let Some(job) = next.and_then(|ticket| self.jobs.get(ticket)) {
+            let above = self.instances[job.instance].group;
+            path.push(above);
+            let service_at = self.groups[group].service_at;
+            if self.groups[above].service_at == service_at {
+                let names = path.iter().rev().map(|group| self.groups[*group].service.as_str());
+                self.circle = Some(Circle { service_at, path: names.collect::<Vec<_>>().join(" > ") });
+                return;
+            }
+            next = job.caller.origin;
+        }
+    }
+
     fn take_in(&mut self, now: Instant, at: usize, caller: Caller) -> Answer {
         let instance = &mut self.instances[at];
         let group = instance.group;
         let has_calls = !self.groups[group].calls.is_empty();
+        if has_calls && caller.origin.is_some() {
+            self.look_for_circle(group, caller.origin);
+        }
+        let instance = &mut self.instances[at];
         self.ledger.on_arrived(now, group);
         let work = instance.draw(now);
         match instance.state(now) {

@@ -5,6 +5,7 @@
 
 mod recorder;
 mod text;
+mod timeline;
 
 use std::net::SocketAddr;
 

@@ -73,6 +73,8 @@ pub struct Caller {
     pub attempt: AttemptId,
     /// Nobody will wait for the answer any more, as far as those who ask have said.
     pub deadline: Option<Instant>,
+    /// As in [`crate::Waits`].
+    pub origin: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
 use naru_route::{CompiledAction, Subject};
 
+use crate::arena::Ticket;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::judge::{self, Active, Violation};
@@ -66,13 +67,15 @@ struct WorkerHere {
     pools: Vec<Vec<Pool>>,
 }
 
-/// When a client stops waiting.
+/// Who asks, as far as it matters: when it stops waiting, and why it asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits {
     /// It leaves after so long.
     pub patience: Option<Duration>,
     /// It says that it will leave then; who works on the request may hand that on.
     pub deadline: Option<Instant>,
+    /// What an upstream gave out for the request that it asks on behalf of.
+    pub origin: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -253,7 +256,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         tag: T,
         observer: &mut impl Observer,
     ) -> Result<Turn<'a, T>, Violation> {
-        let waits = Waits { patience, deadline: None };
+        let waits = Waits { patience, ..Waits::default() };
         self.begin_at(ProxyId(0), worker, request, waits, tag, observer).1
     }
 
@@ -303,6 +306,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             proxy,
             worker,
             deadline: waits.deadline,
+            origin: waits.origin,
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
             is_idempotent: facts.is_idempotent,
@@ -445,8 +449,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let mut fill = |_: &http::HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
         let snapshot = self.proxies[passage.proxy.index()].snapshot;
-        let reply =
-            reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
+        let reply = reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
         if reply.body.is_empty() || passage.is_head {
             passage.journey.on_response_body(self.now, naru_journey::Milestone::End);

@@ -22,6 +22,9 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
 /// However long a scenario is, a thousand requests of it say enough.
 const REQUESTS_MAX: u128 = 1_000;
 const USERS_MAX: NonZeroU32 = NonZeroU32::new(8).expect("above zero");
+const TRIES_MAX: NonZeroU32 = NonZeroU32::new(2).expect("above zero");
+/// A service that is asked by itself is asked by each request as often as it calls.
+const CALLS_MAX: usize = 2;
 const DURATION_OF_USERS_MAX: Duration = Duration::from_micros(200);
 
 /// A problem has its place; what parses runs, cut to a bearable size, without breaking an invariant,
@@ -50,10 +53,32 @@ pub fn scenario(bytes: &[u8]) {
 /// A run of what is left has a bounded number of events.
 fn cut(scenario: &mut Scenario) {
     scenario.workers = scenario.workers.min(USERS_MAX);
+    for service in &mut scenario.services {
+        let versions = service.versions.iter_mut().filter_map(|version| version.calls.as_mut());
+        for calls in versions.chain([&mut service.calls]) {
+            calls.truncate(CALLS_MAX);
+            for retry in calls.iter_mut().filter_map(|call| call.retry.as_mut()) {
+                retry.attempts = retry.attempts.min(TRIES_MAX);
+            }
+        }
+        service.replicas = None;
+    }
     for load in &mut scenario.load {
+        if let Some(retry) = &mut load.retry {
+            retry.attempts = retry.attempts.min(TRIES_MAX);
+        }
         let rate = match &mut load.arrivals {
             Arrivals::Poisson(rate) | Arrivals::Constant(rate) => rate.hourly(),
             Arrivals::Ramp { from, to } => from.hourly().max(to.hourly()),
+            Arrivals::Profile(steps) => steps.iter().map(|step| step.rate.hourly()).max().unwrap_or(0),
+            Arrivals::Herd(herd) => {
+                herd.count = herd.count.min(USERS_MAX);
+                if let Some(every) = herd.every {
+                    let waves = u32::try_from(REQUESTS_MAX).unwrap_or(u32::MAX) / USERS_MAX.get();
+                    scenario.duration.0 = scenario.duration.0.min(every.0.saturating_mul(waves));
+                }
+                continue;
+            }
             Arrivals::Users { count, .. } => {
                 // They may ask again as soon as they are answered, a microsecond later.
                 *count = (*count).min(USERS_MAX);

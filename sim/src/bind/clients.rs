@@ -78,7 +78,8 @@ impl<'a> Binder<'a> {
                     "this load sends nothing",
                 );
             }
-            let retry = load.retry.as_ref().map(|retry| self.again(&load.name, retry, &format!("load[{at}]")));
+            let retry =
+                load.retry.as_ref().map(|retry| self.again(&load.name, retry, &format!("load[{at}]")));
             let door = Door {
                 name: &load.name,
                 listener: load.listener.as_ref(),

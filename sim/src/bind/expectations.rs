@@ -76,10 +76,7 @@ impl<'a> Binder<'a> {
                 let service = groups.first().map(|group| units[*group].service_at);
                 let all = units.iter().enumerate().filter(|(_, unit)| Some(unit.service_at) == service);
                 let all = all.map(|(group, _)| group).collect();
-                (
-                    measured.of_groups(meter.clone(), groups),
-                    Some(measured.of_groups(meter, all)),
-                )
+                (measured.of_groups(meter.clone(), groups), Some(measured.of_groups(meter, all)))
             }
             (Some(groups), Measure::Amplification) => {
                 (measured.of_groups(meter.clone(), groups), Some(measured.of_load(meter, load)))
@@ -158,9 +155,8 @@ impl<'a> Binder<'a> {
     /// `None` where no service is named.
     fn find_groups(&mut self, written: &Expectation, units: &[Unit<'a>], path: &str) -> Option<Vec<usize>> {
         let service = written.service.as_ref()?;
-        let of_service: Vec<usize> = (0..units.len())
-            .filter(|at| units[*at].service.name.value == service.value)
-            .collect();
+        let of_service: Vec<usize> =
+            (0..units.len()).filter(|at| units[*at].service.name.value == service.value).collect();
         if of_service.is_empty() {
             let names = units.iter().map(|unit| unit.service.name.value.as_str());
             let hint = did_you_mean(&service.value, names);
@@ -191,19 +187,20 @@ impl<'a> Binder<'a> {
                 Share::try_from(text).map(|share| u128::from(share.millionths()))
             }
             Measure::Rate => Rate::try_from(text).map(|rate| u128::from(rate.hourly())),
-            Measure::Requests | Measure::Changes => text.parse::<u64>().map(u128::from).map_err(|_| {
-                naru_spec::Invalid::new(format!("'{}' is no count", written.value))
-            }),
-            Measure::Amplification => text
-                .strip_suffix('x')
-                .and_then(|number| scaled(number, 1_000))
+            Measure::Requests | Measure::Changes => text
+                .parse::<u64>()
                 .map(u128::from)
-                .ok_or_else(|| {
-                    naru_spec::Invalid::new(format!(
-                        "'{}' is no factor, which looks like '3x' or '0.5x'",
-                        written.value
-                    ))
-                }),
+                .map_err(|_| naru_spec::Invalid::new(format!("'{}' is no count", written.value))),
+            Measure::Amplification => {
+                text.strip_suffix('x').and_then(|number| scaled(number, 1_000)).map(u128::from).ok_or_else(
+                    || {
+                        naru_spec::Invalid::new(format!(
+                            "'{}' is no factor, which looks like '3x' or '0.5x'",
+                            written.value
+                        ))
+                    },
+                )
+            }
         };
         match value {
             Ok(value) => Some(Bound { value, written: written.value.clone() }),

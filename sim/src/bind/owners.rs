@@ -91,7 +91,8 @@ impl<'a> Binder<'a> {
             }
             if let Some(made) = &self.compiled.made {
                 if let Some(entry) = unit.serves().first() {
-                    let what = "there is no configuration whose clusters it could serve: the scenario names none";
+                    let what =
+                        "there is no configuration whose clusters it could serve: the scenario names none";
                     self.tell(entry, format!("{}.serves", unit.path()), "contradiction", what);
                 }
                 let mine = made.get(unit.service_at).and_then(|of| of.get(unit.version_at));
@@ -131,7 +132,8 @@ impl<'a> Binder<'a> {
         let is_endpoint = |fleet: &Fleet| {
             fleet.clusters().any(|(_, endpoints)| endpoints.iter().any(|here| here.is_called(name)))
         };
-        self.clusters().any(|cluster| cluster == name || host_of(cluster).is_some_and(|host| is_host(host, name)))
+        self.clusters()
+            .any(|cluster| cluster == name || host_of(cluster).is_some_and(|host| is_host(host, name)))
             || fleets.iter().any(is_endpoint)
             || self.is_written(name)
     }

@@ -59,6 +59,7 @@ impl<'a> Binder<'a> {
 
     fn group(&mut self, unit: &Unit<'a>) -> Group {
         Group {
+            service_at: unit.service_at,
             service: unit.service.name.value.clone(),
             version: unit.version.map_or_else(String::new, |version| version.name.value.clone()),
             calls: self.callees(unit).into(),
@@ -177,7 +178,11 @@ impl<'a> Binder<'a> {
             }
         };
         if service.is_none() {
-            check(&window.services, "service of the scenario", around.iter().map(|here| here.service).collect());
+            check(
+                &window.services,
+                "service of the scenario",
+                around.iter().map(|here| here.service).collect(),
+            );
         }
         check(&window.versions, "version here", around.iter().filter_map(|here| here.version).collect());
         check(&window.zones, "zone here", around.iter().filter_map(|here| here.zone).collect());

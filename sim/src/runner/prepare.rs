@@ -11,6 +11,7 @@ use super::{Bound, Compiled, Options, RunError, Runner};
 use crate::arena::Arena;
 use crate::made;
 use crate::scenario::Scenario;
+use crate::service::Circle;
 use crate::transcript::Recorder;
 use crate::world::World;
 
@@ -37,7 +38,8 @@ impl Compiled {
                 made = Some(names);
             }
         }
-        let mut known: BTreeMap<&str, usize> = scenario.config.as_deref().map(|name| (name, 0)).into_iter().collect();
+        let mut known: BTreeMap<&str, usize> =
+            scenario.config.as_deref().map(|name| (name, 0)).into_iter().collect();
         let mut outbound = Vec::new();
         for service in &scenario.services {
             let name = service.outbound.as_ref().and_then(|outbound| outbound.config.as_ref());
@@ -72,6 +74,22 @@ fn find(configs: &Configs, scenario: &Scenario, name: &str) -> Result<Snapshot, 
             column: 0,
             path: "config".to_owned(),
         }])),
+    }
+}
+
+/// A circle, where its service stands in the scenario.
+pub(super) fn problem_of(scenario: &Scenario, circle: &Circle) -> Problem {
+    let place = scenario.services.get(circle.service_at).map(|service| service.name.referenced);
+    let number = |of: Option<u64>| of.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Problem {
+        severity: Severity::Error,
+        code: "circle",
+        message: format!("a request that a service makes comes back to it: {}", circle.path),
+        hint: "let another service stand for the part of it that is asked then".to_owned(),
+        file: scenario.file.clone(),
+        line: number(place.map(|place| place.line())),
+        column: number(place.map(|place| place.column())),
+        path: format!("services[{}].calls", circle.service_at),
     }
 }
 

@@ -132,7 +132,11 @@ impl Instance {
     }
 
     pub fn state(&self, now: Instant) -> State {
-        self.behaviour.windows(now).map(|window| window.state).find(|state| *state != State::Up).unwrap_or_default()
+        self.behaviour
+            .windows(now)
+            .map(|window| window.state)
+            .find(|state| *state != State::Up)
+            .unwrap_or_default()
     }
 
     /// Without a limit where there is none.
@@ -141,7 +145,8 @@ impl Instance {
     }
 
     pub fn queue_max(&self, now: Instant) -> usize {
-        let max = self.behaviour.windows(now).find_map(|window| window.queue_max).or(self.behaviour.queue_max);
+        let max =
+            self.behaviour.windows(now).find_map(|window| window.queue_max).or(self.behaviour.queue_max);
         max.unwrap_or(usize::MAX)
     }
 

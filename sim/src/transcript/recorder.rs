@@ -355,11 +355,8 @@ impl Recorder {
             let arrived = ledger.intervals.get(at).cloned();
             interval.by_service = arrived.unwrap_or_else(|| vec![0; services.len()]);
         }
-        let mut measured = Measured {
-            loads: &mut self.meters,
-            services: &mut ledger.meters,
-            changes: &self.changes,
-        };
+        let mut measured =
+            Measured { loads: &mut self.meters, services: &mut ledger.meters, changes: &self.changes };
         let expectations = expected.iter().map(|expected| expected.judge(&mut measured)).collect();
         let (first, others) = match self.groups.split_first_mut() {
             Some((first, others)) => (Some(first), others),

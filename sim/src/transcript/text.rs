@@ -193,16 +193,16 @@ fn write_service(service: &ServiceCounts, f: &mut Formatter<'_>) -> Result {
         write!(f, " {}", service.version)?;
     }
     write!(f, ": reached by {}, 2xx {ok}, 3xx {redirected}, 4xx {wrong}, 5xx {failed}", service.arrived)?;
-    writeln!(
+    write!(
         f,
-        ", refused {}, late {}, lost {}, stopped {}, at most {} working and {} waiting",
-        service.refused,
-        service.late,
-        service.lost,
-        service.stopped,
-        service.working_max,
-        service.waiting_max
+        ", refused {}, late {}, lost {}, stopped {}",
+        service.refused, service.late, service.lost, service.stopped
     )?;
+    // Where nothing is limited, nobody counts.
+    if service.working_max > 0 {
+        write!(f, ", at most {} working and {} waiting", service.working_max, service.waiting_max)?;
+    }
+    writeln!(f)?;
     write!(f, "    latency ")?;
     write_latency(&service.latency, f)
 }

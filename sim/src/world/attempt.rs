@@ -191,7 +191,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(Flight { attempt, place, .. }) = passage.flight else { return };
         let timeout = passage.journey.deadline().filter(|(_, wait)| *wait == Wait::Response);
         let deadline = [passage.deadline, timeout.map(|(at, _)| at)].into_iter().flatten().min();
-        let caller = Caller { key: passage.key, attempt, deadline };
+        let caller = Caller { key: passage.key, attempt, deadline, origin: passage.origin };
         let answer = self.upstreams.answer(self.now, place, caller);
         if let Some(flight) = &mut passage.flight {
             flight.answer = Some(answer);

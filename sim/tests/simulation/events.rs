@@ -134,8 +134,13 @@ services:
     // Five were being worked on: they are lost, and so is what they had asked for.
     assert_eq!((a.lost, b.stopped + b.lost), (5, 5), "{transcript}");
     assert_eq!(b.arrived, a.arrived);
-    let failed: u64 =
-        transcript.summary.by_status.iter().filter(|count| count.status == 503).map(|count| count.requests).sum();
+    let failed: u64 = transcript
+        .summary
+        .by_status
+        .iter()
+        .filter(|count| count.status == 503)
+        .map(|count| count.requests)
+        .sum();
     assert_eq!(failed, 5 + 199, "{transcript}");
 }
 

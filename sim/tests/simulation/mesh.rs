@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naru_sim::{Configs, Options, Scenario, Transcript, simulate};
+use naru_sim::{Configs, Options, RunError, Scenario, Transcript, simulate};
 
 /// A scenario without a configuration.
 pub fn play(yaml: &str, seed: u64) -> Transcript {
@@ -183,4 +183,20 @@ expect:
     assert_eq!(b.arrived, v2.arrived);
     let endpoints = |at: usize| transcript.summary.by_cluster[at].endpoints.len();
     assert_eq!((endpoints(0), endpoints(1)), (3, 1));
+}
+
+#[test]
+fn services_that_would_ask_each_other_for_ever_are_refused() {
+    let problem = |yaml: &str| {
+        let scenario = Scenario::parse("s.yaml", yaml).unwrap();
+        match simulate(&Configs::new(), &scenario, Options { seed: 1, is_traced: false }) {
+            Err(RunError::Scenario(problems)) => problems[0].to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let told = problem(&CHAIN.replace("name: c, ", "name: c, calls: [{ host: a }, { host: a }], "));
+    assert!(told.contains("comes back to it: a > b > c > a"), "{told}");
+    assert!(told.contains("s.yaml:7"), "{told}");
+    let told = problem(&CHAIN.replace("host: b }", "host: a, share: 90%, with_previous: true }"));
+    assert!(told.contains("comes back to it: a > a"), "{told}");
 }
