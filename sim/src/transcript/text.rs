@@ -135,7 +135,10 @@ impl Transcript {
         }
         write!(f, "  latency ")?;
         write_latency(&summary.latency, f)?;
-        summary.by_cluster.iter().try_for_each(|cluster| write_cluster(cluster, summary.tries, f))?;
+        // A mesh has many clusters that clients never come to.
+        let is_shown = |cluster: &&ClusterCounts| cluster.requests > 0 || summary.by_proxy.is_empty();
+        let shown = summary.by_cluster.iter().filter(is_shown);
+        shown.into_iter().try_for_each(|cluster| write_cluster(cluster, summary.tries, f))?;
         summary.by_proxy.iter().try_for_each(|proxy| write_proxy(proxy, f))?;
         summary.by_service.iter().try_for_each(|service| write_service(service, f))?;
         let active = summary.active_at_end;

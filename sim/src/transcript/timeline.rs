@@ -18,23 +18,28 @@ const PANEL: u64 = 110;
 const GAP: u64 = 44;
 const TOP: u64 = 64;
 const LANE: u64 = 22;
+/// The height of a name at the end of a line.
+const LABEL: u64 = 13;
 /// More lanes than these nobody looks at.
 const LANES_MAX: usize = 60;
+/// There are no more kinds of lines.
+const LINES_MAX: usize = 4;
 /// More points than these no screen shows.
 const POINTS_MAX: usize = 500;
 
+// Written out for light and dark: not every viewer knows variables.
 const STYLE: &str = "\
-:root{--paper:#fff;--ink:#1b1f24;--dim:#57606a;--grid:#d8dee4;--a:#0550ae;--b:#bc4c00;--c:#1a7f37;--d:#8250df;--bad:#cf222e;--warn:#9a6700}\
-@media(prefers-color-scheme:dark){:root{--paper:#0d1117;--ink:#e6edf3;--dim:#9198a1;--grid:#30363d;--a:#79c0ff;--b:#ffa657;--c:#56d364;--d:#d2a8ff;--bad:#ff7b72;--warn:#e3b341}}\
-text{font:12px system-ui,sans-serif;fill:var(--ink)}.t{font-size:16px;font-weight:600}.h{font-weight:600}.s{fill:var(--dim)}\
-.g{stroke:var(--grid);stroke-width:1}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}\
-.a{stroke:var(--a)}.b{stroke:var(--b);stroke-dasharray:6 3}.c{stroke:var(--c);stroke-dasharray:2 3}.d{stroke:var(--d);stroke-dasharray:9 3 2 3}\
-.fa{fill:var(--a)}.fb{fill:var(--b)}.fc{fill:var(--c)}.fd{fill:var(--d)}\
-.bad{fill:var(--bad)}.warn{fill:var(--warn)}.on{fill:var(--paper);font-size:11px}";
+text{font:12px system-ui,sans-serif;fill:#1b1f24}.p{fill:#fff}.t{font-size:16px;font-weight:600}.h{font-weight:600}.s{fill:#57606a}\
+.g{stroke:#d8dee4;stroke-width:1}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}\
+.a{stroke:#0550ae}.b{stroke:#bc4c00;stroke-dasharray:6 3}.c{stroke:#1a7f37;stroke-dasharray:2 3}.d{stroke:#8250df;stroke-dasharray:9 3 2 3}\
+.fa{fill:#0550ae}.fb{fill:#bc4c00}.fc{fill:#1a7f37}.fd{fill:#8250df}.bad{fill:#cf222e}.warn{fill:#9a6700}.on{fill:#fff;font-size:11px}\
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.p{fill:#0d1117}.s{fill:#9198a1}.g{stroke:#30363d}\
+.a{stroke:#79c0ff}.b{stroke:#ffa657}.c{stroke:#56d364}.d{stroke:#d2a8ff}.fa{fill:#79c0ff}.fb{fill:#ffa657}.fc{fill:#56d364}.fd{fill:#d2a8ff}\
+.bad{fill:#ff7b72}.warn{fill:#e3b341}.on{fill:#0d1117}}";
 
 /// A line of a panel: its name and a value for each point.
 struct Line {
-    name: &'static str,
+    name: String,
     values: Vec<u64>,
 }
 
@@ -45,12 +50,19 @@ struct Panel {
     words: fn(u64) -> String,
 }
 
+/// What something's state was: from when on, in microseconds, and how.
+struct Track<'a> {
+    lane: Lane,
+    subject: &'a str,
+    changes: Vec<(u64, StateChange)>,
+}
+
 impl Transcript {
     /// The whole picture.
     pub fn to_svg(&self) -> String {
         let points = self.points();
         let lanes = self.lanes();
-        let panels = panels(&points);
+        let panels = self.panels(&points);
         let lanes_top = TOP + panels.len() as u64 * (PANEL + GAP);
         let height = lanes_top + (lanes.len() as u64 + 1) * LANE + 40;
         let mut svg = String::new();
@@ -58,7 +70,7 @@ impl Transcript {
             svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title\">\n\
              <title id=\"title\">A simulation: seed {}, {} requests</title>\n<style>{STYLE}</style>\n\
-             <rect width=\"{WIDTH}\" height=\"{height}\" style=\"fill:var(--paper)\"/>\n\
+             <rect class=\"p\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
              <text class=\"t\" x=\"16\" y=\"28\">{} requests in {} of virtual time</text>\n\
              <text class=\"s\" x=\"16\" y=\"46\">seed {}, {} requests through all proxies{}</text>\n",
             self.seed,
@@ -109,6 +121,9 @@ impl Transcript {
                 for (sum, more) in sum.by_class.iter_mut().zip(more.by_class) {
                     *sum += more;
                 }
+                for (sum, more) in sum.by_service.iter_mut().zip(&more.by_service) {
+                    *sum += more;
+                }
                 sum.active = sum.active.max(more.active);
                 sum.p50_us = sum.p50_us.max(more.p50_us);
                 sum.p99_us = sum.p99_us.max(more.p99_us);
@@ -118,6 +133,7 @@ impl Transcript {
             let width = u128::from(self.interval_us) * some.len() as u128;
             let rate = |count: u64| u64::try_from(u128::from(count) * 1_000_000 / width.max(1)).unwrap_or(0);
             (sum.begun, sum.ended) = (rate(sum.begun), rate(sum.ended));
+            sum.by_service.iter_mut().for_each(|count| *count = rate(*count));
             sum
         };
         self.intervals.chunks(together).map(merge).collect()
@@ -130,10 +146,10 @@ impl Transcript {
         let _ = writeln!(svg, "<text class=\"h\" x=\"16\" y=\"{}\">{}</text>", top + 10, panel.title);
         for part in 0..=2 {
             let y = bottom - PANEL * part / 2;
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<line class=\"g\" x1=\"{LEFT}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\"/>\
-                 <text class=\"s\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
+                 <text class=\"s\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
                 LEFT + PLOT,
                 LEFT - 8,
                 y + 4,
@@ -152,15 +168,17 @@ impl Transcript {
             let points: Vec<String> = points.collect();
             let _ = writeln!(svg, "<polyline class=\"l {class}\" points=\"{}\"/>", points.join(" "));
             let mut y = line.values.last().map_or(bottom, |value| y_of(*value)) + 4;
-            while taken.iter().any(|other| other.abs_diff(y) < 13) {
-                y += 13;
+            // Upwards from the bottom, downwards from elsewhere.
+            let is_low = y > bottom - PANEL / 2;
+            while taken.iter().any(|other| other.abs_diff(y) < LABEL) {
+                y = if is_low { y - LABEL } else { y + LABEL };
             }
             taken.push(y);
             let _ = writeln!(
                 svg,
                 "<text class=\"f{class}\" x=\"{}\" y=\"{y}\">{}</text>",
                 LEFT + PLOT + 6,
-                line.name
+                escaped(&line.name)
             );
         }
     }
@@ -184,34 +202,32 @@ impl Transcript {
     }
 
     /// What changed its state, in the order of kinds and of names, with its changes.
-    fn lanes(&self) -> Vec<(Lane, &str, Vec<(u64, StateChange)>)> {
-        let mut lanes: Vec<(Lane, &str, Vec<(u64, StateChange)>)> = Vec::new();
+    fn lanes(&self) -> Vec<Track<'_>> {
+        let mut lanes: Vec<Track<'_>> = Vec::new();
         for change in &self.changes {
             let Some(state) = change.state else { continue };
-            let known = lanes
-                .iter()
-                .position(|(lane, subject, _)| *lane == state.lane() && *subject == change.subject.as_str());
-            match known {
-                Some(at) => lanes[at].2.push((change.at_us, state)),
-                None => lanes.push((state.lane(), &change.subject, vec![(change.at_us, state)])),
+            let (lane, subject) = (state.lane(), change.subject.as_str());
+            match lanes.iter_mut().find(|track| track.lane == lane && track.subject == subject) {
+                Some(track) => track.changes.push((change.at_us, state)),
+                None => lanes.push(Track { lane, subject, changes: vec![(change.at_us, state)] }),
             }
         }
-        lanes.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        lanes.sort_by(|a, b| (a.lane, a.subject).cmp(&(b.lane, b.subject)));
         lanes
     }
 
-    fn draw_lanes(&self, svg: &mut String, top: u64, lanes: &[(Lane, &str, Vec<(u64, StateChange)>)]) {
+    fn draw_lanes(&self, svg: &mut String, top: u64, lanes: &[Track<'_>]) {
         let _ = writeln!(svg, "<text class=\"h\" x=\"16\" y=\"{top}\">changes of state</text>");
         if lanes.is_empty() {
             let _ = writeln!(svg, "<text class=\"s\" x=\"{LEFT}\" y=\"{top}\">none</text>");
         }
-        for (at, (lane, subject, changes)) in lanes.iter().take(LANES_MAX).enumerate() {
+        for (at, Track { lane, subject, changes }) in lanes.iter().take(LANES_MAX).enumerate() {
             let y = top + 10 + at as u64 * LANE;
             let middle = y + LANE / 2 + 2;
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>\
-                 <line class=\"g\" x1=\"{LEFT}\" y1=\"{middle}\" x2=\"{}\" y2=\"{middle}\"/>\n",
+                 <line class=\"g\" x1=\"{LEFT}\" y1=\"{middle}\" x2=\"{}\" y2=\"{middle}\"/>",
                 LEFT - 8,
                 middle + 4,
                 (subject.chars().count() as u64 * 7).min(LEFT - 24),
@@ -258,39 +274,61 @@ impl Transcript {
     }
 }
 
-fn panels(points: &[Interval]) -> Vec<Panel> {
-    let line = |name, value: fn(&Interval) -> u64| Line { name, values: points.iter().map(value).collect() };
-    // Hundredths of a percent.
-    let failed: fn(&Interval) -> u64 = |interval| {
-        let [ok, redirected, wrong, failed, none] = interval.by_class;
-        (failed + none) * 10_000 / (ok + redirected + wrong + failed + none).max(1)
-    };
-    vec![
-        Panel {
-            title: "load",
-            lines: vec![line("begun", |interval| interval.begun), line("ended", |interval| interval.ended)],
-            words: |value| format!("{value}/s"),
-        },
-        Panel {
-            title: "under way",
-            lines: vec![line("active", |interval| interval.active)],
-            words: |value| value.to_string(),
-        },
-        Panel {
-            title: "errors",
-            lines: vec![line("5xx, none", failed)],
-            words: |value| format!("{}.{:02}%", value / 100, value % 100),
-        },
-        Panel {
-            title: "latency",
-            lines: vec![
-                line("p50", |interval| interval.p50_us),
-                line("p99", |interval| interval.p99_us),
-                line("max", |interval| interval.max_us),
-            ],
-            words: |value| format!("{}.{}ms", value / 1_000, value % 1_000 / 100),
-        },
-    ]
+impl Transcript {
+    fn panels(&self, points: &[Interval]) -> Vec<Panel> {
+        let line = |name, value: fn(&Interval) -> u64| Line {
+            name: str::to_owned(name),
+            values: points.iter().map(value).collect(),
+        };
+        // Hundredths of a percent.
+        let failed: fn(&Interval) -> u64 = |interval| {
+            let [ok, redirected, wrong, failed, none] = interval.by_class;
+            (failed + none) * 10_000 / (ok + redirected + wrong + failed + none).max(1)
+        };
+        let mut panels = vec![
+            Panel {
+                title: "load",
+                lines: vec![
+                    line("begun", |interval| interval.begun),
+                    line("ended", |interval| interval.ended),
+                ],
+                words: |value| format!("{value}/s"),
+            },
+            Panel {
+                title: "under way",
+                lines: vec![line("active", |interval| interval.active)],
+                words: |value| value.to_string(),
+            },
+            Panel {
+                title: "errors",
+                lines: vec![line("5xx, none", failed)],
+                words: |value| format!("{}.{:02}%", value / 100, value % 100),
+            },
+            Panel {
+                title: "latency",
+                lines: vec![
+                    line("p50", |interval| interval.p50_us),
+                    line("p99", |interval| interval.p99_us),
+                    line("max", |interval| interval.max_us),
+                ],
+                words: |value| format!("{}.{}ms", value / 1_000, value % 1_000 / 100),
+            },
+        ];
+        // Where only one service is there, the load says it already.
+        let mut services: Vec<(u64, usize)> = (0..self.services.len())
+            .map(|at| (points.iter().map(|point| point.by_service.get(at).copied().unwrap_or(0)).sum(), at))
+            .collect();
+        services.sort_by_key(|(sum, at)| (std::cmp::Reverse(*sum), *at));
+        if services.len() > 1 {
+            let line = |(_, at): &(u64, usize)| Line {
+                name: self.services[*at].clone(),
+                values: points.iter().map(|point| point.by_service.get(*at).copied().unwrap_or(0)).collect(),
+            };
+            let lines = services.iter().take(LINES_MAX).map(line).collect();
+            panels.insert(1, Panel { title: "reached", lines, words: |value| format!("{value}/s") });
+        }
+        panels
+    }
 }
 
 /// The next of 10, 20, 50, 100 and so on.
