@@ -23,7 +23,7 @@ use crate::expect::{Expected, Meter};
 use crate::fleet::Fleet;
 use crate::ledger::Ledger;
 use crate::load::Source;
-use crate::scenario::{Arrivals, Scenario, Service, Version};
+use crate::scenario::{Arrivals, Herd, Scenario, Service, Version};
 use crate::service::Services;
 use crate::transcript::INTERVALS_MAX;
 
@@ -178,59 +178,70 @@ impl<'a> Binder<'a> {
     /// What would make a run endless, or larger than any machine.
     fn check_bounds(&mut self) {
         let scenario = self.scenario;
-        let mut check = |is_fine: bool, path: &str, what: String| {
-            if !is_fine {
-                self.problems.push(self.problem(
-                    (0, 0),
-                    path.to_owned(),
-                    "invalid-value",
-                    what,
-                    String::new(),
-                ));
-            }
-        };
-        check(
-            scenario.workers.get() <= WORKERS_MAX,
-            "workers",
-            format!("there are {} workers, at most {WORKERS_MAX} are possible", scenario.workers),
-        );
+        self.check_workers(scenario.workers.get(), None, "workers");
         let intervals = scenario.duration.0.as_nanos() / scenario.transcript.interval.0.as_nanos().max(1);
-        check(
-            scenario.transcript.interval.0 >= INTERVAL_MIN && intervals < INTERVALS_MAX as u128,
-            "transcript.interval",
-            format!("an interval lasts a millisecond at least, and there are at most {INTERVALS_MAX}"),
-        );
+        if scenario.transcript.interval.0 < INTERVAL_MIN || intervals >= INTERVALS_MAX as u128 {
+            let what =
+                format!("an interval lasts a millisecond at least, and there are at most {INTERVALS_MAX}");
+            self.tell_of_nothing("transcript.interval", what);
+        }
+        for (at, service) in scenario.services.iter().enumerate() {
+            let workers = service.outbound.as_ref().map_or(1, |outbound| outbound.workers.get());
+            self.check_workers(workers, Some(&service.name), &format!("services[{at}].outbound.workers"));
+        }
         for (at, load) in scenario.load.iter().enumerate() {
             let path = format!("load[{at}].arrivals");
+            let mut check = |is_fine: bool, field: &str, what: &str| {
+                if !is_fine {
+                    self.tell(&load.name, format!("{path}.{field}"), "invalid-value", what);
+                }
+            };
             match &load.arrivals {
                 Arrivals::Users { count, .. } => check(
                     count.get() <= USERS_MAX,
-                    &format!("{path}.users.count"),
-                    format!("there are {count} users, at most {USERS_MAX} are possible"),
+                    "users.count",
+                    &format!("there are {count} users, at most {USERS_MAX} are possible"),
                 ),
-                Arrivals::Herd(herd) => {
+                Arrivals::Herd(Herd { count, over, every }) => {
                     check(
-                        herd.count.get() <= USERS_MAX,
-                        &format!("{path}.herd.count"),
-                        format!("{} come at once, at most {USERS_MAX} are possible", herd.count),
+                        count.get() <= USERS_MAX,
+                        "herd.count",
+                        &format!("{count} come at once, at most {USERS_MAX} are possible"),
                     );
                     check(
-                        herd.every.is_none_or(|every| every.0 >= herd.over.0.max(INTERVAL_MIN)),
-                        &format!("{path}.herd.every"),
-                        "the next herd comes before this one is there".to_owned(),
+                        every.is_none_or(|every| every.0 >= over.0.max(INTERVAL_MIN)),
+                        "herd.every",
+                        "the next herd comes before this one is there, or within a millisecond",
                     );
                 }
                 Arrivals::Profile(steps) => {
                     let rises = steps.windows(2).all(|two| two[0].at < two[1].at);
                     check(
                         rises && !steps.is_empty(),
-                        &format!("{path}.profile"),
-                        "the steps of a profile stand in the order of their times".to_owned(),
+                        "profile",
+                        "the steps of a profile stand in the order of their times",
                     );
                 }
                 Arrivals::Poisson(_) | Arrivals::Constant(_) | Arrivals::Ramp { .. } => {}
             }
         }
+    }
+
+    fn check_workers(&mut self, workers: u32, place: Option<&Spanned<String>>, path: &str) {
+        if workers <= WORKERS_MAX {
+            return;
+        }
+        let what = format!("there are {workers} workers, at most {WORKERS_MAX} are possible");
+        match place {
+            Some(place) => self.tell(place, path.to_owned(), "invalid-value", &what),
+            None => self.tell_of_nothing(path, what),
+        }
+    }
+
+    /// A problem of what stands nowhere, as it may have been left out.
+    fn tell_of_nothing(&mut self, path: &str, what: String) {
+        let problem = self.problem((0, 0), path.to_owned(), "invalid-value", what, String::new());
+        self.problems.push(problem);
     }
 
     fn unanswered(&self) -> Vec<(String, String)> {

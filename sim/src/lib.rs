@@ -71,4 +71,4 @@ pub use scenario::Scenario;
 pub use script::{Driver, Script};
 pub use transcript::Transcript;
 pub use upstream::{Answer, Break, Caller, Dial, IdleClose, Place, ProxyId, Upstreams};
-pub use world::{Settled, Turn, Waits, World};
+pub use world::{Noted, Settled, Turn, Waits, World};

@@ -16,6 +16,8 @@ use crate::scenario::{Scenario, Service};
 
 const PORT: u16 = 8_080;
 const REPLICAS_MAX: u32 = 1_000;
+/// Of all versions together.
+const INSTANCES_MAX: usize = 100_000;
 /// Versions in all, so that their addresses have room.
 const VERSIONS_MAX: usize = 10_000;
 
@@ -28,6 +30,11 @@ pub fn mesh(scenario: &Scenario) -> Result<(Config, Vec<Vec<String>>), Vec<Probl
         let first = maker.clusters.len();
         virtual_hosts.extend(maker.host(at, service));
         names.push(maker.clusters.iter().skip(first).map(|cluster| cluster.name.clone()).collect());
+    }
+    let instances: usize = maker.clusters.iter().map(|cluster| cluster.endpoints.len()).sum();
+    if let (true, Some(last)) = (instances > INSTANCES_MAX, scenario.services.last()) {
+        let what = format!("there are {instances} instances in all, at most {INSTANCES_MAX} are possible");
+        maker.tell(&last.name, "services".to_owned(), &what);
     }
     if !maker.problems.is_empty() {
         return Err(maker.problems);

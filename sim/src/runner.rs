@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 use crate::service::{Circle, Errand, Services};
 use crate::transcript::{Ended, Hop, Recorder, Transcript};
 use crate::upstream::ProxyId;
-use crate::world::{Settled, Turn, Waits, World};
+use crate::world::{Noted, Settled, Turn, Waits, World};
 
 pub use prepare::Configs;
 
@@ -162,6 +162,9 @@ impl Runner<'_> {
                 None => break,
             }
             self.run_errands()?;
+            while let Some(noted) = self.world.next_noted() {
+                self.on_noted(&noted);
+            }
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
             }
@@ -443,6 +446,23 @@ impl Runner<'_> {
             status: settled.decision.status,
             reason: settled.decision.reason.name(),
         });
+    }
+
+    fn on_noted(&mut self, noted: &Noted) {
+        let Noted { at, proxy, cluster, endpoint, change } = *noted;
+        let name = &self.world.snapshot_of(proxy).cluster(cluster).name;
+        let here = endpoint.and_then(|endpoint| self.world.fleet_of(proxy).place(cluster, endpoint));
+        let address = here.map(|here| here.address);
+        let mut subject = match address {
+            Some(address) => format!("{address} of {name}"),
+            None => name.clone(),
+        };
+        let group = self.groups[proxy.index()];
+        if group != 0 {
+            subject = format!("{subject}, from {} {}", self.group_names[group], proxy.0);
+        }
+        let what = format!("{subject}: {}", change.phrase());
+        self.recorder.on_change(at, change, subject, address, what);
     }
 
     fn change(&mut self, at: usize) {

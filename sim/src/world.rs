@@ -16,6 +16,7 @@
 mod attempt;
 mod client;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -26,6 +27,7 @@ use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, W
 use naru_route::{CompiledAction, Subject};
 
 use crate::arena::Ticket;
+use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::judge::{self, Active, Violation};
@@ -50,6 +52,18 @@ pub struct World<'a, U, T> {
     pauses: u64,
     /// What was counted below zero, if anything was.
     miscount: Option<&'static str>,
+    /// Changes of state that nobody has taken yet.
+    noted: VecDeque<Noted>,
+}
+
+/// A proxy sees an endpoint, or a whole cluster, in another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub at: Instant,
+    pub proxy: ProxyId,
+    pub cluster: ClusterId,
+    pub endpoint: Option<EndpointId>,
+    pub change: StateChange,
 }
 
 /// One proxy.
@@ -168,6 +182,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             connections_in_use: 0,
             pauses: 0,
             miscount: None,
+            noted: VecDeque::new(),
         }
     }
 
@@ -234,6 +249,27 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
             work: 0,
         }
+    }
+
+    /// What a policy of a proxy did: for the transcript.
+    pub fn note(
+        &mut self,
+        proxy: ProxyId,
+        cluster: ClusterId,
+        endpoint: Option<EndpointId>,
+        change: StateChange,
+    ) {
+        self.noted.push_back(Noted { at: self.now, proxy, cluster, endpoint, change });
+    }
+
+    /// Changes of state, the oldest first.
+    #[inline]
+    pub fn next_noted(&mut self) -> Option<Noted> {
+        self.noted.pop_front()
+    }
+
+    pub fn snapshot_of(&self, proxy: ProxyId) -> &'a Snapshot {
+        self.proxies[proxy.index()].snapshot
     }
 
     /// Asks to be told of a moment.

@@ -37,6 +37,10 @@ impl<'a> Binder<'a> {
         let mut plans =
             Plans { proxies: vec![edge], groups: vec![EDGE.to_owned()], of_instance: BTreeMap::new() };
         let units = self.units();
+        if !self.problems.is_empty() {
+            // There may be more of them than any machine has room for.
+            return plans;
+        }
         for (service_at, service) in self.scenario.services.iter().enumerate() {
             let of_this = |unit: &usize| units[*unit].service_at == service_at;
             if !units.iter().any(|unit| unit.service_at == service_at && !unit.calls().is_empty()) {
@@ -61,7 +65,7 @@ impl<'a> Binder<'a> {
                             group,
                             snapshot,
                             fleet: self.fleet(snapshot),
-                            workers: outbound.workers.get().min(super::WORKERS_MAX) as usize,
+                            workers: outbound.workers.get() as usize,
                             seed: Chance::split(seed, &format!("proxy of {name}")).draw(),
                         });
                         shared = Some(id);

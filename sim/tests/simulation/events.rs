@@ -228,7 +228,7 @@ fn a_storm_of_naive_retries_multiplies_at_each_hop() {
         let transcript = storm(retry_of);
         let arrived = arrived(&transcript);
         let requests = transcript.summary.requests;
-        assert!(["a", "b", "c"].iter().all(|name| arrived[*name] % requests == 0), "{arrived:?}");
+        assert!(["a", "b", "c"].iter().all(|name| arrived[*name].is_multiple_of(requests)), "{arrived:?}");
         ["a", "b", "c"].map(|name| arrived[name] / requests)
     };
     assert_eq!(reached([three, three, three]), [3, 9, 27]);

@@ -6,8 +6,12 @@ use naru_sim::{Configs, Options, RunError, Scenario, Transcript, simulate};
 
 /// A scenario without a configuration.
 pub fn play(yaml: &str, seed: u64) -> Transcript {
+    play_traced(yaml, seed, true)
+}
+
+pub fn play_traced(yaml: &str, seed: u64, is_traced: bool) -> Transcript {
     let scenario = Scenario::parse("s.yaml", yaml).unwrap_or_else(|problems| panic!("{yaml}{problems:?}"));
-    let options = Options { seed, is_traced: true };
+    let options = Options { seed, is_traced };
     simulate(&Configs::new(), &scenario, options).unwrap_or_else(|error| panic!("{yaml}{error}"))
 }
 
