@@ -78,8 +78,11 @@ impl Transcript {
             "from", "begun", "ended", "2xx", "3xx", "4xx", "5xx", "none"
         )?;
         write!(f, " {:>7} {:>12} {:>12} {:>12}", "active", "p50", "p99", "max")?;
-        for column in self.clusters.iter().chain(self.columns_of_services()) {
-            write!(f, " {:>width$}", column, width = width_of(column))?;
+        for cluster in &self.clusters {
+            write!(f, " {:>width$}", cluster, width = width_of(cluster))?;
+        }
+        for service in self.columns_of_services() {
+            write!(f, " {:>width$}", format!("->{service}"), width = 2 + width_of(service))?;
         }
         writeln!(f)?;
         self.intervals.iter().try_for_each(|interval| self.write_interval(interval, f))
@@ -101,10 +104,11 @@ impl Transcript {
             Millis(interval.p99_us),
             Millis(interval.max_us)
         )?;
-        let clusters = self.clusters.iter().zip(&interval.by_cluster);
-        let services = self.columns_of_services().iter().zip(&interval.by_service);
-        for (column, count) in clusters.chain(services) {
-            write!(f, " {count:>width$}", width = width_of(column))?;
+        for (cluster, count) in self.clusters.iter().zip(&interval.by_cluster) {
+            write!(f, " {count:>width$}", width = width_of(cluster))?;
+        }
+        for (service, count) in self.columns_of_services().iter().zip(&interval.by_service) {
+            write!(f, " {count:>width$}", width = 2 + width_of(service))?;
         }
         writeln!(f)
     }

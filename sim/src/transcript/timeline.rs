@@ -11,7 +11,7 @@ use super::{Interval, Transcript};
 use crate::change::{Lane, StateChange};
 
 const WIDTH: u64 = 1_000;
-const LEFT: u64 = 190;
+const LEFT: u64 = 240;
 const RIGHT: u64 = 90;
 const PLOT: u64 = WIDTH - LEFT - RIGHT;
 const PANEL: u64 = 110;

@@ -18,3 +18,4 @@ mod queues;
 mod statistics;
 mod problems;
 mod example;
+mod goldens;
