@@ -210,6 +210,9 @@ fn write_service(service: &ServiceCounts, f: &mut Formatter<'_>) -> Result {
         write!(f, ", at most {} working and {} waiting", service.working_max, service.waiting_max)?;
     }
     writeln!(f)?;
+    if service.arrived == 0 {
+        return Ok(());
+    }
     write!(f, "    latency ")?;
     write_latency(&service.latency, f)
 }
