@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use naru_journey::edge::Peer;
 use naru_journey::{ChainId, Snapshot};
+use naru_spec::suggest::did_you_mean;
 use serde_saphyr::Spanned;
 
 use super::{Binder, Unit, moment};
@@ -165,7 +166,9 @@ impl<'a> Binder<'a> {
                 Some(found) => found,
                 None => {
                     let what = format!("'{}' is no listener of the configuration", name.value);
-                    self.tell(name, format!("{}.listener", door.path), "unknown-name", &what);
+                    let hint = did_you_mean(&name.value, listeners.iter().map(|here| here.name.as_str()));
+                    let path = format!("{}.listener", door.path);
+                    self.tell_with_hint(name, path, "unknown-name", what, hint);
                     return None;
                 }
             },

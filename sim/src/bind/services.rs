@@ -75,9 +75,12 @@ impl<'a> Binder<'a> {
             }
             None => standard,
         };
-        let own_status = version.and_then(|version| version.status.as_ref());
-        let answer = status(own_status.or(service.status.as_ref()), 200, format!("{path}.status"));
-        let fails_with = status(service.fails_with.as_ref(), 503, format!("{path}.fails_with"));
+        let of_service = |field: &str| format!("services[{}].{field}", unit.service_at);
+        let answer = match version.and_then(|version| version.status.as_ref()) {
+            Some(own) => status(Some(own), 200, format!("{path}.status")),
+            None => status(service.status.as_ref(), 200, of_service("status")),
+        };
+        let fails_with = status(service.fails_with.as_ref(), 503, of_service("fails_with"));
         let faults = version.and_then(|version| version.faults.as_ref()).unwrap_or(&service.faults);
         Behaviour {
             connect: service.connect.clone(),

@@ -1,10 +1,12 @@
 //! The picture of a transcript.
 
-use naru_sim::Transcript;
+use naru_base::{ClusterId, EndpointId};
 use naru_sim::change::StateChange;
 use naru_sim::transcript::Change;
+use naru_sim::{Driver, ProxyId, Transcript};
 
 use crate::mesh::play;
+use crate::support::{compile, plain};
 
 const YAML: &str = "\
 duration: 20s
@@ -111,4 +113,19 @@ fn a_timeline_has_a_lane_for_everything_that_changed_and_a_word_for_every_state(
 fn equal_runs_draw_equal_pictures() {
     assert_eq!(picture().to_svg(), picture().to_svg());
     assert_ne!(picture().to_svg(), play(YAML, 2).to_svg());
+}
+
+#[test]
+fn what_a_policy_notes_is_handed_out_once_in_its_order() {
+    let snapshot = compile(plain());
+    let mut driver = Driver::new(&snapshot, 1);
+    driver.wait(std::time::Duration::from_secs(3)).unwrap();
+    let world = driver.world();
+    let (cluster, endpoint) = (ClusterId(0), Some(EndpointId(0)));
+    world.note(ProxyId(0), cluster, endpoint, StateChange::Ejected);
+    world.note(ProxyId(0), cluster, None, StateChange::Opened);
+    let noted: Vec<_> = std::iter::from_fn(|| world.next_noted()).collect();
+    let noted: Vec<_> = noted.iter().map(|noted| (noted.at.0, noted.endpoint, noted.change)).collect();
+    let at = 3_000_000_000;
+    assert_eq!(noted, [(at, endpoint, StateChange::Ejected), (at, None, StateChange::Opened)]);
 }
