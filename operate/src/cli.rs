@@ -155,6 +155,12 @@ pub struct SimulateArgs {
     /// How the transcript is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+    /// Where a timeline is drawn as SVG: load, errors, latencies, changes of state
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Where every request through every proxy is written, a line of JSON each; for small runs
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(Args)]

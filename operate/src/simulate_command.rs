@@ -1,11 +1,13 @@
 //! `naru simulate`: a scenario on virtual time.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
 use naru_plan::{Instance, InstancePort, Process, Surroundings, processes};
-use naru_sim::{RunError, Scenario};
+use naru_sim::runner::TRACE_MAX;
+use naru_sim::{Configs, Options, RunError, Scenario, Transcript};
 use naru_sources::Texts;
 use naru_spec::config::Place;
 use naru_spec::{Config, Invalid, Problem};
@@ -20,25 +22,58 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let text = read(&args.scenario)?;
     let scenario = Scenario::parse(&file, &text)
         .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
-    // The scenario names its configuration as it is seen from where the scenario stands.
-    let beside = args.scenario.parent().unwrap_or(Path::new("")).join(&scenario.config);
-    let source = if beside.is_dir() { Source::directory(&beside)? } else { Source::envoy(&beside)? };
-    let config = source.config(args.output)?;
-    match naru_sim::run(config.clone(), &scenario, args.seed) {
-        Ok(transcript) => {
-            match args.output {
-                Output::Text => say(&transcript.to_string())?,
-                Output::Json => say(&format!("{}\n", transcript.to_json()))?,
+    // The scenario names its configurations as they are seen from where the scenario stands.
+    let home = args.scenario.parent().unwrap_or(Path::new(""));
+    let mut sources = BTreeMap::new();
+    let mut configs = Configs::new();
+    for name in scenario.configs() {
+        let beside = home.join(name);
+        let source = if beside.is_dir() { Source::directory(&beside)? } else { Source::envoy(&beside)? };
+        configs.insert(name.to_owned(), source.config(args.output)?);
+        sources.insert(name.to_owned(), source);
+    }
+    let options = Options { seed: args.seed, is_traced: args.trace.is_some() };
+    match naru_sim::simulate(&configs, &scenario, options) {
+        Ok(transcript) => tell(&transcript, args),
+        Err(RunError::Config { name, problems: found }) => match (sources.get(&name), configs.get(&name)) {
+            (Some(source), Some(config)) => {
+                let problems = source.locate(config, &found);
+                Err(problems::refuse(&problems, &|file| source.text(file), args.output))
             }
-            Ok(())
-        }
-        Err(RunError::Config(found)) => {
-            let problems = source.locate(&config, &found);
-            Err(problems::refuse(&problems, &|file| source.text(file), args.output))
-        }
+            _ => Err(RunError::Config { name, problems: found }.into()),
+        },
         Err(RunError::Scenario(found)) => Err(problems::refuse(&found, &|_| Some(&text), args.output)),
         Err(error @ RunError::Violated { .. }) => Err(error.into()),
     }
+}
+
+fn tell(transcript: &Transcript, args: &SimulateArgs) -> Result<(), Failure> {
+    match args.output {
+        Output::Text => say(&transcript.to_string())?,
+        Output::Json => say(&format!("{}\n", transcript.to_json()))?,
+    }
+    if let Some(file) = &args.svg {
+        write(file, &transcript.to_svg())?;
+    }
+    if let Some(file) = &args.trace {
+        write(file, &transcript.trace_lines())?;
+        if transcript.is_trace_cut {
+            eprintln!(
+                "warning: the trace ends after {TRACE_MAX} requests\n  help: simulate a shorter time, or less load"
+            );
+        }
+    }
+    if transcript.is_as_expected() {
+        return Ok(());
+    }
+    for judged in transcript.expectations.iter().filter(|judged| !judged.holds) {
+        eprintln!("error: {}: expected {}, measured {}", judged.what, judged.expected, judged.measured);
+    }
+    Err(Failure::Told)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    Ok(std::fs::write(file, text).with_context(|| format!("'{}' cannot be written", file.display()))?)
 }
 
 /// Where the configuration of a scenario comes from.

@@ -4,15 +4,18 @@
 //! percentile), never by a shape parameter. Every function beyond the four operations comes from
 //! `libm`, which is the same software on every machine, so that equal draws give equal times.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::Chance;
+use naru_base::chance::within;
 use naru_spec::Invalid;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use crate::quantity::Span;
+use crate::quantity::{Share, Span};
 
 /// Nothing that is simulated takes longer by itself: tails without an end are cut here.
 pub const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
@@ -21,10 +24,10 @@ pub const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 const Z99: f64 = 2.326_347_874_040_841;
 
 /// A length of time that is drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Distribution(Kind);
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Constant(Duration),
     Uniform {
@@ -43,6 +46,9 @@ enum Kind {
         min_ns: f64,
         inverse_alpha: f64,
     },
+    /// What was measured: shares of all, in millionths, and what they do not exceed, in nanoseconds.
+    /// Both rise, from none to all.
+    Quantiles(Arc<[(u32, u64)]>),
 }
 
 impl Distribution {
@@ -91,6 +97,22 @@ impl Distribution {
         Ok(Distribution(Kind::Pareto { min_ns: nanos(min), inverse_alpha }))
     }
 
+    /// What was measured: for some shares of all, what they do not exceed. Evenly between two of them.
+    ///
+    /// # Errors
+    /// There is none for all, or times fall.
+    pub fn quantiles(table: &BTreeMap<Share, Duration>) -> Result<Distribution, Invalid> {
+        let rises = table.values().zip(table.values().skip(1)).all(|(one, next)| one <= next);
+        let least = table.values().next().copied();
+        let (Some(least), true, true) = (least, rises, table.contains_key(&Share::ALL)) else {
+            return Err(Invalid::new("a table of quantiles rises, and ends with '100%'"));
+        };
+        let ns = |time: &Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let mut points = vec![(0, ns(&least))];
+        points.extend(table.iter().map(|(share, time)| (share.millionths(), ns(time))));
+        Ok(Distribution(Kind::Quantiles(points.into())))
+    }
+
     /// At most [`SAMPLE_MAX`]. Takes as many draws each time.
     pub fn sample(&self, chance: &mut Chance) -> Duration {
         self.sample_uncut(chance).min(SAMPLE_MAX)
@@ -98,11 +120,12 @@ impl Distribution {
 
     /// However long it is.
     pub fn sample_uncut(&self, chance: &mut Chance) -> Duration {
-        let sampled = match self.0 {
-            Kind::Constant(value) => return value,
+        let sampled = match &self.0 {
+            Kind::Constant(value) => return *value,
+            Kind::Quantiles(points) => return at(points, chance.draw()),
             Kind::Uniform { min, max } => {
-                let width = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
-                return min + Duration::from_nanos(chance.below(width + 1));
+                let width = u64::try_from((*max - *min).as_nanos()).unwrap_or(u64::MAX - 1);
+                return *min + Duration::from_nanos(chance.below(width + 1));
             }
             Kind::Exponential { mean_ns } => -mean_ns * libm::log(unit(chance)),
             Kind::Lognormal { median_ns, sigma } => median_ns * libm::exp(sigma * normal(chance)),
@@ -113,6 +136,19 @@ impl Distribution {
         // Too large a number becomes the largest one.
         Duration::from_nanos(sampled as u64)
     }
+}
+
+/// Between the points around a uniform draw.
+fn at(points: &[(u32, u64)], draw: u64) -> Duration {
+    // Finer than the millionths of the table, so that none of its times comes up more often.
+    const FINE: u64 = 1 << 32;
+    let here = u128::from(within(draw, 1_000_000 * FINE));
+    let scaled = |share: u32| u128::from(share) * u128::from(FINE);
+    let next = points.partition_point(|(share, _)| scaled(*share) <= here).clamp(1, points.len() - 1);
+    let ((low, from), (high, to)) = (points[next - 1], points[next]);
+    let (passed, whole) = (here.saturating_sub(scaled(low)), scaled(high) - scaled(low));
+    let ahead = u128::from(to - from) * passed / whole.max(1);
+    Duration::from_nanos(from + u64::try_from(ahead).unwrap_or(0))
 }
 
 fn nanos(duration: Duration) -> f64 {
@@ -139,6 +175,7 @@ enum Written {
     Exponential { mean: Span },
     Lognormal { median: Span, p99: Span },
     Pareto { min: Span, p99: Span },
+    Quantiles(BTreeMap<Share, Span>),
 }
 
 impl TryFrom<Written> for Distribution {
@@ -151,6 +188,9 @@ impl TryFrom<Written> for Distribution {
             Written::Exponential { mean } => Ok(Distribution::exponential(mean.0)),
             Written::Lognormal { median, p99 } => Distribution::lognormal(median.0, p99.0),
             Written::Pareto { min, p99 } => Distribution::pareto(min.0, p99.0),
+            Written::Quantiles(table) => {
+                Distribution::quantiles(&table.into_iter().map(|(share, span)| (share, span.0)).collect())
+            }
         }
     }
 }
@@ -245,6 +285,26 @@ mod tests {
         assert_eq!(exponential, [3_021_506, 4_301_842, 729_050]);
         assert_eq!(lognormal, [18_948_434, 29_504_498, 31_912_029]);
         assert_eq!(pareto, [15_936_831, 12_233_044, 16_582_715]);
+    }
+
+    #[test]
+    fn a_table_of_quantiles_gives_what_was_measured() {
+        let table = |rows: &[(&str, u64)]| {
+            let share = |text: &str| Share::try_from(text.to_owned()).unwrap();
+            let table = rows.iter().map(|(text, ms)| (share(text), Duration::from_millis(*ms))).collect();
+            Distribution::quantiles(&table)
+        };
+        let samples = sorted(table(&[("50%", 10), ("90%", 30), ("99%", 100), ("100%", 120)]));
+        check_near(samples[0], 10 * MS, 1);
+        check_near(samples[50_000], 10 * MS, 1);
+        check_near(samples[70_000], 20 * MS, 2);
+        check_near(samples[90_000], 30 * MS, 2);
+        check_near(samples[99_000], 100 * MS, 5);
+        assert!(samples[99_999] <= 120_000_000 && samples[99_999] > 119_000_000);
+        let constant = sorted(table(&[("100%", 7)]));
+        assert_eq!((constant[0], constant[99_999]), (7_000_000, 7_000_000));
+        assert!(table(&[]).is_err() && table(&[("50%", 1)]).is_err());
+        assert!(table(&[("50%", 2), ("100%", 1)]).is_err());
     }
 
     #[test]

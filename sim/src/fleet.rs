@@ -7,7 +7,7 @@ use naru_base::{ClusterId, EndpointId};
 use naru_journey::{Snapshot, View};
 use naru_spec::{Address, Cluster, Discovery, Endpoint};
 
-use crate::upstream::Place;
+use crate::upstream::{Place, ProxyId};
 
 /// Finds the addresses of a name, as DNS would; `None` where there is no answer.
 pub type Resolve<'a> = dyn Fn(&str) -> Option<Vec<IpAddr>> + 'a;
@@ -40,35 +40,40 @@ impl EndpointHere {
     }
 }
 
-/// All endpoints by cluster.
+/// All endpoints of a proxy.
 #[derive(Debug)]
-pub struct Fleet(Vec<Vec<EndpointHere>>);
+pub struct Fleet {
+    pub proxy: ProxyId,
+    /// By [`ClusterId`].
+    clusters: Vec<Vec<EndpointHere>>,
+}
 
 impl Fleet {
     pub fn new(snapshot: &Snapshot, resolve: &Resolve<'_>) -> Fleet {
-        Fleet(snapshot.clusters.iter().map(|cluster| endpoints(cluster, resolve)).collect())
+        let clusters = snapshot.clusters.iter().map(|cluster| endpoints(cluster, resolve)).collect();
+        Fleet { proxy: ProxyId::default(), clusters }
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = (ClusterId, &[EndpointHere])> {
-        (0u32..).zip(&self.0).map(|(id, endpoints)| (ClusterId(id), endpoints.as_slice()))
+        (0u32..).zip(&self.clusters).map(|(id, endpoints)| (ClusterId(id), endpoints.as_slice()))
     }
 
     pub fn endpoints(&self, cluster: ClusterId) -> &[EndpointHere] {
-        self.0.get(cluster.index()).map_or(&[], Vec::as_slice)
+        self.clusters.get(cluster.index()).map_or(&[], Vec::as_slice)
     }
 
     pub fn get_mut(&mut self, cluster: ClusterId, endpoint: EndpointId) -> Option<&mut EndpointHere> {
-        self.0.get_mut(cluster.index())?.get_mut(endpoint.index())
+        self.clusters.get_mut(cluster.index())?.get_mut(endpoint.index())
     }
 
     pub fn place(&self, cluster: ClusterId, endpoint: EndpointId) -> Option<Place> {
         let here = self.endpoints(cluster).get(endpoint.index())?;
-        Some(Place { cluster, endpoint, address: here.address })
+        Some(Place { proxy: self.proxy, cluster, endpoint, address: here.address })
     }
 
     /// Requests on their way, at all endpoints.
     pub fn active(&self) -> u64 {
-        self.0.iter().flatten().map(|here| u64::from(here.active)).sum()
+        self.clusters.iter().flatten().map(|here| u64::from(here.active)).sum()
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use naru_base::{Instant, Reason};
 use naru_journey::Outcome;
 
+use crate::ledger::Ledger;
 use crate::passage::Passage;
 
 /// Something that must hold did not.
@@ -36,6 +37,8 @@ pub struct Active {
     pub permits: u64,
     /// HTTP/1 connections that carry a request, and requests that HTTP/2 connections carry.
     pub connections: u64,
+    /// Calls of clients, and what instances have taken in, as far as whoever asks knows of them.
+    pub work: u64,
 }
 
 /// After any event of a request.
@@ -91,6 +94,18 @@ pub fn check_end(now: Instant, active: Active) -> Result<(), Violation> {
         return Ok(());
     }
     Err(Violation { at: now, request: None, what: format!("nothing is under way, and yet {active:?}") })
+}
+
+/// Whatever reached a service has come to one end.
+pub fn check_ledger(now: Instant, ledger: &Ledger) -> Result<(), Violation> {
+    match ledger.counts.iter().position(|counts| counts.arrived != counts.ended()) {
+        None => Ok(()),
+        Some(group) => {
+            let what =
+                format!("what reached version {group} did not come to one end: {:?}", ledger.counts[group]);
+            Err(Violation { at: now, request: None, what })
+        }
+    }
 }
 
 pub fn violation<T>(now: Instant, passage: &Passage<T>, what: &str) -> Violation {

@@ -1,9 +1,16 @@
 //! What would happen?
 //!
-//! The same core on virtual time. Comes in: a [`naru_spec::Config`] (the caller reads it from the
-//! file that the scenario names), a [`Scenario`] of loads and services, a seed. Goes out: a
-//! [`Transcript`] of what happened, equal byte for byte for equal arguments on every machine; or the
-//! invariant that did not hold, with the seed that shows it again.
+//! The same core on virtual time. Comes in: a [`Scenario`] of loads, services and events, the
+//! [`naru_spec::Config`]s of its proxies (the caller reads them from the files that the scenario
+//! names; where it names none, one is made of its services), a seed. Goes out: a [`Transcript`] of
+//! what happened and of what was expected, equal byte for byte for equal arguments on every machine;
+//! or the invariant that did not hold, with the seed that shows it again.
+//!
+//! ```text
+//!   load ──call──> proxy ──hop──> instance ──calls──> proxy of the instance ──hop──> ...
+//!    Source         World          Services                World
+//!      └──────────────── Runner: begins calls, runs errands ────────────────┘
+//! ```
 //!
 //! [`World`] drives [`naru_journey::Journey`] with the events that the proxy drives it with, in the
 //! same order: where the proxy waits for a socket or a timer, here an event waits in a queue. So
@@ -13,8 +20,8 @@
 //! # What is simulated, and what is not
 //!
 //! Simulated are connections with their pools (reused or fresh, closed by the upstream meanwhile,
-//! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave, workers, endpoints
-//! with queues. Deliberately not here: bytes, TLS beside its failure, flow control, what rewriting
+//! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave or ask again, workers,
+//! instances with queues that call others. Deliberately not here: bytes, TLS beside its failure, flow control, what rewriting
 //! does to headers, the time that the proxy itself takes, ALPN (an upstream without an opinion
 //! speaks HTTP/1.1), the choice of a filter chain by server name (a load names its chain).
 //!
@@ -37,9 +44,12 @@
 pub mod scenario;
 pub mod quantity;
 pub mod distribution;
+pub mod change;
+pub mod made;
 pub mod bind;
 pub mod runner;
 pub mod load;
+pub mod calls;
 pub mod world;
 pub mod queue;
 pub mod request;
@@ -49,9 +59,13 @@ pub mod fleet;
 pub mod upstream;
 pub mod body;
 pub mod service;
+pub mod arena;
 pub mod script;
 pub mod judge;
 pub mod decision;
+pub mod latencies;
+pub mod ledger;
+pub mod expect;
 pub mod transcript;
 
 pub use body::{Body, BodyEnd};
@@ -59,9 +73,9 @@ pub use decision::Decision;
 pub use fleet::Fleet;
 pub use judge::{Active, Violation};
 pub use request::Request;
-pub use runner::{RunError, run};
+pub use runner::{Configs, Options, RunError, run, simulate};
 pub use scenario::Scenario;
 pub use script::{Driver, Script};
 pub use transcript::Transcript;
-pub use upstream::{Answer, Break, Dial, IdleClose, Place, Upstreams};
-pub use world::{Settled, Turn, World};
+pub use upstream::{Answer, Break, Caller, Dial, IdleClose, Place, ProxyId, Upstreams};
+pub use world::{Noted, Settled, Turn, Waits, World};

@@ -5,10 +5,11 @@ use std::time::Duration;
 use naru_base::{Chance, Instant};
 
 use crate::body::{Body, BodyEnd};
+use crate::calls::Again;
 use crate::distribution::Distribution;
 use crate::quantity::{Rate, Share};
 use crate::request::Request;
-use crate::scenario::Arrivals;
+use crate::scenario::{Arrivals, Herd, Step};
 
 /// A user who asks again at once, and is answered at once, would let time stand still.
 const THINK_MIN: Duration = Duration::from_micros(1);
@@ -19,7 +20,7 @@ pub struct Source {
     pub name: String,
     pub from: Instant,
     pub to: Instant,
-    pub patience: Option<Distribution>,
+    pub waits: Waiting,
     pub kinds: Vec<Kind>,
     arrivals: Arrivals,
     /// Requests that came so far.
@@ -27,6 +28,14 @@ pub struct Source {
     when: Chance,
     which: Chance,
     how_long: Chance,
+}
+
+/// How long clients wait, and what they do then.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    pub patience: Option<Distribution>,
+    pub deadline: Option<Duration>,
+    pub retry: Option<Again>,
 }
 
 /// One of the requests that a load is a mix of.
@@ -46,26 +55,30 @@ impl Source {
         name: String,
         (from, to): (Instant, Instant),
         arrivals: Arrivals,
-        patience: Option<Distribution>,
+        waits: Waiting,
         kinds: Vec<Kind>,
         seed: u64,
     ) -> Source {
         let chance = |what: &str| Chance::split(seed, &format!("{what} of {name}"));
         let (when, which, how_long) = (chance("arrivals"), chance("mix"), chance("patience"));
-        Source { name, from, to, patience, kinds, arrivals, count: 0, when, which, how_long }
+        Source { name, from, to, waits, kinds, arrivals, count: 0, when, which, how_long }
     }
 
     /// How many users there are, where requests come from such.
     pub fn users(&self) -> u32 {
-        match self.arrivals {
+        match &self.arrivals {
             Arrivals::Users { count, .. } => count.get(),
-            _ => 0,
+            Arrivals::Poisson(_)
+            | Arrivals::Constant(_)
+            | Arrivals::Ramp { .. }
+            | Arrivals::Profile(_)
+            | Arrivals::Herd(_) => 0,
         }
     }
 
     /// When the next request comes that no user has to send, after one at `last`.
     pub fn next(&mut self, last: Instant) -> Option<Instant> {
-        let next = match self.arrivals {
+        let next = match &self.arrivals {
             Arrivals::Users { .. } => return None,
             Arrivals::Constant(rate) => {
                 self.count += 1;
@@ -74,35 +87,30 @@ impl Source {
             Arrivals::Poisson(rate) => {
                 last + Distribution::exponential(rate.interval()).sample_uncut(&mut self.when)
             }
-            Arrivals::Ramp { from, to } => self.next_of_ramp(last, from, to)?,
+            Arrivals::Ramp { from, to } => {
+                let (from, to) = (*from, *to);
+                let length = self.to.0 - self.from.0;
+                let rate = |passed: u64| between(from, to, passed, length);
+                let highest = if to.hourly() > from.hourly() { to } else { from };
+                thin(&mut self.when, (self.from, self.to), last, highest, rate)?
+            }
+            Arrivals::Profile(steps) => {
+                let highest = steps.iter().map(|step| step.rate).max_by_key(|rate| rate.hourly())?;
+                let rate = |passed: u64| rate_of(steps, passed);
+                thin(&mut self.when, (self.from, self.to), last, highest, rate)?
+            }
+            Arrivals::Herd(herd) => {
+                let next = self.from + in_herd(herd, self.count)?;
+                self.count += 1;
+                next
+            }
         };
         (next < self.to).then_some(next)
     }
 
-    /// By thinning (Lewis and Shedler, 1979): arrivals at the highest rate, each of which is kept
-    /// with the chance that the rate at its moment has of the highest.
-    fn next_of_ramp(&mut self, last: Instant, from: Rate, to: Rate) -> Option<Instant> {
-        let (low, high) = (from.hourly(), to.hourly());
-        let highest = if high > low { to } else { from };
-        let gaps = Distribution::exponential(highest.interval());
-        let length = u128::from(self.to.0 - self.from.0).max(1);
-        let mut at = last;
-        loop {
-            at = at + gaps.sample_uncut(&mut self.when);
-            if at >= self.to {
-                return None;
-            }
-            let passed = u128::from(at.0 - self.from.0);
-            let rate = (u128::from(low) * (length - passed) + u128::from(high) * passed) / length;
-            if u128::from(self.when.below(low.max(high))) < rate {
-                return Some(at);
-            }
-        }
-    }
-
     /// When a user whose last response ended at `last` asks again.
     pub fn next_of_user(&mut self, last: Instant) -> Option<Instant> {
-        let Arrivals::Users { think, .. } = self.arrivals else { return None };
+        let Arrivals::Users { think, .. } = &self.arrivals else { return None };
         let next = last + think.sample(&mut self.when).max(THINK_MIN);
         (next < self.to).then_some(next)
     }
@@ -121,23 +129,88 @@ impl Source {
 
     /// How long the next client waits.
     pub fn draw_patience(&mut self) -> Option<Duration> {
-        Some(self.patience?.sample(&mut self.how_long))
+        Some(self.waits.patience.as_ref()?.sample(&mut self.how_long))
+    }
+
+    /// How long the next client waits before it asks again.
+    pub fn draw_wait(&mut self) -> Duration {
+        self.waits.retry.as_ref().map_or(Duration::ZERO, |again| again.wait.sample(&mut self.how_long))
     }
 
     /// The next request of a kind. `None` where the kind is always the same: its own will do.
     pub fn draw_body(&mut self, kind: usize) -> Option<Request> {
-        let Kind { request, body_over, body_broken, .. } = self.kinds.get(kind)?;
-        if request.body.is_empty() {
+        self.kinds.get(kind)?.draw_body(&mut self.which)
+    }
+}
+
+impl Kind {
+    /// The next request. `None` where it is always the same.
+    pub fn draw_body(&self, chance: &mut Chance) -> Option<Request> {
+        if self.request.body.is_empty() {
             return None;
         }
-        let mut request = request.clone();
-        request.body = Body::new(request.body.bytes, body_over.sample(&mut self.which));
-        if body_broken.takes(self.which.draw()) {
+        let mut request = self.request.clone();
+        request.body = Body::new(request.body.bytes, self.body_over.sample(chance));
+        if self.body_broken.takes(chance.draw()) {
             let halves = request.body.in_parts(request.body.parts.max(2));
             request.body = halves.cut(halves.parts / 2, BodyEnd::Broken);
         }
         Some(request)
     }
+}
+
+/// By thinning (Lewis and Shedler, 1979): arrivals at the highest rate, each of which is kept with
+/// the chance that the rate at its moment has of the highest. `rate` is of the time that passed, in
+/// thousandths an hour.
+fn thin(
+    chance: &mut Chance,
+    (from, to): (Instant, Instant),
+    last: Instant,
+    highest: Rate,
+    rate: impl Fn(u64) -> u64,
+) -> Option<Instant> {
+    let gaps = Distribution::exponential(highest.interval());
+    let mut at = last;
+    loop {
+        at = at + gaps.sample_uncut(chance);
+        if at >= to {
+            return None;
+        }
+        if chance.below(highest.hourly()) < rate(at.0 - from.0) {
+            return Some(at);
+        }
+    }
+}
+
+/// On the way from one rate to another.
+fn between(from: Rate, to: Rate, passed: u64, length: u64) -> u64 {
+    let (length, passed) = (u128::from(length.max(1)), u128::from(passed.min(length)));
+    let rate = (u128::from(from.hourly()) * (length - passed) + u128::from(to.hourly()) * passed) / length;
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// Nothing comes before the first step.
+fn rate_of(steps: &[Step], passed: u64) -> u64 {
+    let ns = |step: &Step| u64::try_from(step.at.0.as_nanos()).unwrap_or(u64::MAX);
+    let next = steps.partition_point(|step| ns(step) <= passed);
+    let Some(here) = next.checked_sub(1).and_then(|at| steps.get(at)) else { return 0 };
+    match steps.get(next) {
+        Some(step) if step.ramp => between(here.rate, step.rate, passed - ns(here), ns(step) - ns(here)),
+        _ => here.rate.hourly(),
+    }
+}
+
+/// When request `number`, counted from 0, comes.
+fn in_herd(herd: &Herd, number: u64) -> Option<Duration> {
+    let count = u64::from(herd.count.get());
+    let (wave, place) = (number / count, number % count);
+    let before = match herd.every {
+        None if wave > 0 => return None,
+        None => 0,
+        Some(every) => every.0.as_nanos().saturating_mul(u128::from(wave)),
+    };
+    let nanos = before + herd.over.0.as_nanos() * u128::from(place) / u128::from(count);
+    Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -149,7 +222,7 @@ mod tests {
     fn arrivals(yaml: &str) -> Vec<Instant> {
         let arrivals: Arrivals = serde_saphyr::from_str(yaml).expect("the arrivals are valid");
         let span = (Instant(10 * SECOND), Instant(110 * SECOND));
-        let mut source = Source::new("test".to_owned(), span, arrivals, None, Vec::new(), 3);
+        let mut source = Source::new("test".to_owned(), span, arrivals, Waiting::default(), Vec::new(), 3);
         let mut last = source.from;
         std::iter::from_fn(|| {
             let next = source.next(last)?;
@@ -190,5 +263,25 @@ mod tests {
         assert!((75..130).contains(&middle), "{middle}");
         let early = within(&at, 15, 25);
         assert!((80..145).contains(&early), "{early}");
+    }
+    #[test]
+    fn a_profile_has_steps_and_ramps() {
+        let at = arrivals(
+            "profile: [{ at: 10s, rate: 20/s }, { at: 20s, rate: 200/s }, { at: 30s, rate: 20/s }, { at: 50s, rate: 200/s, ramp: true }]",
+        );
+        assert_eq!(within(&at, 10, 20), 0);
+        assert!((150..250).contains(&within(&at, 20, 30)), "{}", within(&at, 20, 30));
+        assert!((1_850..2_150).contains(&within(&at, 30, 40)), "{}", within(&at, 30, 40));
+        assert!((980..1_220).contains(&within(&at, 45, 55)), "{}", within(&at, 45, 55));
+        assert!((9_600..10_400).contains(&within(&at, 60, 110)), "{}", within(&at, 60, 110));
+    }
+
+    #[test]
+    fn a_herd_comes_at_once_and_again() {
+        let at = arrivals("herd: { count: 100, every: 40s }");
+        assert_eq!(at.len(), 300);
+        assert_eq!((at[99], at[100]), (Instant(10 * SECOND), Instant(50 * SECOND)));
+        let spread = arrivals("herd: { count: 4, over: 2s }");
+        assert_eq!(spread, [20, 21, 22, 23].map(|half| Instant(half * SECOND / 2)));
     }
 }

@@ -7,9 +7,10 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_journey::Journey;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
+use crate::arena::Ticket;
 use crate::body::{Body, BodyEnd};
 use crate::pool::Carrier;
-use crate::upstream::{Answer, Place};
+use crate::upstream::{Answer, Place, ProxyId};
 
 /// A request, by its place and its number: the number makes sure that news of one that is over is
 /// not taken for news of its successor in the same place.
@@ -24,7 +25,12 @@ pub struct Key {
 pub struct Passage<T> {
     pub key: Key,
     pub tag: T,
+    pub proxy: ProxyId,
     pub worker: usize,
+    /// What the client said of when it will leave.
+    pub deadline: Option<Instant>,
+    /// On whose behalf it asks.
+    pub origin: Option<Ticket>,
     pub journey: Journey,
     pub is_grpc: bool,
     pub is_head: bool,

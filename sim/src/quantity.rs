@@ -40,6 +40,14 @@ pub struct Rate {
 #[serde(try_from = "String")]
 pub struct Share(u32);
 
+/// How many times as much: `3x`, `0.5x`. In thousandths, above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Factor(u32);
+
+/// A factor above this is a slip of the pen.
+const FACTOR_MAX: u64 = 1_000_000;
+
 impl TryFrom<String> for Span {
     type Error = Invalid;
 
@@ -91,8 +99,21 @@ impl TryFrom<String> for Share {
     }
 }
 
+impl TryFrom<String> for Factor {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Factor, Invalid> {
+        match text.strip_suffix('x').and_then(|number| scaled(number, 1_000)) {
+            Some(thousandths @ 1..=FACTOR_MAX) => Ok(Factor(thousandths as u32)),
+            _ => Err(Invalid::new(format!(
+                "'{text}' is no factor, which looks like '3x' or '0.5x' and is at most '1000x'"
+            ))),
+        }
+    }
+}
+
 /// A decimal number times `unit`, exactly; digits below one are dropped.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
+pub fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !is_number(whole) || !is_number(part) || part.len() > 9 {
@@ -122,8 +143,26 @@ impl Rate {
     }
 }
 
+impl Factor {
+    pub const ONE: Factor = Factor(1_000);
+
+    pub fn of(self, duration: Duration) -> Duration {
+        let nanos = duration.as_nanos() * u128::from(self.0) / 1_000;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// On the way from this factor to one, `part / whole` of which is done.
+    pub fn fading(self, part: u64, whole: u64) -> Factor {
+        let (part, whole) = (i128::from(part.min(whole)), i128::from(whole.max(1)));
+        let way = i128::from(self.0) - i128::from(Factor::ONE.0);
+        let now = i128::from(self.0) - way * part / whole;
+        Factor(u32::try_from(now).unwrap_or(Factor::ONE.0))
+    }
+}
+
 impl Share {
     pub const NONE: Share = Share(0);
+    pub const ALL: Share = Share(1_000_000);
 
     pub fn millionths(self) -> u32 {
         self.0
@@ -173,6 +212,13 @@ mod tests {
         assert!(rate("5").is_err());
         assert!(rate("1000001/s").is_err() && rate("1000000/s").is_ok());
         let share = |text: &str| Share::try_from(text.to_owned()).map(Share::millionths);
+        let factor = |text: &str| Factor::try_from(text.to_owned()).map(|factor| factor.of(SECONDS));
+        const SECONDS: Duration = Duration::from_secs(10);
+        assert_eq!(factor("1.5x"), Ok(Duration::from_secs(15)));
+        assert_eq!(factor("0.001x"), Ok(Duration::from_millis(10)));
+        assert!(factor("0x").is_err() && factor("2").is_err() && factor("1001x").is_err());
+        assert_eq!([0, 5, 10, 11].map(|part| Factor(3_000).fading(part, 10).0), [3_000, 2_000, 1_000, 1_000]);
+        assert_eq!([0, 5, 10].map(|part| Factor(500).fading(part, 10).0), [500, 750, 1_000]);
         assert_eq!(share("0.05%"), Ok(500));
         assert_eq!(share("100%"), Ok(1_000_000));
         assert!(share("100.1%").is_err());

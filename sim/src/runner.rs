@@ -1,25 +1,47 @@
-//! A scenario from its beginning to its end.
+//! A scenario from its beginning to its end: loads and services around the proxies.
+
+mod prepare;
 
 use std::fmt;
+use std::rc::Rc;
 
-use naru_base::Chance;
-use naru_journey::Snapshot;
+use naru_base::{Chance, Instant};
 use naru_spec::config::Place;
 use naru_spec::{Config, Invalid, Problem};
 
-use crate::bind::{self, Bound, Change};
-use crate::judge::{self, Violation};
+use crate::arena::{Arena, Ticket};
+use crate::bind::{Bound, Change, Compiled};
+use crate::calls::{Call, Callee, Origin};
+use crate::change::StateChange;
+use crate::expect::Expected;
+use crate::judge::{self, Active, Violation};
 use crate::load::Source;
-use crate::scenario::{Scenario, State};
-use crate::service::Services;
-use crate::transcript::{Recorder, Transcript};
-use crate::world::{Settled, Turn, World};
+use crate::scenario::Scenario;
+use crate::service::{Circle, Errand, Services};
+use crate::transcript::{Ended, Hop, Recorder, Transcript};
+use crate::upstream::ProxyId;
+use crate::world::{Noted, Settled, Turn, Waits, World};
+
+pub use prepare::Configs;
+
+/// A trace keeps so many requests; it is for small runs.
+pub const TRACE_MAX: usize = 100_000;
+
+/// How a scenario is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Keep every request.
+    pub is_traced: bool,
+}
 
 /// Why there is no transcript.
 #[derive(Debug)]
 pub enum RunError {
-    /// The configuration cannot be compiled.
-    Config(Vec<(Place, Invalid)>),
+    /// A configuration cannot be compiled. It is called as the scenario calls it; nothing where it was
+    /// made of the scenario.
+    Config { name: String, problems: Vec<(Place, Invalid)> },
     /// The scenario does not fit the configuration.
     Scenario(Vec<Problem>),
     /// An invariant did not hold. The same seed shows it again.
@@ -29,7 +51,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Config(problems) => problems
+            RunError::Config { problems, .. } => problems
                 .iter()
                 .try_for_each(|(place, invalid)| writeln!(f, "error: {invalid}\n  at {place:?}")),
             RunError::Scenario(problems) => problems.iter().try_for_each(|problem| writeln!(f, "{problem}")),
@@ -49,50 +71,83 @@ impl std::error::Error for RunError {}
 #[derive(Clone, Copy, Debug)]
 enum Token {
     /// A source sends its next request.
-    Arrival { source: usize },
+    Arrival(u32),
     /// A user of a source does.
-    User { source: usize, user: u32 },
-    /// A service changes.
-    Change(usize),
-    /// A request.
-    Request { source: usize, kind: usize, user: Option<u32> },
+    User { source: u32, user: u32 },
+    /// An instance changes.
+    Change(u32),
+    /// The own work of an instance on a request is done.
+    Work(Ticket),
+    /// A client asks again.
+    Again(Ticket),
+    /// A request, by its call.
+    Hop(Ticket),
 }
 
-/// Runs a scenario. Equal arguments give equal transcripts, byte for byte.
+/// Runs a scenario whose proxies all have this configuration. Equal arguments give equal transcripts,
+/// byte for byte.
 ///
 /// # Errors
 /// See [`RunError`].
 pub fn run(config: Config, scenario: &Scenario, seed: u64) -> Result<Transcript, RunError> {
-    let snapshot = Snapshot::compile(config).map_err(RunError::Config)?;
-    let bound = bind::bind(&snapshot, scenario, seed).map_err(RunError::Scenario)?;
-    Runner::new(&snapshot, bound, scenario, seed)
-        .run(seed)
-        .map_err(|violation| RunError::Violated { seed, violation })
+    let compiled = Compiled::alike(config, scenario)?;
+    run_compiled(&compiled, scenario, Options { seed, is_traced: false })
+}
+
+/// Runs a scenario whose proxies have the configurations that it names. Where it names none, they
+/// have one that is made of its services.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn simulate(configs: &Configs, scenario: &Scenario, options: Options) -> Result<Transcript, RunError> {
+    run_compiled(&Compiled::each(configs, scenario)?, scenario, options)
+}
+
+fn run_compiled(compiled: &Compiled, scenario: &Scenario, options: Options) -> Result<Transcript, RunError> {
+    let bound = crate::bind::bind(compiled, scenario, options.seed).map_err(RunError::Scenario)?;
+    let seed = options.seed;
+    Runner::new(compiled, bound, scenario, options).run(seed).map_err(|stopped| match stopped {
+        Stopped::Violated(violation) => RunError::Violated { seed, violation },
+        Stopped::Circle(circle) => RunError::Scenario(vec![prepare::problem_of(scenario, &circle)]),
+    })
+}
+
+/// Why a run did not come to its end.
+enum Stopped {
+    Violated(Violation),
+    Circle(Circle),
+}
+
+impl From<Violation> for Stopped {
+    fn from(violation: Violation) -> Stopped {
+        Stopped::Violated(violation)
+    }
 }
 
 struct Runner<'a> {
     world: World<'a, Services, Token>,
     sources: Vec<Source>,
     changes: Vec<Change>,
+    expected: Vec<Expected>,
     recorder: Recorder,
+    calls: Arena<Call>,
+    /// What each version calls, and the chance of its bodies and waits.
+    callees: Vec<(Rc<[Callee]>, Chance)>,
     /// Which worker a connection comes to.
     workers: Chance,
+    /// The group of each proxy.
+    groups: Vec<usize>,
+    group_names: Vec<String>,
+    calls_of_loads: u64,
+    calls_of_services: u64,
+    /// Kept for its memory.
+    next_calls: Vec<usize>,
+    trace: Option<Vec<Hop>>,
+    is_trace_cut: bool,
 }
 
-impl<'a> Runner<'a> {
-    fn new(snapshot: &'a Snapshot, bound: Bound, scenario: &Scenario, seed: u64) -> Runner<'a> {
-        let Bound { fleet, services, sources, changes, unanswered } = bound;
-        let detail = scenario.transcript;
-        let mut recorder = Recorder::new(snapshot, &fleet, detail.interval.0, detail.sample_every);
-        let world = World::new(snapshot, scenario.workers.get() as usize, seed, fleet, services);
-        for (name, cluster) in unanswered {
-            let what = format!("'{name}' of {cluster} has no answer; 'dns' of the scenario can give one");
-            recorder.on_change(world.now(), "dns", what);
-        }
-        Runner { world, sources, changes, recorder, workers: Chance::split(seed, "workers") }
-    }
-
-    fn run(mut self, seed: u64) -> Result<Transcript, Violation> {
+impl Runner<'_> {
+    fn run(mut self, seed: u64) -> Result<Transcript, Stopped> {
         self.plan();
         loop {
             match self.world.step()? {
@@ -101,28 +156,51 @@ impl<'a> Runner<'a> {
                 Some(Turn::Settled(settled)) => self.on_settled(&settled),
                 None if self.world.active().requests > 0 => {
                     let what = format!("{} would wait for ever, and leave", self.world.active().requests);
-                    self.recorder.on_change(self.world.now(), "clients", what);
+                    self.recorder.on_note(self.world.now(), "clients", what);
                     self.world.abandon_all();
                 }
                 None => break,
             }
+            self.run_errands()?;
+            while let Some(noted) = self.world.next_noted() {
+                self.on_noted(&noted);
+            }
+            if let Some(circle) = self.world.upstreams().circle() {
+                return Err(Stopped::Circle(circle));
+            }
         }
-        judge::check_end(self.world.now(), self.world.active())?;
-        Ok(self.recorder.finish(seed, self.world.fleet(), self.world.active()))
+        let active =
+            Active { work: (self.calls.len() + self.world.upstreams().jobs()) as u64, ..self.world.active() };
+        judge::check_end(self.world.now(), active)?;
+        judge::check_ledger(self.world.now(), &self.world.upstreams().ledger)?;
+        Ok(self.finish(seed, active))
+    }
+
+    fn finish(mut self, seed: u64, active: Active) -> Transcript {
+        let (services, fleets) = self.world.into_parts();
+        let Services { mut ledger, groups, .. } = services;
+        let fleets: Vec<_> = self.groups.iter().copied().zip(&fleets).collect();
+        let mut transcript =
+            self.recorder.finish(seed, &fleets, &mut ledger, &groups, &self.expected, active);
+        let mut trace = self.trace.take().unwrap_or_default();
+        trace.sort_by_key(|hop| hop.number);
+        transcript.trace = trace;
+        transcript.is_trace_cut = self.is_trace_cut;
+        transcript
     }
 
     /// Everything that is known from the beginning.
     fn plan(&mut self) {
         for (at, change) in self.changes.iter().enumerate() {
-            self.world.call_at(change.at, Token::Change(at));
+            self.world.call_at(change.at, Token::Change(at as u32));
         }
         for (at, source) in self.sources.iter_mut().enumerate() {
             if let Some(first) = source.next(source.from) {
-                self.world.call_at(first, Token::Arrival { source: at });
+                self.world.call_at(first, Token::Arrival(at as u32));
             }
             for user in 0..source.users() {
                 if let Some(first) = source.next_of_user(source.from) {
-                    self.world.call_at(first, Token::User { source: at, user });
+                    self.world.call_at(first, Token::User { source: at as u32, user });
                 }
             }
         }
@@ -130,66 +208,289 @@ impl<'a> Runner<'a> {
 
     fn on_call(&mut self, token: Token) -> Result<(), Violation> {
         match token {
-            Token::Arrival { source } => {
-                let next = self.sources[source].next(self.world.now());
+            Token::Arrival(source) => {
+                let next = self.sources[source as usize].next(self.world.now());
                 if let Some(next) = next {
                     self.world.call_at(next, token);
                 }
-                self.begin(source, None)
+                self.begin(source as usize, None)
             }
-            Token::User { source, user } => self.begin(source, Some(user)),
+            Token::User { source, user } => self.begin(source as usize, Some(user)),
             Token::Change(at) => {
-                self.change(at);
+                self.change(at as usize);
                 Ok(())
             }
-            Token::Request { .. } => Ok(()),
+            Token::Work(job) => {
+                let now = self.world.now();
+                self.world.upstreams().on_worked(now, job);
+                Ok(())
+            }
+            Token::Again(call) => self.ask(call),
+            Token::Hop(_) => Ok(()),
         }
     }
 
+    /// What services want done, until they want nothing more.
+    fn run_errands(&mut self) -> Result<(), Violation> {
+        while let Some(errand) = self.world.upstreams().next_errand() {
+            match errand {
+                Errand::Wake { at, job } => self.world.call_at(at, Token::Work(job)),
+                Errand::Call { job } => self.begin_calls(job)?,
+                Errand::Respond { caller, answer } => {
+                    if let Turn::Settled(settled) = self.world.respond(caller, answer)? {
+                        self.on_settled(&settled);
+                    }
+                }
+                Errand::Leave { call } => self.leave(call)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A client of a load begins.
     fn begin(&mut self, source_at: usize, user: Option<u32>) -> Result<(), Violation> {
+        let now = self.world.now();
         let source = &mut self.sources[source_at];
         let kind = source.draw_kind();
-        let patience = source.draw_patience();
-        let drawn = source.draw_body(kind);
-        let worker = match (user, self.world.workers()) {
-            (_, 1) => 0,
-            // A user stays on one connection.
-            (Some(user), _) => user as usize,
-            (None, workers) => self.workers.below(workers as u64) as usize,
+        let leaves = source.draw_patience().map(|patience| now + patience);
+        let deadline = source.waits.deadline.map(|deadline| now + deadline);
+        self.recorder.on_begun(now, source_at);
+        let call = self.calls.insert(Call {
+            origin: Origin::Load { source: source_at, kind, user },
+            number: self.calls_of_loads,
+            parent: None,
+            began: now,
+            tries: 0,
+            leaves,
+            deadline,
+            hop: None,
+        });
+        self.calls_of_loads += 1;
+        self.ask(call)
+    }
+
+    /// An instance begins the calls that it makes next for a request.
+    fn begin_calls(&mut self, job: Ticket) -> Result<(), Violation> {
+        let now = self.world.now();
+        let mut next = std::mem::take(&mut self.next_calls);
+        self.world.upstreams().next_calls(now, job, &mut next);
+        if let Some((_, group, caller)) = self.world.upstreams().calling(job) {
+            for callee in &next {
+                let timeout = self.callees[group].0[*callee].timeout.map(|timeout| now + timeout);
+                let call = self.calls.insert(Call {
+                    origin: Origin::Job { job, group, callee: *callee },
+                    number: self.calls_of_services,
+                    parent: Some(caller.key.number()),
+                    began: now,
+                    tries: 0,
+                    leaves: None,
+                    deadline: [timeout, caller.deadline].into_iter().flatten().min(),
+                    hop: None,
+                });
+                self.calls_of_services += 1;
+                self.world.upstreams().on_calling(job, call);
+                self.ask(call)?;
+            }
+        }
+        self.next_calls = next;
+        Ok(())
+    }
+
+    /// A client asks, for the first time or again.
+    fn ask(&mut self, ticket: Ticket) -> Result<(), Violation> {
+        let now = self.world.now();
+        let Some(call) = self.calls.get_mut(ticket) else { return Ok(()) };
+        call.tries += 1;
+        let (leaves, deadline) = (call.leaves, call.deadline);
+        let drawn;
+        let (proxy, worker, request, timeout, origin) = match call.origin {
+            Origin::Load { source, kind, user } => {
+                let source = &mut self.sources[source];
+                drawn = source.draw_body(kind);
+                let worker = match (user, self.world.workers(ProxyId(0))) {
+                    (_, 1) => 0,
+                    // A user stays on one connection.
+                    (Some(user), _) => user as usize,
+                    (None, workers) => self.workers.below(workers as u64) as usize,
+                };
+                let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
+                let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
+                (ProxyId(0), worker, request, timeout, None)
+            }
+            Origin::Job { job, group, callee } => {
+                let Some((proxy, _, _)) = self.world.upstreams().calling(job) else { return Ok(()) };
+                let (callees, chance) = &mut self.callees[group];
+                let callee = &callees[callee];
+                drawn = callee.kind.draw_body(chance);
+                let timeout = callee.retry.as_ref().and_then(|again| again.timeout);
+                let request = drawn.as_ref().unwrap_or(&callee.kind.request);
+                (proxy, call.number as usize, request, timeout, Some(job))
+            }
         };
-        self.recorder.on_begun(self.world.now());
-        let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
-        let tag = Token::Request { source: source_at, kind, user };
-        if let Turn::Settled(settled) = self.world.begin(worker, request, patience, tag, &mut ())? {
+        let leaves = [leaves, timeout.map(|timeout| now + timeout)].into_iter().flatten().min();
+        let waits = Waits { patience: leaves.map(|at| at.since(now)), deadline, origin };
+        let (key, turn) = self.world.begin_at(proxy, worker, request, waits, Token::Hop(ticket), &mut ());
+        match turn? {
+            Turn::Settled(settled) => self.on_settled(&settled),
+            Turn::Moved | Turn::Called(_) => {
+                if let Some(call) = self.calls.get_mut(ticket) {
+                    call.hop = Some(key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody wants the answer to a call any more.
+    fn leave(&mut self, ticket: Ticket) -> Result<(), Violation> {
+        let Some(call) = self.calls.get_mut(ticket) else { return Ok(()) };
+        // Whoever leaves does not ask again.
+        call.leaves = Some(Instant::ZERO);
+        let Some(hop) = call.hop else {
+            self.calls.remove(ticket);
+            return Ok(());
+        };
+        if let Turn::Settled(settled) = self.world.abandon(hop)? {
             self.on_settled(&settled);
         }
         Ok(())
     }
 
     fn on_settled(&mut self, settled: &Settled<'_, Token>) {
-        let Token::Request { source: source_at, kind, user } = settled.tag else { return };
-        let source = &mut self.sources[source_at];
-        self.recorder.on_settled(settled, &source.name, &source.kinds[kind].line);
-        if let Some(user) = user
-            && let Some(next) = source.next_of_user(settled.outcome.ended)
-        {
-            self.world.call_at(next, Token::User { source: source_at, user });
+        let Token::Hop(ticket) = settled.tag else { return };
+        let group = self.groups[settled.proxy.index()];
+        self.recorder.on_hop(settled, group);
+        let Some(call) = self.calls.get_mut(ticket) else { return };
+        call.hop = None;
+        if self.trace.is_some() {
+            self.keep(settled, group, ticket);
+        }
+        let outcome = &settled.outcome;
+        let is_failed = outcome.status == 0 || outcome.status >= 500;
+        if is_failed && self.asks_again(ticket, outcome.ended) {
+            return;
+        }
+        let Some(call) = self.calls.remove(ticket) else { return };
+        match call.origin {
+            Origin::Load { source: source_at, kind, user } => {
+                let source = &mut self.sources[source_at];
+                self.recorder.on_ended(&Ended {
+                    number: call.number,
+                    source: source_at,
+                    load: &source.name,
+                    line: &source.kinds[kind].line,
+                    began: call.began,
+                    decision: &settled.decision,
+                    outcome,
+                });
+                if let Some(user) = user
+                    && let Some(next) = source.next_of_user(outcome.ended)
+                {
+                    self.world.call_at(next, Token::User { source: source_at as u32, user });
+                }
+            }
+            Origin::Job { job, group, callee } => {
+                let is_optional = self.callees[group].0[callee].is_optional;
+                self.world.upstreams().on_called(job, is_failed && !is_optional);
+            }
         }
     }
 
-    fn change(&mut self, at: usize) {
-        let change = &self.changes[at];
-        let what = match (change.is_gradual, change.is_end) {
-            (true, false) => "behaves differently",
-            (true, true) => "behaves as before",
-            (false, true) => State::Up.name(),
-            (false, false) => change.state.name(),
+    /// A client that was not answered as it should be asks again, where it does and has the time.
+    fn asks_again(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(call) = self.calls.get(ticket) else { return false };
+        let tries_max = match call.origin {
+            Origin::Load { source, .. } => self.sources[source].waits.retry.as_ref(),
+            Origin::Job { group, callee, .. } => self.callees[group].0[callee].retry.as_ref(),
+        }
+        .map_or(1, |again| again.tries_max);
+        if call.tries >= tries_max || call.is_over(now) {
+            return false;
+        }
+        let wait = match call.origin {
+            Origin::Load { source, .. } => self.sources[source].draw_wait(),
+            Origin::Job { group, callee, .. } => {
+                let (callees, chance) = &mut self.callees[group];
+                let again = callees[callee].retry.as_ref();
+                again.map_or(std::time::Duration::ZERO, |again| again.wait.sample(chance))
+            }
         };
-        let what = format!("{} at {}: {what}", change.service, change.address);
-        self.recorder.on_change(self.world.now(), "service", what);
-        if change.state == State::Down && !change.is_end {
-            self.world.upstreams().on_down(change.address);
-            self.world.reset_connections(change.address);
+        let is_in_time = call.ends() > now + wait;
+        if is_in_time {
+            self.world.call_at(now + wait, Token::Again(ticket));
+        }
+        is_in_time
+    }
+
+    fn keep(&mut self, settled: &Settled<'_, Token>, group: usize, ticket: Ticket) {
+        let (Some(trace), Some(call)) = (&mut self.trace, self.calls.get(ticket)) else { return };
+        if trace.len() >= TRACE_MAX {
+            self.is_trace_cut = true;
+            return;
+        }
+        let line = match call.origin {
+            Origin::Load { source, kind, .. } => &self.sources[source].kinds[kind].line,
+            Origin::Job { group, callee, .. } => &self.callees[group].0[callee].kind.line,
+        };
+        trace.push(Hop {
+            number: settled.number,
+            parent: call.parent,
+            attempt: call.tries,
+            at_us: settled.outcome.began.0 / 1_000,
+            ended_us: settled.outcome.ended.0 / 1_000,
+            proxy: self.group_names[group].clone(),
+            request: line.clone(),
+            cluster: settled.decision.cluster.map(str::to_owned),
+            endpoint: settled.decision.endpoint,
+            attempts: settled.decision.attempts,
+            status: settled.decision.status,
+            reason: settled.decision.reason.name(),
+        });
+    }
+
+    fn on_noted(&mut self, noted: &Noted) {
+        let Noted { at, proxy, cluster, endpoint, change } = *noted;
+        let name = &self.world.snapshot_of(proxy).cluster(cluster).name;
+        let here = endpoint.and_then(|endpoint| self.world.fleet_of(proxy).place(cluster, endpoint));
+        let address = here.map(|here| here.address);
+        let mut subject = match address {
+            Some(address) => format!("{address} of {name}"),
+            None => name.clone(),
+        };
+        let group = self.groups[proxy.index()];
+        if group != 0 {
+            subject = format!("{subject}, from {} {}", self.group_names[group], proxy.0);
+        }
+        let what = format!("{subject}: {}", change.phrase());
+        self.recorder.on_change(at, change, subject, address, what);
+    }
+
+    fn change(&mut self, at: usize) {
+        let now = self.world.now();
+        let change = &self.changes[at];
+        let services = self.world.upstreams();
+        let instance = &services.instances[change.instance];
+        let (address, group) = (instance.address, &services.groups[instance.group]);
+        let of = match group.version.as_str() {
+            "" => group.service.clone(),
+            version => format!("{} {version}", group.service),
+        };
+        let what = match change.ended {
+            Some(StateChange::Different) => "behaves as before",
+            _ => change.change.phrase(),
+        };
+        let subject = format!("{of} at {address}");
+        let name = change.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        let what = format!("{name}{subject}: {what}");
+        self.recorder.on_change(now, change.change, subject, Some(address), what);
+        match change.change {
+            StateChange::Down => {
+                services.on_down(change.instance);
+                self.world.reset_connections(address);
+            }
+            StateChange::Reset => self.world.reset_connections(address),
+            // It may have more servers now.
+            _ => services.begin_waiting(now, change.instance),
         }
     }
 }

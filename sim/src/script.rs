@@ -7,12 +7,13 @@ use std::time::Duration;
 use naru_base::Instant;
 use naru_journey::{Observer, Snapshot};
 
+use crate::arena::Ticket;
 use crate::body::Body;
 use crate::decision::Decision;
 use crate::fleet::{Fleet, Resolve};
 use crate::judge::Violation;
 use crate::request::Request;
-use crate::upstream::{Answer, Dial, IdleClose, Place, Upstreams};
+use crate::upstream::{Answer, Caller, Dial, IdleClose, Place, Upstreams};
 use crate::world::{Settled, Turn, World};
 
 /// What upstreams do, in order. When a list is used up, connections are accepted at once, and
@@ -56,9 +57,11 @@ impl Upstreams for Script {
         self.is_early
     }
 
-    fn answer(&mut self, _now: Instant, _place: Place) -> Answer {
+    fn answer(&mut self, _now: Instant, _place: Place, _caller: Caller) -> Answer {
         self.answers.pop_front().unwrap_or_else(|| at_once(200))
     }
+
+    fn on_abandoned(&mut self, _now: Instant, _ticket: Ticket) {}
 
     fn idle_close(&self, _place: Place) -> Option<IdleClose> {
         self.idle_close

@@ -1,283 +1,421 @@
 //! The upstreams of a scenario: when they answer, and what.
 //!
-//! An instance is a queue before some servers. As it is served in order, the end of a request is
-//! known when it comes in: at the earliest moment at which a server is free, plus its own time. A
-//! client that leaves meanwhile changes nothing of that; neither do most services notice.
+//! An instance is a queue before some servers. A request that has a server is worked on for a time
+//! that is drawn; then its instance makes the calls that its version makes, through a proxy of its
+//! own, and answers. Services do not do that themselves: what they want done, a wake, a call, an
+//! answer, waits as an [`Errand`] for the runner, who knows the proxies.
+//!
+//! | a request  | event                        | next      | errand                     |
+//! |------------|------------------------------|-----------|----------------------------|
+//! | arrives    | a server is free             | working   | Wake                       |
+//! | arrives    | none is                      | waiting   |                            |
+//! | arrives    | the queue is full            | over      | (it is answered at once)   |
+//! | waiting    | a server becomes free        | working   | Wake                       |
+//! | working    | its time is over             | calling   | Call                       |
+//! | working    | ... and there are no calls   | over      | Respond                    |
+//! | calling    | all calls of a step are over | calling   | Call                       |
+//! | calling    | ... and it was the last step | over      | Respond                    |
+//! | any        | nobody waits, and it stops   | over      | Leave, for each call       |
+//! | any        | its instance dies            | over      | Leave, for each call       |
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+pub mod instance;
+
+use std::rc::Rc;
 use std::time::Duration;
 
-use naru_base::chance::within;
-use naru_base::{Chance, Instant};
+use naru_base::Instant;
 
-use crate::body::{Body, BodyEnd};
-use crate::distribution::Distribution;
-use crate::scenario::{Fault, GivenBody, State};
-use crate::upstream::{Answer, Break, Dial, IdleClose, Place, Upstreams};
+use crate::arena::{Arena, Ticket};
+use crate::body::Body;
+use crate::calls::Callee;
+use crate::ledger::{End, Ledger};
+use crate::scenario::{Abandoned, Deadline, Fault, State};
+use crate::upstream::{Answer, Break, Caller, Dial, IdleClose, Place, ProxyId, Upstreams};
 
-/// Of all.
-const MILLIONTHS: u64 = 1_000_000;
+pub use instance::{Behaviour, Different, Faults, Instance, Work};
 
-/// How instances of a service behave.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    pub connect: Distribution,
-    pub latency: Distribution,
-    pub servers: Option<usize>,
-    pub queue_max: Option<usize>,
-    pub status: u16,
-    pub body: GivenBody,
-    pub grpc_status: Option<u8>,
-    pub faults: Faults,
-    pub idle_close: Option<IdleClose>,
-    /// In the order in which they are written.
-    pub windows: Vec<Different>,
-}
+const SERVICE_UNAVAILABLE: u16 = 503;
+const GATEWAY_TIMEOUT: u16 = 504;
 
-/// A time when an instance is different.
-#[derive(Clone, Debug)]
-pub struct Different {
-    pub from: Instant,
-    pub to: Instant,
-    pub state: State,
-    pub latency: Option<Distribution>,
-    pub faults: Option<Faults>,
-}
-
-/// Faults by their shares of all requests, in millionths; together at most all.
-#[derive(Clone, Debug, Default)]
-pub struct Faults(pub Vec<(u32, Fault)>);
-
-impl Faults {
-    fn of(&self, draw: u64) -> Option<Fault> {
-        let point = within(draw, MILLIONTHS);
-        let mut upto = 0;
-        self.0.iter().find_map(|(share, fault)| {
-            upto += u64::from(*share);
-            (point < upto).then_some(*fault)
-        })
-    }
-}
-
-/// One process behind one address.
+/// A version of a service.
 #[derive(Debug)]
-pub struct Instance {
-    address: SocketAddr,
-    behaviour: Behaviour,
-    connect: Chance,
-    latency: Chance,
-    fault: Chance,
-    body: Chance,
-    servers: Servers,
-}
-
-/// The servers of an instance, by when they will be free.
-#[derive(Debug, Default)]
-struct Servers {
-    busy: BinaryHeap<Reverse<Instant>>,
-    /// When the work on those who wait will begin.
-    waiting: VecDeque<Instant>,
-}
-
-impl Servers {
-    /// How many wait now.
-    fn queue(&mut self, now: Instant) -> usize {
-        while self.waiting.front().is_some_and(|begins| *begins <= now) {
-            self.waiting.pop_front();
-        }
-        self.waiting.len()
-    }
-
-    /// When work that takes `time` will be done, if it joins the queue now.
-    fn join(&mut self, now: Instant, time: Duration, servers: usize) -> Instant {
-        let begins = if self.busy.len() < servers {
-            now
-        } else {
-            self.busy.pop().map_or(now, |Reverse(free)| free.max(now))
-        };
-        if begins > now {
-            self.waiting.push_back(begins);
-        }
-        self.busy.push(Reverse(begins + time));
-        begins + time
-    }
-}
-
-impl Instance {
-    /// Chance is split by the address, so that another instance does not shift it.
-    pub fn new(address: SocketAddr, behaviour: Behaviour, seed: u64) -> Instance {
-        let chance = |what: &str| Chance::split(seed, &format!("{what} at {address}"));
-        Instance {
-            address,
-            behaviour,
-            connect: chance("connect"),
-            latency: chance("latency"),
-            fault: chance("fault"),
-            body: chance("body"),
-            servers: Servers::default(),
-        }
-    }
-
-    fn windows(&self, now: Instant) -> impl Iterator<Item = &Different> {
-        self.behaviour.windows.iter().rev().filter(move |window| window.from <= now && now < window.to)
-    }
-
-    fn state(&self, now: Instant) -> State {
-        self.windows(now).map(|window| window.state).find(|state| *state != State::Up).unwrap_or_default()
-    }
-
-    fn dial(&mut self, now: Instant) -> Dial {
-        let after = self.behaviour.connect.sample(&mut self.connect);
-        match self.state(now) {
-            State::Up | State::Stuck => Dial::Accepted { after },
-            State::Down | State::Refuse => Dial::Refused { after },
-            State::TlsBroken => Dial::TlsFailed { after },
-            State::Unreachable => Dial::Silent,
-        }
-    }
-
-    fn answer(&mut self, now: Instant) -> Answer {
-        let window = self.windows(now).find_map(|window| window.latency);
-        // Always drawn, so that a fault here does not change what happens elsewhere.
-        let time = window.unwrap_or(self.behaviour.latency).sample(&mut self.latency);
-        let over = self.behaviour.body.over.sample(&mut self.body);
-        let draw = self.fault.draw();
-        match self.state(now) {
-            State::Down => return Answer::Broken { after: Duration::ZERO, how: Break::Closed },
-            State::Stuck => return Answer::Silent,
-            State::Up | State::Refuse | State::Unreachable | State::TlsBroken => {}
-        }
-        let faults = self.windows(now).find_map(|window| window.faults.as_ref());
-        let fault = faults.unwrap_or(&self.behaviour.faults).of(draw);
-        if fault == Some(Fault::Hang) {
-            return Answer::Silent;
-        }
-        if let (Some(_), Some(max)) = (self.behaviour.servers, self.behaviour.queue_max)
-            && self.is_busy(now)
-            && self.servers.queue(now) >= max
-        {
-            return self.response(Duration::ZERO, 503, Body::EMPTY);
-        }
-        let after = match self.behaviour.servers {
-            Some(servers) => self.servers.join(now, time, servers).since(now),
-            None => time,
-        };
-        let body = Body::new(self.behaviour.body.bytes, over);
-        match fault {
-            None | Some(Fault::Hang) => self.response(after, self.behaviour.status, body),
-            Some(Fault::Status(status)) => self.response(after, status, body),
-            Some(Fault::Reset) => Answer::Broken { after, how: Break::Reset },
-            Some(Fault::Close) => Answer::Broken { after, how: Break::Closed },
-            Some(Fault::Garbage) => Answer::Broken { after, how: Break::Garbage },
-            Some(Fault::BreakBody) => {
-                let body = body.in_parts(body.parts.max(2));
-                self.broken(after, body.cut(body.parts / 2, BodyEnd::Broken))
-            }
-            Some(Fault::BreakEnd) => self.broken(after, body.ending(BodyEnd::Broken)),
-        }
-    }
-
-    fn is_busy(&self, now: Instant) -> bool {
-        let servers = self.behaviour.servers.unwrap_or(usize::MAX);
-        self.servers.busy.len() >= servers
-            && self.servers.busy.peek().is_some_and(|Reverse(free)| *free > now)
-    }
-
-    fn broken(&self, after: Duration, body: Body) -> Answer {
-        Answer::Response { after, status: self.behaviour.status, grpc_status: None, body }
-    }
-
-    fn response(&self, after: Duration, status: u16, body: Body) -> Answer {
-        let grpc_status = self.behaviour.grpc_status;
-        let body = match grpc_status {
-            Some(_) if body.parts > 0 => body.ending(BodyEnd::Trailers { grpc_status }),
-            _ => body,
-        };
-        Answer::Response { after, status, grpc_status, body }
-    }
+pub struct Group {
+    /// Its place in the scenario.
+    pub service_at: usize,
+    pub service: String,
+    /// Empty where the service has only one.
+    pub version: String,
+    /// Made for each request, in this order.
+    pub calls: Rc<[Callee]>,
 }
 
 /// All instances, and which endpoint leads to which.
 #[derive(Debug)]
 pub struct Services {
     pub instances: Vec<Instance>,
-    /// By cluster and endpoint.
-    pub places: Vec<Vec<usize>>,
+    pub groups: Vec<Group>,
+    /// By proxy, cluster and endpoint.
+    pub places: Vec<Vec<Vec<usize>>>,
+    pub ledger: Ledger,
+    jobs: Arena<Job>,
+    errands: Vec<Errand>,
+    circle: Option<Circle>,
+}
+
+/// A service is asked on behalf of a request that it works on itself: that would never end.
+#[derive(Clone, Debug)]
+pub struct Circle {
+    /// Its place in the scenario.
+    pub service_at: usize,
+    /// `a > b > a`.
+    pub path: String,
+}
+
+/// A request that an instance has taken in.
+#[derive(Debug)]
+struct Job {
+    instance: usize,
+    caller: Caller,
+    arrived: Instant,
+    work: Work,
+    phase: Phase,
+    /// The call that is made next.
+    next: usize,
+    /// Calls under way, and all that were begun.
+    pending: usize,
+    begun: Vec<Ticket>,
+    has_failed: bool,
+    is_abandoned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Working,
+    Calling,
+}
+
+/// What is to be done for the services.
+#[derive(Clone, Copy, Debug)]
+pub enum Errand {
+    /// Tell [`Services::on_worked`] of a job at a moment.
+    Wake {
+        at: Instant,
+        job: Ticket,
+    },
+    /// Begin the calls of [`Services::next_calls`].
+    Call {
+        job: Ticket,
+    },
+    Respond {
+        caller: Caller,
+        answer: Answer,
+    },
+    /// Give a call up.
+    Leave {
+        call: Ticket,
+    },
 }
 
 impl Services {
-    fn at(&self, place: Place) -> Option<&Instance> {
-        self.instances.get(*self.places.get(place.cluster.index())?.get(place.endpoint.index())?)
-    }
-
-    fn at_mut(&mut self, place: Place) -> Option<&mut Instance> {
-        let at = *self.places.get(place.cluster.index())?.get(place.endpoint.index())?;
-        self.instances.get_mut(at)
-    }
-
-    /// The process behind an address is gone, and what it worked on with it.
-    pub fn on_down(&mut self, address: SocketAddr) {
-        for instance in self.instances.iter_mut().filter(|instance| instance.address == address) {
-            instance.servers = Servers::default();
+    pub fn new(
+        instances: Vec<Instance>,
+        groups: Vec<Group>,
+        places: Vec<Vec<Vec<usize>>>,
+        ledger: Ledger,
+    ) -> Services {
+        Services {
+            instances,
+            groups,
+            places,
+            ledger,
+            jobs: Arena::default(),
+            errands: Vec::new(),
+            circle: None,
         }
+    }
+
+    /// The last one first; the order among those of one moment is of no account but always the same.
+    #[inline]
+    pub fn next_errand(&mut self) -> Option<Errand> {
+        self.errands.pop()
+    }
+
+    /// Requests that instances have taken in.
+    pub fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Where services ask each other in a circle.
+    #[inline]
+    pub fn circle(&mut self) -> Option<Circle> {
+        self.circle.take()
+    }
+
+    /// Looks for the service of a group among those on whose behalf it is asked.
+    fn look_for_circle(&mut self, group: usize, origin: Option<Ticket>) {
+        let (mut next, mut path) = (origin, vec![group]);
+        while let Some(job) = next.and_then(|ticket| self.jobs.get(ticket)) {
+            let above = self.instances[job.instance].group;
+            path.push(above);
+            let service_at = self.groups[group].service_at;
+            if self.groups[above].service_at == service_at {
+                let names = path.iter().rev().map(|group| self.groups[*group].service.as_str());
+                self.circle = Some(Circle { service_at, path: names.collect::<Vec<_>>().join(" > ") });
+                return;
+            }
+            next = job.caller.origin;
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, at: usize, caller: Caller) -> Answer {
+        let instance = &mut self.instances[at];
+        let group = instance.group;
+        let has_calls = !self.groups[group].calls.is_empty();
+        if has_calls && caller.origin.is_some() {
+            self.look_for_circle(group, caller.origin);
+        }
+        let instance = &mut self.instances[at];
+        self.ledger.on_arrived(now, group);
+        let work = instance.draw(now);
+        match instance.state(now) {
+            State::Down => {
+                self.ledger.on_ended(now, now, group, End::Lost);
+                return Answer::Broken { after: Duration::ZERO, how: Break::Closed };
+            }
+            State::Stuck => {
+                self.ledger.on_ended(now, now, group, End::Lost);
+                return Answer::Silent;
+            }
+            State::Up | State::Refuse | State::Unreachable | State::TlsBroken => {}
+        }
+        if work.fault == Some(Fault::Hang) {
+            self.ledger.on_ended(now, now, group, End::Lost);
+            return Answer::Silent;
+        }
+        let servers = instance.servers(now);
+        let is_finished = instance.behaviour.abandoned == Abandoned::Finished;
+        if servers.is_none() && !has_calls && is_finished {
+            // Nothing can change it any more: the answer is known now.
+            let answer = instance.answer(work.time, &work);
+            self.ledger.on_ended(now, now + work.time, group, end_of(&answer));
+            return answer;
+        }
+        let is_free = servers.is_none_or(|servers| instance.working < servers);
+        if !is_free && instance.waiting >= instance.queue_max(now) {
+            self.ledger.on_ended(now, now, group, End::Refused);
+            return instance.response(Duration::ZERO, SERVICE_UNAVAILABLE, Body::EMPTY);
+        }
+        let job = self.jobs.insert(Job {
+            instance: at,
+            caller,
+            arrived: now,
+            work,
+            phase: Phase::Waiting,
+            next: 0,
+            pending: 0,
+            begun: Vec::new(),
+            has_failed: false,
+            is_abandoned: false,
+        });
+        if is_free {
+            instance.working += 1;
+            self.work_on(now, job);
+        } else {
+            instance.queue.push_back(job);
+            instance.waiting += 1;
+        }
+        let instance = &self.instances[at];
+        self.ledger.on_busy(group, instance.working, instance.waiting);
+        Answer::Later(job)
+    }
+
+    /// The job has a server.
+    fn work_on(&mut self, now: Instant, ticket: Ticket) {
+        let Some(job) = self.jobs.get_mut(ticket) else { return };
+        job.phase = Phase::Working;
+        let is_obeyed = self.instances[job.instance].behaviour.deadline == Deadline::Obeyed;
+        let is_late = is_obeyed && job.caller.deadline.is_some_and(|deadline| deadline <= now);
+        let time = if is_late { Duration::ZERO } else { job.work.time };
+        self.errands.push(Errand::Wake { at: now + time, job: ticket });
+    }
+
+    /// The own work of a job is done.
+    pub fn on_worked(&mut self, now: Instant, ticket: Ticket) {
+        let Some(job) = self.jobs.get_mut(ticket) else { return };
+        let at = job.instance;
+        if self.groups[self.instances[at].group].calls.is_empty() {
+            return self.finish(now, ticket);
+        }
+        job.phase = Phase::Calling;
+        if !self.instances[at].behaviour.holds_server {
+            self.free_server(now, at);
+        }
+        self.errands.push(Errand::Call { job: ticket });
+    }
+
+    /// The calls that a job makes next, as places in the list of its group; none where it is over.
+    /// Each must be begun, and its end told to [`Services::on_called`].
+    pub fn next_calls(&mut self, now: Instant, ticket: Ticket, found: &mut Vec<usize>) {
+        found.clear();
+        let Some(job) = self.jobs.get_mut(ticket) else { return };
+        let instance = &mut self.instances[job.instance];
+        let calls = &self.groups[instance.group].calls;
+        let is_obeyed = instance.behaviour.deadline == Deadline::Obeyed;
+        let is_late = is_obeyed && job.caller.deadline.is_some_and(|deadline| deadline <= now);
+        while !is_late && !job.has_failed && found.is_empty() && job.next < calls.len() {
+            let mut is_first = true;
+            while let Some(call) = calls.get(job.next).filter(|call| is_first || call.with_previous) {
+                if call.share.takes(instance.draw_call()) {
+                    found.push(job.next);
+                }
+                job.next += 1;
+                is_first = false;
+            }
+        }
+        job.pending = found.len();
+        if found.is_empty() {
+            self.finish(now, ticket);
+        }
+    }
+
+    /// Who makes a call for a job, and until when its own client waits, where it says so and is obeyed.
+    pub fn calling(&self, ticket: Ticket) -> Option<(ProxyId, usize, Caller)> {
+        let job = self.jobs.get(ticket)?;
+        let instance = &self.instances[job.instance];
+        let is_obeyed = instance.behaviour.deadline == Deadline::Obeyed;
+        let deadline = job.caller.deadline.filter(|_| is_obeyed);
+        Some((instance.outbound, instance.group, Caller { deadline, ..job.caller }))
+    }
+
+    /// A call was begun for a job.
+    pub fn on_calling(&mut self, ticket: Ticket, call: Ticket) {
+        if let Some(job) = self.jobs.get_mut(ticket) {
+            job.begun.push(call);
+        }
+    }
+
+    /// A call of a job is over.
+    pub fn on_called(&mut self, ticket: Ticket, is_failed: bool) {
+        let Some(job) = self.jobs.get_mut(ticket) else { return };
+        job.has_failed |= is_failed;
+        job.pending = job.pending.saturating_sub(1);
+        if job.pending == 0 {
+            job.begun.clear();
+            self.errands.push(Errand::Call { job: ticket });
+        }
+    }
+
+    fn finish(&mut self, now: Instant, ticket: Ticket) {
+        let Some(job) = self.jobs.remove(ticket) else { return };
+        let instance = &self.instances[job.instance];
+        let Behaviour { fails_with, deadline, .. } = instance.behaviour;
+        let is_late =
+            deadline == Deadline::Obeyed && job.caller.deadline.is_some_and(|deadline| deadline <= now);
+        let (answer, end) = if is_late {
+            (instance.response(Duration::ZERO, GATEWAY_TIMEOUT, Body::EMPTY), End::Late)
+        } else if job.has_failed {
+            (instance.response(Duration::ZERO, fails_with, Body::EMPTY), End::Answered(fails_with))
+        } else {
+            let answer = instance.answer(Duration::ZERO, &job.work);
+            (answer, end_of(&answer))
+        };
+        self.ledger.on_ended(job.arrived, now, instance.group, end);
+        let has_server = job.phase == Phase::Working || instance.behaviour.holds_server;
+        if has_server {
+            self.free_server(now, job.instance);
+        }
+        if !job.is_abandoned {
+            self.errands.push(Errand::Respond { caller: job.caller, answer });
+        }
+    }
+
+    fn free_server(&mut self, now: Instant, at: usize) {
+        let instance = &mut self.instances[at];
+        instance.working = instance.working.saturating_sub(1);
+        self.begin_waiting(now, at);
+    }
+
+    /// As many of those who wait as there are free servers.
+    pub fn begin_waiting(&mut self, now: Instant, at: usize) {
+        let servers = self.instances[at].servers(now).unwrap_or(usize::MAX);
+        while self.instances[at].working < servers {
+            let Some(job) = self.instances[at].queue.pop_front() else { break };
+            // It may have been given up.
+            if self.jobs.get(job).is_none() {
+                continue;
+            }
+            let instance = &mut self.instances[at];
+            instance.waiting = instance.waiting.saturating_sub(1);
+            instance.working += 1;
+            self.work_on(now, job);
+        }
+    }
+
+    /// The process is gone, and what it worked on with it.
+    pub fn on_down(&mut self, at: usize) {
+        let of_this: Vec<Ticket> =
+            self.jobs.iter().filter(|(_, job)| job.instance == at).map(|(ticket, _)| ticket).collect();
+        let group = self.instances[at].group;
+        for ticket in of_this {
+            if let Some(job) = self.jobs.remove(ticket) {
+                self.ledger.on_ended(job.arrived, job.arrived, group, End::Lost);
+                self.errands.extend(job.begun.into_iter().map(|call| Errand::Leave { call }));
+            }
+        }
+        let instance = &mut self.instances[at];
+        instance.queue.clear();
+        (instance.working, instance.waiting) = (0, 0);
+    }
+
+    fn stop(&mut self, now: Instant, ticket: Ticket) {
+        let Some(job) = self.jobs.remove(ticket) else { return };
+        let instance = &mut self.instances[job.instance];
+        self.ledger.on_ended(job.arrived, now, instance.group, End::Stopped);
+        self.errands.extend(job.begun.into_iter().map(|call| Errand::Leave { call }));
+        match job.phase {
+            Phase::Waiting => instance.waiting = instance.waiting.saturating_sub(1),
+            Phase::Calling if !instance.behaviour.holds_server => {}
+            Phase::Working | Phase::Calling => self.free_server(now, job.instance),
+        }
+    }
+
+    fn instance_of(&self, place: Place) -> Option<usize> {
+        let clusters = self.places.get(place.proxy.index())?;
+        let at = *clusters.get(place.cluster.index())?.get(place.endpoint.index())?;
+        (at < self.instances.len()).then_some(at)
+    }
+}
+
+fn end_of(answer: &Answer) -> End {
+    match answer {
+        Answer::Response { status, .. } => End::Answered(*status),
+        Answer::Broken { .. } | Answer::Silent | Answer::Later(_) => End::Lost,
     }
 }
 
 impl Upstreams for Services {
     fn dial(&mut self, now: Instant, place: Place) -> Dial {
-        self.at_mut(place).map_or(Dial::Silent, |instance| instance.dial(now))
+        self.instance_of(place).map_or(Dial::Silent, |at| self.instances[at].dial(now))
     }
 
     fn is_early(&mut self, _place: Place) -> bool {
         false
     }
 
-    fn answer(&mut self, now: Instant, place: Place) -> Answer {
-        self.at_mut(place).map_or(Answer::Silent, |instance| instance.answer(now))
+    fn answer(&mut self, now: Instant, place: Place, caller: Caller) -> Answer {
+        self.instance_of(place).map_or(Answer::Silent, |at| self.take_in(now, at, caller))
+    }
+
+    fn on_abandoned(&mut self, now: Instant, job: Ticket) {
+        let Some(here) = self.jobs.get_mut(job) else { return };
+        here.is_abandoned = true;
+        if self.instances[here.instance].behaviour.abandoned == Abandoned::Stopped {
+            self.stop(now, job);
+        }
     }
 
     fn idle_close(&self, place: Place) -> Option<IdleClose> {
-        self.at(place)?.behaviour.idle_close
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(ms: u64) -> Instant {
-        Instant(ms * 1_000_000)
-    }
-
-    #[test]
-    fn requests_wait_for_a_server_in_order() {
-        let mut servers = Servers::default();
-        let mut check = |now: u64, time: u64, waiting: usize, done: u64| {
-            assert_eq!(servers.queue(ms(now)), waiting, "at {now} ms");
-            assert_eq!(servers.join(ms(now), Duration::from_millis(time), 2), ms(done), "at {now} ms");
-        };
-        check(0, 10, 0, 10);
-        check(1, 20, 0, 21);
-        check(2, 5, 0, 15);
-        check(3, 5, 1, 20);
-        check(12, 1, 1, 21);
-        check(50, 7, 0, 57);
-    }
-
-    #[test]
-    fn faults_come_by_their_shares() {
-        let faults = Faults(vec![(10_000, Fault::Reset), (20_000, Fault::Status(500))]);
-        let mut chance = Chance::new(9);
-        let mut counts = [0; 3];
-        for _ in 0..100_000 {
-            match faults.of(chance.draw()) {
-                Some(Fault::Reset) => counts[0] += 1,
-                Some(_) => counts[1] += 1,
-                None => counts[2] += 1,
-            }
-        }
-        assert!((900..1_100).contains(&counts[0]) && (1_850..2_150).contains(&counts[1]), "{counts:?}");
+        self.instances[self.instance_of(place)?].behaviour.idle_close
     }
 }

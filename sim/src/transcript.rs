@@ -5,12 +5,17 @@
 
 mod recorder;
 mod text;
+mod timeline;
 
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
-pub use recorder::{INTERVALS_MAX, Recorder};
+use crate::change::StateChange;
+use crate::expect::Judged;
+use crate::latencies::Latencies;
+
+pub use recorder::{Ended, INTERVALS_MAX, Recorder};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transcript {
@@ -19,21 +24,56 @@ pub struct Transcript {
     pub interval_us: u64,
     /// When the last request was over.
     pub ended_us: u64,
-    /// The names of all clusters, in the order in which counts by cluster stand.
+    /// The names of all clusters of the proxy that loads come to, in the order in which counts by
+    /// cluster stand.
     pub clusters: Vec<String>,
+    /// The names of all services, in the order in which counts by service stand.
+    pub services: Vec<String>,
     pub changes: Vec<Change>,
     pub samples: Vec<Sample>,
     pub intervals: Vec<Interval>,
     pub summary: Summary,
+    pub expectations: Vec<Judged>,
+    /// Every request through every proxy, where that was asked for.
+    #[serde(skip)]
+    pub trace: Vec<Hop>,
+    /// More than can be kept.
+    #[serde(skip)]
+    pub is_trace_cut: bool,
 }
 
 /// Something is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     pub at_us: u64,
-    /// `service`, `endpoint`, `reason`, `dns` or `clients`.
+    /// That of its lane, where a state changed; else `reason`, `dns` or `clients`.
     pub kind: &'static str,
     pub what: String,
+    /// Whose state it is: `orders at 10.0.1.2:8080`; empty where none changed.
+    pub subject: String,
+    #[serde(serialize_with = "name_of")]
+    pub state: Option<StateChange>,
+    #[serde(skip)]
+    pub address: Option<SocketAddr>,
+}
+
+/// One request through one proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    pub number: u64,
+    /// The request that it was made for, where a service made it.
+    pub parent: Option<u64>,
+    /// Which try of its client it was, from 1.
+    pub attempt: u32,
+    pub at_us: u64,
+    pub ended_us: u64,
+    pub proxy: String,
+    pub request: String,
+    pub cluster: Option<String>,
+    pub endpoint: Option<SocketAddr>,
+    pub attempts: u16,
+    pub status: u16,
+    pub reason: &'static str,
 }
 
 /// One request in full.
@@ -66,6 +106,8 @@ pub struct Interval {
     pub by_class: [u64; 5],
     /// Of those that ended, by the cluster that they were sent to.
     pub by_cluster: Vec<u64>,
+    /// What reached each service.
+    pub by_service: Vec<u64>,
     /// Under way at the end of the interval.
     pub active: u64,
     /// Of those that ended.
@@ -76,9 +118,14 @@ pub struct Interval {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
+    /// What clients wanted, however often they asked.
     pub requests: u64,
+    /// How often they asked.
+    pub tries: u64,
+    /// Requests through any proxy.
+    pub hops: u64,
     pub attempts: u64,
-    /// Requests sent a second time.
+    /// Requests sent a second time by the proxy that loads come to.
     pub repeated: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -86,6 +133,9 @@ pub struct Summary {
     pub by_reason: Vec<ReasonCount>,
     pub latency: Latency,
     pub by_cluster: Vec<ClusterCounts>,
+    /// What went through the proxies of services.
+    pub by_proxy: Vec<ProxyCounts>,
+    pub by_service: Vec<ServiceCounts>,
     pub active_at_end: ActiveAtEnd,
 }
 
@@ -103,7 +153,44 @@ pub struct ReasonCount {
     pub requests: u64,
 }
 
-/// Exact quantiles: the smallest value that at least so many do not exceed.
+/// What went through the proxies of one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProxyCounts {
+    pub proxy: String,
+    /// How many proxies there are.
+    pub count: u64,
+    pub hops: u64,
+    pub attempts: u64,
+    pub repeated: u64,
+    pub by_cluster: Vec<ClusterCounts>,
+}
+
+/// What reached a version of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceCounts {
+    pub service: String,
+    /// Empty where the service has only one.
+    pub version: String,
+    pub arrived: u64,
+    /// Answered with 2xx, 3xx, 4xx, 5xx.
+    pub by_class: [u64; 4],
+    /// The queue was full.
+    pub refused: u64,
+    /// Its deadline had passed.
+    pub late: u64,
+    /// Broken off, never answered, or gone with its instance.
+    pub lost: u64,
+    /// Given up, as nobody waited any more.
+    pub stopped: u64,
+    /// At one instance.
+    pub working_max: u32,
+    pub waiting_max: u32,
+    /// From the whole request to the head of the answer.
+    pub latency: Latency,
+}
+
+/// The smallest value that at least so many do not exceed: exact where there are at most
+/// [`crate::latencies::EXACT_MAX`] values, else above it by a thousandth at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Latency {
     pub min_us: u64,
@@ -142,9 +229,26 @@ pub struct ActiveAtEnd {
     pub requests: u64,
     pub permits: u64,
     pub connections: u64,
+    /// What instances have taken in.
+    pub work: u64,
 }
 
 impl Transcript {
+    /// Whether every expectation was met.
+    pub fn is_as_expected(&self) -> bool {
+        self.expectations.iter().all(|judged| judged.holds)
+    }
+
+    /// A line of JSON for each request through each proxy, where a trace was asked for.
+    pub fn trace_lines(&self) -> String {
+        let mut lines = String::new();
+        for hop in &self.trace {
+            lines.push_str(&serde_json::to_string(hop).expect("a tree of plain values is always JSON"));
+            lines.push('\n');
+        }
+        lines
+    }
+
     /// One object, indented.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a tree of plain values is always JSON")
@@ -152,39 +256,19 @@ impl Transcript {
 }
 
 impl Latency {
-    /// `sorted` rises.
-    pub fn of(sorted: &[u64]) -> Latency {
-        let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else { return Latency::default() };
-        let sum: u128 = sorted.iter().map(|value| u128::from(*value)).sum();
+    pub fn of(latencies: &mut Latencies) -> Latency {
         Latency {
-            min_us: *min,
-            mean_us: u64::try_from(sum / sorted.len() as u128).unwrap_or(u64::MAX),
-            p50_us: quantile(sorted, 500),
-            p90_us: quantile(sorted, 900),
-            p99_us: quantile(sorted, 990),
-            p999_us: quantile(sorted, 999),
-            max_us: *max,
+            min_us: latencies.min(),
+            mean_us: latencies.mean(),
+            p50_us: latencies.quantile(500_000),
+            p90_us: latencies.quantile(900_000),
+            p99_us: latencies.quantile(990_000),
+            p999_us: latencies.quantile(999_000),
+            max_us: latencies.max(),
         }
     }
 }
 
-/// In thousandths; 0 of nothing.
-pub fn quantile(sorted: &[u64], thousandths: u64) -> u64 {
-    let rank = (sorted.len() as u64 * thousandths).div_ceil(1_000).max(1);
-    sorted.get(rank as usize - 1).copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_values_that_occurred() {
-        let sorted: Vec<u64> = (1..=1_000).collect();
-        assert_eq!([500, 900, 990, 999].map(|q| quantile(&sorted, q)), [500, 900, 990, 999]);
-        assert_eq!([1, 500, 990, 1_000].map(|q| quantile(&[7, 9], q)), [7, 7, 9, 9]);
-        assert_eq!(quantile(&[], 500), 0);
-        let latency = Latency::of(&[1, 2, 6]);
-        assert_eq!((latency.min_us, latency.mean_us, latency.max_us), (1, 3, 6));
-    }
+fn name_of<S: serde::Serializer>(state: &Option<StateChange>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.map_or("", StateChange::name))
 }

@@ -6,13 +6,26 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use naru_base::{ClusterId, EndpointId, Instant};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 
+use crate::arena::Ticket;
 use crate::body::Body;
+use crate::passage::Key;
+
+/// A proxy of a world, in the order in which they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ProxyId(pub u32);
+
+impl ProxyId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// An endpoint, as whoever answers for it knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    pub proxy: ProxyId,
     pub cluster: ClusterId,
     pub endpoint: EndpointId,
     pub address: SocketAddr,
@@ -49,6 +62,19 @@ pub enum Answer {
     Broken { after: Duration, how: Break },
     /// No answer at all.
     Silent,
+    /// It is not known yet: [`crate::World::respond`] will tell it. The ticket is the upstream's own.
+    Later(Ticket),
+}
+
+/// The attempt that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub key: Key,
+    pub attempt: AttemptId,
+    /// Nobody will wait for the answer any more, as far as those who ask have said.
+    pub deadline: Option<Instant>,
+    /// As in [`crate::Waits`].
+    pub origin: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +104,10 @@ pub trait Upstreams {
     fn is_early(&mut self, place: Place) -> bool;
 
     /// A request is there, as far as [`Upstreams::is_early`] waits for it.
-    fn answer(&mut self, now: Instant, place: Place) -> Answer;
+    fn answer(&mut self, now: Instant, place: Place, caller: Caller) -> Answer;
+
+    /// Nobody waits any more for what was to come [`Answer::Later`].
+    fn on_abandoned(&mut self, now: Instant, ticket: Ticket);
 
     /// `None` where connections are kept for ever.
     fn idle_close(&self, place: Place) -> Option<IdleClose>;

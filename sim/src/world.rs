@@ -1,4 +1,4 @@
-//! The proxy on virtual time: the same machine, told the same events in the same order.
+//! Proxies on virtual time: the same machine, told the same events in the same order.
 //!
 //! What `proxy/src/engine.rs` waits for with sockets and timers is here an event in a [`Queue`].
 //! Time passes from one event to the next and never in between, so that an hour takes as long as
@@ -16,6 +16,7 @@
 mod attempt;
 mod client;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -25,6 +26,8 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
 use naru_route::{CompiledAction, Subject};
 
+use crate::arena::Ticket;
+use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::judge::{self, Active, Violation};
@@ -32,22 +35,43 @@ use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::request::Request;
-use crate::upstream::Upstreams;
+use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
 
-/// A simulated proxy and what stands behind it. `T` is what its user marks requests and calls with.
+/// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls
+/// with.
 #[derive(Debug)]
 pub struct World<'a, U, T> {
-    snapshot: &'a Snapshot,
     now: Instant,
     queue: Queue<Event<T>>,
-    workers: Vec<WorkerHere>,
-    fleet: Fleet,
+    proxies: Vec<ProxyHere<'a>>,
     upstreams: U,
     passages: Passages<T>,
     /// HTTP/1 connections that carry a request.
     connections_in_use: u64,
+    /// How often nothing was under way.
+    pauses: u64,
     /// What was counted below zero, if anything was.
     miscount: Option<&'static str>,
+    /// Changes of state that nobody has taken yet.
+    noted: VecDeque<Noted>,
+}
+
+/// A proxy sees an endpoint, or a whole cluster, in another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub at: Instant,
+    pub proxy: ProxyId,
+    pub cluster: ClusterId,
+    pub endpoint: Option<EndpointId>,
+    pub change: StateChange,
+}
+
+/// One proxy.
+#[derive(Debug)]
+struct ProxyHere<'a> {
+    snapshot: &'a Snapshot,
+    workers: Vec<WorkerHere>,
+    fleet: Fleet,
 }
 
 /// One worker: its share of the core, and its connections by cluster and endpoint.
@@ -57,18 +81,33 @@ struct WorkerHere {
     pools: Vec<Vec<Pool>>,
 }
 
+/// Who asks, as far as it matters: when it stops waiting, and why it asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// It leaves after so long.
+    pub patience: Option<Duration>,
+    /// It says that it will leave then; who works on the request may hand that on.
+    pub deadline: Option<Instant>,
+    /// What an upstream gave out for the request that it asks on behalf of.
+    pub origin: Option<Ticket>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Event<T> {
     Call(T),
     Request(Key, News),
     /// The end of a dial that several requests may wait for.
-    SharedDial {
-        worker: usize,
-        cluster: ClusterId,
-        endpoint: EndpointId,
-        serial: u32,
-        result: Result<(), Reason>,
-    },
+    SharedDial(SharedDial),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SharedDial {
+    proxy: ProxyId,
+    worker: u32,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    serial: u32,
+    result: Result<(), Reason>,
 }
 
 /// News of one request.
@@ -108,6 +147,7 @@ pub enum Turn<'a, T> {
 pub struct Settled<'a, T> {
     /// From 0, in the order in which requests began.
     pub number: u64,
+    pub proxy: ProxyId,
     pub tag: T,
     pub decision: Decision<'a>,
     pub outcome: Outcome,
@@ -126,6 +166,41 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         fleet: Fleet,
         upstreams: U,
     ) -> World<'a, U, T> {
+        let mut world = World::empty(upstreams);
+        world.add_proxy(snapshot, workers, seed, fleet);
+        world
+    }
+
+    /// No proxy yet.
+    pub fn empty(upstreams: U) -> World<'a, U, T> {
+        World {
+            now: Instant::ZERO,
+            queue: Queue::new(),
+            proxies: Vec::new(),
+            upstreams,
+            passages: Passages::default(),
+            connections_in_use: 0,
+            pauses: 0,
+            miscount: None,
+            noted: VecDeque::new(),
+        }
+    }
+
+    /// What stood behind the proxies, and what each of them counted.
+    pub fn into_parts(self) -> (U, Vec<Fleet>) {
+        (self.upstreams, self.proxies.into_iter().map(|proxy| proxy.fleet).collect())
+    }
+
+    /// One more proxy that has just started.
+    pub fn add_proxy(
+        &mut self,
+        snapshot: &'a Snapshot,
+        workers: usize,
+        seed: u64,
+        mut fleet: Fleet,
+    ) -> ProxyId {
+        let proxy = ProxyId(self.proxies.len() as u32);
+        fleet.proxy = proxy;
         let workers = (0u64..)
             .take(workers.max(1))
             .map(|at| {
@@ -139,43 +214,62 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 WorkerHere { core, pools }
             })
             .collect();
-        World {
-            snapshot,
-            now: Instant::ZERO,
-            queue: Queue::new(),
-            workers,
-            fleet,
-            upstreams,
-            passages: Passages::default(),
-            connections_in_use: 0,
-            miscount: None,
-        }
+        self.proxies.push(ProxyHere { snapshot, workers, fleet });
+        proxy
     }
 
     pub fn now(&self) -> Instant {
         self.now
     }
 
+    /// Of the first proxy.
     pub fn fleet(&self) -> &Fleet {
-        &self.fleet
+        &self.proxies[0].fleet
+    }
+
+    pub fn fleet_of(&self, proxy: ProxyId) -> &Fleet {
+        &self.proxies[proxy.index()].fleet
     }
 
     pub fn upstreams(&mut self) -> &mut U {
         &mut self.upstreams
     }
 
-    pub fn workers(&self) -> usize {
-        self.workers.len()
+    pub fn workers(&self, proxy: ProxyId) -> usize {
+        self.proxies[proxy.index()].workers.len()
     }
 
     /// Everything that is counted while it is active.
     pub fn active(&self) -> Active {
-        let pools = self.workers.iter().flat_map(|worker| worker.pools.iter().flatten());
+        let workers = self.proxies.iter().flat_map(|proxy| &proxy.workers);
+        let pools = workers.flat_map(|worker| worker.pools.iter().flatten());
         Active {
             requests: self.passages.under_way(),
-            permits: self.fleet.active(),
+            permits: self.proxies.iter().map(|proxy| proxy.fleet.active()).sum(),
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
+            work: 0,
         }
+    }
+
+    /// What a policy of a proxy did: for the transcript.
+    pub fn note(
+        &mut self,
+        proxy: ProxyId,
+        cluster: ClusterId,
+        endpoint: Option<EndpointId>,
+        change: StateChange,
+    ) {
+        self.noted.push_back(Noted { at: self.now, proxy, cluster, endpoint, change });
+    }
+
+    /// Changes of state, the oldest first.
+    #[inline]
+    pub fn next_noted(&mut self) -> Option<Noted> {
+        self.noted.pop_front()
+    }
+
+    pub fn snapshot_of(&self, proxy: ProxyId) -> &'a Snapshot {
+        self.proxies[proxy.index()].snapshot
     }
 
     /// Asks to be told of a moment.
@@ -188,8 +282,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.queue.next_at()
     }
 
-    /// A request arrives, on a connection that `worker` has accepted. Its client leaves after
-    /// `patience`, if it has an end. The request may be over at once.
+    /// A request arrives at the first proxy, on a connection that `worker` has accepted. Its client
+    /// leaves after `patience`, if it has an end. The request may be over at once.
     pub fn begin(
         &mut self,
         worker: usize,
@@ -198,10 +292,25 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         tag: T,
         observer: &mut impl Observer,
     ) -> Result<Turn<'a, T>, Violation> {
-        let snapshot = self.snapshot;
-        let worker = worker % self.workers.len();
+        let waits = Waits { patience, ..Waits::default() };
+        self.begin_at(ProxyId(0), worker, request, waits, tag, observer).1
+    }
+
+    /// The same at any proxy. The key is for [`World::abandon`].
+    pub fn begin_at(
+        &mut self,
+        proxy: ProxyId,
+        worker: usize,
+        request: &Request,
+        waits: Waits,
+        tag: T,
+        observer: &mut impl Observer,
+    ) -> (Key, Result<Turn<'a, T>, Violation>) {
+        let here = &mut self.proxies[proxy.index()];
+        let snapshot = here.snapshot;
+        let worker = worker % here.workers.len();
         let http = &snapshot.chain(request.chain).http;
-        let core = &mut self.workers[worker].core;
+        let core = &mut here.workers[worker].core;
         let mut head = request.head.clone();
         let arrival = receive(&mut head, http, &request.peer, core);
         let facts = RequestFacts {
@@ -225,7 +334,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 &subject,
                 facts,
                 core,
-                &self.fleet,
+                &here.fleet,
                 observer,
             ),
         };
@@ -233,7 +342,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let passage = Box::new(Passage {
             key,
             tag,
+            proxy,
             worker,
+            deadline: waits.deadline,
+            origin: waits.origin,
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
             is_idempotent: head.method.is_idempotent(),
@@ -249,10 +361,28 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             journey,
         });
         self.expect_upload(&passage);
-        if let Some(patience) = patience {
-            self.queue.push(self.now + patience, Event::Request(key, News::ClientLeaves));
+        let told = waits.deadline.map(|deadline| deadline.max(self.now));
+        let leaves = [waits.patience.map(|patience| self.now + patience), told];
+        if let Some(at) = leaves.into_iter().flatten().min() {
+            self.queue.push(at, Event::Request(key, News::ClientLeaves));
         }
-        self.conclude(passage, Some(&subject))
+        (key, self.conclude(passage, Some(&subject)))
+    }
+
+    /// The answer comes to a request whose upstream had said [`Answer::Later`]. Whoever does not wait
+    /// for it any more does not hear it.
+    pub fn respond(&mut self, caller: Caller, answer: Answer) -> Result<Turn<'a, T>, Violation> {
+        let Some(mut passage) = self.passages.take(caller.key) else { return Ok(Turn::Moved) };
+        self.on_answer(&mut passage, caller.attempt, answer);
+        self.conclude(passage, None)
+    }
+
+    /// The client of a request leaves.
+    pub fn abandon(&mut self, key: Key) -> Result<Turn<'a, T>, Violation> {
+        match self.passages.take(key) {
+            Some(passage) => self.settle(passage).map(Turn::Settled),
+            None => Ok(Turn::Moved),
+        }
     }
 
     /// Takes the next event; `None` when nothing more will happen by itself.
@@ -261,8 +391,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.now = at;
         match event {
             Event::Call(tag) => Ok(Some(Turn::Called(tag))),
-            Event::SharedDial { worker, cluster, endpoint, serial, result } => {
-                self.end_shared_dial(worker, cluster, endpoint, serial, result);
+            Event::SharedDial(dial) => {
+                self.end_shared_dial(&dial);
                 Ok(Some(Turn::Moved))
             }
             Event::Request(key, news) => {
@@ -361,8 +491,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let stamp = Stamp { request_id: None, date: &date };
         let mut fill = |_: &http::HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
-        let reply =
-            reply::compose(self.snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
+        let snapshot = self.proxies[passage.proxy.index()].snapshot;
+        let reply = reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
         if reply.body.is_empty() || passage.is_head {
             passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
@@ -376,7 +506,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     fn hold(&mut self, passage: &mut Passage<T>, cluster: ClusterId, endpoint: EndpointId) {
         self.release(passage);
         passage.permit = None;
-        if let Some(here) = self.fleet.get_mut(cluster, endpoint) {
+        let fleet = &mut self.proxies[passage.proxy.index()].fleet;
+        if let Some(here) = fleet.get_mut(cluster, endpoint) {
             here.active += 1;
             here.active_max = here.active_max.max(here.active);
             here.requests_total += 1;
@@ -390,8 +521,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// It is at no endpoint for a while.
     fn rest(&mut self, passage: &mut Passage<T>) {
+        let fleet = &mut self.proxies[passage.proxy.index()].fleet;
         if let Some(permit) = passage.permit.as_mut().filter(|permit| permit.is_counted)
-            && let Some(here) = self.fleet.get_mut(permit.cluster, permit.endpoint)
+            && let Some(here) = fleet.get_mut(permit.cluster, permit.endpoint)
         {
             permit.is_counted = false;
             match here.active.checked_sub(1) {
@@ -411,10 +543,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         };
         judge::check_outcome(self.now, &passage, &outcome)?;
         let address = passage.permit.map(|permit| permit.address);
+        let snapshot = self.proxies[passage.proxy.index()].snapshot;
         let settled = Settled {
             number: passage.key.number(),
+            proxy: passage.proxy,
             tag: passage.tag,
-            decision: Decision::of(self.snapshot, &passage.journey, &outcome, address),
+            decision: Decision::of(snapshot, &passage.journey, &outcome, address),
             outcome,
             endpoint: passage.permit.map(|permit| (permit.cluster, permit.endpoint)),
             bytes_received: passage.upload.as_ref().map_or(0, Upload::received),
@@ -428,7 +562,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             return Err(Violation { at: self.now, request: Some(settled.number), what });
         }
         if self.passages.under_way() == 0 {
-            judge::check_end(self.now, self.active())?;
+            self.pauses += 1;
+            // Adding up what thousands of pools carry takes longer than the request did.
+            if self.pauses.is_multiple_of(self.proxies.len() as u64) {
+                judge::check_end(self.now, self.active())?;
+            }
         }
         Ok(settled)
     }

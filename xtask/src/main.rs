@@ -11,6 +11,7 @@ mod test;
 mod setup;
 mod bench;
 mod instructions;
+mod simulate_speed;
 mod fuzz;
 mod workspace;
 mod process;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Options),
     /// Counts what a request costs in instructions, naru's against the bare forwarder's.
     Instructions(instructions::Options),
+    /// Measures how many requests a second of processor time simulates.
+    SimulateSpeed(simulate_speed::Options),
     /// Gives the readers of foreign bytes whatever a fuzzer can think of.
     Fuzz(fuzz::Options),
 }
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Command::Setup(options) => setup::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Instructions(options) => instructions::run(&options),
+        Command::SimulateSpeed(options) => simulate_speed::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     }
 }

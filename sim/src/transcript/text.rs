@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{ClusterCounts, Interval, Latency, Sample, Transcript};
+use super::{ClusterCounts, Interval, Latency, ProxyCounts, Sample, ServiceCounts, Transcript};
 
 /// Milliseconds with three places.
 struct Millis(u64);
@@ -42,7 +42,8 @@ impl Display for Transcript {
             self.samples.iter().try_for_each(|sample| write_sample(sample, f))?;
         }
         self.write_intervals(f)?;
-        self.write_summary(f)
+        self.write_summary(f)?;
+        self.write_expectations(f)
     }
 }
 
@@ -80,8 +81,16 @@ impl Transcript {
         for cluster in &self.clusters {
             write!(f, " {:>width$}", cluster, width = width_of(cluster))?;
         }
+        for service in self.columns_of_services() {
+            write!(f, " {:>width$}", format!("->{service}"), width = 2 + width_of(service))?;
+        }
         writeln!(f)?;
         self.intervals.iter().try_for_each(|interval| self.write_interval(interval, f))
+    }
+
+    /// What reaches services differs from what is sent to clusters where they call each other.
+    fn columns_of_services(&self) -> &[String] {
+        if self.summary.by_proxy.is_empty() { &[] } else { &self.services }
     }
 
     fn write_interval(&self, interval: &Interval, f: &mut Formatter<'_>) -> Result {
@@ -98,6 +107,9 @@ impl Transcript {
         for (cluster, count) in self.clusters.iter().zip(&interval.by_cluster) {
             write!(f, " {count:>width$}", width = width_of(cluster))?;
         }
+        for (service, count) in self.columns_of_services().iter().zip(&interval.by_service) {
+            write!(f, " {count:>width$}", width = 2 + width_of(service))?;
+        }
         writeln!(f)
     }
 
@@ -109,6 +121,9 @@ impl Transcript {
             "  requests {}, attempts {}, repeated {}, bytes in {}, bytes out {}",
             summary.requests, summary.attempts, summary.repeated, summary.bytes_received, summary.bytes_sent
         )?;
+        if summary.hops > summary.requests {
+            writeln!(f, "  tries {}, requests through all proxies {}", summary.tries, summary.hops)?;
+        }
         writeln!(f, "  by status")?;
         for count in &summary.by_status {
             let share = share(count.requests, summary.requests);
@@ -124,7 +139,12 @@ impl Transcript {
         }
         write!(f, "  latency ")?;
         write_latency(&summary.latency, f)?;
-        summary.by_cluster.iter().try_for_each(|cluster| write_cluster(cluster, summary.requests, f))?;
+        // A mesh has many clusters that clients never come to.
+        let is_shown = |cluster: &&ClusterCounts| cluster.requests > 0 || summary.by_proxy.is_empty();
+        let shown = summary.by_cluster.iter().filter(is_shown);
+        shown.into_iter().try_for_each(|cluster| write_cluster(cluster, summary.tries, f))?;
+        summary.by_proxy.iter().try_for_each(|proxy| write_proxy(proxy, f))?;
+        summary.by_service.iter().try_for_each(|service| write_service(service, f))?;
         let active = summary.active_at_end;
         writeln!(
             f,
@@ -132,6 +152,69 @@ impl Transcript {
             active.requests, active.permits, active.connections
         )
     }
+}
+
+impl Transcript {
+    fn write_expectations(&self, f: &mut Formatter<'_>) -> Result {
+        if self.expectations.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nexpectations")?;
+        self.expectations.iter().try_for_each(|judged| {
+            let verdict = if judged.holds { "holds " } else { "FAILED" };
+            writeln!(
+                f,
+                "  {verdict}  {}: expected {}, measured {}",
+                judged.what, judged.expected, judged.measured
+            )
+        })
+    }
+}
+
+fn write_proxy(proxy: &ProxyCounts, f: &mut Formatter<'_>) -> Result {
+    writeln!(
+        f,
+        "  from {} ({}): requests {}, attempts {}, repeated {}",
+        proxy.proxy,
+        if proxy.count == 1 { "1 proxy".to_owned() } else { format!("{} proxies", proxy.count) },
+        proxy.hops,
+        proxy.attempts,
+        proxy.repeated
+    )?;
+    let used = proxy.by_cluster.iter().filter(|cluster| cluster.requests > 0);
+    used.into_iter().try_for_each(|cluster| {
+        writeln!(
+            f,
+            "    cluster {}: requests {}, failures {}",
+            cluster.cluster, cluster.requests, cluster.failures
+        )?;
+        write!(f, "      latency ")?;
+        write_latency(&cluster.latency, f)
+    })
+}
+
+fn write_service(service: &ServiceCounts, f: &mut Formatter<'_>) -> Result {
+    let [ok, redirected, wrong, failed] = service.by_class;
+    write!(f, "  service {}", service.service)?;
+    if !service.version.is_empty() {
+        write!(f, " {}", service.version)?;
+    }
+    write!(f, ": reached by {}, 2xx {ok}, 3xx {redirected}, 4xx {wrong}, 5xx {failed}", service.arrived)?;
+    write!(
+        f,
+        ", refused {}, late {}, lost {}, stopped {}",
+        service.refused, service.late, service.lost, service.stopped
+    )?;
+    // Where nothing is limited, nobody counts.
+    if service.working_max > 0 {
+        write!(f, ", at most {} working and {} waiting", service.working_max, service.waiting_max)?;
+    }
+    writeln!(f)?;
+    if service.arrived == 0 {
+        return Ok(());
+    }
+    write!(f, "    latency ")?;
+    write_latency(&service.latency, f)
 }
 
 /// Wide enough for a count of a million.

@@ -1,14 +1,14 @@
 //! An attempt: a connection, the exchange on it, the body of the response.
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
-use naru_journey::{AttemptEvent, Cause, Failure, Milestone, Sent, Stage};
-use naru_spec::UpstreamProtocol;
+use naru_journey::{AttemptEvent, Cause, Failure, Milestone, Sent, Stage, Wait};
+use naru_spec::{Cluster, UpstreamProtocol};
 
-use super::{Event, News, World};
+use super::{Event, News, ProxyHere, SharedDial, World};
 use crate::body::{Body, BodyEnd};
 use crate::passage::{Flight, Passage, Phase, Upload};
 use crate::pool::{Bounds, Carrier, Http1, Pool, Taken};
-use crate::upstream::{Answer, Break, Dial, Place, Upstreams};
+use crate::upstream::{Answer, Break, Caller, Dial, Place, ProxyId, Upstreams};
 
 impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Sends the request to an endpoint: on a connection that waits, or on a new one.
@@ -22,7 +22,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     ) {
         self.drop_flight(passage);
         self.hold(passage, cluster, endpoint);
-        let Some(place) = self.fleet.place(cluster, endpoint) else { return };
+        let Some(place) = self.fleet_of(passage.proxy).place(cluster, endpoint) else { return };
         let wants_http2 = self.wants_http2(passage, cluster);
         let waiting =
             if cause == Cause::Replay { None } else { self.take(passage.worker, place, wants_http2) };
@@ -47,15 +47,19 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// HTTP/2 is spoken where it is agreed on beforehand. By ALPN an upstream has no opinion here.
     fn wants_http2(&self, passage: &Passage<T>, cluster: ClusterId) -> bool {
-        match self.snapshot.cluster(cluster).protocol {
+        match self.settings(passage.proxy, cluster).protocol {
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Downstream => passage.client_is_http2,
             UpstreamProtocol::Http1 | UpstreamProtocol::Alpn => false,
         }
     }
 
+    fn settings(&self, proxy: ProxyId, cluster: ClusterId) -> &Cluster {
+        self.proxies[proxy.index()].snapshot.cluster(cluster)
+    }
+
     fn pool(&mut self, worker: usize, place: Place) -> (&mut Pool, Bounds) {
-        let settings = self.snapshot.cluster(place.cluster);
+        let settings = self.settings(place.proxy, place.cluster);
         let bounds = Bounds {
             // A connection that may carry nothing would be dialed for ever.
             requests_max: settings.max_requests_per_connection.map(|max| max.max(1)),
@@ -63,7 +67,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             idle_timeout: settings.idle_timeout,
             idle_close: self.upstreams.idle_close(place),
         };
-        (&mut self.workers[worker].pools[place.cluster.index()][place.endpoint.index()], bounds)
+        let worker = &mut self.proxies[place.proxy.index()].workers[worker];
+        (&mut worker.pools[place.cluster.index()][place.endpoint.index()], bounds)
     }
 
     fn take(&mut self, worker: usize, place: Place, wants_http2: bool) -> Option<Taken> {
@@ -79,7 +84,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// How connecting will go, and when that is known.
     fn dial(&mut self, place: Place) -> (Instant, Result<(), Reason>) {
-        let limit = self.snapshot.cluster(place.cluster).connect_timeout;
+        let limit = self.settings(place.proxy, place.cluster).connect_timeout;
         let (after, result) = match self.upstreams.dial(self.now, place) {
             Dial::Accepted { after } => (after, Ok(())),
             Dial::Refused { after } => (after, Err(Reason::ConnectFailure)),
@@ -98,23 +103,19 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let (pool, _) = self.pool(worker, place);
         if let Some(serial) = pool.join_dial(key, attempt) {
             let (at, result) = self.dial(place);
-            let Place { cluster, endpoint, .. } = place;
-            self.queue.push(at, Event::SharedDial { worker, cluster, endpoint, serial, result });
+            let Place { proxy, cluster, endpoint, .. } = place;
+            let worker = worker as u32;
+            let dial = SharedDial { proxy, worker, cluster, endpoint, serial, result };
+            self.queue.push(at, Event::SharedDial(dial));
         }
     }
 
-    pub(super) fn end_shared_dial(
-        &mut self,
-        worker: usize,
-        cluster: ClusterId,
-        endpoint: EndpointId,
-        serial: u32,
-        result: Result<(), Reason>,
-    ) {
-        let Some(place) = self.fleet.place(cluster, endpoint) else { return };
+    pub(super) fn end_shared_dial(&mut self, dial: &SharedDial) {
+        let SharedDial { proxy, worker, cluster, endpoint, serial, result } = *dial;
+        let Some(place) = self.fleet_of(proxy).place(cluster, endpoint) else { return };
         self.count_dial(place, result);
         let now = self.now;
-        let (pool, _) = self.pool(worker, place);
+        let (pool, _) = self.pool(worker as usize, place);
         if result.is_ok() {
             pool.add_http2(now);
         }
@@ -124,7 +125,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     fn count_dial(&mut self, place: Place, result: Result<(), Reason>) {
-        if let Some(here) = self.fleet.get_mut(place.cluster, place.endpoint) {
+        let fleet = &mut self.proxies[place.proxy.index()].fleet;
+        if let Some(here) = fleet.get_mut(place.cluster, place.endpoint) {
             match result {
                 Ok(()) => here.connections_total += 1,
                 Err(_) => here.connect_failures_total += 1,
@@ -179,16 +181,38 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             flight.answer = Some(Answer::Silent);
             self.push(at, passage, News::Broken(attempt, Reason::UpstreamClosed));
         } else if passage.upload.is_none() || self.upstreams.is_early(place) || is_whole(passage) {
-            let answer = self.upstreams.answer(self.now, place);
-            if let Some(flight) = &mut passage.flight {
-                flight.answer = Some(answer);
-            }
-            self.expect_answer(passage, attempt, answer);
+            self.ask(passage);
         }
         self.read_upload(passage);
     }
 
-    pub(super) fn expect_answer(&mut self, passage: &Passage<T>, attempt: AttemptId, answer: Answer) {
+    /// The request is there, as far as its upstream waits for it.
+    pub(super) fn ask(&mut self, passage: &mut Passage<T>) {
+        let Some(Flight { attempt, place, .. }) = passage.flight else { return };
+        let timeout = passage.journey.deadline().filter(|(_, wait)| *wait == Wait::Response);
+        let deadline = [passage.deadline, timeout.map(|(at, _)| at)].into_iter().flatten().min();
+        let caller = Caller { key: passage.key, attempt, deadline, origin: passage.origin };
+        let answer = self.upstreams.answer(self.now, place, caller);
+        if let Some(flight) = &mut passage.flight {
+            flight.answer = Some(answer);
+        }
+        self.expect_answer(passage, attempt, answer);
+    }
+
+    /// What was answered later.
+    pub(super) fn on_answer(&mut self, passage: &mut Passage<T>, attempt: AttemptId, answer: Answer) {
+        let Some(flight) = in_phase(passage, attempt, Phase::Exchanging) else { return };
+        if !matches!(flight.answer, Some(Answer::Later(_))) {
+            return;
+        }
+        flight.answer = Some(answer);
+        match answer {
+            Answer::Response { after, .. } if after.is_zero() => self.on_head(passage, attempt),
+            _ => self.expect_answer(passage, attempt, answer),
+        }
+    }
+
+    fn expect_answer(&mut self, passage: &Passage<T>, attempt: AttemptId, answer: Answer) {
         match answer {
             Answer::Response { after, .. } => self.push(self.now + after, passage, News::Head(attempt)),
             Answer::Broken { after, how } => {
@@ -203,7 +227,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 };
                 self.push(self.now + after, passage, News::Broken(attempt, reason));
             }
-            Answer::Silent => {}
+            Answer::Silent | Answer::Later(_) => {}
         }
     }
 
@@ -296,8 +320,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     pub(super) fn hear_due(&mut self, passage: &mut Passage<T>) {
         let is_replayable = passage.upload.as_ref().is_none_or(Upload::is_replayable);
-        let core = &mut self.workers[passage.worker].core;
-        passage.journey.on_due(self.now, self.snapshot, is_replayable, core, &self.fleet, &mut ());
+        let here = &mut self.proxies[passage.proxy.index()];
+        let core = &mut here.workers[passage.worker].core;
+        passage.journey.on_due(self.now, here.snapshot, is_replayable, core, &here.fleet, &mut ());
     }
 
     fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
@@ -306,8 +331,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent<'_>) {
-        let core = &mut self.workers[passage.worker].core;
-        passage.journey.on_attempt(self.now, self.snapshot, attempt, event, core, &self.fleet);
+        let here = &mut self.proxies[passage.proxy.index()];
+        let core = &mut here.workers[passage.worker].core;
+        passage.journey.on_attempt(self.now, here.snapshot, attempt, event, core, &here.fleet);
         if matches!(event, AttemptEvent::Failed(_)) {
             self.rest(passage);
         }
@@ -332,10 +358,14 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// The attempt is over. An HTTP/1 connection that it was on is closed.
     pub(super) fn drop_flight(&mut self, passage: &mut Passage<T>) {
-        let Some(Flight { place, carrier: Some(carrier), .. }) = passage.flight.take() else { return };
+        let Some(Flight { place, carrier, answer, .. }) = passage.flight.take() else { return };
+        if let Some(Answer::Later(ticket)) = answer {
+            self.upstreams.on_abandoned(self.now, ticket);
+        }
         match carrier {
-            Carrier::Http1(_) => self.leave_connection(),
-            Carrier::Http2(serial) => {
+            None => {}
+            Some(Carrier::Http1(_)) => self.leave_connection(),
+            Some(Carrier::Http2(serial)) => {
                 let now = self.now;
                 let (pool, bounds) = self.pool(passage.worker, place);
                 if !pool.put_http2(serial, now, &bounds) {
@@ -355,10 +385,12 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Everything that stood to an address breaks now: the connections that wait, and those in use.
     pub fn reset_connections(&mut self, address: std::net::SocketAddr) {
         let now = self.now;
-        for (cluster, endpoints) in self.fleet.clusters() {
-            for (at, _) in endpoints.iter().enumerate().filter(|(_, here)| here.address == address) {
-                for worker in &mut self.workers {
-                    worker.pools[cluster.index()][at].close_all(now);
+        for ProxyHere { fleet, workers, .. } in &mut self.proxies {
+            for (cluster, endpoints) in fleet.clusters() {
+                for (at, _) in endpoints.iter().enumerate().filter(|(_, here)| here.address == address) {
+                    for worker in workers.iter_mut() {
+                        worker.pools[cluster.index()][at].close_all(now);
+                    }
                 }
             }
         }

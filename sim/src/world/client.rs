@@ -65,11 +65,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let is_waiting = |flight: &&mut crate::passage::Flight| {
             flight.phase == Phase::Exchanging && flight.answer.is_none()
         };
-        if let Some(flight) = passage.flight.as_mut().filter(is_waiting) {
-            let (attempt, place) = (flight.attempt, flight.place);
-            let answer = self.upstreams.answer(self.now, place);
-            flight.answer = Some(answer);
-            self.expect_answer(passage, attempt, answer);
+        if passage.flight.as_mut().filter(is_waiting).is_some() {
+            self.ask(passage);
         }
     }
 

@@ -15,7 +15,7 @@ fn read(name: &str) -> String {
 
 fn transcript(seed: u64) -> Transcript {
     let scenario = Scenario::parse("scenario.yaml", &read("scenario.yaml")).unwrap();
-    let loaded = naru_xds::load(&scenario.config, &read(&scenario.config)).unwrap();
+    let loaded = naru_xds::load("envoy.yaml", &read("envoy.yaml")).unwrap();
     run(loaded.config, &scenario, seed).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! What does not fit together is told with its place, all of it at once.
 
-use naru_sim::{RunError, Scenario, run};
+use naru_sim::{Configs, Options, RunError, Scenario, run, simulate};
 
 use crate::support::plain;
 
@@ -75,6 +75,92 @@ services:
     let expected = [
         "6: 'one' is served by 's' already [served-twice]",
         "7: two services have this name [defined-twice]",
+    ];
+    assert_eq!(problems(yaml), expected);
+}
+
+#[test]
+fn every_problem_of_a_mesh_is_told_with_what_was_probably_meant() {
+    let yaml = "\
+duration: 10s
+load:
+  - { name: clients, arrivals: { herd: { count: 5, every: 0s } }, requests: [{ path: /, host: a }] }
+services:
+  - name: a
+    serves: [a]
+    outbound: { workers: 2000, listener: mush }
+    calls: [{ host: b }]
+    during:
+      - { from: 1s, services: [a], slow_start: 2x }
+      - { from: 1s, replicas: [2], state: down }
+  - { name: b, versions: [{ name: v1 }, { name: v1x, zones: [east] }], fails_with: 99 }
+  - { name: c, calls: [{ host: 'b c', path: x, retry: { attempts: 5000 } }] }
+events:
+  - { from: 2s, services: [bb], versions: [v2], zones: [aest], state: stuck }
+expect:
+  - { measure: p99, load: client, at_most: 1% }
+  - { measure: share, service: b, at_least: 1% }
+  - { measure: errors, service: b, version: v1y, at_most: 1% }
+  - { measure: changes, from: 11s, at_most: many }
+  - { measure: rate, service: a, load: clients }
+";
+    let scenario = Scenario::parse("s.yaml", yaml).unwrap();
+    let told = match simulate(&Configs::new(), &scenario, Options { seed: 1, is_traced: false }) {
+        Err(RunError::Scenario(problems)) => problems,
+        other => panic!("{other:?}"),
+    };
+    let told: Vec<String> = told
+        .iter()
+        .map(|problem| {
+            format!("{}: {} {}", problem.line, problem.message, problem.hint).trim_end().to_owned()
+        })
+        .collect();
+    let expected = [
+        "5: there are 2000 workers, at most 1024 are possible",
+        "3: the next herd comes before this one is there, or within a millisecond",
+        "6: there is no configuration whose clusters it could serve: the scenario names none",
+        "12: 99 is no status of a response, which is 200 to 599",
+        "7: 'mush' is no listener of the configuration did you mean 'mesh'?",
+        "13: there are 5000 attempts, at most 1000 are possible",
+        "13: 'x' is no path, which begins with '/'",
+        "13: 'b c' is no host",
+        "10: the services are named where a window does not stand in one already",
+        "10: a slow start has an end",
+        "11: there is no replica 2, only 1",
+        "15: 'bb' is no service of the scenario did you mean 'b'?",
+        "15: 'v2' is no version here did you mean 'v1'?",
+        "15: 'aest' is no zone here did you mean 'east'?",
+        "17: 'client' is no load of the scenario did you mean 'clients'?",
+        "17: '1%' is no length of time, which looks like '250ms', '1.5s' or '2m'",
+        "18: a share is that of a version, which is to be named with its service",
+        "19: 'v1y' is no version of 'b' did you mean 'v1'?",
+        "20: the window of this expectation ends before it begins",
+        "20: changes of one kind are counted: 'measure: changes' goes with 'change'",
+        "20: 'many' is no count",
+        "21: what reaches a service is measured from whomever it comes",
+        "21: an expectation says 'at_least', 'at_most' or both",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_a_configuration_says_is_not_said_again() {
+    let yaml = "\
+config: none
+duration: 1s
+load: []
+services:
+  - name: a
+    serves: [one]
+    replicas: 3
+    versions:
+      - { name: v1, serves: [won], weight: 4 }
+";
+    let expected = [
+        "6: a service with versions serves nothing itself: each version says what it serves [contradiction]",
+        "9: instances and their weights come from the configuration that the scenario names [contradiction]",
+        "9: 'won' is no cluster and no endpoint of the configuration [unknown-name]",
+        "0: no service stands behind 10.0.0.1:80 of cluster 'one' [not-served]",
     ];
     assert_eq!(problems(yaml), expected);
 }

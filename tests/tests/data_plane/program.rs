@@ -267,6 +267,33 @@ fn a_simulation_says_the_same_bytes_each_time() {
 }
 
 #[test]
+fn a_simulation_whose_expectation_fails_says_so_and_fails() {
+    let directory = Directory::new();
+    let scenario = |bound: &str| {
+        format!(
+            "duration: 2s\nload:\n  - {{ name: c, arrivals: {{ constant: 50/s }}, requests: [{{ path: /, host: a }}] }}\n\
+             services:\n  - {{ name: a, connect: 0s, latency: 3ms, calls: [{{ host: b }}] }}\n  - {{ name: b, connect: 0s, latency: 4ms }}\n\
+             expect: [{{ measure: p99, at_most: {bound} }}]\n"
+        )
+    };
+    let (svg, trace) = (directory.path("t.svg"), directory.path("t.jsonl"));
+    let play = |bound: &str| {
+        let file = directory.write("scenario.yaml", &scenario(bound));
+        let words = ["simulate", file.to_str().unwrap(), "--svg", svg.to_str().unwrap(), "--trace"];
+        naru(&[&words[..], &[trace.to_str().unwrap()]].concat())
+    };
+    let fine = play("7ms");
+    assert_eq!((fine.status.code(), said(&fine.stderr).as_str()), (Some(0), ""));
+    assert!(said(&fine.stdout).contains("holds   p99 of all loads: expected at most 7ms, measured 7.000ms"));
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg "));
+    assert_eq!(std::fs::read_to_string(&trace).unwrap().lines().count(), 2 * 99);
+    let failed = play("6ms");
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(said(&failed.stderr), "error: p99 of all loads: expected at most 6ms, measured 7.000ms\n");
+    assert!(said(&failed.stdout).contains("FAILED  p99 of all loads"));
+}
+
+#[test]
 fn the_version_can_be_read_by_programs() {
     let output = naru(&["version", "--output", "json"]);
     assert_eq!(output.status.code(), Some(0));

@@ -1,0 +1,79 @@
+//! Scenarios that run, hold what they expect, and say what their transcripts say. `NARU_BLESS=1` writes
+//! new transcripts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use naru_sim::{Configs, Options, Scenario, Transcript, simulate};
+
+use crate::support::is_set;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn play(file: &Path, seed: u64) -> Transcript {
+    let scenario = Scenario::parse("scenario.yaml", &read(file)).unwrap();
+    let mut configs = Configs::new();
+    for name in scenario.configs() {
+        let text = read(&file.with_file_name(name));
+        configs.insert(name.to_owned(), naru_xds::load(name, &text).unwrap().config);
+    }
+    simulate(&configs, &scenario, Options { seed, is_traced: false }).unwrap()
+}
+
+fn check(golden: &Path, text: &str) {
+    if is_set("NARU_BLESS") {
+        fs::write(golden, text).unwrap();
+    }
+    let expected = read(golden);
+    for (number, (line, expected)) in (1..).zip(text.lines().zip(expected.lines())) {
+        assert_eq!(line, expected, "line {number} of {}", golden.display());
+    }
+    assert_eq!(text, expected, "{}", golden.display());
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder("tests/scenarios")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    found.sort();
+    assert!(found.len() >= 4, "{found:?}");
+    found
+}
+
+#[test]
+fn every_scenario_says_what_its_transcript_says() {
+    for file in scenarios() {
+        let transcript = play(&file, 1);
+        assert!(transcript.is_as_expected(), "{}\n{transcript}", file.display());
+        check(&file.with_extension("txt"), &transcript.to_string());
+    }
+}
+
+#[test]
+fn what_a_scenario_expects_does_not_hang_on_its_seed() {
+    for file in scenarios() {
+        for seed in 2..6 {
+            let transcript = play(&file, seed);
+            assert!(transcript.is_as_expected(), "{} with seed {seed}\n{transcript}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_mesh_of_the_examples_holds_what_it_expects() {
+    let folder = folder("../examples/simulation-mesh");
+    for seed in 1..4 {
+        let transcript = play(&folder.join("scenario.yaml"), seed);
+        assert!(transcript.is_as_expected(), "seed {seed}\n{transcript}");
+        if seed == 1 {
+            check(&folder.join("transcript.txt"), &transcript.to_string());
+            check(&folder.join("timeline.svg"), &transcript.to_svg());
+        }
+    }
+}
