@@ -397,6 +397,7 @@ impl Passage {
             upload.forget();
         }
         let (head, body) = response.into_parts();
+        self.hear_health(&head.headers);
         let has_ended = body.is_end_stream();
         let answered = Answered {
             status: head.status.as_u16(),

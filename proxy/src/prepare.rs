@@ -18,6 +18,7 @@ use crate::cluster::Connectors;
 use crate::guarded::Guarded;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
+use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 
 /// A snapshot, and what was made of it once for all workers.
@@ -87,6 +88,18 @@ impl Prepared {
 
     pub fn connectors(&self, cluster: ClusterId) -> Option<&Arc<Connectors>> {
         self.connectors.get(cluster.index())?.as_ref().map(|stamped| &stamped.side)
+    }
+
+    /// Tells whoever guards a cluster what its settings are.
+    pub fn tell_guard(&self, cluster: ClusterId, guarded: &Guarded) {
+        let settings = self.snapshot.cluster(cluster);
+        let probing = settings.guard.health_check.as_ref().map(|check| ProbeSettings {
+            check: check.clone(),
+            cluster: settings.name.clone(),
+            connectors: self.connectors(cluster).map(Arc::clone),
+            http2: settings.http2,
+        });
+        guarded.set_settings(&settings.guard, probing);
     }
 
     #[inline]
