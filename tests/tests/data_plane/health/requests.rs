@@ -71,8 +71,8 @@ async fn thresholds_are_counted_at_the_intervals_of_the_edge() {
         healthy_threshold: 2,
         unhealthy_edge_interval: Some(OFTEN),
         healthy_edge_interval: Some(OFTEN),
-        unhealthy_interval: Some(Duration::from_millis(400)),
-        interval: Duration::from_millis(400),
+        unhealthy_interval: Some(Duration::from_millis(700)),
+        interval: Duration::from_millis(700),
         ..checked()
     };
     let naru = start_to(&[patient.address], check);
@@ -203,6 +203,17 @@ async fn a_probe_that_hangs_is_given_up_when_its_time_is_over_and_is_the_only_on
     assert!(stats.network_failure >= 2 && stats.failure == stats.network_failure, "{stats:?}");
     patient.is(Some(200));
     becomes(&naru, &[Healthy]).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_is_given_up_ends_there_and_then() {
+    let patient = Patient::plain(None).await;
+    let check = HealthCheck { timeout: Duration::from_millis(100), no_traffic_interval: NEVER, ..checked() };
+    let naru = start_to(&[patient.address], check);
+    until("a probe", async || (patient.seen().standing == 1).then_some(())).await;
+    becomes(&naru, &[Failed]).await;
+    until("its connection to end", async || (patient.seen().standing == 0).then_some(())).await;
+    assert_eq!((patient.seen().probes.len(), stats(&naru).network_failure), (1, 1));
 }
 
 #[tokio::test]
