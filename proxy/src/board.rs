@@ -164,22 +164,22 @@ impl Board {
         found
     }
 
-    /// Lets the endpoints of clusters be probed that are guarded anew, so that they may be asked when requests come. Who
-    /// does not answer in time is waited for by nobody.
+    /// Lets endpoints be probed that are not in force yet, so that they may be asked when requests come. Who does not
+    /// answer in time is waited for by nobody.
     pub async fn warm(&self, prepared: &Prepared, older: &Prepared, found: &[Found]) {
-        let mut new = Vec::new();
-        for (id, (guarded, found)) in (0u32..).zip(prepared.guards.iter().zip(found)) {
-            let is_known = |guarded: &Arc<Guarded>| {
-                older.guards.iter().flatten().any(|known| Arc::ptr_eq(known, guarded))
-            };
-            if let Some(guarded) = guarded.as_ref().filter(|guarded| !is_known(guarded)) {
-                prepared.tell_guard(ClusterId(id), guarded);
+        let guards = prepared.guards.iter().flatten();
+        for ((id, guarded), found) in (0u32..).map(ClusterId).zip(&prepared.guards).zip(found) {
+            let Some(guarded) = guarded else { continue };
+            let is_known = older.guards.iter().flatten().any(|known| Arc::ptr_eq(known, guarded));
+            if is_known {
+                guarded.add_endpoints(&found.set(), prepared.probing(id));
+            } else {
+                prepared.tell_guard(id, guarded);
                 guarded.prepare_endpoints(&found.set());
-                new.push(guarded);
             }
         }
         let _ = tokio::time::timeout(FIRST_ANSWERS_MAX, async {
-            for guarded in new {
+            for guarded in guards {
                 guarded.first_verdicts().await;
             }
         })

@@ -149,22 +149,37 @@ impl Guarded {
 
     /// The endpoints are these now. What is known of one stays with its address.
     pub fn set_endpoints(&self, set: &EndpointSet) {
-        self.take_endpoints(set, true);
+        let mut owned = self.lock();
+        owned.is_in_force = true;
+        owned.endpoints = by_key(set);
+        self.take_endpoints(owned);
     }
 
     /// These will be the endpoints, once the guard is in force: they are probed already.
     pub fn prepare_endpoints(&self, set: &EndpointSet) {
-        self.take_endpoints(set, false);
+        let mut owned = self.lock();
+        owned.endpoints = by_key(set);
+        self.take_endpoints(owned);
     }
 
-    fn take_endpoints(&self, set: &EndpointSet, is_in_force: bool) {
+    /// As [`Guarded::prepare_endpoints`] of one that is in force: those that it has stay until then. Where they will be
+    /// probed in another way, nothing can be found out now.
+    pub fn add_endpoints(&self, set: &EndpointSet, probing: Option<ProbeSettings>) {
         let mut owned = self.lock();
+        let is_same =
+            owned.probing.as_deref().zip(probing.as_ref()).is_some_and(|(now, then)| now.is_same(then));
+        let mut new = by_key(set);
+        new.retain(|key, _| !owned.endpoints.contains_key(key));
+        if is_same && !new.is_empty() {
+            owned.endpoints.append(&mut new);
+            self.take_endpoints(owned);
+        }
+    }
+
+    fn take_endpoints(&self, mut owned: MutexGuard<'_, Owned>) {
         let now = owned.moment(self.origin.elapsed());
-        owned.endpoints =
-            set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(endpoint))).collect();
         let keys: Vec<EndpointKey> = owned.endpoints.keys().copied().collect();
         owned.guard.set_endpoints(now, &keys);
-        owned.is_in_force = is_in_force;
         owned.is_prober_behind = true;
         keys.into_iter().for_each(|key| owned.publish(key));
         self.publish(&mut owned);
@@ -431,6 +446,10 @@ async fn keep_time(guarded: Weak<Guarded>, wake: Arc<Notify>) {
             () = prober.wait() => {}
         }
     }
+}
+
+fn by_key(set: &EndpointSet) -> BTreeMap<EndpointKey, Arc<EndpointShared>> {
+    set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(endpoint))).collect()
 }
 
 /// An endpoint is known by its address: that of IPv4 whole, that of IPv6 by a digest with the highest bit set.

@@ -92,14 +92,15 @@ impl Prepared {
 
     /// Tells whoever guards a cluster what its settings are.
     pub fn tell_guard(&self, cluster: ClusterId, guarded: &Guarded) {
+        guarded.set_settings(&self.snapshot.cluster(cluster).guard, self.probing(cluster));
+    }
+
+    /// How endpoints are probed, where they are.
+    pub fn probing(&self, cluster: ClusterId) -> Option<ProbeSettings> {
         let settings = self.snapshot.cluster(cluster);
-        let probing = settings.guard.health_check.as_ref().map(|check| ProbeSettings {
-            check: check.clone(),
-            cluster: settings.name.clone(),
-            connectors: self.connectors(cluster).map(Arc::clone),
-            http2: settings.http2,
-        });
-        guarded.set_settings(&settings.guard, probing);
+        let check = settings.guard.health_check.clone()?;
+        let connectors = self.connectors(cluster).map(Arc::clone);
+        Some(ProbeSettings { check, cluster: settings.name.clone(), connectors, http2: settings.http2 })
     }
 
     #[inline]
@@ -128,12 +129,15 @@ impl Prepared {
     }
 }
 
-/// That of a cluster that is guarded already is the same.
+/// That of a cluster that is guarded already is the same; but where health checks begin, nothing is known of endpoints
+/// until they have been probed, and so another one finds that out before it is in force. What it guards besides begins
+/// anew, as all does in Envoy where a cluster changes.
 fn guards(snapshot: &Snapshot, older: Option<&Prepared>, origin: Origin) -> Vec<Option<Arc<Guarded>>> {
     let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
     let guards = snapshot.clusters.iter().map(|cluster| {
         let known = older.zip(known.get(cluster.name.as_str()));
         let known = known.and_then(|(older, id)| older.guards.get(id.index())?.as_ref());
+        let known = known.filter(|known| known.has_checks() || cluster.guard.health_check.is_none());
         cluster
             .guard
             .is_active()

@@ -153,8 +153,8 @@ impl Proxy {
     /// Requests that have begun go on by the snapshot that they began with, to the last byte. A listener whose
     /// address stays keeps its sockets, and its clients their connections where the new snapshot would take
     /// them in alike; others are asked to leave. What is known of a cluster's endpoints stays by their
-    /// addresses, connections to them as well. Names that are new are looked up first, for a second at most, and the
-    /// endpoints of clusters that were not guarded before are probed, for another.
+    /// addresses, connections to them as well. Names that are new are looked up first, for a second at most, and
+    /// endpoints that are new are probed, where health checks are asked for, for another.
     ///
     /// The address of the admin interface is the caller's business.
     pub async fn update(&self, snapshot: Snapshot) -> Result<(), StartError> {

@@ -79,10 +79,21 @@ async fn a_cluster_that_comes_with_a_change_has_been_probed_when_it_takes_effect
     let next = Bootstrap::new(&routes).cluster("next", new.address, "");
     naru.update_to(guarded(&next, guard(checked()))).await;
     assert_eq!((health(&naru), get(&naru).await), (vec![Healthy], 200));
-    // And one that is there already, and was guarded by nobody.
-    naru.update_to(guarded(&next, GuardSettings::default())).await;
-    naru.update_to(guarded(&next, guard(checked()))).await;
+    // And one that is there already, and was not guarded in this way.
+    let detection = Some(OutlierDetection::default());
+    for before in [None, detection] {
+        let before = GuardSettings { outlier_detection: before, ..GuardSettings::default() };
+        naru.update_to(guarded(&next, before.clone())).await;
+        assert_eq!(get(&naru).await, 200);
+        naru.update_to(guarded(&next, GuardSettings { health_check: Some(checked()), ..before })).await;
+        assert_eq!((health(&naru), get(&naru).await), (vec![Healthy], 200));
+    }
+    // And all endpoints of one that was guarded.
+    let newest = Patient::plain(Some(200)).await;
+    naru.update_to(guarded(&Bootstrap::new(&routes).cluster("next", newest.address, ""), guard(checked())))
+        .await;
     assert_eq!((health(&naru), get(&naru).await), (vec![Healthy], 200));
+    assert_eq!(newest.seen().requests, 1);
 }
 
 #[tokio::test]
