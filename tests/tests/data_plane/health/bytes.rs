@@ -1,7 +1,9 @@
 //! By bytes over TCP.
 
+use std::time::Duration;
+
 use naru_guard::Health::{Failed, Healthy};
-use naru_spec::{Probe, TcpCheck};
+use naru_spec::{HealthCheck, Probe, TcpCheck};
 use naru_tests::wire::{End, WireListener};
 use naru_tests::{Wire, until, within};
 
@@ -18,7 +20,7 @@ async fn what_is_to_be_received_may_come_in_pieces_among_other_things() {
     let mut wire = listener.accept().await;
     wire.expect(b"PING").await;
     wire.send(b"hello NG\r\n +PO").await;
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(stats(&naru).success, 0, "in this order, and whole");
     wire.send(b"N").await;
     wire.send(b"G\r\n").await;
@@ -41,7 +43,10 @@ async fn what_is_to_be_received_may_come_in_pieces_among_other_things() {
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_or_spoke_unasked_is_replaced() {
     let listener = WireListener::bind().await;
-    let naru = start_to(&[listener.address], often(Probe::Tcp(ping())));
+    // The test is quicker than the next probe.
+    let pause = Duration::from_millis(400);
+    let check = HealthCheck { interval: pause, no_traffic_interval: pause, ..often(Probe::Tcp(ping())) };
+    let naru = start_to(&[listener.address], check);
     let mut passes = 0;
     let mut answer = async |wire: &mut Wire| {
         wire.expect(b"PING").await;

@@ -188,7 +188,8 @@ async fn where_nobody_is_well_all_are_asked_or_none_as_the_threshold_says() {
 #[tokio::test]
 async fn a_probe_that_hangs_is_given_up_when_its_time_is_over_and_is_the_only_one() {
     let patient = Patient::plain(Some(200)).await;
-    let check = HealthCheck { timeout: Duration::from_millis(100), unhealthy_threshold: 2, ..checked() };
+    let (timeout, no_traffic_interval) = (Duration::from_millis(100), Duration::from_millis(200));
+    let check = HealthCheck { timeout, no_traffic_interval, unhealthy_threshold: 2, ..checked() };
     let naru = start_to(&[patient.address], check);
     becomes(&naru, &[Healthy]).await;
     patient.is(None);
