@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{ClusterStatus, EndpointSet};
-use crate::discover::{self, Follower, Following, New};
+use crate::discover::{self, FIRST_ANSWERS_MAX, Follower, Following, New};
+use crate::guarded::Guarded;
 use crate::listen::{ListenerKey, Listening, Opened};
 use crate::names::Names;
 use crate::prepare::{Prepared, clusters_of};
@@ -163,6 +164,28 @@ impl Board {
         found
     }
 
+    /// Lets endpoints be probed that are not in force yet, so that they may be asked when requests come. Who does not
+    /// answer in time is waited for by nobody.
+    pub async fn warm(&self, prepared: &Prepared, older: &Prepared, found: &[Found]) {
+        let guards = prepared.guards.iter().flatten();
+        for ((id, guarded), found) in (0u32..).map(ClusterId).zip(&prepared.guards).zip(found) {
+            let Some(guarded) = guarded else { continue };
+            let is_known = older.guards.iter().flatten().any(|known| Arc::ptr_eq(known, guarded));
+            if is_known {
+                guarded.add_endpoints(&found.set(), prepared.probing(id));
+            } else {
+                prepared.tell_guard(id, guarded);
+                guarded.prepare_endpoints(&found.set());
+            }
+        }
+        let _ = tokio::time::timeout(FIRST_ANSWERS_MAX, async {
+            for guarded in guards {
+                guarded.first_verdicts().await;
+            }
+        })
+        .await;
+    }
+
     /// What is found without asking; and who is to be asked for the rest.
     fn known(&self, prepared: &Prepared) -> (Vec<Found>, Vec<New>) {
         let state = self.state();
@@ -214,6 +237,11 @@ impl Board {
             })
             .collect();
         let older = std::mem::replace(&mut state.current, prepared);
+        // Before the others are told: an endpoint may be guarded by somebody else now, or by nobody.
+        let is_gone = |guarded: &&Arc<Guarded>| {
+            !state.current.guards.iter().flatten().any(|current| Arc::ptr_eq(current, guarded))
+        };
+        older.guards.iter().flatten().filter(is_gone).for_each(|guarded| guarded.retire());
         state.older.push(Arc::downgrade(&older));
         state.older.retain(|older| older.strong_count() > 0);
         state.since = now;
@@ -282,13 +310,16 @@ impl Board {
         1 + self.state().older.iter().filter(|older| older.strong_count() > 0).count()
     }
 
-    /// Whether every cluster was looked up at least once. A proxy that was ready stays so.
+    /// Whether every cluster was looked up at least once, and every endpoint probed that is to be. A proxy that was
+    /// ready stays so.
     pub fn is_ready(&self) -> bool {
         if self.was_ready.load(Ordering::Relaxed) {
             return true;
         }
-        let is_ready =
-            self.state().following.iter().flatten().all(|following| following.follower.was_answered());
+        let state = self.state();
+        let is_found = state.following.iter().flatten().all(|following| following.follower.was_answered());
+        let is_ready = is_found && !state.current.guards.iter().flatten().any(|guarded| guarded.is_pending());
+        drop(state);
         if is_ready {
             self.was_ready.store(true, Ordering::Relaxed);
         }
@@ -325,12 +356,11 @@ impl Board {
 impl State {
     /// Whoever guards a cluster is told what it is now.
     fn guard(&self) {
-        let clusters = self.current.snapshot.clusters.iter().zip(&self.current.guards);
         const FIT: u8 = Fitness::FIT.bits();
-        for ((cluster, guarded), set) in clusters.zip(&self.endpoints) {
+        for (id, (guarded, set)) in (0u32..).zip(self.current.guards.iter().zip(&self.endpoints)) {
             match guarded {
                 Some(guarded) => {
-                    guarded.set_settings(&cluster.guard);
+                    self.current.tell_guard(ClusterId(id), guarded);
                     guarded.set_endpoints(set);
                 }
                 // Of one that was guarded before, nobody would let an endpoint return.

@@ -6,10 +6,12 @@
 
 pub mod body;
 pub mod client;
+pub mod inquiry;
 pub mod server;
 
 pub use body::{BodyBroken, InBody};
 pub use client::{Http1Client, Http2Client, SendFailure};
+pub use inquiry::{Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};
 
 /// Spawns onto the worker that asks.

@@ -19,8 +19,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::board::Board;
 use crate::cluster::{EndpointSet, EndpointShared};
 
-/// A new configuration waits so long for its names.
-const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+/// A new configuration waits so long for its names, and again for the first probes of its endpoints.
+pub const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// The endpoints of a cluster that names none but addresses. What is known of one stays with its address.
 pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {

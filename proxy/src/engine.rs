@@ -408,6 +408,7 @@ impl Passage {
     /// Keeps a response until it is passed on, or left.
     fn receive(&mut self, response: Response<InBody>, carrier: Carrier) -> Answered {
         let (head, body) = response.into_parts();
+        self.hear_health(&head.headers);
         let has_ended = body.is_end_stream();
         let answered = Answered {
             status: head.status.as_u16(),

@@ -5,6 +5,9 @@
 //! changed. Nobody ever waits for the lock on the way of a request. What workers read are single words: a number
 //! that says whether the fitness of any endpoint is another one, the fitness of each, and the gate of the breaker.
 //!
+//! One task keeps the time and has the cluster's probes ([`Prober`]), on the runtime that the guard was made on, which
+//! is no worker's. It ends with the guard, and the probes with it.
+//!
 //! A guard outlives a change of the configuration for as long as its cluster has its name and is guarded.
 
 use std::collections::BTreeMap;
@@ -16,8 +19,8 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use naru_base::{Chance, Instant};
 use naru_guard::{
-    Action, AttemptOutcome, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, HealthStats,
-    Metrics, OutlierStats,
+    Action, AttemptOutcome, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, Health,
+    HealthStats, Metrics, OutlierStats,
 };
 use naru_journey::{Admission, Report};
 use naru_spec::{BreakerState, GuardSettings};
@@ -25,6 +28,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Origin;
 use crate::cluster::{EndpointCounts, EndpointSet, EndpointShared};
+use crate::prober::{Answer, ProbeSettings, Prober};
 
 /// News that may wait while somebody else is the owner.
 const NEWS_MAX: usize = 4_096;
@@ -39,22 +43,33 @@ pub struct Guarded {
     /// What workers read.
     generation: AtomicU64,
     has_breaker: AtomicBool,
+    has_checks: AtomicBool,
     gate: AtomicU64,
     refused_total: AtomicU64,
-    /// The next deadline is an earlier one.
-    wake: Notify,
+    /// For whoever keeps the time: the next deadline is an earlier one, or something is to be done.
+    wake: Arc<Notify>,
+    /// For whoever waits for first verdicts.
+    has_changed: Notify,
 }
 
 #[derive(Debug)]
 enum News {
     Outcome(Instant, AttemptOutcome),
     HalfOpen(Instant, Gate),
+    /// An answer said that its endpoint is not well.
+    ImmediateFail(EndpointKey),
 }
 
 #[derive(Debug)]
 struct Owned {
     guard: Guard,
-    endpoints: BTreeMap<EndpointKey, Arc<EndpointCounts>>,
+    endpoints: BTreeMap<EndpointKey, Arc<EndpointShared>>,
+    /// Where endpoints are probed, how.
+    probing: Option<Arc<ProbeSettings>>,
+    /// The prober is to be told of endpoints and settings.
+    is_prober_behind: bool,
+    /// Only then workers are told what the guard thinks of endpoints: until it is in force, others may say so.
+    is_in_force: bool,
     /// Workers' clocks are not quite the same: time never goes back here.
     last: Instant,
     /// What whoever keeps the time knows of.
@@ -82,7 +97,16 @@ impl Guarded {
         let now = origin.elapsed();
         let guard = Guard::new(now, settings, [], seed);
         let gate = guard.gate();
-        let owned = Owned { guard, endpoints: BTreeMap::new(), last: now, deadline: None };
+        let owned = Owned {
+            guard,
+            endpoints: BTreeMap::new(),
+            probing: None,
+            is_prober_behind: false,
+            is_in_force: false,
+            last: now,
+            deadline: None,
+        };
+        let wake = Arc::<Notify>::default();
         let guarded = Arc::new(Guarded {
             origin,
             news: ArrayQueue::new(NEWS_MAX),
@@ -90,39 +114,116 @@ impl Guarded {
             owned: Mutex::new(owned),
             generation: AtomicU64::new(0),
             has_breaker: AtomicBool::new(gate.is_some()),
+            has_checks: AtomicBool::new(settings.health_check.is_some()),
             gate: AtomicU64::new(gate.unwrap_or(Gate::CLOSED).0),
             refused_total: AtomicU64::new(0),
-            wake: Notify::new(),
+            wake: Arc::clone(&wake),
+            has_changed: Notify::new(),
         });
-        tokio::spawn(keep_time(Arc::downgrade(&guarded)));
+        tokio::spawn(keep_time(Arc::downgrade(&guarded), wake));
         guarded
     }
 
-    /// The settings are these now.
-    pub fn set_settings(&self, settings: &GuardSettings) {
+    /// The settings are these now. `probing` says how endpoints are asked, where they are.
+    pub fn set_settings(&self, settings: &GuardSettings, probing: Option<ProbeSettings>) {
         let mut owned = self.lock();
         let now = owned.moment(self.origin.elapsed());
         owned.guard.set_settings(now, settings);
+        let is_same = match (&owned.probing, &probing) {
+            (None, None) => true,
+            (Some(known), Some(new)) => known.is_same(new),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_same {
+            owned.probing = probing.map(Arc::new);
+        }
+        owned.is_prober_behind = true;
         let gate = owned.guard.gate();
         self.gate.store(gate.unwrap_or(Gate::CLOSED).0, Ordering::Release);
         self.has_breaker.store(gate.is_some(), Ordering::Release);
+        self.has_checks.store(settings.health_check.is_some(), Ordering::Release);
         self.publish(&mut owned);
         self.hand_back(owned);
+        self.wake.notify_one();
     }
 
     /// The endpoints are these now. What is known of one stays with its address.
     pub fn set_endpoints(&self, set: &EndpointSet) {
         let mut owned = self.lock();
+        owned.is_in_force = true;
+        owned.endpoints = by_key(set);
+        self.take_endpoints(owned);
+    }
+
+    /// These will be the endpoints, once the guard is in force: they are probed already.
+    pub fn prepare_endpoints(&self, set: &EndpointSet) {
+        let mut owned = self.lock();
+        owned.endpoints = by_key(set);
+        self.take_endpoints(owned);
+    }
+
+    /// As [`Guarded::prepare_endpoints`] of one that is in force: those that it has stay until then. Where they will be
+    /// probed in another way, nothing can be found out now.
+    pub fn add_endpoints(&self, set: &EndpointSet, probing: Option<ProbeSettings>) {
+        let mut owned = self.lock();
+        let is_same =
+            owned.probing.as_deref().zip(probing.as_ref()).is_some_and(|(now, then)| now.is_same(then));
+        let mut new = by_key(set);
+        new.retain(|key, _| !owned.endpoints.contains_key(key));
+        if is_same && !new.is_empty() {
+            owned.endpoints.append(&mut new);
+            self.take_endpoints(owned);
+        }
+    }
+
+    fn take_endpoints(&self, mut owned: MutexGuard<'_, Owned>) {
         let now = owned.moment(self.origin.elapsed());
-        owned.endpoints =
-            set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(&endpoint.counts))).collect();
         let keys: Vec<EndpointKey> = owned.endpoints.keys().copied().collect();
         owned.guard.set_endpoints(now, &keys);
-        for (key, counts) in &owned.endpoints {
-            counts.fitness.store(owned.guard.fitness(*key).bits(), Ordering::Release);
-        }
+        owned.is_prober_behind = true;
+        keys.into_iter().for_each(|key| owned.publish(key));
         self.publish(&mut owned);
         self.hand_back(owned);
+        self.wake.notify_one();
+    }
+
+    /// Nobody asks for the guard any more but requests that began before: it probes nobody, and says nothing of
+    /// endpoints, which others may guard now.
+    pub fn retire(&self) {
+        self.set_settings(&GuardSettings::default(), None);
+        self.lock().endpoints.clear();
+    }
+
+    /// Whether there is an endpoint whose first probe was not answered yet.
+    pub fn is_pending(&self) -> bool {
+        let owned = self.lock();
+        let is_pending =
+            owned.endpoints.keys().any(|key| owned.guard.fitness(*key).health() == Health::Pending);
+        self.hand_back(owned);
+        is_pending
+    }
+
+    /// Waits until every endpoint was probed once.
+    pub async fn first_verdicts(&self) {
+        loop {
+            let changed = self.has_changed.notified();
+            if !self.is_pending() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether answers to requests may say something of an endpoint's health.
+    #[inline]
+    pub fn has_checks(&self) -> bool {
+        self.has_checks.load(Ordering::Relaxed)
+    }
+
+    /// An answer said `x-envoy-immediate-health-check-fail`.
+    #[cold]
+    pub fn report_immediate_fail(&self, endpoint: &EndpointShared) {
+        self.tell(News::ImmediateFail(key_of(endpoint.address)));
     }
 
     /// Another number whenever an endpoint's fitness is another one.
@@ -203,6 +304,7 @@ impl Guarded {
                     let now = owned.moment(at);
                     owned.guard.on_half_open(now, gate);
                 }
+                News::ImmediateFail(endpoint) => owned.guard.on_immediate_fail(endpoint),
             }
         }
         self.publish(owned);
@@ -215,9 +317,8 @@ impl Guarded {
                 Change::Ejected { endpoint, .. }
                 | Change::Returned { endpoint }
                 | Change::Health { endpoint, .. } => {
-                    if let Some(counts) = owned.endpoints.get(&endpoint) {
-                        counts.fitness.store(owned.guard.fitness(endpoint).bits(), Ordering::Release);
-                    }
+                    owned.publish(endpoint);
+                    self.has_changed.notify_waiters();
                 }
                 Change::Breaker(BreakerChange::Transition(transition)) => {
                     if let Some(gate) = transition.gate {
@@ -253,13 +354,18 @@ impl Guarded {
         self.hear_waiting();
     }
 
-    /// Lets the guard know what time it is. Says when to do so next, and what is to be done until then.
-    fn tick(&self, actions: &mut Vec<Action>) -> Option<Instant> {
+    /// Lets the guard know what was answered and what time it is, and the prober what is to be asked. Says when to do so
+    /// next.
+    fn tick(&self, prober: &mut Prober) -> Option<Instant> {
         let mut owned = self.lock();
         self.hear(&mut owned);
         let now = owned.moment(self.origin.elapsed());
+        // An answer that is there is in time.
+        while let Some(Answer { endpoint, number, result, .. }) = prober.next_answer() {
+            owned.guard.on_probe(now, endpoint, number, result);
+        }
         owned.guard.tick(now);
-        actions.extend(std::iter::from_fn(|| owned.guard.next_action()));
+        owned.direct(prober);
         owned.deadline = owned.guard.deadline().map(|(at, _)| at);
         self.publish(&mut owned);
         let deadline = owned.deadline;
@@ -288,24 +394,62 @@ impl Owned {
         self.last = self.last.max(now);
         self.last
     }
-}
 
-/// Keeps the time of one guard, until nobody needs it.
-async fn keep_time(guarded: Weak<Guarded>) {
-    let mut actions = Vec::new();
-    loop {
-        let Some(here) = guarded.upgrade() else { return };
-        let deadline = here.tick(&mut actions);
-        actions.clear();
-        let now = here.origin.elapsed();
-        // Without a deadline it looks from time to time whether it is still needed.
-        const REST: Duration = Duration::from_secs(1);
-        let wait = deadline.map_or(REST, |deadline| deadline.since(now)).min(REST);
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = here.wake.notified() => {}
+    /// What the guard thinks of an endpoint goes to where workers read it.
+    fn publish(&self, endpoint: EndpointKey) {
+        if let Some(shared) = self.endpoints.get(&endpoint).filter(|_| self.is_in_force) {
+            shared.counts.fitness.store(self.guard.fitness(endpoint).bits(), Ordering::Release);
         }
     }
+
+    /// What the guard wants of the prober.
+    fn direct(&mut self, prober: &mut Prober) {
+        if std::mem::take(&mut self.is_prober_behind) {
+            prober.keep(|endpoint| self.endpoints.contains_key(&endpoint), self.probing.as_ref());
+        }
+        while let Some(action) = self.guard.next_action() {
+            match action {
+                Action::Probe { endpoint, number } => {
+                    // Without both, the guard would not ask; a probe that is not begun fails by its timeout.
+                    if let (Some(shared), Some(settings)) = (self.endpoints.get(&endpoint), &self.probing) {
+                        prober.begin(endpoint, number, shared.address, settings);
+                    }
+                }
+                Action::CancelProbe { endpoint, number } => prober.cancel(endpoint, number),
+            }
+        }
+    }
+}
+
+/// Whoever keeps the time need not find out by himself.
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
+/// Keeps the time of one guard and asks its endpoints, until nobody needs it.
+async fn keep_time(guarded: Weak<Guarded>, wake: Arc<Notify>) {
+    /// Without a deadline it looks from time to time.
+    const REST: Duration = Duration::from_secs(1);
+    let mut prober = Prober::default();
+    loop {
+        let wait = {
+            let Some(here) = guarded.upgrade() else { return };
+            let deadline = here.tick(&mut prober);
+            let now = here.origin.elapsed();
+            deadline.map_or(REST, |deadline| deadline.since(now)).min(REST)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = wake.notified() => {}
+            () = prober.wait() => {}
+        }
+    }
+}
+
+fn by_key(set: &EndpointSet) -> BTreeMap<EndpointKey, Arc<EndpointShared>> {
+    set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(endpoint))).collect()
 }
 
 /// An endpoint is known by its address: that of IPv4 whole, that of IPv6 by a digest with the highest bit set.

@@ -31,6 +31,7 @@ mod log;
 mod names;
 // What they all stand on.
 mod guarded;
+mod prober;
 mod cluster;
 mod discover;
 mod clock;

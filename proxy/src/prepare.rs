@@ -19,6 +19,7 @@ use crate::cluster::Connectors;
 use crate::guarded::Guarded;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
+use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 
 /// A snapshot, and what was made of it once for all workers.
@@ -103,6 +104,19 @@ impl Prepared {
         self.connectors.get(cluster.index())?.as_ref().map(|stamped| &stamped.side)
     }
 
+    /// Tells whoever guards a cluster what its settings are.
+    pub fn tell_guard(&self, cluster: ClusterId, guarded: &Guarded) {
+        guarded.set_settings(&self.snapshot.cluster(cluster).guard, self.probing(cluster));
+    }
+
+    /// How endpoints are probed, where they are.
+    pub fn probing(&self, cluster: ClusterId) -> Option<ProbeSettings> {
+        let settings = self.snapshot.cluster(cluster);
+        let check = settings.guard.health_check.clone()?;
+        let connectors = self.connectors(cluster).map(Arc::clone);
+        Some(ProbeSettings { check, cluster: settings.name.clone(), connectors, http2: settings.http2 })
+    }
+
     #[inline]
     pub fn cluster_name(&self, cluster: ClusterId) -> NameId {
         self.cluster_names[cluster.index()]
@@ -139,12 +153,15 @@ fn retrying(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<AtomicU32>
     counts.collect()
 }
 
-/// That of a cluster that is guarded already is the same.
+/// That of a cluster that is guarded already is the same; but where health checks begin, nothing is known of endpoints
+/// until they have been probed, and so another one finds that out before it is in force. What it guards besides begins
+/// anew, as all does in Envoy where a cluster changes.
 fn guards(snapshot: &Snapshot, older: Option<&Prepared>, origin: Origin) -> Vec<Option<Arc<Guarded>>> {
     let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
     let guards = snapshot.clusters.iter().map(|cluster| {
         let known = older.zip(known.get(cluster.name.as_str()));
         let known = known.and_then(|(older, id)| older.guards.get(id.index())?.as_ref());
+        let known = known.filter(|known| known.has_checks() || cluster.guard.health_check.is_none());
         cluster
             .guard
             .is_active()

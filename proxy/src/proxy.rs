@@ -153,7 +153,8 @@ impl Proxy {
     /// Requests that have begun go on by the snapshot that they began with, to the last byte. A listener whose
     /// address stays keeps its sockets, and its clients their connections where the new snapshot would take
     /// them in alike; others are asked to leave. What is known of a cluster's endpoints stays by their
-    /// addresses, connections to them as well. Names that are new are looked up first, for a second at most.
+    /// addresses, connections to them as well. Names that are new are looked up first, for a second at most, and
+    /// endpoints that are new are probed, where health checks are asked for, for another.
     ///
     /// The address of the admin interface is the caller's business.
     pub async fn update(&self, snapshot: Snapshot) -> Result<(), StartError> {
@@ -164,6 +165,7 @@ impl Proxy {
         let (listening, opened) = listen::open(&prepared.snapshot.listeners, &listening, workers)?;
         let sockets = self.board.register(opened).await.map_err(StartError::Thread)?;
         let found = self.board.discover(&prepared).await;
+        self.board.warm(&prepared, &older, &found).await;
         let next = Next { prepared, listening, sockets, found };
         let answers = self.board.commit(next, &mut names, clock::wall_now())?;
         for answer in answers {
@@ -188,7 +190,7 @@ impl Proxy {
         self.board.addresses()
     }
 
-    /// Whether every cluster was looked up at least once.
+    /// Whether every cluster was looked up at least once, and every endpoint probed that is to be.
     pub fn is_ready(&self) -> bool {
         self.board.is_ready()
     }

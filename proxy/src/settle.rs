@@ -29,6 +29,7 @@ use crate::codec::InBody;
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::pool::Http1Connection;
+use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
 use crate::timer::Timer;
 use crate::tunnel::Ledger;
 use crate::upload::Upload;
@@ -250,6 +251,19 @@ impl Passage {
             && let Some(guarded) = &self.loaded.clusters.get(permit.cluster).guarded
         {
             guarded.report(now, &permit.endpoint, report);
+        }
+    }
+
+    /// Tells whoever guards the cluster where an answer says that its endpoint is not well. As in Envoy, the header is
+    /// passed on.
+    #[inline]
+    pub fn hear_health(&self, headers: &http::HeaderMap) {
+        if let Some(permit) = &self.permit
+            && let Some(guarded) = &self.loaded.clusters.get(permit.cluster).guarded
+            && guarded.has_checks()
+            && headers.contains_key(X_ENVOY_IMMEDIATE_FAIL)
+        {
+            guarded.report_immediate_fail(&permit.endpoint);
         }
     }
 

@@ -13,6 +13,10 @@ A CALL is {"method", "messages", "metadata", "timeout", "cancel_after", "lockste
 {"code", "details", "messages", "initial", "trailing"}. A call that was seen is {"metadata", "remaining",
 "ended"}: the seconds of its deadline, and "answered", "aborted" or "cancelled". Messages are bytes without
 any schema; "filler:N" stands for N bytes that follow a pattern, on the way in and on the way out.
+
+Health checks (`grpc.health.v1.Health/Check`) are answered too, and not seen: `SERVING` for the server as a
+whole and for a service whose name begins with "serving", a status for one that begins with its number, and
+`NOT_SERVING` or `SERVICE_UNKNOWN` for "not-serving" and "unknown".
 """
 
 import asyncio
@@ -24,6 +28,7 @@ import grpc
 import grpc.aio
 
 SERVICE = "naru.Test"
+HEALTH = "grpc.health.v1.Health"
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -72,6 +77,8 @@ class Server:
             "Chat": grpc.stream_stream_rpc_method_handler(self.watched_stream(self.chat)),
         }
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health = {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(HEALTH, health),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def end(self, context, remaining, how):
@@ -141,6 +148,20 @@ class Server:
         number, details = request.decode().split(" ", 1)
         code = next(code for code in grpc.StatusCode if code.value[0] == int(number))
         await context.abort(code, details, (("x-why", "asked to"),))
+
+    async def check(self, request, context):
+        """Both messages have one field: a name, in the first, and a number, in the second."""
+        field, length, shift, at = request[:1], 0, 0, 1
+        while request and (shift == 0 or request[at - 1] & 0x80):
+            length, shift, at = length | (request[at] & 0x7F) << shift, shift + 7, at + 1
+        service = request[at:].decode()
+        assert (field, length) == (b"\x0a" if service else b"", len(service)), request
+        word = service.split(" ", 1)[0]
+        if word.isdigit() and int(word) > 0:
+            code = next(code for code in grpc.StatusCode if code.value[0] == int(word))
+            await context.abort(code, service)
+        statuses = {"": b"\x08\x01", "serving": b"\x08\x01", "not-serving": b"\x08\x02", "unknown": b"\x08\x03"}
+        return statuses.get(word, b"")
 
     async def join(self, requests, _context):
         return b"+".join([message async for message in requests])

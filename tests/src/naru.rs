@@ -128,6 +128,10 @@ impl Naru {
         self.proxy().drain();
     }
 
+    pub fn is_ready(&self) -> bool {
+        self.proxy().is_ready()
+    }
+
     pub fn has_ended(&self) -> bool {
         self.proxy().has_ended()
     }

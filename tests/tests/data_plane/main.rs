@@ -11,6 +11,7 @@ mod access_log;
 mod admin;
 mod grpc;
 mod guards;
+mod health;
 mod headers;
 mod tls;
 mod limits;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::header;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{StatusRange, lasting};
@@ -141,9 +143,21 @@ impl HealthCheck {
                 if !http.path.starts_with('/') {
                     let message = format!("the path of a health check is '{}'", http.path);
                     found.push(Invalid::new(message).hint("it begins with a slash"));
+                } else if !PathAndQuery::try_from(http.path.as_str())
+                    .is_ok_and(|path| path.as_str() == http.path)
+                {
+                    let message = format!("the path of a health check, '{}', cannot be sent", http.path);
+                    found.push(Invalid::new(message).hint("write other characters as %XX"));
                 }
                 if http.method == Method::CONNECT {
                     found.push(Invalid::new("a health check cannot use CONNECT"));
+                }
+                authority(&http.host, &mut found);
+                for (name, _) in http.headers.iter().filter(|(name, _)| NOT_ADDED.contains(name)) {
+                    let message = format!("a health check cannot add the header '{name}'");
+                    found.push(
+                        Invalid::new(message).hint("host says who is asked; the others are the connection's"),
+                    );
                 }
             }
             Probe::Tcp(tcp) => {
@@ -151,8 +165,51 @@ impl HealthCheck {
                     found.push(Invalid::new("a health check waits for no bytes at all"));
                 }
             }
-            Probe::Grpc(_) => {}
+            Probe::Grpc(grpc) => authority(&grpc.authority, &mut found),
         }
         found
+    }
+}
+
+/// What is no header of a request without a body, or said otherwise.
+const NOT_ADDED: [HeaderName; 7] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+fn authority(said: &str, found: &mut Vec<Invalid>) {
+    if !said.is_empty() && Authority::try_from(said).is_err() {
+        found.push(Invalid::new(format!("a health check asks for the host '{said}', which is no host")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_sent_is_told() {
+        let problems =
+            |probe| HealthCheck::new(Duration::from_secs(1), Duration::from_secs(1), probe).problems().len();
+        let http = |path: &str, host: &str, header: HeaderName| {
+            let headers = vec![(header, HeaderValue::from_static("1"))];
+            problems(Probe::Http(HttpCheck { host: host.to_owned(), headers, ..HttpCheck::new(path) }))
+        };
+        assert_eq!(http("/healthz?deep=1", "", header::ACCEPT), 0);
+        assert_eq!(http("/", "well.test:8080", header::USER_AGENT), 0);
+        assert_eq!(http("/a b", "", header::ACCEPT), 1);
+        assert_eq!(http("/a#b", "", header::ACCEPT), 1);
+        assert_eq!(http("/", "well test", header::ACCEPT), 1);
+        assert_eq!(http("/", "", header::HOST), 1);
+        assert_eq!(http("healthz", "a/b", header::TRANSFER_ENCODING), 3);
+        let grpc = |authority: &str| {
+            problems(Probe::Grpc(GrpcCheck { authority: authority.to_owned(), service: String::new() }))
+        };
+        assert_eq!((grpc(""), grpc("well.test"), grpc("a b")), (0, 0, 1));
     }
 }
