@@ -444,6 +444,10 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
+    if passage.journey.binds_client(&passage.loaded.snapshot) {
+        let core = passage.loaded.core.borrow();
+        passage.journey.bind_client(&passage.loaded.snapshot, &core, &mut parts.headers);
+    }
     let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
     passage.kept_response = kept;
     parts.version = Version::HTTP_11;

@@ -56,6 +56,11 @@ pub struct PickContext {
 pub struct Tried(u32);
 
 impl Tried {
+    /// A bit for each, by the lowest digits of its id.
+    pub fn of_bits(bits: u32) -> Tried {
+        Tried(bits)
+    }
+
     pub fn insert(&mut self, endpoint: EndpointId) {
         self.0 |= 1 << (endpoint.0 % u32::BITS);
     }

@@ -31,15 +31,16 @@
 //! calls [`Journey::tick`] no later than [`Journey::deadline`].
 
 mod attempts;
+mod binding;
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 
+use crate::worker::Chosen;
 use crate::{
     Action, Admission, Cause, ChainId, Milestone, Observer, Report, RequestFacts, Snapshot, View, Wait,
     Worker,
@@ -66,6 +67,8 @@ pub struct Journey {
     cluster: Option<ClusterId>,
     /// Which of a rule's clusters was chosen.
     choice: Option<Choice>,
+    /// What the request says of its endpoint.
+    chosen: Chosen,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -170,6 +173,7 @@ impl Journey {
             draw: subject.draw,
             cluster: None,
             choice: None,
+            chosen: Chosen::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -195,7 +199,7 @@ impl Journey {
         match verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => {
-                    journey.forward(now, snapshot, forward, subject.headers, worker, view, observer)
+                    journey.forward(now, snapshot, forward, subject, worker, view, observer)
                 }
                 CompiledAction::Redirect(_) => journey.answer(Reason::Redirect),
                 CompiledAction::Direct(_) => journey.answer(Reason::DirectResponse),
@@ -235,6 +239,7 @@ impl Journey {
             draw: 0,
             cluster: None,
             choice: None,
+            chosen: Chosen::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -293,7 +298,7 @@ impl Journey {
         observer.routed(self.verdict);
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
             Some(CompiledAction::Forward(forward)) => {
-                self.forward(now, snapshot, forward, subject.headers, worker, view, observer);
+                self.forward(now, snapshot, forward, subject, worker, view, observer);
                 // It is for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
             }
@@ -313,7 +318,7 @@ impl Journey {
         now: Instant,
         snapshot: &Snapshot,
         forward: &CompiledForward,
-        headers: &HeaderMap,
+        subject: &Subject<'_>,
         worker: &mut Worker,
         view: &impl View,
         observer: &mut impl Observer,
@@ -333,10 +338,11 @@ impl Journey {
         };
         self.cluster = Some(cluster);
         let policy = self.policy(snapshot);
-        let recovery = Recovery::begin(policy, self.request.repeats, headers, self.request.asks);
+        let recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);
-        let endpoint = worker.pick(now, snapshot, cluster, view);
+        self.chosen = worker.choose(snapshot, cluster, &forward.hash, subject);
+        let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
         match worker.enter(now, cluster, view) {

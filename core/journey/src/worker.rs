@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use naru_balance::{Balancer, EndpointFacts, Fitness as InBalance, Loads, PickContext};
+use http::{HeaderName, HeaderValue};
+use naru_balance::{
+    Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Tried,
+};
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::{Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
+use naru_route::Subject;
+use naru_spec::{BalancingPolicy, HashPolicy};
 
 use crate::Snapshot;
 
@@ -56,6 +61,15 @@ pub struct Worker {
     pub(crate) names: Chance,
     /// By [`ClusterId`].
     clusters: Vec<InTurn>,
+}
+
+/// What a request says of its endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub hashed: Hashed,
+    pub bound: Bound,
+    /// Where it was tried already.
+    pub tried: Tried,
 }
 
 /// A cluster, as one worker picks from it.
@@ -137,6 +151,7 @@ impl Worker {
         now: Instant,
         snapshot: &Snapshot,
         cluster: ClusterId,
+        chosen: &Chosen,
         view: &impl View,
     ) -> Option<EndpointId> {
         let here = self.clusters.get_mut(cluster.index())?;
@@ -145,8 +160,51 @@ impl Worker {
             let panic_percent = snapshot.cluster(cluster).guard.panic_percent;
             here.look_at_fitness(now, panic_percent, OfCluster { cluster, view }, generation);
         }
-        let context = PickContext { now, ..PickContext::default() };
+        let Chosen { hashed, bound, tried } = *chosen;
+        let context = PickContext { now, hash: hashed.hash, bound, tried };
         here.balancer.pick(&context, &OfCluster { cluster, view }, &mut self.picks)
+    }
+
+    /// What of a request chooses its endpoint, where anything does.
+    #[inline]
+    pub(crate) fn choose(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        of_route: &[HashPolicy],
+        subject: &Subject<'_>,
+    ) -> Chosen {
+        let settings = &snapshot.cluster(cluster).load_balancing;
+        let is_hashed = matches!(settings.policy, BalancingPolicy::ConsistentHash(_));
+        if !is_hashed && settings.sticky.is_none() {
+            return Chosen::default();
+        }
+        self.look_at_request(cluster, settings.hash_policies(of_route), subject)
+    }
+
+    #[cold]
+    fn look_at_request(
+        &mut self,
+        cluster: ClusterId,
+        policies: &[HashPolicy],
+        subject: &Subject<'_>,
+    ) -> Chosen {
+        let request =
+            Hashable { headers: subject.headers, query: subject.query, source: Some(subject.source) };
+        let hashed = naru_balance::hash(policies, &request, &mut self.names);
+        let here = self.clusters.get(cluster.index());
+        let bound = here.map_or(Bound::Free, |here| here.balancer.bound(subject.headers));
+        Chosen { hashed, bound, tried: Tried::default() }
+    }
+
+    /// What the response carries so that the next request comes to the same endpoint.
+    pub(crate) fn session(
+        &self,
+        cluster: ClusterId,
+        picked: EndpointId,
+        bound: Bound,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        self.clusters.get(cluster.index())?.balancer.session(picked, bound)
     }
 
     /// May a call go to this cluster now?
@@ -235,17 +293,17 @@ mod tests {
         let mut first = Worker::new(&old, 7);
         first.set_endpoints(&old, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 3]);
         first.set_endpoints(&old, ClusterId(1), &[EndpointFacts::of_weight(Weight(1)); 3]);
-        let picked = first.pick(Instant::ZERO, &old, ClusterId(1), &Idle).unwrap();
+        let picked = first.pick(Instant::ZERO, &old, ClusterId(1), &Chosen::default(), &Idle).unwrap();
         let mut second = first.succeed(&old, &new);
         let next = EndpointId((picked.0 + 1) % 3);
-        assert_eq!(second.pick(Instant::ZERO, &new, ClusterId(0), &Idle), Some(next));
+        assert_eq!(second.pick(Instant::ZERO, &new, ClusterId(0), &Chosen::default(), &Idle), Some(next));
         assert_eq!(
-            first.pick(Instant::ZERO, &old, ClusterId(1), &Idle),
+            first.pick(Instant::ZERO, &old, ClusterId(1), &Chosen::default(), &Idle),
             Some(next),
             "what began before sees its own rotation"
         );
         assert_eq!(
-            second.pick(Instant::ZERO, &new, ClusterId(1), &Idle),
+            second.pick(Instant::ZERO, &new, ClusterId(1), &Chosen::default(), &Idle),
             None,
             "it balances otherwise, and is built anew"
         );

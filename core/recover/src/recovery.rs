@@ -559,6 +559,11 @@ impl Recovery {
         picked
     }
 
+    /// The endpoints that a retry leaves out where it can: a bit for each, by the lowest digits of its id.
+    pub fn avoided(&self, policy: &CompiledRetry) -> u32 {
+        if policy.avoids_tried { self.tried } else { 0 }
+    }
+
     /// The priorities that a retry leaves out, a bit for each. Where no other has endpoints, it
     /// leaves none out; who knows of endpoints sees to that.
     pub fn excluded_priorities(&mut self, policy: &CompiledRetry) -> u8 {

@@ -337,6 +337,12 @@ impl fmt::Display for Locality {
 }
 
 impl LoadBalancing {
+    /// What of a request is hashed: what is said of the cluster, or else what is said of the route.
+    #[inline]
+    pub fn hash_policies<'a>(&'a self, of_route: &'a [HashPolicy]) -> &'a [HashPolicy] {
+        if self.hash.is_empty() { of_route } else { &self.hash }
+    }
+
     pub fn round_robin() -> LoadBalancing {
         BalancingPolicy::RoundRobin.into()
     }

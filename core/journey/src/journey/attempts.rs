@@ -4,6 +4,7 @@
 //! ([`View::retry_load`]); what became of an attempt is reported to whoever guards the cluster.
 
 use http::HeaderMap;
+use naru_balance::Tried;
 use naru_base::{AttemptId, EndpointId, Instant, Reason, WallTime};
 use naru_guard::{AttemptResult, Grpc};
 use naru_recover::{
@@ -12,6 +13,7 @@ use naru_recover::{
 use naru_route::RuleId;
 
 use super::{Attempt, Journey, State};
+use crate::worker::Chosen;
 use crate::{Action, Admission, AttemptEvent, Cause, Failure, Observer, Snapshot, Stage, View, Worker};
 
 impl Journey {
@@ -225,7 +227,9 @@ impl Journey {
         observer: &mut impl Observer,
     ) {
         let (Some(cluster), Some(recovery)) = (self.cluster, &self.recovery) else { return };
-        let picked = recovery.choose(self.policy(snapshot), || worker.pick(now, snapshot, cluster, view));
+        let policy = self.policy(snapshot);
+        let chosen = Chosen { tried: Tried::of_bits(recovery.avoided(policy)), ..self.chosen };
+        let picked = recovery.choose(policy, || worker.pick(now, snapshot, cluster, &chosen, view));
         observer.picked(cluster, picked);
         match picked {
             Some(endpoint) => self.admit_and_send(now, endpoint, Cause::Retry, worker, view),
