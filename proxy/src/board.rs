@@ -298,11 +298,12 @@ impl Board {
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         let state = self.state();
         let clusters = state.current.snapshot.clusters.iter().zip(&state.current.guards);
-        let all = clusters.zip(&state.endpoints);
-        all.map(|((cluster, guarded), set)| ClusterStatus {
+        let all = clusters.zip(&state.current.limits).zip(&state.endpoints);
+        all.map(|(((cluster, guarded), limited), set)| ClusterStatus {
             name: cluster.name.clone(),
             endpoints: set.iter().map(|endpoint| endpoint.status()).collect(),
             guard: guarded.as_ref().map(|guarded| guarded.status()),
+            limits: limited.status(&cluster.limits),
         })
         .collect()
     }

@@ -17,6 +17,7 @@ use naru_journey::{Admission, View};
 use naru_tls::Connector;
 
 use crate::guarded::{self, GuardStatus, Guarded};
+use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
 
@@ -37,6 +38,8 @@ pub struct EndpointCounts {
     pub active: AtomicU32,
     /// Connections that stand.
     pub connections: AtomicU32,
+    /// Those that are being made, too.
+    pub places: SharedWord,
     pub requests_total: AtomicU64,
     pub connections_total: AtomicU64,
     pub connect_failures_total: AtomicU64,
@@ -96,6 +99,7 @@ pub struct ClusterStatus {
     pub endpoints: Vec<EndpointStatus>,
     /// Where it is guarded.
     pub guard: Option<GuardStatus>,
+    pub limits: LimitsStatus,
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +130,7 @@ pub struct ClusterHere {
     endpoints: RefCell<Vec<Rc<EndpointHere>>>,
     pub connectors: Option<Arc<Connectors>>,
     pub guarded: Option<Arc<Guarded>>,
+    pub limited: Arc<Limited>,
     pub stats: Rc<ClusterStats>,
 }
 
@@ -181,9 +186,10 @@ impl ClusterHere {
     pub fn new(
         connectors: Option<Arc<Connectors>>,
         guarded: Option<Arc<Guarded>>,
+        limited: Arc<Limited>,
         stats: Rc<ClusterStats>,
     ) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, guarded, stats }
+        ClusterHere { endpoints: RefCell::default(), connectors, guarded, limited, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {

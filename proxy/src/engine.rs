@@ -241,13 +241,11 @@ async fn attempt_once(
     let loaded = Rc::clone(&passage.loaded);
     let settings = loaded.snapshot.cluster(cluster);
     let want = Want::of(settings.protocol, passage.line.version == Version::HTTP_2);
-    let requests_max = settings.max_requests_per_connection;
-    let waiting = if is_fresh { None } else { take_from_pool(&worker, endpoint, want, requests_max) };
-    let is_reused = waiting.is_some();
-    let connected = match waiting {
-        Some(connected) => connected,
+    let waiting = if is_fresh { None } else { dial::take_from_pool(&worker, endpoint, want, settings) };
+    let (connected, is_reused) = match waiting {
+        Some(connected) => (connected, true),
         None => {
-            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want));
+            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want, is_fresh));
             let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending => passage.poll_watch(cx).map(Err),
@@ -269,7 +267,24 @@ async fn attempt_once(
             }
         }
     };
+    if let Err(reason) = passage.count_sent() {
+        // The connection is for the next one.
+        if let Connected::Http1(connection) = connected {
+            endpoint.pool.put_http1(connection, worker.clock.now(), settings);
+            worker.look_after_pools();
+        }
+        return Err(Interrupted::Failed(Failure {
+            stage: Stage::Connect,
+            reason,
+            sent: Sent::No,
+            is_reused: false,
+            is_replayable: false,
+        }));
+    }
     passage.journey.on_connected(attempt);
+    if let Some(max) = settings.limits.stream_duration_max {
+        passage.journey.limit_stream(worker.clock.now(), max);
+    }
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
     let may_repeat = is_reused && outgoing.method.is_idempotent();
     let mut asked = None;
@@ -300,23 +315,6 @@ async fn attempt_once(
         (Err(None), Some(action)) => Err(Interrupted::Asked(action)),
         (Err(failure), _) => Err(Interrupted::Failed(outgoing.take_back(passage, failure, is_reused))),
     }
-}
-
-fn take_from_pool(
-    worker: &Rc<crate::worker::Worker>,
-    endpoint: &EndpointHere,
-    want: Want,
-    requests_max: Option<u32>,
-) -> Option<Connected> {
-    if want != Want::Http2
-        && let Some(connection) = endpoint.pool.take_http1()
-    {
-        return Some(Connected::Http1(connection));
-    }
-    if want != Want::Http1 {
-        return endpoint.pool.take_http2(worker, requests_max).map(Connected::Http2);
-    }
-    None
 }
 
 impl Outgoing {

@@ -31,6 +31,7 @@ mod log;
 mod names;
 // What they all stand on.
 mod guarded;
+mod limited;
 mod cluster;
 mod discover;
 mod clock;
@@ -38,6 +39,7 @@ mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
+pub use limited::LimitsStatus;
 pub use metrics::Report;
 pub use prepare::SnapshotRef;
 pub use proxy::{Options, Proxy, StartError, check};

@@ -80,7 +80,9 @@ impl Loaded {
         let clusters = (0u32..).zip(&snapshot.clusters).map(|(id, _)| {
             let stats = metrics.cluster(prepared.cluster_name(ClusterId(id)));
             let guarded = prepared.guards.get(id as usize).cloned().flatten();
-            ClusterHere::new(prepared.connectors(ClusterId(id)).map(Arc::clone), guarded, stats)
+            let limited = Arc::clone(&prepared.limits[id as usize]);
+            let connectors = prepared.connectors(ClusterId(id)).map(Arc::clone);
+            ClusterHere::new(connectors, guarded, limited, stats)
         });
         let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
             let all = chain.http.access_log.iter().zip(sinks);

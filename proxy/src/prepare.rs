@@ -16,6 +16,7 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::guarded::Guarded;
+use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::proxy::StartError;
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub sinks: Vec<Vec<Arc<Sink>>>,
     /// By cluster; of those that are guarded.
     pub guards: Vec<Option<Arc<Guarded>>>,
+    /// By cluster.
+    pub limits: Vec<Arc<Limited>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -78,7 +81,18 @@ impl Prepared {
         let stat_prefixes = snapshot.chains().iter().map(|chain| names.id(&chain.http.stat_prefix)).collect();
         let names = names.all();
         let guards = guards(&snapshot, older, origin);
-        Ok(Prepared { snapshot, terminators, connectors, sinks, guards, cluster_names, stat_prefixes, names })
+        let limits = limits(&snapshot, older);
+        Ok(Prepared {
+            snapshot,
+            terminators,
+            connectors,
+            sinks,
+            guards,
+            limits,
+            cluster_names,
+            stat_prefixes,
+            names,
+        })
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -127,6 +141,17 @@ fn guards(snapshot: &Snapshot, older: Option<&Prepared>, origin: Origin) -> Vec<
             .then(|| known.map_or_else(|| Guarded::new(origin, &cluster.guard, clock::seed()), Arc::clone))
     });
     guards.collect()
+}
+
+/// What is counted of a cluster goes on under its name.
+fn limits(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<Limited>> {
+    let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
+    let limits = snapshot.clusters.iter().map(|cluster| {
+        let known = older.zip(known.get(cluster.name.as_str()));
+        let known = known.and_then(|(older, id)| older.limits.get(id.index()));
+        known.map_or_else(Arc::default, Arc::clone)
+    });
+    limits.collect()
 }
 
 /// Says what [`Prepared::new`] would say of certificates and TLS settings.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use naru_base::{AttemptId, ClusterId, Instant};
+use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::edge::Client;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
@@ -87,6 +87,8 @@ pub struct Received {
 struct Permit {
     cluster: ClusterId,
     endpoint: Arc<EndpointShared>,
+    /// It is one of the requests that the cluster limits.
+    is_counted: bool,
 }
 
 impl Passage {
@@ -147,13 +149,30 @@ impl Passage {
             Cause::Replay => add(&stats.replays, 1),
             Cause::Retry => add(&stats.retries, 1),
         }
-        self.permit = Some(Permit { cluster, endpoint });
+        self.permit = Some(Permit { cluster, endpoint, is_counted: false });
+    }
+
+    /// A request that is held has its connection.
+    ///
+    /// # Errors
+    /// As many are on their way to the cluster as may be.
+    #[inline]
+    pub fn count_sent(&mut self) -> Result<(), Reason> {
+        if let Some(permit) = &mut self.permit {
+            let limits = &self.loaded.snapshot.cluster(permit.cluster).limits;
+            permit.is_counted = self.loaded.clusters.get(permit.cluster).limited.send(limits)?;
+        }
+        Ok(())
     }
 
     fn release(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.endpoint.counts.active.fetch_sub(1, Ordering::Relaxed);
-            add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
+            let here = self.loaded.clusters.get(permit.cluster);
+            if permit.is_counted {
+                here.limited.give_request_back();
+            }
+            add(&here.stats.requests_active, -1);
         }
     }
 
@@ -312,6 +331,7 @@ impl Passage {
         let bytes = (self.bytes_received(), self.bytes_sent());
         self.worker.metrics.record(prepared.stat_prefix(chain), cluster, labels, duration, bytes);
         if let Some(permit) = &self.permit
+            && outcome.reason != Reason::Overflow
             && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))
         {
             permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
@@ -506,8 +526,8 @@ impl Passage {
         // A request that is still being sent would run into the next one.
         let is_free = client.client.can_send() || client.client.check();
         if is_free && self.journey.has_whole_request() {
-            let requests_max = self.loaded.snapshot.cluster(cluster).max_requests_per_connection;
-            endpoint.pool.put_http1(client, self.worker.clock.now(), requests_max);
+            let settings = self.loaded.snapshot.cluster(cluster);
+            endpoint.pool.put_http1(client, self.worker.clock.now(), settings);
             self.worker.look_after_pools();
         }
     }

@@ -251,7 +251,7 @@ impl Worker {
         let loaded = self.loaded();
         for (cluster, settings) in loaded.clusters.0.iter().zip(&loaded.snapshot.clusters) {
             for endpoint in cluster.endpoints() {
-                has_more |= endpoint.pool.sweep(now, settings.idle_timeout);
+                has_more |= endpoint.pool.sweep(now, settings);
             }
         }
         has_more

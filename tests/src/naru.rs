@@ -205,6 +205,13 @@ fn active(report: &Report, clusters: &[ClusterStatus]) -> Vec<(String, u64)> {
         counts.push((format!("requests at {}", cluster.name), cluster.requests_active));
     }
     for status in clusters {
+        let limits = &status.limits;
+        counts.push((format!("requests that wait for {}", status.name), limits.pending));
+        counts.push((format!("requests that are limited at {}", status.name), limits.requests));
+        let standing = report.clusters.iter().find(|cluster| *cluster.name == *status.name);
+        let standing = standing.map_or(0, |cluster| cluster.connections_active);
+        let astray = limits.connections.abs_diff(standing);
+        counts.push((format!("connections counted wrongly for {}", status.name), astray));
         for endpoint in &status.endpoints {
             counts.push((
                 format!("requests at {} {}", status.name, endpoint.address),

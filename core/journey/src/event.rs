@@ -124,6 +124,8 @@ pub enum Wait {
     Request,
     /// The end of the response, from the end of the request.
     Response,
+    /// The end of an attempt, from when it was sent: what the cluster allows.
+    Stream,
     /// Any byte in either direction.
     Progress,
 }
@@ -134,6 +136,7 @@ impl Wait {
         match self {
             Wait::Request => Reason::RequestTimeout,
             Wait::Response => Reason::RouteTimeout,
+            Wait::Stream => Reason::StreamDuration,
             Wait::Progress => Reason::StreamIdle,
         }
     }

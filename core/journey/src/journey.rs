@@ -122,6 +122,8 @@ struct Clock {
     request_timeout: Option<Duration>,
     response_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
+    /// When the attempt that was sent must be over.
+    stream_end: Option<Instant>,
 }
 
 /// What remains of a request: what is logged, counted and traced.
@@ -194,6 +196,7 @@ impl Journey {
                 request_timeout: chain.http.request_timeout,
                 response_timeout: None,
                 idle_timeout: chain.http.stream_idle_timeout,
+                stream_end: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -257,6 +260,7 @@ impl Journey {
                 request_timeout: None,
                 response_timeout: None,
                 idle_timeout: None,
+                stream_end: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -301,6 +305,11 @@ impl Journey {
                 self.forward(now, snapshot, forward, worker, view, observer);
                 // It is for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
+                let of_cluster = self.cluster.and_then(|id| snapshot.cluster(id).limits.tcp_idle_timeout);
+                self.clock.idle_timeout = match (self.clock.idle_timeout, of_cluster) {
+                    (Some(timeout), Some(of_cluster)) => Some(timeout.min(of_cluster)),
+                    (timeout, of_cluster) => timeout.or(of_cluster),
+                };
             }
             Some(CompiledAction::Direct(_)) => self.answer(Reason::DirectResponse),
             Some(CompiledAction::Redirect(_)) | None => {
@@ -384,6 +393,7 @@ impl Journey {
     fn next_attempt(&mut self, endpoint: EndpointId) -> AttemptId {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
+        self.clock.stream_end = None;
         self.attempt = Some(Attempt { id, endpoint });
         id
     }
@@ -407,6 +417,11 @@ impl Journey {
         {
             watch.is_connected = true;
         }
+    }
+
+    /// The attempt is sent, and must not take longer than this: Envoy's `max_stream_duration` of a cluster.
+    pub fn limit_stream(&mut self, now: Instant, max: Duration) {
+        self.clock.stream_end = Some(now + max);
     }
 
     /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
@@ -465,6 +480,8 @@ impl Journey {
         self.conclude(now, |_| match (repeat, failure.stage, failure.reason) {
             // That a connection was closed while it waited says nothing about the endpoint.
             (Repeat::Replay, ..) => AttemptResult::Abandoned,
+            // It was never asked.
+            (_, _, Reason::Overflow) => AttemptResult::Abandoned,
             (_, Stage::Connect, Reason::ConnectTimeout) => AttemptResult::TimedOut { is_connected: false },
             (_, Stage::Connect | Stage::Secure, _) => AttemptResult::ConnectFailed,
             (_, Stage::Exchange, _) => AttemptResult::Reset,
@@ -497,7 +514,8 @@ impl Journey {
             Sent::Maybe => self.request.is_idempotent,
             Sent::Yes => false,
         };
-        if !failure.is_replayable || !is_safe {
+        // Where there is no room, trying again would make it worse: Envoy never retries an overflow.
+        if !failure.is_replayable || !is_safe || failure.reason == Reason::Overflow {
             return Repeat::No;
         }
         let is_connected = failure.stage == Stage::Exchange;
@@ -691,6 +709,9 @@ impl Journey {
                 consider(clock.began + timeout, Wait::Request);
             }
             _ => {}
+        }
+        if let Some(end) = clock.stream_end.filter(|_| self.state != State::Answering) {
+            consider(end, Wait::Stream);
         }
         if let Some(timeout) = clock.idle_timeout {
             consider(clock.progress + timeout, Wait::Progress);

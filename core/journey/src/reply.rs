@@ -48,6 +48,9 @@ pub fn compose(
             local(status, Bytes::from(reason.body(journey.has_retried())), is_grpc)
         }
     };
+    if let Some(name) = reason.overload_header() {
+        reply.headers.insert(name, HeaderValue::from_static("true"));
+    }
     if let Some((rule, _)) = rule {
         let edits = &rule.edits(journey.choice()).response;
         if !edits.is_empty() {

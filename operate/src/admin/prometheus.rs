@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
 use naru_proxy::{ClusterStatus, Report};
 
-use super::{Admin, Whole, guards, page as whole_page};
+use super::{Admin, Whole, guards, limits, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
@@ -148,7 +148,7 @@ fn guarded(clusters: &[ClusterStatus]) -> String {
     for cluster in clusters {
         let mut labels = String::new();
         label(&mut labels, "envoy_cluster_name", &cluster.name);
-        for stat in guards::stats(cluster) {
+        for stat in guards::stats(cluster).into_iter().chain(limits::stats(cluster)) {
             let name = format!("envoy_cluster_{}", stat.name.replace('.', "_"));
             let kind = if stat.is_gauge { "gauge" } else { "counter" };
             let family =

@@ -14,6 +14,7 @@ mod guards;
 mod headers;
 mod tls;
 mod limits;
+mod load_limits;
 mod swap;
 mod failures;
 mod tunnels;

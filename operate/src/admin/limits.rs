@@ -1,0 +1,36 @@
+//! What is left of the limits of clusters, under Envoy's names.
+
+use naru_admit::cluster::gauges;
+use naru_proxy::ClusterStatus;
+
+use super::guards::Stat;
+
+/// Of the default priority: there is no way to ask for the high one.
+pub fn stats(cluster: &ClusterStatus) -> Vec<Stat> {
+    let limits = &cluster.limits;
+    let mut all = Vec::new();
+    let mut add = |name: &str, is_gauge, help, value| {
+        all.push(Stat { name: name.to_owned(), is_gauge, help, value });
+    };
+    let help = "How often there was no room for another connection.";
+    add("upstream_cx_overflow", false, help, limits.connections_overflow);
+    let help = "Requests that were refused because too many waited for a connection, or were on their way.";
+    add("upstream_rq_pending_overflow", false, help, limits.pending_overflow);
+    add("upstream_rq_pending_active", true, "Requests that wait for a connection.", limits.pending);
+    add("upstream_rq_pending_total", false, "Requests that waited for a connection.", limits.pending_total);
+    let thresholds = &limits.thresholds;
+    for (open, remaining, count, max) in [
+        ("cx_open", "remaining_cx", limits.connections, thresholds.connections_max),
+        ("rq_pending_open", "remaining_pending", limits.pending, thresholds.pending_max),
+        ("rq_open", "remaining_rq", limits.requests, thresholds.requests_max),
+    ] {
+        let gauges = gauges(count, max, thresholds);
+        let name = format!("circuit_breakers.default.{open}");
+        add(&name, true, "1 where the limit is reached.", gauges.is_open.into());
+        // Nobody counts what is not limited.
+        if let Some(left) = gauges.remaining.filter(|_| max != u32::MAX) {
+            add(&format!("circuit_breakers.default.{remaining}"), true, "What is left of the limit.", left);
+        }
+    }
+    all
+}
