@@ -16,6 +16,7 @@ use crate::listen::{ListenerKey, Listening, Opened};
 use crate::names::Names;
 use crate::prepare::{Prepared, clusters_of};
 use crate::proxy::StartError;
+use crate::shared_limits::NamedLimitStatus;
 use crate::worker::{Message, Update};
 
 /// What all workers are told, and what is known of all of them.
@@ -96,6 +97,7 @@ impl Board {
         // A follower that is quick waits here until it is known.
         let mut state = board.state();
         state.guard();
+        state.limit();
         state.following = board.follow(found);
         drop(state);
         board
@@ -220,6 +222,7 @@ impl Board {
         state.listening = listening;
         state.endpoints = endpoints;
         state.guard();
+        state.limit();
         state.following = self.follow(found);
         let in_use = state.older.iter().filter_map(Weak::upgrade);
         let used = in_use.flat_map(|older| older.names_used()).chain(state.current.names_used());
@@ -308,6 +311,12 @@ impl Board {
         .collect()
     }
 
+    pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
+        let current = &self.state().current;
+        let all = current.snapshot.limits.all.iter().zip(&current.named_limits);
+        all.map(|(limit, shared)| shared.status(limit)).collect()
+    }
+
     pub fn drain(&self) {
         let mut state = self.state();
         state.is_draining = true;
@@ -338,6 +347,12 @@ impl State {
                 None => set.iter().for_each(|endpoint| endpoint.counts.fitness.store(FIT, Ordering::Release)),
             }
         }
+    }
+
+    /// The settings of limits that were there before are these now.
+    fn limit(&self) {
+        let now = self.current.origin.elapsed();
+        self.current.named_limits.iter().for_each(|limit| limit.set(now));
     }
 
     fn place_of(&self, follower: &Arc<Follower>) -> Option<ClusterId> {

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
 use crate::conduit::Conduit;
-use crate::limited::Place;
+use crate::limited::Slot;
 use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
 use crate::worker::Worker;
@@ -101,7 +101,7 @@ pub async fn dial(
     if want != Want::Http2 {
         return match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
             Next::Connected(connected) => Ok((connected, true)),
-            Next::Place(place) => Ok((connect(worker, loaded, cluster, endpoint, want, place).await?, false)),
+            Next::Slot(slot) => Ok((connect(worker, loaded, cluster, endpoint, want, slot).await?, false)),
         };
     }
     // One connection carries many requests: whoever comes first makes it, in a task of its own, so
@@ -112,17 +112,16 @@ pub async fn dial(
         if !endpoint.pool.is_dialling() || !endpoint.pool.line.is_empty() {
             match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
                 Next::Connected(connected) => return Ok((connected, !is_fresh)),
-                Next::Place(place) => leave = Some(place),
+                Next::Slot(slot) => leave = Some(slot),
             }
         }
         let (shared, is_new) = endpoint.pool.join_dial();
         let is_ours = is_new && leave.is_some();
-        if let Some(place) = leave.filter(|_| is_new) {
+        if let Some(slot) = leave.filter(|_| is_new) {
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want, place).await
-                {
+                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want, slot).await {
                     Ok(Connected::Http2(stream)) => (Some(stream), None),
                     Ok(Connected::Http1(_)) => (None, None),
                     Err(failure) => (None, Some(failure.reason)),
@@ -149,7 +148,7 @@ pub async fn dial(
 enum Next {
     Connected(Connected),
     /// It may make one.
-    Place(Place),
+    Slot(Slot),
 }
 
 /// Waits for leave to make a connection, or for one that is free before.
@@ -164,7 +163,7 @@ async fn next(
     let settings = loaded.snapshot.cluster(cluster);
     let (line, limited) = (&endpoint.pool.line, &loaded.clusters.get(cluster).limited);
     let counts = Arc::clone(&endpoint.shared().counts);
-    let connect = || limited.connect(&settings.limits, &counts, line).map(Next::Place);
+    let connect = || limited.connect(&settings.limits, &counts, line).map(Next::Slot);
     let look = || {
         if !is_fresh {
             let free = take_next(worker, endpoint, want, settings).map(Next::Connected);
@@ -192,10 +191,10 @@ async fn connect(
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
     want: Want,
-    place: Place,
+    slot: Slot,
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
-    let established = establish(worker, loaded, cluster, endpoint, &shared, want, place);
+    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot);
     let result = within_limit(loaded, cluster, &shared, established).await;
     if let Err(failure) = &result {
         endpoint.pool.line.fail(failure);
@@ -222,8 +221,8 @@ pub async fn dial_wire(
     let shared = endpoint.shared();
     let settings = loaded.snapshot.cluster(cluster);
     // Nothing is given back that it could wait for.
-    let place = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
-    let place = place.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
+    let slot = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
+    let slot = slot.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
     let established = async {
         let stream = connect_tcp(shared.address).await?;
         keep_alive(&stream, settings)?;
@@ -233,7 +232,7 @@ pub async fn dial_wire(
             None => Conduit::plain(stream),
             Some(connectors) => secure(stream, &connectors.http1).await?.0,
         };
-        let life = Life::begin(&loaded.clusters.get(cluster).stats, place);
+        let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
         Ok(Wire { conduit, local, life: Some(life) })
     };
     within_limit(loaded, cluster, &shared, established).await
@@ -268,7 +267,7 @@ async fn establish(
     endpoint: &Rc<EndpointHere>,
     shared: &EndpointShared,
     want: Want,
-    place: Place,
+    slot: Slot,
 ) -> Result<Connected, DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
     let stream = connect_tcp(shared.address).await?;
@@ -291,7 +290,7 @@ async fn establish(
         }
     };
     let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
-    let life = Life::begin(&loaded.clusters.get(cluster).stats, place);
+    let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
     let now = worker.clock.now();
     if !is_http2 {
         let client = Http1Client::start(conduit).await.map_err(at_start)?;

@@ -159,12 +159,24 @@ async fn forward(
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
             }
+            Action::Wait { limit, queued } => match passage.wait_at(limit, queued).await {
+                Some(action) => next = Some(action),
+                None => passage.hear_turn(),
+            },
+            Action::Look => passage.hear_turn(),
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it.
             Action::Cancel { .. } => {}
             // What a tunnel asks for is done in `tunnel.rs`.
             Action::Open | Action::Reach { .. } => return Err(Broken),
-            Action::Reply(reason) => return Ok(answer(passage, reason, None)),
+            Action::Reply(reason) => {
+                // It waited, and went nowhere.
+                if let Some(headers) = outgoing.headers.as_ref().filter(|_| !outgoing.is_prepared) {
+                    let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
+                    passage.kept_request = record.keep_request(headers);
+                }
+                return Ok(answer(passage, reason, None));
+            }
             Action::Break(_) => return Err(Broken),
         }
     }
@@ -434,6 +446,8 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
 fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    // Its answer needs nothing that is limited.
+    passage.leave(passage.worker.clock.now());
     let date = passage.worker.clock.date();
     let subject = headers.map(|headers| passage.line.subject(headers, &passage.client, 0));
     let now = passage.worker.clock.now();

@@ -32,6 +32,7 @@ mod names;
 // What they all stand on.
 mod guarded;
 mod limited;
+mod shared_limits;
 mod cluster;
 mod discover;
 mod clock;
@@ -43,3 +44,4 @@ pub use limited::LimitsStatus;
 pub use metrics::Report;
 pub use prepare::SnapshotRef;
 pub use proxy::{Options, Proxy, StartError, check};
+pub use shared_limits::NamedLimitStatus;

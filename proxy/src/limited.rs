@@ -124,8 +124,8 @@ impl Limited {
         limits: &ClusterLimits,
         endpoint: &Arc<EndpointCounts>,
         line: &Rc<Line>,
-    ) -> Option<Place> {
-        self.place(limits, endpoint, line, line.connections.get() == 0)
+    ) -> Option<Slot> {
+        self.slot(limits, endpoint, line, line.connections.get() == 0)
     }
 
     /// As [`Limited::connect`], for a connection that nobody waits for: there is no pool that must have one.
@@ -133,19 +133,19 @@ impl Limited {
         self: &Arc<Self>,
         limits: &ClusterLimits,
         endpoint: &Arc<EndpointCounts>,
-    ) -> Option<Place> {
-        self.place(limits, endpoint, &Rc::default(), false)
+    ) -> Option<Slot> {
+        self.slot(limits, endpoint, &Rc::default(), false)
     }
 
-    fn place(
+    fn slot(
         self: &Arc<Self>,
         limits: &ClusterLimits,
         endpoint: &Arc<EndpointCounts>,
         line: &Rc<Line>,
         is_pool_empty: bool,
-    ) -> Option<Place> {
+    ) -> Option<Slot> {
         let is_full = |count: u64| limits.endpoint_connections_max.is_some_and(|max| count >= u64::from(max));
-        let taken = endpoint.places.change(|count| (!is_full(count) || is_pool_empty).then_some(count + 1));
+        let taken = endpoint.slots.change(|count| (!is_full(count) || is_pool_empty).then_some(count + 1));
         let Ok(of_endpoint) = taken else {
             self.connections_overflow.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -157,11 +157,11 @@ impl Limited {
             self.connections_overflow.fetch_add(1, Ordering::Relaxed);
         }
         if taken.is_err() {
-            endpoint.places.give_back();
+            endpoint.slots.give_back();
             return None;
         }
         line.connections.set(line.connections.get() + 1);
-        Some(Place { limited: Arc::clone(self), endpoint: Arc::clone(endpoint), line: Rc::clone(line) })
+        Some(Slot { limited: Arc::clone(self), endpoint: Arc::clone(endpoint), line: Rc::clone(line) })
     }
 
     pub fn status(&self, limits: &ClusterLimits) -> LimitsStatus {
@@ -190,16 +190,16 @@ impl Drop for Pending {
 
 /// A connection's, from before it is made until it is closed.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     limited: Arc<Limited>,
     pub endpoint: Arc<EndpointCounts>,
     line: Rc<Line>,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.limited.connections.give_back();
-        self.endpoint.places.give_back();
+        self.endpoint.slots.give_back();
         self.line.connections.set(self.line.connections.get() - 1);
         self.line.move_up();
     }
@@ -261,7 +261,7 @@ impl Waiter {
     }
 }
 
-/// A place in a line.
+/// Who stands in a line.
 struct Standing {
     line: Rc<Line>,
     waiter: Rc<Waiter>,

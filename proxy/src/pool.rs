@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::cluster::{ClusterStats, add};
 use crate::codec::{Http1Client, Http2Client};
-use crate::limited::{Line, Place};
+use crate::limited::{Line, Slot};
 use crate::worker::Worker;
 
 /// Connections of HTTP/1 that wait for a request, and those of HTTP/2, which any number may use.
@@ -75,25 +75,25 @@ pub struct SharedDial {
 /// Counts a connection for as long as it stands.
 #[derive(Debug)]
 pub struct Life {
-    place: Place,
+    slot: Slot,
     cluster: Rc<ClusterStats>,
 }
 
 impl Life {
-    pub fn begin(cluster: &Rc<ClusterStats>, place: Place) -> Life {
-        let endpoint = &place.endpoint;
+    pub fn begin(cluster: &Rc<ClusterStats>, slot: Slot) -> Life {
+        let endpoint = &slot.endpoint;
         add(&cluster.connections_active, 1);
         add(&cluster.connections_total, 1);
         endpoint.connections.fetch_add(1, Ordering::Relaxed);
         endpoint.connections_total.fetch_add(1, Ordering::Relaxed);
-        Life { place, cluster: Rc::clone(cluster) }
+        Life { slot, cluster: Rc::clone(cluster) }
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
         add(&self.cluster.connections_active, -1);
-        self.place.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
+        self.slot.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

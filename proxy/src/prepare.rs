@@ -20,11 +20,13 @@ use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::proxy::StartError;
+use crate::shared_limits::{self, SharedLimit};
 
 /// A snapshot, and what was made of it once for all workers.
 #[derive(Debug)]
 pub struct Prepared {
     pub snapshot: Snapshot,
+    pub origin: Origin,
     /// By chain.
     terminators: Vec<Option<Stamped<Terminator>>>,
     /// By cluster.
@@ -35,6 +37,8 @@ pub struct Prepared {
     pub guards: Vec<Option<Arc<Guarded>>>,
     /// By cluster.
     pub limits: Vec<Arc<Limited>>,
+    /// By limit.
+    pub named_limits: Vec<SharedLimit>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -82,13 +86,17 @@ impl Prepared {
         let names = names.all();
         let guards = guards(&snapshot, older, origin);
         let limits = limits(&snapshot, older);
+        let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
+        let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         Ok(Prepared {
             snapshot,
+            origin,
             terminators,
             connectors,
             sinks,
             guards,
             limits,
+            named_limits,
             cluster_names,
             stat_prefixes,
             names,

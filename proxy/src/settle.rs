@@ -7,6 +7,7 @@
 //! a permit is released.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::edge::Client;
+use naru_journey::limits::{LimitId, Queued};
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
@@ -198,6 +200,33 @@ impl Passage {
         }
     }
 
+    /// Gives back what the request holds of limits with a name.
+    #[inline]
+    pub fn leave(&mut self, now: Instant) {
+        self.journey.leave(now, &self.loaded.snapshot, &self.loaded.clusters);
+    }
+
+    /// Asks whether its turn at a limit has come.
+    pub fn hear_turn(&mut self) {
+        let now = self.worker.clock.now();
+        let mut core = self.loaded.core.borrow_mut();
+        let loaded = &*self.loaded;
+        self.journey.on_turn(now, &loaded.snapshot, &mut core, &loaded.clusters, &mut ());
+    }
+
+    /// Waits at a limit. Returns what the journey asks for meanwhile, or `None` once it is to look.
+    pub async fn wait_at(&mut self, limit: LimitId, queued: Option<Queued>) -> Option<Action> {
+        poll_fn(|cx| {
+            if let Some(queued) = queued
+                && self.loaded.clusters.limits.listen(limit, queued, cx.waker())
+            {
+                return Poll::Ready(None);
+            }
+            self.poll_watch(cx).map(Some)
+        })
+        .await
+    }
+
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
     #[inline]
     pub fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
@@ -346,6 +375,7 @@ impl Drop for Passage {
         self.journey.tick(now);
         self.journey.on_abandoned(now);
         self.report(now);
+        self.leave(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);

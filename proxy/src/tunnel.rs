@@ -162,6 +162,8 @@ impl Tunnel {
                 }
                 // An attempt ends with the call that waits for it.
                 Action::Cancel { .. } => continue,
+                // No limit has a tunnel wait.
+                Action::Wait { .. } | Action::Look => continue,
                 Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
             };
             let event = match dialed {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
 use naru_guard::{AttemptResult, Ticket};
 
+use crate::limits::{LimitId, Queued};
+
 /// What the machine needs to know of a request, beside what the rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
@@ -80,6 +82,10 @@ pub enum Milestone {
 pub enum Action {
     /// Send the request to this endpoint.
     Send { attempt: AttemptId, cluster: ClusterId, endpoint: EndpointId, cause: Cause },
+    /// Wait at this limit: for its deadline, and in line also for being woken; then call [`crate::Journey::on_turn`].
+    Wait { limit: LimitId, queued: Option<Queued> },
+    /// The wait is over: call [`crate::Journey::on_turn`].
+    Look,
     /// Tell the client that it has its tunnel, and see what is in it.
     Open,
     /// The response of this attempt is the response: pass its head on, then its body.
@@ -124,6 +130,8 @@ pub enum Wait {
     Request,
     /// The end of the response, from the end of the request.
     Response,
+    /// Its turn at a limit. What happens then is asked of the limit.
+    Turn,
     /// The end of an attempt, from when it was sent: what the cluster allows.
     Stream,
     /// Any byte in either direction.
@@ -136,6 +144,7 @@ impl Wait {
         match self {
             Wait::Request => Reason::RequestTimeout,
             Wait::Response => Reason::RouteTimeout,
+            Wait::Turn => Reason::BulkheadTimeout,
             Wait::Stream => Reason::StreamDuration,
             Wait::Progress => Reason::StreamIdle,
         }

@@ -3,7 +3,13 @@
 //! | state     | event                                   | next      | action                      |
 //! |-----------|-----------------------------------------|-----------|-----------------------------|
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
+//! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
 //! | (begin)   | anything else                           | Answering | Reply                       |
+//! | Waiting   | turn: it may pass all limits            | Trying    | Send                        |
+//! | Waiting   | turn: not yet, or at the next limit     | Waiting   | Wait                        |
+//! | Waiting   | turn: refused                           | Answering | Reply                       |
+//! | Waiting   | deadline of the limit                   | Waiting   | Look                        |
+//! | Waiting   | request aborted, deadline               | Answering | Reply                       |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed, may be retried          | Trying    | Send, to another endpoint   |
@@ -28,6 +34,8 @@
 //! Whoever drives it calls one `on_...`, then takes [`Journey::next_action`] until there is none, and
 //! calls [`Journey::tick`] no later than [`Journey::deadline`].
 
+mod passing;
+
 use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
@@ -43,6 +51,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
+    /// At a limit: see [`passing`].
+    Waiting,
     Trying,
     Streaming,
     Answering,
@@ -61,6 +71,7 @@ pub struct Journey {
     cluster: Option<ClusterId>,
     /// Which of a rule's clusters was chosen.
     choice: Option<Choice>,
+    passing: passing::Passing,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -181,6 +192,7 @@ impl Journey {
             draw: subject.draw,
             cluster: None,
             choice: None,
+            passing: passing::Passing::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -245,6 +257,7 @@ impl Journey {
             draw: 0,
             cluster: None,
             choice: None,
+            passing: passing::Passing::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -345,6 +358,24 @@ impl Journey {
         };
         self.cluster = Some(cluster);
         self.retries.left = forward.connect_retries;
+        // What is limited are requests, and a tunnel is none.
+        if !snapshot.limits.is_empty() && !self.is_tunnel {
+            return self.pass(now, snapshot, worker, view, observer);
+        }
+        self.dispatch(now, snapshot, worker, view, observer);
+    }
+
+    /// To an endpoint of its cluster, where there is one.
+    #[inline(always)]
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        let Some(cluster) = self.cluster else { return self.answer(Reason::NoCluster) };
         let endpoint = worker.pick(snapshot, cluster, view);
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
@@ -417,11 +448,6 @@ impl Journey {
         {
             watch.is_connected = true;
         }
-    }
-
-    /// The attempt is sent, and must not take longer than this: Envoy's `max_stream_duration` of a cluster.
-    pub fn limit_stream(&mut self, now: Instant, max: Duration) {
-        self.clock.stream_end = Some(now + max);
     }
 
     /// News of an attempt. News of one that was given up is not news. Where the request goes to another endpoint,
@@ -632,14 +658,17 @@ impl Journey {
     /// Time passed. Does nothing before [`Journey::deadline`].
     pub fn tick(&mut self, now: Instant) {
         let Some((deadline, wait)) = self.deadline() else { return };
-        if now >= deadline {
+        if now >= deadline && wait == Wait::Turn {
+            self.passing.set_due();
+            self.actions.push(Action::Look);
+        } else if now >= deadline {
             self.give_up(now, wait.reason());
         }
     }
 
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
-            State::Trying => {
+            State::Waiting | State::Trying => {
                 self.clock.progress = now;
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);
@@ -709,6 +738,11 @@ impl Journey {
                 consider(clock.began + timeout, Wait::Request);
             }
             _ => {}
+        }
+        if self.state == State::Waiting
+            && let Some(at) = self.passing.deadline()
+        {
+            consider(at, Wait::Turn);
         }
         if let Some(end) = clock.stream_end.filter(|_| self.state != State::Answering) {
             consider(end, Wait::Stream);
@@ -797,6 +831,8 @@ impl Journey {
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let has_head = self.clock.head.is_some();
         match self.state {
+            State::Waiting if !self.passing.is_waiting() => Err("waits for nothing"),
+            State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
             State::Open if !self.is_tunnel || self.attempt.is_some() => Err("stands open and is no tunnel"),
             State::Trying if !self.is_tunnel && (has_head || self.status != 0) => Err("tries after a head"),
@@ -804,7 +840,7 @@ impl Journey {
             State::Streaming if !has_head => Err("streams without a head"),
             State::Ended if self.clock.ended.is_none() => Err("ended without a moment"),
             State::Ended if self.deadline().is_some() => Err("ended and still waits"),
-            State::Open | State::Trying | State::Streaming | State::Answering
+            State::Open | State::Waiting | State::Trying | State::Streaming | State::Answering
                 if self.clock.ended.is_some() =>
             {
                 Err("has an end and goes on")

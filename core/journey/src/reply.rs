@@ -7,6 +7,7 @@ use naru_base::Reason;
 use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
 
+use crate::limits::Limit;
 use crate::outgoing::Stamp;
 use crate::{Journey, Snapshot};
 
@@ -39,6 +40,15 @@ pub fn compose(
         (Reason::Redirect, rule) => redirect(journey, rule, subject),
         (Reason::NoCluster, Some((CompiledRule { action: CompiledAction::Forward(forward), .. }, _))) => {
             local(forward.cluster_not_found, Bytes::new(), is_grpc)
+        }
+        (Reason::ConcurrencyLimit, _) => {
+            let named = journey.refused_by().and_then(|id| snapshot.limits.get(id));
+            let own = named.and_then(|named| match &named.limit {
+                Limit::Adaptive(settings) => StatusCode::from_u16(settings.refused_status).ok(),
+                Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
+            });
+            let status = own.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            local(status, Bytes::from(reason.body(false)), is_grpc)
         }
         (Reason::StreamIdle, _) if !journey.has_whole_request() => {
             local(StatusCode::REQUEST_TIMEOUT, Bytes::from(reason.body(false)), is_grpc)

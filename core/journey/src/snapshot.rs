@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use naru_base::ClusterId;
-use naru_route::Table;
+use naru_route::{CompiledAction, Table};
 use naru_spec::config::Place;
-use naru_spec::{Admin, Cluster, Config, Http, Invalid, Listener};
+use naru_spec::{Admin, Cluster, Config, Http, Invalid, Listener, LoadLimits};
 
+use crate::limits::NamedLimits;
 use crate::record::Plan;
 
 /// A filter chain of a listener, counted over all listeners.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    /// The named limits of routes and clusters.
+    pub limits: NamedLimits,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -70,7 +73,11 @@ impl Snapshot {
         drop(ids);
         if problems.is_empty() {
             let Config { admin, listeners, clusters } = config;
-            Ok(Snapshot { admin, listeners, clusters, chains, first_chains })
+            let limits = NamedLimits::of(
+                clusters.iter().map(|cluster| &cluster.load),
+                chains.iter().map(loads_of_rules),
+            );
+            Ok(Snapshot { admin, listeners, clusters, limits, chains, first_chains })
         } else {
             Err(problems)
         }
@@ -95,6 +102,15 @@ impl Snapshot {
     pub fn cluster(&self, id: ClusterId) -> &Cluster {
         &self.clusters[id.index()]
     }
+}
+
+/// By rule.
+fn loads_of_rules(chain: &Chain) -> Vec<Option<&LoadLimits>> {
+    let rules = chain.table.rules().map(|(_, rule)| match &rule.action {
+        CompiledAction::Forward(forward) => forward.load.as_deref(),
+        CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
+    });
+    rules.collect()
 }
 
 fn outer(listener: usize, chain: usize, place: &naru_route::Place) -> Place {

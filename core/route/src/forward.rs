@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HostRewrite, Invalid, defaults};
+use naru_spec::{Forward, HostRewrite, Invalid, LoadLimits, defaults};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -25,6 +25,8 @@ pub struct CompiledForward {
     pub append_x_forwarded_host: bool,
     /// How many more endpoints are tried where no connection could be made.
     pub connect_retries: u8,
+    /// What limits the load of the route itself.
+    pub load: Option<Box<LoadLimits>>,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -146,6 +148,7 @@ impl CompiledForward {
             append_x_forwarded_host: spec.append_x_forwarded_host,
             // Told above where it is too large.
             connect_retries: u8::try_from(spec.connect_retries).unwrap_or(u8::MAX),
+            load: (spec.load != LoadLimits::default()).then(|| Box::new(spec.load.clone())),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

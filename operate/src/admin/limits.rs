@@ -1,7 +1,7 @@
 //! What is left of the limits of clusters, under Envoy's names.
 
 use naru_admit::cluster::gauges;
-use naru_proxy::ClusterStatus;
+use naru_proxy::{ClusterStatus, NamedLimitStatus};
 
 use super::guards::Stat;
 
@@ -33,4 +33,29 @@ pub fn stats(cluster: &ClusterStatus) -> Vec<Stat> {
         }
     }
     all
+}
+
+/// Of a limit with a name.
+pub fn of_named(limit: &NamedLimitStatus) -> impl Iterator<Item = Stat> + use<> {
+    let gauge = |name: &str, help, value| Stat { name: name.to_owned(), is_gauge: true, help, value };
+    let refused = Stat {
+        name: "refused_total".to_owned(),
+        is_gauge: false,
+        help: "Requests that a limit with a name has refused.",
+        value: limit.refused_total,
+    };
+    [
+        Some(gauge(
+            "active",
+            "Requests that have passed a limit with a name and are not over.",
+            limit.active,
+        )),
+        Some(gauge("waiting", "Requests that wait at a limit with a name.", limit.waiting)),
+        limit
+            .limit
+            .map(|limit| gauge("limit", "How many requests may be behind a limit with a name.", limit)),
+        Some(refused),
+    ]
+    .into_iter()
+    .flatten()
 }

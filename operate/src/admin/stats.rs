@@ -77,6 +77,12 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             stats.insert(format!("cluster.{}.circuit_breaker.calls.{kind}", cluster.name), calls);
         }
     }
+    for limit in admin.proxy.named_limits() {
+        let counts = limits::of_named(&limit);
+        stats.extend(
+            counts.map(|stat| (format!("load.{}.{}.{}", limit.kind, limit.name, stat.name), stat.value)),
+        );
+    }
     for series in &report.series {
         let labels = series.labels;
         let requests = series.requests();

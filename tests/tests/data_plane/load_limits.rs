@@ -1,6 +1,7 @@
 //! Limits of load, on sockets: how much may be under way, who waits for it, who is refused.
 
 mod cluster;
+mod named;
 mod lifetimes;
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/balance", &["core/base", "core/spec"]),
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
-    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance", "core/guard"]),
+    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance", "core/guard", "core/admit"]),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/import", &["core/spec", "wire/doc"]),
