@@ -205,6 +205,20 @@ async fn streams_beyond_those_of_a_connection_wait_or_have_another_one() {
     assert_eq!(status(&naru).connections, 2);
 }
 
+#[tokio::test]
+async fn what_is_refused_is_not_tried_again() {
+    let up = WireListener::bind().await;
+    let retries = "timeout: 0s, retry_policy: { retry_on: connect-failure, num_retries: 3 }";
+    let routes = TO_UP.replace("timeout: 0s", retries);
+    let bootstrap = Bootstrap::new(&routes).cluster("up", up.address, "");
+    let none = Thresholds { pending_max: 0, ..free() };
+    let naru = start(&bootstrap, &limits(none), 1);
+    assert!(is_overflow(&asking(&naru, "/").await.response().await));
+    assert_eq!(status(&naru).pending_overflow, 1);
+    assert!(!up.has_more().await);
+    naru.settles().await;
+}
+
 /// Workers that all want what there is not enough of.
 struct Crowd {
     upstream: Upstream,
