@@ -5,6 +5,7 @@
 
 mod clusters;
 mod guards;
+mod limits;
 mod prometheus;
 mod stats;
 

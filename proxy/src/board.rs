@@ -17,6 +17,7 @@ use crate::listen::{ListenerKey, Listening, Opened};
 use crate::names::Names;
 use crate::prepare::{Prepared, clusters_of};
 use crate::proxy::StartError;
+use crate::shared_limits::NamedLimitStatus;
 use crate::worker::{Message, Update};
 
 /// What all workers are told, and what is known of all of them.
@@ -97,6 +98,7 @@ impl Board {
         // A follower that is quick waits here until it is known.
         let mut state = board.state();
         state.guard();
+        state.limit();
         state.following = board.follow(found);
         drop(state);
         board
@@ -248,6 +250,7 @@ impl Board {
         state.listening = listening;
         state.endpoints = endpoints;
         state.guard();
+        state.limit();
         state.following = self.follow(found);
         let in_use = state.older.iter().filter_map(Weak::upgrade);
         let used = in_use.flat_map(|older| older.names_used()).chain(state.current.names_used());
@@ -329,13 +332,20 @@ impl Board {
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         let state = self.state();
         let clusters = state.current.snapshot.clusters.iter().zip(&state.current.guards);
-        let all = clusters.zip(&state.endpoints);
-        all.map(|((cluster, guarded), set)| ClusterStatus {
+        let all = clusters.zip(&state.current.limits).zip(&state.endpoints);
+        all.map(|(((cluster, guarded), limited), set)| ClusterStatus {
             name: cluster.name.clone(),
             endpoints: set.iter().map(|endpoint| endpoint.status()).collect(),
             guard: guarded.as_ref().map(|guarded| guarded.status()),
+            limits: limited.status(&cluster.limits),
         })
         .collect()
+    }
+
+    pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
+        let current = &self.state().current;
+        let all = current.snapshot.limits.all.iter().zip(&current.named_limits);
+        all.map(|(limit, shared)| shared.status(limit)).collect()
     }
 
     pub fn drain(&self) {
@@ -367,6 +377,12 @@ impl State {
                 None => set.iter().for_each(|endpoint| endpoint.counts.fitness.store(FIT, Ordering::Release)),
             }
         }
+    }
+
+    /// The settings of limits that were there before are these now.
+    fn limit(&self) {
+        let now = self.current.origin.elapsed();
+        self.current.named_limits.iter().for_each(|limit| limit.set(now));
     }
 
     fn place_of(&self, follower: &Arc<Follower>) -> Option<ClusterId> {

@@ -11,16 +11,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use naru_admit::Claim;
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
+use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, View};
 use naru_recover::RetryLoad;
 use naru_spec::Endpoint;
 use naru_tls::Connector;
 
 use crate::guarded::{self, GuardStatus, Guarded};
+use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
+use crate::shared_limits::LimitsHere;
 
 /// An endpoint, as all workers share it.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct EndpointCounts {
     pub active: AtomicU32,
     /// Connections that stand.
     pub connections: AtomicU32,
+    /// Those that are being made, too.
+    pub slots: SharedWord,
     pub requests_total: AtomicU64,
     pub connections_total: AtomicU64,
     pub connect_failures_total: AtomicU64,
@@ -99,6 +105,7 @@ pub struct ClusterStatus {
     pub endpoints: Vec<EndpointStatus>,
     /// Where it is guarded.
     pub guard: Option<GuardStatus>,
+    pub limits: LimitsStatus,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +138,7 @@ pub struct ClusterHere {
     pub guarded: Option<Arc<Guarded>>,
     /// How many requests are retries right now, at all workers.
     pub retrying: Arc<AtomicU32>,
+    pub limited: Arc<Limited>,
     pub stats: Rc<ClusterStats>,
 }
 
@@ -187,9 +195,10 @@ impl ClusterHere {
         connectors: Option<Arc<Connectors>>,
         guarded: Option<Arc<Guarded>>,
         retrying: Arc<AtomicU32>,
+        limited: Arc<Limited>,
         stats: Rc<ClusterStats>,
     ) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, guarded, retrying, stats }
+        ClusterHere { endpoints: RefCell::default(), connectors, guarded, retrying, limited, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {
@@ -262,25 +271,28 @@ fn retire(endpoints: Vec<Rc<EndpointHere>>) {
 
 /// What the core may see of the endpoints of all clusters.
 #[derive(Debug)]
-pub struct Clusters(pub Vec<ClusterHere>);
+pub struct Clusters {
+    pub all: Vec<ClusterHere>,
+    pub limits: LimitsHere,
+}
 
 impl Clusters {
     pub fn get(&self, id: ClusterId) -> &ClusterHere {
-        &self.0[id.index()]
+        &self.all[id.index()]
     }
 }
 
 impl View for Clusters {
     #[inline]
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
-        let endpoints = self.0[cluster.index()].endpoints.borrow();
+        let endpoints = self.all[cluster.index()].endpoints.borrow();
         endpoints
             .get(endpoint.index())
             .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
     }
 
     fn retry_load(&self, cluster: ClusterId) -> RetryLoad {
-        let here = &self.0[cluster.index()];
+        let here = &self.all[cluster.index()];
         let endpoints = here.endpoints.borrow();
         let active = endpoints.iter().map(|here| here.shared.borrow().counts.active.load(Ordering::Relaxed));
         let retries = here.retrying.load(Ordering::Relaxed);
@@ -289,20 +301,32 @@ impl View for Clusters {
 
     #[inline]
     fn generation(&self, cluster: ClusterId) -> u64 {
-        self.0[cluster.index()].guarded.as_ref().map_or(0, |guarded| guarded.generation())
+        self.all[cluster.index()].guarded.as_ref().map_or(0, |guarded| guarded.generation())
     }
 
     fn fitness(&self, cluster: ClusterId, endpoint: EndpointId) -> Fitness {
-        let here = self.0[cluster.index()].endpoint(endpoint);
+        let here = self.all[cluster.index()].endpoint(endpoint);
         here.map_or(Fitness::FIT, |here| guarded::fitness(&here.shared.borrow().counts))
     }
 
     #[inline]
     fn enter(&self, now: Instant, cluster: ClusterId, chance: &mut Chance) -> Admission {
-        match &self.0[cluster.index()].guarded {
+        match &self.all[cluster.index()].guarded {
             None => Admission::Unguarded,
             Some(guarded) => guarded.enter(now, chance),
         }
+    }
+
+    fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {
+        self.limits.pass(now, limit, chance)
+    }
+
+    fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {
+        self.limits.claim(now, limit, queued)
+    }
+
+    fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
+        self.limits.leave(now, limit, leaving);
     }
 }
 

@@ -3,17 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
-use naru_spec::UpstreamProtocol;
+use naru_spec::{Cluster, UpstreamProtocol};
 use naru_tls::Connector;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
 use crate::conduit::Conduit;
+use crate::limited::Slot;
 use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
 use crate::worker::Worker;
@@ -54,27 +57,71 @@ impl Want {
     }
 }
 
-/// Makes a connection for one request. Those of HTTP/2 are left in the pool for others as well.
+/// A connection that the pool has, where nobody has waited for one longer.
+#[inline]
+pub fn take_from_pool(
+    worker: &Rc<Worker>,
+    endpoint: &EndpointHere,
+    want: Want,
+    settings: &Cluster,
+) -> Option<Connected> {
+    if endpoint.pool.line.is_empty() { take_next(worker, endpoint, want, settings) } else { None }
+}
+
+fn take_next(
+    worker: &Rc<Worker>,
+    endpoint: &EndpointHere,
+    want: Want,
+    settings: &Cluster,
+) -> Option<Connected> {
+    if want != Want::Http2
+        && let Some(connection) = endpoint.pool.take_http1(settings, worker)
+    {
+        return Some(Connected::Http1(connection));
+    }
+    if want != Want::Http1 {
+        return endpoint.pool.take_http2(worker, settings).map(Connected::Http2);
+    }
+    None
+}
+
+/// Makes a connection for one request, or waits for one where no more may be made; says whether it has served
+/// others. Those of HTTP/2 are left in the pool for others as well.
 pub async fn dial(
     worker: &Rc<Worker>,
     loaded: &Rc<Loaded>,
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
     want: Want,
-) -> Result<Connected, DialFailure> {
+    is_fresh: bool,
+) -> Result<(Connected, bool), DialFailure> {
+    let settings = loaded.snapshot.cluster(cluster);
+    let _pending =
+        loaded.clusters.get(cluster).limited.wait(&settings.limits).map_err(DialFailure::refused)?;
     if want != Want::Http2 {
-        return connect(worker, loaded, cluster, endpoint, want).await;
+        return match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
+            Next::Connected(connected) => Ok((connected, true)),
+            Next::Slot(slot) => Ok((connect(worker, loaded, cluster, endpoint, want, slot).await?, false)),
+        };
     }
     // One connection carries many requests: whoever comes first makes it, in a task of its own, so
     // that it is there for the others even if that one leaves.
-    let requests_max = loaded.snapshot.cluster(cluster).max_requests_per_connection;
     loop {
-        let (shared, is_ours) = endpoint.pool.join_dial();
-        if is_ours {
+        let mut leave = None;
+        // Those who stand in line came before.
+        if !endpoint.pool.is_dialling() || !endpoint.pool.line.is_empty() {
+            match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
+                Next::Connected(connected) => return Ok((connected, !is_fresh)),
+                Next::Slot(slot) => leave = Some(slot),
+            }
+        }
+        let (shared, is_new) = endpoint.pool.join_dial();
+        let is_ours = is_new && leave.is_some();
+        if let Some(slot) = leave.filter(|_| is_new) {
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want).await {
+                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want, slot).await {
                     Ok(Connected::Http2(stream)) => (Some(stream), None),
                     Ok(Connected::Http1(_)) => (None, None),
                     Err(failure) => (None, Some(failure.reason)),
@@ -89,12 +136,53 @@ pub async fn dial(
         // Who made it has a place in it, even where the upstream takes no streams yet: so nobody
         // dials more than once.
         if is_ours && let Some(stream) = shared.take_place() {
-            return Ok(Connected::Http2(stream));
+            return Ok((Connected::Http2(stream), false));
         }
-        if let Some(stream) = endpoint.pool.take_http2(worker, requests_max) {
-            return Ok(Connected::Http2(stream));
+        if let Some(stream) = endpoint.pool.take_http2(worker, settings) {
+            return Ok((Connected::Http2(stream), false));
         }
     }
+}
+
+/// What a request that needs a connection comes to.
+enum Next {
+    Connected(Connected),
+    /// It may make one.
+    Slot(Slot),
+}
+
+/// Waits for leave to make a connection, or for one that is free before.
+async fn next(
+    worker: &Rc<Worker>,
+    loaded: &Loaded,
+    cluster: ClusterId,
+    endpoint: &EndpointHere,
+    want: Want,
+    is_fresh: bool,
+) -> Result<Next, DialFailure> {
+    let settings = loaded.snapshot.cluster(cluster);
+    let (line, limited) = (&endpoint.pool.line, &loaded.clusters.get(cluster).limited);
+    let counts = Arc::clone(&endpoint.shared().counts);
+    let connect = || limited.connect(&settings.limits, &counts, line).map(Next::Slot);
+    let look = || {
+        if !is_fresh {
+            let free = take_next(worker, endpoint, want, settings).map(Next::Connected);
+            return free.or_else(connect);
+        }
+        loop {
+            let leave = connect();
+            // One that has served others must not be used: it makes room for another.
+            if leave.is_some() || !endpoint.pool.close_one() {
+                return leave;
+            }
+        }
+    };
+    if line.is_empty()
+        && let Some(found) = look()
+    {
+        return Ok(found);
+    }
+    line.wait(look).await
 }
 
 async fn connect(
@@ -103,10 +191,15 @@ async fn connect(
     cluster: ClusterId,
     endpoint: &Rc<EndpointHere>,
     want: Want,
+    slot: Slot,
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
-    let established = establish(worker, loaded, cluster, endpoint, &shared, want);
-    within_limit(loaded, cluster, &shared, established).await
+    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot);
+    let result = within_limit(loaded, cluster, &shared, established).await;
+    if let Err(failure) = &result {
+        endpoint.pool.line.fail(failure);
+    }
+    result
 }
 
 /// A connection of a tunnel.
@@ -126,15 +219,20 @@ pub async fn dial_wire(
     is_secured: bool,
 ) -> Result<Wire, DialFailure> {
     let shared = endpoint.shared();
+    let settings = loaded.snapshot.cluster(cluster);
+    // Nothing is given back that it could wait for.
+    let slot = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
+    let slot = slot.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
     let established = async {
         let stream = connect_tcp(shared.address).await?;
+        keep_alive(&stream, settings)?;
         let local = stream.local_addr().ok();
         let connectors = loaded.clusters.get(cluster).connectors.as_ref().filter(|_| !is_secured);
         let conduit = match connectors {
             None => Conduit::plain(stream),
             Some(connectors) => secure(stream, &connectors.http1).await?.0,
         };
-        let life = Life::begin(&loaded.clusters.get(cluster).stats, &shared);
+        let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
         Ok(Wire { conduit, local, life: Some(life) })
     };
     within_limit(loaded, cluster, &shared, established).await
@@ -169,8 +267,11 @@ async fn establish(
     endpoint: &Rc<EndpointHere>,
     shared: &EndpointShared,
     want: Want,
+    slot: Slot,
 ) -> Result<Connected, DialFailure> {
+    let settings = loaded.snapshot.cluster(cluster);
     let stream = connect_tcp(shared.address).await?;
+    keep_alive(&stream, settings)?;
     let local = stream.local_addr().ok();
     let mut is_http2 = want == Want::Http2;
     let conduit = match &loaded.clusters.get(cluster).connectors {
@@ -189,16 +290,18 @@ async fn establish(
         }
     };
     let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
-    let life = Life::begin(&loaded.clusters.get(cluster).stats, shared);
+    let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
+    let now = worker.clock.now();
     if !is_http2 {
         let client = Http1Client::start(conduit).await.map_err(at_start)?;
-        return Ok(Connected::Http1(Http1Connection::new(client, local, life)));
+        return Ok(Connected::Http1(Http1Connection::new(client, local, life, now)));
     }
-    let settings = loaded.snapshot.cluster(cluster);
-    let client = Http2Client::start(conduit, settings.http2, Rc::new(life)).await.map_err(at_start)?;
-    let connection = Http2Connection::new(client, local, worker.clock.now());
+    let keepalive = settings.limits.http2_keepalive;
+    let client =
+        Http2Client::start(conduit, settings.http2, keepalive, Rc::new(life)).await.map_err(at_start)?;
+    let connection = Http2Connection::new(client, local, &endpoint.pool.line, now);
     let stream = connection.stream(worker);
-    endpoint.pool.put_http2(&connection, settings.max_requests_per_connection);
+    endpoint.pool.put_http2(&connection, settings, now);
     worker.look_after_pools();
     Ok(Connected::Http2(stream))
 }
@@ -214,6 +317,18 @@ pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> 
     Ok(stream)
 }
 
+/// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.
+fn keep_alive(stream: &TcpStream, settings: &Cluster) -> Result<(), DialFailure> {
+    let Some(wanted) = settings.limits.tcp_keepalive else { return Ok(()) };
+    let keepalive =
+        TcpKeepalive::new().with_time(wanted.time).with_interval(wanted.interval).with_retries(wanted.probes);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(|error| DialFailure {
+        stage: Stage::Connect,
+        reason: Reason::ConnectFailure,
+        text: error.to_string(),
+    })
+}
+
 /// With the protocol that was agreed on, if one was.
 async fn secure(stream: TcpStream, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
     let (stream, handshake) = connector.connect(stream).await.map_err(|error| DialFailure {
@@ -225,6 +340,11 @@ async fn secure(stream: TcpStream, connector: &Connector) -> Result<(Conduit, Op
 }
 
 impl DialFailure {
+    /// None was tried.
+    fn refused(reason: Reason) -> DialFailure {
+        DialFailure { stage: Stage::Connect, reason, text: String::new() }
+    }
+
     pub fn timeout() -> DialFailure {
         DialFailure {
             stage: Stage::Connect,

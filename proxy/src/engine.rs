@@ -165,13 +165,25 @@ async fn forward(
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
             }
+            Action::Wait { limit, queued } => match passage.wait_at(limit, queued).await {
+                Some(action) => next = Some(action),
+                None => passage.hear_turn(),
+            },
+            Action::Look => passage.hear_turn(),
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it; a response may be there.
             Action::Cancel { .. } => passage.leave_response(),
             Action::Due => passage.hear_due(outgoing.can_be_repeated()),
             // What a tunnel asks for is done in `tunnel.rs`.
             Action::Open | Action::Reach { .. } => return Err(Broken),
-            Action::Reply(reason) => return Ok(answer(passage, reason, None)),
+            Action::Reply(reason) => {
+                // It waited, and went nowhere.
+                if let Some(headers) = outgoing.headers.as_ref().filter(|_| !outgoing.is_prepared) {
+                    let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
+                    passage.kept_request = record.keep_request(headers);
+                }
+                return Ok(answer(passage, reason, None));
+            }
             Action::Break(_) => return Err(Broken),
         }
     }
@@ -251,13 +263,11 @@ async fn attempt_once(
     let loaded = Rc::clone(&passage.loaded);
     let settings = loaded.snapshot.cluster(cluster);
     let want = Want::of(settings.protocol, passage.line.version == Version::HTTP_2);
-    let requests_max = settings.max_requests_per_connection;
-    let waiting = if is_fresh { None } else { take_from_pool(&worker, endpoint, want, requests_max) };
-    let is_reused = waiting.is_some();
-    let connected = match waiting {
-        Some(connected) => connected,
+    let waiting = if is_fresh { None } else { dial::take_from_pool(&worker, endpoint, want, settings) };
+    let (connected, is_reused) = match waiting {
+        Some(connected) => (connected, true),
         None => {
-            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want));
+            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want, is_fresh));
             let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending => passage.poll_watch(cx).map(Err),
@@ -279,7 +289,24 @@ async fn attempt_once(
             }
         }
     };
+    if let Err(reason) = passage.count_sent() {
+        // The connection is for the next one.
+        if let Connected::Http1(connection) = connected {
+            endpoint.pool.put_http1(connection, worker.clock.now(), settings);
+            worker.look_after_pools();
+        }
+        return Err(Interrupted::Failed(Failure {
+            stage: Stage::Connect,
+            reason,
+            sent: Sent::No,
+            is_reused: false,
+            is_replayable: false,
+        }));
+    }
     passage.journey.on_connected(worker.clock.now(), attempt);
+    if let Some(max) = settings.limits.stream_duration_max {
+        passage.journey.limit_stream(worker.clock.now(), max);
+    }
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
     let may_repeat = is_reused && outgoing.method.is_idempotent() || passage.journey.may_retry();
     let mut asked = None;
@@ -310,23 +337,6 @@ async fn attempt_once(
         (Err(None), Some(action)) => Err(Interrupted::Asked(action)),
         (Err(failure), _) => Err(Interrupted::Failed(outgoing.take_back(passage, failure, is_reused))),
     }
-}
-
-fn take_from_pool(
-    worker: &Rc<crate::worker::Worker>,
-    endpoint: &EndpointHere,
-    want: Want,
-    requests_max: Option<u32>,
-) -> Option<Connected> {
-    if want != Want::Http2
-        && let Some(connection) = endpoint.pool.take_http1()
-    {
-        return Some(Connected::Http1(connection));
-    }
-    if want != Want::Http1 {
-        return endpoint.pool.take_http2(worker, requests_max).map(Connected::Http2);
-    }
-    None
 }
 
 impl Outgoing {
@@ -456,6 +466,8 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
 fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    // Its answer needs nothing that is limited.
+    passage.leave(passage.worker.clock.now());
     let date = passage.worker.clock.date();
     let subject = headers.map(|headers| passage.line.subject(headers, &passage.client, 0));
     let now = passage.worker.clock.now();

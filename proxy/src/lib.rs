@@ -32,6 +32,8 @@ mod names;
 // What they all stand on.
 mod guarded;
 mod prober;
+mod limited;
+mod shared_limits;
 mod cluster;
 mod discover;
 mod clock;
@@ -39,6 +41,8 @@ mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
+pub use limited::LimitsStatus;
 pub use metrics::Report;
 pub use prepare::SnapshotRef;
 pub use proxy::{Options, Proxy, StartError, check};
+pub use shared_limits::NamedLimitStatus;

@@ -17,6 +17,7 @@ use crate::cluster::{ClusterHere, Clusters, EndpointSet};
 use crate::log::{Buffer, Logs};
 use crate::metrics::Metrics;
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
+use crate::shared_limits::LimitsHere;
 
 /// A snapshot, and what one worker has made of it.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Loaded {
         logs: &Logs,
     ) -> Loaded {
         let core = naru_journey::Worker::new(&prepared.snapshot, seed);
-        let loaded = Loaded::with(prepared, core, metrics, logs);
+        let loaded = Loaded::with(prepared, core, None, metrics, logs);
         for (id, set) in loaded.cluster_ids().zip(endpoints) {
             loaded.set_endpoints(id, set);
         }
@@ -62,7 +63,7 @@ impl Loaded {
         logs: &Logs,
     ) -> Loaded {
         let core = older.core.borrow_mut().succeed(&older.snapshot, &prepared.snapshot);
-        let loaded = Loaded::with(prepared, core, metrics, logs);
+        let loaded = Loaded::with(prepared, core, Some(older), metrics, logs);
         let mut known = clusters_of(&older.snapshot);
         for (id, set) in loaded.cluster_ids().zip(endpoints) {
             match known.remove(loaded.snapshot.cluster(id).name.as_str()) {
@@ -76,14 +77,24 @@ impl Loaded {
         loaded
     }
 
-    fn with(prepared: &Arc<Prepared>, core: naru_journey::Worker, metrics: &Metrics, logs: &Logs) -> Loaded {
+    fn with(
+        prepared: &Arc<Prepared>,
+        core: naru_journey::Worker,
+        older: Option<&Loaded>,
+        metrics: &Metrics,
+        logs: &Logs,
+    ) -> Loaded {
         let snapshot = SnapshotRef(Arc::clone(prepared));
         let clusters = (0u32..).zip(&snapshot.clusters).map(|(id, _)| {
             let stats = metrics.cluster(prepared.cluster_name(ClusterId(id)));
             let guarded = prepared.guards.get(id as usize).cloned().flatten();
             let retrying = prepared.retrying.get(id as usize).cloned().unwrap_or_default();
-            ClusterHere::new(prepared.connectors(ClusterId(id)).map(Arc::clone), guarded, retrying, stats)
+            let limited = Arc::clone(&prepared.limits[id as usize]);
+            let connectors = prepared.connectors(ClusterId(id)).map(Arc::clone);
+            ClusterHere::new(connectors, guarded, retrying, limited, stats)
         });
+        let older = older.map(|older| (&older.snapshot.limits, &older.clusters.limits));
+        let limits = LimitsHere::new(&snapshot.limits, &prepared.named_limits, older);
         let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
             let all = chain.http.access_log.iter().zip(sinks);
             all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
@@ -92,7 +103,7 @@ impl Loaded {
         Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
-            clusters: Clusters(clusters.collect()),
+            clusters: Clusters { all: clusters.collect(), limits },
             logs: logs_of_chains.collect(),
             snapshot,
         }
@@ -142,6 +153,6 @@ impl Loaded {
     }
 
     fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
-        (0..self.clusters.0.len() as u32).map(ClusterId)
+        (0..self.clusters.all.len() as u32).map(ClusterId)
     }
 }

@@ -3,15 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use naru_base::{Instant, Reason};
+use naru_spec::Cluster;
 use tokio::sync::Notify;
 
-use crate::cluster::{ClusterStats, EndpointCounts, EndpointShared, add};
+use crate::cluster::{ClusterStats, add};
 use crate::codec::{Http1Client, Http2Client};
+use crate::limited::{Line, Slot};
 use crate::worker::Worker;
 
 /// Connections of HTTP/1 that wait for a request, and those of HTTP/2, which any number may use.
@@ -22,6 +22,8 @@ pub struct EndpointPool {
     shared: RefCell<Vec<Rc<Http2Connection>>>,
     /// The HTTP/2 connection that is being made; those who come meanwhile wait for it.
     dial: RefCell<Option<Rc<SharedDial>>>,
+    /// Who waits because no more connections may be made.
+    pub line: Rc<Line>,
     is_retired: Cell<bool>,
 }
 
@@ -37,6 +39,7 @@ pub struct Http1Connection {
     pub client: Http1Client,
     pub requests: u32,
     pub local: Option<SocketAddr>,
+    began: Instant,
     _life: Life,
 }
 
@@ -47,7 +50,9 @@ pub struct Http2Connection {
     local: Option<SocketAddr>,
     streams: Cell<usize>,
     requests: Cell<u32>,
+    began: Instant,
     unused_since: Cell<Instant>,
+    line: Rc<Line>,
 }
 
 /// The place of one request in an HTTP/2 connection.
@@ -70,42 +75,54 @@ pub struct SharedDial {
 /// Counts a connection for as long as it stands.
 #[derive(Debug)]
 pub struct Life {
-    endpoint: Arc<EndpointCounts>,
+    slot: Slot,
     cluster: Rc<ClusterStats>,
 }
 
 impl Life {
-    pub fn begin(cluster: &Rc<ClusterStats>, endpoint: &EndpointShared) -> Life {
-        let endpoint = &endpoint.counts;
+    pub fn begin(cluster: &Rc<ClusterStats>, slot: Slot) -> Life {
+        let endpoint = &slot.endpoint;
         add(&cluster.connections_active, 1);
         add(&cluster.connections_total, 1);
         endpoint.connections.fetch_add(1, Ordering::Relaxed);
         endpoint.connections_total.fetch_add(1, Ordering::Relaxed);
-        Life { endpoint: Arc::clone(endpoint), cluster: Rc::clone(cluster) }
+        Life { slot, cluster: Rc::clone(cluster) }
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
         add(&self.cluster.connections_active, -1);
-        self.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
+        self.slot.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Http1Connection {
-    pub fn new(client: Http1Client, local: Option<SocketAddr>, life: Life) -> Box<Http1Connection> {
-        Box::new(Http1Connection { client, requests: 0, local, _life: life })
+    pub fn new(
+        client: Http1Client,
+        local: Option<SocketAddr>,
+        life: Life,
+        now: Instant,
+    ) -> Box<Http1Connection> {
+        Box::new(Http1Connection { client, requests: 0, local, began: now, _life: life })
     }
 }
 
 impl Http2Connection {
-    pub fn new(client: Http2Client, local: Option<SocketAddr>, now: Instant) -> Rc<Http2Connection> {
+    pub fn new(
+        client: Http2Client,
+        local: Option<SocketAddr>,
+        line: &Rc<Line>,
+        now: Instant,
+    ) -> Rc<Http2Connection> {
         Rc::new(Http2Connection {
             client,
             local,
             streams: Cell::new(0),
             requests: Cell::new(0),
+            began: now,
             unused_since: Cell::new(now),
+            line: Rc::clone(line),
         })
     }
 
@@ -116,8 +133,8 @@ impl Http2Connection {
         Http2Stream { connection: Rc::clone(self), worker: Rc::clone(worker) }
     }
 
-    fn is_used_up(&self, requests_max: Option<u32>) -> bool {
-        requests_max.is_some_and(|max| self.requests.get() >= max)
+    fn is_used_up(&self, settings: &Cluster, now: Instant) -> bool {
+        is_used_up(settings, self.requests.get(), self.began, now)
     }
 }
 
@@ -135,6 +152,7 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.unused_since.set(self.worker.clock.now());
+        self.connection.line.move_up();
     }
 }
 
@@ -142,39 +160,60 @@ impl EndpointPool {
     /// A connection that waits. It may have been closed at the other end since it was looked at last;
     /// then the request comes back unsent.
     #[inline]
-    pub fn take_http1(&self) -> Option<Box<Http1Connection>> {
-        self.idle.borrow_mut().pop().map(|idle| idle.connection)
+    pub fn take_http1(&self, settings: &Cluster, worker: &Worker) -> Option<Box<Http1Connection>> {
+        loop {
+            let connection = self.idle.borrow_mut().pop()?.connection;
+            if settings.limits.connection_duration_max.is_none()
+                || !is_used_up(settings, 0, connection.began, worker.clock.now())
+            {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Closes a connection that waits, where there is one.
+    pub fn close_one(&self) -> bool {
+        let idle = self.idle.borrow_mut().pop();
+        idle.is_some()
     }
 
     /// Puts a connection back whose response was read to its end.
     #[inline]
-    pub fn put_http1(&self, connection: Box<Http1Connection>, now: Instant, requests_max: Option<u32>) {
-        if requests_max.is_none_or(|max| connection.requests < max) && !self.is_retired.get() {
+    pub fn put_http1(&self, connection: Box<Http1Connection>, now: Instant, settings: &Cluster) {
+        if !is_used_up(settings, connection.requests, connection.began, now) && !self.is_retired.get() {
             self.idle.borrow_mut().push(IdleHttp1 { connection, since: now });
+            self.line.move_up();
         }
     }
 
     /// A place in a connection that has one.
-    pub fn take_http2(&self, worker: &Rc<Worker>, requests_max: Option<u32>) -> Option<Http2Stream> {
+    pub fn take_http2(&self, worker: &Rc<Worker>, settings: &Cluster) -> Option<Http2Stream> {
+        let now = worker.clock.now();
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|connection| !connection.client.is_closed());
+        // One that is too old closes with its last request.
+        shared.retain(|connection| !connection.client.is_closed() && !connection.is_used_up(settings, now));
         // The newest first: an old one may have been told to take no more requests.
         let has_room =
             |connection: &Rc<Http2Connection>| connection.streams.get() < connection.client.streams_max();
         let at = shared.iter().rposition(has_room)?;
         let stream = shared.get(at)?.stream(worker);
         // One that has had its share closes with its last request.
-        if stream.connection.is_used_up(requests_max) {
+        if stream.connection.is_used_up(settings, now) {
             shared.remove(at);
         }
         Some(stream)
     }
 
     /// Leaves a connection to others, if it may carry more than it has.
-    pub fn put_http2(&self, connection: &Rc<Http2Connection>, requests_max: Option<u32>) {
-        if !connection.is_used_up(requests_max) && !self.is_retired.get() {
+    pub fn put_http2(&self, connection: &Rc<Http2Connection>, settings: &Cluster, now: Instant) {
+        if !connection.is_used_up(settings, now) && !self.is_retired.get() {
             self.shared.borrow_mut().push(Rc::clone(connection));
+            self.line.move_up();
         }
+    }
+
+    pub fn is_dialling(&self) -> bool {
+        self.dial.borrow().is_some()
     }
 
     /// The dial under way, or a new one, which the caller then must carry out.
@@ -197,16 +236,23 @@ impl EndpointPool {
         dial.done.notify_waiters();
     }
 
-    /// Closes what is closed at the other end, and what was idle for `timeout`. Says whether anything
+    /// Closes what is closed at the other end, what was idle for too long, and what is too old. Says whether anything
     /// is left to look after.
-    pub fn sweep(&self, now: Instant, timeout: Option<Duration>) -> bool {
-        let is_old = |since: Instant| timeout.is_some_and(|timeout| now.since(since) >= timeout);
+    pub fn sweep(&self, now: Instant, settings: &Cluster) -> bool {
+        let is_old =
+            |since: Instant| settings.idle_timeout.is_some_and(|timeout| now.since(since) >= timeout);
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !is_old(idle.since) && idle.connection.client.check());
+        idle.retain_mut(|idle| {
+            !is_old(idle.since)
+                && !is_used_up(settings, 0, idle.connection.began, now)
+                && idle.connection.client.check()
+        });
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| {
             let is_used = connection.streams.get() > 0;
-            !connection.client.is_closed() && (is_used || !is_old(connection.unused_since.get()))
+            !connection.client.is_closed()
+                && !connection.is_used_up(settings, now)
+                && (is_used || !is_old(connection.unused_since.get()))
         });
         !idle.is_empty() || !shared.is_empty()
     }
@@ -217,6 +263,13 @@ impl EndpointPool {
         self.idle.borrow_mut().clear();
         self.shared.borrow_mut().clear();
     }
+}
+
+/// Whether a connection takes no more requests: it has carried its share, or is too old.
+#[inline]
+fn is_used_up(settings: &Cluster, requests: u32, began: Instant, now: Instant) -> bool {
+    settings.max_requests_per_connection.is_some_and(|max| requests >= max)
+        || settings.limits.connection_duration_max.is_some_and(|max| now.since(began) >= max)
 }
 
 impl SharedDial {

@@ -17,15 +17,18 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::guarded::Guarded;
+use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
+use crate::shared_limits::{self, SharedLimit};
 
 /// A snapshot, and what was made of it once for all workers.
 #[derive(Debug)]
 pub struct Prepared {
     pub snapshot: Snapshot,
+    pub origin: Origin,
     /// By chain.
     terminators: Vec<Option<Stamped<Terminator>>>,
     /// By cluster.
@@ -36,6 +39,10 @@ pub struct Prepared {
     pub guards: Vec<Option<Arc<Guarded>>>,
     /// By cluster: how many requests to it are retries right now.
     pub retrying: Vec<Arc<AtomicU32>>,
+    /// By cluster.
+    pub limits: Vec<Arc<Limited>>,
+    /// By limit.
+    pub named_limits: Vec<SharedLimit>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -83,13 +90,19 @@ impl Prepared {
         let names = names.all();
         let guards = guards(&snapshot, older, origin);
         let retrying = retrying(&snapshot, older);
+        let limits = limits(&snapshot, older);
+        let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
+        let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         Ok(Prepared {
             snapshot,
+            origin,
             terminators,
             connectors,
             sinks,
             guards,
             retrying,
+            limits,
+            named_limits,
             cluster_names,
             stat_prefixes,
             names,
@@ -168,6 +181,17 @@ fn guards(snapshot: &Snapshot, older: Option<&Prepared>, origin: Origin) -> Vec<
             .then(|| known.map_or_else(|| Guarded::new(origin, &cluster.guard, clock::seed()), Arc::clone))
     });
     guards.collect()
+}
+
+/// What is counted of a cluster goes on under its name.
+fn limits(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<Limited>> {
+    let known = older.map(|older| clusters_of(&older.snapshot)).unwrap_or_default();
+    let limits = snapshot.clusters.iter().map(|cluster| {
+        let known = older.zip(known.get(cluster.name.as_str()));
+        let known = known.and_then(|(older, id)| older.limits.get(id.index()));
+        known.map_or_else(Arc::default, Arc::clone)
+    });
+    limits.collect()
 }
 
 /// Says what [`Prepared::new`] would say of certificates and TLS settings.

@@ -21,6 +21,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
+use crate::shared_limits::NamedLimitStatus;
 use crate::worker::{self, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
@@ -224,6 +225,11 @@ impl Proxy {
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         self.board.clusters()
+    }
+
+    /// The named limits of routes and clusters.
+    pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
+        self.board.named_limits()
     }
 
     /// Takes no more connections; requests that have begun are finished.

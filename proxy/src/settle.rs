@@ -7,6 +7,7 @@
 //! a permit is released.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,8 +18,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use naru_base::{AttemptId, ClusterId, Instant};
+use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::edge::Client;
+use naru_journey::limits::{LimitId, Queued};
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
@@ -91,6 +93,8 @@ struct Permit {
     cluster: ClusterId,
     endpoint: Arc<EndpointShared>,
     /// Between two attempts it is not.
+    is_active: bool,
+    /// It is one of the requests that the cluster limits.
     is_counted: bool,
 }
 
@@ -153,7 +157,20 @@ impl Passage {
             Cause::Replay => add(&stats.replays, 1),
             Cause::Retry => add(&stats.retries, 1),
         }
-        self.permit = Some(Permit { cluster, endpoint, is_counted: true });
+        self.permit = Some(Permit { cluster, endpoint, is_active: true, is_counted: false });
+    }
+
+    /// A request that is held has its connection.
+    ///
+    /// # Errors
+    /// As many are on their way to the cluster as may be.
+    #[inline]
+    pub fn count_sent(&mut self) -> Result<(), Reason> {
+        if let Some(permit) = &mut self.permit {
+            let limits = &self.loaded.snapshot.cluster(permit.cluster).limits;
+            permit.is_counted = self.loaded.clusters.get(permit.cluster).limited.send(limits)?;
+        }
+        Ok(())
     }
 
     fn release(&mut self) {
@@ -163,10 +180,14 @@ impl Passage {
 
     /// It is at no endpoint for a while.
     fn rest(&mut self) {
-        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.is_counted) {
-            permit.is_counted = false;
+        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.is_active) {
+            permit.is_active = false;
             permit.endpoint.counts.active.fetch_sub(1, Ordering::Relaxed);
-            add(&self.loaded.clusters.get(permit.cluster).stats.requests_active, -1);
+            let here = self.loaded.clusters.get(permit.cluster);
+            if std::mem::take(&mut permit.is_counted) {
+                here.limited.give_request_back();
+            }
+            add(&here.stats.requests_active, -1);
         }
     }
 
@@ -265,6 +286,33 @@ impl Passage {
         {
             guarded.report_immediate_fail(&permit.endpoint);
         }
+    }
+
+    /// Gives back what the request holds of limits with a name.
+    #[inline]
+    pub fn leave(&mut self, now: Instant) {
+        self.journey.leave(now, &self.loaded.snapshot, &self.loaded.clusters);
+    }
+
+    /// Asks whether its turn at a limit has come.
+    pub fn hear_turn(&mut self) {
+        let now = self.worker.clock.now();
+        let mut core = self.loaded.core.borrow_mut();
+        let loaded = &*self.loaded;
+        self.journey.on_turn(now, &loaded.snapshot, &mut core, &loaded.clusters, &mut ());
+    }
+
+    /// Waits at a limit. Returns what the journey asks for meanwhile, or `None` once it is to look.
+    pub async fn wait_at(&mut self, limit: LimitId, queued: Option<Queued>) -> Option<Action> {
+        poll_fn(|cx| {
+            if let Some(queued) = queued
+                && self.loaded.clusters.limits.listen(limit, queued, cx.waker())
+            {
+                return Poll::Ready(None);
+            }
+            self.poll_watch(cx).map(Some)
+        })
+        .await
     }
 
     /// Looks at the request's body and at the clock. Ready once the journey asks for something.
@@ -400,6 +448,7 @@ impl Passage {
         let bytes = (self.bytes_received(), self.bytes_sent());
         self.worker.metrics.record(prepared.stat_prefix(chain), cluster, labels, duration, bytes);
         if let Some(permit) = &self.permit
+            && outcome.reason != Reason::Overflow
             && (outcome.status >= 500 || (!outcome.reason.is_success() && outcome.status == 0))
         {
             permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
@@ -419,6 +468,7 @@ impl Drop for Passage {
             // Whatever the journey says: it is over.
             debug_assert!(!self.is_retrying);
         }
+        self.leave(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);
@@ -599,8 +649,8 @@ impl Passage {
         // A request that is still being sent would run into the next one.
         let is_free = client.client.can_send() || client.client.check();
         if is_free && self.journey.has_whole_request() {
-            let requests_max = self.loaded.snapshot.cluster(cluster).max_requests_per_connection;
-            endpoint.pool.put_http1(client, self.worker.clock.now(), requests_max);
+            let settings = self.loaded.snapshot.cluster(cluster);
+            endpoint.pool.put_http1(client, self.worker.clock.now(), settings);
             self.worker.look_after_pools();
         }
     }

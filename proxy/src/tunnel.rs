@@ -172,6 +172,8 @@ impl Tunnel {
                     self.passage.hear_due(true);
                     continue;
                 }
+                // No limit has a tunnel wait.
+                Action::Wait { .. } | Action::Look => continue,
                 Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
             };
             let event = match dialed {

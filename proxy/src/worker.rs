@@ -249,16 +249,16 @@ impl Worker {
         let now = self.clock.now();
         let mut has_more = false;
         let loaded = self.loaded();
-        for (cluster, settings) in loaded.clusters.0.iter().zip(&loaded.snapshot.clusters) {
+        for (cluster, settings) in loaded.clusters.all.iter().zip(&loaded.snapshot.clusters) {
             for endpoint in cluster.endpoints() {
-                has_more |= endpoint.pool.sweep(now, settings.idle_timeout);
+                has_more |= endpoint.pool.sweep(now, settings);
             }
         }
         has_more
     }
 
     fn close_pools(&self) {
-        for cluster in &self.loaded().clusters.0 {
+        for cluster in &self.loaded().clusters.all {
             cluster.retire();
         }
     }

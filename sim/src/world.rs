@@ -469,6 +469,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 self.pass_on(passage, attempt);
             }
             // Simulated clients ask for no tunnels.
+            // Nothing has it wait here.
+            Action::Wait { .. } | Action::Look => {}
             Action::Open | Action::Reach { .. } => {}
             Action::Cancel { .. } => {
                 self.drop_flight(passage);

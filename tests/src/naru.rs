@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use naru_base::Reason;
 use naru_journey::Snapshot;
-use naru_proxy::{ClusterStatus, Options, Proxy, Report, StartError};
+use naru_proxy::{ClusterStatus, NamedLimitStatus, Options, Proxy, Report, StartError};
 use naru_spec::Config;
 
 use crate::{Bootstrap, until, within};
@@ -86,6 +86,10 @@ impl Naru {
         self.proxy().report().await
     }
 
+    pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
+        self.proxy().named_limits()
+    }
+
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         self.proxy().clusters()
     }
@@ -108,14 +112,14 @@ impl Naru {
         let settled = async {
             loop {
                 last = self.report().await;
-                if active(&last, &self.clusters()).is_empty() {
+                if active(&last, &self.clusters(), &self.named_limits()).is_empty() {
                     break;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
         let result = tokio::time::timeout(crate::wait::PATIENCE, settled).await;
-        assert!(result.is_ok(), "still active: {:?}", active(&last, &self.clusters()));
+        assert!(result.is_ok(), "still active: {:?}", active(&last, &self.clusters(), &self.named_limits()));
     }
 
     /// Connections that stand, to all upstreams.
@@ -199,7 +203,7 @@ fn endings(report: &Report) -> Vec<(u16, Reason)> {
 }
 
 /// What is not zero, and should be when nothing is under way.
-fn active(report: &Report, clusters: &[ClusterStatus]) -> Vec<(String, u64)> {
+fn active(report: &Report, clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> Vec<(String, u64)> {
     let mut counts = vec![
         ("connections of clients".to_owned(), report.downstream.connections_active),
         ("requests".to_owned(), report.downstream.requests_active),
@@ -209,12 +213,23 @@ fn active(report: &Report, clusters: &[ClusterStatus]) -> Vec<(String, u64)> {
         counts.push((format!("requests at {}", cluster.name), cluster.requests_active));
     }
     for status in clusters {
+        let limits = &status.limits;
+        counts.push((format!("requests that wait for {}", status.name), limits.pending));
+        counts.push((format!("requests that are limited at {}", status.name), limits.requests));
+        let standing = report.clusters.iter().find(|cluster| *cluster.name == *status.name);
+        let standing = standing.map_or(0, |cluster| cluster.connections_active);
+        let astray = limits.connections.abs_diff(standing);
+        counts.push((format!("connections counted wrongly for {}", status.name), astray));
         for endpoint in &status.endpoints {
             counts.push((
                 format!("requests at {} {}", status.name, endpoint.address),
                 u64::from(endpoint.active),
             ));
         }
+    }
+    for limit in limits {
+        counts.push((format!("requests behind {} {}", limit.kind, limit.name), limit.active));
+        counts.push((format!("requests that wait at {} {}", limit.kind, limit.name), limit.waiting));
     }
     counts.retain(|(_, count)| *count > 0);
     counts

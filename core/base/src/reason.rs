@@ -101,6 +101,8 @@ reasons! {
     PerTryTimeout { "UT", Upstream, 504, "upstream_per_try_timeout", "upstream request timeout" }
     /// Nothing moved on it for longer than may be.
     PerTryIdle { "UT", Upstream, 504, "upstream_per_try_idle_timeout", "upstream request timeout" }
+    /// The request and its response took longer than the cluster allows.
+    StreamDuration { "UMSDR", Upstream, 408, "upstream_max_stream_duration_reached", "upstream max stream duration reached" }
     /// Nothing moved in either direction for the stream idle timeout.
     StreamIdle { "SI", Proxy, 504, "stream_idle_timeout", "stream timeout" }
     /// The client did not finish sending its request in time.

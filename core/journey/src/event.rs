@@ -8,6 +8,8 @@ use naru_guard::{AttemptResult, Ticket};
 use naru_recover::Facts;
 pub use naru_recover::Sent;
 
+use crate::limits::{LimitId, Queued};
+
 /// What the machine needs to know of a request, beside what the rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
@@ -92,6 +94,10 @@ pub enum Milestone {
 pub enum Action {
     /// Send the request to this endpoint.
     Send { attempt: AttemptId, cluster: ClusterId, endpoint: EndpointId, cause: Cause },
+    /// Wait at this limit: for its deadline, and in line also for being woken; then call [`crate::Journey::on_turn`].
+    Wait { limit: LimitId, queued: Option<Queued> },
+    /// The wait is over: call [`crate::Journey::on_turn`].
+    Look,
     /// Tell the client that it has its tunnel, and see what is in it.
     Open,
     /// The response of this attempt is the response: pass its head on, then its body.
@@ -138,6 +144,10 @@ pub enum Wait {
     Request,
     /// The end of the response, from the end of the request.
     Response,
+    /// Its turn at a limit. What happens then is asked of the limit.
+    Turn,
+    /// The end of an attempt, from when it was sent: what the cluster allows.
+    Stream,
     /// Any byte in either direction.
     Progress,
     /// The head of an attempt's response.
@@ -152,6 +162,8 @@ impl Wait {
         match self {
             Wait::Request => Reason::RequestTimeout,
             Wait::Response => Reason::RouteTimeout,
+            Wait::Turn => Reason::BulkheadTimeout,
+            Wait::Stream => Reason::StreamDuration,
             Wait::Progress => Reason::StreamIdle,
             Wait::PerTry | Wait::Backoff => Reason::PerTryTimeout,
         }

@@ -3,7 +3,13 @@
 //! | state     | event                                   | next      | action                      |
 //! |-----------|-----------------------------------------|-----------|-----------------------------|
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
+//! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
 //! | (begin)   | anything else                           | Answering | Reply                       |
+//! | Waiting   | turn: it may pass all limits            | Trying    | Send                        |
+//! | Waiting   | turn: not yet, or at the next limit     | Waiting   | Wait                        |
+//! | Waiting   | turn: refused                           | Answering | Reply                       |
+//! | Waiting   | deadline of the limit                   | Waiting   | Look                        |
+//! | Waiting   | request aborted, deadline               | Answering | Reply                       |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
@@ -32,6 +38,7 @@
 
 mod attempts;
 mod binding;
+mod passing;
 
 use std::time::Duration;
 
@@ -49,6 +56,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
+    /// At a limit: see [`passing`].
+    Waiting,
     Trying,
     Streaming,
     Answering,
@@ -69,6 +78,7 @@ pub struct Journey {
     choice: Option<Choice>,
     /// What the request says of its endpoint.
     chosen: Chosen,
+    passing: passing::Passing,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -116,6 +126,8 @@ struct Clock {
     response_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     per_try_timeout: Option<Duration>,
+    /// When the attempt that was sent must be over.
+    stream_end: Option<Instant>,
 }
 
 /// What remains of a request: what is logged, counted and traced.
@@ -174,6 +186,7 @@ impl Journey {
             cluster: None,
             choice: None,
             chosen: Chosen::default(),
+            passing: passing::Passing::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -191,6 +204,7 @@ impl Journey {
                 response_timeout: None,
                 idle_timeout: chain.http.stream_idle_timeout,
                 per_try_timeout: None,
+                stream_end: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -240,6 +254,7 @@ impl Journey {
             cluster: None,
             choice: None,
             chosen: Chosen::default(),
+            passing: passing::Passing::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -257,6 +272,7 @@ impl Journey {
                 response_timeout: None,
                 idle_timeout: None,
                 per_try_timeout: None,
+                stream_end: None,
             },
             reason: Reason::NoRoute,
             status: 0,
@@ -301,6 +317,11 @@ impl Journey {
                 self.forward(now, snapshot, forward, subject, worker, view, observer);
                 // It is for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
+                let of_cluster = self.cluster.and_then(|id| snapshot.cluster(id).limits.tcp_idle_timeout);
+                self.clock.idle_timeout = match (self.clock.idle_timeout, of_cluster) {
+                    (Some(timeout), Some(of_cluster)) => Some(timeout.min(of_cluster)),
+                    (timeout, of_cluster) => timeout.or(of_cluster),
+                };
             }
             Some(CompiledAction::Direct(_)) => self.answer(Reason::DirectResponse),
             Some(CompiledAction::Redirect(_)) | None => {
@@ -342,6 +363,24 @@ impl Journey {
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);
         self.chosen = worker.choose(snapshot, cluster, &forward.hash, subject);
+        // What is limited are requests, and a tunnel is none.
+        if !snapshot.limits.is_empty() && !self.is_tunnel {
+            return self.pass(now, snapshot, worker, view, observer);
+        }
+        self.dispatch(now, snapshot, worker, view, observer);
+    }
+
+    /// To an endpoint of its cluster, where there is one.
+    #[inline(always)]
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        let Some(cluster) = self.cluster else { return self.answer(Reason::NoCluster) };
         let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
@@ -390,6 +429,7 @@ impl Journey {
     fn next_attempt(&mut self, endpoint: EndpointId) -> AttemptId {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
+        self.clock.stream_end = None;
         self.attempt = Some(Attempt { id, endpoint, is_connected: false, is_under_way: true });
         if let Some(recovery) = &mut self.recovery {
             recovery.begin_attempt(id, endpoint, 0);
@@ -488,14 +528,20 @@ impl Journey {
         if now >= deadline {
             match wait {
                 Wait::PerTry | Wait::Backoff => self.actions.push_once(Action::Due),
-                Wait::Request | Wait::Response | Wait::Progress => self.give_up(now, wait.reason()),
+                Wait::Turn => {
+                    self.passing.set_due();
+                    self.actions.push(Action::Look);
+                }
+                Wait::Request | Wait::Response | Wait::Progress | Wait::Stream => {
+                    self.give_up(now, wait.reason());
+                }
             }
         }
     }
 
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
-            State::Trying => {
+            State::Waiting | State::Trying => {
                 self.clock.progress = now;
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);
@@ -571,6 +617,14 @@ impl Journey {
                 consider(clock.began + timeout, Wait::Request);
             }
             _ => {}
+        }
+        if self.state == State::Waiting
+            && let Some(at) = self.passing.deadline()
+        {
+            consider(at, Wait::Turn);
+        }
+        if let Some(end) = clock.stream_end.filter(|_| self.state != State::Answering) {
+            consider(end, Wait::Stream);
         }
         if let Some(timeout) = clock.idle_timeout {
             consider(clock.progress + timeout, Wait::Progress);
@@ -667,6 +721,8 @@ impl Journey {
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let has_head = self.clock.head.is_some();
         match self.state {
+            State::Waiting if !self.passing.is_waiting() => Err("waits for nothing"),
+            State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
             State::Trying if !self.waits_for_something() => Err("tries, and waits for nothing"),
             State::Open if !self.is_tunnel || self.attempt.is_some() => Err("stands open and is no tunnel"),
@@ -675,7 +731,7 @@ impl Journey {
             State::Streaming if !has_head => Err("streams without a head"),
             State::Ended if self.clock.ended.is_none() => Err("ended without a moment"),
             State::Ended if self.deadline().is_some() => Err("ended and still waits"),
-            State::Open | State::Trying | State::Streaming | State::Answering
+            State::Open | State::Waiting | State::Trying | State::Streaming | State::Answering
                 if self.clock.ended.is_some() =>
             {
                 Err("has an end and goes on")

@@ -27,6 +27,7 @@ pub mod chain;
 pub mod arrival;
 pub mod tunnel;
 pub mod edge;
+pub mod limits;
 pub mod worker;
 pub mod event;
 pub mod journey;
@@ -40,6 +41,7 @@ pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};
 pub use journey::{Journey, Outcome};
+pub use limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
 pub use observe::Observer;
 pub use snapshot::{Chain, ChainId, Snapshot};
 pub use worker::{Admission, View, Worker};

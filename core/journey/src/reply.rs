@@ -7,6 +7,7 @@ use naru_base::Reason;
 use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
 
+use crate::limits::Limit;
 use crate::outgoing::Stamp;
 use crate::{Journey, Snapshot};
 
@@ -40,6 +41,15 @@ pub fn compose(
         (Reason::NoCluster, Some((CompiledRule { action: CompiledAction::Forward(forward), .. }, _))) => {
             local(forward.cluster_not_found, Bytes::new(), is_grpc)
         }
+        (Reason::ConcurrencyLimit, _) => {
+            let named = journey.refused_by().and_then(|id| snapshot.limits.get(id));
+            let own = named.and_then(|named| match &named.limit {
+                Limit::Adaptive(settings) => StatusCode::from_u16(settings.refused_status).ok(),
+                Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
+            });
+            let status = own.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            local(status, Bytes::from(reason.body(false)), is_grpc)
+        }
         (Reason::StreamIdle, _) if !journey.has_whole_request() => {
             local(StatusCode::REQUEST_TIMEOUT, Bytes::from(reason.body(false)), is_grpc)
         }
@@ -48,6 +58,9 @@ pub fn compose(
             local(status, Bytes::from(reason.body(journey.retries() > 0)), is_grpc)
         }
     };
+    if let Some(name) = reason.overload_header() {
+        reply.headers.insert(name, HeaderValue::from_static("true"));
+    }
     if let Some((rule, _)) = rule {
         let edits = &rule.edits(journey.choice()).response;
         if !edits.is_empty() {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use naru_base::ClusterId;
 use naru_recover::RouteRecovery;
-use naru_route::{RuleId, Table};
+use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
-use naru_spec::{Action, Admin, Cluster, Config, Forward, Http, Invalid, Listener, RouteTable};
+use naru_spec::{Action, Admin, Cluster, Config, Forward, Http, Invalid, Listener, LoadLimits, RouteTable};
 
+use crate::limits::NamedLimits;
 use crate::record::Plan;
 
 /// A filter chain of a listener, counted over all listeners.
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    /// The named limits of routes and clusters.
+    pub limits: NamedLimits,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -79,7 +82,11 @@ impl Snapshot {
         drop(ids);
         if problems.is_empty() {
             let Config { admin, listeners, clusters } = config;
-            Ok(Snapshot { admin, listeners, clusters, chains, first_chains })
+            let limits = NamedLimits::of(
+                clusters.iter().map(|cluster| &cluster.load),
+                chains.iter().map(loads_of_rules),
+            );
+            Ok(Snapshot { admin, listeners, clusters, limits, chains, first_chains })
         } else {
             Err(problems)
         }
@@ -166,6 +173,15 @@ fn is_recovered_alike(a: &Forward, b: &Forward) -> bool {
         && a.auto_timeout == b.auto_timeout
         && a.fault == b.fault
         && a.mirrors == b.mirrors
+}
+
+/// By rule.
+fn loads_of_rules(chain: &Chain) -> Vec<Option<&LoadLimits>> {
+    let rules = chain.table.rules().map(|(_, rule)| match &rule.action {
+        CompiledAction::Forward(forward) => forward.load.as_deref(),
+        CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
+    });
+    rules.collect()
 }
 
 fn outer(listener: usize, chain: usize, place: &naru_route::Place) -> Place {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
+use naru_admit::Claim;
 use naru_balance::{
     Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Tried,
 };
@@ -13,6 +14,7 @@ use naru_route::Subject;
 use naru_spec::{BalancingPolicy, HashPolicy};
 
 use crate::Snapshot;
+use crate::limits::{Leaving, LimitId, Pass, Queued};
 
 /// How busy endpoints are, wherever that is counted: atomics in the proxy, cells in the simulator.
 pub trait View {
@@ -37,6 +39,18 @@ pub trait View {
     fn enter(&self, _now: Instant, _cluster: ClusterId, _chance: &mut Chance) -> Admission {
         Admission::Unguarded
     }
+
+    /// May a request pass this limit? Whoever was admitted or waits in line leaves it by [`View::leave`].
+    fn pass(&self, _now: Instant, _limit: LimitId, _chance: &mut Chance) -> Pass {
+        Pass::Admitted
+    }
+
+    /// Has the turn of one that waits in line come?
+    fn claim(&self, _now: Instant, _limit: LimitId, _place: Queued) -> Claim {
+        Claim::Admitted
+    }
+
+    fn leave(&self, _now: Instant, _limit: LimitId, _leaving: Leaving) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +225,11 @@ impl Worker {
     #[inline]
     pub(crate) fn enter(&mut self, now: Instant, cluster: ClusterId, view: &impl View) -> Admission {
         view.enter(now, cluster, &mut self.picks)
+    }
+
+    /// May a request pass this limit?
+    pub(crate) fn pass(&mut self, now: Instant, limit: LimitId, view: &impl View) -> Pass {
+        view.pass(now, limit, &mut self.picks)
     }
 }
 

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid};
+use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits};
 
 use crate::edits::EditPair;
 use crate::subject::choice_draw;
@@ -25,6 +25,8 @@ pub struct CompiledForward {
     pub append_x_forwarded_host: bool,
     /// What of a request chooses its endpoint; see [`Forward::hash`].
     pub hash: Box<[HashPolicy]>,
+    /// What limits the load of the route itself.
+    pub load: Option<Box<LoadLimits>>,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -139,6 +141,7 @@ impl CompiledForward {
             cluster_not_found: spec.cluster_not_found,
             append_x_forwarded_host: spec.append_x_forwarded_host,
             hash: spec.hash.as_slice().into(),
+            load: (spec.load != LoadLimits::default()).then(|| Box::new(spec.load.clone())),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,

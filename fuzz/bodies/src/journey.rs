@@ -364,6 +364,7 @@ impl<'a> Walk<'a> {
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
+                Action::Wait { .. } | Action::Look => panic!("nothing limits it"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);
                     self.journey.on_due(now, self.snapshot, true, worker, &self.held, &mut ());

@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
-use naru_proxy::{ClusterStatus, Report};
+use naru_proxy::{ClusterStatus, NamedLimitStatus, Report};
 
-use super::{Admin, Whole, guards, page as whole_page};
+use super::{Admin, Whole, guards, limits, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
-    text.push_str(&guarded(&admin.proxy.clusters()));
+    text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
 }
 
@@ -137,7 +137,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
 }
 
 /// What is known of clusters beside what workers count.
-fn guarded(clusters: &[ClusterStatus]) -> String {
+fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
     let mut out = Exposition::default();
     struct Family {
         kind: &'static str,
@@ -148,7 +148,7 @@ fn guarded(clusters: &[ClusterStatus]) -> String {
     for cluster in clusters {
         let mut labels = String::new();
         label(&mut labels, "envoy_cluster_name", &cluster.name);
-        for stat in guards::stats(cluster) {
+        for stat in guards::stats(cluster).into_iter().chain(limits::stats(cluster)) {
             let name = format!("envoy_cluster_{}", stat.name.replace('.', "_"));
             let kind = if stat.is_gauge { "gauge" } else { "counter" };
             let family =
@@ -186,6 +186,18 @@ fn guarded(clusters: &[ClusterStatus]) -> String {
             if let Some(hundredths) = rate {
                 add(name, "gauge", help, None, u64::from(hundredths / 100));
             }
+        }
+    }
+    for limit in limits {
+        let mut labels = String::new();
+        label(&mut labels, "kind", limit.kind);
+        label(&mut labels, "name", &limit.name);
+        for stat in limits::of_named(limit) {
+            let name = format!("naru_load_{}", stat.name);
+            let kind = if stat.is_gauge { "gauge" } else { "counter" };
+            let family =
+                families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
+            family.samples.push((labels.clone(), stat.value));
         }
     }
     for (name, family) in &families {

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
 
-use super::{Admin, Query, Whole, guards, json, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, limits, prometheus, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -66,7 +66,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         }
     }
     for cluster in admin.proxy.clusters() {
-        for stat in guards::stats(&cluster) {
+        for stat in guards::stats(&cluster).into_iter().chain(limits::stats(&cluster)) {
             stats.insert(format!("cluster.{}.{}", cluster.name, stat.name), stat.value);
         }
         let Some(breaker) = guards::breaker(&cluster) else { continue };
@@ -76,6 +76,12 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         for (kind, calls) in breaker.calls {
             stats.insert(format!("cluster.{}.circuit_breaker.calls.{kind}", cluster.name), calls);
         }
+    }
+    for limit in admin.proxy.named_limits() {
+        let counts = limits::of_named(&limit);
+        stats.extend(
+            counts.map(|stat| (format!("load.{}.{}.{}", limit.kind, limit.name, stat.name), stat.value)),
+        );
     }
     for series in &report.series {
         let labels = series.labels;
@@ -102,6 +108,9 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         }
         match labels.reason {
             Reason::RouteTimeout => add(format!("cluster.{cluster}.upstream_rq_timeout"), requests),
+            Reason::StreamDuration => {
+                add(format!("cluster.{cluster}.upstream_rq_max_duration_reached"), requests);
+            }
             Reason::NoHealthyUpstream => add(format!("cluster.{cluster}.upstream_cx_none_healthy"), requests),
             Reason::UpstreamClosed | Reason::UpstreamReset | Reason::UpstreamAborted => {
                 add(format!("cluster.{cluster}.upstream_rq_rx_reset"), requests);

@@ -16,7 +16,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use naru_base::Reason;
 use naru_journey::Sent;
-use naru_spec::Http2Settings;
+use naru_spec::{Http2Keepalive, Http2Settings};
 
 use super::{InBody, OnThisWorker};
 use crate::conduit::Conduit;
@@ -199,6 +199,7 @@ impl Http2Client {
     pub async fn start<L: 'static>(
         conduit: Conduit,
         settings: Http2Settings,
+        keepalive: Option<Http2Keepalive>,
         life: Rc<L>,
     ) -> Result<Http2Client, Reason> {
         let mut builder = http2::Builder::new(OnThisWorker);
@@ -206,6 +207,14 @@ impl Http2Client {
             .initial_stream_window_size(settings.stream_window)
             .initial_connection_window_size(settings.connection_window)
             .max_header_list_size(1 << 20);
+        if let Some(keepalive) = keepalive {
+            builder
+                .timer(hyper_util::rt::TokioTimer::new())
+                .keep_alive_interval(keepalive.interval)
+                .keep_alive_timeout(keepalive.timeout)
+                // Envoy asks at every interval, whatever moves.
+                .keep_alive_while_idle(true);
+        }
         let (sender, connection) =
             builder.handshake(TokioIo::new(conduit)).await.map_err(|_| Reason::ConnectFailure)?;
         let ours = settings.max_concurrent_streams as usize;

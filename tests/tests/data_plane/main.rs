@@ -15,6 +15,7 @@ mod health;
 mod headers;
 mod tls;
 mod limits;
+mod load_limits;
 mod swap;
 mod failures;
 mod tunnels;

@@ -17,10 +17,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/balance", &["core/base", "core/spec"]),
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
-    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance", "core/guard", "core/recover"]),
     // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
     ("core/recover", &["core/base", "core/spec", "core/route"]),
-    ("core/journey", &["core/base", "core/spec", "core/route", "core/balance", "core/guard", "core/recover"]),
+    (
+        "core/journey",
+        &["core/base", "core/spec", "core/route", "core/balance", "core/guard", "core/recover", "core/admit"],
+    ),
     ("core/plan", &["core/base", "core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/import", &["core/spec", "wire/doc"]),

@@ -142,6 +142,8 @@ impl Journey {
         self.conclude(now, |_| match (verdict, failure.stage, failure.reason) {
             // That a connection was closed while it waited says nothing about the endpoint.
             (Repeat::Replay, ..) => AttemptResult::Abandoned,
+            // It was never asked.
+            (_, _, Reason::Overflow) => AttemptResult::Abandoned,
             (_, Stage::Connect, Reason::ConnectTimeout) => AttemptResult::TimedOut { is_connected: false },
             (_, Stage::Connect | Stage::Secure, _) => AttemptResult::ConnectFailed,
             (_, Stage::Exchange, _) => AttemptResult::Reset,

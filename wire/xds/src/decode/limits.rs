@@ -68,6 +68,10 @@ fn thresholds(
         }
         None => said.max_retries.map_or(default.retries, |count| RetryLimit::Concurrent(count.value)),
     };
+    if said.max_connection_pools.is_some_and(|max| max.value < u32::MAX) {
+        let text = "the number of connection pools is not limited: each worker has one for each endpoint";
+        findings.unsupported(&path.field("max_connection_pools"), text, "limit max_connections");
+    }
     Thresholds {
         connections_max: number(&said.max_connections, default.connections_max),
         pending_max: number(&said.max_pending_requests, default.pending_max),

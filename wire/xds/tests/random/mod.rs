@@ -285,14 +285,13 @@ impl Dice {
                 concurrency_min: self.below(10) as u32,
             }),
         };
-        let connection_pools_max = if self.coin() { u32::MAX } else { self.below(100) as u32 };
         let track_remaining = self.coin();
         Thresholds {
             connections_max,
             pending_max,
             requests_max,
             retries,
-            connection_pools_max,
+            connection_pools_max: u32::MAX,
             track_remaining,
         }
     }

@@ -1,0 +1,191 @@
+//! A journey's way through the limits of its route and its cluster.
+//!
+//! It goes from limit to limit until one has it wait or refuses it. What it holds of each is given back by
+//! [`Journey::leave`], which whoever drives it calls when nobody waits for an upstream any more: once is enough, more
+//! often does no harm.
+
+use std::time::Duration;
+
+use naru_admit::Claim;
+use naru_base::{Instant, Side};
+
+use super::{Journey, State};
+use crate::limits::{Ending, KINDS, Leaving, LimitId, Pass, Queued};
+use crate::{Action, Observer, Snapshot, View, Worker};
+
+/// Those of the route and those of the cluster.
+const STEPS: usize = 2 * KINDS;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passing {
+    /// The next limit to be looked at.
+    step: usize,
+    /// A bit for each step that was passed and not left.
+    held: u8,
+    waiting: Option<Waiting>,
+    /// The deadline was told of.
+    is_due: bool,
+    /// When it had passed all.
+    passed: Option<Instant>,
+    pub refused_by: Option<LimitId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    InLine { queued: Queued, deadline: Instant },
+    Until(Instant),
+}
+
+impl Passing {
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    pub fn holds_nothing(&self) -> bool {
+        self.held == 0 && self.waiting.is_none()
+    }
+
+    /// When to look whether the wait is over; `None` once that was told.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.waiting? {
+            _ if self.is_due => None,
+            Waiting::InLine { deadline, .. } => Some(deadline),
+            Waiting::Until(at) => Some(at),
+        }
+    }
+
+    pub fn set_due(&mut self) {
+        self.is_due = true;
+    }
+
+    fn admit(&mut self) {
+        self.held |= 1 << self.step;
+        self.waiting = None;
+        self.step += 1;
+    }
+}
+
+impl Journey {
+    /// Passes limits, from where it stands, and goes on to an endpoint behind the last one.
+    #[cold]
+    pub(super) fn pass(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        while self.passing.step < STEPS {
+            let Some(limit) = self.limit_at(snapshot, self.passing.step) else {
+                self.passing.step += 1;
+                continue;
+            };
+            match worker.pass(now, limit, view) {
+                Pass::Admitted => self.passing.admit(),
+                Pass::InLine { queued, deadline } => {
+                    return self.wait(limit, Waiting::InLine { queued, deadline });
+                }
+                Pass::Until(at) => return self.wait(limit, Waiting::Until(at)),
+                Pass::Refused(reason) => {
+                    self.passing.refused_by = Some(limit);
+                    return self.answer(reason);
+                }
+            }
+        }
+        self.passing.passed = Some(now);
+        self.state = State::Trying;
+        self.dispatch(now, snapshot, worker, view, observer);
+    }
+
+    fn limit_at(&self, snapshot: &Snapshot, step: usize) -> Option<LimitId> {
+        let ((rule, _), cluster) = self.rule().zip(self.cluster)?;
+        snapshot.limits.at(self.chain, rule, cluster, step)
+    }
+
+    fn wait(&mut self, limit: LimitId, waiting: Waiting) {
+        self.state = State::Waiting;
+        self.passing.waiting = Some(waiting);
+        self.passing.is_due = false;
+        let queued = match waiting {
+            Waiting::InLine { queued, .. } => Some(queued),
+            Waiting::Until(_) => None,
+        };
+        self.actions.push(Action::Wait { limit, queued });
+    }
+
+    /// Its turn at a limit may have come, or its wait is over: what [`Action::Wait`] and [`Action::Look`] ask for.
+    #[cold]
+    pub fn on_turn(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        let step = self.passing.step;
+        let Some((waiting, limit)) = self.passing.waiting.zip(self.limit_at(snapshot, step)) else { return };
+        if self.state != State::Waiting {
+            return;
+        }
+        match waiting {
+            Waiting::Until(at) if now < at => return self.wait(limit, waiting),
+            Waiting::Until(_) => self.passing.admit(),
+            Waiting::InLine { queued, .. } => match view.claim(now, limit, queued) {
+                Claim::Waiting => return self.wait(limit, waiting),
+                Claim::Admitted => self.passing.admit(),
+                Claim::Refused(reason) => {
+                    self.passing.waiting = None;
+                    self.passing.refused_by = Some(limit);
+                    return self.answer(reason);
+                }
+            },
+        }
+        self.clock.progress = now;
+        self.pass(now, snapshot, worker, view, observer);
+    }
+
+    /// Leaves every limit, with what has become of the request so far.
+    #[inline]
+    pub fn leave(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
+        if !self.passing.holds_nothing() {
+            self.leave_all(now, snapshot, view);
+        }
+    }
+
+    #[cold]
+    fn leave_all(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
+        if let Some(Waiting::InLine { queued, .. }) = self.passing.waiting.take()
+            && let Some(limit) = self.limit_at(snapshot, self.passing.step)
+        {
+            view.leave(now, limit, Leaving::Line(queued));
+        }
+        let ending = Ending {
+            sent: self.passing.passed.filter(|_| self.next_attempt > 0),
+            status: if self.status == 0 { self.reason.status() } else { self.status },
+            grpc_status: self.grpc_status,
+            is_cancelled: self.reason.side() == Side::Client,
+        };
+        // The last one first.
+        for step in (0..STEPS).rev() {
+            if self.passing.held & 1 << step != 0
+                && let Some(limit) = self.limit_at(snapshot, step)
+            {
+                view.leave(now, limit, Leaving::Done(ending));
+            }
+        }
+        self.passing.held = 0;
+    }
+
+    /// The attempt is sent, and must not take longer than this: Envoy's `max_stream_duration` of a cluster.
+    pub fn limit_stream(&mut self, now: Instant, max: Duration) {
+        self.clock.stream_end = Some(now + max);
+    }
+
+    /// The limit that did not let it pass.
+    pub fn refused_by(&self) -> Option<LimitId> {
+        self.passing.refused_by
+    }
+}

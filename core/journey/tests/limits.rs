@@ -1,0 +1,495 @@
+//! A journey at the limits of its route and its cluster: it passes them in their order, waits where it has to, and gives
+//! back whatever it took, once, wherever it ends.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "whoever runs a walk may name its seed")]
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use naru_admit::{Claim, Entry, Queue, Waiter, bulkhead};
+use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
+use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
+use naru_journey::{
+    Action, AttemptEvent, ChainId, EndpointFacts, Failure, Journey, Limit, Milestone, RequestFacts, Sent,
+    Snapshot, Stage, View, Wait, Worker,
+};
+use naru_recover::Facts;
+use naru_route::Subject;
+use naru_spec::{
+    AdaptiveConcurrency, Address, AdmissionControl, Bulkhead, Cluster, Config, Discovery, Endpoint,
+    FilterChain, Forward, Http, Listener, LoadLimits, Match, Named, RateLimit, RouteTable, Rule, Scheme,
+    VirtualHost,
+};
+
+fn named<T>(name: &str, settings: T) -> Option<Named<T>> {
+    Some(Named { name: name.into(), settings })
+}
+
+fn bulkhead_of(concurrency_max: u32, queue_max: u32, wait_ms: u64) -> Bulkhead {
+    Bulkhead { concurrency_max, queue_max, wait_max: Duration::from_millis(wait_ms) }
+}
+
+/// All limits that there are, for a route and for its cluster.
+fn all(owner: &str, bulkhead: Bulkhead) -> LoadLimits {
+    let rate = RateLimit { limit: 1, period: Duration::from_secs(1), wait_max: Duration::from_secs(1) };
+    LoadLimits {
+        bulkhead: named(owner, bulkhead),
+        adaptive: named(owner, AdaptiveConcurrency { refused_status: 529, ..AdaptiveConcurrency::default() }),
+        admission: named(owner, AdmissionControl::default()),
+        rate: named(owner, rate),
+    }
+}
+
+fn snapshot(route: LoadLimits, cluster_load: LoadLimits) -> Snapshot {
+    let mut forward = Forward::to("service");
+    forward.timeout = Some(Duration::from_millis(400));
+    // At once: the walk has no time for a wait.
+    let backoff = naru_spec::Backoff::Fixed { wait: Duration::ZERO, jitter_percent: 0 };
+    forward.retry = Some(naru_spec::RetryPolicy { backoff, ..naru_spec::RetryPolicy::connects(1) });
+    forward.load = route;
+    let mut http = Http::new("test", RouteTable::default());
+    http.stream_idle_timeout = Some(Duration::from_millis(300));
+    http.routes.virtual_hosts.push(VirtualHost {
+        name: "all".into(),
+        domains: vec![naru_spec::Domain::Any],
+        rules: vec![Rule {
+            name: "rule".into(),
+            origin: String::new(),
+            matches: vec![Match::default()],
+            action: naru_spec::Action::Forward(Box::new(forward)),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+        }],
+        tls: Default::default(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    });
+    let endpoint = |port| Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into()));
+    let mut cluster = Cluster::new("service", Discovery::Static, (1..=2).map(endpoint).collect());
+    cluster.load = cluster_load;
+    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
+    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
+    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+}
+
+/// What limits say is written down beforehand; what they are asked is written down here.
+#[derive(Default)]
+struct Scripted {
+    says: RefCell<Vec<(LimitId, Pass)>>,
+    claim: Cell<Option<Claim>>,
+    passed: RefCell<Vec<LimitId>>,
+    left: RefCell<Vec<(LimitId, Leaving)>>,
+}
+
+impl View for Scripted {
+    fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+        0
+    }
+
+    fn pass(&self, _: Instant, limit: LimitId, _: &mut Chance) -> Pass {
+        self.passed.borrow_mut().push(limit);
+        let says = self.says.borrow();
+        says.iter().find(|(id, _)| *id == limit).map_or(Pass::Admitted, |(_, pass)| *pass)
+    }
+
+    fn claim(&self, _: Instant, _: LimitId, _: Queued) -> Claim {
+        self.claim.get().unwrap()
+    }
+
+    fn leave(&self, _: Instant, limit: LimitId, leaving: Leaving) {
+        self.left.borrow_mut().push((limit, leaving));
+    }
+}
+
+fn worker(snapshot: &Snapshot) -> Worker {
+    let mut worker = Worker::new(snapshot, 1);
+    worker.set_endpoints(snapshot, ClusterId(0), &[EndpointFacts::of_weight(Weight(1)); 2]);
+    worker
+}
+
+fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, view: &impl View) -> Journey {
+    let headers = HeaderMap::new();
+    let subject = Subject {
+        method: &Method::GET,
+        authority: "a",
+        path: "/",
+        query: None,
+        scheme: Scheme::Http,
+        headers: &headers,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        is_internal: false,
+        draw: worker.draw_request(),
+    };
+    let facts = RequestFacts { repeats: Facts { may_repeat: true, is_repeat: false }, ..RequestFacts::NONE };
+    Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, view, &mut ())
+}
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+/// A queued in a real line.
+fn queued() -> Queued {
+    let settings = bulkhead_of(0, 1, 10);
+    let word = Cell::new(0);
+    match Queue::new(settings).enter(at(0), Waiter(7), &word) {
+        Entry::Queued { ticket, .. } => Queued { ticket, waiter: Waiter(7) },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn limits_are_passed_kind_by_kind_and_left_once() {
+    let snapshot = snapshot(all("route", bulkhead_of(1, 0, 0)), all("cluster", bulkhead_of(1, 0, 0)));
+    let name = |id: &LimitId| {
+        let limit = snapshot.limits.get(*id).unwrap();
+        format!("{} {}", limit.name, limit.limit.kind())
+    };
+    let view = Scripted::default();
+    let mut worker = worker(&snapshot);
+    let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+    assert!(matches!(journey.next_action(), Some(Action::Send { .. })));
+    let passed: Vec<String> = view.passed.borrow().iter().map(name).collect();
+    assert_eq!(
+        passed,
+        [
+            "route admission_control",
+            "cluster admission_control",
+            "route bulkhead",
+            "cluster bulkhead",
+            "route rate_limit",
+            "cluster rate_limit",
+            "route adaptive_concurrency",
+            "cluster adaptive_concurrency"
+        ]
+    );
+    let head = AttemptEvent::Head { status: 201, has_ended: true, headers: None, is_replayable: true };
+    journey.on_attempt(at(5), &snapshot, AttemptId(0), head, &mut worker, &view);
+    journey.leave(at(5), &snapshot, &view);
+    journey.leave(at(6), &snapshot, &view);
+    let left = view.left.borrow();
+    assert_eq!(left.iter().rev().map(|(id, _)| name(id)).collect::<Vec<_>>(), passed, "each of them once");
+    for (_, leaving) in left.iter() {
+        let Leaving::Done(ending) = leaving else { panic!("{leaving:?}") };
+        assert_eq!((ending.status, ending.sent, ending.is_cancelled), (201, Some(at(0)), false));
+    }
+}
+
+#[test]
+fn what_has_the_same_name_is_one_limit() {
+    let load = LoadLimits { bulkhead: named("same", bulkhead_of(1, 0, 0)), ..LoadLimits::default() };
+    assert_eq!(snapshot(load.clone(), load.clone()).limits.all.len(), 1);
+    let other = LoadLimits { bulkhead: named("other", bulkhead_of(1, 0, 0)), ..LoadLimits::default() };
+    assert_eq!(snapshot(load, other).limits.all.len(), 2);
+    assert!(snapshot(LoadLimits::default(), LoadLimits::default()).limits.is_empty());
+}
+
+#[test]
+fn a_limit_that_refuses_is_the_last_that_is_asked() {
+    let snapshot = snapshot(LoadLimits::default(), all("cluster", bulkhead_of(1, 0, 0)));
+    let mut worker = worker(&snapshot);
+    for (at_limit, reason) in [
+        (0, Reason::AdmissionDenied),
+        (1, Reason::BulkheadFull),
+        (2, Reason::RateLimited),
+        (3, Reason::ConcurrencyLimit),
+    ] {
+        let view = Scripted::default();
+        view.says.borrow_mut().push((LimitId(at_limit), Pass::Refused(reason)));
+        let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+        assert_eq!(journey.next_action(), Some(Action::Reply(reason)));
+        assert_eq!(journey.refused_by(), Some(LimitId(at_limit)));
+        journey.leave(at(0), &snapshot, &view);
+        let left: Vec<u32> = view.left.borrow().iter().map(|(limit, _)| limit.0).collect();
+        assert_eq!(left, (0..at_limit).rev().collect::<Vec<_>>(), "{reason:?}");
+        if let Some((_, Leaving::Done(ending))) = view.left.borrow().first() {
+            assert_eq!((ending.status, ending.sent), (reason.status(), None));
+        }
+        let mut fill = |_: &HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
+        let date = http::HeaderValue::from_static("now");
+        let stamp = naru_journey::outgoing::Stamp { request_id: None, date: &date };
+        let reply = naru_journey::reply::compose(&snapshot, &journey, reason, None, false, stamp, &mut fill);
+        let status = if reason == Reason::ConcurrencyLimit { 529 } else { reason.status() };
+        assert_eq!(reply.status.as_u16(), status);
+        assert_eq!(reply.headers.contains_key("x-envoy-overloaded"), reason == Reason::BulkheadFull);
+    }
+}
+
+#[test]
+fn a_journey_waits_for_its_turn_and_looks_at_its_deadline() {
+    let snapshot = snapshot(LoadLimits::default(), all("cluster", bulkhead_of(1, 1, 50)));
+    let mut worker = worker(&snapshot);
+    let view = Scripted::default();
+    *view.says.borrow_mut() = vec![
+        (LimitId(1), Pass::InLine { queued: queued(), deadline: at(50) }),
+        (LimitId(2), Pass::Until(at(120))),
+    ];
+    let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+    let waits = Some(Action::Wait { limit: LimitId(1), queued: Some(queued()) });
+    assert_eq!((journey.next_action(), journey.next_action()), (waits, None));
+    assert_eq!(journey.deadline(), Some((at(50), Wait::Turn)));
+    // Woken for nothing.
+    view.claim.set(Some(Claim::Waiting));
+    journey.on_turn(at(10), &snapshot, &mut worker, &view, &mut ());
+    assert_eq!((journey.next_action(), journey.next_action()), (waits, None));
+    journey.tick(at(49));
+    assert_eq!(journey.next_action(), None);
+    journey.tick(at(50));
+    assert_eq!((journey.next_action(), journey.next_action()), (Some(Action::Look), None));
+    assert_eq!(journey.deadline(), Some((at(300), Wait::Progress)), "it was told once");
+    // A permit came at the last moment; and then it is its turn, later, at the next limit.
+    view.claim.set(Some(Claim::Admitted));
+    journey.on_turn(at(50), &snapshot, &mut worker, &view, &mut ());
+    assert_eq!(journey.next_action(), Some(Action::Wait { limit: LimitId(2), queued: None }));
+    assert_eq!(journey.deadline(), Some((at(120), Wait::Turn)));
+    journey.on_turn(at(119), &snapshot, &mut worker, &view, &mut ());
+    assert!(matches!(journey.next_action(), Some(Action::Wait { .. })));
+    journey.tick(at(120));
+    assert_eq!(journey.next_action(), Some(Action::Look));
+    journey.on_turn(at(120), &snapshot, &mut worker, &view, &mut ());
+    assert!(matches!(journey.next_action(), Some(Action::Send { .. })));
+    assert_eq!(journey.check_invariants(), Ok(()));
+}
+
+#[test]
+fn a_wait_that_is_over_or_given_up_leaves_the_line() {
+    let snapshot = snapshot(LoadLimits::default(), all("cluster", bulkhead_of(1, 1, 1_000)));
+    let mut worker = worker(&snapshot);
+    let waiting = Pass::InLine { queued: queued(), deadline: at(1_000) };
+    let mut check = |end: fn(&mut Journey, Instant), expected: Option<Action>, reason| {
+        let view = Scripted::default();
+        view.says.borrow_mut().push((LimitId(1), waiting));
+        let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+        journey.next_action();
+        end(&mut journey, at(400));
+        assert_eq!(journey.next_action(), expected);
+        assert_eq!(journey.reason(), reason);
+        journey.leave(at(400), &snapshot, &view);
+        let left = view.left.borrow();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(left[0], (LimitId(1), Leaving::Line(queued())));
+        assert!(matches!(left[1], (LimitId(0), Leaving::Done(_))), "{left:?}");
+        assert_eq!(journey.check_invariants(), Ok(()));
+    };
+    check(|journey, now| journey.on_abandoned(now), None, Reason::ClientGone);
+    check(
+        |journey, now| journey.on_request_body(now, Milestone::Aborted),
+        Some(Action::Reply(Reason::ClientAborted)),
+        Reason::ClientAborted,
+    );
+    check(|journey, now| journey.tick(now), Some(Action::Reply(Reason::StreamIdle)), Reason::StreamIdle);
+
+    let view = Scripted::default();
+    view.says.borrow_mut().push((LimitId(1), waiting));
+    let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+    journey.next_action();
+    view.claim.set(Some(Claim::Refused(Reason::BulkheadTimeout)));
+    journey.on_turn(at(100), &snapshot, &mut worker, &view, &mut ());
+    assert_eq!(journey.next_action(), Some(Action::Reply(Reason::BulkheadTimeout)));
+    journey.leave(at(100), &snapshot, &view);
+    assert_eq!(view.left.borrow().len(), 1, "its queued had ended with the claim");
+}
+
+type Shared = (Bulkhead, Cell<u64>, RefCell<Queue>);
+
+/// Bulkheads as the shell has them, in one thread.
+struct Bulkheads {
+    limits: Vec<Option<Shared>>,
+    next: Cell<u64>,
+    woken: RefCell<Vec<u64>>,
+}
+
+impl Bulkheads {
+    fn of(snapshot: &Snapshot) -> Bulkheads {
+        let limits = snapshot.limits.all.iter().map(|limit| match limit.limit {
+            Limit::Bulkhead(settings) => Some((settings, Cell::new(0), RefCell::new(Queue::new(settings)))),
+            _ => None,
+        });
+        Bulkheads { limits: limits.collect(), next: Cell::new(0), woken: RefCell::default() }
+    }
+
+    fn take_woken(&self, waiter: u64) -> bool {
+        let mut woken = self.woken.borrow_mut();
+        let before = woken.len();
+        woken.retain(|known| *known != waiter);
+        woken.len() < before
+    }
+
+    fn get(&self, limit: LimitId) -> Option<&Shared> {
+        self.limits[limit.index()].as_ref()
+    }
+}
+
+impl View for Bulkheads {
+    fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+        0
+    }
+
+    fn pass(&self, now: Instant, limit: LimitId, _: &mut Chance) -> Pass {
+        let Some((settings, word, queue)) = self.get(limit) else { return Pass::Admitted };
+        match bulkhead::enter(word, settings) {
+            Entry::Admitted => Pass::Admitted,
+            Entry::Refused(reason) => Pass::Refused(reason),
+            Entry::Ask | Entry::Queued { .. } => {
+                let waiter = Waiter(self.next.replace(self.next.get() + 1));
+                match queue.borrow_mut().enter(now, waiter, word) {
+                    Entry::Queued { ticket, deadline } => {
+                        Pass::InLine { queued: Queued { ticket, waiter }, deadline }
+                    }
+                    Entry::Refused(reason) => Pass::Refused(reason),
+                    Entry::Admitted | Entry::Ask => Pass::Admitted,
+                }
+            }
+        }
+    }
+
+    fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {
+        let (_, word, queue) = self.get(limit).unwrap();
+        queue.borrow_mut().claim(now, queued.ticket, word)
+    }
+
+    fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
+        let Some((_, word, queue)) = self.get(limit) else { return };
+        let woken = match leaving {
+            Leaving::Done(_) if bulkhead::release(word) => None,
+            Leaving::Done(_) => queue.borrow_mut().on_released(now, word),
+            Leaving::Line(queued) => queue.borrow_mut().on_left(now, queued.ticket, word),
+        };
+        self.woken.borrow_mut().extend(woken.map(|waiter| waiter.0));
+    }
+}
+
+struct Traveller {
+    journey: Journey,
+    waiter: Option<u64>,
+    attempt: AttemptId,
+    is_behind: bool,
+}
+
+#[test]
+fn every_permit_comes_back_once_whatever_happens() {
+    let only = std::env::var("NARU_SEED").ok().map(|seed| seed.parse().unwrap());
+    for seed in only.map_or(0..512, |seed| seed..seed + 1) {
+        walk(seed);
+    }
+}
+
+fn walk(seed: u64) {
+    let mut chance = Chance::split(seed, "limits");
+    let mut bulkhead =
+        || bulkhead_of(1 + chance.below(3) as u32, chance.below(4) as u32, 1 + chance.below(120));
+    let (route, cluster) = (bulkhead(), bulkhead());
+    let snapshot = snapshot(all("route", route), all("cluster", cluster));
+    let view = Bulkheads::of(&snapshot);
+    let mut worker = worker(&snapshot);
+    let mut now = at(1);
+    let mut travellers: Vec<Traveller> = Vec::new();
+    for _ in 0..160 {
+        now = Instant(now.0 + chance.below(15_000_000));
+        let count = travellers.len();
+        if count > 0 {
+            let Traveller { journey, attempt, .. } = &mut travellers[chance.below(count as u64) as usize];
+            let failed = Failure {
+                stage: Stage::Connect,
+                reason: Reason::ConnectFailure,
+                sent: Sent::No,
+                is_reused: false,
+                is_replayable: true,
+            };
+            let mut tell = |journey: &mut Journey, event| {
+                journey.on_attempt(now, &snapshot, *attempt, event, &mut worker, &view);
+            };
+            match chance.below(10) {
+                0 | 1 => tell(
+                    journey,
+                    AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true },
+                ),
+                2 => tell(
+                    journey,
+                    AttemptEvent::Head { status: 503, has_ended: true, headers: None, is_replayable: true },
+                ),
+                3 => tell(journey, AttemptEvent::Failed(failed)),
+                4 => journey.on_request_body(now, Milestone::Aborted),
+                5 | 6 => journey.on_response_body(now, Milestone::End),
+                // Woken for nothing.
+                7 => journey.on_turn(now, &snapshot, &mut worker, &view, &mut ()),
+                8 => journey.on_abandoned(now),
+                _ => journey.on_progress(now),
+            }
+        }
+        if travellers.len() < 8 && chance.below(3) == 0 {
+            let journey = begin(&snapshot, &mut worker, now, &view);
+            travellers.push(Traveller { journey, waiter: None, attempt: AttemptId(0), is_behind: false });
+        }
+        // What is due, and what follows from it, until nothing does.
+        let mut has_more = true;
+        while has_more {
+            has_more = false;
+            for traveller in &mut travellers {
+                let mut drain = |traveller: &mut Traveller| {
+                    while let Some(action) = traveller.journey.next_action() {
+                        has_more = true;
+                        match action {
+                            Action::Wait { queued, .. } => {
+                                traveller.waiter = queued.map(|queued| queued.waiter.0);
+                            }
+                            Action::Look => {
+                                traveller.journey.on_turn(now, &snapshot, &mut worker, &view, &mut ());
+                            }
+                            Action::Due => {
+                                let journey = &mut traveller.journey;
+                                journey.on_due(now, &snapshot, true, &mut worker, &view, &mut ());
+                            }
+                            Action::Send { attempt, .. } => {
+                                traveller.attempt = attempt;
+                                traveller.is_behind = true;
+                            }
+                            Action::Reply(reason) => {
+                                traveller.journey.leave(now, &snapshot, &view);
+                                traveller.is_behind = false;
+                                traveller.journey.on_reply(now, reason.status(), None);
+                            }
+                            _ => {}
+                        }
+                    }
+                };
+                drain(traveller);
+                traveller.journey.tick(now);
+                drain(traveller);
+                if traveller.waiter.is_some_and(|waiter| view.take_woken(waiter)) {
+                    traveller.journey.on_turn(now, &snapshot, &mut worker, &view, &mut ());
+                    has_more = true;
+                }
+                if let Err(wrong) = traveller.journey.check_invariants() {
+                    panic!("NARU_SEED={seed}: {wrong}");
+                }
+            }
+            travellers.retain_mut(|traveller| {
+                if traveller.journey.has_ended() {
+                    traveller.journey.leave(now, &snapshot, &view);
+                    has_more = true;
+                }
+                !traveller.journey.has_ended()
+            });
+        }
+        let behind = travellers.iter().filter(|traveller| traveller.is_behind).count() as u32;
+        for (settings, word, queue) in view.limits.iter().flatten() {
+            let active = bulkhead::active(word.get());
+            assert!(active <= settings.concurrency_max, "NARU_SEED={seed}: {active} of {settings:?}");
+            assert!(active >= behind, "NARU_SEED={seed}: {behind} have passed, {active} are counted");
+            queue
+                .borrow()
+                .check_invariants(word.get())
+                .unwrap_or_else(|wrong| panic!("NARU_SEED={seed}: {wrong}"));
+        }
+    }
+    for traveller in &mut travellers {
+        traveller.journey.on_abandoned(now);
+        traveller.journey.leave(now, &snapshot, &view);
+    }
+    for (_, word, _) in view.limits.iter().flatten() {
+        assert_eq!(word.get(), 0, "NARU_SEED={seed}: something was not given back");
+    }
+}

@@ -1,0 +1,61 @@
+//! What is left of the limits of clusters, under Envoy's names.
+
+use naru_admit::cluster::gauges;
+use naru_proxy::{ClusterStatus, NamedLimitStatus};
+
+use super::guards::Stat;
+
+/// Of the default priority: there is no way to ask for the high one.
+pub fn stats(cluster: &ClusterStatus) -> Vec<Stat> {
+    let limits = &cluster.limits;
+    let mut all = Vec::new();
+    let mut add = |name: &str, is_gauge, help, value| {
+        all.push(Stat { name: name.to_owned(), is_gauge, help, value });
+    };
+    let help = "How often there was no room for another connection.";
+    add("upstream_cx_overflow", false, help, limits.connections_overflow);
+    let help = "Requests that were refused because too many waited for a connection, or were on their way.";
+    add("upstream_rq_pending_overflow", false, help, limits.pending_overflow);
+    add("upstream_rq_pending_active", true, "Requests that wait for a connection.", limits.pending);
+    add("upstream_rq_pending_total", false, "Requests that waited for a connection.", limits.pending_total);
+    let thresholds = &limits.thresholds;
+    for (open, remaining, count, max) in [
+        ("cx_open", "remaining_cx", limits.connections, thresholds.connections_max),
+        ("rq_pending_open", "remaining_pending", limits.pending, thresholds.pending_max),
+        ("rq_open", "remaining_rq", limits.requests, thresholds.requests_max),
+    ] {
+        let gauges = gauges(count, max, thresholds);
+        let name = format!("circuit_breakers.default.{open}");
+        add(&name, true, "1 where the limit is reached.", gauges.is_open.into());
+        // Nobody counts what is not limited.
+        if let Some(left) = gauges.remaining.filter(|_| max != u32::MAX) {
+            add(&format!("circuit_breakers.default.{remaining}"), true, "What is left of the limit.", left);
+        }
+    }
+    all
+}
+
+/// Of a limit with a name.
+pub fn of_named(limit: &NamedLimitStatus) -> impl Iterator<Item = Stat> + use<> {
+    let gauge = |name: &str, help, value| Stat { name: name.to_owned(), is_gauge: true, help, value };
+    let refused = Stat {
+        name: "refused_total".to_owned(),
+        is_gauge: false,
+        help: "Requests that a limit with a name has refused.",
+        value: limit.refused_total,
+    };
+    [
+        Some(gauge(
+            "active",
+            "Requests that have passed a limit with a name and are not over.",
+            limit.active,
+        )),
+        Some(gauge("waiting", "Requests that wait at a limit with a name.", limit.waiting)),
+        limit
+            .limit
+            .map(|limit| gauge("limit", "How many requests may be behind a limit with a name.", limit)),
+        Some(refused),
+    ]
+    .into_iter()
+    .flatten()
+}

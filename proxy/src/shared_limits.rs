@@ -1,0 +1,541 @@
+//! The named limits of routes and clusters, as all workers share them.
+//!
+//! What `naru_admit` counts in a word is an atomic here. What is more than a word has an owner: of a bulkhead's line
+//! it is whoever has the lock, which nobody takes as long as nobody has to wait; of an adaptive limit it is whoever
+//! finds the lock free, while the others leave their latencies in a queue. Admission control is each worker's own.
+//!
+//! All of it goes on under its name when the configuration changes: a bulkhead with other settings from then on, the
+//! others as long as their settings are the same.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+use naru_admit::admission::is_success;
+use naru_admit::rate::REFUSED;
+use naru_admit::{Admission, Claim, Entry, Gradient, Queue, RateLimiter, Waiter, Word, adaptive, bulkhead};
+use naru_base::{Chance, Instant};
+use naru_journey::limits::{Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
+use naru_spec::{AdaptiveConcurrency, AdmissionControl, Bulkhead, RateLimit};
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::clock::{self, Origin};
+use crate::limited::SharedWord;
+
+/// Latencies that may wait while somebody else is the owner. One that finds no room is a sample less.
+const SAMPLES_MAX: usize = 1_024;
+
+/// A limit, as all workers share it.
+#[derive(Clone, Debug)]
+pub enum SharedLimit {
+    /// What is shared is how many it has left out.
+    Admission {
+        refused: Arc<AtomicU64>,
+        settings: AdmissionControl,
+    },
+    Bulkhead {
+        shared: Arc<SharedBulkhead>,
+        settings: Bulkhead,
+    },
+    Rate(Arc<SharedRate>),
+    Adaptive(Arc<SharedAdaptive>),
+}
+
+/// How a limit is seen from outside.
+#[derive(Clone, Debug)]
+pub struct NamedLimitStatus {
+    pub kind: &'static str,
+    pub name: String,
+    /// Requests that have passed and are not over; only where they are counted.
+    pub active: u64,
+    pub waiting: u64,
+    /// How many there may be now.
+    pub limit: Option<u64>,
+    pub refused_total: u64,
+}
+
+/// Those of a snapshot; what was there before under the same name goes on.
+pub fn share(
+    limits: &NamedLimits,
+    older: Option<(&NamedLimits, &[SharedLimit])>,
+    origin: Origin,
+) -> Vec<SharedLimit> {
+    let mut known = BTreeMap::new();
+    if let Some((limits, shared)) = older {
+        let all = limits.all.iter().zip(shared);
+        known.extend(all.map(|(named, shared)| ((named.limit.kind(), named.name.as_str()), (named, shared))));
+    }
+    let all = limits.all.iter().map(|named| {
+        let before = known.get(&(named.limit.kind(), named.name.as_str()));
+        match (before, &named.limit) {
+            (Some((_, SharedLimit::Bulkhead { shared, .. })), Limit::Bulkhead(settings)) => {
+                SharedLimit::Bulkhead { shared: Arc::clone(shared), settings: *settings }
+            }
+            (Some((old, shared)), limit) if old.limit == *limit => (*shared).clone(),
+            (_, limit) => SharedLimit::new(limit, origin),
+        }
+    });
+    all.collect()
+}
+
+impl SharedLimit {
+    fn new(limit: &Limit, origin: Origin) -> SharedLimit {
+        match limit {
+            Limit::Admission(settings) => {
+                SharedLimit::Admission { refused: Arc::default(), settings: settings.clone() }
+            }
+            Limit::Bulkhead(settings) => {
+                SharedLimit::Bulkhead { shared: SharedBulkhead::new(*settings), settings: *settings }
+            }
+            Limit::Rate(settings) => SharedLimit::Rate(Arc::new(SharedRate::new(*settings))),
+            Limit::Adaptive(settings) => SharedLimit::Adaptive(SharedAdaptive::new(origin, settings)),
+        }
+    }
+
+    /// The settings of a bulkhead are these now.
+    pub fn set(&self, now: Instant) {
+        if let SharedLimit::Bulkhead { shared, settings } = self {
+            shared.set(now, *settings);
+        }
+    }
+
+    pub fn status(&self, named: &NamedLimit) -> NamedLimitStatus {
+        let (active, waiting, limit, refused_total) = match self {
+            SharedLimit::Admission { refused, .. } => (0, 0, None, &**refused),
+            SharedLimit::Bulkhead { shared, settings } => {
+                let word = shared.word.read();
+                let limit = Some(u64::from(settings.concurrency_max));
+                (bulkhead::active(word), bulkhead::waiting(word), limit, &shared.refused)
+            }
+            SharedLimit::Rate(shared) => (0, 0, None, &shared.refused),
+            SharedLimit::Adaptive(shared) => {
+                let limit = u64::from(shared.lock().gradient.limit());
+                (adaptive::active(shared.word.read()), 0, Some(limit), &shared.refused)
+            }
+        };
+        NamedLimitStatus {
+            kind: named.limit.kind(),
+            name: named.name.clone(),
+            active: active.into(),
+            waiting: waiting.into(),
+            limit,
+            refused_total: refused_total.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct SharedBulkhead {
+    word: SharedWord,
+    line: Mutex<Line>,
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Line {
+    queue: Queue,
+    /// By waiter.
+    wakers: Slab<Wake>,
+    /// Workers' clocks are not quite the same: time never goes back here.
+    last: Instant,
+}
+
+#[derive(Debug)]
+enum Wake {
+    Listening(Option<Waker>),
+    Woken,
+}
+
+impl Line {
+    fn moment(&mut self, now: Instant) -> Instant {
+        self.last = self.last.max(now);
+        self.last
+    }
+
+    fn wake(&mut self, waiter: Waiter) {
+        let known = usize::try_from(waiter.0).ok().and_then(|key| self.wakers.get_mut(key));
+        if let Some(wake) = known
+            && let Wake::Listening(Some(waker)) = std::mem::replace(wake, Wake::Woken)
+        {
+            waker.wake();
+        }
+    }
+
+    fn forget(&mut self, waiter: Waiter) {
+        if let Ok(key) = usize::try_from(waiter.0) {
+            self.wakers.try_remove(key);
+        }
+    }
+}
+
+impl SharedBulkhead {
+    fn new(settings: Bulkhead) -> Arc<SharedBulkhead> {
+        let line = Line { queue: Queue::new(settings), wakers: Slab::new(), last: Instant(0) };
+        Arc::new(SharedBulkhead {
+            word: SharedWord::default(),
+            line: Mutex::new(line),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, now: Instant, settings: Bulkhead) {
+        let mut line = self.line();
+        let now = line.moment(now);
+        line.queue.set(settings);
+        while let Some(waiter) = line.queue.fill(now, &self.word) {
+            line.wake(waiter);
+        }
+    }
+
+    #[inline]
+    fn pass(&self, now: Instant, settings: &Bulkhead) -> Pass {
+        let pass = match bulkhead::enter(&self.word, settings) {
+            Entry::Admitted => return Pass::Admitted,
+            Entry::Refused(reason) => Pass::Refused(reason),
+            Entry::Ask | Entry::Queued { .. } => self.ask(now),
+        };
+        if let Pass::Refused(_) = pass {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        pass
+    }
+
+    #[cold]
+    fn ask(&self, now: Instant) -> Pass {
+        let mut line = self.line();
+        let now = line.moment(now);
+        let waiter = Waiter(line.wakers.insert(Wake::Listening(None)) as u64);
+        let pass = match line.queue.enter(now, waiter, &self.word) {
+            Entry::Queued { ticket, deadline } => {
+                return Pass::InLine { queued: Queued { ticket, waiter }, deadline };
+            }
+            Entry::Refused(reason) => Pass::Refused(reason),
+            Entry::Admitted | Entry::Ask => Pass::Admitted,
+        };
+        line.forget(waiter);
+        pass
+    }
+
+    /// Whether its waiter was woken; if not, `waker` will be.
+    fn listen(&self, queued: Queued, waker: &Waker) -> bool {
+        let mut line = self.line();
+        let known = usize::try_from(queued.waiter.0).ok().and_then(|key| line.wakers.get_mut(key));
+        match known {
+            Some(Wake::Listening(known)) => {
+                if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                    *known = Some(waker.clone());
+                }
+                false
+            }
+            Some(Wake::Woken) | None => true,
+        }
+    }
+
+    fn claim(&self, now: Instant, queued: Queued) -> Claim {
+        let mut line = self.line();
+        let now = line.moment(now);
+        let claim = line.queue.claim(now, queued.ticket, &self.word);
+        match claim {
+            Claim::Waiting => {
+                let known = usize::try_from(queued.waiter.0).ok().and_then(|key| line.wakers.get_mut(key));
+                if let Some(wake) = known {
+                    *wake = Wake::Listening(None);
+                }
+            }
+            Claim::Admitted => line.forget(queued.waiter),
+            Claim::Refused(_) => {
+                line.forget(queued.waiter);
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        claim
+    }
+
+    fn leave(&self, now: Instant, leaving: Leaving) {
+        match leaving {
+            Leaving::Done(_) => {
+                if !bulkhead::release(&self.word) {
+                    let mut line = self.line();
+                    let now = line.moment(now);
+                    if let Some(waiter) = line.queue.on_released(now, &self.word) {
+                        line.wake(waiter);
+                    }
+                }
+            }
+            Leaving::Line(queued) => {
+                let mut line = self.line();
+                let now = line.moment(now);
+                let next = line.queue.on_left(now, queued.ticket, &self.word);
+                line.forget(queued.waiter);
+                if let Some(waiter) = next {
+                    line.wake(waiter);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct SharedRate {
+    limiter: RateLimiter,
+    word: SharedWord,
+    refused: AtomicU64,
+}
+
+impl SharedRate {
+    fn new(settings: RateLimit) -> SharedRate {
+        let limiter = RateLimiter::new(settings);
+        SharedRate { limiter, word: SharedWord::default(), refused: AtomicU64::new(0) }
+    }
+
+    fn pass(&self, now: Instant) -> Pass {
+        let mut wait = Duration::ZERO;
+        let taken = self.word.change(|word| {
+            let turn = self.limiter.reserve(now, word).ok()?;
+            wait = turn.wait;
+            Some(turn.word)
+        });
+        match taken {
+            Ok(_) if wait.is_zero() => Pass::Admitted,
+            Ok(_) => Pass::Until(now + wait),
+            Err(_) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Pass::Refused(REFUSED)
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct SharedAdaptive {
+    origin: Origin,
+    word: SharedWord,
+    samples: ArrayQueue<Sample>,
+    owned: Mutex<Owned>,
+    refused: AtomicU64,
+    /// The next deadline is another one.
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Owned {
+    gradient: Gradient,
+    last: Instant,
+}
+
+/// When a request was sent, and when it was over.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    sent: Instant,
+    over: Instant,
+}
+
+impl SharedAdaptive {
+    fn new(origin: Origin, settings: &AdaptiveConcurrency) -> Arc<SharedAdaptive> {
+        let now = origin.elapsed();
+        let gradient = Gradient::new(now, *settings, Chance::split(clock::seed(), "gradient"));
+        let shared = Arc::new(SharedAdaptive {
+            origin,
+            word: SharedWord::default(),
+            samples: ArrayQueue::new(SAMPLES_MAX),
+            owned: Mutex::new(Owned { gradient, last: now }),
+            refused: AtomicU64::new(0),
+            wake: Notify::new(),
+        });
+        shared.publish(&shared.lock());
+        tokio::spawn(keep_time(Arc::downgrade(&shared)));
+        shared
+    }
+
+    /// For those who may wait: they are not on the way of a request.
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass(&self) -> Pass {
+        let mut refusal = None;
+        let taken = self.word.change(|word| adaptive::take(word).map_err(|r| refusal = Some(r)).ok());
+        match (taken, refusal) {
+            (Err(_), Some(reason)) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Pass::Refused(reason)
+            }
+            _ => Pass::Admitted,
+        }
+    }
+
+    fn leave(&self, now: Instant, leaving: Leaving) {
+        let Leaving::Done(ending) = leaving else { return };
+        // A step that is always taken.
+        let _ = self.word.change(|word| Some(adaptive::give_back(word)));
+        // One that was given up says nothing about latency.
+        if let Some(sent) = ending.sent.filter(|_| !ending.is_cancelled)
+            && self.samples.push(Sample { sent, over: now }).is_ok()
+        {
+            self.hear_waiting();
+        }
+    }
+
+    /// Whoever finds the lock free passes on all that waits. Who does not find it free may leave: the owner looks
+    /// again after it has given the lock back.
+    fn hear_waiting(&self) {
+        loop {
+            fence(Ordering::SeqCst);
+            if self.samples.is_empty() {
+                return;
+            }
+            let mut owned = match self.owned.try_lock() {
+                Ok(owned) => owned,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            };
+            let before = owned.gradient.deadline();
+            self.hear(&mut owned);
+            if owned.gradient.deadline() != before {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    fn hear(&self, owned: &mut Owned) {
+        while let Some(Sample { sent, over }) = self.samples.pop() {
+            owned.last = owned.last.max(over);
+            owned.gradient.on_sample(owned.last, sent);
+        }
+        self.publish(owned);
+    }
+
+    /// Workers read the limit where they count.
+    fn publish(&self, owned: &Owned) {
+        let limit = owned.gradient.limit();
+        // A step that is always taken.
+        let _ = self.word.change(|word| Some(adaptive::with_limit(word, limit)));
+    }
+
+    /// Lets the gradient know what time it is; says when to do so next.
+    fn tick(&self) -> Option<Instant> {
+        let mut owned = self.lock();
+        self.hear(&mut owned);
+        owned.last = owned.last.max(self.origin.elapsed());
+        let now = owned.last;
+        owned.gradient.tick(now);
+        self.publish(&owned);
+        let deadline = owned.gradient.deadline();
+        drop(owned);
+        self.hear_waiting();
+        deadline
+    }
+}
+
+/// Keeps the time of one adaptive limit, until nobody needs it.
+async fn keep_time(shared: Weak<SharedAdaptive>) {
+    loop {
+        let Some(here) = shared.upgrade() else { return };
+        let deadline = here.tick();
+        // Without a deadline it looks from time to time whether it is still needed.
+        const REST: Duration = Duration::from_secs(1);
+        let wait = deadline.map_or(REST, |deadline| deadline.since(here.origin.elapsed())).min(REST);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = here.wake.notified() => {}
+        }
+    }
+}
+
+/// A limit, as one worker has it.
+#[derive(Clone, Debug)]
+pub enum LimitHere {
+    Admission { own: Rc<RefCell<Admission>>, settings: Rc<AdmissionControl>, refused: Arc<AtomicU64> },
+    Bulkhead { shared: Arc<SharedBulkhead>, settings: Bulkhead },
+    Rate(Arc<SharedRate>),
+    Adaptive(Arc<SharedAdaptive>),
+}
+
+/// Those of a snapshot, by [`LimitId`].
+#[derive(Debug, Default)]
+pub struct LimitsHere(Vec<LimitHere>);
+
+impl LimitsHere {
+    pub fn new(
+        limits: &NamedLimits,
+        shared: &[SharedLimit],
+        older: Option<(&NamedLimits, &LimitsHere)>,
+    ) -> LimitsHere {
+        let known = |limit: &NamedLimit| {
+            let (limits, here) = older?;
+            let at = limits.all.iter().position(|known| known == limit)?;
+            here.0.get(at).cloned()
+        };
+        let all = limits.all.iter().zip(shared).map(|(limit, shared)| match shared {
+            SharedLimit::Admission { refused, settings } => {
+                known(limit).unwrap_or_else(|| LimitHere::Admission {
+                    own: Rc::new(RefCell::new(Admission::new(settings.clone()))),
+                    settings: Rc::new(settings.clone()),
+                    refused: Arc::clone(refused),
+                })
+            }
+            SharedLimit::Bulkhead { shared, settings } => {
+                LimitHere::Bulkhead { shared: Arc::clone(shared), settings: *settings }
+            }
+            SharedLimit::Rate(shared) => LimitHere::Rate(Arc::clone(shared)),
+            SharedLimit::Adaptive(shared) => LimitHere::Adaptive(Arc::clone(shared)),
+        });
+        LimitsHere(all.collect())
+    }
+
+    pub fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {
+        match &self.0[limit.index()] {
+            LimitHere::Admission { own, refused, .. } => match own.borrow_mut().admit(now, chance) {
+                Ok(()) => Pass::Admitted,
+                Err(reason) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    Pass::Refused(reason)
+                }
+            },
+            LimitHere::Bulkhead { shared, settings } => shared.pass(now, settings),
+            LimitHere::Rate(shared) => shared.pass(now),
+            LimitHere::Adaptive(shared) => shared.pass(),
+        }
+    }
+
+    pub fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {
+        match &self.0[limit.index()] {
+            LimitHere::Bulkhead { shared, .. } => shared.claim(now, queued),
+            LimitHere::Admission { .. } | LimitHere::Rate(_) | LimitHere::Adaptive(_) => Claim::Admitted,
+        }
+    }
+
+    pub fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
+        match &self.0[limit.index()] {
+            LimitHere::Admission { own, settings, .. } => {
+                if let Leaving::Done(ending) = leaving
+                    && !(ending.is_cancelled && ending.status == 0)
+                {
+                    let is_success = is_success(&settings.success, ending.status, ending.grpc_status);
+                    own.borrow_mut().on_outcome(now, is_success);
+                }
+            }
+            LimitHere::Bulkhead { shared, .. } => shared.leave(now, leaving),
+            LimitHere::Rate(_) => {}
+            LimitHere::Adaptive(shared) => shared.leave(now, leaving),
+        }
+    }
+
+    /// Whether one that waits in line was woken; if not, `waker` will be.
+    pub fn listen(&self, limit: LimitId, queued: Queued, waker: &Waker) -> bool {
+        match &self.0[limit.index()] {
+            LimitHere::Bulkhead { shared, .. } => shared.listen(queued, waker),
+            LimitHere::Admission { .. } | LimitHere::Rate(_) | LimitHere::Adaptive(_) => true,
+        }
+    }
+}
