@@ -299,3 +299,72 @@ impl Drop for Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicU64);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    type Waits = Pin<Box<dyn Future<Output = Result<(), DialFailure>>>>;
+
+    /// Three wait in line, and so much becomes free; says who was served.
+    fn check(free: u32, is_first_gone: bool, expected: [bool; 3]) {
+        let line = Rc::<Line>::default();
+        let left = Rc::new(Cell::new(0_u32));
+        let bells: [Arc<Bell>; 3] = Default::default();
+        let mut waiting = [0, 1, 2].map(|_| {
+            let (line, left) = (Rc::clone(&line), Rc::clone(&left));
+            let waits =
+                async move { line.wait(|| left.get().checked_sub(1).map(|less| left.set(less))).await };
+            Some(Box::pin(waits) as Waits)
+        });
+        let mut served = [false; 3];
+        // Whoever waits looks at first, and then only when woken.
+        let mut turn = |waiting: &mut [Option<Waits>; 3], is_first: bool| {
+            let mut has_moved = false;
+            for ((waits, bell), served) in waiting.iter_mut().zip(&bells).zip(&mut served) {
+                let is_woken = bell.0.swap(0, Ordering::Relaxed) > 0;
+                let waker = Waker::from(Arc::clone(bell));
+                if (is_first || is_woken)
+                    && let Some(future) = waits
+                {
+                    has_moved = true;
+                    if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                        *served = true;
+                        *waits = None;
+                    }
+                }
+            }
+            has_moved
+        };
+        turn(&mut waiting, true);
+        left.set(free);
+        line.move_up();
+        if is_first_gone {
+            waiting[0] = None;
+        }
+        while turn(&mut waiting, false) {}
+        assert_eq!(served, expected, "{free} {is_first_gone}");
+    }
+
+    #[test]
+    fn a_line_is_served_in_its_order_and_nobody_is_forgotten() {
+        check(0, false, [false; 3]);
+        check(1, false, [true, false, false]);
+        check(2, false, [true, true, false]);
+        check(3, false, [true; 3]);
+        check(1, true, [false, true, false]);
+        check(2, true, [false, true, true]);
+    }
+}
