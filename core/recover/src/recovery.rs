@@ -439,12 +439,13 @@ impl Recovery {
         if !is_safe {
             return Err(Done::Unsafe);
         }
-        if !circumstances.is_replayable {
-            return Err(Done::NotReplayable);
-        }
+        // Before whether the request is there: nobody keeps one for an attempt that is not allowed.
         if self.left == 0 {
             self.flags |= LIMIT_REACHED;
             return Err(Done::LimitReached);
+        }
+        if !circumstances.is_replayable {
+            return Err(Done::NotReplayable);
         }
         if circumstances.is_breaker_open {
             return Err(Done::BreakerOpen);

@@ -3,6 +3,7 @@
 
 mod proxying;
 mod program;
+mod policies;
 mod up;
 mod import;
 mod documents;

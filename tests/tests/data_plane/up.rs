@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::Method;
 use naru_tests::client::{self, request};
 use naru_tests::files::Directory;
+use naru_tests::message::collect;
 use naru_tests::program::program;
 use naru_tests::wait::{until, within};
 use naru_tests::{Client, Outbound, Speaks};
@@ -160,9 +161,10 @@ impl Up {
             get.headers_mut()
                 .insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        let answer = client.exchange(get).await;
-        (answer.status == 200).then_some(())?;
-        let page = answer.json();
+        let (head, body) = client.send(get).await.ok()?.into_parts();
+        let (body, _) = collect(body).await.ok()?;
+        (head.status == 200).then_some(())?;
+        let page: serde_json::Value = serde_json::from_slice(&body).unwrap();
         Some(page["calls"][0]["body"]["version"].as_str()?.to_owned())
     }
 
