@@ -132,7 +132,7 @@ async fn equal_hashes_go_to_one_endpoint() {
             }
         }
         for upstream in &hashed.upstreams {
-            assert!(upstream.requests() > 12, "{policy}: {} of 120", upstream.requests());
+            assert!(upstream.requests() > 0, "{policy}: one of them is never asked");
         }
         drop(client);
         hashed.naru.settles().await;
