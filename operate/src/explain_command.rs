@@ -266,11 +266,7 @@ impl Told<'_> {
                             Some(timeout) => format!("{timeout:?}"),
                             None => "none".to_owned(),
                         };
-                        let calls = endpoints_max(forward);
-                        let _ = writeln!(
-                            out,
-                            "   timeout {timeout}; at most {calls} endpoints are tried where no connection can be made"
-                        );
+                        let _ = writeln!(out, "   timeout {timeout}; {}", retries(forward));
                         if forward.path.is_some() || forward.host.is_some() || !forward.query.is_empty() {
                             let _ = writeln!(out, "   its path, host or query is rewritten");
                         }
@@ -369,7 +365,8 @@ impl Told<'_> {
                 verdict["forward"] = json!({
                     "clusters": clusters.collect::<Vec<_>>(),
                     "timeout_ms": forward.timeout.map(|timeout| timeout.as_millis() as u64),
-                    "endpoints_tried_max": endpoints_max(forward),
+                    "calls_max": forward.retry.as_ref().map_or(1, naru_spec::RetryPolicy::calls_max),
+                    "retry_on": forward.retry.as_ref().map(|policy| policy.on.to_string()),
                 });
             }
         }
@@ -387,7 +384,10 @@ fn said(name: &str) -> String {
     }
 }
 
-/// How many endpoints are tried where no connection can be made.
-fn endpoints_max(forward: &naru_spec::Forward) -> u32 {
-    1 + forward.retry.as_ref().map_or(0, naru_spec::RetryPolicy::connect_retries)
+/// How often it is sent at most, and after what it is sent again.
+fn retries(forward: &naru_spec::Forward) -> String {
+    match &forward.retry {
+        Some(policy) if policy.calls_max() > 1 => format!("{}, on {}", policy.calls_text(), policy.on),
+        _ => "at most 1 call, no retry".to_owned(),
+    }
 }
