@@ -191,8 +191,8 @@ impl Passage {
         }
     }
 
-    /// Tells the journey what came of an attempt.
-    #[inline(always)]
+    /// Tells the journey what came of an attempt; a head by [`Passage::hear_head`].
+    #[cold]
     pub fn hear_attempt(&mut self, attempt: AttemptId, event: AttemptEvent<'_>) {
         let now = self.worker.clock.now();
         let mut core = self.loaded.core.borrow_mut();
@@ -212,12 +212,19 @@ impl Passage {
     #[inline]
     pub fn hear_head(&mut self, attempt: AttemptId, status: u16, has_ended: bool, can_be_repeated: bool) {
         let is_replayable = can_be_repeated && self.has_whole_upload();
+        let now = self.worker.clock.now();
+        let mut core = self.loaded.core.borrow_mut();
+        let loaded = &*self.loaded;
         // What says something about retries is looked at while the journey decides.
-        let response = self.response.take();
-        let head = response.as_ref().and_then(|received| received.head.as_ref());
+        let head = self.response.as_ref().and_then(|received| received.head.as_ref());
         let headers = head.map(|head| &head.headers);
-        self.hear_attempt(attempt, AttemptEvent::Head { status, has_ended, headers, is_replayable });
-        self.response = response;
+        let event = AttemptEvent::Head { status, has_ended, headers, is_replayable };
+        self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters);
+        drop(core);
+        self.report(now);
+        if self.is_retrying || self.journey.is_retrying() {
+            self.count_retry();
+        }
     }
 
     /// Tells the journey that a wait is over.

@@ -100,8 +100,15 @@ impl Journey {
     ) -> bool {
         let (Some(attempt), Some(mut recovery)) = (self.attempt, self.recovery.take()) else { return false };
         let policy = self.policy(snapshot);
-        let none = HeaderMap::new();
-        let head = Head { status, grpc_status: self.grpc_status, headers: headers.unwrap_or(&none) };
+        let none;
+        let headers = match headers {
+            Some(headers) => headers,
+            None => {
+                none = HeaderMap::new();
+                &none
+            }
+        };
+        let head = Head { status, grpc_status: self.grpc_status, headers };
         let circumstances = || self.circumstances(snapshot, is_replayable, view);
         let verdict = recovery.on_head(now, attempt.id, policy, &head, circumstances, &mut worker.waits);
         self.recovery = Some(recovery);
