@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use naru_admit::Claim;
-use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, View};
@@ -20,6 +20,7 @@ use naru_recover::RetryLoad;
 use naru_spec::Endpoint;
 use naru_tls::Connector;
 
+use crate::clock;
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
@@ -274,6 +275,8 @@ fn retire(endpoints: Vec<Rc<EndpointHere>>) {
 pub struct Clusters {
     pub all: Vec<ClusterHere>,
     pub limits: LimitsHere,
+    /// How many requests are in a fault, at all workers.
+    pub faults: Arc<AtomicU32>,
 }
 
 impl Clusters {
@@ -327,6 +330,14 @@ impl View for Clusters {
 
     fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
         self.limits.leave(now, limit, leaving);
+    }
+
+    fn wall(&self) -> WallTime {
+        clock::wall_now()
+    }
+
+    fn faults_active(&self) -> u32 {
+        self.faults.load(Ordering::Relaxed)
     }
 }
 

@@ -3,9 +3,11 @@
 //! No decision is made here: every branch below answers an [`Action`] or reports an event.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -27,9 +29,11 @@ use crate::accept::Connection;
 use crate::cluster::EndpointHere;
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
+use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
-use crate::tunnel;
 use crate::upload::{Upload, UploadBody};
+use crate::worker::Worker;
+use crate::{hedged, tunnel};
 
 /// Answers one request.
 pub async fn serve(
@@ -79,14 +83,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let now = connection.worker.clock.now();
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
-    let facts = RequestFacts {
-        repeats: naru_recover::Facts::of(&parts.method, &parts.headers, client.is_internal),
-        asks: client.asks,
-        is_trusted: client.is_internal,
-        is_grpc: client.is_grpc,
-        has_ended: body.is_end_stream(),
-        timeout_ms: client.timeout_ms,
-    };
+    let facts = RequestFacts::of(&parts.method, &parts.headers, &client, body.is_end_stream());
     let draw = core.draw_request();
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
@@ -116,7 +113,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
 }
 
 /// The head of the request that goes to an upstream.
-struct Outgoing {
+pub struct Outgoing {
     method: Method,
     target: PathAndQuery,
     /// Absent while an attempt has them.
@@ -145,17 +142,18 @@ async fn forward(
                 let Some(here) = passage.loaded.clusters.get(cluster).endpoint(endpoint) else {
                     return Err(Broken);
                 };
-                passage.hold(cause, cluster, &here);
+                if passage.journey.may_hedge() {
+                    return Box::pin(hedged::forward(passage, outgoing, action)).await;
+                }
+                passage.hold(cause, cluster, endpoint, &here);
                 prepare(&mut passage, &mut outgoing, &here);
                 let is_fresh = cause == Cause::Replay;
-                let result =
-                    attempt_once(&mut passage, &mut outgoing, attempt, cluster, &here, is_fresh).await;
-                match result {
-                    Ok(Answered { status, has_ended, grpc_status }) => {
-                        if let Some(status) = grpc_status {
-                            passage.journey.on_grpc_status(status);
-                        }
-                        passage.hear_head(attempt, status, has_ended, outgoing.can_be_repeated());
+                let (worker, loaded) = (Rc::clone(&passage.worker), Rc::clone(&passage.loaded));
+                let place = Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh };
+                let mut alone = Alone { passage: &mut passage, attempt };
+                match exchange(&mut alone, &mut outgoing, &place).await {
+                    Ok((response, carrier)) => {
+                        passage.receive(attempt, response, carrier, outgoing.can_be_repeated());
                     }
                     Err(Interrupted::Failed(failure)) => {
                         // A body that breaks off takes its attempt with it: the cause goes first.
@@ -191,7 +189,7 @@ async fn forward(
 
 /// Applies the rule to the head of the request: once, but for the name of an endpoint, which is another one for
 /// another endpoint.
-fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
+pub fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHere) {
     if std::mem::replace(&mut outgoing.is_prepared, true) {
         return prepare_again(passage, outgoing, endpoint);
     }
@@ -202,7 +200,9 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
     let mut fill_in = |request: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
         fill_header(format, &Facts { request, upstream: None, ..known.facts(None) }, out);
     };
+    let now = passage.worker.clock.now();
     let is_rewritten = outgoing::request(
+        now,
         snapshot,
         &passage.journey,
         headers,
@@ -211,7 +211,7 @@ fn prepare(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &EndpointHe
         &mut fill_in,
     );
     let kept = snapshot.chain(passage.journey.chain()).record.keep_request(headers);
-    passage.sent_at = Some(passage.worker.clock.now());
+    passage.sent_at = Some(now);
     passage.kept_request = kept;
     if is_rewritten {
         passage.line.path = outgoing.target.clone();
@@ -227,6 +227,8 @@ fn prepare_again(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &Endp
     }
     if let Some(headers) = &mut outgoing.headers {
         naru_recover::layer::tell_upstream(headers, passage.journey.retries());
+        let now = passage.worker.clock.now();
+        outgoing::tell_time(now, &passage.loaded.snapshot, &passage.journey, headers);
     }
     if let Some(headers) = &mut outgoing.headers
         && outgoing::rename(&passage.loaded.snapshot, &passage.journey, headers, &shared.host_name)
@@ -235,49 +237,110 @@ fn prepare_again(passage: &mut Passage, outgoing: &mut Outgoing, endpoint: &Endp
     }
 }
 
-/// What a journey is to know of a response that is in the passage now.
-struct Answered {
-    status: u16,
-    has_ended: bool,
-    /// Of a response that is all head.
-    grpc_status: Option<u8>,
-}
-
 /// Why an attempt has no response.
-enum Interrupted {
+pub enum Interrupted {
     Failed(Failure),
     /// The journey wants something else.
     Asked(Action),
 }
 
-/// One attempt, up to the head of its response.
-async fn attempt_once(
-    passage: &mut Passage,
-    outgoing: &mut Outgoing,
+/// Who waits for an exchange.
+pub trait Attendant {
+    /// Ready once the exchange is to be given up.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action>;
+
+    /// There is a connection.
+    ///
+    /// # Errors
+    /// The cluster has no room for the request.
+    fn connected(&mut self, local: Option<SocketAddr>, stream_max: Option<Duration>) -> Result<(), Reason>;
+
+    fn not_connected(&mut self, text: String);
+
+    fn upload(&self) -> Option<&Rc<Upload>>;
+
+    fn speaks_http2(&self) -> bool;
+
+    /// Whether a copy of the head is kept, of a request on a connection that `is_reused` by it.
+    fn keeps_copy(&self, is_reused: bool, method: &Method) -> bool;
+}
+
+/// An attempt of the one kind that most requests have: it is waited for alone.
+struct Alone<'a> {
+    passage: &'a mut Passage,
     attempt: AttemptId,
-    cluster: ClusterId,
-    endpoint: &Rc<EndpointHere>,
-    is_fresh: bool,
-) -> Result<Answered, Interrupted> {
-    let worker = Rc::clone(&passage.worker);
-    let loaded = Rc::clone(&passage.loaded);
+}
+
+impl Attendant for Alone<'_> {
+    #[inline]
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        self.passage.poll_watch(cx)
+    }
+
+    #[inline]
+    fn connected(&mut self, local: Option<SocketAddr>, stream_max: Option<Duration>) -> Result<(), Reason> {
+        self.passage.count_sent()?;
+        self.passage.upstream_local = local;
+        self.passage.hear_connected(self.attempt, stream_max);
+        Ok(())
+    }
+
+    fn not_connected(&mut self, text: String) {
+        self.passage.upstream_failure = Some(text).filter(|text| !text.is_empty());
+    }
+
+    #[inline]
+    fn upload(&self) -> Option<&Rc<Upload>> {
+        self.passage.upload.as_ref()
+    }
+
+    #[inline]
+    fn speaks_http2(&self) -> bool {
+        self.passage.line.version == Version::HTTP_2
+    }
+
+    // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
+    #[inline]
+    fn keeps_copy(&self, is_reused: bool, method: &Method) -> bool {
+        is_reused && method.is_idempotent() || self.passage.journey.may_retry()
+    }
+}
+
+/// Where an attempt is made.
+pub struct Place<'a> {
+    pub worker: &'a Rc<Worker>,
+    pub loaded: &'a Rc<Loaded>,
+    pub cluster: ClusterId,
+    pub endpoint: &'a Rc<EndpointHere>,
+    /// On a connection that no request was sent on yet.
+    pub is_fresh: bool,
+}
+
+/// One attempt, up to the head of its response.
+#[inline]
+pub async fn exchange<A: Attendant>(
+    attendant: &mut A,
+    outgoing: &mut Outgoing,
+    place: &Place<'_>,
+) -> Result<(Response<InBody>, Carrier), Interrupted> {
+    let Place { worker, loaded, cluster, endpoint, is_fresh } = *place;
     let settings = loaded.snapshot.cluster(cluster);
-    let want = Want::of(settings.protocol, passage.line.version == Version::HTTP_2);
-    let waiting = if is_fresh { None } else { dial::take_from_pool(&worker, endpoint, want, settings) };
+    let want = Want::of(settings.protocol, attendant.speaks_http2());
+    let waiting = if is_fresh { None } else { dial::take_from_pool(worker, endpoint, want, settings) };
     let (connected, is_reused) = match waiting {
         Some(connected) => (connected, true),
         None => {
-            let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want, is_fresh));
+            let mut dial = pin!(dial::dial(worker, loaded, cluster, endpoint, want, is_fresh));
             let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
-                Poll::Pending => passage.poll_watch(cx).map(Err),
+                Poll::Pending => attendant.poll_asked(cx).map(Err),
             })
             .await
             .map_err(Interrupted::Asked)?;
             match result {
                 Ok(connected) => connected,
                 Err(failure) => {
-                    passage.upstream_failure = Some(failure.text).filter(|text| !text.is_empty());
+                    attendant.not_connected(failure.text);
                     return Err(Interrupted::Failed(Failure {
                         stage: failure.stage,
                         reason: failure.reason,
@@ -289,7 +352,11 @@ async fn attempt_once(
             }
         }
     };
-    if let Err(reason) = passage.count_sent() {
+    let local = match &connected {
+        Connected::Http1(connection) => connection.local,
+        Connected::Http2(stream) => stream.local(),
+    };
+    if let Err(reason) = attendant.connected(local, settings.limits.stream_duration_max) {
         // The connection is for the next one.
         if let Connected::Http1(connection) = connected {
             endpoint.pool.put_http1(connection, worker.clock.now(), settings);
@@ -303,39 +370,34 @@ async fn attempt_once(
             is_replayable: false,
         }));
     }
-    passage.journey.on_connected(worker.clock.now(), attempt);
-    if let Some(max) = settings.limits.stream_duration_max {
-        passage.journey.limit_stream(worker.clock.now(), max);
-    }
-    // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
-    let may_repeat = is_reused && outgoing.method.is_idempotent() || passage.journey.may_retry();
+    let keeps_copy = attendant.keeps_copy(is_reused, &outgoing.method);
     let mut asked = None;
     let result = match connected {
         Connected::Http1(mut connection) => {
             connection.requests += 1;
-            passage.upstream_local = connection.local;
-            let request = outgoing.take_http1(passage.upload.as_ref(), may_repeat);
+            let request = outgoing.take_http1(attendant.upload(), keeps_copy);
             let result = connection
                 .client
-                .send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action)))
+                .send(request, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
                 .await;
             let endpoint = Rc::clone(endpoint);
-            result.map(|response| passage.receive(response, Carrier::Http1 { connection, endpoint, cluster }))
+            result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))
         }
         Connected::Http2(stream) => {
             let is_tls = settings.tls.is_some();
-            passage.upstream_local = stream.local();
-            let request = outgoing.take_http2(passage.upload.as_ref(), may_repeat, is_tls);
+            let request = outgoing.take_http2(attendant.upload(), keeps_copy, is_tls);
             let mut client = stream.client();
             let result =
-                client.send(request, |cx| passage.poll_watch(cx).map(|action| asked = Some(action))).await;
-            result.map(|response| passage.receive(response, Carrier::Http2 { _stream: stream }))
+                client.send(request, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action))).await;
+            result.map(|response| (response, Carrier::Http2 { _stream: stream }))
         }
     };
     match (result, asked) {
         (Ok(answered), _) => Ok(answered),
         (Err(None), Some(action)) => Err(Interrupted::Asked(action)),
-        (Err(failure), _) => Err(Interrupted::Failed(outgoing.take_back(passage, failure, is_reused))),
+        (Err(failure), _) => {
+            Err(Interrupted::Failed(outgoing.take_back(attendant.upload(), failure, is_reused)))
+        }
     }
 }
 
@@ -384,13 +446,30 @@ impl Outgoing {
         request
     }
 
+    /// One for an attempt beside others.
+    pub fn copy(&self) -> Outgoing {
+        Outgoing {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            copy: Vec::new(),
+            scheme: self.scheme,
+            is_prepared: true,
+        }
+    }
+
     /// Whether the head is here, or a copy of it.
-    fn can_be_repeated(&self) -> bool {
+    pub fn can_be_repeated(&self) -> bool {
         self.headers.is_some() || !self.copy.is_empty()
     }
 
     /// Takes the head back from an attempt that did not send it, and says what the journey is to know.
-    fn take_back(&mut self, passage: &mut Passage, failure: Option<SendFailure>, is_reused: bool) -> Failure {
+    fn take_back(
+        &mut self,
+        upload: Option<&Rc<Upload>>,
+        failure: Option<SendFailure>,
+        is_reused: bool,
+    ) -> Failure {
         let (reason, sent) = match failure {
             Some(SendFailure { reason, sent, request }) => {
                 if let Some(request) = request
@@ -409,29 +488,35 @@ impl Outgoing {
             }
             None => (Reason::UpstreamClosed, Sent::Maybe),
         };
-        let is_replayable = self.can_be_repeated() && passage.has_whole_upload();
+        let has_whole_body = upload.is_none_or(|upload| upload.is_replayable());
+        let is_replayable = self.can_be_repeated() && has_whole_body;
         Failure { stage: Stage::Exchange, reason, sent, is_reused, is_replayable }
     }
 }
 
 impl Passage {
-    /// Keeps a response until it is passed on, or left.
-    fn receive(&mut self, response: Response<InBody>, carrier: Carrier) -> Answered {
+    /// Keeps a response until it is passed on, or left, and tells the journey of it.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        attempt: AttemptId,
+        response: Response<InBody>,
+        carrier: Carrier,
+        can_be_repeated: bool,
+    ) {
         let (head, body) = response.into_parts();
         self.hear_health(&head.headers);
-        let has_ended = body.is_end_stream();
-        let answered = Answered {
-            status: head.status.as_u16(),
-            has_ended,
-            grpc_status: if has_ended { grpc_status(&head.headers) } else { None },
-        };
+        let (status, has_ended) = (head.status.as_u16(), body.is_end_stream());
+        if has_ended && let Some(status) = grpc_status(&head.headers) {
+            self.journey.on_grpc_status(status);
+        }
         self.response = Some(Received { head: Some(head), body, carrier });
-        answered
+        self.hear_head(attempt, status, has_ended, can_be_repeated);
     }
 }
 
 /// Passes an upstream's response on.
-fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
+pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let head = passage.response.as_mut().and_then(|received| received.head.take());
     let Some(mut parts) = head else { return Err(Broken) };
     // Nothing of the request will be sent again.
@@ -465,7 +550,7 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 }
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
-fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
     // Its answer needs nothing that is limited.
     passage.leave(passage.worker.clock.now());
     let date = passage.worker.clock.date();

@@ -103,7 +103,7 @@ impl Loaded {
         Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
-            clusters: Clusters { all: clusters.collect(), limits },
+            clusters: Clusters { all: clusters.collect(), limits, faults: Arc::clone(&prepared.faults) },
             logs: logs_of_chains.collect(),
             snapshot,
         }

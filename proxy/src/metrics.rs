@@ -72,6 +72,8 @@ impl Histogram {
 pub struct Labels {
     pub reason: Reason,
     pub is_retry_limit_exceeded: bool,
+    /// A fault held the request.
+    pub is_delayed: bool,
     pub status: u16,
     pub protocol: Protocol,
     pub grpc_status: Option<u8>,
@@ -81,7 +83,7 @@ pub struct Labels {
 impl Labels {
     /// Envoy's short response flags.
     pub fn flags(&self) -> &'static str {
-        if self.is_retry_limit_exceeded { self.reason.flags_after_retries() } else { self.reason.flag() }
+        self.reason.flags(self.is_delayed, self.is_retry_limit_exceeded)
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Prepared {
     pub retrying: Vec<Arc<AtomicU32>>,
     /// By cluster.
     pub limits: Vec<Arc<Limited>>,
+    /// How many requests are in a fault, at all workers.
+    pub faults: Arc<AtomicU32>,
     /// By limit.
     pub named_limits: Vec<SharedLimit>,
     /// By cluster.
@@ -91,6 +93,7 @@ impl Prepared {
         let guards = guards(&snapshot, older, origin);
         let retrying = retrying(&snapshot, older);
         let limits = limits(&snapshot, older);
+        let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         Ok(Prepared {
@@ -102,6 +105,7 @@ impl Prepared {
             guards,
             retrying,
             limits,
+            faults,
             named_limits,
             cluster_names,
             stat_prefixes,

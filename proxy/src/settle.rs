@@ -11,14 +11,14 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use naru_base::{AttemptId, ClusterId, Instant, Reason};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_journey::edge::Client;
 use naru_journey::limits::{LimitId, Queued};
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
@@ -26,10 +26,11 @@ use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Out
 use naru_route::{CompiledAction, Verdict};
 
 use crate::accept::Connection;
-use crate::cluster::{EndpointHere, EndpointShared, add};
+use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
+use crate::permit::Permit;
 use crate::pool::Http1Connection;
 use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
 use crate::timer::Timer;
@@ -73,9 +74,12 @@ pub struct Passage {
     pub response: Option<Received>,
     /// What passed, where the request asked for a tunnel.
     pub tunnel: Option<Rc<Ledger>>,
-    permit: Option<Permit>,
-    /// It counts as a retry of its cluster.
-    is_retrying: bool,
+    /// Of the attempt that the last news was about.
+    pub permit: Option<Permit>,
+    /// Where it counts as a retry.
+    retrying: Option<ClusterId>,
+    /// It counts among those that are in a fault.
+    is_in_fault: bool,
     timer: Timer,
 }
 
@@ -85,17 +89,6 @@ pub struct Received {
     pub head: Option<http::response::Parts>,
     pub body: InBody,
     pub carrier: Carrier,
-}
-
-/// A request counted at an endpoint and its cluster.
-#[derive(Debug)]
-struct Permit {
-    cluster: ClusterId,
-    endpoint: Arc<EndpointShared>,
-    /// Between two attempts it is not.
-    is_active: bool,
-    /// It is one of the requests that the cluster limits.
-    is_counted: bool,
 }
 
 impl Passage {
@@ -113,6 +106,10 @@ impl Passage {
         add(&downstream.requests_active, 1);
         connection.on_request();
         let timer = Timer::new(&worker.timers);
+        let is_in_fault = journey.is_in_fault();
+        if is_in_fault {
+            loaded.prepared.faults.fetch_add(1, Ordering::Relaxed);
+        }
         Box::new(Passage {
             loaded: Rc::clone(loaded),
             connection: Rc::clone(connection),
@@ -132,32 +129,22 @@ impl Passage {
             response: None,
             tunnel: None,
             permit: None,
-            is_retrying: false,
+            retrying: None,
+            is_in_fault,
             timer,
             worker,
         })
     }
 
     /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
-    pub fn hold(&mut self, cause: Cause, cluster: ClusterId, endpoint: &EndpointHere) {
+    pub fn hold(&mut self, cause: Cause, cluster: ClusterId, id: EndpointId, endpoint: &EndpointHere) {
         if cause == Cause::Retry
             && let Some(permit) = &self.permit
         {
             permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
         }
-        self.release();
-        let endpoint = endpoint.shared();
-        endpoint.counts.active.fetch_add(1, Ordering::Relaxed);
-        endpoint.counts.requests_total.fetch_add(1, Ordering::Relaxed);
-        let stats = &self.loaded.clusters.get(cluster).stats;
-        add(&stats.requests_active, 1);
-        add(&stats.requests_total, 1);
-        match cause {
-            Cause::First => {}
-            Cause::Replay => add(&stats.replays, 1),
-            Cause::Retry => add(&stats.retries, 1),
-        }
-        self.permit = Some(Permit { cluster, endpoint, is_active: true, is_counted: false });
+        self.permit = None;
+        self.permit = Some(Permit::new(&self.loaded, cause, cluster, id, endpoint));
     }
 
     /// A request that is held has its connection.
@@ -166,28 +153,13 @@ impl Passage {
     /// As many are on their way to the cluster as may be.
     #[inline]
     pub fn count_sent(&mut self) -> Result<(), Reason> {
-        if let Some(permit) = &mut self.permit {
-            let limits = &self.loaded.snapshot.cluster(permit.cluster).limits;
-            permit.is_counted = self.loaded.clusters.get(permit.cluster).limited.send(limits)?;
-        }
-        Ok(())
-    }
-
-    fn release(&mut self) {
-        self.rest();
-        self.permit = None;
+        self.permit.as_mut().map_or(Ok(()), Permit::count_sent)
     }
 
     /// It is at no endpoint for a while.
     fn rest(&mut self) {
-        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.is_active) {
-            permit.is_active = false;
-            permit.endpoint.counts.active.fetch_sub(1, Ordering::Relaxed);
-            let here = self.loaded.clusters.get(permit.cluster);
-            if std::mem::take(&mut permit.is_counted) {
-                here.limited.give_request_back();
-            }
-            add(&here.stats.requests_active, -1);
+        if let Some(permit) = &mut self.permit {
+            permit.rest();
         }
     }
 
@@ -200,7 +172,7 @@ impl Passage {
         self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters);
         drop(core);
         self.report(now);
-        if self.is_retrying || self.journey.is_retrying() {
+        if self.retrying.is_some() || self.journey.is_retrying() {
             self.count_retry();
         }
         if matches!(event, AttemptEvent::Failed(_)) {
@@ -222,7 +194,7 @@ impl Passage {
         self.journey.on_attempt(now, &loaded.snapshot, attempt, event, &mut core, &loaded.clusters);
         drop(core);
         self.report(now);
-        if self.is_retrying || self.journey.is_retrying() {
+        if self.retrying.is_some() || self.journey.is_retrying() {
             self.count_retry();
         }
     }
@@ -238,6 +210,16 @@ impl Passage {
         drop(core);
         self.report(now);
         self.count_retry();
+    }
+
+    /// Tells the journey that an attempt has its connection.
+    #[inline]
+    pub fn hear_connected(&mut self, attempt: AttemptId, stream_max: Option<Duration>) {
+        let now = self.worker.clock.now();
+        self.journey.on_connected(now, attempt);
+        if let Some(max) = stream_max {
+            self.journey.limit_stream(now, max);
+        }
     }
 
     /// Whether all of the request's body that was read so far is still here.
@@ -257,28 +239,35 @@ impl Passage {
 
     /// Whether a retry of the request is under way is known for all of its cluster.
     fn count_retry(&mut self) {
-        let is_retrying = self.journey.is_retrying();
-        if is_retrying != self.is_retrying
-            && let Some(permit) = &self.permit
-        {
-            let retrying = &self.loaded.clusters.get(permit.cluster).retrying;
-            if is_retrying {
-                retrying.fetch_add(1, Ordering::Relaxed);
-            } else {
-                retrying.fetch_sub(1, Ordering::Relaxed);
-            }
-            self.is_retrying = is_retrying;
+        let retrying = self.journey.retrying_at();
+        if retrying == self.retrying {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut self.retrying, retrying) {
+            self.loaded.clusters.get(before).retrying.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(cluster) = retrying {
+            self.loaded.clusters.get(cluster).retrying.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Tells whoever guards the cluster what became of an attempt.
     #[inline]
     fn report(&mut self, now: Instant) {
-        if let Some(report) = self.journey.take_report()
-            && let Some(permit) = &self.permit
-            && let Some(guarded) = &self.loaded.clusters.get(permit.cluster).guarded
-        {
-            guarded.report(now, &permit.endpoint, report);
+        while let Some(report) = self.journey.take_report() {
+            let here = self.loaded.clusters.get(report.cluster);
+            let Some(guarded) = &here.guarded else { continue };
+            match &self.permit {
+                Some(permit) if permit.cluster == report.cluster && permit.id == report.endpoint => {
+                    guarded.report(now, &permit.endpoint, report);
+                }
+                // It was given up, or never sent.
+                _ => {
+                    if let Some(endpoint) = here.endpoint(report.endpoint) {
+                        guarded.report(now, &endpoint.shared(), report);
+                    }
+                }
+            }
         }
     }
 
@@ -444,6 +433,7 @@ impl Passage {
         let labels = Labels {
             reason: outcome.reason,
             is_retry_limit_exceeded: outcome.is_retry_limit_exceeded,
+            is_delayed: outcome.is_delayed,
             status: outcome.status,
             protocol: if self.client.is_grpc { Protocol::Grpc } else { Protocol::Http },
             grpc_status: outcome.grpc_status,
@@ -470,17 +460,23 @@ impl Drop for Passage {
         self.journey.tick(now);
         self.journey.on_abandoned(now);
         self.report(now);
-        if self.is_retrying {
+        if self.retrying.is_some() {
             self.count_retry();
             // Whatever the journey says: it is over.
-            debug_assert!(!self.is_retrying);
+            debug_assert!(self.retrying.is_none());
+        }
+        if self.is_in_fault {
+            self.loaded.prepared.faults.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.journey.is_timed_automatically(&self.loaded.snapshot) {
+            self.journey.teach(&mut self.loaded.core.borrow_mut());
         }
         self.leave(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);
         }
-        self.release();
+        self.rest();
         if let Some(upload) = &self.upload {
             upload.end();
         }

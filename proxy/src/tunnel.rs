@@ -154,7 +154,7 @@ impl Tunnel {
                 Action::Send { attempt, cluster, endpoint, cause } => {
                     let loaded = Rc::clone(&self.passage.loaded);
                     let Some(here) = loaded.clusters.get(cluster).endpoint(endpoint) else { return };
-                    self.passage.hold(cause, cluster, &here);
+                    self.passage.hold(cause, cluster, endpoint, &here);
                     (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
                 }
                 Action::Reach { attempt } => {

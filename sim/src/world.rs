@@ -313,14 +313,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let core = &mut here.workers[worker].core;
         let mut head = request.head.clone();
         let arrival = receive(&mut head, http, &request.peer, core);
-        let facts = RequestFacts {
-            repeats: naru_recover::Facts::of(&head.method, &head.headers, arrival.client.is_internal),
-            asks: arrival.client.asks,
-            is_trusted: arrival.client.is_internal,
-            is_grpc: arrival.client.is_grpc,
-            has_ended: request.body.is_empty(),
-            timeout_ms: arrival.client.timeout_ms,
-        };
+        let facts = RequestFacts::of(&head.method, &head.headers, &arrival.client, request.body.is_empty());
         let draw = core.draw_request();
         let subject = arrival.line.subject(&head.headers, &arrival.client, draw);
         let journey = match arrival.wish {

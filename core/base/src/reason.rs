@@ -16,7 +16,8 @@ pub enum Side {
 struct Row {
     name: &'static str,
     flag: &'static str,
-    flags_after_retries: &'static str,
+    /// Where it was delayed; after retries; both.
+    longer_flags: [&'static str; 3],
     side: Side,
     status: u16,
     details: &'static str,
@@ -36,7 +37,10 @@ macro_rules! reasons {
             const fn row(self) -> Row {
                 match self {
                     $( Reason::$name => Row {
-                        name: stringify!($name), flag: $flag, flags_after_retries: concat!("URX,", $flag),
+                        name: stringify!($name), flag: $flag,
+                        longer_flags: [
+                            concat!("DI,", $flag), concat!("URX,", $flag), concat!("DI,URX,", $flag),
+                        ],
                         side: Side::$side, status: $status, details: $details, body: $body,
                     } ),*
                 }
@@ -143,10 +147,20 @@ impl Reason {
         self.row().flag
     }
 
-    /// Envoy's flags where this came after the last of the retries that were allowed.
-    pub fn flags_after_retries(self) -> &'static str {
+    /// Envoy's flags where a fault had delayed the request (`DI`), or where this came after the last of the retries
+    /// that were allowed (`URX`).
+    pub fn flags(self, is_delayed: bool, is_after_retries: bool) -> &'static str {
         let row = self.row();
-        if row.flag == "-" { "URX" } else { row.flags_after_retries }
+        let [delayed, retried, both] = row.longer_flags;
+        match (is_delayed, is_after_retries) {
+            (false, false) => row.flag,
+            (true, false) if row.flag == "-" => "DI",
+            (true, false) => delayed,
+            (false, true) if row.flag == "-" => "URX",
+            (false, true) => retried,
+            (true, true) if row.flag == "-" => "DI,URX",
+            (true, true) => both,
+        }
     }
 
     pub fn side(self) -> Side {
@@ -236,8 +250,12 @@ mod tests {
     }
 
     #[test]
-    fn flags_say_that_no_retry_is_left() {
-        assert_eq!(Reason::ConnectFailure.flags_after_retries(), "URX,UF");
-        assert_eq!(Reason::Forwarded.flags_after_retries(), "URX");
+    fn flags_say_what_came_before() {
+        assert_eq!(Reason::ConnectFailure.flags(false, false), "UF");
+        assert_eq!(Reason::ConnectFailure.flags(false, true), "URX,UF");
+        assert_eq!(Reason::Forwarded.flags(false, true), "URX");
+        assert_eq!(Reason::Forwarded.flags(true, false), "DI");
+        assert_eq!(Reason::FaultInjected.flags(true, false), "DI,FI");
+        assert_eq!(Reason::UpstreamReset.flags(true, true), "DI,URX,UR");
     }
 }

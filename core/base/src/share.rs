@@ -43,6 +43,10 @@ impl Fraction {
         Fraction { numerator, denominator }
     }
 
+    pub fn is_none(self) -> bool {
+        self.numerator == 0
+    }
+
     pub fn numerator(self) -> u32 {
         self.numerator
     }

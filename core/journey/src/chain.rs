@@ -36,7 +36,7 @@ impl Snapshot {
         is_same.then_some(id)
     }
 
-    fn place_of(&self, id: ChainId) -> Option<(&naru_spec::Listener, &FilterChain)> {
+    pub(crate) fn place_of(&self, id: ChainId) -> Option<(&naru_spec::Listener, &FilterChain)> {
         let at = self.first_chains.partition_point(|first| *first <= id.0).checked_sub(1)?;
         let listener = self.listeners.get(at)?;
         Some((listener, listener.chains.get((id.0 - self.first_chains.get(at)?) as usize)?))

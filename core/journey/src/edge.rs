@@ -6,9 +6,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Chance, Reason};
+use naru_recover::deadline;
 use naru_spec::{Http, Scheme};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -49,6 +51,8 @@ pub struct Client {
     /// In one of our own networks, with nobody between.
     pub is_internal: bool,
     pub timeout_ms: Option<u64>,
+    /// How long the client says that it waits for its response.
+    pub caller_timeout: Option<Duration>,
     /// It is trusted, and says something in headers of Envoy's.
     pub asks: bool,
     /// `content-type: application/grpc` and its kind.
@@ -65,6 +69,7 @@ impl Client {
             scheme: peer.scheme(),
             is_internal: false,
             timeout_ms: None,
+            caller_timeout: None,
             asks: false,
             is_grpc: false,
             upgrade: Upgrade::None,
@@ -94,6 +99,7 @@ struct Seen {
     content_type: bool,
     client_cert: bool,
     naru: bool,
+    deadline: bool,
     cookies: u32,
     hosts: u32,
 }
@@ -114,12 +120,14 @@ impl Seen {
                 10 if name == "keep-alive" => seen.hop = true,
                 12 if name == "x-request-id" => seen.request_id = true,
                 12 if name == "content-type" => seen.content_type = true,
+                12 if name == "grpc-timeout" => seen.deadline = true,
                 14 if name == "http2-settings" => seen.hop = true,
                 14 if name == "x-naru-attempt" || name == "x-naru-retries" => seen.naru = true,
                 15 if name == "x-forwarded-for" => seen.forwarded_for = true,
                 16 if name == "proxy-connection" => seen.hop = true,
                 17 if name == "transfer-encoding" => seen.hop = true,
                 17 if name == "x-forwarded-proto" => seen.forwarded_proto = true,
+                18 if name == "x-naru-deadline-ms" => seen.deadline = true,
                 23 if name == "x-forwarded-client-cert" => seen.client_cert = true,
                 10.. if name.starts_with("x-envoy-") => seen.envoy = true,
                 _ => {}
@@ -209,8 +217,19 @@ pub fn receive(
         append_via(headers, &http.via);
     }
     let timeout_ms = if seen.envoy { asked_timeout(headers) } else { None };
+    let says_deadline = seen.deadline || seen.envoy;
+    let caller_timeout = if says_deadline { deadline::of_caller(headers) } else { None };
     let is_grpc = seen.content_type && is_grpc(headers);
-    Ok(Client { address, scheme, is_internal, timeout_ms, asks: seen.envoy, is_grpc, upgrade })
+    Ok(Client {
+        address,
+        scheme,
+        is_internal,
+        timeout_ms,
+        caller_timeout,
+        asks: seen.envoy,
+        is_grpc,
+        upgrade,
+    })
 }
 
 /// HTTP/2 may send a cookie in pieces; nobody else knows them (RFC 9113, section 8.2.3).

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
 use naru_guard::{AttemptResult, Ticket};
 use naru_recover::Facts;
 pub use naru_recover::Sent;
 
+use crate::edge::Client;
 use crate::limits::{LimitId, Queued};
 
 /// What the machine needs to know of a request, beside what the rules look at.
@@ -25,9 +26,25 @@ pub struct RequestFacts {
     pub has_ended: bool,
     /// The client asked for this timeout, and is trusted to (`x-envoy-upstream-rq-timeout-ms`).
     pub timeout_ms: Option<u64>,
+    /// How long the client says that it waits.
+    pub caller_timeout: Option<Duration>,
 }
 
 impl RequestFacts {
+    /// Of a request that `client` makes. `has_ended` says that its head is all of it.
+    #[inline]
+    pub fn of(method: &Method, headers: &HeaderMap, client: &Client, has_ended: bool) -> RequestFacts {
+        RequestFacts {
+            repeats: Facts::of(method, headers, client.is_internal),
+            asks: client.asks,
+            is_trusted: client.is_internal,
+            is_grpc: client.is_grpc,
+            has_ended,
+            timeout_ms: client.timeout_ms,
+            caller_timeout: client.caller_timeout,
+        }
+    }
+
     /// Of one that is not forwarded.
     pub const NONE: RequestFacts = RequestFacts {
         repeats: Facts { may_repeat: false, is_repeat: false },
@@ -36,6 +53,7 @@ impl RequestFacts {
         is_grpc: false,
         has_ended: true,
         timeout_ms: None,
+        caller_timeout: None,
     };
 }
 
@@ -100,7 +118,8 @@ pub enum Action {
     Look,
     /// Tell the client that it has its tunnel, and see what is in it.
     Open,
-    /// The response of this attempt is the response: pass its head on, then its body.
+    /// The response of this attempt is the response: pass its head on, then its body. Where others are under way, they
+    /// are given up; so they are by [`Action::Reply`] and [`Action::Break`].
     Forward { attempt: AttemptId },
     /// Connect to where a tunnel leads, which no rule knows; then [`Action::Forward`].
     Reach { attempt: AttemptId },
@@ -121,8 +140,10 @@ pub enum Cause {
     /// The connection of the attempt before turned out closed: once more, on a connection that no request was sent
     /// on yet.
     Replay,
-    /// The attempt before failed, or was answered badly: to another endpoint, if there is one.
+    /// The attempt before failed, or was answered badly, or takes long: to another endpoint, if there is one.
     Retry,
+    /// Beside the first from the beginning.
+    Hedge,
 }
 
 /// What became of an attempt, for whoever guards its cluster.
@@ -152,8 +173,12 @@ pub enum Wait {
     Progress,
     /// The head of an attempt's response.
     PerTry,
+    /// Any byte of an attempt, in either direction.
+    PerTryIdle,
     /// The next attempt.
     Backoff,
+    /// The end of a delay that is made on purpose.
+    Fault,
 }
 
 impl Wait {
@@ -166,6 +191,8 @@ impl Wait {
             Wait::Stream => Reason::StreamDuration,
             Wait::Progress => Reason::StreamIdle,
             Wait::PerTry | Wait::Backoff => Reason::PerTryTimeout,
+            Wait::PerTryIdle => Reason::PerTryIdle,
+            Wait::Fault => Reason::FaultInjected,
         }
     }
 }

@@ -3,8 +3,11 @@
 //! | state     | event                                   | next      | action                      |
 //! |-----------|-----------------------------------------|-----------|-----------------------------|
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
+//! | (begin)   | a fault holds it                        | Held      |                             |
 //! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
 //! | (begin)   | anything else                           | Answering | Reply                       |
+//! | Held      | the delay is over                       | Held      | Due                         |
+//! | Held      | due: as from the beginning              | as there  |                             |
 //! | Waiting   | turn: it may pass all limits            | Trying    | Send                        |
 //! | Waiting   | turn: not yet, or at the next limit     | Waiting   | Wait                        |
 //! | Waiting   | turn: refused                           | Answering | Reply                       |
@@ -14,7 +17,8 @@
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
 //! | Trying    | the wait is over                        | Trying    | Due, then Send, elsewhere   |
-//! | Trying    | a try takes too long                    | Trying    | Due, then Cancel; waits     |
+//! | Trying    | a try takes too long, or nothing moves  | Trying    | Due, then Cancel; waits     |
+//! | Trying    | the same, where hedges are made         | Trying    | Due, then Send beside it    |
 //! | Trying    | attempt failed                          | Answering | Reply                       |
 //! | Trying    | request aborted                         | Answering | Cancel, Reply               |
 //! | Trying    | deadline                                | Answering | Cancel, Reply               |
@@ -39,11 +43,13 @@
 mod attempts;
 mod binding;
 mod passing;
+mod rare;
 
 use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc, Ticket};
+use naru_recover::deadline::{self, Span};
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 
@@ -56,6 +62,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
+    /// By a fault: see [`rare`].
+    Held,
     /// At a limit: see [`passing`].
     Waiting,
     Trying,
@@ -86,6 +94,7 @@ pub struct Journey {
     next_attempt: u16,
     /// Of a request that is forwarded.
     recovery: Option<Recovery>,
+    rare: Option<Box<rare::Rare>>,
     /// Why no other attempt is made.
     done: Option<Done>,
     request: RequestFacts,
@@ -126,6 +135,8 @@ struct Clock {
     response_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     per_try_timeout: Option<Duration>,
+    /// When its caller waits no longer.
+    caller_end: Option<Instant>,
     /// When the attempt that was sent must be over.
     stream_end: Option<Instant>,
 }
@@ -145,6 +156,8 @@ pub struct Outcome {
     pub attempts: u16,
     /// The last attempt would have been retried, but all retries that are allowed had been made.
     pub is_retry_limit_exceeded: bool,
+    /// A fault held it, or an attempt of it.
+    pub is_delayed: bool,
     pub began: Instant,
     pub request_ended: Option<Instant>,
     pub head: Option<Instant>,
@@ -154,7 +167,7 @@ pub struct Outcome {
 impl Outcome {
     /// Envoy's short response flags.
     pub fn flags(&self) -> &'static str {
-        if self.is_retry_limit_exceeded { self.reason.flags_after_retries() } else { self.reason.flag() }
+        self.reason.flags(self.is_delayed, self.is_retry_limit_exceeded)
     }
 }
 
@@ -192,6 +205,7 @@ impl Journey {
             report: None,
             next_attempt: 0,
             recovery: None,
+            rare: None,
             done: None,
             request,
             clock: Clock {
@@ -204,6 +218,7 @@ impl Journey {
                 response_timeout: None,
                 idle_timeout: chain.http.stream_idle_timeout,
                 per_try_timeout: None,
+                caller_end: None,
                 stream_end: None,
             },
             reason: Reason::NoRoute,
@@ -260,6 +275,7 @@ impl Journey {
             report: None,
             next_attempt: 0,
             recovery: None,
+            rare: None,
             done: None,
             request: RequestFacts::NONE,
             clock: Clock {
@@ -272,6 +288,7 @@ impl Journey {
                 response_timeout: None,
                 idle_timeout: None,
                 per_try_timeout: None,
+                caller_end: None,
                 stream_end: None,
             },
             reason: Reason::NoRoute,
@@ -315,8 +332,9 @@ impl Journey {
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
             Some(CompiledAction::Forward(forward)) => {
                 self.forward(now, snapshot, forward, subject, worker, view, observer);
-                // It is for a response, and a tunnel has none.
+                // They are for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
+                self.clock.caller_end = None;
                 let of_cluster = self.cluster.and_then(|id| snapshot.cluster(id).limits.tcp_idle_timeout);
                 self.clock.idle_timeout = match (self.clock.idle_timeout, of_cluster) {
                     (Some(timeout), Some(of_cluster)) => Some(timeout.min(of_cluster)),
@@ -344,11 +362,9 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        self.clock.response_timeout = match self.request.timeout_ms {
-            None => forward.timeout,
-            Some(0) => None,
-            Some(asked) => Some(Duration::from_millis(asked)),
-        };
+        let asked = self.request.timeout_ms.map(Duration::from_millis);
+        self.clock.response_timeout = deadline::total(forward.timeout, asked);
+        self.clock.caller_end = self.request.caller_timeout.map(|timeout| now + timeout);
         if let Some(own) = forward.idle_timeout {
             self.clock.idle_timeout = own;
         }
@@ -358,11 +374,40 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
-        let policy = self.policy(snapshot);
-        let recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
+        let of_route = self.of_route(snapshot);
+        if let Some(settings) = of_route.auto_timeout
+            && asked.is_none()
+            && let Some((rule, _)) = self.rule()
+        {
+            self.clock.response_timeout = Some(worker.timeouts.timeout(now, (self.chain, rule), settings));
+        }
+        let policy = &of_route.retry;
+        let mut recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
+        if self.is_tunnel {
+            recovery.go_alone();
+        }
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);
         self.chosen = worker.choose(snapshot, cluster, &forward.hash, subject);
+        if of_route.has_more && !self.is_tunnel {
+            let name = forward.cluster_name(choice);
+            if !self.begin_more(now, of_route, name, subject, worker, view) {
+                return;
+            }
+        }
+        self.enter_cluster(now, snapshot, worker, view, observer);
+    }
+
+    /// Past its limits, to an endpoint.
+    #[inline(always)]
+    fn enter_cluster(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
         // What is limited are requests, and a tunnel is none.
         if !snapshot.limits.is_empty() && !self.is_tunnel {
             return self.pass(now, snapshot, worker, view, observer);
@@ -385,19 +430,30 @@ impl Journey {
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
         match worker.enter(now, cluster, view) {
-            Admission::Unguarded => self.send(cluster, endpoint, Cause::First),
-            Admission::Admitted(ticket) => {
-                self.watch(now, ticket);
-                self.send(cluster, endpoint, Cause::First);
-            }
-            Admission::Refused(_) => self.answer(Reason::BreakerOpen),
+            Admission::Unguarded => {}
+            Admission::Admitted(ticket) => self.watch(now, ticket),
+            Admission::Refused(_) => return self.answer(Reason::BreakerOpen),
+        }
+        self.send(now, cluster, endpoint, Cause::First, worker);
+        if self.rare.is_some() {
+            self.ask_for_extra();
         }
     }
 
     #[inline]
-    fn send(&mut self, cluster: ClusterId, endpoint: EndpointId, cause: Cause) {
+    fn send(
+        &mut self,
+        now: Instant,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        cause: Cause,
+        worker: &mut Worker,
+    ) {
         let attempt = self.next_attempt(endpoint);
-        self.actions.push(Action::Send { attempt, cluster, endpoint, cause });
+        let send = Action::Send { attempt, cluster, endpoint, cause };
+        if self.rare.is_none() || !self.is_held_back(now, send, worker) {
+            self.actions.push(send);
+        }
     }
 
     fn watch(&mut self, now: Instant, ticket: Option<Ticket>) {
@@ -409,20 +465,18 @@ impl Journey {
     fn conclude(&mut self, now: Instant, result: impl FnOnce(&Attempt) -> AttemptResult) {
         let Some(watch) = self.watch.take() else { return };
         let (Some(cluster), Some(attempt)) = (self.cluster, self.attempt) else { return };
-        self.report = Some(Report {
-            cluster,
-            endpoint: attempt.endpoint,
-            result: result(&attempt),
-            duration: now.since(watch.began),
-            ticket: watch.ticket,
-        });
+        self.report = Some(rare::report_of(cluster, &attempt, watch, result(&attempt), now));
     }
 
     /// What became of an attempt, once for each. It is there after [`Journey::on_attempt`], where the attempt is
-    /// over for its endpoint, and else when the request has ended.
+    /// over for its endpoint, and else when the request has ended. There are several where attempts went on beside
+    /// each other.
     #[inline]
     pub fn take_report(&mut self) -> Option<Report> {
-        self.report.take()
+        match (self.report.take(), &mut self.rare) {
+            (None, Some(rare)) => rare.take_report(),
+            (report, _) => report,
+        }
     }
 
     #[inline]
@@ -438,6 +492,9 @@ impl Journey {
     }
 
     fn answer(&mut self, reason: Reason) {
+        if self.rare.is_some() {
+            self.leave_others(self.clock.progress);
+        }
         if self.is_tunnel {
             self.end(self.clock.progress, reason);
             self.actions.push(Action::Break(reason));
@@ -460,6 +517,9 @@ impl Journey {
                 self.clock.request_ended.get_or_insert(now);
                 if self.clock.per_try_timeout.is_some() {
                     self.start_try(now);
+                }
+                if self.rare.is_some() {
+                    self.ask_for_extra();
                 }
             }
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
@@ -527,7 +587,10 @@ impl Journey {
         let Some((deadline, wait)) = self.deadline() else { return };
         if now >= deadline {
             match wait {
-                Wait::PerTry | Wait::Backoff => self.actions.push_once(Action::Due),
+                Wait::PerTryIdle if self.state == State::Streaming => self.give_up(now, wait.reason()),
+                Wait::PerTry | Wait::PerTryIdle | Wait::Backoff | Wait::Fault => {
+                    self.actions.push_once(Action::Due);
+                }
                 Wait::Turn => {
                     self.passing.set_due();
                     self.actions.push(Action::Look);
@@ -541,7 +604,7 @@ impl Journey {
 
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
-            State::Waiting | State::Trying => {
+            State::Held | State::Waiting | State::Trying => {
                 self.clock.progress = now;
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);
@@ -567,6 +630,9 @@ impl Journey {
     fn end(&mut self, now: Instant, reason: Reason) {
         if self.watch.is_some() {
             self.conclude_at_end(now, reason);
+        }
+        if self.rare.is_some() {
+            self.leave_others(now);
         }
         self.state = State::Ended;
         self.reason = reason;
@@ -609,14 +675,13 @@ impl Journey {
                 next = Some((at, wait));
             }
         };
-        match (clock.request_ended, clock.request_timeout, clock.response_timeout) {
-            (Some(ended), _, Some(timeout)) if self.state != State::Answering => {
-                consider(ended + timeout, Wait::Response);
+        if self.state != State::Answering {
+            if let Some(end) = self.span().end() {
+                consider(end, Wait::Response);
             }
-            (None, Some(timeout), _) if self.state != State::Answering => {
+            if let (None, Some(timeout)) = (clock.request_ended, clock.request_timeout) {
                 consider(clock.began + timeout, Wait::Request);
             }
-            _ => {}
         }
         if self.state == State::Waiting
             && let Some(at) = self.passing.deadline()
@@ -634,7 +699,41 @@ impl Journey {
         {
             consider(at, if wait == naru_recover::Wait::PerTry { Wait::PerTry } else { Wait::Backoff });
         }
+        if let Some(rare) = &self.rare {
+            if let Some(until) = rare.held_until() {
+                consider(until, Wait::Fault);
+            }
+            if let Some(end) = self.idle_try_end(rare) {
+                consider(end, Wait::PerTryIdle);
+            }
+        }
         next
+    }
+
+    #[inline]
+    fn span(&self) -> Span {
+        let Clock { request_ended, response_timeout, caller_end, .. } = self.clock;
+        let began = match (self.state, &self.rare) {
+            (State::Held, _) => None,
+            (_, None) => request_ended,
+            // What a fault has held it for does not count.
+            (_, Some(rare)) => request_ended.max(rare.released().filter(|_| request_ended.is_some())),
+        };
+        Span { began, total: response_timeout, caller_end }
+    }
+
+    fn idle_try_end(&self, rare: &rare::Rare) -> Option<Instant> {
+        let is_connected = self.attempt.is_some_and(|it| it.is_connected && it.is_under_way);
+        let is_timed = matches!(self.state, State::Trying | State::Streaming) && is_connected;
+        rare.idle_per_try.filter(|_| is_timed).map(|idle| self.clock.progress + idle)
+    }
+
+    /// How long an upstream is told that it may take for an attempt that begins now; `None` is without limit.
+    #[inline]
+    pub fn time_for_upstream(&self, now: Instant) -> Option<Duration> {
+        let of_try =
+            self.clock.per_try_timeout.filter(|_| !self.recovery.as_ref().is_some_and(Recovery::hedges));
+        self.span().for_upstream(now, of_try)
     }
 
     pub fn chain(&self) -> ChainId {
@@ -664,15 +763,30 @@ impl Journey {
         self.choice
     }
 
-    /// How long the response may take, from the end of the request.
-    pub fn response_timeout(&self) -> Option<Duration> {
-        self.clock.response_timeout
+    pub fn is_grpc(&self) -> bool {
+        self.request.is_grpc
     }
 
     /// How many attempts were made after the first, without replays.
     #[inline]
     pub fn retries(&self) -> u32 {
         self.recovery.as_ref().map_or(0, Recovery::retries)
+    }
+
+    /// Whether the timeout of its route follows what is observed.
+    #[inline]
+    pub fn is_timed_automatically(&self, snapshot: &Snapshot) -> bool {
+        self.cluster.is_some() && self.of_route(snapshot).auto_timeout.is_some()
+    }
+
+    /// Has `worker` learn from a request that has ended, where [`Journey::is_timed_automatically`].
+    #[cold]
+    pub fn teach(&self, worker: &mut Worker) {
+        if let (Reason::Forwarded | Reason::RouteTimeout, Some(ended)) = (self.reason, self.clock.ended)
+            && let (Some((rule, _)), Some(began)) = (self.rule(), self.span().began)
+        {
+            worker.timeouts.learn((self.chain, rule), ended.since(began));
+        }
     }
 
     pub fn has_ended(&self) -> bool {
@@ -704,6 +818,7 @@ impl Journey {
             cluster: self.cluster,
             endpoint: self.cluster.and(self.attempt).map(|attempt| attempt.endpoint),
             attempts: self.next_attempt,
+            is_delayed: self.is_delayed(),
             is_retry_limit_exceeded: self.recovery.as_ref().is_some_and(Recovery::is_limit_reached),
             began: self.clock.began,
             request_ended: self.clock.request_ended,
@@ -721,6 +836,7 @@ impl Journey {
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let has_head = self.clock.head.is_some();
         match self.state {
+            State::Held if self.attempt.is_some() || has_head => Err("is held after an attempt"),
             State::Waiting if !self.passing.is_waiting() => Err("waits for nothing"),
             State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
@@ -731,13 +847,21 @@ impl Journey {
             State::Streaming if !has_head => Err("streams without a head"),
             State::Ended if self.clock.ended.is_none() => Err("ended without a moment"),
             State::Ended if self.deadline().is_some() => Err("ended and still waits"),
-            State::Open | State::Waiting | State::Trying | State::Streaming | State::Answering
+            State::Open
+            | State::Held
+            | State::Waiting
+            | State::Trying
+            | State::Streaming
+            | State::Answering
                 if self.clock.ended.is_some() =>
             {
                 Err("has an end and goes on")
             }
             State::Answering | State::Ended if self.watch.is_some() => {
                 Err("an attempt is over, and nobody is told")
+            }
+            State::Streaming | State::Answering | State::Ended if self.beside().next().is_some() => {
+                Err("an attempt is under way beside an answer")
             }
             _ if self.attempt.is_some_and(|attempt| attempt.id.0 >= self.next_attempt) => {
                 Err("an attempt that was never begun")

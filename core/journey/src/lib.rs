@@ -29,6 +29,7 @@ pub mod tunnel;
 pub mod edge;
 pub mod limits;
 pub mod worker;
+mod timeouts;
 pub mod event;
 pub mod journey;
 pub mod outgoing;

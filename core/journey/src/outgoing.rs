@@ -6,6 +6,7 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use naru_base::Instant;
+use naru_recover::deadline;
 use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Edits, Fill};
 use naru_spec::{Http, ServerHeader};
 
@@ -14,7 +15,6 @@ use crate::{Journey, Snapshot};
 
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const X_ENVOY_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
-const X_ENVOY_EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const X_ENVOY_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The rule that forwards a journey's request, with its action.
@@ -30,6 +30,15 @@ fn forwarding<'a>(
     }
 }
 
+/// Tells an upstream how long it may take for an attempt that begins now.
+#[inline]
+pub fn tell_time(now: Instant, snapshot: &Snapshot, journey: &Journey, headers: &mut HeaderMap) {
+    if let Some(time) = journey.time_for_upstream(now) {
+        let says_envoy = !snapshot.chain(journey.chain()).http.suppress_envoy_headers;
+        deadline::tell_upstream(headers, time, journey.is_grpc(), says_envoy);
+    }
+}
+
 /// Brings a request that was received by [`edge::receive`] into the form for its upstream.
 ///
 /// `endpoint_name` is the host name that the endpoint was found by, if it was. `fill` writes a
@@ -37,6 +46,7 @@ fn forwarding<'a>(
 /// the target may be another now.
 #[inline]
 pub fn request(
+    now: Instant,
     snapshot: &Snapshot,
     journey: &Journey,
     headers: &mut HeaderMap,
@@ -46,11 +56,7 @@ pub fn request(
 ) -> bool {
     let Some((rule, forward, matched)) = forwarding(snapshot, journey) else { return false };
     let http = &snapshot.chain(journey.chain()).http;
-    if !http.suppress_envoy_headers
-        && let Some(timeout) = journey.response_timeout()
-    {
-        headers.insert(X_ENVOY_EXPECTED_TIMEOUT, HeaderValue::from(timeout.as_millis() as u64));
-    }
+    tell_time(now, snapshot, journey, headers);
     apply(&rule.edits(journey.choice()).request, headers, fill);
     if let Some(rewrite) = forward.host() {
         rewrite_host(rewrite, forward.append_x_forwarded_host, headers, endpoint_name, http);

@@ -41,6 +41,17 @@ pub fn compose(
         (Reason::NoCluster, Some((CompiledRule { action: CompiledAction::Forward(forward), .. }, _))) => {
             local(forward.cluster_not_found, Bytes::new(), is_grpc)
         }
+        (Reason::FaultInjected, _) => {
+            let injected = journey.injected();
+            let status = injected.and_then(|injected| StatusCode::from_u16(injected.status).ok());
+            let body = Bytes::from(reason.body(false));
+            let mut reply = local(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), body, is_grpc);
+            if is_grpc && let Some(grpc_status) = injected.and_then(|injected| injected.grpc_status) {
+                reply.headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status)));
+                reply.grpc_status = Some(grpc_status);
+            }
+            reply
+        }
         (Reason::ConcurrencyLimit, _) => {
             let named = journey.refused_by().and_then(|id| snapshot.limits.get(id));
             let own = named.and_then(|named| match &named.limit {

@@ -7,7 +7,7 @@ use naru_admit::Claim;
 use naru_balance::{
     Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Tried,
 };
-use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::{Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
 use naru_route::Subject;
@@ -15,6 +15,7 @@ use naru_spec::{BalancingPolicy, HashPolicy};
 
 use crate::Snapshot;
 use crate::limits::{Leaving, LimitId, Pass, Queued};
+use crate::timeouts::Timeouts;
 
 /// How busy endpoints are, wherever that is counted: atomics in the proxy, cells in the simulator.
 pub trait View {
@@ -51,6 +52,16 @@ pub trait View {
     }
 
     fn leave(&self, _now: Instant, _limit: LimitId, _leaving: Leaving) {}
+
+    /// The date and time; for waits until a date that a response says.
+    fn wall(&self) -> WallTime {
+        WallTime::default()
+    }
+
+    /// How many requests are in a fault; see [`crate::Journey::is_in_fault`].
+    fn faults_active(&self) -> u32 {
+        0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +84,9 @@ pub struct Worker {
     pub(crate) waits: Chance,
     /// For the identities that requests are given.
     pub(crate) names: Chance,
+    /// For failures that are made on purpose.
+    pub(crate) faults: Chance,
+    pub(crate) timeouts: Timeouts,
     /// By [`ClusterId`].
     clusters: Vec<InTurn>,
 }
@@ -104,6 +118,8 @@ impl Worker {
             picks: Chance::split(seed, "picks"),
             waits: Chance::split(seed, "waits"),
             names: Chance::split(seed, "names"),
+            faults: Chance::split(seed, "faults"),
+            timeouts: Timeouts::default(),
             clusters: Vec::with_capacity(snapshot.clusters.len()),
         };
         worker.clusters.extend(snapshot.clusters.iter().map(InTurn::empty));
@@ -134,6 +150,8 @@ impl Worker {
             picks: hand_over(&mut self.picks),
             waits: hand_over(&mut self.waits),
             names: hand_over(&mut self.names),
+            faults: hand_over(&mut self.faults),
+            timeouts: self.timeouts.succeed(old, new),
             clusters,
         }
     }

@@ -43,6 +43,7 @@ fn world() -> World {
             endpoint: None,
             attempts: 2,
             is_retry_limit_exceeded: false,
+            is_delayed: false,
             began: Instant(1_000_000),
             request_ended: Some(Instant(3_000_000)),
             head: Some(Instant(13_000_000)),

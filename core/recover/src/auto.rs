@@ -41,6 +41,10 @@ impl Observed {
         }
     }
 
+    pub fn settings(&self) -> AutoTimeout {
+        self.settings
+    }
+
     /// A response took this long, or was given up after this long.
     #[inline]
     pub fn on_response(&mut self, took: Duration) {

@@ -34,45 +34,64 @@ pub fn of_caller(headers: &HeaderMap) -> Option<Duration> {
         .min()
 }
 
-/// From the end of the request to the end of the response. `asked` is what a trusted caller wants
-/// instead of what the `route` says, where 0 is without limit; `caller` is [`of_caller`].
-pub fn total(route: Option<Duration>, asked: Option<Duration>, caller: Option<Duration>) -> Option<Duration> {
-    let own = match asked {
+/// From the end of the request to the end of the response. `asked` is what a trusted caller wants instead of what the
+/// `route` says, where 0 is without limit.
+#[inline]
+pub fn total(route: Option<Duration>, asked: Option<Duration>) -> Option<Duration> {
+    match asked {
         Some(asked) => (!asked.is_zero()).then_some(asked),
         None => route,
-    };
-    shorter(own, caller)
+    }
 }
 
-fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+/// What a request's time is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When the request had arrived as a whole; `None` where it has not.
+    pub began: Option<Instant>,
+    /// See [`total`].
+    pub total: Option<Duration>,
+    /// When the caller waits no longer.
+    pub caller_end: Option<Instant>,
+}
+
+impl Span {
+    /// When the response must have ended.
+    #[inline]
+    pub fn end(&self) -> Option<Instant> {
+        let own = self.began.zip(self.total).map(|(began, total)| began + total);
+        shorter(own, self.caller_end)
+    }
+
+    /// How long an upstream is told that it may take for an attempt that begins `now`: what is left, or a try's
+    /// timeout where the attempt ends with it. `None` is without limit. Never 0, which would be without limit, too.
+    #[inline]
+    pub fn for_upstream(&self, now: Instant, of_try: Option<Duration>) -> Option<Duration> {
+        const LEAST: Duration = Duration::from_millis(1);
+        let own = match self.began {
+            Some(_) => None,
+            None => self.total,
+        };
+        let left = self.end().map(|end| end.since(now));
+        shorter(shorter(own, left), of_try).map(|told| told.max(LEAST))
+    }
+}
+
+#[inline]
+fn shorter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
 }
 
-/// How long an upstream is told that it may take for an attempt that begins `now`: what is left of
-/// `total`, or of a try where there is a timeout for it and the attempt ends with it. `ended` is when the request
-/// had arrived as a whole. `None` is without limit. Never 0, which would be without limit, too.
-pub fn for_upstream(
-    now: Instant,
-    ended: Option<Instant>,
-    total: Option<Duration>,
-    per_try: Option<Duration>,
-    hedges: bool,
-) -> Option<Duration> {
-    const LEAST: Duration = Duration::from_millis(1);
-    let elapsed = ended.map_or(Duration::ZERO, |ended| now.since(ended));
-    let left = total.map(|total| total.saturating_sub(elapsed));
-    let of_try = per_try.filter(|_| !hedges);
-    shorter(left, of_try).map(|told| told.max(LEAST))
-}
-
-/// Tells an upstream. Its gRPC deadline is shortened where there is one, or where the call is one.
-pub fn tell_upstream(headers: &mut HeaderMap, told: Option<Duration>, is_grpc: bool) {
-    let Some(told) = told else { return };
+/// Tells an upstream, in Envoy's words where `says_envoy`. The deadline of a gRPC call is told as such.
+#[inline]
+pub fn tell_upstream(headers: &mut HeaderMap, told: Duration, is_grpc: bool, says_envoy: bool) {
     let milliseconds = u64::try_from(told.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(milliseconds));
+    if says_envoy {
+        headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(milliseconds));
+    }
     headers.insert(DEADLINE_MS, HeaderValue::from(milliseconds));
     if is_grpc && let Ok(value) = HeaderValue::from_str(&GrpcTimeout(told).to_string()) {
         headers.insert(GRPC_TIMEOUT, value);
@@ -166,17 +185,23 @@ mod tests {
         }
     }
 
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + MS(ms)
+    }
+
     #[test]
     fn a_hop_never_outlives_its_caller() {
         let all = [None, Some(0), Some(5), Some(10), Some(20)].map(|ms| ms.map(MS));
         for route in all.into_iter().filter(|route| *route != Some(Duration::ZERO)) {
             for asked in all {
-                for caller in all.into_iter().filter(|caller| *caller != Some(Duration::ZERO)) {
-                    let total = total(route, asked, caller);
-                    assert!(caller.is_none_or(|caller| total.is_some_and(|total| total <= caller)));
+                for caller_end in [None, Some(at(100)), Some(at(107)), Some(at(115))] {
+                    let total = total(route, asked);
+                    let span = Span { began: Some(at(100)), total, caller_end };
                     let own = asked.map_or(route, |asked| (!asked.is_zero()).then_some(asked));
-                    assert!(own.is_none_or(|own| total.is_some_and(|total| total <= own)));
-                    assert_eq!(total.is_none(), own.is_none() && caller.is_none());
+                    assert_eq!(total, own);
+                    assert!(caller_end.is_none_or(|caller| span.end().is_some_and(|end| end <= caller)));
+                    assert!(own.is_none_or(|own| span.end().is_some_and(|end| end <= at(100) + own)));
+                    assert_eq!(span.end().is_none(), own.is_none() && caller_end.is_none());
                 }
             }
         }
@@ -184,33 +209,34 @@ mod tests {
 
     #[test]
     fn upstreams_are_told_what_is_left() {
-        let at = |ms| Instant::ZERO + MS(ms);
-        let told = |now, total: Option<u64>, per_try: Option<u64>, hedges| {
-            for_upstream(at(now), Some(at(100)), total.map(MS), per_try.map(MS), hedges)
-        };
-        assert_eq!(told(100, None, None, false), None);
-        assert_eq!(told(100, Some(50), None, false), Some(MS(50)));
-        assert_eq!(told(130, Some(50), None, false), Some(MS(20)));
-        assert_eq!(told(130, Some(50), Some(10), false), Some(MS(10)));
-        assert_eq!(told(145, Some(50), Some(10), false), Some(MS(5)), "less than a try is left");
-        assert_eq!(told(130, Some(50), Some(10), true), Some(MS(20)), "it is not cancelled after a try");
-        assert_eq!(told(900, Some(50), None, false), Some(MS(1)), "0 would be without limit");
-        assert_eq!(told(900, None, Some(10), false), Some(MS(10)));
-        assert_eq!(for_upstream(at(9), None, Some(MS(50)), None, false), Some(MS(50)), "not yet whole");
+        let span = |total: Option<u64>| Span { began: Some(at(100)), total: total.map(MS), caller_end: None };
+        let told = |now, total, per_try: Option<u64>| span(total).for_upstream(at(now), per_try.map(MS));
+        assert_eq!(told(100, None, None), None);
+        assert_eq!(told(100, Some(50), None), Some(MS(50)));
+        assert_eq!(told(130, Some(50), None), Some(MS(20)));
+        assert_eq!(told(130, Some(50), Some(10)), Some(MS(10)));
+        assert_eq!(told(145, Some(50), Some(10)), Some(MS(5)), "less than a try is left");
+        assert_eq!(told(900, Some(50), None), Some(MS(1)), "0 would be without limit");
+        assert_eq!(told(900, None, Some(10)), Some(MS(10)));
+        let begun = Span { began: None, ..span(Some(50)) };
+        assert_eq!(begun.for_upstream(at(9), None), Some(MS(50)), "not yet whole");
+        let hurried = Span { caller_end: Some(at(29)), ..begun };
+        assert_eq!(hurried.for_upstream(at(9), None), Some(MS(20)), "its caller waits no longer");
     }
 
     #[test]
     fn headers_carry_a_deadline_from_hop_to_hop() {
         let mut headers = HeaderMap::new();
         assert_eq!(of_caller(&headers), None);
-        tell_upstream(&mut headers, None, true);
-        assert!(headers.is_empty());
-        tell_upstream(&mut headers, Some(MS(250)), true);
+        tell_upstream(&mut headers, MS(250), true, true);
         assert_eq!(headers.get(EXPECTED_TIMEOUT_MS).unwrap(), "250");
         assert_eq!(headers.get(GRPC_TIMEOUT).unwrap(), "250000u");
         assert_eq!(of_caller(&headers), Some(MS(250)));
         headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from_static("0"));
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("90m"));
         assert_eq!(of_caller(&headers), Some(MS(90)));
+        let mut quiet = HeaderMap::new();
+        tell_upstream(&mut quiet, MS(7), false, false);
+        assert_eq!((quiet.len(), of_caller(&quiet)), (1, Some(MS(7))));
     }
 }

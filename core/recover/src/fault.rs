@@ -64,13 +64,10 @@ impl CompiledFault {
         self.spec.scope
     }
 
-    /// Two draws are taken of `chance` where the fault is for this request at all.
-    pub fn roll(&self, headers: &HeaderMap, cluster: &str, active: u32, chance: &mut Chance) -> Injection {
-        if !self.is_for(headers, cluster, active) {
-            return Injection::default();
-        }
-        let (delay_draw, abort_draw) = (chance.draw(), chance.draw());
-        Injection { delay: self.delay(headers, delay_draw), abort: self.abort(headers, abort_draw) }
+    /// What may be done to this request, and how often; `None` where the fault is not for it at all.
+    pub fn odds(&self, headers: &HeaderMap, cluster: &str, active: u32) -> Option<Odds> {
+        self.is_for(headers, cluster, active)
+            .then(|| Odds { delay: self.delay(headers), abort: self.abort(headers) })
     }
 
     fn is_for(&self, headers: &HeaderMap, cluster: &str, active: u32) -> bool {
@@ -85,38 +82,50 @@ impl CompiledFault {
             && self.headers.all(headers)
     }
 
-    fn delay(&self, headers: &HeaderMap, draw: u64) -> Option<Duration> {
+    fn delay(&self, headers: &HeaderMap) -> Option<(Duration, Fraction)> {
         let delay = self.spec.delay?;
-        let wait = match delay.by {
-            DelayBy::Fixed(wait) => delay.share.takes(draw).then_some(wait)?,
+        let (wait, share) = match delay.by {
+            DelayBy::Fixed(wait) => (wait, delay.share),
             DelayBy::Header => {
-                let share = share(delay.share, headers, DELAY_SHARE);
-                share.takes(draw).then(|| number(headers, DELAY)).flatten().map(Duration::from_millis)?
+                let wait = number(headers, DELAY).map(Duration::from_millis)?;
+                (wait, share(delay.share, headers, DELAY_SHARE))
             }
         };
-        (!wait.is_zero()).then_some(wait)
+        (!wait.is_zero()).then_some((wait, share))
     }
 
-    fn abort(&self, headers: &HeaderMap, draw: u64) -> Option<Injected> {
+    fn abort(&self, headers: &HeaderMap) -> Option<(Injected, Fraction)> {
         let abort = self.spec.abort?;
-        let share = match abort.by {
-            AbortBy::Header => share(abort.share, headers, ABORT_SHARE),
-            AbortBy::Status(_) | AbortBy::Grpc(_) => abort.share,
-        };
-        if !share.takes(draw) {
-            return None;
-        }
         let http = |status| Injected { status, grpc_status: None };
         let grpc = |status| Injected { status: 200, grpc_status: Some(status) };
         match abort.by {
-            AbortBy::Status(status) => Some(http(status.as_u16())),
-            AbortBy::Grpc(status) => Some(grpc(status)),
+            AbortBy::Status(status) => Some((http(status.as_u16()), abort.share)),
+            AbortBy::Grpc(status) => Some((grpc(status), abort.share)),
             AbortBy::Header => {
                 let status = number(headers, ABORT).filter(|status| (200..600).contains(status));
                 let status = status.and_then(|status| u16::try_from(status).ok());
                 let grpc_status = || number(headers, ABORT_GRPC).and_then(|n| u8::try_from(n).ok());
-                status.map(http).or_else(|| grpc_status().map(grpc))
+                let injected = status.map(http).or_else(|| grpc_status().map(grpc))?;
+                Some((injected, share(abort.share, headers, ABORT_SHARE)))
             }
+        }
+    }
+}
+
+/// What a fault does to a request of those that it is for, each in its share of the cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Odds {
+    delay: Option<(Duration, Fraction)>,
+    abort: Option<(Injected, Fraction)>,
+}
+
+impl Odds {
+    /// Two draws are taken of `chance`.
+    pub fn roll(&self, chance: &mut Chance) -> Injection {
+        let (delay_draw, abort_draw) = (chance.draw(), chance.draw());
+        Injection {
+            delay: self.delay.and_then(|(wait, share)| share.takes(delay_draw).then_some(wait)),
+            abort: self.abort.and_then(|(injected, share)| share.takes(abort_draw).then_some(injected)),
         }
     }
 }
@@ -156,7 +165,8 @@ mod tests {
 
     fn roll(fault: &Fault, request: &[(&'static str, &str)], active: u32) -> Injection {
         let compiled = CompiledFault::compile(fault).unwrap();
-        compiled.roll(&headers(request), "cluster", active, &mut Chance::new(1))
+        let odds = compiled.odds(&headers(request), "cluster", active);
+        odds.map_or(Injection::default(), |odds| odds.roll(&mut Chance::new(1)))
     }
 
     #[test]
@@ -169,7 +179,7 @@ mod tests {
         let mut chance = Chance::new(7);
         let (mut delays, mut ends, mut both) = (0, 0, 0);
         for _ in 0..100_000 {
-            let injection = fault.roll(&HeaderMap::new(), "any", 0, &mut chance);
+            let injection = fault.odds(&HeaderMap::new(), "any", 0).unwrap().roll(&mut chance);
             delays += u32::from(injection.delay.is_some());
             ends += u32::from(injection.abort.is_some());
             both += u32::from(injection.delay.is_some() && injection.abort.is_some());
@@ -186,9 +196,8 @@ mod tests {
         fault.abort = None;
         let fault = CompiledFault::compile(&fault).unwrap();
         let mut chance = Chance::new(3);
-        let delays = (0..3_000_000)
-            .filter(|_| fault.roll(&HeaderMap::new(), "", 0, &mut chance).delay.is_some())
-            .count();
+        let odds = fault.odds(&HeaderMap::new(), "", 0).unwrap();
+        let delays = (0..3_000_000).filter(|_| odds.roll(&mut chance).delay.is_some()).count();
         assert!((1..=9).contains(&delays), "{delays}");
     }
 

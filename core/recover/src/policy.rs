@@ -90,6 +90,11 @@ impl CompiledRetry {
         }
     }
 
+    /// Whether some requests begin with more attempts than one.
+    pub fn begins_with_several(&self) -> bool {
+        self.hedge.initial > 1 || !self.hedge.additional.is_none()
+    }
+
     /// Whether the request is one of those that are retried at all.
     #[inline]
     pub(crate) fn may_retry(&self, headers: &HeaderMap) -> bool {

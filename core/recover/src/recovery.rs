@@ -502,6 +502,13 @@ impl Recovery {
         self.wake = now + wait;
     }
 
+    /// The attempt that was to be made cannot be, and others go on.
+    pub fn withdraw(&mut self) {
+        if self.flags & PENDING != 0 {
+            self.settle();
+        }
+    }
+
     /// Nothing more is waited for here.
     #[inline]
     fn settle(&mut self) {
@@ -580,6 +587,11 @@ impl Recovery {
         let asked = self.asked.as_ref().and_then(|asked| asked.per_try_timeout);
         let per_try = asked.unwrap_or(policy.per_try_timeout)?;
         total.is_none_or(|total| per_try < total).then_some(per_try)
+    }
+
+    /// One attempt at a time, whatever is said.
+    pub fn go_alone(&mut self) {
+        self.flags &= !HEDGES;
     }
 
     /// Whether a timeout of a try brings another attempt beside it.

@@ -12,6 +12,8 @@ pub struct RouteRecovery {
     pub mirrors: Box<[Mirror]>,
     /// Who observes response times keeps a [`crate::auto::Observed`] for the route.
     pub auto_timeout: Option<AutoTimeout>,
+    /// It says more than how failures are retried: one look saves several.
+    pub has_more: bool,
 }
 
 impl RouteRecovery {
@@ -30,12 +32,13 @@ impl RouteRecovery {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(RouteRecovery {
-            retry,
-            fault: fault.unwrap_or_default(),
-            mirrors: forward.mirrors.clone().into(),
-            auto_timeout: forward.auto_timeout,
-        })
+        let fault = fault.unwrap_or_default();
+        let auto_timeout = forward.auto_timeout;
+        let has_more = fault.is_some()
+            || auto_timeout.is_some()
+            || retry.begins_with_several()
+            || retry.per_try_idle_timeout.is_some();
+        Ok(RouteRecovery { retry, fault, mirrors: forward.mirrors.clone().into(), auto_timeout, has_more })
     }
 }
 

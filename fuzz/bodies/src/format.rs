@@ -86,6 +86,7 @@ impl World {
             endpoint: None,
             attempts: 2,
             is_retry_limit_exceeded: true,
+            is_delayed: true,
             began: Instant(1_000_000),
             request_ended: Some(Instant(3_000_000)),
             head: Some(Instant(13_000_000)),

@@ -5,10 +5,10 @@
 
 use http::HeaderMap;
 use naru_balance::Tried;
-use naru_base::{AttemptId, EndpointId, Instant, Reason, WallTime};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc};
 use naru_recover::{
-    Circumstances, CompiledRetry, Done, FailureKind, Head, Recovery, Step, Verdict as Repeat,
+    Circumstances, CompiledRetry, Done, FailureKind, Head, Recovery, RouteRecovery, Step, Verdict as Repeat,
 };
 use naru_route::RuleId;
 
@@ -20,8 +20,13 @@ impl Journey {
     /// An attempt has a connection: how long it takes is the endpoint's affair from here on.
     #[inline]
     pub fn on_connected(&mut self, now: Instant, id: AttemptId) {
-        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.id == id) {
+        if self.rare.is_some() {
+            self.bring_forward(id);
+        }
+        let is_it = |attempt: &&mut Attempt| attempt.id == id && !attempt.is_connected;
+        if let Some(attempt) = self.attempt.as_mut().filter(is_it) {
             attempt.is_connected = true;
+            self.clock.progress = now;
             if self.clock.per_try_timeout.is_some() {
                 self.start_try(now);
             }
@@ -50,9 +55,7 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) {
-        let is_news = |attempt: &Attempt| attempt.id == id && attempt.is_under_way;
-        let Some(current) = self.attempt.filter(is_news) else { return };
-        if self.state != State::Trying {
+        if self.state != State::Trying || !self.has_news(id) {
             return;
         }
         self.clock.progress = now;
@@ -68,19 +71,22 @@ impl Journey {
                 if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
                     self.conclude_answered(now, status);
                 }
+                if self.rare.is_some() {
+                    self.leave_others(now);
+                }
                 self.actions.push(Action::Forward { attempt: id });
                 if has_ended {
                     self.end(now, Reason::Forwarded);
                 }
             }
             AttemptEvent::Failed(failure) => {
-                self.on_failure(now, snapshot, current.endpoint, &failure, worker, view);
+                self.on_failure(now, snapshot, &failure, worker, view);
             }
         }
     }
 
     #[inline]
-    fn conclude_answered(&mut self, now: Instant, status: u16) {
+    pub(super) fn conclude_answered(&mut self, now: Instant, status: u16) {
         let grpc = self.grpc_status.map_or(Grpc::None, Grpc::Head);
         self.conclude(now, |_| AttemptResult::Answered { status, grpc });
     }
@@ -121,17 +127,23 @@ impl Journey {
                 self.conclude_answered(now, status);
                 // Where there is nobody to try again.
                 self.reason = Reason::NoHealthyUpstream;
-                self.give_attempt_up();
+                self.give_attempt_up(verdict);
                 true
             }
         }
     }
 
-    fn give_attempt_up(&mut self) {
+    fn give_attempt_up(&mut self, verdict: Repeat) {
         self.grpc_status = None;
+        if let Some(rare) = &mut self.rare {
+            rare.let_go();
+        }
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.is_under_way) {
             attempt.is_under_way = false;
             self.actions.push(Action::Cancel { attempt: attempt.id });
+        }
+        if verdict == Repeat::Await {
+            self.go_on_with_another();
         }
     }
 
@@ -140,11 +152,11 @@ impl Journey {
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
-        endpoint: EndpointId,
         failure: &Failure,
         worker: &mut Worker,
         view: &impl View,
     ) {
+        let Some(Attempt { endpoint, .. }) = self.attempt else { return };
         let verdict = self.after_failure(now, snapshot, failure, worker, view);
         self.conclude(now, |_| match (verdict, failure.stage, failure.reason) {
             // That a connection was closed while it waited says nothing about the endpoint.
@@ -165,7 +177,8 @@ impl Journey {
                 self.answer(failure.reason);
             }
             Repeat::Replay => self.admit_and_send(now, endpoint, Cause::Replay, worker, view),
-            Repeat::RetryAfter(_) | Repeat::Await => {}
+            Repeat::RetryAfter(_) => {}
+            Repeat::Await => self.go_on_with_another(),
         }
     }
 
@@ -205,25 +218,60 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        if self.state != State::Trying {
-            return;
+        match self.state {
+            State::Held => return self.release(now, snapshot, worker, view, observer),
+            State::Trying => {}
+            _ => return,
+        }
+        if let Some(injected) = self.release_attempt(now) {
+            let (status, grpc_status) = (injected.status, injected.grpc_status);
+            self.grpc_status = grpc_status;
+            if !self.is_retried(now, snapshot, status, None, is_replayable, worker, view) {
+                self.end_injected(now, injected);
+            }
+            return self.ask_for_extra();
+        }
+        if self.take_extra() {
+            if is_replayable {
+                self.try_again(now, snapshot, Cause::Hedge, worker, view, observer);
+            }
+            return self.ask_for_extra();
         }
         let Some(mut recovery) = self.recovery.take() else { return };
         let circumstances = self.circumstances(snapshot, is_replayable, view);
-        let step = recovery.tick(now, self.policy(snapshot), &circumstances, &mut worker.waits);
+        let policy = self.policy(snapshot);
+        let idle = self.rare.as_deref().and_then(|rare| self.idle_try_end(rare));
+        let (step, reason) = match self.attempt.filter(|_| idle.is_some_and(|end| now >= end)) {
+            Some(Attempt { id, .. }) => {
+                self.clock.progress = now;
+                let verdict = recovery.on_per_try_timeout(now, id, policy, &circumstances, &mut worker.waits);
+                (Some(Step::TimedOut { attempt: id, verdict }), Reason::PerTryIdle)
+            }
+            None => (recovery.tick(now, policy, &circumstances, &mut worker.waits), Reason::PerTryTimeout),
+        };
         self.recovery = Some(recovery);
         match step {
             None => {}
-            Some(Step::Try) => self.try_again(now, snapshot, worker, view, observer),
-            Some(Step::TimedOut { verdict, .. }) => {
-                self.conclude(now, |attempt| AttemptResult::TimedOut { is_connected: attempt.is_connected });
-                self.reason = Reason::PerTryTimeout;
-                self.give_attempt_up();
-                if let Repeat::Done(done) = verdict {
-                    self.done = Some(done);
-                    self.answer(Reason::PerTryTimeout);
-                }
-            }
+            Some(Step::Try) => self.try_again(now, snapshot, Cause::Retry, worker, view, observer),
+            Some(Step::TimedOut { attempt, verdict }) => self.on_slow_try(now, attempt, verdict, reason),
+        }
+    }
+
+    /// A try took too long. It may go on, with another one beside it.
+    fn on_slow_try(&mut self, now: Instant, id: AttemptId, verdict: Repeat, reason: Reason) {
+        if !self.has_news(id) {
+            return;
+        }
+        self.conclude(now, |attempt| AttemptResult::TimedOut { is_connected: attempt.is_connected });
+        let goes_on = self.recovery.as_ref().is_some_and(|recovery| recovery.is_under_way(id));
+        if goes_on && !matches!(verdict, Repeat::Done(_)) {
+            return;
+        }
+        self.reason = reason;
+        self.give_attempt_up(verdict);
+        if let Repeat::Done(done) = verdict {
+            self.done = Some(done);
+            self.answer(reason);
         }
     }
 
@@ -231,6 +279,7 @@ impl Journey {
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
+        cause: Cause,
         worker: &mut Worker,
         view: &impl View,
         observer: &mut impl Observer,
@@ -241,10 +290,23 @@ impl Journey {
         let picked = recovery.choose(policy, || worker.pick(now, snapshot, cluster, &chosen, view));
         observer.picked(cluster, picked);
         match picked {
-            Some(endpoint) => self.admit_and_send(now, endpoint, Cause::Retry, worker, view),
-            // They are all gone meanwhile.
-            None => self.answer(self.reason),
+            Some(endpoint) => {
+                self.set_beside();
+                self.admit_and_send(now, endpoint, cause, worker, view);
+            }
+            None => self.try_no_more(None),
         }
+    }
+
+    /// There is nobody to try, or nobody may be: where nothing else is under way, that is the end.
+    fn try_no_more(&mut self, done: Option<Done>) {
+        self.go_on_with_another();
+        let is_under_way = self.attempt.is_some_and(|attempt| attempt.is_under_way);
+        if let Some(recovery) = self.recovery.as_mut().filter(|_| is_under_way) {
+            return recovery.withdraw();
+        }
+        self.done = done.or(self.done);
+        self.answer(self.reason);
     }
 
     fn admit_and_send(
@@ -260,34 +322,33 @@ impl Journey {
             Admission::Unguarded => {}
             Admission::Admitted(ticket) => self.watch(now, ticket),
             // A breaker that has opened meanwhile ends retries.
-            Admission::Refused(_) => {
-                self.done = Some(Done::BreakerOpen);
-                return self.answer(self.reason);
-            }
+            Admission::Refused(_) => return self.try_no_more(Some(Done::BreakerOpen)),
         }
-        self.send(cluster, endpoint, cause);
+        self.send(now, cluster, endpoint, cause, worker);
     }
 
-    /// What the rule says of retries.
+    /// What the rule says of failures.
     #[inline]
-    pub(super) fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
+    pub(super) fn of_route<'a>(&self, snapshot: &'a Snapshot) -> &'a RouteRecovery {
         let chain = snapshot.chain(self.chain);
         let rule = self.rule().map_or(RuleId(0), |(rule, _)| rule);
-        &chain.recovery(rule).retry
+        chain.recovery(rule)
+    }
+
+    #[inline]
+    fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
+        &self.of_route(snapshot).retry
     }
 
     #[cold]
     fn circumstances(&self, snapshot: &Snapshot, is_replayable: bool, view: &impl View) -> Circumstances {
-        let deadline = match (self.clock.request_ended, self.clock.response_timeout) {
-            (Some(ended), Some(timeout)) => Some(ended + timeout),
-            _ => None,
-        };
+        let deadline = self.span().end();
         let (load, limit) = match self.cluster {
             Some(cluster) => (view.retry_load(cluster), snapshot.cluster(cluster).limits.normal.retries),
             None => Default::default(),
         };
         // Whether a breaker is open is asked where the next attempt begins.
-        let (wall, is_breaker_open) = (WallTime::default(), false);
+        let (wall, is_breaker_open) = (view.wall(), false);
         Circumstances { wall, deadline, is_replayable, is_breaker_open, load, limit }
     }
 
@@ -297,6 +358,7 @@ impl Journey {
         self.recovery
             .as_ref()
             .is_some_and(|recovery| recovery.retries_left() > 0 && !recovery.on().is_empty())
+            || self.may_hedge()
     }
 
     /// Whether one attempt is over, and the next has not begun.
@@ -307,6 +369,11 @@ impl Journey {
     /// How many more retries may be made.
     pub fn retries_left(&self) -> u32 {
         self.recovery.as_ref().map_or(0, Recovery::retries_left)
+    }
+
+    /// Where a retry of it counts right now.
+    pub fn retrying_at(&self) -> Option<ClusterId> {
+        self.cluster.filter(|_| self.is_retrying())
     }
 
     /// Whether a retry of it counts at its cluster right now.

@@ -138,14 +138,8 @@ impl<'a> Explainer<'a> {
         let arrival = receive(&mut request.head, http, &request.peer, &mut self.worker);
         let draw = self.worker.draw_request();
         let subject = arrival.line.subject(&request.head.headers, &arrival.client, draw);
-        let facts = RequestFacts {
-            repeats: naru_recover::Facts::of(subject.method, subject.headers, arrival.client.is_internal),
-            asks: arrival.client.asks,
-            is_trusted: arrival.client.is_internal,
-            is_grpc: arrival.client.is_grpc,
-            has_ended: request.body.is_empty(),
-            timeout_ms: arrival.client.timeout_ms,
-        };
+        let has_ended = request.body.is_empty();
+        let facts = RequestFacts::of(subject.method, subject.headers, &arrival.client, has_ended);
         let mut notes = Notes::default();
         let view = Idle;
         let mut journey = Journey::begin(
@@ -211,11 +205,7 @@ impl<'a> Explainer<'a> {
         let line = match action {
             Some(Action::Reply(reason)) => {
                 let kept: Vec<&str> = whole.split(' ').take(5).collect();
-                let flags = if outcome.is_retry_limit_exceeded {
-                    reason.flags_after_retries()
-                } else {
-                    reason.flag()
-                };
+                let flags = reason.flags(outcome.is_delayed, outcome.is_retry_limit_exceeded);
                 format!("{} ? {flags} {}", kept.join(" "), reason.name())
             }
             _ => whole.split(' ').take(5).collect::<Vec<_>>().join(" "),
