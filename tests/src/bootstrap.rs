@@ -42,6 +42,7 @@ const FILE_LOG: &str = "type.googleapis.com/envoy.extensions.access_loggers.file
 pub struct Bootstrap {
     virtual_hosts: String,
     manager: String,
+    filters: String,
     logs: String,
     tls: String,
     clusters: String,
@@ -62,6 +63,7 @@ impl Bootstrap {
         Bootstrap {
             virtual_hosts: virtual_hosts.to_owned(),
             manager: String::new(),
+            filters: String::new(),
             logs: String::new(),
             tls: String::new(),
             clusters: String::new(),
@@ -74,6 +76,13 @@ impl Bootstrap {
     /// All requests to one upstream, the cluster `up`.
     pub fn to(address: SocketAddr) -> Bootstrap {
         Bootstrap::new(TO_UP).cluster("up", address, "")
+    }
+
+    /// Adds an HTTP filter before the router.
+    pub fn filter(mut self, line: &str) -> Bootstrap {
+        self.filters.push_str(line);
+        self.filters.push('\n');
+        self
     }
 
     /// Adds lines to the HTTP connection manager.
@@ -182,7 +191,9 @@ impl Bootstrap {
         }
         text.push_str("          route_config:\n            name: routes\n            virtual_hosts:\n");
         text.push_str(&indented(&self.virtual_hosts, 12));
-        text.push_str("          http_filters:\n          - name: router\n            typed_config:\n");
+        text.push_str("          http_filters:\n");
+        text.push_str(&indented(&self.filters, 10));
+        text.push_str("          - name: router\n            typed_config:\n");
         text.push_str(
             "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
         );

@@ -9,7 +9,9 @@ use naru_base::ClusterId;
 use naru_recover::RouteRecovery;
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
-use naru_spec::{Action, Admin, Cluster, Config, Forward, Http, Invalid, Listener, LoadLimits, RouteTable};
+use naru_spec::{
+    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, RouteTable,
+};
 
 use crate::limits::NamedLimits;
 use crate::record::Plan;
@@ -68,7 +70,8 @@ impl Snapshot {
                             virtual_host,
                             rule,
                         };
-                        let recoveries = Recoveries::compile(&routes, &place, &mut problems);
+                        let of_listener = chain.http.fault.as_ref();
+                        let recoveries = Recoveries::compile(&routes, of_listener, &place, &mut problems);
                         chains.push(Chain { http: chain.http.clone(), table, recoveries, record });
                     }
                     Err(found) => problems.extend(
@@ -133,6 +136,7 @@ struct Recoveries {
 impl Recoveries {
     fn compile(
         routes: &RouteTable,
+        of_listener: Option<&Fault>,
         place: &dyn Fn(usize, usize) -> Place,
         problems: &mut Vec<(Place, Invalid)>,
     ) -> Recoveries {
@@ -145,7 +149,7 @@ impl Recoveries {
                     continue;
                 };
                 if !last.is_some_and(|last| is_recovered_alike(last, forward)) {
-                    match RouteRecovery::compile(forward) {
+                    match RouteRecovery::compile(forward, of_listener) {
                         Ok(recovery) => recoveries.all.push(recovery),
                         Err(found) => {
                             problems

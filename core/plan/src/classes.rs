@@ -163,8 +163,6 @@ pub(crate) fn change(
     }
     if let Some(hedge) = policies.iter().find_map(|policy| policy.spec.hedge.as_ref()) {
         change_hedge(hedge, forward, &spec.field("hedge"), findings);
-        let message = "naru does not act on 'hedge' yet: attempts follow one another";
-        findings.warning(code::NOT_YET, hedge.place, &spec.field("hedge"), message, "");
     }
     if let Some(auto) = policies.iter().find_map(|policy| policy.spec.timeout.as_ref()?.auto.as_ref()) {
         let path = spec.field("timeout.auto");
@@ -173,8 +171,6 @@ pub(crate) fn change(
             findings.error(code::CONFLICT, auto.place, &path, message, "say one of them");
         }
         forward.auto_timeout = Some(auto_timeout(auto, &path, findings));
-        let message = "naru does not act on 'auto' yet: the timeout stays what it is";
-        findings.warning(code::NOT_YET, auto.place, &path, message, "");
     }
     let scope = policies.iter().find_map(|policy| policy.spec.fault.as_ref()?.scope.as_ref());
     if let (Some(scope), Some(fault)) = (scope, &mut forward.fault) {

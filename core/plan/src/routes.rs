@@ -253,10 +253,6 @@ impl<'a> Routes<'a> {
         forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
         forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
         forward.mirrors = self.mirrors(service, route, context, path, findings);
-        if let Some(fault) = &route.fault {
-            let message = "naru does not act on 'fault' yet: no fault is injected";
-            findings.warning(code::NOT_YET, fault.place, &path.field("fault"), message, "");
-        }
         let mirrored = route.mirror.as_ref().map(|mirror| ("mirror", mirror.place));
         let mirrored = mirrored.or_else(|| Some(("mirrors", route.mirrors.first()?.place)));
         if let Some((field, place)) = mirrored {

@@ -81,6 +81,11 @@ impl Fault {
         }
     }
 
+    /// One of a route that does nothing stands in the place of the listener's.
+    pub fn does_something(&self) -> bool {
+        self.delay.is_some() || self.abort.is_some()
+    }
+
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         if let Some(Delay { by: DelayBy::Fixed(wait), .. }) = self.delay

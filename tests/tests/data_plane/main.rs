@@ -19,6 +19,7 @@ mod limits;
 mod load_limits;
 mod swap;
 mod failures;
+mod faults;
 mod tunnels;
 mod cancellation;
 mod equality;

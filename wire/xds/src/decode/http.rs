@@ -191,7 +191,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
                 findings.invalid(&path, Invalid::new(text));
             }
             found.has_fault = true;
-            found.fault = recovery::fault(&said, &path, findings);
+            found.fault = Some(recovery::fault(&said, &path, findings)).filter(Fault::does_something);
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
             let hint = "only the router and the fault filter are";

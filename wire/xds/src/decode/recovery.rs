@@ -36,8 +36,6 @@ pub(super) fn read(
             findings.invalid(&path, invalid);
         }
         forward.hedge = Some(hedge);
-        let text = "naru does not act on hedge_policy yet: attempts follow one another";
-        findings.warning(&path, code::NOT_YET, text, "");
     }
     let listed = path.field("request_mirror_policies");
     for (at, said) in said.request_mirror_policies.iter().enumerate() {
@@ -66,10 +64,6 @@ fn retry(said: &route::RetryPolicy, path: &Path<'_>, findings: &mut Findings<'_>
     let mut limit = |said, field| value::limit(said, None, &path.field(field), findings);
     policy.per_try_timeout = limit(&said.per_try_timeout, "per_try_timeout");
     policy.per_try_idle_timeout = limit(&said.per_try_idle_timeout, "per_try_idle_timeout");
-    if policy.per_try_idle_timeout.is_some() {
-        let text = "naru does not act on per_try_idle_timeout yet";
-        findings.warning(&path.field("per_try_idle_timeout"), code::NOT_YET, text, "");
-    }
     let tests = |said: &[route::HeaderMatcher], field, findings: &mut Findings<'_>| {
         let listed = path.field(field);
         let tests = said.iter().enumerate();
@@ -232,9 +226,8 @@ fn mirror(
     mirror
 }
 
-/// Of the filter, or of a route. One that does nothing is none.
-pub(super) fn fault(said: &fault::HttpFault, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Fault> {
-    findings.warning(path, code::NOT_YET, "naru does not act on faults yet: none is injected", "");
+/// Of the filter, or of a route.
+pub(super) fn fault(said: &fault::HttpFault, path: &Path<'_>, findings: &mut Findings<'_>) -> Fault {
     let delay = said.delay.as_ref().and_then(|said| delay(said, &path.field("delay"), findings));
     let abort = said.abort.as_ref().and_then(|said| abort(said, &path.field("abort"), findings));
     let listed = path.field("headers");
@@ -250,7 +243,7 @@ pub(super) fn fault(said: &fault::HttpFault, path: &Path<'_>, findings: &mut Fin
     for invalid in fault.problems() {
         findings.invalid(path, invalid);
     }
-    (delay.is_some() || abort.is_some()).then_some(fault)
+    fault
 }
 
 fn delay(

@@ -173,7 +173,7 @@ fn fault(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'
         let path = path.key(name);
         let any = said.get(name);
         match any.and_then(unpack::<HttpFault>) {
-            Some(said) => fault = recovery::fault(&said, &path, findings),
+            Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
             None => {
                 let found = any.map_or("", |any| type_name(&any.type_url));
                 let text = format!("settings of '{found}' for one route are not supported");
