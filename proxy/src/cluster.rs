@@ -25,6 +25,7 @@ use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
+use crate::retried::Retried;
 use crate::shared_limits::LimitsHere;
 
 /// An endpoint, as all workers share it.
@@ -277,6 +278,7 @@ pub struct Clusters {
     pub limits: LimitsHere,
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
+    pub retried: Arc<Retried>,
 }
 
 impl Clusters {
@@ -330,6 +332,14 @@ impl View for Clusters {
 
     fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
         self.limits.leave(now, limit, leaving);
+    }
+
+    fn was_retried(&self, trace: u64, since: Instant) -> bool {
+        self.retried.was(trace, since)
+    }
+
+    fn tell_retried(&self, now: Instant, trace: u64) {
+        self.retried.tell(now, trace);
     }
 
     fn wall(&self) -> WallTime {

@@ -103,7 +103,12 @@ impl Loaded {
         Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
-            clusters: Clusters { all: clusters.collect(), limits, faults: Arc::clone(&prepared.faults) },
+            clusters: Clusters {
+                all: clusters.collect(),
+                limits,
+                faults: Arc::clone(&prepared.faults),
+                retried: Arc::clone(&prepared.retried),
+            },
             logs: logs_of_chains.collect(),
             snapshot,
         }

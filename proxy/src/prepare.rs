@@ -22,6 +22,7 @@ use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
+use crate::retried::Retried;
 use crate::shared_limits::{self, SharedLimit};
 
 /// A snapshot, and what was made of it once for all workers.
@@ -43,6 +44,7 @@ pub struct Prepared {
     pub limits: Vec<Arc<Limited>>,
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
+    pub retried: Arc<Retried>,
     /// By limit.
     pub named_limits: Vec<SharedLimit>,
     /// By cluster.
@@ -93,6 +95,7 @@ impl Prepared {
         let guards = guards(&snapshot, older, origin);
         let retrying = retrying(&snapshot, older);
         let limits = limits(&snapshot, older);
+        let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
@@ -106,6 +109,7 @@ impl Prepared {
             retrying,
             limits,
             faults,
+            retried,
             named_limits,
             cluster_names,
             stat_prefixes,

@@ -95,6 +95,8 @@ pub struct Journey {
     /// Of a request that is forwarded.
     recovery: Option<Recovery>,
     rare: Option<Box<rare::Rare>>,
+    /// Of a request that may be retried: see [`naru_recover::layer::trace`].
+    trace: u64,
     /// Why no other attempt is made.
     done: Option<Done>,
     request: RequestFacts,
@@ -206,6 +208,7 @@ impl Journey {
             next_attempt: 0,
             recovery: None,
             rare: None,
+            trace: 0,
             done: None,
             request,
             clock: Clock {
@@ -276,6 +279,7 @@ impl Journey {
             next_attempt: 0,
             recovery: None,
             rare: None,
+            trace: 0,
             done: None,
             request: RequestFacts::NONE,
             clock: Clock {
@@ -385,6 +389,9 @@ impl Journey {
         let mut recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
         if self.is_tunnel {
             recovery.go_alone();
+        }
+        if !recovery.on().is_empty() {
+            self.trace = naru_recover::layer::trace(subject.headers);
         }
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);

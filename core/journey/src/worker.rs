@@ -53,6 +53,14 @@ pub trait View {
 
     fn leave(&self, _now: Instant, _limit: LimitId, _leaving: Leaving) {}
 
+    /// Whether a request of this [`naru_recover::layer::trace`] was tried again by somebody else since then, for all
+    /// that could be; see [`View::tell_retried`].
+    fn was_retried(&self, _trace: u64, _since: Instant) -> bool {
+        false
+    }
+
+    fn tell_retried(&self, _now: Instant, _trace: u64) {}
+
     /// The date and time; for waits until a date that a response says.
     fn wall(&self) -> WallTime {
         WallTime::default()

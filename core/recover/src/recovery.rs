@@ -154,6 +154,9 @@ pub struct Circumstances {
     /// All of the request is still there.
     pub is_replayable: bool,
     pub is_breaker_open: bool,
+    /// The same request was tried again nearer to the failure, which [`layer::RETRIES`] could not say: a service that
+    /// stands between carries no headers of an answer on.
+    pub was_retried: bool,
     /// Of the cluster, and what it bears.
     pub load: RetryLoad,
     pub limit: RetryLimit,
@@ -324,7 +327,7 @@ impl Recovery {
         }
         let verdict = if self.flight.is_hedged(attempt) {
             Err(Done::AlreadyHedged)
-        } else if layer::is_exhausted(head.headers) {
+        } else if circumstances.was_retried || layer::is_exhausted(head.headers) {
             Err(Done::DeeperLayerRetried)
         } else {
             let said = policy.said_wait(head.headers, circumstances.wall, chance);

@@ -36,6 +36,7 @@ const AROUND: Circumstances = Circumstances {
     deadline: None,
     is_replayable: true,
     is_breaker_open: false,
+    was_retried: false,
     load: RetryLoad { active: 1, pending: 0, retries: 0 },
     limit: RetryLimit::Concurrent(3),
 };

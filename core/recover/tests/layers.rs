@@ -95,6 +95,7 @@ impl World<'_> {
             deadline: None,
             is_replayable: true,
             is_breaker_open: false,
+            was_retried: false,
             load: RetryLoad { active: self.active[hop], pending: 0, retries: self.retries[hop] },
             limit: self.hop.limit,
         }

@@ -1,25 +1,21 @@
 //! `naru up`: a directory of documents becomes processes, routes and a gateway, and follows its files.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
 use http::Method;
-use naru_tests::client::{self, request};
-use naru_tests::files::Directory;
+use naru_tests::client::request;
 use naru_tests::message::collect;
 use naru_tests::program::program;
+use naru_tests::up::{deployment, free_address, gateway};
 use naru_tests::wait::{until, within};
-use naru_tests::{Client, Outbound, Speaks};
+use naru_tests::{Client, Outbound, Speaks, Up};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// `naru up` in a directory of its own.
-struct Up {
-    child: Child,
-    directory: Directory,
-    said: Arc<Mutex<String>>,
+/// `naru up` with a page behind a gateway.
+struct Page {
+    up: Up,
     gateway: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
 }
 
 /// A page that calls reviews, in two versions; what is between them is up to each test.
@@ -42,52 +38,11 @@ spec:
   subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }]
 ";
 
-fn deployment(name: &str, labels: &str, replicas: u32, arguments: &str) -> String {
-    format!(
-        "---
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{ name: {name} }}
-spec:
-  replicas: {replicas}
-  selector: {{ matchLabels: {{ {labels} }} }}
-  template:
-    metadata: {{ labels: {{ {labels} }} }}
-    spec:
-      containers:
-      - name: main
-        command: [naru, workload, --name, {name}]
-        args: [{arguments}]
-        readinessProbe: {{ httpGet: {{ path: /healthz, port: 80 }}, periodSeconds: 1 }}
-"
-    )
-}
-
 fn workloads(replicas: u32) -> String {
     let page = deployment("page", "app: page", 1, "--call, 'http://reviews:9080/'");
     let v1 = deployment("reviews-v1", "app: reviews, version: v1", replicas, "--version, v1");
     let v2 = deployment("reviews-v2", "app: reviews, version: v2", 1, "--version, v2");
     format!("{SERVICES}{page}{v1}{v2}")
-}
-
-fn gateway(port: u16) -> String {
-    format!(
-        "
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{ name: gate }}
-spec:
-  servers: [{{ port: {{ number: {port}, name: http, protocol: HTTP }}, bind: 127.0.0.1, hosts: ['*'] }}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{ name: gate }}
-spec:
-  hosts: ['*']
-  gateways: [gate]
-  http: [{{ name: all, route: [{{ destination: {{ host: page }} }}] }}]
-"
-    )
 }
 
 /// All requests for reviews go to one version; Jason's always to v2.
@@ -109,46 +64,31 @@ spec:
     )
 }
 
-impl Up {
-    async fn start(workloads: &str) -> Up {
-        let directory = Directory::new();
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (gate, admin) = (free(), free());
-        directory.write("workloads.yaml", workloads);
-        directory.write("gateway.yaml", &gateway(gate.port()));
-        directory.write("routing.yaml", &routing("v1"));
-        let mut child = Command::new(program())
-            .arg("up")
-            .arg(directory.path(""))
-            .args(["--admin", &admin.to_string(), "--workers", "1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        follow(child.stdout.take().unwrap(), Arc::clone(&said));
-        follow(child.stderr.take().unwrap(), Arc::clone(&said));
-        let up = Up { child, directory, said, gateway: gate, admin };
+impl Page {
+    async fn start(workloads: &str) -> Page {
+        let gate = free_address();
+        let files = [
+            ("workloads.yaml", workloads.to_owned()),
+            ("gateway.yaml", gateway(gate.port(), "page")),
+            ("routing.yaml", routing("v1")),
+        ];
+        let page = Page { up: Up::start(&files, &["--workers", "1"]).await, gateway: gate };
         // Each process is called as soon as it is ready, the one before the other.
         for (headers, version) in [(&[][..], "v1"), (&[("end-user", "jason")][..], "v2")] {
             until("the page to be whole", async || {
-                (up.version(headers).await.as_deref() == Some(version)).then_some(())
+                (page.version(headers).await.as_deref() == Some(version)).then_some(())
             })
             .await;
         }
-        up
+        page
     }
 
     fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+        self.up.said()
     }
 
     fn save(&self, file: &str, text: &str) -> PathBuf {
-        // As editors do: beside it, and over it.
-        let new = self.directory.write(&format!(".{file}.new"), text);
-        let path = self.directory.path(file);
-        std::fs::rename(new, &path).unwrap();
-        path
+        self.up.save(file, text)
     }
 
     /// Which version of reviews the page was given; nothing where anything failed.
@@ -170,17 +110,17 @@ impl Up {
 
     /// How many processes of a version of reviews may be called.
     async fn ready(&self, version: &str) -> usize {
-        let clusters = client::get(self.admin, "/clusters").await;
+        let clusters = self.up.page("/clusters").await;
         let is_one = |line: &&str| {
             line.starts_with(&format!("outbound|9080|{version}|reviews."))
                 && line.ends_with("::health_flags::healthy")
         };
-        std::str::from_utf8(&clusters.body).unwrap().lines().filter(is_one).count()
+        clusters.lines().filter(is_one).count()
     }
 
     /// Process ids of a workload.
     fn processes(&self, name: &str) -> Vec<Pid> {
-        let naru = self.child.id().to_string();
+        let naru = self.up.child.id().to_string();
         let read = |pid: &str, file: &str| {
             std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
         };
@@ -205,52 +145,34 @@ impl Up {
     }
 }
 
-impl Drop for Up {
-    fn drop(&mut self) {
-        // It ends its processes with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("{}", self.said());
-        }
-    }
-}
-
-fn follow(mut from: impl std::io::Read + Send + 'static, said: Arc<Mutex<String>>) {
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4_096];
-        while let Ok(count) = from.read(&mut buffer)
-            && count > 0
-        {
-            said.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
-    });
-}
-
 #[tokio::test]
 async fn a_save_takes_effect_and_one_that_cannot_be_changes_nothing() {
-    let up = Up::start(&workloads(1)).await;
-    assert_eq!(up.version(&[("end-user", "jason")]).await.as_deref(), Some("v2"));
-    up.save("routing.yaml", &routing("v2"));
-    until("the save to take effect", async || (up.version(&[]).await.as_deref() == Some("v2")).then_some(()))
-        .await;
-    let path = up.save("routing.yaml", &routing("v3"));
-    until("the problem to be told", async || up.said().contains("unknown-subset").then_some(())).await;
-    assert!(up.said().contains(&format!("{}:12:", path.display())), "{}", up.said());
-    assert_eq!(up.version(&[]).await.as_deref(), Some("v2"));
-    up.save("routing.yaml", "spec: [");
-    until("the problem to be told", async || up.said().contains("error[syntax]").then_some(())).await;
-    assert_eq!(up.version(&[]).await.as_deref(), Some("v2"));
-    up.save("routing.yaml", &routing("v1"));
-    until("the save to take effect", async || (up.version(&[]).await.as_deref() == Some("v1")).then_some(()))
-        .await;
+    let page = Page::start(&workloads(1)).await;
+    assert_eq!(page.version(&[("end-user", "jason")]).await.as_deref(), Some("v2"));
+    page.save("routing.yaml", &routing("v2"));
+    until("the save to take effect", async || {
+        (page.version(&[]).await.as_deref() == Some("v2")).then_some(())
+    })
+    .await;
+    let path = page.save("routing.yaml", &routing("v3"));
+    until("the problem to be told", async || page.said().contains("unknown-subset").then_some(())).await;
+    assert!(page.said().contains(&format!("{}:12:", path.display())), "{}", page.said());
+    assert_eq!(page.version(&[]).await.as_deref(), Some("v2"));
+    page.save("routing.yaml", "spec: [");
+    until("the problem to be told", async || page.said().contains("error[syntax]").then_some(())).await;
+    assert_eq!(page.version(&[]).await.as_deref(), Some("v2"));
+    page.save("routing.yaml", &routing("v1"));
+    until("the save to take effect", async || {
+        (page.version(&[]).await.as_deref() == Some("v1")).then_some(())
+    })
+    .await;
     // The log says which rule it was, and explain says the same.
-    let log = up.said();
+    let log = page.said();
     let line = log.lines().rfind(|line| line.contains("\"GET reviews:9080/")).unwrap();
     let (_, origin) = line.rsplit_once(" at ").unwrap();
     let explained = Command::new(program())
         .args(["explain", "GET", "http://reviews:9080/", "--output", "json", "--config"])
-        .arg(up.directory.path(""))
+        .arg(page.up.directory.path(""))
         .output()
         .unwrap();
     let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
@@ -260,23 +182,23 @@ async fn a_save_takes_effect_and_one_that_cannot_be_changes_nothing() {
 
 #[tokio::test]
 async fn saves_under_load_lose_no_request() {
-    let up = Up::start(&workloads(1)).await;
+    let page = Page::start(&workloads(1)).await;
     let saver = async {
         for round in 0..10 {
             let version = if round % 2 == 0 { "v2" } else { "v1" };
-            up.save("routing.yaml", &routing(version));
-            let is_there = async || (up.version(&[]).await.as_deref() == Some(version)).then_some(());
+            page.save("routing.yaml", &routing(version));
+            let is_there = async || (page.version(&[]).await.as_deref() == Some(version)).then_some(());
             until("the save to take effect", is_there).await;
         }
     };
     let mut saver = std::pin::pin!(saver);
     let mut count = 0;
     loop {
-        let load = futures_of(&up, 8);
+        let load = futures_of(&page, 8);
         tokio::select! {
             () = saver.as_mut() => break,
             versions = load => {
-                assert!(versions.iter().all(Option::is_some), "{versions:?}\n{}", up.said());
+                assert!(versions.iter().all(Option::is_some), "{versions:?}\n{}", page.said());
                 count += versions.len();
             }
         }
@@ -284,52 +206,52 @@ async fn saves_under_load_lose_no_request() {
     assert!(count > 50, "{count} requests were made");
 }
 
-async fn futures_of(up: &Up, count: usize) -> Vec<Option<String>> {
+async fn futures_of(page: &Page, count: usize) -> Vec<Option<String>> {
     let mut versions = Vec::new();
     for _ in 0..count {
-        versions.push(up.version(&[]).await);
+        versions.push(page.version(&[]).await);
     }
     versions
 }
 
 #[tokio::test]
 async fn a_process_that_is_killed_is_replaced_and_others_serve() {
-    let up = Up::start(&workloads(2)).await;
-    until("both to be ready", async || (up.ready("v1").await == 2).then_some(())).await;
-    let victim = up.processes("reviews-v1")[0];
+    let page = Page::start(&workloads(2)).await;
+    until("both to be ready", async || (page.ready("v1").await == 2).then_some(())).await;
+    let victim = page.processes("reviews-v1")[0];
     kill_process(victim, Signal::KILL).unwrap();
     for _ in 0..50 {
-        assert_eq!(up.version(&[]).await.as_deref(), Some("v1"), "{}", up.said());
+        assert_eq!(page.version(&[]).await.as_deref(), Some("v1"), "{}", page.said());
     }
     let replaced = async || {
-        let now = up.processes("reviews-v1");
+        let now = page.processes("reviews-v1");
         (now.len() == 2 && !now.contains(&victim)).then_some(())
     };
     until("it to be replaced", replaced).await;
-    assert!(up.said().contains("SIGKILL"), "{}", up.said());
+    assert!(page.said().contains("SIGKILL"), "{}", page.said());
 }
 
 #[tokio::test]
 async fn processes_end_with_naru_gently_and_not() {
     for signal in [Signal::TERM, Signal::KILL] {
-        let mut up = Up::start(&workloads(1)).await;
+        let mut page = Page::start(&workloads(1)).await;
         let processes: Vec<Pid> =
-            ["page", "reviews-v1", "reviews-v2"].iter().flat_map(|name| up.processes(name)).collect();
+            ["page", "reviews-v1", "reviews-v2"].iter().flat_map(|name| page.processes(name)).collect();
         assert_eq!(processes.len(), 3);
-        kill_process(Pid::from_raw(i32::try_from(up.child.id()).unwrap()).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(i32::try_from(page.up.child.id()).unwrap()).unwrap(), signal).unwrap();
         let gone =
             |pid: &Pid| !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists() || is_zombie(*pid);
         until("all of them to end", async || processes.iter().all(gone).then_some(())).await;
         let status = within("naru to end", async {
             loop {
-                if let Some(status) = up.child.try_wait().unwrap() {
+                if let Some(status) = page.up.child.try_wait().unwrap() {
                     break status;
                 }
                 tokio::task::yield_now().await;
             }
         })
         .await;
-        assert_eq!(status.success(), signal == Signal::TERM, "{}", up.said());
+        assert_eq!(status.success(), signal == Signal::TERM, "{}", page.said());
     }
 }
 
@@ -344,14 +266,14 @@ async fn a_workload_that_cannot_run_is_told_and_the_rest_runs() {
         .replace("[naru, workload, --name, absent]", "[no-such-command]");
     let dying = deployment("dying", "app: dying", 1, "")
         .replace("[naru, workload, --name, dying]", "[sh, -c, 'echo I leave; exit 3']");
-    let up = Up::start(&format!("{}{broken}{dying}", workloads(1))).await;
+    let page = Page::start(&format!("{}{broken}{dying}", workloads(1))).await;
     until("both to be told", async || {
-        let said = up.said();
+        let said = page.said();
         let is_told = said.contains("the command 'no-such-command' is not found")
             && said.contains("I leave")
             && said.contains("it ended at once, with status 3");
         is_told.then_some(())
     })
     .await;
-    assert_eq!(up.version(&[]).await.as_deref(), Some("v1"));
+    assert_eq!(page.version(&[]).await.as_deref(), Some("v1"));
 }

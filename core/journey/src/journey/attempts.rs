@@ -120,7 +120,7 @@ impl Journey {
         self.recovery = Some(recovery);
         match verdict {
             Repeat::Done(done) => {
-                self.done = Some(done);
+                self.give_up_retrying(now, done, view);
                 false
             }
             Repeat::RetryAfter(_) | Repeat::Replay | Repeat::Await => {
@@ -130,6 +130,14 @@ impl Journey {
                 self.give_attempt_up(verdict);
                 true
             }
+        }
+    }
+
+    /// No other attempt is made, which those who are further away from the failure need to know.
+    fn give_up_retrying(&mut self, now: Instant, done: Done, view: &impl View) {
+        self.done = Some(done);
+        if done.is_told() && self.trace != 0 {
+            view.tell_retried(now, self.trace);
         }
     }
 
@@ -173,7 +181,7 @@ impl Journey {
         self.reason = failure.reason;
         match verdict {
             Repeat::Done(done) => {
-                self.done = Some(done);
+                self.give_up_retrying(now, done, view);
                 self.answer(failure.reason);
             }
             Repeat::Replay => self.admit_and_send(now, endpoint, Cause::Replay, worker, view),
@@ -253,12 +261,21 @@ impl Journey {
         match step {
             None => {}
             Some(Step::Try) => self.try_again(now, snapshot, Cause::Retry, worker, view, observer),
-            Some(Step::TimedOut { attempt, verdict }) => self.on_slow_try(now, attempt, verdict, reason),
+            Some(Step::TimedOut { attempt, verdict }) => {
+                self.on_slow_try(now, attempt, verdict, reason, view);
+            }
         }
     }
 
     /// A try took too long. It may go on, with another one beside it.
-    fn on_slow_try(&mut self, now: Instant, id: AttemptId, verdict: Repeat, reason: Reason) {
+    fn on_slow_try(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        verdict: Repeat,
+        reason: Reason,
+        view: &impl View,
+    ) {
         if !self.has_news(id) {
             return;
         }
@@ -270,7 +287,7 @@ impl Journey {
         self.reason = reason;
         self.give_attempt_up(verdict);
         if let Repeat::Done(done) = verdict {
-            self.done = Some(done);
+            self.give_up_retrying(now, done, view);
             self.answer(reason);
         }
     }
@@ -349,7 +366,8 @@ impl Journey {
         };
         // Whether a breaker is open is asked where the next attempt begins.
         let (wall, is_breaker_open) = (view.wall(), false);
-        Circumstances { wall, deadline, is_replayable, is_breaker_open, load, limit }
+        let was_retried = self.trace != 0 && view.was_retried(self.trace, self.clock.began);
+        Circumstances { wall, deadline, is_replayable, is_breaker_open, was_retried, load, limit }
     }
 
     /// Whether the request may be sent more than once.
