@@ -16,7 +16,7 @@ mod report;
 
 pub use load::{Load, Pace, Protocol};
 pub use measure::first_and_last_path;
-pub use peer::{Manner, Peer, Running, Shape, Site};
+pub use peer::{Manner, Peer, Reads, Running, Shape, Site};
 
 use std::fs;
 use std::thread::available_parallelism;

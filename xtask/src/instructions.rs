@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::bench::{Load, Manner, Pace, Peer, Protocol, Running, Shape, Site, first_and_last_path};
+use crate::bench::{Load, Manner, Pace, Peer, Protocol, Reads, Running, Shape, Site, first_and_last_path};
 use crate::process::pin;
 use crate::workspace::{build_release, find_program, output, root};
 use dump::ByCrate;
@@ -157,7 +157,7 @@ impl Counted {
             "--instr-atstart=no".into(),
             format!("--callgrind-out-file={}", dumps.display()),
         ];
-        let manner = Manner { wrapper, routing_only: true, ..Manner::default() };
+        let manner = Manner { wrapper, reads: Reads::RoutingOnly, ..Manner::default() };
         let mut running = Running::exec(site, peer, shape, &manner)?;
         running.wait_until_ready()?;
         let counted = Counted { running, vgdb: find("vgdb")?, dumps, dumped: 0 };

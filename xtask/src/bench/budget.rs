@@ -42,12 +42,15 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         finished_max,
     };
     let routes = samples.ratio((Quantity::LastRoute, Peer::Naru), (Quantity::FirstRoute, Peer::Naru));
+    let policies =
+        samples.ratio((Quantity::WithPolicies, Peer::Naru), (Quantity::WithoutPolicies, Peer::Naru));
     vec![
         ratio("h1, CPU over HAProxy's", over(Quantity::H1, Peer::Haproxy), 1.25, 1.0),
         ratio("h1, CPU over Envoy's", over(Quantity::H1, Peer::Envoy), 0.6, 0.5),
         ratio("h2 to h1, CPU over Envoy's", over(Quantity::H2, Peer::Envoy), 0.5, 0.45),
         ratio("h2 to h2, CPU over Envoy's", over(Quantity::H2ToH2, Peer::Envoy), 0.5, 0.45),
         ratio("last of 10,000 routes, CPU over the first's", routes, 1.10, 1.10),
+        ratio("every policy, CPU over none", policies, 1.15, 1.15),
         megabytes("VmRSS idle, 2 workers", memory(Size::Small), 30.0, 25.0),
         megabytes("VmRSS, 10,000 routes and 1,000 clusters", memory(Size::Large), 45.0, 40.0),
     ]

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 
 use super::load::{Load, Pace, Protocol};
-use super::peer::{Manner, Peer, Running, Shape, Site};
+use super::peer::{Manner, Peer, Reads, Running, Shape, Site};
 use super::samples::{Quantile, Quantity, Samples, Size, Spread};
 use super::template::route_name;
 use crate::usage::{family, resident_bytes};
@@ -26,6 +26,7 @@ pub enum Measure {
     Tls,
     Latency,
     Routes,
+    Policies,
     Start,
     Memory,
 }
@@ -97,6 +98,7 @@ impl Measure {
                 }
                 Measure::Latency => latencies(site, peer, settings),
                 Measure::Routes => first_and_last_route(site, peer, settings),
+                Measure::Policies => without_and_with_policies(site, peer, settings),
                 Measure::Start => start_times(site, peer, settings),
                 Measure::Memory => Ok(Vec::new()),
             };
@@ -124,10 +126,35 @@ fn cpu_of(
     let mut proxy = Running::start(site, peer, shape)?;
     let mut values = Vec::new();
     for &(quantity, protocol, path) in ways {
-        let connections = if protocol == Protocol::H2 { CONNECTIONS_H2 } else { CONNECTIONS };
-        let pace = Pace::Closed { seconds: settings.seconds };
-        let outcome = Load { protocol, path, connections, pace }.run(site, &mut proxy)?;
-        values.push((quantity, outcome.cpu_ns / outcome.requests / 1000.0));
+        values.push((quantity, cpu_us(site, &mut proxy, settings, protocol, path)?));
+    }
+    Ok(values)
+}
+
+fn cpu_us(
+    site: &Site,
+    proxy: &mut Running,
+    settings: &Settings,
+    protocol: Protocol,
+    path: &str,
+) -> anyhow::Result<f64> {
+    let connections = if protocol == Protocol::H2 { CONNECTIONS_H2 } else { CONNECTIONS };
+    let pace = Pace::Closed { seconds: settings.seconds };
+    let outcome = Load { protocol, path, connections, pace }.run(site, proxy)?;
+    Ok(outcome.cpu_ns / outcome.requests / 1000.0)
+}
+
+/// Of naru alone: what every policy together costs.
+fn without_and_with_policies(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
+    let mut values = Vec::new();
+    for (policies, quantity) in [(false, Quantity::WithoutPolicies), (true, Quantity::WithPolicies)] {
+        if peer == Peer::Naru {
+            let shape = Shape { policies, ..Shape::SMALL };
+            let manner = Manner { reads: Reads::Documents, ..Manner::default() };
+            let mut proxy = Running::exec(site, peer, shape, &manner)?;
+            proxy.wait_until_ready()?;
+            values.push((quantity, cpu_us(site, &mut proxy, settings, Protocol::H1, "/")?));
+        }
     }
     Ok(values)
 }

@@ -34,11 +34,14 @@ pub struct Shape {
     pub routes: usize,
     pub clusters: usize,
     pub upstream_h2: bool,
+    /// With every policy that a request can meet.
+    pub policies: bool,
 }
 
 impl Shape {
-    pub const SMALL: Shape = Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false };
-    pub const LARGE: Shape = Shape { workers: 1, routes: 10_000, clusters: 1_000, upstream_h2: false };
+    pub const SMALL: Shape =
+        Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false, policies: false };
+    pub const LARGE: Shape = Shape { routes: 10_000, clusters: 1_000, ..Shape::SMALL };
 }
 
 /// What all proxies of one run have in common: an upstream and a certificate.
@@ -116,8 +119,19 @@ pub struct Manner {
     pub unguarded: bool,
     /// A program that runs it, with arguments.
     pub wrapper: Vec<String>,
-    /// With the configuration that does nothing else.
-    pub routing_only: bool,
+    pub reads: Reads,
+}
+
+/// Which configuration naru is started with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// The one that Envoy reads.
+    #[default]
+    Bootstrap,
+    /// One that does nothing but route.
+    RoutingOnly,
+    /// Documents, by `naru up`: only they can say every policy.
+    Documents,
 }
 
 /// A proxy that was started.
@@ -144,7 +158,8 @@ impl Running {
             ports.h2 = ports.h1;
         }
         let values = site.values(&ports, &shape, &directory);
-        for (template, file) in peer.templates(manner.routing_only) {
+        fs::create_dir(directory.join("documents"))?;
+        for (template, file) in peer.templates(manner.reads) {
             let text = fs::read_to_string(root().join("bench/config").join(template))?;
             fs::write(directory.join(file), render(&text, &values, &shape).context(*template)?)?;
         }
@@ -154,7 +169,7 @@ impl Running {
         }
         let mut words = manner.wrapper.clone();
         words.push(peer.program()?.display().to_string());
-        words.extend(peer.arguments(&values, &shape));
+        words.extend(peer.arguments(&values, &shape, manner.reads));
         let launch = Launch {
             name: peer.name(),
             program: Path::new(&words[0]),
@@ -262,14 +277,20 @@ impl Peer {
     }
 
     /// Which of the committed configurations becomes which file.
-    fn templates(self, routing_only: bool) -> &'static [(&'static str, &'static str)] {
+    fn templates(self, reads: Reads) -> &'static [(&'static str, &'static str)] {
         match self {
             Peer::Forwarder => &[],
             Peer::Nginx => &[("nginx.conf", "nginx.conf")],
             Peer::Haproxy => &[("haproxy.cfg", "haproxy.cfg"), ("haproxy.map", "routes.map")],
             Peer::Envoy => &[("envoy.yaml", "envoy.yaml")],
-            Peer::Naru if routing_only => &[("route-only.yaml", "naru.yaml")],
-            Peer::Naru => &[("envoy.yaml", "naru.yaml")],
+            Peer::Naru => match reads {
+                Reads::Bootstrap => &[("envoy.yaml", "naru.yaml")],
+                Reads::RoutingOnly => &[("route-only.yaml", "naru.yaml")],
+                Reads::Documents => &[
+                    ("documents/routing.yaml", "documents/routing.yaml"),
+                    ("documents/policies.yaml", "documents/policies.yaml"),
+                ],
+            },
         }
     }
 
@@ -281,7 +302,7 @@ impl Peer {
         }
     }
 
-    fn arguments(self, values: &Values, shape: &Shape) -> Vec<String> {
+    fn arguments(self, values: &Values, shape: &Shape, reads: Reads) -> Vec<String> {
         let directory = &values["dir"];
         let workers = &values["workers"];
         let address = |port: &str| format!("127.0.0.1:{}", values[port]);
@@ -307,6 +328,10 @@ impl Peer {
                 ["-c", &file, "--concurrency", workers, "--disable-hot-restart", "--log-level", "warn"]
                     .map(Into::into)
                     .into()
+            }
+            Peer::Naru if reads == Reads::Documents => {
+                let documents = format!("{directory}/documents");
+                ["up", &documents, "--workers", workers, "--admin", &address("admin")].map(Into::into).into()
             }
             Peer::Naru => ["proxy", "-c", &format!("{directory}/naru.yaml"), "--workers", workers]
                 .map(Into::into)

@@ -17,6 +17,8 @@ pub enum Quantity {
     Latency(u32, Quantile),
     FirstRoute,
     LastRoute,
+    WithoutPolicies,
+    WithPolicies,
     Memory(Size),
     MemoryAfterReloads(Size),
     Start(Size),
@@ -57,6 +59,8 @@ impl Quantity {
             }
             Quantity::FirstRoute => "CPU per request, first of 10,000 prefix routes".into(),
             Quantity::LastRoute => "CPU per request, last of 10,000 prefix routes".into(),
+            Quantity::WithoutPolicies => "CPU per request, `naru up`, no policies".into(),
+            Quantity::WithPolicies => "CPU per request, `naru up`, every policy".into(),
             Quantity::Memory(of) => format!("VmRSS, 2 workers, {}", size(of)),
             Quantity::MemoryAfterReloads(of) => format!("VmRSS after 10 reloads, 2 workers, {}", size(of)),
             Quantity::Start(of) => format!("start, exec to first 200, {}", size(of)),

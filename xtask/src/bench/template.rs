@@ -60,6 +60,8 @@ impl Block<'_> {
                     "routed" => shape.routes > 0,
                     "upstream h1" => !shape.upstream_h2,
                     "upstream h2" => shape.upstream_h2,
+                    "policies" => shape.policies,
+                    "no policies" => !shape.policies,
                     _ => false,
                 };
                 if holds { vec![Values::new()] } else { Vec::new() }
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     fn check(template: &str, expected: &str) {
-        let shape = Shape { workers: 1, routes: 3, clusters: 2, upstream_h2: false };
+        let shape = Shape { routes: 3, clusters: 2, ..Shape::SMALL };
         let values = Values::from([("port", "80".into())]);
         assert_eq!(render(template, &values, &shape).ok().as_deref(), Some(expected));
     }
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn refuses_a_hole_that_nothing_fills() {
-        let shape = Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false };
+        let shape = Shape::SMALL;
         assert!(render("{{what}}", &Values::new(), &shape).is_err());
     }
 }
