@@ -15,7 +15,7 @@ use naru_admit::Claim;
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
-use naru_journey::{Admission, View};
+use naru_journey::{Admission, RecentWrites, SessionId, View};
 use naru_recover::RetryLoad;
 use naru_spec::Endpoint;
 use naru_tls::Connector;
@@ -274,6 +274,8 @@ fn retire(endpoints: Vec<Rc<EndpointHere>>) {
 pub struct Clusters {
     pub all: Vec<ClusterHere>,
     pub limits: LimitsHere,
+    /// Shared by all workers.
+    pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
 }
 
 impl Clusters {
@@ -327,6 +329,16 @@ impl View for Clusters {
 
     fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
         self.limits.leave(now, limit, leaving);
+    }
+
+    fn has_written(&self, now: Instant, session: SessionId) -> bool {
+        self.recent_writes.as_ref().is_some_and(|writes| writes.has_written(now, session))
+    }
+
+    fn wrote(&self, until: Instant, session: SessionId) {
+        if let Some(writes) = &self.recent_writes {
+            writes.wrote(until, session);
+        }
     }
 }
 

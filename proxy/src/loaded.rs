@@ -103,7 +103,11 @@ impl Loaded {
         Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
-            clusters: Clusters { all: clusters.collect(), limits },
+            clusters: Clusters {
+                all: clusters.collect(),
+                limits,
+                recent_writes: prepared.recent_writes.clone(),
+            },
             logs: logs_of_chains.collect(),
             snapshot,
         }

@@ -38,6 +38,7 @@
 
 mod attempts;
 mod binding;
+mod grouping;
 mod passing;
 
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub struct Journey {
     /// What the request says of its endpoint.
     chosen: Chosen,
     passing: passing::Passing,
+    grouping: grouping::Grouping,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -187,6 +189,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            grouping: grouping::Grouping::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -255,6 +258,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            grouping: grouping::Grouping::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -352,7 +356,10 @@ impl Journey {
         if let Some(own) = forward.idle_timeout {
             self.clock.idle_timeout = own;
         }
-        let choice = forward.choose(self.draw);
+        let choice = match &forward.groups {
+            None => forward.choose(self.draw),
+            Some(groups) => self.choose_in_group(now, forward, groups, subject, view),
+        };
         self.choice = Some(choice);
         let Some(cluster) = choice.cluster else {
             return self.answer(Reason::NoCluster);

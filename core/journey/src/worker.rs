@@ -10,7 +10,7 @@ use naru_balance::{
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::{Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
-use naru_route::Subject;
+use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy};
 
 use crate::Snapshot;
@@ -51,6 +51,14 @@ pub trait View {
     }
 
     fn leave(&self, _now: Instant, _limit: LimitId, _leaving: Leaving) {}
+
+    /// Has this session written so lately that it reads from the group for writes?
+    fn has_written(&self, _now: Instant, _session: SessionId) -> bool {
+        false
+    }
+
+    /// A write of this session is done: until then it reads from the group for writes.
+    fn wrote(&self, _until: Instant, _session: SessionId) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

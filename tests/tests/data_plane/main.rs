@@ -4,6 +4,7 @@
 mod proxying;
 mod program;
 mod policies;
+mod groups;
 mod up;
 mod import;
 mod documents;
