@@ -7,11 +7,11 @@ use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use naru_journey::edge::Peer;
-use naru_journey::explain::{Explainer, Explanation};
+use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
 use naru_journey::{ChainId, Snapshot};
 use naru_plan::{Client, Surroundings};
 use naru_route::reference::Decision;
-use naru_route::{RuleId, Verdict};
+use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Action, Config, Listener, Rule};
@@ -262,6 +262,9 @@ impl Told<'_> {
                         for (cluster, share) in self.shares() {
                             let _ = writeln!(out, "-> {share:>5} {cluster}");
                         }
+                        if let Some(group) = &self.explanation.group {
+                            out.push_str(&grouped(group));
+                        }
                         let timeout = match forward.timeout {
                             Some(timeout) => format!("{timeout:?}"),
                             None => "none".to_owned(),
@@ -368,6 +371,9 @@ impl Told<'_> {
                     "calls_max": forward.retry.as_ref().map_or(1, naru_spec::RetryPolicy::calls_max),
                     "retry_on": forward.retry.as_ref().map(|policy| policy.on.to_string()),
                 });
+                if let Some(group) = &self.explanation.group {
+                    verdict["forward"]["group"] = group_json(group);
+                }
             }
         }
         verdict
@@ -382,6 +388,67 @@ fn said(name: &str) -> String {
         Some(("outbound", client)) => format!("the proxy of the workload {client}"),
         _ => name.to_owned(),
     }
+}
+
+/// Why the request is for its group, and where reads go after a write.
+fn grouped(group: &ExplainedGroup) -> String {
+    let session = group.read_your_writes.as_ref();
+    let mut out = match (why(group.why), session) {
+        ("session", Some(session)) => {
+            format!(
+                "   a read within {:?} of a write by the same session ({})\n",
+                session.lasts, session.carrier
+            )
+        }
+        (by, _) => match group.group {
+            Group::Read => format!("   a read by its {by}\n"),
+            Group::Write => format!("   a write by its {by}\n"),
+        },
+    };
+    if let Some(session) = session.filter(|_| group.why != Why::ReadAfterWrite) {
+        let names: Vec<&str> = session.destinations.iter().map(|(name, _)| name.as_str()).collect();
+        let names = names.join(", ");
+        let _ = match (session.is_known, group.group) {
+            (false, _) => writeln!(out, "   of no session: it has no {}", session.carrier),
+            (true, Group::Read) => writeln!(
+                out,
+                "   for {:?} after a write by the same session ({}) it would go to {names}",
+                session.lasts, session.carrier
+            ),
+            (true, Group::Write) => writeln!(
+                out,
+                "   where it succeeds, reads of the same session ({}) go to {names} for {:?}",
+                session.carrier, session.lasts
+            ),
+        };
+    }
+    out
+}
+
+fn why(why: Why) -> &'static str {
+    match why {
+        Why::ReadByMethod | Why::WriteByMethod => "method",
+        Why::ReadByPath | Why::WriteByPath => "path",
+        Why::ReadAfterWrite => "session",
+    }
+}
+
+fn group_json(group: &ExplainedGroup) -> Value {
+    let name = match group.group {
+        Group::Read => "read",
+        Group::Write => "write",
+    };
+    let mut said = json!({ "group": name, "by": why(group.why) });
+    if let Some(session) = &group.read_your_writes {
+        let clusters: Vec<&str> = session.destinations.iter().map(|(name, _)| name.as_str()).collect();
+        said["read_your_writes"] = json!({
+            "for_ms": session.lasts.as_millis() as u64,
+            "session": session.carrier,
+            "is_known": session.is_known,
+            "clusters": clusters,
+        });
+    }
+    said
 }
 
 /// How often it is sent at most, and after what it is sent again.

@@ -15,7 +15,7 @@ use naru_admit::Claim;
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
-use naru_journey::{Admission, View};
+use naru_journey::{Admission, RecentWrites, SessionId, View};
 use naru_recover::RetryLoad;
 use naru_spec::Endpoint;
 use naru_tls::Connector;
@@ -279,6 +279,8 @@ pub struct Clusters {
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
     pub retried: Arc<Retried>,
+    /// Shared by all workers.
+    pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
 }
 
 impl Clusters {
@@ -348,6 +350,16 @@ impl View for Clusters {
 
     fn faults_active(&self) -> u32 {
         self.faults.load(Ordering::Relaxed)
+    }
+
+    fn has_written(&self, now: Instant, session: SessionId) -> bool {
+        self.recent_writes.as_ref().is_some_and(|writes| writes.has_written(now, session))
+    }
+
+    fn wrote(&self, until: Instant, session: SessionId) {
+        if let Some(writes) = &self.recent_writes {
+            writes.wrote(until, session);
+        }
     }
 }
 

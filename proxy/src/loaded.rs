@@ -108,6 +108,7 @@ impl Loaded {
                 limits,
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
+                recent_writes: prepared.recent_writes.clone(),
             },
             logs: logs_of_chains.collect(),
             snapshot,

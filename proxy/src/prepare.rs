@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use naru_base::ClusterId;
-use naru_journey::{ChainId, Snapshot};
+use naru_journey::{ChainId, RecentWrites, Snapshot};
 use naru_spec::config::Place;
 use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
@@ -17,7 +17,7 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::guarded::Guarded;
-use crate::limited::Limited;
+use crate::limited::{Limited, SharedWord};
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
@@ -47,6 +47,8 @@ pub struct Prepared {
     pub retried: Arc<Retried>,
     /// By limit.
     pub named_limits: Vec<SharedLimit>,
+    /// Once a snapshot has asked for it, all that follow have the same.
+    pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -99,6 +101,8 @@ impl Prepared {
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
+        let recent_writes = older.and_then(|older| older.recent_writes.clone());
+        let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         Ok(Prepared {
             snapshot,
             origin,
@@ -111,6 +115,7 @@ impl Prepared {
             faults,
             retried,
             named_limits,
+            recent_writes,
             cluster_names,
             stat_prefixes,
             names,

@@ -3,10 +3,12 @@
 //! The verdict comes from the compiled tables that live requests are decided by; the list of rules
 //! that were considered comes from the linear model. That both say the same is checked each time.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use naru_base::{Reason, Weight};
 use naru_route::reference::{Considered, RefTable};
-use naru_route::{CompiledAction, Verdict};
+use naru_route::{CompiledAction, CompiledForward, Group, Subject, Verdict, Why};
 use naru_spec::RouteTable;
 
 use crate::arrival::{Arrival, Wish, receive};
@@ -22,6 +24,28 @@ pub struct Explanation {
     /// Every block that was asked, in order, up to the one that took the request.
     pub considered: Vec<Considered>,
     /// Where it may go, each with its weight; empty where it is not forwarded.
+    pub destinations: Vec<(String, Weight)>,
+    /// Where the rule has groups for reads and writes.
+    pub group: Option<ExplainedGroup>,
+}
+
+/// The group that a request is for, and what else holds in its session.
+#[derive(Debug)]
+pub struct ExplainedGroup {
+    pub group: Group,
+    pub why: Why,
+    pub read_your_writes: Option<ExplainedSession>,
+}
+
+/// What a session reads after a write.
+#[derive(Debug)]
+pub struct ExplainedSession {
+    pub lasts: Duration,
+    /// What tells it from others, in words.
+    pub carrier: String,
+    /// The request is of one. A client that is to be given a cookie need not be.
+    pub is_known: bool,
+    /// Where reads go after a write.
     pub destinations: Vec<(String, Weight)>,
 }
 
@@ -78,13 +102,33 @@ impl<'a> Explainer<'a> {
             return Err(Disagreement { tables, model });
         }
         let considered = if refusal.is_some() { Vec::new() } else { self.model.explain(&subject) };
-        let destinations = match tables {
+        let forward = match tables {
             Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
-                CompiledAction::Forward(forward) => forward.weights(),
-                CompiledAction::Redirect(_) | CompiledAction::Direct(_) => Vec::new(),
+                CompiledAction::Forward(forward) => Some(forward),
+                CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
             },
-            _ => Vec::new(),
+            _ => None,
         };
-        Ok(Explanation { refusal, verdict: tables, considered, destinations })
+        // What is in a tunnel is no request, and for no group.
+        let group = forward.filter(|_| wish == Wish::Route).and_then(|forward| grouped(forward, &subject));
+        let destinations = match (forward, &group) {
+            (Some(forward), Some(group)) => forward.weights_in(group.group),
+            (Some(forward), None) => forward.weights(),
+            (None, _) => Vec::new(),
+        };
+        Ok(Explanation { refusal, verdict: tables, considered, destinations, group })
     }
+}
+
+/// Nobody knows here which sessions have written; but a cookie says it by itself.
+fn grouped(forward: &CompiledForward, subject: &Subject<'_>) -> Option<ExplainedGroup> {
+    let groups = forward.groups.as_ref()?;
+    let grouped = groups.group(subject, |_| false);
+    let read_your_writes = groups.read_your_writes().map(|sessions| ExplainedSession {
+        lasts: sessions.lasts,
+        carrier: sessions.carrier(),
+        is_known: sessions.cookie().is_some() || grouped.session.is_some(),
+        destinations: forward.weights_in(Group::Write),
+    });
+    Some(ExplainedGroup { group: grouped.group(), why: grouped.why, read_your_writes })
 }

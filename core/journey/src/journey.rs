@@ -42,6 +42,7 @@
 
 mod attempts;
 mod binding;
+mod grouping;
 mod passing;
 mod rare;
 
@@ -87,6 +88,7 @@ pub struct Journey {
     /// What the request says of its endpoint.
     chosen: Chosen,
     passing: passing::Passing,
+    grouping: grouping::Grouping,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -202,6 +204,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            grouping: grouping::Grouping::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -273,6 +276,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            grouping: grouping::Grouping::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -372,7 +376,10 @@ impl Journey {
         if let Some(own) = forward.idle_timeout {
             self.clock.idle_timeout = own;
         }
-        let choice = forward.choose(self.draw);
+        let choice = match &forward.groups {
+            None => forward.choose(self.draw),
+            Some(groups) => self.choose_in_group(now, forward, groups, subject, view),
+        };
         self.choice = Some(choice);
         let Some(cluster) = choice.cluster else {
             return self.answer(Reason::NoCluster);

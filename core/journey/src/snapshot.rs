@@ -95,6 +95,18 @@ impl Snapshot {
         }
     }
 
+    /// Whether somebody must remember which sessions have written: see [`crate::RecentWrites`].
+    pub fn has_sessions(&self) -> bool {
+        let mut rules = self.chains.iter().flat_map(|chain| chain.table.rules());
+        rules.any(|(_, rule)| match &rule.action {
+            CompiledAction::Forward(forward) => {
+                let sessions = forward.groups.as_ref().and_then(|groups| groups.read_your_writes());
+                sessions.is_some_and(|sessions| sessions.cookie().is_none())
+            }
+            CompiledAction::Redirect(_) | CompiledAction::Direct(_) => false,
+        })
+    }
+
     /// The chain that is the `chain`-th of the `listener`-th listener.
     pub fn chain_id(&self, listener: usize, chain: usize) -> Option<ChainId> {
         let first = *self.first_chains.get(listener)?;

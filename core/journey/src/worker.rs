@@ -10,7 +10,7 @@ use naru_balance::{
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::{Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
-use naru_route::Subject;
+use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy};
 
 use crate::Snapshot;
@@ -70,6 +70,14 @@ pub trait View {
     fn faults_active(&self) -> u32 {
         0
     }
+
+    /// Has this session written so lately that it reads from the group for writes?
+    fn has_written(&self, _now: Instant, _session: SessionId) -> bool {
+        false
+    }
+
+    /// A write of this session is done: until then it reads from the group for writes.
+    fn wrote(&self, _until: Instant, _session: SessionId) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,7 +55,7 @@ impl<'a> Attached<'a> {
                 findings.error(code::NO_EFFECT, check.place, &spec.field("healthCheck"), message, "");
             }
             if target.kind.value == "DestinationRule" {
-                for (field, place) in load_fields(policy) {
+                for (field, place) in shared_fields(policy) {
                     let message = format!("'{field}' is for all of a service, or for routes");
                     let hint = "attach it to a Service or a VirtualService";
                     findings.error(code::NO_EFFECT, place, &spec.field(field), message, hint);
@@ -134,9 +134,14 @@ impl Target {
                 let section = said.section_name.as_ref().map(|section| section.value.clone());
                 Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
             }
-            "Service" => match registry.find(&said.name, namespace) {
-                Some(known) => Some(Target::Service(known.host.clone())),
-                None => {
+            "Service" => match (registry.find(&said.name, namespace), &said.section_name) {
+                (Some(_), Some(section)) => {
+                    let message = "a Service has no subsets: name its DestinationRule".to_owned();
+                    unknown(section.place, "sectionName", message);
+                    None
+                }
+                (Some(known), None) => Some(Target::Service(known.host.clone())),
+                (None, _) => {
                     let message = format!("there is no Service '{}' in {namespace}", said.name.value);
                     unknown(said.name.place, "name", message);
                     None
@@ -177,13 +182,14 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }
 
-/// What a policy says of load, with its places.
-fn load_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+/// What a policy may say of all of a service, and of routes, with its places.
+fn shared_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
     let spec = &policy.spec;
     let said = [
         ("adaptiveConcurrency", spec.adaptive_concurrency.as_ref().map(|said| said.place)),
         ("admissionControl", spec.admission_control.as_ref().map(|said| said.place)),
         ("outboundRate", spec.outbound_rate.as_ref().map(|said| said.place)),
+        ("readWrite", spec.read_write.as_ref().map(|said| said.place)),
     ];
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }

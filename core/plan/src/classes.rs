@@ -319,7 +319,7 @@ fn comparison(said: &PolicyComparison, path: &Path<'_>, findings: &mut Findings<
     comparison
 }
 
-fn header_name(text: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<HeaderName> {
+pub(crate) fn header_name(text: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(text.as_bytes()).ok();
     if name.is_none() {
         let message = format!("'{}' is not the name of a header", text.value);

@@ -26,6 +26,7 @@ mod headers;
 mod attached;
 mod load;
 mod classes;
+mod groups;
 mod clusters;
 mod balancing;
 mod localities;
@@ -148,6 +149,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     for service in &resources.virtual_services {
         routes.rules(service, &Context::Any, &mut findings);
     }
+    routes.check_groups(&mut findings);
     routes.check_hosts(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };

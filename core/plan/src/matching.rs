@@ -79,7 +79,11 @@ fn pseudo(name: &Text, said: &Written, block: &mut Match, path: &Path<'_>, findi
 }
 
 /// A test; nothing where anything will do.
-fn string_match(said: &Written, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<StringMatch> {
+pub(crate) fn string_match(
+    said: &Written,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<StringMatch> {
     let test = match &said.test {
         Test::Present => return None,
         Test::Exact(text) => ValueTest::Exact(text.clone()),

@@ -14,6 +14,7 @@ use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
 use crate::findings::Findings;
+use crate::groups::Groups;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
@@ -51,6 +52,22 @@ impl Context<'_> {
     }
 }
 
+/// Who says where requests go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'a> {
+    /// Where its names are looked for.
+    pub namespace: &'a str,
+    /// It is read for no gateway.
+    pub is_mesh_only: bool,
+}
+
+impl<'a> Owner<'a> {
+    pub fn of(service: &'a VirtualService) -> Owner<'a> {
+        let is_mesh_only = service.spec.gateways.iter().all(|name| name.value == MESH);
+        Owner { namespace: service.meta.namespace(), is_mesh_only }
+    }
+}
+
 /// All routes of all documents, and the clusters that they lead to.
 #[derive(Debug)]
 pub(crate) struct Routes<'a> {
@@ -59,6 +76,7 @@ pub(crate) struct Routes<'a> {
     policies: &'a Policies<'a>,
     attached: Attached<'a>,
     loads: Loads,
+    pub groups: Groups<'a>,
     guards: Guards,
     pub is_strict: bool,
     clusters: Clusters,
@@ -78,6 +96,7 @@ impl<'a> Routes<'a> {
     ) -> Routes<'a> {
         let attached = Attached::of(resources, registry, findings);
         let loads = Loads::of(resources, registry, findings);
+        let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, findings);
         Routes {
             resources,
@@ -85,6 +104,7 @@ impl<'a> Routes<'a> {
             policies,
             attached,
             loads,
+            groups,
             guards,
             is_strict,
             clusters: Clusters::new(),
@@ -213,7 +233,8 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
         let clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
-        let mut forward = Forward { clusters, ..Forward::to("") };
+        let groups = self.groups_of(service, route, context, path, findings)?;
+        let mut forward = Forward { clusters, groups, ..Forward::to("") };
         forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
         if let Some(rewrite) = &route.rewrite {
             let path = path.field("rewrite");
@@ -249,7 +270,7 @@ impl<'a> Routes<'a> {
         if let (Some(host), None) = (host, &forward.host) {
             forward.host = Some(HostRewrite::Literal(host.value));
         }
-        let is_hashed = forward.clusters.names().any(|name| self.hashed.contains(name));
+        let is_hashed = forward.cluster_names().any(|name| self.hashed.contains(name));
         forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
         forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
         forward.mirrors = self.mirrors(service, route, context, path, findings);
@@ -272,7 +293,7 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) {
         let (Some(timeout), Some(said)) = (forward.timeout, &route.timeout) else { return };
-        let clusters = forward.clusters.names().filter_map(|name| self.clusters.get(name));
+        let clusters = forward.cluster_names().filter_map(|name| self.clusters.get(name));
         let limits = clusters.map(|cluster| &cluster.load).chain([&forward.load]);
         let longest = limits.flat_map(load::waits).max_by_key(|(_, wait)| *wait);
         if let Some((name, wait)) = longest.filter(|(_, wait)| *wait >= timeout) {
@@ -292,6 +313,7 @@ impl<'a> Routes<'a> {
     ) -> Option<ClusterChoice> {
         let weight = |destination: &HttpDestination| destination.weight.as_ref().map_or(0, |w| w.value);
         let sum: i64 = route.iter().map(weight).sum();
+        let owner = Owner::of(service);
         let mut weighted = Vec::new();
         for (at, written) in route.iter().enumerate() {
             let path = path.at(at);
@@ -307,7 +329,7 @@ impl<'a> Routes<'a> {
                 findings.error(code::INVALID_VALUE, said.place, &path.field("weight"), message, "");
             }
             let path_to = path.field("destination");
-            let name = self.destination(service, &written.destination, context, &share, &path_to, findings);
+            let name = self.destination(owner, &written.destination, context, &share, &path_to, findings);
             let of_headers = path.field("headers");
             let said = written.headers.as_ref();
             let (request_headers, host) = headers::operations(
@@ -369,16 +391,16 @@ impl<'a> Routes<'a> {
 
     /// The cluster of a destination, which is built if it is new. Whatever is wrong is told; there is
     /// a cluster all the same.
-    fn destination(
+    pub fn destination(
         &mut self,
-        service: &VirtualService,
+        owner: Owner<'_>,
         destination: &Destination,
         context: &Context<'_>,
         share: &str,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<String> {
-        let namespace = service.meta.namespace();
+        let namespace = owner.namespace;
         let host = &destination.host;
         let registry = self.registry;
         let known = registry.find(host, namespace);
@@ -423,7 +445,7 @@ impl<'a> Routes<'a> {
                 found
             }
         };
-        let port = port_of(service, destination, known, context, path, findings)?;
+        let port = port_of(owner, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
             Some(known) => {
@@ -466,6 +488,9 @@ impl<'a> Routes<'a> {
         let cluster =
             Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
         let mut forward = Forward::to(self.keep(cluster, &client.namespace));
+        let context = Context::Mesh { client, port };
+        let mut quiet = self.quiet();
+        forward.groups = self.groups_of_service(known, port, &context, &mut quiet);
         forward.timeout = None;
         forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));
         Rule {
@@ -559,7 +584,8 @@ impl<'a> Routes<'a> {
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Mirror> {
-        let cluster = self.destination(service, destination, context, "every copy", path, findings)?;
+        let cluster =
+            self.destination(Owner::of(service), destination, context, "every copy", path, findings)?;
         // Istio: none at 0 %.
         let share = share.filter(|share| share.numerator() > 0)?;
         Some(Mirror { share, ..Mirror::to(cluster) })
@@ -591,7 +617,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn port_of(
-    service: &VirtualService,
+    owner: Owner<'_>,
     destination: &Destination,
     known: Option<&Known>,
     context: &Context<'_>,
@@ -629,8 +655,7 @@ fn port_of(
     if let Some(port) = context.port().filter(|port| known.port(*port).is_some()) {
         return Some(port);
     }
-    let is_mesh_only = service.spec.gateways.iter().all(|name| name.value == MESH);
-    if matches!(context, Context::Any) && is_mesh_only && !known.ports.is_empty() {
+    if matches!(context, Context::Any) && owner.is_mesh_only && !known.ports.is_empty() {
         return known.ports.first().map(|port| port.number);
     }
     let message = format!("{} has several ports, and none is said", known.host);

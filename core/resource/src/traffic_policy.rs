@@ -2,6 +2,7 @@
 //! retries that policies name.
 
 use crate::load::{AdaptiveConcurrency, AdmissionControl, OutboundRate};
+use crate::virtual_service::PortSelector;
 use crate::{Flag, Meta, Number, Place, Placed, Seconds, StringMatch, Text, Texts};
 
 objects! {
@@ -25,6 +26,8 @@ objects! {
         timeout: Option<PolicyTimeout>,
         fault: Option<PolicyFault>,
         mirror: Option<PolicyMirror>,
+        /// Of a route, or of a service.
+        read_write: Option<PolicyReadWrite>,
     }
 
     /// The document that a policy is for (a VirtualService, a Service, a DestinationRule), or one of its HTTP routes or
@@ -83,6 +86,34 @@ objects! {
     PolicyComparison {
         ignore_headers: Texts,
         max_body_bytes: Option<Number>,
+    }
+
+    /// Two groups, of which each is scaled by itself. Where one is not said, the route leads where it leads.
+    PolicyReadWrite {
+        read: Option<PolicyGroup>,
+        write: Option<PolicyGroup>,
+        write_methods: Texts,
+        write_paths: Vec<StringMatch>,
+        read_paths: Vec<StringMatch>,
+        read_your_writes: Option<PolicyReadYourWrites>,
+    }
+
+    /// What is not said of it is as the route has it.
+    PolicyGroup {
+        host: Option<Text>,
+        subset: Option<Text>,
+        port: Option<PortSelector>,
+    }
+
+    PolicyReadYourWrites {
+        lasts: Seconds,
+        session: PolicySession,
+    }
+
+    /// Exactly one of them.
+    PolicySession {
+        cookie: Option<Text>,
+        header: Option<Text>,
     }
 
     Retry {

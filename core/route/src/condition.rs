@@ -181,7 +181,7 @@ impl Condition {
 }
 
 impl Text {
-    fn compile(spec: &StringMatch, expressions: &mut Expressions) -> Result<Box<Text>, Invalid> {
+    pub(crate) fn compile(spec: &StringMatch, expressions: &mut Expressions) -> Result<Box<Text>, Invalid> {
         let bytes = |text: &str| -> Box<[u8]> { text.as_bytes().into() };
         let kind = match &spec.test {
             ValueTest::Exact(text) => TextKind::Exact(bytes(text)),
@@ -204,7 +204,7 @@ impl Text {
         matches!(self.kind, TextKind::Regex(_))
     }
 
-    fn holds(&self, value: &[u8]) -> bool {
+    pub(crate) fn holds(&self, value: &[u8]) -> bool {
         let equal = |part: Option<&[u8]>, expected: &[u8]| {
             part.is_some_and(|part| {
                 if self.ignore_case { part.eq_ignore_ascii_case(expected) } else { part == expected }

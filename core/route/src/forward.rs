@@ -10,6 +10,7 @@ use naru_base::{ClusterId, Weight};
 use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits};
 
 use crate::edits::EditPair;
+use crate::groups::{CompiledGroups, Group};
 use crate::subject::choice_draw;
 use crate::target::{PathEdit, QueryEdit};
 
@@ -27,6 +28,8 @@ pub struct CompiledForward {
     pub hash: Box<[HashPolicy]>,
     /// What limits the load of the route itself.
     pub load: Option<Box<LoadLimits>>,
+    /// Where reads and writes go instead.
+    pub groups: Option<Box<CompiledGroups>>,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -48,9 +51,12 @@ pub enum CompiledHost {
 pub struct Choice {
     /// `None` where the snapshot has no such cluster.
     pub cluster: Option<ClusterId>,
-    /// Among the rule's clusters, in the order of the spec.
+    /// Among the rule's clusters, in the order of the spec; those of its groups follow.
     pub index: u16,
 }
+
+/// Of one rule: an index fits a [`Choice`].
+const CLUSTERS_MAX: usize = u16::MAX as usize - 2;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
@@ -84,6 +90,7 @@ impl CompiledForward {
         spec: &Forward,
         is_segmented: bool,
         mut weighted: Vec<(u32, Destination)>,
+        groups: Option<Box<CompiledGroups>>,
         problems: &mut Vec<Invalid>,
     ) -> Option<CompiledForward> {
         let host = match &spec.host {
@@ -110,8 +117,9 @@ impl CompiledForward {
         };
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
         let destinations = if weighted.len() > 1 {
-            if u16::try_from(weighted.len()).is_err() {
-                problems.push(Invalid::new("a rule may have at most 65535 clusters"));
+            // Two are for groups.
+            if weighted.len() > CLUSTERS_MAX {
+                problems.push(Invalid::new(format!("a rule may have at most {CLUSTERS_MAX} clusters")));
             }
             let mut sum = 0_u32;
             let mut sums = Vec::with_capacity(weighted.len());
@@ -142,6 +150,7 @@ impl CompiledForward {
             append_x_forwarded_host: spec.append_x_forwarded_host,
             hash: spec.hash.as_slice().into(),
             load: (spec.load != LoadLimits::default()).then(|| Box::new(spec.load.clone())),
+            groups,
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),
             destinations,
@@ -163,11 +172,30 @@ impl CompiledForward {
         }
     }
 
+    /// The cluster for a request of a group: the group's own, or else the rule's.
+    pub fn choose_in(&self, group: Group, draw: u64) -> Choice {
+        let own = self.groups.as_ref().and_then(|groups| groups.destination(group));
+        match own {
+            Some(own) => Choice { cluster: own.cluster, index: self.index_of(group) },
+            None => self.choose(draw),
+        }
+    }
+
+    fn index_of(&self, group: Group) -> u16 {
+        self.destinations().len() as u16 + group as u16
+    }
+
     /// Every choice there is, in the order of the spec, with the name of its cluster.
     pub fn choices(&self) -> impl Iterator<Item = (Choice, &str)> {
         self.destinations().iter().enumerate().map(|(at, destination)| {
             (Choice { cluster: destination.cluster, index: at as u16 }, &*destination.name)
         })
+    }
+
+    /// As [`CompiledForward::weights`], for requests of a group.
+    pub fn weights_in(&self, group: Group) -> Vec<(String, Weight)> {
+        let own = self.groups.as_ref().and_then(|groups| groups.destination(group));
+        own.map_or_else(|| self.weights(), |own| vec![(own.name.to_string(), Weight(1))])
     }
 
     /// The clusters with their weights, in the order of the spec. One cluster takes all.
@@ -183,11 +211,21 @@ impl CompiledForward {
 
     /// The name of a choice's cluster, also where the snapshot has no such cluster.
     pub fn cluster_name(&self, choice: Choice) -> &str {
-        self.destinations().get(usize::from(choice.index)).map_or("", |destination| &destination.name)
+        self.destination(choice).map_or("", |destination| &destination.name)
     }
 
     pub(crate) fn edits(&self, choice: Choice) -> Option<&EditPair> {
-        self.destinations().get(usize::from(choice.index)).map(|destination| &*destination.edits)
+        self.destination(choice).map(|destination| &*destination.edits)
+    }
+
+    #[inline]
+    fn destination(&self, choice: Choice) -> Option<&Destination> {
+        let own = self.destinations();
+        let index = usize::from(choice.index);
+        own.get(index).or_else(|| {
+            let groups = self.groups.as_ref()?;
+            groups.destination(*Group::ALL.get(index - own.len())?)
+        })
     }
 
     pub fn host(&self) -> Option<&CompiledHost> {

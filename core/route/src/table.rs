@@ -13,6 +13,7 @@ use crate::condition;
 use crate::edits::{EditPair, Edits};
 use crate::forward::{CompiledForward, Destination};
 use crate::group::Order;
+use crate::groups::CompiledGroups;
 use crate::host::Hosts;
 use crate::index::{Index, IndexBuilder, Paths, Shelf};
 use crate::re2::Expressions;
@@ -200,7 +201,8 @@ impl<'a> Compiler<'a> {
         let action = match &rule.action {
             Action::Forward(forward) => {
                 let destinations = self.destinations(rule, forward, levels, &edits, &mut problems);
-                CompiledForward::compile(forward, is_segmented, destinations, &mut problems)
+                let groups = self.groups(forward, &edits, &mut problems);
+                CompiledForward::compile(forward, is_segmented, destinations, groups, &mut problems)
                     .map(CompiledAction::Forward)
             }
             Action::Redirect(redirect) => match CompiledRedirect::compile(redirect, is_segmented) {
@@ -253,6 +255,20 @@ impl<'a> Compiler<'a> {
                 destinations
             }
         }
+    }
+
+    /// What a destination of the rule says of headers is not for its groups.
+    fn groups(
+        &mut self,
+        forward: &'a Forward,
+        edits: &Arc<EditPair>,
+        problems: &mut Vec<Invalid>,
+    ) -> Option<Box<CompiledGroups>> {
+        let spec = forward.groups.as_deref()?;
+        let mut destination =
+            |name: &'a Option<String>| Some(self.destination(name.as_deref()?, Arc::clone(edits)));
+        let destinations = [destination(&spec.read), destination(&spec.write)];
+        Some(Box::new(CompiledGroups::compile(spec, destinations, &mut self.expressions, problems)))
     }
 
     fn destination(&mut self, name: &'a str, edits: Arc<EditPair>) -> Destination {

@@ -121,7 +121,7 @@ impl Config {
 fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
     let Action::Forward(forward) = &rule.action else { return };
     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
-    for name in forward.clusters.names().chain(mirrors) {
+    for name in forward.cluster_names().chain(mirrors) {
         if !clusters.contains(name) {
             let invalid = Invalid::new(format!("the route leads to cluster '{name}', which is not defined"))
                 .hint("define the cluster, or correct the name");

@@ -85,6 +85,10 @@ pub const MIRRORS_MAX: usize = 32;
 /// Of an answer that is compared. Our own.
 pub const COMPARED_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// How long a session may read what it wrote from the group for writes. Our own: no copy of data that is in use is
+/// that far behind.
+pub const READ_YOUR_WRITES_MAX: Duration = Duration::from_secs(3_600);
+
 // Clusters.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Istio's, for what its documents name.

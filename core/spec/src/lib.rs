@@ -23,6 +23,7 @@ pub mod http;
 pub mod route;
 pub mod recover;
 pub mod fault;
+pub mod groups;
 pub mod matching;
 pub mod header;
 pub mod format;
@@ -50,6 +51,7 @@ pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
+pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
     FallbackOn, FallbackStep, GrpcCheck, GuardPart, GuardSettings, HealthCheck, HttpCheck, OutlierDetection,

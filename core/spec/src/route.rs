@@ -7,7 +7,7 @@ use naru_base::Weight;
 
 use crate::{
     AutoTimeout, Domain, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    RetryPolicy, Scheme, defaults,
+    ReadWriteGroups, RetryPolicy, Scheme, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -68,6 +68,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     pub clusters: ClusterChoice,
+    /// Where reads and writes go instead.
+    pub groups: Option<Box<ReadWriteGroups>>,
     /// From the end of the request to the end of the response. `None` waits for ever.
     pub timeout: Option<Duration>,
     /// Overrides the listener's stream idle timeout; `Some(None)` turns it off.
@@ -99,6 +101,7 @@ impl Forward {
     pub fn to(cluster: impl Into<String>) -> Forward {
         Forward {
             clusters: ClusterChoice::One(cluster.into()),
+            groups: None,
             timeout: Some(defaults::ROUTE_TIMEOUT),
             idle_timeout: None,
             path: None,
@@ -114,6 +117,12 @@ impl Forward {
             fault: None,
             mirrors: Vec::new(),
         }
+    }
+
+    /// The clusters that a request may be sent to; copies of it go elsewhere.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &str> {
+        let of_groups = self.groups.iter().flat_map(|groups| groups.names());
+        self.clusters.names().chain(of_groups)
     }
 }
 

@@ -166,6 +166,43 @@ fn explain_lists_the_rules_in_order_with_what_decided() {
 }
 
 #[test]
+fn explain_says_which_group_and_why() {
+    const GROUPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/read-write-groups");
+    let directory = Directory::new();
+    let explain = |method: &str, path: &str, more: &[&str]| {
+        let url = format!("http://posts.local:8080{path}");
+        let arguments = [&["explain", method, &url, "--config", GROUPS][..], more].concat();
+        let said = naru(&directory, &arguments);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said
+    };
+    let check = |method: &str, path: &str, more: &[&str], group: &str, why: &str| {
+        let said = explain(method, path, more).out;
+        let to = format!("->  100% outbound|8080|{group}|posts.default.svc.cluster.local\n   {why}\n");
+        assert!(said.contains(&to), "{to:?} is not in\n{said}");
+    };
+    let writes = "outbound|8080|write|posts.default.svc.cluster.local";
+    let later = format!(
+        "a read by its method\n   for 5s after a write by the same session (cookie 'wrote') it would go to {writes}"
+    );
+    check("GET", "/posts", &[], "read", &later);
+    let then = format!(
+        "a write by its method\n   where it succeeds, reads of the same session (cookie 'wrote') go to {writes} for 5s"
+    );
+    check("POST", "/posts", &[], "write", &then);
+    check("POST", "/posts/search", &[], "read", &later.replace("method", "path"));
+    let within = "a read within 5s of a write by the same session (cookie 'wrote')";
+    check("GET", "/posts", &["-H", "cookie: wrote=1"], "write", within);
+    let json = explain("GET", "/posts", &["-H", "cookie: wrote=1", "--output", "json"]).json();
+    let group = &json["verdict"]["forward"]["group"];
+    assert_eq!((&group["group"], &group["by"]), (&"write".into(), &"session".into()));
+    assert_eq!(group["read_your_writes"]["for_ms"], 5_000);
+    // Workloads that call the service are told apart, too.
+    let inside = naru(&directory, &["explain", "DELETE", "http://posts:8080/posts/1", "--config", GROUPS]);
+    assert!(inside.out.contains(writes), "{}", inside.out);
+}
+
+#[test]
 fn explain_helps_who_misspells() {
     let directory = Directory::new();
     let said = naru(&directory, &["explain", "GET", "http://reviewz:9080/", "--config", EXAMPLE]);

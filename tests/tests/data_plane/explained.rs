@@ -102,7 +102,38 @@ spec:
                 "    headers: {{ response: {{ set: {{ x-decision: '%ROUTE_NAME%|%ROUTE_ORIGIN%|%UPSTREAM_CLUSTER%' }} }} }}"
             );
         }
+        if one_in(chance, 2) {
+            out.push_str(&groups(chance, number));
+        }
         number += 1;
+    }
+    out
+}
+
+/// Groups for reads and writes: of a VirtualService, or of its first route.
+fn groups(chance: &mut Chance, number: usize) -> String {
+    let section = if one_in(chance, 2) { format!(", sectionName: vs{number}-r0") } else { String::new() };
+    let mut out = format!(
+        "---
+apiVersion: naru.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{ name: groups{number} }}
+spec:
+  targetRef: {{ kind: VirtualService, name: vs{number}{section} }}
+  readWrite:
+    write: {{ host: s2.internal }}
+"
+    );
+    for (one, line) in [
+        (3, "read: { host: s1.internal }"),
+        (4, "writeMethods: [DELETE]"),
+        (3, "readPaths: [{ prefix: /a }]"),
+        (3, "writePaths: [{ regex: '/v[0-9]/.*' }]"),
+        (2, "readYourWrites: { for: 5s, session: { cookie: wrote } }"),
+    ] {
+        if one_in(chance, one) {
+            let _ = writeln!(out, "    {line}");
+        }
     }
     out
 }
@@ -192,6 +223,9 @@ impl Asked {
                 headers.push((*name, any(chance, VALUES)));
             }
         }
+        if one_in(chance, 4) {
+            headers.push(("cookie", any(chance, &["wrote=1", "a=b; wrote=1", "a=wrote"])));
+        }
         Asked { method: any(chance, METHODS), host: any(chance, HOSTS), target, headers }
     }
 
@@ -212,7 +246,8 @@ struct Done {
     decision: Option<String>,
 }
 
-fn planned(text: &str) -> Config {
+/// The configuration that documents mean, which must be right.
+pub fn planned(text: &str) -> Config {
     let mut loaded = naru_doc::Loaded::default();
     naru_doc::load("drawn.yaml", text, &mut loaded);
     let planned = plan(&loaded.resources, &Surroundings::default());

@@ -5,6 +5,7 @@ mod proxying;
 mod program;
 mod policies;
 mod resilience;
+mod groups;
 mod up;
 mod import;
 mod documents;

@@ -18,6 +18,7 @@ fn every_directory_of_documents_is_fine() {
         assert!(told.is_empty(), "{}", told.join("\n"));
         Snapshot::compile(planned.config).unwrap_or_else(|found| panic!("{files:?}: {found:#?}"));
     };
+    read(&files("examples/read-write-groups", &["yaml"]));
     let whole = files("examples/bookinfo", &["yaml"]);
     assert!(whole.len() >= 4, "{whole:?}");
     read(&whole);

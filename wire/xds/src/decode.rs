@@ -155,15 +155,19 @@ fn tell_problems_of_the_whole(
                         return error(&route, code::UNKNOWN_CLUSTER);
                     };
                     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
-                    let all = forward.clusters.names().chain(mirrors).enumerate();
+                    let all = forward.cluster_names().chain(mirrors).enumerate();
                     let missing = all.filter(|(_, name)| !names.contains(name)).nth(nth);
-                    let of_action = forward.clusters.names().count();
+                    let of_action = forward.cluster_names().count();
+                    let of_groups = of_action - forward.clusters.names().count();
                     match (&forward.clusters, missing) {
                         // An empty name is told as missing.
                         (_, Some((_, ""))) => {}
                         (_, Some((at, _))) if at >= of_action => {
                             let mirrors = route.field("route.request_mirror_policies");
                             error(&mirrors.at(at - of_action).field("cluster"), code::UNKNOWN_CLUSTER);
+                        }
+                        (_, Some((at, _))) if at >= of_action - of_groups => {
+                            error(&route.field("metadata"), code::UNKNOWN_CLUSTER);
                         }
                         (naru_spec::ClusterChoice::Weighted(_), Some((at, _))) => {
                             let clusters = route.field("route.weighted_clusters.clusters");

@@ -5,11 +5,13 @@
 //!   under [`ROUTE_METADATA`]: `{query: {remove: [..], set: [[name, value], ..], add: [..]},
 //!   match: {query_not: [{name, exact|prefix|suffix|contains|regex, ignore_case}, ..]}}`.
 //! - So does what it has no words for of retries, timeouts, faults and mirrors: see `recovery`.
+//! - And of groups for reads and writes: see `groups`.
 //! - A cookie that need only be there is matched by a pattern that takes everything.
 
+mod groups;
 mod recovery;
 
-use naru_spec::{NameMatch, Pattern, QueryOps, StringMatch, ValueTest};
+use naru_spec::{NameMatch, Pattern, QueryOps, ReadWriteGroups, StringMatch, ValueTest};
 
 pub(crate) use recovery::Recovery;
 
@@ -38,6 +40,7 @@ pub(crate) struct RouteExtension {
     /// Inverted matches.
     pub query_not: Vec<NameMatch>,
     pub recovery: Recovery,
+    pub groups: Option<ReadWriteGroups>,
 }
 
 impl RouteExtension {
@@ -57,6 +60,7 @@ impl RouteExtension {
             whole.push(("match", object(vec![("query_not", list(matches))])));
         }
         whole.extend(self.recovery.write().map(|recovery| ("recovery", recovery)));
+        whole.extend(self.groups.as_ref().map(|said| ("groups", groups::write(said))));
         (!whole.is_empty()).then(|| fields(whole))
     }
 
@@ -67,6 +71,7 @@ impl RouteExtension {
             match key.as_str() {
                 "query" => extension.query = read_query(value)?,
                 "recovery" => extension.recovery = Recovery::read(value)?,
+                "groups" => extension.groups = Some(groups::read(value)?),
                 "match" => {
                     for (key, value) in sorted(as_object(key, value)?) {
                         if key != "query_not" {
@@ -112,52 +117,73 @@ fn read_query(value: &Value) -> Result<QueryOps, String> {
 
 fn write_match(said: &NameMatch) -> Value {
     let mut fields = vec![("name", text(&said.name))];
-    if let Some(test) = &said.test {
-        fields.push(match &test.test {
-            ValueTest::Exact(value) => ("exact", text(value)),
-            ValueTest::Prefix(value) => ("prefix", text(value)),
-            ValueTest::Suffix(value) => ("suffix", text(value)),
-            ValueTest::Contains(value) => ("contains", text(value)),
-            ValueTest::Regex(pattern) => ("regex", text(pattern.as_str())),
-        });
-        if test.ignore_case && !matches!(test.test, ValueTest::Regex(_)) {
-            fields.push(("ignore_case", Value { kind: Some(value::Kind::BoolValue(true)) }));
-        }
-    }
+    fields.extend(said.test.iter().flat_map(test_fields));
     object(fields)
 }
 
-fn read_match(value: &Value) -> Result<NameMatch, String> {
-    let mut found = NameMatch { name: String::new(), test: None, invert: true };
-    let mut ignore_case = false;
-    for (key, value) in sorted(as_object("query_not", value)?) {
-        let test = match key.as_str() {
-            "name" => {
-                as_text(key, value)?.clone_into(&mut found.name);
-                continue;
-            }
+fn test_fields(test: &StringMatch) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![match &test.test {
+        ValueTest::Exact(value) => ("exact", text(value)),
+        ValueTest::Prefix(value) => ("prefix", text(value)),
+        ValueTest::Suffix(value) => ("suffix", text(value)),
+        ValueTest::Contains(value) => ("contains", text(value)),
+        ValueTest::Regex(pattern) => ("regex", text(pattern.as_str())),
+    }];
+    if test.ignore_case && !matches!(test.test, ValueTest::Regex(_)) {
+        fields.push(("ignore_case", Value { kind: Some(value::Kind::BoolValue(true)) }));
+    }
+    fields
+}
+
+/// A test of a text, field by field.
+#[derive(Default)]
+struct Test {
+    test: Option<ValueTest>,
+    ignores_case: bool,
+}
+
+impl Test {
+    /// Whether it is a field of a test.
+    fn take(&mut self, key: &str, value: &Value) -> Result<bool, String> {
+        let test = match key {
             "ignore_case" => {
-                ignore_case = matches!(value.kind, Some(value::Kind::BoolValue(true)));
-                continue;
+                self.ignores_case = matches!(value.kind, Some(value::Kind::BoolValue(true)));
+                return Ok(true);
             }
             "exact" => ValueTest::Exact(as_text(key, value)?.to_owned()),
             "prefix" => ValueTest::Prefix(as_text(key, value)?.to_owned()),
             "suffix" => ValueTest::Suffix(as_text(key, value)?.to_owned()),
             "contains" => ValueTest::Contains(as_text(key, value)?.to_owned()),
             "regex" => ValueTest::Regex(Pattern::new(as_text(key, value)?).map_err(|e| e.message)?),
-            other => return Err(format!("match.query_not.{other} is not known")),
+            _ => return Ok(false),
         };
-        if found.test.is_some() {
-            return Err("match.query_not makes one test of a parameter".to_owned());
+        if self.test.replace(test).is_some() {
+            return Err(format!("'{key}': only one test of a text can be made"));
         }
-        found.test = Some(StringMatch { test, ignore_case: false });
+        Ok(true)
+    }
+
+    fn finish(self) -> Option<StringMatch> {
+        let test = self.test?;
+        let ignore_case = self.ignores_case && !matches!(test, ValueTest::Regex(_));
+        Some(StringMatch { test, ignore_case })
+    }
+}
+
+fn read_match(value: &Value) -> Result<NameMatch, String> {
+    let mut found = NameMatch { name: String::new(), test: None, invert: true };
+    let mut test = Test::default();
+    for (key, value) in sorted(as_object("query_not", value)?) {
+        if key == "name" {
+            as_text(key, value)?.clone_into(&mut found.name);
+        } else if !test.take(key, value)? {
+            return Err(format!("match.query_not.{key} is not known"));
+        }
     }
     if found.name.is_empty() {
         return Err("match.query_not needs the name of a parameter".to_owned());
     }
-    if let Some(test) = found.test.as_mut().filter(|t| !matches!(t.test, ValueTest::Regex(_))) {
-        test.ignore_case = ignore_case;
-    }
+    found.test = test.finish();
     Ok(found)
 }
 

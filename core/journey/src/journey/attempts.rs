@@ -68,6 +68,7 @@ impl Journey {
                 self.status = status;
                 self.reason = Reason::Forwarded;
                 self.clock.head.get_or_insert(now);
+                self.remember_write(now, snapshot, view);
                 if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
                     self.conclude_answered(now, status);
                 }

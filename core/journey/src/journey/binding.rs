@@ -1,5 +1,5 @@
 //! What a client is given so that its next request comes to the same endpoint: cookies of a consistent hash, and
-//! sticky sessions.
+//! sticky sessions; and so that its reads see what it wrote.
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;
@@ -12,7 +12,8 @@ impl Journey {
     /// Whether [`Journey::bind_client`] has anything to say.
     #[inline]
     pub fn binds_client(&self, snapshot: &Snapshot) -> bool {
-        self.chosen.hashed.new_cookies.is_some()
+        self.has_mark()
+            || self.chosen.hashed.new_cookies.is_some()
             || self.cluster.is_some_and(|cluster| snapshot.cluster(cluster).load_balancing.sticky.is_some())
     }
 
@@ -26,6 +27,9 @@ impl Journey {
             _ => &[],
         };
         let policies = snapshot.cluster(cluster).load_balancing.hash_policies(of_route);
+        if let Some(mark) = self.mark(snapshot) {
+            headers.append(SET_COOKIE, mark.clone());
+        }
         if let Some(cookies) = self.chosen.hashed.new_cookies {
             for cookie in cookies.headers(policies) {
                 headers.append(SET_COOKIE, cookie);

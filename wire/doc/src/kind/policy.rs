@@ -21,6 +21,7 @@ record!(policy::TrafficPolicySpec {
     timeout: "timeout",
     fault: "fault",
     mirror: "mirror",
+    read_write: "readWrite",
 });
 record!(policy::TargetRef { group: "group", kind: "kind", name: "name", section_name: "sectionName" });
 record!(policy::PolicyMatch { cookies: "cookies", source_addresses: "sourceAddresses" });
@@ -119,6 +120,17 @@ words!(policy::PolicyMirrorWrites {
     "Mark" => policy::PolicyMirrorWrites::Mark,
 });
 record!(policy::PolicyComparison { ignore_headers: "ignoreHeaders", max_body_bytes: "maxBodyBytes" });
+record!(policy::PolicyReadWrite {
+    read: "read",
+    write: "write",
+    write_methods: "writeMethods",
+    write_paths: "writePaths",
+    read_paths: "readPaths",
+    read_your_writes: "readYourWrites",
+});
+record!(policy::PolicyGroup { host: "host", subset: "subset", port: "port" });
+record!(policy::PolicyReadYourWrites { lasts: "for", session: "session" });
+record!(policy::PolicySession { cookie: "cookie", header: "header" });
 
 document!(policy::Retry { spec: "spec" });
 record!(policy::RetrySpec {

@@ -118,15 +118,18 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
             let mut forward = forward(said, &path.field("route"), findings);
             forward.query = extension.query;
             forward.fault = fault;
+            forward.groups = extension.groups.map(Box::new);
             if let Err(text) = extension.recovery.apply(&mut forward) {
                 findings.invalid(&path.field("metadata"), Invalid::new(text));
             }
             Action::Forward(Box::new(forward))
         }
         other => {
-            let is_idle = extension.query.is_empty() && extension.recovery == Recovery::default();
+            let is_idle = extension.query.is_empty()
+                && extension.recovery == Recovery::default()
+                && extension.groups.is_none();
             if !is_idle || fault.is_some() {
-                let text = "operations on the query, faults and retries have no effect where the request is not forwarded";
+                let text = "operations on the query, faults, retries and groups have no effect where the request is not forwarded";
                 findings.error(&path.field("metadata"), code::INVALID_VALUE, text, "");
             }
             match other {

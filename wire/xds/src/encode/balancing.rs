@@ -180,9 +180,9 @@ pub(super) fn with_hashes(listeners: &[Listener], clusters: &[Cluster]) -> Vec<L
     let chains = listeners.iter_mut().flat_map(|listener| &mut listener.chains);
     let hosts = chains.flat_map(|chain| &mut chain.http.routes.virtual_hosts);
     for rule in hosts.flat_map(|host| &mut host.rules) {
-        if let Action::Forward(forward) = &mut rule.action
-            && let Some(hash) = forward.clusters.names().find_map(|name| hashes.get(name))
-        {
+        let Action::Forward(forward) = &mut rule.action else { continue };
+        let hash = forward.cluster_names().find_map(|name| hashes.get(name));
+        if let Some(hash) = hash {
             forward.hash = hash.to_vec();
         }
     }

@@ -69,6 +69,10 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
             Action::Forward(forward) => Recovery::of(forward),
             _ => Recovery::default(),
         },
+        groups: match &rule.action {
+            Action::Forward(forward) => forward.groups.as_deref().cloned(),
+            _ => None,
+        },
         query_not: block.query.iter().filter(|q| matching::is_beyond_words(q)).cloned().collect(),
     };
     route::Route {

@@ -253,11 +253,11 @@ fn as_number(name: &str, value: &Value) -> Result<u32, String> {
     }
 }
 
-fn nanos(duration: Duration) -> Value {
+pub(super) fn nanos(duration: Duration) -> Value {
     text(&duration.as_nanos().to_string())
 }
 
-fn as_nanos(name: &str, value: &Value) -> Result<Duration, String> {
+pub(super) fn as_nanos(name: &str, value: &Value) -> Result<Duration, String> {
     const SECOND: u128 = 1_000_000_000;
     let nanos = as_text(name, value)?.parse::<u128>().ok();
     let duration = nanos.and_then(|nanos| {

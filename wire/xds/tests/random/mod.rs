@@ -4,7 +4,7 @@ mod recovery;
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
@@ -15,10 +15,10 @@ use naru_spec::{
     GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
     HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
     JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, Redirect, RedirectPath,
-    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
-    TcpCheck, TcpKeepalive, Thousandths, Thresholds, TlsRequirement, TlsVersion, UpstreamProtocol,
-    UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, ReadWriteGroups,
+    ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme,
+    ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thousandths, Thresholds, TlsRequirement,
+    TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -675,11 +675,30 @@ impl Dice {
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
             hash: self.hash_policies(),
             load: Default::default(),
+            groups: self.maybe(|d| Box::new(d.groups(clusters))),
             hedge: self.maybe(|d| d.hedge(retry.as_ref())),
             retry,
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
+        }
+    }
+
+    fn groups(&mut self, clusters: &[String]) -> ReadWriteGroups {
+        ReadWriteGroups {
+            read: self.maybe(|d| d.one(clusters)),
+            write: self.maybe(|d| d.one(clusters)),
+            write_methods: self.maybe(|d| d.few(|d| d.one(&[Method::GET, Method::POST]))),
+            write_paths: self.few(Dice::string_match),
+            read_paths: self.few(Dice::string_match),
+            read_your_writes: self.maybe(|d| {
+                let lasts = Duration::from_nanos(1_000_000 + d.below(1_000_000_000_000));
+                match d.coin() {
+                    true => ReadYourWrites::by_cookie(lasts, "wrote"),
+                    false => ReadYourWrites::by_header(lasts, d.name(), d.word()),
+                }
+                .expect("a time, and a name")
+            }),
         }
     }
 
