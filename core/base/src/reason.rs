@@ -62,7 +62,7 @@ reasons! {
     NoCluster { "NC", Proxy, 503, "cluster_not_found", "" }
     /// The cluster has no endpoint that may be used.
     NoHealthyUpstream { "UH", Upstream, 503, "no_healthy_upstream", "no healthy upstream" }
-    /// The circuit breaker of the cluster lets the call not through.
+    /// The circuit breaker of the route or the cluster lets the call not through.
     BreakerOpen { "UO", Proxy, 503, "circuit_breaker_open", "circuit breaker open" }
 
     /// The connection was refused, unreachable or reset while connecting.

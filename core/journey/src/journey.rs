@@ -38,6 +38,7 @@
 
 mod attempts;
 mod binding;
+mod ending;
 mod passing;
 
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub struct Journey {
     request: RequestFacts,
     clock: Clock,
     reason: Reason,
+    /// What the breaker said that let it not through.
+    retry_after: Option<Duration>,
     /// Of the response; 0 until there is one.
     status: u16,
     grpc_status: Option<u8>,
@@ -207,6 +210,7 @@ impl Journey {
                 stream_end: None,
             },
             reason: Reason::NoRoute,
+            retry_after: None,
             status: 0,
             grpc_status: None,
         };
@@ -275,6 +279,7 @@ impl Journey {
                 stream_end: None,
             },
             reason: Reason::NoRoute,
+            retry_after: None,
             status: 0,
             grpc_status: None,
         }
@@ -390,7 +395,10 @@ impl Journey {
                 self.watch(now, ticket);
                 self.send(cluster, endpoint, Cause::First);
             }
-            Admission::Refused(_) => self.answer(Reason::BreakerOpen),
+            Admission::Refused { retry_after, .. } => {
+                self.retry_after = retry_after;
+                self.answer(Reason::BreakerOpen);
+            }
         }
     }
 
@@ -682,6 +690,11 @@ impl Journey {
     /// Why it ended; meaningful once it has.
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// When the breaker that let it not through may do so, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Whether the request had arrived whole.

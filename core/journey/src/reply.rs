@@ -45,7 +45,7 @@ pub fn compose(
             let named = journey.refused_by().and_then(|id| snapshot.limits.get(id));
             let own = named.and_then(|named| match &named.limit {
                 Limit::Adaptive(settings) => StatusCode::from_u16(settings.refused_status).ok(),
-                Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
+                Limit::Breaker(_) | Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
             });
             let status = own.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             local(status, Bytes::from(reason.body(false)), is_grpc)
@@ -60,6 +60,11 @@ pub fn compose(
     };
     if let Some(name) = reason.overload_header() {
         reply.headers.insert(name, HeaderValue::from_static("true"));
+    }
+    if let Some(after) = journey.retry_after().filter(|_| reason.status() == 503) {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        // Who comes at once comes too early.
+        reply.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     if let Some((rule, _)) = rule {
         let edits = &rule.edits(journey.choice()).response;

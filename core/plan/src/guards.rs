@@ -3,11 +3,12 @@
 //!
 //! Source: istiod's `cluster_traffic_policy.go`, `applyOutlierDetection`.
 
-mod breaker;
+pub(crate) mod breaker;
 mod health;
 
 use std::collections::BTreeMap;
 
+use naru_resource::circuit_breaker::CircuitBreaker as CircuitBreakerSaid;
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{DestinationRule, Meta, Number, Place, Resources, Text, destination_rule as rule};
 use naru_spec::{
@@ -34,7 +35,9 @@ pub(crate) fn is_of_services(kind: &str) -> bool {
 impl Guards {
     pub fn of(resources: &Resources, registry: &Registry, findings: &mut Findings<'_>) -> Guards {
         let mut guards = Guards::default();
-        for said in &resources.circuit_breakers {
+        // One of a route is a limit of it.
+        let of_services = |said: &&CircuitBreakerSaid| said.spec.target_ref.kind.value != "VirtualService";
+        for said in resources.circuit_breakers.iter().filter(of_services) {
             let settings = breaker::read(&said.spec, findings);
             let target = &said.spec.target_ref;
             if let Some(target) = resolve(target, "CircuitBreaker", &said.meta, resources, registry, findings)
@@ -134,8 +137,8 @@ fn resolve(
         }
         kind => {
             let message = format!("a {what} cannot be attached to a {kind}");
-            let hint =
-                "it can be attached to a Service, a DestinationRule, or one of its subsets by sectionName";
+            let hint = "it can be attached to a Service, to a DestinationRule or one of its subsets, \
+                        to a VirtualService or one of its routes";
             findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
             None
         }

@@ -1,5 +1,7 @@
 //! What guards clusters, on sockets: ejections and breakers, seen by requests and by `Proxy::clusters`.
 
+mod routes;
+
 use std::time::{Duration, Instant};
 
 use http::Method;

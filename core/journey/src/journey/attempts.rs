@@ -67,6 +67,7 @@ impl Journey {
                 self.clock.head.get_or_insert(now);
                 if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
                     self.conclude_answered(now, status);
+                    self.tell_breakers(now, snapshot, view);
                 }
                 self.actions.push(Action::Forward { attempt: id });
                 if has_ended {
@@ -260,7 +261,8 @@ impl Journey {
             Admission::Unguarded => {}
             Admission::Admitted(ticket) => self.watch(now, ticket),
             // A breaker that has opened meanwhile ends retries.
-            Admission::Refused(_) => {
+            Admission::Refused { retry_after, .. } => {
+                self.retry_after = retry_after;
                 self.done = Some(Done::BreakerOpen);
                 return self.answer(self.reason);
             }
