@@ -140,7 +140,7 @@ impl Passage {
 
     /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
     pub fn hold(&mut self, cause: Cause, cluster: ClusterId, endpoint: &EndpointHere) {
-        if cause == Cause::Retry
+        if matches!(cause, Cause::Retry | Cause::Fallback)
             && let Some(permit) = &self.permit
         {
             permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
@@ -156,6 +156,7 @@ impl Passage {
             Cause::First => {}
             Cause::Replay => add(&stats.replays, 1),
             Cause::Retry => add(&stats.retries, 1),
+            Cause::Fallback => add(&stats.fallbacks, 1),
         }
         self.permit = Some(Permit { cluster, endpoint, is_active: true, is_counted: false });
     }
@@ -396,6 +397,7 @@ impl Passage {
             (Some(CompiledAction::Forward(forward)), Some(choice)) => Some(forward.cluster_name(choice)),
             _ => None,
         };
+        let cluster = self.journey.instead(&self.loaded.snapshot).or(cluster);
         Facts {
             line: &self.line,
             request: &self.kept_request,

@@ -51,6 +51,8 @@ reasons! {
     // Name { Envoy flag, side, status of a local reply, response code details, what follows in the body }
     /// The upstream's own answer went through.
     Forwarded { "-", Upstream, 0, "via_upstream", "" }
+    /// The upstream's answer was a bad one, and one that stands in the configuration was given instead.
+    AnswerReplaced { "-", Upstream, 503, "fallback_answer", "" }
     /// A rule answers by itself.
     DirectResponse { "-", Proxy, 200, "direct_response", "" }
     /// A rule, or a virtual host that requires TLS, sends the client elsewhere.

@@ -123,6 +123,8 @@ pub enum Cause {
     Replay,
     /// The attempt before failed, or was answered badly: to another endpoint, if there is one.
     Retry,
+    /// To another cluster, in place of one that has not answered, or badly.
+    Fallback,
 }
 
 /// What became of an attempt, for whoever guards its cluster.

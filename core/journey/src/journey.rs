@@ -39,6 +39,7 @@
 mod attempts;
 mod binding;
 mod ending;
+mod falling_back;
 mod passing;
 
 use std::time::Duration;
@@ -80,6 +81,7 @@ pub struct Journey {
     /// What the request says of its endpoint.
     chosen: Chosen,
     passing: passing::Passing,
+    falling: falling_back::Falling,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -190,6 +192,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            falling: falling_back::Falling::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -259,6 +262,7 @@ impl Journey {
             choice: None,
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
+            falling: falling_back::Falling::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -363,6 +367,9 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
+        if !snapshot.fallbacks.is_empty() {
+            self.find_fallback(snapshot);
+        }
         let policy = self.policy(snapshot);
         let recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
@@ -388,7 +395,9 @@ impl Journey {
         let Some(cluster) = self.cluster else { return self.answer(Reason::NoCluster) };
         let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
         observer.picked(cluster, endpoint);
-        let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
+        let Some(endpoint) = endpoint else {
+            return self.answer_failed(now, snapshot, Reason::NoHealthyUpstream, true, worker, view);
+        };
         match worker.enter(now, cluster, view) {
             Admission::Unguarded => self.send(cluster, endpoint, Cause::First),
             Admission::Admitted(ticket) => {
@@ -397,7 +406,7 @@ impl Journey {
             }
             Admission::Refused { retry_after, .. } => {
                 self.retry_after = retry_after;
-                self.answer(Reason::BreakerOpen);
+                self.answer_failed(now, snapshot, Reason::BreakerOpen, true, worker, view);
             }
         }
     }
@@ -558,7 +567,7 @@ impl Journey {
                 if let Some(attempt) = self.attempt.filter(|attempt| attempt.is_under_way) {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
-                self.answer(reason);
+                self.answer_late(reason);
             }
             State::Open | State::Streaming | State::Answering => {
                 if let Some(attempt) = self.attempt.filter(|_| self.state == State::Streaming) {

@@ -87,7 +87,7 @@ fn keep<T>(
 }
 
 /// The host, and the subset of it, that a reference is to.
-fn resolve(
+pub(crate) fn resolve(
     target: &TargetRef,
     what: &str,
     meta: &Meta,
@@ -145,28 +145,22 @@ fn resolve(
     }
 }
 
-/// `500-599`, with both ends; `503`.
 fn statuses(said: &[Text], path: &Path<'_>, findings: &mut Findings<'_>) -> Vec<StatusRange> {
-    let mut read = Vec::new();
-    for (at, text) in said.iter().enumerate() {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let number = |text: &str| text.trim().parse::<u16>().ok();
-        let range = number(first).zip(number(last));
-        match range.and_then(|(first, last)| StatusRange::new(first, last.saturating_add(1)).ok()) {
-            Some(range) => read.push(range),
-            None => {
-                let message = format!("'{}' is no status, and no range of statuses", text.value);
-                findings.error(
-                    code::INVALID_VALUE,
-                    text.place,
-                    &path.at(at),
-                    message,
-                    "write \"503\" or 500-599",
-                );
-            }
-        }
+    let read = said.iter().enumerate().filter_map(|(at, text)| range(text, &path.at(at), findings));
+    read.collect()
+}
+
+/// `500-599`, with both ends; `503`.
+pub(crate) fn range(text: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<StatusRange> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u16>().ok();
+    let range = number(first).zip(number(last));
+    let range = range.and_then(|(first, last)| StatusRange::new(first, last.saturating_add(1)).ok());
+    if range.is_none() {
+        let message = format!("'{}' is no status, and no range of statuses", text.value);
+        findings.error(code::INVALID_VALUE, text.place, path, message, "write \"503\" or 500-599");
     }
-    read
+    range
 }
 
 /// A count; what is none is out of range, and told.

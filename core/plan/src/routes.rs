@@ -1,18 +1,19 @@
 //! What a `VirtualService` means for one listener: rules, in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naru_base::{Fraction, Weight};
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Forward, HostRewrite, Match, Mirror, Path, PathMatch, PathRewrite,
-    Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Fallback, Forward, HostRewrite, Match, Mirror, Path, PathMatch,
+    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
+use crate::fallbacks::Fallbacks;
 use crate::findings::Findings;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
@@ -49,6 +50,32 @@ impl Context<'_> {
             Context::Gateway { port, .. } | Context::Mesh { port, .. } => Some(*port),
         }
     }
+
+    /// For the same callers, whichever port they call.
+    pub fn anywhere(&self) -> Context<'_> {
+        match *self {
+            Context::Any => Context::Any,
+            Context::Gateway { namespace, name, is_tls, .. } => {
+                Context::Gateway { namespace, name, port: 0, is_tls }
+            }
+            Context::Mesh { client, .. } => Context::Mesh { client, port: 0 },
+        }
+    }
+}
+
+/// Whose document a destination stands in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Author<'a> {
+    pub namespace: &'a str,
+    /// It is for listeners of workloads alone.
+    pub is_mesh_only: bool,
+}
+
+impl Author<'_> {
+    fn of(service: &VirtualService) -> Author<'_> {
+        let is_mesh_only = service.spec.gateways.iter().all(|name| name.value == MESH);
+        Author { namespace: service.meta.namespace(), is_mesh_only }
+    }
 }
 
 /// All routes of all documents, and the clusters that they lead to.
@@ -60,8 +87,11 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     loads: Loads,
     guards: Guards,
+    pub(crate) fallbacks: Fallbacks<'a>,
     pub is_strict: bool,
     clusters: Clusters,
+    /// What is tried instead of a cluster, by its name.
+    pub(crate) chained: BTreeMap<String, Option<Fallback>>,
     /// Hosts that nobody defines, where nothing defines any.
     unknown: BTreeSet<String>,
     /// Clusters that balance by a hash of the request.
@@ -79,6 +109,7 @@ impl<'a> Routes<'a> {
         let attached = Attached::of(resources, registry, findings);
         let loads = Loads::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, findings);
+        let fallbacks = Fallbacks::of(resources, registry, findings);
         Routes {
             resources,
             registry,
@@ -86,15 +117,21 @@ impl<'a> Routes<'a> {
             attached,
             loads,
             guards,
+            fallbacks,
             is_strict,
             clusters: Clusters::new(),
+            chained: BTreeMap::new(),
             unknown: BTreeSet::new(),
             hashed: BTreeSet::new(),
         }
     }
 
-    pub fn into_clusters(self) -> Vec<Cluster> {
-        self.clusters.into_values().collect()
+    pub fn into_clusters(mut self) -> Vec<Cluster> {
+        let clusters = self.clusters.into_iter().map(|(name, cluster)| {
+            let fallback = self.chained.remove(&name).flatten();
+            Cluster { fallback, ..cluster }
+        });
+        clusters.collect()
     }
 
     /// Findings that nobody wants to hear again.
@@ -196,6 +233,7 @@ impl<'a> Routes<'a> {
                 check_retry(written, policy, forward.timeout, path, findings);
             }
             forward.load = self.loads.of_route(service, own_name);
+            forward.fallback = self.fallback_of(service, own_name, context);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
@@ -311,7 +349,8 @@ impl<'a> Routes<'a> {
                 findings.error(code::INVALID_VALUE, said.place, &path.field("weight"), message, "");
             }
             let path_to = path.field("destination");
-            let name = self.destination(service, &written.destination, context, &share, &path_to, findings);
+            let author = Author::of(service);
+            let name = self.destination(&author, &written.destination, context, &share, &path_to, findings);
             let of_headers = path.field("headers");
             let said = written.headers.as_ref();
             let (request_headers, host) = headers::operations(
@@ -373,16 +412,16 @@ impl<'a> Routes<'a> {
 
     /// The cluster of a destination, which is built if it is new. Whatever is wrong is told; there is
     /// a cluster all the same.
-    fn destination(
+    pub fn destination(
         &mut self,
-        service: &VirtualService,
+        author: &Author<'_>,
         destination: &Destination,
         context: &Context<'_>,
         share: &str,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<String> {
-        let namespace = service.meta.namespace();
+        let namespace = author.namespace;
         let host = &destination.host;
         let registry = self.registry;
         let known = registry.find(host, namespace);
@@ -427,7 +466,7 @@ impl<'a> Routes<'a> {
                 found
             }
         };
-        let port = port_of(service, destination, known, context, path, findings)?;
+        let port = port_of(author, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
             Some(known) => {
@@ -438,6 +477,7 @@ impl<'a> Routes<'a> {
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
         let name = self.keep(cluster, client_namespace);
+        self.note_fallback(&name, &full, subset_name, context);
         if is_hashed {
             self.hashed.insert(name.clone());
         }
@@ -469,7 +509,9 @@ impl<'a> Routes<'a> {
         let load = self.loads.of_service(&known.host);
         let cluster =
             Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
-        let mut forward = Forward::to(self.keep(cluster, &client.namespace));
+        let name = self.keep(cluster, &client.namespace);
+        self.note_fallback(&name, &known.host, None, &Context::Mesh { client, port });
+        let mut forward = Forward::to(name);
         forward.timeout = None;
         forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));
         Rule {
@@ -563,7 +605,8 @@ impl<'a> Routes<'a> {
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Mirror> {
-        let cluster = self.destination(service, destination, context, "every copy", path, findings)?;
+        let author = Author::of(service);
+        let cluster = self.destination(&author, destination, context, "every copy", path, findings)?;
         // Istio: none at 0 %.
         let share = share.filter(|share| share.numerator() > 0)?;
         Some(Mirror { share, ..Mirror::to(cluster) })
@@ -595,7 +638,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn port_of(
-    service: &VirtualService,
+    author: &Author<'_>,
     destination: &Destination,
     known: Option<&Known>,
     context: &Context<'_>,
@@ -605,7 +648,7 @@ fn port_of(
     let said = destination.port.as_ref().map(|port| port.number);
     let Some(known) = known else {
         let said = said.and_then(|number| u16::try_from(number.value).ok());
-        return Some(said.or(context.port()).unwrap_or(80));
+        return Some(said.or(context.port().filter(|port| *port > 0)).unwrap_or(80));
     };
     let ports = || {
         listed(
@@ -633,8 +676,7 @@ fn port_of(
     if let Some(port) = context.port().filter(|port| known.port(*port).is_some()) {
         return Some(port);
     }
-    let is_mesh_only = service.spec.gateways.iter().all(|name| name.value == MESH);
-    if matches!(context, Context::Any) && is_mesh_only && !known.ports.is_empty() {
+    if matches!(context, Context::Any) && author.is_mesh_only && !known.ports.is_empty() {
         return known.ports.first().map(|port| port.number);
     }
     let message = format!("{} has several ports, and none is said", known.host);

@@ -52,8 +52,8 @@ pub use fault::{
 pub use format::{Format, Operator, Piece};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
-    FallbackOn, FallbackStep, GrpcCheck, GuardPart, GuardSettings, HealthCheck, HttpCheck, OutlierDetection,
-    Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
+    FallbackAnswer, FallbackOn, FallbackStep, GrpcCheck, GuardPart, GuardSettings, HealthCheck, HttpCheck,
+    OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};

@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, Domain, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
+    AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
     RetryPolicy, Scheme, defaults,
 };
 
@@ -84,6 +84,8 @@ pub struct Forward {
     pub hash: Vec<HashPolicy>,
     /// Beside those of the cluster.
     pub load: LoadLimits,
+    /// What is tried instead; takes the place of the cluster's.
+    pub fallback: Option<Fallback>,
     /// What is done where an attempt fails.
     pub retry: Option<RetryPolicy>,
     pub hedge: Option<Hedge>,
@@ -108,6 +110,7 @@ impl Forward {
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
             hash: Vec::new(),
             load: LoadLimits::default(),
+            fallback: None,
             retry: None,
             hedge: None,
             auto_timeout: None,

@@ -92,7 +92,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         out.sample(name, "", value);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
-    let clusters: [(&str, &str, &str, Count); 9] = [
+    let clusters: [(&str, &str, &str, Count); 10] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
         ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
             c.connections_total
@@ -124,6 +124,12 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             "counter",
             "Requests that failed after the last of their retries.",
             |c| c.retries_exceeded,
+        ),
+        (
+            "naru_cluster_upstream_rq_fallback",
+            "counter",
+            "Requests that it was sent in place of another cluster.",
+            |c| c.fallbacks,
         ),
     ];
     for (name, kind, help, pick) in clusters {

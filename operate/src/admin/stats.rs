@@ -62,6 +62,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_replay", counts.replays),
             ("upstream_rq_retry", counts.retries),
             ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
+            ("upstream_rq_fallback", counts.fallbacks),
         ] {
             stats.insert(format!("cluster.{}.{name}", counts.name), value);
         }

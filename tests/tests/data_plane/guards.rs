@@ -1,5 +1,6 @@
 //! What guards clusters, on sockets: ejections and breakers, seen by requests and by `Proxy::clusters`.
 
+mod fallbacks;
 mod routes;
 
 use std::time::{Duration, Instant};

@@ -61,6 +61,9 @@ impl Journey {
                 if self.is_retried(now, snapshot, status, headers, is_replayable, worker, view) {
                     return;
                 }
+                if self.is_replaced(now, snapshot, status, is_replayable, worker, view) {
+                    return;
+                }
                 self.state = State::Streaming;
                 self.status = status;
                 self.reason = Reason::Forwarded;
@@ -81,7 +84,7 @@ impl Journey {
     }
 
     #[inline]
-    fn conclude_answered(&mut self, now: Instant, status: u16) {
+    pub(super) fn conclude_answered(&mut self, now: Instant, status: u16) {
         let grpc = self.grpc_status.map_or(Grpc::None, Grpc::Head);
         self.conclude(now, |_| AttemptResult::Answered { status, grpc });
     }
@@ -128,7 +131,7 @@ impl Journey {
         }
     }
 
-    fn give_attempt_up(&mut self) {
+    pub(super) fn give_attempt_up(&mut self) {
         self.grpc_status = None;
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.is_under_way) {
             attempt.is_under_way = false;
@@ -163,9 +166,13 @@ impl Journey {
         match verdict {
             Repeat::Done(done) => {
                 self.done = Some(done);
-                self.answer(failure.reason);
+                // What was not sent is still here.
+                let is_unseen = failure.sent == naru_recover::Sent::No;
+                let is_here = failure.is_replayable || failure.stage != Stage::Exchange;
+                let may_send = is_here && (is_unseen || self.is_repeatable(snapshot));
+                self.answer_failed(now, snapshot, failure.reason, may_send, worker, view);
             }
-            Repeat::Replay => self.admit_and_send(now, endpoint, Cause::Replay, worker, view),
+            Repeat::Replay => self.admit_and_send(now, snapshot, endpoint, Cause::Replay, worker, view),
             Repeat::RetryAfter(_) | Repeat::Await => {}
         }
     }
@@ -222,7 +229,8 @@ impl Journey {
                 self.give_attempt_up();
                 if let Repeat::Done(done) = verdict {
                     self.done = Some(done);
-                    self.answer(Reason::PerTryTimeout);
+                    let may_send = is_replayable && self.is_repeatable(snapshot);
+                    self.answer_failed(now, snapshot, Reason::PerTryTimeout, may_send, worker, view);
                 }
             }
         }
@@ -242,15 +250,16 @@ impl Journey {
         let picked = recovery.choose(policy, || worker.pick(now, snapshot, cluster, &chosen, view));
         observer.picked(cluster, picked);
         match picked {
-            Some(endpoint) => self.admit_and_send(now, endpoint, Cause::Retry, worker, view),
+            Some(endpoint) => self.admit_and_send(now, snapshot, endpoint, Cause::Retry, worker, view),
             // They are all gone meanwhile.
-            None => self.answer(self.reason),
+            None => self.answer_failed(now, snapshot, self.reason, true, worker, view),
         }
     }
 
     fn admit_and_send(
         &mut self,
         now: Instant,
+        snapshot: &Snapshot,
         endpoint: EndpointId,
         cause: Cause,
         worker: &mut Worker,
@@ -264,7 +273,7 @@ impl Journey {
             Admission::Refused { retry_after, .. } => {
                 self.retry_after = retry_after;
                 self.done = Some(Done::BreakerOpen);
-                return self.answer(self.reason);
+                return self.answer_failed(now, snapshot, self.reason, true, worker, view);
             }
         }
         self.send(cluster, endpoint, cause);
@@ -273,6 +282,9 @@ impl Journey {
     /// What the rule says of retries.
     #[inline]
     pub(super) fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
+        if self.falling.has_begun() {
+            return snapshot.no_retry();
+        }
         let chain = snapshot.chain(self.chain);
         let rule = self.rule().map_or(RuleId(0), |(rule, _)| rule);
         &chain.recovery(rule).retry
@@ -296,9 +308,8 @@ impl Journey {
     /// Whether the request may be sent more than once.
     #[inline]
     pub fn may_retry(&self) -> bool {
-        self.recovery
-            .as_ref()
-            .is_some_and(|recovery| recovery.retries_left() > 0 && !recovery.on().is_empty())
+        let may_retry = |recovery: &Recovery| recovery.retries_left() > 0 && !recovery.on().is_empty();
+        self.falling.may_send() || self.recovery.as_ref().is_some_and(may_retry)
     }
 
     /// Whether one attempt is over, and the next has not begun.

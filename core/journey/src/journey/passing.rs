@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use naru_admit::Claim;
 use naru_base::{Instant, Reason};
-use naru_guard::Ticket;
+use naru_guard::{Failed, Ticket};
 
 use super::{Journey, State};
 use crate::limits::{KINDS, Leaving, LimitId, Pass, Queued};
@@ -70,6 +70,13 @@ impl Passing {
         self.held & ((1 << BREAKERS) - 1) != 0
     }
 
+    fn keep(&mut self, ticket: Ticket) {
+        if let Some(place) = self.tickets.get_mut(self.step) {
+            *place = Some(ticket);
+        }
+        self.admit();
+    }
+
     fn admit(&mut self) {
         self.held |= 1 << self.step;
         self.waiting = None;
@@ -95,30 +102,56 @@ impl Journey {
             };
             match worker.pass(now, limit, view) {
                 Pass::Admitted => self.passing.admit(),
-                Pass::Ticketed(ticket) => {
-                    if let Some(place) = self.passing.tickets.get_mut(self.passing.step) {
-                        *place = Some(ticket);
-                    }
-                    self.passing.admit();
-                }
+                Pass::Ticketed(ticket) => self.passing.keep(ticket),
                 Pass::InLine { queued, deadline } => {
                     return self.wait(limit, Waiting::InLine { queued, deadline });
                 }
                 Pass::Until(at) => return self.wait(limit, Waiting::Until(at)),
                 Pass::Refused(reason) => {
                     self.passing.refused_by = Some(limit);
-                    return self.answer(reason);
+                    return self.answer_failed(now, snapshot, reason, true, worker, view);
                 }
                 Pass::CutOff { retry_after } => {
                     self.passing.refused_by = Some(limit);
                     self.retry_after = retry_after;
-                    return self.answer(Reason::BreakerOpen);
+                    return self.answer_failed(now, snapshot, Reason::BreakerOpen, true, worker, view);
                 }
             }
         }
         self.passing.passed = Some(now);
         self.state = State::Trying;
         self.dispatch(now, snapshot, worker, view, observer);
+    }
+
+    /// Passes those of a cluster that is asked in place of another: without waiting at any.
+    pub(super) fn pass_at_once(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+    ) -> Result<(), Failed> {
+        self.passing = Passing { refused_by: self.passing.refused_by, ..Passing::default() };
+        // Those of the route stand between them.
+        for step in (1..STEPS).step_by(2) {
+            let Some(limit) = self.limit_at(snapshot, step) else { continue };
+            self.passing.step = step;
+            match worker.pass(now, limit, view) {
+                Pass::Admitted => self.passing.admit(),
+                Pass::Ticketed(ticket) => self.passing.keep(ticket),
+                Pass::InLine { queued, .. } => {
+                    view.leave(now, limit, Leaving::Line(queued));
+                    return Err(Failed::Limited);
+                }
+                Pass::Until(_) | Pass::Refused(_) => return Err(Failed::Limited),
+                Pass::CutOff { retry_after } => {
+                    self.retry_after = retry_after;
+                    return Err(Failed::CutOff);
+                }
+            }
+        }
+        self.passing.passed = Some(now);
+        Ok(())
     }
 
     fn limit_at(&self, snapshot: &Snapshot, step: usize) -> Option<LimitId> {
@@ -161,7 +194,7 @@ impl Journey {
                 Claim::Refused(reason) => {
                     self.passing.waiting = None;
                     self.passing.refused_by = Some(limit);
-                    return self.answer(reason);
+                    return self.answer_failed(now, snapshot, reason, true, worker, view);
                 }
             },
         }
