@@ -125,7 +125,11 @@ fn at(ms: u64) -> Instant {
     Instant(ms * 1_000_000)
 }
 
-fn begin(snapshot: &Snapshot, worker: &mut Worker, may_repeat: bool, view: &impl View) -> Journey {
+fn facts(may_repeat: bool) -> RequestFacts {
+    RequestFacts { repeats: Facts { may_repeat, is_repeat: false }, ..RequestFacts::NONE }
+}
+
+fn begin(snapshot: &Snapshot, worker: &mut Worker, facts: RequestFacts, view: &impl View) -> Journey {
     let headers = HeaderMap::new();
     let subject = Subject {
         method: &Method::GET,
@@ -138,7 +142,6 @@ fn begin(snapshot: &Snapshot, worker: &mut Worker, may_repeat: bool, view: &impl
         is_internal: false,
         draw: worker.draw_request(),
     };
-    let facts = RequestFacts { repeats: Facts { may_repeat, is_repeat: false }, ..RequestFacts::NONE };
     Journey::begin(at(0), snapshot, ChainId(0), &subject, facts, worker, view, &mut ())
 }
 
@@ -163,7 +166,7 @@ impl Run {
         }
         let view = Says::default();
         prepare(&view);
-        let journey = begin(&snapshot, &mut worker, may_repeat, &view);
+        let journey = begin(&snapshot, &mut worker, facts(may_repeat), &view);
         Run { snapshot, worker, view, journey }
     }
 
@@ -411,6 +414,14 @@ fn the_time_of_the_route_holds_and_after_it_there_is_only_what_stands_there() {
     assert_eq!(run.replied().1, 504);
 
     // A client that does not send its request is not the service's fault.
+    let snapshot = Made::falling(vec![said()]).snapshot();
+    let mut worker = Worker::new(&snapshot, 1);
+    worker.set_endpoints(&snapshot, SERVICE, &[EndpointFacts::of_weight(Weight(1))]);
+    let facts = RequestFacts { has_ended: false, ..RequestFacts::NONE };
+    let mut journey = begin(&snapshot, &mut worker, facts, &Says::default());
+    journey.tick(at(10_000_000));
+    assert_eq!(journey.reason(), Reason::StreamIdle);
+    assert!(journey.fallback_answer(&snapshot).is_none());
     let mut run = Run::begin(Made::falling(vec![said()]));
     run.sent();
     run.journey.on_request_body(at(5), Milestone::Aborted);
@@ -611,7 +622,7 @@ fn walk(seed: u64) -> u32 {
 
 /// Whether anything else was tried.
 fn one(snapshot: &Snapshot, worker: &mut Worker, view: &Whims, chance: &mut Chance) -> bool {
-    let mut journey = begin(snapshot, worker, chance.below(2) == 0, view);
+    let mut journey = begin(snapshot, worker, facts(chance.below(2) == 0), view);
     let (mut now, mut attempt, mut answers, mut sends) = (at(0), None, 0, 0);
     for _ in 0..200 {
         while let Some(action) = journey.next_action() {

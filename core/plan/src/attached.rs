@@ -134,14 +134,9 @@ impl Target {
                 let section = said.section_name.as_ref().map(|section| section.value.clone());
                 Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
             }
-            "Service" => match registry.find(&said.name, namespace) {
-                Some(known) => Some(Target::Service(known.host.clone())),
-                None => {
-                    let message = format!("there is no Service '{}' in {namespace}", said.name.value);
-                    unknown(said.name.place, "name", message);
-                    None
-                }
-            },
+            "Service" => {
+                registry.named(&said.name, namespace, &path.field("name"), findings).map(Target::Service)
+            }
             other => {
                 let message = format!("a {kind} cannot be attached to a {other}");
                 let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \

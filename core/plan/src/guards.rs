@@ -103,18 +103,12 @@ pub(crate) fn resolve(
     };
     match target.kind.value.as_str() {
         "Service" => {
-            let Some(known) = registry.find(name, namespace) else {
-                return unknown(
-                    name.place,
-                    "name",
-                    format!("there is no Service '{}' in {namespace}", name.value),
-                );
-            };
             if let Some(section) = &target.section_name {
                 let message = "a Service has no subsets: name its DestinationRule".to_owned();
                 return unknown(section.place, "sectionName", message);
             }
-            Some((known.host.clone(), None))
+            let host = registry.named(name, namespace, &path.field("name"), findings);
+            host.map(|host| (host, None))
         }
         "DestinationRule" => {
             let rule = resources
