@@ -14,7 +14,7 @@ use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Action, Config, Listener, Rule};
+use naru_spec::{Action, Config, Fallback, FallbackStep, Forward, Listener, Rule};
 use serde_json::{Value, json};
 
 use crate::check_command::check;
@@ -270,6 +270,9 @@ impl Told<'_> {
                             None => "none".to_owned(),
                         };
                         let _ = writeln!(out, "   timeout {timeout}; {}", retries(forward));
+                        for (whose, fallback) in self.fallbacks(forward) {
+                            let _ = writeln!(out, "   {}", fallback_text(whose, fallback));
+                        }
                         if forward.path.is_some() || forward.host.is_some() || !forward.query.is_empty() {
                             let _ = writeln!(out, "   its path, host or query is rewritten");
                         }
@@ -287,6 +290,20 @@ impl Told<'_> {
         let hosts = tables.flat_map(|chain| &chain.http.routes.virtual_hosts);
         let domains: Vec<String> = hosts.flat_map(|host| &host.domains).map(ToString::to_string).collect();
         did_you_mean(said.as_str(), domains.iter().map(String::as_str))
+    }
+
+    /// That of the rule, or those of its clusters, each with whose it is.
+    fn fallbacks<'b>(
+        &'b self,
+        forward: &'b Forward,
+    ) -> impl Iterator<Item = (Option<&'b str>, &'b Fallback)> {
+        let of_rule = forward.fallback.as_ref().map(|fallback| (None, fallback));
+        let destinations = if of_rule.is_some() { &[][..] } else { &self.explanation.destinations };
+        let of_clusters = destinations.iter().filter_map(|(name, _)| {
+            let cluster = self.config.clusters.iter().find(|cluster| cluster.name == *name)?;
+            Some((Some(name.as_str()), cluster.fallback.as_ref()?))
+        });
+        of_rule.into_iter().chain(of_clusters)
     }
 
     fn shares(&self) -> Vec<(&str, String)> {
@@ -374,6 +391,16 @@ impl Told<'_> {
                 if let Some(group) = &self.explanation.group {
                     verdict["forward"]["group"] = group_json(group);
                 }
+                let fallbacks: Vec<Value> = self
+                    .fallbacks(forward)
+                    .map(|(whose, fallback)| {
+                        let steps: Vec<String> = fallback.steps.iter().map(step_text).collect();
+                        json!({ "of": whose, "on": fallback.on.words(), "steps": steps })
+                    })
+                    .collect();
+                if !fallbacks.is_empty() {
+                    verdict["forward"]["fallbacks"] = json!(fallbacks);
+                }
             }
         }
         verdict
@@ -452,9 +479,25 @@ fn group_json(group: &ExplainedGroup) -> Value {
 }
 
 /// How often it is sent at most, and after what it is sent again.
-fn retries(forward: &naru_spec::Forward) -> String {
+fn retries(forward: &Forward) -> String {
     match &forward.retry {
         Some(policy) if policy.calls_max() > 1 => format!("{}, on {}", policy.calls_text(), policy.on),
         _ => "at most 1 call, no retry".to_owned(),
+    }
+}
+
+/// What is tried instead, and when.
+fn fallback_text(whose: Option<&str>, fallback: &Fallback) -> String {
+    let of = whose.map_or_else(String::new, |name| format!(" of {name}"));
+    let on = fallback.on.words().join(", ");
+    let steps: Vec<String> = fallback.steps.iter().map(step_text).collect();
+    format!("fallback{of} on {on}: {}", steps.join("; else "))
+}
+
+fn step_text(step: &FallbackStep) -> String {
+    match step {
+        FallbackStep::Cluster(name) => name.clone(),
+        FallbackStep::StaleResponse => "a stale response (not yet)".to_owned(),
+        FallbackStep::Answer(answer) => format!("answered {}", answer.status.as_u16()),
     }
 }

@@ -156,6 +156,7 @@ pub struct ClusterStats {
     pub replays: Cell<u64>,
     pub retries: Cell<u64>,
     pub retries_exceeded: Cell<u64>,
+    pub fallbacks: Cell<u64>,
 }
 
 impl ClusterStats {
@@ -171,6 +172,7 @@ impl ClusterStats {
             replays: self.replays.get(),
             retries: self.retries.get(),
             retries_exceeded: self.retries_exceeded.get(),
+            fallbacks: self.fallbacks.get(),
         }
     }
 }

@@ -8,6 +8,8 @@
 //! One task keeps the time and has the cluster's probes ([`Prober`]), on the runtime that the guard was made on, which
 //! is no worker's. It ends with the guard, and the probes with it.
 //!
+//! The breaker of a route is a guard without endpoints.
+//!
 //! A guard outlives a change of the configuration for as long as its cluster has its name and is guarded.
 
 use std::collections::BTreeMap;
@@ -19,8 +21,8 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use naru_base::{Chance, Instant};
 use naru_guard::{
-    Action, AttemptOutcome, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard, Health,
-    HealthStats, Metrics, OutlierStats,
+    Action, AttemptOutcome, AttemptResult, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard,
+    Health, HealthStats, Metrics, OutlierStats, Ticket,
 };
 use naru_journey::{Admission, Report};
 use naru_spec::{BreakerState, GuardSettings};
@@ -244,9 +246,9 @@ impl Guarded {
             let next = match gate.enter(now, draw) {
                 Entry::Pass => return Admission::Admitted(Some(gate.ticket())),
                 Entry::Take(next) => next,
-                Entry::Refuse { by, .. } => {
+                Entry::Refuse { by, retry_after } => {
                     self.refused_total.fetch_add(1, Ordering::Relaxed);
-                    return Admission::Refused(by);
+                    return Admission::Refused { by, retry_after };
                 }
             };
             match self.gate.compare_exchange(gate.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
@@ -259,6 +261,13 @@ impl Guarded {
                 Err(other) => gate = Gate(other),
             }
         }
+    }
+
+    /// A call is over that was to no endpoint: of a guard that is nothing but a breaker.
+    pub fn record(&self, now: Instant, ticket: Ticket, result: AttemptResult, duration: Duration) {
+        let endpoint = EndpointKey(0);
+        let outcome = AttemptOutcome { endpoint, result, duration, ticket: Some(ticket) };
+        self.tell(News::Outcome(now, outcome));
     }
 
     /// An attempt is over.

@@ -43,6 +43,9 @@ pub async fn forward(
                 let Some(here) = passage.loaded.clusters.get(cluster).endpoint(endpoint) else {
                     return Err(Broken);
                 };
+                if cause == Cause::Fallback {
+                    flights = Flights::default();
+                }
                 prepare(&mut passage, &mut outgoing, &here);
                 flights.begin(&passage, outgoing.copy(), attempt, (cluster, endpoint, here), cause);
             }

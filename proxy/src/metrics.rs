@@ -269,6 +269,8 @@ pub struct ClusterReport {
     pub replays: u64,
     pub retries: u64,
     pub retries_exceeded: u64,
+    /// Requests that it was sent in place of another cluster.
+    pub fallbacks: u64,
 }
 
 macro_rules! add_fields {
@@ -315,7 +317,8 @@ impl Report {
                 requests_total,
                 replays,
                 retries,
-                retries_exceeded
+                retries_exceeded,
+                fallbacks
             );
         }
         self.timers += other.timers;

@@ -42,6 +42,7 @@ impl Permit {
             Cause::First => {}
             Cause::Replay => add(&stats.replays, 1),
             Cause::Retry | Cause::Hedge => add(&stats.retries, 1),
+            Cause::Fallback => add(&stats.fallbacks, 1),
         }
         Permit { loaded: Rc::clone(loaded), cluster, id, endpoint, is_active: true, is_counted: false }
     }

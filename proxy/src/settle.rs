@@ -138,7 +138,7 @@ impl Passage {
 
     /// Counts the request at an endpoint. A permit that it had for another attempt is returned.
     pub fn hold(&mut self, cause: Cause, cluster: ClusterId, id: EndpointId, endpoint: &EndpointHere) {
-        if cause == Cause::Retry
+        if matches!(cause, Cause::Retry | Cause::Fallback)
             && let Some(permit) = &self.permit
         {
             permit.endpoint.counts.errors_total.fetch_add(1, Ordering::Relaxed);
@@ -385,6 +385,7 @@ impl Passage {
             (Some(CompiledAction::Forward(forward)), Some(choice)) => Some(forward.cluster_name(choice)),
             _ => None,
         };
+        let cluster = self.journey.instead(&self.loaded.snapshot).or(cluster);
         Facts {
             line: &self.line,
             request: &self.kept_request,

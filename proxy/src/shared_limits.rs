@@ -4,8 +4,10 @@
 //! it is whoever has the lock, which nobody takes as long as nobody has to wait; of an adaptive limit it is whoever
 //! finds the lock free, while the others leave their latencies in a queue. Admission control is each worker's own.
 //!
-//! All of it goes on under its name when the configuration changes: a bulkhead with other settings from then on, the
-//! others as long as their settings are the same.
+//! A breaker is one for all workers, with the owner that breakers of clusters have ([`Guarded`]).
+//!
+//! All of it goes on under its name when the configuration changes: a bulkhead and a breaker with other settings from
+//! then on, the others as long as their settings are the same.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,14 +20,18 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use naru_admit::admission::is_success;
 use naru_admit::rate::REFUSED;
-use naru_admit::{Admission, Claim, Entry, Gradient, Queue, RateLimiter, Waiter, Word, adaptive, bulkhead};
+use naru_admit::{
+    Admission as Shedding, Claim, Entry, Gradient, Queue, RateLimiter, Waiter, Word, adaptive, bulkhead,
+};
 use naru_base::{Chance, Instant};
-use naru_journey::limits::{Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
-use naru_spec::{AdaptiveConcurrency, AdmissionControl, Bulkhead, RateLimit};
+use naru_journey::Admission;
+use naru_journey::limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
+use naru_spec::{AdaptiveConcurrency, AdmissionControl, Bulkhead, CircuitBreaker, GuardSettings, RateLimit};
 use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::clock::{self, Origin};
+use crate::guarded::{BreakerStatus, Guarded};
 use crate::limited::SharedWord;
 
 /// Latencies that may wait while somebody else is the owner. One that finds no room is a sample less.
@@ -34,6 +40,10 @@ const SAMPLES_MAX: usize = 1_024;
 /// A limit, as all workers share it.
 #[derive(Clone, Debug)]
 pub enum SharedLimit {
+    Breaker {
+        shared: Arc<Guarded>,
+        settings: Box<GuardSettings>,
+    },
     /// What is shared is how many it has left out.
     Admission {
         refused: Arc<AtomicU64>,
@@ -58,6 +68,8 @@ pub struct NamedLimitStatus {
     /// How many there may be now.
     pub limit: Option<u64>,
     pub refused_total: u64,
+    /// Where it is one.
+    pub breaker: Option<BreakerStatus>,
 }
 
 /// Those of a snapshot; what was there before under the same name goes on.
@@ -74,6 +86,9 @@ pub fn share(
     let all = limits.all.iter().map(|named| {
         let before = known.get(&(named.limit.kind(), named.name.as_str()));
         match (before, &named.limit) {
+            (Some((_, SharedLimit::Breaker { shared, .. })), Limit::Breaker(settings)) => {
+                SharedLimit::Breaker { shared: Arc::clone(shared), settings: guard_of(settings) }
+            }
             (Some((_, SharedLimit::Bulkhead { shared, .. })), Limit::Bulkhead(settings)) => {
                 SharedLimit::Bulkhead { shared: Arc::clone(shared), settings: *settings }
             }
@@ -84,9 +99,17 @@ pub fn share(
     all.collect()
 }
 
+fn guard_of(breaker: &CircuitBreaker) -> Box<GuardSettings> {
+    Box::new(GuardSettings { circuit_breaker: Some(breaker.clone()), ..GuardSettings::default() })
+}
+
 impl SharedLimit {
     fn new(limit: &Limit, origin: Origin) -> SharedLimit {
         match limit {
+            Limit::Breaker(settings) => {
+                let settings = guard_of(settings);
+                SharedLimit::Breaker { shared: Guarded::new(origin, &settings, clock::seed()), settings }
+            }
             Limit::Admission(settings) => {
                 SharedLimit::Admission { refused: Arc::default(), settings: settings.clone() }
             }
@@ -98,15 +121,23 @@ impl SharedLimit {
         }
     }
 
-    /// The settings of a bulkhead are these now.
+    /// The settings of a bulkhead or a breaker are these now.
     pub fn set(&self, now: Instant) {
-        if let SharedLimit::Bulkhead { shared, settings } = self {
-            shared.set(now, *settings);
+        match self {
+            SharedLimit::Breaker { shared, settings } => shared.set_settings(settings, None),
+            SharedLimit::Bulkhead { shared, settings } => shared.set(now, *settings),
+            SharedLimit::Admission { .. } | SharedLimit::Rate(_) | SharedLimit::Adaptive(_) => {}
         }
     }
 
     pub fn status(&self, named: &NamedLimit) -> NamedLimitStatus {
+        let mut breaker = None;
         let (active, waiting, limit, refused_total) = match self {
+            SharedLimit::Breaker { shared, .. } => {
+                breaker = shared.status().breaker;
+                let refused = breaker.as_ref().map_or(0, |breaker| breaker.refused_total);
+                (0, 0, None, &AtomicU64::new(refused))
+            }
             SharedLimit::Admission { refused, .. } => (0, 0, None, &**refused),
             SharedLimit::Bulkhead { shared, settings } => {
                 let word = shared.word.read();
@@ -126,6 +157,7 @@ impl SharedLimit {
             waiting: waiting.into(),
             limit,
             refused_total: refused_total.load(Ordering::Relaxed),
+            breaker,
         }
     }
 }
@@ -455,7 +487,8 @@ async fn keep_time(shared: Weak<SharedAdaptive>) {
 /// A limit, as one worker has it.
 #[derive(Clone, Debug)]
 pub enum LimitHere {
-    Admission { own: Rc<RefCell<Admission>>, settings: Rc<AdmissionControl>, refused: Arc<AtomicU64> },
+    Breaker(Arc<Guarded>),
+    Admission { own: Rc<RefCell<Shedding>>, settings: Rc<AdmissionControl>, refused: Arc<AtomicU64> },
     Bulkhead { shared: Arc<SharedBulkhead>, settings: Bulkhead },
     Rate(Arc<SharedRate>),
     Adaptive(Arc<SharedAdaptive>),
@@ -477,9 +510,10 @@ impl LimitsHere {
             here.0.get(at).cloned()
         };
         let all = limits.all.iter().zip(shared).map(|(limit, shared)| match shared {
+            SharedLimit::Breaker { shared, .. } => LimitHere::Breaker(Arc::clone(shared)),
             SharedLimit::Admission { refused, settings } => {
                 known(limit).unwrap_or_else(|| LimitHere::Admission {
-                    own: Rc::new(RefCell::new(Admission::new(settings.clone()))),
+                    own: Rc::new(RefCell::new(Shedding::new(settings.clone()))),
                     settings: Rc::new(settings.clone()),
                     refused: Arc::clone(refused),
                 })
@@ -495,6 +529,11 @@ impl LimitsHere {
 
     pub fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {
         match &self.0[limit.index()] {
+            LimitHere::Breaker(shared) => match shared.enter(now, chance) {
+                Admission::Unguarded | Admission::Admitted(None) => Pass::Admitted,
+                Admission::Admitted(Some(ticket)) => Pass::Ticketed(ticket),
+                Admission::Refused { retry_after, .. } => Pass::CutOff { retry_after },
+            },
             LimitHere::Admission { own, refused, .. } => match own.borrow_mut().admit(now, chance) {
                 Ok(()) => Pass::Admitted,
                 Err(reason) => {
@@ -511,12 +550,20 @@ impl LimitsHere {
     pub fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {
         match &self.0[limit.index()] {
             LimitHere::Bulkhead { shared, .. } => shared.claim(now, queued),
-            LimitHere::Admission { .. } | LimitHere::Rate(_) | LimitHere::Adaptive(_) => Claim::Admitted,
+            LimitHere::Breaker(_)
+            | LimitHere::Admission { .. }
+            | LimitHere::Rate(_)
+            | LimitHere::Adaptive(_) => Claim::Admitted,
         }
     }
 
     pub fn leave(&self, now: Instant, limit: LimitId, leaving: Leaving) {
         match &self.0[limit.index()] {
+            LimitHere::Breaker(shared) => {
+                if let Leaving::Done(Ending { ticket: Some(ticket), result, duration, .. }) = leaving {
+                    shared.record(now, ticket, result, duration);
+                }
+            }
             LimitHere::Admission { own, settings, .. } => {
                 if let Leaving::Done(ending) = leaving
                     && !(ending.is_cancelled && ending.status == 0)
@@ -535,7 +582,10 @@ impl LimitsHere {
     pub fn listen(&self, limit: LimitId, queued: Queued, waker: &Waker) -> bool {
         match &self.0[limit.index()] {
             LimitHere::Bulkhead { shared, .. } => shared.listen(queued, waker),
-            LimitHere::Admission { .. } | LimitHere::Rate(_) | LimitHere::Adaptive(_) => true,
+            LimitHere::Breaker(_)
+            | LimitHere::Admission { .. }
+            | LimitHere::Rate(_)
+            | LimitHere::Adaptive(_) => true,
         }
     }
 }

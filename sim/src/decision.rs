@@ -47,6 +47,7 @@ impl<'a> Decision<'a> {
             (Some(CompiledAction::Forward(forward)), Some(choice)) => Some(forward.cluster_name(choice)),
             _ => None,
         };
+        let cluster = journey.instead(snapshot).or(cluster);
         Decision {
             route: rule.map_or("", |rule| &rule.name),
             virtual_host: virtual_host.map_or("", |host| table.virtual_host_name(host)),

@@ -567,11 +567,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     }
 }
 
-/// One attempt for each endpoint that may be tried, and one more for each whose connection turned out closed.
+/// One attempt for each endpoint that may be tried, and each cluster that may be asked instead, and one more for each
+/// whose connection turned out closed.
 fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
     let table = &snapshot.chain(journey.chain()).table;
     match journey.rule().map(|(id, _)| &table.rule(id).action) {
-        Some(CompiledAction::Forward(_)) => 2 * (1 + journey.retries_left()),
+        Some(CompiledAction::Forward(_)) => {
+            2 * (1 + journey.retries_left() + journey.fallbacks_left(snapshot) as u32)
+        }
         _ => 0,
     }
 }

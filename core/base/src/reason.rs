@@ -55,6 +55,8 @@ reasons! {
     // Name { Envoy flag, side, status of a local reply, response code details, what follows in the body }
     /// The upstream's own answer went through.
     Forwarded { "-", Upstream, 0, "via_upstream", "" }
+    /// The upstream's answer was a bad one, and one that stands in the configuration was given instead.
+    AnswerReplaced { "-", Upstream, 503, "fallback_answer", "" }
     /// A rule answers by itself.
     DirectResponse { "-", Proxy, 200, "direct_response", "" }
     /// A rule, or a virtual host that requires TLS, sends the client elsewhere.
@@ -66,7 +68,7 @@ reasons! {
     NoCluster { "NC", Proxy, 503, "cluster_not_found", "" }
     /// The cluster has no endpoint that may be used.
     NoHealthyUpstream { "UH", Upstream, 503, "no_healthy_upstream", "no healthy upstream" }
-    /// The circuit breaker of the cluster lets the call not through.
+    /// The circuit breaker of the route or the cluster lets the call not through.
     BreakerOpen { "UO", Proxy, 503, "circuit_breaker_open", "circuit breaker open" }
 
     /// The connection was refused, unreachable or reset while connecting.

@@ -13,6 +13,8 @@ pub enum Failed {
     NoEndpoint,
     /// No answer came.
     NoAnswer,
+    /// A limit had no room for it.
+    Limited,
     Answered {
         status: u16,
     },
@@ -21,8 +23,9 @@ pub enum Failed {
 }
 
 /// The step to try after the one at `after` (`None`: after the request itself), and its place in
-/// the chain. `None` where the chain ends, or where this is no failure. A request that cannot be
-/// sent (again) is not given to another cluster.
+/// the chain. `None` where the chain ends, or where this is no failure: of the request itself what
+/// the chain says, of a step whatever is no answer. A request that cannot be sent (again) is not
+/// given to another cluster.
 pub fn next(
     chain: &Fallback,
     after: Option<usize>,
@@ -30,10 +33,12 @@ pub fn next(
     may_send: bool,
 ) -> Option<(usize, &FallbackStep)> {
     let is_failure = match failed {
+        Failed::Answered { status } => chain.on.statuses.iter().any(|range| range.has(status)),
+        _ if after.is_some() => true,
         Failed::CutOff => chain.on.is_cut_off,
         Failed::NoEndpoint => chain.on.has_no_endpoint,
         Failed::NoAnswer => chain.on.is_failed,
-        Failed::Answered { status } => chain.on.statuses.iter().any(|range| range.has(status)),
+        Failed::Limited => chain.on.is_limited,
         Failed::NotCached => true,
     };
     if !is_failure {
@@ -71,6 +76,11 @@ mod tests {
         check(None, Failed::CutOff, true, Some(0));
         check(None, Failed::CutOff, false, Some(1));
         check(None, Failed::NoEndpoint, true, None);
+        check(None, Failed::Limited, true, None);
+        check(Some(0), Failed::NoEndpoint, true, Some(1));
+        check(Some(0), Failed::Limited, true, Some(1));
+        check(Some(0), Failed::Answered { status: 404 }, true, None);
+        check(Some(0), Failed::Answered { status: 503 }, true, Some(1));
         check(None, Failed::Answered { status: 404 }, true, None);
         check(None, Failed::Answered { status: 503 }, true, Some(0));
         check(Some(0), Failed::NoAnswer, true, Some(1));

@@ -144,6 +144,8 @@ pub enum Cause {
     Retry,
     /// Beside the first from the beginning.
     Hedge,
+    /// To another cluster, in place of one that has not answered, or badly.
+    Fallback,
 }
 
 /// What became of an attempt, for whoever guards its cluster.

@@ -42,15 +42,19 @@
 
 mod attempts;
 mod binding;
+mod ending;
+mod falling_back;
 mod grouping;
+mod invariants;
 mod passing;
 mod rare;
+mod timing;
 
 use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc, Ticket};
-use naru_recover::deadline::{self, Span};
+use naru_recover::deadline;
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 
@@ -89,6 +93,7 @@ pub struct Journey {
     chosen: Chosen,
     passing: passing::Passing,
     grouping: grouping::Grouping,
+    falling: falling_back::Falling,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -104,6 +109,8 @@ pub struct Journey {
     request: RequestFacts,
     clock: Clock,
     reason: Reason,
+    /// What the breaker said that let it not through.
+    retry_after: Option<Duration>,
     /// Of the response; 0 until there is one.
     status: u16,
     grpc_status: Option<u8>,
@@ -205,6 +212,7 @@ impl Journey {
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
             grouping: grouping::Grouping::default(),
+            falling: falling_back::Falling::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -228,6 +236,7 @@ impl Journey {
                 stream_end: None,
             },
             reason: Reason::NoRoute,
+            retry_after: None,
             status: 0,
             grpc_status: None,
         };
@@ -277,6 +286,7 @@ impl Journey {
             chosen: Chosen::default(),
             passing: passing::Passing::default(),
             grouping: grouping::Grouping::default(),
+            falling: falling_back::Falling::default(),
             attempt: None,
             watch: None,
             report: None,
@@ -300,6 +310,7 @@ impl Journey {
                 stream_end: None,
             },
             reason: Reason::NoRoute,
+            retry_after: None,
             status: 0,
             grpc_status: None,
         }
@@ -385,6 +396,9 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
+        if !snapshot.fallbacks.is_empty() {
+            self.find_fallback(snapshot);
+        }
         let of_route = self.of_route(snapshot);
         if let Some(settings) = of_route.auto_timeout
             && asked.is_none()
@@ -442,11 +456,16 @@ impl Journey {
         let Some(cluster) = self.cluster else { return self.answer(Reason::NoCluster) };
         let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
         observer.picked(cluster, endpoint);
-        let Some(endpoint) = endpoint else { return self.answer(Reason::NoHealthyUpstream) };
+        let Some(endpoint) = endpoint else {
+            return self.answer_failed(now, snapshot, Reason::NoHealthyUpstream, true, worker, view);
+        };
         match worker.enter(now, cluster, view) {
             Admission::Unguarded => {}
             Admission::Admitted(ticket) => self.watch(now, ticket),
-            Admission::Refused(_) => return self.answer(Reason::BreakerOpen),
+            Admission::Refused { retry_after, .. } => {
+                self.retry_after = retry_after;
+                return self.answer_failed(now, snapshot, Reason::BreakerOpen, true, worker, view);
+            }
         }
         self.send(now, cluster, endpoint, Cause::First, worker);
         if self.rare.is_some() {
@@ -627,7 +646,7 @@ impl Journey {
                 if let Some(attempt) = self.attempt.filter(|attempt| attempt.is_under_way) {
                     self.actions.push(Action::Cancel { attempt: attempt.id });
                 }
-                self.answer(reason);
+                self.answer_late(reason);
             }
             State::Open | State::Streaming | State::Answering => {
                 if let Some(attempt) = self.attempt.filter(|_| self.state == State::Streaming) {
@@ -674,80 +693,6 @@ impl Journey {
     /// The same, and leaves it there.
     pub fn peek_action(&self) -> Option<Action> {
         self.actions.first
-    }
-
-    /// The next moment at which [`Journey::tick`] would do something, and what is waited for.
-    #[inline]
-    pub fn deadline(&self) -> Option<(Instant, Wait)> {
-        if self.state == State::Ended {
-            return None;
-        }
-        let clock = &self.clock;
-        let mut next: Option<(Instant, Wait)> = None;
-        let mut consider = |at: Instant, wait: Wait| {
-            if next.is_none_or(|(earliest, _)| at < earliest) {
-                next = Some((at, wait));
-            }
-        };
-        if self.state != State::Answering {
-            if let Some(end) = self.span().end() {
-                consider(end, Wait::Response);
-            }
-            if let (None, Some(timeout)) = (clock.request_ended, clock.request_timeout) {
-                consider(clock.began + timeout, Wait::Request);
-            }
-        }
-        if self.state == State::Waiting
-            && let Some(at) = self.passing.deadline()
-        {
-            consider(at, Wait::Turn);
-        }
-        if let Some(end) = clock.stream_end.filter(|_| self.state != State::Answering) {
-            consider(end, Wait::Stream);
-        }
-        if let Some(timeout) = clock.idle_timeout {
-            consider(clock.progress + timeout, Wait::Progress);
-        }
-        if self.state == State::Trying
-            && let Some((at, wait)) = self.recovery.as_ref().and_then(Recovery::deadline)
-        {
-            consider(at, if wait == naru_recover::Wait::PerTry { Wait::PerTry } else { Wait::Backoff });
-        }
-        if let Some(rare) = &self.rare {
-            if let Some(until) = rare.held_until() {
-                consider(until, Wait::Fault);
-            }
-            if let Some(end) = self.idle_try_end(rare) {
-                consider(end, Wait::PerTryIdle);
-            }
-        }
-        next
-    }
-
-    #[inline]
-    fn span(&self) -> Span {
-        let Clock { request_ended, response_timeout, caller_end, .. } = self.clock;
-        let began = match (self.state, &self.rare) {
-            (State::Held, _) => None,
-            (_, None) => request_ended,
-            // What a fault has held it for does not count.
-            (_, Some(rare)) => request_ended.max(rare.released().filter(|_| request_ended.is_some())),
-        };
-        Span { began, total: response_timeout, caller_end }
-    }
-
-    fn idle_try_end(&self, rare: &rare::Rare) -> Option<Instant> {
-        let is_connected = self.attempt.is_some_and(|it| it.is_connected && it.is_under_way);
-        let is_timed = matches!(self.state, State::Trying | State::Streaming) && is_connected;
-        rare.idle_per_try.filter(|_| is_timed).map(|idle| self.clock.progress + idle)
-    }
-
-    /// How long an upstream is told that it may take for an attempt that begins now; `None` is without limit.
-    #[inline]
-    pub fn time_for_upstream(&self, now: Instant) -> Option<Duration> {
-        let of_try =
-            self.clock.per_try_timeout.filter(|_| !self.recovery.as_ref().is_some_and(Recovery::hedges));
-        self.span().for_upstream(now, of_try)
     }
 
     pub fn chain(&self) -> ChainId {
@@ -812,6 +757,11 @@ impl Journey {
         self.reason
     }
 
+    /// When the breaker that let it not through may do so, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Whether the request had arrived whole.
     pub fn has_whole_request(&self) -> bool {
         self.clock.request_ended.is_some()
@@ -838,49 +788,6 @@ impl Journey {
             request_ended: self.clock.request_ended,
             head: self.clock.head,
             ended: now,
-        }
-    }
-
-    fn waits_for_something(&self) -> bool {
-        let is_under_way = self.attempt.is_some_and(|attempt| attempt.is_under_way);
-        is_under_way || self.recovery.as_ref().is_some_and(|recovery| recovery.deadline().is_some())
-    }
-
-    /// What holds between any two events. Says what does not.
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let has_head = self.clock.head.is_some();
-        match self.state {
-            State::Held if self.attempt.is_some() || has_head => Err("is held after an attempt"),
-            State::Waiting if !self.passing.is_waiting() => Err("waits for nothing"),
-            State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
-            State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
-            State::Trying if !self.waits_for_something() => Err("tries, and waits for nothing"),
-            State::Open if !self.is_tunnel || self.attempt.is_some() => Err("stands open and is no tunnel"),
-            State::Trying if !self.is_tunnel && (has_head || self.status != 0) => Err("tries after a head"),
-            State::Answering if self.is_tunnel => Err("answers in a tunnel"),
-            State::Streaming if !has_head => Err("streams without a head"),
-            State::Ended if self.clock.ended.is_none() => Err("ended without a moment"),
-            State::Ended if self.deadline().is_some() => Err("ended and still waits"),
-            State::Open
-            | State::Held
-            | State::Waiting
-            | State::Trying
-            | State::Streaming
-            | State::Answering
-                if self.clock.ended.is_some() =>
-            {
-                Err("has an end and goes on")
-            }
-            State::Answering | State::Ended if self.watch.is_some() => {
-                Err("an attempt is over, and nobody is told")
-            }
-            State::Streaming | State::Answering | State::Ended if self.beside().next().is_some() => {
-                Err("an attempt is under way beside an answer")
-            }
-            _ if self.attempt.is_some_and(|attempt| attempt.id.0 >= self.next_attempt) => {
-                Err("an attempt that was never begun")
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod arrival;
 pub mod tunnel;
 pub mod edge;
 pub mod limits;
+pub mod fallbacks;
 pub mod worker;
 mod timeouts;
 pub mod recent_writes;

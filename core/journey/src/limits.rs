@@ -1,15 +1,19 @@
 //! The named limits of a snapshot, and by which of them a request has to pass.
 //!
 //! A route and the cluster that it leads to may both have some. A request passes them kind by kind, those of the
-//! route before those of the cluster: whether it is left out by chance, whether there is room, when its turn is,
-//! whether the latency allows for it. What is limited by the same name is one limit. Counts are the shell's, and kept
+//! route before those of the cluster: whether it is cut off by a breaker, whether it is left out by chance, whether
+//! there is room, when its turn is, whether the latency allows for it. What is limited by the same name is one limit. Counts are the shell's, and kept
 //! by name over changes of the configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use naru_base::{ClusterId, Instant, Reason};
+use naru_guard::AttemptResult;
 use naru_route::RuleId;
-use naru_spec::{AdaptiveConcurrency, AdmissionControl, Bulkhead, LoadLimits, Named, RateLimit};
+use naru_spec::{
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, CircuitBreaker, LoadLimits, Named, RateLimit,
+};
 
 use crate::ChainId;
 
@@ -34,6 +38,7 @@ pub struct NamedLimit {
 /// In the order in which a request passes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limit {
+    Breaker(CircuitBreaker),
     Admission(AdmissionControl),
     Bulkhead(Bulkhead),
     Rate(RateLimit),
@@ -43,6 +48,7 @@ pub enum Limit {
 impl Limit {
     pub fn kind(&self) -> &'static str {
         match self {
+            Limit::Breaker(_) => "circuit_breaker",
             Limit::Admission(_) => "admission_control",
             Limit::Bulkhead(_) => "bulkhead",
             Limit::Rate(_) => "rate_limit",
@@ -55,6 +61,8 @@ impl Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     Admitted,
+    /// By a breaker, that wants this back with the outcome.
+    Ticketed(naru_guard::Ticket),
     /// It waits in a line: for its turn, but no longer than to the deadline.
     InLine {
         queued: Queued,
@@ -63,6 +71,10 @@ pub enum Pass {
     /// It may pass then.
     Until(Instant),
     Refused(Reason),
+    /// By a breaker, which may let it through after this long, where it knows.
+    CutOff {
+        retry_after: Option<Duration>,
+    },
 }
 
 /// A place in the line of a limit, and what whoever waits is woken by.
@@ -90,11 +102,17 @@ pub struct Ending {
     pub grpc_status: Option<u8>,
     /// The client has not waited for it.
     pub is_cancelled: bool,
+    /// To whoever called, after all attempts.
+    pub result: AttemptResult,
+    /// From when the request began to its answer.
+    pub duration: Duration,
+    /// What a breaker let it through with.
+    pub ticket: Option<naru_guard::Ticket>,
 }
 
 /// By kind.
 pub(crate) type Row = [Option<LimitId>; KINDS];
-pub(crate) const KINDS: usize = 4;
+pub(crate) const KINDS: usize = 5;
 
 #[derive(Debug, Default)]
 pub struct NamedLimits {
@@ -120,8 +138,9 @@ impl NamedLimits {
                     next
                 })
             };
-            let LoadLimits { bulkhead, adaptive, admission, rate } = load;
+            let LoadLimits { breaker, bulkhead, adaptive, admission, rate } = load;
             [
+                breaker.as_ref().map(|named| id(with_name(named, Limit::Breaker))),
                 admission.as_ref().map(|named| id(with_name(named, Limit::Admission))),
                 bulkhead.as_ref().map(|named| id(with_name(named, Limit::Bulkhead))),
                 rate.as_ref().map(|named| id(with_name(named, Limit::Rate))),

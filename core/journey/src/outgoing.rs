@@ -144,6 +144,7 @@ pub fn response(
     if !http.suppress_envoy_headers {
         headers.insert(X_ENVOY_SERVICE_TIME, HeaderValue::from(now.since(sent).as_millis() as u64));
     }
+    journey.tell_fallback(snapshot, headers);
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }

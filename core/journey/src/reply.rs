@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use naru_base::Reason;
 use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
+use naru_spec::FallbackAnswer;
 
 use crate::limits::Limit;
 use crate::outgoing::Stamp;
@@ -33,7 +34,9 @@ pub fn compose(
 ) -> Reply {
     let chain = snapshot.chain(journey.chain());
     let rule = journey.rule().map(|(id, matched)| (chain.table.rule(id), matched));
+    let fallback = journey.fallback_answer(snapshot);
     let mut reply = match (reason, rule) {
+        _ if let Some(answer) = fallback => instead(answer, is_grpc),
         (Reason::DirectResponse, Some((CompiledRule { action: CompiledAction::Direct(direct), .. }, _))) => {
             local(direct.status, Bytes::from(direct.body.clone()), is_grpc)
         }
@@ -56,7 +59,7 @@ pub fn compose(
             let named = journey.refused_by().and_then(|id| snapshot.limits.get(id));
             let own = named.and_then(|named| match &named.limit {
                 Limit::Adaptive(settings) => StatusCode::from_u16(settings.refused_status).ok(),
-                Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
+                Limit::Breaker(_) | Limit::Admission(_) | Limit::Bulkhead(_) | Limit::Rate(_) => None,
             });
             let status = own.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             local(status, Bytes::from(reason.body(false)), is_grpc)
@@ -69,8 +72,14 @@ pub fn compose(
             local(status, Bytes::from(reason.body(journey.retries() > 0)), is_grpc)
         }
     };
-    if let Some(name) = reason.overload_header() {
+    journey.tell_fallback(snapshot, &mut reply.headers);
+    if let Some(name) = reason.overload_header().filter(|_| fallback.is_none()) {
         reply.headers.insert(name, HeaderValue::from_static("true"));
+    }
+    if let Some(after) = journey.retry_after().filter(|_| reason.status() == 503 && fallback.is_none()) {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        // Who comes at once comes too early.
+        reply.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     if let Some((rule, _)) = rule {
         let edits = &rule.edits(journey.choice()).response;
@@ -80,6 +89,18 @@ pub fn compose(
     }
     journey.tell_caller(&mut reply.headers);
     crate::outgoing::finish_response(&chain.http, &mut reply.headers, stamp);
+    reply
+}
+
+/// An answer of a fallback.
+fn instead(answer: &FallbackAnswer, is_grpc: bool) -> Reply {
+    let mut reply = local(answer.status, Bytes::from(answer.body.clone()), is_grpc);
+    if is_grpc {
+        return reply;
+    }
+    for (name, value) in &answer.headers {
+        reply.headers.insert(name, value.clone());
+    }
     reply
 }
 

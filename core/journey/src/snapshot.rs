@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use naru_base::ClusterId;
-use naru_recover::RouteRecovery;
+use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
     Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, RouteTable,
 };
 
+use crate::fallbacks::Fallbacks;
 use crate::limits::NamedLimits;
 use crate::record::Plan;
 
@@ -27,6 +28,10 @@ pub struct Snapshot {
     pub clusters: Vec<Cluster>,
     /// The named limits of routes and clusters.
     pub limits: NamedLimits,
+    /// What is tried instead.
+    pub fallbacks: Fallbacks,
+    /// Of a request that goes to another cluster than its own.
+    no_retry: CompiledRetry,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -56,11 +61,14 @@ impl Snapshot {
         let find = |name: &str| ids.get(name).copied();
         let mut chains = Vec::new();
         let mut first_chains = Vec::new();
+        let mut fallbacks = Fallbacks::default();
+        fallbacks.add_clusters(&config.clusters, &ids);
         for (listener_at, listener) in config.listeners.iter_mut().enumerate() {
             first_chains.push(chains.len() as u32);
             for (chain_at, chain) in listener.chains.iter_mut().enumerate() {
                 // The routes are large and live on only as a table.
                 let routes = std::mem::take(&mut chain.http.routes);
+                fallbacks.add_rules(&routes, &ids);
                 match Table::compile(&routes, &find) {
                     Ok(table) => {
                         let record = Plan::of(&chain.http.access_log, &routes);
@@ -89,7 +97,8 @@ impl Snapshot {
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
             );
-            Ok(Snapshot { admin, listeners, clusters, limits, chains, first_chains })
+            let no_retry = CompiledRetry::default();
+            Ok(Snapshot { admin, listeners, clusters, limits, fallbacks, no_retry, chains, first_chains })
         } else {
             Err(problems)
         }
@@ -111,6 +120,10 @@ impl Snapshot {
     pub fn chain_id(&self, listener: usize, chain: usize) -> Option<ChainId> {
         let first = *self.first_chains.get(listener)?;
         (chain < self.listeners.get(listener)?.chains.len()).then_some(ChainId(first + chain as u32))
+    }
+
+    pub(crate) fn no_retry(&self) -> &CompiledRetry {
+        &self.no_retry
     }
 
     #[inline]

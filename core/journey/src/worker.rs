@@ -1,6 +1,7 @@
 //! What belongs to one worker: its chance, and its place in each cluster's rotation.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use naru_admit::Claim;
@@ -86,7 +87,11 @@ pub enum Admission {
     Unguarded,
     /// With a ticket where there is a breaker.
     Admitted(Option<Ticket>),
-    Refused(RefusedBy),
+    Refused {
+        by: RefusedBy,
+        /// When it may let one through, where that is known.
+        retry_after: Option<Duration>,
+    },
 }
 
 #[derive(Debug)]

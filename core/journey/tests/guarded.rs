@@ -57,7 +57,9 @@ impl View for Guarded {
     }
 
     fn enter(&self, _: Instant, _: ClusterId, _: &mut Chance) -> Admission {
-        let Some(left) = self.left.get().checked_sub(1) else { return Admission::Refused(RefusedBy::Open) };
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Admission::Refused { by: RefusedBy::Open, retry_after: None };
+        };
         self.left.set(left);
         self.admitted.set(self.admitted.get() + 1);
         Admission::Admitted(Some(ticket()))

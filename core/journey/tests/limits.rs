@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use naru_admit::{Claim, Entry, Queue, Waiter, bulkhead};
 use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
+use naru_guard::{AttemptResult, Ticket};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{
     Action, AttemptEvent, ChainId, EndpointFacts, Failure, Journey, Limit, Milestone, RequestFacts, Sent,
@@ -18,9 +19,9 @@ use naru_journey::{
 use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
-    AdaptiveConcurrency, Address, AdmissionControl, Bulkhead, Cluster, Config, Discovery, Endpoint,
-    FilterChain, Forward, Http, Listener, LoadLimits, Match, Named, RateLimit, RouteTable, Rule, Scheme,
-    VirtualHost,
+    AdaptiveConcurrency, Address, AdmissionControl, Bulkhead, CircuitBreaker, Cluster, Config, Discovery,
+    Endpoint, FilterChain, Forward, Http, Listener, LoadLimits, Match, Named, RateLimit, RouteTable, Rule,
+    Scheme, VirtualHost,
 };
 
 fn named<T>(name: &str, settings: T) -> Option<Named<T>> {
@@ -35,6 +36,7 @@ fn bulkhead_of(concurrency_max: u32, queue_max: u32, wait_ms: u64) -> Bulkhead {
 fn all(owner: &str, bulkhead: Bulkhead) -> LoadLimits {
     let rate = RateLimit { limit: 1, period: Duration::from_secs(1), wait_max: Duration::from_secs(1) };
     LoadLimits {
+        breaker: named(owner, CircuitBreaker::default()),
         bulkhead: named(owner, bulkhead),
         adaptive: named(owner, AdaptiveConcurrency { refused_status: 529, ..AdaptiveConcurrency::default() }),
         admission: named(owner, AdmissionControl::default()),
@@ -155,6 +157,8 @@ fn limits_are_passed_kind_by_kind_and_left_once() {
     assert_eq!(
         passed,
         [
+            "route circuit_breaker",
+            "cluster circuit_breaker",
             "route admission_control",
             "cluster admission_control",
             "route bulkhead",
@@ -170,7 +174,10 @@ fn limits_are_passed_kind_by_kind_and_left_once() {
     journey.leave(at(5), &snapshot, &view);
     journey.leave(at(6), &snapshot, &view);
     let left = view.left.borrow();
-    assert_eq!(left.iter().rev().map(|(id, _)| name(id)).collect::<Vec<_>>(), passed, "each of them once");
+    // Breakers as soon as the answer is known; the others when it has ended.
+    let mut expected: Vec<String> = passed[2..].iter().rev().cloned().collect();
+    expected.splice(0..0, passed[..2].iter().rev().cloned());
+    assert_eq!(left.iter().map(|(id, _)| name(id)).collect::<Vec<_>>(), expected, "each of them once");
     for (_, leaving) in left.iter() {
         let Leaving::Done(ending) = leaving else { panic!("{leaving:?}") };
         assert_eq!((ending.status, ending.sent, ending.is_cancelled), (201, Some(at(0)), false));
@@ -191,10 +198,10 @@ fn a_limit_that_refuses_is_the_last_that_is_asked() {
     let snapshot = snapshot(LoadLimits::default(), all("cluster", bulkhead_of(1, 0, 0)));
     let mut worker = worker(&snapshot);
     for (at_limit, reason) in [
-        (0, Reason::AdmissionDenied),
-        (1, Reason::BulkheadFull),
-        (2, Reason::RateLimited),
-        (3, Reason::ConcurrencyLimit),
+        (1, Reason::AdmissionDenied),
+        (2, Reason::BulkheadFull),
+        (3, Reason::RateLimited),
+        (4, Reason::ConcurrencyLimit),
     ] {
         let view = Scripted::default();
         view.says.borrow_mut().push((LimitId(at_limit), Pass::Refused(reason)));
@@ -207,14 +214,139 @@ fn a_limit_that_refuses_is_the_last_that_is_asked() {
         if let Some((_, Leaving::Done(ending))) = view.left.borrow().first() {
             assert_eq!((ending.status, ending.sent), (reason.status(), None));
         }
-        let mut fill = |_: &HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
-        let date = http::HeaderValue::from_static("now");
-        let stamp = naru_journey::outgoing::Stamp { request_id: None, date: &date };
-        let reply = naru_journey::reply::compose(&snapshot, &journey, reason, None, false, stamp, &mut fill);
+        let reply = composed(&snapshot, &journey, reason);
         let status = if reason == Reason::ConcurrencyLimit { 529 } else { reason.status() };
         assert_eq!(reply.status.as_u16(), status);
         assert_eq!(reply.headers.contains_key("x-envoy-overloaded"), reason == Reason::BulkheadFull);
     }
+}
+
+/// What the breaker of a route is told of a request that this happens to; the first attempt is at 10 ms.
+fn told(
+    end: impl FnOnce(&mut Journey, &Snapshot, &mut Worker, &Scripted),
+) -> Option<(AttemptResult, Duration, Option<Ticket>)> {
+    let load = LoadLimits { breaker: named("route", CircuitBreaker::default()), ..LoadLimits::default() };
+    let snapshot = snapshot(load, all("cluster", bulkhead_of(1, 0, 0)));
+    let mut worker = worker(&snapshot);
+    let view = Scripted::default();
+    let ticket = naru_guard::Gate::CLOSED.ticket();
+    let breaker = snapshot.limits.all.iter().position(|limit| limit.name == "route").unwrap();
+    let breaker = LimitId(breaker as u32);
+    view.says.borrow_mut().push((breaker, Pass::Ticketed(ticket)));
+    let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+    drain(&mut journey);
+    end(&mut journey, &snapshot, &mut worker, &view);
+    drain(&mut journey);
+    journey.on_abandoned(at(500));
+    journey.leave(at(500), &snapshot, &view);
+    assert_eq!(journey.check_invariants(), Ok(()));
+    let left = view.left.borrow();
+    let mut of_breaker = left.iter().filter(|(limit, _)| *limit == breaker);
+    let first = of_breaker.next();
+    assert!(of_breaker.next().is_none(), "it is told once");
+    match first?.1 {
+        Leaving::Done(ending) => Some((ending.result, ending.duration, ending.ticket)),
+        leaving => panic!("{leaving:?}"),
+    }
+}
+
+fn drain(journey: &mut Journey) {
+    while journey.next_action().is_some() {}
+}
+
+fn head(status: u16, has_ended: bool) -> AttemptEvent<'static> {
+    AttemptEvent::Head { status, has_ended, headers: None, is_replayable: true }
+}
+
+fn failed(stage: Stage, reason: Reason) -> AttemptEvent<'static> {
+    let sent = if stage == Stage::Exchange { Sent::Maybe } else { Sent::No };
+    AttemptEvent::Failed(Failure { stage, reason, sent, is_reused: false, is_replayable: true })
+}
+
+#[test]
+fn the_breaker_of_a_route_is_told_what_the_caller_saw_after_all_attempts() {
+    let ms = Duration::from_millis;
+    let ticket = Some(naru_guard::Gate::CLOSED.ticket());
+    // An answer counts from its head, however long its body is, or whoever breaks that off.
+    let answered = told(|journey, snapshot, worker, view| {
+        journey.on_attempt(at(20), snapshot, AttemptId(0), head(503, false), worker, view);
+        drain(journey);
+        journey.on_response_body(at(200), Milestone::Aborted);
+    });
+    assert_eq!(answered, Some((AttemptResult::answered(503), ms(20), ticket)));
+    // One attempt fails, and the next is answered well: nothing has failed.
+    let retried = told(|journey, snapshot, worker, view| {
+        let refused = failed(Stage::Connect, Reason::ConnectFailure);
+        journey.on_attempt(at(20), snapshot, AttemptId(0), refused, worker, view);
+        drain(journey);
+        assert!(view.left.borrow().is_empty(), "it is not over");
+        journey.on_due(at(20), snapshot, true, worker, view, &mut ());
+        drain(journey);
+        journey.on_attempt(at(30), snapshot, AttemptId(1), head(200, true), worker, view);
+        drain(journey);
+    });
+    assert_eq!(retried, Some((AttemptResult::answered(200), ms(30), ticket)));
+    let check = |reason: Reason, expected: AttemptResult, last: AttemptEvent<'_>| {
+        let found = told(|journey, snapshot, worker, view| {
+            journey.on_attempt(at(20), snapshot, AttemptId(0), last, worker, view);
+            drain(journey);
+            if reason == Reason::ConnectFailure {
+                journey.on_due(at(20), snapshot, true, worker, view, &mut ());
+                drain(journey);
+                journey.on_attempt(at(20), snapshot, AttemptId(1), last, worker, view);
+                drain(journey);
+            }
+            assert_eq!(journey.reason(), reason);
+            journey.leave(at(40), snapshot, view);
+        });
+        assert_eq!(found, Some((expected, ms(40), ticket)), "{reason:?}");
+    };
+    let failed_connect = failed(Stage::Connect, Reason::ConnectFailure);
+    check(Reason::ConnectFailure, AttemptResult::ConnectFailed, failed_connect);
+    check(Reason::UpstreamReset, AttemptResult::Reset, failed(Stage::Exchange, Reason::UpstreamReset));
+    // A refusal by the cluster says nothing of the service.
+    check(Reason::Overflow, AttemptResult::Abandoned, failed(Stage::Connect, Reason::Overflow));
+    let timed_out = told(|journey, snapshot, _, view| {
+        journey.next_action();
+        journey.on_progress(at(350));
+        journey.tick(at(400));
+        assert_eq!(journey.reason(), Reason::RouteTimeout);
+        journey.leave(at(400), snapshot, view);
+    });
+    assert_eq!(timed_out, Some((AttemptResult::TimedOut { is_connected: false }, ms(400), ticket)));
+    let given_up = told(|_, _, _, _| {});
+    assert_eq!(given_up.map(|(result, ..)| result), Some(AttemptResult::Abandoned));
+}
+
+#[test]
+fn whoever_is_cut_off_is_told_when_to_come_again() {
+    let load = LoadLimits { breaker: named("route", CircuitBreaker::default()), ..LoadLimits::default() };
+    let snapshot = snapshot(load, all("cluster", bulkhead_of(1, 0, 0)));
+    let mut worker = worker(&snapshot);
+    let breaker = snapshot.limits.all.iter().position(|limit| limit.name == "route").unwrap();
+    for (retry_after, expected) in [
+        (None, None),
+        (Some(Duration::ZERO), Some("1")),
+        (Some(Duration::from_millis(1)), Some("1")),
+        (Some(Duration::from_secs(30)), Some("30")),
+        (Some(Duration::from_nanos(29_000_000_001)), Some("30")),
+    ] {
+        let view = Scripted::default();
+        view.says.borrow_mut().push((LimitId(breaker as u32), Pass::CutOff { retry_after }));
+        let mut journey = begin(&snapshot, &mut worker, at(0), &view);
+        assert_eq!(journey.next_action(), Some(Action::Reply(Reason::BreakerOpen)));
+        assert_eq!(view.passed.borrow().len(), 1, "it is the first that is asked");
+        let reply = composed(&snapshot, &journey, Reason::BreakerOpen);
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.headers.get("retry-after").map(|value| value.to_str().unwrap()), expected);
+    }
+}
+
+fn composed(snapshot: &Snapshot, journey: &Journey, reason: Reason) -> naru_journey::reply::Reply {
+    let mut fill = |_: &HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
+    let date = http::HeaderValue::from_static("now");
+    let stamp = naru_journey::outgoing::Stamp { request_id: None, date: &date };
+    naru_journey::reply::compose(snapshot, journey, reason, None, false, stamp, &mut fill)
 }
 
 #[test]
@@ -223,11 +355,11 @@ fn a_journey_waits_for_its_turn_and_looks_at_its_deadline() {
     let mut worker = worker(&snapshot);
     let view = Scripted::default();
     *view.says.borrow_mut() = vec![
-        (LimitId(1), Pass::InLine { queued: queued(), deadline: at(50) }),
-        (LimitId(2), Pass::Until(at(120))),
+        (LimitId(2), Pass::InLine { queued: queued(), deadline: at(50) }),
+        (LimitId(3), Pass::Until(at(120))),
     ];
     let mut journey = begin(&snapshot, &mut worker, at(0), &view);
-    let waits = Some(Action::Wait { limit: LimitId(1), queued: Some(queued()) });
+    let waits = Some(Action::Wait { limit: LimitId(2), queued: Some(queued()) });
     assert_eq!((journey.next_action(), journey.next_action()), (waits, None));
     assert_eq!(journey.deadline(), Some((at(50), Wait::Turn)));
     // Woken for nothing.
@@ -242,7 +374,7 @@ fn a_journey_waits_for_its_turn_and_looks_at_its_deadline() {
     // A permit came at the last moment; and then it is its turn, later, at the next limit.
     view.claim.set(Some(Claim::Admitted));
     journey.on_turn(at(50), &snapshot, &mut worker, &view, &mut ());
-    assert_eq!(journey.next_action(), Some(Action::Wait { limit: LimitId(2), queued: None }));
+    assert_eq!(journey.next_action(), Some(Action::Wait { limit: LimitId(3), queued: None }));
     assert_eq!(journey.deadline(), Some((at(120), Wait::Turn)));
     journey.on_turn(at(119), &snapshot, &mut worker, &view, &mut ());
     assert!(matches!(journey.next_action(), Some(Action::Wait { .. })));
@@ -260,7 +392,7 @@ fn a_wait_that_is_over_or_given_up_leaves_the_line() {
     let waiting = Pass::InLine { queued: queued(), deadline: at(1_000) };
     let mut check = |end: fn(&mut Journey, Instant), expected: Option<Action>, reason| {
         let view = Scripted::default();
-        view.says.borrow_mut().push((LimitId(1), waiting));
+        view.says.borrow_mut().push((LimitId(2), waiting));
         let mut journey = begin(&snapshot, &mut worker, at(0), &view);
         journey.next_action();
         end(&mut journey, at(400));
@@ -268,9 +400,9 @@ fn a_wait_that_is_over_or_given_up_leaves_the_line() {
         assert_eq!(journey.reason(), reason);
         journey.leave(at(400), &snapshot, &view);
         let left = view.left.borrow();
-        assert_eq!(left.len(), 2, "{left:?}");
-        assert_eq!(left[0], (LimitId(1), Leaving::Line(queued())));
-        assert!(matches!(left[1], (LimitId(0), Leaving::Done(_))), "{left:?}");
+        assert_eq!(left.len(), 3, "{left:?}");
+        assert_eq!(left[0], (LimitId(2), Leaving::Line(queued())));
+        assert!(matches!(left[1], (LimitId(1), Leaving::Done(_))), "{left:?}");
         assert_eq!(journey.check_invariants(), Ok(()));
     };
     check(|journey, now| journey.on_abandoned(now), None, Reason::ClientGone);
@@ -282,14 +414,14 @@ fn a_wait_that_is_over_or_given_up_leaves_the_line() {
     check(|journey, now| journey.tick(now), Some(Action::Reply(Reason::StreamIdle)), Reason::StreamIdle);
 
     let view = Scripted::default();
-    view.says.borrow_mut().push((LimitId(1), waiting));
+    view.says.borrow_mut().push((LimitId(2), waiting));
     let mut journey = begin(&snapshot, &mut worker, at(0), &view);
     journey.next_action();
     view.claim.set(Some(Claim::Refused(Reason::BulkheadTimeout)));
     journey.on_turn(at(100), &snapshot, &mut worker, &view, &mut ());
     assert_eq!(journey.next_action(), Some(Action::Reply(Reason::BulkheadTimeout)));
     journey.leave(at(100), &snapshot, &view);
-    assert_eq!(view.left.borrow().len(), 1, "its queued had ended with the claim");
+    assert_eq!(view.left.borrow().len(), 2, "its queued had ended with the claim");
 }
 
 type Shared = (Bulkhead, Cell<u64>, RefCell<Queue>);

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute};
+use naru_resource::{Number, Place};
 use naru_spec::{DirectResponse, Path, Redirect, RedirectPath, Scheme, code, defaults};
 
 use crate::findings::Findings;
@@ -96,18 +97,7 @@ pub(crate) fn direct_of(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<DirectResponse> {
-    let status = u16::try_from(written.status.value).ok().filter(|status| (200..=599).contains(status));
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-    if status.is_none() {
-        let message = format!("{} is not a status that can be answered", written.status.value);
-        findings.error(
-            code::INVALID_VALUE,
-            written.status.place,
-            &path.field("status"),
-            message,
-            "200 to 599",
-        );
-    }
+    let status = status_of(&written.status, &path.field("status"), findings);
     let body = match &written.body {
         None => Vec::new(),
         Some(body) => match (&body.string, &body.bytes) {
@@ -121,12 +111,28 @@ pub(crate) fn direct_of(
             }
         },
     };
-    if body.len() > defaults::DIRECT_BODY_BYTES_MAX {
-        let place = written.body.as_ref().map_or(written.place, |body| body.place);
+    let place = written.body.as_ref().map_or(written.place, |body| body.place);
+    fits(&body, place, &path.field("body"), findings).then_some(DirectResponse { status: status?, body })
+}
+
+/// Of naru's own answer.
+pub(crate) fn status_of(said: &Number, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<StatusCode> {
+    let status = u16::try_from(said.value).ok().filter(|status| (200..=599).contains(status));
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    if status.is_none() {
+        let message = format!("{} is not a status that can be answered", said.value);
+        findings.error(code::INVALID_VALUE, said.place, path, message, "200 to 599");
+    }
+    status
+}
+
+/// Whether a body is small enough to stand in a configuration.
+pub(crate) fn fits(body: &[u8], place: Place, path: &Path<'_>, findings: &mut Findings<'_>) -> bool {
+    let fits = body.len() <= defaults::DIRECT_BODY_BYTES_MAX;
+    if !fits {
         let message = format!("the body has {} bytes", body.len());
         let hint = format!("at most {} are allowed", defaults::DIRECT_BODY_BYTES_MAX);
-        findings.error(code::INVALID_VALUE, place, &path.field("body"), message, hint);
-        return None;
+        findings.error(code::INVALID_VALUE, place, path, message, hint);
     }
-    Some(DirectResponse { status: status?, body })
+    fits
 }

@@ -134,19 +134,18 @@ impl Target {
                 let section = said.section_name.as_ref().map(|section| section.value.clone());
                 Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
             }
-            "Service" => match (registry.find(&said.name, namespace), &said.section_name) {
-                (Some(_), Some(section)) => {
-                    let message = "a Service has no subsets: name its DestinationRule".to_owned();
-                    unknown(section.place, "sectionName", message);
-                    None
-                }
-                (Some(known), None) => Some(Target::Service(known.host.clone())),
-                (None, _) => {
-                    let message = format!("there is no Service '{}' in {namespace}", said.name.value);
-                    unknown(said.name.place, "name", message);
-                    None
-                }
-            },
+            "Service" if said.section_name.is_some() => {
+                let place = said.section_name.as_ref().map_or(said.name.place, |section| section.place);
+                unknown(
+                    place,
+                    "sectionName",
+                    "a Service has no subsets: name its DestinationRule".to_owned(),
+                );
+                None
+            }
+            "Service" => {
+                registry.named(&said.name, namespace, &path.field("name"), findings).map(Target::Service)
+            }
             other => {
                 let message = format!("a {kind} cannot be attached to a {other}");
                 let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \

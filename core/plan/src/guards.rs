@@ -3,11 +3,12 @@
 //!
 //! Source: istiod's `cluster_traffic_policy.go`, `applyOutlierDetection`.
 
-mod breaker;
+pub(crate) mod breaker;
 mod health;
 
 use std::collections::BTreeMap;
 
+use naru_resource::circuit_breaker::CircuitBreaker as CircuitBreakerSaid;
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{DestinationRule, Meta, Number, Place, Resources, Text, destination_rule as rule};
 use naru_spec::{
@@ -34,7 +35,9 @@ pub(crate) fn is_of_services(kind: &str) -> bool {
 impl Guards {
     pub fn of(resources: &Resources, registry: &Registry, findings: &mut Findings<'_>) -> Guards {
         let mut guards = Guards::default();
-        for said in &resources.circuit_breakers {
+        // One of a route is a limit of it.
+        let of_services = |said: &&CircuitBreakerSaid| said.spec.target_ref.kind.value != "VirtualService";
+        for said in resources.circuit_breakers.iter().filter(of_services) {
             let settings = breaker::read(&said.spec, findings);
             let target = &said.spec.target_ref;
             if let Some(target) = resolve(target, "CircuitBreaker", &said.meta, resources, registry, findings)
@@ -84,7 +87,7 @@ fn keep<T>(
 }
 
 /// The host, and the subset of it, that a reference is to.
-fn resolve(
+pub(crate) fn resolve(
     target: &TargetRef,
     what: &str,
     meta: &Meta,
@@ -100,18 +103,12 @@ fn resolve(
     };
     match target.kind.value.as_str() {
         "Service" => {
-            let Some(known) = registry.find(name, namespace) else {
-                return unknown(
-                    name.place,
-                    "name",
-                    format!("there is no Service '{}' in {namespace}", name.value),
-                );
-            };
             if let Some(section) = &target.section_name {
                 let message = "a Service has no subsets: name its DestinationRule".to_owned();
                 return unknown(section.place, "sectionName", message);
             }
-            Some((known.host.clone(), None))
+            let host = registry.named(name, namespace, &path.field("name"), findings);
+            host.map(|host| (host, None))
         }
         "DestinationRule" => {
             let rule = resources
@@ -134,36 +131,30 @@ fn resolve(
         }
         kind => {
             let message = format!("a {what} cannot be attached to a {kind}");
-            let hint =
-                "it can be attached to a Service, a DestinationRule, or one of its subsets by sectionName";
+            let hint = "it can be attached to a Service, to a DestinationRule or one of its subsets, \
+                        to a VirtualService or one of its routes";
             findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
             None
         }
     }
 }
 
-/// `500-599`, with both ends; `503`.
 fn statuses(said: &[Text], path: &Path<'_>, findings: &mut Findings<'_>) -> Vec<StatusRange> {
-    let mut read = Vec::new();
-    for (at, text) in said.iter().enumerate() {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let number = |text: &str| text.trim().parse::<u16>().ok();
-        let range = number(first).zip(number(last));
-        match range.and_then(|(first, last)| StatusRange::new(first, last.saturating_add(1)).ok()) {
-            Some(range) => read.push(range),
-            None => {
-                let message = format!("'{}' is no status, and no range of statuses", text.value);
-                findings.error(
-                    code::INVALID_VALUE,
-                    text.place,
-                    &path.at(at),
-                    message,
-                    "write \"503\" or 500-599",
-                );
-            }
-        }
+    let read = said.iter().enumerate().filter_map(|(at, text)| range(text, &path.at(at), findings));
+    read.collect()
+}
+
+/// `500-599`, with both ends; `503`.
+pub(crate) fn range(text: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<StatusRange> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u16>().ok();
+    let range = number(first).zip(number(last));
+    let range = range.and_then(|(first, last)| StatusRange::new(first, last.saturating_add(1)).ok());
+    if range.is_none() {
+        let message = format!("'{}' is no status, and no range of statuses", text.value);
+        findings.error(code::INVALID_VALUE, text.place, path, message, "write \"503\" or 500-599");
     }
-    read
+    range
 }
 
 /// A count; what is none is out of range, and told.

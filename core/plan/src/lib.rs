@@ -25,6 +25,7 @@ mod matching;
 mod headers;
 mod attached;
 mod load;
+mod fallbacks;
 mod classes;
 mod groups;
 mod clusters;
@@ -150,6 +151,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
         routes.rules(service, &Context::Any, &mut findings);
     }
     routes.check_groups(&mut findings);
+    routes.check_fallbacks(&mut findings);
     routes.check_hosts(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };

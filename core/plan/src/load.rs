@@ -18,6 +18,7 @@ use naru_spec::{
 
 use crate::attached::{RouteKey, Target};
 use crate::findings::Findings;
+use crate::guards::breaker;
 use crate::registry::Registry;
 
 /// Limits by what they are for.
@@ -47,6 +48,19 @@ impl Loads {
             let Some(target) = target else { continue };
             if let Some(limits) = loads.claim(&target, "bulkhead", meta.name.place, findings) {
                 limits.bulkhead = Some(Named { name: name(&target), settings });
+            }
+        }
+        for document in &resources.circuit_breakers {
+            let (spec, meta) = (&document.spec, &document.meta);
+            if spec.target_ref.kind.value != "VirtualService" {
+                continue;
+            }
+            let settings = breaker::read(spec, findings);
+            let (reference, namespace) = (&spec.target_ref, meta.namespace());
+            let target = Target::of(reference, "CircuitBreaker", namespace, resources, registry, findings);
+            let Some(target) = target else { continue };
+            if let Some(limits) = loads.claim(&target, "circuitBreaker", meta.name.place, findings) {
+                limits.breaker = Some(Named { name: name(&target), settings });
             }
         }
         for document in &resources.traffic_policies {
@@ -110,6 +124,7 @@ impl Loads {
         let Some(route) = route else { return whole };
         let own = find((namespace, name, Some(route.to_owned())));
         LoadLimits {
+            breaker: own.breaker.or(whole.breaker),
             bulkhead: own.bulkhead.or(whole.bulkhead),
             adaptive: own.adaptive.or(whole.adaptive),
             admission: own.admission.or(whole.admission),

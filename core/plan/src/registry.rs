@@ -128,6 +128,26 @@ impl Registry {
         self.services.get(&fqdn(host, namespace)).or_else(|| self.services.get(&host.to_ascii_lowercase()))
     }
 
+    /// The host of the Service that a reference names. Where nothing is known of any, it may be defined elsewhere.
+    pub fn named(
+        &self,
+        name: &Text,
+        namespace: &str,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<String> {
+        if let Some(known) = self.find(name, namespace) {
+            return Some(known.host.clone());
+        }
+        let message = format!("there is no Service '{}' in {namespace}", name.value);
+        if !self.is_empty() {
+            findings.error(code::UNKNOWN_REFERENCE, name.place, path, message, "");
+            return None;
+        }
+        findings.tell(Severity::Note, code::UNKNOWN_REFERENCE, name.place, path, message, "");
+        Some(fqdn(name, namespace))
+    }
+
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(String::as_str)
     }

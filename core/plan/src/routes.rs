@@ -1,18 +1,19 @@
 //! What a `VirtualService` means for one listener: rules, in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naru_base::{Fraction, Weight};
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Forward, HostRewrite, Match, Mirror, Path, PathMatch, PathRewrite,
-    Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Fallback, Forward, HostRewrite, Match, Mirror, Path, PathMatch,
+    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
+use crate::fallbacks::Fallbacks;
 use crate::findings::Findings;
 use crate::groups::Groups;
 use crate::guards::Guards;
@@ -50,6 +51,17 @@ impl Context<'_> {
             Context::Gateway { port, .. } | Context::Mesh { port, .. } => Some(*port),
         }
     }
+
+    /// For the same callers, whichever port they call.
+    pub fn anywhere(&self) -> Context<'_> {
+        match *self {
+            Context::Any => Context::Any,
+            Context::Gateway { namespace, name, is_tls, .. } => {
+                Context::Gateway { namespace, name, port: 0, is_tls }
+            }
+            Context::Mesh { client, .. } => Context::Mesh { client, port: 0 },
+        }
+    }
 }
 
 /// Who says where requests go.
@@ -78,8 +90,11 @@ pub(crate) struct Routes<'a> {
     loads: Loads,
     pub groups: Groups<'a>,
     guards: Guards,
+    pub(crate) fallbacks: Fallbacks<'a>,
     pub is_strict: bool,
     clusters: Clusters,
+    /// What is tried instead of a cluster, by its name.
+    pub(crate) chained: BTreeMap<String, Option<Fallback>>,
     /// Hosts that nobody defines, where nothing defines any.
     unknown: BTreeSet<String>,
     /// Clusters that balance by a hash of the request.
@@ -98,6 +113,7 @@ impl<'a> Routes<'a> {
         let loads = Loads::of(resources, registry, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, findings);
+        let fallbacks = Fallbacks::of(resources, registry, findings);
         Routes {
             resources,
             registry,
@@ -106,15 +122,21 @@ impl<'a> Routes<'a> {
             loads,
             groups,
             guards,
+            fallbacks,
             is_strict,
             clusters: Clusters::new(),
+            chained: BTreeMap::new(),
             unknown: BTreeSet::new(),
             hashed: BTreeSet::new(),
         }
     }
 
-    pub fn into_clusters(self) -> Vec<Cluster> {
-        self.clusters.into_values().collect()
+    pub fn into_clusters(mut self) -> Vec<Cluster> {
+        let clusters = self.clusters.into_iter().map(|(name, cluster)| {
+            let fallback = self.chained.remove(&name).flatten();
+            Cluster { fallback, ..cluster }
+        });
+        clusters.collect()
     }
 
     /// Findings that nobody wants to hear again.
@@ -216,6 +238,7 @@ impl<'a> Routes<'a> {
                 check_retry(written, policy, forward.timeout, path, findings);
             }
             forward.load = self.loads.of_route(service, own_name);
+            forward.fallback = self.fallback_of(service, own_name, context);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
@@ -456,6 +479,7 @@ impl<'a> Routes<'a> {
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
         let name = self.keep(cluster, client_namespace);
+        self.note_fallback(&name, &full, subset_name, context);
         if is_hashed {
             self.hashed.insert(name.clone());
         }
@@ -487,8 +511,10 @@ impl<'a> Routes<'a> {
         let load = self.loads.of_service(&known.host);
         let cluster =
             Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
-        let mut forward = Forward::to(self.keep(cluster, &client.namespace));
+        let name = self.keep(cluster, &client.namespace);
         let context = Context::Mesh { client, port };
+        self.note_fallback(&name, &known.host, None, &context);
+        let mut forward = Forward::to(name);
         let mut quiet = self.quiet();
         forward.groups = self.groups_of_service(known, port, &context, &mut quiet);
         forward.timeout = None;
@@ -627,7 +653,7 @@ fn port_of(
     let said = destination.port.as_ref().map(|port| port.number);
     let Some(known) = known else {
         let said = said.and_then(|number| u16::try_from(number.value).ok());
-        return Some(said.or(context.port()).unwrap_or(80));
+        return Some(said.or(context.port().filter(|port| *port > 0)).unwrap_or(80));
     };
     let ports = || {
         listed(

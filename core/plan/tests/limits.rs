@@ -7,6 +7,7 @@ use naru_plan::{Surroundings, plan};
 use naru_spec::{
     Action, AdaptiveConcurrency, AdmissionControl, Bulkhead, Cluster, ClusterLimits, Config, Http2Keepalive,
     LoadLimits, MinRtt, Named, RateClass, RateLimit, RetryBudget, RetryLimit, TcpKeepalive, Thresholds,
+    Window,
 };
 
 const SERVICE: &str = "
@@ -134,7 +135,7 @@ spec:
     );
     let named = "Service/users.default.svc.cluster.local".to_owned();
     for cluster in &config.clusters {
-        let LoadLimits { bulkhead, adaptive, admission, rate } = cluster.load.clone();
+        let LoadLimits { breaker: _, bulkhead, adaptive, admission, rate } = cluster.load.clone();
         let settings = Bulkhead { concurrency_max: 50, queue_max: 20, wait_max: Duration::from_millis(500) };
         assert_eq!(bulkhead, Some(Named { name: named.clone(), settings }));
         let settings = AdaptiveConcurrency {
@@ -176,6 +177,16 @@ metadata: {name: slow}
 spec: {targetRef: {kind: VirtualService, name: users, sectionName: slow}, maxConcurrent: 2}
 ---
 apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {name: all}
+spec: {targetRef: {kind: VirtualService, name: users}}
+---
+apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {name: slow}
+spec: {targetRef: {kind: VirtualService, name: users, sectionName: slow}, slidingWindowSize: 10}
+---
+apiVersion: naru.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {name: all}
 spec:
@@ -198,6 +209,14 @@ spec:
         .collect();
     let whole = "VirtualService/default/users";
     assert_eq!(bulkheads, [("VirtualService/default/users/slow", 2), (whole, 25)]);
+    let breakers: Vec<(&str, Window)> = loads
+        .iter()
+        .map(|load| load.breaker.as_ref().unwrap())
+        .map(|breaker| (breaker.name.as_str(), breaker.settings.window))
+        .collect();
+    let expected = [("VirtualService/default/users/slow", Window::Count(10)), (whole, Window::Count(100))];
+    assert_eq!(breakers, expected);
+    assert!(config.clusters.iter().all(|cluster| cluster.guard.circuit_breaker.is_none()));
     let settings = RateLimit { limit: 9, period: Duration::from_millis(100), wait_max: Duration::ZERO };
     for load in loads {
         assert_eq!(load.rate, Some(Named { name: whole.to_owned(), settings }));

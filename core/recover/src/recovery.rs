@@ -649,7 +649,7 @@ impl Recovery {
 
     /// The same condition as `on_head` asks for, about a request: whether it may be sent twice though it may have
     /// been carried out once.
-    fn is_repeatable(&self, policy: &CompiledRetry) -> bool {
+    pub fn is_repeatable(&self, policy: &CompiledRetry) -> bool {
         self.flags & MAY_REPEAT != 0 || policy.repeats == Repeats::Everything
     }
 

@@ -1,5 +1,6 @@
 //! Our own `CircuitBreaker`: Resilience4j's settings under its names, for a service or a subset.
 
+use crate::fallback::Fallback;
 use crate::traffic_policy::TargetRef;
 use crate::{Flag, Meta, Number, Place, Placed, Seconds, Texts};
 
@@ -32,6 +33,8 @@ objects! {
         gradual_recovery: Option<Seconds>,
         /// Our own.
         ignore_late_calls: Option<Flag>,
+        /// Our own.
+        fallback: Option<Fallback>,
     }
 
     /// Each wait in OPEN is longer than the one before.

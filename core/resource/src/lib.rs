@@ -37,6 +37,7 @@ pub mod service_entry;
 pub mod service;
 pub mod deployment;
 pub mod config;
+pub mod fallback;
 pub mod traffic_policy;
 pub mod load;
 pub mod circuit_breaker;

@@ -1,6 +1,7 @@
 //! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says; and `Retry`, a class of
 //! retries that policies name.
 
+use crate::fallback::Fallback;
 use crate::load::{AdaptiveConcurrency, AdmissionControl, OutboundRate};
 use crate::virtual_service::PortSelector;
 use crate::{Flag, Meta, Number, Place, Placed, Seconds, StringMatch, Text, Texts};
@@ -21,6 +22,7 @@ objects! {
         outbound_rate: Option<OutboundRate>,
         /// Of a service or a subset.
         health_check: Option<HealthCheck>,
+        fallback: Option<Fallback>,
         retry: Option<PolicyRetry>,
         hedge: Option<PolicyHedge>,
         timeout: Option<PolicyTimeout>,

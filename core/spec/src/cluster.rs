@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use naru_base::Weight;
 
-use crate::{ClusterLimits, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults};
+use crate::{
+    ClusterLimits, Fallback, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -28,6 +30,8 @@ pub struct Cluster {
     pub limits: ClusterLimits,
     /// Of requests, from before an endpoint is chosen.
     pub load: LoadLimits,
+    /// What is tried instead, where the route does not say it.
+    pub fallback: Option<Fallback>,
 }
 
 impl Cluster {
@@ -47,6 +51,7 @@ impl Cluster {
             guard: GuardSettings::default(),
             limits: ClusterLimits::envoy(),
             load: LoadLimits::default(),
+            fallback: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, GuardPart, Invalid, Listener};
+use crate::{Cluster, Fallback, GuardPart, Invalid, Listener};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -69,6 +69,9 @@ impl Config {
             let of_guard = cluster.guard.problems().into_iter();
             found.extend(of_guard.map(|(part, invalid)| (Place::Guard { cluster: at, part }, invalid)));
         }
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            fallback_problems(cluster.fallback.as_ref(), &clusters, &Place::Cluster(at), &mut found);
+        }
         let mut names = BTreeSet::new();
         let mut addresses = BTreeSet::new();
         for (at, listener) in self.listeners.iter().enumerate() {
@@ -120,6 +123,7 @@ impl Config {
 
 fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
     let Action::Forward(forward) = &rule.action else { return };
+    fallback_problems(forward.fallback.as_ref(), clusters, place, found);
     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
     for name in forward.cluster_names().chain(mirrors) {
         if !clusters.contains(name) {
@@ -127,5 +131,20 @@ fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &
                 .hint("define the cluster, or correct the name");
             found.push((place.clone(), invalid));
         }
+    }
+}
+
+fn fallback_problems(
+    fallback: Option<&Fallback>,
+    clusters: &BTreeSet<&str>,
+    place: &Place,
+    found: &mut Vec<(Place, Invalid)>,
+) {
+    let Some(fallback) = fallback else { return };
+    found.extend(fallback.problems().into_iter().map(|invalid| (place.clone(), invalid)));
+    for name in fallback.clusters().filter(|name| !clusters.contains(name)) {
+        let invalid = Invalid::new(format!("a fallback leads to cluster '{name}', which is not defined"))
+            .hint("define the cluster, or correct the name");
+        found.push((place.clone(), invalid));
     }
 }

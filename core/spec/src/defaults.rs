@@ -146,6 +146,7 @@ pub const BREAKER_WINDOW_CALLS_MAX: u32 = 100_000;
 pub const BREAKER_WINDOW_SECONDS_MAX: u32 = 3_600;
 pub const BREAKER_TRIAL_CALLS_MAX: u32 = 4_095;
 pub const BREAKER_RAMP_MAX: Duration = Duration::from_secs(600);
+pub const FALLBACK_STEPS_MAX: usize = 8;
 /// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: Envoy's server errors.
 pub const GRPC_FAILURES: [u8; 6] = [2, 4, 12, 13, 14, 15];
 

@@ -12,7 +12,7 @@ mod limit;
 mod outlier;
 
 pub use breaker::{AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Recorded, WaitInOpen, Window};
-pub use fallback::{Fallback, FallbackOn, FallbackStep};
+pub use fallback::{Fallback, FallbackAnswer, FallbackOn, FallbackStep};
 pub use health::{GrpcCheck, HealthCheck, HttpCheck, Probe, TcpCheck};
 pub use outlier::{Enforcing, FailurePercentage, OutlierDetection, SuccessRate};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 
-use crate::{Invalid, RetryLimit, defaults};
+use crate::{CircuitBreaker, Invalid, RetryLimit, defaults};
 
 /// A field as documents spell it, and what is wrong with it.
 pub type Fault = (&'static str, Invalid);
@@ -157,6 +157,8 @@ pub struct Http2Keepalive {
 /// What limits the requests to one service, or by one route.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct LoadLimits {
+    /// Of a route. What cuts a whole cluster off is in its [`GuardSettings`](crate::GuardSettings).
+    pub breaker: Option<Named<CircuitBreaker>>,
     pub bulkhead: Option<Named<Bulkhead>>,
     pub adaptive: Option<Named<AdaptiveConcurrency>>,
     pub admission: Option<Named<AdmissionControl>>,

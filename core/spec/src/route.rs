@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, Domain, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
+    AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
     ReadWriteGroups, RetryPolicy, Scheme, defaults,
 };
 
@@ -86,6 +86,8 @@ pub struct Forward {
     pub hash: Vec<HashPolicy>,
     /// Beside those of the cluster.
     pub load: LoadLimits,
+    /// What is tried instead; takes the place of the cluster's.
+    pub fallback: Option<Fallback>,
     /// What is done where an attempt fails.
     pub retry: Option<RetryPolicy>,
     pub hedge: Option<Hedge>,
@@ -111,6 +113,7 @@ impl Forward {
             cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
             hash: Vec::new(),
             load: LoadLimits::default(),
+            fallback: None,
             retry: None,
             hedge: None,
             auto_timeout: None,

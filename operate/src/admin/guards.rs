@@ -1,7 +1,7 @@
 //! What guards clusters, in numbers and flags: under Envoy's names, and our own for breakers.
 
 use naru_guard::{Cause, Fitness, Health};
-use naru_proxy::{ClusterStatus, EndpointStatus};
+use naru_proxy::{BreakerStatus, ClusterStatus, EndpointStatus};
 use naru_spec::BreakerState;
 
 /// Envoy's flags of a host, as `/clusters` writes them.
@@ -132,8 +132,12 @@ pub struct BreakerStats {
     pub slow_call_rate: Option<u32>,
 }
 
+/// That of a cluster, where it has one.
 pub fn breaker(cluster: &ClusterStatus) -> Option<BreakerStats> {
-    let breaker = cluster.guard.as_ref()?.breaker.as_ref()?;
+    cluster.guard.as_ref()?.breaker.as_ref().map(of_breaker)
+}
+
+pub fn of_breaker(breaker: &BreakerStatus) -> BreakerStats {
     let metrics = &breaker.metrics;
     let states = [
         BreakerState::Closed,
@@ -143,7 +147,7 @@ pub fn breaker(cluster: &ClusterStatus) -> Option<BreakerStats> {
         BreakerState::MetricsOnly,
         BreakerState::ForcedOpen,
     ];
-    Some(BreakerStats {
+    BreakerStats {
         states: states.iter().map(|state| (state.name(), u64::from(*state == metrics.state))).collect(),
         calls: [
             ("successful", metrics.successful_total),
@@ -155,5 +159,5 @@ pub fn breaker(cluster: &ClusterStatus) -> Option<BreakerStats> {
         buffered: u64::from(metrics.buffered_calls),
         failure_rate: metrics.failure_rate,
         slow_call_rate: metrics.slow_call_rate,
-    })
+    }
 }

@@ -44,13 +44,11 @@ pub fn of_named(limit: &NamedLimitStatus) -> impl Iterator<Item = Stat> + use<> 
         help: "Requests that a limit with a name has refused.",
         value: limit.refused_total,
     };
+    // Nobody is counted who is behind a breaker.
+    let counts = |name, help, value| limit.breaker.is_none().then(|| gauge(name, help, value));
     [
-        Some(gauge(
-            "active",
-            "Requests that have passed a limit with a name and are not over.",
-            limit.active,
-        )),
-        Some(gauge("waiting", "Requests that wait at a limit with a name.", limit.waiting)),
+        counts("active", "Requests that have passed a limit with a name and are not over.", limit.active),
+        counts("waiting", "Requests that wait at a limit with a name.", limit.waiting),
         limit
             .limit
             .map(|limit| gauge("limit", "How many requests may be behind a limit with a name.", limit)),

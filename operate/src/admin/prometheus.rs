@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
 use naru_proxy::{ClusterStatus, NamedLimitStatus, Report};
 
+use super::guards::BreakerStats;
 use super::{Admin, Whole, guards, limits, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
@@ -91,7 +92,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         out.sample(name, "", value);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
-    let clusters: [(&str, &str, &str, Count); 9] = [
+    let clusters: [(&str, &str, &str, Count); 10] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
         ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
             c.connections_total
@@ -124,6 +125,12 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             "Requests that failed after the last of their retries.",
             |c| c.retries_exceeded,
         ),
+        (
+            "naru_cluster_upstream_rq_fallback",
+            "counter",
+            "Requests that it was sent in place of another cluster.",
+            |c| c.fallbacks,
+        ),
     ];
     for (name, kind, help, pick) in clusters {
         out.family(name, kind, help);
@@ -136,15 +143,18 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
     out.text
 }
 
+struct Family {
+    kind: &'static str,
+    help: &'static str,
+    samples: Vec<(String, u64)>,
+}
+
+type Families = BTreeMap<String, Family>;
+
 /// What is known of clusters beside what workers count.
 fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
     let mut out = Exposition::default();
-    struct Family {
-        kind: &'static str,
-        help: &'static str,
-        samples: Vec<(String, u64)>,
-    }
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut families = Families::new();
     for cluster in clusters {
         let mut labels = String::new();
         label(&mut labels, "envoy_cluster_name", &cluster.name);
@@ -155,37 +165,8 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
                 families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
             family.samples.push((labels.clone(), stat.value));
         }
-        let Some(breaker) = guards::breaker(cluster) else { continue };
-        let mut add = |name: &str, kind, help, of: Option<(&str, &str)>, value| {
-            let mut labels = labels.clone();
-            if let Some((key, value)) = of {
-                label(&mut labels, key, value);
-            }
-            let family =
-                families.entry(name.to_owned()).or_insert_with(|| Family { kind, help, samples: Vec::new() });
-            family.samples.push((labels, value));
-        };
-        for (state, is_it) in breaker.states {
-            let help = "1 for the state that the breaker is in.";
-            add("naru_circuit_breaker_state", "gauge", help, Some(("state", state)), is_it);
-        }
-        for (kind, calls) in breaker.calls {
-            add(
-                "naru_circuit_breaker_calls",
-                "counter",
-                "Calls by how they went.",
-                Some(("kind", kind)),
-                calls,
-            );
-        }
-        add("naru_circuit_breaker_buffered_calls", "gauge", "Calls in the window.", None, breaker.buffered);
-        for (name, help, rate) in [
-            ("naru_circuit_breaker_failure_rate_percent", "Of the window.", breaker.failure_rate),
-            ("naru_circuit_breaker_slow_call_rate_percent", "Of the window.", breaker.slow_call_rate),
-        ] {
-            if let Some(hundredths) = rate {
-                add(name, "gauge", help, None, u64::from(hundredths / 100));
-            }
+        if let Some(breaker) = guards::breaker(cluster) {
+            add_breaker(&mut families, &labels, breaker);
         }
     }
     for limit in limits {
@@ -199,6 +180,11 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
                 families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
             family.samples.push((labels.clone(), stat.value));
         }
+        if let Some(breaker) = &limit.breaker {
+            let mut labels = String::new();
+            label(&mut labels, "name", &limit.name);
+            add_breaker(&mut families, &labels, guards::of_breaker(breaker));
+        }
     }
     for (name, family) in &families {
         out.family(name, family.kind, family.help);
@@ -207,6 +193,35 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
         }
     }
     out.text
+}
+
+/// A breaker, by the labels of what it is for.
+fn add_breaker(families: &mut Families, labels: &str, breaker: BreakerStats) {
+    let mut add = |name: &str, kind, help, of: Option<(&str, &str)>, value| {
+        let mut labels = labels.to_owned();
+        if let Some((key, value)) = of {
+            label(&mut labels, key, value);
+        }
+        let family =
+            families.entry(name.to_owned()).or_insert_with(|| Family { kind, help, samples: Vec::new() });
+        family.samples.push((labels, value));
+    };
+    for (state, is_it) in breaker.states {
+        let help = "1 for the state that the breaker is in.";
+        add("naru_circuit_breaker_state", "gauge", help, Some(("state", state)), is_it);
+    }
+    for (kind, calls) in breaker.calls {
+        add("naru_circuit_breaker_calls", "counter", "Calls by how they went.", Some(("kind", kind)), calls);
+    }
+    add("naru_circuit_breaker_buffered_calls", "gauge", "Calls in the window.", None, breaker.buffered);
+    for (name, help, rate) in [
+        ("naru_circuit_breaker_failure_rate_percent", "Of the window.", breaker.failure_rate),
+        ("naru_circuit_breaker_slow_call_rate_percent", "Of the window.", breaker.slow_call_rate),
+    ] {
+        if let Some(hundredths) = rate {
+            add(name, "gauge", help, None, u64::from(hundredths / 100));
+        }
+    }
 }
 
 /// Istio's labels. What a lone proxy cannot know of workloads is `unknown`, as Istio says it.

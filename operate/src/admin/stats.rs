@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
 
+use super::guards::BreakerStats;
 use super::{Admin, Query, Whole, guards, json, limits, prometheus, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
@@ -61,6 +62,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_replay", counts.replays),
             ("upstream_rq_retry", counts.retries),
             ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
+            ("upstream_rq_fallback", counts.fallbacks),
         ] {
             stats.insert(format!("cluster.{}.{name}", counts.name), value);
         }
@@ -69,12 +71,8 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         for stat in guards::stats(&cluster).into_iter().chain(limits::stats(&cluster)) {
             stats.insert(format!("cluster.{}.{}", cluster.name, stat.name), stat.value);
         }
-        let Some(breaker) = guards::breaker(&cluster) else { continue };
-        for (state, is_it) in breaker.states {
-            stats.insert(format!("cluster.{}.circuit_breaker.state.{state}", cluster.name), is_it);
-        }
-        for (kind, calls) in breaker.calls {
-            stats.insert(format!("cluster.{}.circuit_breaker.calls.{kind}", cluster.name), calls);
+        if let Some(breaker) = guards::breaker(&cluster) {
+            stats.extend(of_breaker(&format!("cluster.{}.circuit_breaker", cluster.name), &breaker));
         }
     }
     for limit in admin.proxy.named_limits() {
@@ -82,6 +80,10 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         stats.extend(
             counts.map(|stat| (format!("load.{}.{}.{}", limit.kind, limit.name, stat.name), stat.value)),
         );
+        if let Some(breaker) = &limit.breaker {
+            let breaker = guards::of_breaker(breaker);
+            stats.extend(of_breaker(&format!("load.{}.{}", limit.kind, limit.name), &breaker));
+        }
     }
     for series in &report.series {
         let labels = series.labels;
@@ -139,4 +141,11 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The state that a breaker is in, and how calls went.
+fn of_breaker(prefix: &str, breaker: &BreakerStats) -> Vec<(String, u64)> {
+    let states = breaker.states.iter().map(|(state, is_it)| (format!("{prefix}.state.{state}"), *is_it));
+    let calls = breaker.calls.iter().map(|(kind, calls)| (format!("{prefix}.calls.{kind}"), *calls));
+    states.chain(calls).collect()
 }

@@ -1,5 +1,8 @@
 //! What guards clusters, on sockets: ejections and breakers, seen by requests and by `Proxy::clusters`.
 
+mod fallbacks;
+mod routes;
+
 use std::time::{Duration, Instant};
 
 use http::Method;

@@ -40,6 +40,8 @@ fn what_is_imported_is_accepted() {
         &["docker-compose-postgres.yaml"],
         &["nginx-lb.conf", "docker-compose-services.yaml"],
         &["settings.yaml"],
+        &["throttling.yaml"],
+        &["nginx-lb.conf", "settings.yaml"],
     ] {
         imported(files);
     }

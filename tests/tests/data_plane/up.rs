@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use http::Method;
-use naru_tests::client::request;
+use naru_tests::client::{self, request};
 use naru_tests::message::collect;
 use naru_tests::program::program;
 use naru_tests::up::{deployment, free_address, gateway};
@@ -276,4 +276,66 @@ async fn a_workload_that_cannot_run_is_told_and_the_rest_runs() {
     })
     .await;
     assert_eq!(page.version(&[]).await.as_deref(), Some("v1"));
+}
+
+/// A breaker for the route of the gate, which leads to a service that nobody serves, and what is tried instead.
+const FALLBACK: &str = "
+apiVersion: v1
+kind: Service
+metadata: { name: nobody }
+spec: { selector: { app: nobody }, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: { name: gate }
+spec:
+  targetRef: { kind: VirtualService, name: gate, sectionName: all }
+  slidingWindowSize: 10
+  fallback:
+    steps:
+    - destination: { host: page }
+    - response: { status: 200, contentType: application/json, body: '[]' }
+";
+
+#[tokio::test]
+async fn documents_say_what_is_tried_instead_and_the_breaker_is_shown() {
+    let page = Page::start(&workloads(1)).await;
+    page.save("fallback.yaml", FALLBACK);
+    let elsewhere = gateway(page.gateway.port(), "nobody");
+    page.save("gateway.yaml", &elsewhere);
+    let ask = async || client::get(page.gateway, "/").await;
+    let answer = until("the save to take effect", async || {
+        Some(ask().await).filter(|answer| answer.headers.contains_key("x-naru-fallback"))
+    })
+    .await;
+    let cluster = "outbound|80||page.default.svc.cluster.local";
+    let expected = format!("no-healthy-upstream; step=1; to=\"{cluster}\"");
+    assert_eq!(
+        (answer.status, answer.headers["x-naru-fallback"].as_bytes()),
+        (http::StatusCode::OK, expected.as_bytes())
+    );
+    // Each of them has failed, to the route: with the tenth it opens.
+    until("the breaker to open", async || {
+        Some(ask().await.headers["x-naru-fallback"].to_str().unwrap().starts_with("breaker-open"))
+            .filter(|is_open| *is_open)
+    })
+    .await;
+    let whole = async |path| page.up.page(path).await;
+    let stats = whole("/stats").await;
+    let breaker = "load.circuit_breaker.VirtualService/default/gate/all";
+    for line in [format!("{breaker}.state.OPEN: 1"), format!("{breaker}.calls.failed: 10")] {
+        assert!(stats.lines().any(|known| known == line), "{line} is not in\n{stats}");
+    }
+    let metrics = whole("/metrics").await;
+    let state = "naru_circuit_breaker_state{name=\"VirtualService/default/gate/all\",state=\"OPEN\"} 1";
+    assert!(metrics.lines().any(|known| known == state), "{metrics}");
+    let explained = Command::new(program())
+        .args(["explain", "GET", &format!("http://{}/", page.gateway), "--config"])
+        .arg(page.up.directory.path(""))
+        .output()
+        .unwrap();
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    let line =
+        format!("   fallback on breakerOpen, noHealthyUpstream, failure: {cluster}; else answered 200");
+    assert!(explained.lines().any(|known| known == line), "{explained}");
 }

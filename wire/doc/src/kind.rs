@@ -3,6 +3,7 @@
 mod istio;
 mod policy;
 mod load;
+mod fallback;
 mod kubernetes;
 mod pod;
 

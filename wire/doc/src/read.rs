@@ -265,6 +265,7 @@ macro_rules! record {
                 path: &naru_spec::Path<'_>,
                 reader: &mut $crate::read::Reader<'_>,
             ) -> Option<Self> {
+                #[allow(unused_mut, reason = "there are objects without fields")]
                 let mut fields = $crate::read::Fields::of(node, path, reader)?;
                 let place = fields.place(reader);
                 $($(fields.renamed($old, $key, $why, reader);)?)*

@@ -115,6 +115,7 @@ fn service(entry: &Entry, known: &Services, notes: &mut Notes<'_>, output: &mut 
         .with("selector", Map::new().with("app", name.as_str()))
         .with("ports", ports.iter().map(port).collect::<Vec<_>>());
     let map = document("v1", "Service", &name, spec);
+    output.hosts.entry(said.to_owned()).or_insert_with(|| name.clone());
     output.add("Service", name, origin, map);
 }
 

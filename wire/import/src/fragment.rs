@@ -1,8 +1,9 @@
 //! YAML that is neither compose's nor Kubernetes': small pieces of settings, told by their keys.
 
 use naru_doc::tree::{Entry, Kind, Node};
+use naru_spec::defaults;
 
-use crate::kubernetes::{NETWORKING, document, tell_renamed};
+use crate::kubernetes::{NARU, document, tell_renamed};
 use crate::notes::{Notes, code};
 use crate::yaml::Map;
 use crate::{Output, field};
@@ -39,7 +40,10 @@ pub(crate) fn import(node: &Node, notes: &mut Notes<'_>, output: &mut Output) {
     }
 }
 
-/// `max_concurrent` of a service: requests beyond it are refused.
+/// How long a request may wait for its turn: longer than most answers take, and shorter than clients wait.
+const WAIT: &str = "1s";
+
+/// `max_concurrent` of a service: requests beyond it wait, not many and not for long.
 fn throttle(service: &Entry, notes: &mut Notes<'_>, output: &mut Output) {
     let path = format!("throttling.{}", service.key);
     let at = service.key_position;
@@ -51,15 +55,27 @@ fn throttle(service: &Entry, notes: &mut Notes<'_>, output: &mut Output) {
         let message = format!("'{}' says no max_concurrent above zero: it is left out", service.key);
         return notes.warning(code::NOT_CARRIED_OVER, at, &path, message, "");
     };
-    let name = output.names.claim("DestinationRule", &service.key);
+    let name = output.names.claim("Bulkhead", &service.key);
     tell_renamed(&service.key, &name, at, &path, notes);
-    let message = format!("each proxy lets {most} requests through at once, and refuses others with 503");
-    notes.note(code::DIFFERS, at, &path, message, "all proxies together let through more");
-    // In Istio's pool the number holds for HTTP/1.1, too; nobody waits beside it.
-    let http = Map::new().with("http2MaxRequests", most).with("http1MaxPendingRequests", most);
-    let policy = Map::new().with("connectionPool", Map::new().with("http", http));
-    let spec = Map::new().with("host", name.as_str()).with("trafficPolicy", policy);
-    let map = document(NETWORKING, "DestinationRule", &name, spec);
+    // As many as are let through: then each waits for about one answer.
+    let queue = most.min(defaults::BULKHEAD_QUEUE_BOUND);
+    let message = format!("{queue} more requests may wait for {WAIT}, and others are refused with 503");
+    let hint = "maxQueue and maxWait say so; each proxy counts for itself";
+    notes.note(code::DIFFERS, at, &path, message, hint);
+    let known = output.host_of(&service.key);
+    if known.is_none() {
+        let message = format!("no file here has a service '{name}'");
+        let hint = "import the file that has it beside this one, or correct targetRef";
+        notes.note(code::DIFFERS, at, &path, message, hint);
+    }
+    let host = known.unwrap_or_else(|| name.clone());
+    let target = Map::new().with("kind", "Service").with("name", host.as_str());
+    let spec = Map::new()
+        .with("targetRef", target)
+        .with("maxConcurrent", most)
+        .with("maxQueue", queue)
+        .with("maxWait", WAIT);
+    let map = document(NARU, "Bulkhead", &name, spec);
     let origin = notes.origin(at, &format!("throttling {}", service.key));
-    output.add("DestinationRule", name, origin, map);
+    output.add("Bulkhead", name, origin, map);
 }

@@ -8,6 +8,7 @@ use crate::notes::{Notes, code};
 use crate::yaml::Map;
 
 pub(crate) const NETWORKING: &str = "networking.istio.io/v1";
+pub(crate) const NARU: &str = "naru.dev/v1alpha1";
 
 /// A name is a label of DNS.
 const NAME_MAX: usize = 63;

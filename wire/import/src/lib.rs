@@ -54,7 +54,7 @@ impl Document {
 
 /// Reads files that belong together: what nginx calls `app` may be a service of the compose file.
 pub fn import(files: &[(String, String)]) -> Imported {
-    let mut output = Output { imported: Imported::default(), names: Names::default() };
+    let mut output = Output::default();
     let read: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), Format::read(name, text))).collect();
     let mut services = BTreeMap::new();
     for (_, format) in &read {
@@ -68,7 +68,11 @@ pub fn import(files: &[(String, String)]) -> Imported {
             nginx::calls(&parsed.directives, &mut services);
         }
     }
-    for (file, format) in read {
+    // Pieces of settings are about what the other files have.
+    let (pieces, others): (Vec<_>, Vec<_>) =
+        (0..).zip(read).partition(|(_, (_, format))| matches!(format, Format::Fragment(_)));
+    let mut told = Vec::new();
+    for (at, (file, format)) in others.into_iter().chain(pieces) {
         let mut notes = Notes::new(file);
         match format {
             Format::Nginx(parsed) => {
@@ -85,8 +89,10 @@ pub fn import(files: &[(String, String)]) -> Imported {
             }
             Format::Broken(problem) => notes.extend(vec![problem]),
         }
-        output.imported.notes.extend(notes.into_problems());
+        told.push((at, notes.into_problems()));
     }
+    told.sort_by_key(|(at, _): &(usize, _)| *at);
+    output.imported.notes.extend(told.into_iter().flat_map(|(_, notes)| notes));
     output.imported
 }
 
@@ -95,14 +101,22 @@ pub fn import(files: &[(String, String)]) -> Imported {
 type Services = BTreeMap<String, compose::Known>;
 
 /// Where documents go.
+#[derive(Default)]
 struct Output {
     imported: Imported,
     names: Names,
+    /// What a service is called here, by what its file calls it.
+    hosts: BTreeMap<String, String>,
 }
 
 impl Output {
     fn add(&mut self, kind: &'static str, name: String, origin: String, map: yaml::Map) {
         self.imported.documents.push(Document { kind, name, origin, yaml: map.print() });
+    }
+
+    /// The service that another file means by a name.
+    fn host_of(&self, said: &str) -> Option<String> {
+        self.hosts.get(said).or_else(|| self.hosts.get(&kubernetes::valid(said))).cloned()
     }
 }
 

@@ -63,6 +63,11 @@ fn small_pieces_of_settings_are_told_by_their_keys() {
 }
 
 #[test]
+fn throttling_is_of_the_services_that_the_other_files_have() {
+    golden(&["throttling.yaml", "nginx-lb.conf"], "expected/throttling");
+}
+
+#[test]
 fn every_document_is_yaml_that_can_be_read_back() {
     let mut count = 0;
     for file in fs::read_dir(data()).unwrap() {

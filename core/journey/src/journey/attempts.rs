@@ -64,6 +64,9 @@ impl Journey {
                 if self.is_retried(now, snapshot, status, headers, is_replayable, worker, view) {
                     return;
                 }
+                if self.is_replaced(now, snapshot, status, is_replayable, worker, view) {
+                    return;
+                }
                 self.state = State::Streaming;
                 self.status = status;
                 self.reason = Reason::Forwarded;
@@ -71,6 +74,7 @@ impl Journey {
                 self.remember_write(now, snapshot, view);
                 if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
                     self.conclude_answered(now, status);
+                    self.tell_breakers(now, snapshot, view);
                 }
                 if self.rare.is_some() {
                     self.leave_others(now);
@@ -128,7 +132,10 @@ impl Journey {
                 self.conclude_answered(now, status);
                 // Where there is nobody to try again.
                 self.reason = Reason::NoHealthyUpstream;
-                self.give_attempt_up(verdict);
+                self.give_attempt_up();
+                if verdict == Repeat::Await {
+                    self.go_on_with_another();
+                }
                 true
             }
         }
@@ -142,7 +149,7 @@ impl Journey {
         }
     }
 
-    fn give_attempt_up(&mut self, verdict: Repeat) {
+    pub(super) fn give_attempt_up(&mut self) {
         self.grpc_status = None;
         if let Some(rare) = &mut self.rare {
             rare.let_go();
@@ -150,9 +157,6 @@ impl Journey {
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.is_under_way) {
             attempt.is_under_way = false;
             self.actions.push(Action::Cancel { attempt: attempt.id });
-        }
-        if verdict == Repeat::Await {
-            self.go_on_with_another();
         }
     }
 
@@ -183,9 +187,13 @@ impl Journey {
         match verdict {
             Repeat::Done(done) => {
                 self.give_up_retrying(now, done, view);
-                self.answer(failure.reason);
+                // What was not sent is still here.
+                let is_unseen = failure.sent == naru_recover::Sent::No;
+                let is_here = failure.is_replayable || failure.stage != Stage::Exchange;
+                let may_send = is_here && (is_unseen || self.is_repeatable(snapshot));
+                self.answer_failed(now, snapshot, failure.reason, may_send, worker, view);
             }
-            Repeat::Replay => self.admit_and_send(now, endpoint, Cause::Replay, worker, view),
+            Repeat::Replay => self.admit_and_send(now, snapshot, endpoint, Cause::Replay, worker, view),
             Repeat::RetryAfter(_) => {}
             Repeat::Await => self.go_on_with_another(),
         }
@@ -235,7 +243,9 @@ impl Journey {
         if let Some(injected) = self.release_attempt(now) {
             let (status, grpc_status) = (injected.status, injected.grpc_status);
             self.grpc_status = grpc_status;
-            if !self.is_retried(now, snapshot, status, None, is_replayable, worker, view) {
+            if !self.is_retried(now, snapshot, status, None, is_replayable, worker, view)
+                && !self.is_replaced(now, snapshot, status, is_replayable, worker, view)
+            {
                 self.end_injected(now, injected);
             }
             return self.ask_for_extra();
@@ -263,18 +273,22 @@ impl Journey {
             None => {}
             Some(Step::Try) => self.try_again(now, snapshot, Cause::Retry, worker, view, observer),
             Some(Step::TimedOut { attempt, verdict }) => {
-                self.on_slow_try(now, attempt, verdict, reason, view);
+                let may_send = is_replayable && self.is_repeatable(snapshot);
+                self.on_slow_try(now, snapshot, attempt, (verdict, reason), may_send, worker, view);
             }
         }
     }
 
     /// A try took too long. It may go on, with another one beside it.
+    #[expect(clippy::too_many_arguments, reason = "this is all that is decided by")]
     fn on_slow_try(
         &mut self,
         now: Instant,
+        snapshot: &Snapshot,
         id: AttemptId,
-        verdict: Repeat,
-        reason: Reason,
+        (verdict, reason): (Repeat, Reason),
+        may_send: bool,
+        worker: &mut Worker,
         view: &impl View,
     ) {
         if !self.has_news(id) {
@@ -286,10 +300,14 @@ impl Journey {
             return;
         }
         self.reason = reason;
-        self.give_attempt_up(verdict);
-        if let Repeat::Done(done) = verdict {
-            self.give_up_retrying(now, done, view);
-            self.answer(reason);
+        self.give_attempt_up();
+        match verdict {
+            Repeat::Done(done) => {
+                self.give_up_retrying(now, done, view);
+                self.answer_failed(now, snapshot, reason, may_send, worker, view);
+            }
+            Repeat::Await => self.go_on_with_another(),
+            Repeat::RetryAfter(_) | Repeat::Replay => {}
         }
     }
 
@@ -310,26 +328,34 @@ impl Journey {
         match picked {
             Some(endpoint) => {
                 self.set_beside();
-                self.admit_and_send(now, endpoint, cause, worker, view);
+                self.admit_and_send(now, snapshot, endpoint, cause, worker, view);
             }
-            None => self.try_no_more(None),
+            None => self.try_no_more(now, snapshot, None, worker, view),
         }
     }
 
     /// There is nobody to try, or nobody may be: where nothing else is under way, that is the end.
-    fn try_no_more(&mut self, done: Option<Done>) {
+    fn try_no_more(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        done: Option<Done>,
+        worker: &mut Worker,
+        view: &impl View,
+    ) {
         self.go_on_with_another();
         let is_under_way = self.attempt.is_some_and(|attempt| attempt.is_under_way);
         if let Some(recovery) = self.recovery.as_mut().filter(|_| is_under_way) {
             return recovery.withdraw();
         }
         self.done = done.or(self.done);
-        self.answer(self.reason);
+        self.answer_failed(now, snapshot, self.reason, true, worker, view);
     }
 
     fn admit_and_send(
         &mut self,
         now: Instant,
+        snapshot: &Snapshot,
         endpoint: EndpointId,
         cause: Cause,
         worker: &mut Worker,
@@ -340,7 +366,10 @@ impl Journey {
             Admission::Unguarded => {}
             Admission::Admitted(ticket) => self.watch(now, ticket),
             // A breaker that has opened meanwhile ends retries.
-            Admission::Refused(_) => return self.try_no_more(Some(Done::BreakerOpen)),
+            Admission::Refused { retry_after, .. } => {
+                self.retry_after = retry_after;
+                return self.try_no_more(now, snapshot, Some(Done::BreakerOpen), worker, view);
+            }
         }
         self.send(now, cluster, endpoint, cause, worker);
     }
@@ -355,6 +384,9 @@ impl Journey {
 
     #[inline]
     fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
+        if self.falling.has_begun() {
+            return snapshot.no_retry();
+        }
         &self.of_route(snapshot).retry
     }
 
@@ -374,10 +406,8 @@ impl Journey {
     /// Whether the request may be sent more than once.
     #[inline]
     pub fn may_retry(&self) -> bool {
-        self.recovery
-            .as_ref()
-            .is_some_and(|recovery| recovery.retries_left() > 0 && !recovery.on().is_empty())
-            || self.may_hedge()
+        let may_retry = |recovery: &Recovery| recovery.retries_left() > 0 && !recovery.on().is_empty();
+        self.falling.may_send() || self.recovery.as_ref().is_some_and(may_retry) || self.may_hedge()
     }
 
     /// Whether one attempt is over, and the next has not begun.

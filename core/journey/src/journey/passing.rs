@@ -7,14 +7,17 @@
 use std::time::Duration;
 
 use naru_admit::Claim;
-use naru_base::{Instant, Side};
+use naru_base::{Instant, Reason};
+use naru_guard::{Failed, Ticket};
 
 use super::{Journey, State};
-use crate::limits::{Ending, KINDS, Leaving, LimitId, Pass, Queued};
+use crate::limits::{KINDS, Leaving, LimitId, Pass, Queued};
 use crate::{Action, Observer, Snapshot, View, Worker};
 
 /// Those of the route and those of the cluster.
 const STEPS: usize = 2 * KINDS;
+/// Of these, the breakers: they come first.
+const BREAKERS: usize = 2;
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,12 +25,14 @@ pub(super) struct Passing {
     /// The next limit to be looked at.
     step: usize,
     /// A bit for each step that was passed and not left.
-    held: u8,
+    held: u16,
+    /// What breakers want back.
+    tickets: [Option<Ticket>; BREAKERS],
     waiting: Option<Waiting>,
     /// The deadline was told of.
     is_due: bool,
     /// When it had passed all.
-    passed: Option<Instant>,
+    pub passed: Option<Instant>,
     pub refused_by: Option<LimitId>,
 }
 
@@ -59,6 +64,19 @@ impl Passing {
         self.is_due = true;
     }
 
+    /// Whether a breaker is to be told what becomes of it.
+    #[inline]
+    fn has_ticket(&self) -> bool {
+        self.held & ((1 << BREAKERS) - 1) != 0
+    }
+
+    fn keep(&mut self, ticket: Ticket) {
+        if let Some(place) = self.tickets.get_mut(self.step) {
+            *place = Some(ticket);
+        }
+        self.admit();
+    }
+
     fn admit(&mut self) {
         self.held |= 1 << self.step;
         self.waiting = None;
@@ -84,19 +102,56 @@ impl Journey {
             };
             match worker.pass(now, limit, view) {
                 Pass::Admitted => self.passing.admit(),
+                Pass::Ticketed(ticket) => self.passing.keep(ticket),
                 Pass::InLine { queued, deadline } => {
                     return self.wait(limit, Waiting::InLine { queued, deadline });
                 }
                 Pass::Until(at) => return self.wait(limit, Waiting::Until(at)),
                 Pass::Refused(reason) => {
                     self.passing.refused_by = Some(limit);
-                    return self.answer(reason);
+                    return self.answer_failed(now, snapshot, reason, true, worker, view);
+                }
+                Pass::CutOff { retry_after } => {
+                    self.passing.refused_by = Some(limit);
+                    self.retry_after = retry_after;
+                    return self.answer_failed(now, snapshot, Reason::BreakerOpen, true, worker, view);
                 }
             }
         }
         self.passing.passed = Some(now);
         self.state = State::Trying;
         self.dispatch(now, snapshot, worker, view, observer);
+    }
+
+    /// Passes those of a cluster that is asked in place of another: without waiting at any.
+    pub(super) fn pass_at_once(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+    ) -> Result<(), Failed> {
+        self.passing = Passing { refused_by: self.passing.refused_by, ..Passing::default() };
+        // Those of the route stand between them.
+        for step in (1..STEPS).step_by(2) {
+            let Some(limit) = self.limit_at(snapshot, step) else { continue };
+            self.passing.step = step;
+            match worker.pass(now, limit, view) {
+                Pass::Admitted => self.passing.admit(),
+                Pass::Ticketed(ticket) => self.passing.keep(ticket),
+                Pass::InLine { queued, .. } => {
+                    view.leave(now, limit, Leaving::Line(queued));
+                    return Err(Failed::Limited);
+                }
+                Pass::Until(_) | Pass::Refused(_) => return Err(Failed::Limited),
+                Pass::CutOff { retry_after } => {
+                    self.retry_after = retry_after;
+                    return Err(Failed::CutOff);
+                }
+            }
+        }
+        self.passing.passed = Some(now);
+        Ok(())
     }
 
     fn limit_at(&self, snapshot: &Snapshot, step: usize) -> Option<LimitId> {
@@ -139,7 +194,7 @@ impl Journey {
                 Claim::Refused(reason) => {
                     self.passing.waiting = None;
                     self.passing.refused_by = Some(limit);
-                    return self.answer(reason);
+                    return self.answer_failed(now, snapshot, reason, true, worker, view);
                 }
             },
         }
@@ -162,21 +217,29 @@ impl Journey {
         {
             view.leave(now, limit, Leaving::Line(queued));
         }
-        let ending = Ending {
-            sent: self.passing.passed.filter(|_| self.next_attempt > 0),
-            status: if self.status == 0 { self.reason.status() } else { self.status },
-            grpc_status: self.grpc_status,
-            is_cancelled: self.reason.side() == Side::Client,
-        };
         // The last one first.
-        for step in (0..STEPS).rev() {
+        self.leave_steps(now, snapshot, STEPS, view);
+    }
+
+    /// The answer is known: breakers do not wait until its body has ended.
+    #[inline]
+    pub(super) fn tell_breakers(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
+        if self.passing.has_ticket() {
+            self.leave_steps(now, snapshot, BREAKERS, view);
+        }
+    }
+
+    #[cold]
+    fn leave_steps(&mut self, now: Instant, snapshot: &Snapshot, steps: usize, view: &impl View) {
+        for step in (0..steps).rev() {
             if self.passing.held & 1 << step != 0
                 && let Some(limit) = self.limit_at(snapshot, step)
             {
-                view.leave(now, limit, Leaving::Done(ending));
+                let ticket = self.passing.tickets.get(step).copied().flatten();
+                view.leave(now, limit, Leaving::Done(self.ending(now, ticket)));
             }
+            self.passing.held &= !(1 << step);
         }
-        self.passing.held = 0;
     }
 
     /// The attempt is sent, and must not take longer than this: Envoy's `max_stream_duration` of a cluster.

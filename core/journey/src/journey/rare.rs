@@ -163,10 +163,9 @@ impl Journey {
     #[cold]
     pub(super) fn is_held_back(&mut self, now: Instant, send: Action, worker: &mut Worker) -> bool {
         let Some(rare) = &mut self.rare else { return false };
-        let Some(odds) = rare.odds.filter(|_| !matches!(send, Action::Send { cause: Cause::Replay, .. }))
-        else {
-            return false;
-        };
+        // A replay is the same attempt, and a fallback goes to somebody else.
+        let is_rolled = !matches!(send, Action::Send { cause: Cause::Replay | Cause::Fallback, .. });
+        let Some(odds) = rare.odds.filter(|_| is_rolled) else { return false };
         let Injection { delay, abort } = odds.roll(&mut worker.faults);
         if delay.is_none() && abort.is_none() {
             return false;

@@ -11,7 +11,7 @@ use naru_spec::{
 use super::{count, statuses};
 use crate::findings::Findings;
 
-pub(super) fn read(said: &CircuitBreakerSpec, findings: &mut Findings<'_>) -> CircuitBreaker {
+pub(crate) fn read(said: &CircuitBreakerSpec, findings: &mut Findings<'_>) -> CircuitBreaker {
     let path = Path::ROOT.field("spec");
     let mut read = CircuitBreaker::default();
     let is_timed = said.sliding_window_type.as_ref().is_some_and(|kind| kind.value == WindowType::TimeBased);

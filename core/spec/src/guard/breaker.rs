@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Percent, StatusRange, lasting};
 use crate::{Invalid, defaults};
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitBreaker {
     /// What rates are computed over.
     pub window: Window,

@@ -16,6 +16,7 @@ record!(policy::TrafficPolicySpec {
     admission_control: "admissionControl",
     outbound_rate: "outboundRate",
     health_check: "healthCheck",
+    fallback: "fallback",
     retry: "retry",
     hedge: "hedge",
     timeout: "timeout",
@@ -74,6 +75,7 @@ record!(breaker::CircuitBreakerSpec {
     ignore: "ignore",
     gradual_recovery: "gradualRecovery",
     ignore_late_calls: "ignoreLateCalls",
+    fallback: "fallback",
 });
 record!(breaker::ExponentialBackoff {
     multiplier: "multiplier",

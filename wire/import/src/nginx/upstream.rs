@@ -227,6 +227,7 @@ impl<'a> Upstreams<'a> {
 impl Upstream {
     fn write(self, notes: &Notes<'_>, output: &mut Output) {
         let origin = notes.origin(self.at, &format!("upstream {}", self.said));
+        output.hosts.entry(self.said.clone()).or_insert_with(|| self.host.clone());
         let scheme = self.scheme.unwrap_or(Scheme::Http);
         let (port_name, protocol) = if scheme.is_grpc() { ("grpc", "GRPC") } else { ("http", "HTTP") };
         let sni = match self.servers.as_deref() {

@@ -654,6 +654,8 @@ impl Dice {
         let retry = self.maybe(Dice::retry);
         Forward {
             clusters: choice,
+            // An Envoy file has no word for it.
+            fallback: None,
             timeout: self.maybe(Dice::duration),
             idle_timeout: self.maybe(|d| d.maybe(Dice::duration)),
             path: self.maybe(|d| match d.below(3) {

@@ -1,0 +1,277 @@
+//! What is tried instead of an answer that is missing or bad: for routes, for services and their subsets.
+//!
+//! A chain that is attached to a VirtualService is for its routes, one of a Service, a DestinationRule or a subset for
+//! the clusters that are made of it. A cluster that a chain leads to may have a chain of its own: it is for requests
+//! that go there by themselves.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue, header};
+use naru_resource::fallback::{self as said, FallbackResponse};
+use naru_resource::traffic_policy::TargetRef;
+use naru_resource::virtual_service::Destination;
+use naru_resource::{Meta, Place, Resources, Text, VirtualService};
+use naru_spec::{Fallback, FallbackAnswer, FallbackOn, FallbackStep, Path, code, defaults};
+
+use crate::actions::{fits, status_of};
+use crate::attached::{RouteKey, Target};
+use crate::findings::Findings;
+use crate::guards;
+use crate::registry::Registry;
+use crate::routes::{Context, Owner, Routes};
+
+const FORBIDDEN: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+
+/// Chains by what they are for.
+#[derive(Debug, Default)]
+pub(crate) struct Fallbacks<'a> {
+    of_routes: BTreeMap<RouteKey, Chain<'a>>,
+    /// By host and subset; without a subset it is for all of the host.
+    of_services: BTreeMap<(String, Option<String>), Chain<'a>>,
+}
+
+/// A chain whose destinations are still to be found.
+#[derive(Clone, Debug)]
+struct Chain<'a> {
+    namespace: &'a str,
+    place: Place,
+    on: FallbackOn,
+    steps: Vec<Step<'a>>,
+}
+
+#[derive(Clone, Debug)]
+enum Step<'a> {
+    To(&'a Destination),
+    Known(FallbackStep),
+}
+
+impl<'a> Fallbacks<'a> {
+    pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Fallbacks<'a> {
+        let mut fallbacks = Fallbacks::default();
+        let breakers = resources.circuit_breakers.iter().map(|said| {
+            let spec = &said.spec;
+            (&said.meta, &spec.target_ref, spec.fallback.as_ref(), true)
+        });
+        let policies = resources.traffic_policies.iter().map(|said| {
+            let spec = &said.spec;
+            // A DestinationRule that is not there is told where a health check is read, if there is one.
+            let is_told = spec.health_check.is_some() || spec.target_ref.kind.value != "DestinationRule";
+            (&said.meta, &spec.target_ref, spec.fallback.as_ref(), is_told)
+        });
+        for (meta, target, said, is_told) in breakers.chain(policies) {
+            let Some(said) = said else { continue };
+            let chain = read(said, meta.namespace(), findings);
+            let found = if is_told {
+                let mut quiet = Findings::new(&resources.files);
+                target_of(target, meta, resources, registry, &mut quiet)
+            } else {
+                target_of(target, meta, resources, registry, findings)
+            };
+            let before = match found {
+                None => continue,
+                Some(For::Route(key)) => keep(&mut fallbacks.of_routes, key, chain),
+                Some(For::Service(key)) => keep(&mut fallbacks.of_services, key, chain),
+            };
+            if let Some(before) = before {
+                let message =
+                    format!("another fallback is for the same: it is at {}", findings.locate(before));
+                let path = Path::ROOT.field("spec.fallback");
+                findings.error(code::CONFLICT, said.place, &path, message, "join them");
+            }
+        }
+        fallbacks
+    }
+}
+
+enum For {
+    Route(RouteKey),
+    Service((String, Option<String>)),
+}
+
+/// What was wrong with a reference has been told by whoever read the rest of its document.
+fn target_of(
+    target: &TargetRef,
+    meta: &Meta,
+    resources: &Resources,
+    registry: &Registry,
+    findings: &mut Findings<'_>,
+) -> Option<For> {
+    if guards::is_of_services(&target.kind) {
+        return guards::resolve(target, "fallback", meta, resources, registry, findings).map(For::Service);
+    }
+    match Target::of(target, "fallback", meta.namespace(), resources, registry, findings)? {
+        Target::Route(key) => Some(For::Route(key)),
+        Target::Service(host) => Some(For::Service((host, None))),
+    }
+}
+
+/// Where the one stands that was there before.
+fn keep<'a, K: Ord>(known: &mut BTreeMap<K, Chain<'a>>, key: K, chain: Chain<'a>) -> Option<Place> {
+    match known.get(&key) {
+        Some(before) => Some(before.place),
+        None => {
+            known.insert(key, chain);
+            None
+        }
+    }
+}
+
+fn read<'a>(said: &'a said::Fallback, namespace: &'a str, findings: &mut Findings<'_>) -> Chain<'a> {
+    let path = Path::ROOT.field("spec.fallback");
+    let on = on(&said.on, &path.field("on"), findings);
+    let of_steps = path.field("steps");
+    let mut steps = Vec::new();
+    let mut answer: Option<Place> = None;
+    for (at, step) in said.steps.iter().enumerate() {
+        let path = of_steps.at(at);
+        if let Some(before) = answer {
+            let message = "no request gets to this step: one before it always answers";
+            let hint = format!("the step that answers is at {}", findings.locate(before));
+            findings.warning(code::UNREACHABLE_RULE, step.place, &path, message, hint);
+        }
+        match (&step.destination, &step.stale_response, &step.response) {
+            (Some(destination), None, None) => steps.push(Step::To(destination)),
+            (None, Some(stale), None) => {
+                let message =
+                    "naru does not act on 'staleResponse' yet: it caches nothing, and tries the next step";
+                findings.warning(code::NOT_YET, stale.place, &path.field("staleResponse"), message, "");
+                steps.push(Step::Known(FallbackStep::StaleResponse));
+            }
+            (None, None, Some(response)) => {
+                answer.get_or_insert(step.place);
+                if let Some(read) = response_of(response, &path.field("response"), findings) {
+                    steps.push(Step::Known(FallbackStep::Answer(read)));
+                }
+            }
+            _ => {
+                let message = "exactly one of destination, staleResponse and response is needed";
+                findings.error(code::CONFLICTING_FIELDS, step.place, &path, message, "");
+            }
+        }
+    }
+    if said.steps.is_empty() {
+        let message = "a fallback needs at least one step";
+        findings.error(code::MISSING_FIELD, said.place, &of_steps, message, "a destination, or a response");
+    }
+    if said.steps.len() > defaults::FALLBACK_STEPS_MAX {
+        let message = format!("a fallback has {} steps", said.steps.len());
+        let hint = format!("at most {}", defaults::FALLBACK_STEPS_MAX);
+        findings.error(code::INVALID_VALUE, said.place, &of_steps, message, hint);
+    }
+    Chain { namespace, place: said.place, on, steps }
+}
+
+/// Where nothing is said, whatever is no answer.
+fn on(said: &[Text], path: &Path<'_>, findings: &mut Findings<'_>) -> FallbackOn {
+    if said.is_empty() {
+        return FallbackOn::default();
+    }
+    let mut on = FallbackOn::NOTHING;
+    for (at, word) in said.iter().enumerate() {
+        match word.as_str() {
+            "breakerOpen" => on.is_cut_off = true,
+            "noHealthyUpstream" => on.has_no_endpoint = true,
+            "failure" => on.is_failed = true,
+            "limited" => on.is_limited = true,
+            text if text.starts_with(|first: char| first.is_ascii_digit()) => {
+                on.statuses.extend(guards::range(word, &path.at(at), findings));
+            }
+            _ => {
+                let message = format!("'{}' is nothing that a fallback is for", word.value);
+                let hint = "breakerOpen, noHealthyUpstream, failure, limited, or statuses: \"503\", 500-599";
+                findings.error(code::UNKNOWN_VALUE, word.place, &path.at(at), message, hint);
+            }
+        }
+    }
+    on
+}
+
+fn response_of(
+    said: &FallbackResponse,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<FallbackAnswer> {
+    let status = status_of(&said.status, &path.field("status"), findings);
+    let mut headers = Vec::new();
+    let of_headers = path.field("headers");
+    let content_type = said.content_type.iter().map(|value| (header::CONTENT_TYPE.as_str(), value));
+    let listed = said.headers.iter().map(|(name, value)| (name.as_str(), value));
+    for (text, value) in content_type.chain(listed) {
+        let path = of_headers.key(text);
+        let name = HeaderName::from_bytes(text.to_ascii_lowercase().as_bytes());
+        let name = name.ok().filter(|name| !FORBIDDEN.contains(name));
+        let (Some(name), Ok(read)) = (name, HeaderValue::from_str(value)) else {
+            let message = format!("'{text}: {}' cannot be a header of an answer", value.value);
+            findings.error(code::INVALID_VALUE, value.place, &path, message, "");
+            continue;
+        };
+        if headers.iter().any(|(known, _)| *known == name) {
+            let message = format!("the header '{name}' is said twice");
+            findings.error(code::CONFLICTING_FIELDS, value.place, &path, message, "say it once");
+        }
+        headers.push((name, read));
+    }
+    let body = said.body.as_ref().map(|body| body.value.clone().into_bytes()).unwrap_or_default();
+    let place = said.body.as_ref().map_or(said.place, |body| body.place);
+    let fits = fits(&body, place, &path.field("body"), findings);
+    fits.then_some(FallbackAnswer { status: status?, headers, body })
+}
+
+impl Routes<'_> {
+    /// Tells what is wrong with destinations of chains, whoever uses them.
+    pub fn check_fallbacks(&mut self, findings: &mut Findings<'_>) {
+        let all = self.fallbacks.of_routes.values().chain(self.fallbacks.of_services.values());
+        let all: Vec<Chain<'_>> = all.cloned().collect();
+        for chain in all {
+            self.resolve(&chain, &Context::Any, findings);
+        }
+    }
+
+    /// That of one route: its own, or that of its VirtualService.
+    pub fn fallback_of(
+        &mut self,
+        service: &VirtualService,
+        route: Option<&str>,
+        context: &Context<'_>,
+    ) -> Option<Fallback> {
+        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
+        let own = (namespace.clone(), name.clone(), route.map(str::to_owned));
+        let of_routes = &self.fallbacks.of_routes;
+        let chain = of_routes.get(&own).or_else(|| of_routes.get(&(namespace, name, None)))?.clone();
+        let mut quiet = self.quiet();
+        Some(self.resolve(&chain, context, &mut quiet))
+    }
+
+    /// Notes the chain of a cluster that is made of a host and a subset: what is said of the subset goes before what is
+    /// said of all. A cluster that a chain leads back to is noted already.
+    pub fn note_fallback(&mut self, cluster: &str, host: &str, subset: Option<&str>, context: &Context<'_>) {
+        if self.chained.contains_key(cluster) {
+            return;
+        }
+        let own = (host.to_owned(), subset.map(str::to_owned));
+        let of_services = &self.fallbacks.of_services;
+        let chain = of_services.get(&own).or_else(|| of_services.get(&(host.to_owned(), None)));
+        let Some(chain) = chain.cloned() else { return };
+        self.chained.insert(cluster.to_owned(), None);
+        let mut quiet = self.quiet();
+        let fallback = self.resolve(&chain, context, &mut quiet);
+        self.chained.insert(cluster.to_owned(), Some(fallback));
+    }
+
+    fn resolve(&mut self, chain: &Chain<'_>, context: &Context<'_>, findings: &mut Findings<'_>) -> Fallback {
+        // Who has several ports is asked which one, wherever the request came from.
+        let owner = Owner { namespace: chain.namespace, is_mesh_only: false };
+        let context = context.anywhere();
+        let steps = Path::ROOT.field("spec.fallback.steps");
+        let found = chain.steps.iter().enumerate().filter_map(|(at, step)| match step {
+            Step::Known(step) => Some(step.clone()),
+            Step::To(destination) => {
+                let (share, path) = ("what falls back", steps.at(at));
+                let path = path.field("destination");
+                let name = self.destination(owner, destination, &context, share, &path, findings);
+                name.map(FallbackStep::Cluster)
+            }
+        });
+        Fallback { steps: found.collect(), on: chain.on.clone() }
+    }
+}
