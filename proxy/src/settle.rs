@@ -271,11 +271,12 @@ impl Passage {
         }
     }
 
-    /// Tells whoever guards the cluster what became of an attempt.
+    /// Tells whoever guards the cluster, and whoever picked the endpoint, what became of an attempt.
     #[inline]
     fn report(&mut self, now: Instant) {
-        if let Some(report) = self.journey.take_report()
-            && let Some(permit) = &self.permit
+        let Some(report) = self.journey.take_report() else { return };
+        self.loaded.core.borrow_mut().on_report(now, &report);
+        if let Some(permit) = &self.permit
             && let Some(guarded) = &self.loaded.clusters.get(permit.cluster).guarded
         {
             guarded.report(now, &permit.endpoint, report);

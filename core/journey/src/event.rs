@@ -125,7 +125,7 @@ pub enum Cause {
     Retry,
 }
 
-/// What became of an attempt, for whoever guards its cluster.
+/// What became of an attempt, for whoever guards its cluster, and for [`crate::Worker::on_report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     pub cluster: ClusterId,
@@ -133,6 +133,8 @@ pub struct Report {
     pub result: AttemptResult,
     /// Since it was sent.
     pub duration: Duration,
+    /// The same, but until the head of its answer where there was one.
+    pub until_head: Duration,
     /// What it went through the breaker with.
     pub ticket: Option<Ticket>,
 }

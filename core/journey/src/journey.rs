@@ -409,11 +409,13 @@ impl Journey {
     fn conclude(&mut self, now: Instant, result: impl FnOnce(&Attempt) -> AttemptResult) {
         let Some(watch) = self.watch.take() else { return };
         let (Some(cluster), Some(attempt)) = (self.cluster, self.attempt) else { return };
+        let head = self.clock.head.filter(|head| *head >= watch.began);
         self.report = Some(Report {
             cluster,
             endpoint: attempt.endpoint,
             result: result(&attempt),
             duration: now.since(watch.began),
+            until_head: head.unwrap_or(now).since(watch.began),
             ticket: watch.ticket,
         });
     }
