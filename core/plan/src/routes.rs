@@ -33,6 +33,8 @@ pub(crate) enum Context<'a> {
     Gateway {
         namespace: &'a str,
         name: &'a str,
+        /// Of the workload that it is.
+        labels: &'a [(String, String)],
         port: u16,
         is_tls: bool,
     },
@@ -402,7 +404,7 @@ impl<'a> Routes<'a> {
         let full = known.map_or_else(|| fqdn(host, namespace), |known| known.host.clone());
         let (client_namespace, labels) = match context {
             Context::Any => (namespace, &[][..]),
-            Context::Gateway { namespace, .. } => (*namespace, &[][..]),
+            Context::Gateway { namespace, labels, .. } => (*namespace, *labels),
             Context::Mesh { client, .. } => (client.namespace.as_str(), client.labels.as_slice()),
         };
         let service_namespace = known.map_or(namespace, |known| known.namespace.as_str());
@@ -437,9 +439,15 @@ impl<'a> Routes<'a> {
             None => clusters::empty(&full, port, subset_name),
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
-        let name = self.keep(cluster, client_namespace);
+        let name = match context {
+            // Nobody goes there yet, and whoever will has perhaps other endpoints first.
+            Context::Any => cluster.name,
+            Context::Gateway { .. } | Context::Mesh { .. } => self.keep(cluster, client_namespace),
+        };
         if is_hashed {
             self.hashed.insert(name.clone());
+        } else {
+            self.hashed.remove(&name);
         }
         Some(name)
     }

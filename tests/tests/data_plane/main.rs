@@ -4,6 +4,7 @@
 mod proxying;
 mod program;
 mod policies;
+mod balancing;
 mod up;
 mod import;
 mod documents;
