@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use naru_base::{ClusterId, WallTime};
 use naru_guard::Fitness;
+use naru_spec::LoadBalancing;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{ClusterStatus, EndpointSet};
+use crate::cluster::{Balanced, ClusterStatus, EndpointSet};
 use crate::discover::{self, FIRST_ANSWERS_MAX, Follower, Following, New};
 use crate::guarded::Guarded;
 use crate::listen::{ListenerKey, Listening, Opened};
@@ -38,7 +39,7 @@ struct State {
     /// By listener.
     listening: Vec<Listening>,
     /// By cluster.
-    endpoints: Vec<EndpointSet>,
+    endpoints: Vec<Balanced>,
     /// By cluster; where DNS is followed.
     following: Vec<Option<Arc<Following>>>,
     is_draining: bool,
@@ -53,6 +54,8 @@ pub struct Next {
     pub sockets: Vec<Vec<(ListenerKey, TcpListener)>>,
     /// By cluster.
     pub found: Vec<Found>,
+    /// By cluster: what [`Board::balance`] made of what was found.
+    pub balanced: Vec<Balanced>,
 }
 
 /// The endpoints of a cluster, and what will keep them up to date.
@@ -84,20 +87,21 @@ impl Board {
         since: WallTime,
         listening: Vec<Listening>,
         found: Vec<Found>,
+        endpoints: Vec<Balanced>,
     ) -> Arc<Board> {
         let state = State {
             current,
             since,
             older: Vec::new(),
             listening,
-            endpoints: found.iter().map(Found::set).collect(),
+            endpoints,
             following: Vec::new(),
             is_draining: false,
         };
         let board = Arc::new(Board { workers, was_ready: AtomicBool::new(false), state: Mutex::new(state) });
         // A follower that is quick waits here until it is known.
         let mut state = board.state();
-        state.guard();
+        state.guard(&board.workers);
         state.limit();
         state.following = board.follow(found);
         drop(state);
@@ -188,6 +192,24 @@ impl Board {
         .await;
     }
 
+    /// What balancers look into, built before it is in force, and only where it is another one.
+    pub async fn balance(&self, prepared: &Prepared, found: &[Found]) -> Vec<Balanced> {
+        let (current, endpoints) = {
+            let state = self.state();
+            (Arc::clone(&state.current), state.endpoints.clone())
+        };
+        let known = clusters_of(&current.snapshot);
+        let mut balanced = Vec::with_capacity(found.len());
+        for (cluster, found) in prepared.snapshot.clusters.iter().zip(found) {
+            let before = known.get(cluster.name.as_str()).and_then(|id| {
+                let settings = current.snapshot.cluster(*id).load_balancing.clone();
+                Some((endpoints.get(id.index())?.clone(), settings))
+            });
+            balanced.push(Balanced::begin(before, cluster.load_balancing.clone(), found.set()).await);
+        }
+        balanced
+    }
+
     /// What is found without asking; and who is to be asked for the rest.
     fn known(&self, prepared: &Prepared) -> (Vec<Found>, Vec<New>) {
         let state = self.state();
@@ -196,7 +218,8 @@ impl Board {
         let found = (0u32..).zip(&prepared.snapshot.clusters).map(|(id, cluster)| {
             let before = clusters.get(cluster.name.as_str()).copied();
             let known =
-                before.and_then(|id| state.endpoints.get(id.index()).map(Arc::clone)).unwrap_or_default();
+                before.and_then(|id| state.endpoints.get(id.index()).map(|known| Arc::clone(&known.set)));
+            let known = known.unwrap_or_default();
             let Some(follower) = Follower::of(cluster) else {
                 return Found::Static(discover::static_endpoints(cluster, &known));
             };
@@ -223,21 +246,24 @@ impl Board {
         names: &mut Names,
         now: WallTime,
     ) -> Result<Vec<oneshot::Receiver<()>>, StartError> {
-        let Next { prepared, listening, sockets, found } = next;
+        let Next { prepared, listening, sockets, found, balanced } = next;
         let mut state = self.state();
         if state.is_draining {
             return Err(StartError::Draining);
         }
         // A cluster that is followed may have had an answer meanwhile.
-        let endpoints: Vec<EndpointSet> = found
-            .iter()
-            .map(|found| match found {
-                Found::Followed(following, _) => {
-                    state.followed(&following.follower).unwrap_or_else(|| found.set())
-                }
-                Found::Static(_) | Found::New { .. } => found.set(),
-            })
-            .collect();
+        let sets = found.iter().map(|found| match found {
+            Found::Followed(following, _) => {
+                state.followed(&following.follower).unwrap_or_else(|| found.set())
+            }
+            Found::Static(_) | Found::New { .. } => found.set(),
+        });
+        let built = sets.zip(&balanced).zip(&prepared.snapshot.clusters);
+        let endpoints = built.map(|((set, built), cluster)| {
+            let settings = &cluster.load_balancing;
+            Balanced::after(Some((built, settings)), settings, set)
+        });
+        let endpoints = endpoints.collect();
         let older = std::mem::replace(&mut state.current, prepared);
         // Before the others are told: an endpoint may be guarded by somebody else now, or by nobody.
         let is_gone = |guarded: &&Arc<Guarded>| {
@@ -249,7 +275,7 @@ impl Board {
         state.since = now;
         state.listening = listening;
         state.endpoints = endpoints;
-        state.guard();
+        state.guard(&self.workers);
         state.limit();
         state.following = self.follow(found);
         let in_use = state.older.iter().filter_map(Weak::upgrade);
@@ -279,21 +305,37 @@ impl Board {
     }
 
     /// Tells all workers, where anything changed, and the follower is still asked for.
-    pub fn set_followed(&self, follower: &Arc<Follower>, set: EndpointSet) {
-        let mut state = self.state();
-        let Some(id) = state.place_of(follower) else { return };
-        let Some(known) = state.endpoints.get_mut(id.index()) else { return };
-        if known.len() == set.len() && known.iter().zip(set.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
+    pub async fn set_followed(&self, follower: &Arc<Follower>, set: EndpointSet) {
+        let Some((known, settings)) = self.before(follower) else { return };
+        let is_same = known.set.len() == set.len();
+        if is_same && known.set.iter().zip(set.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
             return;
         }
-        *known = Arc::clone(&set);
+        let known = Some((known, settings.clone()));
+        let built = Balanced::begin(known, settings.clone(), Arc::clone(&set)).await;
+        // Meanwhile another configuration may have come into force.
+        let mut state = self.state();
+        let Some(id) = state.place_of(follower) else { return };
+        let now = &state.current.snapshot.cluster(id).load_balancing;
+        let balanced = Balanced::after(Some((&built, &settings)), now, Arc::clone(&set));
+        if let Some(known) = state.endpoints.get_mut(id.index()) {
+            *known = balanced.clone();
+        }
         if let Some(guarded) = state.current.guards.get(id.index()).and_then(Option::as_ref) {
             guarded.set_endpoints(&set);
         }
         for worker in &self.workers {
             // A worker that has ended needs no endpoints.
-            let _ = worker.send(Message::Endpoints(id, Arc::clone(&set)));
+            let _ = worker.send(Message::Endpoints(id, balanced.clone()));
         }
+    }
+
+    /// What a follower has found so far, and how it is balanced.
+    fn before(&self, follower: &Arc<Follower>) -> Option<(Balanced, LoadBalancing)> {
+        let state = self.state();
+        let id = state.place_of(follower)?;
+        let settings = state.current.snapshot.cluster(id).load_balancing.clone();
+        Some((state.endpoints.get(id.index())?.clone(), settings))
     }
 
     pub fn current(&self) -> Arc<Prepared> {
@@ -333,9 +375,9 @@ impl Board {
         let state = self.state();
         let clusters = state.current.snapshot.clusters.iter().zip(&state.current.guards);
         let all = clusters.zip(&state.current.limits).zip(&state.endpoints);
-        all.map(|(((cluster, guarded), limited), set)| ClusterStatus {
+        all.map(|(((cluster, guarded), limited), balanced)| ClusterStatus {
             name: cluster.name.clone(),
-            endpoints: set.iter().map(|endpoint| endpoint.status()).collect(),
+            endpoints: balanced.set.iter().map(|endpoint| endpoint.status()).collect(),
             guard: guarded.as_ref().map(|guarded| guarded.status()),
             limits: limited.status(&cluster.limits),
         })
@@ -364,12 +406,14 @@ impl Board {
 }
 
 impl State {
-    /// Whoever guards a cluster is told what it is now.
-    fn guard(&self) {
+    /// Whoever guards a cluster is told what it is now, and whom to tell.
+    fn guard(&self, workers: &[mpsc::UnboundedSender<Message>]) {
         const FIT: u8 = Fitness::FIT.bits();
-        for (id, (guarded, set)) in (0u32..).zip(self.current.guards.iter().zip(&self.endpoints)) {
+        let clusters = self.current.guards.iter().zip(&self.endpoints);
+        for (id, (guarded, Balanced { set, .. })) in (0u32..).zip(clusters) {
             match guarded {
                 Some(guarded) => {
+                    guarded.tell_workers(workers);
                     self.current.tell_guard(ClusterId(id), guarded);
                     guarded.set_endpoints(set);
                 }
@@ -393,6 +437,6 @@ impl State {
     }
 
     fn followed(&self, follower: &Arc<Follower>) -> Option<EndpointSet> {
-        self.endpoints.get(self.place_of(follower)?.index()).map(Arc::clone)
+        self.endpoints.get(self.place_of(follower)?.index()).map(|known| Arc::clone(&known.set))
     }
 }

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use naru_admit::Claim;
+use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, RecentWrites, SessionId, View};
 use naru_recover::RetryLoad;
-use naru_spec::Endpoint;
+use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing};
 use naru_tls::Connector;
 
 use crate::clock;
@@ -99,6 +100,72 @@ impl EndpointShared {
 
 /// A cluster's endpoints at one time; ids are indexes into it.
 pub type EndpointSet = Arc<[Arc<EndpointShared>]>;
+
+/// The endpoints of a cluster, and what balancers look into, built once for all workers.
+#[derive(Clone, Debug)]
+pub struct Balanced {
+    pub set: EndpointSet,
+    pub roster: Arc<Roster>,
+}
+
+impl Balanced {
+    /// For a consistent hash of many places this takes milliseconds, or seconds: no worker does it, and who has other
+    /// things to do meanwhile takes [`Balanced::begin`].
+    pub fn new(settings: &LoadBalancing, set: EndpointSet) -> Balanced {
+        let keys = set.iter().map(|one| naru_balance::key(settings, one.address, &one.host_name));
+        let keys: Vec<String> = keys.collect();
+        let facts = set.iter().zip(&keys).map(|(one, key)| EndpointFacts::of(&one.settings, key));
+        let facts: Vec<EndpointFacts<'_>> = facts.collect();
+        let roster = Arc::new(Roster::new(settings, &facts));
+        Balanced { set, roster }
+    }
+
+    /// As [`Balanced::after`], on a thread of its own where it takes time.
+    pub async fn begin(
+        known: Option<(Balanced, LoadBalancing)>,
+        settings: LoadBalancing,
+        set: EndpointSet,
+    ) -> Balanced {
+        let hashes = matches!(settings.policy, BalancingPolicy::ConsistentHash(_));
+        let build = move || {
+            let known = known.as_ref().map(|(known, before)| (known, before));
+            Balanced::after(known, &settings, set)
+        };
+        if !hashes {
+            return build();
+        }
+        match tokio::task::spawn_blocking(build).await {
+            Ok(built) => built,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and whoever waits here with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// The same as `known`, where there is no difference to a balancer: a rotation goes on then.
+    pub fn after(
+        known: Option<(&Balanced, &LoadBalancing)>,
+        settings: &LoadBalancing,
+        set: EndpointSet,
+    ) -> Balanced {
+        let same = known.filter(|(known, before)| {
+            let endpoints = known.set.iter().zip(set.iter());
+            *before == settings
+                && known.set.len() == set.len()
+                && endpoints.into_iter().all(|(old, new)| {
+                    old.address == new.address
+                        && old.settings == new.settings
+                        && old.host_name == new.host_name
+                })
+        });
+        match same {
+            Some((known, _)) => Balanced { set, roster: Arc::clone(&known.roster) },
+            None => Balanced::new(settings, set),
+        }
+    }
+}
 
 /// How a cluster is seen from outside.
 #[derive(Clone, Debug)]
@@ -213,16 +280,6 @@ impl ClusterHere {
         self.endpoints.borrow().clone()
     }
 
-    /// Whether these are its endpoints, in this order.
-    pub fn has_endpoints(&self, set: &EndpointSet) -> bool {
-        let here = self.endpoints.borrow();
-        here.len() == set.len()
-            && here.iter().zip(set.iter()).all(|(here, new)| {
-                let old = here.shared.borrow();
-                old.address == new.address && old.settings == new.settings
-            })
-    }
-
     /// Takes a new set over. An endpoint whose address stays keeps its connections. With
     /// `is_logical` the only endpoint keeps them whatever its address becomes.
     pub fn set_endpoints(&self, set: &EndpointSet, is_logical: bool) {
@@ -292,6 +349,9 @@ impl Clusters {
 }
 
 impl View for Clusters {
+    /// See [`crate::loaded::Loaded::refresh`].
+    const PICKS_REFRESH: bool = false;
+
     #[inline]
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32 {
         let endpoints = self.all[cluster.index()].endpoints.borrow();

@@ -101,7 +101,7 @@ async fn follow(board: Arc<Board>, follower: Arc<Follower>, mut was_found: Optio
         let found = resolve(&follower, &known).await;
         was_found = Some(found.is_some());
         if let Some(set) = found {
-            board.set_followed(&follower, set);
+            board.set_followed(&follower, set).await;
         }
         // After the endpoints are there: whoever asks whether the proxy is ready wants to use them.
         follower.was_answered.store(true, Ordering::Relaxed);

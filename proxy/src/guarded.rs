@@ -4,6 +4,7 @@
 //! nobody else is: whoever has the lock tells the guard everything that waits, in order, and publishes what
 //! changed. Nobody ever waits for the lock on the way of a request. What workers read are single words: a number
 //! that says whether the fitness of any endpoint is another one, the fitness of each, and the gate of the breaker.
+//! When fitness is another one they are told ([`Message::Fitness`]), and build what they pick by between two requests.
 //!
 //! One task keeps the time and has the cluster's probes ([`Prober`]), on the runtime that the guard was made on, which
 //! is no worker's. It ends with the guard, and the probes with it.
@@ -15,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
@@ -26,11 +27,12 @@ use naru_guard::{
 };
 use naru_journey::{Admission, Report};
 use naru_spec::{BreakerState, GuardSettings};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Origin;
 use crate::cluster::{EndpointCounts, EndpointSet, EndpointShared};
 use crate::prober::{Answer, ProbeSettings, Prober};
+use crate::worker::Message;
 
 /// News that may wait while somebody else is the owner.
 const NEWS_MAX: usize = 4_096;
@@ -52,6 +54,9 @@ pub struct Guarded {
     wake: Arc<Notify>,
     /// For whoever waits for first verdicts.
     has_changed: Notify,
+    /// Who is told when fitness is another one, once they are there.
+    workers: OnceLock<Vec<mpsc::UnboundedSender<Message>>>,
+    itself: Weak<Guarded>,
 }
 
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Guarded {
             deadline: None,
         };
         let wake = Arc::<Notify>::default();
-        let guarded = Arc::new(Guarded {
+        let guarded = Arc::new_cyclic(|itself| Guarded {
             origin,
             news: ArrayQueue::new(NEWS_MAX),
             lost: AtomicU64::new(0),
@@ -121,9 +126,17 @@ impl Guarded {
             refused_total: AtomicU64::new(0),
             wake: Arc::clone(&wake),
             has_changed: Notify::new(),
+            workers: OnceLock::new(),
+            itself: Weak::clone(itself),
         });
         tokio::spawn(keep_time(Arc::downgrade(&guarded), wake));
         guarded
+    }
+
+    /// These are told from now on when fitness is another one.
+    pub fn tell_workers(&self, workers: &[mpsc::UnboundedSender<Message>]) {
+        // They are the same for as long as the process runs.
+        self.workers.get_or_init(|| workers.to_vec());
     }
 
     /// The settings are these now. `probing` says how endpoints are asked, where they are.
@@ -343,7 +356,15 @@ impl Guarded {
                 Change::Breaker(BreakerChange::WouldOpen { .. }) | Change::Spared { .. } => {}
             }
         }
-        self.generation.store(owned.guard.generation(), Ordering::Release);
+        let generation = owned.guard.generation();
+        if self.generation.swap(generation, Ordering::AcqRel) != generation
+            && let Some(itself) = self.itself.upgrade()
+        {
+            for worker in self.workers.get().into_iter().flatten() {
+                // One that has ended picks nobody.
+                let _ = worker.send(Message::Fitness(Arc::clone(&itself)));
+            }
+        }
         let next = owned.guard.deadline().map(|(at, _)| at);
         if let Some(next) = next
             && owned.deadline.is_none_or(|known| next < known)

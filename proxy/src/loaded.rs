@@ -4,16 +4,17 @@
 //! name: connections to endpoints, counts, buffers of logs.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use naru_balance::EndpointFacts;
-use naru_base::ClusterId;
+use naru_base::{ClusterId, Instant};
 use naru_journey::ChainId;
 use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
 
-use crate::cluster::{ClusterHere, Clusters, EndpointSet};
+use crate::cluster::{Balanced, ClusterHere, Clusters};
+use crate::guarded::Guarded;
 use crate::log::{Buffer, Logs};
 use crate::metrics::Metrics;
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub clusters: Clusters,
     /// By chain.
     logs: Vec<Vec<LoadedLog>>,
+    /// Clusters with endpoints that warm up, whose end somebody waits for.
+    warming: RefCell<BTreeSet<ClusterId>>,
 }
 
 #[derive(Debug)]
@@ -40,15 +43,15 @@ impl Loaded {
     /// The first of a worker. `endpoints` are by cluster.
     pub fn new(
         prepared: &Arc<Prepared>,
-        endpoints: &[EndpointSet],
+        endpoints: &[Balanced],
         seed: u64,
         metrics: &Metrics,
         logs: &Logs,
-    ) -> Loaded {
+    ) -> Rc<Loaded> {
         let core = naru_journey::Worker::new(&prepared.snapshot, seed);
         let loaded = Loaded::with(prepared, core, None, metrics, logs);
-        for (id, set) in loaded.cluster_ids().zip(endpoints) {
-            loaded.set_endpoints(id, set);
+        for (id, endpoints) in loaded.cluster_ids().zip(endpoints) {
+            loaded.set_endpoints(id, endpoints);
         }
         loaded
     }
@@ -58,17 +61,17 @@ impl Loaded {
     pub fn succeed(
         older: &Loaded,
         prepared: &Arc<Prepared>,
-        endpoints: &[EndpointSet],
+        endpoints: &[Balanced],
         metrics: &Metrics,
         logs: &Logs,
-    ) -> Loaded {
+    ) -> Rc<Loaded> {
         let core = older.core.borrow_mut().succeed(&older.snapshot, &prepared.snapshot);
         let loaded = Loaded::with(prepared, core, Some(older), metrics, logs);
         let mut known = clusters_of(&older.snapshot);
-        for (id, set) in loaded.cluster_ids().zip(endpoints) {
+        for (id, endpoints) in loaded.cluster_ids().zip(endpoints) {
             match known.remove(loaded.snapshot.cluster(id).name.as_str()) {
-                Some(before) => loaded.inherit(id, set, older, before),
-                None => loaded.set_endpoints(id, set),
+                Some(before) => loaded.inherit(id, endpoints, older, before),
+                None => loaded.set_endpoints(id, endpoints),
             }
         }
         for gone in known.into_values() {
@@ -83,7 +86,7 @@ impl Loaded {
         older: Option<&Loaded>,
         metrics: &Metrics,
         logs: &Logs,
-    ) -> Loaded {
+    ) -> Rc<Loaded> {
         let snapshot = SnapshotRef(Arc::clone(prepared));
         let clusters = (0u32..).zip(&snapshot.clusters).map(|(id, _)| {
             let stats = metrics.cluster(prepared.cluster_name(ClusterId(id)));
@@ -100,7 +103,7 @@ impl Loaded {
             all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
                 .collect()
         });
-        Loaded {
+        Rc::new(Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
             clusters: Clusters {
@@ -111,8 +114,9 @@ impl Loaded {
                 recent_writes: prepared.recent_writes.clone(),
             },
             logs: logs_of_chains.collect(),
+            warming: RefCell::default(),
             snapshot,
-        }
+        })
     }
 
     #[inline]
@@ -124,34 +128,68 @@ impl Loaded {
         self.prepared.terminator(chain)
     }
 
-    pub fn set_endpoints(&self, cluster: ClusterId, set: &EndpointSet) {
-        self.clusters.get(cluster).set_endpoints(set, self.is_logical(cluster));
-        self.balance(cluster, set);
+    pub fn set_endpoints(self: &Rc<Self>, cluster: ClusterId, endpoints: &Balanced) {
+        self.clusters.get(cluster).set_endpoints(&endpoints.set, self.is_logical(cluster));
+        self.balance(cluster, endpoints);
     }
 
-    fn inherit(&self, cluster: ClusterId, set: &EndpointSet, older: &Loaded, before: ClusterId) {
+    fn inherit(self: &Rc<Self>, cluster: ClusterId, endpoints: &Balanced, older: &Loaded, before: ClusterId) {
         let here = older.clusters.get(before);
-        let old_settings = older.snapshot.cluster(before);
-        // Its rotation has come over already, and goes on where nothing is different.
-        let is_rotation_same = old_settings.load_balancing == self.snapshot.cluster(cluster).load_balancing
-            && here.has_endpoints(set);
         let is_dialled_alike = self.prepared.is_dialled_alike(cluster, &older.prepared, before);
         let is_logical = self.is_logical(cluster) && older.is_logical(before);
-        self.clusters.get(cluster).inherit(here, set, is_logical, is_dialled_alike);
-        if !is_rotation_same {
-            self.balance(cluster, set);
+        self.clusters.get(cluster).inherit(here, &endpoints.set, is_logical, is_dialled_alike);
+        self.balance(cluster, endpoints);
+    }
+
+    fn balance(self: &Rc<Self>, cluster: ClusterId, endpoints: &Balanced) {
+        let mut core = self.core.borrow_mut();
+        let now = self.prepared.origin.elapsed();
+        let next = core.set_roster(now, &self.snapshot, cluster, &endpoints.roster, &self.clusters);
+        drop(core);
+        self.refresh_at(cluster, next);
+    }
+
+    /// The endpoints of clusters that this one guards are perhaps as fit as they were, perhaps not: what is picked by is
+    /// built here, between requests. A pick builds nothing.
+    pub fn hear_guard(self: &Rc<Self>, guarded: &Arc<Guarded>) {
+        let of_guard =
+            |here: &ClusterHere| here.guarded.as_ref().is_some_and(|known| Arc::ptr_eq(known, guarded));
+        for (id, _) in self.cluster_ids().zip(&self.clusters.all).filter(|(_, here)| of_guard(here)) {
+            self.refresh(id);
         }
     }
 
-    fn balance(&self, cluster: ClusterId, set: &EndpointSet) {
-        let settings = &self.snapshot.cluster(cluster).load_balancing;
-        let keys: Vec<String> = set
-            .iter()
-            .map(|endpoint| naru_balance::key(settings, endpoint.address, &endpoint.host_name))
-            .collect();
-        let facts: Vec<EndpointFacts<'_>> =
-            set.iter().zip(&keys).map(|(endpoint, key)| EndpointFacts::of(&endpoint.settings, key)).collect();
-        self.core.borrow_mut().set_endpoints(&self.snapshot, cluster, &facts);
+    fn refresh(self: &Rc<Self>, cluster: ClusterId) {
+        let next = self.core.borrow_mut().refresh(
+            self.prepared.origin.elapsed(),
+            &self.snapshot,
+            cluster,
+            &self.clusters,
+        );
+        self.refresh_at(cluster, next);
+    }
+
+    /// Once a warm-up is over, picks are simple again. One task for each cluster waits for that.
+    fn refresh_at(self: &Rc<Self>, cluster: ClusterId, next: Option<Instant>) {
+        let Some(mut next) = next else { return };
+        if !self.warming.borrow_mut().insert(cluster) {
+            return;
+        }
+        let (weak, origin) = (Rc::downgrade(self), self.prepared.origin);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(next.since(origin.elapsed())).await;
+                let Some(here) = weak.upgrade() else { return };
+                let mut core = here.core.borrow_mut();
+                match core.refresh(origin.elapsed(), &here.snapshot, cluster, &here.clusters) {
+                    Some(later) => next = later,
+                    None => {
+                        here.warming.borrow_mut().remove(&cluster);
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     fn is_logical(&self, cluster: ClusterId) -> bool {

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::board::{Board, Found, Next};
 use crate::clock::{self, Origin};
-use crate::cluster::ClusterStatus;
+use crate::cluster::{Balanced, ClusterStatus};
 use crate::discover::{self, Follower};
 use crate::listen::{self, ListenerKey, Opened};
 use crate::log::LogWriter;
@@ -123,6 +123,9 @@ impl Proxy {
             Some(follower) => Found::New { follower, set: Arc::default(), was_found: None },
         });
         let found: Vec<Found> = found.collect();
+        let endpoints = snapshot.clusters.iter().zip(&found);
+        let endpoints: Vec<Balanced> =
+            endpoints.map(|(cluster, found)| Balanced::new(&cluster.load_balancing, found.set())).collect();
         let seed = options.seed.unwrap_or_else(clock::seed);
         let host_name: Arc<str> = host_name().into();
         let mut threads = Vec::new();
@@ -134,7 +137,7 @@ impl Proxy {
                 // The first worker has the seed itself, so that one worker can be followed exactly.
                 seed: seed.wrapping_add(at),
                 prepared: Arc::clone(&prepared),
-                endpoints: found.iter().map(Found::set).collect(),
+                endpoints: endpoints.clone(),
                 sockets,
                 log: log.clone(),
                 host_name: Arc::clone(&host_name),
@@ -144,7 +147,7 @@ impl Proxy {
             threads.push(thread.spawn(move || worker::run(start)).map_err(StartError::Thread)?);
             senders.push(messages_tx);
         }
-        let board = Board::new(senders, prepared, clock::wall_now(), listening, found);
+        let board = Board::new(senders, prepared, clock::wall_now(), listening, found, endpoints);
         Ok(Proxy { board, threads, log, origin, names: Mutex::new(names) })
     }
 
@@ -167,7 +170,8 @@ impl Proxy {
         let sockets = self.board.register(opened).await.map_err(StartError::Thread)?;
         let found = self.board.discover(&prepared).await;
         self.board.warm(&prepared, &older, &found).await;
-        let next = Next { prepared, listening, sockets, found };
+        let balanced = self.board.balance(&prepared, &found).await;
+        let next = Next { prepared, listening, sockets, found, balanced };
         let answers = self.board.commit(next, &mut names, clock::wall_now())?;
         for answer in answers {
             // A worker that ends before it answers has drained.

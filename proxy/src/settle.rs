@@ -251,10 +251,11 @@ impl Passage {
         }
     }
 
-    /// Tells whoever guards the cluster what became of an attempt.
+    /// Tells whoever guards the cluster, and whoever picked the endpoint, what became of an attempt.
     #[inline]
     fn report(&mut self, now: Instant) {
         while let Some(report) = self.journey.take_report() {
+            self.loaded.core.borrow_mut().on_report(now, &report);
             let here = self.loaded.clusters.get(report.cluster);
             let Some(guarded) = &here.guarded else { continue };
             match &self.permit {

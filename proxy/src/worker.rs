@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use crate::accept::{self, Connection, ListenerHere};
 use crate::clock::{self, Clock, Origin};
-use crate::cluster::EndpointSet;
+use crate::cluster::Balanced;
+use crate::guarded::Guarded;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
 use crate::log::{LogWriter, Logs};
@@ -30,7 +31,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Message {
-    Endpoints(ClusterId, EndpointSet),
+    Endpoints(ClusterId, Balanced),
+    /// Endpoints that somebody guards are as fit as he says now.
+    Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
     /// Make these sockets ready for an update; give them back until it comes.
     Listen(Vec<(ListenerKey, std::net::TcpListener)>, oneshot::Sender<io::Result<Sockets>>),
@@ -47,7 +50,7 @@ pub type Sockets = Vec<(ListenerKey, TcpListener)>;
 pub struct Update {
     pub prepared: Arc<Prepared>,
     /// By cluster.
-    pub endpoints: Vec<EndpointSet>,
+    pub endpoints: Vec<Balanced>,
     /// By listener.
     pub listeners: Vec<ListenerKey>,
     /// Of those that are new.
@@ -64,7 +67,7 @@ pub struct Start {
     pub seed: u64,
     pub prepared: Arc<Prepared>,
     /// By cluster.
-    pub endpoints: Vec<EndpointSet>,
+    pub endpoints: Vec<Balanced>,
     /// By listener.
     pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
     pub log: LogWriter,
@@ -82,6 +85,8 @@ pub struct Worker {
     pub lookup: Lookup,
     /// What is in force.
     loaded: RefCell<Rc<Loaded>>,
+    /// Those before it, some of which requests may still use.
+    older: RefCell<Vec<Weak<Loaded>>>,
     listeners: RefCell<Vec<Acceptor>>,
     connections: Cell<u64>,
     /// One for each connection that is open; known once its chain is.
@@ -158,8 +163,10 @@ impl Worker {
         let Update { prepared, endpoints, listeners, sockets, forgotten, done_tx } = update;
         self.metrics.take_over(prepared.names.len(), &forgotten);
         let newer = Loaded::succeed(&self.loaded(), &prepared, &endpoints, &self.metrics, &self.logs);
-        let newer = Rc::new(newer);
-        drop(self.loaded.replace(Rc::clone(&newer)));
+        let older = self.loaded.replace(Rc::clone(&newer));
+        self.older.borrow_mut().retain(|older| older.strong_count() > 0);
+        self.older.borrow_mut().push(Rc::downgrade(&older));
+        drop(older);
         let place_of = |key: ListenerKey| listeners.iter().position(|listed| *listed == key);
         let (kept, gone): (Vec<_>, Vec<_>) =
             self.listeners.take().into_iter().partition(|acceptor| place_of(acceptor.listener.key).is_some());
@@ -190,6 +197,14 @@ impl Worker {
         self.logs.flush();
         // An asker that has gone away knows enough.
         let _ = done_tx.send(());
+    }
+
+    fn hear_guard(&self, guarded: &Arc<Guarded>) {
+        self.loaded().hear_guard(guarded);
+        // Their requests may still be retried.
+        for older in self.older.borrow().iter().filter_map(Weak::upgrade) {
+            older.hear_guard(guarded);
+        }
     }
 
     /// There are upstream connections that may grow old.
@@ -288,7 +303,7 @@ async fn work(start: Start) -> std::io::Result<()> {
     let metrics = Metrics::default();
     metrics.take_over(prepared.names.len(), &[]);
     let logs = Rc::new(Logs::new(log));
-    let loaded = Rc::new(Loaded::new(&prepared, &endpoints, seed, &metrics, &logs));
+    let loaded = Loaded::new(&prepared, &endpoints, seed, &metrics, &logs);
     drop(prepared);
     let worker = Rc::new(Worker {
         clock,
@@ -298,6 +313,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         host_name,
         lookup: Lookup::default(),
         loaded: RefCell::new(loaded),
+        older: RefCell::default(),
         listeners: RefCell::default(),
         connections: Cell::new(0),
         open: RefCell::default(),
@@ -315,6 +331,7 @@ async fn work(start: Start) -> std::io::Result<()> {
     while let Some(message) = messages_rx.recv().await {
         match message {
             Message::Endpoints(cluster, set) => worker.loaded().set_endpoints(cluster, &set),
+            Message::Fitness(guarded) => worker.hear_guard(&guarded),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
             // Nor any sockets: they close.
@@ -341,6 +358,7 @@ async fn work(start: Start) -> std::io::Result<()> {
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
                 Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),
+                Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
                 Some(Message::Listen(..) | Message::Update(_) | Message::Drain) => {}
                 None => worker.last_closed.notified().await,

@@ -532,6 +532,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     fn settle(&mut self, mut passage: Box<Passage<T>>) -> Result<Settled<'a, T>, Violation> {
         passage.journey.tick(self.now);
         passage.journey.on_abandoned(self.now);
+        self.report(&mut passage);
         judge::check_request(self.now, &passage)?;
         let Some(outcome) = passage.journey.outcome() else {
             return Err(judge::violation(self.now, &passage, "it ended without an outcome"));

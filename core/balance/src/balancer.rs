@@ -2,11 +2,13 @@
 //!
 //! | event                          | what changes                                              |
 //! |--------------------------------|-----------------------------------------------------------|
+//! | `follow`                       | the endpoints; what is known of those that stay is kept    |
 //! | `set_fitness`                  | priorities, localities and pools, where fitness is another |
 //! | `tick`, at or after `deadline` | everybody is warm: pools become the simple ones again       |
-//! | `on_latency`                   | what is known of an endpoint (peak EWMA)                   |
+//! | `on_latency`, `on_no_answer`   | what is known of an endpoint (peak EWMA)                   |
 //! | `pick`                         | rotations go on                                            |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::roster::{Moment, Roster, Source, Spread};
 use crate::sticky::Bound;
 use crate::warm_up::Ramps;
 
-/// Picks endpoints of one cluster. A clone shares its large tables.
+/// Picks endpoints of one cluster. Its large tables are in its [`Roster`], which others share.
 #[derive(Clone, Debug)]
 pub struct Balancer {
     /// Everybody who is picked, where there is no spread.
@@ -80,29 +82,53 @@ impl Balancer {
     /// [`Balancer::set_fitness`] says otherwise. `seed_draw`, a uniform number, says where a rotation
     /// starts, so that workers and restarts do not all begin with the first endpoint.
     pub fn new(settings: &LoadBalancing, endpoints: &[EndpointFacts<'_>], seed_draw: u64) -> Balancer {
-        let latencies = match settings.policy {
-            BalancingPolicy::PeakEwma(ewma) => Some(Box::new(Latencies::new(ewma, endpoints.len()))),
+        let mut balancer = Balancer::unbuilt(Arc::new(Roster::new(settings, endpoints)), seed_draw);
+        balancer.build(Instant::ZERO, None);
+        balancer
+    }
+
+    /// The endpoints are those of `roster` from `now` on. What is known of one that was there before, by its key, stays;
+    /// the others are fit, and begin to warm up. That is how Envoy has it also where all are new: then they warm up
+    /// alike, which changes nobody's share, and one that comes a little later is a little behind.
+    pub fn follow(before: &Balancer, now: Instant, roster: Arc<Roster>, seed_draw: u64) -> Balancer {
+        let mut balancer = Balancer::unbuilt(roster, seed_draw);
+        balancer.panic_percent = before.panic_percent;
+        let known: BTreeMap<&str, EndpointId> = before.roster.keys().zip((0..).map(EndpointId)).collect();
+        let places = balancer.roster.keys().map(|key| known.get(key).copied());
+        let places: Vec<Option<EndpointId>> = places.collect();
+        let new = Fitness::Fit { since: now };
+        let fitness = places.iter().map(|place| place.and_then(|id| before.fitness(id)).unwrap_or(new));
+        balancer.fitness = fitness.collect();
+        if let (Some(latencies), Some(known)) = (&mut balancer.latencies, &before.latencies) {
+            latencies.inherit(known, &places);
+        }
+        let ramps = balancer.ramps(now, &balancer.fitness);
+        balancer.build(now, ramps);
+        balancer
+    }
+
+    fn unbuilt(roster: Arc<Roster>, seed_draw: u64) -> Balancer {
+        let latencies = match roster.settings.policy {
+            BalancingPolicy::PeakEwma(ewma) => Some(Box::new(Latencies::new(ewma, roster.len()))),
             _ => None,
         };
-        let mut balancer = Balancer {
+        Balancer {
             pool: Pool::Nobody,
             spread: None,
             latencies,
-            roster: Arc::new(Roster::new(settings, endpoints)),
-            fitness: vec![Fitness::FIT; endpoints.len()],
+            fitness: vec![Fitness::FIT; roster.len()],
+            roster,
             panic_percent: 0,
             warm_at: None,
             seed_draw,
             generation: 0,
-        };
-        balancer.build(Instant::ZERO, None);
-        balancer
+        }
     }
 
     /// How fit the endpoints are now, by id; those that are not spoken of are fit. Where less than
     /// `panic_percent` of a priority are fit or degraded, and no other can help, fitness is disregarded;
     /// zero never does so. Off the request path:
-    /// the time that it takes grows with the number of endpoints, and with the size of a hash's table.
+    /// the time that it takes grows with the number of endpoints, though not with the size of a hash's table.
     pub fn set_fitness(&mut self, now: Instant, panic_percent: u32, fitness: &[Fitness]) {
         let told = fitness.iter().copied().chain(std::iter::repeat(Fitness::FIT));
         let fitness: Vec<Fitness> = told.take(self.roster.len()).collect();
@@ -159,10 +185,23 @@ impl Balancer {
         }
     }
 
+    /// Whether [`Balancer::on_latency`] changes anything.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.latencies.is_some()
+    }
+
     /// An endpoint answered after this time. Only peak EWMA remembers.
     pub fn on_latency(&mut self, now: Instant, endpoint: EndpointId, latency: Duration) {
         if let Some(latencies) = &mut self.latencies {
             latencies.learn(now, endpoint, latency);
+        }
+    }
+
+    /// An endpoint was waited for so long, and had not answered.
+    pub fn on_no_answer(&mut self, now: Instant, endpoint: EndpointId, waited: Duration) {
+        if let Some(latencies) = &mut self.latencies {
+            latencies.learn_least(now, endpoint, waited);
         }
     }
 
@@ -249,6 +288,10 @@ impl Balancer {
         self.roster.sessions.as_ref()?.header(picked, bound)
     }
 
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
     /// How many endpoints it was built with.
     pub fn len(&self) -> usize {
         self.roster.len()
@@ -263,6 +306,7 @@ impl Balancer {
         if self.fitness.len() != self.roster.len() {
             return Err("fitness of more or fewer endpoints than there are");
         }
+        self.roster.check_invariants()?;
         self.pool.check_invariants()?;
         let Some(spread) = &self.spread else { return Ok(()) };
         let untils: Vec<u32> = spread.portions.iter().map(|portion| portion.until).collect();

@@ -18,6 +18,9 @@ use crate::power::{doubled, log2};
 use crate::schedule::{COST_MAX, Schedule, UNIT};
 use crate::warm_up::Ramps;
 
+/// More draws would cost more than they tell.
+const CHOICES_MAX: u32 = 1_000;
+
 #[derive(Clone, Debug)]
 pub(crate) enum LeastRequest {
     /// O(choices).
@@ -42,7 +45,7 @@ impl LeastRequest {
             let schedule = Schedule::new(takers, UNIT, |id| ramps.wait(id, now, UNIT), seed_draw);
             LeastRequest::Biased { schedule, bias, ramps: Some(Arc::clone(ramps)) }
         } else if is_even(takers) {
-            LeastRequest::Even { ids: ids(takers), choices: choices.max(1) }
+            LeastRequest::Even { ids: ids(takers), choices: choices.clamp(1, CHOICES_MAX) }
         } else if bias == Thousandths::ONE {
             LeastRequest::Weighted(Schedule::new(takers, 1, |_| 1, seed_draw))
         } else {

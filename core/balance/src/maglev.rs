@@ -5,15 +5,19 @@
 //! 3.4, with weights as Envoy has them (`maglev_lb.cc`), and equal to Envoy's tables. Envoy goes around
 //! all endpoints again and again, and skips those whose turn it is not; here the turns are looked up
 //! in their order, which takes less time where weights differ a lot.
+//!
+//! One difference: Envoy builds another table where an endpoint becomes unfit. Here its places are passed
+//! over, and only its own requests move.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use naru_base::EndpointId;
+use naru_base::chance::mix;
 use naru_spec::MaglevSize;
 
-use crate::consistent::Member;
+use crate::consistent::{LOOKS_MAX, Member};
 use crate::xxhash::xxhash64;
 
 /// Never changes, and so is shared by the copies of a balancer.
@@ -72,11 +76,27 @@ impl Maglev {
         Maglev { places: places.into_iter().flatten().collect() }
     }
 
-    /// O(1). A further attempt looks at another place: perhaps at the same endpoint again.
-    pub(crate) fn pick(&self, hash: u64, attempt: u32) -> Option<EndpointId> {
+    /// O(1). A further attempt looks at another place: perhaps at the same endpoint again. Where a place belongs to one
+    /// that does not take requests, `mix` says the next for the same hash; `None` after [`LOOKS_MAX`] of them.
+    pub(crate) fn pick(
+        &self,
+        hash: u64,
+        attempt: u32,
+        takes: impl Fn(EndpointId) -> bool,
+    ) -> Option<EndpointId> {
         let hash = if attempt == 0 { hash } else { hash ^ u64::from(attempt).wrapping_neg() };
-        let at = hash.checked_rem(self.places.len() as u64)?;
-        self.places.get(at as usize).copied()
+        let looks = (0..u64::from(LOOKS_MAX)).map(|look| match look {
+            0 => hash,
+            look => mix(mix(hash).wrapping_add(look)),
+        });
+        for look in looks {
+            let at = look.checked_rem(self.places.len() as u64)?;
+            let endpoint = self.places.get(at as usize).copied()?;
+            if takes(endpoint) {
+                return Some(endpoint);
+            }
+        }
+        None
     }
 
     pub(crate) fn check_invariants(&self, size: MaglevSize) -> Result<(), &'static str> {
@@ -161,7 +181,7 @@ mod tests {
         let basic = table(&[90, 91, 92, 93, 94, 95], &[1; 6], 7);
         assert_eq!(places(&basic), [2, 4, 0, 1, 5, 0, 3]);
         // `BasicWithRetryHostPredicate`.
-        let picked = |attempt| basic.pick(10, attempt).unwrap().0;
+        let picked = |attempt| basic.pick(10, attempt, |_| true).unwrap().0;
         assert_eq!((picked(0), picked(1), picked(2)), (1, 0, 5));
         // `Weighted`.
         let weighted = table(&[90, 91], &[1, 2], 17);
@@ -203,6 +223,6 @@ mod tests {
         let table = table(&ports, &weights, 65_537);
         // Each has its first turn, and the light ones never another.
         assert_eq!(places(&table).iter().filter(|place| **place == 500).count(), 65_537 - 999);
-        assert_eq!(Maglev::new(&[], size(7)).pick(3, 1), None);
+        assert_eq!(Maglev::new(&[], size(7)).pick(3, 1, |_| true), None);
     }
 }

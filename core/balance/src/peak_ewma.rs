@@ -6,7 +6,12 @@
 //! fades in the same way, so that it is tried again. Source: Linkerd and tower, `load::PeakEwma`. That
 //! draws evenly; here draws go by weight, and what is in flight counts by weight.
 //!
-//! Latencies are what one worker saw.
+//! A latency is that of an answer's head. Of an attempt without one it is known that it took so long at
+//! least, and what was known of its endpoint does not fade: one that hangs is not forgotten, and one that
+//! refuses at once does not look quick.
+//!
+//! Latencies are what one worker saw: it writes nothing that others read, and decides alike for the same
+//! requests. What endpoints have in flight is of all workers, and weighs as much.
 
 use std::time::Duration;
 
@@ -98,6 +103,22 @@ impl Latencies {
         estimate.at = now;
     }
 
+    /// An endpoint took this long at least, and gave no answer: what was known of it does not fade by that.
+    pub(crate) fn learn_least(&mut self, now: Instant, endpoint: EndpointId, latency: Duration) {
+        if let Some(estimate) = self.estimates.get_mut(endpoint.index()) {
+            *estimate = Estimate { nanos: estimate.nanos.max(nanos(latency)), at: now };
+        }
+    }
+
+    /// What is known of endpoints that stay; `places` are theirs before, by id.
+    pub(crate) fn inherit(&mut self, before: &Latencies, places: &[Option<EndpointId>]) {
+        for (estimate, place) in self.estimates.iter_mut().zip(places) {
+            if let Some(known) = place.and_then(|id| before.estimates.get(id.index())) {
+                *estimate = *known;
+            }
+        }
+    }
+
     fn now(&self, endpoint: EndpointId, now: Instant) -> u64 {
         let Some(estimate) = self.estimates.get(endpoint.index()) else { return nanos(self.settings.first) };
         let kept = kept(self.settings, now.since(estimate.at));
@@ -148,6 +169,23 @@ mod tests {
         check(Some(2_000), 20_001, 2_000.0);
         check(None, 30_001, 2_000.0 / e);
         check(None, u64::MAX / 2_000_000, 0.0);
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_answer_is_slow_and_one_that_refuses_is_not_quick() {
+        let mut latencies = Latencies::new(SETTINGS, 1);
+        latencies.learn(at(0), EndpointId(0), ms(50));
+        latencies.learn_least(at(0), EndpointId(0), ms(1));
+        assert_eq!(latencies.now(EndpointId(0), at(0)), 50_000_000);
+        // However often it refuses, it gets no better.
+        for second in 1..100 {
+            latencies.learn_least(at(second * 1_000), EndpointId(0), ms(0));
+        }
+        assert_eq!(latencies.now(EndpointId(0), at(99_000)), 50_000_000);
+        latencies.learn_least(at(100_000), EndpointId(0), ms(5_000));
+        assert_eq!(latencies.now(EndpointId(0), at(100_000)), 5_000_000_000);
+        // Where it is left in peace it is forgotten.
+        assert!(latencies.now(EndpointId(0), at(130_000)) < 300_000_000);
     }
 
     #[test]

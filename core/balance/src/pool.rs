@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use naru_base::{Chance, EndpointId, Instant};
-use naru_spec::BalancingPolicy;
+use naru_spec::{BalancingPolicy, ConsistentHash};
 
 use crate::Loads;
-use crate::consistent::{Consistent, Members};
+use crate::consistent::Consistent;
 use crate::endpoint::Taker;
 use crate::least_request::LeastRequest;
 use crate::peak_ewma::{Latencies, PeakEwma};
@@ -31,8 +31,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) policy: &'a BalancingPolicy,
     pub(crate) ramps: Option<&'a Arc<Ramps>>,
     pub(crate) now: Instant,
-    /// Of the whole cluster.
-    pub(crate) cluster_len: usize,
 }
 
 /// What of a request a pool looks at.
@@ -45,11 +43,11 @@ pub(crate) struct Asked {
 }
 
 impl Pool {
-    /// `members` are asked for only where the policy hashes. Ids of takers rise.
-    pub(crate) fn new<'k>(
+    /// `consistent` is asked for only where the policy hashes. Ids of takers rise.
+    pub(crate) fn new(
         plan: Plan<'_>,
         takers: &[Taker],
-        members: impl FnOnce() -> Members<'k>,
+        consistent: impl FnOnce(ConsistentHash) -> Option<Consistent>,
         seed_draw: u64,
     ) -> Pool {
         if takers.is_empty() {
@@ -65,7 +63,7 @@ impl Pool {
             BalancingPolicy::Random => Pool::Random(Random::new(takers)),
             BalancingPolicy::PeakEwma(_) => Pool::PeakEwma(Box::new(PeakEwma::new(takers))),
             BalancingPolicy::ConsistentHash(settings) => {
-                Pool::Consistent(Box::new(Consistent::new(*settings, &members(), plan.cluster_len)))
+                consistent(*settings).map_or(Pool::Nobody, |pool| Pool::Consistent(Box::new(pool)))
             }
             BalancingPolicy::Passthrough => Pool::Nobody,
         }
@@ -98,8 +96,8 @@ impl Pool {
             Pool::RoundRobin(RoundRobin::Even { ids, next }) if *next >= ids.len() => {
                 Err("a rotation is beyond its end")
             }
-            Pool::Consistent(pool) => pool.check_invariants(),
             Pool::RoundRobin(_)
+            | Pool::Consistent(_)
             | Pool::LeastRequest(_)
             | Pool::Random(_)
             | Pool::PeakEwma(_)

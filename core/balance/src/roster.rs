@@ -15,7 +15,7 @@ use naru_base::chance::mix;
 use naru_base::{EndpointId, Instant};
 use naru_spec::{BalancingPolicy, LoadBalancing, Locality};
 
-use crate::consistent::{Member, Members};
+use crate::consistent::{Consistent, Member, Table};
 use crate::endpoint::{EndpointFacts, Fitness, Taker};
 use crate::pool::{Plan, Pool};
 use crate::priority::{self, Census, Spill};
@@ -23,9 +23,10 @@ use crate::schedule::Schedule;
 use crate::sticky::Sessions;
 use crate::warm_up::Ramps;
 
-/// Never changes, and so is shared by the copies of a balancer.
+/// The endpoints of a cluster, and what is built of them whatever their fitness. Never changes, and so is shared by all
+/// balancers of the cluster: the tables of a consistent hash, which take time to build, are in it.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub struct Roster {
     pub(crate) settings: LoadBalancing,
     pub(crate) sessions: Option<Sessions>,
     /// By id.
@@ -33,6 +34,8 @@ pub(crate) struct Roster {
     priorities: usize,
     /// In order: for each priority and locality the weight of the locality there.
     localities: Vec<LocalityThere>,
+    /// By priority, where the policy hashes.
+    tables: Vec<Arc<Table>>,
 }
 
 #[derive(Clone, Debug)]
@@ -106,7 +109,9 @@ pub(crate) struct Moment<'a> {
 }
 
 impl Roster {
-    pub(crate) fn new(settings: &LoadBalancing, endpoints: &[EndpointFacts<'_>]) -> Roster {
+    /// The endpoint at position `i` is `EndpointId(i)`. Off the request path: the time that it takes grows with the
+    /// number of endpoints, and with the size of a hash's table.
+    pub fn new(settings: &LoadBalancing, endpoints: &[EndpointFacts<'_>]) -> Roster {
         let mut priorities: Vec<u32> = endpoints.iter().map(|facts| facts.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
@@ -126,11 +131,33 @@ impl Roster {
         localities.dedup_by_key(|there| (there.priority, there.locality));
         let keys = endpoints.iter().map(|facts| facts.key);
         let sessions = settings.sticky.as_ref().map(|sticky| Sessions::new(sticky, keys));
-        Roster { settings: settings.clone(), sessions, entries, priorities: priorities.len(), localities }
+        let (settings, priorities) = (settings.clone(), priorities.len());
+        let mut roster = Roster { settings, sessions, entries, priorities, localities, tables: Vec::new() };
+        if let BalancingPolicy::ConsistentHash(hash) = roster.settings.policy {
+            let fitness = vec![Fitness::FIT; roster.len()];
+            let all = (0..roster.priorities).map(|priority| roster.members(priority, Who::All, &fitness));
+            roster.tables = all.map(|members| Arc::new(Table::new(hash.table, &members))).collect();
+        }
+        roster
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many endpoints there are.
+    pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// By id.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.key)
+    }
+
+    pub(crate) fn check_invariants(&self) -> Result<(), &'static str> {
+        let BalancingPolicy::ConsistentHash(hash) = self.settings.policy else { return Ok(()) };
+        self.tables.iter().try_for_each(|table| table.check_invariants(hash.table))
     }
 
     pub(crate) fn weight(&self, endpoint: EndpointId) -> u32 {
@@ -198,12 +225,7 @@ impl Roster {
     }
 
     fn source(&self, priority: usize, who: Who, moment: Moment<'_>) -> Source {
-        let plan = Plan {
-            policy: &self.settings.policy,
-            ramps: moment.ramps,
-            now: moment.now,
-            cluster_len: self.entries.len(),
-        };
+        let plan = Plan { policy: &self.settings.policy, ramps: moment.ramps, now: moment.now };
         let hashes = matches!(self.settings.policy, BalancingPolicy::ConsistentHash(_));
         if self.settings.weighs_localities && !hashes && who != Who::All {
             let (takers, mut pools) = self.localities(priority, who, plan, moment);
@@ -217,11 +239,14 @@ impl Roster {
             }
         }
         let takers = self.takers(priority, None, who, moment.fitness);
-        let members = || Members {
-            all: self.members(priority, Who::All, moment.fitness),
-            taking: self.members(priority, who, moment.fitness),
+        let consistent = |hash| {
+            let table = Arc::clone(self.tables.get(priority)?);
+            let taking = self.members(priority, who, moment.fitness);
+            let there = self.entries.iter().filter(|entry| entry.priority == priority && entry.weight > 0);
+            let is_everybody = takers.len() == there.count();
+            Some(Consistent::new(hash, table, &taking, is_everybody, self.len()))
         };
-        Source::Pool(Pool::new(plan, &takers, members, moment.seed_draw))
+        Source::Pool(Pool::new(plan, &takers, consistent, moment.seed_draw))
     }
 
     /// The localities of a priority that take anything, and their pools.
@@ -250,8 +275,8 @@ impl Roster {
         let localities = localities.collect();
         let pools = (1..).zip(&found).map(|(at, (_, takers))| {
             let seed_draw = mix(moment.seed_draw ^ mix(at));
-            // No hash asks for members here.
-            Pool::new(plan, takers, || Members { all: Vec::new(), taking: Vec::new() }, seed_draw)
+            // No hash comes here.
+            Pool::new(plan, takers, |_| None, seed_draw)
         });
         (localities, pools.collect())
     }
@@ -263,7 +288,7 @@ impl Roster {
         ((u128::from(weight) * there.min(whole)) << 20).checked_div(whole).unwrap_or(0)
     }
 
-    /// What a consistent hash is built of. As in Envoy, a locality's share does not shrink with its fit
+    /// Who has a place in a consistent hash, and how large it is. As in Envoy, a locality's share does not shrink with its fit
     /// endpoints, and is lost only where it has none.
     fn members(&self, priority: usize, who: Who, fitness: &[Fitness]) -> Vec<Member<'_>> {
         if !self.settings.weighs_localities {

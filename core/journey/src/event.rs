@@ -148,7 +148,7 @@ pub enum Cause {
     Fallback,
 }
 
-/// What became of an attempt, for whoever guards its cluster.
+/// What became of an attempt, for whoever guards its cluster, and for [`crate::Worker::on_report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     pub cluster: ClusterId,
@@ -156,6 +156,8 @@ pub struct Report {
     pub result: AttemptResult,
     /// Since it was sent.
     pub duration: Duration,
+    /// The same, but until the head of its answer where there was one.
+    pub until_head: Duration,
     /// What it went through the breaker with.
     pub ticket: Option<Ticket>,
 }

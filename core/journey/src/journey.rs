@@ -498,7 +498,8 @@ impl Journey {
     fn conclude(&mut self, now: Instant, result: impl FnOnce(&Attempt) -> AttemptResult) {
         let Some(watch) = self.watch.take() else { return };
         let (Some(cluster), Some(attempt)) = (self.cluster, self.attempt) else { return };
-        self.report = Some(rare::report_of(cluster, &attempt, watch, result(&attempt), now));
+        let head = self.clock.head;
+        self.report = Some(rare::report_of(cluster, &attempt, watch, result(&attempt), head, now));
     }
 
     /// What became of an attempt, once for each. It is there after [`Journey::on_attempt`], where the attempt is

@@ -1,25 +1,30 @@
 //! What belongs to one worker: its chance, and its place in each cluster's rotation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use naru_admit::Claim;
 use naru_balance::{
-    Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Tried,
+    Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Roster, Tried,
 };
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
-use naru_guard::{Fitness, RefusedBy, Ticket};
+use naru_guard::{AttemptResult, Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
 use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy};
 
-use crate::Snapshot;
 use crate::limits::{Leaving, LimitId, Pass, Queued};
 use crate::timeouts::Timeouts;
+use crate::{Report, Snapshot};
 
 /// How busy endpoints are, wherever that is counted: atomics in the proxy, cells in the simulator.
 pub trait View {
+    /// Whether a pick finds out for itself that fitness is another one, or that a warm-up is over, and builds what is to
+    /// be built. Where somebody waits for a pick it must not, and the shell calls [`Worker::refresh`] instead.
+    const PICKS_REFRESH: bool = true;
+
     /// Requests on their way at this endpoint, from all workers.
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32;
 
@@ -125,8 +130,10 @@ pub(crate) struct Chosen {
 #[derive(Clone, Debug)]
 struct InTurn {
     balancer: Balancer,
-    /// Whose fitness the balancer knows.
-    generation: u64,
+    /// Whose fitness the balancer knows, if it does.
+    generation: Option<u64>,
+    /// What another snapshot had, until this one has endpoints: it balanced otherwise.
+    before: Option<Box<Balancer>>,
 }
 
 impl Worker {
@@ -149,15 +156,22 @@ impl Worker {
 
     /// What a worker goes on with when `new` takes the place of `old`: its chance continues, and so does the
     /// rotation of a cluster that is there by name and balances alike; its endpoints are the same until
-    /// [`Worker::set_endpoints`]. `self` stays for the requests that began with `old`, with chance of its own.
+    /// [`Worker::set_endpoints`]. One that balances otherwise has none until then. `self` stays for the requests that began with `old`, with chance of its own.
     pub fn succeed(&mut self, old: &Snapshot, new: &Snapshot) -> Worker {
         let known: BTreeMap<&str, usize> =
             (0..).zip(&old.clusters).map(|(at, cluster)| (cluster.name.as_str(), at)).collect();
         let clusters = new.clusters.iter().map(|cluster| {
-            let before = known.get(cluster.name.as_str()).copied().filter(|at| {
-                old.clusters.get(*at).is_some_and(|old| old.load_balancing == cluster.load_balancing)
-            });
-            before.and_then(|at| self.clusters.get(at).cloned()).unwrap_or_else(|| InTurn::empty(cluster))
+            let before = known.get(cluster.name.as_str()).copied();
+            let Some((here, old)) = before.and_then(|at| self.clusters.get(at).zip(old.clusters.get(at)))
+            else {
+                return InTurn::empty(cluster);
+            };
+            if old.load_balancing == cluster.load_balancing {
+                // Fitness may be looked at otherwise: by another guard, or with another share that panics.
+                InTurn { generation: None, ..here.clone() }
+            } else {
+                InTurn { before: Some(Box::new(here.balancer.clone())), ..InTurn::empty(cluster) }
+            }
         });
         let clusters = clusters.collect();
         // Two that drew the same numbers would give two requests the same identity.
@@ -177,18 +191,66 @@ impl Worker {
         }
     }
 
-    /// The endpoints of a cluster are these now; ids are indexes into `endpoints`.
+    /// The endpoints of a cluster are these from the beginning; ids are indexes into `endpoints`. For one worker by
+    /// itself: [`Worker::set_roster`] is for later, and for several that share what is built.
     pub fn set_endpoints(
         &mut self,
         snapshot: &Snapshot,
         cluster: ClusterId,
         endpoints: &[EndpointFacts<'_>],
     ) {
+        let roster = Roster::new(&snapshot.cluster(cluster).load_balancing, endpoints);
+        self.follow(Instant::ZERO, snapshot, cluster, Arc::new(roster));
+    }
+
+    /// The endpoints of a cluster are these from now on, and `view` says how fit they are. As [`Worker::refresh`].
+    pub fn set_roster(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        roster: &Arc<Roster>,
+        view: &impl View,
+    ) -> Option<Instant> {
+        // What is the same goes on.
+        if !self.roster(cluster).is_some_and(|known| Arc::ptr_eq(known, roster)) {
+            self.follow(now, snapshot, cluster, Arc::clone(roster));
+        }
+        self.refresh(now, snapshot, cluster, view)
+    }
+
+    fn roster(&self, cluster: ClusterId) -> Option<&Arc<Roster>> {
+        self.clusters.get(cluster.index()).map(|here| here.balancer.roster())
+    }
+
+    fn follow(&mut self, now: Instant, snapshot: &Snapshot, cluster: ClusterId, roster: Arc<Roster>) {
         // Workers start at different places of a rotation, or all would begin at the first endpoint.
         let start = Chance::split(self.seed, &snapshot.cluster(cluster).name).draw();
         if let Some(here) = self.clusters.get_mut(cluster.index()) {
-            *here = InTurn::new(snapshot.cluster(cluster), endpoints, start);
+            let before = here.before.take();
+            let before = before.as_deref().unwrap_or(&here.balancer);
+            here.balancer = Balancer::follow(before, now, roster, start);
+            here.generation = None;
         }
+    }
+
+    /// Fitness is perhaps another one, or a warm-up over: builds what picks look into, off the path of a request.
+    /// Says when to do so again where nothing else happens. The time that it takes grows with the number of endpoints.
+    pub fn refresh(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        view: &impl View,
+    ) -> Option<Instant> {
+        let generation = view.generation(cluster);
+        let here = self.clusters.get_mut(cluster.index())?;
+        if here.generation != Some(generation) {
+            let panic_percent = snapshot.cluster(cluster).guard.panic_percent;
+            here.look_at_fitness(now, panic_percent, OfCluster { cluster, view }, generation);
+        }
+        here.balancer.tick(now);
+        here.balancer.deadline()
     }
 
     /// The draw of the next request.
@@ -199,20 +261,18 @@ impl Worker {
 
     // Forced: a retry calls it as well, and seldom.
     #[inline(always)]
-    pub(crate) fn pick(
+    pub(crate) fn pick<V: View>(
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
         cluster: ClusterId,
         chosen: &Chosen,
-        view: &impl View,
+        view: &V,
     ) -> Option<EndpointId> {
-        let here = self.clusters.get_mut(cluster.index())?;
-        let generation = view.generation(cluster);
-        if here.generation != generation {
-            let panic_percent = snapshot.cluster(cluster).guard.panic_percent;
-            here.look_at_fitness(now, panic_percent, OfCluster { cluster, view }, generation);
+        if V::PICKS_REFRESH {
+            self.refresh(now, snapshot, cluster, view);
         }
+        let here = self.clusters.get_mut(cluster.index())?;
         let Chosen { hashed, bound, tried } = *chosen;
         let context = PickContext { now, hash: hashed.hash, bound, tried };
         here.balancer.pick(&context, &OfCluster { cluster, view }, &mut self.picks)
@@ -260,10 +320,44 @@ impl Worker {
         self.clusters.get(cluster.index())?.balancer.session(picked, bound)
     }
 
-    /// May a call go to this cluster now?
+    /// May a call go to this cluster now? Where nobody guards it, the balancer may want to know what becomes of it.
     #[inline]
     pub(crate) fn enter(&mut self, now: Instant, cluster: ClusterId, view: &impl View) -> Admission {
-        view.enter(now, cluster, &mut self.picks)
+        match view.enter(now, cluster, &mut self.picks) {
+            Admission::Unguarded if self.is_timed(cluster) => Admission::Admitted(None),
+            admission => admission,
+        }
+    }
+
+    #[inline]
+    fn is_timed(&self, cluster: ClusterId) -> bool {
+        self.clusters.get(cluster.index()).is_some_and(|here| here.balancer.is_timed())
+    }
+
+    /// What became of an attempt, for the balancer that picked its endpoint. Whoever guards the cluster is told by the
+    /// shell.
+    #[inline]
+    pub fn on_report(&mut self, now: Instant, report: &Report) {
+        if self.is_timed(report.cluster) {
+            self.learn(now, report);
+        }
+    }
+
+    /// An endpoint that has changed its id meanwhile is taken for another one, once.
+    #[cold]
+    fn learn(&mut self, now: Instant, report: &Report) {
+        let Some(here) = self.clusters.get_mut(report.cluster.index()) else { return };
+        match report.result {
+            AttemptResult::Answered { .. } => {
+                here.balancer.on_latency(now, report.endpoint, report.until_head);
+            }
+            AttemptResult::ConnectFailed
+            | AttemptResult::Reset
+            | AttemptResult::TimedOut { .. }
+            | AttemptResult::Abandoned => {
+                here.balancer.on_no_answer(now, report.endpoint, report.until_head);
+            }
+        }
     }
 
     /// May a request pass this limit?
@@ -273,12 +367,9 @@ impl Worker {
 }
 
 impl InTurn {
-    fn new(cluster: &naru_spec::Cluster, endpoints: &[EndpointFacts<'_>], start: u64) -> InTurn {
-        InTurn { balancer: Balancer::new(&cluster.load_balancing, endpoints, start), generation: 0 }
-    }
-
     fn empty(cluster: &naru_spec::Cluster) -> InTurn {
-        InTurn::new(cluster, &[], 0)
+        let balancer = Balancer::new(&cluster.load_balancing, &[], 0);
+        InTurn { balancer, generation: None, before: None }
     }
 
     /// An endpoint that is fit again begins to warm up when that is first seen here.
@@ -303,7 +394,7 @@ impl InTurn {
         });
         let fitness: Vec<InBalance> = fitness.collect();
         self.balancer.set_fitness(now, panic_percent, &fitness);
-        self.generation = generation;
+        self.generation = Some(generation);
     }
 }
 

@@ -50,9 +50,12 @@ impl<'a> Attached<'a> {
                     let message = format!("'{field}' is for routes: attach it to a VirtualService");
                     findings.error(code::NO_EFFECT, place, &spec.field(field), message, "");
                 }
-            } else if let Some(check) = &policy.spec.health_check {
-                let message = "a health check is for endpoints: attach it to a Service or a DestinationRule";
-                findings.error(code::NO_EFFECT, check.place, &spec.field("healthCheck"), message, "");
+            } else {
+                for (field, place) in endpoint_fields(policy) {
+                    let message =
+                        format!("'{field}' is for endpoints: attach it to a Service or a DestinationRule");
+                    findings.error(code::NO_EFFECT, place, &spec.field(field), message, "");
+                }
             }
             if target.kind.value == "DestinationRule" {
                 for (field, place) in shared_fields(policy) {
@@ -149,7 +152,7 @@ impl Target {
             other => {
                 let message = format!("a {kind} cannot be attached to a {other}");
                 let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \
-                            a healthCheck to a Service or a DestinationRule";
+                            what is for endpoints to a Service or a DestinationRule";
                 findings.error(code::UNKNOWN_VALUE, said.kind.place, &path.field("kind"), message, hint);
                 None
             }
@@ -177,6 +180,17 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
         ("timeout", spec.timeout.as_ref().map(|timeout| timeout.place)),
         ("fault", spec.fault.as_ref().map(|fault| fault.place)),
         ("mirror", spec.mirror.as_ref().map(|mirror| mirror.place)),
+    ];
+    said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
+}
+
+/// What a policy says of endpoints, with its places.
+fn endpoint_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+    let spec = &policy.spec;
+    let said = [
+        ("healthCheck", spec.health_check.as_ref().map(|said| said.place)),
+        ("loadBalancing", spec.load_balancing.as_ref().map(|said| said.place)),
+        ("stickySession", spec.sticky_session.as_ref().map(|said| said.place)),
     ];
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }

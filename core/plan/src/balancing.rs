@@ -85,20 +85,25 @@ fn source(said: &rule::ConsistentHash) -> Result<Option<HashSource>, Wrong> {
             .map(|header| Some(HashSource::Header(header)))
             .map_err(|invalid| ("httpHeaderName", name.place, invalid));
     }
-    if let Some(cookie) = &said.http_cookie {
-        let text =
-            |text: &Option<naru_resource::Text>| text.as_ref().map_or("", |text| text.as_str()).to_owned();
-        let attributes = cookie.attributes.iter();
-        let attributes = attributes.map(|one| (one.name.value.clone(), text(&one.value))).collect();
-        let ttl = cookie.ttl.as_ref().map(|ttl| ttl.value);
-        return Cookie::new(cookie.name.value.clone(), ttl, text(&cookie.path), attributes)
+    if let Some(said) = &said.http_cookie {
+        return cookie(said, "")
             .map(|cookie| Some(HashSource::Cookie(cookie)))
-            .map_err(|invalid| ("httpCookie", cookie.name.place, invalid));
+            .map_err(|invalid| ("httpCookie", said.name.place, invalid));
     }
     if let Some(name) = &said.http_query_parameter_name {
         return Ok(Some(HashSource::Query(name.value.clone())));
     }
     Ok(said.use_source_ip.as_ref().filter(|flag| flag.value).map(|_| HashSource::SourceIp))
+}
+
+pub(crate) fn cookie(said: &rule::HttpCookie, default_path: &str) -> Result<Cookie, Invalid> {
+    let text = |text: &Option<naru_resource::Text>, or: &str| {
+        text.as_ref().map_or(or, |text| text.as_str()).to_owned()
+    };
+    let attributes = said.attributes.iter();
+    let attributes = attributes.map(|one| (one.name.value.clone(), text(&one.value, ""))).collect();
+    let ttl = said.ttl.as_ref().map(|ttl| ttl.value);
+    Cookie::new(said.name.value.clone(), ttl, text(&said.path, default_path), attributes)
 }
 
 fn warm_up(said: &LoadBalancer) -> Option<WarmUp> {
@@ -119,7 +124,8 @@ fn warm_up(said: &LoadBalancer) -> Option<WarmUp> {
 pub(crate) fn check(said: &LoadBalancer, ejects: bool, path: &Path<'_>, findings: &mut Findings<'_>) {
     if let (Some(simple), Some(_)) = (&said.simple, &said.consistent_hash) {
         let message = "only one of simple and consistentHash can be said";
-        findings.error(code::CONFLICTING_FIELDS, simple.place, &path.field("simple"), message, "");
+        let hint = "leave one of them out: a hash is a policy of its own";
+        findings.error(code::CONFLICTING_FIELDS, simple.place, &path.field("simple"), message, hint);
     }
     if let Some(simple) = &said.simple
         && simple.value == SimpleLoadBalancer::Passthrough
@@ -146,7 +152,7 @@ fn check_hash(hash: &rule::ConsistentHash, path: &Path<'_>, findings: &mut Findi
     if keys.iter().filter(|is_said| **is_said).count() != 1 {
         let message =
             "exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName is needed";
-        findings.error(code::CONFLICTING_FIELDS, hash.place, path, message, "");
+        findings.error(code::CONFLICTING_FIELDS, hash.place, path, message, "httpHeaderName: x-user");
     } else if hash.use_source_ip.as_ref().is_some_and(|flag| !flag.value) {
         let message = "'useSourceIp: false' hashes nothing: endpoints are chosen at random";
         let hint = "say useSourceIp: true, or simple: RANDOM";
@@ -154,7 +160,8 @@ fn check_hash(hash: &rule::ConsistentHash, path: &Path<'_>, findings: &mut Findi
     }
     if let (Some(_), Some(maglev)) = (&hash.ring_hash, &hash.maglev) {
         let message = "only one of ringHash and maglev can be said";
-        findings.error(code::CONFLICTING_FIELDS, maglev.place, &path.field("maglev"), message, "");
+        let hint = "leave one of them out";
+        findings.error(code::CONFLICTING_FIELDS, maglev.place, &path.field("maglev"), message, hint);
     }
     for (field, place, invalid) in [table(hash).err(), source(hash).err()].into_iter().flatten() {
         findings.error(code::INVALID_VALUE, place, &path.field(field), invalid.message, invalid.hint);
@@ -199,15 +206,16 @@ fn check_warm_up(said: &LoadBalancer, path: &Path<'_>, findings: &mut Findings<'
         findings.warning(code::NO_EFFECT, duration.place, &path.field(field), message, "");
     }
     let Some(warmup) = &said.warmup else { return };
-    let mut within = |said: &Option<Placed<f64>>, low: f64, high: f64, field: &str, message: &str| {
+    let mut within = |said: &Option<Placed<f64>>, low: f64, high: f64, field: &str, hint: &str| {
         if let Some(said) = said
             && !(low..=high).contains(&said.value)
         {
-            let path = path.field("warmup");
-            findings.error(code::INVALID_VALUE, said.place, &path.field(field), message, "");
+            let (path, message) =
+                (path.field("warmup"), format!("{} is out of range: {low} to {high}", said.value));
+            findings.error(code::INVALID_VALUE, said.place, &path.field(field), message, hint);
         }
     };
-    within(&warmup.aggression, 1.0, 1e6, "aggression", "aggression is at least 1, and at most a million");
-    let percentage = "'minimumPercent' is out of range: 0 to 100";
+    within(&warmup.aggression, 1.0, 1e6, "aggression", "1 grows evenly, more grows fast at first");
+    let percentage = "a percentage of the weight; 10 is what is taken where nothing is said";
     within(&warmup.minimum_percent, 0.0, 100.0, "minimumPercent", percentage);
 }

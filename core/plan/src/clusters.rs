@@ -130,7 +130,7 @@ pub(crate) fn build(
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
-    guards.apply(&mut cluster.guard, &known.host, subset_name);
+    guards.apply(&mut cluster, &known.host, subset_name);
     cluster
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
-use naru_resource::{Gateway, Resources, Secret, Text, VirtualService};
+use naru_resource::{Gateway, Resources, Secret, Text, VirtualService, meta};
 use naru_spec::{
     Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule,
     TlsRequirement, TlsVersion, VirtualHost, code,
@@ -13,7 +13,7 @@ use naru_spec::{
 use crate::Surroundings;
 use crate::findings::Findings;
 use crate::names::{common, is_exported};
-use crate::registry::port_number;
+use crate::registry::{plain, port_number};
 use crate::routes::{Context, Routes, catches_all};
 
 /// One server of a gateway, ready to become a chain.
@@ -200,10 +200,12 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     for ready in servers {
         let tls = ready.server.tls.as_ref().and_then(|tls| tls.https_redirect.as_ref());
         let is_redirected = ready.tls.is_none() && tls.is_some_and(|flag| flag.value);
+        let labels = labels_of(ready.gateway, routes.resources);
         for (domains, services) in domains(ready, routes) {
             let context = Context::Gateway {
                 namespace: ready.gateway.meta.namespace(),
                 name: &ready.gateway.meta.name,
+                labels: &labels,
                 port: ready.port,
                 is_tls: ready.tls.is_some(),
             };
@@ -233,6 +235,20 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;
     FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }
+}
+
+/// Of the Deployment that a gateway selects, in its own namespace first; where none is there, of the Gateway itself.
+/// They say where it stands, as the labels of any caller do.
+fn labels_of(gateway: &Gateway, resources: &Resources) -> Vec<(String, String)> {
+    let selector = &gateway.spec.selector;
+    let selected = resources.deployments.iter().filter(|_| !selector.is_empty()).filter_map(|deployment| {
+        let labels = &deployment.spec.template.meta.as_ref()?.labels;
+        meta::selects(selector, labels).then_some((deployment.meta.namespace(), labels))
+    });
+    let selected: Vec<_> = selected.collect();
+    let own = selected.iter().find(|(namespace, _)| *namespace == gateway.meta.namespace());
+    let labels = own.or(selected.first()).map_or(&gateway.meta.labels, |(_, labels)| *labels);
+    plain(labels)
 }
 
 fn host(domains: Vec<Domain>, rules: Vec<Rule>, port: u16, is_redirected: bool) -> VirtualHost {

@@ -1,8 +1,10 @@
 //! What is said about unfit endpoints and services: Istio's `outlierDetection`, and our own
-//! `CircuitBreaker` and `healthCheck`.
+//! `CircuitBreaker` and `healthCheck`; and what else is attached to services, `loadBalancing` and
+//! `stickySession`.
 //!
 //! Source: istiod's `cluster_traffic_policy.go`, `applyOutlierDetection`.
 
+mod balancing;
 pub(crate) mod breaker;
 mod health;
 
@@ -12,10 +14,11 @@ use naru_resource::circuit_breaker::CircuitBreaker as CircuitBreakerSaid;
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{DestinationRule, Meta, Number, Place, Resources, Text, destination_rule as rule};
 use naru_spec::{
-    CircuitBreaker, GuardSettings, HealthCheck, OutlierDetection, Path, StatusRange, code, defaults,
+    CircuitBreaker, Cluster, HealthCheck, OutlierDetection, Path, StatusRange, Sticky, code, defaults,
 };
 
 use crate::findings::Findings;
+use crate::guards::balancing::Balancing;
 use crate::names::fqdn;
 use crate::registry::{Known, Registry, has_all};
 
@@ -25,6 +28,8 @@ pub(crate) struct Guards {
     /// By host and subset; without a subset it is for all of the host.
     breakers: BTreeMap<(String, Option<String>), (CircuitBreaker, Place)>,
     checks: BTreeMap<(String, Option<String>), (HealthCheck, Place)>,
+    balancing: BTreeMap<(String, Option<String>), (Balancing, Place)>,
+    sessions: BTreeMap<(String, Option<String>), (Sticky, Place)>,
 }
 
 /// Whether it is for endpoints, and not for routes.
@@ -46,27 +51,46 @@ impl Guards {
             }
         }
         for said in &resources.traffic_policies {
-            let target = &said.spec.target_ref;
-            let Some(check) = said.spec.health_check.as_ref().filter(|_| is_of_services(&target.kind)) else {
+            let (target, spec, place) = (&said.spec.target_ref, &said.spec, said.meta.name.place);
+            let says_something =
+                spec.health_check.is_some() || spec.load_balancing.is_some() || spec.sticky_session.is_some();
+            if !says_something || !is_of_services(&target.kind) {
                 continue;
-            };
-            let settings = health::read(check, findings);
+            }
             let target = resolve(target, "TrafficPolicy", &said.meta, resources, registry, findings);
-            if let (Some(target), Some(settings)) = (target, settings) {
-                keep(&mut guards.checks, target, settings, said.meta.name.place, findings);
+            let check = spec.health_check.as_ref().and_then(|check| health::read(check, findings));
+            let rules = target.as_ref().map(|target| balancing::rules_for(target, resources));
+            let rules = rules.unwrap_or_default();
+            let balancing = spec.load_balancing.as_ref();
+            let balancing = balancing.and_then(|said| balancing::read(said, &rules, findings));
+            let sticky = spec.sticky_session.as_ref().and_then(|said| balancing::session(said, findings));
+            let Some(target) = target else { continue };
+            if let Some(check) = check {
+                keep(&mut guards.checks, target.clone(), check, place, findings);
+            }
+            if let Some(balancing) = balancing {
+                keep(&mut guards.balancing, target.clone(), balancing, place, findings);
+            }
+            if let Some(sticky) = sticky {
+                keep(&mut guards.sessions, target, sticky, place, findings);
             }
         }
         guards
     }
 
     /// What is said of a subset goes before what is said of all.
-    pub fn apply(&self, guard: &mut GuardSettings, host: &str, subset: Option<&str>) {
+    pub fn apply(&self, cluster: &mut Cluster, host: &str, subset: Option<&str>) {
         let own = (host.to_owned(), subset.map(str::to_owned));
         let whole = (host.to_owned(), None);
         let breaker = self.breakers.get(&own).or_else(|| self.breakers.get(&whole));
-        guard.circuit_breaker = breaker.map(|(settings, _)| settings.clone());
+        cluster.guard.circuit_breaker = breaker.map(|(settings, _)| settings.clone());
         let check = self.checks.get(&own).or_else(|| self.checks.get(&whole));
-        guard.health_check = check.map(|(settings, _)| settings.clone());
+        cluster.guard.health_check = check.map(|(settings, _)| settings.clone());
+        if let Some((balancing, _)) = self.balancing.get(&own).or_else(|| self.balancing.get(&whole)) {
+            balancing.apply(cluster);
+        }
+        let sticky = self.sessions.get(&own).or_else(|| self.sessions.get(&whole));
+        cluster.load_balancing.sticky = sticky.map(|(settings, _)| settings.clone());
     }
 }
 
@@ -244,6 +268,8 @@ pub(crate) fn check_ejections(rule: &DestinationRule, known: &Known, findings: &
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use naru_spec::GuardSettings;
 
     use super::*;
 

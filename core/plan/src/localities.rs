@@ -187,7 +187,7 @@ pub(crate) fn check(said: &LocalityLoadBalancer, ejects: bool, path: &Path<'_>, 
         [!said.distribute.is_empty(), !said.failover.is_empty(), !said.failover_priority.is_empty()];
     if are_said.iter().filter(|is_said| **is_said).count() > 1 {
         let message = "only one of distribute, failover and failoverPriority can be said";
-        findings.error(code::CONFLICTING_FIELDS, said.place, path, message, "");
+        findings.error(code::CONFLICTING_FIELDS, said.place, path, message, "leave the others out");
     }
     for (at, rule) in said.distribute.iter().enumerate() {
         let path = path.field("distribute");
@@ -195,7 +195,8 @@ pub(crate) fn check(said: &LocalityLoadBalancer, ejects: bool, path: &Path<'_>, 
         let sum: i64 = rule.to.iter().map(|(_, weight)| weight.value).sum();
         if sum != 100 {
             let message = format!("the weights of 'to' sum to {sum}, and must sum to 100");
-            findings.error(code::INVALID_VALUE, rule.place, &path, message, "");
+            let hint = "a weight is a percentage of all requests from there";
+            findings.error(code::INVALID_VALUE, rule.place, &path, message, hint);
         }
         for (_, weight) in rule.to.iter().filter(|(_, weight)| !(1..=100).contains(&weight.value)) {
             let message = format!("{} is out of range: 1 to 100", weight.value);
@@ -208,7 +209,8 @@ pub(crate) fn check(said: &LocalityLoadBalancer, ejects: bool, path: &Path<'_>, 
         let path = path.at(at);
         for name in [&rule.from, &rule.to].into_iter().filter(|name| name.contains(['/', '*'])) {
             let message = format!("'{}' is no region: failover is from a region to a region", name.value);
-            findings.error(code::INVALID_VALUE, name.place, &path, message, "");
+            let hint = "failoverPriority has words for zones";
+            findings.error(code::INVALID_VALUE, name.place, &path, message, hint);
         }
         if rule.from.value == rule.to.value {
             let message = format!("a failover from '{}' to itself", rule.from.value);

@@ -204,7 +204,8 @@ fn within(
         && !(low..=high).contains(&value.value)
     {
         let message = format!("{} is out of range: {low} to {high}", value.value);
-        findings.error(code::INVALID_VALUE, value.place, &path.field(name), message, "");
+        let hint = if high == 100 { "a share of all endpoints, in percent" } else { "" };
+        findings.error(code::INVALID_VALUE, value.place, &path.field(name), message, hint);
     }
 }
 

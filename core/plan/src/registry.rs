@@ -153,7 +153,7 @@ impl Registry {
     }
 }
 
-fn plain(labels: &[(Text, Text)]) -> Vec<(String, String)> {
+pub(crate) fn plain(labels: &[(Text, Text)]) -> Vec<(String, String)> {
     labels.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
 }
 

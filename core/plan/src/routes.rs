@@ -35,6 +35,8 @@ pub(crate) enum Context<'a> {
     Gateway {
         namespace: &'a str,
         name: &'a str,
+        /// Of the workload that it is.
+        labels: &'a [(String, String)],
         port: u16,
         is_tls: bool,
     },
@@ -56,8 +58,8 @@ impl Context<'_> {
     pub fn anywhere(&self) -> Context<'_> {
         match *self {
             Context::Any => Context::Any,
-            Context::Gateway { namespace, name, is_tls, .. } => {
-                Context::Gateway { namespace, name, port: 0, is_tls }
+            Context::Gateway { namespace, name, labels, is_tls, .. } => {
+                Context::Gateway { namespace, name, labels, port: 0, is_tls }
             }
             Context::Mesh { client, .. } => Context::Mesh { client, port: 0 },
         }
@@ -443,7 +445,7 @@ impl<'a> Routes<'a> {
         let full = known.map_or_else(|| fqdn(host, namespace), |known| known.host.clone());
         let (client_namespace, labels) = match context {
             Context::Any => (namespace, &[][..]),
-            Context::Gateway { namespace, .. } => (*namespace, &[][..]),
+            Context::Gateway { namespace, labels, .. } => (*namespace, *labels),
             Context::Mesh { client, .. } => (client.namespace.as_str(), client.labels.as_slice()),
         };
         let service_namespace = known.map_or(namespace, |known| known.namespace.as_str());
@@ -478,10 +480,19 @@ impl<'a> Routes<'a> {
             None => clusters::empty(&full, port, subset_name),
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
-        let name = self.keep(cluster, client_namespace);
-        self.note_fallback(&name, &full, subset_name, context);
+        let name = match context {
+            // Nobody goes there yet, and whoever will has perhaps other endpoints first.
+            Context::Any => cluster.name,
+            Context::Gateway { .. } | Context::Mesh { .. } => {
+                let name = self.keep(cluster, client_namespace);
+                self.note_fallback(&name, &full, subset_name, context);
+                name
+            }
+        };
         if is_hashed {
             self.hashed.insert(name.clone());
+        } else {
+            self.hashed.remove(&name);
         }
         Some(name)
     }

@@ -1,6 +1,7 @@
 //! Our own `TrafficPolicy`: what Istio has no spelling for, attached to what Istio says; and `Retry`, a class of
 //! retries that policies name.
 
+use crate::destination_rule::HttpCookie;
 use crate::fallback::Fallback;
 use crate::load::{AdaptiveConcurrency, AdmissionControl, OutboundRate};
 use crate::virtual_service::PortSelector;
@@ -20,9 +21,11 @@ objects! {
         adaptive_concurrency: Option<AdaptiveConcurrency>,
         admission_control: Option<AdmissionControl>,
         outbound_rate: Option<OutboundRate>,
-        /// Of a service or a subset.
+        /// Of a service or a subset, as the two that follow.
         health_check: Option<HealthCheck>,
         fallback: Option<Fallback>,
+        load_balancing: Option<PolicyLoadBalancing>,
+        sticky_session: Option<StickySession>,
         retry: Option<PolicyRetry>,
         hedge: Option<PolicyHedge>,
         timeout: Option<PolicyTimeout>,
@@ -152,6 +155,38 @@ objects! {
         remove: Texts,
         set: Vec<(Text, Text)>,
         add: Vec<(Text, Text)>,
+    }
+
+    /// What Istio's `loadBalancer` cannot say; words are Envoy's where it has them.
+    PolicyLoadBalancing {
+        /// One of this and `peak_ewma`.
+        least_request: Option<PolicyLeastRequest>,
+        peak_ewma: Option<PolicyPeakEwma>,
+        /// Of a consistent hash: an endpoint takes at most this many percent of the mean.
+        hash_balance_factor: Option<Number>,
+        /// In percent.
+        overprovisioning_factor: Option<Number>,
+        /// In percent.
+        healthy_panic_threshold: Option<Number>,
+    }
+
+    PolicyLeastRequest {
+        choice_count: Option<Number>,
+        active_request_bias: Option<Placed<f64>>,
+    }
+
+    PolicyPeakEwma {
+        decay: Option<Seconds>,
+        /// What an endpoint is taken to need that has not answered yet.
+        default_rtt: Option<Seconds>,
+    }
+
+    /// Exactly one of `cookie` and `header`.
+    StickySession {
+        cookie: Option<HttpCookie>,
+        header: Option<Text>,
+        /// Where its endpoint cannot take a request, it is refused instead of sent elsewhere.
+        strict: Option<Flag>,
     }
 
     /// Exactly one of `http`, `tcp` and `grpc`.

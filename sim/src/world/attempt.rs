@@ -323,6 +323,15 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
         passage.journey.on_due(self.now, here.snapshot, is_replayable, core, &here.fleet, &mut ());
+        self.report(passage);
+    }
+
+    /// Who picked the endpoint learns what became of an attempt.
+    pub(super) fn report(&mut self, passage: &mut Passage<T>) {
+        if let Some(report) = passage.journey.take_report() {
+            let here = &mut self.proxies[passage.proxy.index()];
+            here.workers[passage.worker].core.on_report(self.now, &report);
+        }
     }
 
     fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
@@ -334,6 +343,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
         passage.journey.on_attempt(self.now, here.snapshot, attempt, event, core, &here.fleet);
+        self.report(passage);
         if matches!(event, AttemptEvent::Failed(_)) {
             self.rest(passage);
         }

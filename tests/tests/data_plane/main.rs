@@ -6,6 +6,7 @@ mod program;
 mod policies;
 mod resilience;
 mod groups;
+mod balancing;
 mod up;
 mod import;
 mod documents;

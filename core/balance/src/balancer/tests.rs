@@ -6,6 +6,7 @@ use naru_spec::{LeastRequest, Locality, Thousandths};
 use super::*;
 
 mod fitness;
+mod followed;
 mod localities;
 mod walk;
 

@@ -29,46 +29,102 @@ const IDLE: &[u32] = &[];
 
 fn consistent(settings: ConsistentHash, keys: &[String], weights: &[u32]) -> Consistent {
     let all = shared_by(keys, weights);
-    Consistent::new(settings, &Members { taking: all.clone(), all }, keys.len())
+    let table = Arc::new(Table::new(settings.table, &all));
+    Consistent::new(settings, table, &all, true, keys.len())
 }
 
-/// The part of all hashes that go elsewhere when one of ten endpoints is gone, whichever it is.
-fn moved(table: HashTable, is_only_unfit: bool) -> Vec<f64> {
+/// One of them takes no requests.
+fn without(settings: ConsistentHash, table: &Arc<Table>, keys: &[String], gone: usize) -> Consistent {
+    let mut taking = shared_by(keys, &vec![1; keys.len()]);
+    taking.remove(gone);
+    taking.iter_mut().for_each(|member| member.share = 1.0 / (keys.len() - 1) as f64);
+    Consistent::new(settings, Arc::clone(table), &taking, false, keys.len())
+}
+
+/// How many of the hashes go elsewhere when one of ten endpoints is gone, whichever it is; and how many of them were not
+/// its own.
+fn moved(table: HashTable, is_only_unfit: bool) -> Vec<(f64, f64)> {
     let keys = locals(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     let settings = ConsistentHash::new(table);
+    let all = Arc::new(Table::new(table, &shared_by(&keys, &[1; 10])));
     let before = consistent(settings, &keys, &[1; 10]);
     let parts = (0..10).map(|gone| {
-        let all = shared_by(&keys, &[1; 10]);
-        let mut taking = all.clone();
-        taking.remove(gone);
-        for member in &mut taking {
-            member.share = 1.0 / 9.0;
-        }
-        let all = if is_only_unfit { all } else { taking.clone() };
-        let after = Consistent::new(settings, &Members { all, taking }, 10);
+        let after = if is_only_unfit {
+            without(settings, &all, &keys, gone)
+        } else {
+            let mut fewer = shared_by(&keys, &[1; 10]);
+            fewer.remove(gone);
+            fewer.iter_mut().for_each(|member| member.share = 1.0 / 9.0);
+            Consistent::new(settings, Arc::new(Table::new(table, &fewer)), &fewer, true, 10)
+        };
         let mut chance = Chance::new(9);
-        let moved = (0..5_000).filter(|_| {
+        let (mut moved, mut of_others) = (0.0, 0.0);
+        for _ in 0..5_000 {
             let hash = chance.draw();
-            before.pick(hash, 0, IDLE) != after.pick(hash, 0, IDLE)
-        });
-        moved.count() as f64 / 5_000.0
+            let (was, is) = (before.pick(hash, 0, IDLE), after.pick(hash, 0, IDLE));
+            assert!(is.is_some_and(|is| is.index() != gone));
+            moved += f64::from(was != is) / 5_000.0;
+            of_others += f64::from(was != is && was != Some(EndpointId(gone as u32))) / 5_000.0;
+        }
+        (moved, of_others)
     });
     parts.collect()
 }
 
 #[test]
-fn few_hashes_move_when_one_of_ten_endpoints_is_unfit() {
-    for (table, most) in [(ring(1_024), 0.14), (ring(16_384), 0.12), (maglev(), 0.12)] {
+fn only_the_hashes_of_an_endpoint_move_when_it_is_unfit() {
+    for table in [ring(1_024), ring(16_384), maglev()] {
         let parts = moved(table, true);
-        // Those of the endpoint that is gone must.
-        assert!(parts.iter().all(|part| (0.07..=most).contains(part)), "{table:?}: {parts:?}");
+        assert!(parts.iter().all(|part| (0.07..=0.14).contains(&part.0) && part.1 == 0.0), "{parts:?}");
     }
 }
 
 #[test]
-fn more_hashes_move_where_a_ring_is_made_for_fewer_endpoints_as_envoys_is() {
-    let parts = moved(ring(1_024), false);
-    assert!(parts.iter().all(|part| (0.12..=0.20).contains(part)), "{parts:?}");
+fn more_hashes_move_where_a_table_is_made_for_fewer_endpoints_as_envoys_is() {
+    for table in [ring(1_024), maglev()] {
+        let parts = moved(table, false);
+        assert!(parts.iter().all(|part| part.0 <= 0.20 && part.1 > 0.0), "{table:?}: {parts:?}");
+    }
+}
+
+/// What passing over comes to: of a ring, one without the points of those who take nothing.
+#[test]
+fn a_ring_whose_points_are_passed_over_is_one_without_them() {
+    let keys = locals(&(1..=40).collect::<Vec<_>>());
+    let members = shared_by(&keys, &[1; 40]);
+    let ring = Ring::new(&members, RingSize::new(1_024, 8 << 20).unwrap());
+    let mut chance = Chance::new(12);
+    for _ in 0..50 {
+        let bits = chance.draw() | 1;
+        let takes = |endpoint: EndpointId| bits & 1 << endpoint.0 != 0;
+        for _ in 0..100 {
+            let (hash, attempt) = (chance.draw(), chance.below(6) as u32);
+            let picked = ring.pick(hash, attempt, takes);
+            assert_eq!(picked, ring.reference(hash, attempt, takes));
+        }
+    }
+}
+
+#[test]
+fn hashes_that_find_nobody_in_the_table_go_to_the_others_by_their_parts() {
+    let keys = locals(&(1..=2_000).collect::<Vec<_>>());
+    for table in [ring(16_384), maglev()] {
+        let settings = ConsistentHash::new(table);
+        let all = shared_by(&keys, &vec![1; 2_000]);
+        let table = Arc::new(Table::new(table, &all));
+        // Two of two thousand.
+        let mut taking = vec![all[3], all[1_999]];
+        (taking[0].share, taking[1].share) = (0.25, 0.75);
+        let few = Consistent::new(settings, table, &taking, false, 2_000);
+        let (mut counts, mut chance) = ([0; 2], Chance::new(3));
+        for _ in 0..10_000 {
+            let hash = chance.draw();
+            let picked = few.pick(hash, 0, IDLE).unwrap();
+            assert_eq!(few.pick(hash, 0, IDLE), Some(picked), "equal hashes, equal picks");
+            counts[usize::from(picked == EndpointId(1_999))] += 1;
+        }
+        assert!((2_000..3_600).contains(&counts[0]) && counts[0] + counts[1] == 10_000, "{counts:?}");
+    }
 }
 
 #[test]

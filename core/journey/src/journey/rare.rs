@@ -293,7 +293,7 @@ impl Journey {
         rare.held = None;
         for (other, report) in rare.beside.iter_mut().zip(&mut rare.reports) {
             let Some(Beside { attempt, watch: Some(watch), .. }) = other.take() else { continue };
-            *report = Some(report_of(cluster, &attempt, watch, AttemptResult::Abandoned, now));
+            *report = Some(report_of(cluster, &attempt, watch, AttemptResult::Abandoned, None, now));
         }
     }
 
@@ -333,8 +333,16 @@ pub(super) fn report_of(
     attempt: &Attempt,
     watch: Watch,
     result: AttemptResult,
+    head: Option<Instant>,
     now: Instant,
 ) -> Report {
-    let duration = now.since(watch.began);
-    Report { cluster, endpoint: attempt.endpoint, result, duration, ticket: watch.ticket }
+    let head = head.filter(|head| *head >= watch.began);
+    Report {
+        cluster,
+        endpoint: attempt.endpoint,
+        result,
+        duration: now.since(watch.began),
+        until_head: head.unwrap_or(now).since(watch.began),
+        ticket: watch.ticket,
+    }
 }

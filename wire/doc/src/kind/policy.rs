@@ -17,6 +17,8 @@ record!(policy::TrafficPolicySpec {
     outbound_rate: "outboundRate",
     health_check: "healthCheck",
     fallback: "fallback",
+    load_balancing: "loadBalancing",
+    sticky_session: "stickySession",
     retry: "retry",
     hedge: "hedge",
     timeout: "timeout",
@@ -27,6 +29,16 @@ record!(policy::TrafficPolicySpec {
 record!(policy::TargetRef { group: "group", kind: "kind", name: "name", section_name: "sectionName" });
 record!(policy::PolicyMatch { cookies: "cookies", source_addresses: "sourceAddresses" });
 record!(policy::QueryOperations { remove: "remove", set: "set", add: "add" });
+record!(policy::PolicyLoadBalancing {
+    least_request: "leastRequest",
+    peak_ewma: "peakEwma",
+    hash_balance_factor: "hashBalanceFactor",
+    overprovisioning_factor: "overprovisioningFactor",
+    healthy_panic_threshold: "healthyPanicThreshold",
+});
+record!(policy::PolicyLeastRequest { choice_count: "choiceCount", active_request_bias: "activeRequestBias" });
+record!(policy::PolicyPeakEwma { decay: "decay", default_rtt: "defaultRtt" });
+record!(policy::StickySession { cookie: "cookie", header: "header", strict: "strict" });
 record!(policy::HealthCheck {
     http: "http",
     tcp: "tcp",
