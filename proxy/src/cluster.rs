@@ -154,6 +154,7 @@ pub struct ClusterStats {
     pub replays: Cell<u64>,
     pub retries: Cell<u64>,
     pub retries_exceeded: Cell<u64>,
+    pub retries_overflow: Cell<u64>,
 }
 
 impl ClusterStats {
@@ -169,6 +170,7 @@ impl ClusterStats {
             replays: self.replays.get(),
             retries: self.retries.get(),
             retries_exceeded: self.retries_exceeded.get(),
+            retries_overflow: self.retries_overflow.get(),
         }
     }
 }

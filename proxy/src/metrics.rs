@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_base::Reason;
+use naru_base::{Reason, RetryEnd};
 
 use crate::cluster::ClusterStats;
 use crate::names::NameId;
@@ -71,7 +71,7 @@ impl Histogram {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels {
     pub reason: Reason,
-    pub is_retry_limit_exceeded: bool,
+    pub retry_end: RetryEnd,
     pub status: u16,
     pub protocol: Protocol,
     pub grpc_status: Option<u8>,
@@ -81,7 +81,7 @@ pub struct Labels {
 impl Labels {
     /// Envoy's short response flags.
     pub fn flags(&self) -> &'static str {
-        if self.is_retry_limit_exceeded { self.reason.flags_after_retries() } else { self.reason.flag() }
+        self.reason.flags(self.retry_end)
     }
 }
 
@@ -267,6 +267,7 @@ pub struct ClusterReport {
     pub replays: u64,
     pub retries: u64,
     pub retries_exceeded: u64,
+    pub retries_overflow: u64,
 }
 
 macro_rules! add_fields {
@@ -313,7 +314,8 @@ impl Report {
                 requests_total,
                 replays,
                 retries,
-                retries_exceeded
+                retries_exceeded,
+                retries_overflow
             );
         }
         self.timers += other.timers;

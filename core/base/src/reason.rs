@@ -12,11 +12,24 @@ pub enum Side {
     Upstream,
 }
 
+/// Why no other attempt followed one that would have been retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum RetryEnd {
+    /// For none of these reasons.
+    #[default]
+    Open,
+    /// All retries that are allowed were made.
+    LimitReached,
+    /// The cluster bore no more of them.
+    Overflow,
+}
+
 /// Everything that an ending is known by, in one row.
 struct Row {
     name: &'static str,
     flag: &'static str,
     flags_after_retries: &'static str,
+    flags_after_overflow: &'static str,
     side: Side,
     status: u16,
     details: &'static str,
@@ -37,6 +50,7 @@ macro_rules! reasons {
                 match self {
                     $( Reason::$name => Row {
                         name: stringify!($name), flag: $flag, flags_after_retries: concat!("URX,", $flag),
+                        flags_after_overflow: concat!("UO,", $flag),
                         side: Side::$side, status: $status, details: $details, body: $body,
                     } ),*
                 }
@@ -75,6 +89,8 @@ reasons! {
     UpstreamClosed { "UC", Upstream, 503, "upstream_reset_before_response_started{connection_termination}", "connection termination" }
     /// The upstream reset the stream before the response began.
     UpstreamReset { "UR", Upstream, 503, "upstream_reset_before_response_started{remote_reset}", "remote reset" }
+    /// The upstream has not looked at the request: it refused the stream, or goes away and said so.
+    UpstreamRefused { "UR", Upstream, 503, "upstream_reset_before_response_started{remote_refused_stream_reset}", "remote refused stream reset" }
     /// What the upstream sent is not HTTP.
     UpstreamProtocol { "UPE", Upstream, 502, "upstream_reset_before_response_started{protocol_error}", "protocol error" }
     /// The upstream broke off after its response had begun.
@@ -143,10 +159,16 @@ impl Reason {
         self.row().flag
     }
 
-    /// Envoy's flags where this came after the last of the retries that were allowed.
-    pub fn flags_after_retries(self) -> &'static str {
+    /// Envoy's flags, with what ended the retries.
+    pub fn flags(self, end: RetryEnd) -> &'static str {
         let row = self.row();
-        if row.flag == "-" { "URX" } else { row.flags_after_retries }
+        match end {
+            RetryEnd::Open => row.flag,
+            RetryEnd::LimitReached if row.flag == "-" => "URX",
+            RetryEnd::LimitReached => row.flags_after_retries,
+            RetryEnd::Overflow if row.flag == "-" => "UO",
+            RetryEnd::Overflow => row.flags_after_overflow,
+        }
     }
 
     pub fn side(self) -> Side {
@@ -237,7 +259,10 @@ mod tests {
 
     #[test]
     fn flags_say_that_no_retry_is_left() {
-        assert_eq!(Reason::ConnectFailure.flags_after_retries(), "URX,UF");
-        assert_eq!(Reason::Forwarded.flags_after_retries(), "URX");
+        assert_eq!(Reason::ConnectFailure.flags(RetryEnd::LimitReached), "URX,UF");
+        assert_eq!(Reason::Forwarded.flags(RetryEnd::LimitReached), "URX");
+        assert_eq!(Reason::UpstreamClosed.flags(RetryEnd::Overflow), "UO,UC");
+        assert_eq!(Reason::Forwarded.flags(RetryEnd::Overflow), "UO");
+        assert_eq!(Reason::Forwarded.flags(RetryEnd::Open), "-");
     }
 }

@@ -91,7 +91,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         out.sample(name, "", value);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
-    let clusters: [(&str, &str, &str, Count); 9] = [
+    let clusters: [(&str, &str, &str, Count); 10] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
         ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
             c.connections_total
@@ -123,6 +123,12 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             "counter",
             "Requests that failed after the last of their retries.",
             |c| c.retries_exceeded,
+        ),
+        (
+            "envoy_cluster_upstream_rq_retry_overflow",
+            "counter",
+            "Requests that were not retried because the cluster bore no more retries.",
+            |c| c.retries_overflow,
         ),
     ];
     for (name, kind, help, pick) in clusters {

@@ -22,4 +22,5 @@ mod failures;
 mod tunnels;
 mod cancellation;
 mod equality;
+mod beside_envoy;
 mod workload;

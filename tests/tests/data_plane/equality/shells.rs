@@ -211,11 +211,7 @@ impl<'a> Explainer<'a> {
         let line = match action {
             Some(Action::Reply(reason)) => {
                 let kept: Vec<&str> = whole.split(' ').take(5).collect();
-                let flags = if outcome.is_retry_limit_exceeded {
-                    reason.flags_after_retries()
-                } else {
-                    reason.flag()
-                };
+                let flags = reason.flags(outcome.retry_end);
                 format!("{} ? {flags} {}", kept.join(" "), reason.name())
             }
             _ => whole.split(' ').take(5).collect::<Vec<_>>().join(" "),
