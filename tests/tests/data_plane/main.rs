@@ -23,4 +23,5 @@ mod tunnels;
 mod cancellation;
 mod equality;
 mod beside_envoy;
+mod sent_once;
 mod workload;
