@@ -224,6 +224,7 @@ pub struct ClusterStats {
     pub retries: Cell<u64>,
     pub retries_exceeded: Cell<u64>,
     pub fallbacks: Cell<u64>,
+    pub retries_overflow: Cell<u64>,
 }
 
 impl ClusterStats {
@@ -240,6 +241,7 @@ impl ClusterStats {
             retries: self.retries.get(),
             retries_exceeded: self.retries_exceeded.get(),
             fallbacks: self.fallbacks.get(),
+            retries_overflow: self.retries_overflow.get(),
         }
     }
 }

@@ -57,6 +57,7 @@ pub struct Limited {
     requests: SharedWord,
     connections_overflow: AtomicU64,
     pending_overflow: AtomicU64,
+    requests_overflow: AtomicU64,
     pending_total: AtomicU64,
 }
 
@@ -73,8 +74,15 @@ pub struct LimitsStatus {
     pub requests: u64,
     /// How often there was no room for another connection.
     pub connections_overflow: u64,
-    /// Requests that were refused, because too many waited or too many were on their way.
+    /// Requests that were refused because too many waited for a connection.
     pub pending_overflow: u64,
+    /// Requests that were refused because too many were on their way.
+    pub requests_overflow: u64,
+}
+
+fn overflow(count: &AtomicU64) -> Reason {
+    count.fetch_add(1, Ordering::Relaxed);
+    Reason::Overflow
 }
 
 impl Limited {
@@ -90,7 +98,7 @@ impl Limited {
         }
         match self.requests.change(|count| send(count, thresholds).ok()) {
             Ok(_) => Ok(true),
-            Err(_) => Err(self.overflow()),
+            Err(_) => Err(overflow(&self.requests_overflow)),
         }
     }
 
@@ -109,13 +117,8 @@ impl Limited {
                 self.pending_total.fetch_add(1, Ordering::Relaxed);
                 Ok(Pending(Arc::clone(self)))
             }
-            Err(_) => Err(self.overflow()),
+            Err(_) => Err(overflow(&self.pending_overflow)),
         }
-    }
-
-    fn overflow(&self) -> Reason {
-        self.pending_overflow.fetch_add(1, Ordering::Relaxed);
-        Reason::Overflow
     }
 
     /// Leave to make one more connection to an endpoint, for the pool that `line` waits at.
@@ -174,6 +177,7 @@ impl Limited {
             requests: self.requests.read(),
             connections_overflow: total(&self.connections_overflow),
             pending_overflow: total(&self.pending_overflow),
+            requests_overflow: total(&self.requests_overflow),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_base::Reason;
+use naru_base::{Reason, RetryEnd};
 
 use crate::cluster::ClusterStats;
 use crate::names::NameId;
@@ -71,7 +71,7 @@ impl Histogram {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels {
     pub reason: Reason,
-    pub is_retry_limit_exceeded: bool,
+    pub retry_end: RetryEnd,
     /// A fault held the request.
     pub is_delayed: bool,
     pub status: u16,
@@ -83,7 +83,7 @@ pub struct Labels {
 impl Labels {
     /// Envoy's short response flags.
     pub fn flags(&self) -> &'static str {
-        self.reason.flags(self.is_delayed, self.is_retry_limit_exceeded)
+        self.reason.flags(self.is_delayed, self.retry_end)
     }
 }
 
@@ -271,6 +271,7 @@ pub struct ClusterReport {
     pub retries_exceeded: u64,
     /// Requests that it was sent in place of another cluster.
     pub fallbacks: u64,
+    pub retries_overflow: u64,
 }
 
 macro_rules! add_fields {
@@ -318,7 +319,8 @@ impl Report {
                 replays,
                 retries,
                 retries_exceeded,
-                fallbacks
+                fallbacks,
+                retries_overflow
             );
         }
         self.timers += other.timers;

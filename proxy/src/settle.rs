@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_journey::edge::Client;
 use naru_journey::limits::{LimitId, Queued};
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
@@ -427,14 +427,16 @@ impl Passage {
                 self.worker.logs.write(&log.buffer, |buffer| write_line(&log.format, &facts, buffer));
             }
         }
-        if outcome.is_retry_limit_exceeded
+        if outcome.retry_end != RetryEnd::Open
             && let Some(permit) = &self.permit
         {
-            add(&self.loaded.clusters.get(permit.cluster).stats.retries_exceeded, 1);
+            let stats = &self.loaded.clusters.get(permit.cluster).stats;
+            let is_exceeded = outcome.retry_end == RetryEnd::LimitReached;
+            add(if is_exceeded { &stats.retries_exceeded } else { &stats.retries_overflow }, 1);
         }
         let labels = Labels {
             reason: outcome.reason,
-            is_retry_limit_exceeded: outcome.is_retry_limit_exceeded,
+            retry_end: outcome.retry_end,
             is_delayed: outcome.is_delayed,
             status: outcome.status,
             protocol: if self.client.is_grpc { Protocol::Grpc } else { Protocol::Http },

@@ -13,6 +13,7 @@ mod bench;
 mod instructions;
 mod simulate_speed;
 mod fuzz;
+mod sent_once;
 mod workspace;
 mod process;
 mod usage;
@@ -43,6 +44,8 @@ enum Command {
     SimulateSpeed(simulate_speed::Options),
     /// Gives the readers of foreign bytes whatever a fuzzer can think of.
     Fuzz(fuzz::Options),
+    /// Sends many requests over connections that break, and sees that none is sent twice that may have acted.
+    SentOnce(sent_once::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,5 +57,6 @@ fn main() -> anyhow::Result<()> {
         Command::Instructions(options) => instructions::run(&options),
         Command::SimulateSpeed(options) => simulate_speed::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::SentOnce(options) => sent_once::run(&options),
     }
 }

@@ -20,6 +20,6 @@ pub mod reason;
 
 pub use chance::Chance;
 pub use id::{AttemptId, ClusterId, EndpointId};
-pub use reason::{Reason, Side};
+pub use reason::{Reason, RetryEnd, Side};
 pub use share::{Fraction, Weight};
 pub use time::{Instant, WallTime};

@@ -12,12 +12,24 @@ pub enum Side {
     Upstream,
 }
 
+/// Why no other attempt followed one that would have been retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum RetryEnd {
+    /// For none of these reasons.
+    #[default]
+    Open,
+    /// All retries that are allowed were made.
+    LimitReached,
+    /// The cluster bore no more of them.
+    Overflow,
+}
+
 /// Everything that an ending is known by, in one row.
 struct Row {
     name: &'static str,
     flag: &'static str,
-    /// Where it was delayed; after retries; both.
-    longer_flags: [&'static str; 3],
+    /// Where it was delayed; where a retry was wanted and none was left, or the cluster bore no more; both.
+    longer_flags: [&'static str; 5],
     side: Side,
     status: u16,
     details: &'static str,
@@ -39,7 +51,8 @@ macro_rules! reasons {
                     $( Reason::$name => Row {
                         name: stringify!($name), flag: $flag,
                         longer_flags: [
-                            concat!("DI,", $flag), concat!("URX,", $flag), concat!("DI,URX,", $flag),
+                            concat!("DI,", $flag), concat!("URX,", $flag), concat!("UO,", $flag),
+                            concat!("DI,URX,", $flag), concat!("DI,UO,", $flag),
                         ],
                         side: Side::$side, status: $status, details: $details, body: $body,
                     } ),*
@@ -81,6 +94,8 @@ reasons! {
     UpstreamClosed { "UC", Upstream, 503, "upstream_reset_before_response_started{connection_termination}", "connection termination" }
     /// The upstream reset the stream before the response began.
     UpstreamReset { "UR", Upstream, 503, "upstream_reset_before_response_started{remote_reset}", "remote reset" }
+    /// The upstream has not looked at the request: it refused the stream, or goes away and said so.
+    UpstreamRefused { "UR", Upstream, 503, "upstream_reset_before_response_started{remote_refused_stream_reset}", "remote refused stream reset" }
     /// What the upstream sent is not HTTP.
     UpstreamProtocol { "UPE", Upstream, 502, "upstream_reset_before_response_started{protocol_error}", "protocol error" }
     /// The upstream broke off after its response had begun.
@@ -149,20 +164,19 @@ impl Reason {
         self.row().flag
     }
 
-    /// Envoy's flags where a fault had delayed the request (`DI`), or where this came after the last of the retries
-    /// that were allowed (`URX`).
-    pub fn flags(self, is_delayed: bool, is_after_retries: bool) -> &'static str {
+    /// Envoy's flags: with `DI` where a fault had delayed the request, and with what ended the retries.
+    pub fn flags(self, is_delayed: bool, end: RetryEnd) -> &'static str {
         let row = self.row();
-        let [delayed, retried, both] = row.longer_flags;
-        match (is_delayed, is_after_retries) {
-            (false, false) => row.flag,
-            (true, false) if row.flag == "-" => "DI",
-            (true, false) => delayed,
-            (false, true) if row.flag == "-" => "URX",
-            (false, true) => retried,
-            (true, true) if row.flag == "-" => "DI,URX",
-            (true, true) => both,
-        }
+        let [delayed, exceeded, overflown, delayed_exceeded, delayed_overflown] = row.longer_flags;
+        let (long, short) = match (is_delayed, end) {
+            (false, RetryEnd::Open) => (row.flag, row.flag),
+            (true, RetryEnd::Open) => (delayed, "DI"),
+            (false, RetryEnd::LimitReached) => (exceeded, "URX"),
+            (false, RetryEnd::Overflow) => (overflown, "UO"),
+            (true, RetryEnd::LimitReached) => (delayed_exceeded, "DI,URX"),
+            (true, RetryEnd::Overflow) => (delayed_overflown, "DI,UO"),
+        };
+        if row.flag == "-" { short } else { long }
     }
 
     pub fn side(self) -> Side {
@@ -253,11 +267,17 @@ mod tests {
 
     #[test]
     fn flags_say_what_came_before() {
-        assert_eq!(Reason::ConnectFailure.flags(false, false), "UF");
-        assert_eq!(Reason::ConnectFailure.flags(false, true), "URX,UF");
-        assert_eq!(Reason::Forwarded.flags(false, true), "URX");
-        assert_eq!(Reason::Forwarded.flags(true, false), "DI");
-        assert_eq!(Reason::FaultInjected.flags(true, false), "DI,FI");
-        assert_eq!(Reason::UpstreamReset.flags(true, true), "DI,URX,UR");
+        use RetryEnd::{LimitReached, Open, Overflow};
+        assert_eq!(Reason::ConnectFailure.flags(false, Open), "UF");
+        assert_eq!(Reason::ConnectFailure.flags(false, LimitReached), "URX,UF");
+        assert_eq!(Reason::UpstreamClosed.flags(false, Overflow), "UO,UC");
+        assert_eq!(Reason::UpstreamReset.flags(true, LimitReached), "DI,URX,UR");
+        assert_eq!(Reason::FaultInjected.flags(true, Open), "DI,FI");
+        let of_an_answer = |is_delayed, end| Reason::Forwarded.flags(is_delayed, end);
+        assert_eq!(of_an_answer(false, Open), "-");
+        assert_eq!(of_an_answer(false, LimitReached), "URX");
+        assert_eq!(of_an_answer(false, Overflow), "UO");
+        assert_eq!(of_an_answer(true, Open), "DI");
+        assert_eq!(of_an_answer(true, Overflow), "DI,UO");
     }
 }

@@ -29,6 +29,8 @@ pub enum AttemptResult {
     ConnectFailed,
     /// The connection or the stream broke before the answer was there.
     Reset,
+    /// It broke after an answer had begun that was reported already.
+    Aborted,
     /// The answer was not there in time. `is_connected`: the request had a connection by then.
     TimedOut { is_connected: bool },
     /// Given up for reasons that say nothing about the endpoint: the client went away, another
@@ -65,7 +67,8 @@ impl AttemptResult {
             AttemptResult::ConnectFailed => if_failure(failures.connect_failures),
             AttemptResult::Reset => if_failure(failures.resets),
             AttemptResult::TimedOut { .. } => if_failure(failures.timeouts),
-            AttemptResult::Abandoned => Recorded::Ignored,
+            // The call was recorded when its answer began.
+            AttemptResult::Aborted | AttemptResult::Abandoned => Recorded::Ignored,
         }
     }
 
@@ -78,6 +81,7 @@ impl AttemptResult {
             AttemptResult::Answered { status, .. } => Some(status),
             AttemptResult::ConnectFailed
             | AttemptResult::Reset
+            | AttemptResult::Aborted
             | AttemptResult::TimedOut { .. }
             | AttemptResult::Abandoned => None,
         }

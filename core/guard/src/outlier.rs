@@ -212,13 +212,15 @@ impl Detector {
                     self.on_status(now, endpoint, self.counted_status(status), changes);
                 }
             }
-            AttemptResult::ConnectFailed if is_split => self.on_local_failure(now, endpoint, changes),
+            AttemptResult::ConnectFailed | AttemptResult::Aborted if is_split => {
+                self.on_local_failure(now, endpoint, changes)
+            }
             // The connection was made, which is a success, before it failed.
             AttemptResult::Reset | AttemptResult::TimedOut { is_connected: true } if is_split => {
                 self.on_connected(endpoint);
                 self.on_local_failure(now, endpoint, changes);
             }
-            AttemptResult::ConnectFailed | AttemptResult::Reset => {
+            AttemptResult::ConnectFailed | AttemptResult::Reset | AttemptResult::Aborted => {
                 self.on_status(now, endpoint, 503, changes);
             }
             AttemptResult::TimedOut { is_connected: true } => {

@@ -72,6 +72,18 @@ fn five_errors_in_a_row_eject_and_a_success_between_them_begins_anew() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_a_failure_after_a_success() {
+    let mut world = World::new(OutlierDetection { consecutive_5xx: 2, ..settings() }, 2);
+    for _ in 0..3 {
+        world.answers(at(1), A, 200, 1);
+        world.tell(at(1), A, AttemptResult::Aborted, 1);
+    }
+    assert_eq!(world.changes, []);
+    world.answers(at(1), A, 503, 1);
+    assert_eq!(world.ejected(), [0]);
+}
+
+#[test]
 fn an_ejection_ends_at_a_sweep_and_each_further_one_lasts_longer() {
     let mut world = World::new(settings(), 2);
     let mut now = 0;

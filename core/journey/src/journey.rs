@@ -52,7 +52,7 @@ mod timing;
 
 use std::time::Duration;
 
-use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::deadline;
 use naru_recover::{Done, Recovery};
@@ -132,6 +132,8 @@ struct Attempt {
 struct Watch {
     began: Instant,
     ticket: Option<Ticket>,
+    /// That there is an answer was told; what is left to tell is that it broke off.
+    is_told: bool,
 }
 
 /// The moments of a request, and how long each wait may last.
@@ -165,8 +167,8 @@ pub struct Outcome {
     pub endpoint: Option<EndpointId>,
     /// How many attempts were made.
     pub attempts: u16,
-    /// The last attempt would have been retried, but all retries that are allowed had been made.
-    pub is_retry_limit_exceeded: bool,
+    /// Why the last attempt was not retried, where it would have been.
+    pub retry_end: RetryEnd,
     /// A fault held it, or an attempt of it.
     pub is_delayed: bool,
     pub began: Instant,
@@ -178,7 +180,7 @@ pub struct Outcome {
 impl Outcome {
     /// Envoy's short response flags.
     pub fn flags(&self) -> &'static str {
-        self.reason.flags(self.is_delayed, self.is_retry_limit_exceeded)
+        self.reason.flags(self.is_delayed, self.retry_end)
     }
 }
 
@@ -490,7 +492,7 @@ impl Journey {
     }
 
     fn watch(&mut self, now: Instant, ticket: Option<Ticket>) {
-        self.watch = Some(Watch { began: now, ticket });
+        self.watch = Some(Watch { began: now, ticket, is_told: false });
     }
 
     /// What became of the attempt is known, as far as its endpoint is concerned.
@@ -502,9 +504,9 @@ impl Journey {
         self.report = Some(rare::report_of(cluster, &attempt, watch, result(&attempt), head, now));
     }
 
-    /// What became of an attempt, once for each. It is there after [`Journey::on_attempt`], where the attempt is
-    /// over for its endpoint, and else when the request has ended. There are several where attempts went on beside
-    /// each other.
+    /// What became of an attempt, once for each; and once more where its answer was told of and then broke off. It is
+    /// there after [`Journey::on_attempt`], where the attempt is over for its endpoint, and else when the request has
+    /// ended. There are several where attempts went on beside each other.
     #[inline]
     pub fn take_report(&mut self) -> Option<Report> {
         match (self.report.take(), &mut self.rare) {
@@ -676,9 +678,15 @@ impl Journey {
     /// The call went as its end says, or was given up.
     #[cold]
     fn conclude_at_end(&mut self, now: Instant, reason: Reason) {
+        let is_told = self.watch.is_some_and(|watch| watch.is_told);
+        if is_told && reason != Reason::UpstreamAborted {
+            self.watch = None;
+            return;
+        }
         let (status, grpc) = (self.status, self.grpc_status.map_or(Grpc::None, Grpc::Trailers));
         self.conclude(now, |attempt| match reason {
             Reason::Forwarded => AttemptResult::Answered { status, grpc },
+            Reason::UpstreamAborted if is_told => AttemptResult::Aborted,
             Reason::UpstreamAborted => AttemptResult::Reset,
             Reason::RouteTimeout => AttemptResult::TimedOut { is_connected: attempt.is_connected },
             _ => AttemptResult::Abandoned,
@@ -784,7 +792,7 @@ impl Journey {
             endpoint: self.cluster.and(self.attempt).map(|attempt| attempt.endpoint),
             attempts: self.next_attempt,
             is_delayed: self.is_delayed(),
-            is_retry_limit_exceeded: self.recovery.as_ref().is_some_and(Recovery::is_limit_reached),
+            retry_end: self.recovery.as_ref().map_or(RetryEnd::Open, Recovery::end),
             began: self.clock.began,
             request_ended: self.clock.request_ended,
             head: self.clock.head,

@@ -351,6 +351,8 @@ impl Worker {
             AttemptResult::Answered { .. } => {
                 here.balancer.on_latency(now, report.endpoint, report.until_head);
             }
+            // Its latency was told with its head.
+            AttemptResult::Aborted => {}
             AttemptResult::ConnectFailed
             | AttemptResult::Reset
             | AttemptResult::TimedOut { .. }

@@ -212,6 +212,24 @@ fn what_became_of_an_attempt_is_told_as_soon_as_it_is_known() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_told_of_once_more_and_asks_no_breaker_twice() {
+    let (snapshot, view) = (snapshot(0), Guarded::admitting(1));
+    let mut worker = worker(&snapshot);
+    let mut journey = begin(&snapshot, &mut worker, at(0), false, &view);
+    let id = match journey.next_action() {
+        Some(Action::Send { attempt, .. }) => attempt,
+        other => panic!("{other:?}"),
+    };
+    let head = AttemptEvent::Head { status: 200, has_ended: false, headers: None, is_replayable: true };
+    journey.on_attempt(at(10), &snapshot, id, head, &mut worker, &view);
+    assert_eq!(journey.take_report().map(|report| report.result), Some(AttemptResult::answered(200)));
+    journey.on_response_body(at(30), Milestone::Aborted);
+    let report = journey.take_report().unwrap();
+    assert_eq!((report.result, report.ticket), (AttemptResult::Aborted, None));
+    assert_eq!(journey.check_invariants(), Ok(()));
+}
+
+#[test]
 fn a_cluster_that_may_not_be_called_is_not() {
     let (snapshot, view) = (snapshot(0), Guarded::admitting(0));
     let mut worker = worker(&snapshot);
@@ -293,7 +311,8 @@ fn walk(seed: u64) {
     let (mut reports, mut last) = (0, FIRST);
     let mut hear = |journey: &mut Journey| {
         let report: Option<Report> = journey.take_report();
-        reports += u32::from(report.is_some());
+        // That an answer broke off is told beside what was told of it before.
+        reports += u32::from(report.is_some_and(|report| report.result != AttemptResult::Aborted));
         assert!(reports <= view.admitted.get(), "NARU_SEED={seed}: {report:?} was not admitted");
     };
     for _ in 0..30 {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, Weight};
+use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason, RetryEnd, Weight};
 use naru_journey::{
     Action, AttemptEvent, Cause, ChainId, EndpointFacts, Failure, Journey, Milestone, RequestFacts, Sent,
     Snapshot, Stage, View, Wait, Worker,
@@ -280,7 +280,7 @@ fn a_request_is_not_retried_where_that_is_not_wanted_or_not_safe_or_too_late() {
         tell(&snapshot, &mut journey, &mut worker, now, FIRST, event);
         let action = journey.next_action();
         assert!(matches!(action, Some(Action::Reply(_))), "{action:?}");
-        assert!(!journey.so_far(now).is_retry_limit_exceeded);
+        assert_eq!(journey.so_far(now).retry_end, RetryEnd::Open);
     };
     check(at(1), failure(Sent::No, false));
     check(at(10), unconnected(Reason::ConnectFailure));

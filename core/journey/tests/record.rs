@@ -3,7 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, Reason, WallTime};
+use naru_base::{Instant, Reason, RetryEnd, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
 use naru_journey::record::{Facts, RequestLine, fill, write_line};
@@ -42,7 +42,7 @@ fn world() -> World {
             cluster: None,
             endpoint: None,
             attempts: 2,
-            is_retry_limit_exceeded: false,
+            retry_end: RetryEnd::Open,
             is_delayed: false,
             began: Instant(1_000_000),
             request_ended: Some(Instant(3_000_000)),

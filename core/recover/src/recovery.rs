@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use naru_base::{AttemptId, Chance, EndpointId, Instant, WallTime};
+use naru_base::{AttemptId, Chance, EndpointId, Instant, RetryEnd, WallTime};
 use naru_spec::{Repeats, RetryLimit, RetryOn, defaults};
 
 use crate::asked::Asked;
@@ -357,7 +357,13 @@ impl Recovery {
         let is_unseen = failure.sent == Sent::No || failure.kind == FailureKind::RefusedStream;
         let is_safe = is_unseen || self.is_repeatable(policy);
         let is_hedged = self.flight.is_hedged(attempt);
-        let is_stale = failure.kind == FailureKind::Reset && failure.is_reused && failure.sent != Sent::Yes;
+        let is_closed = match failure.kind {
+            FailureKind::Reset => failure.sent != Sent::Yes,
+            // One that goes away, and will not look at it.
+            FailureKind::RefusedStream => failure.sent == Sent::No,
+            FailureKind::Connect | FailureKind::Overflow | FailureKind::PerTryTimeout => false,
+        };
+        let is_stale = is_closed && failure.is_reused;
         // By the method alone: what the policy allows is for failures that say something.
         let is_replay_safe = failure.sent == Sent::No || self.flags & MAY_REPEAT != 0;
         if is_stale && is_replay_safe && circumstances.is_replayable && !is_hedged {
@@ -434,8 +440,11 @@ impl Recovery {
         circumstances: &Circumstances,
         chance: &mut Chance,
     ) -> Result<Duration, Done> {
-        // The one that was made before is over.
+        // The one that was made before is over, and stands in the way of nobody.
+        let own = u32::from(self.flags & RETRYING != 0);
         self.flags &= !RETRYING;
+        let load =
+            RetryLoad { retries: circumstances.load.retries.saturating_sub(own), ..circumstances.load };
         if self.flags & IS_REPEAT != 0 && may_have_arrived {
             return Err(Done::CallerRetries);
         }
@@ -453,7 +462,7 @@ impl Recovery {
         if circumstances.is_breaker_open {
             return Err(Done::BreakerOpen);
         }
-        if !budget::allows(circumstances.limit, circumstances.load) {
+        if !budget::allows(circumstances.limit, load) {
             self.flags |= BUDGET_EXHAUSTED;
             return Err(Done::BudgetExhausted);
         }
@@ -607,14 +616,15 @@ impl Recovery {
         self.flags & RETRYING != 0
     }
 
-    /// A retry was wanted when none was left.
-    pub fn is_limit_reached(&self) -> bool {
-        self.flags & LIMIT_REACHED != 0
-    }
-
-    /// A retry was wanted when the cluster bore no more.
-    pub fn is_budget_exhausted(&self) -> bool {
-        self.flags & BUDGET_EXHAUSTED != 0
+    /// Whether a retry was wanted when none was left, or when the cluster bore no more.
+    pub fn end(&self) -> RetryEnd {
+        if self.flags & LIMIT_REACHED != 0 {
+            RetryEnd::LimitReached
+        } else if self.flags & BUDGET_EXHAUSTED != 0 {
+            RetryEnd::Overflow
+        } else {
+            RetryEnd::Open
+        }
     }
 
     /// How many attempts were made after the first, without replays.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use naru_base::share::Denominator;
-use naru_base::{AttemptId, Chance, EndpointId, Fraction, Instant, WallTime};
+use naru_base::{AttemptId, Chance, EndpointId, Fraction, Instant, RetryEnd, WallTime};
 use naru_spec::{
     Backoff, HeaderMatch, HeaderTest, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader,
     RetryBudget, RetryLimit, RetryOn, RetryPolicy,
@@ -235,13 +235,13 @@ fn retries_end_where_the_policy_says() {
     assert_eq!(request.fail(20, B, FailureKind::Connect, Sent::No), AGAIN);
     request.try_again(30, C);
     assert_eq!(request.head(40, C, 500), Verdict::Done(Done::LimitReached));
-    assert!(request.state.is_limit_reached() && !request.state.is_retrying());
+    assert_eq!((request.state.end(), request.state.is_retrying()), (RetryEnd::LimitReached, false));
     assert_eq!((request.state.retries(), request.state.deadline()), (2, None));
     let mut fine = Request::begin(&fixed(RetryOn::SERVER_ERROR, 2), GET);
     assert_eq!(fine.head(0, A, 500), AGAIN);
     fine.try_again(10, B);
     assert_eq!(fine.head(20, B, 200), Verdict::Done(Done::NotRetriable));
-    assert!(!fine.state.is_limit_reached() && !fine.state.is_retrying());
+    assert_eq!((fine.state.end(), fine.state.is_retrying()), (RetryEnd::Open, false));
 }
 
 #[test]
@@ -296,7 +296,8 @@ fn a_retry_that_cannot_be_says_why() {
         let mut request = Request::begin(&policy, GET);
         change(&mut request.around);
         assert_eq!(request.head(0, A, 500), Verdict::Done(expected));
-        assert_eq!(request.state.is_budget_exhausted(), expected == Done::BudgetExhausted);
+        let has_overflowed = request.state.end() == RetryEnd::Overflow;
+        assert_eq!(has_overflowed, expected == Done::BudgetExhausted);
         let mut request = Request::begin(&policy, GET);
         change(&mut request.around);
         assert_eq!(request.fail(0, A, FailureKind::Connect, Sent::No), Verdict::Done(expected));
@@ -311,6 +312,34 @@ fn a_retry_that_cannot_be_says_why() {
     let mut request = Request::begin(&policy, GET);
     request.around.deadline = Some(Instant(at(10).0 + 1));
     assert_eq!(request.head(0, A, 500), AGAIN, "there is a moment left");
+}
+
+#[test]
+fn a_retry_that_is_over_does_not_stand_in_the_way_of_the_next() {
+    let policy = fixed(RetryOn::SERVER_ERROR, 2);
+    let mut request = Request::begin(&policy, GET);
+    request.around.limit = RetryLimit::Concurrent(1);
+    assert_eq!(request.head(0, A, 500), AGAIN);
+    request.try_again(10, B);
+    // It is counted at the cluster itself.
+    request.around.load.retries = 1;
+    assert_eq!(request.head(20, B, 500), AGAIN);
+    request.try_again(30, C);
+    request.around.load.retries = 2;
+    let verdict = request.head(40, C, 500);
+    assert_eq!(verdict, Verdict::Done(Done::LimitReached));
+}
+
+#[test]
+fn a_stream_that_was_left_out_is_sent_again_on_another_connection() {
+    let check = |kind, sent, is_reused, expected| {
+        let mut request = Request::begin(&fixed(RetryOn::RESET.and(RetryOn::REFUSED_STREAM), 1), POST);
+        assert_eq!(request.break_off(0, A, Failure { kind, sent, is_reused }), expected);
+    };
+    check(FailureKind::RefusedStream, Sent::No, true, Verdict::Replay);
+    check(FailureKind::RefusedStream, Sent::No, false, AGAIN);
+    check(FailureKind::RefusedStream, Sent::Maybe, true, AGAIN);
+    check(FailureKind::Reset, Sent::Maybe, true, Verdict::Done(Done::Unsafe));
 }
 
 #[test]
@@ -471,7 +500,7 @@ fn a_hedge_needs_no_condition_but_a_request_that_may_be_sent_twice() {
     let mut spent = Request::hedged(&fixed(RetryOn::RESET, 0), hedge());
     spent.state.start_clock(at(0), Some(MS(20)));
     assert_eq!(spent.tick(20), Some(Step::TimedOut { attempt: A, verdict: Verdict::Await }));
-    assert!(spent.state.is_limit_reached());
+    assert_eq!(spent.state.end(), RetryEnd::LimitReached);
     assert_eq!(spent.head(90, A, 200), Verdict::Done(Done::NotRetriable));
 }
 
@@ -647,7 +676,9 @@ fn walk(chance: &mut Chance) -> Result<(), String> {
         around.deadline = deadline;
         around.is_replayable = chance.below(10) > 0;
         around.is_breaker_open = chance.below(20) == 0;
-        around.load.retries = chance.below(4) as u32;
+        // Its own is among those of the cluster.
+        let others = chance.below(4) as u32;
+        around.load.retries = others + u32::from(state.is_retrying());
         let flying: Vec<AttemptId> = state.under_way().collect();
         let was_waiting = state.deadline().is_some_and(|(_, wait)| wait == Wait::Backoff);
         if flying.is_empty() && !was_waiting {
@@ -711,7 +742,7 @@ fn walk(chance: &mut Chance) -> Result<(), String> {
                 if may_have_acted && !may_repeat && initial == 1 {
                     return Err("repeats what may have acted".into());
                 }
-                if around.is_breaker_open || !around.is_replayable || around.load.retries >= 3 {
+                if around.is_breaker_open || !around.is_replayable || others >= 3 {
                     return Err("a retry that the circumstances forbid".into());
                 }
                 if state.is_under_way(id) && !(spec.on_per_try_timeout && has_timed_out) {

@@ -3,7 +3,7 @@
 use http::header::{HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, Reason, WallTime};
+use naru_base::{Instant, Reason, RetryEnd, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
 use naru_journey::record::{Facts, RequestLine, fill, write_line};
@@ -85,7 +85,7 @@ impl World {
             cluster: None,
             endpoint: None,
             attempts: 2,
-            is_retry_limit_exceeded: true,
+            retry_end: RetryEnd::LimitReached,
             is_delayed: true,
             began: Instant(1_000_000),
             request_ended: Some(Instant(3_000_000)),

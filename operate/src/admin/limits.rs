@@ -14,8 +14,10 @@ pub fn stats(cluster: &ClusterStatus) -> Vec<Stat> {
     };
     let help = "How often there was no room for another connection.";
     add("upstream_cx_overflow", false, help, limits.connections_overflow);
-    let help = "Requests that were refused because too many waited for a connection, or were on their way.";
+    let help = "Requests that were refused because too many waited for a connection.";
     add("upstream_rq_pending_overflow", false, help, limits.pending_overflow);
+    let help = "Requests that were refused because too many were on their way.";
+    add("upstream_rq_active_overflow", false, help, limits.requests_overflow);
     add("upstream_rq_pending_active", true, "Requests that wait for a connection.", limits.pending);
     add("upstream_rq_pending_total", false, "Requests that waited for a connection.", limits.pending_total);
     let thresholds = &limits.thresholds;

@@ -92,7 +92,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         out.sample(name, "", value);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
-    let clusters: [(&str, &str, &str, Count); 10] = [
+    let clusters: [(&str, &str, &str, Count); 11] = [
         ("envoy_cluster_upstream_cx_active", "gauge", "Connections to upstreams.", |c| c.connections_active),
         ("envoy_cluster_upstream_cx_total", "counter", "Connections to upstreams, ever.", |c| {
             c.connections_total
@@ -130,6 +130,12 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             "counter",
             "Requests that it was sent in place of another cluster.",
             |c| c.fallbacks,
+        ),
+        (
+            "envoy_cluster_upstream_rq_retry_overflow",
+            "counter",
+            "Requests that were not retried because the cluster bore no more retries.",
+            |c| c.retries_overflow,
         ),
     ];
     for (name, kind, help, pick) in clusters {

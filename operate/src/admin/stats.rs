@@ -63,6 +63,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             ("upstream_rq_retry", counts.retries),
             ("upstream_rq_retry_limit_exceeded", counts.retries_exceeded),
             ("upstream_rq_fallback", counts.fallbacks),
+            ("upstream_rq_retry_overflow", counts.retries_overflow),
         ] {
             stats.insert(format!("cluster.{}.{name}", counts.name), value);
         }
@@ -114,7 +115,10 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
                 add(format!("cluster.{cluster}.upstream_rq_max_duration_reached"), requests);
             }
             Reason::NoHealthyUpstream => add(format!("cluster.{cluster}.upstream_cx_none_healthy"), requests),
-            Reason::UpstreamClosed | Reason::UpstreamReset | Reason::UpstreamAborted => {
+            Reason::UpstreamClosed
+            | Reason::UpstreamReset
+            | Reason::UpstreamRefused
+            | Reason::UpstreamAborted => {
                 add(format!("cluster.{cluster}.upstream_rq_rx_reset"), requests);
             }
             _ => {}

@@ -265,12 +265,22 @@ impl Http2Client {
 }
 
 fn failure(error: &hyper::Error, request: Option<Request<UploadBody>>) -> SendFailure {
-    let sent = if request.is_some() { Sent::No } else { Sent::Maybe };
+    let sent = if request.is_some() || is_left_out(error) { Sent::No } else { Sent::Maybe };
     SendFailure { reason: reason_of(error), sent, request: request.map(Box::new) }
 }
 
-fn reason_of(error: &hyper::Error) -> Reason {
+fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
     use std::error::Error as _;
+    error.source().and_then(|source| source.downcast_ref::<h2::Error>())
+}
+
+/// The upstream goes away, and named the last request that it looks at: one before this (RFC 9113, section 6.8). The
+/// library says so of no other stream.
+fn is_left_out(error: &hyper::Error) -> bool {
+    of_http2(error).is_some_and(|error| error.is_go_away() && error.is_remote())
+}
+
+fn reason_of(error: &hyper::Error) -> Reason {
     if error.is_user() {
         // The body that we sent broke off, and only a client can have done that.
         return Reason::ClientAborted;
@@ -278,8 +288,11 @@ fn reason_of(error: &hyper::Error) -> Reason {
     if error.is_parse() {
         return Reason::UpstreamProtocol;
     }
-    let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    match h2 {
+    match of_http2(error) {
+        Some(_) if is_left_out(error) => Reason::UpstreamRefused,
+        Some(h2) if h2.is_reset() && h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            Reason::UpstreamRefused
+        }
         Some(h2) if h2.is_reset() && h2.is_remote() => Reason::UpstreamReset,
         Some(h2) if h2.is_library() => Reason::UpstreamProtocol,
         _ => Reason::UpstreamClosed,

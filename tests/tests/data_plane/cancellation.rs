@@ -39,7 +39,7 @@ const SEEDS: u64 = 256;
 const STANDS: u64 = 8;
 
 /// How requests must have ended, each at least once.
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 14] = [
     Reason::Forwarded,
     Reason::ClientGone,
     Reason::ClientAborted,
@@ -49,6 +49,7 @@ const REASONS: [Reason; 13] = [
     Reason::UpstreamAborted,
     Reason::UpstreamClosed,
     Reason::UpstreamReset,
+    Reason::UpstreamRefused,
     Reason::UpstreamProtocol,
     Reason::RouteTimeout,
     Reason::RequestTimeout,

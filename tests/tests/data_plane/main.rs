@@ -26,4 +26,6 @@ mod faults;
 mod tunnels;
 mod cancellation;
 mod equality;
+mod beside_envoy;
+mod sent_once;
 mod workload;

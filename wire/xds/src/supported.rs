@@ -410,7 +410,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
-        &["healthy_panic_threshold", "locality_weighted_lb_config", "consistent_hashing_lb_config"],
+        // An ejection is known at once.
+        &[
+            "healthy_panic_threshold",
+            "locality_weighted_lb_config",
+            "consistent_hashing_lb_config",
+            "update_merge_window={}",
+        ],
     ),
     ("envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig", &[]),
     (

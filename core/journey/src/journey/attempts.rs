@@ -12,7 +12,7 @@ use naru_recover::{
 };
 use naru_route::RuleId;
 
-use super::{Attempt, Journey, State};
+use super::{Attempt, Journey, State, Watch};
 use crate::worker::Chosen;
 use crate::{Action, Admission, AttemptEvent, Cause, Failure, Observer, Snapshot, Stage, View, Worker};
 
@@ -73,8 +73,12 @@ impl Journey {
                 self.clock.head.get_or_insert(now);
                 self.remember_write(now, snapshot, view);
                 if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
+                    let watch = self.watch;
                     self.conclude_answered(now, status);
                     self.tell_breakers(now, snapshot, view);
+                    if !has_ended {
+                        self.watch = watch.map(|watch| Watch { ticket: None, is_told: true, ..watch });
+                    }
                 }
                 if self.rare.is_some() {
                     self.leave_others(now);
@@ -92,7 +96,8 @@ impl Journey {
 
     #[inline]
     pub(super) fn conclude_answered(&mut self, now: Instant, status: u16) {
-        let grpc = self.grpc_status.map_or(Grpc::None, Grpc::Head);
+        // As in Envoy, it says something of its endpoint only where it was asked for by gRPC.
+        let grpc = self.grpc_status.filter(|_| self.request.is_grpc).map_or(Grpc::None, Grpc::Head);
         self.conclude(now, |_| AttemptResult::Answered { status, grpc });
     }
 
@@ -213,9 +218,12 @@ impl Journey {
         let kind = match (failure.stage, failure.reason) {
             (_, Reason::Overflow) => FailureKind::Overflow,
             (Stage::Connect | Stage::Secure, _) => FailureKind::Connect,
+            (Stage::Exchange, Reason::UpstreamRefused) => FailureKind::RefusedStream,
             (Stage::Exchange, _) => FailureKind::Reset,
         };
-        let what = naru_recover::Failure { kind, sent: failure.sent, is_reused: failure.is_reused };
+        // Who resets a stream has not closed its connection.
+        let is_reused = failure.is_reused && failure.reason != Reason::UpstreamReset;
+        let what = naru_recover::Failure { kind, sent: failure.sent, is_reused };
         let circumstances = self.circumstances(snapshot, failure.is_replayable, view);
         let policy = self.policy(snapshot);
         let verdict = recovery.on_failure(now, attempt.id, policy, what, &circumstances, &mut worker.waits);

@@ -36,6 +36,7 @@ impl Journey {
             Reason::ConnectTimeout => AttemptResult::TimedOut { is_connected: false },
             Reason::UpstreamClosed
             | Reason::UpstreamReset
+            | Reason::UpstreamRefused
             | Reason::UpstreamProtocol
             | Reason::UpstreamAborted => AttemptResult::Reset,
             Reason::RouteTimeout | Reason::PerTryTimeout | Reason::PerTryIdle | Reason::StreamDuration => {

@@ -254,7 +254,7 @@ impl Journey {
         let endpoint = endpoint.ok_or(Failed::NoEndpoint)?;
         match worker.enter(now, cluster, view) {
             Admission::Unguarded => Ok((endpoint, None)),
-            Admission::Admitted(ticket) => Ok((endpoint, Some(Watch { began: now, ticket }))),
+            Admission::Admitted(ticket) => Ok((endpoint, Some(Watch { began: now, ticket, is_told: false }))),
             Admission::Refused { retry_after, .. } => {
                 self.retry_after = retry_after;
                 Err(Failed::CutOff)
@@ -332,6 +332,7 @@ fn failed_by(reason: Reason) -> Option<Failed> {
         | Reason::UpstreamTls
         | Reason::UpstreamClosed
         | Reason::UpstreamReset
+        | Reason::UpstreamRefused
         | Reason::UpstreamProtocol
         | Reason::RouteTimeout
         | Reason::PerTryTimeout

@@ -505,14 +505,15 @@ impl Plan {
             {
                 all.push(broken(Reason::UpstreamAborted));
             }
-            UpstreamCloses | UpstreamResets | UpstreamHalfCloses | UpstreamGoesAway(true) => {
+            UpstreamCloses | UpstreamResets | UpstreamHalfCloses => {
                 all.push(broken(Reason::UpstreamClosed));
                 all.extend(may_be_sent_again.then_some(FINE));
             }
-            UpstreamCancels(_) => {
-                all.push(broken(Reason::UpstreamReset));
+            UpstreamGoesAway(true) => {
+                all.push(broken(Reason::UpstreamRefused));
                 all.extend(may_be_sent_again.then_some(FINE));
             }
+            UpstreamCancels(_) => all.push(broken(Reason::UpstreamReset)),
             UpstreamTalksGarbage | ResponseTrailers(_) => {
                 all.push(broken(Reason::UpstreamProtocol));
                 all.extend(may_be_sent_again.then_some(FINE));

@@ -205,7 +205,7 @@ impl<'a> Explainer<'a> {
         let line = match action {
             Some(Action::Reply(reason)) => {
                 let kept: Vec<&str> = whole.split(' ').take(5).collect();
-                let flags = reason.flags(outcome.is_delayed, outcome.is_retry_limit_exceeded);
+                let flags = reason.flags(outcome.is_delayed, outcome.retry_end);
                 format!("{} ? {flags} {}", kept.join(" "), reason.name())
             }
             _ => whole.split(' ').take(5).collect::<Vec<_>>().join(" "),

@@ -34,7 +34,7 @@ async fn no_more_requests_are_on_their_way_than_may_be() {
     assert_eq!(asked(&mut upstream).await, "/3", "the connection that was used last");
     upstream.send(OK).await;
     assert_eq!(second.response().await.text(), "ok");
-    assert_eq!((status(&naru).pending_overflow, status(&naru).connections_overflow), (1, 0));
+    assert_eq!((status(&naru).requests_overflow, status(&naru).connections_overflow), (1, 0));
     drop((first, second));
     ended(&naru, 2, 1).await;
     naru.settles().await;
@@ -284,7 +284,7 @@ async fn workers_share_a_limit_and_none_goes_above_it() {
         assert_eq!(crowd.requests.load(Ordering::Relaxed), 5);
         crowd.connections.store(0, Ordering::Relaxed);
         assert_eq!(crowd.upstream.requests(), well, "who was refused never got there");
-        assert_eq!(status(&naru).pending_overflow, refused);
+        assert_eq!(status(&naru).requests_overflow, refused);
         naru.settles().await;
 
         // Of connections each worker always has one.
@@ -358,7 +358,7 @@ async fn the_admin_interface_says_what_was_refused() {
     let admin = program.admin.unwrap();
     let stats = client::get(admin, "/stats").await.text();
     for line in [
-        "cluster.up.upstream_rq_pending_overflow: 1",
+        "cluster.up.upstream_rq_active_overflow: 1",
         "cluster.up.upstream_cx_overflow: 0",
         "cluster.up.circuit_breakers.default.rq_open: 1",
         "cluster.up.circuit_breakers.default.cx_open: 0",
@@ -368,7 +368,7 @@ async fn the_admin_interface_says_what_was_refused() {
         assert!(stats.lines().any(|said| said == line), "{line}\n{stats}");
     }
     let metrics = client::get(admin, "/metrics").await.text();
-    let line = "envoy_cluster_upstream_rq_pending_overflow{envoy_cluster_name=\"up\"} 1";
+    let line = "envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name=\"up\"} 1";
     assert!(metrics.lines().any(|said| said == line), "{metrics}");
     assert!(metrics.contains("response_flags=\"UO\",reason=\"Overflow\""), "{metrics}");
 }
