@@ -28,6 +28,7 @@ use crate::cluster::EndpointHere;
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
+use crate::shadow;
 use crate::tunnel;
 use crate::upload::{Upload, UploadBody};
 
@@ -116,11 +117,12 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
 }
 
 /// The head of the request that goes to an upstream.
-struct Outgoing {
-    method: Method,
+#[derive(Debug)]
+pub struct Outgoing {
+    pub method: Method,
     target: PathAndQuery,
     /// Absent while an attempt has them.
-    headers: Option<HeaderMap>,
+    pub headers: Option<HeaderMap>,
     /// The headers of an attempt that may have to be repeated; less than a map, as it is seldom needed.
     copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
@@ -147,6 +149,7 @@ async fn forward(
                 };
                 passage.hold(cause, cluster, &here);
                 prepare(&mut passage, &mut outgoing, &here);
+                shadow::copy(&mut passage, &outgoing, attempt);
                 let is_fresh = cause == Cause::Replay;
                 let result =
                     attempt_once(&mut passage, &mut outgoing, attempt, cluster, &here, is_fresh).await;
@@ -340,6 +343,18 @@ async fn attempt_once(
 }
 
 impl Outgoing {
+    /// The same with other headers.
+    pub fn with_headers(&self, headers: HeaderMap) -> Outgoing {
+        Outgoing {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: Some(headers),
+            copy: Vec::new(),
+            scheme: self.scheme,
+            is_prepared: true,
+        }
+    }
+
     fn take_headers(&mut self, keep_copy: bool) -> HeaderMap {
         let headers = self.headers.take().unwrap_or_else(|| self.copy.drain(..).collect());
         if keep_copy {
@@ -348,7 +363,7 @@ impl Outgoing {
         headers
     }
 
-    fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
+    pub fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
         let mut request = Request::new(UploadBody::of(upload));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.target.clone());
@@ -356,7 +371,7 @@ impl Outgoing {
         request
     }
 
-    fn take_http2(
+    pub fn take_http2(
         &mut self,
         upload: Option<&Rc<Upload>>,
         keep_copy: bool,
@@ -440,6 +455,10 @@ fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     }
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
+    if let Some(hearing) = &mut passage.hearing {
+        let has_ended = passage.response.as_ref().is_some_and(|received| received.body.is_end_stream());
+        hearing.hear_head(parts.status.as_u16(), &parts.headers, now.since(sent), has_ended);
+    }
     let date = passage.worker.clock.date();
     let so_far = passage.journey.so_far(now);
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {

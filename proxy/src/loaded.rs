@@ -4,18 +4,21 @@
 //! name: connections to endpoints, counts, buffers of logs.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use naru_balance::EndpointFacts;
 use naru_base::ClusterId;
 use naru_journey::ChainId;
+use naru_route::RuleId;
 use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
 
 use crate::cluster::{ClusterHere, Clusters, EndpointSet};
 use crate::log::{Buffer, Logs};
 use crate::metrics::Metrics;
+use crate::mirrors::{MirrorHere, MirrorName, Mirrors};
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
 use crate::shared_limits::LimitsHere;
 
@@ -28,6 +31,8 @@ pub struct Loaded {
     pub clusters: Clusters,
     /// By chain.
     logs: Vec<Vec<LoadedLog>>,
+    /// Of rules that have any, in their order.
+    mirrors: BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>>,
 }
 
 #[derive(Debug)]
@@ -105,6 +110,7 @@ impl Loaded {
             core: RefCell::new(core),
             clusters: Clusters { all: clusters.collect(), limits },
             logs: logs_of_chains.collect(),
+            mirrors: mirrors_of(&snapshot, &metrics.mirrors),
             snapshot,
         }
     }
@@ -112,6 +118,11 @@ impl Loaded {
     #[inline]
     pub fn logs(&self, chain: ChainId) -> &[LoadedLog] {
         &self.logs[chain.0 as usize]
+    }
+
+    /// What is known of the mirrors of a rule, in their order.
+    pub fn mirrors(&self, chain: ChainId, rule: RuleId) -> &[Rc<MirrorHere>] {
+        self.mirrors.get(&(chain, rule)).map_or(&[], |mirrors| mirrors)
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -155,4 +166,20 @@ impl Loaded {
     fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
         (0..self.clusters.all.len() as u32).map(ClusterId)
     }
+}
+
+fn mirrors_of(snapshot: &SnapshotRef, known: &Mirrors) -> BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>> {
+    let mut all = BTreeMap::new();
+    for (id, chain) in (0u32..).map(ChainId).zip(snapshot.chains()) {
+        let rules = chain.table.rules().filter(|(rule, _)| !chain.mirrored(*rule).is_empty());
+        for (rule, compiled) in rules {
+            let virtual_host = chain.table.virtual_host_name(compiled.virtual_host);
+            let mirrors =
+                chain.recovery(rule).mirrors.iter().map(|mirror| {
+                    known.named(MirrorName::of(virtual_host, compiled, rule.0, &mirror.cluster))
+                });
+            all.insert((id, rule), mirrors.collect());
+        }
+    }
+    all
 }

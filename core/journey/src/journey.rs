@@ -38,6 +38,7 @@
 
 mod attempts;
 mod binding;
+mod copies;
 mod passing;
 
 use std::time::Duration;
@@ -46,6 +47,8 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
+
+pub use copies::Copies;
 
 use crate::worker::Chosen;
 use crate::{

@@ -31,6 +31,7 @@ pub mod limits;
 pub mod worker;
 pub mod event;
 pub mod journey;
+pub mod shadow;
 pub mod outgoing;
 pub mod reply;
 pub mod record;
@@ -40,8 +41,9 @@ pub mod explain;
 pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};
-pub use journey::{Journey, Outcome};
+pub use journey::{Copies, Journey, Outcome};
 pub use limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
 pub use observe::Observer;
+pub use shadow::{Shadow, ShadowEnd, ShadowFacts};
 pub use snapshot::{Chain, ChainId, Snapshot};
 pub use worker::{Admission, View, Worker};

@@ -69,6 +69,8 @@ pub struct Worker {
     requests: Chance,
     /// For picks of endpoints.
     picks: Chance,
+    /// One draw a request whose rule has mirrors.
+    pub(crate) copies: Chance,
     /// For how long retries wait.
     pub(crate) waits: Chance,
     /// For the identities that requests are given.
@@ -102,6 +104,7 @@ impl Worker {
             seed,
             requests: Chance::split(seed, "requests"),
             picks: Chance::split(seed, "picks"),
+            copies: Chance::split(seed, "copies"),
             waits: Chance::split(seed, "waits"),
             names: Chance::split(seed, "names"),
             clusters: Vec::with_capacity(snapshot.clusters.len()),
@@ -132,6 +135,7 @@ impl Worker {
             seed: self.seed,
             requests: hand_over(&mut self.requests),
             picks: hand_over(&mut self.picks),
+            copies: hand_over(&mut self.copies),
             waits: hand_over(&mut self.waits),
             names: hand_over(&mut self.names),
             clusters,

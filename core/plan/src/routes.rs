@@ -257,12 +257,6 @@ impl<'a> Routes<'a> {
             let message = "naru does not act on 'fault' yet: no fault is injected";
             findings.warning(code::NOT_YET, fault.place, &path.field("fault"), message, "");
         }
-        let mirrored = route.mirror.as_ref().map(|mirror| ("mirror", mirror.place));
-        let mirrored = mirrored.or_else(|| Some(("mirrors", route.mirrors.first()?.place)));
-        if let Some((field, place)) = mirrored {
-            let message = format!("naru does not act on '{field}' yet: no request is copied");
-            findings.warning(code::NOT_YET, place, &path.field(field), message, "");
-        }
         check_later(route, path, findings);
         Some(forward)
     }

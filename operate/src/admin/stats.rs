@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
 
-use super::{Admin, Query, Whole, guards, json, limits, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -83,6 +83,17 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             counts.map(|stat| (format!("load.{}.{}.{}", limit.kind, limit.name, stat.name), stat.value)),
         );
     }
+    for mirror in &report.mirrors {
+        let name = &mirror.name;
+        for (of_cluster, value) in mirrors::of_cluster(mirror) {
+            *stats.entry(format!("cluster.{}.{of_cluster}", name.cluster)).or_insert(0) += value;
+        }
+        for stat in mirrors::stats(mirror) {
+            let of_route = format!("mirror.{}.{}.{}", name.virtual_host, name.route, name.cluster);
+            stats.insert(format!("{of_route}.{}", stat.name), stat.value);
+        }
+    }
+    stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     for series in &report.series {
         let labels = series.labels;
         let requests = series.requests();
