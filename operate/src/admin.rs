@@ -6,6 +6,7 @@
 mod clusters;
 mod guards;
 mod limits;
+mod mirrors;
 mod prometheus;
 mod stats;
 
@@ -73,6 +74,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/stats", "counters and gauges, a line each; ?filter=REGEX, ?usedonly, ?format=json or prometheus"),
     ("/metrics", "the same and Istio's request metrics, for Prometheus"),
     ("/clusters", "endpoints and their counts; ?format=json"),
+    ("/mirrors", "copies of requests, and what their answers differ in; ?format=json"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state"),
@@ -99,6 +101,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/stats", _) => stats::page(admin, &query).await,
         ("/metrics" | "/stats/prometheus", _) => prometheus::page(admin).await,
         ("/clusters", _) => clusters::page(admin, &query),
+        ("/mirrors", _) => mirrors::page(admin, &query).await,
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
         ("/server_info", _) => server_info(admin),

@@ -33,7 +33,7 @@ use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upload::{Upload, UploadBody};
 use crate::worker::Worker;
-use crate::{hedged, tunnel};
+use crate::{hedged, shadow, tunnel};
 
 /// Answers one request.
 pub async fn serve(
@@ -113,11 +113,12 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
 }
 
 /// The head of the request that goes to an upstream.
+#[derive(Debug)]
 pub struct Outgoing {
-    method: Method,
+    pub method: Method,
     target: PathAndQuery,
     /// Absent while an attempt has them.
-    headers: Option<HeaderMap>,
+    pub headers: Option<HeaderMap>,
     /// The headers of an attempt that may have to be repeated; less than a map, as it is seldom needed.
     copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
@@ -147,6 +148,7 @@ async fn forward(
                 }
                 passage.hold(cause, cluster, endpoint, &here);
                 prepare(&mut passage, &mut outgoing, &here);
+                shadow::copy(&mut passage, &outgoing, attempt);
                 let is_fresh = cause == Cause::Replay;
                 let (worker, loaded) = (Rc::clone(&passage.worker), Rc::clone(&passage.loaded));
                 let place = Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh };
@@ -402,6 +404,18 @@ pub async fn exchange<A: Attendant>(
 }
 
 impl Outgoing {
+    /// The same with other headers.
+    pub fn with_headers(&self, headers: HeaderMap) -> Outgoing {
+        Outgoing {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: Some(headers),
+            copy: Vec::new(),
+            scheme: self.scheme,
+            is_prepared: true,
+        }
+    }
+
     fn take_headers(&mut self, keep_copy: bool) -> HeaderMap {
         let headers = self.headers.take().unwrap_or_else(|| self.copy.drain(..).collect());
         if keep_copy {
@@ -410,7 +424,7 @@ impl Outgoing {
         headers
     }
 
-    fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
+    pub fn take_http1(&mut self, upload: Option<&Rc<Upload>>, keep_copy: bool) -> Request<UploadBody> {
         let mut request = Request::new(UploadBody::of(upload));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.target.clone());
@@ -418,7 +432,7 @@ impl Outgoing {
         request
     }
 
-    fn take_http2(
+    pub fn take_http2(
         &mut self,
         upload: Option<&Rc<Upload>>,
         keep_copy: bool,
@@ -448,14 +462,7 @@ impl Outgoing {
 
     /// One for an attempt beside others.
     pub fn copy(&self) -> Outgoing {
-        Outgoing {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            copy: Vec::new(),
-            scheme: self.scheme,
-            is_prepared: true,
-        }
+        self.with_headers(self.headers.clone().unwrap_or_default())
     }
 
     /// Whether the head is here, or a copy of it.
@@ -525,6 +532,10 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     }
     let now = passage.worker.clock.now();
     let sent = passage.sent_at.unwrap_or(now);
+    if let Some(hearing) = &mut passage.hearing {
+        let has_ended = passage.response.as_ref().is_some_and(|received| received.body.is_end_stream());
+        hearing.hear_head(parts.status.as_u16(), &parts.headers, now.since(sent), has_ended);
+    }
     let date = passage.worker.clock.date();
     let so_far = passage.journey.so_far(now);
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {

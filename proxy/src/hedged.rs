@@ -20,6 +20,7 @@ use crate::codec::InBody;
 use crate::engine::{Attendant, Interrupted, Outgoing, Place, answer, exchange, pass_on, prepare};
 use crate::permit::Permit;
 use crate::settle::{Broken, Carrier, OutBody, Passage};
+use crate::shadow;
 use crate::upload::Upload;
 
 /// Carries out actions until there is a response. `first` is to send the request.
@@ -47,6 +48,7 @@ pub async fn forward(
                     flights = Flights::default();
                 }
                 prepare(&mut passage, &mut outgoing, &here);
+                shadow::copy(&mut passage, &outgoing, attempt);
                 flights.begin(&passage, outgoing.copy(), attempt, (cluster, endpoint, here), cause);
             }
             Action::Due => passage.hear_due(outgoing.can_be_repeated()),

@@ -4,12 +4,13 @@
 //! name: connections to endpoints, counts, buffers of logs.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use naru_base::{ClusterId, Instant};
 use naru_journey::ChainId;
+use naru_route::RuleId;
 use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
 
@@ -17,6 +18,7 @@ use crate::cluster::{Balanced, ClusterHere, Clusters};
 use crate::guarded::Guarded;
 use crate::log::{Buffer, Logs};
 use crate::metrics::Metrics;
+use crate::mirrors::{MirrorHere, MirrorName, Mirrors};
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
 use crate::shared_limits::LimitsHere;
 
@@ -31,6 +33,8 @@ pub struct Loaded {
     logs: Vec<Vec<LoadedLog>>,
     /// Clusters with endpoints that warm up, whose end somebody waits for.
     warming: RefCell<BTreeSet<ClusterId>>,
+    /// Of rules that have any, in their order.
+    mirrors: BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>>,
 }
 
 #[derive(Debug)]
@@ -115,6 +119,7 @@ impl Loaded {
             },
             logs: logs_of_chains.collect(),
             warming: RefCell::default(),
+            mirrors: mirrors_of(&snapshot, &metrics.mirrors),
             snapshot,
         })
     }
@@ -122,6 +127,11 @@ impl Loaded {
     #[inline]
     pub fn logs(&self, chain: ChainId) -> &[LoadedLog] {
         &self.logs[chain.0 as usize]
+    }
+
+    /// What is known of the mirrors of a rule, in their order.
+    pub fn mirrors(&self, chain: ChainId, rule: RuleId) -> &[Rc<MirrorHere>] {
+        self.mirrors.get(&(chain, rule)).map_or(&[], |mirrors| mirrors)
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -199,4 +209,20 @@ impl Loaded {
     fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
         (0..self.clusters.all.len() as u32).map(ClusterId)
     }
+}
+
+fn mirrors_of(snapshot: &SnapshotRef, known: &Mirrors) -> BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>> {
+    let mut all = BTreeMap::new();
+    for (id, chain) in (0u32..).map(ChainId).zip(snapshot.chains()) {
+        let rules = chain.table.rules().filter(|(rule, _)| !chain.mirrored(*rule).is_empty());
+        for (rule, compiled) in rules {
+            let virtual_host = chain.table.virtual_host_name(compiled.virtual_host);
+            let mirrors =
+                chain.recovery(rule).mirrors.iter().map(|mirror| {
+                    known.named(MirrorName::of(virtual_host, compiled, rule.0, &mirror.cluster))
+                });
+            all.insert((id, rule), mirrors.collect());
+        }
+    }
+    all
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use naru_base::{Reason, RetryEnd};
 
 use crate::cluster::ClusterStats;
+use crate::mirrors::{MirrorReport, Mirrors};
 use crate::names::NameId;
 
 /// Upper bounds of the buckets of durations (in milliseconds) and of sizes (in bytes), as Istio's
@@ -49,13 +50,13 @@ pub struct Histogram {
 
 impl Histogram {
     #[inline]
-    fn observe(&mut self, value: f64) {
+    pub(crate) fn observe(&mut self, value: f64) {
         let at = BUCKETS.partition_point(|bound| *bound < value);
         self.counts[at] += 1;
         self.sum += value;
     }
 
-    fn add(&mut self, other: &Histogram) {
+    pub(crate) fn add(&mut self, other: &Histogram) {
         for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
             *mine += theirs;
         }
@@ -138,6 +139,7 @@ pub struct Metrics {
     /// By name. What is no cluster has none.
     clusters: RefCell<Vec<Option<Rc<ClusterStats>>>>,
     pub downstream: Downstream,
+    pub mirrors: Mirrors,
 }
 
 #[derive(Debug)]
@@ -242,6 +244,11 @@ pub struct Report {
     pub downstream: DownstreamReport,
     /// Those of the first configuration first, in its order.
     pub clusters: Vec<ClusterReport>,
+    /// By name.
+    pub mirrors: Vec<MirrorReport>,
+    /// Copies of requests under way, and the bytes that they and their comparisons hold.
+    pub copies_active: u64,
+    pub copies_bytes: u64,
     /// Timers that are set up, a count of things in flight that must return to zero.
     pub timers: u64,
 }
@@ -323,6 +330,14 @@ impl Report {
                 retries_overflow
             );
         }
+        for theirs in &other.mirrors {
+            match self.mirrors.binary_search_by(|mine| mine.name.cmp(&theirs.name)) {
+                Ok(at) => self.mirrors[at].add(theirs),
+                Err(at) => self.mirrors.insert(at, theirs.clone()),
+            }
+        }
+        self.copies_active += other.copies_active;
+        self.copies_bytes += other.copies_bytes;
         self.timers += other.timers;
     }
 }

@@ -33,6 +33,7 @@ use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
 use crate::pool::Http1Connection;
 use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
+use crate::shadow::trial::Hearing;
 use crate::timer::Timer;
 use crate::tunnel::Ledger;
 use crate::upload::Upload;
@@ -72,6 +73,8 @@ pub struct Passage {
     pub sent_at: Option<Instant>,
     /// The response, once its head is here.
     pub response: Option<Received>,
+    /// Where the response is compared with those of copies.
+    pub hearing: Option<Box<Hearing>>,
     /// What passed, where the request asked for a tunnel.
     pub tunnel: Option<Rc<Ledger>>,
     /// Of the attempt that the last news was about.
@@ -127,6 +130,7 @@ impl Passage {
             bytes_sent: 0,
             sent_at: None,
             response: None,
+            hearing: None,
             tunnel: None,
             permit: None,
             retrying: None,
@@ -605,6 +609,9 @@ impl Passage {
             return self.poll_watch(cx).map(|_| self.break_off());
         };
         let now = self.worker.clock.now();
+        if let Some(hearing) = &mut self.hearing {
+            hearing.hear(frame.as_ref(), received.body.is_end_stream());
+        }
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -650,22 +657,30 @@ impl Passage {
     /// The response was read to its end: its connection may serve another request.
     fn give_back(&mut self) {
         let Some(Received { carrier, body, .. }) = self.response.take() else { return };
-        let Carrier::Http1 { connection: mut client, endpoint, cluster } = carrier else { return };
+        carrier.give_back(body, self.journey.has_whole_request(), &self.worker, &self.loaded);
+    }
+}
+
+impl Carrier {
+    /// The body that came by it was read to its end.
+    #[inline]
+    pub fn give_back(self, body: InBody, has_whole_request: bool, worker: &Worker, loaded: &Loaded) {
+        let Carrier::Http1 { connection: mut client, endpoint, cluster } = self else { return };
         client.client.rest();
         drop(body);
         // A request that is still being sent would run into the next one.
         let is_free = client.client.can_send() || client.client.check();
-        if is_free && self.journey.has_whole_request() {
-            let settings = self.loaded.snapshot.cluster(cluster);
-            endpoint.pool.put_http1(client, self.worker.clock.now(), settings);
-            self.worker.look_after_pools();
+        if is_free && has_whole_request {
+            let settings = loaded.snapshot.cluster(cluster);
+            endpoint.pool.put_http1(client, worker.clock.now(), settings);
+            worker.look_after_pools();
         }
     }
 }
 
 /// The next frame. An HTTP/1 connection is moved along here.
 #[inline]
-fn poll_body(
+pub fn poll_body(
     body: &mut InBody,
     carrier: &mut Carrier,
     cx: &mut Context<'_>,

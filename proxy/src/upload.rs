@@ -12,12 +12,16 @@ use naru_journey::Milestone;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::codec::{BodyBroken, InBody};
+use crate::mirrors::Budget;
+use crate::shadow::tap::{Tap, Tapped};
 
 /// A request body, whoever is sending it at the moment.
 #[derive(Debug)]
 pub struct Upload {
     /// Absent once nobody wants it any more.
-    body: RefCell<Option<InBody>>,
+    body: RefCell<Option<Source>>,
+    /// Copies of the request.
+    taps: RefCell<Vec<Rc<Tap>>>,
     kept: RefCell<Kept>,
     received: Cell<u64>,
     /// News that nobody has taken yet.
@@ -28,6 +32,14 @@ pub struct Upload {
     sender: RefCell<Option<Waker>>,
     /// Who wants to hear news.
     listener: RefCell<Option<Waker>>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    Client(InBody),
+    /// The request that this is a copy of.
+    Copied(Tapped),
 }
 
 /// The frames so far, as long as they are few enough.
@@ -41,7 +53,16 @@ struct Kept {
 
 impl Upload {
     pub fn new(body: InBody) -> Rc<Upload> {
+        Upload::of(Source::Client(body))
+    }
+
+    pub fn of_copy(tap: Rc<Tap>) -> Rc<Upload> {
+        Upload::of(Source::Copied(Tapped(tap)))
+    }
+
+    fn of(body: Source) -> Rc<Upload> {
         Rc::new(Upload {
+            taps: RefCell::default(),
             body: RefCell::new(Some(body)),
             sender: RefCell::new(None),
             kept: RefCell::default(),
@@ -51,6 +72,14 @@ impl Upload {
             is_over: Cell::new(false),
             listener: RefCell::new(None),
         })
+    }
+
+    /// Whatever is read of it from now on goes into a copy as well.
+    pub fn tap(&self, budget: &Rc<Budget>) -> Rc<Tap> {
+        let hint = self.body.borrow().as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        let tap = Tap::new(&hint, budget);
+        self.taps.borrow_mut().push(Rc::clone(&tap));
+        tap
     }
 
     /// Whether all that was read so far is still here.
@@ -66,6 +95,11 @@ impl Upload {
 
     pub fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// Whether it was read to its end, or broke off.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
     }
 
     /// What happened to the body since this was asked last.
@@ -93,6 +127,7 @@ impl Upload {
     /// would stay until its client has sent all.
     pub fn end(&self) {
         *self.body.borrow_mut() = None;
+        self.taps.take().iter().for_each(|tap| tap.break_off());
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -116,10 +151,12 @@ impl Upload {
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(broken)) => {
+                self.taps.borrow().iter().for_each(|tap| tap.break_off());
                 self.tell(Milestone::Aborted);
                 return Poll::Ready(Some(Err(broken)));
             }
             None => {
+                self.taps.borrow().iter().for_each(|tap| tap.end());
                 if !self.is_over.get() {
                     self.tell(Milestone::End);
                 }
@@ -127,6 +164,9 @@ impl Upload {
             }
         };
         self.has_moved.set(true);
+        for tap in self.taps.borrow().iter() {
+            tap.offer(&frame, body.is_end_stream() || frame.is_trailers());
+        }
         if let Some(data) = frame.data_ref() {
             self.received.set(self.received.get() + data.len() as u64);
             self.kept.borrow_mut().keep(data);
@@ -138,6 +178,38 @@ impl Upload {
             self.tell(Milestone::Trailers { grpc_status: None });
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        match self.get_mut() {
+            Source::Client(body) => Pin::new(body).poll_frame(cx),
+            Source::Copied(tapped) => Pin::new(tapped).poll_frame(cx),
+        }
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Source::Client(body) => body.is_end_stream(),
+            Source::Copied(tapped) => tapped.is_end_stream(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Source::Client(body) => body.size_hint(),
+            Source::Copied(tapped) => tapped.size_hint(),
+        }
     }
 }
 

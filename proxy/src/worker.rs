@@ -242,6 +242,9 @@ impl Worker {
                 log_lines_dropped: self.logs.lines_dropped.get(),
             },
             clusters: self.metrics.clusters(names),
+            mirrors: self.metrics.mirrors.report(),
+            copies_active: self.metrics.mirrors.active.get(),
+            copies_bytes: self.metrics.mirrors.bytes_held(),
             timers: self.timers.len() as u64,
         }
     }

@@ -208,6 +208,8 @@ fn active(report: &Report, clusters: &[ClusterStatus], limits: &[NamedLimitStatu
         ("connections of clients".to_owned(), report.downstream.connections_active),
         ("requests".to_owned(), report.downstream.requests_active),
         ("timers".to_owned(), report.timers),
+        ("copies".to_owned(), report.copies_active),
+        ("bytes that copies hold".to_owned(), report.copies_bytes),
     ];
     for cluster in &report.clusters {
         counts.push((format!("requests at {}", cluster.name), cluster.requests_active));

@@ -42,6 +42,7 @@
 
 mod attempts;
 mod binding;
+mod copies;
 mod ending;
 mod falling_back;
 mod grouping;
@@ -57,6 +58,8 @@ use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::deadline;
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
+
+pub use copies::Copies;
 
 use crate::worker::Chosen;
 use crate::{

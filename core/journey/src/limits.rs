@@ -164,6 +164,10 @@ impl NamedLimits {
         self.all.get(id.index())
     }
 
+    pub(crate) fn of_cluster(&self, cluster: ClusterId, kind: usize) -> Option<LimitId> {
+        *self.by_cluster.get(cluster.index())?.get(kind)?
+    }
+
     /// The limits in their order: the even steps are the route's, the odd ones the cluster's.
     pub(crate) fn at(
         &self,

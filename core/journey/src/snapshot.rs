@@ -79,7 +79,8 @@ impl Snapshot {
                             rule,
                         };
                         let of_listener = chain.http.fault.as_ref();
-                        let recoveries = Recoveries::compile(&routes, of_listener, &place, &mut problems);
+                        let recoveries =
+                            Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         chains.push(Chain { http: chain.http.clone(), table, recoveries, record });
                     }
                     Err(found) => problems.extend(
@@ -145,15 +146,20 @@ impl Chain {
     /// What the rule says of failures.
     #[inline]
     pub fn recovery(&self, rule: RuleId) -> &RouteRecovery {
-        self.recoveries.of(rule)
+        &self.recoveries.of(rule).0
+    }
+
+    /// The clusters of its mirrors, in their order.
+    pub fn mirrored(&self, rule: RuleId) -> &[Option<ClusterId>] {
+        &self.recoveries.of(rule).1
     }
 }
 
 /// What rules say of failures. Most say the same, and share it.
 #[derive(Debug)]
 struct Recoveries {
-    /// The first is that of rules that forward nothing.
-    all: Vec<RouteRecovery>,
+    /// Each with the clusters of its mirrors. The first is that of rules that forward nothing.
+    all: Vec<(RouteRecovery, Box<[Option<ClusterId>]>)>,
     /// By rule.
     of_rules: Vec<u32>,
 }
@@ -162,10 +168,12 @@ impl Recoveries {
     fn compile(
         routes: &RouteTable,
         of_listener: Option<&Fault>,
+        find: &dyn Fn(&str) -> Option<ClusterId>,
         place: &dyn Fn(usize, usize) -> Place,
         problems: &mut Vec<(Place, Invalid)>,
     ) -> Recoveries {
-        let mut recoveries = Recoveries { all: vec![RouteRecovery::default()], of_rules: Vec::new() };
+        let mut recoveries =
+            Recoveries { all: vec![(RouteRecovery::default(), Box::default())], of_rules: Vec::new() };
         let mut last: Option<&Forward> = None;
         for (host_at, host) in routes.virtual_hosts.iter().enumerate() {
             for (rule_at, rule) in host.rules.iter().enumerate() {
@@ -175,7 +183,10 @@ impl Recoveries {
                 };
                 if !last.is_some_and(|last| is_recovered_alike(last, forward)) {
                     match RouteRecovery::compile(forward, of_listener) {
-                        Ok(recovery) => recoveries.all.push(recovery),
+                        Ok(recovery) => {
+                            let mirrored = forward.mirrors.iter().map(|mirror| find(&mirror.cluster));
+                            recoveries.all.push((recovery, mirrored.collect()));
+                        }
                         Err(found) => {
                             problems
                                 .extend(found.into_iter().map(|invalid| (place(host_at, rule_at), invalid)));
@@ -190,7 +201,7 @@ impl Recoveries {
     }
 
     #[inline]
-    fn of(&self, rule: RuleId) -> &RouteRecovery {
+    fn of(&self, rule: RuleId) -> &(RouteRecovery, Box<[Option<ClusterId>]>) {
         let at = self.of_rules.get(rule.index()).copied().unwrap_or(0);
         &self.all[at as usize]
     }

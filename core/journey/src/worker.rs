@@ -106,6 +106,8 @@ pub struct Worker {
     requests: Chance,
     /// For picks of endpoints.
     picks: Chance,
+    /// One draw a request whose rule has mirrors.
+    pub(crate) copies: Chance,
     /// For how long retries wait.
     pub(crate) waits: Chance,
     /// For the identities that requests are given.
@@ -144,6 +146,7 @@ impl Worker {
             seed,
             requests: Chance::split(seed, "requests"),
             picks: Chance::split(seed, "picks"),
+            copies: Chance::split(seed, "copies"),
             waits: Chance::split(seed, "waits"),
             names: Chance::split(seed, "names"),
             faults: Chance::split(seed, "faults"),
@@ -183,6 +186,7 @@ impl Worker {
             seed: self.seed,
             requests: hand_over(&mut self.requests),
             picks: hand_over(&mut self.picks),
+            copies: hand_over(&mut self.copies),
             waits: hand_over(&mut self.waits),
             names: hand_over(&mut self.names),
             faults: hand_over(&mut self.faults),

@@ -299,12 +299,6 @@ impl<'a> Routes<'a> {
         forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
         forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
         forward.mirrors = self.mirrors(service, route, context, path, findings);
-        let mirrored = route.mirror.as_ref().map(|mirror| ("mirror", mirror.place));
-        let mirrored = mirrored.or_else(|| Some(("mirrors", route.mirrors.first()?.place)));
-        if let Some((field, place)) = mirrored {
-            let message = format!("naru does not act on '{field}' yet: no request is copied");
-            findings.warning(code::NOT_YET, place, &path.field(field), message, "");
-        }
         check_later(route, path, findings);
         Some(forward)
     }

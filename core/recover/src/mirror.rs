@@ -37,8 +37,15 @@ fn may_copy(mirror: &Mirror, method: &Method) -> bool {
 }
 
 /// RFC 9110, section 9.2.1.
-fn is_safe(method: &Method) -> bool {
+pub fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
+/// Whether a request is sent to its own cluster a second time, so that noise is learned from the two answers: the first
+/// of those that are compared, and then one now and again. `compared` is how many were before.
+#[inline]
+pub fn learns(compared: u64) -> bool {
+    compared < defaults::NOISE_LEARNED_FIRST || compared.is_multiple_of(defaults::NOISE_LEARNED_EVERY)
 }
 
 impl Rolled {
@@ -98,6 +105,12 @@ mod tests {
         assert!(roll(&[], &Method::GET, 0).is_empty());
         let many = vec![part(100); 40];
         assert_eq!(roll(&many, &Method::GET, 0).positions().count(), defaults::MIRRORS_MAX);
+    }
+
+    #[test]
+    fn noise_is_learned_at_first_and_then_now_and_again() {
+        let learned: Vec<u64> = (0..100).filter(|compared| learns(*compared)).collect();
+        assert_eq!(learned, [0, 1, 2, 3, 4, 5, 6, 7, 32, 64, 96]);
     }
 
     #[test]

@@ -84,6 +84,18 @@ pub const FAULT_DELAY_MIN: Duration = Duration::from_millis(1);
 pub const MIRRORS_MAX: usize = 32;
 /// Of an answer that is compared. Our own.
 pub const COMPARED_BODY_BYTES_MAX: usize = 64 * 1024;
+// Which requests are sent to their own cluster a second time to learn noise: so many at first, then one of so many.
+// Our own.
+pub const NOISE_LEARNED_FIRST: u64 = 8;
+pub const NOISE_LEARNED_EVERY: u64 = 32;
+/// Copies under way at one worker. Our own.
+pub const COPIES_MAX: usize = 1_024;
+/// Of a request's body that its copy has not sent yet: Envoy's limit of a buffer for shadows.
+pub const COPY_BYTES_MAX: usize = 1 << 20;
+/// Of all such bodies at one worker, and of the answers that wait to be compared. Our own.
+pub const COPIES_BYTES_MAX: usize = 16 << 20;
+/// Of the answer to a copy; the rest of a larger one is not read. Our own.
+pub const COPY_ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// How long a session may read what it wrote from the group for writes. Our own: no copy of data that is in use is
 /// that far behind.

@@ -7,15 +7,15 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
-use naru_proxy::{ClusterStatus, NamedLimitStatus, Report};
+use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report};
 
 use super::guards::BreakerStats;
-use super::{Admin, Whole, guards, limits, page as whole_page};
+use super::{Admin, Whole, guards, limits, mirrors, page as whole_page};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
-    text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits()));
+    text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
 }
 
@@ -86,6 +86,7 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             "The configuration in force, and older ones that requests from before still use.",
             snapshots_in_use as u64,
         ),
+        ("naru_mirror_copies_active", "gauge", "Copies of requests under way.", report.copies_active),
         ("naru_timers_active", "gauge", "Timers of requests and connections under way.", report.timers),
     ] {
         out.family(name, kind, help);
@@ -158,7 +159,7 @@ struct Family {
 type Families = BTreeMap<String, Family>;
 
 /// What is known of clusters beside what workers count.
-fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
+fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[MirrorReport]) -> String {
     let mut out = Exposition::default();
     let mut families = Families::new();
     for cluster in clusters {
@@ -190,6 +191,21 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus]) -> String {
             let mut labels = String::new();
             label(&mut labels, "name", &limit.name);
             add_breaker(&mut families, &labels, guards::of_breaker(breaker));
+        }
+    }
+    for mirror in copied {
+        let mut labels = String::new();
+        label(&mut labels, "virtual_host", &mirror.name.virtual_host);
+        label(&mut labels, "route", &mirror.name.route);
+        label(&mut labels, "envoy_cluster_name", &mirror.name.cluster);
+        for stat in mirrors::stats(mirror) {
+            let name = format!("naru_mirror_{}", stat.name);
+            let family = families.entry(name).or_insert_with(|| Family {
+                kind: "counter",
+                help: stat.help,
+                samples: Vec::new(),
+            });
+            family.samples.push((labels.clone(), stat.value));
         }
     }
     for (name, family) in &families {

@@ -7,7 +7,7 @@ use naru_base::Reason;
 use naru_proxy::Report;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, guards, json, limits, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -86,6 +86,17 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             stats.extend(of_breaker(&format!("load.{}.{}", limit.kind, limit.name), &breaker));
         }
     }
+    for mirror in &report.mirrors {
+        let name = &mirror.name;
+        for (of_cluster, value) in mirrors::of_cluster(mirror) {
+            *stats.entry(format!("cluster.{}.{of_cluster}", name.cluster)).or_insert(0) += value;
+        }
+        for stat in mirrors::stats(mirror) {
+            let of_route = format!("mirror.{}.{}.{}", name.virtual_host, name.route, name.cluster);
+            stats.insert(format!("{of_route}.{}", stat.name), stat.value);
+        }
+    }
+    stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     for series in &report.series {
         let labels = series.labels;
         let requests = series.requests();

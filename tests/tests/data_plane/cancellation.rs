@@ -79,7 +79,7 @@ impl Walked {
 }
 
 /// Threads of naru that have panicked, also where the runtime has caught it.
-fn panics() -> &'static AtomicU64 {
+pub fn panics() -> &'static AtomicU64 {
     static PANICS: AtomicU64 = AtomicU64::new(0);
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {

@@ -20,6 +20,7 @@ mod headers;
 mod tls;
 mod limits;
 mod load_limits;
+mod mirrors;
 mod swap;
 mod failures;
 mod faults;

@@ -8,7 +8,7 @@
 //!
 //! Bounded: [`DIFFERENCES_MAX`] of an answer, [`PLACES_MAX`] places of noise, [`EXAMPLES_MAX`]
 //! examples of a report. Where there is more noise than is remembered, the rest is told as different,
-//! which is on the safe side.
+//! which is on the safe side. What lets its owner in (a cookie, a token) is compared and not shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -21,8 +21,10 @@ use super::json::Json;
 pub const DIFFERENCES_MAX: usize = 32;
 pub const PLACES_MAX: usize = 256;
 pub const EXAMPLES_MAX: usize = 8;
-/// Of a value in an example.
+/// Letters of a value in an example.
 const SHOWN_MAX: usize = 80;
+/// Letters of a place. Two that begin with the same so many are one.
+const PLACE_LETTERS_MAX: usize = 160;
 
 /// An answer as far as it is compared.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +40,27 @@ pub struct Answer<'a> {
 pub struct Difference {
     /// `status`, `header.etag`, `body`, `body.items[].id`: places in a list are one place.
     pub place: String,
-    /// What the primary said and what the candidate, cut short; `(none)` where it said nothing.
+    /// What the primary said and what the candidate, cut short; `(none)` where it said nothing, `(hidden)` where it is
+    /// not shown.
     pub primary: String,
     pub candidate: String,
 }
 
-/// Differs by what it is or by when it is, whoever answers.
-const ALWAYS_IGNORED: [HeaderName; 5] =
-    [header::DATE, header::AGE, header::VIA, header::SERVER, header::CONTENT_LENGTH];
+/// Differs by what it is, by when it is or by what it came by, whoever answers.
+const ALWAYS_IGNORED: [HeaderName; 8] = [
+    header::DATE,
+    header::AGE,
+    header::VIA,
+    header::SERVER,
+    header::CONTENT_LENGTH,
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Headers whose values let their owner in.
+const HIDDEN: [HeaderName; 4] =
+    [header::SET_COOKIE, header::AUTHORIZATION, header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE];
 
 /// All that differs, [`DIFFERENCES_MAX`] at most, each place once.
 pub fn differences(primary: &Answer<'_>, candidate: &Answer<'_>, settings: &Comparison) -> Vec<Difference> {
@@ -76,17 +91,18 @@ impl Found {
     }
 
     fn tell(&mut self, place: &str, primary: &str, candidate: &str) {
-        if !self.is_full() && self.places.insert(place.to_owned()) {
-            let (primary, candidate) = (shown(primary), shown(candidate));
-            self.list.push(Difference { place: place.to_owned(), primary, candidate });
+        let place = cut(place, PLACE_LETTERS_MAX);
+        if !self.is_full() && self.places.insert(place.clone()) {
+            let (primary, candidate) = (cut(primary, SHOWN_MAX), cut(candidate, SHOWN_MAX));
+            self.list.push(Difference { place, primary, candidate });
         }
     }
 }
 
-fn shown(value: &str) -> String {
-    match value.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}...", value.get(..end).unwrap_or_default()),
-        None => value.to_owned(),
+fn cut(text: &str, letters_max: usize) -> String {
+    match text.char_indices().nth(letters_max) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -106,9 +122,14 @@ fn headers(primary: &HeaderMap, candidate: &HeaderMap, settings: &Comparison, fo
         };
         let (one, other) = (values(primary), values(candidate));
         if one != other {
-            found.tell(&format!("header.{name}"), &one, &other);
+            let shown = |value: String| if is_hidden(name) { "(hidden)".to_owned() } else { value };
+            found.tell(&format!("header.{name}"), &shown(one), &shown(other));
         }
     }
+}
+
+fn is_hidden(name: &str) -> bool {
+    HIDDEN.iter().any(|hidden| hidden == name)
 }
 
 /// `place` is as before when it returns. No deeper than the trees are.
@@ -172,12 +193,22 @@ impl Noise {
             if difference.place == "status" || self.places.contains(&difference.place) {
                 continue;
             }
-            if self.places.len() < PLACES_MAX {
-                self.places.insert(difference.place);
-            } else {
-                self.is_full = true;
-            }
+            self.remember(difference.place);
         }
+    }
+
+    fn remember(&mut self, place: String) {
+        if self.places.len() < PLACES_MAX || self.places.contains(&place) {
+            self.places.insert(place);
+        } else {
+            self.is_full = true;
+        }
+    }
+
+    /// What another has learned of the same primary.
+    pub fn add(&mut self, other: &Noise) {
+        other.places.iter().for_each(|place| self.remember(place.clone()));
+        self.is_full |= other.is_full;
     }
 
     pub fn contains(&self, place: &str) -> bool {
@@ -225,13 +256,37 @@ impl Report {
             self.different = self.different.saturating_add(1);
         }
         for difference in found {
-            if let Some(count) = self.places.get_mut(&difference.place) {
-                *count = count.saturating_add(1);
-            } else if self.places.len() < PLACES_MAX {
-                self.places.insert(difference.place.clone(), 1);
-                if self.examples.len() < EXAMPLES_MAX {
-                    self.examples.push(difference);
-                }
+            if self.count(&difference.place, 1) && self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(difference);
+            }
+        }
+    }
+
+    /// Says whether the place is a new one.
+    fn count(&mut self, place: &str, times: u64) -> bool {
+        if let Some(count) = self.places.get_mut(place) {
+            *count = count.saturating_add(times);
+            return false;
+        }
+        let has_room = self.places.len() < PLACES_MAX;
+        if has_room {
+            self.places.insert(place.to_owned(), times);
+        }
+        has_room
+    }
+
+    /// What another has found on the same route.
+    pub fn add(&mut self, other: &Report) {
+        self.compared = self.compared.saturating_add(other.compared);
+        self.different = self.different.saturating_add(other.different);
+        self.bodies_left_out = self.bodies_left_out.saturating_add(other.bodies_left_out);
+        for (place, times) in &other.places {
+            self.count(place, *times);
+        }
+        for example in &other.examples {
+            let is_known = self.examples.iter().any(|known| known.place == example.place);
+            if !is_known && self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(example.clone());
             }
         }
     }
@@ -334,6 +389,39 @@ mod tests {
     }
 
     #[test]
+    fn what_lets_its_owner_in_is_compared_and_not_shown() {
+        let answer = |headers| Answer { status: 200, headers, body: None };
+        let (one, two) = (headers_of(&[("set-cookie", "a=1")]), headers_of(&[("set-cookie", "a=2")]));
+        let found = differences(&answer(&one), &answer(&two), &Comparison::default());
+        let hidden = "(hidden)".to_owned();
+        assert_eq!(
+            found,
+            [Difference { place: "header.set-cookie".into(), primary: hidden.clone(), candidate: hidden }]
+        );
+    }
+
+    #[test]
+    fn what_several_have_found_is_one_report() {
+        let none = HeaderMap::new();
+        let answer = |status| Answer { status, headers: &none, body: None };
+        let etag = headers_of(&[("etag", "a")]);
+        let (mut one, mut other, settings) = (Report::default(), Report::default(), Comparison::default());
+        one.compare(&answer(200), &answer(500), &Noise::default(), &settings);
+        other.compare(&answer(200), &answer(404), &Noise::default(), &settings);
+        other.compare(&answer(200), &Answer { headers: &etag, ..answer(200) }, &Noise::default(), &settings);
+        one.add(&other);
+        assert_eq!((one.compared, one.different, one.bodies_left_out), (3, 3, 3));
+        assert_eq!(one.places, BTreeMap::from([("header.etag".into(), 1), ("status".into(), 2)]));
+        let told: Vec<_> = one.examples.iter().map(|e| (e.place.as_str(), e.candidate.as_str())).collect();
+        assert_eq!(told, [("status", "500"), ("header.etag", "a")]);
+        let mut noise = Noise::default();
+        let mut of_other = Noise::default();
+        of_other.learn(&answer(200), &Answer { headers: &etag, ..answer(200) }, &settings);
+        noise.add(&of_other);
+        assert_eq!(noise, of_other);
+    }
+
+    #[test]
     fn nothing_grows_without_a_bound() {
         let none = HeaderMap::new();
         let settings = Comparison::default();
@@ -361,5 +449,10 @@ mod tests {
             &settings,
         );
         assert_eq!(found[0].primary.len(), SHOWN_MAX + 3);
+        assert_eq!(bodies(&format!("{{\"{long}\":1}}"), "{}")[0].len(), PLACE_LETTERS_MAX + 3);
+        let (mut all, full) = (report.clone(), noise.clone());
+        all.add(&report);
+        noise.add(&full);
+        assert!(all.places.len() == PLACES_MAX && all.examples.len() == EXAMPLES_MAX && noise == full);
     }
 }

@@ -41,10 +41,6 @@ pub(super) fn read(
     for (at, said) in said.request_mirror_policies.iter().enumerate() {
         forward.mirrors.push(mirror(said, &listed.at(at), findings));
     }
-    if !forward.mirrors.is_empty() {
-        let text = "naru does not act on request_mirror_policies yet: no request is copied";
-        findings.warning(&listed, code::NOT_YET, text, "");
-    }
     for invalid in naru_spec::fault::mirror_problems(&forward.mirrors) {
         findings.invalid(&listed, invalid);
     }
