@@ -238,7 +238,7 @@ fn refused() -> AttemptEvent<'static> {
 fn reset(is_replayable: bool, is_reused: bool) -> AttemptEvent<'static> {
     AttemptEvent::Failed(Failure {
         stage: Stage::Exchange,
-        reason: Reason::UpstreamReset,
+        reason: Reason::UpstreamClosed,
         sent: Sent::Maybe,
         is_reused,
         is_replayable,
@@ -302,7 +302,7 @@ fn what_is_tried_instead_is_tried_once() {
     assert_eq!(run.sent(), (1, OTHER, Cause::Replay));
     run.tell(6, 1, reset(true, false));
     let expected = Some("breaker-open; step=2; to=response".to_owned());
-    assert_eq!(run.replied(), (Reason::UpstreamReset, 200, "nothing new".to_owned(), expected));
+    assert_eq!(run.replied(), (Reason::UpstreamClosed, 200, "nothing new".to_owned(), expected));
     assert_eq!(run.journey.retries(), 0);
 }
 

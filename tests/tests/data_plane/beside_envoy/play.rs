@@ -94,6 +94,9 @@ const STATS: &[&str] = &[
 
 const LOG: &str = "n: '%REQ(X-N)%'\nflags: '%RESPONSE_FLAGS%'\nattempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%'\n\
                    details: '%RESPONSE_CODE_DETAILS%'\n";
+/// Each endpoint has one point on the ring, however many there are: then a ring that is made anew without some of them,
+/// as Envoy does, and one on which they are passed over, as naru does, are the same.
+const ONE_POINT: &str = "\nlb_policy: RING_HASH\nring_hash_lb_config: { minimum_ring_size: 1 }\n";
 const ONE_REQUEST: &str = r#"
 typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -116,7 +119,7 @@ impl Case {
             routes.push_str(&format!("- match: {{ path: /{at} }}\n  route: {action}\n"));
         }
         let mut lines = self.cluster.clone();
-        lines.push_str(if self.is_hashed { "\nlb_policy: MAGLEV\n" } else { "\nlb_policy: ROUND_ROBIN\n" });
+        lines.push_str(if self.is_hashed { ONE_POINT } else { "\nlb_policy: ROUND_ROBIN\n" });
         lines.push_str(&self.protocol());
         let seconds = INTERVAL.as_secs_f64();
         if !self.outliers.is_empty() {

@@ -160,7 +160,7 @@ async fn copies_are_counted_by_the_limits_of_their_cluster_and_refused_by_them()
         wire.request().await;
         get(naru.address, "/status/200").await;
         assert_eq!(copies(&naru, 1).await.refused, [(reason, 1)].into());
-        assert_eq!(naru.clusters()[1].limits.pending_overflow, u64::from(reason == Reason::Overflow));
+        assert_eq!(naru.clusters()[1].limits.requests_overflow, u64::from(reason == Reason::Overflow));
         wire.send(OK).await;
         copies(&naru, 2).await;
         naru.settles().await;
