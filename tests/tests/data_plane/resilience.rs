@@ -192,3 +192,89 @@ async fn only_the_hop_nearest_to_a_failure_tries_again() {
     assert!(reached >= asked, "{reached} of {asked}");
     assert!(reached * 10 <= asked * 13, "{reached} requests reached d for {asked} that were made");
 }
+
+/// The seed's breaker with its times divided by thirty, and what is answered while it is open.
+const BREAKER: &str = "---
+apiVersion: naru.dev/v1alpha1
+kind: CircuitBreaker
+metadata: { name: orders }
+spec:
+  targetRef: { kind: Service, name: orders }
+  slidingWindowType: COUNT_BASED
+  slidingWindowSize: 10
+  minimumNumberOfCalls: 10
+  failureRateThreshold: 50
+  slowCallDurationThreshold: 100ms
+  slowCallRateThreshold: 50
+  waitDurationInOpenState: 1s
+  permittedNumberOfCallsInHalfOpenState: 5
+  fallback:
+    steps:
+    - response: { status: 200, body: 'orders are not there' }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: orders }
+spec:
+  hosts: [orders]
+  http: [{ retries: { attempts: 0 }, route: [{ destination: { host: orders } }] }]
+";
+
+const ORDERS: &str = "outbound|80||orders.default.svc.cluster.local";
+
+impl Behind {
+    async fn state(&self) -> String {
+        let page = self.up.page("/clusters").await;
+        let prefix = format!("{ORDERS}::circuit_breaker::state::");
+        page.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn an_open_breaker_answers_for_a_service_and_asks_it_again_later() {
+    for workers in [1, 2] {
+        let orders = deployment("orders", "app: orders", 1, "--errors, '0%:500'");
+        let documents = format!("{}{orders}{BREAKER}", service("orders", 80));
+        let behind = Behind::start("orders", &documents, workers).await;
+        behind.is_ready(ORDERS, 1).await;
+        let process = behind.flags(ORDERS).await.into_keys().next().unwrap();
+        let count = async || {
+            let mut client = Client::plain(process.parse().unwrap(), Speaks::Http1).await;
+            client.get("/-/stats").await.json()["requests"]["/"].as_u64().unwrap_or(0)
+        };
+        let ask = async || {
+            let answer = behind.ask("/").await;
+            let by = answer.header("x-naru-fallback").map(str::to_owned);
+            (answer.status.as_u16(), by.is_some())
+        };
+        assert_eq!(behind.state().await, "CLOSED");
+        // Five of ten: one window for all workers, not one for each.
+        for (errors, expected) in [("0%:500", 200), ("100%:500", 500)] {
+            set(&process, &format!("{{\"errors\": \"{errors}\"}}")).await;
+            for _ in 0..5 {
+                assert_eq!(behind.state().await, "CLOSED");
+                assert_eq!(ask().await, (expected, false), "{workers} workers");
+            }
+        }
+        assert_eq!(behind.state().await, "OPEN", "{workers} workers");
+        let before = count().await;
+        for _ in 0..20 {
+            assert_eq!(ask().await, (200, true), "{workers} workers");
+        }
+        assert_eq!(count().await, before, "nobody is asked while it is open");
+        // It may try five calls; they fail, and it opens again.
+        until("a call to be tried", async || (ask().await == (500, false)).then_some(())).await;
+        assert_eq!(behind.state().await, "HALF_OPEN");
+        for _ in 0..4 {
+            assert_eq!(ask().await, (500, false));
+        }
+        assert_eq!(behind.state().await, "OPEN");
+        // They succeed, and it closes.
+        set(&process, r#"{"errors": "0%:500"}"#).await;
+        until("a call to be tried", async || (ask().await == (200, false)).then_some(())).await;
+        for _ in 0..4 {
+            assert_eq!(ask().await, (200, false));
+        }
+        assert_eq!(behind.state().await, "CLOSED");
+    }
+}
