@@ -537,8 +537,8 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
         hearing.hear_head(parts.status.as_u16(), &parts.headers, now.since(sent), has_ended);
     }
     let date = passage.worker.clock.date();
-    let so_far = passage.journey.so_far(now);
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        let so_far = passage.journey.so_far(now);
         fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
     };
     outgoing::response(
@@ -567,8 +567,8 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&Header
     let date = passage.worker.clock.date();
     let subject = headers.map(|headers| passage.line.subject(headers, &passage.client, 0));
     let now = passage.worker.clock.now();
-    let so_far = passage.journey.so_far(now);
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        let so_far = passage.journey.so_far(now);
         fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
     };
     let reply = reply::compose(

@@ -36,10 +36,11 @@ impl Flight {
     /// `false` where there is no place, or the id has one.
     pub(crate) fn begin(&mut self, id: AttemptId, endpoint: EndpointId, priority: u8) -> bool {
         let Ok(short) = u8::try_from(id.0) else { return false };
-        if self.place(id).is_some() {
+        let is_alone = self.places & 0x0f == 0;
+        if !is_alone && self.place(id).is_some() {
             return false;
         }
-        let free = (0..PLACES).find(|place| self.places & 1 << place == 0);
+        let free = if is_alone { Some(0) } else { (0..PLACES).find(|place| self.places & 1 << place == 0) };
         let Some(place) = free else { return false };
         if let (Some(at), Some(known)) = (self.endpoints.get_mut(place), self.ids.get_mut(place)) {
             *at = endpoint;

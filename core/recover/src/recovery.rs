@@ -298,14 +298,22 @@ impl Recovery {
         circumstances: impl FnOnce() -> Circumstances,
         chance: &mut Chance,
     ) -> Verdict {
-        if !condition::holds_for_head(self.on, policy, self.asked.as_deref(), head) {
-            if self.flight.endpoint(attempt).is_none() {
-                return Verdict::Await;
-            }
-            self.settle();
+        if self.is_settled_by(attempt, policy, head) {
             return Verdict::Done(Done::NotRetriable);
         }
         self.on_bad_head(now, attempt, policy, head, &circumstances(), chance)
+    }
+
+    /// Whether this head is one that no condition holds for: it is the answer, and nothing more is decided here. Most
+    /// are, and whoever asks this first spares the rest of [`Recovery::on_head`].
+    #[inline]
+    pub fn is_settled_by(&mut self, attempt: AttemptId, policy: &CompiledRetry, head: &Head<'_>) -> bool {
+        let is_bad = condition::holds_for_head(self.on, policy, self.asked.as_deref(), head);
+        if is_bad || self.flight.endpoint(attempt).is_none() {
+            return false;
+        }
+        self.settle();
+        true
     }
 
     #[cold]

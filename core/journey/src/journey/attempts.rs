@@ -114,7 +114,6 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) -> bool {
-        let (Some(attempt), Some(mut recovery)) = (self.attempt, self.recovery.take()) else { return false };
         let policy = self.policy(snapshot);
         let none;
         let headers = match headers {
@@ -125,8 +124,30 @@ impl Journey {
             }
         };
         let head = Head { status, grpc_status: self.grpc_status, headers };
+        let (Some(attempt), Some(recovery)) = (self.attempt, &mut self.recovery) else { return false };
+        if recovery.is_settled_by(attempt.id, policy, &head) {
+            self.done = Some(Done::NotRetriable);
+            return false;
+        }
+        self.on_bad_head(now, snapshot, attempt.id, &head, is_replayable, worker, view)
+    }
+
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "as of is_retried")]
+    fn on_bad_head(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        id: AttemptId,
+        head: &Head<'_>,
+        is_replayable: bool,
+        worker: &mut Worker,
+        view: &impl View,
+    ) -> bool {
+        let Some(mut recovery) = self.recovery.take() else { return false };
+        let policy = self.policy(snapshot);
         let circumstances = || self.circumstances(snapshot, is_replayable, view);
-        let verdict = recovery.on_head(now, attempt.id, policy, &head, circumstances, &mut worker.waits);
+        let verdict = recovery.on_head(now, id, policy, head, circumstances, &mut worker.waits);
         self.recovery = Some(recovery);
         match verdict {
             Repeat::Done(done) => {
@@ -134,7 +155,7 @@ impl Journey {
                 false
             }
             Repeat::RetryAfter(_) | Repeat::Replay | Repeat::Await => {
-                self.conclude_answered(now, status);
+                self.conclude_answered(now, head.status);
                 // Where there is nobody to try again.
                 self.reason = Reason::NoHealthyUpstream;
                 self.give_attempt_up();
