@@ -16,7 +16,7 @@ use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
-use naru_journey::{Admission, RecentWrites, SessionId, View};
+use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
 use naru_recover::RetryLoad;
 use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing};
 use naru_tls::Connector;
@@ -26,7 +26,6 @@ use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
 use crate::pool::EndpointPool;
-use crate::retried::Retried;
 use crate::shared_limits::LimitsHere;
 
 /// An endpoint, as all workers share it.
@@ -339,7 +338,7 @@ pub struct Clusters {
     pub limits: LimitsHere,
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
-    pub retried: Arc<Retried>,
+    pub retried: Arc<Retried<SharedWord>>,
     /// Shared by all workers.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
 }

@@ -14,7 +14,6 @@
 //! A guard outlives a change of the configuration for as long as its cluster has its name and is guarded.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
@@ -238,7 +237,7 @@ impl Guarded {
     /// An answer said `x-envoy-immediate-health-check-fail`.
     #[cold]
     pub fn report_immediate_fail(&self, endpoint: &EndpointShared) {
-        self.tell(News::ImmediateFail(key_of(endpoint.address)));
+        self.tell(News::ImmediateFail(EndpointKey::of(endpoint.address)));
     }
 
     /// Another number whenever an endpoint's fitness is another one.
@@ -287,7 +286,8 @@ impl Guarded {
     #[inline]
     pub fn report(&self, now: Instant, endpoint: &EndpointShared, report: Report) {
         let Report { result, duration, ticket, .. } = report;
-        let outcome = AttemptOutcome { endpoint: key_of(endpoint.address), result, duration, ticket };
+        let outcome =
+            AttemptOutcome { endpoint: EndpointKey::of(endpoint.address), result, duration, ticket };
         self.tell(News::Outcome(now, outcome));
     }
 
@@ -479,21 +479,7 @@ async fn keep_time(guarded: Weak<Guarded>, wake: Arc<Notify>) {
 }
 
 fn by_key(set: &EndpointSet) -> BTreeMap<EndpointKey, Arc<EndpointShared>> {
-    set.iter().map(|endpoint| (key_of(endpoint.address), Arc::clone(endpoint))).collect()
-}
-
-/// An endpoint is known by its address: that of IPv4 whole, that of IPv6 by a digest with the highest bit set.
-fn key_of(address: SocketAddr) -> EndpointKey {
-    const IPV6: u64 = 1 << 63;
-    let port = u64::from(address.port());
-    match address.ip() {
-        IpAddr::V4(ip) => EndpointKey(u64::from(ip.to_bits()) << 16 | port),
-        IpAddr::V6(ip) => {
-            let bits = ip.to_bits();
-            let folded = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(23) ^ port.rotate_left(41);
-            EndpointKey(folded | IPV6)
-        }
-    }
+    set.iter().map(|endpoint| (EndpointKey::of(endpoint.address), Arc::clone(endpoint))).collect()
 }
 
 /// Of an endpoint, as whoever guards its cluster says.

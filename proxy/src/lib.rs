@@ -38,7 +38,6 @@ mod guarded;
 mod prober;
 mod limited;
 mod shared_limits;
-mod retried;
 mod cluster;
 mod discover;
 mod clock;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use naru_base::ClusterId;
-use naru_journey::{ChainId, RecentWrites, Snapshot};
+use naru_journey::{ChainId, RecentWrites, Retried, Snapshot};
 use naru_spec::config::Place;
 use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
@@ -22,7 +22,6 @@ use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
-use crate::retried::Retried;
 use crate::shared_limits::{self, SharedLimit};
 
 /// A snapshot, and what was made of it once for all workers.
@@ -44,7 +43,7 @@ pub struct Prepared {
     pub limits: Vec<Arc<Limited>>,
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
-    pub retried: Arc<Retried>,
+    pub retried: Arc<Retried<SharedWord>>,
     /// By limit.
     pub named_limits: Vec<SharedLimit>,
     /// Once a snapshot has asked for it, all that follow have the same.

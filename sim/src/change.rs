@@ -25,6 +25,10 @@ pub enum StateChange {
     Ejected,
     /// It does not any more.
     Returned,
+    /// An endpoint has failed its health checks.
+    Unhealthy,
+    /// It has passed them again.
+    Healthy,
     /// A circuit breaker lets nothing through, some, all.
     Opened,
     HalfOpened,
@@ -39,11 +43,12 @@ pub enum Lane {
     /// An endpoint, as it looks from a proxy.
     Endpoint,
     Ejection,
+    Health,
     Breaker,
 }
 
 impl StateChange {
-    pub const ALL: [StateChange; 15] = [
+    pub const ALL: [StateChange; 17] = [
         StateChange::Up,
         StateChange::Different,
         StateChange::Down,
@@ -56,6 +61,8 @@ impl StateChange {
         StateChange::Answering,
         StateChange::Ejected,
         StateChange::Returned,
+        StateChange::Unhealthy,
+        StateChange::Healthy,
         StateChange::Opened,
         StateChange::HalfOpened,
         StateChange::Closed,
@@ -76,6 +83,8 @@ impl StateChange {
             StateChange::Answering => "answering",
             StateChange::Ejected => "ejected",
             StateChange::Returned => "returned",
+            StateChange::Unhealthy => "unhealthy",
+            StateChange::Healthy => "healthy",
             StateChange::Opened => "opened",
             StateChange::HalfOpened => "half_opened",
             StateChange::Closed => "closed",
@@ -98,6 +107,8 @@ impl StateChange {
             | StateChange::Answering
             | StateChange::Ejected
             | StateChange::Returned
+            | StateChange::Unhealthy
+            | StateChange::Healthy
             | StateChange::Opened
             | StateChange::Closed => self.name(),
         }
@@ -115,6 +126,7 @@ impl StateChange {
             | StateChange::Reset => Lane::Instance,
             StateChange::Failing | StateChange::Answering => Lane::Endpoint,
             StateChange::Ejected | StateChange::Returned => Lane::Ejection,
+            StateChange::Unhealthy | StateChange::Healthy => Lane::Health,
             StateChange::Opened | StateChange::HalfOpened | StateChange::Closed => Lane::Breaker,
         }
     }
@@ -122,7 +134,11 @@ impl StateChange {
     /// The state that everything begins in, and that needs no colour.
     pub fn is_ordinary(self) -> bool {
         match self {
-            StateChange::Up | StateChange::Answering | StateChange::Returned | StateChange::Closed => true,
+            StateChange::Up
+            | StateChange::Answering
+            | StateChange::Returned
+            | StateChange::Healthy
+            | StateChange::Closed => true,
             StateChange::Different
             | StateChange::Down
             | StateChange::Refuses
@@ -132,6 +148,7 @@ impl StateChange {
             | StateChange::Reset
             | StateChange::Failing
             | StateChange::Ejected
+            | StateChange::Unhealthy
             | StateChange::Opened
             | StateChange::HalfOpened => false,
         }
@@ -145,6 +162,7 @@ impl Lane {
             Lane::Instance => "service",
             Lane::Endpoint => "endpoint",
             Lane::Ejection => "ejection",
+            Lane::Health => "health",
             Lane::Breaker => "breaker",
         }
     }

@@ -37,6 +37,8 @@ pub struct Active {
     pub permits: u64,
     /// HTTP/1 connections that carry a request, and requests that HTTP/2 connections carry.
     pub connections: u64,
+    /// Requests counted at limits of clusters, at those with a name, and as retries.
+    pub limited: u64,
     /// Calls of clients, and what instances have taken in, as far as whoever asks knows of them.
     pub work: u64,
 }
@@ -55,8 +57,8 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
         if passage.flight.is_some() && passage.permit.is_none() {
             return Err("an attempt is under way that is counted nowhere");
         }
-        let is_between = journey.is_between_attempts();
-        if !journey.has_ended() && !is_between && passage.flight.is_none() && passage.heads == 0 {
+        let is_waiting = journey.is_between_attempts() || passage.is_at_limit;
+        if !journey.has_ended() && !is_waiting && passage.flight.is_none() && passage.heads == 0 {
             return Err("a request waits for nothing");
         }
         Ok(())

@@ -21,9 +21,12 @@
 //!
 //! Simulated are connections with their pools (reused or fresh, closed by the upstream meanwhile,
 //! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave or ask again, workers,
-//! instances with queues that call others. Deliberately not here: bytes, TLS beside its failure, flow control, what rewriting
-//! does to headers, the time that the proxy itself takes, ALPN (an upstream without an opinion
-//! speaks HTTP/1.1), the choice of a filter chain by server name (a load names its chain).
+//! instances with queues that call others; what guards a cluster ([`guarded`]) with probes of its
+//! endpoints, what limits it ([`limited`]), limits with a name ([`named_limits`]), and of headers
+//! those that proxies tell each other of retries by. Deliberately not here: bytes, TLS beside its
+//! failure, flow control, what rewriting does to headers, the time that the proxy itself takes, ALPN
+//! (an upstream without an opinion speaks HTTP/1.1), the choice of a filter chain by server name (a
+//! load names its chain).
 //!
 //! # Determinism
 //!
@@ -56,6 +59,9 @@ pub mod request;
 pub mod passage;
 pub mod pool;
 pub mod fleet;
+pub mod guarded;
+pub mod limited;
+pub mod named_limits;
 pub mod upstream;
 pub mod body;
 pub mod service;
@@ -70,12 +76,12 @@ pub mod transcript;
 
 pub use body::{Body, BodyEnd};
 pub use decision::Decision;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Seen};
 pub use judge::{Active, Violation};
 pub use request::Request;
 pub use runner::{Configs, Options, RunError, run, simulate};
 pub use scenario::Scenario;
 pub use script::{Driver, Script};
 pub use transcript::Transcript;
-pub use upstream::{Answer, Break, Caller, Dial, IdleClose, Place, ProxyId, Upstreams};
+pub use upstream::{Answer, Break, Caller, Dial, IdleClose, Place, Probed, ProxyId, Upstreams};
 pub use world::{Noted, Settled, Turn, Waits, World};

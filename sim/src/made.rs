@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 
 use naru_base::Weight;
 use naru_spec::{
-    Action, Address, Cluster, ClusterChoice, Config, Discovery, Domain, Endpoint, FilterChain, Forward,
-    HeaderOps, Http, Listener, Match, PathMatch, Problem, RouteTable, Rule, Severity, TlsRequirement,
-    VirtualHost, WeightedCluster,
+    Action, Address, Cluster, ClusterChoice, ClusterLimits, Config, Discovery, Domain, Endpoint, FilterChain,
+    Forward, HeaderOps, Http, Listener, Match, PathMatch, Problem, RetryBudget, RetryLimit, RouteTable, Rule,
+    Severity, TlsRequirement, VirtualHost, WeightedCluster,
 };
 use serde_saphyr::Spanned;
 
@@ -49,6 +49,14 @@ pub fn mesh(scenario: &Scenario) -> Result<(Config, Vec<Vec<String>>), Vec<Probl
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     let listener = Listener { name: "mesh".to_owned(), address, chains: vec![chain] };
     Ok((Config { admin: None, listeners: vec![listener], clusters: maker.clusters }, names))
+}
+
+/// As where documents say nothing of limits: none, but a budget for retries.
+fn limits() -> ClusterLimits {
+    let retries = RetryLimit::Budget(RetryBudget::default());
+    let mut limits = ClusterLimits::istio();
+    limits.normal.retries = retries;
+    limits
 }
 
 struct Maker<'a> {
@@ -134,7 +142,9 @@ impl Maker<'_> {
             Endpoint::new(Address::Socket(SocketAddr::from((Ipv4Addr::from(first + 1 + replica), PORT))))
         };
         let endpoints = (0..count.min(REPLICAS_MAX)).map(endpoint).collect();
-        self.clusters.push(Cluster::new(name.clone(), Discovery::Static, endpoints));
+        let mut cluster = Cluster::new(name.clone(), Discovery::Static, endpoints);
+        cluster.limits = limits();
+        self.clusters.push(cluster);
         name
     }
 

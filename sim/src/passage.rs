@@ -36,9 +36,21 @@ pub struct Passage<T> {
     pub is_head: bool,
     pub is_idempotent: bool,
     pub client_is_http2: bool,
+    /// A trusted client says that it has sent it before.
+    pub is_repeat: bool,
+    /// What it is known by on all of its way.
+    pub trace: u64,
+    /// It counts among those that are in a fault.
+    pub is_in_fault: bool,
     pub upload: Option<Upload>,
     pub permit: Option<Permit>,
     pub flight: Option<Flight>,
+    /// It counts as a retry of its cluster.
+    pub is_retrying: bool,
+    /// It waits at a limit with a name.
+    pub is_at_limit: bool,
+    /// The client was told that it is of no use to ask again.
+    pub says_exhausted: bool,
     /// When the journey will be told that time passed.
     pub tick_at: Option<Instant>,
     pub bytes_sent: u64,
@@ -49,6 +61,13 @@ pub struct Passage<T> {
     pub sends_max: u32,
 }
 
+impl<T> Passage<T> {
+    /// Where it is counted, if anywhere.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.permit.map(|permit| permit.cluster)
+    }
+}
+
 /// A request counted at an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Permit {
@@ -57,6 +76,8 @@ pub struct Permit {
     pub address: SocketAddr,
     /// Between two attempts it is not.
     pub is_counted: bool,
+    /// It is one of the requests that the cluster limits.
+    pub is_sent: bool,
 }
 
 /// The attempt that is under way.
@@ -64,16 +85,26 @@ pub struct Permit {
 pub struct Flight {
     pub attempt: AttemptId,
     pub place: Place,
+    /// It must be sent on a connection that served nobody before.
+    pub is_fresh: bool,
     pub is_reused: bool,
     pub phase: Phase,
+    /// It counts among those that need a connection.
+    pub is_pending: bool,
+    /// The connection that is made for it alone is counted.
+    pub has_slot: bool,
     pub carrier: Option<Carrier>,
     pub answer: Option<Answer>,
+    /// The answer says that it was retried nearer to the failure.
+    pub says_exhausted: bool,
     /// Of the response's body.
     pub parts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// There are as many connections as there may be.
+    InLine,
     Dialing,
     /// The request goes out, a head is awaited.
     Exchanging,

@@ -78,6 +78,16 @@ impl<E> Queue<E> {
         Some((entry.at, entry.event))
     }
 
+    /// How many events there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.near.len() + self.later
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The time of the next event.
     pub fn next_at(&self) -> Option<Instant> {
         self.near.peek().map(|Reverse(entry)| entry.at)
@@ -215,6 +225,7 @@ mod tests {
                     assert_eq!(found, expected, "seed {seed}");
                     now = found.map_or(now, |(at, _)| at);
                 }
+                assert_eq!(queue.len(), reference.len(), "seed {seed}");
                 let next = reference.first().map(|(at, _)| Instant(*at));
                 assert_eq!(queue.next_at(), next, "seed {seed}");
             }

@@ -80,6 +80,8 @@ enum Token {
     Work(Ticket),
     /// A client asks again.
     Again(Ticket),
+    /// The scenario is over.
+    End,
     /// A request, by its call.
     Hop(Ticket),
 }
@@ -144,6 +146,10 @@ struct Runner<'a> {
     next_calls: Vec<usize>,
     trace: Option<Vec<Hop>>,
     is_trace_cut: bool,
+    /// When no more requests come.
+    ends: Instant,
+    /// That moment was told, as what guards do is told only until the last request is over.
+    is_over: bool,
 }
 
 impl Runner<'_> {
@@ -168,9 +174,14 @@ impl Runner<'_> {
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
             }
+            // What is left in the queue are moments that nobody waits for any more.
+            if self.is_over && self.calls.is_empty() && self.world.upstreams().jobs() == 0 {
+                break;
+            }
         }
         let active =
             Active { work: (self.calls.len() + self.world.upstreams().jobs()) as u64, ..self.world.active() };
+        self.world.audit_all()?;
         judge::check_end(self.world.now(), active)?;
         judge::check_ledger(self.world.now(), &self.world.upstreams().ledger)?;
         Ok(self.finish(seed, active))
@@ -191,6 +202,10 @@ impl Runner<'_> {
 
     /// Everything that is known from the beginning.
     fn plan(&mut self) {
+        // What guards do without requests is told until then.
+        if self.world.is_guarded() {
+            self.world.call_at(self.ends, Token::End);
+        }
         for (at, change) in self.changes.iter().enumerate() {
             self.world.call_at(change.at, Token::Change(at as u32));
         }
@@ -227,6 +242,10 @@ impl Runner<'_> {
             }
             Token::Again(call) => self.ask(call),
             Token::Hop(_) => Ok(()),
+            Token::End => {
+                self.is_over = true;
+                Ok(())
+            }
         }
     }
 
@@ -236,8 +255,8 @@ impl Runner<'_> {
             match errand {
                 Errand::Wake { at, job } => self.world.call_at(at, Token::Work(job)),
                 Errand::Call { job } => self.begin_calls(job)?,
-                Errand::Respond { caller, answer } => {
-                    if let Turn::Settled(settled) = self.world.respond(caller, answer)? {
+                Errand::Respond { caller, answer, says_exhausted } => {
+                    if let Turn::Settled(settled) = self.world.respond(caller, answer, says_exhausted)? {
                         self.on_settled(&settled);
                     }
                 }
@@ -303,7 +322,7 @@ impl Runner<'_> {
         call.tries += 1;
         let (leaves, deadline) = (call.leaves, call.deadline);
         let drawn;
-        let (proxy, worker, request, timeout, origin) = match call.origin {
+        let (proxy, worker, request, timeout, (origin, is_repeat, trace)) = match call.origin {
             Origin::Load { source, kind, user } => {
                 let source = &mut self.sources[source];
                 drawn = source.draw_body(kind);
@@ -315,20 +334,20 @@ impl Runner<'_> {
                 };
                 let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
-                (ProxyId(0), worker, request, timeout, None)
+                (ProxyId(0), worker, request, timeout, (None, false, 0))
             }
             Origin::Job { job, group, callee } => {
-                let Some((proxy, _, _)) = self.world.upstreams().calling(job) else { return Ok(()) };
+                let Some((proxy, _, caller)) = self.world.upstreams().calling(job) else { return Ok(()) };
                 let (callees, chance) = &mut self.callees[group];
                 let callee = &callees[callee];
                 drawn = callee.kind.draw_body(chance);
                 let timeout = callee.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&callee.kind.request);
-                (proxy, call.number as usize, request, timeout, Some(job))
+                (proxy, call.number as usize, request, timeout, (Some(job), caller.is_repeat, caller.trace))
             }
         };
         let leaves = [leaves, timeout.map(|timeout| now + timeout)].into_iter().flatten().min();
-        let waits = Waits { patience: leaves.map(|at| at.since(now)), deadline, origin };
+        let waits = Waits { patience: leaves.map(|at| at.since(now)), deadline, origin, is_repeat, trace };
         let (key, turn) = self.world.begin_at(proxy, worker, request, waits, Token::Hop(ticket), &mut ());
         match turn? {
             Turn::Settled(settled) => self.on_settled(&settled),
@@ -391,7 +410,8 @@ impl Runner<'_> {
             }
             Origin::Job { job, group, callee } => {
                 let is_optional = self.callees[group].0[callee].is_optional;
-                self.world.upstreams().on_called(job, is_failed && !is_optional);
+                let is_exhausted = settled.is_exhausted;
+                self.world.upstreams().on_called(job, is_failed && !is_optional, is_exhausted);
             }
         }
     }

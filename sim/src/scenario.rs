@@ -27,7 +27,9 @@ use serde::Deserialize;
 
 pub use expect::{ChangeKind, Expectation, Measure};
 pub use load::{Arrivals, Herd, Load, Protocol, RequestKind, Retry, SentBody, Step};
-pub use service::{Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, Service, Sharing, Version};
+pub use service::{
+    Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, RetryHints, Service, Sharing, Version,
+};
 pub use window::{Fault, State, Window};
 
 use crate::distribution::Distribution;
@@ -256,7 +258,8 @@ services:
             (
                 "unknown-field: unknown field `colour`, expected one of name, serves, versions, replicas, zones, \
                  connect, latency, servers, queue_max, status, body, grpc_status, faults, idle_close, \
-                 close_notice, during, calls, fails_with, holds_server, deadline, abandoned, outbound",
+                 close_notice, during, calls, fails_with, holds_server, deadline, abandoned, \
+                 retry_hints, outbound",
                 10,
             ),
         );

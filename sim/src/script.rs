@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use naru_base::Instant;
+use naru_guard::ProbeResult;
 use naru_journey::{Observer, Snapshot};
+use naru_spec::Probe;
 
 use crate::arena::Ticket;
 use crate::body::Body;
@@ -13,7 +15,7 @@ use crate::decision::Decision;
 use crate::fleet::{Fleet, Resolve};
 use crate::judge::Violation;
 use crate::request::Request;
-use crate::upstream::{Answer, Caller, Dial, IdleClose, Place, Upstreams};
+use crate::upstream::{Answer, Caller, Dial, IdleClose, Place, Probed, Upstreams};
 use crate::world::{Settled, Turn, World};
 
 /// What upstreams do, in order. When a list is used up, connections are accepted at once, and
@@ -21,7 +23,7 @@ use crate::world::{Settled, Turn, World};
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     pub dials: VecDeque<Dial>,
-    /// Connections to these are refused at once, whatever `dials` says.
+    /// Connections to these are refused at once, whatever `dials` says; probes of all others pass.
     pub refusing: BTreeSet<SocketAddr>,
     pub answers: VecDeque<Answer>,
     /// Answers begin with the head of a request instead of its end.
@@ -62,6 +64,12 @@ impl Upstreams for Script {
     }
 
     fn on_abandoned(&mut self, _now: Instant, _ticket: Ticket) {}
+
+    fn probe(&mut self, _now: Instant, place: Place, probe: &Probe, _is_connected: bool) -> Probed {
+        let is_refused = self.refusing.contains(&place.address);
+        let result = if is_refused { ProbeResult::Broken } else { Probed::passing(probe) };
+        Probed { after: Duration::ZERO, result: Some(result), stays: !is_refused }
+    }
 
     fn idle_close(&self, _place: Place) -> Option<IdleClose> {
         self.idle_close

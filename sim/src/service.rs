@@ -24,13 +24,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use naru_base::Instant;
+use naru_guard::ProbeResult;
+use naru_spec::Probe;
 
 use crate::arena::{Arena, Ticket};
 use crate::body::Body;
 use crate::calls::Callee;
 use crate::ledger::{End, Ledger};
-use crate::scenario::{Abandoned, Deadline, Fault, State};
-use crate::upstream::{Answer, Break, Caller, Dial, IdleClose, Place, ProxyId, Upstreams};
+use crate::scenario::{Abandoned, Deadline, Fault, RetryHints, State};
+use crate::upstream::{Answer, Break, Caller, Dial, IdleClose, Place, Probed, ProxyId, Upstreams};
 
 pub use instance::{Behaviour, Different, Faults, Instance, Work};
 
@@ -85,6 +87,8 @@ struct Job {
     pending: usize,
     begun: Vec<Ticket>,
     has_failed: bool,
+    /// A call that failed says that it was retried already.
+    is_exhausted: bool,
     is_abandoned: bool,
 }
 
@@ -99,22 +103,17 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub enum Errand {
     /// Tell [`Services::on_worked`] of a job at a moment.
-    Wake {
-        at: Instant,
-        job: Ticket,
-    },
+    Wake { at: Instant, job: Ticket },
     /// Begin the calls of [`Services::next_calls`].
-    Call {
-        job: Ticket,
-    },
+    Call { job: Ticket },
     Respond {
         caller: Caller,
         answer: Answer,
+        /// It says that it is of no use to ask again.
+        says_exhausted: bool,
     },
     /// Give a call up.
-    Leave {
-        call: Ticket,
-    },
+    Leave { call: Ticket },
 }
 
 impl Services {
@@ -216,6 +215,7 @@ impl Services {
             pending: 0,
             begun: Vec::new(),
             has_failed: false,
+            is_exhausted: false,
             is_abandoned: false,
         });
         if is_free {
@@ -279,13 +279,17 @@ impl Services {
         }
     }
 
-    /// Who makes a call for a job, and until when its own client waits, where it says so and is obeyed.
+    /// Who makes a call for a job; until when its own client waits, and whether that one has asked before, where the
+    /// service hands that on.
     pub fn calling(&self, ticket: Ticket) -> Option<(ProxyId, usize, Caller)> {
         let job = self.jobs.get(ticket)?;
         let instance = &self.instances[job.instance];
         let is_obeyed = instance.behaviour.deadline == Deadline::Obeyed;
         let deadline = job.caller.deadline.filter(|_| is_obeyed);
-        Some((instance.outbound, instance.group, Caller { deadline, ..job.caller }))
+        let is_passed = instance.behaviour.retry_hints == RetryHints::Passed;
+        let is_repeat = job.caller.is_repeat && is_passed;
+        let trace = if is_passed { job.caller.trace } else { 0 };
+        Some((instance.outbound, instance.group, Caller { deadline, is_repeat, trace, ..job.caller }))
     }
 
     /// A call was begun for a job.
@@ -295,10 +299,11 @@ impl Services {
         }
     }
 
-    /// A call of a job is over.
-    pub fn on_called(&mut self, ticket: Ticket, is_failed: bool) {
+    /// A call of a job is over. `is_exhausted` says whether its answer said that it was retried already.
+    pub fn on_called(&mut self, ticket: Ticket, is_failed: bool, is_exhausted: bool) {
         let Some(job) = self.jobs.get_mut(ticket) else { return };
         job.has_failed |= is_failed;
+        job.is_exhausted |= is_failed && is_exhausted;
         job.pending = job.pending.saturating_sub(1);
         if job.pending == 0 {
             job.begun.clear();
@@ -309,7 +314,7 @@ impl Services {
     fn finish(&mut self, now: Instant, ticket: Ticket) {
         let Some(job) = self.jobs.remove(ticket) else { return };
         let instance = &self.instances[job.instance];
-        let Behaviour { fails_with, deadline, .. } = instance.behaviour;
+        let Behaviour { fails_with, deadline, retry_hints, .. } = instance.behaviour;
         let is_late =
             deadline == Deadline::Obeyed && job.caller.deadline.is_some_and(|deadline| deadline <= now);
         let (answer, end) = if is_late {
@@ -326,7 +331,8 @@ impl Services {
             self.free_server(now, job.instance);
         }
         if !job.is_abandoned {
-            self.errands.push(Errand::Respond { caller: job.caller, answer });
+            let says_exhausted = job.is_exhausted && retry_hints == RetryHints::Passed;
+            self.errands.push(Errand::Respond { caller: job.caller, answer, says_exhausted });
         }
     }
 
@@ -413,6 +419,11 @@ impl Upstreams for Services {
         if self.instances[here.instance].behaviour.abandoned == Abandoned::Stopped {
             self.stop(now, job);
         }
+    }
+
+    fn probe(&mut self, now: Instant, place: Place, probe: &Probe, is_connected: bool) -> Probed {
+        let nobody = Probed { after: Duration::ZERO, result: Some(ProbeResult::Broken), stays: false };
+        self.instance_of(place).map_or(nobody, |at| self.instances[at].probe(now, probe, is_connected))
     }
 
     fn idle_close(&self, place: Place) -> Option<IdleClose> {

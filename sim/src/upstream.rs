@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
+use naru_guard::ProbeResult;
+use naru_spec::Probe;
 
 use crate::arena::Ticket;
 use crate::body::Body;
@@ -75,7 +77,38 @@ pub struct Caller {
     pub deadline: Option<Instant>,
     /// As in [`crate::Waits`].
     pub origin: Option<Ticket>,
+    /// It was sent before, by whom it comes from or by one that is trusted.
+    pub is_repeat: bool,
+    /// What its request is known by on all of its way.
+    pub trace: u64,
 }
+
+/// How a probe goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    pub after: Duration,
+    /// `None` where there is no answer at all.
+    pub result: Option<ProbeResult>,
+    /// The connection stands for the next probe.
+    pub stays: bool,
+}
+
+impl Probed {
+    /// What passes, whatever is expected of an answer.
+    pub fn passing(probe: &Probe) -> ProbeResult {
+        match probe {
+            Probe::Http(check) => {
+                let status = check.expected_statuses.first().map_or(200, |range| range.start());
+                ProbeResult::Http { status, is_degraded: false, has_immediate_fail: false }
+            }
+            Probe::Tcp(_) => ProbeResult::Connected,
+            Probe::Grpc(_) => ProbeResult::Grpc { status: 0, serving: Some(SERVING) },
+        }
+    }
+}
+
+/// Of `grpc.health.v1.HealthCheckResponse`.
+pub const SERVING: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
@@ -108,6 +141,9 @@ pub trait Upstreams {
 
     /// Nobody waits any more for what was to come [`Answer::Later`].
     fn on_abandoned(&mut self, now: Instant, ticket: Ticket);
+
+    /// An endpoint is asked how it is, by a connection that stands or by a new one.
+    fn probe(&mut self, now: Instant, place: Place, probe: &Probe, is_connected: bool) -> Probed;
 
     /// `None` where connections are kept for ever.
     fn idle_close(&self, place: Place) -> Option<IdleClose>;

@@ -11,22 +11,30 @@
 //! | `Upload`                             | `client.rs`                                       |
 //! | `Passage::poll_frame`                | the second half of `attempt.rs`                   |
 //! | `Passage::poll_watch`, timers        | `News::Tick`                                      |
+//! | `limited::Line`, `dial::dial`        | `connection.rs`                                   |
+//! | `guarded`, `prober`, `shared_limits` | `guards.rs`                                       |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
 mod attempt;
+mod connection;
 mod client;
+mod guards;
+mod audit;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_journey::arrival::{Wish, receive};
+use naru_journey::limits::LimitId;
 use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
+use naru_recover::layer;
 use naru_route::{CompiledAction, Subject};
 
-use crate::arena::Ticket;
+use crate::arena::{Arena, Ticket};
 use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
@@ -36,6 +44,7 @@ use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::request::Request;
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
+use guards::ProbeAnswer;
 
 /// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls
 /// with.
@@ -50,8 +59,17 @@ pub struct World<'a, U, T> {
     connections_in_use: u64,
     /// How often nothing was under way.
     pauses: u64,
+    /// Events that nothing waits for: guards that look, probes that are answered.
+    background: usize,
+    /// Answers to probes that are on their way: apart, so that events are small.
+    probes: Arena<ProbeAnswer>,
     /// What was counted below zero, if anything was.
     miscount: Option<&'static str>,
+    /// What does not hold of a guard or a limit, if anything does not.
+    broken: Option<&'static str>,
+    /// Events until a cluster is counted anew, where that is not done after each; and which one that is.
+    audit_in: u32,
+    audited: (ProxyId, ClusterId),
     /// Changes of state that nobody has taken yet.
     noted: VecDeque<Noted>,
 }
@@ -90,6 +108,10 @@ pub struct Waits {
     pub deadline: Option<Instant>,
     /// What an upstream gave out for the request that it asks on behalf of.
     pub origin: Option<Ticket>,
+    /// It says that the request was sent before (`x-naru-attempt`).
+    pub is_repeat: bool,
+    /// It hands a name on (`x-request-id`); 0 where it has none.
+    pub trace: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +120,12 @@ enum Event<T> {
     Request(Key, News),
     /// The end of a dial that several requests may wait for.
     SharedDial(SharedDial),
+    /// The guard of a cluster is to know what time it is.
+    Guard(ProxyId, ClusterId),
+    /// A limit with a name is to know it.
+    Limit(ProxyId, LimitId),
+    /// The answer to a probe.
+    Probed(Ticket),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +147,12 @@ enum News {
     Uploaded,
     /// What follows the last part came in.
     UploadEnded,
+    /// It was woken at a limit.
+    Turn,
+    /// It is the first of those who wait for a connection, and there may be one.
+    First(AttemptId),
+    /// A connection that it could have waited for could not be made.
+    NotFirst(AttemptId, Reason),
     /// The client has read the proxy's own answer.
     ReplyRead,
     Dialed(AttemptId, Result<(), Reason>),
@@ -154,6 +188,8 @@ pub struct Settled<'a, T> {
     pub endpoint: Option<(ClusterId, EndpointId)>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
+    /// The client was told that the request was retried already (`x-naru-retries`).
+    pub is_exhausted: bool,
 }
 
 impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
@@ -181,7 +217,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             passages: Passages::default(),
             connections_in_use: 0,
             pauses: 0,
+            background: 0,
+            probes: Arena::default(),
             miscount: None,
+            broken: None,
+            audit_in: 0,
+            audited: (ProxyId(0), ClusterId(0)),
             noted: VecDeque::new(),
         }
     }
@@ -201,6 +242,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     ) -> ProxyId {
         let proxy = ProxyId(self.proxies.len() as u32);
         fleet.proxy = proxy;
+        if let Some(first) = self.proxies.first() {
+            fleet.shared = Rc::clone(&first.fleet.shared);
+        }
+        fleet.start(self.now, snapshot, workers.max(1), seed);
         let workers = (0u64..)
             .take(workers.max(1))
             .map(|at| {
@@ -215,6 +260,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             })
             .collect();
         self.proxies.push(ProxyHere { snapshot, workers, fleet });
+        self.start_guards(proxy);
         proxy
     }
 
@@ -247,6 +293,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             requests: self.passages.under_way(),
             permits: self.proxies.iter().map(|proxy| proxy.fleet.active()).sum(),
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
+            limited: self.proxies.iter().map(|proxy| proxy.fleet.limited()).sum(),
             work: 0,
         }
     }
@@ -270,6 +317,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     pub fn snapshot_of(&self, proxy: ProxyId) -> &'a Snapshot {
         self.proxies[proxy.index()].snapshot
+    }
+
+    /// Whether any cluster of any proxy is guarded.
+    pub fn is_guarded(&self) -> bool {
+        self.proxies.iter().any(|proxy| proxy.fleet.guarded().next().is_some())
     }
 
     /// Asks to be told of a moment.
@@ -312,8 +364,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let http = &snapshot.chain(request.chain).http;
         let core = &mut here.workers[worker].core;
         let mut head = request.head.clone();
+        if waits.is_repeat {
+            head.headers.insert(layer::ATTEMPT, HeaderValue::from_static("2"));
+        }
         let arrival = receive(&mut head, http, &request.peer, core);
-        let facts = RequestFacts::of(&head.method, &head.headers, &arrival.client, request.body.is_empty());
+        let key = self.passages.reserve();
+        let of_head = RequestFacts::of(&head.method, &head.headers, &arrival.client, request.body.is_empty());
+        let facts =
+            RequestFacts { trace: if waits.trace == 0 { name_of(key) } else { waits.trace }, ..of_head };
         let draw = core.draw_request();
         let subject = arrival.line.subject(&head.headers, &arrival.client, draw);
         let journey = match arrival.wish {
@@ -327,11 +385,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 &subject,
                 facts,
                 core,
-                &here.fleet,
+                &here.fleet.seen_by(worker),
                 observer,
             ),
         };
-        let key = self.passages.reserve();
+        let is_in_fault = journey.is_in_fault();
+        if is_in_fault {
+            here.fleet.shared.faults.update(|count| count + 1);
+        }
         let passage = Box::new(Passage {
             key,
             tag,
@@ -343,9 +404,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_head: head.method == http::Method::HEAD,
             is_idempotent: head.method.is_idempotent(),
             client_is_http2: head.version == http::Version::HTTP_2,
+            is_repeat: facts.repeats.is_repeat,
+            trace: facts.trace,
+            is_in_fault,
             upload: (!facts.has_ended).then(|| Upload::new(request.body)),
             permit: None,
             flight: None,
+            is_retrying: false,
+            is_at_limit: false,
+            says_exhausted: false,
             tick_at: None,
             bytes_sent: 0,
             heads: 0,
@@ -363,10 +430,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     }
 
     /// The answer comes to a request whose upstream had said [`Answer::Later`]. Whoever does not wait
-    /// for it any more does not hear it.
-    pub fn respond(&mut self, caller: Caller, answer: Answer) -> Result<Turn<'a, T>, Violation> {
+    /// for it any more does not hear it. `says_exhausted` where it says that it was retried already.
+    pub fn respond(
+        &mut self,
+        caller: Caller,
+        answer: Answer,
+        says_exhausted: bool,
+    ) -> Result<Turn<'a, T>, Violation> {
         let Some(mut passage) = self.passages.take(caller.key) else { return Ok(Turn::Moved) };
-        self.on_answer(&mut passage, caller.attempt, answer);
+        self.on_answer(&mut passage, caller.attempt, answer, says_exhausted);
         self.conclude(passage, None)
     }
 
@@ -380,13 +452,33 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// Takes the next event; `None` when nothing more will happen by itself.
     pub fn step(&mut self) -> Result<Option<Turn<'a, T>>, Violation> {
+        // Guards look for ever, and no request waits for that.
+        if self.queue.len() <= self.background {
+            return Ok(None);
+        }
         let Some((at, event)) = self.queue.pop() else { return Ok(None) };
         self.now = at;
         match event {
             Event::Call(tag) => Ok(Some(Turn::Called(tag))),
             Event::SharedDial(dial) => {
                 self.end_shared_dial(&dial);
-                Ok(Some(Turn::Moved))
+                self.audit(dial.proxy, Some(dial.cluster)).map(|()| Some(Turn::Moved))
+            }
+            Event::Guard(proxy, cluster) => {
+                self.background -= 1;
+                self.tick_guard(proxy, cluster);
+                self.audit(proxy, Some(cluster)).map(|()| Some(Turn::Moved))
+            }
+            Event::Limit(proxy, limit) => {
+                self.background -= 1;
+                self.tick_limit(proxy, limit);
+                self.audit(proxy, None).map(|()| Some(Turn::Moved))
+            }
+            Event::Probed(answer) => {
+                self.background -= 1;
+                let Some(answer) = self.probes.remove(answer) else { return Ok(Some(Turn::Moved)) };
+                self.on_probed(&answer);
+                self.audit(answer.proxy, Some(answer.cluster)).map(|()| Some(Turn::Moved))
             }
             Event::Request(key, news) => {
                 // News may come after the end; there is nobody left to hear it.
@@ -417,6 +509,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             News::ClientLeaves => {}
             News::Uploaded => self.on_uploaded(passage),
             News::UploadEnded => self.on_upload_ended(passage),
+            News::Turn => self.hear_turn(passage),
+            News::First(attempt) => self.on_first(passage, attempt),
+            News::NotFirst(attempt, reason) => self.on_not_first(passage, attempt, reason),
             News::ReplyRead => {
                 passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
             }
@@ -447,8 +542,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             passage.tick_at = Some(deadline);
             self.queue.push(deadline, Event::Request(passage.key, News::Tick));
         }
+        let (proxy, cluster) = (passage.proxy, passage.cluster());
         self.passages.put(passage);
-        Ok(Turn::Moved)
+        self.hear_shared(proxy);
+        self.audit(proxy, cluster).map(|()| Turn::Moved)
     }
 
     fn carry_out(&mut self, passage: &mut Passage<T>, action: Action, subject: Option<&Subject<'_>>) {
@@ -461,14 +558,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 passage.heads += 1;
                 self.pass_on(passage, attempt);
             }
+            Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
+            Action::Look => self.hear_turn(passage),
             // Simulated clients ask for no tunnels.
-            // Nothing has it wait here.
-            Action::Wait { .. } | Action::Look => {}
             Action::Open | Action::Reach { .. } => {}
-            Action::Cancel { .. } => {
-                self.drop_flight(passage);
-                self.rest(passage);
-            }
+            Action::Cancel { .. } => self.leave_response(passage),
             Action::Due => self.hear_due(passage),
             Action::Reply(reason) => {
                 passage.heads += 1;
@@ -480,14 +574,17 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// Answers in the proxy's own name.
     fn answer(&mut self, passage: &mut Passage<T>, reason: Reason, subject: Option<&Subject<'_>>) {
+        // Its answer needs nothing that is limited.
+        self.leave_limits(passage);
         self.drop_flight(passage);
-        // Nobody reads the headers of a simulated answer: what would stand in them does not matter.
+        // Of its headers only what is said of retries is read.
         let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
         let stamp = Stamp { request_id: None, date: &date };
         let mut fill = |_: &http::HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
         let snapshot = self.proxies[passage.proxy.index()].snapshot;
         let reply = reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
+        passage.says_exhausted = layer::is_exhausted(&reply.headers);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
         if reply.body.is_empty() || passage.is_head {
             passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
@@ -506,7 +603,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             here.active += 1;
             here.active_max = here.active_max.max(here.active);
             here.requests_total += 1;
-            passage.permit = Some(Permit { cluster, endpoint, address: here.address, is_counted: true });
+            let address = here.address;
+            passage.permit = Some(Permit { cluster, endpoint, address, is_counted: true, is_sent: false });
         }
     }
 
@@ -518,12 +616,16 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     fn rest(&mut self, passage: &mut Passage<T>) {
         let fleet = &mut self.proxies[passage.proxy.index()].fleet;
         if let Some(permit) = passage.permit.as_mut().filter(|permit| permit.is_counted)
-            && let Some(here) = fleet.get_mut(permit.cluster, permit.endpoint)
+            && let Some(cluster) = fleet.cluster_mut(permit.cluster)
+            && let Some(here) = cluster.endpoints.get_mut(permit.endpoint.index())
         {
             permit.is_counted = false;
             match here.active.checked_sub(1) {
                 Some(active) => here.active = active,
                 None => self.miscount = Some("the requests at an endpoint"),
+            }
+            if std::mem::take(&mut permit.is_sent) {
+                cluster.limited.give_request_back();
             }
         }
     }
@@ -533,6 +635,17 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         passage.journey.tick(self.now);
         passage.journey.on_abandoned(self.now);
         self.report(&mut passage);
+        let here = &mut self.proxies[passage.proxy.index()];
+        if passage.is_in_fault {
+            here.fleet.shared.faults.update(|count| count - 1);
+        }
+        if passage.journey.is_timed_automatically(here.snapshot) {
+            passage.journey.teach(&mut here.workers[passage.worker].core);
+        }
+        if passage.is_retrying {
+            self.count_retry(&mut passage);
+        }
+        self.leave_limits(&mut passage);
         judge::check_request(self.now, &passage)?;
         let Some(outcome) = passage.journey.outcome() else {
             return Err(judge::violation(self.now, &passage, "it ended without an outcome"));
@@ -549,10 +662,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             endpoint: passage.permit.map(|permit| (permit.cluster, permit.endpoint)),
             bytes_received: passage.upload.as_ref().map_or(0, Upload::received),
             bytes_sent: passage.bytes_sent,
+            is_exhausted: passage.says_exhausted,
         };
+        let cluster = passage.cluster();
         self.drop_flight(&mut passage);
         self.release(&mut passage);
         self.passages.remove(passage.key);
+        self.hear_shared(passage.proxy);
+        self.audit(passage.proxy, cluster)?;
         if let Some(what) = self.miscount {
             let what = format!("{what} went below zero");
             return Err(Violation { at: self.now, request: Some(settled.number), what });
@@ -578,4 +695,9 @@ fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
         }
         _ => 0,
     }
+}
+
+/// Numbers that follow each other would share the half of a word that says who it is.
+fn name_of(key: Key) -> u64 {
+    (key.number() + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,5 +1,6 @@
 //! What became of an attempt.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use naru_spec::{CallFailures, Recorded};
@@ -9,6 +10,23 @@ use crate::Ticket;
 /// An endpoint for as long as it lives: the shell gives it, and it outlives a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointKey(pub u64);
+
+impl EndpointKey {
+    /// An endpoint that is known by its address: that of IPv4 whole, that of IPv6 by a digest with the highest bit
+    /// set.
+    pub fn of(address: SocketAddr) -> EndpointKey {
+        const IPV6: u64 = 1 << 63;
+        let port = u64::from(address.port());
+        match address.ip() {
+            IpAddr::V4(ip) => EndpointKey(u64::from(ip.to_bits()) << 16 | port),
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits();
+                let folded = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(23) ^ port.rotate_left(41);
+                EndpointKey(folded | IPV6)
+            }
+        }
+    }
+}
 
 /// One finished attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

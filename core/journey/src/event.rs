@@ -28,6 +28,9 @@ pub struct RequestFacts {
     pub timeout_ms: Option<u64>,
     /// How long the client says that it waits.
     pub caller_timeout: Option<Duration>,
+    /// What it is known by on all of its way, where that is not said by its headers: see
+    /// [`naru_recover::layer::trace`].
+    pub trace: u64,
 }
 
 impl RequestFacts {
@@ -42,6 +45,7 @@ impl RequestFacts {
             has_ended,
             timeout_ms: client.timeout_ms,
             caller_timeout: client.caller_timeout,
+            trace: 0,
         }
     }
 
@@ -54,6 +58,7 @@ impl RequestFacts {
         has_ended: true,
         timeout_ms: None,
         caller_timeout: None,
+        trace: 0,
     };
 }
 

@@ -417,7 +417,8 @@ impl Journey {
             recovery.go_alone();
         }
         if !recovery.on().is_empty() {
-            self.trace = naru_recover::layer::trace(subject.headers);
+            let said = self.request.trace;
+            self.trace = if said == 0 { naru_recover::layer::trace(subject.headers) } else { said };
         }
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
         self.recovery = Some(recovery);

@@ -32,6 +32,7 @@ pub mod fallbacks;
 pub mod worker;
 mod timeouts;
 pub mod recent_writes;
+pub mod retried;
 pub mod event;
 pub mod journey;
 pub mod shadow;
@@ -49,6 +50,7 @@ pub use limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass,
 pub use naru_route::SessionId;
 pub use observe::Observer;
 pub use recent_writes::RecentWrites;
+pub use retried::Retried;
 pub use shadow::{Shadow, ShadowEnd, ShadowFacts};
 pub use snapshot::{Chain, ChainId, Snapshot};
 pub use worker::{Admission, View, Worker};

@@ -104,6 +104,7 @@ impl<'a> Binder<'a> {
             holds_server: service.holds_server,
             deadline: service.deadline,
             abandoned: service.abandoned,
+            retry_hints: service.retry_hints,
             windows: Vec::new(),
         }
     }

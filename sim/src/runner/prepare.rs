@@ -151,6 +151,8 @@ impl<'a> Runner<'a> {
             next_calls: Vec::new(),
             trace: options.is_traced.then(Vec::new),
             is_trace_cut: false,
+            ends: naru_base::Instant::ZERO + scenario.duration.0,
+            is_over: false,
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Service {
     pub deadline: Deadline,
     #[serde(default)]
     pub abandoned: Abandoned,
+    #[serde(default)]
+    pub retry_hints: RetryHints,
     /// The proxy that its calls go through.
     pub outbound: Option<Outbound>,
 }
@@ -135,6 +137,16 @@ pub enum Abandoned {
     #[default]
     Finished,
     Stopped,
+}
+
+/// Whether a service hands on what proxies tell each other of retries: that a request was sent before
+/// (`x-naru-attempt`), to those it calls; that an answer was retried already (`x-naru-retries`), to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryHints {
+    #[default]
+    Passed,
+    Dropped,
 }
 
 /// The proxy that a service calls through.

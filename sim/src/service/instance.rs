@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use naru_base::chance::within;
 use naru_base::{Chance, Instant};
+use naru_guard::ProbeResult;
+use naru_spec::Probe;
 
 use crate::arena::Ticket;
 use crate::body::{Body, BodyEnd};
 use crate::distribution::{Distribution, SAMPLE_MAX};
 use crate::quantity::Factor;
-use crate::scenario::{Abandoned, Deadline, Fault, GivenBody, State};
-use crate::upstream::{Answer, Break, Dial, IdleClose, ProxyId};
+use crate::scenario::{Abandoned, Deadline, Fault, GivenBody, RetryHints, State};
+use crate::upstream::{Answer, Break, Dial, IdleClose, Probed, ProxyId, SERVING};
 
 /// Of all.
 const MILLIONTHS: u64 = 1_000_000;
@@ -33,6 +35,7 @@ pub struct Behaviour {
     pub holds_server: bool,
     pub deadline: Deadline,
     pub abandoned: Abandoned,
+    pub retry_hints: RetryHints,
     /// In the order in which they are written.
     pub windows: Vec<Different>,
 }
@@ -68,6 +71,24 @@ impl Faults {
 }
 
 impl Behaviour {
+    fn draw(&self, now: Instant, chances: &mut Chances) -> Work {
+        let here = self.windows(now).find_map(|window| window.latency.as_ref());
+        let mut time = here.unwrap_or(&self.latency).sample(&mut chances.latency);
+        for window in self.windows(now) {
+            if let Some(distribution) = &window.extra_latency {
+                time += distribution.sample(&mut chances.extra);
+            }
+            for factor in [window.slower, window.slow_start.map(|factor| fading(factor, window, now))] {
+                time = factor.map_or(time, |factor| factor.of(time));
+            }
+        }
+        let body_over = self.body.over.sample(&mut chances.body);
+        let draw = chances.fault.draw();
+        let faults = self.windows(now).find_map(|window| window.faults.as_ref());
+        let fault = faults.unwrap_or(&self.faults).of(draw);
+        Work { time: time.min(SAMPLE_MAX), fault, body_over }
+    }
+
     /// What is different now, the last written first.
     fn windows(&self, now: Instant) -> impl Iterator<Item = &Different> {
         self.windows.iter().rev().filter(move |window| window.from <= now && now < window.to)
@@ -89,11 +110,20 @@ pub struct Instance {
     /// How many of these are not.
     pub waiting: usize,
     connect: Chance,
+    requests: Chances,
+    calls: Chance,
+    /// Of its own, so that who is probed answers requests as if he were not.
+    probe_connects: Chance,
+    probes: Chances,
+}
+
+/// What is drawn from for each request.
+#[derive(Debug)]
+struct Chances {
     latency: Chance,
     extra: Chance,
     fault: Chance,
     body: Chance,
-    calls: Chance,
 }
 
 /// What was drawn for one request.
@@ -123,11 +153,20 @@ impl Instance {
             queue: VecDeque::new(),
             waiting: 0,
             connect: chance("connect"),
-            latency: chance("latency"),
-            extra: chance("extra latency"),
-            fault: chance("fault"),
-            body: chance("body"),
+            requests: Chances {
+                latency: chance("latency"),
+                extra: chance("extra latency"),
+                fault: chance("fault"),
+                body: chance("body"),
+            },
             calls: chance("calls"),
+            probe_connects: chance("connect of a probe"),
+            probes: Chances {
+                latency: chance("latency of a probe"),
+                extra: chance("extra latency of a probe"),
+                fault: chance("fault of a probe"),
+                body: chance("body of a probe"),
+            },
         }
     }
 
@@ -152,6 +191,10 @@ impl Instance {
 
     pub fn dial(&mut self, now: Instant) -> Dial {
         let after = self.behaviour.connect.sample(&mut self.connect);
+        self.dialled(now, after)
+    }
+
+    fn dialled(&self, now: Instant, after: Duration) -> Dial {
         match self.state(now) {
             State::Up | State::Stuck => Dial::Accepted { after },
             State::Down | State::Refuse => Dial::Refused { after },
@@ -162,22 +205,46 @@ impl Instance {
 
     /// Always drawn, so that a fault here does not change what happens elsewhere.
     pub fn draw(&mut self, now: Instant) -> Work {
-        let Instance { behaviour, latency, extra, body, fault, .. } = self;
-        let here = behaviour.windows(now).find_map(|window| window.latency.as_ref());
-        let mut time = here.unwrap_or(&behaviour.latency).sample(latency);
-        for window in behaviour.windows(now) {
-            if let Some(distribution) = &window.extra_latency {
-                time += distribution.sample(extra);
-            }
-            for factor in [window.slower, window.slow_start.map(|factor| fading(factor, window, now))] {
-                time = factor.map_or(time, |factor| factor.of(time));
-            }
+        self.behaviour.draw(now, &mut self.requests)
+    }
+
+    /// It is asked how it is: it answers as it answers requests, but takes no server for it and calls nobody.
+    pub fn probe(&mut self, now: Instant, probe: &Probe, is_connected: bool) -> Probed {
+        let connect = self.behaviour.connect.sample(&mut self.probe_connects);
+        let work = self.behaviour.draw(now, &mut self.probes);
+        let broken = |after| Probed { after, result: Some(ProbeResult::Broken), stays: false };
+        let silent = Probed { after: Duration::ZERO, result: None, stays: false };
+        let connected = match self.dialled(now, connect) {
+            _ if is_connected => Duration::ZERO,
+            Dial::Accepted { after } => after,
+            Dial::Refused { after } | Dial::TlsFailed { after } => return broken(after),
+            Dial::Silent => return silent,
+        };
+        let answered = |after, result| Probed { after, result: Some(result), stays: true };
+        if matches!(probe, Probe::Tcp(check) if check.receive.is_empty()) {
+            return answered(connected, ProbeResult::Connected);
         }
-        let body_over = behaviour.body.over.sample(body);
-        let draw = fault.draw();
-        let faults = behaviour.windows(now).find_map(|window| window.faults.as_ref());
-        let fault = faults.unwrap_or(&behaviour.faults).of(draw);
-        Work { time: time.min(SAMPLE_MAX), fault, body_over }
+        let status = match work.fault {
+            _ if self.state(now) == State::Stuck => return silent,
+            Some(Fault::Hang) => return silent,
+            Some(Fault::Reset | Fault::Close | Fault::Garbage | Fault::BreakBody | Fault::BreakEnd) => {
+                return broken(connected + work.time);
+            }
+            Some(Fault::Status(status)) => status,
+            None => self.behaviour.status,
+        };
+        let result = match probe {
+            Probe::Http(_) => ProbeResult::Http { status, is_degraded: false, has_immediate_fail: false },
+            Probe::Tcp(_) => ProbeResult::Connected,
+            // What is no answer of gRPC is read as INTERNAL.
+            Probe::Grpc(_) => match self.behaviour.grpc_status.unwrap_or(0) {
+                grpc_status if status == 200 => {
+                    ProbeResult::Grpc { status: grpc_status, serving: Some(SERVING) }
+                }
+                _ => ProbeResult::Grpc { status: 13, serving: None },
+            },
+        };
+        answered(connected + work.time, result)
     }
 
     /// Whether a call is made that so many requests make.

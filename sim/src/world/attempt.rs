@@ -1,14 +1,17 @@
 //! An attempt: a connection, the exchange on it, the body of the response.
 
-use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
+use http::HeaderMap;
+use naru_base::{AttemptId, ClusterId, EndpointId, Reason};
 use naru_journey::{AttemptEvent, Cause, Failure, Milestone, Sent, Stage, Wait};
-use naru_spec::{Cluster, UpstreamProtocol};
+use naru_recover::{Done, layer};
+use naru_spec::Cluster;
 
-use super::{Event, News, ProxyHere, SharedDial, World};
+use super::connection::{in_phase, not_connected};
+use super::{Event, News, ProxyHere, World};
 use crate::body::{Body, BodyEnd};
 use crate::passage::{Flight, Passage, Phase, Upload};
-use crate::pool::{Bounds, Carrier, Http1, Pool, Taken};
-use crate::upstream::{Answer, Break, Caller, Dial, Place, ProxyId, Upstreams};
+use crate::pool::{Carrier, Taken};
+use crate::upstream::{Answer, Break, Caller, Place, ProxyId, Upstreams};
 
 impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Sends the request to an endpoint: on a connection that waits, or on a new one.
@@ -23,154 +26,43 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         self.drop_flight(passage);
         self.hold(passage, cluster, endpoint);
         let Some(place) = self.fleet_of(passage.proxy).place(cluster, endpoint) else { return };
-        let wants_http2 = self.wants_http2(passage, cluster);
-        let waiting =
-            if cause == Cause::Replay { None } else { self.take(passage.worker, place, wants_http2) };
+        let wants_http2 = self.wants_http2(passage, place);
+        let is_fresh = cause == Cause::Replay;
+        let waiting = if is_fresh { None } else { self.take_from_pool(passage.worker, place, wants_http2) };
         passage.flight = Some(Flight {
             attempt,
             place,
+            is_fresh,
             is_reused: waiting.is_some(),
             phase: Phase::Dialing,
+            is_pending: false,
+            has_slot: false,
             carrier: None,
             answer: None,
+            says_exhausted: false,
             parts: 0,
         });
         match waiting {
             Some(taken) => self.exchange(passage, taken),
-            None if wants_http2 => self.join_dial(passage, attempt, place),
-            None => {
-                let (at, result) = self.dial(place);
-                self.push(at, passage, News::Dialed(attempt, result));
-            }
+            None => self.need_connection(passage),
         }
     }
 
-    /// HTTP/2 is spoken where it is agreed on beforehand. By ALPN an upstream has no opinion here.
-    fn wants_http2(&self, passage: &Passage<T>, cluster: ClusterId) -> bool {
-        match self.settings(passage.proxy, cluster).protocol {
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::Downstream => passage.client_is_http2,
-            UpstreamProtocol::Http1 | UpstreamProtocol::Alpn => false,
-        }
-    }
-
-    fn settings(&self, proxy: ProxyId, cluster: ClusterId) -> &Cluster {
+    #[inline]
+    pub(super) fn settings(&self, proxy: ProxyId, cluster: ClusterId) -> &Cluster {
         self.proxies[proxy.index()].snapshot.cluster(cluster)
     }
 
-    fn pool(&mut self, worker: usize, place: Place) -> (&mut Pool, Bounds) {
-        let settings = self.settings(place.proxy, place.cluster);
-        let bounds = Bounds {
-            // A connection that may carry nothing would be dialed for ever.
-            requests_max: settings.max_requests_per_connection.map(|max| max.max(1)),
-            streams_max: settings.http2.max_concurrent_streams.max(1),
-            idle_timeout: settings.idle_timeout,
-            idle_close: self.upstreams.idle_close(place),
-        };
-        let worker = &mut self.proxies[place.proxy.index()].workers[worker];
-        (&mut worker.pools[place.cluster.index()][place.endpoint.index()], bounds)
-    }
-
-    fn take(&mut self, worker: usize, place: Place, wants_http2: bool) -> Option<Taken> {
-        let now = self.now;
-        let (pool, bounds) = self.pool(worker, place);
-        if wants_http2 {
-            return pool.take_http2(now, &bounds);
-        }
-        let taken = pool.take_http1(now, &bounds);
-        self.connections_in_use += u64::from(taken.is_some());
-        taken
-    }
-
-    /// How connecting will go, and when that is known.
-    fn dial(&mut self, place: Place) -> (Instant, Result<(), Reason>) {
-        let limit = self.settings(place.proxy, place.cluster).connect_timeout;
-        let (after, result) = match self.upstreams.dial(self.now, place) {
-            Dial::Accepted { after } => (after, Ok(())),
-            Dial::Refused { after } => (after, Err(Reason::ConnectFailure)),
-            Dial::TlsFailed { after } => (after, Err(Reason::UpstreamTls)),
-            Dial::Silent => return (self.now + limit, Err(Reason::ConnectTimeout)),
-        };
-        if after > limit {
-            (self.now + limit, Err(Reason::ConnectTimeout))
-        } else {
-            (self.now + after, result)
-        }
-    }
-
-    fn join_dial(&mut self, passage: &Passage<T>, attempt: AttemptId, place: Place) {
-        let (worker, key) = (passage.worker, passage.key);
-        let (pool, _) = self.pool(worker, place);
-        if let Some(serial) = pool.join_dial(key, attempt) {
-            let (at, result) = self.dial(place);
-            let Place { proxy, cluster, endpoint, .. } = place;
-            let worker = worker as u32;
-            let dial = SharedDial { proxy, worker, cluster, endpoint, serial, result };
-            self.queue.push(at, Event::SharedDial(dial));
-        }
-    }
-
-    pub(super) fn end_shared_dial(&mut self, dial: &SharedDial) {
-        let SharedDial { proxy, worker, cluster, endpoint, serial, result } = *dial;
-        let Some(place) = self.fleet_of(proxy).place(cluster, endpoint) else { return };
-        self.count_dial(place, result);
-        let now = self.now;
-        let (pool, _) = self.pool(worker as usize, place);
-        if result.is_ok() {
-            pool.add_http2(now);
-        }
-        for (key, attempt) in pool.end_dial(serial) {
-            self.queue.push(now, Event::Request(key, News::Dialed(attempt, result)));
-        }
-    }
-
-    fn count_dial(&mut self, place: Place, result: Result<(), Reason>) {
-        let fleet = &mut self.proxies[place.proxy.index()].fleet;
-        if let Some(here) = fleet.get_mut(place.cluster, place.endpoint) {
-            match result {
-                Ok(()) => here.connections_total += 1,
-                Err(_) => here.connect_failures_total += 1,
-            }
-        }
-    }
-
-    pub(super) fn on_dialed(
-        &mut self,
-        passage: &mut Passage<T>,
-        attempt: AttemptId,
-        result: Result<(), Reason>,
-    ) {
-        let Some(place) = in_phase(passage, attempt, Phase::Dialing).map(|flight| flight.place) else {
-            return;
-        };
-        let is_shared = self.wants_http2(passage, place.cluster);
-        if !is_shared {
-            self.count_dial(place, result);
-        }
-        match result {
-            Ok(()) if is_shared => match self.take(passage.worker, place, true) {
-                Some(taken) => self.exchange(passage, taken),
-                // Others were faster, and filled it.
-                None => self.join_dial(passage, attempt, place),
-            },
-            Ok(()) => {
-                self.connections_in_use += 1;
-                let taken = Taken { carrier: Carrier::Http1(Http1::new(self.now)), breaks_at: None };
-                self.exchange(passage, taken);
-            }
-            Err(reason) => {
-                let stage = if reason == Reason::UpstreamTls { Stage::Secure } else { Stage::Connect };
-                let failure =
-                    Failure { stage, reason, sent: Sent::No, is_reused: false, is_replayable: true };
-                self.fail(passage, attempt, failure);
-            }
-        }
-    }
-
-    /// There is a connection: the request goes out.
-    fn exchange(&mut self, passage: &mut Passage<T>, taken: Taken) {
+    /// There is a connection: the request goes out, unless too many are on their way.
+    pub(super) fn exchange(&mut self, passage: &mut Passage<T>, taken: Taken) {
+        let sent = self.count_sent(passage);
         let Some(flight) = &mut passage.flight else { return };
         flight.phase = Phase::Exchanging;
+        if let Err(reason) = sent {
+            let (attempt, place) = (flight.attempt, flight.place);
+            self.give_back(passage.worker, place, taken.carrier);
+            return self.fail(passage, attempt, not_connected(reason, false));
+        }
         flight.carrier = Some(taken.carrier);
         if let Some(Carrier::Http1(connection)) = &mut flight.carrier {
             connection.requests += 1;
@@ -191,7 +83,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(Flight { attempt, place, .. }) = passage.flight else { return };
         let timeout = passage.journey.deadline().filter(|(_, wait)| *wait == Wait::Response);
         let deadline = [passage.deadline, timeout.map(|(at, _)| at)].into_iter().flatten().min();
-        let caller = Caller { key: passage.key, attempt, deadline, origin: passage.origin };
+        let is_repeat = passage.is_repeat || passage.journey.retries() > 0;
+        let Passage { key, origin, trace, .. } = *passage;
+        let caller = Caller { key, attempt, deadline, origin, is_repeat, trace };
         let answer = self.upstreams.answer(self.now, place, caller);
         if let Some(flight) = &mut passage.flight {
             flight.answer = Some(answer);
@@ -200,12 +94,19 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     /// What was answered later.
-    pub(super) fn on_answer(&mut self, passage: &mut Passage<T>, attempt: AttemptId, answer: Answer) {
+    pub(super) fn on_answer(
+        &mut self,
+        passage: &mut Passage<T>,
+        attempt: AttemptId,
+        answer: Answer,
+        says_exhausted: bool,
+    ) {
         let Some(flight) = in_phase(passage, attempt, Phase::Exchanging) else { return };
         if !matches!(flight.answer, Some(Answer::Later(_))) {
             return;
         }
         flight.answer = Some(answer);
+        flight.says_exhausted = says_exhausted;
         match answer {
             Answer::Response { after, .. } if after.is_zero() => self.on_head(passage, attempt),
             _ => self.expect_answer(passage, attempt, answer),
@@ -236,15 +137,13 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(Answer::Response { status, grpc_status, body, .. }) = flight.answer else { return };
         flight.phase = Phase::Receiving;
         let has_ended = body.is_empty();
+        let headers = flight.says_exhausted.then(exhausted);
         if let Some(status) = grpc_status.filter(|_| has_ended) {
             passage.journey.on_grpc_status(status);
         }
         let is_replayable = self.can_be_repeated(passage);
-        self.tell_attempt(
-            passage,
-            attempt,
-            AttemptEvent::Head { status, has_ended, headers: None, is_replayable },
-        );
+        let headers = headers.as_ref();
+        self.tell_attempt(passage, attempt, AttemptEvent::Head { status, has_ended, headers, is_replayable });
     }
 
     /// The head goes to the client; the body follows as it comes.
@@ -252,10 +151,22 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         if let Some(upload) = &mut passage.upload {
             upload.is_forgotten = true;
         }
+        self.tell_client(passage);
         if passage.journey.has_ended() {
             return self.finish_flight(passage);
         }
         self.expect_part(passage, attempt);
+    }
+
+    /// Whether the client is told that its request was retried already.
+    #[inline]
+    fn tell_client(&mut self, passage: &mut Passage<T>) {
+        let is_heard = passage.flight.as_ref().is_some_and(|flight| flight.says_exhausted);
+        if is_heard || passage.journey.done().is_some_and(Done::is_told) {
+            let mut headers = if is_heard { exhausted() } else { HeaderMap::new() };
+            passage.journey.tell_caller(&mut headers);
+            passage.says_exhausted = layer::is_exhausted(&headers);
+        }
     }
 
     fn expect_part(&mut self, passage: &Passage<T>, attempt: AttemptId) {
@@ -299,7 +210,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     pub(super) fn on_broken(&mut self, passage: &mut Passage<T>, attempt: AttemptId, reason: Reason) {
         let Some(flight) = passage.flight.as_ref().filter(|flight| flight.attempt == attempt) else { return };
         match flight.phase {
-            Phase::Dialing => {}
+            Phase::InLine | Phase::Dialing => {}
             Phase::Receiving => passage.journey.on_response_body(self.now, Milestone::Aborted),
             Phase::Exchanging => {
                 let is_reused = flight.is_reused;
@@ -322,19 +233,13 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let is_replayable = passage.upload.as_ref().is_none_or(Upload::is_replayable);
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
-        passage.journey.on_due(self.now, here.snapshot, is_replayable, core, &here.fleet, &mut ());
+        let view = here.fleet.seen_by(passage.worker);
+        passage.journey.on_due(self.now, here.snapshot, is_replayable, core, &view, &mut ());
         self.report(passage);
+        self.count_retry(passage);
     }
 
-    /// Who picked the endpoint learns what became of an attempt.
-    pub(super) fn report(&mut self, passage: &mut Passage<T>) {
-        if let Some(report) = passage.journey.take_report() {
-            let here = &mut self.proxies[passage.proxy.index()];
-            here.workers[passage.worker].core.on_report(self.now, &report);
-        }
-    }
-
-    fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
+    pub(super) fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
         self.drop_flight(passage);
         self.tell_attempt(passage, attempt, AttemptEvent::Failed(failure));
     }
@@ -342,11 +247,43 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     fn tell_attempt(&mut self, passage: &mut Passage<T>, attempt: AttemptId, event: AttemptEvent<'_>) {
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
-        passage.journey.on_attempt(self.now, here.snapshot, attempt, event, core, &here.fleet);
+        let view = here.fleet.seen_by(passage.worker);
+        passage.journey.on_attempt(self.now, here.snapshot, attempt, event, core, &view);
         self.report(passage);
+        if passage.is_retrying || passage.journey.is_retrying() {
+            self.count_retry(passage);
+        }
         if matches!(event, AttemptEvent::Failed(_)) {
             self.rest(passage);
         }
+    }
+
+    /// Whether a retry of the request is under way is known for all of its cluster.
+    pub(super) fn count_retry(&mut self, passage: &mut Passage<T>) {
+        let is_retrying = passage.journey.is_retrying();
+        if is_retrying != passage.is_retrying
+            && let Some(permit) = passage.permit
+            && let Some(cluster) = self.proxies[passage.proxy.index()].fleet.cluster_mut(permit.cluster)
+        {
+            if is_retrying {
+                cluster.retrying += 1;
+            } else {
+                match cluster.retrying.checked_sub(1) {
+                    Some(left) => cluster.retrying = left,
+                    None => self.miscount = Some("the retries of a cluster"),
+                }
+            }
+            passage.is_retrying = is_retrying;
+        }
+    }
+
+    /// The response is not passed on. Its connection stays where nothing is to be read any more.
+    pub(super) fn leave_response(&mut self, passage: &mut Passage<T>) {
+        match receiving(passage) {
+            Some((body, _)) if body.is_empty() => self.finish_flight(passage),
+            _ => self.drop_flight(passage),
+        }
+        self.rest(passage);
     }
 
     /// The response was read to its end: its connection may serve another request.
@@ -360,7 +297,12 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         {
             let now = self.now;
             let (pool, bounds) = self.pool(passage.worker, place);
-            pool.put_http1(connection, now, &bounds);
+            let (is_kept, has_line) = (pool.put_http1(connection, now, &bounds), pool.has_line());
+            if !is_kept {
+                self.give_slot_back(passage.worker, place);
+            } else if has_line {
+                self.move_up(passage.worker, place);
+            }
             self.leave_connection();
         }
         self.drop_flight(passage);
@@ -368,21 +310,42 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// The attempt is over. An HTTP/1 connection that it was on is closed.
     pub(super) fn drop_flight(&mut self, passage: &mut Passage<T>) {
-        let Some(Flight { place, carrier, answer, .. }) = passage.flight.take() else { return };
-        if let Some(Answer::Later(ticket)) = answer {
+        let Some(flight) = passage.flight.take() else { return };
+        if let Some(Answer::Later(ticket)) = flight.answer {
             self.upstreams.on_abandoned(self.now, ticket);
         }
-        match carrier {
-            None => {}
-            Some(Carrier::Http1(_)) => self.leave_connection(),
-            Some(Carrier::Http2(serial)) => {
-                let now = self.now;
-                let (pool, bounds) = self.pool(passage.worker, place);
-                if !pool.put_http2(serial, now, &bounds) {
-                    self.miscount = Some("the requests of a connection");
-                }
+        match flight.carrier {
+            None => self.give_up_connection(passage, &flight),
+            Some(Carrier::Http1(_)) => {
+                self.give_slot_back(passage.worker, flight.place);
+                self.leave_connection();
             }
+            Some(Carrier::Http2(serial)) => self.leave_stream(passage.worker, flight.place, serial),
         }
+    }
+
+    /// The connection is for the next one.
+    fn give_back(&mut self, worker: usize, place: Place, carrier: Carrier) {
+        match carrier {
+            Carrier::Http1(connection) => {
+                self.pool(worker, place).0.put_back(connection);
+                self.leave_connection();
+                self.move_up(worker, place);
+            }
+            Carrier::Http2(serial) => self.leave_stream(worker, place, serial),
+        }
+    }
+
+    fn leave_stream(&mut self, worker: usize, place: Place, serial: u32) {
+        let now = self.now;
+        let (pool, bounds) = self.pool(worker, place);
+        let is_counted = pool.put_http2(serial, now, &bounds);
+        let closed = pool.take_closed();
+        if !is_counted {
+            self.miscount = Some("the requests of a connection");
+        }
+        self.count_closed(place, closed);
+        self.move_up(worker, place);
     }
 
     fn leave_connection(&mut self) {
@@ -403,6 +366,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                     }
                 }
             }
+            fleet.on_connections_lost(address);
         }
         for passage in self.passages.iter() {
             if let Some(flight) = passage.flight.as_ref().filter(|flight| flight.place.address == address) {
@@ -413,8 +377,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 }
 
-fn in_phase<T>(passage: &mut Passage<T>, attempt: AttemptId, phase: Phase) -> Option<&mut Flight> {
-    passage.flight.as_mut().filter(|flight| flight.attempt == attempt && flight.phase == phase)
+/// What an answer says that was retried already.
+fn exhausted() -> HeaderMap {
+    HeaderMap::from_iter([(layer::RETRIES, layer::EXHAUSTED)])
 }
 
 /// The body that is being received, and how many of its parts have come.

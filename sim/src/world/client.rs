@@ -41,7 +41,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// Reads what has come in, on behalf of an attempt that sends it.
     pub(super) fn read_upload(&mut self, passage: &mut Passage<T>) {
-        let is_sending = passage.flight.as_ref().is_some_and(|flight| flight.phase != Phase::Dialing);
+        let is_sending = passage
+            .flight
+            .as_ref()
+            .is_some_and(|flight| !matches!(flight.phase, Phase::InLine | Phase::Dialing));
         let Some(upload) = passage.upload.as_mut().filter(|upload| is_sending && !upload.is_over) else {
             return;
         };

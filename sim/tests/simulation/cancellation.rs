@@ -11,7 +11,10 @@ use http::Method;
 use naru_base::{Chance, Instant, Reason};
 use naru_journey::Snapshot;
 use naru_sim::{Active, Answer, Body, BodyEnd, Dial, Fleet, Script, Settled, Turn, World};
-use naru_spec::{Action, Backoff, Config, Forward, RetryPolicy, UpstreamProtocol};
+use naru_spec::{
+    Action, AdaptiveConcurrency, Backoff, Bulkhead, CircuitBreaker, Config, Forward, Named, OutlierDetection,
+    RetryPolicy, UpstreamProtocol,
+};
 
 use crate::support::{ADDRESS, compile, forward, get, plain, rule, seeds};
 
@@ -31,6 +34,8 @@ struct Plan {
     response: Body,
     /// The first connection is refused, and the route allows a retry: at no moment does that change anything.
     is_retried: bool,
+    /// It passes guards and limits that have room for just this one.
+    is_guarded: bool,
 }
 
 /// What happens, and when.
@@ -84,6 +89,7 @@ impl Plan {
             answer,
             response,
             is_retried: Chance::split(seed, "retry").below(2) == 0,
+            is_guarded: chance.below(2) == 0,
         }
     }
 
@@ -179,6 +185,17 @@ impl Plan {
     fn config(&self, disturbance: Disturbance) -> Config {
         let mut config = plain();
         config.clusters[0].protocol = self.protocol;
+        if self.is_guarded {
+            let cluster = &mut config.clusters[0];
+            cluster.guard.outlier_detection = Some(OutlierDetection::default());
+            cluster.guard.circuit_breaker = Some(CircuitBreaker::default());
+            let normal = &mut cluster.limits.normal;
+            (normal.connections_max, normal.pending_max, normal.requests_max) = (1, 1, 1);
+            let bulkhead = Bulkhead { concurrency_max: 1, ..Bulkhead::default() };
+            cluster.load.bulkhead = Some(Named { name: "one".to_owned(), settings: bulkhead });
+            let adaptive = AdaptiveConcurrency { concurrency_min: 1, ..AdaptiveConcurrency::default() };
+            cluster.load.adaptive = Some(Named { name: "one".to_owned(), settings: adaptive });
+        }
         match disturbance {
             Disturbance::ResponseDeadline(at) => {
                 let timeout = Some(at.since(self.whole()).max(Duration::from_nanos(1)));

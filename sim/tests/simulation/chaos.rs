@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use naru_base::Chance;
 use naru_sim::{Scenario, run};
-use naru_spec::{Action, LoadBalancing, RetryPolicy, UpstreamProtocol};
+use naru_spec::{Action, LoadBalancing, Repeats, RetryOn, RetryPolicy, UpstreamProtocol};
 
+use crate::guarded::{draw_guard, draw_limits, draw_load};
 use crate::support::{cluster, config, forward, rule, seeds};
 
 const SEEDS: u64 = 256;
@@ -27,7 +28,25 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
     let mut to_a = forward("a");
     to_a.timeout =
         [None, Some(std::time::Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
-    to_a.retry = Some(RetryPolicy::connects(Chance::split(chance.draw(), "retries").below(4) as u32));
+    let mut more = Chance::split(chance.draw(), "retries");
+    to_a.retry = Some(RetryPolicy::connects(more.below(4) as u32));
+    // Every second one has something that guards or limits it.
+    if more.below(2) == 0 {
+        for cluster in [&mut a, &mut b] {
+            cluster.guard = draw_guard(&mut more);
+            cluster.limits = draw_limits(&mut more);
+            cluster.load = draw_load(&mut more);
+        }
+        to_a.load = draw_load(&mut more);
+        to_a.retry = Some(RetryPolicy {
+            per_try_timeout: [None, Some(std::time::Duration::from_millis(30))][more.below(2) as usize],
+            repeats: Repeats::Everything,
+            ..to_a.retry.unwrap_or_else(|| RetryPolicy::connects(1))
+        });
+        if let Some(retry) = &mut to_a.retry {
+            retry.on = RetryOn::SERVER_ERROR.and(RetryOn::RESET);
+        }
+    }
     let rules = vec![
         rule("/a", Action::Forward(Box::new(to_a))),
         rule("/b", Action::Forward(Box::new(forward("b")))),
@@ -94,6 +113,10 @@ fn draw_scenario(chance: &mut Chance) -> String {
         for fault in ["reset", "close", "garbage", "hang", "break_body", "break_end", "{ status: 500 }"] {
             let _ = writeln!(yaml, "      - {{ share: {}%, fault: {fault} }}", chance.below(6));
         }
+        // Of a chance of its own, as one who asks others answers otherwise.
+        if name == "a" && Chance::split(chance.draw(), "calls").below(3) == 0 {
+            yaml.push_str("    calls: [{ host: a.example, path: /b, retry: { attempts: 2 } }]\n");
+        }
         let from = chance.below(1_500);
         let _ = write!(
             yaml,
@@ -124,6 +147,6 @@ fn no_scenario_breaks_an_invariant_and_each_says_the_same_twice() {
     }
     if seeds(SEEDS) == (0..SEEDS) {
         // All that a configuration and a client without malice can bring about.
-        assert_eq!(reasons.len(), 15, "{reasons:?}");
+        assert_eq!(reasons.len(), 24, "{reasons:?}");
     }
 }

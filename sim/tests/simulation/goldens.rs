@@ -4,11 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use naru_plan::Surroundings;
 use naru_sim::{Configs, Options, Scenario, Transcript, simulate};
+use naru_spec::Config;
 
 use crate::support::is_set;
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -16,12 +18,31 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn play(file: &Path, seed: u64) -> Transcript {
+/// What a directory of documents means.
+fn documents(folder: &Path) -> Config {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut loaded = naru_doc::Loaded::default();
+    for file in files {
+        naru_doc::load(&file.display().to_string(), &read(&file), &mut loaded);
+    }
+    let planned =
+        naru_plan::plan(&loaded.resources, &Surroundings { is_strict: true, ..Surroundings::default() });
+    let problems: Vec<_> = loaded.problems.iter().chain(&planned.problems).collect();
+    assert!(!problems.iter().any(|problem| problem.is_error()), "{problems:#?}");
+    planned.config
+}
+
+pub fn play(file: &Path, seed: u64) -> Transcript {
     let scenario = Scenario::parse("scenario.yaml", &read(file)).unwrap();
     let mut configs = Configs::new();
     for name in scenario.configs() {
-        let text = read(&file.with_file_name(name));
-        configs.insert(name.to_owned(), naru_xds::load(name, &text).unwrap().config);
+        let beside = file.with_file_name(name);
+        let config = match beside.is_dir() {
+            true => documents(&beside),
+            false => naru_xds::load(name, &read(&beside)).unwrap().config,
+        };
+        configs.insert(name.to_owned(), config);
     }
     simulate(&configs, &scenario, Options { seed, is_traced: false }).unwrap()
 }
@@ -42,7 +63,7 @@ fn scenarios() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     found.sort();
-    assert!(found.len() >= 4, "{found:?}");
+    assert!(found.len() >= 16, "{found:?}");
     found
 }
 

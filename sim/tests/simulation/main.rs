@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read files, and ask whoever runs them")]
 
 mod support;
+mod guarded;
 mod decisions;
 mod replay;
 mod retry;
@@ -15,6 +16,8 @@ mod events;
 mod timeline;
 mod walk;
 mod queues;
+mod layers;
+mod breaker;
 mod statistics;
 mod problems;
 mod example;

@@ -247,6 +247,16 @@ impl Journey {
         self.clock.stream_end = Some(now + max);
     }
 
+    /// The limits at which it is counted, and whether it waits there in line: for whoever checks the counts.
+    pub fn counted_at<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = (LimitId, bool)> + 'a {
+        let in_line = matches!(self.passing.waiting, Some(Waiting::InLine { .. }));
+        (0..STEPS).filter_map(move |step| {
+            let waits = in_line && step == self.passing.step;
+            let is_counted = waits || self.passing.held & 1 << step != 0;
+            Some((self.limit_at(snapshot, step).filter(|_| is_counted)?, waits))
+        })
+    }
+
     /// The limit that did not let it pass.
     pub fn refused_by(&self) -> Option<LimitId> {
         self.passing.refused_by

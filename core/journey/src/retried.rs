@@ -1,12 +1,11 @@
-//! Which requests were tried again, for all that could be, a moment ago.
+//! Which requests were tried again, for all that could be, a moment ago?
 //!
 //! A service that is called calls others through us: when its answer is an error because theirs was, and theirs was
-//! tried again already, nobody further away tries again ([`naru_recover::layer`]). All workers share this memory. It has
-//! one word for each of a few thousand places; a newer request takes the place of an older one, which is then forgotten:
-//! it may be retried once too often.
+//! tried again already, nobody further away tries again ([`naru_recover::layer`]). All that share this memory know of
+//! each other. It has one word for each of a few thousand places; a newer request takes the place of an older one, which
+//! is then forgotten: it may be retried once too often.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use naru_admit::Word;
 use naru_base::Instant;
 
 const PLACES: usize = 4_096;
@@ -14,28 +13,32 @@ const PLACES: usize = 4_096;
 const MILLISECONDS: u64 = 0xffff_ffff;
 
 #[derive(Debug)]
-pub struct Retried {
-    places: Box<[AtomicU64]>,
+pub struct Retried<W> {
+    places: Box<[W]>,
 }
 
-impl Default for Retried {
-    fn default() -> Retried {
-        Retried { places: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
+impl<W: Word + Default> Default for Retried<W> {
+    fn default() -> Retried<W> {
+        Retried { places: (0..PLACES).map(|_| W::default()).collect() }
     }
 }
 
-impl Retried {
+impl<W: Word> Retried<W> {
     pub fn tell(&self, now: Instant, trace: u64) {
-        if let Some(place) = self.places.get(trace as usize % PLACES) {
-            place.store(word(now, trace), Ordering::Relaxed);
+        if let Some(place) = self.place(trace) {
+            let _ = place.change(|_| Some(word(now, trace)));
         }
     }
 
     pub fn was(&self, trace: u64, since: Instant) -> bool {
-        let found = self.places.get(trace as usize % PLACES).map_or(0, |place| place.load(Ordering::Relaxed));
+        let found = self.place(trace).map_or(0, Word::read);
         let earliest = word(since, trace);
         // They are the same who, and the time has not run round: it does so every seven weeks.
         found & !MILLISECONDS == earliest & !MILLISECONDS && found >= earliest
+    }
+
+    fn place(&self, trace: u64) -> Option<&W> {
+        self.places.get(trace as usize % PLACES)
     }
 }
 
@@ -45,11 +48,13 @@ fn word(at: Instant, trace: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn what_was_told_since_then_is_known() {
-        let retried = Retried::default();
+        let retried = Retried::<Cell<u64>>::default();
         let at = |ms: u64| Instant(ms * 1_000_000);
         let (one, same_place) = (0xabcd_ef01_0000_0007, 0x1234_5678_0000_0007);
         assert!(!retried.was(one, at(0)));
