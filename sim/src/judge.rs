@@ -58,7 +58,8 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
             return Err("an attempt is under way that is counted nowhere");
         }
         let is_waiting = journey.is_between_attempts() || passage.is_at_limit;
-        if !journey.has_ended() && !is_waiting && passage.flight.is_none() && passage.heads == 0 {
+        let is_under_way = passage.flight.is_some() || !passage.beside.is_empty();
+        if !journey.has_ended() && !is_waiting && !is_under_way && passage.heads == 0 {
             return Err("a request waits for nothing");
         }
         Ok(())
@@ -76,7 +77,10 @@ pub fn check_outcome<T>(now: Instant, passage: &Passage<T>, outcome: &Outcome) -
         if (outcome.status != 0) != (passage.heads == 1) {
             return Err("its status is not what the client saw");
         }
-        if outcome.attempts != passage.sends || (outcome.attempts > 0) != outcome.endpoint.is_some() {
+        // An attempt that a fault holds, or answers, is not sent.
+        let is_sent = outcome.attempts == passage.sends
+            || (passage.is_in_fault && outcome.attempts > passage.sends);
+        if !is_sent || (outcome.attempts > 0) != outcome.endpoint.is_some() {
             return Err("its attempts are not those that were made");
         }
         if outcome.status == 0 && outcome.reason != Reason::ClientGone {

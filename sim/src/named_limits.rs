@@ -28,7 +28,7 @@ pub struct NamedHere {
 
 #[derive(Debug)]
 enum LimitHere {
-    Breaker(RefCell<Guarded>),
+    Breaker(Box<RefCell<Guarded>>),
     Admission { own: Vec<RefCell<Admission>>, settings: AdmissionControl },
     Bulkhead(BulkheadHere),
     Rate { limiter: RateLimiter, word: Cell<u64> },
@@ -66,7 +66,7 @@ impl NamedHere {
             Limit::Breaker(settings) => {
                 let settings =
                     GuardSettings { circuit_breaker: Some(settings.clone()), ..GuardSettings::default() };
-                LimitHere::Breaker(RefCell::new(Guarded::always(now, &settings, &[], seed)))
+                LimitHere::Breaker(Box::new(RefCell::new(Guarded::always(now, &settings, &[], seed))))
             }
             Limit::Admission(settings) => LimitHere::Admission {
                 own: (0..workers).map(|_| RefCell::new(Admission::new(settings.clone()))).collect(),

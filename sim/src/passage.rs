@@ -45,6 +45,8 @@ pub struct Passage<T> {
     pub upload: Option<Upload>,
     pub permit: Option<Permit>,
     pub flight: Option<Flight>,
+    /// Attempts that go on while the last news was about another one.
+    pub beside: Vec<Beside>,
     /// It counts as a retry of its cluster.
     pub is_retrying: bool,
     /// It waits at a limit with a name.
@@ -78,6 +80,13 @@ pub struct Permit {
     pub is_counted: bool,
     /// It is one of the requests that the cluster limits.
     pub is_sent: bool,
+}
+
+/// An attempt under way with its permit, while another one is worked on.
+#[derive(Debug)]
+pub struct Beside {
+    pub flight: Flight,
+    pub permit: Option<Permit>,
 }
 
 /// The attempt that is under way.

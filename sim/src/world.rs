@@ -20,6 +20,7 @@ mod connection;
 mod client;
 mod guards;
 mod audit;
+mod beside;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -410,6 +411,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             upload: (!facts.has_ended).then(|| Upload::new(request.body)),
             permit: None,
             flight: None,
+            beside: Vec::new(),
             is_retrying: false,
             is_at_limit: false,
             says_exhausted: false,
@@ -438,6 +440,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         says_exhausted: bool,
     ) -> Result<Turn<'a, T>, Violation> {
         let Some(mut passage) = self.passages.take(caller.key) else { return Ok(Turn::Moved) };
+        self.bring_forward(&mut passage, caller.attempt);
         self.on_answer(&mut passage, caller.attempt, answer, says_exhausted);
         self.conclude(passage, None)
     }
@@ -501,6 +504,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     }
 
     fn tell(&mut self, passage: &mut Passage<T>, news: News) {
+        if !passage.beside.is_empty()
+            && let Some(attempt) = beside::attempt_of(news)
+        {
+            self.bring_forward(passage, attempt);
+        }
         match news {
             News::Tick => {
                 passage.tick_at = None;
@@ -556,19 +564,29 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             }
             Action::Forward { attempt } => {
                 passage.heads += 1;
+                self.drop_beside(passage);
                 self.pass_on(passage, attempt);
             }
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
             // Simulated clients ask for no tunnels.
             Action::Open | Action::Reach { .. } => {}
-            Action::Cancel { .. } => self.leave_response(passage),
+            Action::Cancel { attempt } => {
+                self.bring_forward(passage, attempt);
+                // One that a fault held was never sent.
+                if passage.flight.as_ref().is_none_or(|flight| flight.attempt == attempt) {
+                    self.leave_response(passage);
+                }
+            }
             Action::Due => self.hear_due(passage),
             Action::Reply(reason) => {
                 passage.heads += 1;
                 self.answer(passage, reason, subject);
             }
-            Action::Break(_) => self.drop_flight(passage),
+            Action::Break(_) => {
+                self.drop_beside(passage);
+                self.drop_flight(passage);
+            }
         }
     }
 
@@ -576,6 +594,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     fn answer(&mut self, passage: &mut Passage<T>, reason: Reason, subject: Option<&Subject<'_>>) {
         // Its answer needs nothing that is limited.
         self.leave_limits(passage);
+        self.drop_beside(passage);
         self.drop_flight(passage);
         // Of its headers only what is said of retries is read.
         let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
@@ -665,6 +684,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_exhausted: passage.says_exhausted,
         };
         let cluster = passage.cluster();
+        self.drop_beside(&mut passage);
         self.drop_flight(&mut passage);
         self.release(&mut passage);
         self.passages.remove(passage.key);
@@ -691,7 +711,8 @@ fn sends_max(snapshot: &Snapshot, journey: &Journey) -> u32 {
     let table = &snapshot.chain(journey.chain()).table;
     match journey.rule().map(|(id, _)| &table.rule(id).action) {
         Some(CompiledAction::Forward(_)) => {
-            2 * (1 + journey.retries_left() + journey.fallbacks_left(snapshot) as u32)
+            let beside = if journey.may_hedge() { naru_spec::defaults::ATTEMPTS_AT_ONCE_MAX } else { 0 };
+            2 * (1 + journey.retries_left() + beside + journey.fallbacks_left(snapshot) as u32)
         }
         _ => 0,
     }

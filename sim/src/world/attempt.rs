@@ -23,7 +23,15 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         endpoint: EndpointId,
         cause: Cause,
     ) {
-        self.drop_flight(passage);
+        let goes_on = |id: AttemptId| passage.journey.beside().any(|(other, _)| other == id);
+        if passage.flight.as_ref().is_some_and(|flight| goes_on(flight.attempt)) {
+            self.set_beside(passage);
+        } else {
+            self.drop_flight(passage);
+        }
+        if cause == Cause::Fallback {
+            self.drop_beside(passage);
+        }
         self.hold(passage, cluster, endpoint);
         let Some(place) = self.fleet_of(passage.proxy).place(cluster, endpoint) else { return };
         let wants_http2 = self.wants_http2(passage, place);
@@ -369,7 +377,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             fleet.on_connections_lost(address);
         }
         for passage in self.passages.iter() {
-            if let Some(flight) = passage.flight.as_ref().filter(|flight| flight.place.address == address) {
+            let all = passage.flight.iter().chain(passage.beside.iter().map(|other| &other.flight));
+            for flight in all.filter(|flight| flight.place.address == address) {
                 let news = News::Broken(flight.attempt, Reason::UpstreamClosed);
                 self.queue.push(now, Event::Request(passage.key, news));
             }

@@ -9,7 +9,7 @@ use naru_journey::limits::LimitId;
 
 use super::World;
 use crate::judge::Violation;
-use crate::passage::Flight;
+use crate::passage::{Flight, Permit};
 use crate::pool::Carrier;
 use crate::upstream::{ProxyId, Upstreams};
 
@@ -91,12 +91,16 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         // By worker and endpoint.
         let mut connections = vec![0; endpoints * here.workers.len()];
         for passage in self.passages.iter().filter(|passage| passage.proxy == proxy) {
-            if let Some(permit) = passage.permit.filter(|permit| permit.cluster == cluster) {
+            let of_cluster = |permit: &&Permit| permit.cluster == cluster;
+            found.retrying += u32::from(passage.is_retrying && passage.permit.iter().any(|it| of_cluster(&it)));
+            let beside = passage.beside.iter();
+            let permits = passage.permit.iter().chain(beside.clone().filter_map(|other| other.permit.as_ref()));
+            for permit in permits.filter(of_cluster) {
                 active[permit.endpoint.index()] += u32::from(permit.is_counted);
                 found.requests += u64::from(permit.is_sent);
-                found.retrying += u32::from(passage.is_retrying);
             }
-            if let Some(flight) = passage.flight.as_ref().filter(|flight| flight.place.cluster == cluster) {
+            let flights = passage.flight.iter().chain(beside.map(|other| &other.flight));
+            for flight in flights.filter(|flight| flight.place.cluster == cluster) {
                 found.pending += u64::from(flight.is_pending);
                 connections[passage.worker * endpoints + flight.place.endpoint.index()] +=
                     connections_of(flight);

@@ -439,9 +439,16 @@ impl Journey {
         self.falling.may_send() || self.recovery.as_ref().is_some_and(may_retry) || self.may_hedge()
     }
 
-    /// Whether one attempt is over, and the next has not begun.
+    /// Whether no attempt is in the shell's hands: one is over and the next has not begun, or a fault holds it.
     pub fn is_between_attempts(&self) -> bool {
-        self.state == State::Trying && self.attempt.is_none_or(|attempt| !attempt.is_under_way)
+        match self.state {
+            State::Held => true,
+            State::Trying => {
+                let is_held = self.rare.as_ref().is_some_and(|rare| rare.held_until().is_some());
+                is_held || self.attempt.is_none_or(|attempt| !attempt.is_under_way)
+            }
+            _ => false,
+        }
     }
 
     /// How many more retries may be made.
