@@ -78,8 +78,8 @@ pub fn check_outcome<T>(now: Instant, passage: &Passage<T>, outcome: &Outcome) -
             return Err("its status is not what the client saw");
         }
         // An attempt that a fault holds, or answers, is not sent.
-        let is_sent = outcome.attempts == passage.sends
-            || (passage.is_in_fault && outcome.attempts > passage.sends);
+        let is_sent =
+            outcome.attempts == passage.sends || (passage.is_in_fault && outcome.attempts > passage.sends);
         if !is_sent || (outcome.attempts > 0) != outcome.endpoint.is_some() {
             return Err("its attempts are not those that were made");
         }

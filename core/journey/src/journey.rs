@@ -85,6 +85,8 @@ pub struct Journey {
     chain: ChainId,
     state: State,
     is_tunnel: bool,
+    /// Its route says more of failures than retries.
+    has_more: bool,
     actions: Actions,
     verdict: Verdict,
     /// The draw that fractions and the choice of a cluster came from.
@@ -209,6 +211,7 @@ impl Journey {
             chain: chain_id,
             state: State::Trying,
             is_tunnel: false,
+            has_more: false,
             actions: Actions::default(),
             verdict,
             draw: subject.draw,
@@ -283,6 +286,7 @@ impl Journey {
             chain,
             state,
             is_tunnel: false,
+            has_more: false,
             actions: Actions::default(),
             verdict: Verdict::NoVirtualHost,
             draw: 0,
@@ -405,7 +409,9 @@ impl Journey {
             self.find_fallback(snapshot);
         }
         let of_route = self.of_route(snapshot);
-        if let Some(settings) = of_route.auto_timeout
+        self.has_more = of_route.has_more;
+        if of_route.has_more
+            && let Some(settings) = of_route.auto_timeout
             && asked.is_none()
             && let Some((rule, _)) = self.rule()
         {
@@ -629,7 +635,7 @@ impl Journey {
             match wait {
                 Wait::PerTryIdle if self.state == State::Streaming => self.give_up(now, wait.reason()),
                 Wait::PerTry | Wait::PerTryIdle | Wait::Backoff | Wait::Fault => {
-                    self.actions.push_once(Action::Due);
+                    self.actions.set_due();
                 }
                 Wait::Turn => {
                     self.passing.set_due();
@@ -705,7 +711,7 @@ impl Journey {
 
     /// The same, and leaves it there.
     pub fn peek_action(&self) -> Option<Action> {
-        self.actions.first
+        self.actions.peek()
     }
 
     pub fn chain(&self) -> ChainId {
@@ -748,7 +754,7 @@ impl Journey {
     /// Whether the timeout of its route follows what is observed.
     #[inline]
     pub fn is_timed_automatically(&self, snapshot: &Snapshot) -> bool {
-        self.cluster.is_some() && self.of_route(snapshot).auto_timeout.is_some()
+        self.has_more && self.of_route(snapshot).auto_timeout.is_some()
     }
 
     /// Has `worker` learn from a request that has ended, where [`Journey::is_timed_automatically`].
@@ -805,11 +811,13 @@ impl Journey {
     }
 }
 
-/// Actions that wait to be taken. One event asks for two at most.
+/// Actions that wait to be taken. One event asks for two at most, and for time to be looked at, which is asked for once
+/// however often it is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Actions {
     first: Option<Action>,
     second: Option<Action>,
+    is_due: bool,
 }
 
 impl Actions {
@@ -823,17 +831,21 @@ impl Actions {
         }
     }
 
-    /// Unless it waits already.
-    fn push_once(&mut self, action: Action) {
-        if self.first != Some(action) && self.second != Some(action) {
-            self.push(action);
-        }
+    fn set_due(&mut self) {
+        self.is_due = true;
+    }
+
+    fn peek(&self) -> Option<Action> {
+        self.first.or(self.is_due.then_some(Action::Due))
     }
 
     #[inline]
     fn take(&mut self) -> Option<Action> {
         let action = self.first.take();
         self.first = self.second.take();
+        if action.is_none() && std::mem::take(&mut self.is_due) {
+            return Some(Action::Due);
+        }
         action
     }
 }

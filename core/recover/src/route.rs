@@ -39,6 +39,7 @@ impl RouteRecovery {
         let auto_timeout = forward.auto_timeout;
         let has_more = fault.is_some()
             || auto_timeout.is_some()
+            || !forward.mirrors.is_empty()
             || retry.begins_with_several()
             || retry.per_try_idle_timeout.is_some();
         Ok(RouteRecovery { retry, fault, mirrors: forward.mirrors.clone().into(), auto_timeout, has_more })

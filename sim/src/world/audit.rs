@@ -92,9 +92,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let mut connections = vec![0; endpoints * here.workers.len()];
         for passage in self.passages.iter().filter(|passage| passage.proxy == proxy) {
             let of_cluster = |permit: &&Permit| permit.cluster == cluster;
-            found.retrying += u32::from(passage.is_retrying && passage.permit.iter().any(|it| of_cluster(&it)));
+            found.retrying +=
+                u32::from(passage.is_retrying && passage.permit.iter().any(|it| of_cluster(&it)));
             let beside = passage.beside.iter();
-            let permits = passage.permit.iter().chain(beside.clone().filter_map(|other| other.permit.as_ref()));
+            let permits =
+                passage.permit.iter().chain(beside.clone().filter_map(|other| other.permit.as_ref()));
             for permit in permits.filter(of_cluster) {
                 active[permit.endpoint.index()] += u32::from(permit.is_counted);
                 found.requests += u64::from(permit.is_sent);

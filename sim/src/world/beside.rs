@@ -19,7 +19,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// What news is about is what is worked on.
     pub(super) fn bring_forward(&mut self, passage: &mut Passage<T>, attempt: AttemptId) {
-        let Some(at) = passage.beside.iter().position(|other| other.flight.attempt == attempt) else { return };
+        let Some(at) = passage.beside.iter().position(|other| other.flight.attempt == attempt) else {
+            return;
+        };
         let Beside { flight, permit } = passage.beside.swap_remove(at);
         if passage.flight.is_some() {
             self.set_beside(passage);

@@ -1,10 +1,15 @@
 //! Scenarios drawn at random, with everything in them that can break.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use naru_base::Chance;
+use naru_base::share::Denominator;
+use naru_base::{Chance, Fraction};
 use naru_sim::{Scenario, run};
-use naru_spec::{Action, LoadBalancing, Repeats, RetryOn, RetryPolicy, UpstreamProtocol};
+use naru_spec::{
+    Abort, AbortBy, Action, AutoTimeout, Delay, DelayBy, Fallback, FallbackOn, FallbackStep, Fault,
+    FaultScope, Forward, Hedge, LoadBalancing, Repeats, RetryOn, RetryPolicy, StatusRange, UpstreamProtocol,
+};
 
 use crate::guarded::{draw_guard, draw_limits, draw_load};
 use crate::support::{cluster, config, forward, rule, seeds};
@@ -21,13 +26,12 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
             [LoadBalancing::round_robin(), LoadBalancing::least_request(), LoadBalancing::random()]
                 [chance.below(3) as usize]
                 .clone();
-        cluster.connect_timeout = std::time::Duration::from_millis(1 + chance.below(50));
+        cluster.connect_timeout = Duration::from_millis(1 + chance.below(50));
         cluster.max_requests_per_connection = [None, Some(1), Some(7)][chance.below(3) as usize];
         cluster.http2.max_concurrent_streams = 1 + chance.below(5) as u32;
     }
     let mut to_a = forward("a");
-    to_a.timeout =
-        [None, Some(std::time::Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
+    to_a.timeout = [None, Some(Duration::from_millis(1 + chance.below(200)))][chance.below(2) as usize];
     let mut more = Chance::split(chance.draw(), "retries");
     to_a.retry = Some(RetryPolicy::connects(more.below(4) as u32));
     // Every second one has something that guards or limits it.
@@ -39,7 +43,7 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
         }
         to_a.load = draw_load(&mut more);
         to_a.retry = Some(RetryPolicy {
-            per_try_timeout: [None, Some(std::time::Duration::from_millis(30))][more.below(2) as usize],
+            per_try_timeout: [None, Some(Duration::from_millis(30))][more.below(2) as usize],
             repeats: Repeats::Everything,
             ..to_a.retry.unwrap_or_else(|| RetryPolicy::connects(1))
         });
@@ -47,6 +51,7 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
             retry.on = RetryOn::SERVER_ERROR.and(RetryOn::RESET);
         }
     }
+    draw_rare(&mut Chance::split(chance.draw(), "rare"), &mut to_a);
     let rules = vec![
         rule("/a", Action::Forward(Box::new(to_a))),
         rule("/b", Action::Forward(Box::new(forward("b")))),
@@ -55,10 +60,45 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
     let mut config = config(rules, vec![a, b, cluster("empty", &[])]);
     let http = &mut config.listeners[0].chains[0].http;
     http.stream_idle_timeout =
-        [None, Some(std::time::Duration::from_millis(20 + chance.below(500)))][chance.below(2) as usize];
+        [None, Some(Duration::from_millis(20 + chance.below(500)))][chance.below(2) as usize];
     http.request_timeout =
-        [None, Some(std::time::Duration::from_millis(1 + chance.below(100)))][chance.below(2) as usize];
+        [None, Some(Duration::from_millis(1 + chance.below(100)))][chance.below(2) as usize];
     config
+}
+
+/// What few routes have.
+fn draw_rare(chance: &mut Chance, forward: &mut Forward) {
+    let ms = |chance: &mut Chance, most: u64| Duration::from_millis(1 + chance.below(most));
+    let is_drawn = |chance: &mut Chance| chance.below(3) == 0;
+    forward.hedge = is_drawn(chance).then(|| Hedge {
+        initial: 1 + chance.below(4) as u32,
+        on_per_try_timeout: chance.below(2) == 0,
+        ..Hedge::default()
+    });
+    if let Some(retry) = forward.retry.as_mut().filter(|_| is_drawn(chance)) {
+        retry.per_try_timeout = Some(ms(chance, 40));
+        retry.per_try_idle_timeout = is_drawn(chance).then(|| ms(chance, 40));
+    }
+    if is_drawn(chance) {
+        let share = |chance: &mut Chance| Fraction::new(chance.below(60) as u32, Denominator::Hundred);
+        let delay = Delay { by: DelayBy::Fixed(ms(chance, 50)), share: share(chance) };
+        let by = AbortBy::Status(http::StatusCode::SERVICE_UNAVAILABLE);
+        let abort = Abort { by, share: share(chance) };
+        let scope = [FaultScope::Client, FaultScope::Upstream][chance.below(2) as usize];
+        forward.fault = Some(Fault { scope, ..Fault::new(Some(delay), Some(abort)) });
+    }
+    if is_drawn(chance) {
+        forward.auto_timeout = Some(AutoTimeout {
+            min: ms(chance, 10),
+            max: Duration::from_millis(200),
+            ..AutoTimeout::default()
+        });
+    }
+    if is_drawn(chance) {
+        let on = FallbackOn { statuses: vec![StatusRange::SERVER_ERRORS], ..FallbackOn::default() };
+        let steps = vec![FallbackStep::Cluster("empty".into()), FallbackStep::Cluster("b".into())];
+        forward.fallback = Some(Fallback { on, steps });
+    }
 }
 
 fn draw_distribution(chance: &mut Chance, max_ms: u64) -> String {
@@ -147,6 +187,6 @@ fn no_scenario_breaks_an_invariant_and_each_says_the_same_twice() {
     }
     if seeds(SEEDS) == (0..SEEDS) {
         // All that a configuration and a client without malice can bring about.
-        assert_eq!(reasons.len(), 24, "{reasons:?}");
+        assert_eq!(reasons.len(), 26, "{reasons:?}");
     }
 }

@@ -12,6 +12,7 @@ use naru_recover::{
 };
 use naru_route::RuleId;
 
+use super::rare::Released;
 use super::{Attempt, Journey, State, Watch};
 use crate::worker::Chosen;
 use crate::{Action, Admission, AttemptEvent, Cause, Failure, Observer, Snapshot, Stage, View, Worker};
@@ -269,15 +270,20 @@ impl Journey {
             State::Trying => {}
             _ => return,
         }
-        if let Some(injected) = self.release_attempt(now) {
-            let (status, grpc_status) = (injected.status, injected.grpc_status);
-            self.grpc_status = grpc_status;
-            if !self.is_retried(now, snapshot, status, None, is_replayable, worker, view)
-                && !self.is_replaced(now, snapshot, status, is_replayable, worker, view)
-            {
-                self.end_injected(now, injected);
+        match self.release_attempt(now) {
+            None => {}
+            // Something else may be due as well.
+            Some(Released::Sent) => return self.actions.set_due(),
+            Some(Released::Answered(injected)) => {
+                let status = injected.status;
+                self.grpc_status = injected.grpc_status;
+                if !self.is_retried(now, snapshot, status, None, is_replayable, worker, view)
+                    && !self.is_replaced(now, snapshot, status, is_replayable, worker, view)
+                {
+                    self.end_injected(now, injected);
+                }
+                return self.ask_for_extra();
             }
-            return self.ask_for_extra();
         }
         if self.take_extra() {
             if is_replayable {

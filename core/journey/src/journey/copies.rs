@@ -36,7 +36,8 @@ impl Journey {
     /// becomes of it then, as in Envoy (`Filter::decodeHeaders`). A tunnel is not copied.
     #[inline]
     pub fn is_mirrored(&self, snapshot: &Snapshot, attempt: AttemptId) -> bool {
-        attempt == AttemptId(0)
+        self.has_more
+            && attempt == AttemptId(0)
             && !self.is_tunnel
             && self.rule().is_some_and(|(rule, _)| !snapshot.chain(self.chain).mirrored(rule).is_empty())
     }

@@ -41,6 +41,12 @@ pub(super) struct Rare {
     reports: [Option<Report>; BESIDE_MAX],
 }
 
+/// What becomes of an attempt that was held.
+pub(super) enum Released {
+    Sent,
+    Answered(Injected),
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Held {
     until: Instant,
@@ -180,13 +186,13 @@ impl Journey {
             self.start_try(now);
         }
         if delay.is_none() {
-            self.actions.push_once(Action::Due);
+            self.actions.set_due();
         }
         true
     }
 
-    /// Sends an attempt that was held for as long as it was to be, or says what answers it.
-    pub(super) fn release_attempt(&mut self, now: Instant) -> Option<Injected> {
+    /// An attempt that was held for as long as it was to be. What answers it is told, where it is not to be sent.
+    pub(super) fn release_attempt(&mut self, now: Instant) -> Option<Released> {
         let is_due = |held: &Held| now >= held.until;
         let rare = self.rare.as_mut()?;
         if !rare.held.as_ref().is_some_and(is_due) {
@@ -196,10 +202,10 @@ impl Journey {
         }
         let held = self.rare.as_mut()?.held.take()?;
         match (held.abort, held.send) {
-            (Some(injected), _) => Some(injected),
+            (Some(injected), _) => Some(Released::Answered(injected)),
             (None, send) => {
                 self.actions.push(send?);
-                None
+                Some(Released::Sent)
             }
         }
     }
@@ -215,9 +221,9 @@ impl Journey {
 
     /// Whether another attempt is to be made beside the first.
     pub(super) fn take_extra(&mut self) -> bool {
-        let is_whole = self.clock.request_ended.is_some();
+        let is_asked = self.clock.request_ended.is_some() && !self.falling.has_begun();
         match &mut self.rare {
-            Some(rare) if rare.extra > 0 && is_whole => {
+            Some(rare) if rare.extra > 0 && is_asked => {
                 rare.extra -= 1;
                 true
             }
@@ -227,11 +233,13 @@ impl Journey {
 
     /// More attempts than one are wanted from the beginning, and can be made.
     pub(super) fn ask_for_extra(&mut self) {
+        // What is tried instead is tried once.
         if self.state == State::Trying
+            && !self.falling.has_begun()
             && self.clock.request_ended.is_some()
             && self.rare.as_ref().is_some_and(|rare| rare.extra > 0)
         {
-            self.actions.push_once(Action::Due);
+            self.actions.set_due();
         }
     }
 
