@@ -1,11 +1,10 @@
 //! `naru simulate`: a scenario on virtual time.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
-use naru_plan::{Instance, InstancePort, Process, Surroundings, processes};
+use naru_plan::{Surroundings, pretended};
 use naru_sim::runner::TRACE_MAX;
 use naru_sim::{Configs, Options, RunError, Scenario, Transcript};
 use naru_sources::Texts;
@@ -106,7 +105,7 @@ impl Source {
             }
             Source::Documents(texts) => {
                 let loaded = texts.load();
-                let instances = processes(&loaded.resources).iter().enumerate().flat_map(pretended).collect();
+                let instances = pretended(&loaded.resources);
                 let surroundings = Surroundings { instances, is_strict: true, ..Surroundings::default() };
                 let checked = check_loaded(&loaded, &surroundings);
                 checked.compiled.map(|(config, _)| config).ok_or_else(|| {
@@ -123,32 +122,6 @@ impl Source {
             Source::Documents(texts) => naru_plan::locate(config, found, &texts.load().resources.files),
         }
     }
-}
-
-/// Processes that run on virtual time: each replica has an address of its own, `10.1.N.M`.
-fn pretended((at, process): (usize, &Process)) -> Vec<Instance> {
-    let octet = |number: usize| u8::try_from(number % 250 + 1).unwrap_or(1);
-    let ports: Vec<InstancePort> = process
-        .ports
-        .iter()
-        .map(|port| InstancePort {
-            name: port.name.clone(),
-            container_port: port.container_port,
-            port: port.container_port,
-        })
-        .collect();
-    (0..process.replicas as usize)
-        .map(|replica| Instance {
-            namespace: process.namespace.clone(),
-            labels: process.labels.clone(),
-            address: Ipv4Addr::new(10, 1, octet(at), octet(replica)).into(),
-            ports: if ports.is_empty() {
-                vec![InstancePort { name: None, container_port: 0, port: 8_080 }]
-            } else {
-                ports.clone()
-            },
-        })
-        .collect()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -130,6 +130,7 @@ impl<'a> Unit<'a> {
 impl<'a> Binder<'a> {
     fn bind(&mut self, seed: u64) -> Option<Bound> {
         self.check_bounds();
+        self.problems.extend(crate::processes::play(self.scenario).err().unwrap_or_default());
         let units = self.units();
         let owners = self.owners(&units);
         let plans = self.proxies(&owners, seed);

@@ -20,6 +20,14 @@ use crate::quantity::{Share, Span};
 /// Nothing that is simulated takes longer by itself: tails without an end are cut here.
 pub const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 
+/// What others than the simulator can draw, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Constant(Duration),
+    Uniform { min: Duration, max: Duration },
+    Lognormal { median: Duration, p99: Duration },
+}
+
 /// The 99th percentile of the standard normal distribution.
 const Z99: f64 = 2.326_347_874_040_841;
 
@@ -111,6 +119,20 @@ impl Distribution {
         let mut points = vec![(0, ns(&least))];
         points.extend(table.iter().map(|(share, time)| (share.millionths(), ns(time))));
         Ok(Distribution(Kind::Quantiles(points.into())))
+    }
+
+    /// `None` where only a simulator draws it.
+    pub fn shape(&self) -> Option<Shape> {
+        match &self.0 {
+            Kind::Constant(value) => Some(Shape::Constant(*value)),
+            Kind::Uniform { min, max } => Some(Shape::Uniform { min: *min, max: *max }),
+            Kind::Lognormal { median_ns, sigma } => {
+                let p99_ns = median_ns * libm::exp(sigma * Z99);
+                let of = |ns: f64| Duration::from_nanos(ns as u64);
+                Some(Shape::Lognormal { median: of(*median_ns), p99: of(p99_ns) })
+            }
+            Kind::Exponential { .. } | Kind::Pareto { .. } | Kind::Quantiles(_) => None,
+        }
     }
 
     /// At most [`SAMPLE_MAX`]. Takes as many draws each time.

@@ -48,6 +48,7 @@ pub mod scenario;
 pub mod quantity;
 pub mod distribution;
 pub mod change;
+pub mod processes;
 pub mod made;
 pub mod bind;
 pub mod runner;

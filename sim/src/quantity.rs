@@ -164,6 +164,11 @@ impl Share {
     pub const NONE: Share = Share(0);
     pub const ALL: Share = Share(1_000_000);
 
+    /// At most all.
+    pub const fn of_percent(percent: u32) -> Share {
+        Share(if percent < 100 { percent * 10_000 } else { 1_000_000 })
+    }
+
     pub fn millionths(self) -> u32 {
         self.0
     }

@@ -10,11 +10,13 @@
 #![doc = include_str!("scenario/reference.yaml")]
 //! ```
 
-// In reading order: who asks, who answers, what happens meanwhile, what must come of it.
+// In reading order: who asks, who answers, what happens meanwhile, what must come of it, and whether
+// real processes may play it.
 mod load;
 mod service;
 mod window;
 mod expect;
+mod processes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,6 +29,7 @@ use serde::Deserialize;
 
 pub use expect::{ChangeKind, Expectation, Measure};
 pub use load::{Arrivals, Herd, Load, Protocol, RequestKind, Retry, SentBody, Step};
+pub use processes::{Bounds, Processes};
 pub use service::{
     Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, RetryHints, Service, Sharing, Version,
 };
@@ -63,6 +66,8 @@ pub struct Scenario {
     /// What must come of it.
     #[serde(default)]
     pub expect: Vec<Expectation>,
+    /// Real processes may play it, too, and agree within these bounds.
+    pub processes: Option<Processes>,
 }
 
 /// How much a transcript tells.

@@ -20,6 +20,7 @@ pub mod certificates;
 pub mod naru;
 pub mod program;
 pub mod up;
+pub mod scenario;
 pub mod envoy;
 pub mod workload;
 pub mod wire;

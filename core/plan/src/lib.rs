@@ -35,6 +35,7 @@ mod guards;
 mod policies;
 mod registry;
 mod process;
+mod pretended;
 mod names;
 mod findings;
 
@@ -50,6 +51,7 @@ use crate::registry::Registry;
 use crate::routes::{Context, Routes};
 
 pub use names::fqdn;
+pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
 
 /// What is around the resources.

@@ -5,6 +5,7 @@ mod proxying;
 mod program;
 mod policies;
 mod resilience;
+mod scenarios;
 mod groups;
 mod balancing;
 mod up;
