@@ -431,3 +431,69 @@ impl Reader<'_> {
 fn names(list: &[Spanned<String>], name: &str) -> bool {
     list.is_empty() || list.iter().any(|entry| entry.value == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKED: &str = include_str!("../tests/scenarios/ejected-twice.yaml");
+
+    fn read(text: &str) -> Result<Option<Play>, Vec<Problem>> {
+        play(&Scenario::parse("s.yaml", text).unwrap_or_else(|problems| panic!("{problems:?}")))
+    }
+
+    #[test]
+    fn a_replica_behaves_as_its_windows_say() {
+        let play = read(MARKED).unwrap().unwrap();
+        let seconds = |count: u64| Duration::from_secs(count) / 30;
+        assert_eq!((play.duration, play.workers), (seconds(210), 2));
+        assert_eq!(play.loads[0].arrival, Arrival::Every(seconds(1) / 4));
+        assert_eq!(Vec::from_iter(play.moments()), [35, 100, 110].map(seconds));
+        let errors = |replica: u32, at: u64| play.parts[0].behaviour(replica, seconds(at)).errors;
+        assert_eq!([0, 35, 109, 110].map(|at| errors(1, at).0), [0, 1_000_000, 1_000_000, 0]);
+        assert_eq!([0, 35, 100, 110].map(|at| errors(2, at).0), [0, 0, 1_000_000, 0]);
+        assert_eq!(play.parts[0].behaviour(1, seconds(0)).latency, Shape::Constant(seconds(1) / 10));
+    }
+
+    #[test]
+    fn the_later_written_goes_first() {
+        let later = MARKED.replacen(
+            "services:",
+            "events:\n  - { from: 50s, to: 60s, latency: 9s, faults: [] }\nservices:",
+            1,
+        );
+        let play = read(&later).unwrap().unwrap();
+        let now = play.parts[0].behaviour(1, Duration::from_secs(55) / 30);
+        assert_eq!((now.latency, now.errors.0), (Shape::Constant(Duration::from_millis(300)), 0));
+    }
+
+    #[test]
+    fn what_processes_cannot_do_is_told_by_its_field() {
+        let check = |from: &str, to: &str, expected: &str| {
+            let problems = read(&MARKED.replacen(from, to, 1)).expect_err(to);
+            let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+            assert_eq!(paths, [expected], "{to}");
+        };
+        check("replicas: [1], faults", "state: unreachable, faults", "services[0].during[0].state");
+        check("replicas: [2], faults", "zones: [a], faults", "services[0].during[1].zones");
+        check("replicas: [1], faults", "slower: 2x, faults", "services[0].during[0].slower");
+        check("fault: { status: 500 }", "fault: reset", "services[0].during[0].faults");
+        check("latency: 100ms", "latency: { exponential: { mean: 1s } }", "services[0].latency");
+        check("latency: 100ms", "latency: 1s\n    servers: 2", "services[0].servers");
+        check("latency: 100ms", "calls: [{ host: b }]", "services[0].fails_with");
+        check(
+            "latency: 100ms",
+            "fails_with: 502\n    calls: [{ host: b, share: 5% }]",
+            "services[0].calls[0].share",
+        );
+        check("constant: 4/s", "ramp: { from: 1/s, to: 4/s }", "load[0].arrivals");
+        check("arrivals:", "patience: 1s\n    arrivals:", "load[0].patience");
+        check("config: ejected-twice\n", "", "config");
+    }
+
+    #[test]
+    fn without_a_mark_there_is_nothing_to_say() {
+        let plain = MARKED.replacen("processes:", "# processes:", 1);
+        assert!(read(&plain.replacen("faults:", "state: stuck, faults:", 1)).unwrap().is_none());
+    }
+}

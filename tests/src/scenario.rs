@@ -344,3 +344,41 @@ async fn behave(play: &Play, instances: &mut [Instance], at: Duration) {
 fn micros(time: Duration) -> String {
     format!("{}us", time.as_micros())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(states: &[&'static str], (requests, errors): (u64, u64), reached: u64) -> Outcome {
+        let seen = states.iter().map(|state| Seen { state, at: Duration::ZERO });
+        Outcome {
+            states: States::from([("a/1".to_owned(), seen.collect())]),
+            all: Counts { requests, errors },
+            loads: BTreeMap::new(),
+            reached: BTreeMap::from([("a".to_owned(), reached)]),
+        }
+    }
+
+    /// The mark allows 5 % of all to be errors or not, and a tenth more or less.
+    #[test]
+    fn what_is_out_of_bounds_is_told() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/scenarios");
+        let marked = Marked::read(&folder.join("ejected-twice.yaml"));
+        let simulated = outcome(&["ejected", "returned"], (1_000, 100), 2_000);
+        let check = |real: Outcome, expected: &[&str]| {
+            let told = marked.differences(&simulated, &real);
+            let found: Vec<&str> =
+                told.lines().filter_map(|line| Some(line.split_once(": simulated")?.0)).collect();
+            assert_eq!(found, expected, "{told}");
+        };
+        check(outcome(&["ejected", "returned"], (1_090, 50 + 109), 2_000), &[]);
+        check(outcome(&["returned", "ejected"], (1_000, 100), 2_000), &["states"]);
+        check(outcome(&["ejected"], (1_000, 100), 2_000), &["states"]);
+        check(outcome(&["ejected", "returned"], (1_000, 151), 2_000), &["errors"]);
+        check(outcome(&["ejected", "returned"], (899, 89), 1_800), &["requests"]);
+        check(
+            outcome(&["ejected", "returned"], (1_000, 100), 2_201),
+            &["requests that reached a for a thousand that were made"],
+        );
+    }
+}

@@ -51,7 +51,7 @@ impl Editor<'_> {
             match field(document, "kind").map(|node| &node.kind) {
                 Some(Kind::Text(kind)) if kind == "Deployment" => self.deployment(document),
                 Some(Kind::Text(kind)) if kind == "Gateway" => self.gateway(document),
-                _ => self.times("", document),
+                _ => self.times(document),
             }
         }
         self.edits.sort_by_key(|(position, ..)| (position.line, position.column));
@@ -66,10 +66,10 @@ impl Editor<'_> {
         lines.join("\n") + "\n"
     }
 
-    fn times(&mut self, key: &str, node: &Node) {
+    fn times(&mut self, node: &Node) {
         match &node.kind {
-            Kind::Map(entries) => entries.iter().for_each(|entry| self.times(&entry.key, &entry.node)),
-            Kind::List(items) => items.iter().for_each(|item| self.times(key, item)),
+            Kind::Map(entries) => entries.iter().for_each(|entry| self.times(&entry.node)),
+            Kind::List(items) => items.iter().for_each(|item| self.times(item)),
             Kind::Text(text) => {
                 if let Ok(Span(time)) = Span::try_from(text.clone())
                     && text != "0"
@@ -144,5 +144,56 @@ fn text(node: Option<&Node>) -> &str {
     match node.map(|node| &node.kind) {
         Some(Kind::Text(text)) => text,
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_sim::Scenario;
+
+    use super::*;
+
+    const SCENARIO: &str = "\
+config: documents
+duration: 60s
+load: [{ name: clients, arrivals: { constant: 1/s }, requests: [{ path: /, host: a }] }]
+services:
+  - name: a
+    body: { bytes: 3 }
+    fails_with: 502
+    calls: [{ host: b }]
+    versions: [{ name: v1 }]
+processes: { faster: 20 }
+";
+    const DOCUMENTS: &str = "\
+kind: Deployment
+metadata: { name: a-v1 }
+spec: { template: { spec: { containers: [{ command: [naru, workload], env: [{ name: T, value: 9s }] }] } } }
+---
+kind: Gateway
+metadata: { name: gate }
+spec: { servers: [{ port: { number: 8080 } }] }
+---
+kind: Other
+spec: { of: ['30s', text, 1s], times: 3 } # 30s
+";
+
+    #[test]
+    fn lengths_of_time_gates_and_arguments_are_those_of_real_processes() {
+        let scenario = Scenario::parse("s.yaml", SCENARIO).unwrap();
+        let play = naru_sim::processes::play(&scenario).unwrap().unwrap();
+        let mut editor = Editor { play: &play, gate: None, edits: Vec::new() };
+        let found = editor.rewritten(DOCUMENTS);
+        let gate = editor.gate.unwrap();
+        let expected = DOCUMENTS
+            .replace(
+                "workload]",
+                "workload, \"--name\", \"a\", \"--version\", \"v1\", \"--body\", \"xxx\", \"--strict\", \
+                 \"--call\", \"http://b/\"]",
+            )
+            .replace("8080", &gate.port().to_string())
+            .replace("'30s'", "'1500000us'")
+            .replace("1s]", "50000us]");
+        assert_eq!(found, expected);
     }
 }

@@ -12,7 +12,6 @@ fn file(name: &str) -> PathBuf {
 async fn both(name: &str) -> (Outcome, Outcome) {
     let marked = Marked::read(&file(name));
     let (simulated, real) = (marked.simulated(1), marked.real(1).await);
-    println!("simulated {simulated:#?}\nreal {real:#?}");
     let differences = marked.differences(&simulated, &real);
     assert!(differences.is_empty(), "{name}:\n{differences}\nsimulated {simulated:#?}\nreal {real:#?}");
     (simulated, real)
@@ -61,23 +60,4 @@ async fn a_chain_amplifies_a_failure_as_much_as_it_is_simulated_to() {
     let (_, real) = both("chain.yaml").await;
     assert!(real.states.is_empty(), "nobody is ejected: {real:#?}");
     assert!(real.loads["clients"].errors > 0);
-}
-
-#[test]
-fn what_processes_cannot_do_is_told_by_its_field() {
-    let text = std::fs::read_to_string(file("ejected-twice.yaml")).unwrap();
-    let check = |from: &str, to: &str, expected: &str| {
-        let text = text.replacen(from, to, 1);
-        let scenario = naru_sim::Scenario::parse("s.yaml", &text).unwrap_or_else(|told| panic!("{told:?}"));
-        let problems = naru_sim::processes::play(&scenario).expect_err(to);
-        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-        assert_eq!(paths, [expected]);
-    };
-    check("replicas: [1], faults", "state: unreachable, faults", "services[0].during[0].state");
-    check("replicas: [2], faults", "zones: [a], faults", "services[0].during[1].zones");
-    check("fault: { status: 500 }", "fault: reset", "services[0].during[0].faults");
-    check("latency: 100ms", "latency: { exponential: { mean: 1s } }", "services[0].latency");
-    check("latency: 100ms", "latency: 1s\n    servers: 2", "services[0].servers");
-    check("constant: 4/s", "ramp: { from: 1/s, to: 4/s }", "load[0].arrivals");
-    check("config: ejected-twice\n", "", "config");
 }
