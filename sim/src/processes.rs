@@ -16,8 +16,8 @@ use serde_saphyr::{Location, Spanned};
 use crate::distribution::{Distribution, Shape};
 use crate::quantity::Rate;
 use crate::scenario::{
-    Abandoned, Arrivals, Bounds, Call, Deadline, Fault, FaultShare, Load, Protocol, Scenario, Service, State,
-    Version, Window,
+    Abandoned, Arrivals, Bounds, Call, Deadline, Fault, FaultShare, Load, Protocol, RetryHints, Scenario,
+    Service, State, Version, Window,
 };
 
 #[derive(Clone, Debug)]
@@ -309,6 +309,7 @@ impl Reader<'_> {
                 (service.body.over.shape() != Some(Shape::Constant(Duration::ZERO)), "body.over"),
                 (service.deadline == Deadline::Obeyed, "deadline"),
                 (service.abandoned == Abandoned::Stopped, "abandoned"),
+                (service.retry_hints == RetryHints::Dropped, "retry_hints"),
                 (service.outbound.is_some(), "outbound"),
                 (optional != 0 && optional != calls.len(), "calls.optional: all of them, or none"),
                 (
