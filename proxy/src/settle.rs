@@ -464,9 +464,11 @@ impl Passage {
 impl Drop for Passage {
     fn drop(&mut self) {
         let now = self.worker.clock.now();
-        // A body that a stalled client kept from being read is dropped when its time is over.
-        self.journey.tick(now);
-        self.journey.on_abandoned(now);
+        if !self.journey.has_ended() {
+            // A body that a stalled client kept from being read is dropped when its time is over.
+            self.journey.tick(now);
+            self.journey.on_abandoned(now);
+        }
         self.report(now);
         if self.retrying.is_some() {
             self.count_retry();

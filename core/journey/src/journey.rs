@@ -60,6 +60,9 @@ use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 
 pub use copies::Copies;
+use falling_back::Falling;
+use grouping::Grouping;
+use passing::Passing;
 
 use crate::worker::Chosen;
 use crate::{
@@ -96,9 +99,8 @@ pub struct Journey {
     choice: Option<Choice>,
     /// What the request says of its endpoint.
     chosen: Chosen,
-    passing: passing::Passing,
-    grouping: grouping::Grouping,
-    falling: falling_back::Falling,
+    /// Of the few who meet any: see [`Policed`].
+    policed: Option<Box<Policed>>,
     attempt: Option<Attempt>,
     /// What became of it is still to be told to whoever guards its cluster.
     watch: Option<Watch>,
@@ -119,6 +121,14 @@ pub struct Journey {
     /// Of the response; 0 until there is one.
     status: u16,
     grpc_status: Option<u8>,
+}
+
+/// Where a request stands with limits that have a name, with what is tried instead, and with groups for reads and writes.
+#[derive(Debug, Default)]
+struct Policed {
+    passing: Passing,
+    falling: Falling,
+    grouping: Grouping,
 }
 
 /// The attempt that is in flight.
@@ -218,9 +228,7 @@ impl Journey {
             cluster: None,
             choice: None,
             chosen: Chosen::default(),
-            passing: passing::Passing::default(),
-            grouping: grouping::Grouping::default(),
-            falling: falling_back::Falling::default(),
+            policed: None,
             attempt: None,
             watch: None,
             report: None,
@@ -293,9 +301,7 @@ impl Journey {
             cluster: None,
             choice: None,
             chosen: Chosen::default(),
-            passing: passing::Passing::default(),
-            grouping: grouping::Grouping::default(),
-            falling: falling_back::Falling::default(),
+            policed: None,
             attempt: None,
             watch: None,
             report: None,
@@ -537,6 +543,37 @@ impl Journey {
         id
     }
 
+    fn policed(&mut self) -> &mut Policed {
+        self.policed.get_or_insert_default()
+    }
+
+    #[inline]
+    fn passing(&self) -> Passing {
+        self.policed.as_ref().map_or_else(Passing::default, |policed| policed.passing)
+    }
+
+    fn passing_mut(&mut self) -> &mut Passing {
+        &mut self.policed().passing
+    }
+
+    #[inline]
+    fn falling(&self) -> Falling {
+        self.policed.as_ref().map_or_else(Falling::default, |policed| policed.falling)
+    }
+
+    fn falling_mut(&mut self) -> &mut Falling {
+        &mut self.policed().falling
+    }
+
+    #[inline]
+    fn grouping(&self) -> Grouping {
+        self.policed.as_ref().map_or_else(Grouping::default, |policed| policed.grouping)
+    }
+
+    fn grouping_mut(&mut self) -> &mut Grouping {
+        &mut self.policed().grouping
+    }
+
     fn answer(&mut self, reason: Reason) {
         if self.rare.is_some() {
             self.leave_others(self.clock.progress);
@@ -638,7 +675,7 @@ impl Journey {
                     self.actions.set_due();
                 }
                 Wait::Turn => {
-                    self.passing.set_due();
+                    self.passing_mut().set_due();
                     self.actions.push(Action::Look);
                 }
                 Wait::Request | Wait::Response | Wait::Progress | Wait::Stream => {
@@ -767,6 +804,7 @@ impl Journey {
         }
     }
 
+    #[inline]
     pub fn has_ended(&self) -> bool {
         self.state == State::Ended
     }

@@ -87,14 +87,17 @@ impl Plan {
         }
     }
 
+    #[inline]
     pub fn keep_request(&self, headers: &HeaderMap) -> Kept {
         Kept::of(&self.request, headers)
     }
 
+    #[inline]
     pub fn keep_response(&self, headers: &HeaderMap) -> Kept {
         Kept::of(&self.response, headers)
     }
 
+    #[inline]
     pub fn keep_trailers(&self, headers: &HeaderMap) -> Kept {
         Kept::of(&self.trailers, headers)
     }
@@ -105,10 +108,12 @@ impl Plan {
 pub struct Kept(Vec<(HeaderName, HeaderValue)>);
 
 impl Kept {
+    #[inline]
     fn of(names: &[HeaderName], headers: &HeaderMap) -> Kept {
-        if names.is_empty() {
-            return Kept::default();
-        }
+        if names.is_empty() { Kept::default() } else { Kept::gather(names, headers) }
+    }
+
+    fn gather(names: &[HeaderName], headers: &HeaderMap) -> Kept {
         let mut kept = Vec::with_capacity(names.len());
         for name in names {
             if let Some(value) = headers.get(name) {

@@ -419,7 +419,7 @@ impl Journey {
 
     #[inline]
     fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
-        if self.falling.has_begun() {
+        if self.falling().has_begun() {
             return snapshot.no_retry();
         }
         &self.of_route(snapshot).retry
@@ -442,7 +442,7 @@ impl Journey {
     #[inline]
     pub fn may_retry(&self) -> bool {
         let may_retry = |recovery: &Recovery| recovery.retries_left() > 0 && !recovery.on().is_empty();
-        self.falling.may_send() || self.recovery.as_ref().is_some_and(may_retry) || self.may_hedge()
+        self.falling().may_send() || self.recovery.as_ref().is_some_and(may_retry) || self.may_hedge()
     }
 
     /// Whether no attempt is in the shell's hands: one is over and the next has not begun, or a fault holds it.

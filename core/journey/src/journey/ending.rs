@@ -13,7 +13,7 @@ use crate::limits::Ending;
 impl Journey {
     pub(super) fn ending(&self, now: Instant, ticket: Option<Ticket>) -> Ending {
         Ending {
-            sent: self.passing.passed.filter(|_| self.next_attempt > 0),
+            sent: self.passing().passed.filter(|_| self.next_attempt > 0),
             status: if self.status == 0 { self.reason.status() } else { self.status },
             grpc_status: self.grpc_status,
             is_cancelled: self.reason.side() == Side::Client,

@@ -75,7 +75,7 @@ impl Journey {
         };
         let chain = snapshot.fallbacks.of(self.chain, rule, cluster);
         let Some(fallback) = chain.and_then(|id| snapshot.fallbacks.get(id)) else { return };
-        self.falling = Falling {
+        *self.falling_mut() = Falling {
             chain,
             has_cluster: fallback.has_cluster_after(None),
             sure: fallback.sure_step().map(|step| step as u8),
@@ -95,7 +95,7 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) {
-        if self.falling.chain.is_some() {
+        if self.falling().chain.is_some() {
             self.reason = reason;
             let of_breaker = (self.done == Some(Done::BreakerOpen)).then_some(Failed::CutOff);
             for failed in failed_by(reason).into_iter().chain(of_breaker) {
@@ -109,12 +109,12 @@ impl Journey {
 
     /// As [`Journey::answer_failed`], where all time has passed.
     pub(super) fn answer_late(&mut self, reason: Reason) {
-        let Falling { at, sure, is_sure_first, .. } = self.falling;
+        let Falling { at, sure, is_sure_first, .. } = self.falling();
         let is_failure = failed_by(reason) == Some(Failed::NoAnswer) && self.clock.request_ended.is_some();
         if let Some(sure) = sure.filter(|_| is_failure && (is_sure_first || at.is_some())) {
-            self.falling.first.get_or_insert(What::Reason(reason));
-            self.falling.at = Some(sure);
-            self.falling.end = End::Answered;
+            self.falling_mut().first.get_or_insert(What::Reason(reason));
+            self.falling_mut().at = Some(sure);
+            self.falling_mut().end = End::Answered;
         }
         self.answer(reason);
     }
@@ -130,7 +130,7 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) -> bool {
-        self.falling.chain.is_some() && self.replace(now, snapshot, status, is_replayable, worker, view)
+        self.falling().chain.is_some() && self.replace(now, snapshot, status, is_replayable, worker, view)
     }
 
     #[cold]
@@ -145,8 +145,8 @@ impl Journey {
     ) -> bool {
         let failed = Failed::Answered { status };
         let may_send = is_replayable && self.is_repeatable(snapshot);
-        let fallback = self.falling.chain.and_then(|id| snapshot.fallbacks.get(id));
-        let at = self.falling.at.map(usize::from);
+        let fallback = self.falling().chain.and_then(|id| snapshot.fallbacks.get(id));
+        let at = self.falling().at.map(usize::from);
         if fallback.is_none_or(|known| naru_guard::next(&known.chain, at, failed, may_send).is_none()) {
             return false;
         }
@@ -170,17 +170,17 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) -> bool {
-        let Some(fallback) = self.falling.chain.and_then(|id| snapshot.fallbacks.get(id)) else {
+        let Some(fallback) = self.falling().chain.and_then(|id| snapshot.fallbacks.get(id)) else {
             return false;
         };
-        let (mut at, mut failed) = (self.falling.at.map(usize::from), failed);
+        let (mut at, mut failed) = (self.falling().at.map(usize::from), failed);
         while let Some((step, _)) = naru_guard::next(&fallback.chain, at, failed, may_send) {
-            self.falling.first.get_or_insert(what);
-            self.falling.at = Some(step as u8);
-            self.falling.has_cluster = fallback.has_cluster_after(Some(step));
+            self.falling_mut().first.get_or_insert(what);
+            self.falling_mut().at = Some(step as u8);
+            self.falling_mut().has_cluster = fallback.has_cluster_after(Some(step));
             at = Some(step);
             if fallback.answer(step).is_some() {
-                self.falling.end = End::Answered;
+                self.falling_mut().end = End::Answered;
                 self.give_all_up(now);
                 self.answer(match what {
                     What::Reason(reason) => reason,
@@ -198,7 +198,7 @@ impl Journey {
             };
         }
         if at.is_some() {
-            self.falling.end = End::Exhausted;
+            self.falling_mut().end = End::Exhausted;
         }
         false
     }
@@ -271,27 +271,27 @@ impl Journey {
 
     /// How many more clusters may be asked in place of its own.
     pub fn fallbacks_left(&self, snapshot: &Snapshot) -> usize {
-        let fallback = self.falling.chain.and_then(|id| snapshot.fallbacks.get(id));
-        fallback.map_or(0, |known| known.clusters_after(self.falling.at.map(usize::from)))
+        let fallback = self.falling().chain.and_then(|id| snapshot.fallbacks.get(id));
+        fallback.map_or(0, |known| known.clusters_after(self.falling().at.map(usize::from)))
     }
 
     /// The answer of the configuration that stands in the place of all others.
     pub fn fallback_answer<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a FallbackAnswer> {
-        let step = self.falling.at.filter(|_| self.falling.end == End::Answered)?;
-        snapshot.fallbacks.get(self.falling.chain?)?.answer(usize::from(step))
+        let step = self.falling().at.filter(|_| self.falling().end == End::Answered)?;
+        snapshot.fallbacks.get(self.falling().chain?)?.answer(usize::from(step))
     }
 
     /// The cluster that was asked in place of the one that the rule leads to.
     pub fn instead<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a str> {
-        let step = self.falling.at.filter(|_| self.falling.end == End::Open)?;
-        let cluster = snapshot.fallbacks.get(self.falling.chain?)?.cluster(usize::from(step))?;
+        let step = self.falling().at.filter(|_| self.falling().end == End::Open)?;
+        let cluster = snapshot.fallbacks.get(self.falling().chain?)?.cluster(usize::from(step))?;
         Some(&snapshot.cluster(cluster).name)
     }
 
     /// Says in the headers of a response what happened first, and who answers.
     #[inline]
     pub(crate) fn tell_fallback(&self, snapshot: &Snapshot, headers: &mut HeaderMap) {
-        if let Some((what, at)) = self.falling.first.zip(self.falling.at) {
+        if let Some((what, at)) = self.falling().first.zip(self.falling().at) {
             self.write_fallback(snapshot, what, at, headers);
         }
     }
@@ -302,7 +302,7 @@ impl Journey {
             What::Reason(reason) => token(reason.name()),
             What::Status(status) => format!("status; code={status}"),
         };
-        match self.falling.end {
+        match self.falling().end {
             End::Exhausted => said.push_str("; exhausted"),
             End::Answered => said.push_str(&format!("; step={}; to=response", at + 1)),
             End::Open => {

@@ -46,7 +46,7 @@ impl Journey {
         }
         let grouped: Grouped = groups.group(subject, |session| view.has_written(now, session));
         if grouped.is_write() && groups.read_your_writes().is_some() {
-            self.grouping = Grouping { state: State::Writing, session: grouped.session };
+            *self.grouping_mut() = Grouping { state: State::Writing, session: grouped.session };
         }
         forward.choose_in(grouped.group(), self.draw)
     }
@@ -54,7 +54,7 @@ impl Journey {
     /// The head of the answer is here. One that is all head says how a gRPC call went.
     #[inline]
     pub(super) fn remember_write(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
-        if self.grouping.state == State::Writing {
+        if self.grouping().state == State::Writing {
             self.remember(now, snapshot, view);
         }
     }
@@ -63,15 +63,15 @@ impl Journey {
     fn remember(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
         let Some(sessions) = self.sessions(snapshot) else { return };
         let has_failed = self.status >= 400 || self.grpc_status.is_some_and(|status| status != 0);
-        self.grouping.state = State::Plain;
+        self.grouping_mut().state = State::Plain;
         if has_failed {
             return;
         }
-        if let Some(session) = self.grouping.session {
+        if let Some(session) = self.grouping().session {
             view.wrote(now + sessions.lasts, session);
         }
         if sessions.cookie().is_some() {
-            self.grouping.state = State::Marked;
+            self.grouping_mut().state = State::Marked;
         }
     }
 
@@ -85,7 +85,7 @@ impl Journey {
 
     #[inline]
     pub(super) fn has_mark(&self) -> bool {
-        self.grouping.state == State::Marked
+        self.grouping().state == State::Marked
     }
 
     fn sessions<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a CompiledReadYourWrites> {

@@ -95,30 +95,30 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        while self.passing.step < STEPS {
-            let Some(limit) = self.limit_at(snapshot, self.passing.step) else {
-                self.passing.step += 1;
+        while self.passing().step < STEPS {
+            let Some(limit) = self.limit_at(snapshot, self.passing().step) else {
+                self.passing_mut().step += 1;
                 continue;
             };
             match worker.pass(now, limit, view) {
-                Pass::Admitted => self.passing.admit(),
-                Pass::Ticketed(ticket) => self.passing.keep(ticket),
+                Pass::Admitted => self.passing_mut().admit(),
+                Pass::Ticketed(ticket) => self.passing_mut().keep(ticket),
                 Pass::InLine { queued, deadline } => {
                     return self.wait(limit, Waiting::InLine { queued, deadline });
                 }
                 Pass::Until(at) => return self.wait(limit, Waiting::Until(at)),
                 Pass::Refused(reason) => {
-                    self.passing.refused_by = Some(limit);
+                    self.passing_mut().refused_by = Some(limit);
                     return self.answer_failed(now, snapshot, reason, true, worker, view);
                 }
                 Pass::CutOff { retry_after } => {
-                    self.passing.refused_by = Some(limit);
+                    self.passing_mut().refused_by = Some(limit);
                     self.retry_after = retry_after;
                     return self.answer_failed(now, snapshot, Reason::BreakerOpen, true, worker, view);
                 }
             }
         }
-        self.passing.passed = Some(now);
+        self.passing_mut().passed = Some(now);
         self.state = State::Trying;
         self.dispatch(now, snapshot, worker, view, observer);
     }
@@ -131,14 +131,14 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) -> Result<(), Failed> {
-        self.passing = Passing { refused_by: self.passing.refused_by, ..Passing::default() };
+        *self.passing_mut() = Passing { refused_by: self.passing().refused_by, ..Passing::default() };
         // Those of the route stand between them.
         for step in (1..STEPS).step_by(2) {
             let Some(limit) = self.limit_at(snapshot, step) else { continue };
-            self.passing.step = step;
+            self.passing_mut().step = step;
             match worker.pass(now, limit, view) {
-                Pass::Admitted => self.passing.admit(),
-                Pass::Ticketed(ticket) => self.passing.keep(ticket),
+                Pass::Admitted => self.passing_mut().admit(),
+                Pass::Ticketed(ticket) => self.passing_mut().keep(ticket),
                 Pass::InLine { queued, .. } => {
                     view.leave(now, limit, Leaving::Line(queued));
                     return Err(Failed::Limited);
@@ -150,7 +150,7 @@ impl Journey {
                 }
             }
         }
-        self.passing.passed = Some(now);
+        self.passing_mut().passed = Some(now);
         Ok(())
     }
 
@@ -161,8 +161,8 @@ impl Journey {
 
     fn wait(&mut self, limit: LimitId, waiting: Waiting) {
         self.state = State::Waiting;
-        self.passing.waiting = Some(waiting);
-        self.passing.is_due = false;
+        self.passing_mut().waiting = Some(waiting);
+        self.passing_mut().is_due = false;
         let queued = match waiting {
             Waiting::InLine { queued, .. } => Some(queued),
             Waiting::Until(_) => None,
@@ -180,20 +180,22 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        let step = self.passing.step;
-        let Some((waiting, limit)) = self.passing.waiting.zip(self.limit_at(snapshot, step)) else { return };
+        let step = self.passing().step;
+        let Some((waiting, limit)) = self.passing().waiting.zip(self.limit_at(snapshot, step)) else {
+            return;
+        };
         if self.state != State::Waiting {
             return;
         }
         match waiting {
             Waiting::Until(at) if now < at => return self.wait(limit, waiting),
-            Waiting::Until(_) => self.passing.admit(),
+            Waiting::Until(_) => self.passing_mut().admit(),
             Waiting::InLine { queued, .. } => match view.claim(now, limit, queued) {
                 Claim::Waiting => return self.wait(limit, waiting),
-                Claim::Admitted => self.passing.admit(),
+                Claim::Admitted => self.passing_mut().admit(),
                 Claim::Refused(reason) => {
-                    self.passing.waiting = None;
-                    self.passing.refused_by = Some(limit);
+                    self.passing_mut().waiting = None;
+                    self.passing_mut().refused_by = Some(limit);
                     return self.answer_failed(now, snapshot, reason, true, worker, view);
                 }
             },
@@ -205,15 +207,15 @@ impl Journey {
     /// Leaves every limit, with what has become of the request so far.
     #[inline]
     pub fn leave(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
-        if !self.passing.holds_nothing() {
+        if self.policed.as_ref().is_some_and(|policed| !policed.passing.holds_nothing()) {
             self.leave_all(now, snapshot, view);
         }
     }
 
     #[cold]
     fn leave_all(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
-        if let Some(Waiting::InLine { queued, .. }) = self.passing.waiting.take()
-            && let Some(limit) = self.limit_at(snapshot, self.passing.step)
+        if let Some(Waiting::InLine { queued, .. }) = self.passing_mut().waiting.take()
+            && let Some(limit) = self.limit_at(snapshot, self.passing().step)
         {
             view.leave(now, limit, Leaving::Line(queued));
         }
@@ -224,7 +226,7 @@ impl Journey {
     /// The answer is known: breakers do not wait until its body has ended.
     #[inline]
     pub(super) fn tell_breakers(&mut self, now: Instant, snapshot: &Snapshot, view: &impl View) {
-        if self.passing.has_ticket() {
+        if self.passing().has_ticket() {
             self.leave_steps(now, snapshot, BREAKERS, view);
         }
     }
@@ -232,13 +234,13 @@ impl Journey {
     #[cold]
     fn leave_steps(&mut self, now: Instant, snapshot: &Snapshot, steps: usize, view: &impl View) {
         for step in (0..steps).rev() {
-            if self.passing.held & 1 << step != 0
+            if self.passing().held & 1 << step != 0
                 && let Some(limit) = self.limit_at(snapshot, step)
             {
-                let ticket = self.passing.tickets.get(step).copied().flatten();
+                let ticket = self.passing().tickets.get(step).copied().flatten();
                 view.leave(now, limit, Leaving::Done(self.ending(now, ticket)));
             }
-            self.passing.held &= !(1 << step);
+            self.passing_mut().held &= !(1 << step);
         }
     }
 
@@ -249,16 +251,16 @@ impl Journey {
 
     /// The limits at which it is counted, and whether it waits there in line: for whoever checks the counts.
     pub fn counted_at<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = (LimitId, bool)> + 'a {
-        let in_line = matches!(self.passing.waiting, Some(Waiting::InLine { .. }));
+        let in_line = matches!(self.passing().waiting, Some(Waiting::InLine { .. }));
         (0..STEPS).filter_map(move |step| {
-            let waits = in_line && step == self.passing.step;
-            let is_counted = waits || self.passing.held & 1 << step != 0;
+            let waits = in_line && step == self.passing().step;
+            let is_counted = waits || self.passing().held & 1 << step != 0;
             Some((self.limit_at(snapshot, step).filter(|_| is_counted)?, waits))
         })
     }
 
     /// The limit that did not let it pass.
     pub fn refused_by(&self) -> Option<LimitId> {
-        self.passing.refused_by
+        self.passing().refused_by
     }
 }

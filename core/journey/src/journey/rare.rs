@@ -221,7 +221,7 @@ impl Journey {
 
     /// Whether another attempt is to be made beside the first.
     pub(super) fn take_extra(&mut self) -> bool {
-        let is_asked = self.clock.request_ended.is_some() && !self.falling.has_begun();
+        let is_asked = self.clock.request_ended.is_some() && !self.falling().has_begun();
         match &mut self.rare {
             Some(rare) if rare.extra > 0 && is_asked => {
                 rare.extra -= 1;
@@ -235,7 +235,7 @@ impl Journey {
     pub(super) fn ask_for_extra(&mut self) {
         // What is tried instead is tried once.
         if self.state == State::Trying
-            && !self.falling.has_begun()
+            && !self.falling().has_begun()
             && self.clock.request_ended.is_some()
             && self.rare.as_ref().is_some_and(|rare| rare.extra > 0)
         {

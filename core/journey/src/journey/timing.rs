@@ -32,7 +32,7 @@ impl Journey {
             }
         }
         if self.state == State::Waiting
-            && let Some(at) = self.passing.deadline()
+            && let Some(at) = self.passing().deadline()
         {
             consider(at, Wait::Turn);
         }
