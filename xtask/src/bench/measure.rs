@@ -153,6 +153,7 @@ fn without_and_with_policies(site: &Site, peer: Peer, settings: &Settings) -> an
             let manner = Manner { reads: Reads::Documents, ..Manner::default() };
             let mut proxy = Running::exec(site, peer, shape, &manner)?;
             proxy.wait_until_ready()?;
+            proxy.wait_until_steady()?;
             values.push((quantity, cpu_us(site, &mut proxy, settings, Protocol::H1, "/")?));
         }
     }

@@ -189,6 +189,19 @@ impl Running {
         wait_for_200(self.ports.h1, &mut self.process, self.begin, READY_PATIENCE)
     }
 
+    /// Waits until so many requests in a row are answered 200: before the first health check has passed some are not, and
+    /// admission control remembers that for a while.
+    pub fn wait_until_steady(&mut self) -> anyhow::Result<()> {
+        const IN_A_ROW: usize = 200;
+        let mut good = 0;
+        while good < IN_A_ROW {
+            ensure!(self.begin.elapsed() < READY_PATIENCE, "it answers 200 now and then only");
+            let (status, _) = get(self.ports.h1, "/")?;
+            good = if status == 200 { good + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
     /// An error unless it does the work that all are compared at: a request gets its headers and a line in the log.
     pub fn ensure_does_the_work(mut self, peer: Peer) -> anyhow::Result<()> {
         if peer == Peer::Forwarder {
