@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "whoever runs a walk may name its seed")]
 
+mod common;
+
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -15,10 +17,7 @@ use naru_journey::{
 };
 use naru_recover::Facts;
 use naru_route::Subject;
-use naru_spec::{
-    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable,
-    Rule, Scheme, VirtualHost,
-};
+use naru_spec::Scheme;
 
 const ENDPOINTS: u32 = 4;
 
@@ -71,36 +70,15 @@ fn ticket() -> Ticket {
 }
 
 fn snapshot(panic_percent: u32) -> Snapshot {
-    let mut forward = Forward::to("service");
-    forward.timeout = Some(Duration::from_millis(100));
-    forward.retry = Some(naru_spec::RetryPolicy {
-        retries_max: 2,
-        ..naru_spec::RetryPolicy::new(naru_spec::RetryOn::CONNECT_FAILURE)
-    });
-    let mut http = Http::new("test", RouteTable::default());
-    http.stream_idle_timeout = Some(Duration::from_millis(60));
-    http.routes.virtual_hosts.push(VirtualHost {
-        name: "all".into(),
-        domains: vec![naru_spec::Domain::Any],
-        rules: vec![Rule {
-            name: "rule".into(),
-            origin: String::new(),
-            matches: vec![Match::default()],
-            action: naru_spec::Action::Forward(Box::new(forward)),
-            request_headers: Default::default(),
-            response_headers: Default::default(),
-        }],
-        tls: Default::default(),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-    });
-    let endpoint = |port| Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into()));
-    let mut cluster =
-        Cluster::new("service", Discovery::Static, (1..=ENDPOINTS as u16).map(endpoint).collect());
-    cluster.guard.panic_percent = panic_percent;
-    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+    common::snapshot(|http, forward, cluster| {
+        forward.timeout = Some(Duration::from_millis(100));
+        forward.retry = Some(naru_spec::RetryPolicy {
+            retries_max: 2,
+            ..naru_spec::RetryPolicy::new(naru_spec::RetryOn::CONNECT_FAILURE)
+        });
+        http.stream_idle_timeout = Some(Duration::from_millis(60));
+        cluster.guard.panic_percent = panic_percent;
+    })
 }
 
 fn worker(snapshot: &Snapshot) -> Worker {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "whoever runs a walk may name its seed")]
 
+mod common;
+
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -19,9 +21,7 @@ use naru_journey::{
 use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
-    AdaptiveConcurrency, Address, AdmissionControl, Bulkhead, CircuitBreaker, Cluster, Config, Discovery,
-    Endpoint, FilterChain, Forward, Http, Listener, LoadLimits, Match, Named, RateLimit, RouteTable, Rule,
-    Scheme, VirtualHost,
+    AdaptiveConcurrency, AdmissionControl, Bulkhead, CircuitBreaker, LoadLimits, Named, RateLimit, Scheme,
 };
 
 fn named<T>(name: &str, settings: T) -> Option<Named<T>> {
@@ -45,35 +45,15 @@ fn all(owner: &str, bulkhead: Bulkhead) -> LoadLimits {
 }
 
 fn snapshot(route: LoadLimits, cluster_load: LoadLimits) -> Snapshot {
-    let mut forward = Forward::to("service");
-    forward.timeout = Some(Duration::from_millis(400));
-    // At once: the walk has no time for a wait.
-    let backoff = naru_spec::Backoff::Fixed { wait: Duration::ZERO, jitter_percent: 0 };
-    forward.retry = Some(naru_spec::RetryPolicy { backoff, ..naru_spec::RetryPolicy::connects(1) });
-    forward.load = route;
-    let mut http = Http::new("test", RouteTable::default());
-    http.stream_idle_timeout = Some(Duration::from_millis(300));
-    http.routes.virtual_hosts.push(VirtualHost {
-        name: "all".into(),
-        domains: vec![naru_spec::Domain::Any],
-        rules: vec![Rule {
-            name: "rule".into(),
-            origin: String::new(),
-            matches: vec![Match::default()],
-            action: naru_spec::Action::Forward(Box::new(forward)),
-            request_headers: Default::default(),
-            response_headers: Default::default(),
-        }],
-        tls: Default::default(),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-    });
-    let endpoint = |port| Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into()));
-    let mut cluster = Cluster::new("service", Discovery::Static, (1..=2).map(endpoint).collect());
-    cluster.load = cluster_load;
-    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+    common::snapshot(|http, forward, cluster| {
+        forward.timeout = Some(Duration::from_millis(400));
+        // At once: the walk has no time for a wait.
+        let backoff = naru_spec::Backoff::Fixed { wait: Duration::ZERO, jitter_percent: 0 };
+        forward.retry = Some(naru_spec::RetryPolicy { backoff, ..naru_spec::RetryPolicy::connects(1) });
+        forward.load = route;
+        http.stream_idle_timeout = Some(Duration::from_millis(300));
+        cluster.load = cluster_load;
+    })
 }
 
 /// What limits say is written down beforehand; what they are asked is written down here.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "whoever runs a walk may name its seed")]
 
+mod common;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -13,10 +15,7 @@ use naru_journey::{
 };
 use naru_recover::Facts;
 use naru_route::Subject;
-use naru_spec::{
-    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RetryPolicy,
-    RouteTable, Rule, Scheme, VirtualHost,
-};
+use naru_spec::{Forward, Http, RetryPolicy, Scheme};
 
 struct Idle;
 
@@ -27,35 +26,7 @@ impl View for Idle {
 }
 
 fn snapshot(change: impl FnOnce(&mut Http, &mut Forward)) -> Snapshot {
-    let mut forward = Forward::to("service");
-    let mut http = Http::new("test", RouteTable::default());
-    change(&mut http, &mut forward);
-    http.routes.virtual_hosts.push(VirtualHost {
-        name: "all".into(),
-        domains: vec![naru_spec::Domain::Any],
-        rules: vec![Rule {
-            name: "rule".into(),
-            origin: String::new(),
-            matches: vec![Match::default()],
-            action: naru_spec::Action::Forward(Box::new(forward)),
-            request_headers: Default::default(),
-            response_headers: Default::default(),
-        }],
-        tls: Default::default(),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-    });
-    let endpoint = Endpoint::new(Address::Socket(([127, 0, 0, 1], 1).into()));
-    let config = Config {
-        admin: None,
-        listeners: vec![Listener {
-            name: "l".into(),
-            address: ([127, 0, 0, 1], 0).into(),
-            chains: vec![FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }],
-        }],
-        clusters: vec![Cluster::new("service", Discovery::Static, vec![endpoint])],
-    };
-    Snapshot::compile(config).unwrap()
+    common::snapshot(|http, forward, _| change(http, forward))
 }
 
 fn worker(snapshot: &Snapshot, endpoints: usize) -> Worker {

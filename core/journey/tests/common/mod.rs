@@ -1,4 +1,5 @@
 //! One route to one cluster, and requests for it.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::net::{IpAddr, Ipv4Addr};
 
