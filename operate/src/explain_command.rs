@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
+use naru_base::Fraction;
 use naru_journey::edge::Peer;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
 use naru_journey::{ChainId, Snapshot};
@@ -14,7 +15,7 @@ use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Action, Config, Fallback, FallbackStep, Forward, Listener, Rule};
+use naru_spec::{Action, AutoTimeout, Config, Fallback, FallbackStep, FaultScope, Forward, Listener, Rule};
 use serde_json::{Value, json};
 
 use crate::check_command::check;
@@ -265,13 +266,17 @@ impl Told<'_> {
                         if let Some(group) = &self.explanation.group {
                             out.push_str(&grouped(group));
                         }
-                        let timeout = match forward.timeout {
-                            Some(timeout) => format!("{timeout:?}"),
-                            None => "none".to_owned(),
+                        let timeout = match (forward.timeout, forward.auto_timeout) {
+                            (_, Some(_)) => "automatic".to_owned(),
+                            (Some(timeout), None) => format!("{timeout:?}"),
+                            (None, None) => "none".to_owned(),
                         };
                         let _ = writeln!(out, "   timeout {timeout}; {}", retries(forward));
                         for (whose, fallback) in self.fallbacks(forward) {
                             let _ = writeln!(out, "   {}", fallback_text(whose, fallback));
+                        }
+                        for text in rare(forward) {
+                            let _ = writeln!(out, "   {text}");
                         }
                         if forward.path.is_some() || forward.host.is_some() || !forward.query.is_empty() {
                             let _ = writeln!(out, "   its path, host or query is rewritten");
@@ -398,6 +403,10 @@ impl Told<'_> {
                         json!({ "of": whose, "on": fallback.on.words(), "steps": steps })
                     })
                     .collect();
+                let rare = rare(forward);
+                if !rare.is_empty() {
+                    verdict["forward"]["rare"] = json!(rare);
+                }
                 if !fallbacks.is_empty() {
                     verdict["forward"]["fallbacks"] = json!(fallbacks);
                 }
@@ -487,6 +496,45 @@ fn retries(forward: &Forward) -> String {
 }
 
 /// What is tried instead, and when.
+fn percent(share: Fraction) -> String {
+    format!("{}%", f64::from(share.numerator()) * 100.0 / f64::from(share.denominator().value()))
+}
+
+/// What few routes say: automatic timeouts, hedges, faults, mirrors.
+fn rare(forward: &Forward) -> Vec<String> {
+    let mut said = Vec::new();
+    if let Some(AutoTimeout { quantile_permille, factor_percent, min, max }) = forward.auto_timeout {
+        let (quantile, factor) = (f64::from(quantile_permille) / 10.0, f64::from(factor_percent) / 100.0);
+        said.push(format!(
+            "its timeout is p{quantile} of what is observed, times {factor}, from {min:?} to {max:?}"
+        ));
+    }
+    if let Some(hedge) = forward.hedge {
+        if hedge.on_per_try_timeout {
+            said.push("a try that takes too long goes on beside the next".to_owned());
+        }
+        if hedge.initial > 1 {
+            said.push(format!("it begins with {} attempts at a time", hedge.initial));
+        }
+    }
+    if let Some(fault) = &forward.fault {
+        let whose = match fault.scope {
+            FaultScope::Client => "requests",
+            FaultScope::Upstream => "attempts",
+        };
+        if let Some(delay) = fault.delay {
+            said.push(format!("a fault delays {} of the {whose}", percent(delay.share)));
+        }
+        if let Some(abort) = fault.abort {
+            said.push(format!("a fault answers {} of the {whose}", percent(abort.share)));
+        }
+    }
+    for mirror in &forward.mirrors {
+        said.push(format!("{} of the requests are copied to {}", percent(mirror.share), mirror.cluster));
+    }
+    said
+}
+
 fn fallback_text(whose: Option<&str>, fallback: &Fallback) -> String {
     let of = whose.map_or_else(String::new, |name| format!(" of {name}"));
     let on = fallback.on.words().join(", ");

@@ -239,3 +239,53 @@ fn a_list_is_what_stands_in_it() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(said.err.contains("unknown-subset") && said.err.contains("list.yaml:29:47"), "{}", said.err);
 }
+
+/// A route with what few routes have.
+const RARE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: orders}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shadow}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders}
+spec:
+  hosts: [orders]
+  http:
+  - fault: {delay: {fixedDelay: 1s, percentage: {value: 0.5}}, abort: {httpStatus: 503, percentage: {value: 20}}}
+    mirrors: [{destination: {host: shadow}, percentage: {value: 10}}]
+    retries: {attempts: 2, perTryTimeout: 1s, retryOn: 5xx}
+    route: [{destination: {host: orders}}]
+---
+apiVersion: naru.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: orders}
+spec:
+  targetRef: {kind: VirtualService, name: orders}
+  hedge: {onPerTryTimeout: true}
+  fault: {scope: Upstream}
+  timeout: {auto: {quantile: 99, factor: 3, min: 100ms, max: 5s}}
+";
+
+#[test]
+fn explain_says_what_few_routes_have() {
+    let directory = Directory::new();
+    directory.write("all.yaml", RARE);
+    let said = naru(&directory, &["explain", "GET", "http://orders/", "--config", "."]).out;
+    for line in [
+        "timeout automatic; at most 3 calls (2 retries), on 5xx",
+        "its timeout is p99 of what is observed, times 3, from 100ms to 5s",
+        "a try that takes too long goes on beside the next",
+        "a fault delays 0.5% of the attempts",
+        "a fault answers 20% of the attempts",
+        "10% of the requests are copied to outbound|80||shadow.default.svc.cluster.local",
+    ] {
+        assert!(said.lines().any(|known| known.trim() == line), "{line} is not in\n{said}");
+    }
+}
