@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use naru_base::Instant;
+use http::{Request, Response};
+use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{ChainId, Milestone};
@@ -21,12 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Answers, InBody, Leave, Protocol, ServeError, Terms, serve};
 use crate::conduit::Conduit;
-use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
-use crate::settle::{Passage, count_up};
+use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
@@ -241,6 +241,16 @@ impl Connection {
     }
 }
 
+impl Answers for Rc<Connection> {
+    fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>> {
+        engine::serve(Rc::clone(self), request)
+    }
+
+    fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody> {
+        engine::refuse(self, reason, text)
+    }
+}
+
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
 pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<ListenerHere>) {
     loop {
@@ -343,13 +353,10 @@ async fn serve_client(
     let mut next = Some((connection, secured.conduit, protocol));
     while let Some((connection, conduit, protocol)) = next.take() {
         let mut stay = Stay::new(&connection);
-        let of_requests = Rc::clone(&connection);
-        let service = move |request| engine::serve(Rc::clone(&of_requests), request);
+        let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let client = Lingering::new(conduit, worker);
-        let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall).await;
         if let Err(ServeError::Protocol(reason)) = result {
-            add(&downstream.protocol_errors, 1);
             engine::record_unreadable(&connection, reason);
         }
         if let Some(mut tunnel) = connection.tunnel.take() {
