@@ -114,7 +114,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
-    let upload = (!facts.has_ended).then(|| Upload::new(body));
+    let upload = (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace));
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();

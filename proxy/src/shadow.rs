@@ -252,7 +252,8 @@ impl Courier {
         match upload.take_news() {
             Some(Milestone::End | Milestone::Trailers { .. }) => self.shadow.on_request_end(now),
             // That it broke off is known already.
-            Some(Milestone::FirstByte | Milestone::Aborted) | None => {}
+            Some(Milestone::FirstByte | Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow)
+            | None => {}
         }
     }
 
