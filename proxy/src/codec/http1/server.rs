@@ -17,6 +17,7 @@ use naru_http1::{write_last_chunk, write_response_head};
 use tokio::io::AsyncWrite as _;
 
 use super::Share;
+use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
 use crate::codec::InBody;
 use crate::codec::server::{Leave, ServeError, Terms};
@@ -30,6 +31,9 @@ use crate::worker::Worker;
 /// Who answers what comes in.
 pub trait Answers {
     fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>>;
+
+    /// The connection is open. Interim responses to its requests go where is said.
+    fn open(&self, interim: Interim);
 
     /// A request that could not be read.
     fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody>;
@@ -45,6 +49,7 @@ pub async fn serve(
     stall: &Rc<Stall>,
 ) -> Result<Option<Conduit>, ServeError> {
     let link = Link::new(conduit);
+    answers.open(Interim::on(&link));
     let is_leaving = Cell::new(false);
     let ended = {
         let server = Server { link: &link, worker, terms, answers, is_leaving: &is_leaving };
