@@ -18,7 +18,7 @@ use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
 use naru_recover::RetryLoad;
-use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing};
+use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
@@ -361,12 +361,13 @@ impl View for Clusters {
             .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
     }
 
-    fn retry_load(&self, cluster: ClusterId) -> RetryLoad {
+    fn retry_load(&self, now: Instant, cluster: ClusterId, limit: RetryLimit) -> RetryLoad {
         let here = &self.all[cluster.index()];
         let endpoints = here.endpoints.borrow();
         let active = endpoints.iter().map(|here| here.shared.borrow().counts.active.load(Ordering::Relaxed));
         let retries = here.retrying.load(Ordering::Relaxed);
-        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries }
+        let recent = here.limited.recent.within(now, limit);
+        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries, recent }
     }
 
     #[inline]

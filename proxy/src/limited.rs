@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use naru_admit::cluster::{connect, give_back, send, wait};
 use naru_admit::{Room, Word};
 use naru_base::Reason;
-use naru_journey::Stage;
+use naru_journey::{RecentRequests, Stage};
 use naru_spec::{ClusterLimits, Thresholds};
 
 use crate::cluster::EndpointCounts;
@@ -59,6 +59,8 @@ pub struct Limited {
     pending_overflow: AtomicU64,
     requests_overflow: AtomicU64,
     pending_total: AtomicU64,
+    /// Those that budgets of retries count.
+    pub recent: RecentRequests<SharedWord>,
 }
 
 /// What is known of the limits of a cluster.

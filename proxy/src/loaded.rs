@@ -206,6 +206,13 @@ impl Loaded {
         matches!(self.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_))
     }
 
+    /// An attempt has its connection.
+    #[inline]
+    pub fn count_recent(&self, now: Instant, cluster: ClusterId) {
+        let limit = self.snapshot.cluster(cluster).limits.normal.retries;
+        self.clusters.get(cluster).limited.recent.count(now, limit);
+    }
+
     fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
         (0..self.clusters.all.len() as u32).map(ClusterId)
     }

@@ -13,7 +13,7 @@ use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::{AttemptResult, Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
 use naru_route::{SessionId, Subject};
-use naru_spec::{BalancingPolicy, HashPolicy};
+use naru_spec::{BalancingPolicy, HashPolicy, RetryLimit};
 
 use crate::limits::{Leaving, LimitId, Pass, Queued};
 use crate::timeouts::Timeouts;
@@ -33,8 +33,9 @@ pub trait View {
         0
     }
 
-    /// How many requests it has, and how many of them are retries. Asked only where a retry is wanted.
-    fn retry_load(&self, _cluster: ClusterId) -> RetryLoad {
+    /// How many requests it has, how many of them are retries, and where `limit` counts them by time, how many there
+    /// were. Asked only where a retry is wanted.
+    fn retry_load(&self, _now: Instant, _cluster: ClusterId, _limit: RetryLimit) -> RetryLoad {
         RetryLoad::default()
     }
 

@@ -221,6 +221,7 @@ fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
         let percent = said.percent.map_or_else(|| budget.percent(), |percent| percent.value);
         // What cannot be is told where policies are checked.
         budget = naru_spec::RetryBudget::of_percent(percent, least).unwrap_or(budget);
+        budget.interval = said.budget_interval.map_or(budget.interval, |interval| interval.value);
         return RetryLimit::Budget(budget);
     }
     let at_once = blocks.pool.and_then(|pool| pool.http.as_ref()?.max_retries.as_ref());

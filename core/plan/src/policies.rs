@@ -307,8 +307,6 @@ fn check_budget(budget: &RetryBudget, path: &Path<'_>, findings: &mut Findings<'
     }
     const MOST: i64 = u32::MAX as i64;
     within(&budget.min_retry_concurrency, 0, MOST, path, "minRetryConcurrency", findings);
-    let interval = budget.budget_interval.filter(|interval| !interval.value.is_zero());
-    not_yet(&interval, place_of(&interval, budget.place), path, "budgetInterval", findings);
 }
 
 /// A connection that carries no more than this costs more than it is worth.

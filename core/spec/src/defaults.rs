@@ -55,6 +55,8 @@ pub const RETRIES_AT_ONCE: u32 = 3;
 /// 20 %.
 pub const RETRY_BUDGET_PPM: u32 = 200_000;
 pub const RETRY_BUDGET_CONCURRENCY_MIN: u32 = 3;
+/// Those in flight.
+pub const RETRY_BUDGET_INTERVAL: Duration = Duration::ZERO;
 /// Attempts of one request that are under way together. Our own.
 pub const ATTEMPTS_AT_ONCE_MAX: u32 = 4;
 /// Of the class `default`: Resilience4j's, which counts calls.

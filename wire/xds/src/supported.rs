@@ -519,7 +519,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
-        &["budget_percent", "min_retry_concurrency"],
+        &["budget_percent", "budget_interval", "min_retry_concurrency"],
     ),
     ("envoy.type.v3.Percent", &["value"]),
     ("envoy.config.cluster.v3.UpstreamConnectionOptions", &["tcp_keepalive"]),

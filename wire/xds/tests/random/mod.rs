@@ -283,6 +283,7 @@ impl Dice {
             false => RetryLimit::Budget(RetryBudget {
                 share_ppm: self.below(1_000_001) as u32,
                 concurrency_min: self.below(10) as u32,
+                interval: self.maybe(Dice::duration).unwrap_or_default(),
             }),
         };
         let track_remaining = self.coin();
