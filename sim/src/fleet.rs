@@ -15,6 +15,7 @@ use naru_spec::{Address, Cluster, Discovery, Endpoint, RetryLimit};
 
 use crate::guarded::Guarded;
 use crate::limited::Limited;
+use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
 use crate::upstream::{Place, ProxyId};
 
@@ -267,6 +268,7 @@ pub struct Shared {
     recent_writes: RefCell<Option<RecentWrites<Cell<u64>>>>,
     /// How many requests are in a fault.
     pub faults: Cell<u32>,
+    pub mirrors: RefCell<Mirrors>,
 }
 
 /// In the order in which `proxy/src/discover.rs` finds them, as the order decides what is picked.

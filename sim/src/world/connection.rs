@@ -353,6 +353,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         if let Some(counted) = here.fleet.cluster(cluster) {
             counted.recent.count(self.now, limits.normal.retries);
         }
+        if let Some(copied) = &mut passage.copied {
+            copied.shadow.on_connected(self.now, limits.stream_duration_max);
+            return Ok(());
+        }
         passage.journey.on_connected(self.now, flight.attempt);
         if let Some(max) = limits.stream_duration_max {
             passage.journey.limit_stream(self.now, max);
