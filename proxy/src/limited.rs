@@ -25,6 +25,7 @@ use naru_spec::{ClusterLimits, Thresholds};
 
 use crate::cluster::EndpointCounts;
 use crate::dial::DialFailure;
+use crate::on_demand::Known;
 
 /// A count that all workers change.
 #[derive(Debug, Default)]
@@ -61,6 +62,8 @@ pub struct Limited {
     pending_total: AtomicU64,
     /// Those that budgets of retries count.
     pub recent: RecentRequests<SharedWord>,
+    /// Endpoints that came with requests.
+    pub on_demand: Arc<Known>,
 }
 
 /// What is known of the limits of a cluster.

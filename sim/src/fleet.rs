@@ -275,7 +275,7 @@ pub struct Shared {
 fn endpoints(cluster: &Cluster, resolve: &Resolve<'_>) -> Vec<EndpointHere> {
     let mut found: Vec<EndpointHere> = Vec::new();
     for endpoint in &cluster.endpoints {
-        let (mut addresses, port) = match (&endpoint.address, cluster.discovery) {
+        let (mut addresses, port) = match (&endpoint.address, &cluster.discovery) {
             (Address::Socket(address), _) => (vec![address.ip()], address.port()),
             // A static cluster looks no names up.
             (Address::Name { .. }, Discovery::Static) => continue,

@@ -596,6 +596,13 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             }
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
+            // A scenario has no endpoints that come with requests; that is told where it is read.
+            Action::Locate { .. } => {
+                let here = &mut self.proxies[passage.proxy.index()];
+                let core = &mut here.workers[passage.worker].core;
+                let view = here.fleet.seen_by(passage.worker);
+                passage.journey.on_located(self.now, here.snapshot, None, core, &view, &mut ());
+            }
             // Simulated clients ask for no tunnels.
             Action::Open | Action::Reach { .. } => {}
             Action::Cancel { attempt } => {

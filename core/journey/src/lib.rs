@@ -26,6 +26,7 @@ pub mod snapshot;
 pub mod chain;
 pub mod arrival;
 pub mod tunnel;
+pub mod brought;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;

@@ -1,6 +1,7 @@
 //! What belongs to one worker: its chance, and its place in each cluster's rotation.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ pub trait View {
 
     /// Requests on their way at this endpoint, from all workers.
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32;
+
+    /// The endpoint at an address that a request brought, of a cluster that has no others; `None` where it has too many.
+    fn endpoint_at(&self, _cluster: ClusterId, _address: SocketAddr) -> Option<EndpointId> {
+        None
+    }
 
     /// Another number whenever the fitness of one of its endpoints is another one.
     fn generation(&self, _cluster: ClusterId) -> u64 {

@@ -96,7 +96,7 @@ impl World<'_> {
             is_replayable: true,
             is_breaker_open: false,
             was_retried: false,
-            load: RetryLoad { active: self.active[hop], pending: 0, retries: self.retries[hop] },
+            load: RetryLoad { active: self.active[hop], pending: 0, retries: self.retries[hop], recent: 0 },
             limit: self.hop.limit,
         }
     }

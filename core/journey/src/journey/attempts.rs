@@ -358,7 +358,7 @@ impl Journey {
         let (Some(cluster), Some(recovery)) = (self.cluster, &self.recovery) else { return };
         let policy = self.policy(snapshot);
         let chosen = Chosen { tried: Tried::of_bits(recovery.avoided(policy)), ..self.chosen };
-        let picked = recovery.choose(policy, || worker.pick(now, snapshot, cluster, &chosen, view));
+        let picked = recovery.choose(policy, || self.pick(now, snapshot, cluster, &chosen, worker, view));
         observer.picked(cluster, picked);
         match picked {
             Some(endpoint) => {
