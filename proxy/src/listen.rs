@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn listener(name: &str, address: SocketAddr) -> Listener {
-        Listener { name: name.to_owned(), address, chains: Vec::new() }
+        Listener::new(name, address, Vec::new())
     }
 
     #[test]

@@ -105,8 +105,9 @@ impl Passage {
     ) -> Box<Passage> {
         let worker = Rc::clone(&connection.worker);
         let downstream = &worker.metrics.downstream;
-        add(&downstream.requests_total, 1);
-        add(&downstream.requests_active, 1);
+        let (total, active) = downstream.counts_of(journey.is_tcp());
+        add(total, 1);
+        add(active, 1);
         connection.on_request();
         let timer = Timer::new(&worker.timers);
         let is_in_fault = journey.is_in_fault();
@@ -401,6 +402,7 @@ impl Passage {
             bytes_received: self.bytes_received(),
             bytes_sent: self.bytes_sent(),
             peer: &self.connection.peer,
+            direct: self.connection.direct,
             client: self.client.address,
             server_name: self.connection.server_name.as_deref(),
             tls_version: self.connection.tls_version,
@@ -443,7 +445,7 @@ impl Passage {
             retry_end: outcome.retry_end,
             is_delayed: outcome.is_delayed,
             status: outcome.status,
-            protocol: if self.client.is_grpc { Protocol::Grpc } else { Protocol::Http },
+            protocol: Protocol::of(self.journey.is_tcp(), self.client.is_grpc),
             grpc_status: outcome.grpc_status,
             is_tls: self.connection.peer.is_tls,
         };
@@ -490,7 +492,8 @@ impl Drop for Passage {
         if let Some(upload) = &self.upload {
             upload.end();
         }
-        add(&self.worker.metrics.downstream.requests_active, -1);
+        let (_, active) = self.worker.metrics.downstream.counts_of(self.journey.is_tcp());
+        add(active, -1);
         self.connection.on_request_end();
     }
 }

@@ -3,6 +3,8 @@
 //! Its first bytes say what is in it. HTTP is served by the same chain, as a connection of its own;
 //! everything else is passed through to where the journey says. The CONNECT is a request like others:
 //! its passage lives as long as the tunnel, and so do its line in the log and its permit.
+//!
+//! A connection of TCP is passed through in the same way, see `crate::tcp`; nobody looks at its first bytes.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -86,8 +88,16 @@ pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
     };
     let mut tunnel = Tunnel { tether: Tether::new(&passage.connection), passage, ledger, is_tls };
     tunnel.begin(&headers);
-    tunnel.pass_through(conduit, &destination).await;
+    tunnel.pass_through(conduit, Some(&destination)).await;
     None
+}
+
+/// Passes a connection through that was decided about.
+pub async fn pass(passage: Box<Passage>, conduit: Conduit) {
+    let Some(ledger) = passage.tunnel.clone() else { return };
+    let conduit = conduit.counting(&ledger.traffic);
+    let tether = Tether::new(&passage.connection);
+    Tunnel { passage, ledger, tether, is_tls: false }.pass_through(conduit, None).await;
 }
 
 /// What a tunnel has in it, by its first bytes, which are then read again. `None` where there is nothing, nor will be.
@@ -140,7 +150,7 @@ impl Tunnel {
         passage.journey.pass_through(now, &loaded.snapshot, &subject, &mut core, &loaded.clusters, &mut ());
     }
 
-    async fn pass_through(&mut self, client: Conduit, destination: &Destination) {
+    async fn pass_through(&mut self, client: Conduit, destination: Option<&Destination>) {
         let mut asked = None;
         let mut wire = None;
         loop {
@@ -158,6 +168,7 @@ impl Tunnel {
                     (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
                 }
                 Action::Reach { attempt } => {
+                    let Some(destination) = destination else { return client.abort() };
                     let (worker, ledger) = (Rc::clone(&self.passage.worker), Rc::clone(&self.ledger));
                     (attempt, self.wait_for(reach(&worker, &ledger, destination)).await)
                 }
@@ -234,7 +245,7 @@ impl Tunnel {
 
     /// Ready once the journey asks for something: time has passed, or the connection is to leave.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
-        if self.tether.poll(cx).is_ready() {
+        if self.tether.poll(self.passage.journey.last_progress(), cx).is_ready() {
             self.passage.journey.on_drained(self.passage.worker.clock.now());
             if let Some(action) = self.passage.journey.next_action() {
                 return Poll::Ready(action);
@@ -269,7 +280,7 @@ async fn reach(worker: &Worker, ledger: &Ledger, destination: &Destination) -> R
     Err(failure)
 }
 
-/// How long a tunnel stays when its connection is to leave: the proxy ends, or its listener goes.
+/// How long a tunnel stays when its connection is to leave, and nothing moves: the proxy ends, or its listener goes.
 struct Tether {
     connection: Rc<Connection>,
     timer: Timer,
@@ -284,12 +295,13 @@ impl Tether {
     }
 
     /// Ready once its time is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, last_progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let clock = &self.connection.worker.clock;
         if self.since.is_none() {
             ready!(self.connection.poll_leaving(cx));
         }
-        let deadline = *self.since.get_or_insert(clock.now()) + self.connection.drain_timeout();
+        let since = *self.since.get_or_insert(clock.now());
+        let deadline = since.max(last_progress) + self.connection.drain_timeout();
         loop {
             self.timer.set(deadline);
             ready!(self.timer.poll(cx));

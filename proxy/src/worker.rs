@@ -240,6 +240,8 @@ impl Worker {
                 protocol_errors: downstream.protocol_errors.get(),
                 tls_errors: downstream.tls_errors.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
+                tcp_active: downstream.tcp_active.get(),
+                tcp_total: downstream.tcp_total.get(),
             },
             clusters: self.metrics.clusters(names),
             mirrors: self.metrics.mirrors.report(),

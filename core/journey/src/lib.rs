@@ -26,6 +26,8 @@ pub mod snapshot;
 pub mod chain;
 pub mod arrival;
 pub mod tunnel;
+pub mod tcp;
+pub mod proxied;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;
@@ -42,6 +44,7 @@ pub mod record;
 pub mod observe;
 pub mod explain;
 
+pub use chain::Arriving;
 pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};

@@ -71,7 +71,7 @@ pub(crate) fn listeners(
             chain.tls = ready.tls;
             chains.push(chain);
         }
-        listeners.push(Listener { name: format!("gateway/{address}"), address, chains });
+        listeners.push(Listener::new(format!("gateway/{address}"), address, chains));
     }
 }
 
@@ -234,7 +234,7 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     http.access_log = surroundings.access_log.clone();
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;
-    FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }
+    FilterChain::of(http)
 }
 
 /// Of the Deployment that a gateway selects, in its own namespace first; where none is there, of the Gateway itself.

@@ -17,12 +17,8 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
-        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-        listeners.push(Listener {
-            name: outbound_name(client),
-            address: client.address,
-            chains: vec![chain],
-        });
+        let chain = FilterChain::of(http);
+        listeners.push(Listener::new(outbound_name(client), client.address, vec![chain]));
     }
 }
 

@@ -17,6 +17,11 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+// TCP proxies: `TCP_IDLE_TIMEOUT` stands with the limits of clusters.
+pub const TCP_ATTEMPTS: u32 = 1;
+/// Between two of them. Our own: Envoy waits for nothing.
+pub const TCP_ATTEMPTS_WAIT: Duration = Duration::from_millis(1);
+
 // Tunnels. Our own.
 /// A client that says nothing for this long waits for the server to speak first.
 pub const TUNNEL_SILENCE: Duration = Duration::from_millis(300);

@@ -107,6 +107,7 @@ impl World {
             bytes_received: 0,
             bytes_sent: 0,
             peer: &self.peer,
+            direct: self.peer.remote,
             client: self.peer.remote,
             server_name: None,
             tls_version: None,

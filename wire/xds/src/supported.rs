@@ -66,13 +66,39 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "metadata={}",
         ],
     ),
-    ("envoy.config.listener.v3.FilterChainMatch", &["server_names", "transport_protocol"]),
+    ("envoy.config.listener.v3.FilterChainMatch", &["server_names", "transport_protocol", "prefix_ranges"]),
     ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
     ("envoy.config.listener.v3.ListenerFilter", &["name", "typed_config"]),
     (
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
         &["enable_ja3_fingerprinting=false", "enable_ja4_fingerprinting=false"],
     ),
+    (
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+        &["allow_requests_without_proxy_protocol"],
+    ),
+    // TCP.
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "max_downstream_connection_duration",
+            "max_connect_attempts",
+            "hash_policy",
+            "access_log",
+            "access_log_options={}",
+        ],
+    ),
+    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", &["clusters"]),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        &["name", "weight"],
+    ),
+    ("envoy.type.v3.HashPolicy", &["source_ip"]),
+    ("envoy.type.v3.HashPolicy.SourceIp", &[]),
     // HTTP.
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
