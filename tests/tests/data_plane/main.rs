@@ -25,6 +25,7 @@ mod mirrors;
 mod swap;
 mod failures;
 mod faults;
+mod tcp;
 mod tunnels;
 mod cancellation;
 mod equality;

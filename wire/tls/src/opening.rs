@@ -129,7 +129,7 @@ mod tests {
         assert!(matches!(opening, Opening::Other(_)));
         assert_eq!(start, b"SSH-2.0");
         let (mut client, server) = tokio::io::duplex(1 << 16);
-        client.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let error = Opening::read(server, &mut Vec::new(), false).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let mut alert = Vec::new();
