@@ -95,6 +95,9 @@ impl Journey {
                 // They are for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
                 self.clock.caller_end = None;
+                if self.is_tcp {
+                    return;
+                }
                 let of_cluster = self.cluster.and_then(|id| snapshot.cluster(id).limits.tcp_idle_timeout);
                 self.clock.idle_timeout = match (self.clock.idle_timeout, of_cluster) {
                     (Some(timeout), Some(of_cluster)) => Some(timeout.min(of_cluster)),
