@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
-use naru_spec::{Cluster, UpstreamProtocol};
+use naru_journey::proxied::{self, Ends};
+use naru_spec::{Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
@@ -94,6 +96,7 @@ pub async fn dial(
     endpoint: &Rc<EndpointHere>,
     want: Want,
     is_fresh: bool,
+    ends: Option<Ends>,
 ) -> Result<(Connected, bool), DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
     let _pending =
@@ -101,7 +104,9 @@ pub async fn dial(
     if want != Want::Http2 {
         return match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
             Next::Connected(connected) => Ok((connected, true)),
-            Next::Slot(slot) => Ok((connect(worker, loaded, cluster, endpoint, want, slot).await?, false)),
+            Next::Slot(slot) => {
+                Ok((connect(worker, loaded, cluster, endpoint, want, slot, ends).await?, false))
+            }
         };
     }
     // One connection carries many requests: whoever comes first makes it, in a task of its own, so
@@ -121,11 +126,12 @@ pub async fn dial(
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want, slot).await {
-                    Ok(Connected::Http2(stream)) => (Some(stream), None),
-                    Ok(Connected::Http1(_)) => (None, None),
-                    Err(failure) => (None, Some(failure.reason)),
-                };
+                let (place, failure) =
+                    match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
+                        Ok(Connected::Http2(stream)) => (Some(stream), None),
+                        Ok(Connected::Http1(_)) => (None, None),
+                        Err(failure) => (None, Some(failure.reason)),
+                    };
                 endpoint.pool.end_dial(&shared, place, failure);
             });
         }
@@ -192,9 +198,10 @@ async fn connect(
     endpoint: &Rc<EndpointHere>,
     want: Want,
     slot: Slot,
+    ends: Option<Ends>,
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
-    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot);
+    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot, ends);
     let result = within_limit(loaded, cluster, &shared, established).await;
     if let Err(failure) = &result {
         endpoint.pool.line.fail(failure);
@@ -217,6 +224,7 @@ pub async fn dial_wire(
     cluster: ClusterId,
     endpoint: &EndpointHere,
     is_secured: bool,
+    ends: Ends,
 ) -> Result<Wire, DialFailure> {
     let shared = endpoint.shared();
     let settings = loaded.snapshot.cluster(cluster);
@@ -224,8 +232,9 @@ pub async fn dial_wire(
     let slot = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
     let slot = slot.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
     let established = async {
-        let stream = connect_tcp(shared.address).await?;
+        let mut stream = connect_tcp(shared.address).await?;
         keep_alive(&stream, settings)?;
+        introduce(&mut stream, settings.proxy_protocol, Some(ends)).await?;
         let local = stream.local_addr().ok();
         let connectors = loaded.clusters.get(cluster).connectors.as_ref().filter(|_| !is_secured);
         let conduit = match connectors {
@@ -260,6 +269,7 @@ async fn within_limit<T>(
     result
 }
 
+#[expect(clippy::too_many_arguments, reason = "this is all that a connection is made by")]
 async fn establish(
     worker: &Rc<Worker>,
     loaded: &Rc<Loaded>,
@@ -268,10 +278,12 @@ async fn establish(
     shared: &EndpointShared,
     want: Want,
     slot: Slot,
+    ends: Option<Ends>,
 ) -> Result<Connected, DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
-    let stream = connect_tcp(shared.address).await?;
+    let mut stream = connect_tcp(shared.address).await?;
     keep_alive(&stream, settings)?;
+    introduce(&mut stream, settings.proxy_protocol, ends).await?;
     let local = stream.local_addr().ok();
     let mut is_http2 = want == Want::Http2;
     let conduit = match &loaded.clusters.get(cluster).connectors {
@@ -315,6 +327,24 @@ pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> 
     let stream = TcpStream::connect(address).await.map_err(at_connect)?;
     stream.set_nodelay(true).map_err(at_connect)?;
     Ok(stream)
+}
+
+/// Says for whom the connection was made, where that is asked for; without ends it is our own.
+async fn introduce(
+    stream: &mut TcpStream,
+    version: Option<ProxyVersion>,
+    ends: Option<Ends>,
+) -> Result<(), DialFailure> {
+    let header = match version {
+        None => return Ok(()),
+        Some(ProxyVersion::V1) => proxied::line(ends),
+        Some(ProxyVersion::V2) => proxied::header(ends),
+    };
+    stream.write_all(&header).await.map_err(|error| DialFailure {
+        stage: Stage::Connect,
+        reason: Reason::ConnectFailure,
+        text: error.to_string(),
+    })
 }
 
 /// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.

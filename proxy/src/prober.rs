@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use naru_guard::{EndpointKey, ProbeResult};
-use naru_spec::{HealthCheck, Http2Settings, Probe};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use naru_journey::proxied;
+use naru_spec::{HealthCheck, Http2Settings, Probe, ProxyVersion};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -42,6 +43,8 @@ pub struct ProbeSettings {
     pub cluster: String,
     pub connectors: Option<Arc<Connectors>>,
     pub http2: Http2Settings,
+    /// Connections begin with a header that says that they are our own.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 impl ProbeSettings {
@@ -56,6 +59,7 @@ impl ProbeSettings {
             && self.check == other.check
             && self.cluster == other.cluster
             && self.http2 == other.http2
+            && self.proxy_protocol == other.proxy_protocol
     }
 }
 
@@ -198,8 +202,13 @@ enum Speaks {
 }
 
 async fn dial(settings: &ProbeSettings, address: SocketAddr, speaks: Speaks) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await?;
+    let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    match settings.proxy_protocol {
+        None => {}
+        Some(ProxyVersion::V1) => stream.write_all(&proxied::line(None)).await?,
+        Some(ProxyVersion::V2) => stream.write_all(&proxied::header(None)).await?,
+    }
     let Some(connectors) = &settings.connectors else { return Ok(Box::new(stream)) };
     let connector = match speaks {
         Speaks::Http1 => &connectors.http1,

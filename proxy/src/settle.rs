@@ -21,6 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_journey::edge::Client;
 use naru_journey::limits::{LimitId, Queued};
+use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
@@ -364,6 +365,12 @@ impl Passage {
         if self.journey.go_on(chain) {
             self.loaded = Rc::clone(loaded);
         }
+    }
+
+    /// Whom it is made for, and where that one came to.
+    #[inline]
+    pub fn ends(&self) -> Ends {
+        Ends { source: self.client.address, destination: self.connection.peer.local }
     }
 
     fn bytes_received(&self) -> u64 {

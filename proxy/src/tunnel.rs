@@ -165,7 +165,11 @@ impl Tunnel {
                     let loaded = Rc::clone(&self.passage.loaded);
                     let Some(here) = loaded.clusters.get(cluster).endpoint(endpoint) else { return };
                     self.passage.hold(cause, cluster, endpoint, &here);
-                    (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
+                    let ends = self.passage.ends();
+                    (
+                        attempt,
+                        self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls, ends)).await,
+                    )
                 }
                 Action::Reach { attempt } => {
                     let Some(destination) = destination else { return client.abort() };

@@ -58,12 +58,16 @@ fn version_1(start: &[u8]) -> Beginning {
     let within = start.get(..start.len().min(LINE_BYTES_MAX)).unwrap_or_default();
     let Some(end) = within.windows(2).position(|two| two == b"\r\n") else {
         // A bare line end is no end.
-        let is_open = start.len() < LINE_BYTES_MAX && !within.contains(&b'\n');
+        let bare = within.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let is_at_end = bare.is_none_or(|at| within.get(at..) == Some(b"\r"));
+        let is_open = start.len() < LINE_BYTES_MAX && is_at_end;
         return if is_open { Beginning::Open } else { Beginning::Malformed };
     };
     let line = within.get(SIGNATURE_1.len()..end).and_then(|line| std::str::from_utf8(line).ok());
     let length = end + 2;
     match line {
+        // It was malformed before it was whole.
+        Some(line) if line.contains(['\r', '\n']) => Beginning::Malformed,
         // What follows is to be ignored.
         Some(line) if line == "UNKNOWN" || line.starts_with("UNKNOWN ") => {
             Beginning::Header { length, ends: None }
@@ -261,6 +265,8 @@ mod tests {
             b"PROXY \r\n",
             b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\n",
             b"PROXY \xff\r\n",
+            b"PROXY UNKNOWN a\nb\r\n",
+            b"PROXY UNKNOWN a\rb\r\n",
         ] {
             check(malformed, Beginning::Malformed);
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use naru_base::Weight;
 
 use crate::{
-    ClusterLimits, Fallback, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults,
+    ClusterLimits, Fallback, GuardSettings, LoadBalancing, LoadLimits, Locality, ProxyVersion, UpstreamTls,
+    defaults,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,9 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub protocol: UpstreamProtocol,
     pub tls: Option<UpstreamTls>,
+    /// Each connection begins with a header that says for whom it was made; it serves nobody else, and no second
+    /// request.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// An unused connection is closed after this long; `None` keeps it.
     pub idle_timeout: Option<Duration>,
     /// A connection is closed after this many requests; `None` is without limit.
@@ -45,6 +49,7 @@ impl Cluster {
             connect_timeout: defaults::CONNECT_TIMEOUT,
             protocol: UpstreamProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             http2: Http2Settings::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Fallback, GuardPart, Invalid, Listener};
+use crate::{Cluster, Fallback, GuardPart, Invalid, Listener, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -68,6 +68,11 @@ impl Config {
                     Place::Cluster(at),
                     Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
                 ));
+            }
+            if cluster.proxy_protocol.is_some() && cluster.protocol != UpstreamProtocol::Http1 {
+                let text = "a header says for whom a connection was made, and HTTP/2 makes it for several";
+                let invalid = Invalid::new(text).hint("speak HTTP/1 to a cluster with the PROXY protocol");
+                found.push((Place::ClusterTls(at), invalid));
             }
             let of_balancing = cluster.load_balancing.problems().into_iter();
             found.extend(of_balancing.map(|invalid| (Place::Balancing(at), invalid)));

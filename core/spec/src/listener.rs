@@ -79,6 +79,14 @@ pub enum Transport {
     Plain,
 }
 
+/// Of the PROXY protocol, out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    V2,
+}
+
 /// Of the PROXY protocol, in: both versions are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ProxyProtocol {

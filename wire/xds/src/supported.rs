@@ -613,6 +613,11 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
         &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
     ),
+    (
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        &["config", "transport_socket"],
+    ),
+    ("envoy.config.core.v3.ProxyProtocolConfig", &["version"]),
     ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
     (
         "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",

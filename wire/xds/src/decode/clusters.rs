@@ -5,7 +5,7 @@ use naru_spec::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, UpstreamProtocol, defaults,
 };
 
-use super::{balancing, guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tcp, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -28,7 +28,17 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
     balancing::check_priorities(&cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");
-        cluster.tls = tls::upstream(socket, &said.name, &path, findings);
+        let (version, wrapped) = tcp::upstream_proxy_protocol(socket);
+        cluster.proxy_protocol = version;
+        match (version, wrapped) {
+            (Some(_), Some(socket)) => {
+                let path = path.field("typed_config.transport_socket");
+                cluster.tls = tls::upstream(&socket, &said.name, &path, findings);
+            }
+            // Told by the API's own rules.
+            (Some(_), None) => {}
+            (None, _) => cluster.tls = tls::upstream(socket, &said.name, &path, findings),
+        }
     }
     if cluster.protocol == UpstreamProtocol::Alpn && cluster.tls.is_none() {
         let options = path.field("typed_extension_protocol_options");

@@ -2,13 +2,14 @@
 
 use naru_base::Weight;
 use naru_spec::{
-    ClusterChoice, HashPolicy, HashSource, HeaderOps, Invalid, Path, ProxyProtocol, TcpProxy,
+    ClusterChoice, HashPolicy, HashSource, HeaderOps, Invalid, Path, ProxyProtocol, ProxyVersion, TcpProxy,
     WeightedCluster, defaults,
 };
 
 use super::{access_log, value};
 use crate::findings::{Findings, code};
-use crate::proto::{kinds, proxy_protocol, tcp_proxy};
+use crate::proto::{core, kinds, proxy_protocol, tcp_proxy, upstream_proxy_protocol as upstream};
+use crate::schema::unpack;
 
 pub(super) fn read(said: &tcp_proxy::TcpProxy, path: &Path<'_>, findings: &mut Findings<'_>) -> TcpProxy {
     use tcp_proxy::tcp_proxy::ClusterSpecifier;
@@ -99,6 +100,22 @@ fn hash_policy(said: &kinds::HashPolicy, path: &Path<'_>, findings: &mut Finding
             None
         }
     }
+}
+
+/// What a transport socket says of the PROXY protocol, and the socket that it wraps.
+pub(super) fn upstream_proxy_protocol(
+    said: &core::TransportSocket,
+) -> (Option<ProxyVersion>, Option<core::TransportSocket>) {
+    use core::proxy_protocol_config::Version;
+    let Some(core::transport_socket::ConfigType::TypedConfig(any)) = &said.config_type else {
+        return (None, None);
+    };
+    let Some(outer) = unpack::<upstream::ProxyProtocolUpstreamTransport>(any) else { return (None, None) };
+    let version = match outer.config.unwrap_or_default().version() {
+        Version::V1 => ProxyVersion::V1,
+        Version::V2 => ProxyVersion::V2,
+    };
+    (Some(version), outer.transport_socket)
 }
 
 pub(super) fn proxy_protocol(said: &proxy_protocol::ProxyProtocol) -> ProxyProtocol {

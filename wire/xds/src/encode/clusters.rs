@@ -2,7 +2,7 @@
 
 use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, UpstreamProtocol, defaults};
 
-use super::{balancing, guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tcp, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
@@ -18,7 +18,10 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
         name: cluster.name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         connect_timeout: Some(value::duration(cluster.connect_timeout)),
-        transport_socket: cluster.tls.as_ref().map(tls::upstream),
+        transport_socket: tcp::upstream_proxy_protocol(
+            cluster.proxy_protocol,
+            cluster.tls.as_ref().map(tls::upstream),
+        ),
         circuit_breakers: limits::circuit_breakers(&cluster.limits),
         upstream_connection_options: cluster.limits.tcp_keepalive.as_ref().map(limits::connection_options),
         ..Default::default()

@@ -1,9 +1,12 @@
 //! The TCP proxy, and what its listeners have beside it.
 
-use naru_spec::{ClusterChoice, HashPolicy, HashSource, ProxyProtocol, TcpProxy, defaults};
+use naru_spec::{ClusterChoice, HashPolicy, HashSource, ProxyProtocol, ProxyVersion, TcpProxy, defaults};
 
 use super::{http, value};
-use crate::proto::{kinds, proxy_protocol, tcp_proxy as proto};
+use crate::proto::{
+    Any, core, kinds, proxy_protocol, raw_buffer, tcp_proxy as proto, upstream_proxy_protocol as upstream,
+};
+use crate::schema::pack;
 
 pub(super) fn write(tcp: &TcpProxy) -> proto::TcpProxy {
     use proto::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
@@ -36,6 +39,34 @@ fn hash_policy(policy: &HashPolicy) -> Option<kinds::HashPolicy> {
     use kinds::hash_policy::{PolicySpecifier, SourceIp};
     let is_source = policy.source == HashSource::SourceIp;
     is_source.then(|| kinds::HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) })
+}
+
+/// A transport socket, in that of the PROXY protocol where there is one.
+pub(super) fn upstream_proxy_protocol(
+    version: Option<ProxyVersion>,
+    socket: Option<core::TransportSocket>,
+) -> Option<core::TransportSocket> {
+    use core::proxy_protocol_config::Version;
+    let socket_of = |name: &str, config: Any| core::TransportSocket {
+        name: name.to_owned(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
+    };
+    let Some(version) = version else { return socket };
+    let plain = || socket_of("envoy.transport_sockets.raw_buffer", pack(&raw_buffer::RawBuffer::default()));
+    let config = core::ProxyProtocolConfig {
+        version: match version {
+            ProxyVersion::V1 => Version::V1,
+            ProxyVersion::V2 => Version::V2,
+        }
+        .into(),
+        ..Default::default()
+    };
+    let outer = upstream::ProxyProtocolUpstreamTransport {
+        config: Some(config),
+        transport_socket: Some(socket.unwrap_or_else(plain)),
+        ..Default::default()
+    };
+    Some(socket_of("envoy.transport_sockets.upstream_proxy_protocol", pack(&outer)))
 }
 
 pub(super) fn proxy_protocol(protocol: ProxyProtocol) -> proxy_protocol::ProxyProtocol {

@@ -15,11 +15,11 @@ use naru_spec::{
     GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
     HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
     JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, ProxyProtocol, QueryOps,
-    ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
-    Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Thousandths,
-    Thresholds, TlsRequirement, TlsVersion, Transport, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
-    WarmUp, WeightedCluster,
+    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, ProxyProtocol, ProxyVersion,
+    QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize,
+    RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy,
+    Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport, UpstreamProtocol, UpstreamTls, ValueTest,
+    VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -157,6 +157,8 @@ impl Dice {
         ]);
         if cluster.protocol != UpstreamProtocol::Http1 {
             cluster.http2 = self.http2();
+        } else {
+            cluster.proxy_protocol = self.maybe(|dice| dice.one(&[ProxyVersion::V1, ProxyVersion::V2]));
         }
         if cluster.protocol == UpstreamProtocol::Alpn || self.coin() {
             cluster.tls = Some(self.upstream_tls());
