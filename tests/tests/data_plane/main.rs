@@ -26,6 +26,7 @@ mod swap;
 mod failures;
 mod faults;
 mod tcp;
+mod proxied;
 mod tunnels;
 mod cancellation;
 mod equality;
