@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
 use crate::conduit::Conduit;
+use crate::eyeballs::connect_first;
 use crate::limited::Slot;
 use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
@@ -232,7 +233,7 @@ pub async fn dial_wire(
     let slot = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
     let slot = slot.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
     let established = async {
-        let mut stream = connect_tcp(shared.address).await?;
+        let mut stream = reach(loaded, &shared).await?;
         keep_alive(&stream, settings)?;
         introduce(&mut stream, settings.proxy_protocol, Some(ends)).await?;
         let local = stream.local_addr().ok();
@@ -281,7 +282,7 @@ async fn establish(
     ends: Option<Ends>,
 ) -> Result<Connected, DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
-    let mut stream = connect_tcp(shared.address).await?;
+    let mut stream = reach(loaded, shared).await?;
     keep_alive(&stream, settings)?;
     introduce(&mut stream, settings.proxy_protocol, ends).await?;
     let local = stream.local_addr().ok();
@@ -316,6 +317,17 @@ async fn establish(
     endpoint.pool.put_http2(&connection, settings, now);
     worker.look_after_pools();
     Ok(Connected::Http2(stream))
+}
+
+/// By the address of an endpoint, or by whichever of its addresses answers first.
+async fn reach(loaded: &Loaded, shared: &EndpointShared) -> Result<TcpStream, DialFailure> {
+    if shared.addresses.is_empty() {
+        return connect_tcp(shared.address).await;
+    }
+    let origin = loaded.prepared.origin;
+    let first = connect_first(origin, &shared.addresses, DialFailure::timeout());
+    // It is boxed so that those with one address need no room for it.
+    Box::pin(first).await.map(|(stream, _)| stream)
 }
 
 pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> {

@@ -25,7 +25,9 @@ pub const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 /// The endpoints of a cluster that names none but addresses. What is known of one stays with its address.
 pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {
     let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => Some(EndpointShared::new(*address, "", endpoint, known)),
+        Address::Socket(address) => {
+            Some(EndpointShared::new(*address, &endpoint.additional, "", endpoint, known))
+        }
         Address::Name { .. } => None,
     });
     endpoints.collect()
@@ -171,8 +173,11 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
             Ok(address) => vec![address],
             Err(_) => lookup(resolver.as_ref()?, &host).await?,
         };
+        let mut others = Vec::new();
         if matches!(cluster.discovery, Discovery::LogicalDns(_)) {
-            addresses.truncate(1);
+            // All of them are one endpoint.
+            let rest = addresses.split_off(addresses.len().min(1));
+            others = rest.into_iter().map(|address| (address, port).into()).collect();
         }
         for address in addresses {
             let address = (address, port).into();
@@ -180,7 +185,7 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
                 continue;
             }
             // What is known of an endpoint stays with its address.
-            set.push(EndpointShared::new(address, &host, endpoint, known));
+            set.push(EndpointShared::new(address, &others, &host, endpoint, known));
         }
     }
     Some(set.into())

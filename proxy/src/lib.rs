@@ -27,6 +27,7 @@ mod lookup;
 mod upload;
 mod pool;
 mod dial;
+mod eyeballs;
 mod stall;
 mod linger;
 mod settle;

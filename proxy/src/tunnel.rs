@@ -18,6 +18,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
 use naru_base::{Instant, Reason, Side};
+use naru_journey::race::take_turns;
 use naru_journey::tunnel::{Destination, Inside};
 use naru_journey::{Action, AttemptEvent, Failure, Milestone, Sent, Stage};
 use naru_route::Subject;
@@ -25,9 +26,11 @@ use naru_spec::defaults::{CONNECT_TIMEOUT, TUNNEL_FIRST_LINE_TIMEOUT, TUNNEL_SIL
 use tokio::io::AsyncReadExt;
 
 use crate::accept::Connection;
+use crate::clock::Origin;
 use crate::codec::Protocol;
 use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
+use crate::eyeballs::connect_first;
 use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
 use crate::timer::Timer;
@@ -174,7 +177,8 @@ impl Tunnel {
                 Action::Reach { attempt } => {
                     let Some(destination) = destination else { return client.abort() };
                     let (worker, ledger) = (Rc::clone(&self.passage.worker), Rc::clone(&self.ledger));
-                    (attempt, self.wait_for(reach(&worker, &ledger, destination)).await)
+                    let origin = self.passage.loaded.prepared.origin;
+                    (attempt, self.wait_for(reach(&worker, origin, &ledger, destination)).await)
                 }
                 Action::Forward { .. } => {
                     let Some(Wire { conduit, life, .. }) = wire.take() else { return };
@@ -260,28 +264,27 @@ impl Tunnel {
 }
 
 /// Connects to where no rule leads: to the first address of the name that takes the connection.
-async fn reach(worker: &Worker, ledger: &Ledger, destination: &Destination) -> Result<Wire, DialFailure> {
+async fn reach(
+    worker: &Worker,
+    origin: Origin,
+    ledger: &Ledger,
+    destination: &Destination,
+) -> Result<Wire, DialFailure> {
     let Destination { host, port } = destination;
     let found = tokio::time::timeout(CONNECT_TIMEOUT, worker.lookup.find(host)).await.unwrap_or_default();
-    let mut failure = DialFailure {
+    let found: Vec<SocketAddr> = found.into_iter().map(|address| (address, *port).into()).collect();
+    let found = take_turns(&found);
+    ledger.reached.set(found.first().copied());
+    let nobody = DialFailure {
         stage: Stage::Connect,
         reason: Reason::NameNotFound,
         text: format!("{host} has no address"),
     };
-    let limit = CONNECT_TIMEOUT / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
-    for address in found {
-        let address = SocketAddr::new(address, *port);
-        ledger.reached.set(Some(address));
-        match tokio::time::timeout(limit, dial::connect_tcp(address)).await {
-            Ok(Ok(stream)) => {
-                let local = stream.local_addr().ok();
-                return Ok(Wire { conduit: Conduit::plain(stream), local, life: None });
-            }
-            Ok(Err(failed)) => failure = failed,
-            Err(_) => failure = DialFailure::timeout(),
-        }
-    }
-    Err(failure)
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect_first(origin, &found, nobody)).await;
+    let (stream, address) = connected.unwrap_or_else(|_| Err(DialFailure::timeout()))?;
+    ledger.reached.set(Some(address));
+    let local = stream.local_addr().ok();
+    Ok(Wire { conduit: Conduit::plain(stream), local, life: None })
 }
 
 /// How long a tunnel stays when its connection is to leave, and nothing moves: the proxy ends, or its listener goes.

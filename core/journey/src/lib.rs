@@ -28,6 +28,7 @@ pub mod arrival;
 pub mod tunnel;
 pub mod tcp;
 pub mod proxied;
+pub mod race;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;

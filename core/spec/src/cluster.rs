@@ -107,6 +107,8 @@ pub enum DnsFamily {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: Address,
+    /// Others by which the same endpoint is reached, where the first does not answer.
+    pub additional: Vec<SocketAddr>,
     /// Above zero.
     pub weight: Weight,
     /// Zero first. Those of a higher number take what the fit ones of the lower cannot.
@@ -122,6 +124,7 @@ impl Endpoint {
     pub fn new(address: Address) -> Endpoint {
         Endpoint {
             address,
+            additional: Vec::new(),
             weight: Weight(1),
             priority: 0,
             locality: Locality::default(),

@@ -110,6 +110,8 @@ pub const READ_YOUR_WRITES_MAX: Duration = Duration::from_secs(3_600);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Istio's, for what its documents name.
 pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before another address of the same endpoint is tried beside the first: Envoy's. RFC 8305 recommends 250 ms.
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;

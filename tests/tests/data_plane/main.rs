@@ -27,6 +27,7 @@ mod failures;
 mod faults;
 mod tcp;
 mod proxied;
+mod addresses;
 mod tunnels;
 mod cancellation;
 mod equality;

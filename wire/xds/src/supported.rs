@@ -566,7 +566,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.endpoint.v3.LbEndpoint",
         &["endpoint", "load_balancing_weight", "health_status=HEALTHY", "metadata={}"],
     ),
-    ("envoy.config.endpoint.v3.Endpoint", &["address", "health_check_config={}"]),
+    ("envoy.config.endpoint.v3.Endpoint", &["address", "additional_addresses", "health_check_config={}"]),
+    ("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", &["address"]),
     (
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         &[

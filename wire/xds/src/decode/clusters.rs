@@ -146,6 +146,7 @@ pub(super) fn endpoint(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Endpoint {
+    let of_additional = path.field("endpoint.additional_addresses");
     let path = path.field("endpoint.address");
     let address = match &said.host_identifier {
         Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref(),
@@ -170,7 +171,25 @@ pub(super) fn endpoint(
                 .hint("use type: STRICT_DNS");
         findings.invalid(&path.field("socket_address.address"), invalid);
     }
-    Endpoint { weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)), ..Endpoint::new(address) }
+    let mut endpoint = Endpoint {
+        weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)),
+        ..Endpoint::new(address)
+    };
+    if let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)) = &said.host_identifier {
+        for (at, said) in said.additional_addresses.iter().enumerate() {
+            let path = of_additional.at(at);
+            let path = path.field("address");
+            match &said.address {
+                Some(said) => endpoint.additional.push(value::literal_address(said, &path, findings)),
+                None => findings.missing(&path, "an additional address is needed"),
+            }
+        }
+        if !endpoint.additional.is_empty() && discovery != Discovery::Static {
+            let text = "only an endpoint of a cluster of type STATIC has additional addresses";
+            findings.unsupported(&of_additional, text, "a name may have several addresses: type LOGICAL_DNS");
+        }
+    }
+    endpoint
 }
 
 /// In the cluster itself, as Envoy once said it, or among the extensions.

@@ -57,7 +57,14 @@ fn write_dns(dns: &DnsSettings, message: &mut proto::Cluster) {
 }
 
 pub(super) fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
-    let said = endpoint::Endpoint { address: Some(value::address(&endpoint.address)), ..Default::default() };
+    let additional = endpoint.additional.iter().map(|address| endpoint::endpoint::AdditionalAddress {
+        address: Some(value::socket_address(address)),
+    });
+    let said = endpoint::Endpoint {
+        address: Some(value::address(&endpoint.address)),
+        additional_addresses: additional.collect(),
+        ..Default::default()
+    };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)),
         load_balancing_weight: (endpoint.weight.0 != 1).then(|| value::number(endpoint.weight.0)),

@@ -373,7 +373,11 @@ impl Dice {
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
         };
-        Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) }
+        let mut endpoint = Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) };
+        if discovery == Discovery::Static {
+            endpoint.additional = self.few(|dice| dice.socket(9_000));
+        }
+        endpoint
     }
 
     fn data(&mut self) -> DataSource {
