@@ -17,7 +17,6 @@ use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
@@ -28,11 +27,12 @@ use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
 use crate::settle::{Passage, count_up};
+use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
-use crate::{engine, listen, tcp};
+use crate::{engine, tcp};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -255,7 +255,7 @@ impl Connection {
 }
 
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
-pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<ListenerHere>) {
+pub async fn accept(worker: Rc<Worker>, socket: Listening, listener: Rc<ListenerHere>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -279,7 +279,7 @@ pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listen
     .await;
 }
 
-fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener: &Rc<ListenerHere>) {
+fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
         let downstream = &worker.metrics.downstream;
@@ -294,13 +294,13 @@ fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener: &R
 async fn serve_client(
     worker: &Rc<Worker>,
     open: &Open,
-    stream: TcpStream,
+    stream: Socket,
     remote: SocketAddr,
     listener: Rc<ListenerHere>,
 ) {
     let downstream = &worker.metrics.downstream;
     let Ok(local) = stream.local_addr() else { return };
-    if listen::prepare(&stream).is_err() {
+    if stream.set_nodelay().is_err() {
         return;
     }
     let seen = Ends { source: remote, destination: local };

@@ -19,7 +19,7 @@ use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::race::take_turns;
 use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
 use naru_recover::RetryLoad;
-use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing};
+use naru_spec::{Address, BalancingPolicy, Endpoint, LoadBalancing};
 use naru_tls::Connector;
 
 use crate::clock;
@@ -91,10 +91,19 @@ impl EndpointShared {
         Arc::new(EndpointShared { address, addresses, host_name, settings: settings.clone(), counts })
     }
 
+    /// Of a Unix socket.
+    pub fn path(&self) -> Option<&str> {
+        match &self.settings.address {
+            Address::Pipe(path) => Some(path),
+            Address::Socket(_) | Address::Name { .. } => None,
+        }
+    }
+
     pub fn status(&self) -> EndpointStatus {
         let counts = &self.counts;
         EndpointStatus {
             address: self.address,
+            path: self.path().map(str::to_owned),
             host_name: self.host_name.to_string(),
             weight: self.settings.weight.0,
             active: counts.active.load(Ordering::Relaxed),
@@ -190,6 +199,8 @@ pub struct ClusterStatus {
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
     pub address: SocketAddr,
+    /// Of a Unix socket.
+    pub path: Option<String>,
     pub host_name: String,
     pub weight: u32,
     pub active: u32,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
 use naru_journey::proxied::{self, Ends};
-use naru_spec::{Cluster, ProxyVersion, UpstreamProtocol};
+use naru_spec::{Address, Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
@@ -22,6 +22,7 @@ use crate::eyeballs::connect_first;
 use crate::limited::Slot;
 use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// A connection, or a place in one.
@@ -320,30 +321,28 @@ async fn establish(
 }
 
 /// By the address of an endpoint, or by whichever of its addresses answers first.
-async fn reach(loaded: &Loaded, shared: &EndpointShared) -> Result<TcpStream, DialFailure> {
+async fn reach(loaded: &Loaded, shared: &EndpointShared) -> Result<Socket, DialFailure> {
+    if let Address::Pipe(path) = &shared.settings.address {
+        return Box::pin(Socket::connect_unix(path)).await.map_err(DialFailure::broken);
+    }
     if shared.addresses.is_empty() {
-        return connect_tcp(shared.address).await;
+        return connect_tcp(shared.address).await.map(Socket::Tcp);
     }
     let origin = loaded.prepared.origin;
     let first = connect_first(origin, &shared.addresses, DialFailure::timeout());
     // It is boxed so that those with one address need no room for it.
-    Box::pin(first).await.map(|(stream, _)| stream)
+    Box::pin(first).await.map(|(stream, _)| Socket::Tcp(stream))
 }
 
 pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> {
-    let at_connect = |error: io::Error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    };
-    let stream = TcpStream::connect(address).await.map_err(at_connect)?;
-    stream.set_nodelay(true).map_err(at_connect)?;
+    let stream = TcpStream::connect(address).await.map_err(DialFailure::broken)?;
+    stream.set_nodelay(true).map_err(DialFailure::broken)?;
     Ok(stream)
 }
 
 /// Says for whom the connection was made, where that is asked for; without ends it is our own.
 async fn introduce(
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     version: Option<ProxyVersion>,
     ends: Option<Ends>,
 ) -> Result<(), DialFailure> {
@@ -352,27 +351,19 @@ async fn introduce(
         Some(ProxyVersion::V1) => proxied::line(ends),
         Some(ProxyVersion::V2) => proxied::header(ends),
     };
-    stream.write_all(&header).await.map_err(|error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    })
+    stream.write_all(&header).await.map_err(DialFailure::broken)
 }
 
 /// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.
-fn keep_alive(stream: &TcpStream, settings: &Cluster) -> Result<(), DialFailure> {
-    let Some(wanted) = settings.limits.tcp_keepalive else { return Ok(()) };
+fn keep_alive(stream: &Socket, settings: &Cluster) -> Result<(), DialFailure> {
+    let (Some(wanted), Socket::Tcp(stream)) = (settings.limits.tcp_keepalive, stream) else { return Ok(()) };
     let keepalive =
         TcpKeepalive::new().with_time(wanted.time).with_interval(wanted.interval).with_retries(wanted.probes);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(|error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    })
+    SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(DialFailure::broken)
 }
 
 /// With the protocol that was agreed on, if one was.
-async fn secure(stream: TcpStream, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
+async fn secure(stream: Socket, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
     let (stream, handshake) = connector.connect(stream).await.map_err(|error| DialFailure {
         stage: Stage::Secure,
         reason: Reason::UpstreamTls,
@@ -385,6 +376,11 @@ impl DialFailure {
     /// None was tried.
     fn refused(reason: Reason) -> DialFailure {
         DialFailure { stage: Stage::Connect, reason, text: String::new() }
+    }
+
+    /// No connection came to be, or it broke at once.
+    fn broken(error: io::Error) -> DialFailure {
+        DialFailure { stage: Stage::Connect, reason: Reason::ConnectFailure, text: error.to_string() }
     }
 
     pub fn timeout() -> DialFailure {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use naru_base::ClusterId;
-use naru_spec::{Address, Cluster, Discovery, DnsFamily, DnsSettings};
+use naru_spec::{Address, Cluster, Discovery, DnsFamily, DnsSettings, Pipe};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::board::Board;
@@ -28,6 +28,7 @@ pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {
         Address::Socket(address) => {
             Some(EndpointShared::new(*address, &endpoint.additional, "", endpoint, known))
         }
+        Address::Pipe(path) => Some(EndpointShared::new(Pipe::identity(path), &[], "", endpoint, known)),
         Address::Name { .. } => None,
     });
     endpoints.collect()
@@ -168,6 +169,11 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
         let (host, port) = match &endpoint.address {
             Address::Socket(address) => (address.ip().to_string(), address.port()),
             Address::Name { host, port } => (host.clone(), *port),
+            // It has no name to be looked up.
+            Address::Pipe(path) => {
+                let identity = Pipe::identity(path);
+                (identity.ip().to_string(), identity.port())
+            }
         };
         let mut addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],

@@ -12,11 +12,11 @@ use naru_journey::{Arriving, ChainId};
 use naru_spec::{FilterChain, ProxyProtocol};
 use naru_tls::Opening;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use crate::accept::ListenerHere;
 use crate::conduit::Conduit;
 use crate::loaded::Loaded;
+use crate::socket::Socket;
 
 /// A connection whose chain is known.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub enum Refused {
 }
 
 /// Finds the chain that takes a connection, and finishes its handshake where the chain has TLS.
-pub async fn greet(listener: &ListenerHere, mut stream: TcpStream, seen: Ends) -> Result<Greeted, Refused> {
+pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> Result<Greeted, Refused> {
     let mut start = Vec::new();
     let mut ends = seen;
     let (loaded, at) = listener.now();
@@ -94,7 +94,7 @@ pub async fn greet(listener: &ListenerHere, mut stream: TcpStream, seen: Ends) -
 fn plain(
     loaded: Rc<Loaded>,
     at: usize,
-    stream: TcpStream,
+    stream: Socket,
     start: Vec<u8>,
     ends: Ends,
     server_name: Option<String>,
@@ -111,7 +111,7 @@ fn plain(
 
 /// Takes the header off, and leaves in `start` what was read behind it.
 async fn read_header(
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     start: &mut Vec<u8>,
     protocol: ProxyProtocol,
 ) -> io::Result<Option<Ends>> {

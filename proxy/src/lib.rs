@@ -16,6 +16,7 @@ mod loaded;
 mod accept;
 mod greet;
 mod conduit;
+mod socket;
 mod codec;
 mod engine;
 mod hedged;

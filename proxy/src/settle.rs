@@ -422,6 +422,7 @@ impl Passage {
                 (None, Some(tunnel)) => tunnel.reached.get(),
                 (None, None) => None,
             },
+            upstream_path: self.permit.as_ref().and_then(|permit| permit.endpoint.path()),
             upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
             connection: self.connection.id,

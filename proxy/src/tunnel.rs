@@ -33,6 +33,7 @@ use crate::dial::{self, DialFailure, Wire};
 use crate::eyeballs::connect_first;
 use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
+use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -284,7 +285,7 @@ async fn reach(
     let (stream, address) = connected.unwrap_or_else(|_| Err(DialFailure::timeout()))?;
     ledger.reached.set(Some(address));
     let local = stream.local_addr().ok();
-    Ok(Wire { conduit: Conduit::plain(stream), local, life: None })
+    Ok(Wire { conduit: Conduit::plain(Socket::Tcp(stream)), local, life: None })
 }
 
 /// How long a tunnel stays when its connection is to leave, and nothing moves: the proxy ends, or its listener goes.

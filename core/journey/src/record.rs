@@ -182,6 +182,8 @@ pub struct Facts<'a> {
     pub virtual_host: &'a str,
     pub cluster: Option<&'a str>,
     pub upstream: Option<SocketAddr>,
+    /// Of a Unix socket that is the upstream.
+    pub upstream_path: Option<&'a str>,
     /// Our end of the upstream's connection.
     pub upstream_local: Option<SocketAddr>,
     pub upstream_failure: Option<&'a str>,
@@ -267,7 +269,10 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::RouteName => text(out, facts.route),
         Operator::RouteOrigin => text(out, facts.route_origin),
         Operator::VirtualHostName => text(out, facts.virtual_host),
-        Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
+        Operator::UpstreamHost => match facts.upstream_path {
+            Some(path) if facts.upstream.is_some() => text(out, path),
+            _ => facts.upstream.is_some_and(|address| display(out, &address)),
+        },
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }

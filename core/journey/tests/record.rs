@@ -78,6 +78,7 @@ impl World {
             route_origin: "routes.yaml:12:5",
             virtual_host: "shop",
             cluster: Some("reviews"),
+            upstream_path: None,
             upstream: Some(([10, 1, 1, 1], 9_080).into()),
             upstream_local: None,
             upstream_failure: None,

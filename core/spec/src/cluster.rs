@@ -137,7 +137,12 @@ impl Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     Socket(SocketAddr),
-    Name { host: String, port: u16 },
+    Name {
+        host: String,
+        port: u16,
+    },
+    /// The path of a Unix socket; one of the abstract namespace begins with `@`.
+    Pipe(String),
 }
 
 impl fmt::Display for Address {
@@ -145,6 +150,7 @@ impl fmt::Display for Address {
         match self {
             Address::Socket(address) => address.fmt(f),
             Address::Name { host, port } => write!(f, "{host}:{port}"),
+            Address::Pipe(path) => f.write_str(path),
         }
     }
 }

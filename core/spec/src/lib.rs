@@ -64,7 +64,7 @@ pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
     Named, Overload, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
-pub use listener::{FilterChain, Listener, ProxyProtocol, ProxyVersion, Transport};
+pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };

@@ -1,6 +1,6 @@
 //! Where clients come in, and which of a listener's chains takes a connection.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -9,8 +9,10 @@ use crate::{Domain, DownstreamTls, Http, TcpProxy};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     pub name: String,
-    /// Port 0 takes any free port.
+    /// Port 0 takes any free port. Of a Unix socket it is what it is known by: [`Pipe::identity`].
     pub address: SocketAddr,
+    /// It is a Unix socket.
+    pub pipe: Option<Pipe>,
     /// Tried by the address that the client came to (the longest range), then by the server name that it asks for:
     /// exact, then the longest wildcard, then a chain without names. A connection that no chain takes is closed.
     pub chains: Vec<FilterChain>,
@@ -20,7 +22,37 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(name: impl Into<String>, address: SocketAddr, chains: Vec<FilterChain>) -> Listener {
-        Listener { name: name.into(), address, chains, proxy_protocol: None }
+        Listener { name: name.into(), address, pipe: None, chains, proxy_protocol: None }
+    }
+
+    /// On a Unix socket.
+    pub fn on(pipe: Pipe, name: impl Into<String>, chains: Vec<FilterChain>) -> Listener {
+        let address = Pipe::identity(&pipe.path);
+        Listener { pipe: Some(pipe), ..Listener::new(name, address, chains) }
+    }
+}
+
+/// A Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipe {
+    /// One of the abstract namespace begins with `@`.
+    pub path: String,
+    /// Who may connect, as of a file; 0 leaves what the process makes.
+    pub mode: u32,
+}
+
+impl Pipe {
+    pub fn is_abstract(&self) -> bool {
+        self.path.starts_with('@')
+    }
+
+    /// What a Unix socket is known by wherever others are known by their addresses: one of the addresses that lead
+    /// nowhere (RFC 6666), from a hash (FNV-1a) of its path. Nothing is ever sent there.
+    pub fn identity(path: &str) -> SocketAddr {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let hash = path.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
+        let address = (0x0100_u128 << 112) | u128::from(hash);
+        (Ipv6Addr::from(address), 1).into()
     }
 }
 

@@ -28,6 +28,7 @@ mod faults;
 mod tcp;
 mod proxied;
 mod addresses;
+mod unix;
 mod tunnels;
 mod cancellation;
 mod equality;

@@ -36,7 +36,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"]),
     // Nothing is written where the log goes to /dev/null, and nothing is profiled unasked.
     ("envoy.config.bootstrap.v3.Admin", &["address", "access_log_path=/dev/null"]),
-    ("envoy.config.core.v3.Address", &["socket_address"]),
+    ("envoy.config.core.v3.Address", &["socket_address", "pipe"]),
+    ("envoy.config.core.v3.Pipe", &["path", "mode"]),
     ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value"]),
     // Listeners.
     (

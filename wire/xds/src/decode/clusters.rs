@@ -163,6 +163,10 @@ pub(super) fn endpoint(
             Address::Name { host: String::new(), port: 0 }
         }
     };
+    if let (Discovery::StrictDns(_) | Discovery::LogicalDns(_), Address::Pipe(_)) = (discovery, &address) {
+        let text = "a Unix socket has no name to be looked up";
+        findings.unsupported(&path.field("pipe"), text, "use type: STATIC");
+    }
     if let (Discovery::Static, Address::Name { host, .. }) = (discovery, &address)
         && !host.is_empty()
     {
@@ -183,6 +187,10 @@ pub(super) fn endpoint(
                 Some(said) => endpoint.additional.push(value::literal_address(said, &path, findings)),
                 None => findings.missing(&path, "an additional address is needed"),
             }
+        }
+        if !endpoint.additional.is_empty() && matches!(endpoint.address, Address::Pipe(_)) {
+            let text = "an endpoint on a Unix socket has no additional addresses";
+            findings.unsupported(&of_additional, text, "");
         }
         if !endpoint.additional.is_empty() && discovery != Discovery::Static {
             let text = "only an endpoint of a cluster of type STATIC has additional addresses";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, ProxyProtocol, RouteTable, Transport};
+use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol, RouteTable, Transport};
 
 use super::{http, tcp, tls, value};
 use crate::findings::{Findings, code};
@@ -12,11 +12,14 @@ use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+    let of_address = path.field("address");
+    let pipe = said.address.as_ref().and_then(|address| value::pipe(address, &of_address, findings));
     let address = match &said.address {
+        Some(_) if pipe.is_some() => pipe.as_ref().map_or_else(any, |pipe| Pipe::identity(&pipe.path)),
         Some(address) => value::literal_address(address, &path.field("address"), findings),
         None => {
             findings.missing(&path.field("address"), "a listener needs an address");
-            std::net::SocketAddr::from(([0, 0, 0, 0], 0))
+            any()
         }
     };
     let filters = path.field("listener_filters");
@@ -47,7 +50,11 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
     if chains.is_empty() {
         findings.missing(&path.field("filter_chains"), "a listener needs a filter chain");
     }
-    Listener { proxy_protocol: protocol, ..Listener::new(said.name.clone(), address, chains) }
+    Listener { pipe, proxy_protocol: protocol, ..Listener::new(said.name.clone(), address, chains) }
+}
+
+fn any() -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([0, 0, 0, 0], 0))
 }
 
 /// Where there is TLS, naru always reads the server name, and always behind the header of the PROXY protocol.

@@ -18,7 +18,10 @@ pub(super) fn write(listener: &Listener) -> proto::Listener {
     });
     proto::Listener {
         name: listener.name.clone(),
-        address: Some(value::socket_address(&listener.address)),
+        address: Some(match &listener.pipe {
+            Some(pipe) => value::pipe(pipe),
+            None => value::socket_address(&listener.address),
+        }),
         filter_chains: listener.chains.iter().map(chain).collect(),
         listener_filters: proxied.into_iter().chain(inspects.then(inspector)).collect(),
         ..Default::default()

@@ -15,7 +15,7 @@ use naru_spec::{
     GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
     HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
     JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, ProxyProtocol, ProxyVersion,
+    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Pipe, Probe, ProxyProtocol, ProxyVersion,
     QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize,
     RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy,
     Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport, UpstreamProtocol, UpstreamTls, ValueTest,
@@ -368,13 +368,15 @@ impl Dice {
 
     fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
         let port = 8_000 + at;
-        let address = if discovery == Discovery::Static || self.coin() {
+        let address = if discovery == Discovery::Static && self.below(4) == 0 {
+            Address::Pipe(format!("/run/{port}"))
+        } else if discovery == Discovery::Static || self.coin() {
             Address::Socket(self.socket(port))
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
         };
         let mut endpoint = Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) };
-        if discovery == Discovery::Static {
+        if discovery == Discovery::Static && !matches!(endpoint.address, Address::Pipe(_)) {
             endpoint.additional = self.few(|dice| dice.socket(9_000));
         }
         endpoint
@@ -448,6 +450,10 @@ impl Dice {
             chains.insert(0, self.tcp_chain(clusters));
         }
         let mut listener = Listener::new(format!("listener {at}"), self.socket(10_000 + at as u16), chains);
+        if self.below(4) == 0 {
+            let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
+            listener = Listener::on(pipe, listener.name, listener.chains);
+        }
         listener.proxy_protocol = self.maybe(|dice| ProxyProtocol { is_optional: dice.coin() });
         listener
     }
