@@ -89,7 +89,7 @@ async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Resu
     let Document { file, text, .. } = document;
     let proxy = Rc::new(proxy);
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
-        eprintln!("naru: listener '{}' on {address}", listener.name);
+        eprintln!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
     }
     naru_memory::give_back();
     let of = file.clone();

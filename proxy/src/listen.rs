@@ -10,10 +10,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use naru_spec::Listener;
-use naru_spec::defaults::UNSENT_BYTES_MAX;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::proxy::StartError;
+use crate::socket::Bound;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -36,7 +36,7 @@ pub struct Listening {
 #[derive(Debug)]
 pub struct Opened {
     pub key: ListenerKey,
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Bound>,
 }
 
 /// Finds sockets for all of these listeners: those that listen there already, or new ones. All of them, or none.
@@ -57,10 +57,18 @@ pub fn open(
             all.push(Listening { name, wanted, ..kept });
             continue;
         }
-        let bound = bind_beside(wanted, count, &gone).and_then(|sockets| {
-            Ok((local_address(SockRef::from(sockets.first().ok_or_else(none)?))?, sockets))
-        });
-        let failed = |error| StartError::Listen { listener: name.clone(), address: wanted, error };
+        let bound = match &listener.pipe {
+            Some(pipe) => Bound::unix(pipe, count).map(|sockets| (wanted, sockets)),
+            None => bind_beside(wanted, count, &gone).and_then(|sockets| {
+                let address = local_address(SockRef::from(sockets.first().ok_or_else(none)?))?;
+                Ok((address, sockets.into_iter().map(Bound::Tcp).collect()))
+            }),
+        };
+        let path = listener.pipe.as_ref().map(|pipe| pipe.path.clone());
+        let failed = |error| match path {
+            Some(path) => StartError::Pipe { listener: name.clone(), path, error },
+            None => StartError::Listen { listener: name.clone(), address: wanted, error },
+        };
         let (address, sockets) = bound.map_err(failed)?;
         let key = ListenerKey(next_key);
         next_key += 1;
@@ -143,14 +151,6 @@ fn local_address(socket: SockRef<'_>) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }
 
-/// Settings of an accepted connection.
-pub fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    // Where the kernel does not know it, slow clients cost more of its memory.
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-    socket.set_tcp_nodelay(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn listener(name: &str, address: SocketAddr) -> Listener {
-        Listener { name: name.to_owned(), address, chains: Vec::new() }
+        Listener::new(name, address, Vec::new())
     }
 
     #[test]

@@ -93,6 +93,18 @@ impl Labels {
 pub enum Protocol {
     Http,
     Grpc,
+    /// No request at all, but a connection.
+    Tcp,
+}
+
+impl Protocol {
+    pub fn of(is_tcp: bool, is_grpc: bool) -> Protocol {
+        match (is_tcp, is_grpc) {
+            (true, _) => Protocol::Tcp,
+            (false, true) => Protocol::Grpc,
+            (false, false) => Protocol::Http,
+        }
+    }
 }
 
 /// The requests of one set of names and labels.
@@ -160,6 +172,21 @@ pub struct Downstream {
     pub protocol_errors: Cell<u64>,
     pub tls_errors: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
+    /// Connections whose bytes are passed through.
+    pub tcp_active: Cell<u64>,
+    pub tcp_total: Cell<u64>,
+}
+
+impl Downstream {
+    /// Of requests, or of connections that carry none: ever, and now.
+    #[inline]
+    pub fn counts_of(&self, is_tcp: bool) -> (&Cell<u64>, &Cell<u64>) {
+        if is_tcp {
+            (&self.tcp_total, &self.tcp_active)
+        } else {
+            (&self.requests_total, &self.requests_active)
+        }
+    }
 }
 
 impl Metrics {
@@ -262,6 +289,8 @@ pub struct DownstreamReport {
     pub protocol_errors: u64,
     pub tls_errors: u64,
     pub log_lines_dropped: u64,
+    pub tcp_active: u64,
+    pub tcp_total: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -303,7 +332,9 @@ impl Report {
             requests_total,
             protocol_errors,
             tls_errors,
-            log_lines_dropped
+            log_lines_dropped,
+            tcp_active,
+            tcp_total
         );
         // Workers know the same names in the same order, but while a new configuration reaches them.
         for (at, theirs) in other.clusters.into_iter().enumerate() {

@@ -22,6 +22,7 @@ use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
 use crate::shared_limits::NamedLimitStatus;
+use crate::socket::Bound;
 use crate::worker::{self, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
@@ -50,6 +51,12 @@ pub enum StartError {
         address: SocketAddr,
         error: io::Error,
     },
+    /// Nor the path of its Unix socket.
+    Pipe {
+        listener: String,
+        path: String,
+        error: io::Error,
+    },
     /// Certificates or settings cannot be used: everything that is wrong with them.
     Config(Vec<(Place, Invalid)>),
     Log(io::Error),
@@ -69,6 +76,13 @@ impl std::fmt::Display for StartError {
             }
             StartError::Listen { listener, address, error } => {
                 write!(f, "listener '{listener}' cannot listen on {address}: {error}")
+            }
+            StartError::Pipe { listener, path, error } => {
+                write!(f, "listener '{listener}' cannot listen on {path}: {error}")?;
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    f.write_str("\n  help: somebody listens there, or it is a file that is no socket")?;
+                }
+                Ok(())
             }
             StartError::Config(problems) => {
                 for (at, (_, invalid)) in problems.iter().enumerate() {
@@ -111,8 +125,7 @@ impl Proxy {
         let snapshot = &prepared.snapshot;
         let workers = options.workers.max(1);
         let (listening, opened) = listen::open(&snapshot.listeners, &[], workers)?;
-        let mut sockets: Vec<Vec<(ListenerKey, std::net::TcpListener)>> =
-            (0..workers).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(ListenerKey, Bound)>> = (0..workers).map(|_| Vec::new()).collect();
         for Opened { key, sockets: opened } in opened {
             for (of_worker, socket) in sockets.iter_mut().zip(opened) {
                 of_worker.push((key, socket));

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use naru_base::ClusterId;
 use slab::Slab;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -23,6 +22,7 @@ use crate::lookup::Lookup;
 use crate::metrics::{DownstreamReport, Metrics, Report};
 use crate::names::NameId;
 use crate::prepare::Prepared;
+use crate::socket::{Bound, Listening};
 use crate::timer::Timers;
 
 /// How often idle upstream connections are looked at.
@@ -36,14 +36,14 @@ pub enum Message {
     Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
     /// Make these sockets ready for an update; give them back until it comes.
-    Listen(Vec<(ListenerKey, std::net::TcpListener)>, oneshot::Sender<io::Result<Sockets>>),
+    Listen(Vec<(ListenerKey, Bound)>, oneshot::Sender<io::Result<Sockets>>),
     Update(Box<Update>),
     /// Take no more connections, finish the requests that have begun, then end.
     Drain,
 }
 
 /// Of one worker, ready to accept from.
-pub type Sockets = Vec<(ListenerKey, TcpListener)>;
+pub type Sockets = Vec<(ListenerKey, Listening)>;
 
 /// Another snapshot, for one worker.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Start {
     /// By cluster.
     pub endpoints: Vec<Balanced>,
     /// By listener.
-    pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
+    pub sockets: Vec<(ListenerKey, Bound)>,
     pub log: LogWriter,
     pub host_name: Arc<str>,
     pub messages_rx: mpsc::UnboundedReceiver<Message>,
@@ -150,7 +150,7 @@ impl Worker {
         Open { worker: Rc::clone(self), key }
     }
 
-    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) {
+    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: Listening) {
         let listener = ListenerHere::new(key, at, self.loaded());
         let task = tokio::task::spawn_local(accept::accept(Rc::clone(self), socket, Rc::clone(&listener)));
         self.listeners.borrow_mut().push(Acceptor { listener, task });
@@ -240,6 +240,8 @@ impl Worker {
                 protocol_errors: downstream.protocol_errors.get(),
                 tls_errors: downstream.tls_errors.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
+                tcp_active: downstream.tcp_active.get(),
+                tcp_total: downstream.tcp_total.get(),
             },
             clusters: self.metrics.clusters(names),
             mirrors: self.metrics.mirrors.report(),
@@ -373,6 +375,6 @@ async fn work(start: Start) -> std::io::Result<()> {
     Ok(())
 }
 
-fn register(sockets: Vec<(ListenerKey, std::net::TcpListener)>) -> io::Result<Sockets> {
-    sockets.into_iter().map(|(key, socket)| Ok((key, TcpListener::from_std(socket)?))).collect()
+fn register(sockets: Vec<(ListenerKey, Bound)>) -> io::Result<Sockets> {
+    sockets.into_iter().map(|(key, socket)| Ok((key, socket.register()?))).collect()
 }

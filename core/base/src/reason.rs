@@ -155,6 +155,10 @@ reasons! {
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }
     /// The name that a tunnel leads to has no address.
     NameNotFound { "DF", Upstream, 503, "dns_resolution_failure", "DNS resolution failure" }
+    /// Nothing moved in either direction on a connection of TCP for as long as may be.
+    TcpIdle { "-", Proxy, 0, "tcp_session_idle_timeout", "" }
+    /// A client's connection stood as long as it may.
+    ConnectionDuration { "DT", Proxy, 0, "max_connection_duration", "" }
     /// A tunnel that had not ended by itself when the proxy ended, or its listener went.
     Drained { "DC", Proxy, 0, "downstream_local_disconnect", "" }
 }

@@ -27,6 +27,9 @@ pub mod chain;
 pub mod arrival;
 pub mod tunnel;
 pub mod brought;
+pub mod tcp;
+pub mod proxied;
+pub mod race;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;
@@ -45,6 +48,7 @@ pub mod record;
 pub mod observe;
 pub mod explain;
 
+pub use chain::Arriving;
 pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};

@@ -21,12 +21,8 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         // Its clients are workloads, which may stream as slowly as they like.
         http.request_pace = None;
         http.response_pace = None;
-        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-        listeners.push(Listener {
-            name: outbound_name(client),
-            address: client.address,
-            chains: vec![chain],
-        });
+        let chain = FilterChain::of(http);
+        listeners.push(Listener::new(outbound_name(client), client.address, vec![chain]));
     }
 }
 
@@ -40,7 +36,12 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
             let service = routes.for_host(&known.host, &client.namespace).filter(|_| is_http);
             let rules = match service {
                 Some(service) => rules(service, client, port.number, routes),
-                None => vec![routes.plain_rule(known, port.number, client)],
+                None => {
+                    let context = Context::Mesh { client, port: port.number };
+                    let said = routes.for_host(&known.host, &client.namespace).filter(|_| !is_http);
+                    let rule = said.and_then(|said| routes.tunnel_rule(said, known, &context));
+                    vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
+                }
             };
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));
             virtual_hosts.push(host(&known.host, port.number, domains.collect(), rules));

@@ -29,6 +29,11 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+// TCP proxies: `TCP_IDLE_TIMEOUT` stands with the limits of clusters.
+pub const TCP_ATTEMPTS: u32 = 1;
+/// Between two of them. Our own: Envoy waits for nothing.
+pub const TCP_ATTEMPTS_WAIT: Duration = Duration::from_millis(1);
+
 // Tunnels. Our own.
 /// A client that says nothing for this long waits for the server to speak first.
 pub const TUNNEL_SILENCE: Duration = Duration::from_millis(300);
@@ -129,6 +134,8 @@ pub const READ_YOUR_WRITES_MAX: Duration = Duration::from_secs(3_600);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Istio's, for what its documents name.
 pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before another address of the same endpoint is tried beside the first: Envoy's. RFC 8305 recommends 250 ms.
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;

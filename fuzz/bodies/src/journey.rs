@@ -126,11 +126,11 @@ impl Settings {
                 BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }).into()
             }
         };
-        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
+        let chain = FilterChain::of(http);
         let address = ([127, 0, 0, 1], 0).into();
         Snapshot::compile(Config {
             admin: None,
-            listeners: vec![Listener { name: "main".into(), address, chains: vec![chain] }],
+            listeners: vec![Listener::new("main", address, vec![chain])],
             clusters: vec![cluster],
         })
         .expect("it compiles")

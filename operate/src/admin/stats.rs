@@ -7,7 +7,7 @@ use naru_base::Reason;
 use naru_proxy::Report;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, tcp, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -97,7 +97,8 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         }
     }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
-    for series in &report.series {
+    tcp::add_stats(report, &mut stats);
+    for series in report.series.iter().filter(|series| !tcp::is_tcp(series)) {
         let labels = series.labels;
         let requests = series.requests();
         let prefix = &series.stat_prefix;

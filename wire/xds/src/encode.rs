@@ -7,6 +7,7 @@
 
 mod listener;
 mod http;
+mod tcp;
 mod routes;
 mod recovery;
 mod matching;

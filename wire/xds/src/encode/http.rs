@@ -111,7 +111,7 @@ pub(super) fn http2(settings: &Http2Settings) -> Option<core::Http2ProtocolOptio
     })
 }
 
-fn access_log(log: &AccessLog) -> accesslog::AccessLog {
+pub(super) fn access_log(log: &AccessLog) -> accesslog::AccessLog {
     let format = format(&log.format);
     let (name, any): (&str, Any) = match &log.sink {
         LogSink::File(path) => (
