@@ -29,6 +29,7 @@ mod tcp;
 mod proxied;
 mod addresses;
 mod unix;
+mod udp;
 mod tunnels;
 mod cancellation;
 mod equality;
