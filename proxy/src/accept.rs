@@ -32,7 +32,7 @@ use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
-use crate::{engine, tcp};
+use crate::{engine, tcp, udp};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -72,7 +72,7 @@ impl ListenerHere {
         self.closed.notify_waiters();
     }
 
-    async fn closed(&self) {
+    pub async fn closed(&self) {
         if !self.is_closed.get() {
             self.closed.notified().await;
         }
@@ -138,6 +138,38 @@ impl Limits {
 }
 
 impl Connection {
+    /// Of a client whose datagrams are passed through.
+    pub fn of_datagrams(
+        worker: &Rc<Worker>,
+        listener: &Rc<ListenerHere>,
+        loaded: Rc<Loaded>,
+        chain: ChainId,
+        peer: Peer,
+    ) -> Connection {
+        let limits = Limits::of(&loaded.snapshot.chain(chain).http);
+        Connection {
+            id: worker.next_connection(),
+            worker: Rc::clone(worker),
+            peer,
+            direct: peer.remote,
+            server_name: None,
+            tls_version: None,
+            is_tls: false,
+            listener: Rc::clone(listener),
+            loaded: RefCell::new(loaded),
+            chain: Cell::new(chain),
+            limits: Cell::new(limits),
+            is_leaving: Cell::new(false),
+            waker: RefCell::new(None),
+            streams: Cell::new(0),
+            active: Cell::new(0),
+            unused_since: Cell::new(worker.clock.now()),
+            stall: Stall::new(worker),
+            waiting: RefCell::new(None),
+            tunnel: RefCell::new(None),
+        }
+    }
+
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
     pub fn within(&self, tunnel: Box<Passage>) -> Connection {
         Connection {
@@ -273,6 +305,10 @@ impl Answers for Rc<Connection> {
 
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
 pub async fn accept(worker: Rc<Worker>, socket: Listening, listener: Rc<ListenerHere>) {
+    let socket = match socket {
+        Listening::Udp(socket) => return udp::serve(worker, socket, listener).await,
+        Listening::Stream(socket) => socket,
+    };
     loop {
         let accepted = tokio::select! {
             biased;

@@ -23,6 +23,7 @@ mod hedged;
 mod shadow;
 mod tunnel;
 mod tcp;
+mod udp;
 mod relay;
 mod lookup;
 mod on_demand;

@@ -29,6 +29,7 @@ pub struct Listening {
     name: String,
     /// What was asked for: perhaps any free port.
     wanted: SocketAddr,
+    is_udp: bool,
     pub address: SocketAddr,
 }
 
@@ -52,13 +53,14 @@ pub fn open(
     let mut next_key = known.iter().map(|known| known.key.0 + 1).max().unwrap_or(0);
     let (mut all, mut opened) = (Vec::new(), Vec::new());
     for (listener, kept) in listeners.iter().zip(kept) {
-        let (name, wanted) = (listener.name.clone(), listener.address);
+        let (name, wanted, is_udp) = (listener.name.clone(), listener.address, listener.is_udp);
         if let Some(kept) = kept {
-            all.push(Listening { name, wanted, ..kept });
+            all.push(Listening { name, wanted, is_udp, ..kept });
             continue;
         }
         let bound = match &listener.pipe {
             Some(pipe) => Bound::unix(pipe, count).map(|sockets| (wanted, sockets)),
+            None if is_udp => bind_udp(wanted, count),
             None => bind_beside(wanted, count, &gone).and_then(|sockets| {
                 let address = local_address(SockRef::from(sockets.first().ok_or_else(none)?))?;
                 Ok((address, sockets.into_iter().map(Bound::Tcp).collect()))
@@ -72,7 +74,7 @@ pub fn open(
         let (address, sockets) = bound.map_err(failed)?;
         let key = ListenerKey(next_key);
         next_key += 1;
-        all.push(Listening { key, name, wanted, address });
+        all.push(Listening { key, name, wanted, is_udp, address });
         opened.push(Opened { key, sockets });
     }
     Ok((all, opened))
@@ -84,9 +86,11 @@ fn keep(listeners: &[Listener], known: &[Listening]) -> Vec<Option<Listening>> {
     let mut left: Vec<&Listening> = known.iter().collect();
     let mut kept = vec![None; listeners.len()];
     let is_same = |listener: &Listener, known: &Listening| {
-        listener.name == known.name && listener.address == known.wanted
+        listener.name == known.name && listener.address == known.wanted && listener.is_udp == known.is_udp
     };
-    let is_at = |listener: &Listener, known: &Listening| listener.address == known.address;
+    let is_at = |listener: &Listener, known: &Listening| {
+        listener.address == known.address && listener.is_udp == known.is_udp
+    };
     for fits in [&is_same as &dyn Fn(&Listener, &Listening) -> bool, &is_at] {
         for (listener, kept) in listeners.iter().zip(&mut kept) {
             if kept.is_none()
@@ -138,6 +142,24 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// As [`bind`], for datagrams: the kernel leads those of one client to the same socket.
+fn bind_udp(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+    let socket = || Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
+    let alone = socket()?;
+    alone.bind(&address.into())?;
+    let address = local_address(SockRef::from(&alone))?;
+    drop(alone);
+    let shared = || {
+        let socket = socket()?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(Bound::Udp(socket.into()))
+    };
+    let all: io::Result<Vec<Bound>> = (0..count).map(|_| shared()).collect();
+    Ok((address, all?))
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {

@@ -16,7 +16,7 @@ use naru_spec::Pipe;
 use naru_spec::defaults::UNSENT_BYTES_MAX;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 
 /// Stands for whoever comes by a Unix socket.
 pub const THIS_MACHINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -32,11 +32,19 @@ pub enum Socket {
 pub enum Bound {
     Tcp(std::net::TcpListener),
     Unix(unix::UnixListener),
+    Udp(std::net::UdpSocket),
+}
+
+/// One that clients come to.
+#[derive(Debug)]
+pub enum Listening {
+    Stream(StreamListener),
+    Udp(UdpSocket),
 }
 
 /// One that connections are taken from.
 #[derive(Debug)]
-pub enum Listening {
+pub enum StreamListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -151,8 +159,11 @@ impl Bound {
 
     pub fn register(self) -> io::Result<Listening> {
         match self {
-            Bound::Tcp(listener) => TcpListener::from_std(listener).map(Listening::Tcp),
-            Bound::Unix(listener) => UnixListener::from_std(listener).map(Listening::Unix),
+            Bound::Tcp(listener) => TcpListener::from_std(listener)
+                .map(|listener| Listening::Stream(StreamListener::Tcp(listener))),
+            Bound::Unix(listener) => UnixListener::from_std(listener)
+                .map(|listener| Listening::Stream(StreamListener::Unix(listener))),
+            Bound::Udp(socket) => UdpSocket::from_std(socket).map(Listening::Udp),
         }
     }
 }
@@ -172,18 +183,18 @@ fn is_left_behind(path: &str) -> bool {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-impl Listening {
+impl StreamListener {
     pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
         match self {
-            Listening::Tcp(listener) => {
+            StreamListener::Tcp(listener) => {
                 let (stream, remote) = ready!(listener.poll_accept(cx))?;
                 Poll::Ready(Ok((Socket::Tcp(stream), remote)))
             }
-            Listening::Unix(listener) => {
+            StreamListener::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
                 Poll::Ready(Ok((Socket::Unix(stream), THIS_MACHINE)))
             }

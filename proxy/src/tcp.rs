@@ -22,7 +22,7 @@ pub async fn serve(connection: Rc<Connection>, conduit: Conduit) {
 }
 
 /// Asks the core where it leads.
-fn begin(connection: &Rc<Connection>) -> Box<Passage> {
+pub fn begin(connection: &Rc<Connection>) -> Box<Passage> {
     let (loaded, chain) = (connection.loaded(), connection.chain());
     let line = RequestLine::none(&connection.peer);
     let client = Client::unknown(&connection.peer);

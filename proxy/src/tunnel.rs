@@ -299,7 +299,8 @@ async fn reach(
 }
 
 /// How long a tunnel stays when its connection is to leave, and nothing moves: the proxy ends, or its listener goes.
-struct Tether {
+#[derive(Debug)]
+pub struct Tether {
     connection: Rc<Connection>,
     timer: Timer,
     /// When it was asked to end.
@@ -307,13 +308,13 @@ struct Tether {
 }
 
 impl Tether {
-    fn new(connection: &Rc<Connection>) -> Tether {
+    pub fn new(connection: &Rc<Connection>) -> Tether {
         let timer = Timer::new(&connection.worker.timers);
         Tether { connection: Rc::clone(connection), timer, since: None }
     }
 
     /// Ready once its time is over.
-    fn poll(&mut self, last_progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, last_progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let clock = &self.connection.worker.clock;
         if self.since.is_none() {
             ready!(self.connection.poll_leaving(cx));

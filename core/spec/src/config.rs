@@ -96,7 +96,7 @@ impl Config {
                     Invalid::new(format!("listener '{}' is defined twice", listener.name)),
                 ));
             }
-            if listener.address.port() != 0 && !addresses.insert(listener.address) {
+            if listener.address.port() != 0 && !addresses.insert((listener.address, listener.is_udp)) {
                 found.push((
                     Place::Listener(at),
                     Invalid::new(format!("two listeners ask for the address {}", listener.address)),

@@ -31,6 +31,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 // TCP proxies: `TCP_IDLE_TIMEOUT` stands with the limits of clusters.
 pub const TCP_ATTEMPTS: u32 = 1;
+/// Of a session of datagrams.
+pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two of them. Our own: Envoy waits for nothing.
 pub const TCP_ATTEMPTS_WAIT: Duration = Duration::from_millis(1);
 

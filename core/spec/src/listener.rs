@@ -13,6 +13,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// It is a Unix socket.
     pub pipe: Option<Pipe>,
+    /// Datagrams come instead of connections; its one chain passes them through, a session for each client.
+    pub is_udp: bool,
     /// Tried by the address that the client came to (the longest range), then by the server name that it asks for:
     /// exact, then the longest wildcard, then a chain without names. A connection that no chain takes is closed.
     pub chains: Vec<FilterChain>,
@@ -22,7 +24,7 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(name: impl Into<String>, address: SocketAddr, chains: Vec<FilterChain>) -> Listener {
-        Listener { name: name.into(), address, pipe: None, chains, proxy_protocol: None }
+        Listener { name: name.into(), address, pipe: None, is_udp: false, chains, proxy_protocol: None }
     }
 
     /// On a Unix socket.

@@ -31,6 +31,7 @@ mod tcp;
 mod proxied;
 mod addresses;
 mod unix;
+mod udp;
 mod tunnels;
 mod cancellation;
 mod equality;

@@ -22,7 +22,7 @@ const HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub enum Opening<IO> {
     /// It can be answered, or left to somebody else with what was read.
-    Tls(Hello<IO>),
+    Tls(Box<Hello<IO>>),
     Other(IO),
 }
 
@@ -47,7 +47,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Opening<IO> {
                 fed = start.len();
                 match acceptor.accept() {
                     Ok(Some(accepted)) => {
-                        return Ok(Opening::Tls(Hello::of(StartHandshake::from_parts(accepted, io))));
+                        let hello = Hello::of(StartHandshake::from_parts(accepted, io));
+                        return Ok(Opening::Tls(Box::new(hello)));
                     }
                     Ok(None) => {}
                     Err((error, mut alert)) => {

@@ -9,6 +9,7 @@
 mod listener;
 mod http;
 mod tcp;
+mod udp;
 mod routes;
 mod recovery;
 mod matching;

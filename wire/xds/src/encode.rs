@@ -8,6 +8,7 @@
 mod listener;
 mod http;
 mod tcp;
+mod udp;
 mod routes;
 mod recovery;
 mod matching;

@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol, RouteTable, Transport};
 
-use super::{http, tcp, tls, value};
+use super::{http, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
-use crate::proto::{hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector};
+use crate::proto::{core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+    if let Some(address) = of_datagrams(said) {
+        return datagrams(said, &address, path, findings);
+    }
     let of_address = path.field("address");
     let pipe = said.address.as_ref().and_then(|address| value::pipe(address, &of_address, findings));
     let address = match &said.address {
@@ -51,6 +54,57 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
         findings.missing(&path.field("filter_chains"), "a listener needs a filter chain");
     }
     Listener { pipe, proxy_protocol: protocol, ..Listener::new(said.name.clone(), address, chains) }
+}
+
+/// The address of a listener of datagrams, as if it were none.
+fn of_datagrams(said: &proto::Listener) -> Option<core::Address> {
+    use core::socket_address::Protocol;
+    let Some(core::address::Address::SocketAddress(address)) = &said.address.as_ref()?.address else {
+        return None;
+    };
+    let plain = core::SocketAddress { protocol: Protocol::Tcp.into(), ..address.clone() };
+    let plain = core::Address { address: Some(core::address::Address::SocketAddress(plain)) };
+    (address.protocol() == Protocol::Udp).then_some(plain)
+}
+
+/// Its one filter is the UDP proxy.
+fn datagrams(
+    said: &proto::Listener,
+    address: &core::Address,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Listener {
+    let address = value::literal_address(address, &path.field("address"), findings);
+    for (field, is_said) in [
+        ("filter_chains", !said.filter_chains.is_empty()),
+        ("default_filter_chain", said.default_filter_chain.is_some()),
+    ] {
+        if is_said {
+            let text = "a listener of datagrams has no filter chains: naru does not speak HTTP/3";
+            findings.unsupported(&path.field(field), text, "say udp_proxy in listener_filters");
+        }
+    }
+    let filters = path.field("listener_filters");
+    for at in 1..said.listener_filters.len() {
+        findings.unsupported_value(&filters.at(at), "a listener of datagrams has one filter, udp_proxy", "");
+    }
+    let mut chains = Vec::new();
+    match said.listener_filters.first().and_then(|filter| filter.config_type.as_ref()) {
+        Some(proto::listener_filter::ConfigType::TypedConfig(any)) => {
+            let path = filters.at(0);
+            let path = path.field("typed_config");
+            match unpack::<udp_proxy::UdpProxyConfig>(any) {
+                Some(said) => chains.push(FilterChain::of_tcp(udp::read(&said, &path, findings))),
+                None => {
+                    let text = format!("the listener filter '{}' is not supported", type_name(&any.type_url));
+                    let hint = "for datagrams only udp_proxy is";
+                    findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
+                }
+            }
+        }
+        _ => findings.missing(&filters, "a listener of datagrams needs a filter: udp_proxy"),
+    }
+    Listener { is_udp: true, ..Listener::new(said.name.clone(), address, chains) }
 }
 
 fn any() -> std::net::SocketAddr {

@@ -93,7 +93,7 @@ pub(super) fn address(said: &proto::core::Address, path: &Path<'_>, findings: &m
     };
     if said.protocol() == Protocol::Udp {
         let path = path.field("socket_address.protocol");
-        findings.unsupported_value(&path, "naru does not speak UDP", "use TCP");
+        findings.unsupported_value(&path, "only the address of a listener may say UDP", "leave it out");
     }
     let port = match said.port_specifier {
         // More than that is told by the API's own rules.

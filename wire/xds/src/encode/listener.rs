@@ -2,11 +2,14 @@
 
 use naru_spec::{FilterChain, Listener, Transport};
 
-use super::{http, tcp, tls, value};
+use super::{http, tcp, tls, udp, value};
 use crate::proto::{Any, core, listener as proto, tls_inspector};
 use crate::schema::pack;
 
 pub(super) fn write(listener: &Listener) -> proto::Listener {
+    if listener.is_udp {
+        return datagrams(listener);
+    }
     // Envoy reads the server name only where it is told to.
     let says = |chain: &FilterChain| !chain.server_names.is_empty() || chain.transport != Transport::Any;
     let inspects = listener.chains.iter().any(says);
@@ -24,6 +27,22 @@ pub(super) fn write(listener: &Listener) -> proto::Listener {
         }),
         filter_chains: listener.chains.iter().map(chain).collect(),
         listener_filters: proxied.into_iter().chain(inspects.then(inspector)).collect(),
+        ..Default::default()
+    }
+}
+
+/// The proxy is a filter of the listener itself.
+fn datagrams(listener: &Listener) -> proto::Listener {
+    let mut address = value::socket_address(&listener.address);
+    if let Some(core::address::Address::SocketAddress(said)) = &mut address.address {
+        said.protocol = core::socket_address::Protocol::Udp.into();
+    }
+    let proxies = listener.chains.iter().filter_map(|chain| chain.tcp.as_ref());
+    let proxies = proxies.map(|udp| filter("envoy.filters.udp_listener.udp_proxy", pack(&udp::write(udp))));
+    proto::Listener {
+        name: listener.name.clone(),
+        address: Some(address),
+        listener_filters: proxies.collect(),
         ..Default::default()
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn write(tcp: &TcpProxy) -> proto::TcpProxy {
 fn hash_policy(policy: &HashPolicy) -> Option<kinds::HashPolicy> {
     use kinds::hash_policy::{PolicySpecifier, SourceIp};
     let is_source = policy.source == HashSource::SourceIp;
-    is_source.then(|| kinds::HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) })
+    is_source.then_some(kinds::HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) })
 }
 
 /// A transport socket, in that of the PROXY protocol where there is one.

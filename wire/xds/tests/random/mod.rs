@@ -467,6 +467,15 @@ impl Dice {
             chains.insert(0, self.tcp_chain(clusters));
         }
         let mut listener = Listener::new(format!("listener {at}"), self.socket(10_000 + at as u16), chains);
+        if !clusters.is_empty() && self.below(6) == 0 {
+            let mut udp = self.tcp(clusters);
+            udp.clusters = ClusterChoice::One(self.one(clusters));
+            (udp.attempts_max, udp.duration_max) = (1, None);
+            udp.idle_timeout = self.one(&[Some(Duration::from_secs(60)), Some(Duration::from_millis(1_500))]);
+            let address = self.socket(20_000 + at as u16);
+            let datagrams = Listener::new(format!("listener {at}"), address, vec![FilterChain::of_tcp(udp)]);
+            return Listener { is_udp: true, ..datagrams };
+        }
         if self.below(4) == 0 {
             let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
             listener = Listener::on(pipe, listener.name, listener.chains);
