@@ -2,8 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Action, Domain, FilterChain, Forward, Http, Listener, Match, Pattern, RouteTable, Rule, ServerHeader,
-    StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    Action, Domain, FilterChain, Forward, Http, Listener, Match, Paths, Pattern, RouteTable, Rule,
+    ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -18,6 +18,7 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
+        http.paths = Paths::BASE;
         let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
         listeners.push(Listener {
             name: outbound_name(client),

@@ -356,6 +356,7 @@ impl<'a> Walk<'a> {
                     self.has_forwarded = true;
                 }
                 Action::Open => self.answers += 1,
+                Action::Locate { .. } => panic!("its clusters have endpoints of their own"),
                 Action::Reach { attempt } => {
                     assert!(self.settings.is_tunnel && self.settings.is_lost && self.last.is_none());
                     self.held.0.borrow_mut().push((attempt, EndpointId(0)));

@@ -21,6 +21,7 @@ mod documents;
 mod import;
 mod hello;
 mod tunnel;
+mod path;
 mod edge;
 mod journey;
 mod exchange;
@@ -37,6 +38,7 @@ pub use format::format;
 pub use hello::hello;
 pub use import::{compose, nginx};
 pub use journey::journey;
+pub use path::path;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
@@ -57,6 +59,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("hello", hello),
     ("journey", journey),
     ("nginx", nginx),
+    ("path", path),
     ("regex", regex),
     ("route", route),
     ("scenario", scenario),
