@@ -244,6 +244,9 @@ impl Told<'_> {
         if let Some(host) = self.virtual_host() {
             let _ = writeln!(out, "host {host}");
         }
+        if let Some(target) = &self.explanation.target {
+            let _ = writeln!(out, "path becomes {target}");
+        }
         let width = self.explanation.considered.len().to_string().len();
         for (at, considered) in self.explanation.considered.iter().enumerate() {
             let Some(rule) = self.rule(considered.rule) else { continue };
@@ -408,6 +411,7 @@ impl Told<'_> {
             "url": args.url.to_string(),
             "listener": self.listener.name,
             "virtual_host": self.virtual_host(),
+            "target": self.explanation.target.as_ref().map(|target| target.as_str()),
             "considered": considered,
             "verdict": verdict,
         })

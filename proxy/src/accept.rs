@@ -166,6 +166,7 @@ impl Connection {
             unused_since: Cell::new(worker.clock.now()),
             stall: Stall::new(worker),
             waiting: RefCell::new(None),
+            interim: RefCell::new(None),
             tunnel: RefCell::new(None),
         }
     }

@@ -137,6 +137,10 @@ reasons! {
     ClientProtocol { "DPE", Client, 400, "http1.codec_error", "Bad Request" }
     /// A request that needs exactly one Host has none, or several.
     BadHost { "DPE", Client, 400, "missing_host_header", "no Host, several, or none that is one" }
+    /// The path cannot be brought into the form that is asked for, or has escaped slashes, which are refused.
+    PathRefused { "-", Client, 400, "path_normalization_failed", "" }
+    /// The client is led to its path without escaped slashes.
+    PathRedirected { "-", Proxy, 307, "path_normalization_failed", "" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).

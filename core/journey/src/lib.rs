@@ -24,6 +24,7 @@
 // In reading order: the tables, what is made of a head, the machine, what it leaves behind.
 pub mod snapshot;
 pub mod chain;
+pub mod path;
 pub mod arrival;
 pub mod tunnel;
 pub mod brought;

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
 use naru_resource::{Gateway, Resources, Secret, Text, VirtualService, meta};
 use naru_spec::{
-    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule,
-    TlsRequirement, TlsVersion, VirtualHost, code,
+    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable,
+    Rule, TlsRequirement, TlsVersion, VirtualHost, code,
 };
 
 use crate::Surroundings;
@@ -358,6 +358,7 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     let mut table = RouteTable { virtual_hosts, ignores_port: true, ..RouteTable::default() };
     table.name = servers.first().map_or(String::new(), |ready| format!("gateway/{}", ready.port));
     let mut http = Http::new("gateway", table);
+    http.paths = Paths::BASE;
     http.access_log = surroundings.access_log.clone();
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;

@@ -2,8 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Action, Domain, FilterChain, Forward, Http, Listener, Match, Pattern, RouteTable, Rule, ServerHeader,
-    StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    Action, Domain, FilterChain, Forward, Http, Listener, Match, Paths, Pattern, RouteTable, Rule,
+    ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -18,6 +18,7 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
+        http.paths = Paths::BASE;
         // Its clients are workloads, which may stream as slowly as they like.
         http.request_pace = None;
         http.response_pace = None;

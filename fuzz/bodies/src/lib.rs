@@ -23,6 +23,7 @@ mod hello;
 mod http1;
 mod tunnel;
 mod proxied;
+mod path;
 mod edge;
 mod journey;
 mod exchange;
@@ -40,6 +41,7 @@ pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
+pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
@@ -62,6 +64,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http1", http1),
     ("journey", journey),
     ("nginx", nginx),
+    ("path", path),
     ("proxied", proxied),
     ("regex", regex),
     ("route", route),

@@ -11,15 +11,15 @@ use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, ClusterLimits,
     Codec, Config, ConsistentHash, Cookie, DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings,
-    Domain, DownstreamTls, Endpoint, Fault, FaultScope, FilterChain, Format, Forward, GrpcCheck,
-    GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
-    HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
-    JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Pattern, Pipe, Probe, ProxyProtocol,
-    ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit,
-    RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive,
-    TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport, UpstreamProtocol, UpstreamTls,
-    ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope, FilterChain, Format, Forward,
+    GrpcCheck, GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp,
+    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
+    HttpCheck, JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize,
+    Match, NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, Pipe, Probe,
+    ProxyProtocol, ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath,
+    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
+    TcpCheck, TcpKeepalive, TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
+    UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -542,6 +542,17 @@ impl Dice {
         http.preserve_external_request_id = self.coin();
         http.always_set_request_id_in_response = self.coin();
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
+        http.strip_trailing_host_dot = self.coin();
+        http.paths = Paths {
+            normalize: self.coin(),
+            merge_slashes: self.coin(),
+            escaped_slashes: self.one(&[
+                EscapedSlashes::Keep,
+                EscapedSlashes::Reject,
+                EscapedSlashes::Redirect,
+                EscapedSlashes::Forward,
+            ]),
+        };
         http.host_port = self.one(&[HostPort::Keep, HostPort::StripMatching, HostPort::StripAny]);
         http.suppress_envoy_headers = self.coin();
         http.header_bytes_max = 1_024 * (1 + self.below(8_192) as u32);
