@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::listen::ListenerKey;
@@ -347,7 +347,8 @@ async fn serve_client(
         let service = move |request| engine::serve(Rc::clone(&of_requests), request);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
         let client = Lingering::new(conduit, worker);
-        let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
+        let tell = |told| hear(&connection, told);
+        let result = serve(client, protocol, terms, service, leave, &connection.stall, tell).await;
         if let Err(ServeError::Protocol(reason)) = result {
             add(&downstream.protocol_errors, 1);
             engine::record_unreadable(&connection, reason);
@@ -366,6 +367,15 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
+    }
+}
+
+/// Counts and logs what a codec has settled by itself.
+#[cold]
+fn hear(connection: &Rc<Connection>, told: Told) {
+    match told {
+        Told::Refused(reason) => engine::record_unreadable(connection, reason),
+        Told::Abuse(abuse) => connection.worker.metrics.downstream.count_abuse(abuse),
     }
 }
 

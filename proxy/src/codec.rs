@@ -6,22 +6,13 @@
 
 pub mod body;
 pub mod client;
+pub mod http2;
 pub mod inquiry;
 pub mod server;
 
 pub use body::{BodyBroken, InBody};
-pub use client::{Http1Client, Http2Client, SendFailure};
-pub use inquiry::{Inquirer, Unanswered, WholeBody};
+pub use client::{Http1Client, SendFailure};
+pub use http2::server::Told;
+pub use http2::{Abuse, Http2Client};
+pub use inquiry::{Inquirer, InquiredBody, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};
-
-/// Spawns onto the worker that asks.
-#[derive(Clone, Copy, Debug)]
-struct OnThisWorker;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}

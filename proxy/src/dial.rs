@@ -297,8 +297,7 @@ async fn establish(
         return Ok(Connected::Http1(Http1Connection::new(client, local, life, now)));
     }
     let keepalive = settings.limits.http2_keepalive;
-    let client =
-        Http2Client::start(conduit, settings.http2, keepalive, Rc::new(life)).await.map_err(at_start)?;
+    let client = Http2Client::start(conduit, worker, settings.http2, keepalive, life);
     let connection = Http2Connection::new(client, local, &endpoint.pool.line, now);
     let stream = connection.stream(worker);
     endpoint.pool.put_http2(&connection, settings, now);

@@ -43,6 +43,10 @@ impl Lingering {
         Lingering { conduit, worker: Rc::clone(worker), closing: None }
     }
 
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// The connection goes on as another one.
     pub fn into_conduit(self) -> Conduit {
         self.conduit

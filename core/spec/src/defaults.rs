@@ -167,6 +167,34 @@ pub const HTTP2_STREAMS_MAX: u32 = 1_024;
 pub const HTTP2_STREAM_WINDOW: u32 = 16 << 20;
 pub const HTTP2_CONNECTION_WINDOW: u32 = 24 << 20;
 
+// What a peer of HTTP/2 may have us do for nothing. Our own, but for what a line says; `docs/limits.md`.
+/// Frames that carry nothing of a request or an answer, at once and each second: PING, SETTINGS (which counts ten
+/// times, like DATA without data), PRIORITY, WINDOW_UPDATE and types that nobody knows.
+pub const HTTP2_FRAMES_BURST: u32 = 1_000;
+pub const HTTP2_FRAMES_PER_SECOND: u32 = 100;
+/// And so many for each frame that carries something. Envoy's `max_inbound_window_update_frames_per_data_frame_sent`.
+pub const HTTP2_FRAMES_PER_USEFUL: u32 = 10;
+/// Streams that a client cancels, beside as many as it has had answered.
+pub const HTTP2_RESETS_BURST: u32 = 200;
+pub const HTTP2_RESETS_PER_SECOND: u32 = 20;
+/// Streams that a peer has us reset.
+pub const HTTP2_MISTAKES_BURST: u32 = 100;
+pub const HTTP2_MISTAKES_PER_SECOND: u32 = 1;
+/// Frames of one header block, which needs four at our limit of bytes.
+pub const HTTP2_BLOCK_FRAMES_MAX: u32 = 32;
+/// A list of so many times the bytes that are allowed is no mistake.
+pub const HTTP2_HEADER_BOMB_FACTOR: usize = 4;
+/// From the first byte of a header block to its last, where `request_headers_timeout` says nothing; of any frame; and
+/// of the preface and the first SETTINGS.
+pub const HTTP2_HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HTTP2_FRAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Over each such time, a body of a known length must come, and an answer must be taken, with so many bytes a second
+/// at least. nginx and HAProxy wait for 60 s and 1 minute between two bytes; a trickle goes on there for ever.
+pub const HTTP2_PACE_TIME: Duration = Duration::from_secs(15);
+pub const HTTP2_PACE_BYTES_PER_SECOND: u64 = 100;
+/// Of an answer that waits in a connection for its client.
+pub const HTTP2_WAITING_BYTES_MAX: usize = 64 * 1024;
+
 // Limits of clusters: Envoy's `circuit_breakers`, beside `RETRIES_AT_ONCE`. Istio writes 2^32-1 for each.
 pub const CONNECTIONS_MAX: u32 = 1_024;
 pub const PENDING_MAX: u32 = 1_024;

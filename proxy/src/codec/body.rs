@@ -7,20 +7,22 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::http2::Http2Body;
+
 /// The body of a message that a peer sends.
 #[derive(Debug)]
-pub struct InBody {
-    incoming: Incoming,
-    is_http2: bool,
+pub enum InBody {
+    Http1(Incoming),
+    Http2(Http2Body),
 }
 
 impl InBody {
     pub(super) fn http1(incoming: Incoming) -> InBody {
-        InBody { incoming, is_http2: false }
+        InBody::Http1(incoming)
     }
 
-    pub(super) fn http2(incoming: Incoming) -> InBody {
-        InBody { incoming, is_http2: true }
+    pub(super) fn http2(body: Http2Body) -> InBody {
+        InBody::Http2(body)
     }
 }
 
@@ -42,25 +44,31 @@ impl Body for InBody {
 
     #[inline]
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        // hyper takes a stream that was reset without an error, or a connection that was left so, for the
-        // end of the body; only the END_STREAM flag is one (RFC 9113, section 8.1).
-        if frame.is_none() && self.is_http2 && !self.incoming.is_end_stream() {
-            return Poll::Ready(Some(Err(BodyBroken)));
+        match self.get_mut() {
+            InBody::Http1(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|result| result.map_err(|_| BodyBroken)))
+            }
+            InBody::Http2(body) => Pin::new(body).poll_frame(cx),
         }
-        Poll::Ready(frame.map(|result| result.map_err(|_| BodyBroken)))
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match self {
+            InBody::Http1(incoming) => incoming.is_end_stream(),
+            InBody::Http2(body) => body.is_end_stream(),
+        }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match self {
+            InBody::Http1(incoming) => incoming.size_hint(),
+            InBody::Http2(body) => body.size_hint(),
+        }
     }
 }

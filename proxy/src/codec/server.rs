@@ -1,20 +1,21 @@
 //! The client's side: requests in, responses out.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use naru_base::Reason;
 use naru_spec::{Http, Http2Settings};
 
-use super::InBody;
+use super::http2::server::{Limits, Told};
+use super::{InBody, http2};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
@@ -75,83 +76,59 @@ pub async fn serve<S, F>(
     service: S,
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
+    tell: impl FnMut(Told),
 ) -> Result<Option<Conduit>, ServeError>
 where
     S: Fn(Request<InBody>) -> F,
     F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
 {
-    let io = TokioIo::new(client);
-    let body = match protocol {
-        Protocol::Http1 => InBody::http1,
-        Protocol::Http2 => InBody::http2,
-    };
-    let service = service_fn(move |request: Request<Incoming>| service(request.map(body)));
-    let header_bytes_max = http.header_bytes_max as usize;
-    match protocol {
-        Protocol::Http1 => {
-            let mut builder = http1::Builder::new();
-            builder
-                .auto_date_header(false)
-                .max_headers(http.header_count_max as usize)
-                .max_header_size(header_bytes_max)
-                .max_buf_size(header_bytes_max.max(8 * 1024) + 64 * 1024)
-                .header_read_timeout(http.request_headers_timeout);
-            if http.request_headers_timeout.is_some() {
-                builder.timer(hyper_util::rt::TokioTimer::new());
-            }
-            let mut connection = builder.serve_connection(io, service);
-            let mut is_down = false;
-            let mut turns = Turns::of(stall);
-            poll_fn(|cx| {
-                match leave(cx) {
-                    Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
-                    Poll::Ready(Leave::Gently) if !is_down => {
-                        is_down = true;
-                        Pin::new(&mut connection).graceful_shutdown();
-                    }
-                    _ => {}
-                }
-                turns.begin();
-                match Pin::new(&mut connection).poll(cx) {
-                    Poll::Ready(result) => Poll::Ready(Some(result)),
-                    Poll::Pending => turns.poll_stalled(cx).map(|()| None),
-                }
-            })
-            .await
-            .transpose()
-            .map(|ended| {
-                ended?;
-                let left = connection.into_parts();
-                let mut conduit = left.io.into_inner().into_conduit();
-                conduit.unread(left.read_buf);
-                Some(conduit)
-            })
-        }
-        Protocol::Http2 => {
-            let mut builder = http2::Builder::new(Attended(Rc::clone(stall)));
-            builder
-                .auto_date_header(false)
-                .max_concurrent_streams(http.http2.max_concurrent_streams)
-                .initial_stream_window_size(http.http2.stream_window)
-                .initial_connection_window_size(http.http2.connection_window)
-                .max_header_list_size(http.header_bytes_max);
-            let mut connection = pin!(builder.serve_connection(io, service));
-            let mut is_down = false;
-            poll_fn(|cx| {
-                match leave(cx) {
-                    Poll::Ready(Leave::AtOnce) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Leave::Gently) if !is_down => {
-                        is_down = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    _ => {}
-                }
-                connection.as_mut().poll(cx)
-            })
-            .await
-            .map(|()| None)
-        }
+    if protocol == Protocol::Http2 {
+        let Terms { header_bytes_max, request_headers_timeout: headers_timeout, http2: settings, .. } = http;
+        let limits = Limits { settings, header_bytes_max, headers_timeout };
+        // It is boxed so that those of HTTP/1 need no room for it.
+        let served = Box::pin(http2::server::serve(client, limits, service, leave, stall, tell));
+        return served.await.map(|()| None);
     }
+    let io = TokioIo::new(client);
+    let service = service_fn(move |request: Request<Incoming>| service(request.map(InBody::http1)));
+    let header_bytes_max = http.header_bytes_max as usize;
+    let mut builder = http1::Builder::new();
+    builder
+        .auto_date_header(false)
+        .max_headers(http.header_count_max as usize)
+        .max_header_size(header_bytes_max)
+        .max_buf_size(header_bytes_max.max(8 * 1024) + 64 * 1024)
+        .header_read_timeout(http.request_headers_timeout);
+    if http.request_headers_timeout.is_some() {
+        builder.timer(hyper_util::rt::TokioTimer::new());
+    }
+    let mut connection = builder.serve_connection(io, service);
+    let mut is_down = false;
+    let mut turns = Turns::of(stall);
+    poll_fn(|cx| {
+        match leave(cx) {
+            Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
+            Poll::Ready(Leave::Gently) if !is_down => {
+                is_down = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            _ => {}
+        }
+        turns.begin();
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => turns.poll_stalled(cx).map(|()| None),
+        }
+    })
+    .await
+    .transpose()
+    .map(|ended| {
+        ended?;
+        let left = connection.into_parts();
+        let mut conduit = left.io.into_inner().into_conduit();
+        conduit.unread(left.read_buf);
+        Some(conduit)
+    })
     .map_err(|error| {
         if error.is_parse_too_large() {
             ServeError::Protocol(Reason::HeadTooLarge)
@@ -161,26 +138,4 @@ where
             ServeError::Broken
         }
     })
-}
-
-/// Spawns the streams of an HTTP/2 connection onto this worker, and drops those that stall: that
-/// resets them.
-#[derive(Clone, Debug)]
-struct Attended(Rc<Stall>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Attended {
-    fn execute(&self, stream: F) {
-        let mut turns = Turns::of(&self.0);
-        tokio::task::spawn_local(async move {
-            let mut stream = pin!(stream);
-            poll_fn(|cx| {
-                turns.begin();
-                match stream.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(()),
-                    Poll::Pending => turns.poll_stalled(cx),
-                }
-            })
-            .await;
-        });
-    }
 }
