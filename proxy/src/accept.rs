@@ -375,6 +375,7 @@ async fn serve_client(
 fn hear(connection: &Rc<Connection>, told: Told) {
     match told {
         Told::Refused(reason) => engine::record_unreadable(connection, reason),
+        Told::Malformed => add(&connection.worker.metrics.downstream.protocol_errors, 1),
         Told::Abuse(abuse) => connection.worker.metrics.downstream.count_abuse(abuse),
     }
 }

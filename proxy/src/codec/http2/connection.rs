@@ -517,12 +517,12 @@ impl Connection {
         stream.outbox.clear();
         stream.outbox_bytes = 0;
         stream.end = None;
-        if over != Over::Whole {
+        if over == Over::Whole {
+            self.guard.on_answered();
+        } else if !stream.has_received_all {
             let thrown_away = stream.inbox.clear();
             stream.trailers = None;
             self.to_return = self.to_return.saturating_add(thrown_away as u32);
-        } else {
-            self.guard.on_answered();
         }
         let Some(stream) = self.streams.get_mut(place) else { return };
         stream.wake();
@@ -584,6 +584,11 @@ impl Connection {
     fn leave_after(&mut self, last: u32) {
         self.leaving = Leaving::After(last);
         frame::put_go_away(&mut self.out, last, Code::NO_ERROR);
+    }
+
+    /// Whether the peer has ever opened a stream.
+    pub fn has_served(&self) -> bool {
+        self.last_of_peer > 0
     }
 
     /// Whether all is said.

@@ -44,6 +44,8 @@ const LAST_WORDS_TO_ABUSERS: Duration = Duration::from_secs(1);
 pub enum Told {
     /// A request was refused before anybody saw it.
     Refused(Reason),
+    /// What is no HTTP has ended the connection, after requests that have lines of their own.
+    Malformed,
     /// The connection is closed for it.
     Abuse(Abuse),
 }
@@ -126,6 +128,10 @@ where
     match failure {
         None => Ok(()),
         Some(Failure::Lost) => Err(ServeError::Broken),
+        Some(Failure::Protocol(_)) if connection.borrow().has_served() => {
+            tell(Told::Malformed);
+            Err(ServeError::Broken)
+        }
         Some(Failure::Protocol(_)) => Err(ServeError::Protocol(Reason::ClientProtocol)),
         Some(Failure::Abuse(abuse)) => {
             tell(Told::Abuse(abuse));

@@ -89,7 +89,13 @@ impl Connection {
             Wrong::Abuse(abuse) => self.fail(Failure::Abuse(abuse)),
             Wrong::Stream(id, code) => {
                 match self.find(id) {
-                    Some(place) => self.reset(place, code),
+                    Some(place) => {
+                        // One that was taken has a line of its own.
+                        if self.streams.get(place).is_some_and(|stream| stream.request.is_some()) {
+                            self.mistakes.push(Reason::ClientProtocol);
+                        }
+                        self.reset(place, code);
+                    }
                     None => put_reset(&mut self.out, id, code),
                 }
                 if let Err(abuse) = self.guard.on(self.now, Abuse::Mistakes) {
@@ -186,9 +192,6 @@ impl Connection {
         let overflows = stream.receive_window < 0;
         if is_early || !fits || overflows {
             self.to_return += all as u32;
-            if self.role == Role::Server && !overflows {
-                self.mistakes.push(Reason::ClientProtocol);
-            }
             let code = if overflows { Code::FLOW_CONTROL_ERROR } else { Code::PROTOCOL_ERROR };
             return Err(Wrong::Stream(head.stream, code));
         }
@@ -447,12 +450,7 @@ impl Connection {
                 self.received_all(place);
                 Ok(())
             }
-            Ok(_) | Err(_) => {
-                if self.role == Role::Server {
-                    self.mistakes.push(Reason::ClientProtocol);
-                }
-                Err(Wrong::Stream(id, Code::PROTOCOL_ERROR))
-            }
+            Ok(_) | Err(_) => Err(Wrong::Stream(id, Code::PROTOCOL_ERROR)),
         }
     }
 
