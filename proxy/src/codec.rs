@@ -14,5 +14,5 @@ pub use body::{BodyBroken, InBody};
 pub use client::{Http1Client, SendFailure};
 pub use http2::server::Told;
 pub use http2::{Abuse, Http2Client};
-pub use inquiry::{Inquirer, InquiredBody, Unanswered, WholeBody};
+pub use inquiry::{InquiredBody, Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use naru_base::{Reason, RetryEnd};
 
 use crate::cluster::{ClusterStats, add};
-use crate::codec::Abuse;
+pub use crate::codec::Abuse;
 use crate::mirrors::{MirrorReport, Mirrors};
 use crate::names::NameId;
 

@@ -17,8 +17,8 @@ use naru_journey::Sent;
 use naru_spec::{Http2Keepalive, Http2Settings};
 use tokio::time::{Sleep, sleep};
 
-use super::super::client::SendFailure;
 use super::super::InBody;
+use super::super::client::SendFailure;
 use super::body::Http2Body;
 use super::connection::stream::Over;
 use super::connection::{Connection, Failure, Role, Terms};

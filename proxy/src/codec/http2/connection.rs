@@ -285,7 +285,8 @@ impl Connection {
         if !status.is_informational() {
             stream.has_sent_head = true;
             let content_type = headers.get(http::header::CONTENT_TYPE);
-            stream.is_patient = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+            stream.is_patient =
+                content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         }
         self.writing(id, ends).response(status, headers);
         if ends {
@@ -381,7 +382,8 @@ impl Connection {
         {
             writer.wake();
         }
-        if is_last && let Some(End::Trailers(trailers)) = stream.end.take_if(|end| !matches!(end, End::Plain)) {
+        if is_last && let Some(End::Trailers(trailers)) = stream.end.take_if(|end| !matches!(end, End::Plain))
+        {
             self.writing(id, true).trailers(&trailers);
             has_ended = true;
         }

@@ -108,9 +108,7 @@ impl Reading {
                 };
                 once(&mut self.scheme, scheme)
             }
-            (Message::Request, b"authority") => {
-                once(&mut self.authority, Authority::try_from(value).ok()?)
-            }
+            (Message::Request, b"authority") => once(&mut self.authority, Authority::try_from(value).ok()?),
             (Message::Request, b"path") => {
                 // The parser of targets forgets a fragment, and what is no character of one is for us to find.
                 let begins = matches!(value.first(), Some(b'/')) || value == b"*";

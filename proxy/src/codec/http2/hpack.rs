@@ -263,7 +263,8 @@ mod tests {
         // RFC 7541, appendix C.4: three requests of one connection, with Huffman's code.
         let mut decoder = Decoder::new();
         let first = [
-            0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+            0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4,
+            0xff,
         ];
         let common =
             [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
@@ -274,8 +275,8 @@ mod tests {
         expected.push(("cache-control", "no-cache"));
         assert_eq!(decoded(&mut decoder, &second), Ok(pairs(&expected)));
         let third = [
-            0x82, 0x87, 0x85, 0xbf, 0x40, 0x88, 0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f, 0x89, 0x25, 0xa8,
-            0x49, 0xe9, 0x5b, 0xb8, 0xe8, 0xb4, 0xbf,
+            0x82, 0x87, 0x85, 0xbf, 0x40, 0x88, 0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f, 0x89, 0x25,
+            0xa8, 0x49, 0xe9, 0x5b, 0xb8, 0xe8, 0xb4, 0xbf,
         ];
         let expected = [
             (":method", "GET"),
@@ -291,13 +292,13 @@ mod tests {
     #[test]
     fn what_is_not_in_a_table_is_refused() {
         for block in [
-            &[0x80][..],                                      // index 0
-            &[0xbe],                                          // nothing was kept yet
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],            // no number that could be meant
-            &[0x40, 0x01, b'a'],                              // no value
-            &[0x40, 0x05, b'a'],                              // shorter than it says
-            &[0x82, 0x20],                                    // a size after a field
-            &[0x3f, 0xe2, 0x1f],                              // 4,097
+            &[0x80][..],                           // index 0
+            &[0xbe],                               // nothing was kept yet
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], // no number that could be meant
+            &[0x40, 0x01, b'a'],                   // no value
+            &[0x40, 0x05, b'a'],                   // shorter than it says
+            &[0x82, 0x20],                         // a size after a field
+            &[0x3f, 0xe2, 0x1f],                   // 4,097
             &[0xff],
         ] {
             assert_eq!(decoded(&mut Decoder::new(), block), Err(Broken), "{block:x?}");

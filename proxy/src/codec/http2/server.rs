@@ -79,8 +79,7 @@ where
         header_bytes_max: limits.header_bytes_max as usize,
         headers_timeout: Terms::headers_timeout(limits.headers_timeout),
     };
-    let connection: Shared =
-        Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));
+    let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));
     let mut crowd = Crowd::new();
     let mut io = Wire::new(client, &worker);
     let failure = poll_fn(|cx| {
@@ -102,7 +101,11 @@ where
                     crowd.push(answer(stream, service(request), Rc::clone(stall)));
                 }
             }
-            connection.borrow_mut().take_mistakes().into_iter().for_each(|reason| tell(Told::Refused(reason)));
+            connection
+                .borrow_mut()
+                .take_mistakes()
+                .into_iter()
+                .for_each(|reason| tell(Told::Refused(reason)));
             crowd.poll();
             polled = io.write(&connection, cx);
             if polled.is_ready() || !has_read && !crowd.is_rung() {

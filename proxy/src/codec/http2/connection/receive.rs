@@ -7,8 +7,8 @@ use naru_spec::defaults::{HTTP2_BLOCK_FRAMES_MAX, HTTP2_HEADER_BOMB_FACTOR};
 
 use super::super::fields::{Message, Reading};
 use super::super::frame::{
-    ACK, Code, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, FrameHead, HEAD_BYTES, Kind, PADDED, PREFACE, PRIORITY,
-    WINDOW_MAX, number, put_ping, put_reset, put_settings_ack, without_padding,
+    ACK, Code, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, FrameHead, HEAD_BYTES, Kind, PADDED, PREFACE,
+    PRIORITY, WINDOW_MAX, number, put_ping, put_reset, put_settings_ack, without_padding,
 };
 use super::super::guard::Abuse;
 use super::stream::{Over, Stream};
@@ -603,7 +603,11 @@ impl Connection {
         if payload.len() != 5 {
             // In a stream that is idle there is nothing to reset.
             let is_open = self.find(head.stream).is_some();
-            return Err(if is_open { Wrong::Stream(head.stream, Code::FRAME_SIZE_ERROR) } else { FRAME_SIZE });
+            return Err(if is_open {
+                Wrong::Stream(head.stream, Code::FRAME_SIZE_ERROR)
+            } else {
+                FRAME_SIZE
+            });
         }
         self.guard.on(self.now, Abuse::Priorities)?;
         if number(payload).unwrap_or_default() & 0x7fff_ffff == head.stream {
