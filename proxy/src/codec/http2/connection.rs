@@ -82,6 +82,8 @@ pub struct Connection {
     /// What is still to come of the preface, and whether the first SETTINGS is.
     preface_left: usize,
     awaits_settings: bool,
+    /// Whether ours are known to the peer.
+    is_acknowledged: bool,
     decoder: Decoder,
     streams: Slab<Stream>,
     /// Those that are not closed, by their numbers, which only grow: and their places.
@@ -198,6 +200,7 @@ impl Connection {
             terms,
             preface_left: if role == Role::Server { PREFACE.len() } else { 0 },
             awaits_settings: true,
+            is_acknowledged: false,
             decoder: Decoder::new(),
             streams: Slab::new(),
             index: Vec::new(),
@@ -478,7 +481,7 @@ impl Connection {
     pub fn open(&mut self, request: &Request<()>, ends: bool) -> usize {
         let id = self.next_of_ours;
         self.next_of_ours += 2;
-        let mut stream = Stream::new(id, self.terms.stream_window, self.their_window);
+        let mut stream = self.new_stream(id);
         stream.is_head = request.method() == http::Method::HEAD;
         stream.has_sent_head = true;
         stream.has_sent_all = ends;
@@ -488,6 +491,13 @@ impl Connection {
         self.writing(id, ends).request(request);
         self.touch();
         place
+    }
+
+    /// Until it knows our settings a peer may send as much as everybody may (section 6.9.2).
+    fn new_stream(&self, id: u32) -> Stream {
+        let ours = self.terms.stream_window;
+        let window = if self.is_acknowledged { ours } else { ours.max(WINDOW) };
+        Stream::new(id, window, self.their_window)
     }
 
     /// Somebody lets go of a stream.
@@ -681,3 +691,6 @@ fn awaits_body(stream: &Stream) -> bool {
         && stream.inbox.is_empty()
         && stream.receive_window > 0
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,14 +163,15 @@ mod tests {
         let polls: [Rc<Cell<u32>>; 3] = Default::default();
         let wakers: [Rc<Cell<Option<Waker>>>; 3] = Default::default();
         let is_done = Rc::<Cell<bool>>::default();
-        for (polls, kept) in polls.iter().zip(&wakers) {
-            let (polls, kept, is_done) = (Rc::clone(polls), Rc::clone(kept), Rc::clone(&is_done));
-            crowd.push(poll_fn(move |cx| {
+        let member = |at: usize| {
+            let (polls, kept, is_done) = (Rc::clone(&polls[at]), Rc::clone(&wakers[at]), Rc::clone(&is_done));
+            poll_fn(move |cx| {
                 polls.set(polls.get() + 1);
                 kept.set(Some(cx.waker().clone()));
                 if is_done.get() { Poll::Ready(()) } else { Poll::Pending }
-            }));
-        }
+            })
+        };
+        (0..3).for_each(|at| crowd.push(member(at)));
         crowd.begin_turn(&Context::from_waker(&waker));
         crowd.poll();
         assert!(!crowd.is_rung());
@@ -192,12 +193,10 @@ mod tests {
         crowd.poll();
         assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 3, 1]);
         // Its place is another's now.
-        let again = Rc::clone(&polls[1]);
-        crowd.push(poll_fn(move |_| {
-            again.set(again.get() + 10);
-            Poll::Ready(())
-        }));
+        assert_eq!(crowd.free, [1]);
+        crowd.push(member(1));
+        assert!(crowd.free.is_empty());
         crowd.poll();
-        assert_eq!(polls[1].get(), 13);
+        assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 4, 1]);
     }
 }

@@ -92,7 +92,7 @@ impl Decoder {
                     self.evict(0);
                     continue;
                 }
-                0x10..0x20 | 0x00..0x10 => self.literal(&mut rest, 4, false, &mut each)?,
+                0x00..0x20 => self.literal(&mut rest, 4, false, &mut each)?,
             }
             has_fields = true;
         }

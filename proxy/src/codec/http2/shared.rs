@@ -42,10 +42,6 @@ impl Handle {
         self.with(None, |stream| stream.request.take())
     }
 
-    pub fn take_interim(&self) -> Option<Response<()>> {
-        self.with(None, |stream| stream.interim.pop_front())
-    }
-
     /// How it ended, if it did.
     pub fn over(&self) -> Option<Over> {
         self.with(Some(Over::Lost), |stream| stream.over)
@@ -56,14 +52,6 @@ impl Handle {
         let mut connection = self.connection.borrow_mut();
         let written = connection.written;
         connection.stream(self.place).is_none_or(|stream| written <= stream.head_at)
-    }
-
-    pub fn has_received_all(&self) -> bool {
-        self.with(true, |stream| stream.has_received_all)
-    }
-
-    pub fn has_sent_all(&self) -> bool {
-        self.with(true, |stream| stream.has_sent_all)
     }
 
     /// Nothing more is to come, and all of it was read.

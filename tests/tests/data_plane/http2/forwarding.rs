@@ -20,8 +20,7 @@ impl Recorder {
     async fn start() -> Recorder {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let bootstrap = Bootstrap::new(TO_UP).cluster("up", listener.local_addr().unwrap(), "");
-        let naru =
-            Naru::start(&bootstrap.manager("generate_request_id: false"));
+        let naru = Naru::start(&bootstrap.manager("generate_request_id: false"));
         let seen = Arc::<Mutex<Vec<u8>>>::default();
         let kept = Arc::clone(&seen);
         tokio::spawn(async move {

@@ -11,8 +11,8 @@ use super::super::frame::{
     PRIORITY, WINDOW_MAX, number, put_ping, put_reset, put_settings_ack, without_padding,
 };
 use super::super::guard::Abuse;
-use super::stream::{Over, Stream};
-use super::{Connection, Failure, LEAVING_PING, Leaving, Role};
+use super::stream::Over;
+use super::{Connection, Failure, LEAVING_PING, Leaving, Role, WINDOW};
 
 /// A header block whose last frame has not come.
 #[derive(Debug)]
@@ -251,7 +251,7 @@ impl Connection {
             fragment = fragment.get(5..).ok_or(FRAME_SIZE)?;
         }
         let is_new = self.role == Role::Server && self.is_idle(head.stream);
-        if is_new && head.stream % 2 == 0 || self.role == Role::Client && self.is_idle(head.stream) {
+        if is_new && head.stream.is_multiple_of(2) || self.role == Role::Client && self.is_idle(head.stream) {
             return Err(PROTOCOL);
         }
         if self.role == Role::Server && !is_new && self.find(head.stream).is_none() {
@@ -362,7 +362,7 @@ impl Connection {
         let length = reading.length();
         let is_short = ends_stream && length.is_some_and(|length| length > 0);
         let request = reading.into_request();
-        let mut stream = Stream::new(id, self.terms.stream_window, self.their_window);
+        let mut stream = self.new_stream(id);
         stream.left = length;
         stream.has_received_all = ends_stream;
         let place = self.streams.insert(stream);
@@ -405,11 +405,10 @@ impl Connection {
         let Some(stream) = self.streams.get_mut(place) else { return Ok(()) };
         let status = response.status();
         if status.is_informational() {
-            // There is no change of protocol in HTTP/2, and no end before the answer.
-            if ends_stream || status.as_u16() == 101 || stream.interim.len() >= 16 {
+            // There is no change of protocol in HTTP/2, and no end before the answer. Nobody is told of one.
+            if ends_stream || status.as_u16() == 101 {
                 return Err(Wrong::Stream(id, MALFORMED));
             }
-            stream.interim.push_back(response);
         } else {
             let has_no_body = stream.is_head || matches!(status.as_u16(), 204 | 304);
             if !has_no_body {
@@ -507,7 +506,11 @@ impl Connection {
             return Err(PROTOCOL);
         }
         if head.has(ACK) {
-            return if payload.is_empty() { Ok(()) } else { Err(FRAME_SIZE) };
+            if !payload.is_empty() {
+                return Err(FRAME_SIZE);
+            }
+            self.on_acknowledged();
+            return Ok(());
         }
         self.guard.on(self.now, Abuse::Settings)?;
         let (settings, rest) = payload.as_chunks::<6>();
@@ -539,6 +542,19 @@ impl Connection {
         put_settings_ack(&mut self.out);
         self.waiting_to_open.drain(..).for_each(std::task::Waker::wake);
         Ok(())
+    }
+
+    /// Windows that were larger than ours until now are as large as we have said.
+    fn on_acknowledged(&mut self) {
+        if std::mem::replace(&mut self.is_acknowledged, true) {
+            return;
+        }
+        let less = i64::from(WINDOW.saturating_sub(self.terms.stream_window));
+        for (_, place) in &self.index {
+            if let Some(stream) = self.streams.get_mut(*place) {
+                stream.receive_window -= less;
+            }
+        }
     }
 
     /// The windows of all streams change by the difference, and may be less than nothing (section 6.9.2).

@@ -19,7 +19,6 @@ pub struct Stream {
     pub handles: u8,
     pub request: Option<Request<()>>,
     pub response: Option<Response<()>>,
-    pub interim: VecDeque<Response<()>>,
     /// The head of the answer is here, or was.
     pub has_head: bool,
     /// The answer to HEAD, whose length is of no body.
@@ -80,7 +79,6 @@ impl Stream {
             handles: 0,
             request: None,
             response: None,
-            interim: VecDeque::new(),
             has_head: false,
             is_head: false,
             inbox: Inbox::default(),
