@@ -2,7 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Domain, FilterChain, Http, Listener, RouteTable, Rule, ServerHeader, TlsRequirement, VirtualHost,
+    Domain, FilterChain, Http, Http2Settings, Listener, RouteTable, Rule, ServerHeader, TlsRequirement,
+    VirtualHost,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -14,6 +15,8 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
     for client in &surroundings.clients {
         let table = table(client, routes);
         let mut http = Http::new("outbound", table);
+        // The client is the workload itself, which may have any number of calls under way.
+        http.http2 = Http2Settings::default();
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;

@@ -162,10 +162,14 @@ pub const FALLBACK_STEPS_MAX: usize = 8;
 /// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: Envoy's server errors.
 pub const GRPC_FAILURES: [u8; 6] = [2, 4, 12, 13, 14, 15];
 
-// HTTP/2. Envoy's streams and windows since 1.35; `docs/gaps.md` has the edge values.
+// HTTP/2 with upstreams, and with the clients of a mesh. Envoy's streams and windows since 1.35.
 pub const HTTP2_STREAMS_MAX: u32 = 1_024;
 pub const HTTP2_STREAM_WINDOW: u32 = 16 << 20;
 pub const HTTP2_CONNECTION_WINDOW: u32 = 24 << 20;
+// With clients that are anybody. Envoy's "Configuring Envoy as an edge proxy"; its defaults are those above.
+pub const HTTP2_EDGE_STREAMS_MAX: u32 = 100;
+pub const HTTP2_EDGE_STREAM_WINDOW: u32 = 64 << 10;
+pub const HTTP2_EDGE_CONNECTION_WINDOW: u32 = 1 << 20;
 
 // What a peer of HTTP/2 may have us do for nothing. Our own, but for what a line says; `docs/limits.md`.
 /// Frames that carry nothing of a request or an answer, at once and each second: PING, SETTINGS (which counts ten

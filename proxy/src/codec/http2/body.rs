@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{Request, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::super::BodyBroken;
@@ -13,11 +14,22 @@ use super::shared::Handle;
 #[derive(Debug)]
 pub struct Http2Body {
     stream: Handle,
+    /// Whoever sends it waits to be told that it is wanted.
+    is_awaited: bool,
 }
 
 impl Http2Body {
     pub(super) fn new(stream: Handle) -> Http2Body {
-        Http2Body { stream }
+        Http2Body { stream, is_awaited: false }
+    }
+
+    /// Of a request with this head.
+    pub(super) fn of_request(stream: Handle, head: &Request<()>) -> Http2Body {
+        let is_awaited = head
+            .headers()
+            .get(header::EXPECT)
+            .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Http2Body { stream, is_awaited }
     }
 }
 
@@ -26,9 +38,12 @@ impl Body for Http2Body {
     type Error = BodyBroken;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        if std::mem::take(&mut self.is_awaited) {
+            self.stream.ask_for_more();
+        }
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Some(Err(_)) => Poll::Ready(Some(Err(BodyBroken))),

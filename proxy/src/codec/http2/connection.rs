@@ -100,8 +100,6 @@ pub struct Connection {
     their_frame_max: usize,
     their_streams_max: usize,
     tells_table: bool,
-    /// Whether the peer takes RFC 8441's requests.
-    pub takes_extended_connect: bool,
     /// Streams with something to send and room for it.
     sendable: VecDeque<usize>,
     pub out: BytesMut,
@@ -184,7 +182,7 @@ impl Connection {
         match role {
             Role::Server => frame::put_settings(
                 &mut out,
-                &[(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes), (0x8, 1)],
+                &[(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes)],
             ),
             Role::Client => {
                 out.extend_from_slice(PREFACE);
@@ -216,7 +214,6 @@ impl Connection {
             // Until it says how many it takes, as many as most do.
             their_streams_max: 100,
             tells_table: false,
-            takes_extended_connect: false,
             sendable: VecDeque::new(),
             out,
             written: 0,
@@ -689,7 +686,8 @@ fn awaits_body(stream: &Stream) -> bool {
         && !stream.has_received_all
         && !stream.has_sent_head
         && stream.inbox.is_empty()
-        && stream.receive_window > 0
+        // Somebody reads it.
+        && stream.reader.is_some()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Whatever is malformed there is refused here, and never seen by anything behind: HTTP/1 has no such lists, and
 //! what is harmless in one (a line feed, a space before a colon, a second length) is another request in the other.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -11,10 +11,6 @@ use naru_base::Reason;
 
 use super::frame::{self, HEAD_BYTES};
 use super::hpack::{self, ENTRY_OVERHEAD, Field};
-
-/// What is wanted of a `CONNECT` beside its name (RFC 8441).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtendedConnect(pub Bytes);
 
 /// What a list is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +31,6 @@ pub struct Reading {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     path: Option<PathAndQuery>,
-    protocol: Option<Bytes>,
     status: Option<StatusCode>,
     length: Option<u64>,
     cookies: BytesMut,
@@ -55,7 +50,6 @@ impl Reading {
             scheme: None,
             authority: None,
             path: None,
-            protocol: None,
             status: None,
             length: None,
             cookies: BytesMut::new(),
@@ -116,10 +110,6 @@ impl Reading {
                     return None;
                 }
                 once(&mut self.path, PathAndQuery::try_from(value).ok()?)
-            }
-            (Message::Request, b"protocol") => {
-                let is_token = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic());
-                is_token.then(|| once(&mut self.protocol, Bytes::copy_from_slice(value)))?
             }
             (Message::Response, b"status") => {
                 let is_code = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
@@ -185,12 +175,8 @@ impl Reading {
         self.finish()?;
         let malformed = Reason::ClientProtocol;
         let method = self.method.ok_or(malformed)?;
-        let is_plain_connect = method == Method::CONNECT && self.protocol.is_none();
-        if self.protocol.is_some() && method != Method::CONNECT {
-            return Err(malformed);
-        }
         let mut target = http::uri::Parts::default();
-        if is_plain_connect {
+        if method == Method::CONNECT {
             // Section 8.5.
             if self.scheme.is_some() || self.path.is_some() || self.authority.is_none() {
                 return Err(malformed);
@@ -210,9 +196,6 @@ impl Reading {
         *request.method_mut() = method;
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = self.headers;
-        if let Some(protocol) = self.protocol {
-            request.extensions_mut().insert(ExtendedConnect(protocol));
-        }
         Ok(request)
     }
 
@@ -272,18 +255,14 @@ impl Writing<'_> {
     pub fn request(self, request: &Request<()>) {
         let uri = request.uri();
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let protocol = request.extensions().get::<ExtendedConnect>();
         self.block(request.headers(), |out| {
             put(out, b":method", request.method().as_str().as_bytes());
-            if request.method() != Method::CONNECT || protocol.is_some() {
+            if request.method() != Method::CONNECT {
                 put(out, b":scheme", uri.scheme_str().unwrap_or("http").as_bytes());
                 put(out, b":path", path.as_bytes());
             }
             if let Some(authority) = uri.authority() {
                 put(out, b":authority", authority.as_str().as_bytes());
-            }
-            if let Some(ExtendedConnect(protocol)) = protocol {
-                put(out, b":protocol", protocol);
             }
         });
     }

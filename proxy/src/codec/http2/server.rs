@@ -97,7 +97,8 @@ where
                 let Some(place) = connection.borrow_mut().accept() else { break };
                 let stream = Handle::new(&connection, place);
                 if let Some(request) = stream.take_request() {
-                    let request = request.map(|()| InBody::http2(Http2Body::new(stream.another())));
+                    let body = Http2Body::of_request(stream.another(), &request);
+                    let request = request.map(|()| InBody::http2(body));
                     crowd.push(answer(stream, service(request), Rc::clone(stall)));
                 }
             }

@@ -80,6 +80,15 @@ impl Handle {
         })
     }
 
+    /// Says 100 (Continue), unless something has come, or was answered.
+    pub fn ask_for_more(&self) {
+        let mut connection = self.connection.borrow_mut();
+        let Some(stream) = connection.stream(self.place) else { return };
+        if stream.received == 0 && !stream.has_received_all && !stream.has_sent_head {
+            connection.send_response(self.place, StatusCode::CONTINUE, &HeaderMap::new(), false);
+        }
+    }
+
     /// Ready with data; with nothing where there is no more.
     pub fn poll_data(&self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Over>>> {
         let mut connection = self.connection.borrow_mut();

@@ -144,6 +144,9 @@ async fn a_head_that_is_too_large_is_answered_counted_and_logged() {
     assert_eq!(upstream.requests(), 0);
 }
 
+/// What it is, its settings, what it begins with, and what it sends from time to time.
+type Slow = (Abuse, &'static [(u16, u32)], Vec<u8>, fn() -> Vec<u8>);
+
 /// Each of them at its own connection, all at a time: 20 s are enough for all.
 #[tokio::test]
 async fn clients_that_are_slow_on_purpose() {
@@ -153,7 +156,7 @@ async fn clients_that_are_slow_on_purpose() {
     let large = headers(END_STREAM | END_HEADERS, 1, &request("GET", "/bytes/100000"));
     let sized = [&request("POST", "/length")[..], &[("content-length", "1000000")]].concat();
     let begun = frame(HEADERS, END_STREAM, 1, block(&request("GET", "/")));
-    let slow: [(Abuse, &[(u16, u32)], Vec<u8>, fn() -> Vec<u8>); 6] = [
+    let slow: [Slow; 6] = [
         // Nothing of an answer is taken; or a byte of it from time to time.
         (Abuse::SlowReader, &[(4, 0)], large.clone(), || frame(PING, 0, 0, [0; 8])),
         (Abuse::SlowReader, &[(4, 1)], large, || window_update(1, 1)),

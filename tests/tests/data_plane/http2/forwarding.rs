@@ -30,9 +30,10 @@ impl Recorder {
                     let mut read = [0; 65_536];
                     while let Ok(count @ 1..) = stream.read(&mut read).await {
                         kept.lock().unwrap().extend_from_slice(&read[..count]);
-                        // Whatever is in one piece is one request here.
-                        let is_whole =
-                            [&b"\r\n\r\n"[..], b"!"].iter().any(|end| read[..count].ends_with(end));
+                        // Whatever is in one piece is one request here; but one that waits for its body.
+                        let piece = String::from_utf8_lossy(&read[..count]);
+                        let is_whole = piece.ends_with('!')
+                            || piece.ends_with("\r\n\r\n") && !piece.contains("100-continue");
                         if is_whole
                             && stream
                                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
@@ -208,4 +209,18 @@ async fn nothing_malformed_reaches_an_upstream() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// As over HTTP/1: who waits to be asked for its body is asked once somebody reads it (RFC 9110, section 10.1.1).
+#[tokio::test]
+async fn a_client_that_waits_to_go_on_is_told_to() {
+    let recorder = Recorder::start().await;
+    let mut peer = Peer::start(recorder.naru.address, None, &[]).await;
+    let head = [&request("POST", "/a")[..], &[("content-length", "1"), ("expect", "100-continue")]].concat();
+    peer.send(headers(END_HEADERS, 1, &head)).await;
+    let told = peer.find(|frame| frame.stream == 1).await.unwrap();
+    assert_eq!((told.kind, told.flags, status(&told.payload)), (HEADERS, END_HEADERS, 100));
+    peer.send(frame(DATA, END_STREAM, 1, b"!")).await;
+    let (head, _) = peer.answer(1).await.unwrap();
+    assert_eq!(status(&head), 200);
 }

@@ -375,10 +375,9 @@ impl Connection {
                 self.opened.push_back(place);
                 Ok(())
             }
-            Err(reason @ (Reason::HeadTooLarge | Reason::BadHost)) => {
-                // It can be read, so that it can be answered.
-                self.mistakes.push(reason);
-                let status = http::StatusCode::from_u16(reason.status()).unwrap_or_default();
+            Err(Reason::HeadTooLarge) => {
+                self.mistakes.push(Reason::HeadTooLarge);
+                let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 if let Some(stream) = self.streams.get_mut(place) {
                     stream.is_unwanted = true;
                 }
@@ -532,10 +531,7 @@ impl Connection {
                     }
                     self.their_frame_max = value;
                 }
-                0x8 => match value {
-                    0 | 1 => self.takes_extended_connect = value == 1,
-                    _ => return Err(PROTOCOL),
-                },
+                0x8 if value > 1 => return Err(PROTOCOL),
                 _ => {}
             }
         }

@@ -444,6 +444,7 @@ fn a_body_of_a_known_length_must_come_and_others_may_wait() {
         .request(&builder.body(()).unwrap());
         connection.receive(&mut input, at(0));
         let place = accept(&mut connection);
+        connection.stream(place).unwrap().reader = Some(Waker::noop().clone());
         (connection, place)
     };
     let data = |connection: &mut Connection, place: usize, second: u64, bytes: usize| {
@@ -453,6 +454,7 @@ fn a_body_of_a_known_length_must_come_and_others_may_wait() {
         connection.receive(&mut input, at(second * 1_000));
         connection.stream(place).unwrap().inbox.take();
         connection.consume(place, bytes);
+        connection.stream(place).unwrap().reader = Some(Waker::noop().clone());
     };
     let (mut connection, place) = posted(Some("100000"));
     let trickle = |connection: &mut Connection, second| data(connection, place, second, 1);
@@ -463,7 +465,8 @@ fn a_body_of_a_known_length_must_come_and_others_may_wait() {
     let (mut connection, _) = posted(None);
     assert_eq!(wait(&mut connection, |_, _| {}), None, "a stream of messages");
     // It is our turn, and not the client's.
-    let (mut connection, _) = posted(Some("100000"));
+    let (mut connection, place) = posted(Some("100000"));
+    connection.stream(place).unwrap().reader = None;
     let unread = |connection: &mut Connection, second| {
         if second == 1 {
             let mut input = BytesMut::new();

@@ -91,7 +91,7 @@ async fn heads() {
         case("8.5 CONNECT with a path", fields(&request("CONNECT", "/describe")), MALFORMED),
         case("8.5 CONNECT without an authority", fields(&[(":method", "CONNECT")]), MALFORMED),
         case(
-            "8441 a protocol of another method",
+            "8441 a protocol that was not offered",
             fields(&[&get()[..], &[(":protocol", "websocket")]].concat()),
             MALFORMED,
         ),
