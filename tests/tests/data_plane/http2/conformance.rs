@@ -77,9 +77,7 @@ pub fn get_with(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 async fn play(case: &Case, naru: &Naru, authority: Option<&Authority>) -> Result<(), String> {
-    let hyper = Upstream::plain(Speaks::Http2).await;
-    let address = if std::env::var("NARU_HYPER").is_ok() { hyper.address } else { naru.address };
-    let mut peer = Peer::start(address, authority, &case.settings).await;
+    let mut peer = Peer::start(naru.address, authority, &case.settings).await;
     for step in &case.steps {
         match step {
             Step::Send(bytes) => peer.send(bytes).await,
