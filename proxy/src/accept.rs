@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use naru_base::Instant;
+use http::{Request, Response};
+use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{ChainId, Milestone};
@@ -21,12 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Leave, Protocol, ServeError, Terms, Told, serve};
+use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
-use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
-use crate::settle::{Passage, count_up};
+use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
@@ -103,6 +103,8 @@ pub struct Connection {
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
+    /// Where interim responses to the request that is being answered go, over HTTP/1.
+    pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
 }
@@ -145,6 +147,7 @@ impl Connection {
             unused_since: Cell::new(self.worker.clock.now()),
             stall: Stall::new(&self.worker),
             waiting: RefCell::new(None),
+            interim: RefCell::new(None),
             tunnel: RefCell::new(Some(tunnel)),
         }
     }
@@ -241,6 +244,20 @@ impl Connection {
     }
 }
 
+impl Answers for Rc<Connection> {
+    fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>> {
+        engine::serve(Rc::clone(self), request)
+    }
+
+    fn open(&self, interim: Interim) {
+        self.interim.replace(Some(interim));
+    }
+
+    fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody> {
+        engine::refuse(self, reason, text)
+    }
+}
+
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
 pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<ListenerHere>) {
     loop {
@@ -321,6 +338,7 @@ async fn serve_client(
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
         waiting: RefCell::new(None),
+        interim: RefCell::new(None),
         tunnel: RefCell::new(None),
     });
     open.tell(&connection);
@@ -343,14 +361,11 @@ async fn serve_client(
     let mut next = Some((connection, secured.conduit, protocol));
     while let Some((connection, conduit, protocol)) = next.take() {
         let mut stay = Stay::new(&connection);
-        let of_requests = Rc::clone(&connection);
-        let service = move |request| engine::serve(Rc::clone(&of_requests), request);
+        let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let client = Lingering::new(conduit, worker);
         let tell = |told| hear(&connection, told);
-        let result = serve(client, protocol, terms, service, leave, &connection.stall, tell).await;
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall, tell).await;
         if let Err(ServeError::Protocol(reason)) = result {
-            add(&downstream.protocol_errors, 1);
             engine::record_unreadable(&connection, reason);
         }
         if let Some(mut tunnel) = connection.tunnel.take() {
@@ -370,7 +385,7 @@ async fn serve_client(
     }
 }
 
-/// Counts and logs what a codec has settled by itself.
+/// Counts and logs what a codec of HTTP/2 has settled by itself.
 #[cold]
 fn hear(connection: &Rc<Connection>, told: Told) {
     match told {

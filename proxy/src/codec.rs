@@ -6,13 +6,17 @@
 
 pub mod body;
 pub mod client;
+mod http1;
 pub mod http2;
 pub mod inquiry;
 pub mod server;
 
-pub use body::{BodyBroken, InBody};
-pub use client::{Http1Client, SendFailure};
+pub use body::{BodyBroken, HyperBody, InBody};
+pub use client::SendFailure;
+pub use http1::client::Http1Client;
+pub use http1::interim::Interim;
+pub use http1::server::Answers;
 pub use http2::server::Told;
 pub use http2::{Abuse, Http2Client};
-pub use inquiry::{InquiredBody, Inquirer, Unanswered, WholeBody};
+pub use inquiry::{Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};

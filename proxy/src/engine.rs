@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
@@ -26,8 +27,8 @@ use naru_journey::{
 use naru_spec::{Format, Scheme};
 
 use crate::accept::Connection;
-use crate::cluster::EndpointHere;
-use crate::codec::{InBody, SendFailure};
+use crate::cluster::{EndpointHere, add};
+use crate::codec::{InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
@@ -63,16 +64,25 @@ pub async fn serve(
     forward(passage, outgoing, first).await
 }
 
+/// Answers a request that the codec could not read. `text` says what is wrong with it.
+pub fn refuse(connection: &Rc<Connection>, reason: Reason, text: &'static str) -> Response<OutBody> {
+    answer_saying(unreadable(connection, reason), reason, None, Some(text))
+}
+
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let loaded = connection.loaded();
-    let journey = Journey::refuse(now, connection.chain(), reason);
-    let line = RequestLine::unreadable(&connection.peer);
-    let client = Client::unknown(&connection.peer);
-    let mut passage = Passage::new(connection, &loaded, journey, line, &client, None);
+    let mut passage = unreadable(connection, reason);
     passage.journey.on_reply(now, reason.status(), None);
     passage.journey.on_response_body(now, Milestone::End);
+}
+
+fn unreadable(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
+    add(&connection.worker.metrics.downstream.protocol_errors, 1);
+    let journey = Journey::refuse(connection.worker.clock.now(), connection.chain(), reason);
+    let line = RequestLine::unreadable(&connection.peer);
+    let client = Client::unknown(&connection.peer);
+    Passage::new(connection, &connection.loaded(), journey, line, &client, None)
 }
 
 /// Takes a request in and asks the core about it.
@@ -104,7 +114,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
-    let upload = (!facts.has_ended).then(|| Upload::new(body));
+    let upload = (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace));
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
@@ -170,6 +180,7 @@ async fn forward(
                 None => passage.hear_turn(),
             },
             Action::Look => passage.hear_turn(),
+            Action::Locate { cluster } => next = passage.locate(cluster).await,
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it; a response may be there.
             Action::Cancel { .. } => passage.leave_response(),
@@ -263,6 +274,11 @@ pub trait Attendant {
 
     fn speaks_http2(&self) -> bool;
 
+    /// Where interim responses go.
+    fn interim(&self) -> Option<Interim> {
+        None
+    }
+
     /// Whether a copy of the head is kept, of a request on a connection that `is_reused` by it.
     fn keeps_copy(&self, is_reused: bool, method: &Method) -> bool;
 }
@@ -299,6 +315,13 @@ impl Attendant for Alone<'_> {
     #[inline]
     fn speaks_http2(&self) -> bool {
         self.passage.line.version == Version::HTTP_2
+    }
+
+    // HTTP/1.0 has none.
+    #[inline]
+    fn interim(&self) -> Option<Interim> {
+        let is_known = self.passage.line.version == Version::HTTP_11;
+        is_known.then(|| self.passage.connection.interim.borrow().clone())?
     }
 
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
@@ -377,10 +400,11 @@ pub async fn exchange<A: Attendant>(
     let result = match connected {
         Connected::Http1(mut connection) => {
             connection.requests += 1;
+            let interim = attendant.interim();
             let request = outgoing.take_http1(attendant.upload(), keeps_copy);
             let result = connection
                 .client
-                .send(request, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
+                .send(request, interim, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
                 .await;
             let endpoint = Rc::clone(endpoint);
             result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))
@@ -443,9 +467,9 @@ impl Outgoing {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         // A host that is no authority stays a header, which HTTP/2 allows.
-        let authority = headers.get(header::HOST).and_then(|host| {
-            Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok()
-        });
+        let authority = headers
+            .get(header::HOST)
+            .and_then(|host| Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes())).ok());
         if authority.is_some() {
             headers.remove(header::HOST);
             let scheme = if is_tls { Scheme::Https } else { self.scheme };
@@ -561,7 +585,16 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 }
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
-pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+pub fn answer(passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    answer_saying(passage, reason, headers, None)
+}
+
+fn answer_saying(
+    mut passage: Box<Passage>,
+    reason: Reason,
+    headers: Option<&HeaderMap>,
+    text: Option<&'static str>,
+) -> Response<OutBody> {
     // Its answer needs nothing that is limited.
     passage.leave(passage.worker.clock.now());
     let date = passage.worker.clock.date();
@@ -584,9 +617,22 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&Header
     passage.kept_response =
         passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
     let mut headers = reply.headers;
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    let said = match text {
+        Some(text) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            Bytes::from_static(text.as_bytes())
+        }
+        None => reply.body,
+    };
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said.len()));
+    // Who says what is no request may mean something else by what follows.
+    if matches!(reason, Reason::BadHost | Reason::ClientProtocol | Reason::HeadTooLarge)
+        && passage.line.version != Version::HTTP_2
+    {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let is_head = passage.line.method == Method::HEAD;
-    let body = if is_head { bytes::Bytes::new() } else { reply.body };
+    let body = if is_head { Bytes::new() } else { said };
     let mut response = Response::new(OutBody::whole(body, passage));
     *response.status_mut() = reply.status;
     *response.headers_mut() = headers;

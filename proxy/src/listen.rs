@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use naru_spec::Listener;
+use naru_spec::defaults::UNSENT_BYTES_MAX;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::proxy::StartError;
@@ -144,7 +145,10 @@ fn local_address(socket: SockRef<'_>) -> io::Result<SocketAddr> {
 
 /// Settings of an accepted connection.
 pub fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_nodelay(true)
+    let socket = SockRef::from(stream);
+    // Where the kernel does not know it, slow clients cost more of its memory.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    socket.set_tcp_nodelay(true)
 }
 
 #[cfg(test)]

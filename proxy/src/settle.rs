@@ -221,6 +221,9 @@ impl Passage {
     pub fn hear_connected(&mut self, attempt: AttemptId, stream_max: Option<Duration>) {
         let now = self.worker.clock.now();
         self.journey.on_connected(now, attempt);
+        if let Some(cluster) = self.journey.cluster() {
+            self.loaded.count_recent(now, cluster);
+        }
         if let Some(max) = stream_max {
             self.journey.limit_stream(now, max);
         }
@@ -328,18 +331,33 @@ impl Passage {
                 return Poll::Ready(action);
             }
         }
-        while let Some((deadline, _)) = self.journey.deadline() {
+        while let Some(deadline) = self.deadline() {
             self.timer.set(deadline);
             self.connection.stall.look(Some(deadline));
             if self.timer.poll(cx).is_pending() {
                 break;
             }
-            self.journey.tick(self.worker.clock.now());
+            let now = self.worker.clock.now();
+            self.journey.tick(now);
+            if let Some(upload) = &self.upload {
+                upload.look_at_pace(now);
+                self.hear_upload();
+            }
             if let Some(action) = self.journey.next_action() {
                 return Poll::Ready(action);
             }
         }
         Poll::Pending
+    }
+
+    /// When it is to be looked at again: for its own sake, or for its client's.
+    #[inline]
+    fn deadline(&self) -> Option<Instant> {
+        let own = self.journey.deadline().map(|(deadline, _)| deadline);
+        match self.upload.as_ref().and_then(|upload| upload.deadline()) {
+            Some(of_client) => Some(own.map_or(of_client, |own| own.min(of_client))),
+            None => own,
+        }
     }
 
     /// Tells the journey what happened to the request's body, if anything did.
@@ -667,12 +685,10 @@ impl Carrier {
     /// The body that came by it was read to its end.
     #[inline]
     pub fn give_back(self, body: InBody, has_whole_request: bool, worker: &Worker, loaded: &Loaded) {
-        let Carrier::Http1 { connection: mut client, endpoint, cluster } = self else { return };
-        client.client.rest();
+        let Carrier::Http1 { connection: client, endpoint, cluster } = self else { return };
         drop(body);
         // A request that is still being sent would run into the next one.
-        let is_free = client.client.can_send() || client.client.check();
-        if is_free && has_whole_request {
+        if client.client.can_send() && has_whole_request {
             let settings = loaded.snapshot.cluster(cluster);
             endpoint.pool.put_http1(client, worker.clock.now(), settings);
             worker.look_after_pools();
@@ -689,7 +705,8 @@ pub fn poll_body(
 ) -> Poll<Option<Result<Frame<Bytes>, crate::codec::BodyBroken>>> {
     match carrier {
         Carrier::Http1 { connection, .. } => {
-            connection.client.poll_until(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+            connection.client.poll_send(cx);
+            Pin::new(body).poll_frame(cx)
         }
         Carrier::Http2 { .. } => Pin::new(body).poll_frame(cx),
     }

@@ -6,13 +6,25 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 
 use crate::Percent;
-use crate::limits::RateLimit;
+use crate::limits::{PaceLimit, RateLimit};
 
 // Listeners and their HTTP.
 /// Envoy says "envoy"; a proxy that is not Envoy does not.
 pub const SERVER_NAME: &str = "naru";
 pub const HEADER_BYTES_MAX: u32 = 60 * 1024;
 pub const HEADER_COUNT_MAX: u32 = 100;
+/// Of an upstream's response over HTTP/1: Envoy's `max_response_headers_kb`; and ten times its `max_headers_count`.
+pub const UPSTREAM_HEADER_BYTES_MAX: u32 = 60 * 1024;
+pub const UPSTREAM_HEADER_COUNT_MAX: u32 = 1_000;
+/// From the first byte of a head to its last: that of Envoy, "Configuring Envoy as an edge proxy". Envoy itself has none.
+pub const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Kestrel's `MinRequestBodyDataRate` of 240 bytes a second, over ten seconds. Envoy has none.
+pub const REQUEST_PACE: PaceLimit = PaceLimit { bytes: 2_400, window: Duration::from_secs(10) };
+/// Kestrel's `MinResponseDataRate` of 240 bytes a second. The window is longer, as progress is seen in steps of
+/// [`UNSENT_BYTES_MAX`] / 2.
+pub const RESPONSE_PACE: PaceLimit = PaceLimit { bytes: 3_600, window: Duration::from_secs(15) };
+/// So much may wait in the kernel to be sent to a client (`TCP_NOTSENT_LOWAT`): more would only be held back.
+pub const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +67,18 @@ pub const RETRIES_AT_ONCE: u32 = 3;
 /// 20 %.
 pub const RETRY_BUDGET_PPM: u32 = 200_000;
 pub const RETRY_BUDGET_CONCURRENCY_MIN: u32 = 3;
+/// Those in flight.
+pub const RETRY_BUDGET_INTERVAL: Duration = Duration::ZERO;
+/// Envoy's `cleanup_interval`.
+pub const ON_DEMAND_CLEANUP: Duration = Duration::from_secs(5);
+/// Endpoints that came with requests, of one cluster on one worker. Our own.
+pub const ON_DEMAND_ENDPOINTS_MAX: usize = 1_024;
+/// Where requests go whose host is an address that no document names. Istio's name.
+pub const ADDRESSES_CLUSTER: &str = "PassthroughCluster";
+/// The virtual host that leads there.
+pub const ADDRESSES_HOST: &str = "addresses";
+/// Of the header that brings an address.
+pub const ON_DEMAND_HEADER: &str = "x-envoy-original-dst-host";
 /// Attempts of one request that are under way together. Our own.
 pub const ATTEMPTS_AT_ONCE_MAX: u32 = 4;
 /// Of the class `default`: Resilience4j's, which counts calls.
@@ -188,14 +212,8 @@ pub const HTTP2_MISTAKES_PER_SECOND: u32 = 1;
 pub const HTTP2_BLOCK_FRAMES_MAX: u32 = 32;
 /// A list of so many times the bytes that are allowed is no mistake.
 pub const HTTP2_HEADER_BOMB_FACTOR: usize = 4;
-/// From the first byte of a header block to its last, where `request_headers_timeout` says nothing; of any frame; and
-/// of the preface and the first SETTINGS.
-pub const HTTP2_HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of any frame.
 pub const HTTP2_FRAME_TIMEOUT: Duration = Duration::from_secs(15);
-/// Over each such time, a body of a known length must come, and an answer must be taken, with so many bytes a second
-/// at least. nginx and HAProxy wait for 60 s and 1 minute between two bytes; a trickle goes on there for ever.
-pub const HTTP2_PACE_TIME: Duration = Duration::from_secs(15);
-pub const HTTP2_PACE_BYTES_PER_SECOND: u64 = 100;
 /// Of an answer that waits in a connection for its client.
 pub const HTTP2_WAITING_BYTES_MAX: usize = 64 * 1024;
 

@@ -44,7 +44,7 @@ pub use balancing::{
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
 pub use cluster::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
 pub use fault::{
@@ -61,7 +61,7 @@ pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
-    Named, Overload, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+    Named, Overload, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
 pub use listener::{FilterChain, Listener};
 pub use matching::{

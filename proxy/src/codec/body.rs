@@ -7,22 +7,42 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::http1::link::Http1Body;
 use super::http2::Http2Body;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
 pub enum InBody {
-    Http1(Incoming),
+    Empty,
+    Http1(Http1Body),
     Http2(Http2Body),
 }
 
 impl InBody {
-    pub(super) fn http1(incoming: Incoming) -> InBody {
-        InBody::Http1(incoming)
+    /// Whether it broke because it is not framed as it said.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, InBody::Http1(body) if body.is_malformed())
     }
 
     pub(super) fn http2(body: Http2Body) -> InBody {
         InBody::Http2(body)
+    }
+}
+
+/// A body that hyper reads.
+#[derive(Debug)]
+pub struct HyperBody {
+    incoming: Incoming,
+    is_http2: bool,
+}
+
+impl HyperBody {
+    pub(super) fn http1(incoming: Incoming) -> HyperBody {
+        HyperBody { incoming, is_http2: false }
+    }
+
+    pub(super) fn http2(incoming: Incoming) -> HyperBody {
+        HyperBody { incoming, is_http2: true }
     }
 }
 
@@ -48,10 +68,8 @@ impl Body for InBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         match self.get_mut() {
-            InBody::Http1(incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|result| result.map_err(|_| BodyBroken)))
-            }
+            InBody::Empty => Poll::Ready(None),
+            InBody::Http1(body) => Pin::new(body).poll_frame(cx),
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -59,7 +77,8 @@ impl Body for InBody {
     #[inline]
     fn is_end_stream(&self) -> bool {
         match self {
-            InBody::Http1(incoming) => incoming.is_end_stream(),
+            InBody::Empty => true,
+            InBody::Http1(body) => body.is_end_stream(),
             InBody::Http2(body) => body.is_end_stream(),
         }
     }
@@ -67,8 +86,38 @@ impl Body for InBody {
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match self {
-            InBody::Http1(incoming) => incoming.size_hint(),
+            InBody::Empty => SizeHint::with_exact(0),
+            InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
         }
+    }
+}
+
+impl Body for HyperBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    #[inline]
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        // hyper takes a stream that was reset without an error, or a connection that was left so, for the
+        // end of the body; only the END_STREAM flag is one (RFC 9113, section 8.1).
+        if frame.is_none() && self.is_http2 && !self.incoming.is_end_stream() {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
+        Poll::Ready(frame.map(|result| result.map_err(|_| BodyBroken)))
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }

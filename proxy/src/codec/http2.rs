@@ -1,6 +1,6 @@
 //! HTTP/2, both sides: RFC 9113, in the order of a connection's way.
 //!
-//! Why it is our own: `docs/adr/0018-http2-of-our-own.md`.
+//! Why it is our own: `docs/adr/0019-http2-of-our-own.md`.
 
 mod connection;
 mod crowd;

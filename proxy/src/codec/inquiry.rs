@@ -11,14 +11,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use naru_spec::Http2Settings;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use super::BodyBroken;
+use super::body::HyperBody;
 
 /// A body that is there whole.
 #[derive(Clone, Debug, Default)]
@@ -47,31 +46,6 @@ impl Body for WholeBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
-}
-
-/// The body of an answer. Of one of HTTP/2 that breaks off without an error the end looks like any other.
-#[derive(Debug)]
-pub struct InquiredBody(Incoming);
-
-impl Body for InquiredBody {
-    type Data = Bytes;
-    type Error = BodyBroken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
-        polled.map(|frame| frame.map(|frame| frame.map_err(|_| BodyBroken)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
     }
 }
 
@@ -140,19 +114,19 @@ impl Inquirer {
     ///
     /// # Errors
     /// There is none.
-    pub async fn ask(&mut self, request: Request<WholeBody>) -> Result<Response<InquiredBody>, Unanswered> {
+    pub async fn ask(&mut self, request: Request<WholeBody>) -> Result<Response<HyperBody>, Unanswered> {
         match &mut self.sender {
             Sender::Http1(sender) => {
                 if sender.ready().await.is_err() {
                     return Err(Unanswered::Unsent(Box::new(request)));
                 }
-                sender.try_send_request(request).await.map(|answer| answer.map(InquiredBody))
+                sender.try_send_request(request).await.map(|answer| answer.map(HyperBody::http1))
             }
             Sender::Http2(sender) => {
                 if sender.ready().await.is_err() {
                     return Err(Unanswered::Unsent(Box::new(request)));
                 }
-                sender.try_send_request(request).await.map(|answer| answer.map(InquiredBody))
+                sender.try_send_request(request).await.map(|answer| answer.map(HyperBody::http2))
             }
         }
         .map_err(unanswered)

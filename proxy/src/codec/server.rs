@@ -1,25 +1,18 @@
 //! The client's side: requests in, responses out.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use naru_base::Reason;
-use naru_spec::{Http, Http2Settings};
+use naru_spec::{Http, Http2Settings, PaceLimit};
 
-use super::http2::server::{Limits, Told};
-use super::{InBody, http2};
+use super::Answers;
+use super::http2::server::Told;
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
-use crate::settle::{Broken, OutBody};
-use crate::stall::{Stall, Turns};
+use crate::stall::Stall;
+use crate::worker::Worker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -47,10 +40,11 @@ pub enum Leave {
 /// What a connection begins with and keeps, whatever the configuration becomes.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    header_bytes_max: u32,
-    header_count_max: u32,
-    request_headers_timeout: Option<Duration>,
-    http2: Http2Settings,
+    pub(super) header_bytes_max: u32,
+    pub(super) header_count_max: u32,
+    pub(super) request_headers_timeout: Option<Duration>,
+    pub(super) response_pace: Option<PaceLimit>,
+    pub(super) http2: Http2Settings,
 }
 
 impl Terms {
@@ -59,6 +53,7 @@ impl Terms {
             header_bytes_max: http.header_bytes_max,
             header_count_max: http.header_count_max,
             request_headers_timeout: http.request_headers_timeout,
+            response_pace: http.response_pace,
             http2: http.http2,
         }
     }
@@ -67,75 +62,25 @@ impl Terms {
 /// Serves one connection until it ends. `leave` is asked at every turn. A request that `stall` tells of is broken
 /// off, and with it the connection (HTTP/1) or its stream (HTTP/2).
 ///
-/// What is left of a connection of HTTP/1 is returned: it goes on where a CONNECT was answered by 200, which hyper
-/// takes for the end of HTTP on it.
-pub async fn serve<S, F>(
-    client: Lingering,
+/// What is left of a connection of HTTP/1 is returned where it goes on as something else: a CONNECT was answered by 2xx,
+/// or a request by 101.
+pub async fn serve(
+    client: Conduit,
+    worker: &Rc<Worker>,
     protocol: Protocol,
-    http: Terms,
-    service: S,
-    mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
+    terms: Terms,
+    answers: impl Answers + 'static,
+    leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
     tell: impl FnMut(Told),
-) -> Result<Option<Conduit>, ServeError>
-where
-    S: Fn(Request<InBody>) -> F,
-    F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
-{
-    if protocol == Protocol::Http2 {
-        let Terms { header_bytes_max, request_headers_timeout: headers_timeout, http2: settings, .. } = http;
-        let limits = Limits { settings, header_bytes_max, headers_timeout };
-        // It is boxed so that those of HTTP/1 need no room for it.
-        let served = Box::pin(http2::server::serve(client, limits, service, leave, stall, tell));
-        return served.await.map(|()| None);
+) -> Result<Option<Conduit>, ServeError> {
+    match protocol {
+        Protocol::Http1 => super::http1::server::serve(client, worker, terms, &answers, leave, stall).await,
+        Protocol::Http2 => {
+            let client = Lingering::new(client, worker);
+            // It is large.
+            Box::pin(super::http2::server::serve(client, worker, terms, answers, leave, stall, tell)).await?;
+            Ok(None)
+        }
     }
-    let io = TokioIo::new(client);
-    let service = service_fn(move |request: Request<Incoming>| service(request.map(InBody::http1)));
-    let header_bytes_max = http.header_bytes_max as usize;
-    let mut builder = http1::Builder::new();
-    builder
-        .auto_date_header(false)
-        .max_headers(http.header_count_max as usize)
-        .max_header_size(header_bytes_max)
-        .max_buf_size(header_bytes_max.max(8 * 1024) + 64 * 1024)
-        .header_read_timeout(http.request_headers_timeout);
-    if http.request_headers_timeout.is_some() {
-        builder.timer(hyper_util::rt::TokioTimer::new());
-    }
-    let mut connection = builder.serve_connection(io, service);
-    let mut is_down = false;
-    let mut turns = Turns::of(stall);
-    poll_fn(|cx| {
-        match leave(cx) {
-            Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
-            Poll::Ready(Leave::Gently) if !is_down => {
-                is_down = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            _ => {}
-        }
-        turns.begin();
-        match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => turns.poll_stalled(cx).map(|()| None),
-        }
-    })
-    .await
-    .transpose()
-    .map(|ended| {
-        ended?;
-        let left = connection.into_parts();
-        let mut conduit = left.io.into_inner().into_conduit();
-        conduit.unread(left.read_buf);
-        Some(conduit)
-    })
-    .map_err(|error| {
-        if error.is_parse_too_large() {
-            ServeError::Protocol(Reason::HeadTooLarge)
-        } else if error.is_parse() {
-            ServeError::Protocol(Reason::ClientProtocol)
-        } else {
-            ServeError::Broken
-        }
-    })
 }

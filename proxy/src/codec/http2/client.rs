@@ -68,7 +68,8 @@ impl Http2Client {
             connection_window: settings.connection_window,
             streams_max: settings.max_concurrent_streams,
             header_bytes_max: HEADER_BYTES_MAX,
-            headers_timeout: Terms::headers_timeout(None),
+            headers_timeout: None,
+            pace: None,
         };
         let connection: Shared =
             Rc::new(RefCell::new(Connection::new(Role::Client, terms, worker.clock.now())));

@@ -23,10 +23,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
 use naru_base::{Instant, Reason};
-use naru_spec::defaults::{
-    HTTP2_FRAME_TIMEOUT, HTTP2_HEADERS_TIMEOUT, HTTP2_PACE_BYTES_PER_SECOND, HTTP2_PACE_TIME,
-    HTTP2_WAITING_BYTES_MAX,
-};
+use naru_spec::PaceLimit;
+use naru_spec::defaults::{HTTP2_FRAME_TIMEOUT, HTTP2_WAITING_BYTES_MAX};
 use slab::Slab;
 
 use super::fields::Writing;
@@ -56,13 +54,9 @@ pub struct Terms {
     pub connection_window: u32,
     pub streams_max: u32,
     pub header_bytes_max: usize,
-    pub headers_timeout: Duration,
-}
-
-impl Terms {
-    pub fn headers_timeout(said: Option<Duration>) -> Duration {
-        said.unwrap_or(HTTP2_HEADERS_TIMEOUT)
-    }
+    pub headers_timeout: Option<Duration>,
+    /// So fast at least an answer must be taken.
+    pub pace: Option<PaceLimit>,
 }
 
 /// Why a connection ends at once.
@@ -621,8 +615,9 @@ impl Connection {
         if self.role == Role::Client || self.failure.is_some() {
             return None;
         }
-        let start = self.awaits_settings.then(|| self.began + self.terms.headers_timeout);
-        let block = self.block.as_ref().map(|block| block.since + self.terms.headers_timeout);
+        let headers = self.terms.headers_timeout;
+        let start = headers.filter(|_| self.awaits_settings).map(|timeout| self.began + timeout);
+        let block = self.block.as_ref().zip(headers).map(|(block, timeout)| block.since + timeout);
         let partial = self.partial_since.map(|since| since + HTTP2_FRAME_TIMEOUT);
         let is_used = self.pace.is_some() || !self.index.is_empty() || !self.out.is_empty();
         let pace = is_used.then(|| self.looked + LOOK);
@@ -636,58 +631,34 @@ impl Connection {
 
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
-        let over = |since: Option<Instant>, max: Duration| since.is_some_and(|since| now >= since + max);
+        let over = |since: Option<Instant>, max: Option<Duration>| {
+            since.zip(max).is_some_and(|(since, max)| now >= since + max)
+        };
         let headers = self.terms.headers_timeout;
         if over(self.awaits_settings.then_some(self.began), headers)
             || over(self.block.as_ref().map(|block| block.since), headers)
-            || over(self.partial_since, HTTP2_FRAME_TIMEOUT)
+            || over(self.partial_since, Some(HTTP2_FRAME_TIMEOUT))
         {
             return self.fail(Failure::Abuse(Abuse::SlowHeaders));
         }
         if now >= self.looked + LOOK {
             self.looked = now;
-            if let Err(abuse) = self.look(now) {
-                self.fail(Failure::Abuse(abuse));
-            }
+            self.look(now);
         }
     }
 
-    /// Whether bytes move as fast as they must.
-    fn look(&mut self, now: Instant) -> Result<(), Abuse> {
-        let least = HTTP2_PACE_BYTES_PER_SECOND * HTTP2_PACE_TIME.as_secs();
-        if !self.waits_for_taking() {
+    /// Whether what waits is taken as fast as it must be. Bodies of requests are measured by those who read them.
+    fn look(&mut self, now: Instant) {
+        let Some(PaceLimit { bytes, window }) = self.terms.pace.filter(|_| self.waits_for_taking()) else {
             self.pace = None;
-        } else {
-            match self.pace {
-                Some((since, _)) if now < since + HTTP2_PACE_TIME => {}
-                Some((_, moved)) if self.moved - moved < least => return Err(Abuse::SlowReader),
-                _ => self.pace = Some((now, self.moved)),
-            }
+            return;
+        };
+        match self.pace {
+            Some((since, _)) if now < since + window => {}
+            Some((_, moved)) if self.moved - moved < bytes => self.fail(Failure::Abuse(Abuse::SlowReader)),
+            _ => self.pace = Some((now, self.moved)),
         }
-        for (_, place) in &self.index {
-            let Some(stream) = self.streams.get_mut(*place) else { continue };
-            if !awaits_body(stream) {
-                stream.pace = None;
-                continue;
-            }
-            match stream.pace {
-                Some((since, _)) if now < since + HTTP2_PACE_TIME => {}
-                Some((_, received)) if stream.received - received < least => return Err(Abuse::SlowBody),
-                _ => stream.pace = Some((now, stream.received)),
-            }
-        }
-        Ok(())
     }
-}
-
-/// Whether it is the peer's to go on with a body of which it has said how long it is.
-fn awaits_body(stream: &Stream) -> bool {
-    stream.left.is_some_and(|left| left > 0)
-        && !stream.has_received_all
-        && !stream.has_sent_head
-        && stream.inbox.is_empty()
-        // Somebody reads it.
-        && stream.reader.is_some()
 }
 
 #[cfg(test)]

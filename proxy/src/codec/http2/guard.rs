@@ -32,14 +32,12 @@ pub enum Abuse {
     UnknownFrames,
     /// A header block, a frame or the beginning of the connection that does not come to its end.
     SlowHeaders,
-    /// A body of a known length that does not come.
-    SlowBody,
     /// Nothing is taken of what waits.
     SlowReader,
 }
 
 impl Abuse {
-    pub const ALL: [Abuse; 13] = [
+    pub const ALL: [Abuse; 12] = [
         Abuse::Resets,
         Abuse::Mistakes,
         Abuse::Pings,
@@ -51,7 +49,6 @@ impl Abuse {
         Abuse::HeaderBomb,
         Abuse::UnknownFrames,
         Abuse::SlowHeaders,
-        Abuse::SlowBody,
         Abuse::SlowReader,
     ];
 
@@ -69,7 +66,6 @@ impl Abuse {
             Abuse::HeaderBomb => "header_bomb",
             Abuse::UnknownFrames => "unknown_frames",
             Abuse::SlowHeaders => "slow_headers",
-            Abuse::SlowBody => "slow_body",
             Abuse::SlowReader => "slow_reader",
         }
     }

@@ -10,14 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
 use http_body::Body;
 use naru_base::{Instant, Reason};
-use naru_spec::Http2Settings;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::super::{InBody, Leave, ServeError};
+use super::super::{Answers, InBody, Leave, ServeError};
 use super::body::Http2Body;
 use super::connection::stream::End;
 use super::connection::{Connection, Failure, Role, Terms};
@@ -50,38 +49,28 @@ pub enum Told {
     Abuse(Abuse),
 }
 
-/// What a connection is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub settings: Http2Settings,
-    pub header_bytes_max: u32,
-    pub headers_timeout: Option<Duration>,
-}
-
 /// Serves one connection until it ends; as [`super::super::serve`].
-pub async fn serve<S, F>(
+pub async fn serve(
     client: Lingering,
-    limits: Limits,
-    service: S,
+    worker: &Rc<Worker>,
+    http: super::super::Terms,
+    answers: impl Answers + 'static,
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
     mut tell: impl FnMut(Told),
-) -> Result<(), ServeError>
-where
-    S: Fn(Request<InBody>) -> F,
-    F: Future<Output = Result<Response<OutBody>, Broken>> + 'static,
-{
-    let worker = Rc::clone(client.worker());
+) -> Result<(), ServeError> {
     let terms = Terms {
-        stream_window: limits.settings.stream_window,
-        connection_window: limits.settings.connection_window,
-        streams_max: limits.settings.max_concurrent_streams,
-        header_bytes_max: limits.header_bytes_max as usize,
-        headers_timeout: Terms::headers_timeout(limits.headers_timeout),
+        stream_window: http.http2.stream_window,
+        connection_window: http.http2.connection_window,
+        streams_max: http.http2.max_concurrent_streams,
+        header_bytes_max: http.header_bytes_max as usize,
+        headers_timeout: http.request_headers_timeout,
+        pace: http.response_pace,
     };
+    let answers = Rc::new(answers);
     let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));
     let mut crowd = Crowd::new();
-    let mut io = Wire::new(client, &worker);
+    let mut io = Wire::new(client, worker);
     let failure = poll_fn(|cx| {
         crowd.begin_turn(cx);
         begin_turn(&connection, cx);
@@ -99,7 +88,9 @@ where
                 if let Some(request) = stream.take_request() {
                     let body = Http2Body::of_request(stream.another(), &request);
                     let request = request.map(|()| InBody::http2(body));
-                    crowd.push(answer(stream, service(request), Rc::clone(stall)));
+                    let answers = Rc::clone(&answers);
+                    let service = async move { answers.answer(request).await };
+                    crowd.push(answer(stream, service, Rc::clone(stall)));
                 }
             }
             connection

@@ -15,10 +15,9 @@ use super::OK;
 async fn a_client_that_sends_garbage_is_answered_400() {
     let up = Upstream::plain(Speaks::Http1).await;
     let naru = Naru::start(&Bootstrap::to(up.address));
-    let garbage: [&[u8]; 11] = [
+    let garbage: [&[u8]; 10] = [
         b"hello\r\n\r\n",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n",
-        b"GET / HTTP/9.9\r\nhost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost a\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\nna me: value\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\nname: \0\r\n\r\n",
@@ -82,7 +81,7 @@ async fn a_request_body_that_is_garbage_reaches_no_upstream_as_whole() {
             let said = String::from_utf8(said).unwrap();
             assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{garbage:?}: {said}");
             let ended = naru.ended(1).await;
-            assert!(matches!(ended[0], (0 | 400, Reason::ClientAborted | Reason::ClientGone)), "{ended:?}");
+            assert_eq!(ended, [(400, Reason::ClientProtocol)]);
             naru.settles().await;
         }
     }

@@ -123,7 +123,7 @@ async fn a_body_is_framed_by_its_length_or_by_chunks() {
     let frames =
         [headers(END_HEADERS, 1, &sized), frame(DATA, 0, 1, b"four"), frame(DATA, END_STREAM, 1, b"!")];
     let seen = recorder.forwards(&frames).await;
-    assert!(seen.starts_with("POST /a HTTP/1.1\r\ncontent-length: 5\r\n"), "{seen}");
+    assert!(seen.starts_with("POST /a HTTP/1.1\r\n") && seen.contains("\r\ncontent-length: 5\r\n"), "{seen}");
     assert!(seen.ends_with("\r\n\r\nfour!") && !seen.contains("transfer-encoding"), "{seen}");
     // A body that looks like a request is a body.
     let smuggled = b"0\r\n\r\nGET /evil HTTP/1.1\r\nhost: x\r\n\r\n";

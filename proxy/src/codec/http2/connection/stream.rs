@@ -5,7 +5,6 @@ use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
-use naru_base::Instant;
 
 use super::super::frame::Code;
 
@@ -46,8 +45,6 @@ pub struct Stream {
     pub is_patient: bool,
     /// Where its head stands in all that was sent.
     pub head_at: u64,
-    /// Since when, and with how much, its body is measured.
-    pub pace: Option<(Instant, u64)>,
     pub received: u64,
     pub over: Option<Over>,
 }
@@ -99,7 +96,6 @@ impl Stream {
             writer: None,
             is_patient: false,
             head_at: 0,
-            pace: None,
             received: 0,
             over: None,
         }

@@ -34,7 +34,8 @@ fn terms(stream_window: u32, connection_window: u32) -> Terms {
         connection_window,
         streams_max: 10,
         header_bytes_max: 60 * 1024,
-        headers_timeout: Duration::from_secs(10),
+        headers_timeout: Some(Duration::from_secs(10)),
+        pace: Some(naru_spec::defaults::RESPONSE_PACE),
     }
 }
 
@@ -386,7 +387,7 @@ fn a_reader_that_is_slow_and_goes_on_stays() {
     let mut slow = answering(&[(4, 0)], "text/plain", 30_000);
     let more = |connection: &mut Connection, second| {
         let mut input = BytesMut::new();
-        frame::put_window_update(&mut input, 1, 120);
+        frame::put_window_update(&mut input, 1, 300);
         connection.receive(&mut input, at(second * 1_000));
     };
     assert_eq!(wait(&mut slow, more), None);
@@ -423,59 +424,6 @@ fn what_begins_must_come_to_its_end() {
         connection.receive(&mut input, at(second * 1_000));
     };
     assert_eq!(wait(&mut partial, more), Some((Abuse::SlowHeaders, 16)), "half of a frame");
-}
-
-#[test]
-fn a_body_of_a_known_length_must_come_and_others_may_wait() {
-    let posted = |length: Option<&str>| {
-        let mut connection = started(&[]);
-        let mut builder = Request::builder().method("POST").uri("http://naru.test/");
-        if let Some(length) = length {
-            builder = builder.header("content-length", length);
-        }
-        let mut input = BytesMut::new();
-        Writing {
-            out: &mut input,
-            stream: 1,
-            frame_max: FRAME_BYTES_MAX,
-            ends_stream: false,
-            tells_table: false,
-        }
-        .request(&builder.body(()).unwrap());
-        connection.receive(&mut input, at(0));
-        let place = accept(&mut connection);
-        connection.stream(place).unwrap().reader = Some(Waker::noop().clone());
-        (connection, place)
-    };
-    let data = |connection: &mut Connection, place: usize, second: u64, bytes: usize| {
-        let mut input = BytesMut::new();
-        put_head(&mut input, bytes, Kind::Data, 0, 1);
-        input.extend_from_slice(&vec![0; bytes]);
-        connection.receive(&mut input, at(second * 1_000));
-        connection.stream(place).unwrap().inbox.take();
-        connection.consume(place, bytes);
-        connection.stream(place).unwrap().reader = Some(Waker::noop().clone());
-    };
-    let (mut connection, place) = posted(Some("100000"));
-    let trickle = |connection: &mut Connection, second| data(connection, place, second, 1);
-    assert_eq!(wait(&mut connection, trickle), Some((Abuse::SlowBody, 20)));
-    let (mut connection, place) = posted(Some("100000"));
-    let enough = |connection: &mut Connection, second| data(connection, place, second, 120);
-    assert_eq!(wait(&mut connection, enough), None);
-    let (mut connection, _) = posted(None);
-    assert_eq!(wait(&mut connection, |_, _| {}), None, "a stream of messages");
-    // It is our turn, and not the client's.
-    let (mut connection, place) = posted(Some("100000"));
-    connection.stream(place).unwrap().reader = None;
-    let unread = |connection: &mut Connection, second| {
-        if second == 1 {
-            let mut input = BytesMut::new();
-            put_head(&mut input, 100, Kind::Data, 0, 1);
-            input.extend_from_slice(&[0; 100]);
-            connection.receive(&mut input, at(second * 1_000));
-        }
-    };
-    assert_eq!(wait(&mut connection, unread), None);
 }
 
 #[test]
