@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::greet::{Refused, greet};
 use crate::listen::ListenerKey;
@@ -422,7 +422,8 @@ async fn serve_client(
         let mut stay = Stay::new(&connection);
         let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall).await;
+        let tell = |told| hear(&connection, told);
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall, tell).await;
         if let Err(ServeError::Protocol(reason)) = result {
             engine::record_unreadable(&connection, reason);
         }
@@ -440,6 +441,16 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
+    }
+}
+
+/// Counts and logs what a codec of HTTP/2 has settled by itself.
+#[cold]
+fn hear(connection: &Rc<Connection>, told: Told) {
+    match told {
+        Told::Refused(reason) => engine::record_unreadable(connection, reason),
+        Told::Malformed => add(&connection.worker.metrics.downstream.protocol_errors, 1),
+        Told::Abuse(abuse) => connection.worker.metrics.downstream.count_abuse(abuse),
     }
 }
 

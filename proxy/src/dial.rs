@@ -303,7 +303,6 @@ async fn establish(
             conduit
         }
     };
-    let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
     let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
     let now = worker.clock.now();
     if !is_http2 {
@@ -311,8 +310,7 @@ async fn establish(
         return Ok(Connected::Http1(Http1Connection::new(client, local, life, now)));
     }
     let keepalive = settings.limits.http2_keepalive;
-    let client =
-        Http2Client::start(conduit, settings.http2, keepalive, Rc::new(life)).await.map_err(at_start)?;
+    let client = Http2Client::start(conduit, worker, settings.http2, keepalive, life);
     let connection = Http2Connection::new(client, local, &endpoint.pool.line, now);
     let stream = connection.stream(worker);
     endpoint.pool.put_http2(&connection, settings, now);

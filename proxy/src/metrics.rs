@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use naru_base::{Reason, RetryEnd};
 
-use crate::cluster::ClusterStats;
+use crate::cluster::{ClusterStats, add};
+pub use crate::codec::Abuse;
 use crate::mirrors::{MirrorReport, Mirrors};
 use crate::names::NameId;
 
@@ -170,6 +171,8 @@ pub struct Downstream {
     pub requests_total: Cell<u64>,
     /// Connections that ended because what came in was no HTTP, or no TLS.
     pub protocol_errors: Cell<u64>,
+    /// Connections of HTTP/2 that were closed for what they had us do, by [`Abuse::ALL`].
+    pub abuses: [Cell<u64>; Abuse::ALL.len()],
     pub tls_errors: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
     /// Connections whose bytes are passed through.
@@ -186,6 +189,12 @@ impl Downstream {
         } else {
             (&self.requests_total, &self.requests_active)
         }
+    }
+}
+
+impl Downstream {
+    pub fn count_abuse(&self, abuse: Abuse) {
+        add(&self.abuses[abuse as usize], 1);
     }
 }
 
@@ -287,6 +296,8 @@ pub struct DownstreamReport {
     pub requests_active: u64,
     pub requests_total: u64,
     pub protocol_errors: u64,
+    /// In the order of [`Abuse::ALL`].
+    pub abuses: [u64; Abuse::ALL.len()],
     pub tls_errors: u64,
     pub log_lines_dropped: u64,
     pub tcp_active: u64,
@@ -336,6 +347,9 @@ impl Report {
             tcp_active,
             tcp_total
         );
+        for (mine, theirs) in self.downstream.abuses.iter_mut().zip(other.downstream.abuses) {
+            *mine += theirs;
+        }
         // Workers know the same names in the same order, but while a new configuration reaches them.
         for (at, theirs) in other.clusters.into_iter().enumerate() {
             let is_there = self.clusters.get(at).is_some_and(|mine| mine.name == theirs.name);

@@ -238,6 +238,7 @@ impl Worker {
                 requests_active: downstream.requests_active.get(),
                 requests_total: downstream.requests_total.get(),
                 protocol_errors: downstream.protocol_errors.get(),
+                abuses: downstream.abuses.each_ref().map(Cell::get),
                 tls_errors: downstream.tls_errors.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
                 tcp_active: downstream.tcp_active.get(),

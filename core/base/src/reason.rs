@@ -135,6 +135,8 @@ reasons! {
     ClientAborted { "DR", Client, 400, "downstream_remote_reset", "" }
     /// The request is not valid HTTP, or says two things at once.
     ClientProtocol { "DPE", Client, 400, "http1.codec_error", "Bad Request" }
+    /// A connection of HTTP/2 is closed for what it had the proxy do for nothing.
+    ClientAbuse { "DPE", Client, 0, "http2.abuse", "" }
     /// A request that needs exactly one Host has none, or several.
     BadHost { "DPE", Client, 400, "missing_host_header", "no Host, several, or none that is one" }
     /// The path cannot be brought into the form that is asked for, or has escaped slashes, which are refused.

@@ -2,8 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Action, Domain, FilterChain, Forward, Http, Listener, Match, Paths, Pattern, RouteTable, Rule,
-    ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    Action, Domain, FilterChain, Forward, Http, Http2Settings, Listener, Match, Paths, Pattern, RouteTable,
+    Rule, ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -15,6 +15,8 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
     for client in &surroundings.clients {
         let table = table(client, routes);
         let mut http = Http::new("outbound", table);
+        // The client is the workload itself, which may have any number of calls under way.
+        http.http2 = Http2Settings::default();
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;

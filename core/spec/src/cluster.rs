@@ -203,6 +203,17 @@ pub struct Http2Settings {
     pub connection_window: u32,
 }
 
+impl Http2Settings {
+    /// Towards clients that are anybody: what one of them can have held is bounded by the window of its connection.
+    pub fn edge() -> Http2Settings {
+        Http2Settings {
+            max_concurrent_streams: defaults::HTTP2_EDGE_STREAMS_MAX,
+            stream_window: defaults::HTTP2_EDGE_STREAM_WINDOW,
+            connection_window: defaults::HTTP2_EDGE_CONNECTION_WINDOW,
+        }
+    }
+}
+
 impl Default for Http2Settings {
     fn default() -> Http2Settings {
         Http2Settings {

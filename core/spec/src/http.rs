@@ -69,7 +69,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Envoy's defaults around a table of routes.
+    /// Envoy's defaults around a table of routes, but for HTTP/2 an edge's.
     pub fn new(stat_prefix: impl Into<String>, routes: RouteTable) -> Http {
         Http {
             stat_prefix: stat_prefix.into(),
@@ -103,7 +103,7 @@ impl Http {
             drain_timeout: defaults::DRAIN_TIMEOUT,
             tunnels: false,
             fault: None,
-            http2: Http2Settings::default(),
+            http2: Http2Settings::edge(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
+use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series};
 use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report};
 
 use super::guards::BreakerStats;
@@ -107,6 +107,11 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
     ] {
         out.family(name, kind, help);
         out.sample(name, "", value);
+    }
+    let name = "naru_http2_abuse_total";
+    out.family(name, "counter", "Connections of HTTP/2 that were closed for what they had the proxy do.");
+    for (abuse, count) in Abuse::ALL.iter().zip(downstream.abuses) {
+        out.sample(name, &format!("what=\"{}\"", abuse.name()), count);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
     let clusters: [(&str, &str, &str, Count); 11] = [

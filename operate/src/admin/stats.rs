@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
+use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
 use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, tcp, text};
@@ -44,6 +45,9 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         ("downstream_rq_total", downstream.requests_total),
     ] {
         stats.insert(format!("http.{name}"), value);
+    }
+    for (abuse, count) in Abuse::ALL.iter().zip(downstream.abuses) {
+        stats.insert(format!("http2.abuse.{}", abuse.name()), count);
     }
     stats.insert("server.concurrency".to_owned(), admin.workers as u64);
     stats.insert("server.live".to_owned(), u64::from(admin.proxy.is_ready()));

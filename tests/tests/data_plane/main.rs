@@ -20,6 +20,7 @@ mod guards;
 mod health;
 mod headers;
 mod http1;
+mod http2;
 mod tls;
 mod limits;
 mod load_limits;

@@ -3,8 +3,8 @@
 use ::http::HeaderName;
 use naru_base::Weight;
 use naru_spec::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, OnDemand, UpstreamProtocol,
-    defaults,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, Invalid, OnDemand,
+    UpstreamProtocol, defaults,
 };
 
 use super::{balancing, guards, http, limits, tcp, tls, value};
@@ -252,7 +252,7 @@ fn protocol(said: &proto::Cluster, cluster: &mut Cluster, path: &Path<'_>, findi
     }
     if let Some(options) = &said.http2_protocol_options {
         cluster.protocol = UpstreamProtocol::Http2;
-        cluster.http2 = http::http2(Some(options));
+        cluster.http2 = http::http2(Some(options), Http2Settings::default());
         cluster.limits.http2_keepalive =
             limits::http2_keepalive(Some(options), &path.field("http2_protocol_options"), findings);
         if said.http_protocol_options.is_some() {
@@ -308,7 +308,7 @@ fn extension(
         None => (UpstreamProtocol::Http1, "", None),
     };
     cluster.protocol = protocol;
-    cluster.http2 = http::http2(http2);
+    cluster.http2 = http::http2(http2, Http2Settings::default());
     let path = path.field(choice);
     let path = path.field("http2_protocol_options");
     cluster.limits.http2_keepalive = limits::http2_keepalive(http2, &path, findings);

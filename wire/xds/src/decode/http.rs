@@ -124,7 +124,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         let text = "naru does not act on connection_keepalive of a listener";
         findings.unsupported(&path, text, "it acts on that of a cluster");
     }
-    http.http2 = http2(said.http2_protocol_options.as_ref());
+    http.http2 = http2(said.http2_protocol_options.as_ref(), Http2Settings::edge());
     http
 }
 
@@ -133,8 +133,8 @@ pub(super) fn requests_max(said: &core::HttpProtocolOptions) -> Option<u32> {
     said.max_requests_per_connection.map(|v| v.value).filter(|count| *count > 0)
 }
 
-pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>) -> Http2Settings {
-    let mut settings = Http2Settings::default();
+/// `settings` are those that hold where nothing is said.
+pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>, mut settings: Http2Settings) -> Http2Settings {
     let Some(said) = said else { return settings };
     let set = |setting: &mut u32, said: &Option<crate::proto::UInt32Value>| {
         if let Some(said) = said {

@@ -1,6 +1,8 @@
 //! Clusters and their endpoints.
 
-use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, OnDemand, UpstreamProtocol, defaults};
+use naru_spec::{
+    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol, defaults,
+};
 
 use super::{balancing, guards, http, limits, tcp, tls, value};
 use crate::decode::HTTP_OPTIONS;
@@ -98,7 +100,7 @@ fn http_options(cluster: &Cluster) -> Option<upstream_http::HttpProtocolOptions>
     use upstream_http::http_protocol_options::{
         AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
     };
-    let mut http2 = http::http2(&cluster.http2);
+    let mut http2 = http::http2(&cluster.http2, Http2Settings::default());
     if let Some(keepalive) = &cluster.limits.http2_keepalive {
         http2.get_or_insert_default().connection_keepalive = Some(limits::http2_keepalive(keepalive));
     }

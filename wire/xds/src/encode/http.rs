@@ -79,7 +79,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             max_requests_per_connection: http.max_requests_per_connection.map(value::number),
             ..Default::default()
         }),
-        http2_protocol_options: http2(&http.http2),
+        http2_protocol_options: http2(&http.http2, Http2Settings::edge()),
         ..Default::default()
     }
 }
@@ -114,8 +114,7 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
 }
 
 /// Nothing where all is by default.
-pub(super) fn http2(settings: &Http2Settings) -> Option<core::Http2ProtocolOptions> {
-    let default = Http2Settings::default();
+pub(super) fn http2(settings: &Http2Settings, default: Http2Settings) -> Option<core::Http2ProtocolOptions> {
     let unless = |value: u32, default: u32| (value != default).then(|| value::number(value));
     (*settings != default).then(|| core::Http2ProtocolOptions {
         max_concurrent_streams: unless(settings.max_concurrent_streams, default.max_concurrent_streams),
