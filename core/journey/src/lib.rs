@@ -28,6 +28,7 @@ pub mod path;
 pub mod arrival;
 pub mod tunnel;
 pub mod brought;
+pub mod upgrade;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;

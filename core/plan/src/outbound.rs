@@ -3,7 +3,7 @@
 use naru_resource::VirtualService;
 use naru_spec::{
     Action, Domain, FilterChain, Forward, Http, Listener, Match, Paths, Pattern, RouteTable, Rule,
-    ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    ServerHeader, StringMatch, TlsRequirement, Upgrades, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -19,6 +19,7 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
         http.paths = Paths::BASE;
+        http.upgrades = Upgrades::websocket();
         let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
         listeners.push(Listener {
             name: outbound_name(client),

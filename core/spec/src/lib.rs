@@ -20,6 +20,7 @@
 pub mod config;
 pub mod listener;
 pub mod http;
+pub mod upgrade;
 pub mod route;
 pub mod recover;
 pub mod fault;
@@ -78,3 +79,4 @@ pub use route::{
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
 };
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+pub use upgrade::Upgrades;

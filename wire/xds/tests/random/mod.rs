@@ -18,7 +18,7 @@ use naru_spec::{
     Match, NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, Probe, QueryOps,
     ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
     Rule, Scheme, ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thousandths, Thresholds,
-    TlsRequirement, TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp,
+    TlsRequirement, TlsVersion, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp,
     WeightedCluster,
 };
 
@@ -371,6 +371,10 @@ impl Dice {
             .collect()
     }
 
+    fn upgrades(&mut self) -> Upgrades {
+        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b"]).to_owned(), d.coin())))
+    }
+
     fn on_demand(&mut self) -> OnDemand {
         let usual = http::HeaderName::from_static(naru_spec::defaults::ON_DEMAND_HEADER);
         OnDemand {
@@ -483,6 +487,7 @@ impl Dice {
         http.preserve_external_request_id = self.coin();
         http.always_set_request_id_in_response = self.coin();
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
+        http.upgrades = self.upgrades();
         http.strip_trailing_host_dot = self.coin();
         http.paths = Paths {
             normalize: self.coin(),
@@ -712,6 +717,7 @@ impl Dice {
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
+            upgrades: self.upgrades(),
         }
     }
 
