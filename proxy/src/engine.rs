@@ -98,6 +98,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let draw = core.draw_request();
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
+        // The codec does not hand its connection over yet.
+        Wish::Upgrade => Journey::refuse(now, chain, Reason::UpgradeRefused),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
         Wish::Tunnel if !facts.has_ended => Journey::refuse(now, chain, Reason::ClientProtocol),
         Wish::Tunnel => Journey::tunnel(now, chain),

@@ -392,7 +392,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let journey = match arrival.wish {
             Wish::Refuse(reason) => Journey::refuse(self.now, request.chain, reason),
             // There is nothing in a simulated tunnel.
-            Wish::Tunnel => Journey::refuse(self.now, request.chain, Reason::UpgradeRefused),
+            Wish::Tunnel | Wish::Upgrade => Journey::refuse(self.now, request.chain, Reason::UpgradeRefused),
             Wish::Route => Journey::begin(
                 self.now,
                 snapshot,

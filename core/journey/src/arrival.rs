@@ -32,6 +32,8 @@ pub enum Wish {
     Route,
     /// It must be refused before any rule is asked.
     Refuse(Reason),
+    /// The rules say it, of a change of protocol as well: [`RequestFacts::is_upgrade`](crate::RequestFacts).
+    Upgrade,
     /// It is for a tunnel, which it may have. There is a [`crate::tunnel::Destination`] in its target.
     Tunnel,
 }
@@ -52,7 +54,7 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
         refusal = Some(Reason::HeadTooLarge);
     }
     let mut wish = refusal.map_or(Wish::Route, Wish::Refuse);
-    if wish == Wish::Route && (client.upgrade == Upgrade::Refused || parts.method == Method::CONNECT) {
+    if wish == Wish::Route && (client.upgrade == Upgrade::Asked || parts.method == Method::CONNECT) {
         wish = change(parts, http, peer, &client);
     }
     let line = RequestLine {
@@ -85,7 +87,10 @@ fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
 fn change(parts: &Parts, http: &Http, peer: &Peer, client: &Client) -> Wish {
     // In HTTP/2 a tunnel would be a stream among others, and there is none in a tunnel.
     let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version != Version::HTTP_2;
-    if client.upgrade == Upgrade::Refused || !has_tunnels {
+    if client.upgrade == Upgrade::Asked && parts.method != Method::CONNECT {
+        return Wish::Upgrade;
+    }
+    if client.upgrade == Upgrade::Asked || !has_tunnels {
         return Wish::Refuse(Reason::UpgradeRefused);
     }
     match Destination::of(&parts.uri) {

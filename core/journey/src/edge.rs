@@ -80,8 +80,8 @@ impl Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     None,
-    /// One that is not offered here.
-    Refused,
+    /// One that the rules say more of. Its name stays in the headers.
+    Asked,
 }
 
 /// Which headers stand in a request: one look at each name instead of one search for each question.
@@ -155,7 +155,9 @@ pub fn receive(
     }
     let upgrade = if seen.upgrade { upgrade_of(headers) } else { Upgrade::None };
     if seen.connection || seen.hop || seen.te || seen.upgrade || seen.expect {
+        let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade == Upgrade::Asked);
         remove_hop_by_hop(headers, &seen);
+        crate::upgrade::keep(protocol, headers);
         if seen.connection {
             // What the client named in it is gone as well.
             seen = Seen::of(headers);
@@ -257,7 +259,7 @@ fn upgrade_of(headers: &HeaderMap) -> Upgrade {
     // An offer of h2c may be ignored (RFC 9113, section 3.1), and is.
     let is_h2c =
         headers.get_all(header::UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"h2c"));
-    if is_asked && !is_h2c { Upgrade::Refused } else { Upgrade::None }
+    if is_asked && !is_h2c { Upgrade::Asked } else { Upgrade::None }
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {

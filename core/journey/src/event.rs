@@ -8,7 +8,7 @@ use naru_guard::{AttemptResult, Ticket};
 use naru_recover::Facts;
 pub use naru_recover::Sent;
 
-use crate::edge::Client;
+use crate::edge::{Client, Upgrade};
 use crate::limits::{LimitId, Queued};
 
 /// What the machine needs to know of a request, beside what the rules look at.
@@ -24,6 +24,9 @@ pub struct RequestFacts {
     pub is_grpc: bool,
     /// The head is the whole request.
     pub has_ended: bool,
+    /// It asks for another protocol, which `Upgrade` says. Where it gets it, what follows is neither request nor
+    /// response.
+    pub is_upgrade: bool,
     /// The client asked for this timeout, and is trusted to (`x-envoy-upstream-rq-timeout-ms`).
     pub timeout_ms: Option<u64>,
     /// How long the client says that it waits.
@@ -43,6 +46,7 @@ impl RequestFacts {
             is_trusted: client.is_internal,
             is_grpc: client.is_grpc,
             has_ended,
+            is_upgrade: client.upgrade == Upgrade::Asked,
             timeout_ms: client.timeout_ms,
             caller_timeout: client.caller_timeout,
             trace: 0,
@@ -56,6 +60,7 @@ impl RequestFacts {
         is_trusted: false,
         is_grpc: false,
         has_ended: true,
+        is_upgrade: false,
         timeout_ms: None,
         caller_timeout: None,
         trace: 0,

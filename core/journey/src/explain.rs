@@ -14,7 +14,7 @@ use naru_spec::RouteTable;
 
 use crate::arrival::{Arrival, Wish, receive};
 use crate::edge::Peer;
-use crate::{ChainId, Snapshot, Worker};
+use crate::{ChainId, Snapshot, Worker, upgrade};
 
 /// What would happen to one request, and why.
 #[derive(Debug)]
@@ -94,16 +94,24 @@ impl<'a> Explainer<'a> {
         let chain = self.snapshot.chain(self.chain);
         let Arrival { line, client, wish } = receive(parts, &chain.http, peer, &mut worker);
         let target = Some(line.path.clone()).filter(|target| parts.uri.path_and_query() != Some(target));
-        let refusal = match wish {
+        let mut refusal = match wish {
             Wish::Refuse(reason) => Some(reason),
             // Of a tunnel this is where it leads if there is no HTTP in it.
-            Wish::Route | Wish::Tunnel => None,
+            Wish::Route | Wish::Upgrade | Wish::Tunnel => None,
         };
         let subject = line.subject(&parts.headers, &client, worker.draw_request());
         let tables = chain.table.find(&subject, &mut ());
         let model = self.model.find(&subject);
         if tables != model {
             return Err(Disagreement { tables, model });
+        }
+        if wish == Wish::Upgrade {
+            let action = match tables {
+                Verdict::Rule { rule, .. } => Some(&chain.table.rule(rule).action),
+                _ => None,
+            };
+            refusal =
+                (!upgrade::may_be(&chain.http, action, &parts.headers)).then_some(Reason::UpgradeRefused);
         }
         let considered = if refusal.is_some() { Vec::new() } else { self.model.explain(&subject) };
         let forward = match tables {

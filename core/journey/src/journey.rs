@@ -16,6 +16,7 @@
 //! | Waiting   | request aborted, deadline               | Answering | Reply                       |
 //! | Trying    | located                                 | Trying    | Send                        |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
+//! | Trying    | attempt: 101 to one who asked for it     | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
 //! | Trying    | the wait is over                        | Trying    | Due, then Send, elsewhere   |
@@ -56,6 +57,7 @@ mod passing_through;
 mod policed;
 mod rare;
 mod timing;
+mod upgrading;
 
 use std::time::Duration;
 
@@ -256,6 +258,10 @@ impl Journey {
             status: 0,
             grpc_status: None,
         };
+        if request.is_upgrade && !journey.may_upgrade(snapshot, subject) {
+            journey.answer(Reason::UpgradeRefused);
+            return journey;
+        }
         match verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => {

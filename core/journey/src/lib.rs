@@ -31,6 +31,7 @@ pub mod brought;
 pub mod tcp;
 pub mod proxied;
 pub mod race;
+pub mod upgrade;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;

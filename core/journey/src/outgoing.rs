@@ -11,7 +11,7 @@ use naru_route::{CompiledAction, CompiledForward, CompiledHost, CompiledRule, Ed
 use naru_spec::{Http, ServerHeader};
 
 use crate::edge::{self, X_FORWARDED_HOST, X_REQUEST_ID};
-use crate::{Journey, Snapshot};
+use crate::{Journey, Snapshot, upgrade};
 
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const X_ENVOY_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
@@ -140,7 +140,9 @@ pub fn response(
     fill: &mut Fill<'_>,
 ) {
     let http = &snapshot.chain(journey.chain()).http;
+    let protocol = headers.get(header::UPGRADE).cloned().filter(|_| journey.is_upgraded());
     edge::remove_response_hop_by_hop(headers);
+    upgrade::keep(protocol, headers);
     if !http.suppress_envoy_headers {
         headers.insert(X_ENVOY_SERVICE_TIME, HeaderValue::from(now.since(sent).as_millis() as u64));
     }

@@ -154,7 +154,12 @@ fn the_scheme_comes_from_whom_it_can_be_believed() {
 fn two_hosts_are_refused_and_an_upgrade_is_seen() {
     assert_eq!(pass(&inside(), &mut headers(&[("host", "a"), ("host", "b")])), Err(Reason::BadHost));
     let upgrade = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")];
-    assert_eq!(pass(&inside(), &mut headers(&upgrade)).unwrap().upgrade, Upgrade::Refused);
+    let mut map = headers(
+        &[("connection", "keep-alive, x-hop"), ("x-hop", "1")].into_iter().chain(upgrade).collect::<Vec<_>>(),
+    );
+    assert_eq!(pass(&inside(), &mut map).unwrap().upgrade, Upgrade::Asked);
+    assert!(map["upgrade"] == "websocket" && map["connection"] == "upgrade", "{map:?}");
+    assert_eq!((map.get_all("connection").iter().count(), map.get("x-hop")), (1, None));
     let h2c = [
         ("host", "a"),
         ("connection", "Upgrade, HTTP2-Settings"),

@@ -7,7 +7,7 @@ use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
 use naru_resource::{Gateway, Resources, Secret, Text, VirtualService, meta};
 use naru_spec::{
     Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable,
-    Rule, TlsRequirement, TlsVersion, VirtualHost, code,
+    Rule, TlsRequirement, TlsVersion, Upgrades, VirtualHost, code,
 };
 
 use crate::Surroundings;
@@ -359,6 +359,7 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     table.name = servers.first().map_or(String::new(), |ready| format!("gateway/{}", ready.port));
     let mut http = Http::new("gateway", table);
     http.paths = Paths::BASE;
+    http.upgrades = Upgrades::websocket();
     http.access_log = surroundings.access_log.clone();
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;

@@ -3,7 +3,7 @@
 use naru_resource::VirtualService;
 use naru_spec::{
     Action, Domain, FilterChain, Forward, Http, Http2Settings, Listener, Match, Paths, Pattern, RouteTable,
-    Rule, ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    Rule, ServerHeader, StringMatch, TlsRequirement, Upgrades, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -21,6 +21,7 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
         http.paths = Paths::BASE;
+        http.upgrades = Upgrades::websocket();
         // Its clients are workloads, which may stream as slowly as they like.
         http.request_pace = None;
         http.response_pace = None;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
-use crate::{AccessLog, Fault, RouteTable, defaults};
+use crate::{AccessLog, Fault, RouteTable, Upgrades, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -63,6 +63,8 @@ pub struct Http {
     /// Whether clients may ask for tunnels (`CONNECT host:port`): for workloads whose outbound proxy this is. What is
     /// in a tunnel is served as if it had come without one, where it is HTTP, and else passed through.
     pub tunnels: bool,
+    /// Protocols that clients may change to; a route may say otherwise.
+    pub upgrades: Upgrades,
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
     pub http2: Http2Settings,
@@ -102,6 +104,7 @@ impl Http {
             max_requests_per_connection: None,
             drain_timeout: defaults::DRAIN_TIMEOUT,
             tunnels: false,
+            upgrades: Upgrades::default(),
             fault: None,
             http2: Http2Settings::edge(),
         }

@@ -21,6 +21,7 @@ pub mod config;
 pub mod listener;
 pub mod tcp;
 pub mod http;
+pub mod upgrade;
 pub mod route;
 pub mod recover;
 pub mod fault;
@@ -80,3 +81,4 @@ pub use route::{
 };
 pub use tcp::TcpProxy;
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+pub use upgrade::Upgrades;

@@ -7,7 +7,7 @@ use naru_base::Weight;
 
 use crate::{
     AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    ReadWriteGroups, RetryPolicy, Scheme, defaults,
+    ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -97,6 +97,8 @@ pub struct Forward {
     pub fault: Option<Fault>,
     /// At most [`defaults::MIRRORS_MAX`].
     pub mirrors: Vec<Mirror>,
+    /// Before what the listener says of them.
+    pub upgrades: Upgrades,
 }
 
 impl Forward {
@@ -119,6 +121,7 @@ impl Forward {
             auto_timeout: None,
             fault: None,
             mirrors: Vec::new(),
+            upgrades: Upgrades::default(),
         }
     }
 

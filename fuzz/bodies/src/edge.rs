@@ -48,7 +48,7 @@ pub fn edge(bytes: &[u8]) {
     if hosts > 1 {
         assert_eq!(arrival.wish, Wish::Refuse(Reason::BadHost));
     } else {
-        check_hops(&sent, &passed);
+        check_hops(&sent, &passed, arrival.client.upgrade);
         if !arrival.client.is_internal {
             assert_eq!(arrival.client.timeout_ms, None, "a stranger asks for a timeout");
         }
@@ -61,7 +61,7 @@ pub fn edge(bytes: &[u8]) {
         assert_eq!(passed.get("content-length"), sent.get("content-length"));
         assert!(!http.generate_request_id || passed.contains_key("x-request-id"), "it has no id");
         assert!(passed.contains_key("x-forwarded-proto"), "nobody knows its scheme");
-        if arrival.client.upgrade == Upgrade::Refused {
+        if arrival.client.upgrade == Upgrade::Asked {
             assert!(sent.contains_key("upgrade") && sent.contains_key("connection"));
         }
         is_settled(&http, &peer, &passed, &mut worker);
@@ -84,12 +84,21 @@ pub fn edge(bytes: &[u8]) {
     }
 }
 
-fn check_hops(sent: &HeaderMap, passed: &HeaderMap) {
+/// What asks for another protocol says so to the next hop, and nothing else of its connection.
+fn check_hops(sent: &HeaderMap, passed: &HeaderMap, upgrade: Upgrade) {
     for name in OF_ONE_HOP {
         match name {
             "te" => {
                 let left: Vec<_> = passed.get_all("te").iter().collect();
                 assert!(left.is_empty() || left == ["trailers"], "{left:?}");
+            }
+            "connection" if upgrade == Upgrade::Asked => {
+                let left: Vec<_> = passed.get_all(name).iter().collect();
+                assert_eq!(left, ["upgrade"]);
+            }
+            "upgrade" if upgrade == Upgrade::Asked => {
+                assert_eq!(passed.get(name), sent.get(name));
+                assert_eq!(passed.get_all(name).iter().count(), 1);
             }
             _ => assert!(!passed.contains_key(name), "{name} goes on"),
         }
@@ -101,7 +110,8 @@ fn check_hops(sent: &HeaderMap, passed: &HeaderMap) {
         let is_own = name.as_str().starts_with("x-forwarded-")
             || name == "x-request-id"
             || name == "x-envoy-external-address";
-        assert!(stays || is_own || !passed.contains_key(&name), "{name} was named, and goes on");
+        let is_asked = upgrade == Upgrade::Asked && ["connection", "upgrade"].contains(&name.as_str());
+        assert!(stays || is_own || is_asked || !passed.contains_key(&name), "{name} was named, and goes on");
     }
 }
 
@@ -135,8 +145,8 @@ fn check_edge(http: &Http, peer: &Peer, client: &Client, sent: &HeaderMap, passe
 /// What has crossed one edge has nothing left that the next would take out.
 fn is_settled(http: &Http, peer: &Peer, passed: &HeaderMap, worker: &mut Worker) {
     let mut again = passed.clone();
-    assert!(receive(&mut again, http, peer, worker).is_ok());
-    check_hops(passed, &again);
+    let client = receive(&mut again, http, peer, worker).expect("what was taken once is taken again");
+    check_hops(passed, &again, client.upgrade);
     assert_eq!(again.get("te"), passed.get("te"));
     assert!(again.keys_len() <= passed.keys_len() + 1);
 }

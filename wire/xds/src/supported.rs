@@ -151,6 +151,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "http_protocol_options",
             "add_user_agent=false",
             "normalize_path",
+            "upgrade_configs",
             "merge_slashes",
             "path_with_escaped_slashes_action",
             "strip_trailing_host_dot",
@@ -162,6 +163,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "set_current_client_cert_details={}",
             "forward_proto_config={}",
         ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
+        &["upgrade_type", "enabled"],
     ),
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
@@ -334,11 +339,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "hedge_policy",
             "request_mirror_policies",
             "hash_policy",
+            "upgrade_configs",
             "max_stream_duration={}",
             "include_vh_rate_limits=false",
             "metadata_match={}",
         ],
     ),
+    ("envoy.config.route.v3.RouteAction.UpgradeConfig", &["upgrade_type", "enabled"]),
     (
         "envoy.config.route.v3.RouteAction.HashPolicy",
         &["header", "cookie", "connection_properties", "query_parameter", "terminal"],

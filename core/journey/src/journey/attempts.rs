@@ -61,6 +61,7 @@ impl Journey {
         }
         self.clock.progress = now;
         match event {
+            AttemptEvent::Head { status: 101, .. } => self.on_switched(now, snapshot, id, worker, view),
             AttemptEvent::Head { status, has_ended, headers, is_replayable } => {
                 if self.is_retried(now, snapshot, status, headers, is_replayable, worker, view) {
                     return;

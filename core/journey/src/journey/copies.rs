@@ -33,12 +33,14 @@ impl<'a> Copies<'a> {
 
 impl Journey {
     /// Asked when an attempt is about to be sent: copies are made once for a request, when it is sent first, whatever
-    /// becomes of it then, as in Envoy (`Filter::decodeHeaders`). A tunnel is not copied.
+    /// becomes of it then, as in Envoy (`Filter::decodeHeaders`). A tunnel is not copied, nor what asks for another
+    /// protocol.
     #[inline]
     pub fn is_mirrored(&self, snapshot: &Snapshot, attempt: AttemptId) -> bool {
         self.has_more
             && attempt == AttemptId(0)
             && !self.is_tunnel
+            && !self.request.is_upgrade
             && self.rule().is_some_and(|(rule, _)| !snapshot.chain(self.chain).mirrored(rule).is_empty())
     }
 

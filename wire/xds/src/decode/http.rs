@@ -74,6 +74,9 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         (true, _) => HostPort::StripMatching,
         _ => HostPort::Keep,
     };
+    let upgrades = said.upgrade_configs.iter();
+    let upgrades = upgrades.map(|said| (said.upgrade_type.as_str(), said.enabled.map(|v| v.value)));
+    http.upgrades = value::upgrades(upgrades, &path.field("upgrade_configs"), findings);
     http.strip_trailing_host_dot = said.strip_trailing_host_dot;
     http.paths = Paths {
         normalize: said.normalize_path.is_some_and(|v| v.value),

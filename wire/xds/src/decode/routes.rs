@@ -235,6 +235,13 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
         path: path_rewrite(said, path, findings),
         host: host_rewrite(said, path, findings),
         append_x_forwarded_host: said.append_x_forwarded_host,
+        upgrades: value::upgrades(
+            said.upgrade_configs
+                .iter()
+                .map(|said| (said.upgrade_type.as_str(), said.enabled.map(|v| v.value))),
+            &path.field("upgrade_configs"),
+            findings,
+        ),
         query: Default::default(),
         cluster_not_found: match said.cluster_not_found_response_code() {
             ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use naru_spec::{Address, DataSource, Invalid, Pattern, Pipe};
+use naru_spec::{Address, DataSource, Invalid, Pattern, Pipe, Upgrades};
 
-use crate::findings::Findings;
+use crate::findings::{Findings, code};
 use crate::proto::{self, matcher};
 use naru_spec::Path;
 
@@ -32,6 +32,34 @@ pub(super) fn limit(
         None => default,
         Some(said) => Some(duration(said, path, findings)).filter(|d| !d.is_zero()),
     }
+}
+
+/// Protocols that may be changed to, each with whether it may.
+pub(super) fn upgrades<'a>(
+    said: impl Iterator<Item = (&'a str, Option<bool>)>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Upgrades {
+    let mut all: Vec<(String, bool)> = Vec::new();
+    for (at, (name, is_allowed)) in said.enumerate() {
+        let is_allowed = is_allowed.unwrap_or(true);
+        let path = path.at(at);
+        let path = path.field("upgrade_type");
+        if all.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            findings.error(&path, code::DUPLICATE, format!("'{name}' is said twice"), "join them");
+        }
+        if name.eq_ignore_ascii_case("connect") && is_allowed {
+            let text = "tunnels by CONNECT are not offered by a bootstrap file";
+            findings.unsupported_value(&path, text, "");
+        } else if name.is_empty() {
+            findings.invalid(&path, Invalid::new("a protocol needs a name").hint("websocket"));
+        } else if is_allowed {
+            let text = "changes of protocol are not carried yet: requests for them are answered 403";
+            findings.warning(&path, code::NO_EFFECT, text, "");
+        }
+        all.push((name.to_owned(), is_allowed));
+    }
+    Upgrades::new(all)
 }
 
 /// A range of addresses; the bits behind its prefix are cleared.

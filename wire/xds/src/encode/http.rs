@@ -64,6 +64,15 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         strip_matching_host_port: http.host_port == HostPort::StripMatching,
         strip_port_mode: (http.host_port == HostPort::StripAny)
             .then_some(StripPortMode::StripAnyHostPort(true)),
+        upgrade_configs: http
+            .upgrades
+            .iter()
+            .map(|(name, is_allowed)| hcm::http_connection_manager::UpgradeConfig {
+                upgrade_type: name.to_owned(),
+                enabled: Some(value::flag(is_allowed)),
+                ..Default::default()
+            })
+            .collect(),
         strip_trailing_host_dot: http.strip_trailing_host_dot,
         normalize_path: Some(value::flag(http.paths.normalize)),
         merge_slashes: http.paths.merge_slashes,

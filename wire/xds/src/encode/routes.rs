@@ -123,6 +123,15 @@ fn route_action(forward: &Forward) -> route::RouteAction {
         append_x_forwarded_host: forward.append_x_forwarded_host,
         timeout: Some(value::limit(forward.timeout)),
         idle_timeout: forward.idle_timeout.map(value::limit),
+        upgrade_configs: forward
+            .upgrades
+            .iter()
+            .map(|(name, is_allowed)| route::route_action::UpgradeConfig {
+                upgrade_type: name.to_owned(),
+                enabled: Some(value::flag(is_allowed)),
+                ..Default::default()
+            })
+            .collect(),
         hash_policy: forward.hash.iter().map(balancing::hash_policy).collect(),
         ..Default::default()
     };

@@ -19,7 +19,7 @@ use naru_spec::{
     ProxyProtocol, ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath,
     RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
     TcpCheck, TcpKeepalive, TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
-    UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -373,6 +373,10 @@ impl Dice {
             .collect()
     }
 
+    fn upgrades(&mut self) -> Upgrades {
+        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b"]).to_owned(), d.coin())))
+    }
+
     fn on_demand(&mut self) -> OnDemand {
         let usual = http::HeaderName::from_static(naru_spec::defaults::ON_DEMAND_HEADER);
         OnDemand {
@@ -542,6 +546,7 @@ impl Dice {
         http.preserve_external_request_id = self.coin();
         http.always_set_request_id_in_response = self.coin();
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
+        http.upgrades = self.upgrades();
         http.strip_trailing_host_dot = self.coin();
         http.paths = Paths {
             normalize: self.coin(),
@@ -771,6 +776,7 @@ impl Dice {
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
+            upgrades: self.upgrades(),
         }
     }
 
