@@ -483,6 +483,8 @@ impl Plan {
                 all.push(Some((seen, Reason::ClientGone)));
                 if !self.is_whole() {
                     all.extend([Some((seen, Reason::ClientAborted)), broken(Reason::ClientAborted)]);
+                    // What is no body over HTTP/1 is told as what it is.
+                    all.extend([Some((seen, Reason::ClientProtocol)), broken(Reason::ClientProtocol)]);
                 }
                 if self.target == Target::Silent && self.request != Shape::Bare {
                     // Nobody reads on behind a body that waits.
