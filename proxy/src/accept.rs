@@ -299,6 +299,15 @@ impl Answers for Rc<Connection> {
         self.interim.replace(Some(interim));
     }
 
+    #[cold]
+    fn hear(&self, told: Told) {
+        match told {
+            Told::Refused(reason) => engine::record_unreadable(self, reason),
+            Told::Malformed => add(&self.worker.metrics.downstream.protocol_errors, 1),
+            Told::Abuse(abuse) => self.worker.metrics.downstream.count_abuse(abuse),
+        }
+    }
+
     fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody> {
         engine::refuse(self, reason, text)
     }
@@ -422,8 +431,7 @@ async fn serve_client(
         let mut stay = Stay::new(&connection);
         let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let tell = |told| hear(&connection, told);
-        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall, tell).await;
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall).await;
         if let Err(ServeError::Protocol(reason)) = result {
             engine::record_unreadable(&connection, reason);
         }
@@ -441,16 +449,6 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
-    }
-}
-
-/// Counts and logs what a codec of HTTP/2 has settled by itself.
-#[cold]
-fn hear(connection: &Rc<Connection>, told: Told) {
-    match told {
-        Told::Refused(reason) => engine::record_unreadable(connection, reason),
-        Told::Malformed => add(&connection.worker.metrics.downstream.protocol_errors, 1),
-        Told::Abuse(abuse) => connection.worker.metrics.downstream.count_abuse(abuse),
     }
 }
 

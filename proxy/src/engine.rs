@@ -17,7 +17,7 @@ use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{AttemptId, ClusterId, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
-use naru_journey::edge::Client;
+use naru_journey::edge::{Client, Upgrade};
 use naru_journey::outgoing::Stamp;
 use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, RequestLine, fill_header};
@@ -60,6 +60,7 @@ pub async fn serve(
         headers: Some(std::mem::take(&mut parts.headers)),
         copy: Vec::new(),
         scheme,
+        is_upgrade: passage.client.upgrade == Upgrade::Asked,
         is_prepared: false,
     };
     forward(passage, outgoing, first).await
@@ -98,12 +99,10 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let draw = core.draw_request();
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
-        // The codec does not hand its connection over yet.
-        Wish::Upgrade => Journey::refuse(now, chain, Reason::UpgradeRefused),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
         Wish::Tunnel if !facts.has_ended => Journey::refuse(now, chain, Reason::ClientProtocol),
         Wish::Tunnel => Journey::tunnel(now, chain),
-        Wish::Route => Journey::begin(
+        Wish::Route | Wish::Upgrade => Journey::begin(
             now,
             &loaded.snapshot,
             chain,
@@ -135,6 +134,8 @@ pub struct Outgoing {
     /// The headers of an attempt that may have to be repeated; less than a map, as it is seldom needed.
     copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
+    /// It asks for another protocol.
+    is_upgrade: bool,
     is_prepared: bool,
 }
 
@@ -356,7 +357,20 @@ pub async fn exchange<A: Attendant>(
 ) -> Result<(Response<InBody>, Carrier), Interrupted> {
     let Place { worker, loaded, cluster, endpoint, is_fresh, ends } = *place;
     let settings = loaded.snapshot.cluster(cluster);
-    let want = Want::of(settings.protocol, attendant.speaks_http2());
+    let mut want = Want::of(settings.protocol, attendant.speaks_http2());
+    if outgoing.is_upgrade {
+        // HTTP/2 has another way for it, RFC 8441, which is not gone yet.
+        if want == Want::Http2 {
+            return Err(Interrupted::Failed(Failure {
+                stage: Stage::Exchange,
+                reason: Reason::UpstreamProtocol,
+                sent: Sent::No,
+                is_reused: false,
+                is_replayable: false,
+            }));
+        }
+        want = Want::Http1;
+    }
     let waiting = if is_fresh { None } else { dial::take_from_pool(worker, endpoint, want, settings) };
     let (connected, is_reused) = match waiting {
         Some(connected) => (connected, true),
@@ -442,6 +456,7 @@ impl Outgoing {
             headers: Some(headers),
             copy: Vec::new(),
             scheme: self.scheme,
+            is_upgrade: self.is_upgrade,
             is_prepared: true,
         }
     }
@@ -587,6 +602,9 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
     passage.kept_response = kept;
     parts.version = Version::HTTP_11;
+    if passage.journey.is_upgraded() {
+        return tunnel::change(passage, parts);
+    }
     Ok(Response::from_parts(parts, OutBody::passing(passage)))
 }
 

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use http::request::Parts;
+use http::response;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
 use naru_base::{Instant, Reason, Side};
@@ -32,18 +33,20 @@ use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
 use crate::eyeballs::connect_first;
 use crate::on_demand;
+use crate::pool::Http1Connection;
 use crate::relay::Relay;
-use crate::settle::{Broken, OutBody, Passage};
+use crate::settle::{Broken, Carrier, OutBody, Passage, Received};
 use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
-/// A tunnel that was asked for.
+/// What a connection becomes once its client was told.
 #[derive(Debug)]
-pub struct Waiting {
-    passage: Box<Passage>,
-    headers: HeaderMap,
-    destination: Destination,
+pub enum Waiting {
+    /// A tunnel that was asked for.
+    Tunnel { passage: Box<Passage>, headers: HeaderMap, destination: Destination },
+    /// Another protocol, which an upstream speaks already.
+    Upgraded { passage: Box<Passage>, upstream: Conduit, connection: Box<Http1Connection> },
 }
 
 /// What there is to tell of a tunnel.
@@ -68,8 +71,21 @@ pub fn open(
     passage.kept_request = record.keep_request(&headers);
     passage.line.path = PathAndQuery::from_static("*");
     passage.tunnel = Some(Rc::default());
-    connection.waiting.replace(Some(Box::new(Waiting { passage, headers, destination })));
+    connection.waiting.replace(Some(Box::new(Waiting::Tunnel { passage, headers, destination })));
     Ok(Response::new(OutBody::Empty))
+}
+
+/// Tells a client that its connection speaks another protocol from here on, as its upstream's does.
+#[cold]
+pub fn change(mut passage: Box<Passage>, head: response::Parts) -> Result<Response<OutBody>, Broken> {
+    let Some(Received { carrier: Carrier::Http1 { connection, .. }, .. }) = passage.response.take() else {
+        return Err(Broken);
+    };
+    let upstream = connection.client.take_conduit().ok_or(Broken)?;
+    passage.tunnel = Some(Rc::default());
+    let client = Rc::clone(&passage.connection);
+    client.waiting.replace(Some(Box::new(Waiting::Upgraded { passage, upstream, connection })));
+    Ok(Response::from_parts(head, OutBody::Empty))
 }
 
 /// A tunnel with HTTP in it, which is served as a connection of its own for as long as there is its passage.
@@ -82,7 +98,17 @@ pub struct HttpInside {
 
 /// Serves a tunnel until it ends, or until it is known that there is HTTP in it.
 pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
-    let Waiting { passage, headers, destination } = waiting;
+    let (passage, headers, destination) = match waiting {
+        Waiting::Tunnel { passage, headers, destination } => (passage, headers, destination),
+        Waiting::Upgraded { passage, upstream, connection } => {
+            let ledger = Rc::clone(passage.tunnel.as_ref()?);
+            let client = conduit.counting(&ledger.traffic);
+            let tether = Tether::new(&passage.connection);
+            Tunnel { passage, ledger, tether, is_tls: false }.relay(Relay::new(client, upstream)).await;
+            drop(connection);
+            return None;
+        }
+    };
     let ledger = Rc::clone(passage.tunnel.as_ref()?);
     let mut conduit = conduit.counting(&ledger.traffic);
     let is_tls = match first_bytes(&mut conduit).await? {

@@ -8,7 +8,6 @@ use naru_base::Reason;
 use naru_spec::{Http, Http2Settings, PaceLimit};
 
 use super::Answers;
-use super::http2::server::Told;
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::stall::Stall;
@@ -72,14 +71,13 @@ pub async fn serve(
     answers: impl Answers + 'static,
     leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
-    tell: impl FnMut(Told),
 ) -> Result<Option<Conduit>, ServeError> {
     match protocol {
         Protocol::Http1 => super::http1::server::serve(client, worker, terms, &answers, leave, stall).await,
         Protocol::Http2 => {
             let client = Lingering::new(client, worker);
             // It is large.
-            Box::pin(super::http2::server::serve(client, worker, terms, answers, leave, stall, tell)).await?;
+            Box::pin(super::http2::server::serve(client, worker, terms, answers, leave, stall)).await?;
             Ok(None)
         }
     }

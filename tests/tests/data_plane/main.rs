@@ -34,6 +34,7 @@ mod addresses;
 mod unix;
 mod udp;
 mod tunnels;
+mod upgrades;
 mod cancellation;
 mod equality;
 mod beside_envoy;

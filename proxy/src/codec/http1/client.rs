@@ -131,6 +131,11 @@ impl Http1Client {
         self.can_send() && self.link.is_quiet()
     }
 
+    /// What is left of the connection once it speaks another protocol.
+    pub fn take_conduit(&self) -> Option<Conduit> {
+        self.link.take_conduit()
+    }
+
     /// Sends what there is of the request's body.
     #[inline]
     pub fn poll_send(&mut self, cx: &mut Context<'_>) {

@@ -19,8 +19,8 @@ use tokio::io::AsyncWrite as _;
 use super::Share;
 use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
-use crate::codec::InBody;
 use crate::codec::server::{Leave, ServeError, Terms};
+use crate::codec::{InBody, Told};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
@@ -34,6 +34,9 @@ pub trait Answers {
 
     /// The connection is open. Interim responses to its requests go where is said.
     fn open(&self, interim: Interim);
+
+    /// What a connection of HTTP/2 has settled by itself.
+    fn hear(&self, told: Told);
 
     /// A request that could not be read.
     fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody>;

@@ -57,7 +57,6 @@ pub async fn serve(
     answers: impl Answers + 'static,
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
-    mut tell: impl FnMut(Told),
 ) -> Result<(), ServeError> {
     let terms = Terms {
         stream_window: http.http2.stream_window,
@@ -97,7 +96,7 @@ pub async fn serve(
                 .borrow_mut()
                 .take_mistakes()
                 .into_iter()
-                .for_each(|reason| tell(Told::Refused(reason)));
+                .for_each(|reason| answers.hear(Told::Refused(reason)));
             crowd.poll();
             polled = io.write(&connection, cx);
             if polled.is_ready() || !has_read && !crowd.is_rung() {
@@ -124,12 +123,12 @@ pub async fn serve(
         None => Ok(()),
         Some(Failure::Lost) => Err(ServeError::Broken),
         Some(Failure::Protocol(_)) if connection.borrow().has_served() => {
-            tell(Told::Malformed);
+            answers.hear(Told::Malformed);
             Err(ServeError::Broken)
         }
         Some(Failure::Protocol(_)) => Err(ServeError::Protocol(Reason::ClientProtocol)),
         Some(Failure::Abuse(abuse)) => {
-            tell(Told::Abuse(abuse));
+            answers.hear(Told::Abuse(abuse));
             Err(ServeError::Protocol(Reason::ClientAbuse))
         }
     }

@@ -53,9 +53,6 @@ pub(super) fn upgrades<'a>(
             findings.unsupported_value(&path, text, "");
         } else if name.is_empty() {
             findings.invalid(&path, Invalid::new("a protocol needs a name").hint("websocket"));
-        } else if is_allowed {
-            let text = "changes of protocol are not carried yet: requests for them are answered 403";
-            findings.warning(&path, code::NO_EFFECT, text, "");
         }
         all.push((name.to_owned(), is_allowed));
     }
