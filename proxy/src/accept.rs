@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use naru_base::Instant;
 use naru_journey::edge::Peer;
 use naru_journey::tunnel::HTTP2_PREFACE;
@@ -35,6 +37,8 @@ use crate::{engine, listen};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
+/// Longer than any process lives.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Out of descriptors: others may be closed meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,6 +51,8 @@ pub struct ListenerHere {
     /// Where it stands there.
     at: Cell<usize>,
     is_closed: Cell<bool>,
+    /// Another process accepts from the same socket.
+    is_handed_over: Cell<bool>,
     closed: Notify,
 }
 
@@ -57,6 +63,7 @@ impl ListenerHere {
             loaded: RefCell::new(loaded),
             at: Cell::new(at),
             is_closed: Cell::new(false),
+            is_handed_over: Cell::new(false),
             closed: Notify::new(),
         })
     }
@@ -69,6 +76,12 @@ impl ListenerHere {
     pub fn close(&self) {
         self.is_closed.set(true);
         self.closed.notify_waiters();
+    }
+
+    /// What waits to be accepted is left to another process.
+    pub fn hand_over(&self) {
+        self.is_handed_over.set(true);
+        self.close();
     }
 
     async fn closed(&self) {
@@ -221,9 +234,10 @@ impl Connection {
         }
     }
 
-    /// How long it may stay when it is to leave.
+    /// How long a tunnel may stay when its connection is to leave. Where another process serves already it stays
+    /// until this one ends.
     pub fn drain_timeout(&self) -> Duration {
-        self.limits.get().drain_timeout
+        if self.worker.is_succeeded() { FOR_EVER } else { self.limits.get().drain_timeout }
     }
 
     /// Ready once it is to leave.
@@ -241,8 +255,9 @@ impl Connection {
     }
 }
 
-/// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
-pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<ListenerHere>) {
+/// Takes connections in until the listener is closed; what waits to be accepted then is still taken, unless another
+/// process takes it.
+pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<ListenerHere>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -255,6 +270,9 @@ pub async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<Listen
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+    }
+    if listener.is_handed_over.get() {
+        return;
     }
     // A task that has had its share of a turn is told that nothing waits, whatever does.
     tokio::task::unconstrained(async {
@@ -328,7 +346,7 @@ async fn serve_client(
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
-            let mut stay = Stay::new(&connection);
+            let mut stay = Stay::new(&connection, None);
             let mut detect = pin!(detect(&mut secured.conduit));
             let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
@@ -342,9 +360,23 @@ async fn serve_client(
     };
     let mut next = Some((connection, secured.conduit, protocol));
     while let Some((connection, conduit, protocol)) = next.take() {
-        let mut stay = Stay::new(&connection);
+        let mut stay = Stay::new(&connection, Some(protocol));
         let of_requests = Rc::clone(&connection);
-        let service = move |request| engine::serve(Rc::clone(&of_requests), request);
+        let service = move |request| {
+            let connection = Rc::clone(&of_requests);
+            async move {
+                let mut answered = engine::serve(Rc::clone(&connection), request).await;
+                if connection.is_leaving.get()
+                    && protocol == Protocol::Http1
+                    && let Ok(response) = &mut answered
+                    && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                    && connection.waiting.borrow().is_none()
+                {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answered
+            }
+        };
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
         let client = Lingering::new(conduit, worker);
         let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
@@ -372,6 +404,9 @@ async fn serve_client(
 /// How long a connection stays.
 struct Stay<'a> {
     connection: &'a Connection,
+    /// Of HTTP/1, whose clients are told that a connection ends by a response only: one that waits for a request is
+    /// not closed at once, or the request that is on its way would be lost.
+    is_patient: bool,
     timer: Timer,
     /// The idle timeout that the timer is set for.
     set_for: Option<Duration>,
@@ -380,9 +415,11 @@ struct Stay<'a> {
 }
 
 impl<'a> Stay<'a> {
-    fn new(connection: &'a Connection) -> Stay<'a> {
+    /// `None` where it is not known yet what the client speaks.
+    fn new(connection: &'a Connection, protocol: Option<Protocol>) -> Stay<'a> {
         let timer = Timer::new(&connection.worker.timers);
-        Stay { connection, timer, set_for: None, leaving_since: None }
+        let is_patient = protocol != Some(Protocol::Http2);
+        Stay { connection, is_patient, timer, set_for: None, leaving_since: None }
     }
 
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Leave> {
@@ -390,7 +427,10 @@ impl<'a> Stay<'a> {
             ready!(self.poll_asked(cx));
         }
         let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
-        Poll::Ready(self.leave(since, cx))
+        let leave = self.leave(since, cx);
+        // Who leaves for another reason has been idle for long enough, or has been told so.
+        let may_wait = self.is_patient && self.connection.is_leaving.get() && !self.connection.is_used();
+        if may_wait && leave == Leave::Gently { Poll::Pending } else { Poll::Ready(leave) }
     }
 
     /// Ready when the connection should take no more requests: it is told to leave, it had its share, or

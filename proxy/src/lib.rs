@@ -44,10 +44,11 @@ mod clock;
 mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
+pub use listen::{Inherited, ListenerKey};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use metrics::Report;
 pub use mirrors::MirrorReport;
 pub use prepare::SnapshotRef;
-pub use proxy::{Options, Proxy, StartError, check};
+pub use proxy::{Lent, Options, Proxy, StartError, Starting, check};
 pub use shared_limits::NamedLimitStatus;

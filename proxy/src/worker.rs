@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,15 +36,41 @@ pub enum Message {
     /// Endpoints that somebody guards are as fit as he says now.
     Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
+    /// Say that it is there.
+    Beat(oneshot::Sender<()>),
     /// Make these sockets ready for an update; give them back until it comes.
     Listen(Vec<(ListenerKey, std::net::TcpListener)>, oneshot::Sender<io::Result<Sockets>>),
     Update(Box<Update>),
+    /// Begin to accept from sockets, which are those of the listeners in their order.
+    Accept(Accept),
+    /// Other handles to all listening sockets.
+    Lend(oneshot::Sender<io::Result<Vec<(ListenerKey, OwnedFd)>>>),
     /// Take no more connections, finish the requests that have begun, then end.
-    Drain,
+    Drain(Drain),
+    /// End without waiting for anybody.
+    Stop,
 }
 
-/// Of one worker, ready to accept from.
+/// Of one worker, ready to accept from. A listener may have several.
 pub type Sockets = Vec<(ListenerKey, TcpListener)>;
+
+/// The sockets that a worker begins with.
+#[derive(Debug)]
+pub struct Accept {
+    pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
+    /// By listener.
+    pub listeners: Vec<ListenerKey>,
+    pub done_tx: oneshot::Sender<io::Result<()>>,
+}
+
+/// How a worker is to end.
+#[derive(Debug, Default)]
+pub struct Drain {
+    /// Another process accepts from these sockets: what waits in their queues is its.
+    pub handed_over: Arc<[ListenerKey]>,
+    /// Told once nothing is accepted any more.
+    pub done_tx: Option<oneshot::Sender<()>>,
+}
 
 /// Another snapshot, for one worker.
 #[derive(Debug)]
@@ -68,8 +95,6 @@ pub struct Start {
     pub prepared: Arc<Prepared>,
     /// By cluster.
     pub endpoints: Vec<Balanced>,
-    /// By listener.
-    pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
     pub log: LogWriter,
     pub host_name: Arc<str>,
     pub messages_rx: mpsc::UnboundedReceiver<Message>,
@@ -92,6 +117,8 @@ pub struct Worker {
     /// One for each connection that is open; known once its chain is.
     open: RefCell<Slab<Option<Rc<Connection>>>>,
     is_draining: Cell<bool>,
+    /// Another process has taken the listening sockets over.
+    is_succeeded: Cell<bool>,
     last_closed: Notify,
     has_pooled: Notify,
     is_sweeping: Cell<bool>,
@@ -101,6 +128,7 @@ pub struct Worker {
 #[derive(Debug)]
 struct Acceptor {
     listener: Rc<ListenerHere>,
+    socket: Rc<TcpListener>,
     task: JoinHandle<()>,
 }
 
@@ -151,9 +179,36 @@ impl Worker {
     }
 
     fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) {
-        let listener = ListenerHere::new(key, at, self.loaded());
-        let task = tokio::task::spawn_local(accept::accept(Rc::clone(self), socket, Rc::clone(&listener)));
-        self.listeners.borrow_mut().push(Acceptor { listener, task });
+        let (listener, socket) = (ListenerHere::new(key, at, self.loaded()), Rc::new(socket));
+        let accepting = accept::accept(Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
+        let task = tokio::task::spawn_local(accepting);
+        self.listeners.borrow_mut().push(Acceptor { listener, socket, task });
+    }
+
+    fn begin_to_accept(self: &Rc<Self>, accept: Accept) {
+        let Accept { sockets, listeners, done_tx } = accept;
+        let registered = register(sockets).map(|sockets| {
+            for (key, socket) in sockets {
+                if let Some(at) = listeners.iter().position(|listed| *listed == key) {
+                    self.accept_from(key, at, socket);
+                }
+            }
+        });
+        // Who does not ask is not told.
+        let _ = done_tx.send(registered);
+    }
+
+    fn lend(&self) -> io::Result<Vec<(ListenerKey, OwnedFd)>> {
+        let listeners = self.listeners.borrow();
+        let all = listeners.iter().map(|acceptor| {
+            Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?))
+        });
+        all.collect()
+    }
+
+    /// Whether another process serves new clients, so that nobody waits for this one to end.
+    pub fn is_succeeded(&self) -> bool {
+        self.is_succeeded.get()
     }
 
     /// Goes on by another snapshot. Nothing of it is seen half: between two awaits no request is looked at.
@@ -214,10 +269,15 @@ impl Worker {
         }
     }
 
-    fn begin_drain(&self) {
+    fn begin_drain(&self, handed_over: &[ListenerKey]) {
         self.is_draining.set(true);
+        self.is_succeeded.set(!handed_over.is_empty());
         for acceptor in self.listeners.borrow().iter() {
-            acceptor.listener.close();
+            if handed_over.contains(&acceptor.listener.key) {
+                acceptor.listener.hand_over();
+            } else {
+                acceptor.listener.close();
+            }
         }
         for (_, connection) in self.open.borrow().iter() {
             if let Some(connection) = connection {
@@ -296,11 +356,15 @@ pub fn run(start: Start) -> std::io::Result<()> {
         .enable_all()
         .on_thread_unpark(clock::on_wake)
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(work(start))
+    let logs = runtime.block_on(work(start));
+    // Requests that are broken off have lines, too.
+    drop(runtime);
+    logs.flush();
+    Ok(())
 }
 
-async fn work(start: Start) -> std::io::Result<()> {
-    let Start { origin, seed, prepared, endpoints, sockets, log, host_name, mut messages_rx } = start;
+async fn work(start: Start) -> Rc<Logs> {
+    let Start { origin, seed, prepared, endpoints, log, host_name, mut messages_rx } = start;
     let clock = Clock::new(origin);
     let timers = Timers::new(clock.now());
     let metrics = Metrics::default();
@@ -321,6 +385,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         connections: Cell::new(0),
         open: RefCell::default(),
         is_draining: Cell::new(false),
+        is_succeeded: Cell::new(false),
         last_closed: Notify::new(),
         has_pooled: Notify::new(),
         is_sweeping: Cell::new(false),
@@ -328,31 +393,36 @@ async fn work(start: Start) -> std::io::Result<()> {
     tokio::task::spawn_local(Timers::drive(Rc::downgrade(&worker.timers), origin));
     tokio::task::spawn_local(Rc::clone(&worker.logs).flush_in_time());
     tokio::task::spawn_local(Rc::clone(&worker).sweep_pools());
-    for (at, (key, socket)) in register(sockets)?.into_iter().enumerate() {
-        worker.accept_from(key, at, socket);
-    }
+    let mut end = Drain::default();
     while let Some(message) = messages_rx.recv().await {
         match message {
             Message::Endpoints(cluster, set) => worker.loaded().set_endpoints(cluster, &set),
             Message::Fitness(guarded) => worker.hear_guard(&guarded),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
+            Message::Beat(beat_tx) => drop(beat_tx.send(())),
             // Nor any sockets: they close.
             Message::Listen(sockets, ready_tx) => drop(ready_tx.send(register(sockets))),
             Message::Update(update) => worker.take_over(*update).await,
-            Message::Drain => {
+            Message::Accept(accept) => worker.begin_to_accept(accept),
+            // Nor does it want any handles.
+            Message::Lend(lent_tx) => drop(lent_tx.send(worker.lend())),
+            Message::Drain(drain) => {
                 look_at_sockets().await;
-                worker.begin_drain();
+                end = drain;
                 break;
             }
+            Message::Stop => return Rc::clone(&worker.logs),
         }
     }
-    if !worker.is_draining.get() {
-        worker.begin_drain();
-    }
+    worker.begin_drain(&end.handed_over);
     for acceptor in worker.listeners.take() {
         // It ends by itself, or with the panic that ended it before.
         let _ = acceptor.task.await;
+    }
+    if let Some(done_tx) = end.done_tx {
+        // An asker that has gone away knows enough.
+        let _ = done_tx.send(());
     }
     while !worker.open.borrow().is_empty() {
         tokio::select! {
@@ -360,17 +430,20 @@ async fn work(start: Start) -> std::io::Result<()> {
             () = worker.last_closed.notified() => {}
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
+                Some(Message::Beat(beat_tx)) => drop(beat_tx.send(())),
                 Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
-                Some(Message::Listen(..) | Message::Update(_) | Message::Drain) => {}
+                Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
+                Some(Message::Lend(_) | Message::Drain(_)) => {}
+                Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },
         }
     }
     worker.close_pools();
     worker.logs.flush();
-    Ok(())
+    Rc::clone(&worker.logs)
 }
 
 fn register(sockets: Vec<(ListenerKey, std::net::TcpListener)>) -> io::Result<Sockets> {
