@@ -109,6 +109,8 @@ pub struct Connection {
     chain: Cell<ChainId>,
     limits: Cell<Limits>,
     is_leaving: Cell<bool>,
+    /// A request that is on its way may still come.
+    may_linger: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
@@ -152,6 +154,7 @@ impl Connection {
             chain: Cell::new(self.chain()),
             limits: Cell::new(self.limits.get()),
             is_leaving: Cell::new(self.is_leaving.get()),
+            may_linger: Cell::new(self.may_linger.get()),
             waker: RefCell::new(None),
             streams: Cell::new(0),
             active: Cell::new(0),
@@ -203,7 +206,11 @@ impl Connection {
         } else if !Rc::ptr_eq(&mine, &newest) {
             let (at, name) = (self.listener.at.get(), self.server_name.as_deref());
             match newest.snapshot.chain_after(at, name, &mine.snapshot, self.chain.get()) {
-                None => self.leave(),
+                // It may be that such clients are let in no more.
+                None => {
+                    self.may_linger.set(false);
+                    self.leave();
+                }
                 Some(chain) => self.go_on(newest, chain),
             }
         }
@@ -333,6 +340,7 @@ async fn serve_client(
         chain: Cell::new(secured.chain),
         limits: Cell::new(limits),
         is_leaving: Cell::new(false),
+        may_linger: Cell::new(true),
         waker: RefCell::new(None),
         streams: Cell::new(0),
         active: Cell::new(0),
@@ -428,8 +436,10 @@ impl<'a> Stay<'a> {
         }
         let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
         let leave = self.leave(since, cx);
+        let connection = self.connection;
         // Who leaves for another reason has been idle for long enough, or has been told so.
-        let may_wait = self.is_patient && self.connection.is_leaving.get() && !self.connection.is_used();
+        let is_asked = connection.is_leaving.get() && connection.may_linger.get();
+        let may_wait = self.is_patient && is_asked && !connection.is_used();
         if may_wait && leave == Leave::Gently { Poll::Pending } else { Poll::Ready(leave) }
     }
 
