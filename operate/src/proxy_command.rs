@@ -114,14 +114,8 @@ async fn serve(
     naru_memory::give_back();
     let recall = RefCell::new(recall(&document));
     let file = document.file.clone();
-    let admin = Rc::new(Admin {
-        proxy: Rc::clone(&proxy),
-        file,
-        recall,
-        workers,
-        predecessors,
-        quit: Notify::new(),
-    });
+    let admin =
+        Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, predecessors, quit: Notify::new() });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {
             let address = listener.local_addr()?;
@@ -148,10 +142,10 @@ fn place(args: &ProxyArgs) -> Result<Option<Place>, Failure> {
         Some(path) => Ok(Some(Place { path: path.clone(), is_asked_for: true })),
         None => match default_place(&args.config) {
             Ok(place) => Ok(Some(place)),
-            Err(why) if args.takeover => {
-                Err(anyhow::anyhow!("there is no place for the takeover socket: {why}\n  help: name one with --takeover-path")
-                    .into())
-            }
+            Err(why) if args.takeover => Err(anyhow::anyhow!(
+                "there is no place for the takeover socket: {why}\n  help: name one with --takeover-path"
+            )
+            .into()),
             Err(why) => {
                 eprintln!("naru: cannot be taken over: {why}; name a place with --takeover-path");
                 Ok(None)

@@ -1,6 +1,7 @@
 //! A connection of a client, from its first byte to its last.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use crate::cluster::add;
 use crate::codec::{Leave, Protocol, ServeError, Terms, serve};
 use crate::conduit::Conduit;
+use crate::contain::Alarm;
 use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
@@ -111,6 +113,8 @@ pub struct Connection {
     is_leaving: Cell<bool>,
     /// A request that is on its way may still come.
     may_linger: Cell<bool>,
+    /// A test wants to know what becomes of a panic.
+    is_provoked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
@@ -155,6 +159,7 @@ impl Connection {
             limits: Cell::new(self.limits.get()),
             is_leaving: Cell::new(self.is_leaving.get()),
             may_linger: Cell::new(self.may_linger.get()),
+            is_provoked: Cell::new(false),
             waker: RefCell::new(None),
             streams: Cell::new(0),
             active: Cell::new(0),
@@ -235,6 +240,11 @@ impl Connection {
         self.wake();
     }
 
+    pub fn provoke(&self) {
+        self.is_provoked.set(true);
+        self.leave();
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -294,13 +304,19 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<Li
 fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
-        let downstream = &worker.metrics.downstream;
-        add(&downstream.connections_total, 1);
-        add(&downstream.connections_active, 1);
+        add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
+        let _alarm = Alarm::new(&worker, FromClient(remote));
         serve_client(&worker, &open, stream, remote, listener).await;
-        add(&downstream.connections_active, -1);
     });
+}
+
+struct FromClient(SocketAddr);
+
+impl fmt::Display for FromClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the connection of client {}", self.0)
+    }
 }
 
 async fn serve_client(
@@ -341,6 +357,7 @@ async fn serve_client(
         limits: Cell::new(limits),
         is_leaving: Cell::new(false),
         may_linger: Cell::new(true),
+        is_provoked: Cell::new(false),
         waker: RefCell::new(None),
         streams: Cell::new(0),
         active: Cell::new(0),
@@ -434,6 +451,7 @@ impl<'a> Stay<'a> {
         if self.leaving_since.is_none() {
             ready!(self.poll_asked(cx));
         }
+        assert!(!self.connection.is_provoked.get(), "a test has asked for this panic");
         let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
         let leave = self.leave(since, cx);
         let connection = self.connection;

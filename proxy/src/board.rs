@@ -420,6 +420,13 @@ impl Board {
         }
     }
 
+    pub fn provoke(&self) {
+        for worker in &self.workers {
+            // One that has ended has no connections.
+            let _ = worker.send(Message::Provoke);
+        }
+    }
+
     /// Where listeners listen.
     pub fn listening(&self) -> Vec<Listening> {
         self.state().listening.clone()

@@ -29,6 +29,7 @@ mod stall;
 mod linger;
 mod settle;
 mod permit;
+mod contain;
 pub mod metrics;
 pub mod mirrors;
 mod log;
@@ -44,9 +45,9 @@ mod clock;
 mod timer;
 
 pub use cluster::{ClusterStatus, EndpointStatus};
-pub use listen::{Inherited, ListenerKey};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
+pub use listen::{Inherited, ListenerKey};
 pub use metrics::Report;
 pub use mirrors::MirrorReport;
 pub use prepare::SnapshotRef;

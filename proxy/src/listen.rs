@@ -368,7 +368,8 @@ mod tests {
         let bound = socket(([127, 0, 0, 1], 0).into()).unwrap();
         assert!(Inherited::new(None, None, vec![bound.into()]).is_err());
         assert!(Inherited::new(None, None, Vec::new()).is_err());
-        let two = [bind(([127, 0, 0, 1], 0).into(), 1).unwrap(), bind(([127, 0, 0, 1], 0).into(), 1).unwrap()];
+        let two =
+            [bind(([127, 0, 0, 1], 0).into(), 1).unwrap(), bind(([127, 0, 0, 1], 0).into(), 1).unwrap()];
         let two = two.into_iter().flatten().map(OwnedFd::from).collect();
         assert!(Inherited::new(None, None, two).is_err(), "at two addresses");
     }

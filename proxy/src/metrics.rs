@@ -159,6 +159,7 @@ pub struct Downstream {
     /// Connections that ended because what came in was no HTTP, or no TLS.
     pub protocol_errors: Cell<u64>,
     pub tls_errors: Cell<u64>,
+    pub panics: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
 }
 
@@ -261,6 +262,8 @@ pub struct DownstreamReport {
     pub requests_total: u64,
     pub protocol_errors: u64,
     pub tls_errors: u64,
+    /// Bugs, each of which has ended one connection or stream.
+    pub panics: u64,
     pub log_lines_dropped: u64,
 }
 
@@ -303,6 +306,7 @@ impl Report {
             requests_total,
             protocol_errors,
             tls_errors,
+            panics,
             log_lines_dropped
         );
         // Workers know the same names in the same order, but while a new configuration reaches them.

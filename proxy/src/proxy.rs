@@ -279,8 +279,12 @@ impl Proxy {
     /// Other handles to all listening sockets, for another process. Nothing changes here.
     pub async fn lend(&self) -> io::Result<Vec<Lent>> {
         let listening = self.board.listening();
-        let all = listening.into_iter().map(|Listening { key, name, wanted, address }| {
-            Lent { key, name, wanted, address, sockets: Vec::new() }
+        let all = listening.into_iter().map(|Listening { key, name, wanted, address }| Lent {
+            key,
+            name,
+            wanted,
+            address,
+            sockets: Vec::new(),
         });
         let mut all: Vec<Lent> = all.collect();
         // Workers may share one.
@@ -335,6 +339,12 @@ impl Proxy {
             true
         };
         tokio::time::timeout(REPORT_TIME_MAX, all).await.unwrap_or(false)
+    }
+
+    /// Every connection of a client panics, as a bug would have it. For the test that this is contained.
+    #[doc(hidden)]
+    pub fn provoke_panics(&self) {
+        self.board.provoke();
     }
 
     /// Breaks off whatever is under way. What there is to say of it is logged once the workers have ended.

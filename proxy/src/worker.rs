@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 
 use crate::accept::{self, Connection, ListenerHere};
 use crate::clock::{self, Clock, Origin};
-use crate::cluster::Balanced;
+use crate::cluster::{Balanced, add};
+use crate::contain;
 use crate::guarded::Guarded;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
@@ -49,6 +50,8 @@ pub enum Message {
     Drain(Drain),
     /// End without waiting for anybody.
     Stop,
+    /// For tests: every connection that is open panics.
+    Provoke,
 }
 
 /// Of one worker, ready to accept from. A listener may have several.
@@ -153,6 +156,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        add(&self.worker.metrics.downstream.connections_active, -1);
         // Whatever goes with it may look at the others.
         let connection = self.worker.open.borrow_mut().remove(self.key);
         // Where it was broken off it may still have a tunnel, which has it.
@@ -174,14 +178,17 @@ impl Worker {
     }
 
     pub fn opened(self: &Rc<Self>) -> Open {
+        add(&self.metrics.downstream.connections_active, 1);
         let key = self.open.borrow_mut().insert(None);
         Open { worker: Rc::clone(self), key }
     }
 
     fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) {
         let (listener, socket) = (ListenerHere::new(key, at, self.loaded()), Rc::new(socket));
-        let accepting = accept::accept(Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
-        let task = tokio::task::spawn_local(accepting);
+        let (worker, from, of) = (Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
+        let task = contain::keep_up(self, "a turn of a listener", move || {
+            accept::accept(Rc::clone(&worker), Rc::clone(&from), Rc::clone(&of))
+        });
         self.listeners.borrow_mut().push(Acceptor { listener, socket, task });
     }
 
@@ -200,10 +207,18 @@ impl Worker {
 
     fn lend(&self) -> io::Result<Vec<(ListenerKey, OwnedFd)>> {
         let listeners = self.listeners.borrow();
-        let all = listeners.iter().map(|acceptor| {
-            Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?))
-        });
+        let all = listeners
+            .iter()
+            .map(|acceptor| Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?)));
         all.collect()
+    }
+
+    fn provoke(&self) {
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(connection) = connection {
+                connection.provoke();
+            }
+        }
     }
 
     /// Whether another process serves new clients, so that nobody waits for this one to end.
@@ -299,6 +314,7 @@ impl Worker {
                 requests_total: downstream.requests_total.get(),
                 protocol_errors: downstream.protocol_errors.get(),
                 tls_errors: downstream.tls_errors.get(),
+                panics: downstream.panics.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
             },
             clusters: self.metrics.clusters(names),
@@ -312,6 +328,7 @@ impl Worker {
     /// Closes old upstream connections for as long as there are any.
     async fn sweep_pools(self: Rc<Self>) {
         loop {
+            self.is_sweeping.set(false);
             self.has_pooled.notified().await;
             self.is_sweeping.set(true);
             let mut has_more = true;
@@ -319,7 +336,6 @@ impl Worker {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 has_more = self.sweep_once();
             }
-            self.is_sweeping.set(false);
         }
     }
 
@@ -390,9 +406,12 @@ async fn work(start: Start) -> Rc<Logs> {
         has_pooled: Notify::new(),
         is_sweeping: Cell::new(false),
     });
-    tokio::task::spawn_local(Timers::drive(Rc::downgrade(&worker.timers), origin));
-    tokio::task::spawn_local(Rc::clone(&worker.logs).flush_in_time());
-    tokio::task::spawn_local(Rc::clone(&worker).sweep_pools());
+    let timers = Rc::downgrade(&worker.timers);
+    contain::keep_up(&worker, "a turn of the timers", move || Timers::drive(timers.clone(), origin));
+    let logs = Rc::clone(&worker.logs);
+    contain::keep_up(&worker, "a turn of the logs", move || Rc::clone(&logs).flush_in_time());
+    let sweeping = Rc::clone(&worker);
+    contain::keep_up(&worker, "a look at idle connections", move || Rc::clone(&sweeping).sweep_pools());
     let mut end = Drain::default();
     while let Some(message) = messages_rx.recv().await {
         match message {
@@ -412,6 +431,7 @@ async fn work(start: Start) -> Rc<Logs> {
                 end = drain;
                 break;
             }
+            Message::Provoke => worker.provoke(),
             Message::Stop => return Rc::clone(&worker.logs),
         }
     }
@@ -435,7 +455,7 @@ async fn work(start: Start) -> Rc<Logs> {
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
                 Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
-                Some(Message::Lend(_) | Message::Drain(_)) => {}
+                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke) => {}
                 Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },

@@ -132,6 +132,11 @@ impl Naru {
         self.proxy().drain();
     }
 
+    /// Every connection that is open panics.
+    pub fn provoke_panics(&self) {
+        self.proxy().provoke_panics();
+    }
+
     pub fn is_ready(&self) -> bool {
         self.proxy().is_ready()
     }

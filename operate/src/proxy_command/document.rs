@@ -68,7 +68,8 @@ fn certificates(config: &Config) -> Vec<PathBuf> {
             }
         }
     };
-    for tls in config.listeners.iter().flat_map(|listener| &listener.chains).filter_map(|chain| chain.tls.as_ref())
+    for tls in
+        config.listeners.iter().flat_map(|listener| &listener.chains).filter_map(|chain| chain.tls.as_ref())
     {
         add(&tls.certificates, tls.trusted_ca.as_ref());
     }

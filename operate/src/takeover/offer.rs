@@ -62,7 +62,9 @@ impl Offer {
                 return Err(io::Error::other("something is there that is no socket"));
             }
             Ok(_) if !is_taken_over && Channel::connect(path).is_ok() => {
-                return Err(io::Error::other("another process of naru is there; --takeover takes over from it"));
+                return Err(io::Error::other(
+                    "another process of naru is there; --takeover takes over from it",
+                ));
             }
             _ => {}
         }
@@ -142,14 +144,15 @@ async fn hand_over(channel: Channel, offered: &Offered<'_>) -> io::Result<Option
         Ok(keys) => keys,
         Err(error) => return Err(refuse(&channel, &error.to_string()).await),
     };
-    let (left, has_admin) = match in_time(SERVING_TIME_MAX, "it did not serve in time", channel.receive()).await {
-        Ok((Packet::Serving { left, has_admin }, _)) => (left, has_admin),
-        Ok(_) => return Err(refuse(&channel, "it did not say that it serves").await),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(io::Error::other("it ended before it served"));
-        }
-        Err(error) => return Err(refuse(&channel, &error.to_string()).await),
-    };
+    let (left, has_admin) =
+        match in_time(SERVING_TIME_MAX, "it did not serve in time", channel.receive()).await {
+            Ok((Packet::Serving { left, has_admin }, _)) => (left, has_admin),
+            Ok(_) => return Err(refuse(&channel, "it did not say that it serves").await),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(io::Error::other("it ended before it served"));
+            }
+            Err(error) => return Err(refuse(&channel, &error.to_string()).await),
+        };
     if offered.changes.get() != changes {
         let why = "the configuration of the old process has changed meanwhile; try again";
         return Err(refuse(&channel, why).await);

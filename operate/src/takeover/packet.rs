@@ -82,7 +82,8 @@ impl Packet {
             }
             Packet::Draining => json!({ "kind": "draining" }),
             Packet::Status(processes) => {
-                let processes: Vec<Value> = processes.iter().take(PROCESSES_MAX).map(Draining::encode).collect();
+                let processes: Vec<Value> =
+                    processes.iter().take(PROCESSES_MAX).map(Draining::encode).collect();
                 json!({ "kind": "status", "processes": processes })
             }
             Packet::Refused { why } => json!({ "kind": "refused", "why": why }),

@@ -121,7 +121,10 @@ impl Inheritance {
             if inherited.address() == site.address {
                 Ok(inherited)
             } else {
-                Err(io::Error::other(format!("a socket of listener '{}' is not at {}", site.name, site.address)))
+                Err(io::Error::other(format!(
+                    "a socket of listener '{}' is not at {}",
+                    site.name, site.address
+                )))
             }
         });
         Ok(all.collect::<io::Result<Vec<_>>>()?)
@@ -142,7 +145,9 @@ impl Inheritance {
                 return Err(TakeoverError::Failed(format!("the old process refuses: {why}")));
             }
             Ok(Ok(_)) => {
-                return Err(TakeoverError::Failed("the old process says what does not belong here".to_owned()));
+                return Err(TakeoverError::Failed(
+                    "the old process says what does not belong here".to_owned(),
+                ));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Err(error.into()),
             // It has ended, and somebody has to serve.

@@ -171,7 +171,9 @@ struct Attended(Rc<Stall>);
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Attended {
     fn execute(&self, stream: F) {
         let mut turns = Turns::of(&self.0);
+        let alarm = self.0.alarm();
         tokio::task::spawn_local(async move {
+            let _alarm = alarm;
             let mut stream = pin!(stream);
             poll_fn(|cx| {
                 turns.begin();

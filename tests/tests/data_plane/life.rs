@@ -41,7 +41,8 @@ impl Stand {
 
     /// One that has taken over.
     async fn next(&self, arguments: &[&str]) -> Program {
-        let next = self.started(&[&["--takeover", "--takeover-path", &self.place()], arguments].concat()).await;
+        let next =
+            self.started(&[&["--takeover", "--takeover-path", &self.place()], arguments].concat()).await;
         next.says("naru: has taken over", 1).await;
         next
     }

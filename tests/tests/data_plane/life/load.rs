@@ -105,7 +105,11 @@ impl Load {
         naru_tests::until("every kind of client to go on", async || {
             let lost = self.ledger.lost.lock().unwrap();
             assert!(lost.is_empty(), "{lost:#?}");
-            KINDS.iter().zip(before).all(|(kind, before)| self.ledger.count(*kind) >= before + count).then_some(())
+            KINDS
+                .iter()
+                .zip(before)
+                .all(|(kind, before)| self.ledger.count(*kind) >= before + count)
+                .then_some(())
         })
         .await;
     }
@@ -177,7 +181,9 @@ async fn streams(address: SocketAddr, ledger: &Ledger) -> Result<(), String> {
     let mut client = H2Client::connect(address).await;
     while !ledger.is_over() {
         // GOAWAY has come.
-        let Ok((answer, _)) = client.try_request(http2::get(address, "/bytes/100"), true).await else { break };
+        let Ok((answer, _)) = client.try_request(http2::get(address, "/bytes/100"), true).await else {
+            break;
+        };
         let answer = match http2::response(answer).await {
             Ok(answer) => answer,
             // What was sent after GOAWAY was not looked at, and it says so.
@@ -214,7 +220,8 @@ async fn calls(address: SocketAddr, ledger: &Ledger) -> Result<(), String> {
         let mut left = 20;
         while left > 0 {
             let frame = naru_tests::within("an echo", next_frame(&mut echoed)).await;
-            let frame = frame.ok_or("the stream has ended")?.map_err(|error| format!("broken off: {error:?}"))?;
+            let frame =
+                frame.ok_or("the stream has ended")?.map_err(|error| format!("broken off: {error:?}"))?;
             left -= frame.into_data().map_err(|_| "trailers")?.len();
         }
         ledger.answered(Kind::Calls);

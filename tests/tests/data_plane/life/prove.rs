@@ -56,7 +56,7 @@ fn issue(certificates: &Directory, authority: &Authority) {
 #[tokio::test]
 async fn nothing_is_lost_whatever_changes() {
     let (swaps, reloads, takeovers) =
-        (count("NARU_SWAPS", 50), count("NARU_RELOADS", 2), count("NARU_TAKEOVERS", 3));
+        (count("NARU_SWAPS", 50), count("NARU_RELOADS", 3), count("NARU_TAKEOVERS", 3));
     let (up, calls) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http2).await);
     let (authority, certificates) = (Authority::new(), Directory::new());
     issue(&certificates, &authority);
@@ -64,7 +64,7 @@ async fn nothing_is_lost_whatever_changes() {
     let stand = Stand::new(&text);
     let mut running = stand.first(&["--workers", "2"]).await;
     let secured = address_of(&running, "secured");
-    let load = Load::start(running.address, secured, &authority, 4);
+    let load = Load::start(running.address, secured, &authority, 2);
     load.goes_on(10).await;
     let mut ended = Vec::new();
     let (mut swapped, mut reloaded) = (0, 0);
@@ -97,7 +97,9 @@ async fn nothing_is_lost_whatever_changes() {
         assert_eq!(exit.status.code(), Some(0), "{}", exit.stderr);
     }
     let total: u64 = answered.iter().map(|(_, count)| count).sum();
-    println!("{swapped} swaps, {reloaded} reloads, {takeovers} takeovers: {total} requests, all answered: {answered:?}");
+    println!(
+        "{swapped} swaps, {reloaded} reloads, {takeovers} takeovers: {total} requests, all answered: {answered:?}"
+    );
     assert!(answered.len() == KINDS.len() && answered.iter().all(|(_, count)| *count > 10), "{answered:?}");
     // Every request that was answered here was seen there, and none of them twice.
     let whole: u64 = answered.iter().take(4).map(|(_, count)| count).sum();

@@ -86,10 +86,14 @@ async fn whoever_breaks_the_words_changes_nothing() {
 
     let other = ASK.replace("\"takeover\":1", "\"takeover\":2");
     let long = "x".repeat(66_000);
-    for (count, (words, why)) in
-        [(other.as_str(), "version 2"), ("nonsense", "no JSON"), (&long, "too long"), (SERVING, "did not begin by asking")]
-            .into_iter()
-            .enumerate()
+    for (count, (words, why)) in [
+        (other.as_str(), "version 2"),
+        ("nonsense", "no JSON"),
+        (&long, "too long"),
+        (SERVING, "did not begin by asking"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let stranger = Stranger::connect(&stand);
         stranger.say(words.as_bytes());
@@ -153,7 +157,8 @@ async fn a_new_process_that_cannot_serve_ends_and_says_why() {
     let bad = bootstrap.clone().manager("nonsense: 3").text();
     let second = bootstrap.clone().listen_on(taken).text().replace("- name: main", "- name: second");
     let (_, second) = second.split_once("  listeners:\n").unwrap();
-    let in_use = bootstrap.text().replacen("  listeners:\n", &format!("  listeners:\n{}", listeners(second)), 1);
+    let in_use =
+        bootstrap.text().replacen("  listeners:\n", &format!("  listeners:\n{}", listeners(second)), 1);
     for (text, why) in [(&bad, "nonsense"), (&in_use, "in use by another process")] {
         let exit = run(text, &["--takeover", "--takeover-path", &place]).await;
         assert_eq!(exit.status.code(), Some(1), "{}", exit.stderr);

@@ -28,7 +28,8 @@ async fn the_new_process_serves_and_the_old_one_finishes_what_it_has_begun() {
     let log = directory.path("access.log");
     let routes = "- match: { prefix: /echo }\n  route: { cluster: calls, timeout: 0s }\n\
                   - match: { prefix: / }\n  route: { cluster: up, timeout: 0s }\n";
-    let bootstrap = Bootstrap::new(routes).cluster("up", up.address, "").cluster("calls", calls.address, HTTP2);
+    let bootstrap =
+        Bootstrap::new(routes).cluster("up", up.address, "").cluster("calls", calls.address, HTTP2);
     let bootstrap = bootstrap.json_log(&log, "code: \"%RESPONSE_CODE%\"\npath: \"%REQ(:PATH)%\"\n").admin();
     let stand = Stand::new(&bootstrap.text());
     let mut old = stand.first(&["--workers", "2"]).await;
@@ -123,7 +124,8 @@ async fn workers_become_fewer_and_more_and_every_queue_is_served() {
 #[tokio::test]
 async fn listeners_come_and_go_with_a_takeover() {
     let say = |name: &str, port: u16| {
-        let routes = "- match: { prefix: / }\n  direct_response: { status: 200, body: { inline_string: x } }\n";
+        let routes =
+            "- match: { prefix: / }\n  direct_response: { status: 200, body: { inline_string: x } }\n";
         let text = Bootstrap::new(routes).listen_on(([127, 0, 0, 1], port).into()).text();
         text.split_once("  listeners:\n").unwrap().1.replace("- name: main", &format!("- name: {name}"))
     };

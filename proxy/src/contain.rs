@@ -1,0 +1,72 @@
+//! A panic ends what it happened in, and nothing else.
+//!
+//! A connection is a task, and so is a stream of HTTP/2: the runtime catches a panic of theirs, and drops all they had.
+//! What they counted is given back by being dropped, as always. Here such a panic is counted and told, and a second one
+//! on the way out, which would end the process, is caught.
+//!
+//! What panics on the worker's own thread, outside of any task, ends that worker.
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::cluster::add;
+use crate::worker::Worker;
+
+/// Before a task of the worker itself begins anew.
+const REST: Duration = Duration::from_millis(50);
+
+/// Goes off when it is dropped by a panic.
+#[derive(Debug)]
+pub struct Alarm<W: Display> {
+    worker: Rc<Worker>,
+    what: W,
+}
+
+impl<W: Display> Alarm<W> {
+    /// For what it is told to be in.
+    pub fn new(worker: &Rc<Worker>, what: W) -> Alarm<W> {
+        Alarm { worker: Rc::clone(worker), what }
+    }
+}
+
+impl<W: Display> Drop for Alarm<W> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            sound(&self.worker, &self.what);
+        }
+    }
+}
+
+fn sound(worker: &Worker, what: &dyn Display) {
+    add(&worker.metrics.downstream.panics, 1);
+    eprintln!(
+        "naru: a panic was contained: {what} is broken off, and all else goes on\n  help: this is a bug of naru; \
+         please report it, with the lines above"
+    );
+}
+
+/// Does it; a panic in it goes no further.
+pub fn attempt(step: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(step)).is_ok()
+}
+
+/// Runs a task of the worker itself, and once more where it has panicked.
+pub fn keep_up<F>(worker: &Rc<Worker>, what: &'static str, begin: impl Fn() -> F + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let worker = Rc::downgrade(worker);
+    tokio::task::spawn_local(async move {
+        while let Err(ended) = tokio::task::spawn_local(begin()).await
+            && ended.is_panic()
+            && let Some(worker) = worker.upgrade()
+        {
+            sound(&worker, &what);
+            tokio::time::sleep(REST).await;
+        }
+    })
+}
