@@ -46,7 +46,7 @@ pub fn sockets() -> anyhow::Result<Vec<Inherited>> {
         let (beside, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_beside);
         all = others;
         let sockets = beside.into_iter().map(|(_, socket)| socket).chain([socket]).map(Into::into);
-        inherited.push(Inherited::new(name, None, sockets.collect())?);
+        inherited.push(Inherited::new(name, None, sockets.collect())?.kept(true));
     }
     inherited.reverse();
     Ok(inherited)

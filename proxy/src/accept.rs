@@ -39,6 +39,9 @@ use crate::{engine, listen};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
+/// When a listener closes, and for this long nobody has finished a TCP handshake, nobody will.
+const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(100);
+const HANDSHAKES_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longer than any process lives.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Out of descriptors: others may be closed meanwhile.
@@ -53,8 +56,8 @@ pub struct ListenerHere {
     /// Where it stands there.
     at: Cell<usize>,
     is_closed: Cell<bool>,
-    /// Another process accepts from the same socket.
-    is_handed_over: Cell<bool>,
+    /// Another process accepts from the same socket, now or later.
+    leaves_queue: Cell<bool>,
     closed: Notify,
 }
 
@@ -65,7 +68,7 @@ impl ListenerHere {
             loaded: RefCell::new(loaded),
             at: Cell::new(at),
             is_closed: Cell::new(false),
-            is_handed_over: Cell::new(false),
+            leaves_queue: Cell::new(false),
             closed: Notify::new(),
         })
     }
@@ -80,10 +83,9 @@ impl ListenerHere {
         self.closed.notify_waiters();
     }
 
-    /// What waits to be accepted is left to another process.
-    pub fn hand_over(&self) {
-        self.is_handed_over.set(true);
-        self.close();
+    /// What waits to be accepted when it is closed is left to another process.
+    pub fn leave_queue(&self) {
+        self.leaves_queue.set(true);
     }
 
     async fn closed(&self) {
@@ -288,8 +290,19 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<Li
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-    if listener.is_handed_over.get() {
+    if listener.leaves_queue.get() {
         return;
+    }
+    if listen::begin_no_more(&socket).is_ok() {
+        let finished = async {
+            while let Ok(accepted) = tokio::time::timeout(HANDSHAKE_PAUSE_MAX, socket.accept()).await {
+                if let Ok((stream, remote)) = accepted {
+                    take(&worker, stream, remote, &listener);
+                }
+            }
+        };
+        // None can begin, so this ends by itself.
+        let _ = tokio::time::timeout(HANDSHAKES_TIME_MAX, finished).await;
     }
     // A task that has had its share of a turn is told that nothing waits, whatever does.
     tokio::task::unconstrained(async {

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use naru_spec::Listener;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::proxy::StartError;
 
@@ -38,6 +38,8 @@ pub struct Listening {
     /// What was asked for: perhaps any free port.
     pub wanted: SocketAddr,
     pub address: SocketAddr,
+    /// Somebody else keeps the sockets open for whoever comes next: what waits in their queues is not ours to end.
+    pub is_kept: bool,
 }
 
 /// Sockets that workers do not accept from yet.
@@ -57,6 +59,7 @@ pub struct Inherited {
     wanted: Option<SocketAddr>,
     address: SocketAddr,
     sockets: Vec<TcpListener>,
+    is_kept: bool,
 }
 
 impl Inherited {
@@ -79,7 +82,13 @@ impl Inherited {
             sockets.push(socket.into());
         }
         let address = common.ok_or_else(|| io::Error::other("a listener without sockets"))?;
-        Ok(Inherited { name, wanted, address, sockets })
+        Ok(Inherited { name, wanted, address, sockets, is_kept: false })
+    }
+
+    /// Somebody else keeps them open, too, as systemd does.
+    #[must_use]
+    pub fn kept(self, is_kept: bool) -> Inherited {
+        Inherited { is_kept, ..self }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -121,7 +130,9 @@ pub fn open(
             all.push(Listening { name, wanted, ..kept });
             continue;
         }
-        let bound = match given.take() {
+        let given = given.take();
+        let is_kept = given.as_ref().is_some_and(|given| given.is_kept);
+        let bound = match given {
             Some(given) => spread(given.sockets, count).map(|sockets| (given.address, sockets)),
             None => bind_beside(wanted, count, &gone).and_then(|sockets| {
                 let address = local_address(SockRef::from(sockets.first().ok_or_else(none)?))?;
@@ -132,7 +143,7 @@ pub fn open(
         let (address, sockets) = bound.map_err(failed)?;
         let key = ListenerKey(next_key);
         next_key += 1;
-        all.push(Listening { key, name, wanted, address });
+        all.push(Listening { key, name, wanted, address, is_kept });
         opened.push(Opened { key, sockets });
     }
     Ok(Sites { listening: all, opened, left })
@@ -255,6 +266,21 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 fn local_address(socket: SockRef<'_>) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
+}
+
+/// Lets no client begin to connect any more: what it sends to do so is passed by, until the socket is closed and it is
+/// refused. Who has begun is let in, or closing the socket would throw out a client that believes itself connected.
+pub fn begin_no_more(socket: &tokio::net::TcpListener) -> io::Result<()> {
+    /// Of a TCP segment: where its flags are, SYN and ACK of them, and what it has that begins a connection.
+    const FLAGS: (u32, u32, u32) = (13, 0x12, 0x02);
+    let (load, mask, is_equal, answer): (u16, u16, u16, u16) = (0x30, 0x54, 0x15, 0x06);
+    SockRef::from(socket).attach_filter(&[
+        SockFilter::new(load, 0, 0, FLAGS.0),
+        SockFilter::new(mask, 0, 0, FLAGS.1),
+        SockFilter::new(is_equal, 0, 1, FLAGS.2),
+        SockFilter::new(answer, 0, 0, 0),
+        SockFilter::new(answer, 0, 0, u32::MAX),
+    ])
 }
 
 /// Settings of an accepted connection.

@@ -169,13 +169,16 @@ impl Proxy {
                 of_worker.extend(sockets.into_iter().map(|socket| (key, socket)));
             }
         }
-        let listeners: Vec<ListenerKey> =
-            self.board.listening().iter().map(|listening| listening.key).collect();
+        let listening = self.board.listening();
+        let kept = listening.iter().filter(|listening| listening.is_kept).map(|listening| listening.key);
+        let kept: Vec<ListenerKey> = kept.collect();
+        let listeners: Vec<ListenerKey> = listening.iter().map(|listening| listening.key).collect();
         let mut answers = Vec::new();
         for (worker, sockets) in self.board.workers().iter().zip(by_worker) {
             let (done_tx, done_rx) = oneshot::channel();
             // One that has ended drops its sockets, and with them the answer.
-            let _ = worker.send(Message::Accept(Accept { sockets, listeners: listeners.clone(), done_tx }));
+            let (listeners, kept) = (listeners.clone(), kept.clone());
+            let _ = worker.send(Message::Accept(Accept { sockets, listeners, kept, done_tx }));
             answers.push(done_rx);
         }
         answers
@@ -279,11 +282,12 @@ impl Proxy {
     /// Other handles to all listening sockets, for another process. Nothing changes here.
     pub async fn lend(&self) -> io::Result<Vec<Lent>> {
         let listening = self.board.listening();
-        let all = listening.into_iter().map(|Listening { key, name, wanted, address }| Lent {
+        let all = listening.into_iter().map(|Listening { key, name, wanted, address, is_kept }| Lent {
             key,
             name,
             wanted,
             address,
+            is_kept,
             sockets: Vec::new(),
         });
         let mut all: Vec<Lent> = all.collect();
@@ -403,6 +407,8 @@ pub struct Lent {
     /// What was asked for: perhaps any free port.
     pub wanted: SocketAddr,
     pub address: SocketAddr,
+    /// Somebody else keeps them open as well.
+    pub is_kept: bool,
     pub sockets: Vec<OwnedFd>,
 }
 

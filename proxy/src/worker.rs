@@ -63,6 +63,8 @@ pub struct Accept {
     pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
     /// By listener.
     pub listeners: Vec<ListenerKey>,
+    /// Of these, the sockets that somebody else keeps open.
+    pub kept: Vec<ListenerKey>,
     pub done_tx: oneshot::Sender<io::Result<()>>,
 }
 
@@ -183,21 +185,25 @@ impl Worker {
         Open { worker: Rc::clone(self), key }
     }
 
-    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) {
+    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) -> Rc<ListenerHere> {
         let (listener, socket) = (ListenerHere::new(key, at, self.loaded()), Rc::new(socket));
         let (worker, from, of) = (Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
         let task = contain::keep_up(self, "a turn of a listener", move || {
             accept::accept(Rc::clone(&worker), Rc::clone(&from), Rc::clone(&of))
         });
-        self.listeners.borrow_mut().push(Acceptor { listener, socket, task });
+        self.listeners.borrow_mut().push(Acceptor { listener: Rc::clone(&listener), socket, task });
+        listener
     }
 
     fn begin_to_accept(self: &Rc<Self>, accept: Accept) {
-        let Accept { sockets, listeners, done_tx } = accept;
+        let Accept { sockets, listeners, kept, done_tx } = accept;
         let registered = register(sockets).map(|sockets| {
             for (key, socket) in sockets {
                 if let Some(at) = listeners.iter().position(|listed| *listed == key) {
-                    self.accept_from(key, at, socket);
+                    let here = self.accept_from(key, at, socket);
+                    if kept.contains(&key) {
+                        here.leave_queue();
+                    }
                 }
             }
         });
@@ -289,10 +295,9 @@ impl Worker {
         self.is_succeeded.set(!handed_over.is_empty());
         for acceptor in self.listeners.borrow().iter() {
             if handed_over.contains(&acceptor.listener.key) {
-                acceptor.listener.hand_over();
-            } else {
-                acceptor.listener.close();
+                acceptor.listener.leave_queue();
             }
+            acceptor.listener.close();
         }
         for (_, connection) in self.open.borrow().iter() {
             if let Some(connection) = connection {

@@ -42,6 +42,7 @@ impl Program {
 
     /// The same, of a process that its caller starts: its standard error goes to the file `stderr` of this directory.
     pub async fn of(child: Child, files: Directory, text: &str) -> Program {
+        files.write("stdout", "");
         Program::listens(Started { child, files }, text).await
     }
 

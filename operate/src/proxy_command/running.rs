@@ -69,7 +69,9 @@ impl Running<'_> {
             }
             End::Succeeded(handed) => {
                 eprintln!("naru: another process has taken over; draining");
-                self.offer = None;
+                if let Some(offer) = self.offer.take() {
+                    offer.give_up();
+                }
                 if handed.has_admin
                     && let Some(AdminSocket { task, .. }) = self.admin_socket.take()
                 {

@@ -32,6 +32,8 @@ pub struct Offer {
     path: PathBuf,
     /// Of the file, by which it is known whether it is still this process's.
     identity: (u64, u64),
+    /// Another process stands there, or soon will.
+    is_given_up: bool,
 }
 
 /// What this process has to give.
@@ -76,7 +78,12 @@ impl Offer {
         })?;
         let found = std::fs::symlink_metadata(&beside)?;
         std::fs::rename(&beside, path)?;
-        Ok(Offer { acceptor, path: path.clone(), identity: (found.dev(), found.ino()) })
+        Ok(Offer { acceptor, path: path.clone(), identity: (found.dev(), found.ino()), is_given_up: false })
+    }
+
+    /// Leaves the path to the process that has taken over.
+    pub fn give_up(mut self) {
+        self.is_given_up = true;
     }
 
     pub fn path(&self) -> &Path {
@@ -106,7 +113,7 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         let found = std::fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+        if !self.is_given_up && found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
             // Where it stays, nobody answers there.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -175,6 +182,7 @@ async fn lend(channel: &Channel, offered: &Offered<'_>) -> io::Result<Vec<Listen
                 name: lent.name.clone(),
                 wanted: lent.wanted,
                 address: lent.address,
+                is_kept: lent.is_kept,
             };
             let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
             send(channel, &packet, &sockets).await?;

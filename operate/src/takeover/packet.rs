@@ -24,7 +24,7 @@ pub enum Packet {
     /// Somebody wants to take over.
     Ask { version: String },
     /// Sockets of a listener come with it; those of one listener may come in several packets.
-    Listener { id: u64, name: String, wanted: SocketAddr, address: SocketAddr },
+    Listener { id: u64, name: String, wanted: SocketAddr, address: SocketAddr, is_kept: bool },
     /// The socket of the admin interface comes with it.
     Admin { address: SocketAddr },
     /// That was all.
@@ -71,9 +71,9 @@ impl Packet {
     pub fn encode(&self) -> Vec<u8> {
         let mut value = match self {
             Packet::Ask { version } => json!({ "kind": "ask", "version": version }),
-            Packet::Listener { id, name, wanted, address } => json!({
+            Packet::Listener { id, name, wanted, address, is_kept } => json!({
                 "kind": "listener", "id": id, "name": name,
-                "wanted": wanted.to_string(), "address": address.to_string(),
+                "wanted": wanted.to_string(), "address": address.to_string(), "kept": is_kept,
             }),
             Packet::Admin { address } => json!({ "kind": "admin", "address": address.to_string() }),
             Packet::Complete { sockets } => json!({ "kind": "complete", "sockets": sockets }),
@@ -111,6 +111,7 @@ impl Packet {
                 name: text(&value, "name")?,
                 wanted: address(&value, "wanted")?,
                 address: address(&value, "address")?,
+                is_kept: value.get("kept").and_then(Value::as_bool).unwrap_or_default(),
             }),
             "admin" => Ok(Packet::Admin { address: address(&value, "address")? }),
             "complete" => Ok(Packet::Complete { sockets: number(&value, "sockets")? }),
@@ -172,7 +173,13 @@ mod tests {
         let draining = Draining { version: "1.2.3".to_owned(), connections: 4, requests: u64::MAX };
         vec![
             Packet::Ask { version: "0.1.0".to_owned() },
-            Packet::Listener { id: 3, name: "a \"b\" \n".to_owned(), wanted: four, address: six },
+            Packet::Listener {
+                id: 3,
+                name: "a \"b\" \n".to_owned(),
+                wanted: four,
+                address: six,
+                is_kept: true,
+            },
             Packet::Admin { address: six },
             Packet::Complete { sockets: 12 },
             Packet::Serving { left: vec![1, 2], has_admin: true },

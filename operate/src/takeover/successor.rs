@@ -63,6 +63,7 @@ struct Site {
     name: String,
     wanted: SocketAddr,
     address: SocketAddr,
+    is_kept: bool,
     sockets: Vec<OwnedFd>,
 }
 
@@ -94,10 +95,10 @@ impl Inheritance {
                 return failed("the old process has given more sockets than there can be");
             }
             match packet {
-                Packet::Listener { id, name, wanted, address } => {
+                Packet::Listener { id, name, wanted, address, is_kept } => {
                     match self.sites.iter_mut().find(|site| site.id == id) {
                         Some(site) => site.sockets.extend(sockets),
-                        None => self.sites.push(Site { id, name, wanted, address, sockets }),
+                        None => self.sites.push(Site { id, name, wanted, address, is_kept, sockets }),
                     }
                 }
                 Packet::Admin { address } => {
@@ -119,7 +120,7 @@ impl Inheritance {
             let sockets = std::mem::take(&mut site.sockets);
             let inherited = Inherited::new(Some(site.name.clone()), Some(site.wanted), sockets)?;
             if inherited.address() == site.address {
-                Ok(inherited)
+                Ok(inherited.kept(site.is_kept))
             } else {
                 Err(io::Error::other(format!(
                     "a socket of listener '{}' is not at {}",

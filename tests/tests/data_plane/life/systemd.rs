@@ -168,7 +168,8 @@ fn the_units_name_the_program_and_what_it_understands() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd");
     let service = std::fs::read_to_string(units.join("naru.service")).unwrap();
     for line in [
-        "Type=notify-reload",
+        "Type=notify",
+        "ExecReload=/bin/kill -HUP $MAINPID",
         "NotifyAccess=all",
         "RuntimeDirectory=naru",
         "ExecStart=/usr/local/bin/naru proxy --config /etc/naru/bootstrap.yaml",
