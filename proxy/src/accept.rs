@@ -11,9 +11,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::CONNECTION;
-use http::{HeaderValue, StatusCode};
-use naru_base::Instant;
+use http::{Request, Response};
+use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{ChainId, Milestone};
@@ -24,13 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Answers, InBody, Leave, Protocol, ServeError, Terms, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
-use crate::linger::Lingering;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
-use crate::settle::{Passage, count_up};
+use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
@@ -274,6 +272,16 @@ impl Connection {
     }
 }
 
+impl Answers for Rc<Connection> {
+    fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>> {
+        engine::serve(Rc::clone(self), request)
+    }
+
+    fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody> {
+        engine::refuse(self, reason, text)
+    }
+}
+
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken, unless another
 /// process takes it.
 pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<ListenerHere>) {
@@ -384,11 +392,14 @@ async fn serve_client(
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
-            let mut stay = Stay::new(&connection, None);
+            let mut stay = Stay::new(&connection);
             let mut detect = pin!(detect(&mut secured.conduit));
             let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => stay.poll_leave(cx).map(|_| None),
+                Poll::Pending => match stay.poll_leave(cx) {
+                    Poll::Ready(Leave::Gently | Leave::AtOnce) => Poll::Ready(None),
+                    Poll::Ready(Leave::Patiently) | Poll::Pending => Poll::Pending,
+                },
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -398,28 +409,11 @@ async fn serve_client(
     };
     let mut next = Some((connection, secured.conduit, protocol));
     while let Some((connection, conduit, protocol)) = next.take() {
-        let mut stay = Stay::new(&connection, Some(protocol));
-        let of_requests = Rc::clone(&connection);
-        let service = move |request| {
-            let connection = Rc::clone(&of_requests);
-            async move {
-                let mut answered = engine::serve(Rc::clone(&connection), request).await;
-                if connection.is_leaving.get()
-                    && protocol == Protocol::Http1
-                    && let Ok(response) = &mut answered
-                    && response.status() != StatusCode::SWITCHING_PROTOCOLS
-                    && connection.waiting.borrow().is_none()
-                {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                answered
-            }
-        };
+        let mut stay = Stay::new(&connection);
+        let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let client = Lingering::new(conduit, worker);
-        let result = serve(client, protocol, terms, service, leave, &connection.stall).await;
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall).await;
         if let Err(ServeError::Protocol(reason)) = result {
-            add(&downstream.protocol_errors, 1);
             engine::record_unreadable(&connection, reason);
         }
         if let Some(mut tunnel) = connection.tunnel.take() {
@@ -442,9 +436,6 @@ async fn serve_client(
 /// How long a connection stays.
 struct Stay<'a> {
     connection: &'a Connection,
-    /// Of HTTP/1, whose clients are told that a connection ends by a response only: one that waits for a request is
-    /// not closed at once, or the request that is on its way would be lost.
-    is_patient: bool,
     timer: Timer,
     /// The idle timeout that the timer is set for.
     set_for: Option<Duration>,
@@ -453,11 +444,9 @@ struct Stay<'a> {
 }
 
 impl<'a> Stay<'a> {
-    /// `None` where it is not known yet what the client speaks.
-    fn new(connection: &'a Connection, protocol: Option<Protocol>) -> Stay<'a> {
+    fn new(connection: &'a Connection) -> Stay<'a> {
         let timer = Timer::new(&connection.worker.timers);
-        let is_patient = protocol != Some(Protocol::Http2);
-        Stay { connection, is_patient, timer, set_for: None, leaving_since: None }
+        Stay { connection, timer, set_for: None, leaving_since: None }
     }
 
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Leave> {
@@ -466,12 +455,7 @@ impl<'a> Stay<'a> {
         }
         assert!(!self.connection.is_provoked.get(), "a test has asked for this panic");
         let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
-        let leave = self.leave(since, cx);
-        let connection = self.connection;
-        // Who leaves for another reason has been idle for long enough, or has been told so.
-        let is_asked = connection.is_leaving.get() && connection.may_linger.get();
-        let may_wait = self.is_patient && is_asked && !connection.is_used();
-        if may_wait && leave == Leave::Gently { Poll::Pending } else { Poll::Ready(leave) }
+        Poll::Ready(self.leave(since, cx))
     }
 
     /// Ready when the connection should take no more requests: it is told to leave, it had its share, or
@@ -507,7 +491,9 @@ impl<'a> Stay<'a> {
         loop {
             self.timer.set(deadline);
             if self.timer.poll(cx).is_pending() {
-                return Leave::Gently;
+                // Who leaves for another reason has been idle for long enough, or has been told so.
+                let is_asked = self.connection.is_leaving.get() && self.connection.may_linger.get();
+                return if is_asked { Leave::Patiently } else { Leave::Gently };
             }
             if self.connection.worker.clock.now() >= deadline {
                 return Leave::AtOnce;

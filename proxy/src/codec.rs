@@ -6,11 +6,14 @@
 
 pub mod body;
 pub mod client;
+mod http1;
 pub mod inquiry;
 pub mod server;
 
-pub use body::{BodyBroken, InBody};
-pub use client::{Http1Client, Http2Client, SendFailure};
+pub use body::{BodyBroken, HyperBody, InBody};
+pub use client::{Http2Client, SendFailure};
+pub use http1::client::Http1Client;
+pub use http1::server::Answers;
 pub use inquiry::{Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};
 

@@ -293,7 +293,7 @@ async fn establish(
     let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
     let now = worker.clock.now();
     if !is_http2 {
-        let client = Http1Client::start(conduit).await.map_err(at_start)?;
+        let client = Http1Client::start(conduit);
         return Ok(Connected::Http1(Http1Connection::new(client, local, life, now)));
     }
     let keepalive = settings.limits.http2_keepalive;

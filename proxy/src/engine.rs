@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
@@ -26,7 +27,7 @@ use naru_journey::{
 use naru_spec::{Format, Scheme};
 
 use crate::accept::Connection;
-use crate::cluster::EndpointHere;
+use crate::cluster::{EndpointHere, add};
 use crate::codec::{InBody, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::loaded::Loaded;
@@ -63,16 +64,25 @@ pub async fn serve(
     forward(passage, outgoing, first).await
 }
 
+/// Answers a request that the codec could not read. `text` says what is wrong with it.
+pub fn refuse(connection: &Rc<Connection>, reason: Reason, text: &'static str) -> Response<OutBody> {
+    answer_saying(unreadable(connection, reason), reason, None, Some(text))
+}
+
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let loaded = connection.loaded();
-    let journey = Journey::refuse(now, connection.chain(), reason);
-    let line = RequestLine::unreadable(&connection.peer);
-    let client = Client::unknown(&connection.peer);
-    let mut passage = Passage::new(connection, &loaded, journey, line, &client, None);
+    let mut passage = unreadable(connection, reason);
     passage.journey.on_reply(now, reason.status(), None);
     passage.journey.on_response_body(now, Milestone::End);
+}
+
+fn unreadable(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
+    add(&connection.worker.metrics.downstream.protocol_errors, 1);
+    let journey = Journey::refuse(connection.worker.clock.now(), connection.chain(), reason);
+    let line = RequestLine::unreadable(&connection.peer);
+    let client = Client::unknown(&connection.peer);
+    Passage::new(connection, &connection.loaded(), journey, line, &client, None)
 }
 
 /// Takes a request in and asks the core about it.
@@ -443,9 +453,9 @@ impl Outgoing {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         // A host that is no authority stays a header, which HTTP/2 allows.
-        let authority = headers.get(header::HOST).and_then(|host| {
-            Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host.as_bytes())).ok()
-        });
+        let authority = headers
+            .get(header::HOST)
+            .and_then(|host| Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes())).ok());
         if authority.is_some() {
             headers.remove(header::HOST);
             let scheme = if is_tls { Scheme::Https } else { self.scheme };
@@ -561,7 +571,16 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
 }
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
-pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+pub fn answer(passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    answer_saying(passage, reason, headers, None)
+}
+
+fn answer_saying(
+    mut passage: Box<Passage>,
+    reason: Reason,
+    headers: Option<&HeaderMap>,
+    text: Option<&'static str>,
+) -> Response<OutBody> {
     // Its answer needs nothing that is limited.
     passage.leave(passage.worker.clock.now());
     let date = passage.worker.clock.date();
@@ -584,9 +603,16 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason, headers: Option<&Header
     passage.kept_response =
         passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);
     let mut headers = reply.headers;
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    let said = match text {
+        Some(text) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            Bytes::from_static(text.as_bytes())
+        }
+        None => reply.body,
+    };
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said.len()));
     let is_head = passage.line.method == Method::HEAD;
-    let body = if is_head { bytes::Bytes::new() } else { reply.body };
+    let body = if is_head { Bytes::new() } else { said };
     let mut response = Response::new(OutBody::whole(body, passage));
     *response.status_mut() = reply.status;
     *response.headers_mut() = headers;

@@ -42,11 +42,6 @@ impl Lingering {
     pub fn new(conduit: Conduit, worker: &Rc<Worker>) -> Lingering {
         Lingering { conduit, worker: Rc::clone(worker), closing: None }
     }
-
-    /// The connection goes on as another one.
-    pub fn into_conduit(self) -> Conduit {
-        self.conduit
-    }
 }
 
 impl AsyncRead for Lingering {

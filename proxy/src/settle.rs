@@ -685,12 +685,10 @@ impl Carrier {
     /// The body that came by it was read to its end.
     #[inline]
     pub fn give_back(self, body: InBody, has_whole_request: bool, worker: &Worker, loaded: &Loaded) {
-        let Carrier::Http1 { connection: mut client, endpoint, cluster } = self else { return };
-        client.client.rest();
+        let Carrier::Http1 { connection: client, endpoint, cluster } = self else { return };
         drop(body);
         // A request that is still being sent would run into the next one.
-        let is_free = client.client.can_send() || client.client.check();
-        if is_free && has_whole_request {
+        if client.client.can_send() && has_whole_request {
             let settings = loaded.snapshot.cluster(cluster);
             endpoint.pool.put_http1(client, worker.clock.now(), settings);
             worker.look_after_pools();
@@ -707,7 +705,8 @@ pub fn poll_body(
 ) -> Poll<Option<Result<Frame<Bytes>, crate::codec::BodyBroken>>> {
     match carrier {
         Carrier::Http1 { connection, .. } => {
-            connection.client.poll_until(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+            connection.client.poll_send(cx);
+            Pin::new(body).poll_frame(cx)
         }
         Carrier::Http2 { .. } => Pin::new(body).poll_frame(cx),
     }

@@ -139,6 +139,12 @@ reasons! {
     BadHost { "DPE", Client, 400, "missing_host_header", "" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
+    /// A body in a coding that naru does not know (RFC 9112, section 6.1).
+    TransferCoding { "DPE", Client, 501, "http1.transfer_coding_not_supported", "Not Implemented" }
+    /// Neither HTTP/1.0 nor HTTP/1.1, where it is one of them that is spoken.
+    HttpVersion { "DPE", Client, 505, "http1.version_not_supported", "HTTP Version Not Supported" }
+    /// The client did not finish sending the head of its request in time.
+    HeadTimeout { "-", Client, 408, "request_header_timeout", "request header timeout" }
     /// A change of protocol (or a tunnel) that is not offered here.
     UpgradeRefused { "-", Proxy, 403, "upgrade_failed", "" }
 

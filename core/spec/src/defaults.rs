@@ -13,6 +13,11 @@ use crate::limits::RateLimit;
 pub const SERVER_NAME: &str = "naru";
 pub const HEADER_BYTES_MAX: u32 = 60 * 1024;
 pub const HEADER_COUNT_MAX: u32 = 100;
+/// Of an upstream's response over HTTP/1: Envoy's `max_response_headers_kb`; and ten times its `max_headers_count`.
+pub const UPSTREAM_HEADER_BYTES_MAX: u32 = 60 * 1024;
+pub const UPSTREAM_HEADER_COUNT_MAX: u32 = 1_000;
+/// From the first byte of a head to its last: that of Envoy, "Configuring Envoy as an edge proxy". Envoy itself has none.
+pub const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -84,7 +84,7 @@ impl Http {
             header_count_max: defaults::HEADER_COUNT_MAX,
             stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),
             request_timeout: None,
-            request_headers_timeout: None,
+            request_headers_timeout: Some(defaults::REQUEST_HEADERS_TIMEOUT),
             connection_idle_timeout: Some(defaults::CONNECTION_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             drain_timeout: defaults::DRAIN_TIMEOUT,

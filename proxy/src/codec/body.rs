@@ -7,20 +7,36 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::http1::link::Http1Body;
+
 /// The body of a message that a peer sends.
 #[derive(Debug)]
-pub struct InBody {
+pub enum InBody {
+    Empty,
+    Http1(Http1Body),
+    Http2(HyperBody),
+}
+
+impl InBody {
+    pub(super) fn http2(incoming: Incoming) -> InBody {
+        InBody::Http2(HyperBody::http2(incoming))
+    }
+}
+
+/// A body that hyper reads.
+#[derive(Debug)]
+pub struct HyperBody {
     incoming: Incoming,
     is_http2: bool,
 }
 
-impl InBody {
-    pub(super) fn http1(incoming: Incoming) -> InBody {
-        InBody { incoming, is_http2: false }
+impl HyperBody {
+    pub(super) fn http1(incoming: Incoming) -> HyperBody {
+        HyperBody { incoming, is_http2: false }
     }
 
-    pub(super) fn http2(incoming: Incoming) -> InBody {
-        InBody { incoming, is_http2: true }
+    pub(super) fn http2(incoming: Incoming) -> HyperBody {
+        HyperBody { incoming, is_http2: true }
     }
 }
 
@@ -37,6 +53,41 @@ impl std::fmt::Display for BodyBroken {
 impl std::error::Error for BodyBroken {}
 
 impl Body for InBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        match self.get_mut() {
+            InBody::Empty => Poll::Ready(None),
+            InBody::Http1(body) => Pin::new(body).poll_frame(cx),
+            InBody::Http2(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        match self {
+            InBody::Empty => true,
+            InBody::Http1(body) => body.is_end_stream(),
+            InBody::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            InBody::Empty => SizeHint::with_exact(0),
+            InBody::Http1(body) => body.size_hint(),
+            InBody::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Body for HyperBody {
     type Data = Bytes;
     type Error = BodyBroken;
 

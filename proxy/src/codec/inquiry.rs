@@ -17,7 +17,7 @@ use naru_spec::Http2Settings;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use super::InBody;
+use super::body::HyperBody;
 
 /// A body that is there whole.
 #[derive(Clone, Debug, Default)]
@@ -114,19 +114,19 @@ impl Inquirer {
     ///
     /// # Errors
     /// There is none.
-    pub async fn ask(&mut self, request: Request<WholeBody>) -> Result<Response<InBody>, Unanswered> {
+    pub async fn ask(&mut self, request: Request<WholeBody>) -> Result<Response<HyperBody>, Unanswered> {
         match &mut self.sender {
             Sender::Http1(sender) => {
                 if sender.ready().await.is_err() {
                     return Err(Unanswered::Unsent(Box::new(request)));
                 }
-                sender.try_send_request(request).await.map(|answer| answer.map(InBody::http1))
+                sender.try_send_request(request).await.map(|answer| answer.map(HyperBody::http1))
             }
             Sender::Http2(sender) => {
                 if sender.ready().await.is_err() {
                     return Err(Unanswered::Unsent(Box::new(request)));
                 }
-                sender.try_send_request(request).await.map(|answer| answer.map(InBody::http2))
+                sender.try_send_request(request).await.map(|answer| answer.map(HyperBody::http2))
             }
         }
         .map_err(unanswered)

@@ -15,7 +15,7 @@ use naru_guard::ProbeResult;
 use naru_spec::HttpCheck;
 
 use super::{Line, ProbeSettings, Speaks, USER_AGENT, dial};
-use crate::codec::{InBody, Inquirer, Unanswered, WholeBody};
+use crate::codec::{HyperBody, Inquirer, Unanswered, WholeBody};
 
 /// An answer that is longer has said all that is asked for: it is not read on, and its connection
 /// not used again. Envoy reads it to its end.
@@ -81,7 +81,7 @@ pub(super) async fn exchange(
     speaks: Speaks,
     address: SocketAddr,
     kept: Option<Line>,
-) -> Option<(Response<InBody>, Inquirer)> {
+) -> Option<(Response<HyperBody>, Inquirer)> {
     let mut request = request(settings, inquiry, speaks, address)?;
     if let Some(Line::Http(mut line)) = kept
         && line.is_open()
@@ -136,7 +136,7 @@ fn request(
 }
 
 pub(super) async fn next_frame(
-    body: &mut InBody,
+    body: &mut HyperBody,
 ) -> Option<Result<http_body::Frame<Bytes>, crate::codec::BodyBroken>> {
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }

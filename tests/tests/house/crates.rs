@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/import", &["core/spec", "wire/doc"]),
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
+    ("wire/http1", &[]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

@@ -78,7 +78,11 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.stream_idle_timeout =
         limit(&said.stream_idle_timeout, Some(defaults::STREAM_IDLE_TIMEOUT), "stream_idle_timeout");
     http.request_timeout = limit(&said.request_timeout, None, "request_timeout");
-    http.request_headers_timeout = limit(&said.request_headers_timeout, None, "request_headers_timeout");
+    http.request_headers_timeout = limit(
+        &said.request_headers_timeout,
+        Some(defaults::REQUEST_HEADERS_TIMEOUT),
+        "request_headers_timeout",
+    );
     if let Some(said) = &said.drain_timeout {
         http.drain_timeout = value::duration(said, &path.field("drain_timeout"), findings);
     }
