@@ -88,7 +88,7 @@ async fn serve(
     let proxy = Rc::new(starting.accept().await?);
     let has_taken_over = inheritance.is_some();
     match inheritance {
-        Some(inheritance) => match inheritance.serving(&left, has_old_admin).await {
+        Some(inheritance) => match inheritance.serving(left, has_old_admin).await {
             Ok(predecessor) => {
                 tokio::task::spawn_local(predecessor.follow(predecessors.clone()));
                 eprintln!("naru: has taken over; the old process finishes what it has begun");
@@ -107,7 +107,6 @@ async fn serve(
             }
         }
     }
-    drop(left);
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {address}", listener.name);
     }

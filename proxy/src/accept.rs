@@ -56,6 +56,8 @@ pub struct ListenerHere {
     is_closed: Cell<bool>,
     /// Another process accepts from the same socket, now or later.
     leaves_queue: Cell<bool>,
+    /// Another process may have a handle to the same socket: what is done to the socket is done to that process.
+    is_lent: Cell<bool>,
     closed: Notify,
 }
 
@@ -67,6 +69,7 @@ impl ListenerHere {
             at: Cell::new(at),
             is_closed: Cell::new(false),
             leaves_queue: Cell::new(false),
+            is_lent: Cell::new(false),
             closed: Notify::new(),
         })
     }
@@ -84,6 +87,10 @@ impl ListenerHere {
     /// What waits to be accepted when it is closed is left to another process.
     pub fn leave_queue(&self) {
         self.leaves_queue.set(true);
+    }
+
+    pub fn set_lent(&self, is_lent: bool) {
+        self.is_lent.set(is_lent);
     }
 
     async fn closed(&self) {
@@ -301,7 +308,7 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<Li
     if listener.leaves_queue.get() {
         return;
     }
-    if listen::begin_no_more(&socket).is_ok() {
+    if !listener.is_lent.get() && listen::begin_no_more(&socket).is_ok() {
         let finished = async {
             while let Ok(accepted) = tokio::time::timeout(HANDSHAKE_PAUSE_MAX, socket.accept()).await {
                 if let Ok((stream, remote)) = accepted {

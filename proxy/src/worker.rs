@@ -213,9 +213,10 @@ impl Worker {
 
     fn lend(&self) -> io::Result<Vec<(ListenerKey, OwnedFd)>> {
         let listeners = self.listeners.borrow();
-        let all = listeners
-            .iter()
-            .map(|acceptor| Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?)));
+        let all = listeners.iter().map(|acceptor| {
+            acceptor.listener.set_lent(true);
+            Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?))
+        });
         all.collect()
     }
 
@@ -296,6 +297,9 @@ impl Worker {
         for acceptor in self.listeners.borrow().iter() {
             if handed_over.contains(&acceptor.listener.key) {
                 acceptor.listener.leave_queue();
+            } else if !handed_over.is_empty() {
+                // It was not wanted, and is given back.
+                acceptor.listener.set_lent(false);
             }
             acceptor.listener.close();
         }

@@ -131,15 +131,17 @@ impl Inheritance {
         Ok(all.collect::<io::Result<Vec<_>>>()?)
     }
 
-    /// Says that this process serves, but for the sockets that are `left`. Returns once the old one takes no more
-    /// connections; with an error it goes on.
-    pub async fn serving(self, left: &[Inherited], has_admin: bool) -> Result<Predecessor, TakeoverError> {
+    /// Says that this process serves, but for the sockets that are `left`, which it lets go of. Returns once the old one
+    /// takes no more connections; with an error that one goes on.
+    pub async fn serving(self, left: Vec<Inherited>, has_admin: bool) -> Result<Predecessor, TakeoverError> {
         let is_left = |site: &&Site| {
             left.iter().any(|left| left.address() == site.address && left.name() == Some(&*site.name))
         };
-        let left: Vec<u64> = self.sites.iter().filter(is_left).map(|site| site.id).collect();
+        let ids: Vec<u64> = self.sites.iter().filter(is_left).map(|site| site.id).collect();
+        // The old process closes them, and nobody else has them then.
+        drop(left);
         // Where it does not hear, it has refused before, or has ended.
-        let _ = self.channel.send(&Packet::Serving { left, has_admin }, &[]).await;
+        let _ = self.channel.send(&Packet::Serving { left: ids, has_admin }, &[]).await;
         match tokio::time::timeout(DRAINING_TIME_MAX, self.channel.receive()).await {
             Ok(Ok((Packet::Draining, _))) => {}
             Ok(Ok((Packet::Refused { why }, _))) => {

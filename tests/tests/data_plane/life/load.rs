@@ -17,7 +17,10 @@ use naru_tests::message::{collect, next_frame};
 use naru_tests::wire::Transfer;
 use naru_tests::{Authority, Client, Outbound, Speaks, Wire};
 use naru_tls::Connector;
+use serde_json::json;
 use tokio::task::JoinSet;
+
+use crate::grpc::peers::Peers;
 
 /// Messages of a stream that is like a call of gRPC; it lasts through several changes.
 const MESSAGES: usize = 40;
@@ -33,11 +36,16 @@ pub enum Kind {
     Secured,
     /// HTTP/2, requests one after another.
     Streams,
-    /// HTTP/2, streams in both directions that last.
+    /// HTTP/2, streams in both directions that last, a message and its answer each.
     Calls,
+    /// The same in gRPC, by a client and a server that others have written.
+    Grpc,
+    // WebSocket belongs here, once naru has it.
 }
 
-pub const KINDS: [Kind; 5] = [Kind::Kept, Kind::Fresh, Kind::Secured, Kind::Streams, Kind::Calls];
+pub const KINDS: [Kind; 6] = [Kind::Kept, Kind::Fresh, Kind::Secured, Kind::Streams, Kind::Calls, Kind::Grpc];
+/// Of one kind.
+const CLIENTS: usize = 2;
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -71,13 +79,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// `secured` is a listener with TLS.
-    pub fn start(plain: SocketAddr, secured: SocketAddr, authority: &Authority, clients: usize) -> Load {
+    /// `secured` is a listener with TLS; `peers` are called by themselves.
+    pub fn start(plain: SocketAddr, secured: SocketAddr, authority: &Authority, peers: Peers) -> Load {
         let ledger = Arc::<Ledger>::default();
         let connector = authority.connector(&["http/1.1"]);
         let mut all = JoinSet::new();
+        all.spawn(grpc(plain, peers, Arc::clone(&ledger)));
         for kind in KINDS {
-            for _ in 0..clients {
+            for _ in 0..CLIENTS {
                 let (ledger, connector) = (Arc::clone(&ledger), connector.clone());
                 all.spawn(async move {
                     while !ledger.is_over() {
@@ -87,6 +96,7 @@ impl Load {
                             Kind::Secured => over_tls(secured, &connector, &ledger).await,
                             Kind::Streams => streams(plain, &ledger).await,
                             Kind::Calls => calls(plain, &ledger).await,
+                            Kind::Grpc => return,
                         };
                         if let Err(why) = done {
                             ledger.lost(kind, why);
@@ -198,6 +208,22 @@ async fn streams(address: SocketAddr, ledger: &Ledger) -> Result<(), String> {
         ledger.answered(Kind::Streams);
     }
     Ok(())
+}
+
+/// Calls at once on one connection, and then on another.
+async fn grpc(address: SocketAddr, mut peers: Peers, ledger: Arc<Ledger>) {
+    let messages: Vec<String> =
+        (0..MESSAGES).map(|number| number.to_string()).chain(["end".to_owned()]).collect();
+    let expected: Vec<String> = messages.iter().map(|message| format!("re: {message}")).collect();
+    let call = json!({ "method": "Chat", "messages": messages, "lockstep": true });
+    while !ledger.is_over() {
+        for result in peers.calls(address, None, vec![call.clone(); CLIENTS]).await {
+            if result["code"] != "OK" || result["messages"] != json!(expected) {
+                return ledger.lost(Kind::Grpc, result.to_string());
+            }
+            ledger.answered(Kind::Grpc);
+        }
+    }
 }
 
 /// A stream of messages, each of which is answered before the next.

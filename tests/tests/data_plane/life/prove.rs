@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask prove` does the same for longer.
 
+use std::net::SocketAddr;
+
 use naru_tests::bootstrap::HTTP2;
 use naru_tests::files::Directory;
 use naru_tests::{Authority, Bootstrap, Program, Speaks, Upstream};
@@ -9,10 +11,13 @@ use rustix::process::Signal;
 
 use super::Stand;
 use super::load::{KINDS, Load};
+use crate::grpc::peers::Peers;
 
 const ROUTES: &str = "
 - match: { prefix: /echo }
   route: { cluster: calls, timeout: 0s }
+- match: { prefix: /naru.Test/ }
+  route: { cluster: peers, timeout: 0s }
 - match: { prefix: / }
   route: { cluster: up, timeout: 0s }
   response_headers_to_add: [{ header: { key: x-snapshot, value: number 0 } }]
@@ -23,9 +28,11 @@ fn count(name: &str, otherwise: usize) -> usize {
 }
 
 /// A listener without TLS and one with it, whose certificate is in files.
-fn file(up: &Upstream, calls: &Upstream, certificates: &Directory, authority: &Authority) -> String {
+fn file(upstreams: [SocketAddr; 3], certificates: &Directory, authority: &Authority) -> String {
+    let [up, calls, peers] = upstreams;
     let bootstrap = || {
-        Bootstrap::new(ROUTES).cluster("up", up.address, "").cluster("calls", calls.address, HTTP2).admin()
+        let bootstrap = Bootstrap::new(ROUTES).cluster("up", up, "").cluster("calls", calls, HTTP2);
+        bootstrap.cluster("peers", peers, HTTP2).admin()
     };
     let secured = bootstrap().tls(authority, &["http/1.1"]).text();
     let (_, secured) = secured.split_once("  listeners:\n").unwrap();
@@ -60,12 +67,13 @@ async fn nothing_is_lost_whatever_changes() {
     let (up, calls) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http2).await);
     let (authority, certificates) = (Authority::new(), Directory::new());
     issue(&certificates, &authority);
-    let text = file(&up, &calls, &certificates, &authority);
+    let peers = Peers::start().await;
+    let text = file([up.address, calls.address, peers.server], &certificates, &authority);
     let stand = Stand::new(&text);
     let mut running = stand.first(&["--workers", "2"]).await;
     let secured = address_of(&running, "secured");
-    let load = Load::start(running.address, secured, &authority, 2);
-    load.goes_on(10).await;
+    let load = Load::start(running.address, secured, &authority, peers);
+    load.goes_on(4).await;
     let mut ended = Vec::new();
     let (mut swapped, mut reloaded) = (0, 0);
     for round in 1..=takeovers.max(1) {
@@ -87,10 +95,10 @@ async fn nothing_is_lost_whatever_changes() {
         if takeovers > 0 {
             let next = stand.next(&["--workers", &(1 + round % 3).to_string()]).await;
             ended.push(std::mem::replace(&mut running, next));
-            load.goes_on(5).await;
+            load.goes_on(2).await;
         }
     }
-    load.goes_on(10).await;
+    load.goes_on(4).await;
     let answered = load.ends().await;
     for old in ended {
         let exit = old.ends().await;
@@ -100,7 +108,7 @@ async fn nothing_is_lost_whatever_changes() {
     println!(
         "{swapped} swaps, {reloaded} reloads, {takeovers} takeovers: {total} requests, all answered: {answered:?}"
     );
-    assert!(answered.len() == KINDS.len() && answered.iter().all(|(_, count)| *count > 10), "{answered:?}");
+    assert!(answered.len() == KINDS.len() && answered.iter().all(|(_, count)| *count >= 10), "{answered:?}");
     // Every request that was answered here was seen there, and none of them twice.
     let whole: u64 = answered.iter().take(4).map(|(_, count)| count).sum();
     assert!(up.requests() >= whole && up.requests() <= whole + 16, "{} of {whole}", up.requests());

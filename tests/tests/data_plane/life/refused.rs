@@ -145,6 +145,33 @@ async fn whoever_breaks_the_words_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_ended_during_a_takeover_leaves_the_sockets_to_the_other() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let stand = Stand::new(&Bootstrap::to(up.address).text());
+    let old = stand.first(&["--workers", "2"]).await;
+    let address = old.address;
+    let stranger = Stranger::connect(&stand);
+    stranger.say(ASK.as_bytes());
+    let mut sockets = Vec::new();
+    loop {
+        let (packet, given) = stranger.hear().await;
+        sockets.extend(given.into_iter().map(std::net::TcpListener::from));
+        if packet.contains("complete") {
+            break;
+        }
+    }
+    assert_eq!(sockets.len(), 2);
+    old.signal(rustix::process::Signal::TERM);
+    assert_eq!(old.ends().await.status.code(), Some(0));
+    assert_eq!(stranger.hear().await.0, "", "it has hung up");
+    // Clients come in as before.
+    for _ in 0..16 {
+        let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+        until("it to be let in", async || sockets.iter().find_map(|socket| socket.accept().ok())).await;
+    }
+}
+
+#[tokio::test]
 async fn a_new_process_that_cannot_serve_ends_and_says_why() {
     let up = Upstream::plain(Speaks::Http1).await;
     let bootstrap = Bootstrap::to(up.address);
