@@ -611,6 +611,12 @@ fn answer_saying(
         None => reply.body,
     };
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said.len()));
+    // Who says what is no request may mean something else by what follows.
+    if matches!(reason, Reason::BadHost | Reason::ClientProtocol | Reason::HeadTooLarge)
+        && passage.line.version != Version::HTTP_2
+    {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let is_head = passage.line.method == Method::HEAD;
     let body = if is_head { Bytes::new() } else { said };
     let mut response = Response::new(OutBody::whole(body, passage));

@@ -132,6 +132,11 @@ impl Naru {
         self.proxy().drain();
     }
 
+    /// Takes no more connections, as if another process had taken over.
+    pub async fn is_succeeded(&self) {
+        within("nothing to be accepted any more", self.proxy().leave_to_others()).await;
+    }
+
     /// Every connection that is open panics.
     pub fn provoke_panics(&self) {
         self.proxy().provoke_panics();

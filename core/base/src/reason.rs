@@ -136,7 +136,7 @@ reasons! {
     /// The request is not valid HTTP, or says two things at once.
     ClientProtocol { "DPE", Client, 400, "http1.codec_error", "Bad Request" }
     /// A request that needs exactly one Host has none, or several.
-    BadHost { "DPE", Client, 400, "missing_host_header", "" }
+    BadHost { "DPE", Client, 400, "missing_host_header", "no Host, several, or none that is one" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).

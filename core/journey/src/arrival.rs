@@ -133,10 +133,10 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
         parts.headers.insert(header::HOST, value);
     }
     let host = parts.headers.get(header::HOST).ok_or(Reason::BadHost)?;
-    let host = host.to_str().map_err(|_| Reason::BadHost)?;
-    if host.is_empty() || !host.bytes().all(|byte| IN_HOST[usize::from(byte)]) {
+    if !is_host(host.as_bytes()) {
         return Err(Reason::BadHost);
     }
+    let host = host.to_str().map_err(|_| Reason::BadHost)?;
     if http.host_port != HostPort::Keep
         && let Some(stripped) = without_port(host, http.host_port, peer.local.port())
     {
@@ -146,22 +146,63 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
     Ok(())
 }
 
-/// The characters of a host and its port: RFC 3986, section 3.2, and what Envoy takes.
-const IN_HOST: [bool; 256] = {
-    let mut table = [false; 256];
+/// Whether it is a host, perhaps with a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
+#[inline]
+fn is_host(host: &[u8]) -> bool {
+    let kinds = host.iter().fold(0, |kinds, byte| kinds | OF_HOST[usize::from(*byte)]);
+    // Most have letters, digits, dots and hyphens alone.
+    !host.is_empty() && kinds & BAD == 0 && (kinds & MARK == 0 || has_form(host))
+}
+
+const PLAIN: u8 = 1;
+/// One that must stand where it belongs.
+const MARK: u8 = 2;
+const BAD: u8 = 4;
+
+const OF_HOST: [u8; 256] = {
+    let mut table = [BAD; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = PLAIN;
+        }
         byte += 1;
     }
-    let marks = b"-._~!$&'()*+,;=:[]@%";
+    let (plain, marks) = (b"-._~!$&'()*+,;=", b":[]%");
     let mut at = 0;
+    while at < plain.len() {
+        table[plain[at] as usize] = PLAIN;
+        at += 1;
+    }
+    at = 0;
     while at < marks.len() {
-        table[marks[at] as usize] = true;
+        table[marks[at] as usize] = MARK;
         at += 1;
     }
     table
 };
+
+/// Of a host with a mark in it.
+fn has_form(host: &[u8]) -> bool {
+    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    if let Some(literal) = host.strip_prefix(b"[") {
+        let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+        let (address, port) = (&literal[..end], &literal[end + 1..]);
+        let is_address =
+            std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+        return is_address && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port));
+    }
+    let (name, port) = match host.iter().position(|byte| *byte == b':') {
+        Some(at) => (&host[..at], &host[at + 1..]),
+        None => (host, &[][..]),
+    };
+    let is_encoded = |rest: &[u8]| rest.len() > 1 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    // In the first part nothing is encoded; each of the others begins with what a percent sign is followed by.
+    let is_name = !name.is_empty()
+        && !name.iter().any(|byte| b"[]".contains(byte))
+        && name.split(|byte| *byte == b'%').skip(1).all(is_encoded);
+    is_name && is_port(port)
+}
 
 /// The host without its port, where that is to be removed.
 fn without_port(host: &str, what: HostPort, local: u16) -> Option<&str> {
@@ -176,6 +217,34 @@ fn without_port(host: &str, what: HostPort, local: u16) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_a_port_perhaps() {
+        let hosts = [
+            "a",
+            "A.Test",
+            "a_b",
+            "a:80",
+            "a:",
+            "1.2.3.4:5",
+            "[::1]",
+            "[::1]:80",
+            "a%20b",
+            "a,b",
+            "xn--bcher-kva.test",
+        ];
+        for host in hosts {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        let others = [
+            "", ":80", "a:b", "a:1:2", "a:123456", "u@a", "a b", "a/b", "a?b", "a#b", "[::1", "::1", "[a]",
+            "[::1]x", "[::1]:x",
+        ];
+        let more = ["a%2", "a%zz", "a[", "]", "\u{e9}", "a\\b", "a\"b", "<a>", "%", "a:80%20"];
+        for host in others.into_iter().chain(more) {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
 
     #[test]
     fn a_port_is_stripped_where_it_is_one() {

@@ -20,6 +20,7 @@ mod scenario;
 mod documents;
 mod import;
 mod hello;
+mod http1;
 mod tunnel;
 mod edge;
 mod journey;
@@ -35,6 +36,7 @@ pub use edge::edge;
 pub use exchange::{downstream, upstream};
 pub use format::format;
 pub use hello::hello;
+pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
 pub use regex::regex;
@@ -55,6 +57,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("edge", edge),
     ("format", format),
     ("hello", hello),
+    ("http1", http1),
     ("journey", journey),
     ("nginx", nginx),
     ("regex", regex),

@@ -18,6 +18,7 @@ mod grpc;
 mod guards;
 mod health;
 mod headers;
+mod http1;
 mod tls;
 mod limits;
 mod load_limits;

@@ -301,6 +301,10 @@ impl Fields {
             }
             header::EXPECT => self.expects_continue |= has_token(value, b"100-continue"),
             header::TE => self.takes_trailers |= has_token(value, b"trailers"),
+            // To those who know headers as variables, it is one of the two (RFC 3875, section 4.1.18).
+            _ if matches!(name.as_str(), "content_length" | "transfer_encoding") => {
+                return Err(Malformed::FieldName);
+            }
             _ => {}
         }
         Ok(())

@@ -71,6 +71,8 @@ struct Inner {
     decoder: Decoder,
     /// Which message is being read: a body of another one is over.
     message: u64,
+    /// The body that is being read is not framed as it said.
+    is_body_broken: bool,
     /// The other end says no more.
     has_ended: bool,
     /// The other end waits for leave to send its body.
@@ -98,6 +100,7 @@ impl Link {
             output: Output::default(),
             decoder: Decoder::of(Framing::Empty),
             message: 0,
+            is_body_broken: false,
             has_ended: false,
             owes_continue: false,
         })))
@@ -128,6 +131,11 @@ impl Link {
     /// Whether the body of the last message was read to its end.
     pub fn is_body_done(&self) -> bool {
         self.0.borrow().decoder.is_done()
+    }
+
+    /// Whether it is known that nobody can read it to its end.
+    pub fn is_body_broken(&self) -> bool {
+        self.0.borrow().is_body_broken
     }
 
     pub fn owes_continue(&self) -> bool {
@@ -338,7 +346,10 @@ impl Inner {
                     return Poll::Ready(closed.err().map(|_| Err(BodyBroken)));
                 }
                 Ok(None) => {}
-                Err(_) => return Poll::Ready(Some(Err(BodyBroken))),
+                Err(_) => {
+                    self.is_body_broken = true;
+                    return Poll::Ready(Some(Err(BodyBroken)));
+                }
             }
             if self.owes_continue {
                 self.let_continue(cx);

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use http::response;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -244,7 +244,11 @@ impl<A: Answers> Server<'_, A> {
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || status.is_informational();
         // Who waits for leave to send a body may send it or not, once there is an answer.
-        let mut persists = asked.persists && self.leaving.get().is_none() && !self.link.owes_continue();
+        let mut persists = asked.persists
+            && self.leaving.get().is_none()
+            && !self.link.owes_continue()
+            && !self.link.is_body_broken()
+            && parts.headers.get(header::CONNECTION).is_none_or(|value| value != "close");
         let (framing, encoding) = match body.size_hint().exact() {
             // Without a body, a length says what there would have been; these two have none.
             _ if has_none && (is_changed || status == StatusCode::NO_CONTENT) => {

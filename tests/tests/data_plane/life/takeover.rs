@@ -122,6 +122,37 @@ async fn workers_become_fewer_and_more_and_every_queue_is_served() {
 }
 
 #[tokio::test]
+async fn names_are_looked_up_before_the_new_process_serves() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let port = up.address.port();
+    let lines = "type: STRICT_DNS\ndns_lookup_family: V4_ONLY\n";
+    let text = Bootstrap::new(naru_tests::bootstrap::TO_UP).cluster("up", up.address, lines).text();
+    let named = text
+        .replace(&format!("\"127.0.0.1\", port_value: {port}"), &format!("localhost, port_value: {port}"));
+    assert_ne!(text, named);
+    let stand = Stand::new(&named);
+    let mut running = stand.first(&[]).await;
+    until("the first process to know its upstream", async || {
+        (client::get(running.address, "/bytes/3").await.status == 200).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        let address = running.address;
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let until_over = std::sync::Arc::clone(&is_over);
+        let asking = tokio::spawn(async move {
+            while !until_over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(client::get(address, "/bytes/3").await.status, 200);
+            }
+        });
+        let next = stand.next(&[]).await;
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        within("the last answer", asking).await.unwrap();
+        assert_eq!(std::mem::replace(&mut running, next).ends().await.status.code(), Some(0));
+    }
+}
+
+#[tokio::test]
 async fn listeners_come_and_go_with_a_takeover() {
     let say = |name: &str, port: u16| {
         let routes =
