@@ -155,7 +155,9 @@ async fn exchange(wire: &mut Wire, close: bool) -> Result<bool, String> {
 
 async fn kept(address: SocketAddr, ledger: &Ledger) -> Result<(), String> {
     let mut wire = Wire::connect(address).await;
-    while !ledger.is_over() && exchange(&mut wire, false).await? {
+    let mut is_open = true;
+    while is_open && !ledger.is_over() {
+        is_open = exchange(&mut wire, false).await?;
         ledger.answered(Kind::Kept);
     }
     Ok(())
