@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Answers, InBody, Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
 use crate::listen::ListenerKey;
@@ -129,6 +129,8 @@ pub struct Connection {
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
+    /// Where interim responses to the request that is being answered go, over HTTP/1.
+    pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
 }
@@ -173,6 +175,7 @@ impl Connection {
             unused_since: Cell::new(self.worker.clock.now()),
             stall: Stall::new(&self.worker),
             waiting: RefCell::new(None),
+            interim: RefCell::new(None),
             tunnel: RefCell::new(Some(tunnel)),
         }
     }
@@ -284,6 +287,10 @@ impl Answers for Rc<Connection> {
         engine::serve(Rc::clone(self), request)
     }
 
+    fn open(&self, interim: Interim) {
+        self.interim.replace(Some(interim));
+    }
+
     fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody> {
         engine::refuse(self, reason, text)
     }
@@ -392,6 +399,7 @@ async fn serve_client(
         unused_since: Cell::new(worker.clock.now()),
         stall: Stall::new(worker),
         waiting: RefCell::new(None),
+        interim: RefCell::new(None),
         tunnel: RefCell::new(None),
     });
     open.tell(&connection);

@@ -13,6 +13,7 @@ pub mod server;
 pub use body::{BodyBroken, HyperBody, InBody};
 pub use client::{Http2Client, SendFailure};
 pub use http1::client::Http1Client;
+pub use http1::interim::Interim;
 pub use http1::server::Answers;
 pub use inquiry::{Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};

@@ -70,3 +70,33 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Breaks where it is to clean up.
+    struct Broken<'a>(&'a Cell<u32>);
+
+    impl Drop for Broken<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            assert!(!attempt(|| panic!("the second")));
+            assert!(attempt(|| self.0.set(self.0.get() + 1)));
+        }
+    }
+
+    #[test]
+    fn a_panic_on_the_way_out_of_another_goes_no_further() {
+        let cleaned = Cell::new(0);
+        let is_whole = attempt(|| {
+            let _broken = Broken(&cleaned);
+            panic!("the first");
+        });
+        assert!(!is_whole);
+        assert_eq!(cleaned.get(), 1);
+        assert!(!std::thread::panicking());
+    }
+}

@@ -28,7 +28,7 @@ use naru_spec::{Format, Scheme};
 
 use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
-use crate::codec::{InBody, SendFailure};
+use crate::codec::{InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
@@ -114,7 +114,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
-    let upload = (!facts.has_ended).then(|| Upload::new(body));
+    let upload = (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace));
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
@@ -273,6 +273,11 @@ pub trait Attendant {
 
     fn speaks_http2(&self) -> bool;
 
+    /// Where interim responses go.
+    fn interim(&self) -> Option<Interim> {
+        None
+    }
+
     /// Whether a copy of the head is kept, of a request on a connection that `is_reused` by it.
     fn keeps_copy(&self, is_reused: bool, method: &Method) -> bool;
 }
@@ -309,6 +314,13 @@ impl Attendant for Alone<'_> {
     #[inline]
     fn speaks_http2(&self) -> bool {
         self.passage.line.version == Version::HTTP_2
+    }
+
+    // HTTP/1.0 has none.
+    #[inline]
+    fn interim(&self) -> Option<Interim> {
+        let is_known = self.passage.line.version == Version::HTTP_11;
+        is_known.then(|| self.passage.connection.interim.borrow().clone())?
     }
 
     // A request on a connection that served others may have to be sent again (RFC 9112, 9.3.1).
@@ -387,10 +399,11 @@ pub async fn exchange<A: Attendant>(
     let result = match connected {
         Connected::Http1(mut connection) => {
             connection.requests += 1;
+            let interim = attendant.interim();
             let request = outgoing.take_http1(attendant.upload(), keeps_copy);
             let result = connection
                 .client
-                .send(request, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
+                .send(request, interim, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
                 .await;
             let endpoint = Rc::clone(endpoint);
             result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))

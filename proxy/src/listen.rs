@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use naru_spec::Listener;
+use naru_spec::defaults::UNSENT_BYTES_MAX;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::proxy::StartError;
@@ -285,7 +286,10 @@ pub fn begin_no_more(socket: &tokio::net::TcpListener) -> io::Result<()> {
 
 /// Settings of an accepted connection.
 pub fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_nodelay(true)
+    let socket = SockRef::from(stream);
+    // Where the kernel does not know it, slow clients cost more of its memory.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    socket.set_tcp_nodelay(true)
 }
 
 #[cfg(test)]

@@ -329,18 +329,33 @@ impl Passage {
                 return Poll::Ready(action);
             }
         }
-        while let Some((deadline, _)) = self.journey.deadline() {
+        while let Some(deadline) = self.deadline() {
             self.timer.set(deadline);
             self.connection.stall.look(Some(deadline));
             if self.timer.poll(cx).is_pending() {
                 break;
             }
-            self.journey.tick(self.worker.clock.now());
+            let now = self.worker.clock.now();
+            self.journey.tick(now);
+            if let Some(upload) = &self.upload {
+                upload.look_at_pace(now);
+                self.hear_upload();
+            }
             if let Some(action) = self.journey.next_action() {
                 return Poll::Ready(action);
             }
         }
         Poll::Pending
+    }
+
+    /// When it is to be looked at again: for its own sake, or for its client's.
+    #[inline]
+    fn deadline(&self) -> Option<Instant> {
+        let own = self.journey.deadline().map(|(deadline, _)| deadline);
+        match self.upload.as_ref().and_then(|upload| upload.deadline()) {
+            Some(of_client) => Some(own.map_or(of_client, |own| own.min(of_client))),
+            None => own,
+        }
     }
 
     /// Tells the journey what happened to the request's body, if anything did.

@@ -252,7 +252,8 @@ impl Courier {
         match upload.take_news() {
             Some(Milestone::End | Milestone::Trailers { .. }) => self.shadow.on_request_end(now),
             // That it broke off is known already.
-            Some(Milestone::FirstByte | Milestone::Aborted) | None => {}
+            Some(Milestone::FirstByte | Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow)
+            | None => {}
         }
     }
 
@@ -298,7 +299,7 @@ impl Courier {
             Connected::Http1(mut connection) => {
                 connection.requests += 1;
                 let request = outgoing.take_http1(self.upload.as_ref(), is_reused);
-                let result = connection.client.send(request, |cx| self.poll_watch(cx)).await;
+                let result = connection.client.send(request, None, |cx| self.poll_watch(cx)).await;
                 let endpoint = Rc::clone(endpoint);
                 result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))
             }

@@ -8,12 +8,16 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use naru_admit::Pace;
+use naru_base::Instant;
 use naru_journey::Milestone;
+use naru_spec::PaceLimit;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::codec::{BodyBroken, InBody};
 use crate::mirrors::Budget;
 use crate::shadow::tap::{Tap, Tapped};
+use crate::worker::Worker;
 
 /// A request body, whoever is sending it at the moment.
 #[derive(Debug)]
@@ -28,10 +32,23 @@ pub struct Upload {
     news: Cell<Option<Milestone>>,
     has_moved: Cell<bool>,
     is_over: Cell<bool>,
+    /// Whether its client is fast enough.
+    paced: Option<Paced>,
+    /// Read before anybody wanted it.
+    ahead: RefCell<Option<NextFrame>>,
     /// Who waits for more of it.
     sender: RefCell<Option<Waker>>,
     /// Who wants to hear news.
     listener: RefCell<Option<Waker>>,
+}
+
+type NextFrame = Option<Result<Frame<Bytes>, BodyBroken>>;
+
+#[derive(Debug)]
+struct Paced {
+    worker: Rc<Worker>,
+    limit: PaceLimit,
+    pace: Cell<Pace>,
 }
 
 /// Where a body comes from.
@@ -52,16 +69,21 @@ struct Kept {
 }
 
 impl Upload {
-    pub fn new(body: InBody) -> Rc<Upload> {
-        Upload::of(Source::Client(body))
+    /// Where there is a limit, the client must not be slower.
+    pub fn new(body: InBody, worker: &Rc<Worker>, limit: Option<PaceLimit>) -> Rc<Upload> {
+        let worker = Rc::clone(worker);
+        let paced = limit.map(|limit| Paced { worker, limit, pace: Cell::default() });
+        Upload::of(Source::Client(body), paced)
     }
 
     pub fn of_copy(tap: Rc<Tap>) -> Rc<Upload> {
-        Upload::of(Source::Copied(Tapped(tap)))
+        Upload::of(Source::Copied(Tapped(tap)), None)
     }
 
-    fn of(body: Source) -> Rc<Upload> {
+    fn of(body: Source, paced: Option<Paced>) -> Rc<Upload> {
         Rc::new(Upload {
+            paced,
+            ahead: RefCell::default(),
             taps: RefCell::default(),
             body: RefCell::new(Some(body)),
             sender: RefCell::new(None),
@@ -133,6 +155,60 @@ impl Upload {
         }
     }
 
+    /// When its client is too slow, if nothing comes.
+    #[inline]
+    pub fn deadline(&self) -> Option<Instant> {
+        let Paced { limit, pace, .. } = self.paced.as_ref().filter(|_| !self.is_over.get())?;
+        pace.get().deadline(limit)
+    }
+
+    /// Whether its client is too slow. What has come and was not taken is not its fault.
+    #[cold]
+    pub fn look_at_pace(&self, now: Instant) {
+        let Some(Paced { limit, pace, .. }) = &self.paced else { return };
+        if self.is_over.get() || !pace.get().is_too_slow(now, limit) {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let next = match &mut *self.body.borrow_mut() {
+            Some(body) => Pin::new(body).poll_frame(&mut cx),
+            None => return,
+        };
+        match next {
+            Poll::Ready(frame) => {
+                pace.set(Pace::default());
+                *self.ahead.borrow_mut() = Some(frame);
+                if let Some(sender) = self.sender.take() {
+                    sender.wake();
+                }
+            }
+            Poll::Pending => self.tell(Milestone::TooSlow),
+        }
+    }
+
+    fn bytes_ahead(&self) -> usize {
+        match &*self.ahead.borrow() {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        }
+    }
+
+    /// The client is waited for, or is no longer.
+    #[inline]
+    fn keep_pace(&self, next: &Poll<NextFrame>) {
+        let Some(Paced { worker, limit, pace }) = &self.paced else { return };
+        let mut kept = pace.get();
+        match next {
+            Poll::Pending => kept.on_wait(worker.clock.now()),
+            Poll::Ready(_) if kept == Pace::default() => return,
+            Poll::Ready(frame) => {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                kept.on_progress(worker.clock.now(), limit, data.map_or(0, Bytes::len) as u64);
+            }
+        }
+        pace.set(kept);
+    }
+
     fn tell(&self, milestone: Milestone) {
         self.is_over.set(true);
         self.news.set(Some(milestone));
@@ -144,7 +220,12 @@ impl Upload {
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let mut body = self.body.borrow_mut();
         let Some(body) = &mut *body else { return Poll::Ready(Some(Err(BodyBroken))) };
-        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+        let next = match self.ahead.take() {
+            Some(frame) => Poll::Ready(frame),
+            None => Pin::new(&mut *body).poll_frame(cx),
+        };
+        self.keep_pace(&next);
+        let Poll::Ready(frame) = next else {
             *self.sender.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         };
@@ -152,7 +233,7 @@ impl Upload {
             Some(Ok(frame)) => frame,
             Some(Err(broken)) => {
                 self.taps.borrow().iter().for_each(|tap| tap.break_off());
-                self.tell(Milestone::Aborted);
+                self.tell(if body.is_malformed() { Milestone::Malformed } else { Milestone::Aborted });
                 return Poll::Ready(Some(Err(broken)));
             }
             None => {
@@ -178,6 +259,12 @@ impl Upload {
             self.tell(Milestone::Trailers { grpc_status: None });
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Source {
+    fn is_malformed(&self) -> bool {
+        matches!(self, Source::Client(body) if body.is_malformed())
     }
 }
 
@@ -287,7 +374,9 @@ impl Body for UploadBody {
             UploadBody::Empty => true,
             UploadBody::Upload { upload, sent, trailers_sent } => {
                 let kept = upload.kept.borrow();
-                let has_more = kept.frames.len() > *sent || (kept.trailers.is_some() && !trailers_sent);
+                let has_more = kept.frames.len() > *sent
+                    || (kept.trailers.is_some() && !trailers_sent)
+                    || upload.ahead.borrow().is_some();
                 !has_more && upload.body.borrow().as_ref().is_some_and(Body::is_end_stream)
             }
         }
@@ -299,6 +388,7 @@ impl Body for UploadBody {
             UploadBody::Upload { upload, sent, .. } => {
                 let kept = upload.kept.borrow();
                 let again: usize = kept.frames.iter().skip(*sent).map(Bytes::len).sum();
+                let again = again + upload.bytes_ahead();
                 let mut hint = upload.body.borrow().as_ref().map_or_else(SizeHint::default, Body::size_hint);
                 if let Some(exact) = hint.exact() {
                     hint.set_exact(exact + again as u64);

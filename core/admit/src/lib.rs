@@ -29,6 +29,7 @@ pub mod adaptive;
 pub mod histogram;
 pub mod admission;
 pub mod overload;
+pub mod pace;
 
 pub use adaptive::Gradient;
 pub use admission::Admission;
@@ -36,6 +37,7 @@ pub use bulkhead::{Claim, Entry, Queue, Ticket, Waiter};
 pub use cluster::{Gauges, Room};
 pub use histogram::Histogram;
 pub use overload::Pressures;
+pub use pace::Pace;
 pub use rate::{RateLimiter, Turn};
 pub use token_bucket::Bucket;
 pub use word::Word;

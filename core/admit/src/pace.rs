@@ -7,15 +7,7 @@
 use std::time::Duration;
 
 use naru_base::Instant;
-
-/// What must move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PaceSettings {
-    /// So many bytes, at least,
-    pub bytes: u64,
-    /// in so much time of waiting.
-    pub window: Duration,
-}
+use naru_spec::PaceLimit;
 
 /// One message, in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,10 +30,10 @@ impl Pace {
 
     /// So many bytes have moved, and the peer is waited for no longer.
     #[inline]
-    pub fn on_progress(&mut self, now: Instant, settings: &PaceSettings, bytes: u64) {
+    pub fn on_progress(&mut self, now: Instant, limit: &PaceLimit, bytes: u64) {
         self.on_rest(now);
         self.moved = self.moved.saturating_add(bytes);
-        if self.moved >= settings.bytes {
+        if self.moved >= limit.bytes {
             *self = Pace::default();
         }
     }
@@ -55,12 +47,12 @@ impl Pace {
     }
 
     /// When it is too slow, if nothing more moves.
-    pub fn deadline(&self, settings: &PaceSettings) -> Option<Instant> {
-        self.since.map(|since| since + settings.window.saturating_sub(self.waited))
+    pub fn deadline(&self, limit: &PaceLimit) -> Option<Instant> {
+        self.since.map(|since| since + limit.window.saturating_sub(self.waited))
     }
 
-    pub fn is_too_slow(&self, now: Instant, settings: &PaceSettings) -> bool {
-        self.deadline(settings).is_some_and(|deadline| now >= deadline)
+    pub fn is_too_slow(&self, now: Instant, limit: &PaceLimit) -> bool {
+        self.deadline(limit).is_some_and(|deadline| now >= deadline)
     }
 }
 
@@ -68,7 +60,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const SETTINGS: PaceSettings = PaceSettings { bytes: 100, window: Duration::from_secs(10) };
+    const LIMIT: PaceLimit = PaceLimit { bytes: 100, window: Duration::from_secs(10) };
 
     fn at(seconds: u64) -> Instant {
         Instant(seconds * 1_000_000_000)
@@ -78,11 +70,11 @@ mod tests {
     fn what_trickles_is_too_slow_however_often_it_moves() {
         let mut pace = Pace::default();
         for second in 0..10 {
-            assert!(!pace.is_too_slow(at(second), &SETTINGS));
-            pace.on_progress(at(second), &SETTINGS, 9);
+            assert!(!pace.is_too_slow(at(second), &LIMIT));
+            pace.on_progress(at(second), &LIMIT, 9);
             pace.on_wait(at(second));
         }
-        assert!(pace.is_too_slow(at(10), &SETTINGS));
+        assert!(pace.is_too_slow(at(10), &LIMIT));
     }
 
     #[test]
@@ -90,8 +82,8 @@ mod tests {
         let mut pace = Pace::default();
         for second in 0..1_000 {
             pace.on_wait(at(second));
-            assert!(!pace.is_too_slow(at(second + 1), &SETTINGS), "{second}");
-            pace.on_progress(at(second + 1), &SETTINGS, 11);
+            assert!(!pace.is_too_slow(at(second + 1), &LIMIT), "{second}");
+            pace.on_progress(at(second + 1), &LIMIT, 11);
         }
     }
 
@@ -100,14 +92,14 @@ mod tests {
         let mut pace = Pace::default();
         for second in (0..900).step_by(100) {
             pace.on_wait(at(second));
-            pace.on_progress(at(second + 1), &SETTINGS, 1);
-            assert_eq!(pace.deadline(&SETTINGS), None);
+            pace.on_progress(at(second + 1), &LIMIT, 1);
+            assert_eq!(pace.deadline(&LIMIT), None);
         }
         pace.on_wait(at(1_000));
-        assert_eq!(pace.deadline(&SETTINGS), Some(at(1_001)), "nine seconds of ten were waited");
+        assert_eq!(pace.deadline(&LIMIT), Some(at(1_001)), "nine seconds of ten were waited");
         // A peer that was waited for too long is not let off by a rest.
         pace.on_rest(at(1_005));
         pace.on_wait(at(2_000));
-        assert!(pace.is_too_slow(at(2_000), &SETTINGS));
+        assert!(pace.is_too_slow(at(2_000), &LIMIT));
     }
 }

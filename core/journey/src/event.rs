@@ -110,6 +110,10 @@ pub enum Milestone {
     },
     /// It broke off.
     Aborted,
+    /// A request that is not framed as it said.
+    Malformed,
+    /// A request that is waited for, and is too slow.
+    TooSlow,
 }
 
 /// What the shell is to do.

@@ -606,6 +606,8 @@ impl Journey {
                 }
             }
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
+            Milestone::Malformed => self.give_up(now, Reason::ClientProtocol),
+            Milestone::TooSlow => self.give_up(now, Reason::RequestTimeout),
         }
     }
 
@@ -623,7 +625,7 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted => {
+            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }

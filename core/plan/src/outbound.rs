@@ -17,6 +17,9 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
+        // Its clients are workloads, which may stream as slowly as they like.
+        http.request_pace = None;
+        http.response_pace = None;
         let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
         listeners.push(Listener {
             name: outbound_name(client),

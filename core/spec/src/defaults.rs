@@ -6,7 +6,7 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 
 use crate::Percent;
-use crate::limits::RateLimit;
+use crate::limits::{PaceLimit, RateLimit};
 
 // Listeners and their HTTP.
 /// Envoy says "envoy"; a proxy that is not Envoy does not.
@@ -18,6 +18,13 @@ pub const UPSTREAM_HEADER_BYTES_MAX: u32 = 60 * 1024;
 pub const UPSTREAM_HEADER_COUNT_MAX: u32 = 1_000;
 /// From the first byte of a head to its last: that of Envoy, "Configuring Envoy as an edge proxy". Envoy itself has none.
 pub const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Kestrel's `MinRequestBodyDataRate` of 240 bytes a second, over ten seconds. Envoy has none.
+pub const REQUEST_PACE: PaceLimit = PaceLimit { bytes: 2_400, window: Duration::from_secs(10) };
+/// Kestrel's `MinResponseDataRate` of 240 bytes a second. The window is longer, as progress is seen in steps of
+/// [`UNSENT_BYTES_MAX`] / 2.
+pub const RESPONSE_PACE: PaceLimit = PaceLimit { bytes: 3_600, window: Duration::from_secs(15) };
+/// So much may wait in the kernel to be sent to a client (`TCP_NOTSENT_LOWAT`): more would only be held back.
+pub const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
+use crate::limits::PaceLimit;
 use crate::{AccessLog, Fault, RouteTable, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,10 @@ pub struct Http {
     pub request_timeout: Option<Duration>,
     /// From the first byte of a request's head to its last.
     pub request_headers_timeout: Option<Duration>,
+    /// Of the body of a request that is waited for. Slower ones are answered 408.
+    pub request_pace: Option<PaceLimit>,
+    /// Of a response that a client takes. Slower ones are broken off.
+    pub response_pace: Option<PaceLimit>,
     /// A connection without a request is closed after this long.
     pub connection_idle_timeout: Option<Duration>,
     pub max_requests_per_connection: Option<u32>,
@@ -85,6 +90,8 @@ impl Http {
             stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),
             request_timeout: None,
             request_headers_timeout: Some(defaults::REQUEST_HEADERS_TIMEOUT),
+            request_pace: Some(defaults::REQUEST_PACE),
+            response_pace: Some(defaults::RESPONSE_PACE),
             connection_idle_timeout: Some(defaults::CONNECTION_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             drain_timeout: defaults::DRAIN_TIMEOUT,

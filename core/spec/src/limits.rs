@@ -146,6 +146,15 @@ impl Default for TcpKeepalive {
     }
 }
 
+/// How slow a client may be while it is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceLimit {
+    /// So many bytes must move, at least,
+    pub bytes: u64,
+    /// in so much time of waiting.
+    pub window: Duration,
+}
+
 /// PING frames on a connection of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Keepalive {

@@ -74,6 +74,12 @@ impl Channel {
     }
 }
 
+/// Whether the other process is not there any more.
+pub fn has_hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe | NotConnected)
+}
+
 /// A socket that listens, and hands connections out.
 #[derive(Debug)]
 pub struct Acceptor(UnixListener);

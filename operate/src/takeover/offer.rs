@@ -12,7 +12,7 @@ use std::time::Duration;
 use naru_proxy::{ListenerKey, Proxy};
 
 use super::Predecessors;
-use super::channel::{Acceptor, Channel};
+use super::channel::{Acceptor, Channel, has_hung_up};
 use super::packet::{Draining, Packet, SOCKETS_MAX, SOCKETS_TOTAL_MAX};
 use super::place::Place;
 
@@ -143,7 +143,7 @@ async fn hand_over(channel: Channel, offered: &Offered<'_>) -> io::Result<Option
     match in_time(ASK_TIME_MAX, "it did not ask for anything", channel.receive()).await {
         Ok((Packet::Ask { .. }, _)) => {}
         Ok(_) => return Err(refuse(&channel, "it did not begin by asking").await),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) if has_hung_up(&error) => return Ok(None),
         Err(error) => return Err(refuse(&channel, &error.to_string()).await),
     }
     let changes = offered.changes.get();
@@ -155,7 +155,7 @@ async fn hand_over(channel: Channel, offered: &Offered<'_>) -> io::Result<Option
         match in_time(SERVING_TIME_MAX, "it did not serve in time", channel.receive()).await {
             Ok((Packet::Serving { left, has_admin }, _)) => (left, has_admin),
             Ok(_) => return Err(refuse(&channel, "it did not say that it serves").await),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(error) if has_hung_up(&error) => {
                 return Err(io::Error::other("it ended before it served"));
             }
             Err(error) => return Err(refuse(&channel, &error.to_string()).await),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use naru_proxy::Inherited;
 
 use super::Predecessors;
-use super::channel::Channel;
+use super::channel::{Channel, has_hung_up};
 use super::packet::{Packet, SOCKETS_TOTAL_MAX};
 
 /// The old process answers within this time.
@@ -40,9 +40,11 @@ impl std::error::Error for TakeoverError {}
 
 impl From<io::Error> for TakeoverError {
     fn from(error: io::Error) -> TakeoverError {
-        TakeoverError::Failed(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the old process has hung up".to_owned(),
-            _ => error.to_string(),
+        let has_hung_up = has_hung_up(&error);
+        TakeoverError::Failed(if has_hung_up {
+            "the old process has hung up".to_owned()
+        } else {
+            error.to_string()
         })
     }
 }

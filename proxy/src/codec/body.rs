@@ -18,6 +18,11 @@ pub enum InBody {
 }
 
 impl InBody {
+    /// Whether it broke because it is not framed as it said.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, InBody::Http1(body) if body.is_malformed())
+    }
+
     pub(super) fn http2(incoming: Incoming) -> InBody {
         InBody::Http2(HyperBody::http2(incoming))
     }

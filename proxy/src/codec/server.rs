@@ -12,7 +12,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use naru_base::Reason;
-use naru_spec::{Http, Http2Settings};
+use naru_spec::{Http, Http2Settings, PaceLimit};
 
 use super::{Answers, InBody};
 use crate::conduit::Conduit;
@@ -52,6 +52,7 @@ pub struct Terms {
     pub(super) header_bytes_max: u32,
     pub(super) header_count_max: u32,
     pub(super) request_headers_timeout: Option<Duration>,
+    pub(super) response_pace: Option<PaceLimit>,
     http2: Http2Settings,
 }
 
@@ -61,6 +62,7 @@ impl Terms {
             header_bytes_max: http.header_bytes_max,
             header_count_max: http.header_count_max,
             request_headers_timeout: http.request_headers_timeout,
+            response_pace: http.response_pace,
             http2: http.http2,
         }
     }

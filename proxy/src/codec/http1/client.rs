@@ -17,6 +17,7 @@ use naru_journey::Sent;
 use naru_spec::defaults::{UPSTREAM_HEADER_BYTES_MAX, UPSTREAM_HEADER_COUNT_MAX};
 
 use super::Share;
+use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
 use crate::codec::{BodyBroken, InBody, SendFailure};
 use crate::conduit::Conduit;
@@ -26,7 +27,7 @@ const LIMITS: Limits =
     Limits { head_bytes: UPSTREAM_HEADER_BYTES_MAX as usize, fields: UPSTREAM_HEADER_COUNT_MAX as usize };
 
 /// So many interim responses may come before the final one (RFC 9110, section 15.2, sets no limit).
-const INTERIM_MAX: u32 = 32;
+const INTERIMS_MAX: u32 = 32;
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
@@ -139,12 +140,13 @@ impl Http1Client {
         }
     }
 
-    /// Sends a request and waits for the head of its response. `watch` is asked at every turn; once it is ready, the
+    /// Sends a request and waits for the head of its response. What comes before it goes to `interim`. `watch` is asked at every turn; once it is ready, the
     /// wait is over and `Err(None)` is returned.
     #[inline]
     pub async fn send(
         &mut self,
         request: Request<UploadBody>,
+        interim: Option<Interim>,
         mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         // One that waited may be closed by now, or have said what nobody asked.
@@ -169,7 +171,7 @@ impl Http1Client {
         // Whatever breaks it off leaves it in the midst of something.
         self.persists = false;
         let method = parts.method.clone();
-        let mut exchange = Exchange { unwritten: Some(parts), scan: Scan::default(), interim: 0 };
+        let mut exchange = Exchange { unwritten: Some(parts), scan: Scan::default(), interim, interims: 0 };
         poll_fn(|cx| match self.poll_answer(cx, &method, &mut exchange) {
             Poll::Ready(result) => Poll::Ready(result.map_err(Some)),
             Poll::Pending => watch(cx).map(|()| Err(None)),
@@ -210,9 +212,13 @@ impl Http1Client {
                 return Poll::Ready(Ok(self.response(head)));
             }
             exchange.scan = Scan::default();
-            exchange.interim += 1;
-            if exchange.interim > INTERIM_MAX {
+            exchange.interims += 1;
+            if exchange.interims > INTERIMS_MAX {
                 return Poll::Ready(Err(failure(Reason::UpstreamProtocol, Sent::Maybe)));
+            }
+            // Leave to send a body is given by naru itself, when it reads it.
+            if let Some(interim) = exchange.interim.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
+                interim.pass_on(head.status, head.fields);
             }
         }
     }
@@ -275,7 +281,9 @@ struct Exchange {
     /// As long as nothing of it is written.
     unwritten: Option<request::Parts>,
     scan: Scan,
-    interim: u32,
+    interim: Option<Interim>,
+    /// So many have come.
+    interims: u32,
 }
 
 impl Exchange {

@@ -219,12 +219,17 @@ impl Link {
 
     /// What is said from here on is another message.
     pub fn begin_message(&self) {
-        self.0.borrow_mut().output.has_written = false;
+        self.0.borrow_mut().output.bytes_written = 0;
     }
 
     /// Whether any of it was written.
     pub fn has_written(&self) -> bool {
-        self.0.borrow().output.has_written
+        self.written() > 0
+    }
+
+    /// How many bytes of it were written.
+    pub fn written(&self) -> u64 {
+        self.0.borrow().output.bytes_written
     }
 
     /// Whether more may be said before some of it is written.
@@ -388,6 +393,10 @@ pub struct Http1Body {
 }
 
 impl Http1Body {
+    pub fn is_malformed(&self) -> bool {
+        self.link.is_body_broken()
+    }
+
     fn is_over(&self, inner: &Inner) -> bool {
         inner.message != self.message || inner.decoder.is_done()
     }

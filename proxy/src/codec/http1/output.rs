@@ -32,7 +32,7 @@ pub struct Output {
     tail: Vec<u8>,
     is_unflushed: bool,
     /// Of the message that was begun last.
-    pub has_written: bool,
+    pub bytes_written: u64,
 }
 
 impl Output {
@@ -86,7 +86,7 @@ impl Output {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.is_unflushed = true;
-            self.has_written = true;
+            self.bytes_written += written as u64;
             self.advance(written);
         }
         if self.flat.capacity() > 0 {

@@ -10,12 +10,14 @@ use http::header::{self, HeaderMap};
 use http::response;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
+use naru_admit::Pace;
 use naru_base::Reason;
 use naru_http1::{Framing, Limits, Malformed, RequestHead, Scan, read_request};
 use naru_http1::{write_last_chunk, write_response_head};
 use tokio::io::AsyncWrite as _;
 
 use super::Share;
+use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
 use crate::codec::InBody;
 use crate::codec::server::{Leave, ServeError, Terms};
@@ -29,6 +31,9 @@ use crate::worker::Worker;
 /// Who answers what comes in.
 pub trait Answers {
     fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>>;
+
+    /// The connection is open. Interim responses to its requests go where is said.
+    fn open(&self, interim: Interim);
 
     /// A request that could not be read.
     fn refuse(&self, reason: Reason, text: &'static str) -> Response<OutBody>;
@@ -44,6 +49,7 @@ pub async fn serve(
     stall: &Rc<Stall>,
 ) -> Result<Option<Conduit>, ServeError> {
     let link = Link::new(conduit);
+    answers.open(Interim::on(&link));
     let leaving = Cell::new(None);
     let ended = {
         let server = Server { link: &link, worker, terms, answers, leaving: &leaving };
@@ -221,7 +227,12 @@ impl<A: Answers> Server<'_, A> {
     async fn respond(&self, response: Response<OutBody>, asked: Asked) -> Result<Then, ServeError> {
         let (parts, body) = response.into_parts();
         let mut outgoing = self.begin(parts, body, asked);
-        let sent = poll_fn(|cx| self.poll_send(cx, &mut outgoing)).await;
+        let mut slow = None;
+        let sent = poll_fn(|cx| match self.poll_send(cx, &mut outgoing) {
+            Poll::Pending if self.link.has_output() || slow.is_some() => self.poll_too_slow(cx, &mut slow),
+            polled => polled,
+        })
+        .await;
         let Outgoing { encoding, mut then, .. } = outgoing;
         if sent.is_err() {
             // What ends with the connection must not look as if it had ended.
@@ -316,6 +327,37 @@ impl<A: Answers> Server<'_, A> {
         }
     }
 
+    /// Ready once a client has taken too little for too long.
+    #[cold]
+    fn poll_too_slow(&self, cx: &mut Context<'_>, slow: &mut Option<Slow>) -> Poll<Result<(), Broken>> {
+        let Some(limit) = &self.terms.response_pace else { return Poll::Pending };
+        let now = self.worker.clock.now();
+        let written = self.link.written();
+        let slow = slow.get_or_insert_with(|| Slow {
+            pace: Pace::default(),
+            written,
+            timer: Timer::new(&self.worker.timers),
+        });
+        let moved = written - std::mem::replace(&mut slow.written, written);
+        if moved > 0 || !self.link.has_output() {
+            slow.pace.on_progress(now, limit, moved);
+        }
+        if self.link.has_output() {
+            slow.pace.on_wait(now);
+        }
+        while let Some(deadline) = slow.pace.deadline(limit) {
+            if now >= deadline {
+                return Poll::Ready(Err(Broken));
+            }
+            slow.timer.set(deadline);
+            ready!(slow.timer.poll(cx));
+            if self.worker.clock.now() >= deadline {
+                return Poll::Ready(Err(Broken));
+            }
+        }
+        Poll::Pending
+    }
+
     /// Ends the connection so that what was said is read.
     async fn close(&self) {
         let Some(conduit) = self.link.take_conduit() else { return };
@@ -332,6 +374,14 @@ fn reason_of(malformed: Malformed) -> Reason {
         malformed if malformed.is_too_large() => Reason::HeadTooLarge,
         _ => Reason::ClientProtocol,
     }
+}
+
+/// A client that does not take its response at once.
+struct Slow {
+    pace: Pace,
+    /// So much was written when it was looked at last.
+    written: u64,
+    timer: Timer,
 }
 
 /// A response on its way to the client.

@@ -1,6 +1,8 @@
 //! Requests that reach no upstream.
 
 use naru_base::Reason;
+use naru_proxy::Options;
+use naru_spec::PaceLimit;
 use naru_tests::{Bootstrap, Naru, Speaks, Upstream, Wire};
 
 use super::refusal;
@@ -177,5 +179,47 @@ async fn a_head_has_ten_seconds_and_its_limits() {
     let ended = naru.ended(3).await;
     assert_eq!(ended.iter().filter(|(_, reason)| *reason == Reason::HeadTooLarge).count(), 2);
     assert!(ended.contains(&(408, Reason::HeadTimeout)));
+    naru.settles().await;
+}
+
+/// A client that trickles is waited for no longer than ten seconds, a connection that reads nothing fifteen.
+#[tokio::test]
+async fn who_is_too_slow_is_left() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let mut config = naru_tests::naru::config(&Bootstrap::to(up.address));
+    let second = std::time::Duration::from_secs(1);
+    for http in
+        config.listeners.iter_mut().flat_map(|listener| &mut listener.chains).map(|chain| &mut chain.http)
+    {
+        http.request_pace = Some(PaceLimit { bytes: 100, window: second });
+        http.response_pace = Some(PaceLimit { bytes: 100, window: second });
+    }
+    let naru = Naru::start_on(config, &Options::default());
+    let mut trickles = Wire::connect(naru.address).await;
+    trickles.send("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n").await;
+    let slow = async {
+        while trickles.try_send("x").await {
+            tokio::time::sleep(second / 10).await;
+        }
+    };
+    let answered = async {
+        let ended = naru.ended(1).await;
+        assert_eq!(ended, [(408, Reason::RequestTimeout)]);
+    };
+    tokio::join!(slow, answered);
+    // One that is fast enough is not left, however long it takes.
+    let mut steady = Wire::connect(naru.address).await;
+    steady.send("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n").await;
+    for _ in 0..20 {
+        steady.send([b'x'; 50]).await;
+        tokio::time::sleep(second / 10).await;
+    }
+    assert_eq!(steady.response().await.text(), "1000 whole");
+    drop(steady);
+    // One that takes nothing of what it asked for.
+    let mut silent = Wire::connect_narrow(naru.address).await;
+    silent.send("GET /bytes/100000000 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(naru.ended(3).await.len(), 3);
+    drop(silent);
     naru.settles().await;
 }

@@ -134,3 +134,40 @@ async fn a_response_that_ends_too_early_does_not_look_whole() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_comes_before_a_response_is_passed_on_to_who_knows_it() {
+    for version in ["1.0", "1.1"] {
+        let up = WireListener::bind().await;
+        let naru = Naru::start(&Bootstrap::to(up.address));
+        let mut client = Wire::connect(naru.address).await;
+        client.send(format!("GET / HTTP/{version}\r\nhost: a\r\n\r\n")).await;
+        let mut upstream = up.accept().await;
+        upstream.request().await;
+        upstream.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\nconnection: x\r\nx: y\r\n\r\n").await;
+        if version == "1.1" {
+            // It does not wait for the response.
+            let early = client.head().await;
+            assert_eq!((early.status(), early.get("link"), early.get("connection")), (103, Some("a"), None));
+        }
+        upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert_eq!(client.response().await.status(), 200, "HTTP/{version}");
+        drop(client);
+        naru.settles().await;
+    }
+    // One that never comes to its end is none.
+    let up = WireListener::bind().await;
+    let naru = Naru::start(&Bootstrap::to(up.address));
+    let mut client = Wire::connect(naru.address).await;
+    client.send(GET).await;
+    let mut upstream = up.accept().await;
+    upstream.request().await;
+    upstream.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).await;
+    let last = loop {
+        let head = client.head().await;
+        if head.status() >= 200 {
+            break head;
+        }
+    };
+    assert_eq!(last.status(), 502);
+}
