@@ -4,11 +4,13 @@
 //! What they counted is given back by being dropped, as always. Here such a panic is counted and told, and a second one
 //! on the way out, which would end the process, is caught.
 //!
-//! What panics on the worker's own thread, outside of any task, ends that worker.
+//! What panics on the worker's own thread, outside of any task, ends that worker: that is told and counted, too.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -47,6 +49,33 @@ fn sound(worker: &Worker, what: &dyn Display) {
         "naru: a panic was contained: {what} is broken off, and all else goes on\n  help: this is a bug of naru; \
          please report it, with the lines above"
     );
+}
+
+/// Tells where a worker is ended by a panic, and counts it.
+#[derive(Debug)]
+pub struct Watchman {
+    worker: u64,
+    lost: Arc<AtomicU64>,
+}
+
+impl Watchman {
+    pub fn new(worker: u64, lost: &Arc<AtomicU64>) -> Watchman {
+        Watchman { worker, lost: Arc::clone(lost) }
+    }
+}
+
+impl Drop for Watchman {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            eprintln!(
+                "naru: worker {} was ended by a panic, with all of its connections; the others go on, and no other \
+                 configuration can be taken over\n  help: replace this process (SIGUSR2); this is a bug of naru, please \
+                 report it, with the lines above",
+                self.worker
+            );
+        }
+    }
 }
 
 /// Does it; a panic in it goes no further.

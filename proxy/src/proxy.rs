@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::board::{Board, Found, Next};
 use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
+use crate::contain::Watchman;
 use crate::discover::{self, Follower};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
@@ -101,6 +103,8 @@ pub struct Proxy {
     origin: Origin,
     /// Held by whoever changes the configuration.
     names: Mutex<Names>,
+    /// Workers that a panic has ended.
+    lost: Arc<AtomicU64>,
 }
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
@@ -140,6 +144,7 @@ impl Proxy {
         let seed = options.seed.unwrap_or_else(clock::seed);
         let host_name: Arc<str> = host_name().into();
         let mut threads = Vec::new();
+        let lost = Arc::<AtomicU64>::default();
         let mut senders = Vec::new();
         for at in 0..workers as u64 {
             let (messages_tx, messages_rx) = mpsc::unbounded_channel();
@@ -154,11 +159,16 @@ impl Proxy {
                 messages_rx,
             };
             let thread = std::thread::Builder::new().name(format!("naru-{at}"));
-            threads.push(thread.spawn(move || worker::run(start)).map_err(StartError::Thread)?);
+            let watchman = Watchman::new(at, &lost);
+            let run = move || {
+                let _watchman = watchman;
+                worker::run(start)
+            };
+            threads.push(thread.spawn(run).map_err(StartError::Thread)?);
             senders.push(messages_tx);
         }
         let board = Board::new(senders, prepared, clock::wall_now(), listening, found, endpoints);
-        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names) };
+        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names), lost };
         Ok(Starting { proxy, opened, left })
     }
 
@@ -258,6 +268,7 @@ impl Proxy {
                 report.add(of_worker);
             }
         }
+        report.downstream.panics += self.lost.load(Ordering::Relaxed);
         report
     }
 
@@ -295,9 +306,10 @@ impl Proxy {
         let mut known = BTreeSet::new();
         for worker in self.board.workers() {
             let (lent_tx, lent_rx) = oneshot::channel();
-            let ended = || io::Error::other("a worker has ended");
-            worker.send(Message::Lend(lent_tx)).map_err(|_| ended())?;
-            for (key, socket) in lent_rx.await.map_err(|_| ended())?? {
+            // One that was ended by a panic has no sockets any more.
+            let _ = worker.send(Message::Lend(lent_tx));
+            let Ok(lent) = lent_rx.await else { continue };
+            for (key, socket) in lent? {
                 let stat = rustix::fs::fstat(&socket)?;
                 if known.insert((stat.st_dev, stat.st_ino))
                     && let Some(lent) = all.iter_mut().find(|lent| lent.key == key)
@@ -349,6 +361,15 @@ impl Proxy {
     #[doc(hidden)]
     pub fn provoke_panics(&self) {
         self.board.provoke();
+    }
+
+    /// The first worker panics, outside of any connection.
+    #[doc(hidden)]
+    pub fn provoke_worker(&self) {
+        if let Some(worker) = self.board.workers().first() {
+            // One that has ended needs no panic.
+            let _ = worker.send(Message::Fall);
+        }
     }
 
     /// Breaks off whatever is under way. What there is to say of it is logged once the workers have ended.

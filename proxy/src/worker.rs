@@ -52,6 +52,8 @@ pub enum Message {
     Stop,
     /// For tests: every connection that is open panics.
     Provoke,
+    /// For tests: the worker itself panics.
+    Fall,
 }
 
 /// Of one worker, ready to accept from. A listener may have several.
@@ -441,6 +443,7 @@ async fn work(start: Start) -> Rc<Logs> {
                 break;
             }
             Message::Provoke => worker.provoke(),
+            Message::Fall => fall(),
             Message::Stop => return Rc::clone(&worker.logs),
         }
     }
@@ -464,7 +467,7 @@ async fn work(start: Start) -> Rc<Logs> {
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
                 Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
-                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke) => {}
+                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke | Message::Fall) => {}
                 Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },
@@ -473,6 +476,11 @@ async fn work(start: Start) -> Rc<Logs> {
     worker.close_pools();
     worker.logs.flush();
     Rc::clone(&worker.logs)
+}
+
+#[expect(clippy::panic, reason = "a test has asked for it")]
+fn fall() {
+    panic!("a test has asked for this panic");
 }
 
 fn register(sockets: Vec<(ListenerKey, std::net::TcpListener)>) -> io::Result<Sockets> {

@@ -137,6 +137,17 @@ impl Naru {
         within("nothing to be accepted any more", self.proxy().leave_to_others()).await;
     }
 
+    /// How many sockets it could give to another process.
+    pub async fn sockets(&self) -> usize {
+        let lent = within("sockets to be lent", self.proxy().lend()).await.unwrap();
+        lent.iter().map(|listener| listener.sockets.len()).sum()
+    }
+
+    /// The first worker panics.
+    pub fn provoke_worker(&self) {
+        self.proxy().provoke_worker();
+    }
+
     /// Every connection that is open panics.
     pub fn provoke_panics(&self) {
         self.proxy().provoke_panics();

@@ -76,3 +76,25 @@ async fn streams_of_a_connection_that_panics_are_broken_off_and_nothing_stays_co
     naru.settles().await;
     assert_eq!(client::get(naru.address, "/bytes/3").await.text(), "xxx");
 }
+
+#[tokio::test]
+async fn a_worker_that_panics_is_counted_and_the_others_serve() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let options = naru_proxy::Options { workers: 2, seed: Some(1) };
+    let naru = Naru::start_with(&Bootstrap::to(up.address), &options);
+    assert_eq!(naru.sockets().await, 2);
+    naru.provoke_worker();
+    panics(&naru, 1).await;
+    // Its sockets are closed by now, or soon; then everybody is served by the other.
+    until("everybody to be served", async || {
+        for _ in 0..16 {
+            let mut wire = Wire::new(tokio::net::TcpStream::connect(naru.address).await.ok()?);
+            if !wire.try_send(GET).await || wire.try_head().await.is_err() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    assert_eq!(naru.sockets().await, 1, "another process can still take over");
+}
