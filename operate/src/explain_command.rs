@@ -14,6 +14,7 @@ use naru_plan::{Client, Surroundings};
 use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
+use naru_spec::defaults::ADDRESSES_HOST;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Action, AutoTimeout, Config, Fallback, FallbackStep, FaultScope, Forward, Listener, Rule};
 use serde_json::{Value, json};
@@ -158,7 +159,14 @@ impl Asked {
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();
-        let explanation = Explainer::new(snapshot, chain, routes).explain(&mut parts, &peer, 1)?;
+        let mut explanation = Explainer::new(snapshot, chain, routes).explain(&mut parts, &peer, 1)?;
+        // One for addresses is there for no name.
+        if let Verdict::NoRule { virtual_host } = explanation.verdict
+            && routes.virtual_hosts.get(virtual_host as usize).is_some_and(|host| host.name == ADDRESSES_HOST)
+        {
+            explanation.verdict = Verdict::NoVirtualHost;
+            explanation.considered.clear();
+        }
         Ok(Told { listener, chain: chain_at, explanation, config })
     }
 }

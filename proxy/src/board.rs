@@ -377,7 +377,9 @@ impl Board {
         let all = clusters.zip(&state.current.limits).zip(&state.endpoints);
         all.map(|(((cluster, guarded), limited), balanced)| ClusterStatus {
             name: cluster.name.clone(),
-            endpoints: balanced.set.iter().map(|endpoint| endpoint.status()).collect(),
+            endpoints: (balanced.set.iter().chain(&limited.on_demand.endpoints()))
+                .map(|endpoint| endpoint.status())
+                .collect(),
             guard: guarded.as_ref().map(|guarded| guarded.status()),
             limits: limited.status(&cluster.limits),
         })

@@ -18,13 +18,14 @@ use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
 use naru_recover::RetryLoad;
-use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing};
+use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus, SharedWord};
 use crate::metrics::ClusterReport;
+use crate::on_demand::OnDemandHere;
 use crate::pool::EndpointPool;
 use crate::shared_limits::LimitsHere;
 
@@ -202,6 +203,8 @@ pub struct Connectors {
 #[derive(Debug)]
 pub struct ClusterHere {
     endpoints: RefCell<Vec<Rc<EndpointHere>>>,
+    /// Where they come with requests.
+    pub on_demand: Option<Rc<OnDemandHere>>,
     pub connectors: Option<Arc<Connectors>>,
     pub guarded: Option<Arc<Guarded>>,
     /// How many requests are retries right now, at all workers.
@@ -253,6 +256,15 @@ pub struct EndpointHere {
 }
 
 impl EndpointHere {
+    pub fn new(shared: Arc<EndpointShared>) -> Rc<EndpointHere> {
+        Rc::new(EndpointHere { shared: RefCell::new(shared), pool: EndpointPool::default() })
+    }
+
+    /// Requests are on their way, of whichever worker.
+    pub fn is_active(&self) -> bool {
+        self.shared.borrow().counts.active.load(Ordering::Relaxed) > 0
+    }
+
     pub fn shared(&self) -> Arc<EndpointShared> {
         Arc::clone(&self.shared.borrow())
     }
@@ -268,16 +280,24 @@ impl ClusterHere {
         guarded: Option<Arc<Guarded>>,
         retrying: Arc<AtomicU32>,
         limited: Arc<Limited>,
+        on_demand: Option<Rc<OnDemandHere>>,
         stats: Rc<ClusterStats>,
     ) -> ClusterHere {
-        ClusterHere { endpoints: RefCell::default(), connectors, guarded, retrying, limited, stats }
+        let endpoints = RefCell::default();
+        ClusterHere { endpoints, on_demand, connectors, guarded, retrying, limited, stats }
     }
 
     pub fn endpoint(&self, id: EndpointId) -> Option<Rc<EndpointHere>> {
+        if let Some(on_demand) = &self.on_demand {
+            return on_demand.get(id);
+        }
         self.endpoints.borrow().get(id.index()).map(Rc::clone)
     }
 
     pub fn endpoints(&self) -> Vec<Rc<EndpointHere>> {
+        if let Some(on_demand) = &self.on_demand {
+            return on_demand.all();
+        }
         self.endpoints.borrow().clone()
     }
 
@@ -292,6 +312,11 @@ impl ClusterHere {
     /// Begins with what the same cluster has in the snapshot before; that one keeps it as well, for the
     /// requests that began there. Connections that this cluster would not make any more are let go.
     pub fn inherit(&self, older: &ClusterHere, set: &EndpointSet, is_logical: bool, is_dialled_alike: bool) {
+        if let (Some(here), Some(older)) = (&self.on_demand, &older.on_demand)
+            && Rc::ptr_eq(here, older)
+        {
+            return;
+        }
         let mut known = older.endpoints();
         let mut none = Vec::new();
         *self.endpoints.borrow_mut() =
@@ -316,10 +341,7 @@ fn merged(known: &mut Vec<Rc<EndpointHere>>, set: &EndpointSet, is_logical: bool
                 *here.shared.borrow_mut() = Arc::clone(shared);
                 here
             }
-            None => Rc::new(EndpointHere {
-                shared: RefCell::new(Arc::clone(shared)),
-                pool: EndpointPool::default(),
-            }),
+            None => EndpointHere::new(Arc::clone(shared)),
         }
     });
     all.collect()
@@ -361,12 +383,13 @@ impl View for Clusters {
             .map_or(0, |here| here.shared.borrow().counts.active.load(Ordering::Relaxed))
     }
 
-    fn retry_load(&self, cluster: ClusterId) -> RetryLoad {
+    fn retry_load(&self, now: Instant, cluster: ClusterId, limit: RetryLimit) -> RetryLoad {
         let here = &self.all[cluster.index()];
-        let endpoints = here.endpoints.borrow();
+        let endpoints = here.endpoints();
         let active = endpoints.iter().map(|here| here.shared.borrow().counts.active.load(Ordering::Relaxed));
         let retries = here.retrying.load(Ordering::Relaxed);
-        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries }
+        let recent = here.limited.recent.within(now, limit);
+        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries, recent }
     }
 
     #[inline]
@@ -385,6 +408,10 @@ impl View for Clusters {
             None => Admission::Unguarded,
             Some(guarded) => guarded.enter(now, chance),
         }
+    }
+
+    fn endpoint_at(&self, cluster: ClusterId, address: SocketAddr) -> Option<EndpointId> {
+        self.all[cluster.index()].on_demand.as_ref()?.at(address)
     }
 
     fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {

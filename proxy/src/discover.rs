@@ -45,7 +45,7 @@ impl Follower {
     /// `None` for a cluster whose endpoints do not change.
     pub fn of(cluster: &Cluster) -> Option<Arc<Follower>> {
         let settings = match cluster.discovery {
-            Discovery::Static => return None,
+            Discovery::Static | Discovery::OnDemand(_) => return None,
             Discovery::StrictDns(settings) | Discovery::LogicalDns(settings) => settings,
         };
         Some(Arc::new(Follower {

@@ -180,6 +180,7 @@ async fn forward(
                 None => passage.hear_turn(),
             },
             Action::Look => passage.hear_turn(),
+            Action::Locate { cluster } => next = passage.locate(cluster).await,
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it; a response may be there.
             Action::Cancel { .. } => passage.leave_response(),

@@ -65,7 +65,12 @@ pub async fn forward(
                 return Ok(answer(passage, reason, None));
             }
             // Limits were passed before the first attempt, and a tunnel has no attempts beside each other.
-            Action::Wait { .. } | Action::Look | Action::Open | Action::Reach { .. } | Action::Break(_) => {
+            Action::Wait { .. }
+            | Action::Look
+            | Action::Locate { .. }
+            | Action::Open
+            | Action::Reach { .. }
+            | Action::Break(_) => {
                 return Err(Broken);
             }
         }

@@ -22,6 +22,7 @@ mod shadow;
 mod tunnel;
 mod relay;
 mod lookup;
+mod on_demand;
 mod upload;
 mod pool;
 mod dial;

@@ -20,11 +20,12 @@ use std::task::{Context, Poll, Waker};
 use naru_admit::cluster::{connect, give_back, send, wait};
 use naru_admit::{Room, Word};
 use naru_base::Reason;
-use naru_journey::Stage;
+use naru_journey::{RecentRequests, Stage};
 use naru_spec::{ClusterLimits, Thresholds};
 
 use crate::cluster::EndpointCounts;
 use crate::dial::DialFailure;
+use crate::on_demand::Known;
 
 /// A count that all workers change.
 #[derive(Debug, Default)]
@@ -59,6 +60,10 @@ pub struct Limited {
     pending_overflow: AtomicU64,
     requests_overflow: AtomicU64,
     pending_total: AtomicU64,
+    /// Those that budgets of retries count.
+    pub recent: RecentRequests<SharedWord>,
+    /// Endpoints that came with requests.
+    pub on_demand: Arc<Known>,
 }
 
 /// What is known of the limits of a cluster.

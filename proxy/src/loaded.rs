@@ -16,9 +16,11 @@ use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
 use crate::guarded::Guarded;
+use crate::limited::Limited;
 use crate::log::{Buffer, Logs};
 use crate::metrics::Metrics;
 use crate::mirrors::{MirrorHere, MirrorName, Mirrors};
+use crate::on_demand::OnDemandHere;
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
 use crate::shared_limits::LimitsHere;
 
@@ -98,7 +100,8 @@ impl Loaded {
             let retrying = prepared.retrying.get(id as usize).cloned().unwrap_or_default();
             let limited = Arc::clone(&prepared.limits[id as usize]);
             let connectors = prepared.connectors(ClusterId(id)).map(Arc::clone);
-            ClusterHere::new(connectors, guarded, retrying, limited, stats)
+            let on_demand = on_demand(prepared, ClusterId(id), &limited, older);
+            ClusterHere::new(connectors, guarded, retrying, limited, on_demand, stats)
         });
         let older = older.map(|older| (&older.snapshot.limits, &older.clusters.limits));
         let limits = LimitsHere::new(&snapshot.limits, &prepared.named_limits, older);
@@ -206,9 +209,36 @@ impl Loaded {
         matches!(self.snapshot.cluster(cluster).discovery, Discovery::LogicalDns(_))
     }
 
+    /// An attempt has its connection.
+    #[inline]
+    pub fn count_recent(&self, now: Instant, cluster: ClusterId) {
+        let limit = self.snapshot.cluster(cluster).limits.normal.retries;
+        self.clusters.get(cluster).limited.recent.count(now, limit);
+    }
+
     fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
         (0..self.clusters.all.len() as u32).map(ClusterId)
     }
+}
+
+/// The table of a cluster whose endpoints come with requests: the same as before, where it is dialled alike.
+fn on_demand(
+    prepared: &Prepared,
+    id: ClusterId,
+    limited: &Limited,
+    older: Option<&Loaded>,
+) -> Option<Rc<OnDemandHere>> {
+    let cluster = prepared.snapshot.cluster(id);
+    let Discovery::OnDemand(settings) = &cluster.discovery else { return None };
+    let known = older.and_then(|older| {
+        let before = clusters_of(&older.snapshot).get(cluster.name.as_str()).copied()?;
+        let is_alike = prepared.is_dialled_alike(id, &older.prepared, before);
+        older.clusters.get(before).on_demand.clone().filter(|_| is_alike)
+    });
+    let here =
+        known.unwrap_or_else(|| OnDemandHere::new(Arc::clone(&limited.on_demand), settings.cleanup_interval));
+    here.set_cleanup_interval(settings.cleanup_interval);
+    Some(here)
 }
 
 fn mirrors_of(snapshot: &SnapshotRef, known: &Mirrors) -> BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>> {

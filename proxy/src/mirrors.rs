@@ -5,16 +5,13 @@
 //! mirror, so that a change of the configuration does not lose what was learned.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use naru_base::Reason;
 use naru_journey::ShadowEnd;
+pub use naru_journey::{MirrorCounts, MirrorName};
 use naru_recover::mirror::compare::{Answer, Noise, Report};
 use naru_recover::mirror::learns;
-use naru_route::CompiledRule;
 use naru_spec::{Comparison, defaults};
 
 use crate::cluster::add;
@@ -37,32 +34,6 @@ pub struct MirrorHere {
     comparison: RefCell<Box<ComparisonReport>>,
     /// Requests whose answers were to be compared.
     begun: Cell<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MirrorName {
-    pub virtual_host: Arc<str>,
-    /// Where the route has no name, where it is written, or which one it is.
-    pub route: Arc<str>,
-    /// Where copies go.
-    pub cluster: Arc<str>,
-}
-
-/// How copies ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MirrorCounts {
-    /// That were made, whatever became of them.
-    pub copies: u64,
-    pub answered: u64,
-    /// Never sent, by why.
-    pub refused: BTreeMap<Reason, u64>,
-    pub failed: u64,
-    pub timed_out: u64,
-    /// The mirror took their bodies too slowly.
-    pub overrun: u64,
-    pub abandoned: u64,
-    /// Of those that were answered.
-    pub statuses: BTreeMap<u16, u64>,
 }
 
 /// What answers differ in, where they are compared.
@@ -118,17 +89,6 @@ impl Budget {
     }
 }
 
-impl MirrorName {
-    pub fn of(virtual_host: &str, rule: &CompiledRule, at: u32, cluster: &str) -> MirrorName {
-        let route: Arc<str> = match (&*rule.name, &*rule.origin) {
-            ("", "") => format!("#{at}").into(),
-            ("", origin) => origin.into(),
-            (name, _) => name.into(),
-        };
-        MirrorName { virtual_host: virtual_host.into(), route, cluster: cluster.into() }
-    }
-}
-
 impl Mirrors {
     /// What is counted for a mirror, for as long as anybody has it.
     pub fn named(&self, name: MirrorName) -> Rc<MirrorHere> {
@@ -179,18 +139,7 @@ impl MirrorHere {
     }
 
     pub fn on_end(&self, end: ShadowEnd, status: u16) {
-        let mut counts = self.counts.borrow_mut();
-        match end {
-            ShadowEnd::Answered => {
-                counts.answered += 1;
-                *counts.statuses.entry(status).or_default() += 1;
-            }
-            ShadowEnd::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
-            ShadowEnd::Failed(_) => counts.failed += 1,
-            ShadowEnd::TimedOut => counts.timed_out += 1,
-            ShadowEnd::Overrun => counts.overrun += 1,
-            ShadowEnd::Abandoned => counts.abandoned += 1,
-        }
+        self.counts.borrow_mut().on_end(end, status);
     }
 
     /// A request's answer will be compared; says whether noise is to be learned from it.
@@ -244,19 +193,7 @@ impl MirrorHere {
 impl MirrorReport {
     /// Adds what another worker knows of the same mirror.
     pub fn add(&mut self, other: &MirrorReport) {
-        let (mine, theirs) = (&mut self.counts, &other.counts);
-        mine.copies += theirs.copies;
-        mine.answered += theirs.answered;
-        mine.failed += theirs.failed;
-        mine.timed_out += theirs.timed_out;
-        mine.overrun += theirs.overrun;
-        mine.abandoned += theirs.abandoned;
-        for (reason, count) in &theirs.refused {
-            *mine.refused.entry(*reason).or_default() += count;
-        }
-        for (status, count) in &theirs.statuses {
-            *mine.statuses.entry(*status).or_default() += count;
-        }
+        self.counts.add(&other.counts);
         let (mine, theirs) = (&mut self.comparison, &other.comparison);
         mine.report.add(&theirs.report);
         mine.noise.add(&theirs.noise);
@@ -270,6 +207,8 @@ impl MirrorReport {
 
 #[cfg(test)]
 mod tests {
+    use naru_base::Reason;
+
     use super::*;
 
     fn name(route: &str) -> MirrorName {

@@ -222,6 +222,9 @@ impl Passage {
     pub fn hear_connected(&mut self, attempt: AttemptId, stream_max: Option<Duration>) {
         let now = self.worker.clock.now();
         self.journey.on_connected(now, attempt);
+        if let Some(cluster) = self.journey.cluster() {
+            self.loaded.count_recent(now, cluster);
+        }
         if let Some(max) = stream_max {
             self.journey.limit_stream(now, max);
         }

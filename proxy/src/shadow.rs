@@ -332,6 +332,7 @@ impl Courier {
         if let Some(permit) = &mut self.permit {
             let limits = &permit.loaded.snapshot.cluster(permit.cluster).limits;
             permit.is_counted = permit.loaded.clusters.get(permit.cluster).limited.send(limits)?;
+            permit.loaded.count_recent(self.worker.clock.now(), permit.cluster);
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::accept::Connection;
 use crate::codec::Protocol;
 use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
+use crate::on_demand;
 use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
 use crate::timer::Timer;
@@ -156,6 +157,15 @@ impl Tunnel {
                     let Some(here) = loaded.clusters.get(cluster).endpoint(endpoint) else { return };
                     self.passage.hold(cause, cluster, endpoint, &here);
                     (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
+                }
+                Action::Locate { cluster } => {
+                    let worker = Rc::clone(&self.passage.worker);
+                    let Some((host, port, limit)) = on_demand::sought(&self.passage, cluster) else { return };
+                    match self.wait_for(on_demand::find(&worker, &host, port, limit)).await {
+                        Ok(found) => self.passage.hear_located(found),
+                        Err(action) => asked = Some(action),
+                    }
+                    continue;
                 }
                 Action::Reach { attempt } => {
                     let (worker, ledger) = (Rc::clone(&self.passage.worker), Rc::clone(&self.ledger));

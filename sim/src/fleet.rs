@@ -9,12 +9,13 @@ use naru_balance::EndpointFacts;
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
-use naru_journey::{Admission, RecentWrites, Retried, SessionId, Snapshot, View};
+use naru_journey::{Admission, RecentRequests, RecentWrites, Retried, SessionId, Snapshot, View};
 use naru_recover::RetryLoad;
-use naru_spec::{Address, Cluster, Discovery, Endpoint};
+use naru_spec::{Address, Cluster, Discovery, Endpoint, RetryLimit};
 
 use crate::guarded::Guarded;
 use crate::limited::Limited;
+use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
 use crate::upstream::{Place, ProxyId};
 
@@ -57,6 +58,8 @@ pub struct ClusterHere {
     pub endpoints: Vec<EndpointHere>,
     pub guarded: Option<Box<Guarded>>,
     pub limited: Limited,
+    /// Those that budgets of retries count.
+    pub recent: RecentRequests<Cell<u64>>,
     /// How many of its requests are retries right now.
     pub retrying: u32,
 }
@@ -81,6 +84,7 @@ impl Fleet {
             endpoints: endpoints(cluster, resolve),
             guarded: None,
             limited: Limited::default(),
+            recent: RecentRequests::default(),
             retrying: 0,
         });
         Fleet {
@@ -196,10 +200,12 @@ impl View for Seen<'_> {
         guarded.map_or(0, |guarded| guarded.generation())
     }
 
-    fn retry_load(&self, cluster: ClusterId) -> RetryLoad {
+    fn retry_load(&self, now: Instant, cluster: ClusterId, limit: RetryLimit) -> RetryLoad {
         let active = self.fleet.endpoints(cluster).iter().map(|here| here.active);
-        let retries = self.fleet.cluster(cluster).map_or(0, |here| here.retrying);
-        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries }
+        let here = self.fleet.cluster(cluster);
+        let retries = here.map_or(0, |here| here.retrying);
+        let recent = here.map_or(0, |here| here.recent.within(now, limit));
+        RetryLoad { active: active.fold(0, u32::saturating_add), pending: 0, retries, recent }
     }
 
     fn fitness(&self, cluster: ClusterId, endpoint: EndpointId) -> Fitness {
@@ -262,13 +268,14 @@ pub struct Shared {
     recent_writes: RefCell<Option<RecentWrites<Cell<u64>>>>,
     /// How many requests are in a fault.
     pub faults: Cell<u32>,
+    pub mirrors: RefCell<Mirrors>,
 }
 
 /// In the order in which `proxy/src/discover.rs` finds them, as the order decides what is picked.
 fn endpoints(cluster: &Cluster, resolve: &Resolve<'_>) -> Vec<EndpointHere> {
     let mut found: Vec<EndpointHere> = Vec::new();
     for endpoint in &cluster.endpoints {
-        let (mut addresses, port) = match (&endpoint.address, cluster.discovery) {
+        let (mut addresses, port) = match (&endpoint.address, &cluster.discovery) {
             (Address::Socket(address), _) => (vec![address.ip()], address.port()),
             // A static cluster looks no names up.
             (Address::Name { .. }, Discovery::Static) => continue,

@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_journey::Journey;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::arena::Ticket;
 use crate::body::{Body, BodyEnd};
+use crate::mirrors::{Copied, Copies};
 use crate::pool::Carrier;
 use crate::upstream::{Answer, Place, ProxyId};
 
@@ -35,6 +37,7 @@ pub struct Passage<T> {
     pub is_grpc: bool,
     pub is_head: bool,
     pub is_idempotent: bool,
+    pub method: Method,
     pub client_is_http2: bool,
     /// A trusted client says that it has sent it before.
     pub is_repeat: bool,
@@ -43,6 +46,10 @@ pub struct Passage<T> {
     /// It counts among those that are in a fault.
     pub is_in_fault: bool,
     pub upload: Option<Upload>,
+    /// It is a copy, and the journey has nothing to say.
+    pub copied: Option<Box<Copied>>,
+    /// Copies are made of it.
+    pub copies: Option<Box<Copies>>,
     pub permit: Option<Permit>,
     pub flight: Option<Flight>,
     /// Attempts that go on while the last news was about another one.
@@ -67,6 +74,14 @@ impl<T> Passage<T> {
     /// Where it is counted, if anywhere.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.permit.map(|permit| permit.cluster)
+    }
+
+    /// Whether all of the request was read.
+    pub fn has_whole_request(&self) -> bool {
+        match self.copied {
+            Some(_) => self.upload.as_ref().is_none_or(|upload| upload.is_over),
+            None => self.journey.has_whole_request(),
+        }
     }
 }
 

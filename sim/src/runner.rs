@@ -175,7 +175,11 @@ impl Runner<'_> {
                 return Err(Stopped::Circle(circle));
             }
             // What is left in the queue are moments that nobody waits for any more.
-            if self.is_over && self.calls.is_empty() && self.world.upstreams().jobs() == 0 {
+            if self.is_over
+                && self.calls.is_empty()
+                && self.world.upstreams().jobs() == 0
+                && self.world.copies() == 0
+            {
                 break;
             }
         }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::change::StateChange;
 use crate::expect::Judged;
 use crate::latencies::Latencies;
+use crate::mirrors::MirrorHere;
 
 pub use recorder::{Ended, INTERVALS_MAX, Recorder};
 
@@ -136,6 +137,9 @@ pub struct Summary {
     /// What went through the proxies of services.
     pub by_proxy: Vec<ProxyCounts>,
     pub by_service: Vec<ServiceCounts>,
+    /// Where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_mirror: Vec<MirrorTold>,
     pub active_at_end: ActiveAtEnd,
 }
 
@@ -151,6 +155,63 @@ pub struct ReasonCount {
     pub reason: &'static str,
     pub flag: &'static str,
     pub requests: u64,
+}
+
+/// What became of the copies of one mirror, through any proxy, and what its answers differ in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MirrorTold {
+    pub virtual_host: String,
+    pub route: String,
+    pub cluster: String,
+    pub copies: u64,
+    pub answered: u64,
+    /// Never sent.
+    pub refused: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    /// Their bodies were taken too slowly.
+    pub overrun: u64,
+    pub abandoned: u64,
+    pub compared: u64,
+    pub different: u64,
+    /// Requests of which one of the two answers is missing.
+    pub unpaired: u64,
+    /// Pairs in which the copy's answer took longer to begin.
+    pub slower: u64,
+    /// How many answers differed at each place.
+    pub places: Vec<(String, u64)>,
+    pub noise: Vec<String>,
+    pub learned: u64,
+    /// Of the answers that were compared, until they began.
+    pub primary: Latency,
+    pub candidate: Latency,
+}
+
+impl MirrorTold {
+    fn of(here: &mut MirrorHere) -> MirrorTold {
+        let MirrorHere { name, counts, report, noise, .. } = here;
+        MirrorTold {
+            virtual_host: name.virtual_host.to_string(),
+            route: name.route.to_string(),
+            cluster: name.cluster.to_string(),
+            copies: counts.copies,
+            answered: counts.answered,
+            refused: counts.refused.values().sum(),
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            overrun: counts.overrun,
+            abandoned: counts.abandoned,
+            compared: report.compared,
+            different: report.different,
+            unpaired: here.unpaired,
+            slower: here.slower,
+            places: report.places.iter().map(|(place, times)| (place.clone(), *times)).collect(),
+            noise: noise.places().map(str::to_owned).collect(),
+            learned: here.learned,
+            primary: Latency::of(&mut here.primary),
+            candidate: Latency::of(&mut here.candidate),
+        }
+    }
 }
 
 /// What went through the proxies of one service.

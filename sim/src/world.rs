@@ -13,11 +13,13 @@
 //! | `Passage::poll_watch`, timers        | `News::Tick`                                      |
 //! | `limited::Line`, `dial::dial`        | `connection.rs`                                   |
 //! | `guarded`, `prober`, `shared_limits` | `guards.rs`                                       |
+//! | `shadow`                             | `copies.rs`                                       |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
 mod attempt;
 mod connection;
 mod client;
+mod copies;
 mod guards;
 mod audit;
 mod beside;
@@ -40,6 +42,7 @@ use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::judge::{self, Active, Violation};
+use crate::mirrors::OfRules;
 use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
@@ -91,6 +94,7 @@ struct ProxyHere<'a> {
     snapshot: &'a Snapshot,
     workers: Vec<WorkerHere>,
     fleet: Fleet,
+    mirrors: OfRules,
 }
 
 /// One worker: its share of the core, and its connections by cluster and endpoint.
@@ -98,6 +102,8 @@ struct ProxyHere<'a> {
 struct WorkerHere {
     core: Worker,
     pools: Vec<Vec<Pool>>,
+    /// Copies of requests under way.
+    copies: usize,
 }
 
 /// Who asks, as far as it matters: when it stops waiting, and why it asks.
@@ -148,6 +154,13 @@ enum News {
     Uploaded,
     /// What follows the last part came in.
     UploadEnded,
+    /// What is copied was read so far.
+    Fed {
+        parts: u32,
+        has_end: bool,
+    },
+    /// The request that is copied is over.
+    Starved,
     /// It was woken at a limit.
     Turn,
     /// It is the first of those who wait for a connection, and there may be one.
@@ -257,10 +270,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                     core.set_endpoints(snapshot, id, &facts);
                     pools.push(endpoints.iter().map(|_| Pool::default()).collect());
                 }
-                WorkerHere { core, pools }
+                WorkerHere { core, pools, copies: 0 }
             })
             .collect();
-        self.proxies.push(ProxyHere { snapshot, workers, fleet });
+        let mirrors = fleet.shared.mirrors.borrow_mut().of(snapshot);
+        self.proxies.push(ProxyHere { snapshot, workers, fleet, mirrors });
         self.start_guards(proxy);
         proxy
     }
@@ -404,6 +418,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
             is_idempotent: head.method.is_idempotent(),
+            method: head.method,
+            copied: None,
+            copies: None,
             client_is_http2: head.version == http::Version::HTTP_2,
             is_repeat: facts.repeats.is_repeat,
             trace: facts.trace,
@@ -486,6 +503,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             Event::Request(key, news) => {
                 // News may come after the end; there is nobody left to hear it.
                 let Some(mut passage) = self.passages.take(key) else { return Ok(Some(Turn::Moved)) };
+                if passage.copied.is_some() {
+                    return self.hear_copy(passage, news).map(|()| Some(Turn::Moved));
+                }
                 if let News::ClientLeaves = news {
                     return self.settle(passage).map(|settled| Some(Turn::Settled(settled)));
                 }
@@ -514,7 +534,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 passage.tick_at = None;
                 passage.journey.tick(self.now);
             }
-            News::ClientLeaves => {}
+            News::ClientLeaves | News::Fed { .. } | News::Starved => {}
             News::Uploaded => self.on_uploaded(passage),
             News::UploadEnded => self.on_upload_ended(passage),
             News::Turn => self.hear_turn(passage),
@@ -537,6 +557,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         mut passage: Box<Passage<T>>,
         subject: Option<&Subject<'_>>,
     ) -> Result<Turn<'a, T>, Violation> {
+        if passage.copied.is_some() {
+            return self.conclude_copy(passage).map(|()| Turn::Moved);
+        }
         while let Some(action) = passage.journey.next_action() {
             self.carry_out(&mut passage, action, subject);
         }
@@ -560,6 +583,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         match action {
             Action::Send { attempt, cluster, endpoint, cause } => {
                 passage.sends += 1;
+                let snapshot = self.proxies[passage.proxy.index()].snapshot;
+                if passage.journey.is_mirrored(snapshot, attempt) {
+                    self.copy(passage);
+                }
                 self.send(passage, attempt, cluster, endpoint, cause);
             }
             Action::Forward { attempt } => {
@@ -569,6 +596,13 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             }
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
+            // A scenario has no endpoints that come with requests; that is told where it is read.
+            Action::Locate { .. } => {
+                let here = &mut self.proxies[passage.proxy.index()];
+                let core = &mut here.workers[passage.worker].core;
+                let view = here.fleet.seen_by(passage.worker);
+                passage.journey.on_located(self.now, here.snapshot, None, core, &view, &mut ());
+            }
             // Simulated clients ask for no tunnels.
             Action::Open | Action::Reach { .. } => {}
             Action::Cancel { attempt } => {
@@ -643,9 +677,18 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 Some(active) => here.active = active,
                 None => self.miscount = Some("the requests at an endpoint"),
             }
-            if std::mem::take(&mut permit.is_sent) {
-                cluster.limited.give_request_back();
-            }
+        }
+        self.give_sent_back(passage);
+    }
+
+    /// The cluster has room for another one.
+    fn give_sent_back(&mut self, passage: &mut Passage<T>) {
+        let fleet = &mut self.proxies[passage.proxy.index()].fleet;
+        if let Some(permit) = passage.permit.as_mut().filter(|permit| permit.is_sent)
+            && let Some(cluster) = fleet.cluster_mut(permit.cluster)
+        {
+            permit.is_sent = false;
+            cluster.limited.give_request_back();
         }
     }
 
@@ -665,6 +708,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             self.count_retry(&mut passage);
         }
         self.leave_limits(&mut passage);
+        if passage.copies.is_some() {
+            self.leave_copies(&mut passage);
+        }
         judge::check_request(self.now, &passage)?;
         let Some(outcome) = passage.journey.outcome() else {
             return Err(judge::violation(self.now, &passage, "it ended without an outcome"));
@@ -690,9 +736,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.passages.remove(passage.key);
         self.hear_shared(passage.proxy);
         self.audit(passage.proxy, cluster)?;
+        self.check_pause()?;
+        Ok(settled)
+    }
+
+    /// Something is over, and perhaps nothing is under way any more.
+    fn check_pause(&mut self) -> Result<(), Violation> {
         if let Some(what) = self.miscount {
             let what = format!("{what} went below zero");
-            return Err(Violation { at: self.now, request: Some(settled.number), what });
+            return Err(Violation { at: self.now, request: None, what });
         }
         if self.passages.under_way() == 0 {
             self.pauses += 1;
@@ -701,7 +753,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 judge::check_end(self.now, self.active())?;
             }
         }
-        Ok(settled)
+        Ok(())
     }
 }
 

@@ -121,6 +121,14 @@ impl Bootstrap {
         self
     }
 
+    /// A cluster without endpoints of its own: requests bring them.
+    pub fn on_demand_cluster(mut self, name: &str, lines: &str) -> Bootstrap {
+        writeln!(self.clusters, "- name: {name}\n  type: ORIGINAL_DST\n  lb_policy: CLUSTER_PROVIDED")
+            .unwrap();
+        self.clusters.push_str(&indented(lines, 2));
+        self
+    }
+
     /// The listener speaks TLS.
     pub fn tls(mut self, authority: &Authority, alpn: &[&str]) -> Bootstrap {
         let issued = authority.issue();

@@ -125,6 +125,8 @@ pub enum Action {
     Wait { limit: LimitId, queued: Option<Queued> },
     /// The wait is over: call [`crate::Journey::on_turn`].
     Look,
+    /// Look up what [`crate::Journey::sought`] says, as the cluster's endpoint: then call [`crate::Journey::on_located`].
+    Locate { cluster: ClusterId },
     /// Tell the client that it has its tunnel, and see what is in it.
     Open,
     /// The response of this attempt is the response: pass its head on, then its body. Where others are under way, they

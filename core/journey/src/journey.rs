@@ -5,6 +5,7 @@
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
 //! | (begin)   | a fault holds it                        | Held      |                             |
 //! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
+//! | (begin)   | a name that it brings is to be found    | Trying    | Locate                      |
 //! | (begin)   | anything else                           | Answering | Reply                       |
 //! | Held      | the delay is over                       | Held      | Due                         |
 //! | Held      | due: as from the beginning              | as there  |                             |
@@ -13,6 +14,7 @@
 //! | Waiting   | turn: refused                           | Answering | Reply                       |
 //! | Waiting   | deadline of the limit                   | Waiting   | Look                        |
 //! | Waiting   | request aborted, deadline               | Answering | Reply                       |
+//! | Trying    | located                                 | Trying    | Send                        |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
@@ -42,12 +44,14 @@
 
 mod attempts;
 mod binding;
+mod bringing;
 mod copies;
 mod ending;
 mod falling_back;
 mod grouping;
 mod invariants;
 mod passing;
+mod policed;
 mod rare;
 mod timing;
 
@@ -58,11 +62,10 @@ use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::deadline;
 use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
+use naru_spec::Discovery;
 
 pub use copies::Copies;
-use falling_back::Falling;
-use grouping::Grouping;
-use passing::Passing;
+use policed::Policed;
 
 use crate::worker::Chosen;
 use crate::{
@@ -121,14 +124,6 @@ pub struct Journey {
     /// Of the response; 0 until there is one.
     status: u16,
     grpc_status: Option<u8>,
-}
-
-/// Where a request stands with limits that have a name, with what is tried instead, and with groups for reads and writes.
-#[derive(Debug, Default)]
-struct Policed {
-    passing: Passing,
-    falling: Falling,
-    grouping: Grouping,
 }
 
 /// The attempt that is in flight.
@@ -411,6 +406,9 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
+        if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
+            self.bring(settings, subject);
+        }
         if !snapshot.fallbacks.is_empty() {
             self.find_fallback(snapshot);
         }
@@ -472,7 +470,25 @@ impl Journey {
         observer: &mut impl Observer,
     ) {
         let Some(cluster) = self.cluster else { return self.answer(Reason::NoCluster) };
+        if self.brings_address() {
+            return self.dispatch_brought(now, snapshot, cluster, worker, view, observer);
+        }
         let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
+        self.dispatch_to(now, snapshot, cluster, endpoint, worker, view, observer);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "as of begin")]
+    fn dispatch_to(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        endpoint: Option<EndpointId>,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
         observer.picked(cluster, endpoint);
         let Some(endpoint) = endpoint else {
             return self.answer_failed(now, snapshot, Reason::NoHealthyUpstream, true, worker, view);
@@ -541,37 +557,6 @@ impl Journey {
             recovery.begin_attempt(id, endpoint, 0);
         }
         id
-    }
-
-    fn policed(&mut self) -> &mut Policed {
-        self.policed.get_or_insert_default()
-    }
-
-    #[inline]
-    fn passing(&self) -> Passing {
-        self.policed.as_ref().map_or_else(Passing::default, |policed| policed.passing)
-    }
-
-    fn passing_mut(&mut self) -> &mut Passing {
-        &mut self.policed().passing
-    }
-
-    #[inline]
-    fn falling(&self) -> Falling {
-        self.policed.as_ref().map_or_else(Falling::default, |policed| policed.falling)
-    }
-
-    fn falling_mut(&mut self) -> &mut Falling {
-        &mut self.policed().falling
-    }
-
-    #[inline]
-    fn grouping(&self) -> Grouping {
-        self.policed.as_ref().map_or_else(Grouping::default, |policed| policed.grouping)
-    }
-
-    fn grouping_mut(&mut self) -> &mut Grouping {
-        &mut self.policed().grouping
     }
 
     fn answer(&mut self, reason: Reason) {

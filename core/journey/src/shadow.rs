@@ -170,6 +170,12 @@ impl Shadow {
         Ok(())
     }
 
+    /// The limits at which it is counted: for whoever checks the counts.
+    pub fn counted_at<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = LimitId> + 'a {
+        let held = (0..KINDS).filter(|kind| self.held & 1 << kind != 0);
+        held.filter_map(|kind| self.limit(snapshot, kind))
+    }
+
     fn limit(&self, snapshot: &Snapshot, kind: usize) -> Option<LimitId> {
         snapshot.limits.of_cluster(self.cluster, kind)
     }

@@ -1,6 +1,7 @@
 //! What belongs to one worker: its chance, and its place in each cluster's rotation.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::{AttemptResult, Fitness, RefusedBy, Ticket};
 use naru_recover::RetryLoad;
 use naru_route::{SessionId, Subject};
-use naru_spec::{BalancingPolicy, HashPolicy};
+use naru_spec::{BalancingPolicy, HashPolicy, RetryLimit};
 
 use crate::limits::{Leaving, LimitId, Pass, Queued};
 use crate::timeouts::Timeouts;
@@ -28,13 +29,19 @@ pub trait View {
     /// Requests on their way at this endpoint, from all workers.
     fn active(&self, cluster: ClusterId, endpoint: EndpointId) -> u32;
 
+    /// The endpoint at an address that a request brought, of a cluster that has no others; `None` where it has too many.
+    fn endpoint_at(&self, _cluster: ClusterId, _address: SocketAddr) -> Option<EndpointId> {
+        None
+    }
+
     /// Another number whenever the fitness of one of its endpoints is another one.
     fn generation(&self, _cluster: ClusterId) -> u64 {
         0
     }
 
-    /// How many requests it has, and how many of them are retries. Asked only where a retry is wanted.
-    fn retry_load(&self, _cluster: ClusterId) -> RetryLoad {
+    /// How many requests it has, how many of them are retries, and where `limit` counts them by time, how many there
+    /// were. Asked only where a retry is wanted.
+    fn retry_load(&self, _now: Instant, _cluster: ClusterId, _limit: RetryLimit) -> RetryLoad {
         RetryLoad::default()
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn settings(said: Option<&LoadBalancer>) -> LoadBalancing {
         None => match said.simple.as_ref().map(|simple| simple.value) {
             Some(SimpleLoadBalancer::RoundRobin) => LoadBalancing::round_robin(),
             Some(SimpleLoadBalancer::Random) => LoadBalancing::random(),
-            // Told as not acted upon: there is no destination but what the client named, which led here.
+            // Of a Service, whose clients name it and no address, which is told; of others see `clusters::build`.
             Some(SimpleLoadBalancer::Passthrough)
             | Some(SimpleLoadBalancer::Unspecified | SimpleLoadBalancer::LeastRequest)
             | None => LoadBalancing::least_request(),
@@ -120,8 +120,20 @@ fn warm_up(said: &LoadBalancer) -> Option<WarmUp> {
     Some(settings)
 }
 
-/// `ejects` says whether the endpoints are watched as well.
-pub(crate) fn check(said: &LoadBalancer, ejects: bool, path: &Path<'_>, findings: &mut Findings<'_>) {
+/// Requests go where their clients meant to connect to.
+pub(crate) fn is_passthrough(said: Option<&LoadBalancer>) -> bool {
+    let simple = said.and_then(|said| said.simple.as_ref());
+    simple.is_some_and(|simple| simple.value == SimpleLoadBalancer::Passthrough)
+}
+
+/// `ejects` says whether the endpoints are watched as well, `is_entry` that clients know the host by their own resolver.
+pub(crate) fn check(
+    said: &LoadBalancer,
+    ejects: bool,
+    is_entry: bool,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
     if let (Some(simple), Some(_)) = (&said.simple, &said.consistent_hash) {
         let message = "only one of simple and consistentHash can be said";
         let hint = "leave one of them out: a hash is a policy of its own";
@@ -129,9 +141,10 @@ pub(crate) fn check(said: &LoadBalancer, ejects: bool, path: &Path<'_>, findings
     }
     if let Some(simple) = &said.simple
         && simple.value == SimpleLoadBalancer::Passthrough
+        && !is_entry
     {
-        let message = "naru does not act on PASSTHROUGH yet: endpoints are chosen by LEAST_REQUEST";
-        findings.warning(code::NOT_YET, simple.place, &path.field("simple"), message, "");
+        let message = "clients name this host and no address: endpoints are chosen by LEAST_REQUEST";
+        findings.warning(code::NO_EFFECT, simple.place, &path.field("simple"), message, "");
     }
     if let Some(hash) = &said.consistent_hash {
         check_hash(hash, &path.field("consistentHash"), findings);

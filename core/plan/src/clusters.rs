@@ -10,8 +10,9 @@ use naru_resource::destination_rule::{
 };
 use naru_resource::{Number, Seconds, Text};
 use naru_spec::{
-    Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint, Http2Keepalive,
-    RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol, UpstreamTls, defaults,
+    BalancingPolicy, Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint,
+    Http2Keepalive, OnDemand, RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol,
+    UpstreamTls, defaults,
 };
 
 use crate::balancing;
@@ -113,12 +114,17 @@ pub(crate) fn build(
     let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
+    let passes_through = known.name.is_none() && balancing::is_passthrough(blocks.balancer);
     let discovery = match known.source {
+        Source::OnDemand => Discovery::OnDemand(on_demand(port)),
+        _ if passes_through => Discovery::OnDemand(on_demand(port)),
         Source::Static => Discovery::Static,
         Source::DnsFirst if endpoints.len() == 1 => Discovery::LogicalDns(dns),
         Source::Dns | Source::DnsFirst => Discovery::StrictDns(dns),
     };
     let subset_name = subset.map(|subset| subset.name.as_str());
+    let is_on_demand = matches!(discovery, Discovery::OnDemand(_));
+    let endpoints = if is_on_demand { Vec::new() } else { endpoints };
     let mut cluster = Cluster::new(name(&known.host, port, subset_name), discovery, endpoints);
     cluster.protocol = match known.port(port).map(|port| port.protocol) {
         Some(Protocol::Http) => UpstreamProtocol::Http1,
@@ -131,7 +137,30 @@ pub(crate) fn build(
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
     guards.apply(&mut cluster, &known.host, subset_name);
+    if is_on_demand {
+        // Nobody is chosen, and nobody is there to be watched.
+        cluster.load_balancing = BalancingPolicy::Passthrough.into();
+        cluster.guard.outlier_detection = None;
+        cluster.guard.health_check = None;
+    }
     cluster
+}
+
+/// What the host of a request stands for; a port that it does not say is the service's.
+fn on_demand(port: u16) -> OnDemand {
+    OnDemand { authority_port: Some(port), ..OnDemand::default() }
+}
+
+/// Where requests go whose host is an address that no service has: as Istio calls it.
+pub(crate) fn of_addresses() -> Cluster {
+    let discovery = Discovery::OnDemand(on_demand(80));
+    Cluster {
+        connect_timeout: defaults::MESH_CONNECT_TIMEOUT,
+        protocol: UpstreamProtocol::Downstream,
+        limits: ClusterLimits::istio(),
+        load_balancing: BalancingPolicy::Passthrough.into(),
+        ..Cluster::new(defaults::ADDRESSES_CLUSTER, discovery, Vec::new())
+    }
 }
 
 /// A cluster of a host that nobody defines: it has no endpoints.
@@ -221,6 +250,7 @@ fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
         let percent = said.percent.map_or_else(|| budget.percent(), |percent| percent.value);
         // What cannot be is told where policies are checked.
         budget = naru_spec::RetryBudget::of_percent(percent, least).unwrap_or(budget);
+        budget.interval = said.budget_interval.map_or(budget.interval, |interval| interval.value);
         return RetryLimit::Budget(budget);
     }
     let at_once = blocks.pool.and_then(|pool| pool.http.as_ref()?.max_retries.as_ref());

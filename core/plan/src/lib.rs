@@ -160,6 +160,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     gateways::listeners(resources, surroundings, &mut routes, &mut config.listeners, &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();
+    config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));
     Planned { config, problems: findings.into_problems() }
 }
 

@@ -2,7 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Domain, FilterChain, Http, Listener, RouteTable, Rule, ServerHeader, TlsRequirement, VirtualHost,
+    Action, Domain, FilterChain, Forward, Http, Listener, Match, Pattern, RouteTable, Rule, ServerHeader,
+    StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -46,6 +47,7 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
         }
     }
     virtual_hosts.extend(of_no_service(client, routes));
+    virtual_hosts.extend(of_addresses());
     RouteTable { name: outbound_name(client), virtual_hosts, ..RouteTable::default() }
 }
 
@@ -86,6 +88,32 @@ fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
         }
     }
     virtual_hosts
+}
+
+/// What is asked for by an address that no rule knows goes there, as with Istio's `ALLOW_ANY`. A name that nobody
+/// knows goes nowhere.
+fn of_addresses() -> Option<VirtualHost> {
+    const ADDRESS: &str = r"[0-9]+(\.[0-9]+){3}(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?";
+    let test = ValueTest::Regex(Pattern::new(ADDRESS).ok()?);
+    let authority = Some(StringMatch { test, ignore_case: false });
+    let mut forward = Forward::to(defaults::ADDRESSES_CLUSTER);
+    forward.timeout = None;
+    let rule = Rule {
+        name: "address".to_owned(),
+        origin: String::new(),
+        matches: vec![Match { authority, ..Match::default() }],
+        action: Action::Forward(Box::new(forward)),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    };
+    Some(VirtualHost {
+        name: defaults::ADDRESSES_HOST.to_owned(),
+        domains: vec![Domain::Any],
+        rules: vec![rule],
+        tls: TlsRequirement::None,
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    })
 }
 
 /// What a client may call a service: a service of Kubernetes by every part of its name that its

@@ -127,8 +127,9 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
         let hint = naru_suggestion(host, registry);
         findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
     }
+    let is_entry = known.is_some_and(|known| known.name.is_none());
     if let Some(policy) = &rule.spec.traffic_policy {
-        check_policy(policy, false, &spec.field("trafficPolicy"), findings);
+        check_policy(policy, false, is_entry, &spec.field("trafficPolicy"), findings);
     }
     if let Some(known) = known {
         guards::check_ejections(rule, known, findings);
@@ -144,7 +145,7 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
         if let Some(policy) = &subset.traffic_policy {
             let whole = rule.spec.traffic_policy.as_ref();
             let ejects = whole.is_some_and(|policy| policy.outlier_detection.is_some());
-            check_policy(policy, ejects, &path.field("trafficPolicy"), findings);
+            check_policy(policy, ejects, is_entry, &path.field("trafficPolicy"), findings);
         }
         // IST0173: nothing that the service leads to has these labels.
         let selects_nothing = known.is_some_and(|known| {
@@ -234,10 +235,16 @@ fn lasting(value: &Option<Seconds>, path: &Path<'_>, name: &str, findings: &mut 
 }
 
 /// `ejects` says whether it inherits an outlierDetection.
-fn check_policy(policy: &TrafficPolicy, ejects: bool, path: &Path<'_>, findings: &mut Findings<'_>) {
+fn check_policy(
+    policy: &TrafficPolicy,
+    ejects: bool,
+    is_entry: bool,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
     if let Some(balancer) = &policy.load_balancer {
         let ejects = ejects || policy.outlier_detection.is_some();
-        balancing::check(balancer, ejects, &path.field("loadBalancer"), findings);
+        balancing::check(balancer, ejects, is_entry, &path.field("loadBalancer"), findings);
     }
     if let Some(pool) = &policy.connection_pool {
         check_pool(pool, &path.field("connectionPool"), findings);
@@ -275,7 +282,7 @@ fn check_policy(policy: &TrafficPolicy, ejects: bool, path: &Path<'_>, findings:
         }
         if let Some(balancer) = &port.load_balancer {
             let ejects = port.outlier_detection.is_some();
-            balancing::check(balancer, ejects, &path.field("loadBalancer"), findings);
+            balancing::check(balancer, ejects, is_entry, &path.field("loadBalancer"), findings);
         }
         if let Some(pool) = &port.connection_pool {
             check_pool(pool, &path.field("connectionPool"), findings);
@@ -307,8 +314,6 @@ fn check_budget(budget: &RetryBudget, path: &Path<'_>, findings: &mut Findings<'
     }
     const MOST: i64 = u32::MAX as i64;
     within(&budget.min_retry_concurrency, 0, MOST, path, "minRetryConcurrency", findings);
-    let interval = budget.budget_interval.filter(|interval| !interval.value.is_zero());
-    not_yet(&interval, place_of(&interval, budget.place), path, "budgetInterval", findings);
 }
 
 /// A connection that carries no more than this costs more than it is worth.

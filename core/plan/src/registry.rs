@@ -57,6 +57,8 @@ pub(crate) enum Source {
     Dns,
     /// The first address that DNS gives.
     DnsFirst,
+    /// Each request brings one.
+    OnDemand,
 }
 
 /// What is spoken on a port, as its name or its `appProtocol` says.
@@ -353,17 +355,20 @@ fn of_entry(
     let resolution = entry.spec.resolution.as_ref().map_or(Resolution::None, |r| r.value);
     let source = match resolution {
         Resolution::Static => Source::Static,
-        Resolution::Dns | Resolution::None => Source::Dns,
+        Resolution::Dns => Source::Dns,
         Resolution::DnsRoundRobin => Source::DnsFirst,
-        Resolution::DynamicDns => {
-            let place = entry.spec.resolution.as_ref().map_or(entry.place, |r| r.place);
-            let path = spec.field("resolution");
-            let message = "naru does not act on DYNAMIC_DNS";
-            let hint = "name each host in a ServiceEntry of its own, with resolution: DNS";
-            findings.error(code::UNSUPPORTED_FIELD, place, &path, message, hint);
-            Source::Dns
-        }
+        // Who has resolved a name asks for the address; of who has not, the host is looked up, whichever it is.
+        Resolution::None | Resolution::DynamicDns => Source::OnDemand,
     };
+    if source == Source::OnDemand {
+        let field = if entry.spec.workload_selector.is_some() { "workloadSelector" } else { "endpoints" };
+        let place = entry.spec.workload_selector.as_ref().map(|selector| selector.place);
+        if let Some(place) = place.or(entry.spec.endpoints.first().map(|endpoint| endpoint.place)) {
+            let message = format!("'{field}' has no effect: requests bring the addresses of their endpoints");
+            let hint = "say resolution: STATIC or DNS";
+            findings.warning(code::NO_EFFECT, place, &spec.field(field), message, hint);
+        }
+    }
     let mut written: Vec<&WorkloadEntrySpec> = entry.spec.endpoints.iter().collect();
     let mut selected_instances = Vec::new();
     if let Some(selector) = &entry.spec.workload_selector {
@@ -393,7 +398,7 @@ fn of_entry(
     }));
     let known = entry.spec.hosts.iter().map(|host| {
         let mut endpoints = endpoints.clone();
-        if endpoints.is_empty() && source != Source::Static {
+        if endpoints.is_empty() && matches!(source, Source::Dns | Source::DnsFirst) {
             let address = |port: u16| Address::Name { host: host.value.clone(), port };
             let addresses = ports.iter().map(|(port, target)| (port.number, address(*target))).collect();
             endpoints.push(KnownEndpoint {

@@ -46,7 +46,9 @@ fn cluster_beside(policy: &str, others: &str) -> Cluster {
     let planned = plan(&loaded.resources, &surroundings);
     let problems: Vec<_> = loaded.problems.iter().chain(&planned.problems).collect();
     assert!(problems.is_empty(), "{problems:?}");
-    let [cluster] = planned.config.clusters.as_slice() else { panic!("{:?}", planned.config.clusters) };
+    let [cluster, _addresses] = planned.config.clusters.as_slice() else {
+        panic!("{:?}", planned.config.clusters)
+    };
     assert_eq!(planned.config.problems(), []);
     cluster.clone()
 }

@@ -163,12 +163,15 @@ fn clusters_bear_a_budget_of_retries() {
     let at_once = rule("{connectionPool: {http: {maxRetries: 7}}}");
     assert_eq!(cluster(&at_once).limits.normal.retries, RetryLimit::Concurrent(7));
     let budget = rule("{retryBudget: {percent: 12.5}, connectionPool: {http: {maxRetries: 7}}}");
-    let expected = RetryBudget { share_ppm: 125_000, concurrency_min: 3 };
+    let expected = RetryBudget { share_ppm: 125_000, ..RetryBudget::default() };
     assert_eq!(
         cluster(&budget).limits.normal.retries,
         RetryLimit::Budget(expected),
         "as in Envoy it comes first"
     );
+    let timed = rule("{retryBudget: {budgetInterval: 10s}}");
+    let expected = RetryBudget { interval: Duration::from_secs(10), ..RetryBudget::default() };
+    assert_eq!(cluster(&timed).limits.normal.retries, RetryLimit::Budget(expected));
     let of_port = rule("{retryBudget: {minRetryConcurrency: 9}, portLevelSettings: [{port: {number: 80}}]}");
     let expected = RetryBudget { concurrency_min: 9, ..RetryBudget::default() };
     assert_eq!(cluster(&of_port).limits.normal.retries, RetryLimit::Budget(expected));

@@ -1,7 +1,7 @@
 //! Does the cluster bear one more retry?
 //!
-//! Source: Envoy's `ResourceManagerImpl::RetryBudgetImpl`. Numbers are those of the whole proxy, as
-//! near as its workers know them.
+//! Source: Envoy's `ResourceManagerImpl::RetryBudgetImpl`; its `budget_interval` is there since 1.40. Numbers are those
+//! of the whole proxy, as near as its workers know them.
 
 use naru_spec::{RetryBudget, RetryLimit};
 
@@ -15,6 +15,8 @@ pub struct RetryLoad {
     /// Requests of either kind, and some that wait for their next attempt, that are retries: those of
     /// which [`crate::Recovery::is_retrying`] says so.
     pub retries: u32,
+    /// Requests that were sent in the interval of its budget, where that has one.
+    pub recent: u32,
 }
 
 pub fn allows(limit: RetryLimit, load: RetryLoad) -> bool {
@@ -25,8 +27,11 @@ pub fn allows(limit: RetryLimit, load: RetryLoad) -> bool {
 pub fn most(limit: RetryLimit, load: RetryLoad) -> u32 {
     match limit {
         RetryLimit::Concurrent(most) => most,
-        RetryLimit::Budget(RetryBudget { share_ppm, concurrency_min }) => {
-            let requests = u64::from(load.active) + u64::from(load.pending);
+        RetryLimit::Budget(RetryBudget { share_ppm, concurrency_min, interval }) => {
+            let requests = match interval.is_zero() {
+                true => u64::from(load.active) + u64::from(load.pending),
+                false => u64::from(load.recent),
+            };
             let share = requests * u64::from(share_ppm.min(1_000_000)) / 1_000_000;
             u32::try_from(share).unwrap_or(u32::MAX).max(concurrency_min)
         }
@@ -40,7 +45,7 @@ mod tests {
     #[test]
     fn a_budget_is_a_share_of_all_requests_and_never_below_its_least() {
         fn check(active: u32, pending: u32, expected: u32) {
-            let load = RetryLoad { active, pending, retries: 0 };
+            let load = RetryLoad { active, pending, ..RetryLoad::default() };
             assert_eq!(most(RetryLimit::Budget(RetryBudget::default()), load), expected);
         }
         check(0, 0, 3);
@@ -49,13 +54,28 @@ mod tests {
         check(100, 0, 20);
         check(80, 24, 20);
         check(u32::MAX, u32::MAX, 1_717_986_918);
-        let all = RetryLimit::Budget(RetryBudget { share_ppm: u32::MAX, concurrency_min: 0 });
-        assert_eq!(most(all, RetryLoad { active: u32::MAX, pending: u32::MAX, retries: 0 }), u32::MAX);
+        let all = RetryLimit::Budget(RetryBudget {
+            share_ppm: u32::MAX,
+            concurrency_min: 0,
+            ..RetryBudget::default()
+        });
+        assert_eq!(
+            most(all, RetryLoad { active: u32::MAX, pending: u32::MAX, ..RetryLoad::default() }),
+            u32::MAX
+        );
+    }
+
+    #[test]
+    fn a_budget_with_an_interval_is_a_share_of_the_requests_in_it_whatever_is_in_flight() {
+        let interval = std::time::Duration::from_secs(10);
+        let limit = RetryLimit::Budget(RetryBudget { interval, ..RetryBudget::default() });
+        let load = |recent| RetryLoad { active: 5_000, pending: 5_000, retries: 0, recent };
+        assert_eq!([0, 19, 20, 1_000].map(|recent| most(limit, load(recent))), [3, 3, 4, 200]);
     }
 
     #[test]
     fn without_a_budget_three_retries_are_borne() {
-        let load = |retries| RetryLoad { active: 1_000, pending: 0, retries };
+        let load = |retries| RetryLoad { active: 1_000, retries, ..RetryLoad::default() };
         assert!(allows(RetryLimit::default(), load(2)));
         assert!(!allows(RetryLimit::default(), load(3)));
         assert!(!allows(RetryLimit::Concurrent(0), load(0)));

@@ -37,7 +37,7 @@ const AROUND: Circumstances = Circumstances {
     is_replayable: true,
     is_breaker_open: false,
     was_retried: false,
-    load: RetryLoad { active: 1, pending: 0, retries: 0 },
+    load: RetryLoad { active: 1, pending: 0, retries: 0, recent: 0 },
     limit: RetryLimit::Concurrent(3),
 };
 
@@ -307,7 +307,7 @@ fn a_retry_that_cannot_be_says_why() {
     check(&|around| around.load.retries = 3, Done::BudgetExhausted);
     check(&|around| around.deadline = Some(at(10)), Done::DeadlineWouldPass);
     let budget = RetryLimit::Budget(RetryBudget::default());
-    let load = RetryLoad { active: 19, pending: 0, retries: 3 };
+    let load = RetryLoad { active: 19, pending: 0, retries: 3, recent: 0 };
     check(&|around| (around.limit, around.load) = (budget, load), Done::BudgetExhausted);
     let mut request = Request::begin(&policy, GET);
     request.around.deadline = Some(Instant(at(10).0 + 1));

@@ -96,7 +96,7 @@ impl World<'_> {
             is_replayable: true,
             is_breaker_open: false,
             was_retried: false,
-            load: RetryLoad { active: self.active[hop], pending: 0, retries: self.retries[hop] },
+            load: RetryLoad { active: self.active[hop], pending: 0, retries: self.retries[hop], recent: 0 },
             limit: self.hop.limit,
         }
     }
@@ -185,7 +185,8 @@ fn amplification(is_coordinated: bool, limit: RetryLimit, failed_percent: u64, s
 }
 
 const WITHOUT_END: RetryLimit = RetryLimit::Concurrent(u32::MAX);
-const BUDGET: RetryLimit = RetryLimit::Budget(RetryBudget { share_ppm: 200_000, concurrency_min: 3 });
+const BUDGET: RetryLimit =
+    RetryLimit::Budget(RetryBudget { share_ppm: 200_000, concurrency_min: 3, interval: Duration::ZERO });
 
 #[test]
 fn every_hop_by_itself_would_call_the_last_27_times() {

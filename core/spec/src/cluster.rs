@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use naru_base::Weight;
 
 use crate::{
@@ -57,7 +58,7 @@ impl Cluster {
 }
 
 /// How addresses of endpoints are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Discovery {
     /// As written.
     Static,
@@ -66,6 +67,34 @@ pub enum Discovery {
     /// The first address of the answer, for new connections; connections that stand are kept when
     /// the answer changes. Exactly one endpoint.
     LogicalDns(DnsSettings),
+    /// Each request brings its own, and none is written.
+    OnDemand(OnDemand),
+}
+
+/// What of a request says the address of its endpoint. Envoy's `ORIGINAL_DST`, and what Istio's PASSTHROUGH and
+/// `resolution: NONE` are to clients whose connections nobody has led away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDemand {
+    /// An address and a port; before all else. It is believed of everybody who may send it.
+    pub header: Option<HeaderName>,
+    /// Else the host that the request is for, with its port or this one.
+    pub authority_port: Option<u16>,
+    /// In place of any other port.
+    pub port_override: Option<u16>,
+    /// An endpoint that was not used for so long, or nearly twice as long, is forgotten.
+    pub cleanup_interval: Duration,
+}
+
+impl Default for OnDemand {
+    /// Nothing does.
+    fn default() -> OnDemand {
+        OnDemand {
+            header: None,
+            authority_port: None,
+            port_override: None,
+            cleanup_interval: defaults::ON_DEMAND_CLEANUP,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

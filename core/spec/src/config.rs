@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Fallback, GuardPart, Invalid, Listener};
+use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -63,6 +63,11 @@ impl Config {
                     Place::Cluster(at),
                     Invalid::new(format!("cluster '{}' is defined twice", cluster.name)),
                 ));
+            }
+            if matches!(cluster.discovery, Discovery::OnDemand(_)) && !cluster.endpoints.is_empty() {
+                let text =
+                    format!("cluster '{}' has endpoints, and each request brings its own", cluster.name);
+                found.push((Place::Cluster(at), Invalid::new(text)));
             }
             let of_balancing = cluster.load_balancing.problems().into_iter();
             found.extend(of_balancing.map(|invalid| (Place::Balancing(at), invalid)));

@@ -67,6 +67,18 @@ pub const RETRIES_AT_ONCE: u32 = 3;
 /// 20 %.
 pub const RETRY_BUDGET_PPM: u32 = 200_000;
 pub const RETRY_BUDGET_CONCURRENCY_MIN: u32 = 3;
+/// Those in flight.
+pub const RETRY_BUDGET_INTERVAL: Duration = Duration::ZERO;
+/// Envoy's `cleanup_interval`.
+pub const ON_DEMAND_CLEANUP: Duration = Duration::from_secs(5);
+/// Endpoints that came with requests, of one cluster on one worker. Our own.
+pub const ON_DEMAND_ENDPOINTS_MAX: usize = 1_024;
+/// Where requests go whose host is an address that no document names. Istio's name.
+pub const ADDRESSES_CLUSTER: &str = "PassthroughCluster";
+/// The virtual host that leads there.
+pub const ADDRESSES_HOST: &str = "addresses";
+/// Of the header that brings an address.
+pub const ON_DEMAND_HEADER: &str = "x-envoy-original-dst-host";
 /// Attempts of one request that are under way together. Our own.
 pub const ATTEMPTS_AT_ONCE_MAX: u32 = 4;
 /// Of the class `default`: Resilience4j's, which counts calls.

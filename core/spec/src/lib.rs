@@ -44,7 +44,7 @@ pub use balancing::{
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
 pub use cluster::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, UpstreamProtocol,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
 pub use fault::{

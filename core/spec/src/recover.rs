@@ -478,19 +478,32 @@ pub enum RetryLimit {
     Budget(RetryBudget),
 }
 
+impl RetryLimit {
+    /// Where the requests of a time are counted: how long it is.
+    #[inline]
+    pub fn interval(&self) -> Option<Duration> {
+        match self {
+            RetryLimit::Budget(budget) => Some(budget.interval).filter(|interval| !interval.is_zero()),
+            RetryLimit::Concurrent(_) => None,
+        }
+    }
+}
+
 impl Default for RetryLimit {
     fn default() -> RetryLimit {
         RetryLimit::Concurrent(defaults::RETRIES_AT_ONCE)
     }
 }
 
-/// Retries in flight are at most this share of the requests in flight, or `concurrency_min` where
-/// that is more. Envoy's `retry_budget`.
+/// Retries in flight are at most this share of requests, or `concurrency_min` where that is more. Envoy's
+/// `retry_budget`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
     /// In millionths: 200,000 is 20 %.
     pub share_ppm: u32,
     pub concurrency_min: u32,
+    /// The share is of all requests that were sent in so much time until now, retries too; zero is of those in flight.
+    pub interval: Duration,
 }
 
 impl Default for RetryBudget {
@@ -498,17 +511,19 @@ impl Default for RetryBudget {
         RetryBudget {
             share_ppm: defaults::RETRY_BUDGET_PPM,
             concurrency_min: defaults::RETRY_BUDGET_CONCURRENCY_MIN,
+            interval: defaults::RETRY_BUDGET_INTERVAL,
         }
     }
 }
 
 impl RetryBudget {
-    /// A share of 0 to 100 percent.
+    /// A share of 0 to 100 percent, of the requests in flight.
     pub fn of_percent(percent: f64, concurrency_min: u32) -> Result<RetryBudget, Invalid> {
         if !(0.0..=100.0).contains(&percent) {
             return Err(Invalid::new(format!("{percent} is not a percentage")).hint("0 to 100"));
         }
-        Ok(RetryBudget { share_ppm: (percent * 10_000.0).round() as u32, concurrency_min })
+        let interval = defaults::RETRY_BUDGET_INTERVAL;
+        Ok(RetryBudget { share_ppm: (percent * 10_000.0).round() as u32, concurrency_min, interval })
     }
 
     pub fn percent(&self) -> f64 {

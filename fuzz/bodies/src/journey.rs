@@ -365,6 +365,7 @@ impl<'a> Walk<'a> {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
                 Action::Wait { .. } | Action::Look => panic!("nothing limits it"),
+                Action::Locate { .. } => panic!("every endpoint is known"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);
                     self.journey.on_due(now, self.snapshot, true, worker, &self.held, &mut ());

@@ -74,9 +74,10 @@ fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
         .collect();
     let snapshot = admin.proxy.snapshot();
     let settings = snapshot.clusters.iter().find(|known| known.name == cluster.name);
-    let kind = match settings.map(|settings| settings.discovery) {
+    let kind = match settings.map(|settings| &settings.discovery) {
         Some(Discovery::StrictDns(_)) => "STRICT_DNS",
         Some(Discovery::LogicalDns(_)) => "LOGICAL_DNS",
+        Some(Discovery::OnDemand(_)) => "ORIGINAL_DST",
         Some(Discovery::Static) | None => "STATIC",
     };
     serde_json::json!({ "name": cluster.name, "discovery_type": kind, "host_statuses": hosts })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use naru_spec::suggest::did_you_mean;
+use naru_spec::{Discovery, defaults};
 use serde_saphyr::Spanned;
 
 use super::{Binder, Owners, ProxyPlan, Unit};
@@ -26,6 +27,19 @@ impl<'a> Binder<'a> {
         for (snapshot, fleet) in self.compiled.snapshots.iter().zip(&fleets) {
             for (id, endpoints) in fleet.clusters() {
                 let cluster = &snapshot.cluster(id).name;
+                let is_on_demand = matches!(snapshot.cluster(id).discovery, Discovery::OnDemand(_));
+                if is_on_demand && cluster != defaults::ADDRESSES_CLUSTER {
+                    let problem = self.problem(
+                        (0, 0),
+                        "services".to_owned(),
+                        "not-served",
+                        format!(
+                            "the endpoints of cluster '{cluster}' come with requests, which is not simulated"
+                        ),
+                        "write its endpoints: resolution: STATIC, or type: STATIC".to_owned(),
+                    );
+                    self.problems.push(problem);
+                }
                 for here in endpoints {
                     let by_address =
                         by_name.iter().find(|(name, _)| here.is_called(name)).map(|(_, found)| found);

@@ -8,8 +8,8 @@ use naru_base::{ClusterId, EndpointId, Instant, Reason};
 use naru_journey::{Outcome, Snapshot};
 
 use super::{
-    ActiveAtEnd, Change, ClusterCounts, EndpointCounts, Interval, Latency, ProxyCounts, ReasonCount, Sample,
-    ServiceCounts, StatusCount, Summary, Transcript,
+    ActiveAtEnd, Change, ClusterCounts, EndpointCounts, Interval, Latency, MirrorTold, ProxyCounts,
+    ReasonCount, Sample, ServiceCounts, StatusCount, Summary, Transcript,
 };
 use crate::change::StateChange;
 use crate::decision::Decision;
@@ -408,6 +408,11 @@ impl Recorder {
                     latency: Latency::of(&mut counts.latencies),
                 })
                 .collect(),
+            by_mirror: fleets.first().map_or_else(Vec::new, |(_, fleet)| {
+                let mut mirrors = fleet.shared.mirrors.borrow_mut();
+                mirrors.all.sort_by(|a, b| a.name.cmp(&b.name));
+                mirrors.all.iter_mut().map(MirrorTold::of).collect()
+            }),
             active_at_end: ActiveAtEnd {
                 requests: active.requests,
                 permits: active.permits,

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{ClusterCounts, Interval, Latency, ProxyCounts, Sample, ServiceCounts, Transcript};
+use super::{ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript};
 
 /// Milliseconds with three places.
 struct Millis(u64);
@@ -145,6 +145,7 @@ impl Transcript {
         shown.into_iter().try_for_each(|cluster| write_cluster(cluster, summary.tries, f))?;
         summary.by_proxy.iter().try_for_each(|proxy| write_proxy(proxy, f))?;
         summary.by_service.iter().try_for_each(|service| write_service(service, f))?;
+        summary.by_mirror.iter().try_for_each(|mirror| write_mirror(mirror, f))?;
         let active = summary.active_at_end;
         writeln!(
             f,
@@ -215,6 +216,45 @@ fn write_service(service: &ServiceCounts, f: &mut Formatter<'_>) -> Result {
     }
     write!(f, "    latency ")?;
     write_latency(&service.latency, f)
+}
+
+fn write_mirror(mirror: &MirrorTold, f: &mut Formatter<'_>) -> Result {
+    writeln!(
+        f,
+        "  mirror {} {} -> {}: copies {}, answered {}, refused {}, failed {}, timed out {}, too slow {}, abandoned {}",
+        mirror.virtual_host,
+        mirror.route,
+        mirror.cluster,
+        mirror.copies,
+        mirror.answered,
+        mirror.refused,
+        mirror.failed,
+        mirror.timed_out,
+        mirror.overrun,
+        mirror.abandoned
+    )?;
+    if mirror.compared + mirror.unpaired == 0 {
+        return Ok(());
+    }
+    writeln!(
+        f,
+        "    compared {}, different {} ({}), one answer missing {}, slower than the original {}",
+        mirror.compared,
+        mirror.different,
+        share(mirror.different, mirror.compared),
+        mirror.unpaired,
+        mirror.slower
+    )?;
+    for (place, times) in &mirror.places {
+        writeln!(f, "    differs {times}: {place}")?;
+    }
+    if !mirror.noise.is_empty() {
+        writeln!(f, "    noise, learned {} times: {}", mirror.learned, mirror.noise.join(", "))?;
+    }
+    write!(f, "    original ")?;
+    write_latency(&mirror.primary, f)?;
+    write!(f, "    copy     ")?;
+    write_latency(&mirror.candidate, f)
 }
 
 /// Wide enough for a count of a million.

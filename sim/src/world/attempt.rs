@@ -34,8 +34,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         }
         self.hold(passage, cluster, endpoint);
         let Some(place) = self.fleet_of(passage.proxy).place(cluster, endpoint) else { return };
+        self.fly(passage, attempt, place, cause == Cause::Replay);
+    }
+
+    pub(super) fn fly(&mut self, passage: &mut Passage<T>, attempt: AttemptId, place: Place, is_fresh: bool) {
         let wants_http2 = self.wants_http2(passage, place);
-        let is_fresh = cause == Cause::Replay;
         let waiting = if is_fresh { None } else { self.take_from_pool(passage.worker, place, wants_http2) };
         passage.flight = Some(Flight {
             attempt,
@@ -80,7 +83,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             // It was closed already and carries nothing any more.
             flight.answer = Some(Answer::Silent);
             self.push(at, passage, News::Broken(attempt, Reason::UpstreamClosed));
-        } else if passage.upload.is_none() || self.upstreams.is_early(place) || is_whole(passage) {
+        } else if passage.upload.is_none() || self.upstreams.is_early(place) || passage.has_whole_request() {
             self.ask(passage);
         }
         self.read_upload(passage);
@@ -146,6 +149,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         flight.phase = Phase::Receiving;
         let has_ended = body.is_empty();
         let headers = flight.says_exhausted.then(exhausted);
+        if passage.copied.is_some() {
+            self.on_copy_head(passage, status, grpc_status, has_ended);
+            return self.expect_part(passage, attempt);
+        }
         if let Some(status) = grpc_status.filter(|_| has_ended) {
             passage.journey.on_grpc_status(status);
         }
@@ -191,6 +198,12 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         flight.parts += 1;
         let Some((body, parts)) = receiving(passage) else { return };
         passage.bytes_sent = body.bytes_upto(parts);
+        if passage.copied.is_some() {
+            if !self.on_copy_part(passage, &body, parts) {
+                self.expect_part(passage, attempt);
+            }
+            return;
+        }
         if parts == body.parts && body.end == BodyEnd::Plain {
             passage.journey.on_response_body(self.now, Milestone::End);
             self.finish_flight(passage);
@@ -207,6 +220,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some((body, _)) = receiving(passage) else { return };
         match body.end {
             BodyEnd::Plain | BodyEnd::Silent => {}
+            BodyEnd::Trailers { grpc_status } if passage.copied.is_some() => {
+                self.on_copy_trailers(passage, grpc_status);
+            }
+            BodyEnd::Broken if passage.copied.is_some() => self.break_copy(passage),
             BodyEnd::Trailers { grpc_status } => {
                 passage.journey.on_response_body(self.now, Milestone::Trailers { grpc_status });
                 self.finish_flight(passage);
@@ -219,6 +236,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(flight) = passage.flight.as_ref().filter(|flight| flight.attempt == attempt) else { return };
         match flight.phase {
             Phase::InLine | Phase::Dialing => {}
+            Phase::Receiving if passage.copied.is_some() => self.break_copy(passage),
             Phase::Receiving => passage.journey.on_response_body(self.now, Milestone::Aborted),
             Phase::Exchanging => {
                 let is_reused = flight.is_reused;
@@ -248,6 +266,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     pub(super) fn fail(&mut self, passage: &mut Passage<T>, attempt: AttemptId, failure: Failure) {
+        if passage.copied.is_some() {
+            return self.fail_copy(passage, &failure);
+        }
         self.drop_flight(passage);
         self.tell_attempt(passage, attempt, AttemptEvent::Failed(failure));
     }
@@ -295,11 +316,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     /// The response was read to its end: its connection may serve another request.
-    fn finish_flight(&mut self, passage: &mut Passage<T>) {
+    pub(super) fn finish_flight(&mut self, passage: &mut Passage<T>) {
         let is_http1 = matches!(passage.flight, Some(Flight { carrier: Some(Carrier::Http1(_)), .. }));
         // A request that is still being sent would run into the next one.
         if is_http1
-            && passage.journey.has_whole_request()
+            && passage.has_whole_request()
             && let Some(Flight { place, carrier: Some(Carrier::Http1(connection)), .. }) =
                 passage.flight.take()
         {
@@ -399,9 +420,4 @@ fn receiving<T>(passage: &Passage<T>) -> Option<(Body, u32)> {
         }
         _ => None,
     }
-}
-
-/// Whether the whole request had been read before this attempt.
-fn is_whole<T>(passage: &Passage<T>) -> bool {
-    passage.journey.has_whole_request()
 }

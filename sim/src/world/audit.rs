@@ -156,6 +156,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 let (inside, waiting) = &mut held[limit.index()];
                 *(if is_in_line { waiting } else { inside }) += 1;
             }
+            for limit in passage.copied.iter().flat_map(|copied| copied.shadow.counted_at(here.snapshot)) {
+                held[limit.index()].0 += 1;
+            }
         }
         for (id, (inside, in_line)) in (0..).map(LimitId).zip(held) {
             let Some((active, waiting)) = here.fleet.limits.counted(id) else { continue };

@@ -57,6 +57,8 @@ pub(super) fn attempt_of(news: News) -> Option<AttemptId> {
         | News::Broken(attempt, _) => Some(attempt),
         News::Tick
         | News::ClientLeaves
+        | News::Fed { .. }
+        | News::Starved
         | News::Uploaded
         | News::UploadEnded
         | News::Turn

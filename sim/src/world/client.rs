@@ -51,14 +51,27 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let has_moved = upload.arrived > upload.read;
         upload.read = upload.arrived;
         upload.is_over = upload.has_end;
-        if !upload.has_end {
+        let (is_over, end) = (upload.is_over, upload.body.end);
+        if passage.copies.is_some() {
+            self.feed_copies(passage, false);
+        }
+        if let Some(copied) = &mut passage.copied {
+            if is_over {
+                copied.shadow.on_request_end(self.now);
+                self.on_whole_request(passage);
+            } else if has_moved {
+                copied.shadow.on_progress(self.now);
+            }
+            return;
+        }
+        if !is_over {
             if has_moved {
                 passage.journey.on_progress(self.now);
             }
             return;
         }
-        passage.journey.on_request_body(self.now, milestone(upload.body.end));
-        if !matches!(upload.body.end, BodyEnd::Broken) {
+        passage.journey.on_request_body(self.now, milestone(end));
+        if !matches!(end, BodyEnd::Broken) {
             self.on_whole_request(passage);
         }
     }

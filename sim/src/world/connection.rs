@@ -350,6 +350,13 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 permit.is_sent = counted.limited.send(limits)?;
             }
         }
+        if let Some(counted) = here.fleet.cluster(cluster) {
+            counted.recent.count(self.now, limits.normal.retries);
+        }
+        if let Some(copied) = &mut passage.copied {
+            copied.shadow.on_connected(self.now, limits.stream_duration_max);
+            return Ok(());
+        }
         passage.journey.on_connected(self.now, flight.attempt);
         if let Some(max) = limits.stream_duration_max {
             passage.journey.limit_stream(self.now, max);

@@ -5,6 +5,7 @@
 
 use naru_base::{ClusterId, EndpointId, Instant};
 use naru_guard::{EndpointKey, ProbeResult};
+use naru_journey::Report;
 use naru_journey::limits::{LimitId, Queued};
 
 use super::{Event, News, World};
@@ -39,10 +40,14 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             let (now, proxy) = (self.now, passage.proxy);
             // Who picked the endpoint learns of it as well.
             self.proxies[proxy.index()].workers[passage.worker].core.on_report(now, &report);
-            if let Some(guarded) = self.proxies[proxy.index()].fleet.guarded_mut(report.cluster) {
-                guarded.on_report(now, &report);
-                self.look_after(proxy, report.cluster);
-            }
+            self.report_to_guard(proxy, &report);
+        }
+    }
+
+    pub(super) fn report_to_guard(&mut self, proxy: ProxyId, report: &Report) {
+        if let Some(guarded) = self.proxies[proxy.index()].fleet.guarded_mut(report.cluster) {
+            guarded.on_report(self.now, report);
+            self.look_after(proxy, report.cluster);
         }
     }
 

@@ -7,8 +7,9 @@ use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction};
 use naru_sim::{Scenario, run};
 use naru_spec::{
-    Abort, AbortBy, Action, AutoTimeout, Delay, DelayBy, Fallback, FallbackOn, FallbackStep, Fault,
-    FaultScope, Forward, Hedge, LoadBalancing, Repeats, RetryOn, RetryPolicy, StatusRange, UpstreamProtocol,
+    Abort, AbortBy, Action, AutoTimeout, Comparison, Delay, DelayBy, Fallback, FallbackOn, FallbackStep,
+    Fault, FaultScope, Forward, Hedge, LoadBalancing, Mirror, Repeats, RetryOn, RetryPolicy, StatusRange,
+    UpstreamProtocol,
 };
 
 use crate::guarded::{draw_guard, draw_limits, draw_load};
@@ -52,9 +53,12 @@ fn draw_config(chance: &mut Chance) -> naru_spec::Config {
         }
     }
     draw_rare(&mut Chance::split(chance.draw(), "rare"), &mut to_a);
+    let mut more = Chance::split(chance.draw(), "mirrors");
+    to_a.mirrors = draw_mirrors(&mut more, &["b", "a", "empty"]);
+    let to_b = Forward { mirrors: draw_mirrors(&mut more, &["b", "empty"]), ..forward("b") };
     let rules = vec![
         rule("/a", Action::Forward(Box::new(to_a))),
-        rule("/b", Action::Forward(Box::new(forward("b")))),
+        rule("/b", Action::Forward(Box::new(to_b))),
         rule("/empty", Action::Forward(Box::new(forward("empty")))),
     ];
     let mut config = config(rules, vec![a, b, cluster("empty", &[])]);
@@ -99,6 +103,19 @@ fn draw_rare(chance: &mut Chance, forward: &mut Forward) {
         let steps = vec![FallbackStep::Cluster("empty".into()), FallbackStep::Cluster("b".into())];
         forward.fallback = Some(Fallback { on, steps });
     }
+}
+
+/// A service may not be asked on behalf of what it asks itself.
+fn draw_mirrors(chance: &mut Chance, clusters: &[&str]) -> Vec<Mirror> {
+    if chance.below(3) > 0 {
+        return Vec::new();
+    }
+    let mirrors = clusters.iter().map(|cluster| Mirror {
+        share: Fraction::new(chance.below(101) as u32, Denominator::Hundred),
+        comparison: (chance.below(2) == 0).then(Comparison::default),
+        ..Mirror::to(*cluster)
+    });
+    mirrors.collect()
 }
 
 fn draw_distribution(chance: &mut Chance, max_ms: u64) -> String {

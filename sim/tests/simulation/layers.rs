@@ -59,7 +59,11 @@ fn calls(transcript: &Transcript) -> [u64; 4] {
     ["a", "b", "c", "d"].map(|name| arrived[name] * 100 / requests)
 }
 
-const BUDGET: RetryLimit = RetryLimit::Budget(RetryBudget { share_ppm: 200_000, concurrency_min: 3 });
+const BUDGET: RetryLimit = RetryLimit::Budget(RetryBudget {
+    share_ppm: 200_000,
+    concurrency_min: 3,
+    interval: std::time::Duration::ZERO,
+});
 const WITHOUT_END: RetryLimit = RetryLimit::Concurrent(u32::MAX);
 
 #[test]

@@ -8,6 +8,7 @@ mod resilience;
 mod scenarios;
 mod groups;
 mod balancing;
+mod on_demand;
 mod up;
 mod import;
 mod documents;

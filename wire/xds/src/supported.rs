@@ -402,6 +402,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "health_checks",
             "circuit_breakers",
             "upstream_connection_options",
+            "original_dst_lb_config",
+            "cleanup_interval",
             "track_cluster_stats={}",
             "preconnect_policy={}",
             "lb_subset_config={}",
@@ -422,6 +424,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig",
         &["use_hostname_for_hashing", "hash_balance_factor"],
+    ),
+    (
+        "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+        &["use_http_header", "http_header_name", "upstream_port_override"],
     ),
     ("envoy.config.cluster.v3.Cluster.RoundRobinLbConfig", &["slow_start_config"]),
     (
@@ -519,7 +525,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
-        &["budget_percent", "min_retry_concurrency"],
+        &["budget_percent", "budget_interval", "min_retry_concurrency"],
     ),
     ("envoy.type.v3.Percent", &["value"]),
     ("envoy.config.cluster.v3.UpstreamConnectionOptions", &["tcp_keepalive"]),

@@ -147,7 +147,7 @@ impl Journey {
     ) -> bool {
         let Some(mut recovery) = self.recovery.take() else { return false };
         let policy = self.policy(snapshot);
-        let circumstances = || self.circumstances(snapshot, is_replayable, view);
+        let circumstances = || self.circumstances(now, snapshot, is_replayable, view);
         let verdict = recovery.on_head(now, id, policy, head, circumstances, &mut worker.waits);
         self.recovery = Some(recovery);
         match verdict {
@@ -246,7 +246,7 @@ impl Journey {
         // Who resets a stream has not closed its connection.
         let is_reused = failure.is_reused && failure.reason != Reason::UpstreamReset;
         let what = naru_recover::Failure { kind, sent: failure.sent, is_reused };
-        let circumstances = self.circumstances(snapshot, failure.is_replayable, view);
+        let circumstances = self.circumstances(now, snapshot, failure.is_replayable, view);
         let policy = self.policy(snapshot);
         let verdict = recovery.on_failure(now, attempt.id, policy, what, &circumstances, &mut worker.waits);
         self.recovery = Some(recovery);
@@ -292,7 +292,7 @@ impl Journey {
             return self.ask_for_extra();
         }
         let Some(mut recovery) = self.recovery.take() else { return };
-        let circumstances = self.circumstances(snapshot, is_replayable, view);
+        let circumstances = self.circumstances(now, snapshot, is_replayable, view);
         let policy = self.policy(snapshot);
         let idle = self.rare.as_deref().and_then(|rare| self.idle_try_end(rare));
         let (step, reason) = match self.attempt.filter(|_| idle.is_some_and(|end| now >= end)) {
@@ -358,7 +358,7 @@ impl Journey {
         let (Some(cluster), Some(recovery)) = (self.cluster, &self.recovery) else { return };
         let policy = self.policy(snapshot);
         let chosen = Chosen { tried: Tried::of_bits(recovery.avoided(policy)), ..self.chosen };
-        let picked = recovery.choose(policy, || worker.pick(now, snapshot, cluster, &chosen, view));
+        let picked = recovery.choose(policy, || self.pick(now, snapshot, cluster, &chosen, worker, view));
         observer.picked(cluster, picked);
         match picked {
             Some(endpoint) => {
@@ -426,10 +426,19 @@ impl Journey {
     }
 
     #[cold]
-    fn circumstances(&self, snapshot: &Snapshot, is_replayable: bool, view: &impl View) -> Circumstances {
+    fn circumstances(
+        &self,
+        now: Instant,
+        snapshot: &Snapshot,
+        is_replayable: bool,
+        view: &impl View,
+    ) -> Circumstances {
         let deadline = self.span().end();
         let (load, limit) = match self.cluster {
-            Some(cluster) => (view.retry_load(cluster), snapshot.cluster(cluster).limits.normal.retries),
+            Some(cluster) => {
+                let limit = snapshot.cluster(cluster).limits.normal.retries;
+                (view.retry_load(now, cluster, limit), limit)
+            }
             None => Default::default(),
         };
         // Whether a breaker is open is asked where the next attempt begins.
@@ -460,6 +469,12 @@ impl Journey {
     /// How many more retries may be made.
     pub fn retries_left(&self) -> u32 {
         self.recovery.as_ref().map_or(0, Recovery::retries_left)
+    }
+
+    /// Where its attempts go, now or at last.
+    #[inline]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
     }
 
     /// Where a retry of it counts right now.

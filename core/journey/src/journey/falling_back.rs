@@ -224,6 +224,7 @@ impl Journey {
         self.done = None;
         self.retry_after = None;
         self.chosen = Chosen::default();
+        self.bring_nothing();
         self.clock.per_try_timeout = None;
         // With nothing but replays.
         let facts = self.request.repeats;

@@ -63,9 +63,20 @@ pub fn begin(
     worker: &mut Worker,
     view: &impl View,
 ) -> Journey {
+    begin_for("a", now, snapshot, asked, worker, view)
+}
+
+pub fn begin_for(
+    authority: &str,
+    now: Instant,
+    snapshot: &Snapshot,
+    asked: &Asked<'_>,
+    worker: &mut Worker,
+    view: &impl View,
+) -> Journey {
     let subject = Subject {
         method: asked.method,
-        authority: "a",
+        authority,
         path: "/",
         query: None,
         scheme: Scheme::Http,

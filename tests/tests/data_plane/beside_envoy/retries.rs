@@ -221,6 +221,32 @@ async fn methods_that_may_be_sent_twice_and_keys_that_say_so() {
 }
 
 #[tokio::test]
+async fn a_budget_with_an_interval_counts_the_requests_that_are_over() {
+    let policies = ["retry_on: \"5xx\", num_retries: 3"];
+    let budget = |percent: u32, least: u32, interval: &str| {
+        format!(
+            "circuit_breakers: {{ thresholds: [{{ retry_budget: {{ budget_percent: {{ value: {percent} }}, \
+             min_retry_concurrency: {least}, budget_interval: {interval} }} }}] }}\n"
+        )
+    };
+    let held = || Step::Hold {
+        ask: Ask { method: "GET", script: "503 hold".to_owned(), ..Ask::default() },
+        attempts: 2,
+    };
+    // With the fourth request in the interval there may be a retry, and with the eighth two at a time. Retries are
+    // requests as well.
+    let mut steps: Vec<Step> = (0..5).map(|_| get(0, "503 503 503")).collect();
+    steps.extend([held(), get(0, "503"), held(), get(0, "503"), Step::Release, get(0, "503"), Step::Release]);
+    let cases = [budget(25, 0, "600s"), budget(25, 1, "600s"), budget(0, 0, "600s"), budget(25, 0, "0s")];
+    let cases = cases.into_iter().enumerate().map(|(at, cluster)| {
+        // Where nothing is retried, nothing can be held.
+        let steps = if at < 2 { steps.clone() } else { steps[..5].to_vec() };
+        Case { cluster, ..case(&format!("budgets {at}"), &policies, steps) }
+    });
+    check_all(cases.collect()).await;
+}
+
+#[tokio::test]
 async fn as_much_is_borne_at_a_time() {
     let limits = [
         "circuit_breakers: { thresholds: [{ max_requests: 1 }] }",

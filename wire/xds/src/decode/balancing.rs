@@ -27,8 +27,8 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
         Some(LbConfig::LeastRequestLbConfig(_)) => ("least_request_lb_config", LbPolicy::LeastRequest),
         Some(LbConfig::RingHashLbConfig(_)) => ("ring_hash_lb_config", LbPolicy::RingHash),
         Some(LbConfig::MaglevLbConfig(_)) => ("maglev_lb_config", LbPolicy::Maglev),
-        // Told as not supported.
-        Some(LbConfig::OriginalDstLbConfig(_)) => ("", policy),
+        Some(LbConfig::OriginalDstLbConfig(_)) if is_on_demand(said) => ("", policy),
+        Some(LbConfig::OriginalDstLbConfig(_)) => ("original_dst_lb_config", LbPolicy::ClusterProvided),
     };
     if policy != fitting {
         let text = format!("{field} has no effect unless lb_policy is {}", fitting.as_str_name());
@@ -63,6 +63,7 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
             };
             consistent(HashTable::Maglev(size), common)
         }
+        (LbPolicy::ClusterProvided, _) if is_on_demand(said) => BalancingPolicy::Passthrough.into(),
         (other @ (LbPolicy::ClusterProvided | LbPolicy::LoadBalancingPolicyConfig), _) => {
             let text = format!("the load balancing policy {} is not supported", other.as_str_name());
             let hint = "one of ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV";
@@ -174,11 +175,16 @@ fn thousandths(said: &core::RuntimeDouble, path: &Path<'_>, findings: &mut Findi
     Thousandths((value * 1_000.0).round() as u32)
 }
 
+fn is_on_demand(said: &proto::Cluster) -> bool {
+    use proto::cluster::{ClusterDiscoveryType, DiscoveryType};
+    said.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()))
+}
+
 /// The endpoints of all localities.
 pub(super) fn endpoints(
     said: &[endpoint::LocalityLbEndpoints],
     cluster: &proto::Cluster,
-    discovery: Discovery,
+    discovery: &Discovery,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Endpoint> {

@@ -1,8 +1,10 @@
 //! Clusters and their endpoints.
 
+use ::http::HeaderName;
 use naru_base::Weight;
 use naru_spec::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, UpstreamProtocol, defaults,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, OnDemand, UpstreamProtocol,
+    defaults,
 };
 
 use super::{balancing, guards, http, limits, tls, value};
@@ -16,7 +18,7 @@ pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpPr
 
 pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Cluster {
     let discovery = discovery(said, path, findings);
-    let endpoints = endpoints(said, discovery, path, findings);
+    let endpoints = endpoints(said, &discovery, path, findings);
     let mut cluster = Cluster::new(said.name.clone(), discovery, endpoints);
     if let Some(said) = &said.connect_timeout {
         cluster.connect_timeout = value::duration(said, &path.field("connect_timeout"), findings);
@@ -101,20 +103,59 @@ fn discovery(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>
             "one of STATIC, STRICT_DNS, LOGICAL_DNS",
             findings,
         ),
-        DiscoveryType::OriginalDst => unsupported(
-            "the original destination is not supported",
-            "one of STATIC, STRICT_DNS, LOGICAL_DNS",
-            findings,
-        ),
+        DiscoveryType::OriginalDst => Discovery::OnDemand(on_demand(said, path, findings)),
+    }
+}
+
+/// Envoy knows by the connection where it was to go before it was led away (`use_original_dst`). Nobody leads any to
+/// naru, so that a header must say it.
+fn on_demand(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> OnDemand {
+    let config = match &said.lb_config {
+        Some(proto::cluster::LbConfig::OriginalDstLbConfig(config)) => config.clone(),
+        _ => Default::default(),
+    };
+    let path_of = path.field("original_dst_lb_config");
+    if said.lb_policy() != proto::cluster::LbPolicy::ClusterProvided {
+        let invalid = Invalid::new("a cluster of type ORIGINAL_DST has lb_policy: CLUSTER_PROVIDED");
+        findings.invalid(&path.field("lb_policy"), invalid.hint("say lb_policy: CLUSTER_PROVIDED"));
+    }
+    if said.load_assignment.is_some() {
+        let invalid =
+            Invalid::new("a cluster of type ORIGINAL_DST has no endpoints but those of its requests");
+        findings.invalid(&path.field("load_assignment"), invalid.hint("remove it"));
+    }
+    if !config.use_http_header {
+        let text = "the address that a connection was led away from is not known to naru";
+        findings.unsupported_value(&path_of.field("use_http_header"), text, "use_http_header: true");
+    }
+    let name = Some(config.http_header_name.as_str()).filter(|name| !name.is_empty());
+    let header = HeaderName::try_from(name.unwrap_or(defaults::ON_DEMAND_HEADER));
+    if let (Err(_), Some(name)) = (&header, name) {
+        let invalid = Invalid::new(format!("'{name}' is not the name of a header"));
+        findings.invalid(&path_of.field("http_header_name"), invalid);
+    }
+    let interval = said.cleanup_interval.as_ref();
+    OnDemand {
+        header: header.ok(),
+        authority_port: None,
+        // What is out of range is told by the API's own rules.
+        port_override: config.upstream_port_override.and_then(|port| u16::try_from(port.value).ok()),
+        cleanup_interval: interval.map_or(defaults::ON_DEMAND_CLEANUP, |interval| {
+            value::duration(interval, &path.field("cleanup_interval"), findings)
+        }),
     }
 }
 
 fn endpoints(
     said: &proto::Cluster,
-    discovery: Discovery,
+    discovery: &Discovery,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Endpoint> {
+    // Told above.
+    if matches!(discovery, Discovery::OnDemand(_)) {
+        return Vec::new();
+    }
     let Some(assignment) = &said.load_assignment else {
         findings.missing(&path.field("load_assignment"), "a cluster needs endpoints: load_assignment");
         return Vec::new();
@@ -132,7 +173,7 @@ fn endpoints(
 
 pub(super) fn endpoint(
     said: &endpoint::LbEndpoint,
-    discovery: Discovery,
+    discovery: &Discovery,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Endpoint {

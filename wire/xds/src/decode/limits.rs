@@ -57,14 +57,18 @@ fn thresholds(
             let default = RetryBudget::default();
             let percent = budget.budget_percent.map_or(default.percent(), |percent| percent.value);
             let least = number(&budget.min_retry_concurrency, default.concurrency_min);
-            let budget = RetryBudget::of_percent(percent, least).unwrap_or_else(|invalid| {
+            let mut read = RetryBudget::of_percent(percent, least).unwrap_or_else(|invalid| {
                 // What is out of range is told by the API's own rules.
                 if percent.is_nan() {
                     findings.invalid(&path.field("retry_budget.budget_percent"), invalid);
                 }
                 default
             });
-            RetryLimit::Budget(budget)
+            if let Some(interval) = &budget.budget_interval {
+                let path = path.field("retry_budget.budget_interval");
+                read.interval = value::duration(interval, &path, findings);
+            }
+            RetryLimit::Budget(read)
         }
         None => said.max_retries.map_or(default.retries, |count| RetryLimit::Concurrent(count.value)),
     };

@@ -1,6 +1,6 @@
 //! Clusters and their endpoints.
 
-use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, UpstreamProtocol, defaults};
+use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, OnDemand, UpstreamProtocol, defaults};
 
 use super::{balancing, guards, http, limits, tls, value};
 use crate::decode::HTTP_OPTIONS;
@@ -13,6 +13,7 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
         Discovery::Static => (DiscoveryType::Static, None),
         Discovery::StrictDns(dns) => (DiscoveryType::StrictDns, Some(dns)),
         Discovery::LogicalDns(dns) => (DiscoveryType::LogicalDns, Some(dns)),
+        Discovery::OnDemand(_) => (DiscoveryType::OriginalDst, None),
     };
     let mut message = proto::Cluster {
         name: cluster.name.clone(),
@@ -28,10 +29,29 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
     }
     guards::write(&cluster.guard, &mut message);
     balancing::write(cluster, &mut message);
+    if let Discovery::OnDemand(settings) = &cluster.discovery {
+        on_demand(settings, &mut message);
+    }
     if let Some(options) = http_options(cluster) {
         message.typed_extension_protocol_options.insert(HTTP_OPTIONS.to_owned(), pack(&options));
     }
     message
+}
+
+/// That the host of a request stands for its endpoint has no words.
+fn on_demand(settings: &OnDemand, message: &mut proto::Cluster) {
+    use proto::cluster::{LbConfig, OriginalDstLbConfig};
+    let name = settings.header.as_ref().map(|name| name.as_str().to_owned());
+    message.load_assignment = None;
+    message.lb_config = Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
+        use_http_header: name.is_some(),
+        http_header_name: name.filter(|name| name != defaults::ON_DEMAND_HEADER).unwrap_or_default(),
+        upstream_port_override: settings.port_override.map(|port| value::number(port.into())),
+        ..Default::default()
+    }));
+    message.cleanup_interval = Some(settings.cleanup_interval)
+        .filter(|interval| *interval != defaults::ON_DEMAND_CLEANUP)
+        .map(value::duration);
 }
 
 #[expect(deprecated, reason = "the newer spelling is not read yet")]

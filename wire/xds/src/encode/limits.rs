@@ -29,7 +29,9 @@ fn thresholds(priority: core::RoutingPriority, said: &Thresholds) -> proto::circ
             Some(RetryBudget {
                 budget_percent: Some(kinds::Percent { value: budget.percent() }),
                 min_retry_concurrency: Some(value::number(budget.concurrency_min)),
-                ..Default::default()
+                budget_interval: Some(budget.interval)
+                    .filter(|interval| !interval.is_zero())
+                    .map(value::duration),
             }),
         ),
     };

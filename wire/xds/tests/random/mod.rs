@@ -15,7 +15,7 @@ use naru_spec::{
     GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
     HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
     JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, ReadWriteGroups,
+    NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, ReadWriteGroups,
     ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme,
     ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thousandths, Thresholds, TlsRequirement,
     TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
@@ -143,10 +143,16 @@ impl Dice {
         let dns = if self.coin() { dns } else { DnsSettings { failure_refresh: dns.refresh, ..dns } };
         let discovery = self.one(&[Discovery::Static, Discovery::StrictDns(dns), Discovery::LogicalDns(dns)]);
         let count = if matches!(discovery, Discovery::LogicalDns(_)) { 1 } else { self.below(4) };
-        let endpoints = (0..count).map(|n| self.endpoint(n as u16, discovery)).collect();
+        let endpoints = (0..count).map(|n| self.endpoint(n as u16, &discovery)).collect();
         let mut cluster = Cluster::new(format!("{} {at}", self.word()), discovery, endpoints);
-        cluster.load_balancing = self.load_balancing();
-        self.place(&mut cluster);
+        if self.below(5) == 0 {
+            cluster.endpoints.clear();
+            cluster.load_balancing = BalancingPolicy::Passthrough.into();
+            cluster.discovery = Discovery::OnDemand(self.on_demand());
+        } else {
+            cluster.load_balancing = self.load_balancing();
+            self.place(&mut cluster);
+        }
         cluster.connect_timeout = self.duration();
         cluster.protocol = self.one(&[
             UpstreamProtocol::Http1,
@@ -283,6 +289,7 @@ impl Dice {
             false => RetryLimit::Budget(RetryBudget {
                 share_ppm: self.below(1_000_001) as u32,
                 concurrency_min: self.below(10) as u32,
+                interval: self.maybe(Dice::duration).unwrap_or_default(),
             }),
         };
         let track_remaining = self.coin();
@@ -363,9 +370,19 @@ impl Dice {
             .collect()
     }
 
-    fn endpoint(&mut self, at: u16, discovery: Discovery) -> Endpoint {
+    fn on_demand(&mut self) -> OnDemand {
+        let usual = http::HeaderName::from_static(naru_spec::defaults::ON_DEMAND_HEADER);
+        OnDemand {
+            header: Some(if self.coin() { usual } else { self.name() }),
+            authority_port: None,
+            port_override: self.maybe(|d| d.below(65_536) as u16),
+            cleanup_interval: self.duration(),
+        }
+    }
+
+    fn endpoint(&mut self, at: u16, discovery: &Discovery) -> Endpoint {
         let port = 8_000 + at;
-        let address = if discovery == Discovery::Static || self.coin() {
+        let address = if *discovery == Discovery::Static || self.coin() {
             Address::Socket(self.socket(port))
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
