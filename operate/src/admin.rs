@@ -9,6 +9,7 @@ mod limits;
 mod mirrors;
 mod prometheus;
 mod stats;
+mod tcp;
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -127,6 +128,15 @@ fn index() -> Response<Whole> {
     text(StatusCode::OK, lines)
 }
 
+/// Where a listener listens, in words.
+pub fn place_of(listener: &naru_spec::Listener, address: SocketAddr) -> String {
+    path_of(listener).map_or_else(|| address.to_string(), str::to_owned)
+}
+
+fn path_of(listener: &naru_spec::Listener) -> Option<&str> {
+    listener.pipe.as_ref().map(|pipe| pipe.path.as_str())
+}
+
 fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     let (snapshot, addresses) = (admin.proxy.snapshot(), admin.proxy.addresses());
     let listeners = snapshot.listeners.iter().zip(addresses);
@@ -135,7 +145,7 @@ fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
             .map(|(listener, address)| {
                 serde_json::json!({
                     "name": listener.name,
-                    "local_address": { "socket_address": { "address": address.ip(), "port_value": address.port() } },
+                    "local_address": clusters::address_json(address, path_of(listener)),
                 })
             })
             .collect();
@@ -143,7 +153,9 @@ fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     }
     text(
         StatusCode::OK,
-        listeners.map(|(listener, address)| format!("{}::{address}\n", listener.name)).collect::<String>(),
+        listeners
+            .map(|(listener, address)| format!("{}::{}\n", listener.name, place_of(listener, address)))
+            .collect::<String>(),
     )
 }
 

@@ -9,14 +9,17 @@ use http::request::Parts;
 use naru_base::Fraction;
 use naru_journey::edge::Peer;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
-use naru_journey::{ChainId, Snapshot};
+use naru_journey::{Arriving, ChainId, Snapshot, tcp};
 use naru_plan::{Client, Surroundings};
 use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
 use naru_spec::defaults::ADDRESSES_HOST;
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Action, AutoTimeout, Config, Fallback, FallbackStep, FaultScope, Forward, Listener, Rule};
+use naru_spec::{
+    Action, AutoTimeout, Config, Fallback, FallbackStep, FaultScope, Forward, Listener, RouteTable, Rule,
+    TcpProxy,
+};
 use serde_json::{Value, json};
 
 use crate::check_command::check;
@@ -111,6 +114,8 @@ struct Asked {
 struct Told<'a> {
     listener: &'a Listener,
     chain: usize,
+    /// The one rule of a chain that passes bytes through.
+    of_tcp: Option<RouteTable>,
     explanation: Explanation,
     config: &'a Config,
 }
@@ -131,7 +136,16 @@ impl Asked {
         for (at, listener) in order {
             let host = self.parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
             let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
-            let Some(chain) = snapshot.chain_for(at, name) else { continue };
+            let local = listener.address.ip();
+            let arriving = |is_tls| Arriving { local, server_name: name, is_tls };
+            let chain = snapshot.chain_for(at, &arriving(self.is_tls));
+            // Where it comes in otherwise, it is told all the same what would become of it.
+            let chain = chain.or_else(|| snapshot.chain_for(at, &arriving(!self.is_tls)));
+            let Some(chain) = chain else { continue };
+            // What passes everything through takes nothing that came to another port.
+            if snapshot.chain(chain).is_tcp && listener.address.port() != self.port {
+                continue;
+            }
             let told = self.ask(config, snapshot, listener, at, chain)?;
             if told.explanation.verdict != Verdict::NoVirtualHost {
                 return Ok(told);
@@ -151,7 +165,9 @@ impl Asked {
     ) -> anyhow::Result<Told<'a>> {
         let chain_at =
             (0..listener.chains.len()).find(|c| snapshot.chain_id(at, *c) == Some(chain)).unwrap_or(0);
-        let routes = &listener.chains.get(chain_at).context("a chain without a place")?.http.routes;
+        let settings = listener.chains.get(chain_at).context("a chain without a place")?;
+        let of_tcp = settings.tcp.as_ref().map(tcp::routes);
+        let routes = of_tcp.as_ref().unwrap_or(&settings.http.routes);
         let peer = Peer {
             remote: SocketAddr::new(self.source, 40_000),
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
@@ -167,12 +183,29 @@ impl Asked {
             explanation.verdict = Verdict::NoVirtualHost;
             explanation.considered.clear();
         }
-        Ok(Told { listener, chain: chain_at, explanation, config })
+        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config })
     }
 }
 
+/// What becomes of bytes that are not read.
+fn passed_through(tcp: &TcpProxy) -> String {
+    let idle = tcp.idle_timeout.map_or("for ever".to_owned(), |timeout| format!("{timeout:?}"));
+    let tries = tcp.attempts_max;
+    let of_tries = if tries == 1 { "one try".to_owned() } else { format!("up to {tries} tries") };
+    format!(
+        "   its bytes are passed through, and nobody here reads them; {of_tries} to connect; idle {idle}\n"
+    )
+}
+
 impl Told<'_> {
-    fn routes(&self) -> Option<&naru_spec::RouteTable> {
+    fn tcp(&self) -> Option<&TcpProxy> {
+        self.listener.chains.get(self.chain)?.tcp.as_ref()
+    }
+
+    fn routes(&self) -> Option<&RouteTable> {
+        if self.of_tcp.is_some() {
+            return self.of_tcp.as_ref();
+        }
         self.listener.chains.get(self.chain).map(|chain| &chain.http.routes)
     }
 
@@ -210,6 +243,9 @@ impl Told<'_> {
         let _ = writeln!(out, "at {}", said(&self.listener.name));
         if let Some(host) = self.virtual_host() {
             let _ = writeln!(out, "host {host}");
+        }
+        if let Some(target) = &self.explanation.target {
+            let _ = writeln!(out, "path becomes {target}");
         }
         let width = self.explanation.considered.len().to_string().len();
         for (at, considered) in self.explanation.considered.iter().enumerate() {
@@ -270,6 +306,10 @@ impl Told<'_> {
                     Action::Forward(forward) => {
                         for (cluster, share) in self.shares() {
                             let _ = writeln!(out, "-> {share:>5} {cluster}");
+                        }
+                        if let Some(tcp) = self.tcp() {
+                            out.push_str(&passed_through(tcp));
+                            return out;
                         }
                         if let Some(group) = &self.explanation.group {
                             out.push_str(&grouped(group));
@@ -371,6 +411,7 @@ impl Told<'_> {
             "url": args.url.to_string(),
             "listener": self.listener.name,
             "virtual_host": self.virtual_host(),
+            "target": self.explanation.target.as_ref().map(|target| target.as_str()),
             "considered": considered,
             "verdict": verdict,
         })
@@ -388,6 +429,9 @@ impl Told<'_> {
             "line": line,
             "column": column,
         });
+        if self.tcp().is_some() {
+            verdict["passed_through"] = json!(true);
+        }
         match &rule.action {
             Action::Redirect(redirect) => verdict["redirect"] = json!({ "status": redirect.status.as_u16() }),
             Action::Direct(direct) => verdict["direct"] = json!({ "status": direct.status.as_u16() }),

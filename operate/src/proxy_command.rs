@@ -108,7 +108,7 @@ async fn serve(
         }
     }
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
-        eprintln!("naru: listener '{}' on {address}", listener.name);
+        eprintln!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
     }
     naru_memory::give_back();
     let recall = RefCell::new(recall(&document));

@@ -4,6 +4,7 @@
 //! (`NOTIFY_SOCKET`, sd_notify(3)). Others speak them, too. Where nobody has set the variables, nothing is done.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -15,41 +16,51 @@ use rustix::time::{ClockId, clock_gettime};
 /// Takes the sockets that this process was started with; to be called once, before there is another thread.
 ///
 /// # Errors
-/// One of them is no socket that listens for TCP connections: which, and why.
+/// One of them is no socket that clients can come to: which, and why.
 pub fn sockets() -> anyhow::Result<Vec<Inherited>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let mut given = listenfd::ListenFd::from_env();
-    let mut all: Vec<(Option<String>, std::net::TcpListener)> = Vec::new();
+    let mut all: Vec<(Option<String>, OwnedFd)> = Vec::new();
     for at in 0..given.len() {
         // "unknown" is what systemd calls those without a name.
         let name = names.next().filter(|name| !name.is_empty() && *name != "unknown").map(str::to_owned);
-        let wrong = |error: &dyn std::fmt::Display| {
-            let called = name.as_deref().unwrap_or("without a name");
-            anyhow::anyhow!(
-                "socket {} of LISTEN_FDS ({called}) cannot be used: {error}\n  help: ListenStream= with an address and \
-                 a port, and Accept=no, is what the unit needs",
-                at + 3
-            )
+        // What it is not, it stays in its place.
+        let socket = match given.take_tcp_listener(at) {
+            Ok(socket) => socket.map(OwnedFd::from),
+            Err(error) => match (given.take_unix_listener(at), given.take_udp_socket(at)) {
+                (Ok(socket), _) => socket.map(OwnedFd::from),
+                (_, Ok(socket)) => socket.map(OwnedFd::from),
+                _ => return Err(wrong(at, name.as_deref(), &error)),
+            },
         };
-        if let Some(socket) = given.take_tcp_listener(at).map_err(|error| wrong(&error))? {
-            all.push((name, socket));
-        }
+        all.extend(socket.map(|socket| (name, socket)));
     }
     let mut inherited = Vec::new();
     while let Some((name, socket)) = all.pop() {
         // Several at one address belong to one listener.
-        let address = socket.local_addr()?;
-        let is_beside = |other: &(Option<String>, std::net::TcpListener)| {
-            other.0 == name && other.1.local_addr().is_ok_and(|its| its == address)
+        let address = rustix::net::getsockname(&socket)?;
+        let is_beside = |other: &(Option<String>, OwnedFd)| {
+            other.0 == name && rustix::net::getsockname(&other.1).is_ok_and(|its| its == address)
         };
         let (beside, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_beside);
         all = others;
-        let sockets = beside.into_iter().map(|(_, socket)| socket).chain([socket]).map(Into::into);
-        inherited.push(Inherited::new(name, None, sockets.collect())?.kept(true));
+        let sockets = beside.into_iter().map(|(_, socket)| socket).chain([socket]).collect();
+        let shown = name.clone();
+        let one = Inherited::new(name, None, sockets).map_err(|error| wrong(0, shown.as_deref(), &error))?;
+        inherited.push(one.kept(true));
     }
     inherited.reverse();
     Ok(inherited)
+}
+
+fn wrong(at: usize, name: Option<&str>, error: &io::Error) -> anyhow::Error {
+    let called = name.unwrap_or("without a name");
+    anyhow::anyhow!(
+        "socket {} of LISTEN_FDS ({called}) cannot be used: {error}\n  help: ListenStream= or ListenDatagram=, and \
+         Accept=no, is what the unit needs",
+        at + 3
+    )
 }
 
 /// Whoever wants to know how this process is.

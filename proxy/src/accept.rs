@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -14,26 +15,27 @@ use bytes::BytesMut;
 use http::{Request, Response};
 use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
+use naru_journey::proxied::Ends;
 use naru_journey::tunnel::HTTP2_PREFACE;
-use naru_journey::{ChainId, Milestone};
+use naru_journey::{Arriving, ChainId, Milestone};
 use naru_spec::{Codec, Http};
-use naru_tls::Hello;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cluster::add;
-use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, serve};
+use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
-use crate::listen::ListenerKey;
+use crate::greet::{Refused, greet};
+use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, OutBody, Passage, count_up};
+use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
-use crate::{engine, listen};
+use crate::{engine, tcp, udp};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -93,7 +95,7 @@ impl ListenerHere {
         self.is_lent.set(is_lent);
     }
 
-    async fn closed(&self) {
+    pub async fn closed(&self) {
         if !self.is_closed.get() {
             self.closed.notified().await;
         }
@@ -101,6 +103,11 @@ impl ListenerHere {
 
     fn loaded(&self) -> Rc<Loaded> {
         Rc::clone(&self.loaded.borrow())
+    }
+
+    /// The newest snapshot that has it, and where it stands there.
+    pub fn now(&self) -> (Rc<Loaded>, usize) {
+        (self.loaded(), self.at.get())
     }
 }
 
@@ -110,8 +117,12 @@ pub struct Connection {
     pub id: u64,
     pub worker: Rc<Worker>,
     pub peer: Peer,
+    /// Who is at the other end of the wire, whoever it speaks for.
+    pub direct: SocketAddr,
     pub server_name: Option<String>,
     pub tls_version: Option<&'static str>,
+    /// It began with TLS, wherever that ends.
+    is_tls: bool,
     listener: Rc<ListenerHere>,
     /// What its next request is decided by, and the chain that it belongs to there.
     loaded: RefCell<Rc<Loaded>>,
@@ -154,14 +165,51 @@ impl Limits {
 }
 
 impl Connection {
+    /// Of a client whose datagrams are passed through.
+    pub fn of_datagrams(
+        worker: &Rc<Worker>,
+        listener: &Rc<ListenerHere>,
+        loaded: Rc<Loaded>,
+        chain: ChainId,
+        peer: Peer,
+    ) -> Connection {
+        let limits = Limits::of(&loaded.snapshot.chain(chain).http);
+        Connection {
+            id: worker.next_connection(),
+            worker: Rc::clone(worker),
+            peer,
+            direct: peer.remote,
+            server_name: None,
+            tls_version: None,
+            is_tls: false,
+            listener: Rc::clone(listener),
+            loaded: RefCell::new(loaded),
+            chain: Cell::new(chain),
+            limits: Cell::new(limits),
+            is_leaving: Cell::new(false),
+            may_linger: Cell::new(true),
+            is_provoked: Cell::new(false),
+            waker: RefCell::new(None),
+            streams: Cell::new(0),
+            active: Cell::new(0),
+            unused_since: Cell::new(worker.clock.now()),
+            stall: Stall::new(worker),
+            waiting: RefCell::new(None),
+            interim: RefCell::new(None),
+            tunnel: RefCell::new(None),
+        }
+    }
+
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
     pub fn within(&self, tunnel: Box<Passage>) -> Connection {
         Connection {
             id: self.worker.next_connection(),
             worker: Rc::clone(&self.worker),
             peer: Peer { is_in_tunnel: true, ..self.peer },
+            direct: self.direct,
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
+            is_tls: self.is_tls,
             listener: Rc::clone(&self.listener),
             loaded: RefCell::new(self.loaded()),
             chain: Cell::new(self.chain()),
@@ -219,8 +267,9 @@ impl Connection {
         if self.listener.is_closed.get() {
             self.leave();
         } else if !Rc::ptr_eq(&mine, &newest) {
-            let (at, name) = (self.listener.at.get(), self.server_name.as_deref());
-            match newest.snapshot.chain_after(at, name, &mine.snapshot, self.chain.get()) {
+            let (at, server_name) = (self.listener.at.get(), self.server_name.as_deref());
+            let client = Arriving { local: self.peer.local.ip(), server_name, is_tls: self.is_tls };
+            match newest.snapshot.chain_after(at, &client, &mine.snapshot, self.chain.get()) {
                 // It may be that such clients are let in no more.
                 None => {
                     self.may_linger.set(false);
@@ -298,7 +347,11 @@ impl Answers for Rc<Connection> {
 
 /// Takes connections in until the listener is closed; what waits to be accepted then is still taken, unless another
 /// process takes it.
-pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<ListenerHere>) {
+pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<ListenerHere>) {
+    let socket = match &*socket {
+        Listening::Udp(socket) => return udp::serve(worker, Arc::clone(socket), listener).await,
+        Listening::Stream(socket) => socket,
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -315,7 +368,7 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<Li
     if listener.leaves_queue.get() {
         return;
     }
-    if !listener.is_lent.get() && listen::begin_no_more(&socket).is_ok() {
+    if !listener.is_lent.get() && listen::begin_no_more(socket).is_ok() {
         let finished = async {
             while let Ok(accepted) = tokio::time::timeout(HANDSHAKE_PAUSE_MAX, socket.accept()).await {
                 if let Ok((stream, remote)) = accepted {
@@ -336,7 +389,7 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: Rc<Li
     .await;
 }
 
-fn take(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, listener: &Rc<ListenerHere>) {
+fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
         add(&worker.metrics.downstream.connections_total, 1);
@@ -357,35 +410,40 @@ impl fmt::Display for FromClient {
 async fn serve_client(
     worker: &Rc<Worker>,
     open: &Open,
-    stream: TcpStream,
+    stream: Socket,
     remote: SocketAddr,
     listener: Rc<ListenerHere>,
 ) {
     let downstream = &worker.metrics.downstream;
     let Ok(local) = stream.local_addr() else { return };
-    if listen::prepare(&stream).is_err() {
+    if stream.prepare().is_err() {
         return;
     }
-    let Ok(secured) = tokio::time::timeout(HANDSHAKE_TIME_MAX, secure(&listener, stream)).await else {
-        add(&downstream.tls_errors, 1);
-        return;
+    let seen = Ends { source: remote, destination: local };
+    let greeted = tokio::time::timeout(HANDSHAKE_TIME_MAX, greet(&listener, stream, seen)).await;
+    let mut secured = match greeted.unwrap_or(Err(Refused::Tls)) {
+        Ok(secured) => secured,
+        Err(Refused::NoChain) => return,
+        Err(Refused::Header) => return add(&downstream.protocol_errors, 1),
+        Err(Refused::Tls) => return add(&downstream.tls_errors, 1),
     };
-    let mut secured = match secured {
-        Ok(Some(secured)) => secured,
-        Ok(None) => return,
-        Err(_) => {
-            add(&downstream.tls_errors, 1);
-            return;
-        }
-    };
-    let http = &secured.loaded.snapshot.chain(secured.chain).http;
+    let chain = secured.loaded.snapshot.chain(secured.chain);
+    let (http, is_tcp) = (&chain.http, chain.is_tcp);
     let (codec, terms, limits) = (http.codec, Terms::of(http), Limits::of(http));
+    let Ends { source, destination } = secured.ends;
     let connection = Rc::new(Connection {
         id: worker.next_connection(),
         worker: Rc::clone(worker),
-        peer: Peer { remote, local, is_tls: secured.version.is_some(), is_in_tunnel: false },
+        peer: Peer {
+            remote: source,
+            local: destination,
+            is_tls: secured.version.is_some(),
+            is_in_tunnel: false,
+        },
+        direct: remote,
         server_name: secured.server_name,
         tls_version: secured.version,
+        is_tls: secured.is_tls,
         listener,
         loaded: RefCell::new(secured.loaded),
         chain: Cell::new(secured.chain),
@@ -403,6 +461,10 @@ async fn serve_client(
         tunnel: RefCell::new(None),
     });
     open.tell(&connection);
+    if is_tcp {
+        // It is boxed so that those that carry requests need no room for it.
+        return Box::pin(tcp::serve(connection, secured.conduit)).await;
+    }
     let protocol = match (codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
@@ -427,7 +489,8 @@ async fn serve_client(
         let mut stay = Stay::new(&connection);
         let answers = Rc::clone(&connection);
         let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
-        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall).await;
+        let tell = |told| hear(&connection, told);
+        let result = serve(conduit, worker, protocol, terms, answers, leave, &connection.stall, tell).await;
         if let Err(ServeError::Protocol(reason)) = result {
             engine::record_unreadable(&connection, reason);
         }
@@ -445,6 +508,16 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
+    }
+}
+
+/// Counts and logs what a codec of HTTP/2 has settled by itself.
+#[cold]
+fn hear(connection: &Rc<Connection>, told: Told) {
+    match told {
+        Told::Refused(reason) => engine::record_unreadable(connection, reason),
+        Told::Malformed => add(&connection.worker.metrics.downstream.protocol_errors, 1),
+        Told::Abuse(abuse) => connection.worker.metrics.downstream.count_abuse(abuse),
     }
 }
 
@@ -515,43 +588,6 @@ impl<'a> Stay<'a> {
             }
         }
     }
-}
-
-/// A connection whose chain is known.
-struct Secured {
-    conduit: Conduit,
-    loaded: Rc<Loaded>,
-    chain: ChainId,
-    alpn: Option<Vec<u8>>,
-    server_name: Option<String>,
-    version: Option<&'static str>,
-}
-
-/// Finds the chain that takes a connection, and finishes its handshake where the chain has TLS.
-/// `None` where no chain takes it.
-async fn secure(listener: &ListenerHere, stream: TcpStream) -> io::Result<Option<Secured>> {
-    let (loaded, at) = (listener.loaded(), listener.at.get());
-    let Some(settings) = loaded.snapshot.listeners.get(at) else { return Ok(None) };
-    if settings.chains.iter().all(|chain| chain.tls.is_none()) {
-        let Some(chain) = loaded.snapshot.chain_for(at, None) else { return Ok(None) };
-        let conduit = Conduit::plain(stream);
-        return Ok(Some(Secured { conduit, loaded, chain, alpn: None, server_name: None, version: None }));
-    }
-    drop(loaded);
-    let hello = Hello::read(stream).await?;
-    // A client may take its time before it says anything.
-    let (loaded, at) = (listener.loaded(), listener.at.get());
-    let Some(chain) = loaded.snapshot.chain_for(at, hello.server_name()) else { return Ok(None) };
-    let Some(terminator) = loaded.terminator(chain) else { return Ok(None) };
-    let (stream, handshake) = hello.finish(terminator).await?;
-    Ok(Some(Secured {
-        conduit: Conduit::server(stream),
-        loaded,
-        chain,
-        alpn: handshake.alpn,
-        server_name: handshake.server_name,
-        version: Some(handshake.version),
-    }))
 }
 
 /// Tells the protocol by the first bytes, which are then read again. `None` at the end of the stream.

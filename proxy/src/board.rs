@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use naru_base::{ClusterId, WallTime};
 use naru_guard::Fitness;
 use naru_spec::LoadBalancing;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Balanced, ClusterStatus, EndpointSet};
@@ -19,6 +18,7 @@ use crate::names::Names;
 use crate::prepare::{Prepared, clusters_of};
 use crate::proxy::StartError;
 use crate::shared_limits::NamedLimitStatus;
+use crate::socket;
 use crate::worker::{Drain, Message, Update};
 
 /// What all workers are told, and what is known of all of them.
@@ -51,7 +51,7 @@ pub struct Next {
     pub prepared: Arc<Prepared>,
     pub listening: Vec<Listening>,
     /// By worker.
-    pub sockets: Vec<Vec<(ListenerKey, TcpListener)>>,
+    pub sockets: Vec<Vec<(ListenerKey, socket::Listening)>>,
     /// By cluster.
     pub found: Vec<Found>,
     /// By cluster: what [`Board::balance`] made of what was found.
@@ -137,7 +137,10 @@ impl Board {
     }
 
     /// Lets the workers take new sockets in hand. They do not accept from them yet.
-    pub async fn register(&self, opened: Vec<Opened>) -> io::Result<Vec<Vec<(ListenerKey, TcpListener)>>> {
+    pub async fn register(
+        &self,
+        opened: Vec<Opened>,
+    ) -> io::Result<Vec<Vec<(ListenerKey, socket::Listening)>>> {
         let mut by_worker: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
         for Opened { key, sockets } in opened {
             for (of_worker, sockets) in by_worker.iter_mut().zip(sockets) {

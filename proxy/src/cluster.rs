@@ -16,9 +16,10 @@ use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
+use naru_journey::race::take_turns;
 use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
 use naru_recover::RetryLoad;
-use naru_spec::{BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
+use naru_spec::{Address, BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
@@ -33,6 +34,8 @@ use crate::shared_limits::LimitsHere;
 #[derive(Debug)]
 pub struct EndpointShared {
     pub address: SocketAddr,
+    /// All by which it is reached, in the order in which they are tried; none where there is but the one.
+    pub addresses: Box<[SocketAddr]>,
     /// What DNS was asked for; empty where it was not.
     pub host_name: Arc<str>,
     /// What the configuration says of it; it may stand for several addresses.
@@ -59,32 +62,49 @@ pub struct EndpointCounts {
 }
 
 impl EndpointShared {
-    /// The endpoint as it is in `known`, as far as it is there.
+    /// The endpoint as it is in `known`, as far as it is there. `others` are the addresses that it has beside its own.
     pub fn new(
         address: SocketAddr,
+        others: &[SocketAddr],
         host_name: &str,
         settings: &Endpoint,
         known: &[Arc<EndpointShared>],
     ) -> Arc<EndpointShared> {
+        let addresses: Box<[SocketAddr]> = if others.is_empty() {
+            Box::default()
+        } else {
+            take_turns(&[&[address], others].concat()).into()
+        };
         let Some(same) = known.iter().find(|known| known.address == address) else {
             return Arc::new(EndpointShared {
                 address,
+                addresses,
                 host_name: host_name.into(),
                 settings: settings.clone(),
                 counts: Arc::default(),
             });
         };
-        if same.settings == *settings && *same.host_name == *host_name {
+        if same.settings == *settings && *same.host_name == *host_name && same.addresses == addresses {
             return Arc::clone(same);
         }
         let counts = Arc::clone(&same.counts);
-        Arc::new(EndpointShared { address, host_name: host_name.into(), settings: settings.clone(), counts })
+        let host_name = host_name.into();
+        Arc::new(EndpointShared { address, addresses, host_name, settings: settings.clone(), counts })
+    }
+
+    /// Of a Unix socket.
+    pub fn path(&self) -> Option<&str> {
+        match &self.settings.address {
+            Address::Pipe(path) => Some(path),
+            Address::Socket(_) | Address::Name { .. } => None,
+        }
     }
 
     pub fn status(&self) -> EndpointStatus {
         let counts = &self.counts;
         EndpointStatus {
             address: self.address,
+            path: self.path().map(str::to_owned),
             host_name: self.host_name.to_string(),
             weight: self.settings.weight.0,
             active: counts.active.load(Ordering::Relaxed),
@@ -180,6 +200,8 @@ pub struct ClusterStatus {
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
     pub address: SocketAddr,
+    /// Of a Unix socket.
+    pub path: Option<String>,
     pub host_name: String,
     pub weight: u32,
     pub active: u32,

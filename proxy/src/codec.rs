@@ -7,25 +7,16 @@
 pub mod body;
 pub mod client;
 mod http1;
+pub mod http2;
 pub mod inquiry;
 pub mod server;
 
 pub use body::{BodyBroken, HyperBody, InBody};
-pub use client::{Http2Client, SendFailure};
+pub use client::SendFailure;
 pub use http1::client::Http1Client;
 pub use http1::interim::Interim;
 pub use http1::server::Answers;
+pub use http2::server::Told;
+pub use http2::{Abuse, Http2Client};
 pub use inquiry::{Inquirer, Unanswered, WholeBody};
 pub use server::{Leave, Protocol, ServeError, Terms, serve};
-
-/// Spawns onto the worker that asks.
-#[derive(Clone, Copy, Debug)]
-struct OnThisWorker;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use naru_tls::{ClientStream, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::socket::Socket;
 
 #[derive(Debug)]
 pub struct Conduit {
@@ -21,7 +22,7 @@ pub struct Conduit {
 
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
+    Plain(Socket),
     /// Whatever is put around one.
     Layered(Box<dyn Layer>),
 }
@@ -32,8 +33,8 @@ trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
 }
 
 // A peer of TLS sees by the missing end of its stream that it was no end in good order.
-impl Layer for ServerStream<TcpStream> {}
-impl Layer for ClientStream<TcpStream> {}
+impl Layer for ServerStream<Socket> {}
+impl Layer for ClientStream<Socket> {}
 
 impl Layer for Counted {
     fn abort(self: Box<Self>) {
@@ -56,15 +57,15 @@ pub struct Traffic {
 }
 
 impl Conduit {
-    pub fn plain(stream: TcpStream) -> Conduit {
+    pub fn plain(stream: Socket) -> Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Plain(stream) }
     }
 
-    pub fn server(stream: ServerStream<TcpStream>) -> Conduit {
+    pub fn server(stream: ServerStream<Socket>) -> Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
     }
 
-    pub fn client(stream: ClientStream<TcpStream>) -> Conduit {
+    pub fn client(stream: ClientStream<Socket>) -> Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
     }
 

@@ -8,17 +8,21 @@ use std::sync::atomic::Ordering;
 
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
-use naru_spec::{Cluster, UpstreamProtocol};
+use naru_journey::proxied::{self, Ends};
+use naru_spec::{Address, Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
 use crate::codec::{Http1Client, Http2Client};
 use crate::conduit::Conduit;
+use crate::eyeballs::connect_first;
 use crate::limited::Slot;
 use crate::loaded::Loaded;
 use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// A connection, or a place in one.
@@ -94,6 +98,7 @@ pub async fn dial(
     endpoint: &Rc<EndpointHere>,
     want: Want,
     is_fresh: bool,
+    ends: Option<Ends>,
 ) -> Result<(Connected, bool), DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
     let _pending =
@@ -101,7 +106,9 @@ pub async fn dial(
     if want != Want::Http2 {
         return match next(worker, loaded, cluster, endpoint, want, is_fresh).await? {
             Next::Connected(connected) => Ok((connected, true)),
-            Next::Slot(slot) => Ok((connect(worker, loaded, cluster, endpoint, want, slot).await?, false)),
+            Next::Slot(slot) => {
+                Ok((connect(worker, loaded, cluster, endpoint, want, slot, ends).await?, false))
+            }
         };
     }
     // One connection carries many requests: whoever comes first makes it, in a task of its own, so
@@ -121,11 +128,12 @@ pub async fn dial(
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) = match connect(&worker, &loaded, cluster, &endpoint, want, slot).await {
-                    Ok(Connected::Http2(stream)) => (Some(stream), None),
-                    Ok(Connected::Http1(_)) => (None, None),
-                    Err(failure) => (None, Some(failure.reason)),
-                };
+                let (place, failure) =
+                    match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
+                        Ok(Connected::Http2(stream)) => (Some(stream), None),
+                        Ok(Connected::Http1(_)) => (None, None),
+                        Err(failure) => (None, Some(failure.reason)),
+                    };
                 endpoint.pool.end_dial(&shared, place, failure);
             });
         }
@@ -192,9 +200,10 @@ async fn connect(
     endpoint: &Rc<EndpointHere>,
     want: Want,
     slot: Slot,
+    ends: Option<Ends>,
 ) -> Result<Connected, DialFailure> {
     let shared = endpoint.shared();
-    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot);
+    let established = establish(worker, loaded, cluster, endpoint, &shared, want, slot, ends);
     let result = within_limit(loaded, cluster, &shared, established).await;
     if let Err(failure) = &result {
         endpoint.pool.line.fail(failure);
@@ -217,6 +226,7 @@ pub async fn dial_wire(
     cluster: ClusterId,
     endpoint: &EndpointHere,
     is_secured: bool,
+    ends: Ends,
 ) -> Result<Wire, DialFailure> {
     let shared = endpoint.shared();
     let settings = loaded.snapshot.cluster(cluster);
@@ -224,8 +234,9 @@ pub async fn dial_wire(
     let slot = loaded.clusters.get(cluster).limited.connect_alone(&settings.limits, &shared.counts);
     let slot = slot.ok_or_else(|| DialFailure::refused(Reason::Overflow))?;
     let established = async {
-        let stream = connect_tcp(shared.address).await?;
+        let mut stream = reach(loaded, &shared).await?;
         keep_alive(&stream, settings)?;
+        introduce(&mut stream, settings.proxy_protocol, Some(ends)).await?;
         let local = stream.local_addr().ok();
         let connectors = loaded.clusters.get(cluster).connectors.as_ref().filter(|_| !is_secured);
         let conduit = match connectors {
@@ -260,6 +271,7 @@ async fn within_limit<T>(
     result
 }
 
+#[expect(clippy::too_many_arguments, reason = "this is all that a connection is made by")]
 async fn establish(
     worker: &Rc<Worker>,
     loaded: &Rc<Loaded>,
@@ -268,10 +280,12 @@ async fn establish(
     shared: &EndpointShared,
     want: Want,
     slot: Slot,
+    ends: Option<Ends>,
 ) -> Result<Connected, DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
-    let stream = connect_tcp(shared.address).await?;
+    let mut stream = reach(loaded, shared).await?;
     keep_alive(&stream, settings)?;
+    introduce(&mut stream, settings.proxy_protocol, ends).await?;
     let local = stream.local_addr().ok();
     let mut is_http2 = want == Want::Http2;
     let conduit = match &loaded.clusters.get(cluster).connectors {
@@ -289,7 +303,6 @@ async fn establish(
             conduit
         }
     };
-    let at_start = |reason| DialFailure { stage: Stage::Connect, reason, text: String::new() };
     let life = Life::begin(&loaded.clusters.get(cluster).stats, slot);
     let now = worker.clock.now();
     if !is_http2 {
@@ -297,8 +310,7 @@ async fn establish(
         return Ok(Connected::Http1(Http1Connection::new(client, local, life, now)));
     }
     let keepalive = settings.limits.http2_keepalive;
-    let client =
-        Http2Client::start(conduit, settings.http2, keepalive, Rc::new(life)).await.map_err(at_start)?;
+    let client = Http2Client::start(conduit, worker, settings.http2, keepalive, life);
     let connection = Http2Connection::new(client, local, &endpoint.pool.line, now);
     let stream = connection.stream(worker);
     endpoint.pool.put_http2(&connection, settings, now);
@@ -306,31 +318,50 @@ async fn establish(
     Ok(Connected::Http2(stream))
 }
 
+/// By the address of an endpoint, or by whichever of its addresses answers first.
+async fn reach(loaded: &Loaded, shared: &EndpointShared) -> Result<Socket, DialFailure> {
+    if let Address::Pipe(path) = &shared.settings.address {
+        return Box::pin(Socket::connect_unix(path)).await.map_err(DialFailure::broken);
+    }
+    if shared.addresses.is_empty() {
+        return connect_tcp(shared.address).await.map(Socket::Tcp);
+    }
+    let origin = loaded.prepared.origin;
+    let first = connect_first(origin, &shared.addresses, DialFailure::timeout());
+    // It is boxed so that those with one address need no room for it.
+    Box::pin(first).await.map(|(stream, _)| Socket::Tcp(stream))
+}
+
 pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> {
-    let at_connect = |error: io::Error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    };
-    let stream = TcpStream::connect(address).await.map_err(at_connect)?;
-    stream.set_nodelay(true).map_err(at_connect)?;
+    let stream = TcpStream::connect(address).await.map_err(DialFailure::broken)?;
+    stream.set_nodelay(true).map_err(DialFailure::broken)?;
     Ok(stream)
 }
 
+/// Says for whom the connection was made, where that is asked for; without ends it is our own.
+async fn introduce(
+    stream: &mut Socket,
+    version: Option<ProxyVersion>,
+    ends: Option<Ends>,
+) -> Result<(), DialFailure> {
+    let header = match version {
+        None => return Ok(()),
+        Some(ProxyVersion::V1) => proxied::line(ends),
+        Some(ProxyVersion::V2) => proxied::header(ends),
+    };
+    stream.write_all(&header).await.map_err(DialFailure::broken)
+}
+
 /// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.
-fn keep_alive(stream: &TcpStream, settings: &Cluster) -> Result<(), DialFailure> {
-    let Some(wanted) = settings.limits.tcp_keepalive else { return Ok(()) };
+fn keep_alive(stream: &Socket, settings: &Cluster) -> Result<(), DialFailure> {
+    let (Some(wanted), Socket::Tcp(stream)) = (settings.limits.tcp_keepalive, stream) else { return Ok(()) };
     let keepalive =
         TcpKeepalive::new().with_time(wanted.time).with_interval(wanted.interval).with_retries(wanted.probes);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(|error| DialFailure {
-        stage: Stage::Connect,
-        reason: Reason::ConnectFailure,
-        text: error.to_string(),
-    })
+    SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(DialFailure::broken)
 }
 
 /// With the protocol that was agreed on, if one was.
-async fn secure(stream: TcpStream, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
+async fn secure(stream: Socket, connector: &Connector) -> Result<(Conduit, Option<Vec<u8>>), DialFailure> {
     let (stream, handshake) = connector.connect(stream).await.map_err(|error| DialFailure {
         stage: Stage::Secure,
         reason: Reason::UpstreamTls,
@@ -343,6 +374,11 @@ impl DialFailure {
     /// None was tried.
     fn refused(reason: Reason) -> DialFailure {
         DialFailure { stage: Stage::Connect, reason, text: String::new() }
+    }
+
+    /// No connection came to be, or it broke at once.
+    fn broken(error: io::Error) -> DialFailure {
+        DialFailure { stage: Stage::Connect, reason: Reason::ConnectFailure, text: error.to_string() }
     }
 
     pub fn timeout() -> DialFailure {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use naru_base::ClusterId;
-use naru_spec::{Address, Cluster, Discovery, DnsFamily, DnsSettings};
+use naru_spec::{Address, Cluster, Discovery, DnsFamily, DnsSettings, Pipe};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::board::Board;
@@ -25,7 +25,10 @@ pub const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 /// The endpoints of a cluster that names none but addresses. What is known of one stays with its address.
 pub fn static_endpoints(cluster: &Cluster, known: &EndpointSet) -> EndpointSet {
     let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        Address::Socket(address) => Some(EndpointShared::new(*address, "", endpoint, known)),
+        Address::Socket(address) => {
+            Some(EndpointShared::new(*address, &endpoint.additional, "", endpoint, known))
+        }
+        Address::Pipe(path) => Some(EndpointShared::new(Pipe::identity(path), &[], "", endpoint, known)),
         Address::Name { .. } => None,
     });
     endpoints.collect()
@@ -166,13 +169,21 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
         let (host, port) = match &endpoint.address {
             Address::Socket(address) => (address.ip().to_string(), address.port()),
             Address::Name { host, port } => (host.clone(), *port),
+            // It has no name to be looked up.
+            Address::Pipe(path) => {
+                let identity = Pipe::identity(path);
+                (identity.ip().to_string(), identity.port())
+            }
         };
         let mut addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => lookup(resolver.as_ref()?, &host).await?,
         };
+        let mut others = Vec::new();
         if matches!(cluster.discovery, Discovery::LogicalDns(_)) {
-            addresses.truncate(1);
+            // All of them are one endpoint.
+            let rest = addresses.split_off(addresses.len().min(1));
+            others = rest.into_iter().map(|address| (address, port).into()).collect();
         }
         for address in addresses {
             let address = (address, port).into();
@@ -180,7 +191,7 @@ async fn resolve(follower: &Follower, known: &EndpointSet) -> Option<EndpointSet
                 continue;
             }
             // What is known of an endpoint stays with its address.
-            set.push(EndpointShared::new(address, &host, endpoint, known));
+            set.push(EndpointShared::new(address, &others, &host, endpoint, known));
         }
     }
     Some(set.into())

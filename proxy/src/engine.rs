@@ -19,6 +19,7 @@ use naru_base::{AttemptId, ClusterId, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::Client;
 use naru_journey::outgoing::Stamp;
+use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
     Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing,
@@ -161,7 +162,9 @@ async fn forward(
                 shadow::copy(&mut passage, &outgoing, attempt);
                 let is_fresh = cause == Cause::Replay;
                 let (worker, loaded) = (Rc::clone(&passage.worker), Rc::clone(&passage.loaded));
-                let place = Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh };
+                let ends = passage.ends();
+                let place =
+                    Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh, ends };
                 let mut alone = Alone { passage: &mut passage, attempt };
                 match exchange(&mut alone, &mut outgoing, &place).await {
                     Ok((response, carrier)) => {
@@ -339,6 +342,7 @@ pub struct Place<'a> {
     pub endpoint: &'a Rc<EndpointHere>,
     /// On a connection that no request was sent on yet.
     pub is_fresh: bool,
+    pub ends: Ends,
 }
 
 /// One attempt, up to the head of its response.
@@ -348,14 +352,14 @@ pub async fn exchange<A: Attendant>(
     outgoing: &mut Outgoing,
     place: &Place<'_>,
 ) -> Result<(Response<InBody>, Carrier), Interrupted> {
-    let Place { worker, loaded, cluster, endpoint, is_fresh } = *place;
+    let Place { worker, loaded, cluster, endpoint, is_fresh, ends } = *place;
     let settings = loaded.snapshot.cluster(cluster);
     let want = Want::of(settings.protocol, attendant.speaks_http2());
     let waiting = if is_fresh { None } else { dial::take_from_pool(worker, endpoint, want, settings) };
     let (connected, is_reused) = match waiting {
         Some(connected) => (connected, true),
         None => {
-            let mut dial = pin!(dial::dial(worker, loaded, cluster, endpoint, want, is_fresh));
+            let mut dial = pin!(dial::dial(worker, loaded, cluster, endpoint, want, is_fresh, Some(ends)));
             let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending => attendant.poll_asked(cx).map(Err),

@@ -30,7 +30,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Origin;
 use crate::cluster::{EndpointCounts, EndpointSet, EndpointShared};
-use crate::prober::{Answer, ProbeSettings, Prober};
+use crate::prober::{Answer, ProbeSettings, Prober, Target};
 use crate::worker::Message;
 
 /// News that may wait while somebody else is the owner.
@@ -442,7 +442,9 @@ impl Owned {
                 Action::Probe { endpoint, number } => {
                     // Without both, the guard would not ask; a probe that is not begun fails by its timeout.
                     if let (Some(shared), Some(settings)) = (self.endpoints.get(&endpoint), &self.probing) {
-                        prober.begin(endpoint, number, shared.address, settings);
+                        let path = shared.path().map(str::to_owned);
+                        let target = Target { address: shared.address, path };
+                        prober.begin(endpoint, number, target, settings);
                     }
                 }
                 Action::CancelProbe { endpoint, number } => prober.cancel(endpoint, number),

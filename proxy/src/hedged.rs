@@ -121,9 +121,9 @@ impl Flights {
             failure: RefCell::new(None),
         });
         let mut attendant = Rc::clone(&side);
-        let is_fresh = cause == Cause::Replay;
+        let (is_fresh, ends) = (cause == Cause::Replay, passage.ends());
         let exchange = Box::pin(async move {
-            let place = Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh };
+            let place = Place { worker: &worker, loaded: &loaded, cluster, endpoint: &here, is_fresh, ends };
             exchange(&mut attendant, &mut outgoing, &place).await
         });
         self.all.push(Flight { attempt, side, exchange });

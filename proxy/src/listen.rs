@@ -12,10 +12,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use naru_spec::Listener;
-use naru_spec::defaults::UNSENT_BYTES_MAX;
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use crate::proxy::StartError;
+use crate::socket::{Bound, StreamListener, THIS_MACHINE};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -38,6 +38,7 @@ pub struct Listening {
     pub name: String,
     /// What was asked for: perhaps any free port.
     pub wanted: SocketAddr,
+    is_udp: bool,
     pub address: SocketAddr,
     /// Somebody else keeps the sockets open for whoever comes next: what waits in their queues is not ours to end.
     pub is_kept: bool,
@@ -48,7 +49,7 @@ pub struct Listening {
 pub struct Opened {
     pub key: ListenerKey,
     /// By worker.
-    pub sockets: Vec<Vec<TcpListener>>,
+    pub sockets: Vec<Vec<Bound>>,
 }
 
 /// Sockets at one address that listen already, and came from elsewhere.
@@ -59,31 +60,50 @@ pub struct Inherited {
     /// What was asked for where they were opened, if that was said.
     wanted: Option<SocketAddr>,
     address: SocketAddr,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Bound>,
+    /// Of a Unix socket.
+    path: Option<String>,
+    is_udp: bool,
     is_kept: bool,
 }
 
 impl Inherited {
     /// # Errors
-    /// One of them does not listen for TCP connections, or they are at several addresses.
+    /// One of them does not listen, or they are at several addresses.
     pub fn new(name: Option<String>, wanted: Option<SocketAddr>, fds: Vec<OwnedFd>) -> io::Result<Inherited> {
         let mut sockets = Vec::with_capacity(fds.len());
         let mut common = None;
         for fd in fds {
             let socket = Socket::from(fd);
-            if socket.r#type()? != Type::STREAM || !rustix::net::sockopt::socket_acceptconn(&socket)? {
+            let address = socket.local_addr()?;
+            let is_udp = socket.r#type()? == Type::DGRAM && !address.is_unix();
+            if !is_udp
+                && (socket.r#type()? != Type::STREAM || !rustix::net::sockopt::socket_acceptconn(&socket)?)
+            {
                 return Err(io::Error::other("it is no socket that listens for connections"));
             }
             socket.set_nonblocking(true)?;
             socket.set_cloexec(true)?;
-            let address = local_address(SockRef::from(&socket))?;
-            if *common.get_or_insert(address) != address {
+            let path = path_of(&address);
+            let at = (address.as_socket(), path, is_udp);
+            if *common.get_or_insert_with(|| at.clone()) != at {
                 return Err(io::Error::other("sockets of one listener are at several addresses"));
             }
-            sockets.push(socket.into());
+            sockets.push(match address.as_socket() {
+                None => Bound::Unix(socket.into()),
+                Some(_) if is_udp => Bound::Udp(socket.into()),
+                Some(_) => Bound::Tcp(socket.into()),
+            });
         }
-        let address = common.ok_or_else(|| io::Error::other("a listener without sockets"))?;
-        Ok(Inherited { name, wanted, address, sockets, is_kept: false })
+        let (address, path, is_udp) = common.ok_or_else(|| io::Error::other("a listener without sockets"))?;
+        let address = address.unwrap_or(THIS_MACHINE);
+        Ok(Inherited { name, wanted, address, sockets, path, is_udp, is_kept: false })
+    }
+
+    /// Whether a listener asks for what these are.
+    fn is_of_kind(&self, listener: &Listener) -> bool {
+        let path = listener.pipe.as_ref().map(|pipe| &pipe.path);
+        path == self.path.as_ref() && listener.is_udp == self.is_udp
     }
 
     /// Somebody else keeps them open, too, as systemd does.
@@ -126,25 +146,34 @@ pub fn open(
     let mut next_key = known.iter().map(|known| known.key.0 + 1).max().unwrap_or(0);
     let (mut all, mut opened) = (Vec::new(), Vec::new());
     for ((listener, kept), given) in listeners.iter().zip(kept).zip(&mut given) {
-        let (name, wanted) = (listener.name.clone(), listener.address);
+        let (name, wanted, is_udp) = (listener.name.clone(), listener.address, listener.is_udp);
         if let Some(kept) = kept {
-            all.push(Listening { name, wanted, ..kept });
+            all.push(Listening { name, wanted, is_udp, ..kept });
             continue;
         }
         let given = given.take();
         let is_kept = given.as_ref().is_some_and(|given| given.is_kept);
-        let bound = match given {
-            Some(given) => spread(given.sockets, count).map(|sockets| (given.address, sockets)),
-            None => bind_beside(wanted, count, &gone).and_then(|sockets| {
+        let each = |sockets: Vec<Bound>| sockets.into_iter().map(|socket| vec![socket]).collect();
+        let bound = match (given, &listener.pipe) {
+            (Some(given), _) => spread(given.sockets, count).map(|sockets| (given.address, sockets)),
+            (None, Some(pipe)) => Bound::unix(pipe, count).map(|sockets| (wanted, each(sockets))),
+            (None, None) if is_udp => {
+                bind_udp(wanted, count).map(|(address, sockets)| (address, each(sockets)))
+            }
+            (None, None) => bind_beside(wanted, count, &gone).and_then(|sockets| {
                 let address = local_address(SockRef::from(sockets.first().ok_or_else(none)?))?;
-                Ok((address, sockets.into_iter().map(|socket| vec![socket]).collect()))
+                Ok((address, each(sockets.into_iter().map(Bound::Tcp).collect())))
             }),
         };
-        let failed = |error| StartError::Listen { listener: name.clone(), address: wanted, error };
+        let path = listener.pipe.as_ref().map(|pipe| pipe.path.clone());
+        let failed = |error| match path {
+            Some(path) => StartError::Pipe { listener: name.clone(), path, error },
+            None => StartError::Listen { listener: name.clone(), address: wanted, error },
+        };
         let (address, sockets) = bound.map_err(failed)?;
         let key = ListenerKey(next_key);
         next_key += 1;
-        all.push(Listening { key, name, wanted, address, is_kept });
+        all.push(Listening { key, name, wanted, is_udp, address, is_kept });
         opened.push(Opened { key, sockets });
     }
     Ok(Sites { listening: all, opened, left })
@@ -154,9 +183,11 @@ pub fn open(
 /// tell whose a free port is; then those at its address. And those that are nobody's.
 fn keep(listeners: &[Listener], known: &[Listening]) -> (Vec<Option<Listening>>, Vec<Listening>) {
     let is_same = |listener: &Listener, known: &Listening| {
-        listener.name == known.name && listener.address == known.wanted
+        listener.name == known.name && listener.address == known.wanted && listener.is_udp == known.is_udp
     };
-    let is_at = |listener: &Listener, known: &Listening| listener.address == known.address;
+    let is_at = |listener: &Listener, known: &Listening| {
+        listener.address == known.address && listener.is_udp == known.is_udp
+    };
     let listeners: Vec<&Listener> = listeners.iter().collect();
     let mut kept = vec![None; listeners.len()];
     let mut left = known.to_vec();
@@ -173,9 +204,12 @@ fn bequeath(
 ) -> (Vec<Option<Inherited>>, Vec<Inherited>) {
     let is_named = |listener: &Listener, given: &Inherited| given.name.as_ref() == Some(&listener.name);
     let is_same = |listener: &Listener, given: &Inherited| {
-        is_named(listener, given) && given.wanted.is_none_or(|wanted| wanted == listener.address)
+        let is_meant = given.wanted.is_none_or(|wanted| wanted == listener.address);
+        given.is_of_kind(listener) && is_named(listener, given) && is_meant
     };
-    let is_at = |listener: &Listener, given: &Inherited| listener.address == given.address;
+    let is_at = |listener: &Listener, given: &Inherited| {
+        given.is_of_kind(listener) && listener.address == given.address
+    };
     // Who listens already needs none.
     let homeless: Vec<&Listener> =
         listeners.iter().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(listener, _)| listener).collect();
@@ -205,11 +239,14 @@ fn assign<T>(
 /// Gives each worker sockets to accept from. Where there are fewer sockets than workers, several workers share one;
 /// where there are more, a worker has several. None is closed, and none is added: what waits in the queue of a
 /// socket would be reset with it.
-fn spread(sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<Vec<TcpListener>>> {
-    let mut by_worker: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
+fn spread(sockets: Vec<Bound>, count: usize) -> io::Result<Vec<Vec<Bound>>> {
+    let mut by_worker: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();
     for at in sockets.len()..count {
         let shared = sockets.get(at % sockets.len().max(1)).ok_or_else(none)?;
-        by_worker.get_mut(at).ok_or_else(none)?.push(shared.try_clone()?);
+        // Datagrams of one client must go to one worker.
+        if !matches!(shared, Bound::Udp(_)) {
+            by_worker.get_mut(at).ok_or_else(none)?.push(shared.try_clone()?);
+        }
     }
     for (at, socket) in sockets.into_iter().enumerate() {
         by_worker.get_mut(at % count.max(1)).ok_or_else(none)?.push(socket);
@@ -258,6 +295,24 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// As [`bind`], for datagrams: the kernel leads those of one client to the same socket.
+fn bind_udp(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+    let socket = || Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
+    let alone = socket()?;
+    alone.bind(&address.into())?;
+    let address = local_address(SockRef::from(&alone))?;
+    drop(alone);
+    let shared = || {
+        let socket = socket()?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(Bound::Udp(socket.into()))
+    };
+    let all: io::Result<Vec<Bound>> = (0..count).map(|_| shared()).collect();
+    Ok((address, all?))
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -271,10 +326,11 @@ fn local_address(socket: SockRef<'_>) -> io::Result<SocketAddr> {
 
 /// Lets no client begin to connect any more: what it sends to do so is passed by, until the socket is closed and it is
 /// refused. Who has begun is let in, or closing the socket would throw out a client that believes itself connected.
-pub fn begin_no_more(socket: &tokio::net::TcpListener) -> io::Result<()> {
+pub fn begin_no_more(socket: &StreamListener) -> io::Result<()> {
     /// Of a TCP segment: where its flags are, SYN and ACK of them, and what it has that begins a connection.
     const FLAGS: (u32, u32, u32) = (13, 0x12, 0x02);
     let (load, mask, is_equal, answer): (u16, u16, u16, u16) = (0x30, 0x54, 0x15, 0x06);
+    let StreamListener::Tcp(socket) = socket else { return Ok(()) };
     SockRef::from(socket).attach_filter(&[
         SockFilter::new(load, 0, 0, FLAGS.0),
         SockFilter::new(mask, 0, 0, FLAGS.1),
@@ -284,12 +340,11 @@ pub fn begin_no_more(socket: &tokio::net::TcpListener) -> io::Result<()> {
     ])
 }
 
-/// Settings of an accepted connection.
-pub fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    // Where the kernel does not know it, slow clients cost more of its memory.
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-    socket.set_tcp_nodelay(true)
+/// As documents say it: `@` for the abstract namespace.
+fn path_of(address: &SockAddr) -> Option<String> {
+    let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
+    let name = || address.as_abstract_namespace().map(|name| format!("@{}", String::from_utf8_lossy(name)));
+    path.or_else(name)
 }
 
 #[cfg(test)]
@@ -308,7 +363,7 @@ mod tests {
     }
 
     fn listener(name: &str, address: SocketAddr) -> Listener {
-        Listener { name: name.to_owned(), address, chains: Vec::new() }
+        Listener::new(name, address, Vec::new())
     }
 
     #[test]
@@ -385,6 +440,7 @@ mod tests {
                 let least = spread.iter().map(Vec::len).min().unwrap();
                 assert!(most - least <= 1, "{sockets} {workers}");
                 for socket in spread.iter().flatten() {
+                    let Bound::Tcp(socket) = socket else { panic!("{socket:?}") };
                     assert_eq!(socket.local_addr().unwrap(), address);
                 }
             }
@@ -393,8 +449,8 @@ mod tests {
 
     #[test]
     fn what_does_not_listen_is_refused() {
-        let connected = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(Inherited::new(None, None, vec![connected.into()]).is_err());
+        let (pair, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        assert!(Inherited::new(None, None, vec![pair.into()]).is_err());
         let bound = socket(([127, 0, 0, 1], 0).into()).unwrap();
         assert!(Inherited::new(None, None, vec![bound.into()]).is_err());
         assert!(Inherited::new(None, None, Vec::new()).is_err());

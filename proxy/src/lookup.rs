@@ -16,7 +16,7 @@ const ANSWERS_KEPT: u64 = 1_024;
 pub struct Lookup(OnceCell<Option<TokioResolver>>);
 
 impl Lookup {
-    /// In the order in which they are to be tried; none where there is no answer.
+    /// The preferred ones first; none where there is no answer.
     pub async fn find(&self, host: &str) -> Vec<IpAddr> {
         if let Ok(address) = host.parse() {
             return vec![address];
@@ -25,10 +25,13 @@ impl Lookup {
         if host.eq_ignore_ascii_case("localhost") {
             return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         }
-        let resolver = self.0.get_or_init(|| resolver(DnsFamily::V4Preferred, ANSWERS_KEPT));
-        match resolver {
+        let resolver = self.0.get_or_init(|| resolver(DnsFamily::All, ANSWERS_KEPT));
+        let mut found = match resolver {
             Some(resolver) => lookup(resolver, host).await.unwrap_or_default(),
             None => Vec::new(),
-        }
+        };
+        // RFC 6724, section 2.1: IPv6 is preferred. The order within a family is the answer's.
+        found.sort_by_key(IpAddr::is_ipv4);
+        found
     }
 }

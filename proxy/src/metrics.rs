@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use naru_base::{Reason, RetryEnd};
 
-use crate::cluster::ClusterStats;
+use crate::cluster::{ClusterStats, add};
+pub use crate::codec::Abuse;
 use crate::mirrors::{MirrorReport, Mirrors};
 use crate::names::NameId;
 
@@ -93,6 +94,18 @@ impl Labels {
 pub enum Protocol {
     Http,
     Grpc,
+    /// No request at all, but a connection.
+    Tcp,
+}
+
+impl Protocol {
+    pub fn of(is_tcp: bool, is_grpc: bool) -> Protocol {
+        match (is_tcp, is_grpc) {
+            (true, _) => Protocol::Tcp,
+            (false, true) => Protocol::Grpc,
+            (false, false) => Protocol::Http,
+        }
+    }
 }
 
 /// The requests of one set of names and labels.
@@ -158,9 +171,32 @@ pub struct Downstream {
     pub requests_total: Cell<u64>,
     /// Connections that ended because what came in was no HTTP, or no TLS.
     pub protocol_errors: Cell<u64>,
+    /// Connections of HTTP/2 that were closed for what they had us do, by [`Abuse::ALL`].
+    pub abuses: [Cell<u64>; Abuse::ALL.len()],
     pub tls_errors: Cell<u64>,
     pub panics: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
+    /// Connections whose bytes are passed through.
+    pub tcp_active: Cell<u64>,
+    pub tcp_total: Cell<u64>,
+}
+
+impl Downstream {
+    /// Of requests, or of connections that carry none: ever, and now.
+    #[inline]
+    pub fn counts_of(&self, is_tcp: bool) -> (&Cell<u64>, &Cell<u64>) {
+        if is_tcp {
+            (&self.tcp_total, &self.tcp_active)
+        } else {
+            (&self.requests_total, &self.requests_active)
+        }
+    }
+}
+
+impl Downstream {
+    pub fn count_abuse(&self, abuse: Abuse) {
+        add(&self.abuses[abuse as usize], 1);
+    }
 }
 
 impl Metrics {
@@ -261,10 +297,14 @@ pub struct DownstreamReport {
     pub requests_active: u64,
     pub requests_total: u64,
     pub protocol_errors: u64,
+    /// In the order of [`Abuse::ALL`].
+    pub abuses: [u64; Abuse::ALL.len()],
     pub tls_errors: u64,
     /// Bugs, each of which has ended one connection or stream.
     pub panics: u64,
     pub log_lines_dropped: u64,
+    pub tcp_active: u64,
+    pub tcp_total: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -307,8 +347,13 @@ impl Report {
             protocol_errors,
             tls_errors,
             panics,
-            log_lines_dropped
+            log_lines_dropped,
+            tcp_active,
+            tcp_total
         );
+        for (mine, theirs) in self.downstream.abuses.iter_mut().zip(other.downstream.abuses) {
+            *mine += theirs;
+        }
         // Workers know the same names in the same order, but while a new configuration reaches them.
         for (at, theirs) in other.clusters.into_iter().enumerate() {
             let is_there = self.clusters.get(at).is_some_and(|mine| mine.name == theirs.name);

@@ -62,7 +62,7 @@ impl Known {
             return known;
         }
         all.retain(|_, known| known.strong_count() > 0);
-        let new = EndpointShared::new(address, "", &Endpoint::new(Address::Socket(address)), &[]);
+        let new = EndpointShared::new(address, &[], "", &Endpoint::new(Address::Socket(address)), &[]);
         all.insert(address, Arc::downgrade(&new));
         new
     }

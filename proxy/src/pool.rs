@@ -180,6 +180,10 @@ impl EndpointPool {
     /// Puts a connection back whose response was read to its end.
     #[inline]
     pub fn put_http1(&self, connection: Box<Http1Connection>, now: Instant, settings: &Cluster) {
+        // It was made for one client.
+        if settings.proxy_protocol.is_some() {
+            return;
+        }
         if !is_used_up(settings, connection.requests, connection.began, now) && !self.is_retired.get() {
             self.idle.borrow_mut().push(IdleHttp1 { connection, since: now });
             self.line.move_up();

@@ -141,7 +141,8 @@ impl Prepared {
         let settings = self.snapshot.cluster(cluster);
         let check = settings.guard.health_check.clone()?;
         let connectors = self.connectors(cluster).map(Arc::clone);
-        Some(ProbeSettings { check, cluster: settings.name.clone(), connectors, http2: settings.http2 })
+        let (http2, proxy_protocol) = (settings.http2, settings.proxy_protocol);
+        Some(ProbeSettings { check, cluster: settings.name.clone(), connectors, http2, proxy_protocol })
     }
 
     #[inline]
@@ -166,7 +167,10 @@ impl Prepared {
             (Some(new), Some(old)) => Arc::ptr_eq(new, old),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        is_secured_alike && new.protocol == old.protocol && new.http2 == old.http2
+        is_secured_alike
+            && new.protocol == old.protocol
+            && new.http2 == old.http2
+            && new.proxy_protocol == old.proxy_protocol
     }
 }
 

@@ -23,13 +23,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use naru_guard::{EndpointKey, ProbeResult};
-use naru_spec::{HealthCheck, Http2Settings, Probe};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use naru_journey::proxied;
+use naru_spec::{HealthCheck, Http2Settings, Probe, ProxyVersion};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::cluster::Connectors;
 use crate::codec::Inquirer;
+use crate::socket::Socket;
 pub use http::X_ENVOY_IMMEDIATE_FAIL;
 
 /// Whom probes call themselves: `user-agent`. Envoy says `Envoy/HC`.
@@ -42,6 +44,8 @@ pub struct ProbeSettings {
     pub cluster: String,
     pub connectors: Option<Arc<Connectors>>,
     pub http2: Http2Settings,
+    /// Connections begin with a header that says that they are our own.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 impl ProbeSettings {
@@ -56,7 +60,16 @@ impl ProbeSettings {
             && self.check == other.check
             && self.cluster == other.cluster
             && self.http2 == other.http2
+            && self.proxy_protocol == other.proxy_protocol
     }
+}
+
+/// Where an endpoint is asked.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// Of a Unix socket.
+    pub path: Option<String>,
 }
 
 /// What is under way, and what is kept for later.
@@ -101,7 +114,7 @@ impl Prober {
         &mut self,
         endpoint: EndpointKey,
         number: u32,
-        address: SocketAddr,
+        address: Target,
         settings: &Arc<ProbeSettings>,
     ) {
         self.stop(endpoint);
@@ -109,7 +122,7 @@ impl Prober {
         let kept = self.kept.remove(&endpoint).filter(is_made_alike).map(|kept| kept.line);
         let settings = Arc::clone(settings);
         let task = self.probes.spawn(async move {
-            let (result, line) = ask(&settings, address, kept).await;
+            let (result, line) = ask(&settings, &address, kept).await;
             let line = line.filter(|_| settings.check.reuse_connection);
             Answer { endpoint, number, result, kept: line.map(|line| Kept { settings, line }) }
         });
@@ -177,11 +190,7 @@ impl Prober {
 }
 
 /// One probe, from its beginning to its end; and its connection, where that may carry another one.
-async fn ask(
-    settings: &ProbeSettings,
-    address: SocketAddr,
-    kept: Option<Line>,
-) -> (ProbeResult, Option<Line>) {
+async fn ask(settings: &ProbeSettings, address: &Target, kept: Option<Line>) -> (ProbeResult, Option<Line>) {
     let answered = match &settings.check.probe {
         Probe::Http(check) => http::ask(settings, check, address, kept).await,
         Probe::Tcp(check) => tcp::ask(settings, check, address, kept).await,
@@ -197,9 +206,17 @@ enum Speaks {
     Http2,
 }
 
-async fn dial(settings: &ProbeSettings, address: SocketAddr, speaks: Speaks) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+async fn dial(settings: &ProbeSettings, address: &Target, speaks: Speaks) -> io::Result<Box<dyn Stream>> {
+    let mut stream = match &address.path {
+        Some(path) => Socket::connect_unix(path).await?,
+        None => Socket::Tcp(TcpStream::connect(address.address).await?),
+    };
+    stream.set_nodelay()?;
+    match settings.proxy_protocol {
+        None => {}
+        Some(ProxyVersion::V1) => stream.write_all(&proxied::line(None)).await?,
+        Some(ProxyVersion::V2) => stream.write_all(&proxied::header(None)).await?,
+    }
     let Some(connectors) = &settings.connectors else { return Ok(Box::new(stream)) };
     let connector = match speaks {
         Speaks::Http1 => &connectors.http1,

@@ -56,6 +56,12 @@ pub enum StartError {
         address: SocketAddr,
         error: io::Error,
     },
+    /// Nor the path of its Unix socket.
+    Pipe {
+        listener: String,
+        path: String,
+        error: io::Error,
+    },
     /// Certificates or settings cannot be used: everything that is wrong with them.
     Config(Vec<(Place, Invalid)>),
     Log(io::Error),
@@ -77,6 +83,13 @@ impl std::fmt::Display for StartError {
             }
             StartError::Listen { listener, address, error } => {
                 write!(f, "listener '{listener}' cannot listen on {address}: {error}")
+            }
+            StartError::Pipe { listener, path, error } => {
+                write!(f, "listener '{listener}' cannot listen on {path}: {error}")?;
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    f.write_str("\n  help: somebody listens there, or it is a file that is no socket")?;
+                }
+                Ok(())
             }
             StartError::Config(problems) => {
                 for (at, (_, invalid)) in problems.iter().enumerate() {
@@ -293,7 +306,7 @@ impl Proxy {
     /// Other handles to all listening sockets, for another process. Nothing changes here.
     pub async fn lend(&self) -> io::Result<Vec<Lent>> {
         let listening = self.board.listening();
-        let all = listening.into_iter().map(|Listening { key, name, wanted, address, is_kept }| Lent {
+        let all = listening.into_iter().map(|Listening { key, name, wanted, address, is_kept, .. }| Lent {
             key,
             name,
             wanted,

@@ -21,6 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_journey::edge::Client;
 use naru_journey::limits::{LimitId, Queued};
+use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, Kept, RequestLine, write_line};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
@@ -106,8 +107,9 @@ impl Passage {
     ) -> Box<Passage> {
         let worker = Rc::clone(&connection.worker);
         let downstream = &worker.metrics.downstream;
-        add(&downstream.requests_total, 1);
-        add(&downstream.requests_active, 1);
+        let (total, active) = downstream.counts_of(journey.is_tcp());
+        add(total, 1);
+        add(active, 1);
         connection.on_request();
         let timer = Timer::new(&worker.timers);
         let is_in_fault = journey.is_in_fault();
@@ -384,6 +386,12 @@ impl Passage {
         }
     }
 
+    /// Whom it is made for, and where that one came to.
+    #[inline]
+    pub fn ends(&self) -> Ends {
+        Ends { source: self.client.address, destination: self.connection.peer.local }
+    }
+
     fn bytes_received(&self) -> u64 {
         match (&self.upload, &self.tunnel) {
             (Some(upload), _) => upload.received(),
@@ -420,6 +428,7 @@ impl Passage {
             bytes_received: self.bytes_received(),
             bytes_sent: self.bytes_sent(),
             peer: &self.connection.peer,
+            direct: self.connection.direct,
             client: self.client.address,
             server_name: self.connection.server_name.as_deref(),
             tls_version: self.connection.tls_version,
@@ -432,6 +441,7 @@ impl Passage {
                 (None, Some(tunnel)) => tunnel.reached.get(),
                 (None, None) => None,
             },
+            upstream_path: self.permit.as_ref().and_then(|permit| permit.endpoint.path()),
             upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
             connection: self.connection.id,
@@ -462,7 +472,7 @@ impl Passage {
             retry_end: outcome.retry_end,
             is_delayed: outcome.is_delayed,
             status: outcome.status,
-            protocol: if self.client.is_grpc { Protocol::Grpc } else { Protocol::Http },
+            protocol: Protocol::of(self.journey.is_tcp(), self.client.is_grpc),
             grpc_status: outcome.grpc_status,
             is_tls: self.connection.peer.is_tls,
         };
@@ -526,7 +536,8 @@ impl Passage {
         if let Some(upload) = &self.upload {
             upload.end();
         }
-        add(&self.worker.metrics.downstream.requests_active, -1);
+        let (_, active) = self.worker.metrics.downstream.counts_of(self.journey.is_tcp());
+        add(active, -1);
         self.connection.on_request_end();
     }
 }

@@ -271,7 +271,7 @@ impl Courier {
         let (connected, is_reused) = match waiting {
             Some(connected) => (connected, true),
             None => {
-                let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want, is_fresh));
+                let mut dial = pin!(dial::dial(&worker, &loaded, cluster, endpoint, want, is_fresh, None));
                 let result = poll_fn(|cx| match dial.as_mut().poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
                     Poll::Pending => self.poll_watch(cx).map(|()| None),

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use naru_base::Instant;
 
-use crate::contain::Alarm;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -48,13 +47,6 @@ impl Stall {
     pub fn look(&self, again_by: Option<Instant>) {
         self.was_looked_at.set(true);
         self.expected_by.set(again_by);
-    }
-}
-
-impl Stall {
-    /// Goes off where a task that it is kept in panics.
-    pub fn alarm(&self) -> Alarm<&'static str> {
-        Alarm::new(&self.worker, "a request")
     }
 }
 

@@ -3,6 +3,8 @@
 //! Its first bytes say what is in it. HTTP is served by the same chain, as a connection of its own;
 //! everything else is passed through to where the journey says. The CONNECT is a request like others:
 //! its passage lives as long as the tunnel, and so do its line in the log and its permit.
+//!
+//! A connection of TCP is passed through in the same way, see `crate::tcp`; nobody looks at its first bytes.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,6 +18,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
 use naru_base::{Instant, Reason, Side};
+use naru_journey::race::take_turns;
 use naru_journey::tunnel::{Destination, Inside};
 use naru_journey::{Action, AttemptEvent, Failure, Milestone, Sent, Stage};
 use naru_route::Subject;
@@ -23,12 +26,15 @@ use naru_spec::defaults::{CONNECT_TIMEOUT, TUNNEL_FIRST_LINE_TIMEOUT, TUNNEL_SIL
 use tokio::io::AsyncReadExt;
 
 use crate::accept::Connection;
+use crate::clock::Origin;
 use crate::codec::Protocol;
 use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
+use crate::eyeballs::connect_first;
 use crate::on_demand;
 use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
+use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -87,8 +93,16 @@ pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
     };
     let mut tunnel = Tunnel { tether: Tether::new(&passage.connection), passage, ledger, is_tls };
     tunnel.begin(&headers);
-    tunnel.pass_through(conduit, &destination).await;
+    tunnel.pass_through(conduit, Some(&destination)).await;
     None
+}
+
+/// Passes a connection through that was decided about.
+pub async fn pass(passage: Box<Passage>, conduit: Conduit) {
+    let Some(ledger) = passage.tunnel.clone() else { return };
+    let conduit = conduit.counting(&ledger.traffic);
+    let tether = Tether::new(&passage.connection);
+    Tunnel { passage, ledger, tether, is_tls: false }.pass_through(conduit, None).await;
 }
 
 /// What a tunnel has in it, by its first bytes, which are then read again. `None` where there is nothing, nor will be.
@@ -141,7 +155,7 @@ impl Tunnel {
         passage.journey.pass_through(now, &loaded.snapshot, &subject, &mut core, &loaded.clusters, &mut ());
     }
 
-    async fn pass_through(&mut self, client: Conduit, destination: &Destination) {
+    async fn pass_through(&mut self, client: Conduit, destination: Option<&Destination>) {
         let mut asked = None;
         let mut wire = None;
         loop {
@@ -156,7 +170,11 @@ impl Tunnel {
                     let loaded = Rc::clone(&self.passage.loaded);
                     let Some(here) = loaded.clusters.get(cluster).endpoint(endpoint) else { return };
                     self.passage.hold(cause, cluster, endpoint, &here);
-                    (attempt, self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls)).await)
+                    let ends = self.passage.ends();
+                    (
+                        attempt,
+                        self.wait_for(dial::dial_wire(&loaded, cluster, &here, self.is_tls, ends)).await,
+                    )
                 }
                 Action::Locate { cluster } => {
                     let worker = Rc::clone(&self.passage.worker);
@@ -168,8 +186,10 @@ impl Tunnel {
                     continue;
                 }
                 Action::Reach { attempt } => {
+                    let Some(destination) = destination else { return client.abort() };
                     let (worker, ledger) = (Rc::clone(&self.passage.worker), Rc::clone(&self.ledger));
-                    (attempt, self.wait_for(reach(&worker, &ledger, destination)).await)
+                    let origin = self.passage.loaded.prepared.origin;
+                    (attempt, self.wait_for(reach(&worker, origin, &ledger, destination)).await)
                 }
                 Action::Forward { .. } => {
                     let Some(Wire { conduit, life, .. }) = wire.take() else { return };
@@ -244,7 +264,7 @@ impl Tunnel {
 
     /// Ready once the journey asks for something: time has passed, or the connection is to leave.
     fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
-        if self.tether.poll(cx).is_ready() {
+        if self.tether.poll(self.passage.journey.last_progress(), cx).is_ready() {
             self.passage.journey.on_drained(self.passage.worker.clock.now());
             if let Some(action) = self.passage.journey.next_action() {
                 return Poll::Ready(action);
@@ -255,32 +275,32 @@ impl Tunnel {
 }
 
 /// Connects to where no rule leads: to the first address of the name that takes the connection.
-async fn reach(worker: &Worker, ledger: &Ledger, destination: &Destination) -> Result<Wire, DialFailure> {
+async fn reach(
+    worker: &Worker,
+    origin: Origin,
+    ledger: &Ledger,
+    destination: &Destination,
+) -> Result<Wire, DialFailure> {
     let Destination { host, port } = destination;
     let found = tokio::time::timeout(CONNECT_TIMEOUT, worker.lookup.find(host)).await.unwrap_or_default();
-    let mut failure = DialFailure {
+    let found: Vec<SocketAddr> = found.into_iter().map(|address| (address, *port).into()).collect();
+    let found = take_turns(&found);
+    ledger.reached.set(found.first().copied());
+    let nobody = DialFailure {
         stage: Stage::Connect,
         reason: Reason::NameNotFound,
         text: format!("{host} has no address"),
     };
-    let limit = CONNECT_TIMEOUT / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
-    for address in found {
-        let address = SocketAddr::new(address, *port);
-        ledger.reached.set(Some(address));
-        match tokio::time::timeout(limit, dial::connect_tcp(address)).await {
-            Ok(Ok(stream)) => {
-                let local = stream.local_addr().ok();
-                return Ok(Wire { conduit: Conduit::plain(stream), local, life: None });
-            }
-            Ok(Err(failed)) => failure = failed,
-            Err(_) => failure = DialFailure::timeout(),
-        }
-    }
-    Err(failure)
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect_first(origin, &found, nobody)).await;
+    let (stream, address) = connected.unwrap_or_else(|_| Err(DialFailure::timeout()))?;
+    ledger.reached.set(Some(address));
+    let local = stream.local_addr().ok();
+    Ok(Wire { conduit: Conduit::plain(Socket::Tcp(stream)), local, life: None })
 }
 
-/// How long a tunnel stays when its connection is to leave: the proxy ends, or its listener goes.
-struct Tether {
+/// How long a tunnel stays when its connection is to leave, and nothing moves: the proxy ends, or its listener goes.
+#[derive(Debug)]
+pub struct Tether {
     connection: Rc<Connection>,
     timer: Timer,
     /// When it was asked to end.
@@ -288,18 +308,19 @@ struct Tether {
 }
 
 impl Tether {
-    fn new(connection: &Rc<Connection>) -> Tether {
+    pub fn new(connection: &Rc<Connection>) -> Tether {
         let timer = Timer::new(&connection.worker.timers);
         Tether { connection: Rc::clone(connection), timer, since: None }
     }
 
     /// Ready once its time is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, last_progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let clock = &self.connection.worker.clock;
         if self.since.is_none() {
             ready!(self.connection.poll_leaving(cx));
         }
-        let deadline = *self.since.get_or_insert(clock.now()) + self.connection.drain_timeout();
+        let since = *self.since.get_or_insert(clock.now());
+        let deadline = since.max(last_progress) + self.connection.drain_timeout();
         loop {
             self.timer.set(deadline);
             ready!(self.timer.poll(cx));

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use naru_base::ClusterId;
 use slab::Slab;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -25,6 +24,7 @@ use crate::lookup::Lookup;
 use crate::metrics::{DownstreamReport, Metrics, Report};
 use crate::names::NameId;
 use crate::prepare::Prepared;
+use crate::socket::{Bound, Listening};
 use crate::timer::Timers;
 
 /// How often idle upstream connections are looked at.
@@ -40,7 +40,7 @@ pub enum Message {
     /// Say that it is there.
     Beat(oneshot::Sender<()>),
     /// Make these sockets ready for an update; give them back until it comes.
-    Listen(Vec<(ListenerKey, std::net::TcpListener)>, oneshot::Sender<io::Result<Sockets>>),
+    Listen(Vec<(ListenerKey, Bound)>, oneshot::Sender<io::Result<Sockets>>),
     Update(Box<Update>),
     /// Begin to accept from sockets, which are those of the listeners in their order.
     Accept(Accept),
@@ -57,12 +57,12 @@ pub enum Message {
 }
 
 /// Of one worker, ready to accept from. A listener may have several.
-pub type Sockets = Vec<(ListenerKey, TcpListener)>;
+pub type Sockets = Vec<(ListenerKey, Listening)>;
 
 /// The sockets that a worker begins with.
 #[derive(Debug)]
 pub struct Accept {
-    pub sockets: Vec<(ListenerKey, std::net::TcpListener)>,
+    pub sockets: Vec<(ListenerKey, Bound)>,
     /// By listener.
     pub listeners: Vec<ListenerKey>,
     /// Of these, the sockets that somebody else keeps open.
@@ -135,7 +135,7 @@ pub struct Worker {
 #[derive(Debug)]
 struct Acceptor {
     listener: Rc<ListenerHere>,
-    socket: Rc<TcpListener>,
+    socket: Rc<Listening>,
     task: JoinHandle<()>,
 }
 
@@ -187,7 +187,7 @@ impl Worker {
         Open { worker: Rc::clone(self), key }
     }
 
-    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: TcpListener) -> Rc<ListenerHere> {
+    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: Listening) -> Rc<ListenerHere> {
         let (listener, socket) = (ListenerHere::new(key, at, self.loaded()), Rc::new(socket));
         let (worker, from, of) = (Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
         let task = contain::keep_up(self, "a turn of a listener", move || {
@@ -324,9 +324,12 @@ impl Worker {
                 requests_active: downstream.requests_active.get(),
                 requests_total: downstream.requests_total.get(),
                 protocol_errors: downstream.protocol_errors.get(),
+                abuses: downstream.abuses.each_ref().map(Cell::get),
                 tls_errors: downstream.tls_errors.get(),
                 panics: downstream.panics.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
+                tcp_active: downstream.tcp_active.get(),
+                tcp_total: downstream.tcp_total.get(),
             },
             clusters: self.metrics.clusters(names),
             mirrors: self.metrics.mirrors.report(),
@@ -483,6 +486,6 @@ fn fall() {
     panic!("a test has asked for this panic");
 }
 
-fn register(sockets: Vec<(ListenerKey, std::net::TcpListener)>) -> io::Result<Sockets> {
-    sockets.into_iter().map(|(key, socket)| Ok((key, TcpListener::from_std(socket)?))).collect()
+fn register(sockets: Vec<(ListenerKey, Bound)>) -> io::Result<Sockets> {
+    sockets.into_iter().map(|(key, socket)| Ok((key, socket.register()?))).collect()
 }

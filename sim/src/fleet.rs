@@ -277,6 +277,10 @@ fn endpoints(cluster: &Cluster, resolve: &Resolve<'_>) -> Vec<EndpointHere> {
     for endpoint in &cluster.endpoints {
         let (mut addresses, port) = match (&endpoint.address, &cluster.discovery) {
             (Address::Socket(address), _) => (vec![address.ip()], address.port()),
+            (Address::Pipe(path), _) => {
+                let identity = naru_spec::Pipe::identity(path);
+                (vec![identity.ip()], identity.port())
+            }
             // A static cluster looks no names up.
             (Address::Name { .. }, Discovery::Static) => continue,
             (Address::Name { host, port }, _) => match resolve(host) {
@@ -295,7 +299,7 @@ fn endpoints(cluster: &Cluster, resolve: &Resolve<'_>) -> Vec<EndpointHere> {
             }
             let host = match &endpoint.address {
                 Address::Name { host, .. } => host.as_str(),
-                Address::Socket(_) => "",
+                Address::Socket(_) | Address::Pipe(_) => "",
             };
             let key = naru_balance::key(&cluster.load_balancing, address, host);
             found.push(EndpointHere {

@@ -40,14 +40,9 @@ pub fn mesh(scenario: &Scenario) -> Result<(Config, Vec<Vec<String>>), Vec<Probl
         return Err(maker.problems);
     }
     let routes = RouteTable { virtual_hosts, ..RouteTable::default() };
-    let chain = FilterChain {
-        name: "main".to_owned(),
-        server_names: Vec::new(),
-        tls: None,
-        http: Http::new("mesh", routes),
-    };
+    let chain = FilterChain { name: "main".to_owned(), ..FilterChain::of(Http::new("mesh", routes)) };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let listener = Listener { name: "mesh".to_owned(), address, chains: vec![chain] };
+    let listener = Listener::new("mesh", address, vec![chain]);
     Ok((Config { admin: None, listeners: vec![listener], clusters: maker.clusters }, names))
 }
 

@@ -8,7 +8,7 @@ is a command in JSON, and each is answered by one line in JSON:
     {"do": "seen", "count": N}      each call that the server saw, once N have ended there, in the order of their ends
     {"do": "stop"}                  the server is gone, and its port refuses
 
-A CALL is {"method", "messages", "metadata", "timeout", "cancel_after", "lockstep"}; to another server also
+A CALL is {"method", "messages", "metadata", "timeout", "cancel_after", "lockstep", "cancel_at_once"}; to another server also
 {"service", "shape", "compressed"}, where the shape is the method here that is called likewise. Its result is
 {"code", "details", "messages", "initial", "trailing"}. A call that was seen is {"metadata", "remaining",
 "ended"}: the seconds of its deadline, and "answered", "aborted" or "cancelled". Messages are bytes without
@@ -75,6 +75,9 @@ class Server:
             "Join": grpc.stream_unary_rpc_method_handler(self.watched(self.join)),
             "Spread": grpc.unary_stream_rpc_method_handler(self.watched_stream(self.spread)),
             "Chat": grpc.stream_stream_rpc_method_handler(self.watched_stream(self.chat)),
+            "Count": grpc.stream_unary_rpc_method_handler(self.watched(self.count)),
+            "Sizes": grpc.unary_stream_rpc_method_handler(self.watched_stream(self.sizes)),
+            "Talk": grpc.stream_stream_rpc_method_handler(self.watched_stream(self.talk)),
         }
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health = {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
@@ -185,6 +188,20 @@ class Server:
             # A call that is cancelled looks as if there were no more messages.
             await asyncio.Event().wait()
 
+    async def count(self, requests, _context):
+        """How many bytes all messages have."""
+        return str(sum([len(message) async for message in requests])).encode()
+
+    async def sizes(self, request, _context):
+        """A message of each size."""
+        for size in request.split():
+            yield filler(int(size))
+
+    async def talk(self, requests, _context):
+        """Each message as it came."""
+        async for message in requests:
+            yield message
+
 
 async def numbered(messages):
     for message in messages:
@@ -204,18 +221,22 @@ async def call_once(channel, call):
     shape = call.get("shape", call["method"])
     if shape in UNARY:
         under_way = channel.unary_unary(method)(messages[0], **settings)
-    elif shape == "Join":
+    elif shape in ("Join", "Count"):
         under_way = channel.stream_unary(method)(numbered(messages), **settings)
-    elif shape == "Spread":
+    elif shape in ("Spread", "Sizes"):
         under_way = channel.unary_stream(method)(messages[0], **settings)
     elif call.get("lockstep"):
         under_way = channel.stream_stream(method)(**settings)
     else:
         under_way = channel.stream_stream(method)(numbered(messages), **settings)
     try:
-        if shape in (*UNARY, "Join"):
+        if call.get("cancel_at_once"):
+            # The call is there, and nothing of it was sent but its head.
+            await asyncio.sleep(0)
+            under_way.cancel()
+        if shape in (*UNARY, "Join", "Count"):
             received.append(await under_way)
-        elif shape == "Chat" and call.get("lockstep"):
+        elif call.get("lockstep"):
             for message in messages:
                 await under_way.write(message)
                 received.append(await under_way.read())

@@ -32,6 +32,7 @@ typed_extension_protocol_options:
 
 const HTTP_MANAGER: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const TCP_PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const DOWNSTREAM_TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const UPSTREAM_TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
@@ -49,6 +50,10 @@ pub struct Bootstrap {
     admin: bool,
     tunnels: bool,
     address: SocketAddr,
+    /// Lines of the listener beside its chains.
+    listener: String,
+    /// In the place of the one that serves HTTP.
+    chains: String,
 }
 
 impl Bootstrap {
@@ -70,12 +75,31 @@ impl Bootstrap {
             admin: false,
             tunnels: false,
             address: ([127, 0, 0, 1], 0).into(),
+            listener: String::new(),
+            chains: String::new(),
         }
     }
 
     /// All requests to one upstream, the cluster `up`.
     pub fn to(address: SocketAddr) -> Bootstrap {
         Bootstrap::new(TO_UP).cluster("up", address, "")
+    }
+
+    /// One chain that passes bytes through to the cluster `up`, unless these lines of its TCP proxy say something else.
+    pub fn tcp(lines: &str) -> Bootstrap {
+        Bootstrap::of_chains(&tcp_chain("", lines))
+    }
+
+    /// With these filter chains: see [`tcp_chain`].
+    pub fn of_chains(chains: &str) -> Bootstrap {
+        Bootstrap { chains: chains.to_owned(), ..Bootstrap::with_virtual_hosts("") }
+    }
+
+    /// Adds lines to the listener.
+    pub fn listener(mut self, lines: &str) -> Bootstrap {
+        self.listener.push_str(lines.trim_matches('\n'));
+        self.listener.push('\n');
+        self
     }
 
     /// Adds an HTTP filter before the router.
@@ -131,25 +155,13 @@ impl Bootstrap {
 
     /// The listener speaks TLS.
     pub fn tls(mut self, authority: &Authority, alpn: &[&str]) -> Bootstrap {
-        let issued = authority.issue();
-        self.tls = format!(
-            "transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n    \
-             common_tls_context:\n      alpn_protocols: {alpn:?}\n      tls_certificates:\n      \
-             - certificate_chain: {{ inline_string: {:?} }}\n        private_key: {{ inline_string: {:?} }}\n",
-            issued.chain, issued.key
-        );
+        self.tls = downstream_tls(authority, alpn);
         self
     }
 
     /// Writes a line of JSON with these fields for each request.
     pub fn json_log(mut self, path: &Path, fields: &str) -> Bootstrap {
-        write!(
-            self.logs,
-            "- name: file\n  typed_config:\n    \"@type\": {FILE_LOG}\n    path: {path:?}\n    log_format:\n      \
-             json_format:\n{}",
-            indented(fields, 8)
-        )
-        .unwrap();
+        self.logs.push_str(&json_logger(path, fields));
         self
     }
 
@@ -187,8 +199,23 @@ impl Bootstrap {
             text.push_str("admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n");
         }
         text.push_str("static_resources:\n  listeners:\n  - name: main\n");
-        writeln!(text, "    address: {}\n    filter_chains:\n    - filters:", socket_address(self.address))
-            .unwrap();
+        writeln!(text, "    address: {}", socket_address(self.address)).unwrap();
+        text.push_str(&indented(&self.listener, 4));
+        text.push_str("    filter_chains:\n");
+        if self.chains.is_empty() {
+            text.push_str(&self.http_chain());
+        } else {
+            text.push_str(&indented(&self.chains, 4));
+        }
+        if !self.clusters.is_empty() {
+            text.push_str("  clusters:\n");
+            text.push_str(&indented(&self.clusters, 2));
+        }
+        text
+    }
+
+    fn http_chain(&self) -> String {
+        let mut text = String::from("    - filters:\n");
         writeln!(text, "      - name: http\n        typed_config:\n          \"@type\": {HTTP_MANAGER}")
             .unwrap();
         text.push_str("          stat_prefix: test\n");
@@ -206,12 +233,44 @@ impl Bootstrap {
             "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
         );
         text.push_str(&indented(&self.tls, 6));
-        if !self.clusters.is_empty() {
-            text.push_str("  clusters:\n");
-            text.push_str(&indented(&self.clusters, 2));
-        }
         text
     }
+}
+
+/// A filter chain that passes bytes through; `lines` are of the chain, `proxy` are of its TCP proxy, which leads to the
+/// cluster `up` unless they say something else.
+pub fn tcp_chain(lines: &str, proxy: &str) -> String {
+    let says = |line: &str| line.starts_with("cluster:") || line.starts_with("weighted_clusters:");
+    let to_up = if proxy.lines().any(says) { "" } else { "cluster: up\n" };
+    format!(
+        "- filters:\n  - name: tcp\n    typed_config:\n      \"@type\": {TCP_PROXY}\n      stat_prefix: tcp\n{}{}",
+        indented(&format!("{to_up}{proxy}"), 6),
+        indented(lines, 2),
+    )
+}
+
+/// Of a filter chain, or of a TCP proxy: a line of JSON with these fields for each connection.
+pub fn json_log(path: &Path, fields: &str) -> String {
+    format!("access_log:\n{}", json_logger(path, fields))
+}
+
+fn json_logger(path: &Path, fields: &str) -> String {
+    format!(
+        "- name: file\n  typed_config:\n    \"@type\": {FILE_LOG}\n    path: {path:?}\n    log_format:\n      \
+         json_format:\n{}",
+        indented(fields, 8)
+    )
+}
+
+/// Of a filter chain: TLS ends here.
+pub fn downstream_tls(authority: &Authority, alpn: &[&str]) -> String {
+    let issued = authority.issue();
+    format!(
+        "transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n    \
+         common_tls_context:\n      alpn_protocols: {alpn:?}\n      tls_certificates:\n      \
+         - certificate_chain: {{ inline_string: {:?} }}\n        private_key: {{ inline_string: {:?} }}\n",
+        issued.chain, issued.key
+    )
 }
 
 /// Of a cluster: its upstreams speak TLS, and are trusted where this authority says so.

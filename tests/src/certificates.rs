@@ -55,9 +55,13 @@ impl Authority {
 
     /// The serving side of a connection.
     pub fn terminator(&self, alpn: &[&str]) -> Terminator {
-        let certificate = self.issue().certificate();
+        self.terminator_for(NAME, alpn)
+    }
+
+    /// That of another name.
+    pub fn terminator_for(&self, name: &str, alpn: &[&str]) -> Terminator {
         Terminator::build(&DownstreamTls {
-            certificates: vec![certificate],
+            certificates: vec![self.issue_for(name).certificate()],
             alpn: owned(alpn),
             version_min: TlsVersion::V1_2,
             version_max: TlsVersion::V1_3,

@@ -135,8 +135,14 @@ reasons! {
     ClientAborted { "DR", Client, 400, "downstream_remote_reset", "" }
     /// The request is not valid HTTP, or says two things at once.
     ClientProtocol { "DPE", Client, 400, "http1.codec_error", "Bad Request" }
+    /// A connection of HTTP/2 is closed for what it had the proxy do for nothing.
+    ClientAbuse { "DPE", Client, 0, "http2.abuse", "" }
     /// A request that needs exactly one Host has none, or several.
     BadHost { "DPE", Client, 400, "missing_host_header", "no Host, several, or none that is one" }
+    /// The path cannot be brought into the form that is asked for, or has escaped slashes, which are refused.
+    PathRefused { "-", Client, 400, "path_normalization_failed", "" }
+    /// The client is led to its path without escaped slashes.
+    PathRedirected { "-", Proxy, 307, "path_normalization_failed", "" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).
@@ -155,6 +161,10 @@ reasons! {
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }
     /// The name that a tunnel leads to has no address.
     NameNotFound { "DF", Upstream, 503, "dns_resolution_failure", "DNS resolution failure" }
+    /// Nothing moved in either direction on a connection of TCP for as long as may be.
+    TcpIdle { "-", Proxy, 0, "tcp_session_idle_timeout", "" }
+    /// A client's connection stood as long as it may.
+    ConnectionDuration { "DT", Proxy, 0, "max_connection_duration", "" }
     /// A tunnel that had not ended by itself when the proxy ended, or its listener went.
     Drained { "DC", Proxy, 0, "downstream_local_disconnect", "" }
 }

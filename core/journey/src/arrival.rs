@@ -13,6 +13,7 @@ use naru_spec::{HostPort, Http};
 
 use crate::Worker;
 use crate::edge::{self, Client, Peer, Upgrade};
+use crate::path::{self, Normalized};
 use crate::record::RequestLine;
 use crate::tunnel::Destination;
 
@@ -38,8 +39,11 @@ pub enum Wish {
 /// Takes a head in. Chance is taken from `worker`.
 #[inline]
 pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker) -> Arrival {
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut refusal = check_target(parts).and_then(|()| put_authority(parts, http, peer)).err();
+    if http.paths.is_active() && refusal.is_none() {
+        refusal = normalize(&mut path, http).err();
+    }
     let client = edge::receive(&mut parts.headers, http, peer, worker).unwrap_or_else(|reason| {
         refusal = Some(reason);
         Client::unknown(peer)
@@ -59,6 +63,21 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
         version: parts.version,
     };
     Arrival { line, client, wish }
+}
+
+fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
+    match path::normalize(path, &http.paths) {
+        Normalized::Same => Ok(()),
+        Normalized::Changed(other) => {
+            *path = other;
+            Ok(())
+        }
+        Normalized::Elsewhere(other) => {
+            *path = other;
+            Err(Reason::PathRedirected)
+        }
+        Normalized::Refused => Err(Reason::PathRefused),
+    }
 }
 
 /// A request that wants something else than HTTP.
@@ -136,7 +155,13 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
     if !is_host(host.as_bytes()) {
         return Err(Reason::BadHost);
     }
-    let host = host.to_str().map_err(|_| Reason::BadHost)?;
+    if http.strip_trailing_host_dot
+        && let Some(stripped) = host.to_str().ok().and_then(without_dot)
+    {
+        let value = HeaderValue::try_from(stripped).map_err(|_| Reason::BadHost)?;
+        parts.headers.insert(header::HOST, value);
+    }
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::BadHost)?;
     if http.host_port != HostPort::Keep
         && let Some(stripped) = without_port(host, http.host_port, peer.local.port())
     {
@@ -204,6 +229,12 @@ fn has_form(host: &[u8]) -> bool {
     is_name && is_port(port)
 }
 
+/// The host without the dot at its end, which stands before its port, if it has one. Envoy's `stripTrailingHostDot`.
+fn without_dot(host: &str) -> Option<String> {
+    let (name, after) = host.rsplit_once('.')?;
+    (after.is_empty() || after.starts_with(':')).then(|| format!("{name}{after}"))
+}
+
 /// The host without its port, where that is to be removed.
 fn without_port(host: &str, what: HostPort, local: u16) -> Option<&str> {
     let (name, port) = host.rsplit_once(':')?;
@@ -259,5 +290,19 @@ mod tests {
         check("a.example", HostPort::StripAny, None);
         check("a.example:", HostPort::StripAny, None);
         check(":80", HostPort::StripAny, None);
+    }
+
+    #[test]
+    fn a_dot_is_stripped_where_it_ends_the_host() {
+        fn check(host: &str, expected: Option<&str>) {
+            assert_eq!(without_dot(host).as_deref(), expected, "{host}");
+        }
+        check("a.example.", Some("a.example"));
+        check("a.example.:80", Some("a.example:80"));
+        check("a.example", None);
+        check("a.example:80", None);
+        check("[::1]:80", None);
+        check("a..", Some("a."));
+        check("localhost", None);
     }
 }

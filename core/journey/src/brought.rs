@@ -165,15 +165,9 @@ mod tests {
 
     #[test]
     fn what_leads_back_to_naru_is_known() {
-        let listener = |address: &str| Listener {
-            name: String::new(),
-            address: address.parse().unwrap(),
-            chains: vec![naru_spec::FilterChain {
-                name: String::new(),
-                server_names: Vec::new(),
-                tls: None,
-                http: naru_spec::Http::new("x", RouteTable::default()),
-            }],
+        let listener = |address: &str| {
+            let chain = naru_spec::FilterChain::of(naru_spec::Http::new("x", RouteTable::default()));
+            Listener::new("", address.parse().unwrap(), vec![chain])
         };
         let own = |address: &str, listeners: &[&str]| {
             let listeners: Vec<_> = listeners.iter().map(|address| listener(address)).collect();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use naru_base::{Reason, Weight};
 use naru_route::reference::{Considered, RefTable};
 use naru_route::{CompiledAction, CompiledForward, Group, Subject, Verdict, Why};
@@ -20,6 +21,8 @@ use crate::{ChainId, Snapshot, Worker};
 pub struct Explanation {
     /// Why it is refused before any rule is asked.
     pub refusal: Option<Reason>,
+    /// What its target became, where that is another one.
+    pub target: Option<PathAndQuery>,
     pub verdict: Verdict,
     /// Every block that was asked, in order, up to the one that took the request.
     pub considered: Vec<Considered>,
@@ -90,6 +93,7 @@ impl<'a> Explainer<'a> {
         let mut worker = Worker::new(self.snapshot, seed);
         let chain = self.snapshot.chain(self.chain);
         let Arrival { line, client, wish } = receive(parts, &chain.http, peer, &mut worker);
+        let target = Some(line.path.clone()).filter(|target| parts.uri.path_and_query() != Some(target));
         let refusal = match wish {
             Wish::Refuse(reason) => Some(reason),
             // Of a tunnel this is where it leads if there is no HTTP in it.
@@ -116,7 +120,7 @@ impl<'a> Explainer<'a> {
             (Some(forward), None) => forward.weights(),
             (None, _) => Vec::new(),
         };
-        Ok(Explanation { refusal, verdict: tables, considered, destinations, group })
+        Ok(Explanation { refusal, target, verdict: tables, considered, destinations, group })
     }
 }
 

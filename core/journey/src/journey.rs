@@ -34,6 +34,7 @@
 //! | Open      | it is not; a rule says something else   | Ended     | Break                       |
 //! | Open      | response: end                           | Ended     |                             |
 //! | Open      | drained                                 | Ended     | Break                       |
+//! | (tcp)     | as of a tunnel that is not HTTP         | as there  | as there                    |
 //! | any       | abandoned                               | Ended     |                             |
 //! | Ended     | anything                                | Ended     |                             |
 //!
@@ -51,6 +52,7 @@ mod falling_back;
 mod grouping;
 mod invariants;
 mod passing;
+mod passing_through;
 mod policed;
 mod rare;
 mod timing;
@@ -91,6 +93,8 @@ pub struct Journey {
     chain: ChainId,
     state: State,
     is_tunnel: bool,
+    /// A tunnel that nobody has asked for: see [`Journey::tcp`].
+    is_tcp: bool,
     /// Its route says more of failures than retries.
     has_more: bool,
     actions: Actions,
@@ -216,6 +220,7 @@ impl Journey {
             chain: chain_id,
             state: State::Trying,
             is_tunnel: false,
+            is_tcp: false,
             has_more: false,
             actions: Actions::default(),
             verdict,
@@ -272,23 +277,12 @@ impl Journey {
         journey
     }
 
-    /// A client asks for a tunnel, and gets one. HTTP that is in it makes requests of its own; for all else see
-    /// [`Journey::pass_through`].
-    pub fn tunnel(now: Instant, chain: ChainId) -> Journey {
-        let mut journey = Journey::unrouted(now, chain, State::Open);
-        journey.is_tunnel = true;
-        journey.status = 200;
-        journey.clock.head = Some(now);
-        journey.reason = Reason::TunnelServed;
-        journey.actions.push(Action::Open);
-        journey
-    }
-
     fn unrouted(now: Instant, chain: ChainId, state: State) -> Journey {
         Journey {
             chain,
             state,
             is_tunnel: false,
+            is_tcp: false,
             has_more: false,
             actions: Actions::default(),
             verdict: Verdict::NoVirtualHost,
@@ -323,58 +317,6 @@ impl Journey {
             retry_after: None,
             status: 0,
             grpc_status: None,
-        }
-    }
-
-    /// An open tunnel, of which a snapshot says nothing but the chain, goes on by that of another one. `false` where
-    /// there is more to it.
-    pub fn go_on(&mut self, chain: ChainId) -> bool {
-        let is_open = self.state == State::Open;
-        if is_open {
-            self.chain = chain;
-        }
-        is_open
-    }
-
-    /// What is in a tunnel is not HTTP: it goes to the endpoint that the rules choose for `subject`, or, where no rule
-    /// forwards it, to where the tunnel says. A rule that answers by itself holds here too: nothing goes past it.
-    #[cold]
-    pub fn pass_through(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        subject: &Subject<'_>,
-        worker: &mut Worker,
-        view: &impl View,
-        observer: &mut impl Observer,
-    ) {
-        if self.state != State::Open {
-            return;
-        }
-        let chain = snapshot.chain(self.chain);
-        self.state = State::Trying;
-        self.clock.progress = now;
-        self.clock.idle_timeout = chain.http.stream_idle_timeout;
-        self.draw = subject.draw;
-        self.verdict = chain.table.find(subject, observer);
-        observer.routed(self.verdict);
-        match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
-            Some(CompiledAction::Forward(forward)) => {
-                self.forward(now, snapshot, forward, subject, worker, view, observer);
-                // They are for a response, and a tunnel has none.
-                self.clock.response_timeout = None;
-                self.clock.caller_end = None;
-                let of_cluster = self.cluster.and_then(|id| snapshot.cluster(id).limits.tcp_idle_timeout);
-                self.clock.idle_timeout = match (self.clock.idle_timeout, of_cluster) {
-                    (Some(timeout), Some(of_cluster)) => Some(timeout.min(of_cluster)),
-                    (timeout, of_cluster) => timeout.or(of_cluster),
-                };
-            }
-            Some(CompiledAction::Direct(_)) => self.answer(Reason::DirectResponse),
-            Some(CompiledAction::Redirect(_)) | None => {
-                let attempt = self.next_attempt(EndpointId(0));
-                self.actions.push(Action::Reach { attempt });
-            }
         }
     }
 
@@ -637,13 +579,6 @@ impl Journey {
         self.clock.progress = now;
     }
 
-    /// The proxy ends, and a tunnel was given its time to end by itself.
-    pub fn on_drained(&mut self, now: Instant) {
-        if self.is_tunnel {
-            self.give_up(now, Reason::Drained);
-        }
-    }
-
     /// Nobody waits for the response any more.
     pub fn on_abandoned(&mut self, now: Instant) {
         if self.state != State::Ended {
@@ -666,7 +601,7 @@ impl Journey {
                     self.actions.push(Action::Look);
                 }
                 Wait::Request | Wait::Response | Wait::Progress | Wait::Stream => {
-                    self.give_up(now, wait.reason());
+                    self.give_up(now, self.reason_of(wait));
                 }
             }
         }
@@ -820,7 +755,7 @@ impl Journey {
     pub fn so_far(&self, now: Instant) -> Outcome {
         Outcome {
             reason: self.reason,
-            status: self.status,
+            status: if self.is_tcp { 0 } else { self.status },
             grpc_status: self.grpc_status,
             verdict: self.verdict,
             cluster: self.cluster,

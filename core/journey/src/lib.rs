@@ -24,9 +24,13 @@
 // In reading order: the tables, what is made of a head, the machine, what it leaves behind.
 pub mod snapshot;
 pub mod chain;
+pub mod path;
 pub mod arrival;
 pub mod tunnel;
 pub mod brought;
+pub mod tcp;
+pub mod proxied;
+pub mod race;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;
@@ -45,6 +49,7 @@ pub mod record;
 pub mod observe;
 pub mod explain;
 
+pub use chain::Arriving;
 pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};

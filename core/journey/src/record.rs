@@ -171,6 +171,8 @@ pub struct Facts<'a> {
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub peer: &'a Peer,
+    /// Who is at the other end of the wire, whoever it speaks for.
+    pub direct: SocketAddr,
     /// The trusted client address.
     pub client: SocketAddr,
     pub server_name: Option<&'a str>,
@@ -180,6 +182,8 @@ pub struct Facts<'a> {
     pub virtual_host: &'a str,
     pub cluster: Option<&'a str>,
     pub upstream: Option<SocketAddr>,
+    /// Of a Unix socket that is the upstream.
+    pub upstream_path: Option<&'a str>,
     /// Our end of the upstream's connection.
     pub upstream_local: Option<SocketAddr>,
     pub upstream_failure: Option<&'a str>,
@@ -251,7 +255,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
             write_formatted_time(format.pieces(), facts.began, out);
             true
         }
-        Operator::Protocol => text(out, protocol(facts.line.version)),
+        Operator::Protocol => !facts.line.is_none() && text(out, protocol(facts.line.version)),
         Operator::ResponseCode => number(out, outcome.map_or(0, |o| u64::from(o.status))),
         Operator::ResponseCodeDetails => outcome.is_some_and(|o| text(out, o.reason.details())),
         Operator::ResponseFlags => text(out, outcome.map_or("-", Outcome::flags)),
@@ -265,7 +269,10 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::RouteName => text(out, facts.route),
         Operator::RouteOrigin => text(out, facts.route_origin),
         Operator::VirtualHostName => text(out, facts.virtual_host),
-        Operator::UpstreamHost => facts.upstream.is_some_and(|address| display(out, &address)),
+        Operator::UpstreamHost => match facts.upstream_path {
+            Some(path) if facts.upstream.is_some() => text(out, path),
+            _ => facts.upstream.is_some_and(|address| display(out, &address)),
+        },
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }
@@ -274,7 +281,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),
         Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),
-        Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.peer.remote, *port),
+        Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.direct, *port),
         Operator::DownstreamLocalAddress { port } => address(out, facts.peer.local, *port),
         Operator::DownstreamLocalPort => number(out, u64::from(facts.peer.local.port())),
         Operator::DownstreamTlsVersion => facts.tls_version.is_some_and(|version| text(out, version)),
@@ -292,6 +299,9 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
 }
 
 fn write_request_header(name: &str, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    if facts.line.is_none() {
+        return false;
+    }
     match name {
         ":method" => text(out, facts.line.method.as_str()),
         ":path" => text(out, facts.line.path.as_str()),

@@ -41,6 +41,7 @@ pub fn compose(
             local(direct.status, Bytes::from(direct.body.clone()), is_grpc)
         }
         (Reason::Redirect, rule) => redirect(journey, rule, subject),
+        (Reason::PathRedirected, _) => to_normal_path(subject, is_grpc),
         (Reason::NoCluster, Some((CompiledRule { action: CompiledAction::Forward(forward), .. }, _))) => {
             local(forward.cluster_not_found, Bytes::new(), is_grpc)
         }
@@ -135,6 +136,22 @@ fn percent_encoded(message: &[u8]) -> Bytes {
         }
     }
     Bytes::from(out)
+}
+
+/// A client of gRPC follows nowhere, and is refused.
+fn to_normal_path(subject: Option<&Subject<'_>>, is_grpc: bool) -> Reply {
+    if is_grpc {
+        return local(StatusCode::BAD_REQUEST, Bytes::new(), true);
+    }
+    let mut reply = local(StatusCode::TEMPORARY_REDIRECT, Bytes::new(), false);
+    let location = subject.map(|subject| match subject.query {
+        Some(query) => format!("{}?{query}", subject.path),
+        None => subject.path.to_owned(),
+    });
+    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        reply.headers.insert(header::LOCATION, location);
+    }
+    reply
 }
 
 fn redirect(journey: &Journey, rule: Option<(&CompiledRule, u32)>, subject: Option<&Subject<'_>>) -> Reply {

@@ -40,8 +40,10 @@ pub struct Snapshot {
 /// What a request that came in through one chain is decided by.
 #[derive(Debug)]
 pub struct Chain {
-    /// The settings; its `routes` are empty here, they are in `table`.
+    /// The settings; its `routes` are empty here, they are in `table`. Of a chain of TCP as [`crate::tcp`] says.
     pub http: Http,
+    /// Its clients' bytes are passed through.
+    pub is_tcp: bool,
     pub table: Table,
     recoveries: Recoveries,
     /// What is kept of requests and responses for later.
@@ -67,21 +69,29 @@ impl Snapshot {
             first_chains.push(chains.len() as u32);
             for (chain_at, chain) in listener.chains.iter_mut().enumerate() {
                 // The routes are large and live on only as a table.
-                let routes = std::mem::take(&mut chain.http.routes);
+                let mut http = match &chain.tcp {
+                    Some(tcp) => crate::tcp::lowered(tcp),
+                    None => {
+                        let routes = std::mem::take(&mut chain.http.routes);
+                        Http { routes, ..chain.http.clone() }
+                    }
+                };
+                let routes = std::mem::take(&mut http.routes);
                 fallbacks.add_rules(&routes, &ids);
                 match Table::compile(&routes, &find) {
                     Ok(table) => {
-                        let record = Plan::of(&chain.http.access_log, &routes);
+                        let record = Plan::of(&http.access_log, &routes);
                         let place = |virtual_host, rule| Place::Rule {
                             listener: listener_at,
                             chain: chain_at,
                             virtual_host,
                             rule,
                         };
-                        let of_listener = chain.http.fault.as_ref();
+                        let of_listener = http.fault.as_ref();
                         let recoveries =
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
-                        chains.push(Chain { http: chain.http.clone(), table, recoveries, record });
+                        let is_tcp = chain.tcp.is_some();
+                        chains.push(Chain { http, is_tcp, table, recoveries, record });
                     }
                     Err(found) => problems.extend(
                         found

@@ -97,8 +97,8 @@ fn snapshot(load_balancing: LoadBalancing, panic_percent: u32) -> Snapshot {
     });
     let mut cluster = Cluster { load_balancing, ..Cluster::new("up", Discovery::Static, Vec::new()) };
     cluster.guard.panic_percent = panic_percent;
-    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
+    let chain = FilterChain::of(http);
+    let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
     Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
 }
 

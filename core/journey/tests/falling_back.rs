@@ -84,8 +84,8 @@ impl Made {
             .map(|(name, load)| Cluster { load, ..Cluster::new(name, Discovery::Static, Vec::new()) })
             .collect();
         clusters[0].fallback = self.of_cluster;
-        let chains = vec![FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }];
-        let listeners = vec![Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains }];
+        let chains = vec![FilterChain::of(http)];
+        let listeners = vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), chains)];
         Snapshot::compile(Config { admin: None, listeners, clusters }).unwrap()
     }
 }

@@ -64,11 +64,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
     let cluster = |name| Cluster::new(name, Discovery::Static, vec![endpoint()]);
     Snapshot::compile(Config {
         admin: None,
-        listeners: vec![Listener {
-            name: "l".into(),
-            address: ([127, 0, 0, 1], 0).into(),
-            chains: vec![FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }],
-        }],
+        listeners: vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![FilterChain::of(http)])],
         clusters: ["own", "reads", "writes"].map(cluster).into(),
     })
     .unwrap()

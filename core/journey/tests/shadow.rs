@@ -104,8 +104,8 @@ fn snapshot(mirrors: Vec<Mirror>) -> Snapshot {
         response_headers: Default::default(),
     };
     let http = Http::new("test", RouteTable { virtual_hosts: vec![host], ..RouteTable::default() });
-    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
+    let chain = FilterChain::of(http);
+    let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
     let mut mirror = Cluster::new("mirror", Discovery::Static, Vec::new());
     let bulkhead = Bulkhead { concurrency_max: 1, queue_max: 1, wait_max: Duration::from_secs(1) };
     mirror.load.bulkhead = Some(Named { name: "b".into(), settings: bulkhead });

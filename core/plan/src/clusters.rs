@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, RetryBudget, Subset,
-    TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, ProxyProtocol,
+    RetryBudget, Subset, TrafficPolicy,
 };
 use naru_resource::{Number, Seconds, Text};
 use naru_spec::{
     BalancingPolicy, Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint,
-    Http2Keepalive, OnDemand, RetryLimit, StringMatch, TcpKeepalive, TlsVersion, UpstreamProtocol,
-    UpstreamTls, defaults,
+    Http2Keepalive, OnDemand, ProxyVersion, RetryLimit, StringMatch, TcpKeepalive, TlsVersion,
+    UpstreamProtocol, UpstreamTls, defaults,
 };
 
 use crate::balancing;
@@ -39,6 +39,7 @@ struct Blocks<'a> {
     tls: Option<&'a ClientTls>,
     /// Not one of those that a port can have.
     retry_budget: Option<&'a RetryBudget>,
+    proxy_protocol: Option<&'a ProxyProtocol>,
 }
 
 impl<'a> Blocks<'a> {
@@ -54,6 +55,7 @@ impl<'a> Blocks<'a> {
                     detection: settings.outlier_detection.as_ref(),
                     tls: settings.tls.as_ref(),
                     retry_budget: policy.retry_budget.as_ref(),
+                    proxy_protocol: policy.proxy_protocol.as_ref(),
                 };
                 (blocks, true)
             }
@@ -64,6 +66,7 @@ impl<'a> Blocks<'a> {
                     detection: policy.outlier_detection.as_ref(),
                     tls: policy.tls.as_ref(),
                     retry_budget: policy.retry_budget.as_ref(),
+                    proxy_protocol: policy.proxy_protocol.as_ref(),
                 };
                 (blocks, false)
             }
@@ -75,7 +78,11 @@ impl<'a> Blocks<'a> {
         let Some(policy) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return outer };
         let (inner, is_of_port) = Blocks::of(policy, port);
         if is_of_port {
-            return Blocks { retry_budget: inner.retry_budget.or(outer.retry_budget), ..inner };
+            return Blocks {
+                retry_budget: inner.retry_budget.or(outer.retry_budget),
+                proxy_protocol: inner.proxy_protocol.or(outer.proxy_protocol),
+                ..inner
+            };
         }
         Blocks {
             balancer: inner.balancer.or(outer.balancer),
@@ -83,6 +90,7 @@ impl<'a> Blocks<'a> {
             detection: inner.detection.or(outer.detection),
             tls: inner.tls.or(outer.tls),
             retry_budget: inner.retry_budget.or(outer.retry_budget),
+            proxy_protocol: inner.proxy_protocol.or(outer.proxy_protocol),
         }
     }
 }
@@ -171,6 +179,14 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
         cluster.connect_timeout = timeout.value;
+    }
+    if let Some(said) = blocks.proxy_protocol {
+        let is_2 = said.version.as_ref().is_some_and(|version| version.value == "V2");
+        cluster.proxy_protocol = Some(if is_2 { ProxyVersion::V2 } else { ProxyVersion::V1 });
+        // A connection is for one client, and HTTP/2 would carry several.
+        if cluster.protocol == UpstreamProtocol::Downstream {
+            cluster.protocol = UpstreamProtocol::Http1;
+        }
     }
     if let Some(pool) = blocks.pool {
         limit(&mut cluster.limits, pool);

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
 use naru_resource::{Gateway, Resources, Secret, Text, VirtualService, meta};
 use naru_spec::{
-    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule,
-    TlsRequirement, TlsVersion, VirtualHost, code,
+    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable,
+    Rule, TlsRequirement, TlsVersion, VirtualHost, code,
 };
 
 use crate::Surroundings;
@@ -23,7 +23,34 @@ struct Ready<'a> {
     port: u16,
     /// Host patterns, without their namespaces.
     hosts: Vec<String>,
+    speaks: Speaks,
     tls: Option<DownstreamTls>,
+}
+
+/// What is spoken at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Http,
+    /// TLS that does not end here.
+    Passthrough,
+    /// Anything, in TLS that ends here or in none.
+    Tcp,
+}
+
+impl Ready<'_> {
+    fn is_tls(&self) -> bool {
+        self.tls.is_some() || self.speaks == Speaks::Passthrough
+    }
+
+    fn context<'c>(&'c self, labels: &'c [(String, String)]) -> Context<'c> {
+        Context::Gateway {
+            namespace: self.gateway.meta.namespace(),
+            name: &self.gateway.meta.name,
+            labels,
+            port: self.port,
+            is_tls: self.tls.is_some(),
+        }
+    }
 }
 
 /// A listener for each address, a chain for each server with TLS, one for those without.
@@ -53,13 +80,11 @@ pub(crate) fn listeners(
     }
     check_bindings(resources, routes, findings);
     for (address, servers) in by_address {
+        check_kinds(address, &servers, findings);
+        let (streams, servers): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|ready| ready.speaks != Speaks::Http);
         let (with_tls, without): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|ready| ready.tls.is_some());
-        if let (Some(_), Some(plain)) = (with_tls.first(), without.first()) {
-            let message = format!("{address} cannot be with TLS and without");
-            let path = Path::ROOT.field("spec.servers");
-            findings.error(code::CONFLICT, plain.server.place, &path, message, "use two ports");
-        }
         let mut chains = Vec::new();
         if !without.is_empty() {
             chains.push(chain(&without, surroundings, routes));
@@ -71,8 +96,110 @@ pub(crate) fn listeners(
             chain.tls = ready.tls;
             chains.push(chain);
         }
-        listeners.push(Listener { name: format!("gateway/{address}"), address, chains });
+        for ready in streams {
+            add_streams(ready, surroundings, routes, &mut chains, findings);
+        }
+        // Nobody listens where nothing leads on.
+        if !chains.is_empty() {
+            listeners.push(Listener::new(format!("gateway/{address}"), address, chains));
+        }
     }
+}
+
+/// What shares an address must be told apart before anything is read of it, or by TLS.
+fn check_kinds(address: SocketAddr, servers: &[Ready<'_>], findings: &mut Findings<'_>) {
+    let path = Path::ROOT.field("spec.servers");
+    let plain: Vec<&Ready<'_>> = servers.iter().filter(|ready| !ready.is_tls()).collect();
+    if let (Some(plain), true) = (plain.first(), servers.iter().any(Ready::is_tls)) {
+        let message = format!("{address} cannot be with TLS and without");
+        findings.error(code::CONFLICT, plain.server.place, &path, message, "use two ports");
+    }
+    let of_tcp = plain.iter().find(|ready| ready.speaks == Speaks::Tcp);
+    if let Some(tcp) = of_tcp.filter(|_| plain.iter().any(|ready| ready.speaks == Speaks::Http)) {
+        let message = format!("{address} cannot be HTTP and TCP");
+        findings.error(code::CONFLICT, tcp.server.place, &path, message, "use two ports");
+    }
+}
+
+/// Chains of a server whose bytes are passed through. Of two that take the same the first has it.
+fn add_streams(
+    ready: Ready<'_>,
+    surroundings: &Surroundings,
+    routes: &mut Routes<'_>,
+    chains: &mut Vec<FilterChain>,
+    findings: &mut Findings<'_>,
+) {
+    let labels = labels_of(ready.gateway, routes.resources);
+    let services: Vec<&VirtualService> = routes
+        .resources
+        .virtual_services
+        .iter()
+        .filter(|service| is_bound(service, &ready, routes))
+        .collect();
+    let before = chains.len();
+    for service in services {
+        let context = ready.context(&labels);
+        let owner = service.meta.namespace();
+        let shared = |name: &str| -> Vec<String> {
+            let name = name.to_ascii_lowercase();
+            let written = ready.server.hosts.iter();
+            let written = written.filter(|written| is_shared(written, owner, ready.gateway, &name));
+            let hosts = written.filter_map(|written| {
+                let host = written.rsplit('/').next().unwrap_or("").to_ascii_lowercase();
+                common(&host, &name).map(str::to_owned)
+            });
+            hosts.collect()
+        };
+        let found = match ready.speaks {
+            Speaks::Passthrough => routes.passing_chains(service, &context, &shared, surroundings),
+            Speaks::Tcp | Speaks::Http => routes.tcp_chains(service, &context, surroundings),
+        };
+        for mut chain in found {
+            chain.name = format!("{}/{}", ready.gateway.meta.full_name(), chain.name);
+            if let Some(tls) = &ready.tls {
+                let domains = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
+                chain.server_names = domains.filter(|domain| *domain != Domain::Any).collect();
+                chain.tls = Some(tls.clone());
+            }
+            let takes_same = |known: &FilterChain| {
+                known.networks == chain.networks
+                    && (known.server_names == chain.server_names
+                        || known.server_names.iter().any(|name| chain.server_names.contains(name)))
+            };
+            if !chains.iter().any(takes_same) {
+                chains.push(chain);
+            }
+        }
+    }
+    if chains.len() == before {
+        let message = "no route leads on from this server: nobody listens for it";
+        let hint = match ready.speaks {
+            Speaks::Passthrough => "a VirtualService with this gateway and tls routes for its hosts",
+            Speaks::Tcp | Speaks::Http => "a VirtualService with this gateway and tcp routes",
+        };
+        let path = Path::ROOT.field("spec.servers");
+        findings.warning(code::NO_EFFECT, ready.server.place, &path, message, hint);
+    }
+}
+
+/// Whether a VirtualService is for a server: it names the gateway, may be seen there and shares a host with it.
+fn is_bound(service: &VirtualService, ready: &Ready<'_>, routes: &Routes<'_>) -> bool {
+    let (owner, gateway) = (service.meta.namespace(), ready.gateway);
+    let shares = |host: &Text| {
+        let host = host.to_ascii_lowercase();
+        ready.server.hosts.iter().any(|written| is_shared(written, owner, gateway, &host))
+    };
+    is_seen_by(service, gateway, routes) && service.spec.hosts.iter().any(shares)
+}
+
+/// Whether a VirtualService names a gateway, and is exported to it.
+fn is_seen_by(service: &VirtualService, gateway: &Gateway, routes: &Routes<'_>) -> bool {
+    let owner = service.meta.namespace();
+    let names = |name: &Text| {
+        routes.gateway(name, owner).is_some_and(|found| found.meta.name.place == gateway.meta.name.place)
+    };
+    service.spec.gateways.iter().any(names)
+        && is_exported(&service.spec.export_to, owner, gateway.meta.namespace())
 }
 
 fn read<'a>(
@@ -86,15 +213,16 @@ fn read<'a>(
     let number = &server.port.number;
     let port = port_number(number.value, number.place, &path.field("port.number"), findings)?;
     let protocol = server.port.protocol.to_ascii_uppercase();
-    let is_tls = match protocol.as_str() {
-        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => false,
-        "HTTPS" => true,
-        "TLS" | "TCP" | "MONGO" | "MYSQL" | "REDIS" => {
-            let message = format!("naru does not serve {protocol} at a gateway yet: the server is left out");
-            let place = server.port.protocol.place;
-            findings.warning(code::NOT_YET, place, &path.field("port.protocol"), message, "");
-            return None;
-        }
+    let passes = server.tls.as_ref().is_some_and(|tls| {
+        tls.mode.is_none_or(|mode| mode.value == ServerTlsMode::Passthrough) && tls.https_redirect.is_none()
+    });
+    let (speaks, is_tls) = match protocol.as_str() {
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => (Speaks::Http, false),
+        "HTTPS" | "TLS" if passes => (Speaks::Passthrough, false),
+        "HTTPS" => (Speaks::Http, true),
+        "TLS" => (Speaks::Tcp, true),
+        "TCP" | "MONGO" | "MYSQL" | "REDIS" if passes => (Speaks::Passthrough, false),
+        "TCP" | "MONGO" | "MYSQL" | "REDIS" => (Speaks::Tcp, server.tls.is_some()),
         _ => {
             let message = format!("'{}' is not a protocol", server.port.protocol.value);
             let place = server.port.protocol.place;
@@ -140,12 +268,17 @@ fn read<'a>(
     let tls = match (&server.tls, is_tls) {
         (Some(tls), true) => Some(downstream_tls(tls, gateway, resources, &path.field("tls"), findings)?),
         (None, true) => {
-            findings.error(code::MISSING_FIELD, server.place, path, "an HTTPS server needs tls", "");
+            let message =
+                format!("{} {protocol} server needs tls", if speaks == Speaks::Http { "an" } else { "a" });
+            findings.error(code::MISSING_FIELD, server.place, path, message, "");
             return None;
         }
         (_, false) => None,
     };
-    Some((SocketAddr::new(ip, port), Ready { gateway, server, port, hosts, tls }))
+    // Nobody knows what is spoken inside.
+    let tls =
+        tls.map(|tls| if speaks == Speaks::Tcp { DownstreamTls { alpn: Vec::new(), ..tls } } else { tls });
+    Some((SocketAddr::new(ip, port), Ready { gateway, server, port, hosts, speaks, tls }))
 }
 
 /// IST0145: of two servers with the same port and host the first has it.
@@ -202,13 +335,7 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
         let is_redirected = ready.tls.is_none() && tls.is_some_and(|flag| flag.value);
         let labels = labels_of(ready.gateway, routes.resources);
         for (domains, services) in domains(ready, routes) {
-            let context = Context::Gateway {
-                namespace: ready.gateway.meta.namespace(),
-                name: &ready.gateway.meta.name,
-                labels: &labels,
-                port: ready.port,
-                is_tls: ready.tls.is_some(),
-            };
+            let context = ready.context(&labels);
             let mut quiet = routes.quiet();
             let rules = services.iter().flat_map(|service| routes.rules(service, &context, &mut quiet));
             let mut rules: Vec<Rule> = rules.collect();
@@ -231,10 +358,11 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     let mut table = RouteTable { virtual_hosts, ignores_port: true, ..RouteTable::default() };
     table.name = servers.first().map_or(String::new(), |ready| format!("gateway/{}", ready.port));
     let mut http = Http::new("gateway", table);
+    http.paths = Paths::BASE;
     http.access_log = surroundings.access_log.clone();
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;
-    FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http }
+    FilterChain::of(http)
 }
 
 /// Of the Deployment that a gateway selects, in its own namespace first; where none is there, of the Gateway itself.
@@ -269,12 +397,7 @@ fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<
     let gateway = ready.gateway;
     for (at, service) in routes.resources.virtual_services.iter().enumerate() {
         let owner = service.meta.namespace();
-        let names = |name: &Text| {
-            routes.gateway(name, owner).is_some_and(|found| found.meta.name.place == gateway.meta.name.place)
-        };
-        if !service.spec.gateways.iter().any(names)
-            || !is_exported(&service.spec.export_to, owner, gateway.meta.namespace())
-        {
+        if !is_seen_by(service, gateway, routes) {
             continue;
         }
         for host in &service.spec.hosts {
@@ -319,7 +442,8 @@ fn downstream_tls(
     match mode {
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
-            let message = "naru serves HTTPS with mode SIMPLE, MUTUAL or OPTIONAL_MUTUAL only, yet";
+            let message =
+                "naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH only, yet";
             findings.error(code::UNSUPPORTED_FIELD, mode_place, &path.field("mode"), message, "");
             return None;
         }

@@ -67,15 +67,6 @@ impl Routes<'_> {
                 let message = format!("there is no Gateway '{}'", name.value);
                 findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
             }
-            for (list, field) in [
-                (service.spec.tls.first().map(|r| r.place), "tls"),
-                (service.spec.tcp.first().map(|r| r.place), "tcp"),
-            ] {
-                if let Some(place) = list {
-                    let message = format!("naru does not act on '{field}' routes yet");
-                    findings.warning(code::NOT_YET, place, &spec.field(field), message, "");
-                }
-            }
         }
     }
 

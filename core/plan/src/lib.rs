@@ -17,6 +17,7 @@
 mod gateways;
 mod outbound;
 mod routes;
+mod tcp;
 mod hosts;
 mod actions;
 mod recovery;
@@ -151,6 +152,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
     for service in &resources.virtual_services {
         routes.rules(service, &Context::Any, &mut findings);
+        routes.check_streams(service, &mut findings);
     }
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
@@ -176,6 +178,11 @@ pub fn locate(config: &Config, found: &[(Place, Invalid)], files: &Files) -> Vec
                 .and_then(|chain| chain.http.routes.virtual_hosts.get(*virtual_host))
                 .and_then(|host| host.rules.get(*rule))
                 .map_or("", |rule| rule.origin.as_str()),
+            Place::Tcp { listener, chain } => config
+                .listeners
+                .get(*listener)
+                .and_then(|listener| listener.chains.get(*chain)?.tcp.as_ref())
+                .map_or("", |tcp| tcp.origin.as_str()),
             _ => "",
         };
         let mut parts = origin.rsplitn(3, ':');

@@ -2,8 +2,8 @@
 
 use naru_resource::VirtualService;
 use naru_spec::{
-    Action, Domain, FilterChain, Forward, Http, Listener, Match, Pattern, RouteTable, Rule, ServerHeader,
-    StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
+    Action, Domain, FilterChain, Forward, Http, Http2Settings, Listener, Match, Paths, Pattern, RouteTable,
+    Rule, ServerHeader, StringMatch, TlsRequirement, ValueTest, VirtualHost, defaults,
 };
 
 use crate::names::{fqdn, is_exported};
@@ -15,18 +15,17 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
     for client in &surroundings.clients {
         let table = table(client, routes);
         let mut http = Http::new("outbound", table);
+        // The client is the workload itself, which may have any number of calls under way.
+        http.http2 = Http2Settings::default();
         http.access_log = surroundings.access_log.clone();
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
+        http.paths = Paths::BASE;
         // Its clients are workloads, which may stream as slowly as they like.
         http.request_pace = None;
         http.response_pace = None;
-        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-        listeners.push(Listener {
-            name: outbound_name(client),
-            address: client.address,
-            chains: vec![chain],
-        });
+        let chain = FilterChain::of(http);
+        listeners.push(Listener::new(outbound_name(client), client.address, vec![chain]));
     }
 }
 
@@ -40,7 +39,12 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
             let service = routes.for_host(&known.host, &client.namespace).filter(|_| is_http);
             let rules = match service {
                 Some(service) => rules(service, client, port.number, routes),
-                None => vec![routes.plain_rule(known, port.number, client)],
+                None => {
+                    let context = Context::Mesh { client, port: port.number };
+                    let said = routes.for_host(&known.host, &client.namespace).filter(|_| !is_http);
+                    let rule = said.and_then(|said| routes.tunnel_rule(said, known, &context));
+                    vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
+                }
             };
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));
             virtual_hosts.push(host(&known.host, port.number, domains.collect(), rules));

@@ -298,8 +298,13 @@ fn check_policy(
         "tunnel",
         findings,
     );
-    let place = policy.proxy_protocol.as_ref().map_or(policy.place, |p| p.place);
-    not_yet(&policy.proxy_protocol, place, path, "proxyProtocol", findings);
+    if let Some(version) = policy.proxy_protocol.as_ref().and_then(|said| said.version.as_ref())
+        && !matches!(version.as_str(), "V1" | "V2")
+    {
+        let message = format!("'{}' is not a version of the PROXY protocol", version.value);
+        let path = path.field("proxyProtocol.version");
+        findings.error(code::UNKNOWN_VALUE, version.place, &path, message, "one of V1, V2");
+    }
     if let Some(budget) = &policy.retry_budget {
         check_budget(budget, &path.field("retryBudget"), findings);
     }

@@ -434,7 +434,11 @@ fn of_workload(
         return None;
     };
     let ip = host.parse::<IpAddr>().ok();
-    if ip.is_none() && (source == Source::Static || host.starts_with("unix:")) {
+    let socket = host.strip_prefix("unix://").filter(|path| path.starts_with(['/', '@']));
+    let is_static = source == Source::Static;
+    if socket.is_none() && ip.is_none() && is_static
+        || host.starts_with("unix:") && (socket.is_none() || !is_static)
+    {
         let message = format!("'{}' is not an IP address", host.value);
         let hint = "write an address, or say resolution: DNS";
         findings.error(code::INVALID_VALUE, host.place, &path.field("address"), message, hint);
@@ -454,9 +458,10 @@ fn of_workload(
         let number = own.map_or(Some(*target), |(_, number)| u16::try_from(number.value).ok())?;
         Some((
             port.number,
-            match ip {
-                Some(ip) => Address::Socket(SocketAddr::new(ip, number)),
-                None => Address::Name { host: host.value.clone(), port: number },
+            match (ip, socket) {
+                (Some(ip), _) => Address::Socket(SocketAddr::new(ip, number)),
+                (None, Some(path)) => Address::Pipe(path.to_owned()),
+                (None, None) => Address::Name { host: host.value.clone(), port: number },
             },
         ))
     });

@@ -141,6 +141,16 @@ impl<'a> Routes<'a> {
         clusters.collect()
     }
 
+    /// A cluster that somebody goes to.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.get(name)
+    }
+
+    /// Whether it balances by a hash of the request.
+    pub fn is_hashed(&self, name: &str) -> bool {
+        self.hashed.contains(name)
+    }
+
     /// Findings that nobody wants to hear again.
     pub fn quiet(&self) -> Findings<'a> {
         Findings::new(&self.resources.files)
@@ -637,7 +647,7 @@ fn check_later(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) 
 }
 
 /// A share of the sum, with one digit behind the point where it needs one.
-fn percent(part: i64, sum: i64) -> String {
+pub(crate) fn percent(part: i64, sum: i64) -> String {
     let tenths = (i128::from(part) * 1_000 / i128::from(sum.max(1))).clamp(0, 1_000);
     if tenths % 10 == 0 { format!("{}", tenths / 10) } else { format!("{}.{}", tenths / 10, tenths % 10) }
 }

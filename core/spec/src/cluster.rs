@@ -8,7 +8,8 @@ use http::HeaderName;
 use naru_base::Weight;
 
 use crate::{
-    ClusterLimits, Fallback, GuardSettings, LoadBalancing, LoadLimits, Locality, UpstreamTls, defaults,
+    ClusterLimits, Fallback, GuardSettings, LoadBalancing, LoadLimits, Locality, ProxyVersion, UpstreamTls,
+    defaults,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,9 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     pub protocol: UpstreamProtocol,
     pub tls: Option<UpstreamTls>,
+    /// Each connection begins with a header that says for whom it was made; it serves nobody else, and no second
+    /// request.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// An unused connection is closed after this long; `None` keeps it.
     pub idle_timeout: Option<Duration>,
     /// A connection is closed after this many requests; `None` is without limit.
@@ -46,6 +50,7 @@ impl Cluster {
             connect_timeout: defaults::CONNECT_TIMEOUT,
             protocol: UpstreamProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             idle_timeout: Some(defaults::UPSTREAM_IDLE_TIMEOUT),
             max_requests_per_connection: None,
             http2: Http2Settings::default(),
@@ -131,6 +136,8 @@ pub enum DnsFamily {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: Address,
+    /// Others by which the same endpoint is reached, where the first does not answer.
+    pub additional: Vec<SocketAddr>,
     /// Above zero.
     pub weight: Weight,
     /// Zero first. Those of a higher number take what the fit ones of the lower cannot.
@@ -146,6 +153,7 @@ impl Endpoint {
     pub fn new(address: Address) -> Endpoint {
         Endpoint {
             address,
+            additional: Vec::new(),
             weight: Weight(1),
             priority: 0,
             locality: Locality::default(),
@@ -158,7 +166,12 @@ impl Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     Socket(SocketAddr),
-    Name { host: String, port: u16 },
+    Name {
+        host: String,
+        port: u16,
+    },
+    /// The path of a Unix socket; one of the abstract namespace begins with `@`.
+    Pipe(String),
 }
 
 impl fmt::Display for Address {
@@ -166,6 +179,7 @@ impl fmt::Display for Address {
         match self {
             Address::Socket(address) => address.fmt(f),
             Address::Name { host, port } => write!(f, "{host}:{port}"),
+            Address::Pipe(path) => f.write_str(path),
         }
     }
 }
@@ -187,6 +201,17 @@ pub struct Http2Settings {
     pub stream_window: u32,
     /// Bytes.
     pub connection_window: u32,
+}
+
+impl Http2Settings {
+    /// Towards clients that are anybody: what one of them can have held is bounded by the window of its connection.
+    pub fn edge() -> Http2Settings {
+        Http2Settings {
+            max_concurrent_streams: defaults::HTTP2_EDGE_STREAMS_MAX,
+            stream_window: defaults::HTTP2_EDGE_STREAM_WINDOW,
+            connection_window: defaults::HTTP2_EDGE_CONNECTION_WINDOW,
+        }
+    }
 }
 
 impl Default for Http2Settings {

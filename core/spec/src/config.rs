@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener};
+use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -38,6 +38,11 @@ pub enum Place {
         cluster: usize,
         part: GuardPart,
     },
+    /// What becomes of the connections of a filter chain whose bytes are passed through.
+    Tcp {
+        listener: usize,
+        chain: usize,
+    },
     Rule {
         listener: usize,
         chain: usize,
@@ -69,6 +74,11 @@ impl Config {
                     format!("cluster '{}' has endpoints, and each request brings its own", cluster.name);
                 found.push((Place::Cluster(at), Invalid::new(text)));
             }
+            if cluster.proxy_protocol.is_some() && cluster.protocol != UpstreamProtocol::Http1 {
+                let text = "a header says for whom a connection was made, and HTTP/2 makes it for several";
+                let invalid = Invalid::new(text).hint("speak HTTP/1 to a cluster with the PROXY protocol");
+                found.push((Place::ClusterTls(at), invalid));
+            }
             let of_balancing = cluster.load_balancing.problems().into_iter();
             found.extend(of_balancing.map(|invalid| (Place::Balancing(at), invalid)));
             let of_guard = cluster.guard.problems().into_iter();
@@ -86,7 +96,7 @@ impl Config {
                     Invalid::new(format!("listener '{}' is defined twice", listener.name)),
                 ));
             }
-            if listener.address.port() != 0 && !addresses.insert(listener.address) {
+            if listener.address.port() != 0 && !addresses.insert((listener.address, listener.is_udp)) {
                 found.push((
                     Place::Listener(at),
                     Invalid::new(format!("two listeners ask for the address {}", listener.address)),
@@ -105,6 +115,12 @@ impl Config {
         found: &mut Vec<(Place, Invalid)>,
     ) {
         for (chain_at, chain) in listener.chains.iter().enumerate() {
+            if let Some(tcp) = &chain.tcp {
+                let place = Place::Tcp { listener: at, chain: chain_at };
+                found.extend(tcp.problems().into_iter().map(|invalid| (place.clone(), invalid)));
+                missing_clusters(tcp.clusters.names(), clusters, &place, found);
+                continue;
+            }
             let mut domains = BTreeSet::new();
             for (host_at, host) in chain.http.routes.virtual_hosts.iter().enumerate() {
                 let place = Place::VirtualHost { listener: at, chain: chain_at, virtual_host: host_at };
@@ -130,12 +146,19 @@ fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &
     let Action::Forward(forward) = &rule.action else { return };
     fallback_problems(forward.fallback.as_ref(), clusters, place, found);
     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
-    for name in forward.cluster_names().chain(mirrors) {
-        if !clusters.contains(name) {
-            let invalid = Invalid::new(format!("the route leads to cluster '{name}', which is not defined"))
-                .hint("define the cluster, or correct the name");
-            found.push((place.clone(), invalid));
-        }
+    missing_clusters(forward.cluster_names().chain(mirrors), clusters, place, found);
+}
+
+fn missing_clusters<'a>(
+    names: impl Iterator<Item = &'a str>,
+    clusters: &BTreeSet<&str>,
+    place: &Place,
+    found: &mut Vec<(Place, Invalid)>,
+) {
+    for name in names.filter(|name| !clusters.contains(name)) {
+        let invalid = Invalid::new(format!("the route leads to cluster '{name}', which is not defined"))
+            .hint("define the cluster, or correct the name");
+        found.push((place.clone(), invalid));
     }
 }
 

@@ -29,6 +29,13 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+// TCP proxies: `TCP_IDLE_TIMEOUT` stands with the limits of clusters.
+pub const TCP_ATTEMPTS: u32 = 1;
+/// Of a session of datagrams.
+pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two of them. Our own: Envoy waits for nothing.
+pub const TCP_ATTEMPTS_WAIT: Duration = Duration::from_millis(1);
+
 // Tunnels. Our own.
 /// A client that says nothing for this long waits for the server to speak first.
 pub const TUNNEL_SILENCE: Duration = Duration::from_millis(300);
@@ -129,6 +136,8 @@ pub const READ_YOUR_WRITES_MAX: Duration = Duration::from_secs(3_600);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Istio's, for what its documents name.
 pub const MESH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before another address of the same endpoint is tried beside the first: Envoy's. RFC 8305 recommends 250 ms.
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 pub const LEAST_REQUEST_CHOICES: u32 = 2;
@@ -186,10 +195,36 @@ pub const FALLBACK_STEPS_MAX: usize = 8;
 /// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: Envoy's server errors.
 pub const GRPC_FAILURES: [u8; 6] = [2, 4, 12, 13, 14, 15];
 
-// HTTP/2. Envoy's streams and windows since 1.35; `docs/gaps.md` has the edge values.
+// HTTP/2 with upstreams, and with the clients of a mesh. Envoy's streams and windows since 1.35.
 pub const HTTP2_STREAMS_MAX: u32 = 1_024;
 pub const HTTP2_STREAM_WINDOW: u32 = 16 << 20;
 pub const HTTP2_CONNECTION_WINDOW: u32 = 24 << 20;
+// With clients that are anybody. Envoy's "Configuring Envoy as an edge proxy"; its defaults are those above.
+pub const HTTP2_EDGE_STREAMS_MAX: u32 = 100;
+pub const HTTP2_EDGE_STREAM_WINDOW: u32 = 64 << 10;
+pub const HTTP2_EDGE_CONNECTION_WINDOW: u32 = 1 << 20;
+
+// What a peer of HTTP/2 may have us do for nothing. Our own, but for what a line says; `docs/limits.md`.
+/// Frames that carry nothing of a request or an answer, at once and each second: PING, SETTINGS (which counts ten
+/// times, like DATA without data), PRIORITY, WINDOW_UPDATE and types that nobody knows.
+pub const HTTP2_FRAMES_BURST: u32 = 1_000;
+pub const HTTP2_FRAMES_PER_SECOND: u32 = 100;
+/// And so many for each frame that carries something. Envoy's `max_inbound_window_update_frames_per_data_frame_sent`.
+pub const HTTP2_FRAMES_PER_USEFUL: u32 = 10;
+/// Streams that a client cancels, beside as many as it has had answered.
+pub const HTTP2_RESETS_BURST: u32 = 200;
+pub const HTTP2_RESETS_PER_SECOND: u32 = 20;
+/// Streams that a peer has us reset.
+pub const HTTP2_MISTAKES_BURST: u32 = 100;
+pub const HTTP2_MISTAKES_PER_SECOND: u32 = 1;
+/// Frames of one header block, which needs four at our limit of bytes.
+pub const HTTP2_BLOCK_FRAMES_MAX: u32 = 32;
+/// A list of so many times the bytes that are allowed is no mistake.
+pub const HTTP2_HEADER_BOMB_FACTOR: usize = 4;
+/// Of any frame.
+pub const HTTP2_FRAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Of an answer that waits in a connection for its client.
+pub const HTTP2_WAITING_BYTES_MAX: usize = 64 * 1024;
 
 // Limits of clusters: Envoy's `circuit_breakers`, beside `RETRIES_AT_ONCE`. Istio writes 2^32-1 for each.
 pub const CONNECTIONS_MAX: u32 = 1_024;

@@ -35,6 +35,10 @@ pub struct Http {
     /// What `:scheme` and `X-Forwarded-Proto` become, before routing and towards the upstream.
     pub scheme_to_overwrite: Option<Scheme>,
     pub host_port: HostPort,
+    /// `a.example.` is `a.example`.
+    pub strip_trailing_host_dot: bool,
+    /// What becomes of paths before routing and towards the upstream.
+    pub paths: Paths,
     /// No `x-envoy-*` header is added to requests or responses.
     pub suppress_envoy_headers: bool,
 
@@ -65,7 +69,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Envoy's defaults around a table of routes.
+    /// Envoy's defaults around a table of routes, but for HTTP/2 an edge's.
     pub fn new(stat_prefix: impl Into<String>, routes: RouteTable) -> Http {
         Http {
             stat_prefix: stat_prefix.into(),
@@ -84,6 +88,8 @@ impl Http {
             always_set_request_id_in_response: false,
             scheme_to_overwrite: None,
             host_port: HostPort::Keep,
+            strip_trailing_host_dot: false,
+            paths: Paths::NONE,
             suppress_envoy_headers: false,
             header_bytes_max: defaults::HEADER_BYTES_MAX,
             header_count_max: defaults::HEADER_COUNT_MAX,
@@ -97,7 +103,7 @@ impl Http {
             drain_timeout: defaults::DRAIN_TIMEOUT,
             tunnels: false,
             fault: None,
-            http2: Http2Settings::default(),
+            http2: Http2Settings::edge(),
         }
     }
 }
@@ -139,4 +145,38 @@ pub enum HostPort {
     /// Removed where it is the listener's own.
     StripMatching,
     StripAny,
+}
+
+/// How paths are brought into one form. Istio's `pathNormalization` and Envoy's settings of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Dots, backslashes, and escapes of what needs none.
+    pub normalize: bool,
+    pub merge_slashes: bool,
+    /// `%2F` and `%5C`.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+impl Paths {
+    /// Envoy's default.
+    pub const NONE: Paths =
+        Paths { normalize: false, merge_slashes: false, escaped_slashes: EscapedSlashes::Keep };
+    /// Istio's.
+    pub const BASE: Paths = Paths { normalize: true, ..Paths::NONE };
+
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.normalize || self.merge_slashes || self.escaped_slashes != EscapedSlashes::Keep
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    Keep,
+    /// The request is refused.
+    Reject,
+    /// Its client is led to the path without escapes.
+    Redirect,
+    /// It goes on with the path without escapes.
+    Forward,
 }

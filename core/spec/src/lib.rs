@@ -19,6 +19,7 @@
 // In reading order: the whole, then a listener from outside in, then what it leads to.
 pub mod config;
 pub mod listener;
+pub mod tcp;
 pub mod http;
 pub mod route;
 pub mod recover;
@@ -58,12 +59,12 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Codec, HostPort, Http, Scheme, ServerHeader};
+pub use http::{Codec, EscapedSlashes, HostPort, Http, Paths, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
     Named, Overload, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
-pub use listener::{FilterChain, Listener};
+pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
@@ -77,4 +78,5 @@ pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
 };
+pub use tcp::TcpProxy;
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};

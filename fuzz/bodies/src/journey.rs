@@ -126,11 +126,11 @@ impl Settings {
                 BalancingPolicy::LeastRequest(LeastRequest { choices, ..LeastRequest::default() }).into()
             }
         };
-        let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
+        let chain = FilterChain::of(http);
         let address = ([127, 0, 0, 1], 0).into();
         Snapshot::compile(Config {
             admin: None,
-            listeners: vec![Listener { name: "main".into(), address, chains: vec![chain] }],
+            listeners: vec![Listener::new("main", address, vec![chain])],
             clusters: vec![cluster],
         })
         .expect("it compiles")
@@ -356,6 +356,7 @@ impl<'a> Walk<'a> {
                     self.has_forwarded = true;
                 }
                 Action::Open => self.answers += 1,
+                Action::Locate { .. } => panic!("its clusters have endpoints of their own"),
                 Action::Reach { attempt } => {
                     assert!(self.settings.is_tunnel && self.settings.is_lost && self.last.is_none());
                     self.held.0.borrow_mut().push((attempt, EndpointId(0)));
@@ -365,7 +366,6 @@ impl<'a> Walk<'a> {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
                 Action::Wait { .. } | Action::Look => panic!("nothing limits it"),
-                Action::Locate { .. } => panic!("every endpoint is known"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);
                     self.journey.on_due(now, self.snapshot, true, worker, &self.held, &mut ());

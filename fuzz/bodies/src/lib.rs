@@ -22,6 +22,8 @@ mod import;
 mod hello;
 mod http1;
 mod tunnel;
+mod proxied;
+mod path;
 mod edge;
 mod journey;
 mod exchange;
@@ -39,6 +41,8 @@ pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
+pub use path::path;
+pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
@@ -60,6 +64,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http1", http1),
     ("journey", journey),
     ("nginx", nginx),
+    ("path", path),
+    ("proxied", proxied),
     ("regex", regex),
     ("route", route),
     ("scenario", scenario),

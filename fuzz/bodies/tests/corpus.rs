@@ -73,7 +73,7 @@ macro_rules! replays {
     };
 }
 
-replays! { bootstrap certificate compose documents downstream edge format hello journey nginx regex route scenario tunnel upstream }
+replays! { bootstrap certificate compose documents downstream edge format hello http1 journey nginx path proxied regex route scenario tunnel upstream }
 
 #[test]
 fn every_body_has_a_target_a_corpus_and_a_replay() {

@@ -27,7 +27,7 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
             }
         }
         for endpoint in &cluster.endpoints {
-            let address = endpoint.address;
+            let address = endpoint.path.clone().unwrap_or_else(|| endpoint.address.to_string());
             for (stat, value) in counts(endpoint) {
                 let _ = writeln!(out, "{name}::{address}::{stat}::{value}");
             }
@@ -52,6 +52,16 @@ fn counts(endpoint: &EndpointStatus) -> [(&'static str, u64); 6] {
     ]
 }
 
+/// As Envoy writes it.
+pub fn address_json(address: std::net::SocketAddr, path: Option<&str>) -> serde_json::Value {
+    match path {
+        Some(path) => serde_json::json!({ "pipe": { "path": path } }),
+        None => {
+            serde_json::json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
+        }
+    }
+}
+
 fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
     let hosts: Vec<_> = cluster
         .endpoints
@@ -62,9 +72,7 @@ fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
                 .map(|(name, value)| serde_json::json!({ "name": name, "value": value.to_string() }))
                 .collect();
             serde_json::json!({
-                "address": { "socket_address": {
-                    "address": endpoint.address.ip(), "port_value": endpoint.address.port(),
-                } },
+                "address": address_json(endpoint.address, endpoint.path.as_deref()),
                 "hostname": endpoint.host_name,
                 "weight": endpoint.weight,
                 "health_status": guards::health_status(endpoint.fitness),

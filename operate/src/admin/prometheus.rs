@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use naru_proxy::metrics::{BUCKETS, Histogram, Numbers, Protocol, Series};
+use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series};
 use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report};
 
 use super::guards::BreakerStats;
-use super::{Admin, Whole, guards, limits, mirrors, page as whole_page};
+use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
@@ -22,10 +22,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
 fn write(report: &Report, snapshots_in_use: usize) -> String {
     let mut out = Exposition::default();
     // Chains differ by nothing that Istio has a label for, and a line may stand only once.
-    let mut labelled: BTreeMap<String, Numbers> = BTreeMap::new();
-    for series in &report.series {
-        labelled.entry(labels(series)).or_default().add(&series.numbers);
-    }
+    let labelled = by_labels(report.series.iter().filter(|series| !tcp::is_tcp(series)));
     out.family("istio_requests_total", "counter", "Requests, by how they ended.");
     for (labels, numbers) in &labelled {
         out.sample("istio_requests_total", labels, numbers.durations.count());
@@ -46,6 +43,13 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             out.histogram(name, labels, pick(numbers));
         }
     }
+    let of_tcp = by_labels(report.series.iter().filter(tcp::is_tcp));
+    for (name, help, pick) in tcp::FAMILIES {
+        out.family(name, "counter", help);
+        for (labels, numbers) in &of_tcp {
+            out.sample(name, labels, pick(numbers));
+        }
+    }
     let downstream = report.downstream;
     for (name, kind, help, value) in [
         (
@@ -62,6 +66,18 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         ),
         ("envoy_http_downstream_rq_active", "gauge", "Requests under way.", downstream.requests_active),
         ("envoy_http_downstream_rq_total", "counter", "Requests, ever.", downstream.requests_total),
+        (
+            "envoy_tcp_downstream_cx_active",
+            "gauge",
+            "Connections whose bytes are passed through.",
+            downstream.tcp_active,
+        ),
+        (
+            "envoy_tcp_downstream_cx_total",
+            "counter",
+            "Connections whose bytes are or were passed through, ever.",
+            downstream.tcp_total,
+        ),
         (
             "envoy_http_downstream_cx_protocol_error",
             "counter",
@@ -97,6 +113,11 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
     ] {
         out.family(name, kind, help);
         out.sample(name, "", value);
+    }
+    let name = "naru_http2_abuse_total";
+    out.family(name, "counter", "Connections of HTTP/2 that were closed for what they had the proxy do.");
+    for (abuse, count) in Abuse::ALL.iter().zip(downstream.abuses) {
+        out.sample(name, &format!("what=\"{}\"", abuse.name()), count);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
     let clusters: [(&str, &str, &str, Count); 11] = [
@@ -154,6 +175,14 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
         }
     }
     out.text
+}
+
+fn by_labels<'a>(all: impl Iterator<Item = &'a Series>) -> BTreeMap<String, Numbers> {
+    let mut labelled: BTreeMap<String, Numbers> = BTreeMap::new();
+    for series in all {
+        labelled.entry(labels(series)).or_default().add(&series.numbers);
+    }
+    labelled
 }
 
 struct Family {
@@ -291,14 +320,14 @@ fn labels(series: &Series) -> String {
         match labels.protocol {
             Protocol::Http => "http",
             Protocol::Grpc => "grpc",
+            Protocol::Tcp => "tcp",
         },
     );
-    label(&mut out, "response_code", &labels.status.to_string());
-    label(
-        &mut out,
-        "grpc_response_status",
-        &labels.grpc_status.map(|status| status.to_string()).unwrap_or_default(),
-    );
+    if labels.protocol != Protocol::Tcp {
+        label(&mut out, "response_code", &labels.status.to_string());
+        let grpc_status = labels.grpc_status.map(|status| status.to_string()).unwrap_or_default();
+        label(&mut out, "grpc_response_status", &grpc_status);
+    }
     label(&mut out, "response_flags", labels.flags());
     label(&mut out, "reason", labels.reason.name());
     label(&mut out, "connection_security_policy", if labels.is_tls { "tls" } else { "none" });

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use http::{Response, StatusCode};
 use naru_base::Reason;
 use naru_proxy::Report;
+use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, tcp, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -45,6 +46,9 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         ("downstream_rq_total", downstream.requests_total),
     ] {
         stats.insert(format!("http.{name}"), value);
+    }
+    for (abuse, count) in Abuse::ALL.iter().zip(downstream.abuses) {
+        stats.insert(format!("http2.abuse.{}", abuse.name()), count);
     }
     stats.insert("server.concurrency".to_owned(), admin.workers as u64);
     stats.insert("server.live".to_owned(), u64::from(admin.proxy.is_ready()));
@@ -98,7 +102,8 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         }
     }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
-    for series in &report.series {
+    tcp::add_stats(report, &mut stats);
+    for series in report.series.iter().filter(|series| !tcp::is_tcp(series)) {
         let labels = series.labels;
         let requests = series.requests();
         let prefix = &series.stat_prefix;

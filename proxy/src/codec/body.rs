@@ -8,13 +8,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::http1::link::Http1Body;
+use super::http2::Http2Body;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
 pub enum InBody {
     Empty,
     Http1(Http1Body),
-    Http2(HyperBody),
+    Http2(Http2Body),
 }
 
 impl InBody {
@@ -23,8 +24,8 @@ impl InBody {
         matches!(self, InBody::Http1(body) if body.is_malformed())
     }
 
-    pub(super) fn http2(incoming: Incoming) -> InBody {
-        InBody::Http2(HyperBody::http2(incoming))
+    pub(super) fn http2(body: Http2Body) -> InBody {
+        InBody::Http2(body)
     }
 }
 

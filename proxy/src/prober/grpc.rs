@@ -3,8 +3,6 @@
 //! Two messages with one field each are written and read by hand. An answer that is no gRPC has the
 //! status 13, as in Envoy.
 
-use std::net::SocketAddr;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -14,7 +12,7 @@ use naru_guard::ProbeResult;
 use naru_spec::GrpcCheck;
 
 use super::http::{Inquiry, exchange, next_frame};
-use super::{Line, ProbeSettings, Speaks};
+use super::{Line, ProbeSettings, Speaks, Target};
 use crate::settle::grpc_status;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
@@ -28,7 +26,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub async fn ask(
     settings: &ProbeSettings,
     check: &GrpcCheck,
-    address: SocketAddr,
+    address: &Target,
     kept: Option<Line>,
 ) -> Option<(ProbeResult, Option<Line>)> {
     let headers = [

@@ -3,7 +3,6 @@
 //! Of an answer the status and two headers are looked at. `x-envoy-upstream-healthchecked-cluster`
 //! says something in Envoy only where a `service_name_matcher` asks for it, which is not supported.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use http_body::Body as _;
 use naru_guard::ProbeResult;
 use naru_spec::HttpCheck;
 
-use super::{Line, ProbeSettings, Speaks, USER_AGENT, dial};
+use super::{Line, ProbeSettings, Speaks, Target, USER_AGENT, dial};
 use crate::codec::{HyperBody, Inquirer, Unanswered, WholeBody};
 
 /// An answer that is longer has said all that is asked for: it is not read on, and its connection
@@ -29,7 +28,7 @@ pub const X_ENVOY_IMMEDIATE_FAIL: HeaderName = HeaderName::from_static("x-envoy-
 pub async fn ask(
     settings: &ProbeSettings,
     check: &HttpCheck,
-    address: SocketAddr,
+    address: &Target,
     kept: Option<Line>,
 ) -> Option<(ProbeResult, Option<Line>)> {
     let speaks = if check.is_http2 { Speaks::Http2 } else { Speaks::Http1 };
@@ -79,7 +78,7 @@ pub(super) async fn exchange(
     settings: &ProbeSettings,
     inquiry: Inquiry<'_>,
     speaks: Speaks,
-    address: SocketAddr,
+    address: &Target,
     kept: Option<Line>,
 ) -> Option<(Response<HyperBody>, Inquirer)> {
     let mut request = request(settings, inquiry, speaks, address)?;
@@ -105,7 +104,7 @@ fn request(
     settings: &ProbeSettings,
     inquiry: Inquiry<'_>,
     speaks: Speaks,
-    address: SocketAddr,
+    address: &Target,
 ) -> Option<Request<WholeBody>> {
     let host = if inquiry.host.is_empty() { &settings.cluster } else { inquiry.host };
     let mut headers = HeaderMap::new();
@@ -118,7 +117,8 @@ fn request(
         }
         Speaks::Http2 => {
             // Names of clusters may have what no authority has; the endpoint's own address is one.
-            let authority = Authority::try_from(host).or_else(|_| Authority::try_from(address.to_string()));
+            let authority =
+                Authority::try_from(host).or_else(|_| Authority::try_from(address.address.to_string()));
             uri.authority = Some(authority.ok()?);
             let is_tls = settings.connectors.is_some();
             uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });

@@ -1,12 +1,10 @@
 //! A probe of bytes: Envoy's `TcpHealthCheckerImpl`.
 
-use std::net::SocketAddr;
-
 use naru_guard::{ProbeResult, bytes_match};
 use naru_spec::TcpCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Line, ProbeSettings, Speaks, dial, is_quiet};
+use super::{Line, ProbeSettings, Speaks, Target, dial, is_quiet};
 
 /// So much may be received beside what is waited for. Envoy has no limit.
 const OTHER_BYTES_MAX: usize = 16 * 1024;
@@ -16,7 +14,7 @@ const READ_BYTES: usize = 1024;
 pub async fn ask(
     settings: &ProbeSettings,
     check: &TcpCheck,
-    address: SocketAddr,
+    address: &Target,
     kept: Option<Line>,
 ) -> Option<(ProbeResult, Option<Line>)> {
     let kept = match kept {

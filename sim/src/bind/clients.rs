@@ -180,7 +180,12 @@ impl<'a> Binder<'a> {
         let chains = listeners.get(listener_at).map_or(&[][..], |listener| &listener.chains);
         let chain_at = match door.chain {
             Some(name) => chains.iter().position(|chain| chain.name == name.value),
-            None => chains.iter().position(|chain| chain.server_names.is_empty()),
+            // What serves requests comes before what passes bytes through.
+            None => {
+                let takes_all = |chain: &&naru_spec::FilterChain| chain.server_names.is_empty();
+                let served = chains.iter().position(|chain| takes_all(&chain) && chain.tcp.is_none());
+                served.or_else(|| chains.iter().position(|chain| takes_all(&chain)))
+            }
         };
         let found = chain_at.and_then(|at| Some((chains.get(at)?, snapshot.chain_id(listener_at, at)?)));
         let Some((chain, id)) = found else {
@@ -193,6 +198,12 @@ impl<'a> Binder<'a> {
             );
             return None;
         };
+        if chain.tcp.is_some() {
+            let place = door.chain.or(door.listener).unwrap_or(door.name);
+            let what = "the bytes of this listener are passed through, and the simulator plays requests only";
+            self.tell(place, door.path.to_string(), "invalid-value", what);
+            return None;
+        }
         let peer = Peer {
             remote: SocketAddr::new(door.client, CLIENT_PORT),
             local: listeners.get(listener_at)?.address,

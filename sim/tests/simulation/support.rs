@@ -54,17 +54,8 @@ pub fn config(rules: Vec<Rule>, clusters: Vec<Cluster>) -> Config {
         response_headers: HeaderOps::default(),
     };
     let routes = RouteTable { virtual_hosts: vec![host], ..RouteTable::default() };
-    let chain = FilterChain {
-        name: "main".to_owned(),
-        server_names: Vec::new(),
-        tls: None,
-        http: Http::new("edge", routes),
-    };
-    let listener = Listener {
-        name: "edge".to_owned(),
-        address: SocketAddr::from(([127, 0, 0, 1], 8_080)),
-        chains: vec![chain],
-    };
+    let chain = FilterChain { name: "main".to_owned(), ..FilterChain::of(Http::new("edge", routes)) };
+    let listener = Listener::new("edge", SocketAddr::from(([127, 0, 0, 1], 8_080)), vec![chain]);
     Config { admin: None, listeners: vec![listener], clusters }
 }
 

@@ -8,6 +8,7 @@
 mod play;
 mod upstreams;
 mod retries;
+mod paths;
 mod outliers;
 mod drawn;
 mod differences;

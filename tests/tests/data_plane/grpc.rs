@@ -1,5 +1,6 @@
 //! gRPC by a client and a server that others have written: grpcio, in Python.
 
+mod interop;
 pub mod peers;
 
 use std::collections::BTreeMap;

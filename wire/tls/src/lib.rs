@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 // In reading order: a client comes in, an upstream is called, then what both rest on.
+pub mod opening;
 pub mod terminator;
 pub mod connector;
 pub mod handshake;
@@ -22,6 +23,7 @@ mod material;
 
 pub use connector::{ClientStream, Connector};
 pub use handshake::Handshake;
+pub use opening::{OPENING_BYTES_MAX, Opening};
 pub use terminator::{Hello, ServerStream, Terminator};
 
 /// Reads whatever bytes there are as a certificate's; for fuzzing.

@@ -143,9 +143,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
     /// Reads the first message of the handshake. A peer that sends anything else is told so by an
     /// alert, and the error is of kind `InvalidData`.
     pub async fn read(io: IO) -> io::Result<Hello<IO>> {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        Ok(Hello::of(LazyConfigAcceptor::new(Acceptor::default(), io).await?))
+    }
+
+    pub(crate) fn of(start: StartHandshake<IO>) -> Hello<IO> {
         let server_name = start.client_hello().server_name().map(str::to_owned);
-        Ok(Hello { start, server_name })
+        Hello { start, server_name }
+    }
+
+    /// The client is left to somebody else: nothing was said to it.
+    pub fn into_io(self) -> IO {
+        self.start.io
     }
 
     /// The server name that the client asks for. Literal addresses and malformed names count as none.

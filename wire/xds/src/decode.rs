@@ -8,6 +8,8 @@
 // From outside in.
 mod listener;
 mod http;
+mod tcp;
+mod udp;
 mod routes;
 mod recovery;
 mod matching;
@@ -140,6 +142,12 @@ fn tell_problems_of_the_whole(
                     }
                 });
             }
+            Place::Tcp { listener, chain } => {
+                let tcp = config.listeners[*listener].chains[*chain].tcp.as_ref();
+                filter_of(&listeners.at(*listener), resources, *listener, *chain, |filter| {
+                    tcp::tell(tcp, &invalid, &filter.field("typed_config"), &mut error);
+                });
+            }
             Place::Rule { listener, chain, virtual_host, rule } => {
                 let nth = if told.0.as_ref() == Some(&place) { told.1 + 1 } else { 0 };
                 told = (Some(place.clone()), nth);
@@ -200,6 +208,9 @@ pub(crate) fn tell_at_places(
             Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),
             Place::Listener(at) => tell(&listeners.at(*at)),
             Place::ChainTls { .. } | Place::ClusterTls(_) => tell_of_tls(place, resources, &root, &mut tell),
+            Place::Tcp { listener, chain } => {
+                filter_of(&listeners.at(*listener), resources, *listener, *chain, |filter| tell(filter));
+            }
             Place::VirtualHost { listener, chain, virtual_host } => {
                 table_of(&listeners.at(*listener), resources, *listener, *chain, |table| {
                     tell(&table.field("virtual_hosts").at(*virtual_host));
@@ -246,12 +257,24 @@ fn table_of(
     chain_at: usize,
     tell: impl FnOnce(&Path<'_>),
 ) {
-    const REST: &str = "typed_config.route_config";
+    filter_of(listener, resources, listener_at, chain_at, |filter| {
+        tell(&filter.field("typed_config.route_config"));
+    });
+}
+
+/// The path of the one filter of a listener's chain.
+fn filter_of(
+    listener: &Path<'_>,
+    resources: &proto::bootstrap::bootstrap::StaticResources,
+    listener_at: usize,
+    chain_at: usize,
+    tell: impl FnOnce(&Path<'_>),
+) {
     let listed = resources.listeners.get(listener_at).map_or(0, |l| l.filter_chains.len());
     if chain_at < listed {
         let chains = listener.field("filter_chains");
-        tell(&chains.at(chain_at).field("filters").at(0).field(REST));
+        tell(&chains.at(chain_at).field("filters").at(0));
     } else {
-        tell(&listener.field("default_filter_chain.filters").at(0).field(REST));
+        tell(&listener.field("default_filter_chain.filters").at(0));
     }
 }

@@ -7,6 +7,8 @@
 
 mod listener;
 mod http;
+mod tcp;
+mod udp;
 mod routes;
 mod recovery;
 mod matching;

@@ -58,6 +58,7 @@ pub fn config_dump(config: &Config, updated: WallTime) -> Value {
         .listeners
         .iter()
         .flat_map(|listener| &listener.chains)
+        .filter(|chain| chain.tcp.is_none())
         .map(|chain| {
             let routes = message(&schema, &encode::routes(&chain.http.routes));
             json!({

@@ -36,7 +36,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"]),
     // Nothing is written where the log goes to /dev/null, and nothing is profiled unasked.
     ("envoy.config.bootstrap.v3.Admin", &["address", "access_log_path=/dev/null"]),
-    ("envoy.config.core.v3.Address", &["socket_address"]),
+    ("envoy.config.core.v3.Address", &["socket_address", "pipe"]),
+    ("envoy.config.core.v3.Pipe", &["path", "mode"]),
     ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value"]),
     // Listeners.
     (
@@ -47,6 +48,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "filter_chains",
             "default_filter_chain",
             "listener_filters",
+            "udp_listener_config={}",
             "enable_reuse_port=true",
             "use_original_dst=false",
             "transparent=false",
@@ -66,13 +68,57 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "metadata={}",
         ],
     ),
-    ("envoy.config.listener.v3.FilterChainMatch", &["server_names", "transport_protocol"]),
+    ("envoy.config.listener.v3.FilterChainMatch", &["server_names", "transport_protocol", "prefix_ranges"]),
     ("envoy.config.listener.v3.Filter", &["name", "typed_config"]),
     ("envoy.config.listener.v3.ListenerFilter", &["name", "typed_config"]),
     (
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
         &["enable_ja3_fingerprinting=false", "enable_ja4_fingerprinting=false"],
     ),
+    (
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+        &["allow_requests_without_proxy_protocol"],
+    ),
+    // TCP.
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "max_downstream_connection_duration",
+            "max_connect_attempts",
+            "hash_policy",
+            "access_log",
+            "access_log_options={}",
+        ],
+    ),
+    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", &["clusters"]),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        &["name", "weight"],
+    ),
+    (
+        "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig",
+        &[
+            "stat_prefix",
+            "cluster",
+            "matcher",
+            "idle_timeout",
+            "hash_policies",
+            "access_log",
+            "access_log_options={}",
+            "upstream_socket_config={}",
+        ],
+    ),
+    ("envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig.HashPolicy", &["source_ip"]),
+    ("envoy.extensions.filters.udp.udp_proxy.v3.Route", &["cluster"]),
+    ("xds.type.matcher.v3.Matcher", &["on_no_match"]),
+    ("xds.type.matcher.v3.Matcher.OnMatch", &["action"]),
+    ("xds.core.v3.TypedExtensionConfig", &["name", "typed_config"]),
+    ("envoy.type.v3.HashPolicy", &["source_ip"]),
+    ("envoy.type.v3.HashPolicy.SourceIp", &[]),
     // HTTP.
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -104,8 +150,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "http2_protocol_options",
             "http_protocol_options",
             "add_user_agent=false",
-            "normalize_path=false",
-            "path_with_escaped_slashes_action=KEEP_UNCHANGED",
+            "normalize_path",
+            "merge_slashes",
+            "path_with_escaped_slashes_action",
+            "strip_trailing_host_dot",
             "stream_error_on_invalid_http_message=false",
             "add_proxy_protocol_connection_state=false",
             "local_reply_config={}",
@@ -546,7 +594,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.endpoint.v3.LbEndpoint",
         &["endpoint", "load_balancing_weight", "health_status=HEALTHY", "metadata={}"],
     ),
-    ("envoy.config.endpoint.v3.Endpoint", &["address", "health_check_config={}"]),
+    ("envoy.config.endpoint.v3.Endpoint", &["address", "additional_addresses", "health_check_config={}"]),
+    ("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", &["address"]),
     (
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         &[
@@ -593,6 +642,11 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
         &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
     ),
+    (
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        &["config", "transport_socket"],
+    ),
+    ("envoy.config.core.v3.ProxyProtocolConfig", &["version"]),
     ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
     (
         "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",

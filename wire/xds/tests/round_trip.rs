@@ -68,7 +68,8 @@ fn parts_read_back_on_their_own() {
 /// What `encode` says about its normal form.
 fn normal(mut config: Config) -> Config {
     for chain in config.listeners.iter_mut().flat_map(|listener| &mut listener.chains) {
-        for log in &mut chain.http.access_log {
+        let of_tcp = chain.tcp.iter_mut().flat_map(|tcp| &mut tcp.access_log);
+        for log in of_tcp.chain(&mut chain.http.access_log) {
             if let naru_spec::LogFormat::Json(fields) = &mut log.format {
                 sort(fields);
             }

@@ -34,8 +34,8 @@ pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> S
         request_headers: Default::default(),
         response_headers: Default::default(),
     });
-    let chain = FilterChain { name: String::new(), server_names: Vec::new(), tls: None, http };
-    let listener = Listener { name: "l".into(), address: ([127, 0, 0, 1], 0).into(), chains: vec![chain] };
+    let chain = FilterChain::of(http);
+    let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
     Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
 }
 

@@ -466,7 +466,7 @@ impl Plan {
         let broken = |reason: Reason| Some((if self.has_head() { STATUS } else { reason.status() }, reason));
         let may_be_sent_again = self.is_warm && !self.has_head();
         match disturbance {
-            ClientTalksGarbage if !self.is_routed() && self.down == Protocol::Http1 => {
+            ClientTalksGarbage if !self.is_routed() => {
                 all.push(Some((400, Reason::ClientProtocol)));
             }
             ClientCloses | ClientResets | ClientHalfCloses | ClientCancels(_) | ClientTalksGarbage
@@ -492,8 +492,6 @@ impl Plan {
             UpstreamCloses | UpstreamHalfCloses if self.response == Shape::UntilClose && self.has_head() => {
                 all.push(FINE);
             }
-            // The library leaves out what is too much of them.
-            ResponseTrailers(Flaw::Oversized) if self.up == Protocol::Http2 => all.push(FINE),
             UpstreamCloses
             | UpstreamResets
             | UpstreamHalfCloses

@@ -148,7 +148,7 @@ async fn what_is_no_listening_socket_is_told() {
     let up = Upstream::plain(Speaks::Http1).await;
     let directory = Directory::new();
     let config = directory.write("bootstrap.yaml", &Bootstrap::to(up.address).text());
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (socket, _other) = UnixDatagram::pair().unwrap();
     let output = Command::new("sh")
         .args(["-c", PARENT, "systemd", "1", "main"])
         .arg(program())

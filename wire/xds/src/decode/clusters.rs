@@ -3,11 +3,11 @@
 use ::http::HeaderName;
 use naru_base::Weight;
 use naru_spec::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Invalid, OnDemand, UpstreamProtocol,
-    defaults,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, Invalid, OnDemand,
+    UpstreamProtocol, defaults,
 };
 
-use super::{balancing, guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tcp, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -30,7 +30,17 @@ pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findin
     balancing::check_priorities(&cluster, path, findings);
     if let Some(socket) = &said.transport_socket {
         let path = path.field("transport_socket");
-        cluster.tls = tls::upstream(socket, &said.name, &path, findings);
+        let (version, wrapped) = tcp::upstream_proxy_protocol(socket);
+        cluster.proxy_protocol = version;
+        match (version, wrapped) {
+            (Some(_), Some(socket)) => {
+                let path = path.field("typed_config.transport_socket");
+                cluster.tls = tls::upstream(&socket, &said.name, &path, findings);
+            }
+            // Told by the API's own rules.
+            (Some(_), None) => {}
+            (None, _) => cluster.tls = tls::upstream(socket, &said.name, &path, findings),
+        }
     }
     if cluster.protocol == UpstreamProtocol::Alpn && cluster.tls.is_none() {
         let options = path.field("typed_extension_protocol_options");
@@ -177,6 +187,7 @@ pub(super) fn endpoint(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Endpoint {
+    let of_additional = path.field("endpoint.additional_addresses");
     let path = path.field("endpoint.address");
     let address = match &said.host_identifier {
         Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref(),
@@ -193,6 +204,10 @@ pub(super) fn endpoint(
             Address::Name { host: String::new(), port: 0 }
         }
     };
+    if let (Discovery::StrictDns(_) | Discovery::LogicalDns(_), Address::Pipe(_)) = (discovery, &address) {
+        let text = "a Unix socket has no name to be looked up";
+        findings.unsupported(&path.field("pipe"), text, "use type: STATIC");
+    }
     if let (Discovery::Static, Address::Name { host, .. }) = (discovery, &address)
         && !host.is_empty()
     {
@@ -201,7 +216,29 @@ pub(super) fn endpoint(
                 .hint("use type: STRICT_DNS");
         findings.invalid(&path.field("socket_address.address"), invalid);
     }
-    Endpoint { weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)), ..Endpoint::new(address) }
+    let mut endpoint = Endpoint {
+        weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)),
+        ..Endpoint::new(address)
+    };
+    if let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)) = &said.host_identifier {
+        for (at, said) in said.additional_addresses.iter().enumerate() {
+            let path = of_additional.at(at);
+            let path = path.field("address");
+            match &said.address {
+                Some(said) => endpoint.additional.push(value::literal_address(said, &path, findings)),
+                None => findings.missing(&path, "an additional address is needed"),
+            }
+        }
+        if !endpoint.additional.is_empty() && matches!(endpoint.address, Address::Pipe(_)) {
+            let text = "an endpoint on a Unix socket has no additional addresses";
+            findings.unsupported(&of_additional, text, "");
+        }
+        if !endpoint.additional.is_empty() && *discovery != Discovery::Static {
+            let text = "only an endpoint of a cluster of type STATIC has additional addresses";
+            findings.unsupported(&of_additional, text, "a name may have several addresses: type LOGICAL_DNS");
+        }
+    }
+    endpoint
 }
 
 /// In the cluster itself, as Envoy once said it, or among the extensions.
@@ -215,7 +252,7 @@ fn protocol(said: &proto::Cluster, cluster: &mut Cluster, path: &Path<'_>, findi
     }
     if let Some(options) = &said.http2_protocol_options {
         cluster.protocol = UpstreamProtocol::Http2;
-        cluster.http2 = http::http2(Some(options));
+        cluster.http2 = http::http2(Some(options), Http2Settings::default());
         cluster.limits.http2_keepalive =
             limits::http2_keepalive(Some(options), &path.field("http2_protocol_options"), findings);
         if said.http_protocol_options.is_some() {
@@ -271,7 +308,7 @@ fn extension(
         None => (UpstreamProtocol::Http1, "", None),
     };
     cluster.protocol = protocol;
-    cluster.http2 = http::http2(http2);
+    cluster.http2 = http::http2(http2, Http2Settings::default());
     let path = path.field(choice);
     let path = path.field("http2_protocol_options");
     cluster.limits.http2_keepalive = limits::http2_keepalive(http2, &path, findings);

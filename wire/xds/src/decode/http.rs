@@ -1,7 +1,8 @@
 //! The HTTP connection manager.
 
 use naru_spec::{
-    Action, Codec, Fault, HostPort, Http, Http2Settings, Invalid, RouteTable, Scheme, ServerHeader, defaults,
+    Action, Codec, EscapedSlashes, Fault, HostPort, Http, Http2Settings, Invalid, Paths, RouteTable, Scheme,
+    ServerHeader, defaults,
 };
 
 use super::{access_log, recovery, routes, value};
@@ -11,7 +12,9 @@ use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Http {
-    use hcm::http_connection_manager::{RouteSpecifier, StripPortMode};
+    use hcm::http_connection_manager::{
+        PathWithEscapedSlashesAction as Slashes, RouteSpecifier, StripPortMode,
+    };
     let table = match &said.route_specifier {
         Some(RouteSpecifier::RouteConfig(table)) => {
             routes::read(table, &path.field("route_config"), findings)
@@ -71,6 +74,17 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         (true, _) => HostPort::StripMatching,
         _ => HostPort::Keep,
     };
+    http.strip_trailing_host_dot = said.strip_trailing_host_dot;
+    http.paths = Paths {
+        normalize: said.normalize_path.is_some_and(|v| v.value),
+        merge_slashes: said.merge_slashes,
+        escaped_slashes: match said.path_with_escaped_slashes_action() {
+            Slashes::ImplementationSpecificDefault | Slashes::KeepUnchanged => EscapedSlashes::Keep,
+            Slashes::RejectRequest => EscapedSlashes::Reject,
+            Slashes::UnescapeAndRedirect => EscapedSlashes::Redirect,
+            Slashes::UnescapeAndForward => EscapedSlashes::Forward,
+        },
+    };
     if let Some(kilobytes) = &said.max_request_headers_kb {
         http.header_bytes_max = kilobytes.value.saturating_mul(1_024);
     }
@@ -110,7 +124,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         let text = "naru does not act on connection_keepalive of a listener";
         findings.unsupported(&path, text, "it acts on that of a cluster");
     }
-    http.http2 = http2(said.http2_protocol_options.as_ref());
+    http.http2 = http2(said.http2_protocol_options.as_ref(), Http2Settings::edge());
     http
 }
 
@@ -119,8 +133,8 @@ pub(super) fn requests_max(said: &core::HttpProtocolOptions) -> Option<u32> {
     said.max_requests_per_connection.map(|v| v.value).filter(|count| *count > 0)
 }
 
-pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>) -> Http2Settings {
-    let mut settings = Http2Settings::default();
+/// `settings` are those that hold where nothing is said.
+pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>, mut settings: Http2Settings) -> Http2Settings {
     let Some(said) = said else { return settings };
     let set = |setting: &mut u32, said: &Option<crate::proto::UInt32Value>| {
         if let Some(said) = said {

@@ -2,25 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, RouteTable};
+use ipnet::IpNet;
+use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol, RouteTable, Transport};
 
-use super::{http, tls, value};
+use super::{http, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
-use crate::proto::{hcm, listener as proto, tls_inspector};
+use crate::proto::{core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+    if let Some(address) = of_datagrams(said) {
+        return datagrams(said, &address, path, findings);
+    }
+    let of_address = path.field("address");
+    let pipe = said.address.as_ref().and_then(|address| value::pipe(address, &of_address, findings));
     let address = match &said.address {
+        Some(_) if pipe.is_some() => pipe.as_ref().map_or_else(any, |pipe| Pipe::identity(&pipe.path)),
         Some(address) => value::literal_address(address, &path.field("address"), findings),
         None => {
             findings.missing(&path.field("address"), "a listener needs an address");
-            std::net::SocketAddr::from(([0, 0, 0, 0], 0))
+            any()
         }
     };
     let filters = path.field("listener_filters");
+    let mut protocol = None;
     for (at, filter) in said.listener_filters.iter().enumerate() {
-        listener_filter(filter, &filters.at(at), findings);
+        protocol = listener_filter(filter, &filters.at(at), findings).or(protocol);
     }
     let mut chains = Vec::new();
     let mut taken = Taken::default();
@@ -45,46 +53,100 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
     if chains.is_empty() {
         findings.missing(&path.field("filter_chains"), "a listener needs a filter chain");
     }
-    Listener { name: said.name.clone(), address, chains }
+    Listener { pipe, proxy_protocol: protocol, ..Listener::new(said.name.clone(), address, chains) }
 }
 
-/// Where there is TLS, naru always reads the server name.
-fn listener_filter(said: &proto::ListenerFilter, path: &Path<'_>, findings: &mut Findings<'_>) {
+/// The address of a listener of datagrams, as if it were none.
+fn of_datagrams(said: &proto::Listener) -> Option<core::Address> {
+    use core::socket_address::Protocol;
+    let Some(core::address::Address::SocketAddress(address)) = &said.address.as_ref()?.address else {
+        return None;
+    };
+    let plain = core::SocketAddress { protocol: Protocol::Tcp.into(), ..address.clone() };
+    let plain = core::Address { address: Some(core::address::Address::SocketAddress(plain)) };
+    (address.protocol() == Protocol::Udp).then_some(plain)
+}
+
+/// Its one filter is the UDP proxy.
+fn datagrams(
+    said: &proto::Listener,
+    address: &core::Address,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Listener {
+    let address = value::literal_address(address, &path.field("address"), findings);
+    for (field, is_said) in [
+        ("filter_chains", !said.filter_chains.is_empty()),
+        ("default_filter_chain", said.default_filter_chain.is_some()),
+    ] {
+        if is_said {
+            let text = "a listener of datagrams has no filter chains: naru does not speak HTTP/3";
+            findings.unsupported(&path.field(field), text, "say udp_proxy in listener_filters");
+        }
+    }
+    let filters = path.field("listener_filters");
+    for at in 1..said.listener_filters.len() {
+        findings.unsupported_value(&filters.at(at), "a listener of datagrams has one filter, udp_proxy", "");
+    }
+    let mut chains = Vec::new();
+    match said.listener_filters.first().and_then(|filter| filter.config_type.as_ref()) {
+        Some(proto::listener_filter::ConfigType::TypedConfig(any)) => {
+            let path = filters.at(0);
+            let path = path.field("typed_config");
+            match unpack::<udp_proxy::UdpProxyConfig>(any) {
+                Some(said) => chains.push(FilterChain::of_tcp(udp::read(&said, &path, findings))),
+                None => {
+                    let text = format!("the listener filter '{}' is not supported", type_name(&any.type_url));
+                    let hint = "for datagrams only udp_proxy is";
+                    findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
+                }
+            }
+        }
+        _ => findings.missing(&filters, "a listener of datagrams needs a filter: udp_proxy"),
+    }
+    Listener { is_udp: true, ..Listener::new(said.name.clone(), address, chains) }
+}
+
+fn any() -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([0, 0, 0, 0], 0))
+}
+
+/// Where there is TLS, naru always reads the server name, and always behind the header of the PROXY protocol.
+fn listener_filter(
+    said: &proto::ListenerFilter,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<ProxyProtocol> {
     let path = path.field("typed_config");
     let Some(proto::listener_filter::ConfigType::TypedConfig(any)) = &said.config_type else {
         findings.missing(&path, "a listener filter needs a typed_config");
-        return;
+        return None;
     };
+    if let Some(said) = unpack::<proxy_protocol::ProxyProtocol>(any) {
+        return Some(tcp::proxy_protocol(&said));
+    }
     if unpack::<tls_inspector::TlsInspector>(any).is_none() {
         let text = format!("the listener filter '{}' is not supported", type_name(&any.type_url));
-        findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, "only tls_inspector is");
+        let hint = "tls_inspector and proxy_protocol are";
+        findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
     }
+    None
 }
 
-/// What the chains before take.
+/// What the chains before take: at addresses, of what begins so, a name or everything.
 #[derive(Default)]
-struct Taken {
-    names: BTreeSet<Domain>,
-    everything: bool,
-}
+struct Taken(BTreeSet<(Vec<IpNet>, Transport, Option<Domain>)>);
 
 impl Taken {
     fn take(&mut self, chain: &FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) {
-        if chain.server_names.is_empty() {
-            if self.everything {
-                let text = "another filter chain takes every connection already";
-                findings.error(
-                    path,
-                    code::DUPLICATE,
-                    text,
-                    "tell them apart by filter_chain_match.server_names",
-                );
-            }
-            self.everything = true;
+        let of = |name| (chain.networks.clone(), chain.transport, name);
+        if chain.server_names.is_empty() && !self.0.insert(of(None)) {
+            let text = "another filter chain takes every connection already";
+            findings.error(path, code::DUPLICATE, text, "tell them apart by filter_chain_match.server_names");
         }
         let names = path.field("filter_chain_match.server_names");
         for (at, name) in chain.server_names.iter().enumerate() {
-            if !self.names.insert(name.clone()) {
+            if !self.0.insert(of(Some(name.clone()))) {
                 let text = format!("another filter chain takes the server name '{name}' already");
                 findings.error(&names.at(at), code::DUPLICATE, text, "");
             }
@@ -99,14 +161,33 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>
     let conditions_path = path.field("filter_chain_match");
     let protocol = conditions.transport_protocol.as_str();
     let is_tls = tls.is_some();
-    if !protocol.is_empty() && protocol != if is_tls { "tls" } else { "raw_buffer" } {
-        let text = match is_tls {
-            true => {
-                format!("a filter chain with TLS takes only the transport protocol tls, not '{protocol}'")
-            }
-            false => format!("a filter chain without TLS takes only raw_buffer, not '{protocol}'"),
-        };
-        findings.unsupported_value(&conditions_path.field("transport_protocol"), text, "");
+    let served = served(said, path, findings);
+    let is_tcp = matches!(served, Served::Tcp(_));
+    let transport = match (protocol, is_tls) {
+        ("", _) => Transport::Any,
+        ("tls", true) => Transport::Tls,
+        ("raw_buffer", false) => Transport::Plain,
+        // TLS is passed through.
+        ("tls", false) if is_tcp => Transport::Tls,
+        _ => {
+            let text = match (is_tls, is_tcp) {
+                (true, _) => {
+                    format!("a filter chain with TLS takes only the transport protocol tls, not '{protocol}'")
+                }
+                (false, true) => format!("'{protocol}' is not a transport protocol: tls and raw_buffer are"),
+                (false, false) => {
+                    format!("a filter chain without TLS takes only raw_buffer, not '{protocol}'")
+                }
+            };
+            findings.unsupported_value(&conditions_path.field("transport_protocol"), text, "");
+            Transport::Any
+        }
+    };
+    let mut networks = Vec::new();
+    let ranges = conditions_path.field("prefix_ranges");
+    for (at, range) in conditions.prefix_ranges.iter().enumerate() {
+        let length = range.prefix_len.map_or(0, |v| v.value);
+        networks.extend(value::network(&range.address_prefix, length, &ranges.at(at), findings));
     }
     let mut server_names = Vec::new();
     let names = conditions_path.field("server_names");
@@ -120,12 +201,20 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>
             }
         }
     }
-    if !server_names.is_empty() && !is_tls && socket.is_none_or(|s| s.config_type.is_some()) {
+    let is_read = is_tls || is_tcp || socket.is_some_and(|s| s.config_type.is_none());
+    if !server_names.is_empty() && !is_read {
         let text = "only a filter chain with TLS can be chosen by the server name";
         findings.unsupported(&names, text, "add a transport_socket, or choose by virtual_hosts[].domains");
     }
-    let http = manager(said, path, findings);
-    FilterChain { name: said.name.clone(), server_names, tls, http }
+    if !server_names.is_empty() && transport == Transport::Plain {
+        let text = "only TLS has a server name, and this filter chain takes raw_buffer";
+        findings.unsupported(&names, text, "transport_protocol: tls");
+    }
+    let (http, tcp) = match served {
+        Served::Http(http) => (*http, None),
+        Served::Tcp(tcp) => (Http::new("", RouteTable::default()), Some(*tcp)),
+    };
+    FilterChain { name: said.name.clone(), server_names, networks, transport, tls, http, tcp }
 }
 
 /// A whole name, or `*.` and whole labels.
@@ -138,16 +227,23 @@ fn server_name(text: &str) -> Result<Domain, Invalid> {
     }
 }
 
+/// What becomes of the bytes of a chain's clients.
+enum Served {
+    Http(Box<Http>),
+    Tcp(Box<naru_spec::TcpProxy>),
+}
+
 /// The one filter of a chain.
-fn manager(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) -> Http {
-    let none = Http::new("", RouteTable::default());
+fn served(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) -> Served {
+    let none = Served::Http(Box::new(Http::new("", RouteTable::default())));
     let path = path.field("filters");
     for at in 1..said.filters.len() {
-        let text = "a filter chain has one filter, the HTTP connection manager";
+        let text = "a filter chain has one filter, the HTTP connection manager or the TCP proxy";
         findings.unsupported_value(&path.at(at), text, "");
     }
     let Some(filter) = said.filters.first() else {
-        findings.missing(&path, "a filter chain needs a filter: the HTTP connection manager");
+        let text = "a filter chain needs a filter: the HTTP connection manager, or the TCP proxy";
+        findings.missing(&path, text);
         return none;
     };
     let path = path.at(0);
@@ -156,13 +252,14 @@ fn manager(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'
         findings.missing(&path, "a filter needs a typed_config");
         return none;
     };
-    match unpack::<hcm::HttpConnectionManager>(any) {
-        Some(manager) => http::read(&manager, &path, findings),
-        None => {
-            let text = format!("the filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the HTTP connection manager is";
-            findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
-            none
-        }
+    if let Some(manager) = unpack::<hcm::HttpConnectionManager>(any) {
+        return Served::Http(Box::new(http::read(&manager, &path, findings)));
     }
+    if let Some(proxy) = unpack::<tcp_proxy::TcpProxy>(any) {
+        return Served::Tcp(Box::new(tcp::read(&proxy, &path, findings)));
+    }
+    let text = format!("the filter '{}' is not supported", type_name(&any.type_url));
+    let hint = "the HTTP connection manager and the TCP proxy are";
+    findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
+    none
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use naru_spec::{Address, DataSource, Invalid, Pattern};
+use naru_spec::{Address, DataSource, Invalid, Pattern, Pipe};
 
 use crate::findings::Findings;
 use crate::proto::{self, matcher};
@@ -58,6 +58,10 @@ pub(super) fn literal_address(
 ) -> SocketAddr {
     match address(said, path, findings) {
         Address::Socket(address) => address,
+        Address::Pipe(_) => {
+            findings.unsupported(&path.field("pipe"), "a Unix socket cannot be used here", "");
+            SocketAddr::from(([0, 0, 0, 0], 0))
+        }
         Address::Name { host, port } => {
             // An empty one is told by the API's own rules.
             if !host.is_empty() {
@@ -75,12 +79,21 @@ pub(super) fn literal_address(
 pub(super) fn address(said: &proto::core::Address, path: &Path<'_>, findings: &mut Findings<'_>) -> Address {
     use proto::core::address::Address as Said;
     use proto::core::socket_address::{PortSpecifier, Protocol};
-    let Some(Said::SocketAddress(said)) = &said.address else {
-        return Address::Name { host: String::new(), port: 0 };
+    let said = match &said.address {
+        Some(Said::SocketAddress(said)) => said,
+        Some(Said::Pipe(said)) => {
+            if said.mode != 0 {
+                let text = "only a socket that is listened on has a mode";
+                findings.unsupported(&path.field("pipe.mode"), text, "leave it out");
+            }
+            check_path(&said.path, &path.field("pipe.path"), findings);
+            return Address::Pipe(said.path.clone());
+        }
+        _ => return Address::Name { host: String::new(), port: 0 },
     };
     if said.protocol() == Protocol::Udp {
         let path = path.field("socket_address.protocol");
-        findings.unsupported_value(&path, "naru does not speak UDP", "use TCP");
+        findings.unsupported_value(&path, "only the address of a listener may say UDP", "leave it out");
     }
     let port = match said.port_specifier {
         // More than that is told by the API's own rules.
@@ -90,6 +103,26 @@ pub(super) fn address(said: &proto::core::Address, path: &Path<'_>, findings: &m
     match said.address.parse::<IpAddr>() {
         Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
         Err(_) => Address::Name { host: said.address.clone(), port },
+    }
+}
+
+/// A Unix socket to listen on, where that is what is said.
+pub(super) fn pipe(
+    said: &proto::core::Address,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Pipe> {
+    let Some(proto::core::address::Address::Pipe(said)) = &said.address else { return None };
+    check_path(&said.path, &path.field("pipe.path"), findings);
+    Some(Pipe { path: said.path.clone(), mode: said.mode })
+}
+
+/// `sockaddr_un` has room for 107 bytes and their end.
+fn check_path(text: &str, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if text.len() > 107 || text.contains('\0') {
+        let invalid = Invalid::new(format!("'{text}' cannot be the path of a Unix socket"))
+            .hint("at most 107 bytes; one that begins with @ is of the abstract namespace");
+        findings.invalid(path, invalid);
     }
 }
 

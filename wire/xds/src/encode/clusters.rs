@@ -1,8 +1,10 @@
 //! Clusters and their endpoints.
 
-use naru_spec::{Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, OnDemand, UpstreamProtocol, defaults};
+use naru_spec::{
+    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol, defaults,
+};
 
-use super::{balancing, guards, http, limits, tls, value};
+use super::{balancing, guards, http, limits, tcp, tls, value};
 use crate::decode::HTTP_OPTIONS;
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::pack;
@@ -19,7 +21,10 @@ pub(super) fn write(cluster: &Cluster) -> proto::Cluster {
         name: cluster.name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         connect_timeout: Some(value::duration(cluster.connect_timeout)),
-        transport_socket: cluster.tls.as_ref().map(tls::upstream),
+        transport_socket: tcp::upstream_proxy_protocol(
+            cluster.proxy_protocol,
+            cluster.tls.as_ref().map(tls::upstream),
+        ),
         circuit_breakers: limits::circuit_breakers(&cluster.limits),
         upstream_connection_options: cluster.limits.tcp_keepalive.as_ref().map(limits::connection_options),
         ..Default::default()
@@ -74,7 +79,14 @@ fn write_dns(dns: &DnsSettings, message: &mut proto::Cluster) {
 }
 
 pub(super) fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
-    let said = endpoint::Endpoint { address: Some(value::address(&endpoint.address)), ..Default::default() };
+    let additional = endpoint.additional.iter().map(|address| endpoint::endpoint::AdditionalAddress {
+        address: Some(value::socket_address(address)),
+    });
+    let said = endpoint::Endpoint {
+        address: Some(value::address(&endpoint.address)),
+        additional_addresses: additional.collect(),
+        ..Default::default()
+    };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)),
         load_balancing_weight: (endpoint.weight.0 != 1).then(|| value::number(endpoint.weight.0)),
@@ -88,7 +100,7 @@ fn http_options(cluster: &Cluster) -> Option<upstream_http::HttpProtocolOptions>
     use upstream_http::http_protocol_options::{
         AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
     };
-    let mut http2 = http::http2(&cluster.http2);
+    let mut http2 = http::http2(&cluster.http2, Http2Settings::default());
     if let Some(keepalive) = &cluster.limits.http2_keepalive {
         http2.get_or_insert_default().connection_keepalive = Some(limits::http2_keepalive(keepalive));
     }

@@ -1,8 +1,8 @@
 //! The HTTP connection manager and its access logs.
 
 use naru_spec::{
-    AccessLog, Action, Codec, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink, Rule,
-    ServerHeader,
+    AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
+    Rule, ServerHeader,
 };
 
 use super::recovery::FAULT_FILTER;
@@ -64,6 +64,10 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         strip_matching_host_port: http.host_port == HostPort::StripMatching,
         strip_port_mode: (http.host_port == HostPort::StripAny)
             .then_some(StripPortMode::StripAnyHostPort(true)),
+        strip_trailing_host_dot: http.strip_trailing_host_dot,
+        normalize_path: Some(value::flag(http.paths.normalize)),
+        merge_slashes: http.paths.merge_slashes,
+        path_with_escaped_slashes_action: escaped_slashes(http.paths.escaped_slashes).into(),
         max_request_headers_kb: Some(value::number(http.header_bytes_max.div_ceil(1_024).clamp(1, 8_192))),
         stream_idle_timeout: Some(value::limit(http.stream_idle_timeout)),
         request_timeout: Some(value::limit(http.request_timeout)),
@@ -75,8 +79,18 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             max_requests_per_connection: http.max_requests_per_connection.map(value::number),
             ..Default::default()
         }),
-        http2_protocol_options: http2(&http.http2),
+        http2_protocol_options: http2(&http.http2, Http2Settings::edge()),
         ..Default::default()
+    }
+}
+
+fn escaped_slashes(what: EscapedSlashes) -> hcm::http_connection_manager::PathWithEscapedSlashesAction {
+    use hcm::http_connection_manager::PathWithEscapedSlashesAction as Said;
+    match what {
+        EscapedSlashes::Keep => Said::KeepUnchanged,
+        EscapedSlashes::Reject => Said::RejectRequest,
+        EscapedSlashes::Redirect => Said::UnescapeAndRedirect,
+        EscapedSlashes::Forward => Said::UnescapeAndForward,
     }
 }
 
@@ -100,8 +114,7 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
 }
 
 /// Nothing where all is by default.
-pub(super) fn http2(settings: &Http2Settings) -> Option<core::Http2ProtocolOptions> {
-    let default = Http2Settings::default();
+pub(super) fn http2(settings: &Http2Settings, default: Http2Settings) -> Option<core::Http2ProtocolOptions> {
     let unless = |value: u32, default: u32| (value != default).then(|| value::number(value));
     (*settings != default).then(|| core::Http2ProtocolOptions {
         max_concurrent_streams: unless(settings.max_concurrent_streams, default.max_concurrent_streams),
@@ -111,7 +124,7 @@ pub(super) fn http2(settings: &Http2Settings) -> Option<core::Http2ProtocolOptio
     })
 }
 
-fn access_log(log: &AccessLog) -> accesslog::AccessLog {
+pub(super) fn access_log(log: &AccessLog) -> accesslog::AccessLog {
     let format = format(&log.format);
     let (name, any): (&str, Any) = match &log.sink {
         LogSink::File(path) => (

@@ -1,40 +1,87 @@
 //! Listeners and their filter chains.
 
-use naru_spec::{FilterChain, Listener};
+use naru_spec::{FilterChain, Listener, Transport};
 
-use super::{http, tls, value};
-use crate::proto::{listener as proto, tls_inspector};
+use super::{http, tcp, tls, udp, value};
+use crate::proto::{Any, core, listener as proto, tls_inspector};
 use crate::schema::pack;
 
 pub(super) fn write(listener: &Listener) -> proto::Listener {
+    if listener.is_udp {
+        return datagrams(listener);
+    }
     // Envoy reads the server name only where it is told to.
-    let inspects = listener.chains.iter().any(|chain| !chain.server_names.is_empty());
-    let inspector = proto::ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(proto::listener_filter::ConfigType::TypedConfig(pack(
-            &tls_inspector::TlsInspector::default(),
-        ))),
-        ..Default::default()
-    };
+    let says = |chain: &FilterChain| !chain.server_names.is_empty() || chain.transport != Transport::Any;
+    let inspects = listener.chains.iter().any(says);
+    let inspector =
+        || filter("envoy.filters.listener.tls_inspector", pack(&tls_inspector::TlsInspector::default()));
+    // It comes before everything else of a connection.
+    let proxied = listener.proxy_protocol.map(|protocol| {
+        filter("envoy.filters.listener.proxy_protocol", pack(&tcp::proxy_protocol(protocol)))
+    });
     proto::Listener {
         name: listener.name.clone(),
-        address: Some(value::socket_address(&listener.address)),
+        address: Some(match &listener.pipe {
+            Some(pipe) => value::pipe(pipe),
+            None => value::socket_address(&listener.address),
+        }),
         filter_chains: listener.chains.iter().map(chain).collect(),
-        listener_filters: if inspects { vec![inspector] } else { Vec::new() },
+        listener_filters: proxied.into_iter().chain(inspects.then(inspector)).collect(),
+        ..Default::default()
+    }
+}
+
+/// The proxy is a filter of the listener itself.
+fn datagrams(listener: &Listener) -> proto::Listener {
+    let mut address = value::socket_address(&listener.address);
+    if let Some(core::address::Address::SocketAddress(said)) = &mut address.address {
+        said.protocol = core::socket_address::Protocol::Udp.into();
+    }
+    let proxies = listener.chains.iter().filter_map(|chain| chain.tcp.as_ref());
+    let proxies = proxies.map(|udp| filter("envoy.filters.udp_listener.udp_proxy", pack(&udp::write(udp))));
+    proto::Listener {
+        name: listener.name.clone(),
+        address: Some(address),
+        listener_filters: proxies.collect(),
+        ..Default::default()
+    }
+}
+
+fn filter(name: &str, config: Any) -> proto::ListenerFilter {
+    proto::ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(proto::listener_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
 }
 
 fn chain(chain: &FilterChain) -> proto::FilterChain {
-    let names: Vec<String> = chain.server_names.iter().map(ToString::to_string).collect();
+    let ranges = chain.networks.iter().map(|network| core::CidrRange {
+        address_prefix: network.addr().to_string(),
+        prefix_len: Some(value::number(network.prefix_len().into())),
+    });
+    let conditions = proto::FilterChainMatch {
+        server_names: chain.server_names.iter().map(ToString::to_string).collect(),
+        prefix_ranges: ranges.collect(),
+        transport_protocol: match chain.transport {
+            Transport::Any => "",
+            Transport::Tls => "tls",
+            Transport::Plain => "raw_buffer",
+        }
+        .to_owned(),
+        ..Default::default()
+    };
+    let (name, config) = match &chain.tcp {
+        Some(tcp) => ("envoy.filters.network.tcp_proxy", pack(&tcp::write(tcp))),
+        None => ("envoy.filters.network.http_connection_manager", pack(&http::write(&chain.http))),
+    };
     let filter = proto::Filter {
-        name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(proto::filter::ConfigType::TypedConfig(pack(&http::write(&chain.http)))),
+        name: name.to_owned(),
+        config_type: Some(proto::filter::ConfigType::TypedConfig(config)),
     };
     proto::FilterChain {
         name: chain.name.clone(),
-        filter_chain_match: (!names.is_empty())
-            .then(|| proto::FilterChainMatch { server_names: names, ..Default::default() }),
+        filter_chain_match: (conditions != proto::FilterChainMatch::default()).then_some(conditions),
         filters: vec![filter],
         transport_socket: chain.tls.as_ref().map(tls::downstream),
         ..Default::default()

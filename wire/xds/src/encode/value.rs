@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use naru_spec::{Address, DataSource, HeaderAction, HeaderOps, Pattern};
+use naru_spec::{Address, DataSource, HeaderAction, HeaderOps, Pattern, Pipe};
 
 use crate::proto::{self, core, matcher};
 
@@ -35,7 +35,13 @@ pub(super) fn address(address: &Address) -> core::Address {
     match address {
         Address::Socket(address) => socket_address(address),
         Address::Name { host, port } => named_address(host.clone(), *port),
+        Address::Pipe(path) => pipe(&Pipe { path: path.clone(), mode: 0 }),
     }
+}
+
+pub(super) fn pipe(pipe: &Pipe) -> core::Address {
+    let said = core::Pipe { path: pipe.path.clone(), mode: pipe.mode };
+    core::Address { address: Some(core::address::Address::Pipe(said)) }
 }
 
 fn named_address(address: String, port: u16) -> core::Address {

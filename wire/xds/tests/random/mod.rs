@@ -11,14 +11,15 @@ use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, ClusterLimits,
     Codec, Config, ConsistentHash, Cookie, DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings,
-    Domain, DownstreamTls, Endpoint, Fault, FaultScope, FilterChain, Format, Forward, GrpcCheck,
-    GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps,
-    HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck,
-    JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match,
-    NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Pattern, Probe, QueryOps, ReadWriteGroups,
-    ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme,
-    ServerHeader, StatusRange, StringMatch, TcpCheck, TcpKeepalive, Thousandths, Thresholds, TlsRequirement,
-    TlsVersion, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope, FilterChain, Format, Forward,
+    GrpcCheck, GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp,
+    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
+    HttpCheck, JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize,
+    Match, NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, Pipe, Probe,
+    ProxyProtocol, ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath,
+    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
+    TcpCheck, TcpKeepalive, TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
+    UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -162,6 +163,8 @@ impl Dice {
         ]);
         if cluster.protocol != UpstreamProtocol::Http1 {
             cluster.http2 = self.http2();
+        } else {
+            cluster.proxy_protocol = self.maybe(|dice| dice.one(&[ProxyVersion::V1, ProxyVersion::V2]));
         }
         if cluster.protocol == UpstreamProtocol::Alpn || self.coin() {
             cluster.tls = Some(self.upstream_tls());
@@ -382,12 +385,18 @@ impl Dice {
 
     fn endpoint(&mut self, at: u16, discovery: &Discovery) -> Endpoint {
         let port = 8_000 + at;
-        let address = if *discovery == Discovery::Static || self.coin() {
+        let address = if *discovery == Discovery::Static && self.below(4) == 0 {
+            Address::Pipe(format!("/run/{port}"))
+        } else if *discovery == Discovery::Static || self.coin() {
             Address::Socket(self.socket(port))
         } else {
             Address::Name { host: self.one(&["localhost", "a.b.example.", "1.example"]).to_owned(), port }
         };
-        Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) }
+        let mut endpoint = Endpoint { weight: Weight(1 + self.below(100) as u32), ..Endpoint::new(address) };
+        if *discovery == Discovery::Static && !matches!(endpoint.address, Address::Pipe(_)) {
+            endpoint.additional = self.few(|dice| dice.socket(9_000));
+        }
+        endpoint
     }
 
     fn data(&mut self) -> DataSource {
@@ -454,16 +463,67 @@ impl Dice {
                 vec![Domain::parse("a.example").expect("name"), Domain::parse("*.b.example").expect("name")];
             chains.insert(0, chain);
         }
-        Listener { name: format!("listener {at}"), address: self.socket(10_000 + at as u16), chains }
+        if !clusters.is_empty() && self.coin() {
+            chains.insert(0, self.tcp_chain(clusters));
+        }
+        let mut listener = Listener::new(format!("listener {at}"), self.socket(10_000 + at as u16), chains);
+        if !clusters.is_empty() && self.below(6) == 0 {
+            let mut udp = self.tcp(clusters);
+            udp.clusters = ClusterChoice::One(self.one(clusters));
+            (udp.attempts_max, udp.duration_max) = (1, None);
+            udp.idle_timeout = self.one(&[Some(Duration::from_secs(60)), Some(Duration::from_millis(1_500))]);
+            let address = self.socket(20_000 + at as u16);
+            let datagrams = Listener::new(format!("listener {at}"), address, vec![FilterChain::of_tcp(udp)]);
+            return Listener { is_udp: true, ..datagrams };
+        }
+        if self.below(4) == 0 {
+            let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
+            listener = Listener::on(pipe, listener.name, listener.chains);
+        }
+        listener.proxy_protocol = self.maybe(|dice| ProxyProtocol { is_optional: dice.coin() });
+        listener
     }
 
     fn chain(&mut self, clusters: &[String]) -> FilterChain {
         FilterChain {
             name: self.word(),
-            server_names: Vec::new(),
             tls: self.maybe(Dice::downstream_tls),
-            http: self.http(clusters),
+            ..FilterChain::of(self.http(clusters))
         }
+    }
+
+    /// One that passes the TLS of some through, or takes what is none at some addresses.
+    fn tcp_chain(&mut self, clusters: &[String]) -> FilterChain {
+        let tcp = self.tcp(clusters);
+        let mut chain = FilterChain { name: self.word(), ..FilterChain::of_tcp(tcp) };
+        if self.coin() {
+            chain.server_names = vec![Domain::parse("passed.example").expect("name")];
+            chain.transport = self.one(&[Transport::Any, Transport::Tls]);
+        } else {
+            chain.networks = vec!["10.0.0.0/8".parse().expect("range"), "fd00::/8".parse().expect("range")];
+            chain.transport = self.one(&[Transport::Any, Transport::Plain]);
+        }
+        chain
+    }
+
+    fn tcp(&mut self, clusters: &[String]) -> TcpProxy {
+        let mut choice = ClusterChoice::One(self.one(clusters));
+        if self.coin() {
+            let weighted = (1..4).map(|weight| WeightedCluster {
+                name: self.one(clusters),
+                weight: Weight(weight),
+                request_headers: HeaderOps::default(),
+                response_headers: HeaderOps::default(),
+            });
+            choice = ClusterChoice::weighted(weighted.collect()).expect("weights");
+        }
+        let mut tcp = TcpProxy::new(self.word(), choice);
+        tcp.idle_timeout = self.one(&[tcp.idle_timeout, None, Some(Duration::from_millis(1_500))]);
+        tcp.duration_max = self.maybe(|dice| Duration::from_millis(1 + dice.below(9_000)));
+        tcp.attempts_max = self.one(&[1, 3]);
+        tcp.hash = self.one(&[Vec::new(), vec![HashPolicy::of(HashSource::SourceIp)]]);
+        tcp.access_log = self.few(Dice::access_log);
+        tcp
     }
 
     fn http(&mut self, clusters: &[String]) -> Http {
@@ -482,6 +542,17 @@ impl Dice {
         http.preserve_external_request_id = self.coin();
         http.always_set_request_id_in_response = self.coin();
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
+        http.strip_trailing_host_dot = self.coin();
+        http.paths = Paths {
+            normalize: self.coin(),
+            merge_slashes: self.coin(),
+            escaped_slashes: self.one(&[
+                EscapedSlashes::Keep,
+                EscapedSlashes::Reject,
+                EscapedSlashes::Redirect,
+                EscapedSlashes::Forward,
+            ]),
+        };
         http.host_port = self.one(&[HostPort::Keep, HostPort::StripMatching, HostPort::StripAny]);
         http.suppress_envoy_headers = self.coin();
         http.header_bytes_max = 1_024 * (1 + self.below(8_192) as u32);

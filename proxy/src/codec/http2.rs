@@ -1,0 +1,19 @@
+//! HTTP/2, both sides: RFC 9113, in the order of a connection's way.
+//!
+//! Why it is our own: `docs/adr/0019-http2-of-our-own.md`.
+
+mod connection;
+mod crowd;
+mod fields;
+mod frame;
+mod guard;
+mod hpack;
+mod shared;
+
+pub mod body;
+pub mod client;
+pub mod server;
+
+pub use body::Http2Body;
+pub use client::Http2Client;
+pub use guard::Abuse;
