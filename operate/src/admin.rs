@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use naru_spec::Config;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::takeover::Predecessors;
+
 /// What the pages are made of.
 pub struct Admin {
     pub proxy: Rc<Proxy>,
@@ -35,6 +38,8 @@ pub struct Admin {
     /// Says the configuration in force once more; to be replaced with it.
     pub recall: RefCell<Recall>,
     pub workers: usize,
+    /// Processes that this one has taken over from, and that are not done yet.
+    pub predecessors: Predecessors,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
 }
@@ -46,6 +51,13 @@ pub type Recall = Box<dyn Fn() -> Option<Config>>;
 /// Claims the address.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
+}
+
+/// Goes on where another process listened.
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 /// Serves until the runtime ends.
@@ -78,7 +90,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/mirrors", "copies of requests, and what their answers differ in; ?format=json"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
-    ("/server_info", "version and state"),
+    ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];
 
@@ -159,6 +171,7 @@ fn server_info(admin: &Admin) -> Response<Whole> {
         "version": env!("CARGO_PKG_VERSION"),
         "state": if admin.proxy.is_ready() { "LIVE" } else { "INITIALIZING" },
         "uptime_current_epoch": format!("{}s", admin.proxy.uptime().as_secs()),
+        "predecessors": admin.predecessors.to_json(),
         "command_line_options": { "config_path": admin.file, "concurrency": admin.workers },
     }))
 }

@@ -36,6 +36,7 @@ enum Command {
     /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
     Import(ImportArgs),
     /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
+    #[command(after_help = PROXY_SIGNALS)]
     Proxy(ProxyArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
@@ -48,6 +49,11 @@ enum Command {
     /// Print the version
     Version(VersionArgs),
 }
+
+const PROXY_SIGNALS: &str = "Signals:
+  HUP         read the file again; all of it takes effect, or nothing
+  USR2        start this program anew, from where it lies, and let that process take over
+  TERM, INT   take no more, finish what has begun, end; a second one ends at once";
 
 #[derive(Args)]
 pub struct UpArgs {
@@ -130,9 +136,17 @@ pub struct ProxyArgs {
     /// Threads that carry requests [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Seconds that requests under way may take to finish after SIGTERM
+    /// Seconds that requests under way may take to finish after SIGTERM, or when another process has taken over
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub drain_time: u64,
+    /// Take the listening sockets over from the process that runs with this file, which then finishes what it has
+    /// begun; where none runs, start like any other
+    #[arg(long)]
+    pub takeover: bool,
+    /// The Unix socket where this process takes over, and can be taken over itself; 'none' for neither [default: one
+    /// for each configuration file, below $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /tmp]
+    #[arg(long, value_name = "PATH")]
+    pub takeover_path: Option<PathBuf>,
     /// Where all chance comes from; for tests that must be repeatable
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -13,6 +13,8 @@ mod import_command;
 mod proxy_command;
 mod simulate_command;
 mod workload_command;
+mod takeover;
+mod systemd;
 mod admin;
 mod problems;
 mod say;

@@ -1,126 +1,211 @@
 //! `naru proxy`: the data plane, as an Envoy bootstrap file says.
+//!
+//! Its life: it starts, perhaps on sockets of another process or of systemd; it changes when its file is read again or
+//! a certificate changes; it ends because it is asked to, or because another process has taken over.
+
+mod document;
+mod running;
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use naru_journey::Snapshot;
-use naru_proxy::{Options, Proxy, StartError};
-use naru_spec::config::Place;
-use naru_spec::{Invalid, Problem};
+use naru_proxy::{Inherited, Options, Proxy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin, Recall};
 use crate::cli::{Failure, Output, ProxyArgs};
-use crate::problems;
+use crate::proxy_command::document::Document;
+use crate::proxy_command::running::{AdminSocket, Running, drained};
 use crate::say::say;
+use crate::systemd::{self, Manager};
+use crate::takeover::{Inheritance, Offer, Place, Predecessors, TakeoverError, default_place};
+
+/// A process that takes over waits so long for names and probes before it accepts; the old one serves meanwhile.
+const WARM_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
-    let file = args.config.display().to_string();
-    let text = std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
-    let loaded = naru_xds::load(&file, &text)
-        .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
-    let document = Document { file, text, warnings: loaded.warnings, output: args.output };
-    let snapshot = Snapshot::compile(loaded.config).map_err(|found| document.refuse(&found))?;
-    // Reading the configuration took more memory than keeping it does.
-    naru_memory::give_back();
+    let (document, snapshot) = Document::read(args)?;
     if args.check {
         naru_proxy::check(&snapshot).map_err(|error| document.refuse_to_start(error))?;
-        problems::print(&document.warnings, &|_| Some(&document.text), args.output)?;
+        document.warn()?;
         if args.output == Output::Text {
             say(&format!("{}: fine\n", document.file))?;
         }
         return Ok(());
     }
+    let given = systemd::sockets()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(serve(args, snapshot, document))
+    runtime.block_on(serve(args, snapshot, document, given))
 }
 
-/// The file that was read, and what it is not refused for.
-struct Document {
-    file: String,
-    text: String,
-    warnings: Vec<Problem>,
-    output: Output,
-}
-
-impl Document {
-    /// Prints everything that was found, the warnings first: in JSON that is one array.
-    fn refuse(&self, found: &[(Place, Invalid)]) -> Failure {
-        let mut all = self.warnings.clone();
-        all.extend(naru_xds::locate(&self.file, &self.text, found));
-        problems::refuse(&all, &|_| Some(&self.text), self.output)
-    }
-
-    fn refuse_to_start(&self, error: StartError) -> Failure {
-        match error {
-            StartError::Config(found) => self.refuse(&found),
-            error => error.into(),
-        }
-    }
-}
-
-async fn serve(args: &ProxyArgs, snapshot: Snapshot, document: Document) -> Result<(), Failure> {
+async fn serve(
+    args: &ProxyArgs,
+    snapshot: Snapshot,
+    document: Document,
+    given: Vec<Inherited>,
+) -> Result<(), Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
-    let mut end = Ends::listen()?;
-    let admin_listener = match &snapshot.admin {
-        None => None,
-        Some(wanted) => {
-            let address = wanted.address;
-            let bound = admin::bind(address).await;
-            let why = || {
-                format!(
-                    "the admin interface cannot listen on {address}; \
-                     'ss -ltnp' shows who does, or change admin.address in '{}'",
-                    document.file
-                )
-            };
-            Some(bound.with_context(why)?)
-        }
+    let mut ends = Ends::listen()?;
+    let signals = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
+    let manager = Manager::from_environment();
+    let place = place(args)?;
+    let mut inheritance = match &place {
+        Some(place) if args.takeover => ask(place).await?,
+        _ => None,
     };
-    let proxy = Proxy::start(snapshot, &Options { workers, seed: args.seed })
+    let mut inherited = match &mut inheritance {
+        Some(inheritance) => inheritance.sockets().map_err(not_taken)?,
+        None => Vec::new(),
+    };
+    inherited.extend(given);
+    let admin_wanted = snapshot.admin.as_ref().map(|admin| admin.address);
+    let old_admin = inheritance.as_mut().and_then(|inheritance| inheritance.admin.take());
+    let (admin_listener, has_old_admin) = match admin_wanted {
+        None => (None, false),
+        Some(wanted) => match old_admin {
+            Some((socket, its)) if its == wanted => (Some(admin::adopt(socket)?), true),
+            _ => (Some(bind_admin(wanted, &document.file).await?), false),
+        },
+    };
+    let mut starting = Proxy::begin(snapshot, &Options { workers, seed: args.seed }, inherited)
         .map_err(|error| document.refuse_to_start(error))?;
-    problems::print(&document.warnings, &|_| Some(&document.text), args.output)?;
-    let Document { file, text, .. } = document;
-    let proxy = Rc::new(proxy);
+    document.warn()?;
+    let predecessors = Predecessors::default();
+    if inheritance.is_some() {
+        starting.warm(WARM_TIME_MAX).await;
+    }
+    let left: Vec<Inherited> = starting.left_over();
+    let proxy = Rc::new(starting.accept().await?);
+    let has_taken_over = inheritance.is_some();
+    match inheritance {
+        Some(inheritance) => match inheritance.serving(left, has_old_admin).await {
+            Ok(predecessor) => {
+                tokio::task::spawn_local(predecessor.follow(predecessors.clone()));
+                eprintln!("naru: has taken over; the old process finishes what it has begun");
+            }
+            Err(error) => {
+                // What was accepted meanwhile is served; the queues are the old process's, as before.
+                proxy.leave_to_others().await;
+                drained(&proxy, args.drain_time, &mut ends).await;
+                return Err(not_taken(error));
+            }
+        },
+        None => {
+            for unused in &left {
+                let name = unused.name().unwrap_or("without a name");
+                eprintln!("naru: the socket {name} on {} is for no listener", unused.address());
+            }
+        }
+    }
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
     }
     naru_memory::give_back();
-    let of = file.clone();
-    let recall: Recall = Box::new(move || Some(naru_xds::load(&of, &text).ok()?.config));
-    let recall = RefCell::new(recall);
-    let admin = Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, quit: Notify::new() });
-    if let Some(listener) = admin_listener {
-        eprintln!("naru: admin on http://{}", listener.local_addr()?);
-        tokio::task::spawn_local(admin::serve(listener, Rc::clone(&admin)));
-    }
-    tokio::select! {
-        () = end.asked() => {}
-        () = admin.quit.notified() => {}
-    }
-    eprintln!("naru: draining; a second signal ends at once");
-    proxy.drain();
-    let drained = async {
-        while !proxy.has_ended() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    let recall = RefCell::new(recall(&document));
+    let file = document.file.clone();
+    let admin =
+        Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, predecessors, quit: Notify::new() });
+    let admin_socket = match (admin_listener, admin_wanted) {
+        (Some(listener), Some(wanted)) => {
+            let address = listener.local_addr()?;
+            let socket = listener.as_fd().try_clone_to_owned()?;
+            let task = tokio::task::spawn_local(admin::serve(listener, Rc::clone(&admin)));
+            eprintln!("naru: admin on http://{address}");
+            Some(AdminSocket { socket, wanted, task })
         }
+        _ => None,
     };
-    tokio::select! {
-        () = drained => Ok(()),
-        () = end.asked() => {
-            eprintln!("naru: ended before all requests were finished");
-            std::process::exit(1);
+    let offer = offer(place, has_taken_over)?;
+    if has_taken_over {
+        manager.ready_instead(&status(&proxy));
+    } else {
+        manager.ready(&status(&proxy));
+    }
+    Running { args, document, proxy, admin, admin_socket, offer, manager, ends, signals }.run().await
+}
+
+/// Where this process meets others.
+fn place(args: &ProxyArgs) -> Result<Option<Place>, Failure> {
+    match &args.takeover_path {
+        Some(path) if path == Path::new("none") => Ok(None),
+        Some(path) => Ok(Some(Place { path: path.clone(), is_asked_for: true })),
+        None => match default_place(&args.config) {
+            Ok(place) => Ok(Some(place)),
+            Err(why) if args.takeover => Err(anyhow::anyhow!(
+                "there is no place for the takeover socket: {why}\n  help: name one with --takeover-path"
+            )
+            .into()),
+            Err(why) => {
+                eprintln!("naru: cannot be taken over: {why}; name a place with --takeover-path");
+                Ok(None)
+            }
+        },
+    }
+}
+
+async fn ask(place: &Place) -> Result<Option<Inheritance>, Failure> {
+    match Inheritance::ask(&place.path).await {
+        Ok(inheritance) => Ok(Some(inheritance)),
+        Err(TakeoverError::Nobody) => {
+            eprintln!("naru: nobody to take over from at '{}'", place.path.display());
+            Ok(None)
         }
-        () = tokio::time::sleep(Duration::from_secs(args.drain_time)) => {
-            eprintln!("naru: the drain time is over");
-            std::process::exit(1);
+        Err(error) => Err(not_taken(error)),
+    }
+}
+
+fn not_taken(error: TakeoverError) -> Failure {
+    anyhow::anyhow!("nothing is taken over, and the old process goes on: {error}").into()
+}
+
+/// Offers this process to the next one.
+fn offer(place: Option<Place>, has_taken_over: bool) -> Result<Option<Offer>, Failure> {
+    let Some(place) = place else { return Ok(None) };
+    match Offer::open(&place, has_taken_over) {
+        Ok(offer) => {
+            eprintln!("naru: can be taken over at '{}'", offer.path().display());
+            Ok(Some(offer))
         }
+        // It serves already, and somebody else does not any more.
+        Err(error) if place.is_asked_for && !has_taken_over => {
+            let path = place.path.display();
+            Err(anyhow::anyhow!("the takeover socket '{path}' cannot be had: {error}").into())
+        }
+        Err(error) => {
+            eprintln!("naru: cannot be taken over at '{}': {error}", place.path.display());
+            Ok(None)
+        }
+    }
+}
+
+async fn bind_admin(address: SocketAddr, file: &str) -> anyhow::Result<tokio::net::TcpListener> {
+    admin::bind(address).await.with_context(|| {
+        format!(
+            "the admin interface cannot listen on {address}; \
+             'ss -ltnp' shows who does, or change admin.address in '{file}'"
+        )
+    })
+}
+
+fn recall(document: &Document) -> Recall {
+    let (file, text) = (document.file.clone(), document.text.clone());
+    Box::new(move || Some(naru_xds::load(&file, &text).ok()?.config))
+}
+
+fn status(proxy: &Proxy) -> String {
+    match proxy.addresses().len() {
+        1 => "Serving 1 listener".to_owned(),
+        count => format!("Serving {count} listeners"),
     }
 }
 

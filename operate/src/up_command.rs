@@ -22,6 +22,7 @@ use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::takeover::Predecessors;
 use crate::up_command::mesh::Mesh;
 
 /// Between two looks at whether requests are still under way.
@@ -58,6 +59,7 @@ async fn up(args: &UpArgs) -> Result<(), Failure> {
         file: args.directory.display().to_string(),
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
         workers,
+        predecessors: Predecessors::default(),
         quit: Notify::new(),
     });
     tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));

@@ -1,11 +1,13 @@
 //! A connection of a client, from its first byte to its last.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -23,8 +25,9 @@ use tokio::sync::Notify;
 use crate::cluster::add;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
+use crate::contain::Alarm;
 use crate::greet::{Refused, greet};
-use crate::listen::ListenerKey;
+use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
@@ -36,6 +39,11 @@ use crate::{engine, tcp, udp};
 
 /// A client that has not finished its TLS handshake by then is let go.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
+/// When a listener closes, and for this long nobody has finished a TCP handshake, nobody will.
+const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(100);
+const HANDSHAKES_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longer than any process lives.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Out of descriptors: others may be closed meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,6 +56,10 @@ pub struct ListenerHere {
     /// Where it stands there.
     at: Cell<usize>,
     is_closed: Cell<bool>,
+    /// Another process accepts from the same socket, now or later.
+    leaves_queue: Cell<bool>,
+    /// Another process may have a handle to the same socket: what is done to the socket is done to that process.
+    is_lent: Cell<bool>,
     closed: Notify,
 }
 
@@ -58,6 +70,8 @@ impl ListenerHere {
             loaded: RefCell::new(loaded),
             at: Cell::new(at),
             is_closed: Cell::new(false),
+            leaves_queue: Cell::new(false),
+            is_lent: Cell::new(false),
             closed: Notify::new(),
         })
     }
@@ -70,6 +84,15 @@ impl ListenerHere {
     pub fn close(&self) {
         self.is_closed.set(true);
         self.closed.notify_waiters();
+    }
+
+    /// What waits to be accepted when it is closed is left to another process.
+    pub fn leave_queue(&self) {
+        self.leaves_queue.set(true);
+    }
+
+    pub fn set_lent(&self, is_lent: bool) {
+        self.is_lent.set(is_lent);
     }
 
     pub async fn closed(&self) {
@@ -106,6 +129,10 @@ pub struct Connection {
     chain: Cell<ChainId>,
     limits: Cell<Limits>,
     is_leaving: Cell<bool>,
+    /// A request that is on its way may still come.
+    may_linger: Cell<bool>,
+    /// A test wants to know what becomes of a panic.
+    is_provoked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
@@ -160,6 +187,8 @@ impl Connection {
             chain: Cell::new(chain),
             limits: Cell::new(limits),
             is_leaving: Cell::new(false),
+            may_linger: Cell::new(true),
+            is_provoked: Cell::new(false),
             waker: RefCell::new(None),
             streams: Cell::new(0),
             active: Cell::new(0),
@@ -186,6 +215,8 @@ impl Connection {
             chain: Cell::new(self.chain()),
             limits: Cell::new(self.limits.get()),
             is_leaving: Cell::new(self.is_leaving.get()),
+            may_linger: Cell::new(self.may_linger.get()),
+            is_provoked: Cell::new(false),
             waker: RefCell::new(None),
             streams: Cell::new(0),
             active: Cell::new(0),
@@ -239,7 +270,11 @@ impl Connection {
             let (at, server_name) = (self.listener.at.get(), self.server_name.as_deref());
             let client = Arriving { local: self.peer.local.ip(), server_name, is_tls: self.is_tls };
             match newest.snapshot.chain_after(at, &client, &mine.snapshot, self.chain.get()) {
-                None => self.leave(),
+                // It may be that such clients are let in no more.
+                None => {
+                    self.may_linger.set(false);
+                    self.leave();
+                }
                 Some(chain) => self.go_on(newest, chain),
             }
         }
@@ -264,15 +299,21 @@ impl Connection {
         self.wake();
     }
 
+    pub fn provoke(&self) {
+        self.is_provoked.set(true);
+        self.leave();
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
-    /// How long it may stay when it is to leave.
+    /// How long a tunnel may stay when its connection is to leave. Where another process serves already it stays
+    /// until this one ends.
     pub fn drain_timeout(&self) -> Duration {
-        self.limits.get().drain_timeout
+        if self.worker.is_succeeded() { FOR_EVER } else { self.limits.get().drain_timeout }
     }
 
     /// Ready once it is to leave.
@@ -313,10 +354,11 @@ impl Answers for Rc<Connection> {
     }
 }
 
-/// Takes connections in until the listener is closed; what waits to be accepted then is still taken.
-pub async fn accept(worker: Rc<Worker>, socket: Listening, listener: Rc<ListenerHere>) {
-    let socket = match socket {
-        Listening::Udp(socket) => return udp::serve(worker, socket, listener).await,
+/// Takes connections in until the listener is closed; what waits to be accepted then is still taken, unless another
+/// process takes it.
+pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<ListenerHere>) {
+    let socket = match &*socket {
+        Listening::Udp(socket) => return udp::serve(worker, Arc::clone(socket), listener).await,
         Listening::Stream(socket) => socket,
     };
     loop {
@@ -332,6 +374,20 @@ pub async fn accept(worker: Rc<Worker>, socket: Listening, listener: Rc<Listener
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+    if listener.leaves_queue.get() {
+        return;
+    }
+    if !listener.is_lent.get() && listen::begin_no_more(socket).is_ok() {
+        let finished = async {
+            while let Ok(accepted) = tokio::time::timeout(HANDSHAKE_PAUSE_MAX, socket.accept()).await {
+                if let Ok((stream, remote)) = accepted {
+                    take(&worker, stream, remote, &listener);
+                }
+            }
+        };
+        // None can begin, so this ends by itself.
+        let _ = tokio::time::timeout(HANDSHAKES_TIME_MAX, finished).await;
+    }
     // A task that has had its share of a turn is told that nothing waits, whatever does.
     tokio::task::unconstrained(async {
         let mut cx = Context::from_waker(Waker::noop());
@@ -345,13 +401,19 @@ pub async fn accept(worker: Rc<Worker>, socket: Listening, listener: Rc<Listener
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
-        let downstream = &worker.metrics.downstream;
-        add(&downstream.connections_total, 1);
-        add(&downstream.connections_active, 1);
+        add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
+        let _alarm = Alarm::new(&worker, FromClient(remote));
         serve_client(&worker, &open, stream, remote, listener).await;
-        add(&downstream.connections_active, -1);
     });
+}
+
+struct FromClient(SocketAddr);
+
+impl fmt::Display for FromClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the connection of client {}", self.0)
+    }
 }
 
 async fn serve_client(
@@ -396,6 +458,8 @@ async fn serve_client(
         chain: Cell::new(secured.chain),
         limits: Cell::new(limits),
         is_leaving: Cell::new(false),
+        may_linger: Cell::new(true),
+        is_provoked: Cell::new(false),
         waker: RefCell::new(None),
         streams: Cell::new(0),
         active: Cell::new(0),
@@ -418,7 +482,10 @@ async fn serve_client(
             let mut detect = pin!(detect(&mut secured.conduit));
             let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => stay.poll_leave(cx).map(|_| None),
+                Poll::Pending => match stay.poll_leave(cx) {
+                    Poll::Ready(Leave::Gently | Leave::AtOnce) => Poll::Ready(None),
+                    Poll::Ready(Leave::Patiently) | Poll::Pending => Poll::Pending,
+                },
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -472,6 +539,7 @@ impl<'a> Stay<'a> {
         if self.leaving_since.is_none() {
             ready!(self.poll_asked(cx));
         }
+        assert!(!self.connection.is_provoked.get(), "a test has asked for this panic");
         let since = *self.leaving_since.get_or_insert(self.connection.worker.clock.now());
         Poll::Ready(self.leave(since, cx))
     }
@@ -509,7 +577,9 @@ impl<'a> Stay<'a> {
         loop {
             self.timer.set(deadline);
             if self.timer.poll(cx).is_pending() {
-                return Leave::Gently;
+                // Who leaves for another reason has been idle for long enough, or has been told so.
+                let is_asked = self.connection.is_leaving.get() && self.connection.may_linger.get();
+                return if is_asked { Leave::Patiently } else { Leave::Gently };
             }
             if self.connection.worker.clock.now() >= deadline {
                 return Leave::AtOnce;

@@ -19,7 +19,7 @@ use crate::prepare::{Prepared, clusters_of};
 use crate::proxy::StartError;
 use crate::shared_limits::NamedLimitStatus;
 use crate::socket;
-use crate::worker::{Message, Update};
+use crate::worker::{Drain, Message, Update};
 
 /// What all workers are told, and what is known of all of them.
 #[derive(Debug)]
@@ -143,8 +143,8 @@ impl Board {
     ) -> io::Result<Vec<Vec<(ListenerKey, socket::Listening)>>> {
         let mut by_worker: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
         for Opened { key, sockets } in opened {
-            for (of_worker, socket) in by_worker.iter_mut().zip(sockets) {
-                of_worker.push((key, socket));
+            for (of_worker, sockets) in by_worker.iter_mut().zip(sockets) {
+                of_worker.extend(sockets.into_iter().map(|socket| (key, socket)));
             }
         }
         let ended = || io::Error::other("a worker has ended");
@@ -396,12 +396,45 @@ impl Board {
     }
 
     pub fn drain(&self) {
-        let mut state = self.state();
-        state.is_draining = true;
+        self.state().is_draining = true;
         for worker in &self.workers {
             // One that has ended has nothing to drain.
-            let _ = worker.send(Message::Drain);
+            let _ = worker.send(Message::Drain(Drain::default()));
         }
+    }
+
+    /// As [`Board::drain`], but what waits to be accepted from these sockets is another process's. A worker answers
+    /// when it accepts no more.
+    pub fn hand_over(&self, keys: &Arc<[ListenerKey]>) -> Vec<oneshot::Receiver<()>> {
+        self.state().is_draining = true;
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done_tx, done_rx) = oneshot::channel();
+            let drain = Drain { handed_over: Arc::clone(keys), done_tx: Some(done_tx) };
+            if worker.send(Message::Drain(drain)).is_ok() {
+                answers.push(done_rx);
+            }
+        }
+        answers
+    }
+
+    pub fn stop(&self) {
+        for worker in &self.workers {
+            // One that has ended has nothing to stop.
+            let _ = worker.send(Message::Stop);
+        }
+    }
+
+    pub fn provoke(&self) {
+        for worker in &self.workers {
+            // One that has ended has no connections.
+            let _ = worker.send(Message::Provoke);
+        }
+    }
+
+    /// Where listeners listen.
+    pub fn listening(&self) -> Vec<Listening> {
+        self.state().listening.clone()
     }
 
     /// Nobody asks for names any more.

@@ -174,6 +174,7 @@ pub struct Downstream {
     /// Connections of HTTP/2 that were closed for what they had us do, by [`Abuse::ALL`].
     pub abuses: [Cell<u64>; Abuse::ALL.len()],
     pub tls_errors: Cell<u64>,
+    pub panics: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
     /// Connections whose bytes are passed through.
     pub tcp_active: Cell<u64>,
@@ -299,6 +300,8 @@ pub struct DownstreamReport {
     /// In the order of [`Abuse::ALL`].
     pub abuses: [u64; Abuse::ALL.len()],
     pub tls_errors: u64,
+    /// Bugs, each of which has ended one connection or stream.
+    pub panics: u64,
     pub log_lines_dropped: u64,
     pub tcp_active: u64,
     pub tcp_total: u64,
@@ -343,6 +346,7 @@ impl Report {
             requests_total,
             protocol_errors,
             tls_errors,
+            panics,
             log_lines_dropped,
             tcp_active,
             tcp_total

@@ -61,6 +61,8 @@ pub struct Prepared {
 struct Stamped<T> {
     side: Arc<T>,
     stamp: u64,
+    /// Of what peers are checked against.
+    trust: u64,
 }
 
 /// Reads like the snapshot itself, and keeps it for as long as somebody looks.
@@ -238,9 +240,15 @@ impl Sides {
         for (listener_at, listener) in snapshot.listeners.iter().enumerate() {
             for (chain_at, chain) in listener.chains.iter().enumerate() {
                 let terminate = |tls: &DownstreamTls| {
-                    let stamp = Terminator::stamp(tls);
-                    let known = older.and_then(|older| older.known_terminator(listener, chain, tls, stamp));
-                    known.map_or_else(|| Terminator::build(tls).map(|side| Stamped::new(side, stamp)), Ok)
+                    let (stamp, trust) = (Terminator::stamp(tls), Terminator::trust_stamp(tls));
+                    let known = older.and_then(|older| older.known_terminator(listener, chain, tls));
+                    let built = match known {
+                        Some((known, true)) if known.stamp == stamp => return Ok(known.clone()),
+                        // Certificates have changed, and nothing that would keep a client out.
+                        Some((known, _)) if known.trust == trust => Terminator::build_after(tls, &known.side),
+                        Some(_) | None => Terminator::build(tls),
+                    };
+                    built.map(|side| Stamped { side: Arc::new(side), stamp, trust })
                 };
                 match chain.tls.as_ref().map(terminate).transpose() {
                     Ok(built) => terminators.push(built),
@@ -259,7 +267,10 @@ impl Sides {
                 let stamp = Connector::stamp(tls);
                 let known = older.zip(known_clusters.get(cluster.name.as_str()));
                 let known = known.and_then(|(older, id)| older.known_connectors(*id, cluster, stamp));
-                known.map_or_else(|| connect_with(tls).map(|side| Stamped::new(side, stamp)), Ok)
+                known.map_or_else(
+                    || connect_with(tls).map(|side| Stamped { side: Arc::new(side), stamp, trust: stamp }),
+                    Ok,
+                )
             };
             match cluster.tls.as_ref().map(connect).transpose() {
                 Ok(built) => connectors.push(built),
@@ -272,31 +283,25 @@ impl Sides {
     }
 }
 
-impl<T> Stamped<T> {
-    fn new(side: T, stamp: u64) -> Stamped<T> {
-        Stamped { side: Arc::new(side), stamp }
-    }
-}
-
 impl Prepared {
-    /// The same chain's, if it is made of the same.
+    /// The same chain's, if it lets clients in alike; and whether it is made by the same settings.
     fn known_terminator(
         &self,
         listener: &Listener,
         chain: &FilterChain,
         tls: &DownstreamTls,
-        stamp: u64,
-    ) -> Option<Stamped<Terminator>> {
+    ) -> Option<(&Stamped<Terminator>, bool)> {
         let listener_at = self.snapshot.listeners.iter().position(|known| known.name == listener.name)?;
         let chains = &self.snapshot.listeners.get(listener_at)?.chains;
         let is_same = |known: &FilterChain| {
             known.name == chain.name
                 && known.server_names == chain.server_names
-                && known.tls.as_ref() == Some(tls)
+                && known.tls.as_ref().is_some_and(|known| Terminator::trusts_alike(known, tls))
         };
-        let id = self.snapshot.chain_id(listener_at, chains.iter().position(is_same)?)?;
+        let at = chains.iter().position(is_same)?;
+        let id = self.snapshot.chain_id(listener_at, at)?;
         let known = self.terminators.get(id.0 as usize)?.as_ref()?;
-        (known.stamp == stamp).then(|| known.clone())
+        Some((known, chains.get(at)?.tls.as_ref() == Some(tls)))
     }
 
     fn known_connectors(&self, id: ClusterId, cluster: &Cluster, stamp: u64) -> Option<Stamped<Connectors>> {

@@ -1,8 +1,11 @@
 //! The whole data plane of a process: started, changed, asked, told to end.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,18 +18,20 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::board::{Board, Found, Next};
 use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
+use crate::contain::Watchman;
 use crate::discover::{self, Follower};
-use crate::listen::{self, ListenerKey, Opened};
+use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
 use crate::shared_limits::NamedLimitStatus;
-use crate::socket::Bound;
-use crate::worker::{self, Message, Start};
+use crate::worker::{self, Accept, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
 const REPORT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Between two looks at whether names are looked up.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -61,6 +66,8 @@ pub enum StartError {
     Config(Vec<(Place, Invalid)>),
     Log(io::Error),
     Thread(io::Error),
+    /// A worker does not take its sockets.
+    Accept(io::Error),
     /// It is told to end and takes nothing over any more.
     Draining,
 }
@@ -92,6 +99,7 @@ impl std::fmt::Display for StartError {
             }
             StartError::Log(error) => write!(f, "{error}"),
             StartError::Thread(error) => write!(f, "a thread cannot be started: {error}"),
+            StartError::Accept(error) => write!(f, "a worker cannot accept connections: {error}"),
             StartError::Draining => f.write_str("naru is draining and takes no new configuration"),
         }
     }
@@ -108,6 +116,8 @@ pub struct Proxy {
     origin: Origin,
     /// Held by whoever changes the configuration.
     names: Mutex<Names>,
+    /// Workers that a panic has ended.
+    lost: Arc<AtomicU64>,
 }
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
@@ -118,19 +128,24 @@ pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
 impl Proxy {
     /// Opens all listeners, or none. Names are looked up on the runtime that this is called on.
     pub fn start(snapshot: Snapshot, options: &Options) -> Result<Proxy, StartError> {
+        let Starting { proxy, opened, .. } = Proxy::begin(snapshot, options, Vec::new())?;
+        proxy.tell_to_accept(opened);
+        Ok(proxy)
+    }
+
+    /// As [`Proxy::start`], with sockets that listen already, and accepts nothing yet.
+    pub fn begin(
+        snapshot: Snapshot,
+        options: &Options,
+        inherited: Vec<Inherited>,
+    ) -> Result<Starting, StartError> {
         let mut names = Names::default();
         let log = LogWriter::start().map_err(StartError::Thread)?;
         let origin = Origin::now();
         let prepared = Arc::new(Prepared::new(snapshot, None, &log, &mut names, origin)?);
         let snapshot = &prepared.snapshot;
         let workers = options.workers.max(1);
-        let (listening, opened) = listen::open(&snapshot.listeners, &[], workers)?;
-        let mut sockets: Vec<Vec<(ListenerKey, Bound)>> = (0..workers).map(|_| Vec::new()).collect();
-        for Opened { key, sockets: opened } in opened {
-            for (of_worker, socket) in sockets.iter_mut().zip(opened) {
-                of_worker.push((key, socket));
-            }
-        }
+        let Sites { listening, opened, left } = listen::open(&snapshot.listeners, &[], inherited, workers)?;
         let found = snapshot.clusters.iter().map(|cluster| match Follower::of(cluster) {
             None => Found::Static(discover::static_endpoints(cluster, &Arc::default())),
             Some(follower) => Found::New { follower, set: Arc::default(), was_found: None },
@@ -142,8 +157,9 @@ impl Proxy {
         let seed = options.seed.unwrap_or_else(clock::seed);
         let host_name: Arc<str> = host_name().into();
         let mut threads = Vec::new();
+        let lost = Arc::<AtomicU64>::default();
         let mut senders = Vec::new();
-        for (at, sockets) in (0u64..).zip(sockets) {
+        for at in 0..workers as u64 {
             let (messages_tx, messages_rx) = mpsc::unbounded_channel();
             let start = Start {
                 origin,
@@ -151,17 +167,44 @@ impl Proxy {
                 seed: seed.wrapping_add(at),
                 prepared: Arc::clone(&prepared),
                 endpoints: endpoints.clone(),
-                sockets,
                 log: log.clone(),
                 host_name: Arc::clone(&host_name),
                 messages_rx,
             };
             let thread = std::thread::Builder::new().name(format!("naru-{at}"));
-            threads.push(thread.spawn(move || worker::run(start)).map_err(StartError::Thread)?);
+            let watchman = Watchman::new(at, &lost);
+            let run = move || {
+                let _watchman = watchman;
+                worker::run(start)
+            };
+            threads.push(thread.spawn(run).map_err(StartError::Thread)?);
             senders.push(messages_tx);
         }
         let board = Board::new(senders, prepared, clock::wall_now(), listening, found, endpoints);
-        Ok(Proxy { board, threads, log, origin, names: Mutex::new(names) })
+        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names), lost };
+        Ok(Starting { proxy, opened, left })
+    }
+
+    fn tell_to_accept(&self, opened: Vec<Opened>) -> Vec<oneshot::Receiver<io::Result<()>>> {
+        let mut by_worker: Vec<Vec<_>> = self.board.workers().iter().map(|_| Vec::new()).collect();
+        for Opened { key, sockets } in opened {
+            for (of_worker, sockets) in by_worker.iter_mut().zip(sockets) {
+                of_worker.extend(sockets.into_iter().map(|socket| (key, socket)));
+            }
+        }
+        let listening = self.board.listening();
+        let kept = listening.iter().filter(|listening| listening.is_kept).map(|listening| listening.key);
+        let kept: Vec<ListenerKey> = kept.collect();
+        let listeners: Vec<ListenerKey> = listening.iter().map(|listening| listening.key).collect();
+        let mut answers = Vec::new();
+        for (worker, sockets) in self.board.workers().iter().zip(by_worker) {
+            let (done_tx, done_rx) = oneshot::channel();
+            // One that has ended drops its sockets, and with them the answer.
+            let (listeners, kept) = (listeners.clone(), kept.clone());
+            let _ = worker.send(Message::Accept(Accept { sockets, listeners, kept, done_tx }));
+            answers.push(done_rx);
+        }
+        answers
     }
 
     /// Puts another snapshot in force, whole: all of it or, with an error, nothing of it. Returns once every
@@ -179,7 +222,8 @@ impl Proxy {
         let (older, listening) = self.board.before_change()?;
         let prepared = Arc::new(Prepared::new(snapshot, Some(&older), &self.log, &mut names, self.origin)?);
         let workers = self.board.workers().len();
-        let (listening, opened) = listen::open(&prepared.snapshot.listeners, &listening, workers)?;
+        let listeners = &prepared.snapshot.listeners;
+        let Sites { listening, opened, .. } = listen::open(listeners, &listening, Vec::new(), workers)?;
         let sockets = self.board.register(opened).await.map_err(StartError::Thread)?;
         let found = self.board.discover(&prepared).await;
         self.board.warm(&prepared, &older, &found).await;
@@ -237,6 +281,7 @@ impl Proxy {
                 report.add(of_worker);
             }
         }
+        report.downstream.panics += self.lost.load(Ordering::Relaxed);
         report
     }
 
@@ -257,6 +302,148 @@ impl Proxy {
     pub fn has_ended(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
+
+    /// Other handles to all listening sockets, for another process. Nothing changes here.
+    pub async fn lend(&self) -> io::Result<Vec<Lent>> {
+        let listening = self.board.listening();
+        let all = listening.into_iter().map(|Listening { key, name, wanted, address, is_kept, .. }| Lent {
+            key,
+            name,
+            wanted,
+            address,
+            is_kept,
+            sockets: Vec::new(),
+        });
+        let mut all: Vec<Lent> = all.collect();
+        // Workers may share one.
+        let mut known = BTreeSet::new();
+        for worker in self.board.workers() {
+            let (lent_tx, lent_rx) = oneshot::channel();
+            // One that was ended by a panic has no sockets any more.
+            let _ = worker.send(Message::Lend(lent_tx));
+            let Ok(lent) = lent_rx.await else { continue };
+            for (key, socket) in lent? {
+                let stat = rustix::fs::fstat(&socket)?;
+                if known.insert((stat.st_dev, stat.st_ino))
+                    && let Some(lent) = all.iter_mut().find(|lent| lent.key == key)
+                {
+                    lent.sockets.push(socket);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// As [`Proxy::drain`], where another process accepts from these sockets already: what waits in their queues is its,
+    /// and tunnels stay for as long as this process does. Returns once nothing is accepted any more.
+    pub async fn hand_over(&self, keys: &[ListenerKey]) {
+        for answer in self.board.hand_over(&keys.into()) {
+            // A worker that ends before it answers accepts nothing either.
+            let _ = answer.await;
+        }
+    }
+
+    /// As [`Proxy::hand_over`], of all sockets.
+    pub async fn leave_to_others(&self) {
+        let all: Vec<ListenerKey> = self.board.listening().iter().map(|listening| listening.key).collect();
+        self.hand_over(&all).await;
+    }
+
+    /// Whether every worker answers.
+    pub async fn is_alive(&self) -> bool {
+        let mut answers = Vec::new();
+        for worker in self.board.workers() {
+            let (beat_tx, beat_rx) = oneshot::channel();
+            if worker.send(Message::Beat(beat_tx)).is_err() {
+                return false;
+            }
+            answers.push(beat_rx);
+        }
+        let all = async {
+            for answer in answers {
+                if answer.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(REPORT_TIME_MAX, all).await.unwrap_or(false)
+    }
+
+    /// Every connection of a client panics, as a bug would have it. For the test that this is contained.
+    #[doc(hidden)]
+    pub fn provoke_panics(&self) {
+        self.board.provoke();
+    }
+
+    /// The first worker panics, outside of any connection.
+    #[doc(hidden)]
+    pub fn provoke_worker(&self) {
+        if let Some(worker) = self.board.workers().first() {
+            // One that has ended needs no panic.
+            let _ = worker.send(Message::Fall);
+        }
+    }
+
+    /// Breaks off whatever is under way. What there is to say of it is logged once the workers have ended.
+    pub fn stop(&self) {
+        self.board.stop();
+    }
+
+    /// Waits until what was logged is written.
+    pub fn flush_logs(&self) {
+        self.log.flush();
+    }
+}
+
+/// A data plane that does not accept yet.
+#[derive(Debug)]
+pub struct Starting {
+    proxy: Proxy,
+    opened: Vec<Opened>,
+    left: Vec<Inherited>,
+}
+
+impl Starting {
+    /// Inherited sockets that no listener asks for.
+    pub fn left_over(&mut self) -> Vec<Inherited> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Waits until names are looked up and endpoints probed, but not for longer than this.
+    pub async fn warm(&self, limit: Duration) {
+        let ready = async {
+            while !self.proxy.is_ready() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // Who does not answer in time is waited for by nobody.
+        let _ = tokio::time::timeout(limit, ready).await;
+    }
+
+    /// Begins to accept; returns once every worker does.
+    pub async fn accept(self) -> Result<Proxy, StartError> {
+        let Starting { proxy, opened, left: _ } = self;
+        for answer in proxy.tell_to_accept(opened) {
+            let ended = |_| io::Error::other("a worker has ended");
+            answer.await.map_err(ended).and_then(|accepts| accepts).map_err(StartError::Accept)?;
+        }
+        Ok(proxy)
+    }
+}
+
+/// The listening sockets of a listener, for another process.
+#[derive(Debug)]
+pub struct Lent {
+    pub key: ListenerKey,
+    /// What the listener is called.
+    pub name: String,
+    /// What was asked for: perhaps any free port.
+    pub wanted: SocketAddr,
+    pub address: SocketAddr,
+    /// Somebody else keeps them open as well.
+    pub is_kept: bool,
+    pub sockets: Vec<OwnedFd>,
 }
 
 impl Drop for Proxy {

@@ -29,6 +29,7 @@ use naru_route::{CompiledAction, Verdict};
 use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
+use crate::contain;
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
@@ -491,6 +492,18 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        // A second panic on the way out of one would end the process.
+        if !std::thread::panicking() {
+            self.end();
+        } else if !contain::attempt(|| self.end()) {
+            contain::attempt(|| self.leave(self.worker.clock.now()));
+            contain::attempt(|| self.uncount());
+        }
+    }
+}
+
+impl Passage {
+    fn end(&mut self) {
         let now = self.worker.clock.now();
         if !self.journey.has_ended() {
             // A body that a stalled client kept from being read is dropped when its time is over.
@@ -503,9 +516,6 @@ impl Drop for Passage {
             // Whatever the journey says: it is over.
             debug_assert!(self.retrying.is_none());
         }
-        if self.is_in_fault {
-            self.loaded.prepared.faults.fetch_sub(1, Ordering::Relaxed);
-        }
         if self.journey.is_timed_automatically(&self.loaded.snapshot) {
             self.journey.teach(&mut self.loaded.core.borrow_mut());
         }
@@ -513,6 +523,14 @@ impl Drop for Passage {
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);
+        }
+        self.uncount();
+    }
+
+    /// What is counted of it.
+    fn uncount(&mut self) {
+        if self.is_in_fault {
+            self.loaded.prepared.faults.fetch_sub(1, Ordering::Relaxed);
         }
         self.rest();
         if let Some(upload) = &self.upload {

@@ -10,6 +10,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net as unix;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use naru_spec::Pipe;
@@ -39,7 +40,17 @@ pub enum Bound {
 #[derive(Debug)]
 pub enum Listening {
     Stream(StreamListener),
-    Udp(UdpSocket),
+    Udp(Arc<UdpSocket>),
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listening::Stream(StreamListener::Tcp(listener)) => listener.as_fd(),
+            Listening::Stream(StreamListener::Unix(listener)) => listener.as_fd(),
+            Listening::Udp(socket) => socket.as_fd(),
+        }
+    }
 }
 
 /// One that connections are taken from.
@@ -157,13 +168,21 @@ impl Bound {
         (0..count).map(|_| Ok(Bound::Unix(listener.try_clone()?))).collect()
     }
 
+    pub fn try_clone(&self) -> io::Result<Bound> {
+        match self {
+            Bound::Tcp(listener) => listener.try_clone().map(Bound::Tcp),
+            Bound::Unix(listener) => listener.try_clone().map(Bound::Unix),
+            Bound::Udp(socket) => socket.try_clone().map(Bound::Udp),
+        }
+    }
+
     pub fn register(self) -> io::Result<Listening> {
         match self {
             Bound::Tcp(listener) => TcpListener::from_std(listener)
                 .map(|listener| Listening::Stream(StreamListener::Tcp(listener))),
             Bound::Unix(listener) => UnixListener::from_std(listener)
                 .map(|listener| Listening::Stream(StreamListener::Unix(listener))),
-            Bound::Udp(socket) => UdpSocket::from_std(socket).map(Listening::Udp),
+            Bound::Udp(socket) => UdpSocket::from_std(socket).map(|socket| Listening::Udp(Arc::new(socket))),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use naru_base::{Instant, Reason};
@@ -47,8 +48,7 @@ struct Session {
 }
 
 /// Takes datagrams in until the listener is closed. Sessions go on until they end.
-pub async fn serve(worker: Rc<Worker>, socket: UdpSocket, listener: Rc<ListenerHere>) {
-    let socket = Rc::new(socket);
+pub async fn serve(worker: Rc<Worker>, socket: Arc<UdpSocket>, listener: Rc<ListenerHere>) {
     let sessions = Sessions::default();
     loop {
         let readable = tokio::select! {
@@ -80,7 +80,7 @@ pub async fn serve(worker: Rc<Worker>, socket: UdpSocket, listener: Rc<ListenerH
 fn take(
     worker: &Rc<Worker>,
     listener: &Rc<ListenerHere>,
-    socket: &Rc<UdpSocket>,
+    socket: &Arc<UdpSocket>,
     sessions: &Sessions,
     client: SocketAddr,
     datagram: &[u8],
@@ -103,7 +103,7 @@ fn take(
 fn begin(
     worker: &Rc<Worker>,
     listener: &Rc<ListenerHere>,
-    socket: &Rc<UdpSocket>,
+    socket: &Arc<UdpSocket>,
     sessions: &Sessions,
     client: SocketAddr,
 ) -> Option<Rc<Session>> {
@@ -124,7 +124,7 @@ fn begin(
         tether: Tether::new(&connection),
         passage,
         session: Rc::clone(&session),
-        socket: Rc::clone(socket),
+        socket: Arc::clone(socket),
         client,
         sessions: Rc::clone(sessions),
         _open: open,
@@ -195,7 +195,7 @@ struct Carried {
     passage: Box<Passage>,
     session: Rc<Session>,
     tether: Tether,
-    socket: Rc<UdpSocket>,
+    socket: Arc<UdpSocket>,
     client: SocketAddr,
     sessions: Sessions,
     _open: Open,

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use crate::accept::{self, Connection, ListenerHere};
 use crate::clock::{self, Clock, Origin};
-use crate::cluster::Balanced;
+use crate::cluster::{Balanced, add};
+use crate::contain;
 use crate::guarded::Guarded;
 use crate::listen::ListenerKey;
 use crate::loaded::Loaded;
@@ -35,15 +37,47 @@ pub enum Message {
     /// Endpoints that somebody guards are as fit as he says now.
     Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
+    /// Say that it is there.
+    Beat(oneshot::Sender<()>),
     /// Make these sockets ready for an update; give them back until it comes.
     Listen(Vec<(ListenerKey, Bound)>, oneshot::Sender<io::Result<Sockets>>),
     Update(Box<Update>),
+    /// Begin to accept from sockets, which are those of the listeners in their order.
+    Accept(Accept),
+    /// Other handles to all listening sockets.
+    Lend(oneshot::Sender<io::Result<Vec<(ListenerKey, OwnedFd)>>>),
     /// Take no more connections, finish the requests that have begun, then end.
-    Drain,
+    Drain(Drain),
+    /// End without waiting for anybody.
+    Stop,
+    /// For tests: every connection that is open panics.
+    Provoke,
+    /// For tests: the worker itself panics.
+    Fall,
 }
 
-/// Of one worker, ready to accept from.
+/// Of one worker, ready to accept from. A listener may have several.
 pub type Sockets = Vec<(ListenerKey, Listening)>;
+
+/// The sockets that a worker begins with.
+#[derive(Debug)]
+pub struct Accept {
+    pub sockets: Vec<(ListenerKey, Bound)>,
+    /// By listener.
+    pub listeners: Vec<ListenerKey>,
+    /// Of these, the sockets that somebody else keeps open.
+    pub kept: Vec<ListenerKey>,
+    pub done_tx: oneshot::Sender<io::Result<()>>,
+}
+
+/// How a worker is to end.
+#[derive(Debug, Default)]
+pub struct Drain {
+    /// Another process accepts from these sockets: what waits in their queues is its.
+    pub handed_over: Arc<[ListenerKey]>,
+    /// Told once nothing is accepted any more.
+    pub done_tx: Option<oneshot::Sender<()>>,
+}
 
 /// Another snapshot, for one worker.
 #[derive(Debug)]
@@ -68,8 +102,6 @@ pub struct Start {
     pub prepared: Arc<Prepared>,
     /// By cluster.
     pub endpoints: Vec<Balanced>,
-    /// By listener.
-    pub sockets: Vec<(ListenerKey, Bound)>,
     pub log: LogWriter,
     pub host_name: Arc<str>,
     pub messages_rx: mpsc::UnboundedReceiver<Message>,
@@ -92,6 +124,8 @@ pub struct Worker {
     /// One for each connection that is open; known once its chain is.
     open: RefCell<Slab<Option<Rc<Connection>>>>,
     is_draining: Cell<bool>,
+    /// Another process has taken the listening sockets over.
+    is_succeeded: Cell<bool>,
     last_closed: Notify,
     has_pooled: Notify,
     is_sweeping: Cell<bool>,
@@ -101,6 +135,7 @@ pub struct Worker {
 #[derive(Debug)]
 struct Acceptor {
     listener: Rc<ListenerHere>,
+    socket: Rc<Listening>,
     task: JoinHandle<()>,
 }
 
@@ -125,6 +160,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        add(&self.worker.metrics.downstream.connections_active, -1);
         // Whatever goes with it may look at the others.
         let connection = self.worker.open.borrow_mut().remove(self.key);
         // Where it was broken off it may still have a tunnel, which has it.
@@ -146,14 +182,57 @@ impl Worker {
     }
 
     pub fn opened(self: &Rc<Self>) -> Open {
+        add(&self.metrics.downstream.connections_active, 1);
         let key = self.open.borrow_mut().insert(None);
         Open { worker: Rc::clone(self), key }
     }
 
-    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: Listening) {
-        let listener = ListenerHere::new(key, at, self.loaded());
-        let task = tokio::task::spawn_local(accept::accept(Rc::clone(self), socket, Rc::clone(&listener)));
-        self.listeners.borrow_mut().push(Acceptor { listener, task });
+    fn accept_from(self: &Rc<Self>, key: ListenerKey, at: usize, socket: Listening) -> Rc<ListenerHere> {
+        let (listener, socket) = (ListenerHere::new(key, at, self.loaded()), Rc::new(socket));
+        let (worker, from, of) = (Rc::clone(self), Rc::clone(&socket), Rc::clone(&listener));
+        let task = contain::keep_up(self, "a turn of a listener", move || {
+            accept::accept(Rc::clone(&worker), Rc::clone(&from), Rc::clone(&of))
+        });
+        self.listeners.borrow_mut().push(Acceptor { listener: Rc::clone(&listener), socket, task });
+        listener
+    }
+
+    fn begin_to_accept(self: &Rc<Self>, accept: Accept) {
+        let Accept { sockets, listeners, kept, done_tx } = accept;
+        let registered = register(sockets).map(|sockets| {
+            for (key, socket) in sockets {
+                if let Some(at) = listeners.iter().position(|listed| *listed == key) {
+                    let here = self.accept_from(key, at, socket);
+                    if kept.contains(&key) {
+                        here.leave_queue();
+                    }
+                }
+            }
+        });
+        // Who does not ask is not told.
+        let _ = done_tx.send(registered);
+    }
+
+    fn lend(&self) -> io::Result<Vec<(ListenerKey, OwnedFd)>> {
+        let listeners = self.listeners.borrow();
+        let all = listeners.iter().map(|acceptor| {
+            acceptor.listener.set_lent(true);
+            Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?))
+        });
+        all.collect()
+    }
+
+    fn provoke(&self) {
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(connection) = connection {
+                connection.provoke();
+            }
+        }
+    }
+
+    /// Whether another process serves new clients, so that nobody waits for this one to end.
+    pub fn is_succeeded(&self) -> bool {
+        self.is_succeeded.get()
     }
 
     /// Goes on by another snapshot. Nothing of it is seen half: between two awaits no request is looked at.
@@ -214,9 +293,16 @@ impl Worker {
         }
     }
 
-    fn begin_drain(&self) {
+    fn begin_drain(&self, handed_over: &[ListenerKey]) {
         self.is_draining.set(true);
+        self.is_succeeded.set(!handed_over.is_empty());
         for acceptor in self.listeners.borrow().iter() {
+            if handed_over.contains(&acceptor.listener.key) {
+                acceptor.listener.leave_queue();
+            } else if !handed_over.is_empty() {
+                // It was not wanted, and is given back.
+                acceptor.listener.set_lent(false);
+            }
             acceptor.listener.close();
         }
         for (_, connection) in self.open.borrow().iter() {
@@ -240,6 +326,7 @@ impl Worker {
                 protocol_errors: downstream.protocol_errors.get(),
                 abuses: downstream.abuses.each_ref().map(Cell::get),
                 tls_errors: downstream.tls_errors.get(),
+                panics: downstream.panics.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
                 tcp_active: downstream.tcp_active.get(),
                 tcp_total: downstream.tcp_total.get(),
@@ -255,6 +342,7 @@ impl Worker {
     /// Closes old upstream connections for as long as there are any.
     async fn sweep_pools(self: Rc<Self>) {
         loop {
+            self.is_sweeping.set(false);
             self.has_pooled.notified().await;
             self.is_sweeping.set(true);
             let mut has_more = true;
@@ -262,7 +350,6 @@ impl Worker {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 has_more = self.sweep_once();
             }
-            self.is_sweeping.set(false);
         }
     }
 
@@ -299,11 +386,15 @@ pub fn run(start: Start) -> std::io::Result<()> {
         .enable_all()
         .on_thread_unpark(clock::on_wake)
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(work(start))
+    let logs = runtime.block_on(work(start));
+    // Requests that are broken off have lines, too.
+    drop(runtime);
+    logs.flush();
+    Ok(())
 }
 
-async fn work(start: Start) -> std::io::Result<()> {
-    let Start { origin, seed, prepared, endpoints, sockets, log, host_name, mut messages_rx } = start;
+async fn work(start: Start) -> Rc<Logs> {
+    let Start { origin, seed, prepared, endpoints, log, host_name, mut messages_rx } = start;
     let clock = Clock::new(origin);
     let timers = Timers::new(clock.now());
     let metrics = Metrics::default();
@@ -324,38 +415,49 @@ async fn work(start: Start) -> std::io::Result<()> {
         connections: Cell::new(0),
         open: RefCell::default(),
         is_draining: Cell::new(false),
+        is_succeeded: Cell::new(false),
         last_closed: Notify::new(),
         has_pooled: Notify::new(),
         is_sweeping: Cell::new(false),
     });
-    tokio::task::spawn_local(Timers::drive(Rc::downgrade(&worker.timers), origin));
-    tokio::task::spawn_local(Rc::clone(&worker.logs).flush_in_time());
-    tokio::task::spawn_local(Rc::clone(&worker).sweep_pools());
-    for (at, (key, socket)) in register(sockets)?.into_iter().enumerate() {
-        worker.accept_from(key, at, socket);
-    }
+    let timers = Rc::downgrade(&worker.timers);
+    contain::keep_up(&worker, "a turn of the timers", move || Timers::drive(timers.clone(), origin));
+    let logs = Rc::clone(&worker.logs);
+    contain::keep_up(&worker, "a turn of the logs", move || Rc::clone(&logs).flush_in_time());
+    let sweeping = Rc::clone(&worker);
+    contain::keep_up(&worker, "a look at idle connections", move || Rc::clone(&sweeping).sweep_pools());
+    let mut end = Drain::default();
     while let Some(message) = messages_rx.recv().await {
         match message {
             Message::Endpoints(cluster, set) => worker.loaded().set_endpoints(cluster, &set),
             Message::Fitness(guarded) => worker.hear_guard(&guarded),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
+            Message::Beat(beat_tx) => drop(beat_tx.send(())),
             // Nor any sockets: they close.
             Message::Listen(sockets, ready_tx) => drop(ready_tx.send(register(sockets))),
             Message::Update(update) => worker.take_over(*update).await,
-            Message::Drain => {
+            Message::Accept(accept) => worker.begin_to_accept(accept),
+            // Nor does it want any handles.
+            Message::Lend(lent_tx) => drop(lent_tx.send(worker.lend())),
+            Message::Drain(drain) => {
                 look_at_sockets().await;
-                worker.begin_drain();
+                end = drain;
                 break;
             }
+            Message::Provoke => worker.provoke(),
+            Message::Fall => fall(),
+            Message::Stop => return Rc::clone(&worker.logs),
         }
     }
-    if !worker.is_draining.get() {
-        worker.begin_drain();
-    }
+    worker.begin_drain(&end.handed_over);
     for acceptor in worker.listeners.take() {
         // It ends by itself, or with the panic that ended it before.
         let _ = acceptor.task.await;
+    }
+    if let Some(done_tx) = end.done_tx {
+        // An asker that has gone away knows enough.
+        let _ = done_tx.send(());
     }
     while !worker.open.borrow().is_empty() {
         tokio::select! {
@@ -363,17 +465,25 @@ async fn work(start: Start) -> std::io::Result<()> {
             () = worker.last_closed.notified() => {}
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
+                Some(Message::Beat(beat_tx)) => drop(beat_tx.send(())),
                 Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
-                Some(Message::Listen(..) | Message::Update(_) | Message::Drain) => {}
+                Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
+                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke | Message::Fall) => {}
+                Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },
         }
     }
     worker.close_pools();
     worker.logs.flush();
-    Ok(())
+    Rc::clone(&worker.logs)
+}
+
+#[expect(clippy::panic, reason = "a test has asked for it")]
+fn fall() {
+    panic!("a test has asked for this panic");
 }
 
 fn register(sockets: Vec<(ListenerKey, Bound)>) -> io::Result<Sockets> {

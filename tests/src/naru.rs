@@ -132,6 +132,27 @@ impl Naru {
         self.proxy().drain();
     }
 
+    /// Takes no more connections, as if another process had taken over.
+    pub async fn is_succeeded(&self) {
+        within("nothing to be accepted any more", self.proxy().leave_to_others()).await;
+    }
+
+    /// How many sockets it could give to another process.
+    pub async fn sockets(&self) -> usize {
+        let lent = within("sockets to be lent", self.proxy().lend()).await.unwrap();
+        lent.iter().map(|listener| listener.sockets.len()).sum()
+    }
+
+    /// The first worker panics.
+    pub fn provoke_worker(&self) {
+        self.proxy().provoke_worker();
+    }
+
+    /// Every connection that is open panics.
+    pub fn provoke_panics(&self) {
+        self.proxy().provoke_panics();
+    }
+
     pub fn is_ready(&self) -> bool {
         self.proxy().is_ready()
     }

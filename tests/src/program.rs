@@ -31,8 +31,23 @@ pub struct Exit {
 impl Program {
     /// Starts it and waits until it listens.
     pub async fn start(bootstrap: &Bootstrap, arguments: &[&str]) -> Program {
-        let mut child = Started::spawn(&bootstrap.text(), arguments);
-        let has_admin = bootstrap.text().starts_with("admin:");
+        Program::listens(Started::spawn(&bootstrap.text(), arguments), &bootstrap.text()).await
+    }
+
+    /// As [`Program::start`], on a file that may be written again, and that others may be started on.
+    pub async fn on(file: &Path, arguments: &[&str]) -> Program {
+        let text = std::fs::read_to_string(file).unwrap();
+        Program::listens(Started::spawn_on(file, Directory::new(), arguments), &text).await
+    }
+
+    /// The same, of a process that its caller starts: its standard error goes to the file `stderr` of this directory.
+    pub async fn of(child: Child, files: Directory, text: &str) -> Program {
+        files.write("stdout", "");
+        Program::listens(Started { child, files }, text).await
+    }
+
+    async fn listens(mut child: Started, text: &str) -> Program {
+        let has_admin = text.starts_with("admin:");
         let (address, admin) = until("the program to listen", async || {
             if let Some(status) = child.child.try_wait().unwrap() {
                 panic!("it ended with {status}: {}", child.stderr());
@@ -66,6 +81,18 @@ impl Program {
 
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.files.path("stderr")).unwrap()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has said this for the `count`th time.
+    pub async fn says(&self, words: &str, count: usize) {
+        until(&format!("{words:?} to be said {count} times"), async || {
+            (self.stderr().matches(words).count() >= count).then_some(())
+        })
+        .await;
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -105,6 +132,10 @@ impl Started {
     fn spawn(text: &str, arguments: &[&str]) -> Started {
         let files = Directory::new();
         let config = files.write("bootstrap.yaml", text);
+        Started::spawn_on(&config, files, arguments)
+    }
+
+    fn spawn_on(config: &Path, files: Directory, arguments: &[&str]) -> Started {
         // One, so that what is counted is counted in one place, unless the test is about more.
         let workers: &[&str] = if arguments.contains(&"--workers") { &[] } else { &["--workers", "1"] };
         let child = Command::new(program())
@@ -112,6 +143,8 @@ impl Started {
             .arg(config)
             .args(workers)
             .args(arguments)
+            // Its takeover socket goes with the test.
+            .env("XDG_RUNTIME_DIR", files.path(""))
             .stdin(Stdio::null())
             .stdout(File::create(files.path("stdout")).unwrap())
             .stderr(File::create(files.path("stderr")).unwrap())

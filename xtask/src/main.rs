@@ -14,6 +14,7 @@ mod instructions;
 mod simulate_speed;
 mod fuzz;
 mod sent_once;
+mod prove;
 mod workspace;
 mod process;
 mod usage;
@@ -46,6 +47,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Sends many requests over connections that break, and sees that none is sent twice that may have acted.
     SentOnce(sent_once::Options),
+    /// Changes configuration, certificates and process under load, many times, and sees that no request is lost.
+    Prove(prove::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,5 +61,6 @@ fn main() -> anyhow::Result<()> {
         Command::SimulateSpeed(options) => simulate_speed::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SentOnce(options) => sent_once::run(&options),
+        Command::Prove(options) => prove::run(&options),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{ReadError, Texts, files};
 
-/// Between two looks. A change is told after two looks that see the same, so that a file that is half
+/// Between two looks, unless it is said otherwise. A change is told after two looks that see the same, so that a file that is half
 /// written is not read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -24,6 +24,7 @@ pub struct Watch {
     new: Option<Vec<Mark>>,
     /// That nothing can be read has been told.
     has_told: bool,
+    look_every: Duration,
 }
 
 /// What changes when a file changes.
@@ -38,7 +39,13 @@ struct Mark {
 impl Watch {
     /// Begins with what was read.
     pub fn new(paths: Vec<PathBuf>, known: Texts) -> Watch {
-        Watch { paths, known, seen: None, new: None, has_told: false }
+        Watch { paths, known, seen: None, new: None, has_told: false, look_every: LOOK_EVERY }
+    }
+
+    /// Looks as often as this.
+    #[must_use]
+    pub fn every(self, look_every: Duration) -> Watch {
+        Watch { look_every, ..self }
     }
 
     /// The texts, once they are others than before. May be dropped and called again.
@@ -47,7 +54,7 @@ impl Watch {
     /// The paths cannot be read any more; told once.
     pub async fn changed(&mut self) -> Result<Texts, ReadError> {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(self.look_every).await;
             match self.look() {
                 Ok(Some(texts)) => return Ok(texts),
                 Ok(None) => self.has_told = false,

@@ -91,6 +91,12 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             downstream.tls_errors,
         ),
         (
+            "naru_panics_total",
+            "counter",
+            "Bugs of naru, each of which has broken one connection or stream off.",
+            downstream.panics,
+        ),
+        (
             "naru_access_log_lines_dropped",
             "counter",
             "Lines that the log could not take.",

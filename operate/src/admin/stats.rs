@@ -41,6 +41,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         ("downstream_cx_total", downstream.connections_total),
         ("downstream_cx_protocol_error", downstream.protocol_errors),
         ("downstream_cx_ssl_error", downstream.tls_errors),
+        ("downstream_cx_panic", downstream.panics),
         ("downstream_rq_active", downstream.requests_active),
         ("downstream_rq_total", downstream.requests_total),
     ] {

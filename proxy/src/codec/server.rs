@@ -33,6 +33,9 @@ pub enum ServeError {
 pub enum Leave {
     /// The requests that have begun are finished, and no more are taken.
     Gently,
+    /// The same, but a client of HTTP/1, who is told that the connection ends by a response only, may have sent a request
+    /// before it could know: the next one is waited for, and is the last.
+    Patiently,
     AtOnce,
 }
 

@@ -26,6 +26,7 @@ mod limits;
 mod load_limits;
 mod mirrors;
 mod swap;
+mod life;
 mod failures;
 mod faults;
 mod tcp;

@@ -29,7 +29,7 @@ pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
 const SESSIONS_MAX: usize = 256;
 
 /// What one filter chain needs to serve TLS. Cheap to clone. Tickets and sessions belong to it: a
-/// new one takes up none of the old one's.
+/// new one takes up none of the old one's, unless it is [built after it](Terminator::build_after).
 #[derive(Clone)]
 pub struct Terminator {
     config: Arc<ServerConfig>,
@@ -61,6 +61,35 @@ impl Terminator {
         let config_without_alpn = Arc::new(config.clone());
         config.alpn_protocols = handshake::alpn(&tls.alpn)?;
         Ok(Terminator { config: Arc::new(config), config_without_alpn })
+    }
+
+    /// The same chain's with other certificates: clients that have a session with the older one resume it here. To be
+    /// called only where [`Terminator::trusts_alike`] says so, or a session would let somebody in who may not come in
+    /// any more.
+    pub fn build_after(tls: &DownstreamTls, older: &Terminator) -> Result<Terminator, Invalid> {
+        let new = Terminator::build(tls)?;
+        let take_up = |config: &Arc<ServerConfig>| {
+            let mut config = ServerConfig::clone(config);
+            config.ticketer = Arc::clone(&older.config.ticketer);
+            config.session_storage = Arc::clone(&older.config.session_storage);
+            Arc::new(config)
+        };
+        Ok(Terminator {
+            config: take_up(&new.config),
+            config_without_alpn: take_up(&new.config_without_alpn),
+        })
+    }
+
+    /// Whether two settings differ in nothing but in what this side shows of itself; what the sources of their trust
+    /// hold is in [`Terminator::trust_stamp`].
+    pub fn trusts_alike(tls: &DownstreamTls, other: &DownstreamTls) -> bool {
+        let without = |tls: &DownstreamTls| DownstreamTls { certificates: Vec::new(), ..tls.clone() };
+        without(tls) == without(other)
+    }
+
+    /// A number that changes with what clients are checked against.
+    pub fn trust_stamp(tls: &DownstreamTls) -> u64 {
+        material::stamp(&tls.trusted_ca)
     }
 
     /// Two that are built by equal settings, at times of equal stamps, hold the same: then the older one may

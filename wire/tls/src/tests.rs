@@ -376,6 +376,48 @@ async fn a_session_is_taken_up_again() {
 }
 
 #[tokio::test]
+async fn a_session_outlives_a_certificate_and_not_a_change_of_trust() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    for version_max in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let before = downstream(authority.issue(&["www.test"]));
+        let older = Terminator::build(&before).unwrap();
+        let sni = Some("www.test".to_owned());
+        let up = UpstreamTls { version_max, sni, trusted_ca: authority.trusted(), ..upstream() };
+        let connector = Connector::build(&up).unwrap();
+        let (served, called) = shake_built(&older, &connector).await;
+        assert!(is_served(served, called).await);
+
+        let after = downstream(authority.issue(&["www.test"]));
+        assert!(Terminator::trusts_alike(&before, &after));
+        assert_eq!(Terminator::trust_stamp(&before), Terminator::trust_stamp(&after));
+        let newer = Terminator::build_after(&after, &older).unwrap();
+        let (served, called) = shake_built(&newer, &connector).await;
+        assert!(served.as_ref().unwrap().1.resumed);
+        assert!(is_served(served, called).await);
+        // Who is new sees the new certificate, and goes back to no older one.
+        let stranger = Connector::build(&up).unwrap();
+        let (served, called) = shake_built(&newer, &stranger).await;
+        assert!(!served.as_ref().unwrap().1.resumed);
+        let (stream, _) = called.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        let naru_spec::DataSource::Inline(pem) = &after.certificates[0].chain else { panic!() };
+        let expected =
+            <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(pem)
+                .unwrap();
+        assert_eq!(shown, expected);
+        drop(served);
+
+        let strict = DownstreamTls {
+            trusted_ca: clients.trusted(),
+            require_client_certificate: true,
+            ..after.clone()
+        };
+        assert!(!Terminator::trusts_alike(&after, &strict));
+        assert_ne!(Terminator::trust_stamp(&after), Terminator::trust_stamp(&strict));
+    }
+}
+
+#[tokio::test]
 async fn garbage_from_a_peer_is_an_error_on_either_side() {
     let terminator = Terminator::build(&downstream(self_signed(|_| ()))).unwrap();
     let connector = Connector::build(&upstream()).unwrap();

@@ -53,15 +53,15 @@ pub async fn serve(
 ) -> Result<Option<Conduit>, ServeError> {
     let link = Link::new(conduit);
     answers.open(Interim::on(&link));
-    let is_leaving = Cell::new(false);
+    let leaving = Cell::new(None);
     let ended = {
-        let server = Server { link: &link, worker, terms, answers, is_leaving: &is_leaving };
+        let server = Server { link: &link, worker, terms, answers, leaving: &leaving };
         let mut running = pin!(server.run());
         let mut turns = Turns::of(stall);
         poll_fn(|cx| {
             match leave(cx) {
                 Poll::Ready(Leave::AtOnce) => return Poll::Ready(Err(ServeError::Broken)),
-                Poll::Ready(Leave::Gently) => is_leaving.set(true),
+                Poll::Ready(how) => leaving.set(Some(how)),
                 Poll::Pending => {}
             }
             turns.begin();
@@ -101,8 +101,8 @@ struct Server<'a, A> {
     worker: &'a Rc<Worker>,
     terms: Terms,
     answers: &'a A,
-    /// It takes no more requests.
-    is_leaving: &'a Cell<bool>,
+    /// It takes no more requests, or one more at most.
+    leaving: &'a Cell<Option<Leave>>,
 }
 
 /// What is known of a request while it is answered.
@@ -189,7 +189,8 @@ impl<A: Answers> Server<'_, A> {
             match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
                 Poll::Ready(read) => return Poll::Ready(Some(read)),
                 Poll::Pending if !self.link.has_input() => {
-                    return if self.is_leaving.get() { Poll::Ready(None) } else { Poll::Pending };
+                    let is_over = self.leaving.get() == Some(Leave::Gently);
+                    return if is_over { Poll::Ready(None) } else { Poll::Pending };
                 }
                 Poll::Pending => {}
             }
@@ -258,7 +259,7 @@ impl<A: Answers> Server<'_, A> {
             || status.is_informational();
         // Who waits for leave to send a body may send it or not, once there is an answer.
         let mut persists = asked.persists
-            && !self.is_leaving.get()
+            && self.leaving.get().is_none()
             && !self.link.owes_continue()
             && !self.link.is_body_broken()
             && parts.headers.get(header::CONNECTION).is_none_or(|value| value != "close");

@@ -77,7 +77,7 @@ pub async fn serve(
         for turn in 0..=TURNS_MAX {
             match leave(cx) {
                 Poll::Ready(Leave::AtOnce) => return Poll::Ready(None),
-                Poll::Ready(Leave::Gently) => connection.borrow_mut().leave(),
+                Poll::Ready(Leave::Gently | Leave::Patiently) => connection.borrow_mut().leave(),
                 Poll::Pending => {}
             }
             let has_read = io.read(&connection, cx);

@@ -59,6 +59,10 @@ async fn a_listener_comes_and_goes_beside_one_that_stays() {
     http2::response(answer).await.unwrap();
     naru.update(&file(&[("stays", ANY.into(), "three")])).await;
     assert!(is_refused(comes).await);
+    // What it sends before it could know is answered.
+    idle.send(GET).await;
+    let last = idle.response().await;
+    assert_eq!((last.text().as_str(), last.head.get("connection")), ("new", Some("close")));
     assert_eq!(idle.ends().await, End::Closed);
     until("an HTTP/2 client to be told to go away", async || {
         match streams.try_request(http2::get(comes, "/"), true).await {

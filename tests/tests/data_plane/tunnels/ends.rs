@@ -215,3 +215,24 @@ async fn whatever_is_in_a_tunnel_it_is_counted_back_to_zero() {
         report.series.iter().map(|s| (s.labels, s.requests())).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test]
+async fn a_tunnel_outlives_a_takeover() {
+    let up = WireListener::bind().await;
+    let naru = Naru::start(&routed("").manager("drain_timeout: 0.05s").cluster("up", up.address, ""));
+    let mut client = tunnel(&naru, DB).await;
+    client.send(HELLO).await;
+    let mut upstream = up.accept().await;
+    upstream.expect(HELLO).await;
+    // One that is served in the same process and is not in a tunnel shows that the time is over.
+    let mut idle = Wire::connect(naru.address).await;
+    naru.is_succeeded().await;
+    assert_eq!(idle.ends().await, End::Closed);
+    upstream.send("more").await;
+    client.expect(b"more").await;
+    client.send("and more").await;
+    upstream.expect(b"and more").await;
+    assert!(!naru.has_ended());
+    drop((client, upstream));
+    naru.ends().await;
+}

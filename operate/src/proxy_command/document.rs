@@ -1,0 +1,80 @@
+//! The bootstrap file: read, refused, and what it names besides.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use naru_journey::Snapshot;
+use naru_proxy::StartError;
+use naru_spec::config::Place;
+use naru_spec::{Certificate, Config, DataSource, Invalid, Problem};
+
+use crate::cli::{Failure, Output, ProxyArgs};
+use crate::problems;
+
+/// The file that was read, and what it is not refused for.
+pub struct Document {
+    pub file: String,
+    pub text: String,
+    warnings: Vec<Problem>,
+    output: Output,
+    /// Files of certificates and keys that it names.
+    pub certificates: Vec<PathBuf>,
+}
+
+impl Document {
+    /// Reads it, and makes a snapshot of it. Everything that is wrong has been printed then.
+    pub fn read(args: &ProxyArgs) -> Result<(Document, Snapshot), Failure> {
+        let file = args.config.display().to_string();
+        let text =
+            std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
+        let loaded = naru_xds::load(&file, &text)
+            .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
+        let certificates = certificates(&loaded.config);
+        let document = Document { file, text, warnings: loaded.warnings, output: args.output, certificates };
+        let snapshot = Snapshot::compile(loaded.config).map_err(|found| document.refuse(&found))?;
+        // Reading the configuration took more memory than keeping it does.
+        naru_memory::give_back();
+        Ok((document, snapshot))
+    }
+
+    /// What it is not refused for.
+    pub fn warn(&self) -> anyhow::Result<()> {
+        problems::print(&self.warnings, &|_| Some(&self.text), self.output)
+    }
+
+    /// Prints everything that was found, the warnings first: in JSON that is one array.
+    fn refuse(&self, found: &[(Place, Invalid)]) -> Failure {
+        let mut all = self.warnings.clone();
+        all.extend(naru_xds::locate(&self.file, &self.text, found));
+        problems::refuse(&all, &|_| Some(&self.text), self.output)
+    }
+
+    pub fn refuse_to_start(&self, error: StartError) -> Failure {
+        match error {
+            StartError::Config(found) => self.refuse(&found),
+            error => error.into(),
+        }
+    }
+}
+
+fn certificates(config: &Config) -> Vec<PathBuf> {
+    let mut files = BTreeSet::new();
+    let mut add = |certificates: &[Certificate], trusted: Option<&DataSource>| {
+        let own = certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
+        for source in own.chain(trusted) {
+            if let DataSource::File(path) = source {
+                files.insert(PathBuf::from(path));
+            }
+        }
+    };
+    for tls in
+        config.listeners.iter().flat_map(|listener| &listener.chains).filter_map(|chain| chain.tls.as_ref())
+    {
+        add(&tls.certificates, tls.trusted_ca.as_ref());
+    }
+    for tls in config.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()) {
+        add(tls.certificate.as_slice(), tls.trusted_ca.as_ref());
+    }
+    files.into_iter().collect()
+}
