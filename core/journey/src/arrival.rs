@@ -140,81 +140,88 @@ fn check_target(parts: &Parts) -> Result<(), Reason> {
 
 /// Sees to it that the Host header is the one authority (RFC 9112, section 3.2; RFC 9113, 8.3.1).
 fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
-    // Counted before one of them is replaced.
-    if parts.headers.get_all(header::HOST).iter().count() > 1 {
+    let mut all = parts.headers.get_all(header::HOST).iter();
+    let (said, other) = (all.next(), all.next());
+    if other.is_some() {
         return Err(Reason::BadHost);
     }
-    if let Some(authority) = parts.uri.authority() {
-        if authority.as_str().contains('@') {
-            return Err(Reason::BadHost);
+    match parts.uri.authority() {
+        None => {
+            if !said.is_some_and(|host| is_host(host.as_bytes())) {
+                return Err(Reason::BadHost);
+            }
         }
-        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?;
-        let said = parts.headers.get(header::HOST);
-        // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
-        if parts.version == Version::HTTP_2 && said.is_some_and(|said| *said != value) {
-            return Err(Reason::BadHost);
+        Some(authority) => {
+            let authority = authority.as_str();
+            // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
+            let is_other = parts.version == Version::HTTP_2 && said.is_some_and(|said| said != authority);
+            if is_other || !is_host(authority.as_bytes()) {
+                return Err(Reason::BadHost);
+            }
+            let value = HeaderValue::from_str(authority).map_err(|_| Reason::BadHost)?;
+            parts.headers.insert(header::HOST, value);
         }
-        parts.headers.insert(header::HOST, value);
     }
-    let host = parts.headers.get(header::HOST).ok_or(Reason::BadHost)?;
-    if !is_host(host.as_bytes()) {
-        return Err(Reason::BadHost);
+    if http.strip_trailing_host_dot || http.host_port != HostPort::Keep {
+        strip_host(parts, http, peer)?;
     }
-    if http.strip_trailing_host_dot
-        && let Some(stripped) = host.to_str().ok().and_then(without_dot)
-    {
-        let value = HeaderValue::try_from(stripped).map_err(|_| Reason::BadHost)?;
-        parts.headers.insert(header::HOST, value);
-    }
+    Ok(())
+}
+
+#[cold]
+fn strip_host(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::BadHost)?;
-    if http.host_port != HostPort::Keep
-        && let Some(stripped) = without_port(host, http.host_port, peer.local.port())
+    let mut host = std::borrow::Cow::Borrowed(host);
+    if http.strip_trailing_host_dot
+        && let Some(stripped) = without_dot(&host)
     {
-        let value = HeaderValue::from_str(stripped).map_err(|_| Reason::BadHost)?;
-        parts.headers.insert(header::HOST, value);
+        host = stripped.into();
     }
+    let stripped = match http.host_port {
+        HostPort::Keep => None,
+        what => without_port(&host, what, peer.local.port()),
+    };
+    let value = HeaderValue::from_str(stripped.unwrap_or(&host)).map_err(|_| Reason::BadHost)?;
+    parts.headers.insert(header::HOST, value);
     Ok(())
 }
 
 /// Whether it is a host, perhaps with a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
 #[inline]
 fn is_host(host: &[u8]) -> bool {
-    let kinds = host.iter().fold(0, |kinds, byte| kinds | OF_HOST[usize::from(*byte)]);
-    // Most have letters, digits, dots and hyphens alone.
-    !host.is_empty() && kinds & BAD == 0 && (kinds & MARK == 0 || has_form(host))
+    // Most have letters, digits, dots and hyphens alone, and perhaps a port.
+    match host.iter().position(|byte| !IN_NAME[usize::from(*byte)]) {
+        None => !host.is_empty(),
+        Some(at) if at > 0 && host[at] == b':' => is_port(&host[at + 1..]),
+        Some(_) => has_form(host),
+    }
 }
 
-const PLAIN: u8 = 1;
-/// One that must stand where it belongs.
-const MARK: u8 = 2;
-const BAD: u8 = 4;
+#[inline]
+fn is_port(port: &[u8]) -> bool {
+    port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
 
-const OF_HOST: [u8; 256] = {
-    let mut table = [BAD; 256];
+/// What stands in a name but a percent sign.
+const IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {
-        if (byte as u8).is_ascii_alphanumeric() {
-            table[byte] = PLAIN;
-        }
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
-    let (plain, marks) = (b"-._~!$&'()*+,;=", b":[]%");
+    let marks = b"-._~!$&'()*+,;=";
     let mut at = 0;
-    while at < plain.len() {
-        table[plain[at] as usize] = PLAIN;
-        at += 1;
-    }
-    at = 0;
     while at < marks.len() {
-        table[marks[at] as usize] = MARK;
+        table[marks[at] as usize] = true;
         at += 1;
     }
     table
 };
 
-/// Of a host with a mark in it.
+/// Of a host with something encoded in it, or an address of IPv6.
+#[cold]
 fn has_form(host: &[u8]) -> bool {
-    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     if let Some(literal) = host.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
         let (address, port) = (&literal[..end], &literal[end + 1..]);
@@ -226,11 +233,13 @@ fn has_form(host: &[u8]) -> bool {
         Some(at) => (&host[..at], &host[at + 1..]),
         None => (host, &[][..]),
     };
-    let is_encoded = |rest: &[u8]| rest.len() > 1 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    let is_plain = |part: &[u8]| part.iter().all(|byte| IN_NAME[usize::from(*byte)]);
+    let is_encoded = |part: &[u8]| part.len() > 1 && part[..2].iter().all(u8::is_ascii_hexdigit);
     // In the first part nothing is encoded; each of the others begins with what a percent sign is followed by.
+    let mut parts = name.split(|byte| *byte == b'%');
     let is_name = !name.is_empty()
-        && !name.iter().any(|byte| b"[]".contains(byte))
-        && name.split(|byte| *byte == b'%').skip(1).all(is_encoded);
+        && parts.next().is_some_and(is_plain)
+        && parts.all(|part| is_encoded(part) && is_plain(part));
     is_name && is_port(port)
 }
 
