@@ -140,18 +140,20 @@ fn check_target(parts: &Parts) -> Result<(), Reason> {
 
 /// Sees to it that the Host header is the one authority (RFC 9112, section 3.2; RFC 9113, 8.3.1).
 fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
-    let mut all = parts.headers.get_all(header::HOST).iter();
-    let (said, other) = (all.next(), all.next());
-    if other.is_some() {
-        return Err(Reason::BadHost);
-    }
     match parts.uri.authority() {
+        // That there is one alone is seen by `edge::receive`.
         None => {
-            if !said.is_some_and(|host| is_host(host.as_bytes())) {
+            if !parts.headers.get(header::HOST).is_some_and(|host| is_host(host.as_bytes())) {
                 return Err(Reason::BadHost);
             }
         }
         Some(authority) => {
+            // Counted before it is replaced.
+            let mut all = parts.headers.get_all(header::HOST).iter();
+            let (said, other) = (all.next(), all.next());
+            if other.is_some() {
+                return Err(Reason::BadHost);
+            }
             let authority = authority.as_str();
             // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
             let is_other = parts.version == Version::HTTP_2 && said.is_some_and(|said| said != authority);
