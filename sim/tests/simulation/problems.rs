@@ -62,6 +62,31 @@ services:
 }
 
 #[test]
+fn a_listener_whose_bytes_are_passed_through_is_not_played() {
+    let mut config = plain();
+    let tcp = naru_spec::TcpProxy::new("tcp", naru_spec::ClusterChoice::One(config.clusters[0].name.clone()));
+    config.listeners[0].chains[0].tcp = Some(tcp);
+    let yaml = "\
+config: none
+duration: 1s
+load:
+  - name: a
+    arrivals: { poisson: 1/s }
+    requests:
+      - { path: /, host: h }
+services:
+  - { name: s, serves: [one] }
+";
+    let scenario = Scenario::parse("s.yaml", yaml).unwrap();
+    let Err(RunError::Scenario(told)) = run(config, &scenario, 1) else { panic!("it was played") };
+    let told: Vec<&str> = told.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        told,
+        ["the bytes of this listener are passed through, and the simulator plays requests only"]
+    );
+}
+
+#[test]
 fn an_endpoint_has_one_service() {
     let yaml = "\
 config: none
