@@ -83,7 +83,7 @@ mod tests {
         for second in 0..1_000 {
             pace.on_wait(at(second));
             assert!(!pace.is_too_slow(at(second + 1), &LIMIT), "{second}");
-            pace.on_progress(at(second + 1), &LIMIT, 11);
+            pace.on_progress(at(second + 1), &LIMIT, 12);
         }
     }
 

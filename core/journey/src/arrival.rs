@@ -172,6 +172,10 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
 
 #[cold]
 fn strip_host(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason> {
+    // Counted before it is replaced.
+    if parts.headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(Reason::BadHost);
+    }
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::BadHost)?;
     let mut host = std::borrow::Cow::Borrowed(host);
     if http.strip_trailing_host_dot

@@ -1,5 +1,6 @@
 //! A transcript as people read it.
 
+use naru_spec::defaults::ADDRESSES_CLUSTER;
 use std::fmt::{Display, Formatter, Result};
 
 use super::{ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript};
@@ -78,7 +79,7 @@ impl Transcript {
             "from", "begun", "ended", "2xx", "3xx", "4xx", "5xx", "none"
         )?;
         write!(f, " {:>7} {:>12} {:>12} {:>12}", "active", "p50", "p99", "max")?;
-        for cluster in &self.clusters {
+        for (_, cluster) in self.columns_of_clusters() {
             write!(f, " {:>width$}", cluster, width = width_of(cluster))?;
         }
         for service in self.columns_of_services() {
@@ -86,6 +87,14 @@ impl Transcript {
         }
         writeln!(f)?;
         self.intervals.iter().try_for_each(|interval| self.write_interval(interval, f))
+    }
+
+    /// All clusters, but the one for addresses only where something has gone there: every outbound listener has it.
+    fn columns_of_clusters(&self) -> impl Iterator<Item = (usize, &String)> {
+        let is_used =
+            |at: usize| self.intervals.iter().any(|interval| interval.by_cluster.get(at) > Some(&0));
+        let all = self.clusters.iter().enumerate();
+        all.filter(move |(at, name)| name.as_str() != ADDRESSES_CLUSTER || is_used(*at))
     }
 
     /// What reaches services differs from what is sent to clusters where they call each other.
@@ -104,7 +113,8 @@ impl Transcript {
             Millis(interval.p99_us),
             Millis(interval.max_us)
         )?;
-        for (cluster, count) in self.clusters.iter().zip(&interval.by_cluster) {
+        for (at, cluster) in self.columns_of_clusters() {
+            let count = interval.by_cluster.get(at).copied().unwrap_or_default();
             write!(f, " {count:>width$}", width = width_of(cluster))?;
         }
         for (service, count) in self.columns_of_services().iter().zip(&interval.by_service) {

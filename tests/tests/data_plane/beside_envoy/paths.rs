@@ -8,6 +8,9 @@ use naru_tests::{Bootstrap, Envoy, Naru, Speaks, Upstream, Wire};
 
 use super::seeds;
 
+/// The heading under which the one difference stands that is shown here.
+pub const DIFFERENCE: &str = "Dots with parameters";
+
 /// What both servers read; where naru's reader of HTTP refuses more, that is for other tests.
 const PARTS: &[&str] = &[
     "/", "/", "/", ".", "..", "%2e", "%2E", "\\", "%2f", "%2F", "%5c", "%5C", "%", "%25", "%41", "%7e",
