@@ -101,6 +101,13 @@ impl Wire {
         Wire::new(within("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
+    /// The same, where the other end may break it off at once: then there is none.
+    pub async fn try_connect(address: SocketAddr) -> Option<Wire> {
+        let stream = within("a connection", TcpStream::connect(address)).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Wire { stream, buffer: Vec::new() })
+    }
+
     /// With small buffers in the kernel, so that a reader that stops is soon felt.
     pub async fn connect_narrow(address: SocketAddr) -> Wire {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

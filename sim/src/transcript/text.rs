@@ -150,7 +150,9 @@ impl Transcript {
         write!(f, "  latency ")?;
         write_latency(&summary.latency, f)?;
         // A mesh has many clusters that clients never come to.
-        let is_shown = |cluster: &&ClusterCounts| cluster.requests > 0 || summary.by_proxy.is_empty();
+        let is_shown = |cluster: &&ClusterCounts| {
+            cluster.requests > 0 || summary.by_proxy.is_empty() && cluster.cluster != ADDRESSES_CLUSTER
+        };
         let shown = summary.by_cluster.iter().filter(is_shown);
         shown.into_iter().try_for_each(|cluster| write_cluster(cluster, summary.tries, f))?;
         summary.by_proxy.iter().try_for_each(|proxy| write_proxy(proxy, f))?;

@@ -574,10 +574,8 @@ impl Connection {
         if self.role == Role::Client {
             frame::put_go_away(&mut self.out, 0, Code::NO_ERROR);
             self.leaving = Leaving::After(0);
-        } else if self.awaits_settings {
-            // Nothing can be on its way but what began with the connection.
-            self.leave_after(self.last_of_peer);
         } else {
+            // A request may be on its way, be it the first.
             frame::put_go_away(&mut self.out, 0x7fff_ffff, Code::NO_ERROR);
             frame::put_ping(&mut self.out, 0, LEAVING_PING);
         }

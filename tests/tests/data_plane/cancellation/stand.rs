@@ -207,7 +207,7 @@ impl Stand {
             assert_eq!(logged.insert(id.to_owned(), ending), None, "{id} has ended twice");
         }
         for (id, ending) in self.endings.borrow().iter() {
-            if ending.1 == Reason::ClientProtocol {
+            if ending.1 == Reason::ClientProtocol && !logged.contains_key(id) {
                 unreadable -= 1;
                 continue;
             }
