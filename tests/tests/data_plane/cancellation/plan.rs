@@ -486,6 +486,11 @@ impl Plan {
                     // What is no body over HTTP/1 is told as what it is.
                     all.extend([Some((seen, Reason::ClientProtocol)), broken(Reason::ClientProtocol)]);
                 }
+                // A response that has come whole waits for its client, who may take it before anybody looks at the request.
+                let may_be_here = self.up == Protocol::Http2 && self.has_head();
+                if matches!(disturbance, RequestTrailers(_)) && may_be_here {
+                    all.push(FINE);
+                }
                 if self.target == Target::Silent && self.request != Shape::Bare {
                     // Nobody reads on behind a body that waits.
                     all.push(broken(Reason::ConnectTimeout));
