@@ -122,13 +122,12 @@ pub(crate) fn build(
     let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
-    let passes_through = known.name.is_none() && balancing::is_passthrough(blocks.balancer);
+    let passes_through = balancing::is_passthrough(blocks.balancer);
     let discovery = match known.source {
-        Source::OnDemand => Discovery::OnDemand(on_demand(port)),
-        _ if passes_through => Discovery::OnDemand(on_demand(port)),
+        _ if known.brings_endpoints(passes_through) => Discovery::OnDemand(on_demand(port)),
         Source::Static => Discovery::Static,
         Source::DnsFirst if endpoints.len() == 1 => Discovery::LogicalDns(dns),
-        Source::Dns | Source::DnsFirst => Discovery::StrictDns(dns),
+        Source::Dns | Source::DnsFirst | Source::OnDemand => Discovery::StrictDns(dns),
     };
     let subset_name = subset.map(|subset| subset.name.as_str());
     let is_on_demand = matches!(discovery, Discovery::OnDemand(_));

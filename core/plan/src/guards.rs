@@ -244,6 +244,12 @@ pub(crate) fn check_ejections(rule: &DestinationRule, known: &Known, findings: &
     let whole = of(&rule.spec.traffic_policy);
     if let Some(said) = &whole {
         let path = spec.field("trafficPolicy.outlierDetection");
+        let balancer = rule.spec.traffic_policy.as_ref().and_then(|policy| policy.load_balancer.as_ref());
+        if known.brings_endpoints(crate::balancing::is_passthrough(balancer)) {
+            let message = "requests to this host bring their endpoints with them, and none is ejected";
+            findings.warning(code::NO_EFFECT, said.place, &path, message, "");
+            return;
+        }
         if let Some(found) = detection(said).diagnosis(known.endpoints.len() as u32) {
             findings.warning(code::NO_EFFECT, said.place, &path, found.message, &found.hint);
             return;
@@ -369,5 +375,29 @@ spec:
         assert_eq!(v1.health_check.unwrap().interval, Duration::from_secs(5));
         assert_eq!((v2.health_check, v2.panic_percent), (None, 20));
         assert!(v2.outlier_detection.is_some());
+    }
+
+    #[test]
+    fn where_requests_bring_their_endpoints_none_is_ejected_and_that_is_told() {
+        let text = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: entry}
+spec: {hosts: [a.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: rule}
+spec:
+  host: a.example
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 3}
+";
+        let mut loaded = naru_doc::Loaded::default();
+        naru_doc::load("case.yaml", text, &mut loaded);
+        let planned = crate::plan(&loaded.resources, &crate::Surroundings::default());
+        let told: Vec<_> = planned.problems.iter().map(|told| (told.line, told.message.as_str())).collect();
+        let message = "requests to this host bring their endpoints with them, and none is ejected";
+        assert!(told.contains(&(12, message)), "{told:?}");
     }
 }

@@ -90,6 +90,11 @@ impl Known {
     pub fn port(&self, number: u16) -> Option<&KnownPort> {
         self.ports.iter().find(|port| port.number == number)
     }
+
+    /// Whether each request says where it goes. A Service has a name that its clients ask for, and no address in it.
+    pub fn brings_endpoints(&self, is_passthrough: bool) -> bool {
+        self.source == Source::OnDemand || is_passthrough && self.name.is_none()
+    }
 }
 
 impl Registry {
