@@ -165,8 +165,8 @@ impl Limits {
 }
 
 impl Connection {
-    /// Of a client whose datagrams are passed through.
-    pub fn of_datagrams(
+    /// Of a client of whom nothing is known but where it is.
+    pub fn begin(
         worker: &Rc<Worker>,
         listener: &Rc<ListenerHere>,
         loaded: Rc<Loaded>,
@@ -202,29 +202,16 @@ impl Connection {
 
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
     pub fn within(&self, tunnel: Box<Passage>) -> Connection {
+        let peer = Peer { is_in_tunnel: true, ..self.peer };
         Connection {
-            id: self.worker.next_connection(),
-            worker: Rc::clone(&self.worker),
-            peer: Peer { is_in_tunnel: true, ..self.peer },
             direct: self.direct,
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
             is_tls: self.is_tls,
-            listener: Rc::clone(&self.listener),
-            loaded: RefCell::new(self.loaded()),
-            chain: Cell::new(self.chain()),
-            limits: Cell::new(self.limits.get()),
             is_leaving: Cell::new(self.is_leaving.get()),
             may_linger: Cell::new(self.may_linger.get()),
-            is_provoked: Cell::new(false),
-            waker: RefCell::new(None),
-            streams: Cell::new(0),
-            active: Cell::new(0),
-            unused_since: Cell::new(self.worker.clock.now()),
-            stall: Stall::new(&self.worker),
-            waiting: RefCell::new(None),
-            interim: RefCell::new(None),
             tunnel: RefCell::new(Some(tunnel)),
+            ..Connection::begin(&self.worker, &self.listener, self.loaded(), self.chain(), peer)
         }
     }
 
@@ -438,36 +425,16 @@ async fn serve_client(
     };
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
-    let (codec, terms, limits) = (http.codec, Terms::of(http), Limits::of(http));
+    let (codec, terms) = (http.codec, Terms::of(http));
     let Ends { source, destination } = secured.ends;
+    let is_tls = secured.version.is_some();
+    let peer = Peer { remote: source, local: destination, is_tls, is_in_tunnel: false };
     let connection = Rc::new(Connection {
-        id: worker.next_connection(),
-        worker: Rc::clone(worker),
-        peer: Peer {
-            remote: source,
-            local: destination,
-            is_tls: secured.version.is_some(),
-            is_in_tunnel: false,
-        },
         direct: remote,
         server_name: secured.server_name,
         tls_version: secured.version,
         is_tls: secured.is_tls,
-        listener,
-        loaded: RefCell::new(secured.loaded),
-        chain: Cell::new(secured.chain),
-        limits: Cell::new(limits),
-        is_leaving: Cell::new(false),
-        may_linger: Cell::new(true),
-        is_provoked: Cell::new(false),
-        waker: RefCell::new(None),
-        streams: Cell::new(0),
-        active: Cell::new(0),
-        unused_since: Cell::new(worker.clock.now()),
-        stall: Stall::new(worker),
-        waiting: RefCell::new(None),
-        interim: RefCell::new(None),
-        tunnel: RefCell::new(None),
+        ..Connection::begin(worker, &listener, secured.loaded, secured.chain, peer)
     });
     open.tell(&connection);
     if is_tcp {

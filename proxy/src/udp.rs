@@ -112,7 +112,7 @@ fn begin(
     let arriving = Arriving { local: local.ip(), server_name: None, is_tls: false };
     let chain = loaded.snapshot.chain_for(at, &arriving)?;
     let peer = Peer { remote: client, local, is_tls: false, is_in_tunnel: false };
-    let connection = Rc::new(Connection::of_datagrams(worker, listener, loaded, chain, peer));
+    let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
     let open = worker.opened();
     open.tell(&connection);
     let mut passage = tcp::begin(&connection);

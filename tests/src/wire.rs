@@ -101,11 +101,13 @@ impl Wire {
         Wire::new(within("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
-    /// The same, where the other end may break it off at once: then there is none.
-    pub async fn try_connect(address: SocketAddr) -> Option<Wire> {
-        let stream = within("a connection", TcpStream::connect(address)).await.ok()?;
-        stream.set_nodelay(true).ok()?;
-        Some(Wire { stream, buffer: Vec::new() })
+    /// How a connection ends that the other side ends at once, be it before this one knows that it stands.
+    pub async fn ended_at_once(address: SocketAddr) -> End {
+        match within("a connection", TcpStream::connect(address)).await {
+            Ok(stream) => Wire { stream, buffer: Vec::new() }.ends().await,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => End::Reset,
+            Err(error) => panic!("{address}: {error}"),
+        }
     }
 
     /// With small buffers in the kernel, so that a reader that stops is soon felt.

@@ -140,9 +140,11 @@ pub fn response(
     fill: &mut Fill<'_>,
 ) {
     let http = &snapshot.chain(journey.chain()).http;
-    let protocol = headers.get(header::UPGRADE).cloned().filter(|_| journey.is_upgraded());
-    edge::remove_response_hop_by_hop(headers);
-    upgrade::keep(protocol, headers);
+    if journey.is_upgraded() {
+        upgrade::keep_in_response(headers);
+    } else {
+        edge::remove_response_hop_by_hop(headers);
+    }
     if !http.suppress_envoy_headers {
         headers.insert(X_ENVOY_SERVICE_TIME, HeaderValue::from(now.since(sent).as_millis() as u64));
     }

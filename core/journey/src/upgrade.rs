@@ -10,6 +10,8 @@ use http::{Method, StatusCode};
 use naru_route::CompiledAction;
 use naru_spec::{Http, Upgrades};
 
+use crate::edge::remove_response_hop_by_hop;
+
 const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 
 /// A client of HTTP/2 asks by an extended CONNECT for `protocol`: the method that it stands for. `None` where that is no
@@ -63,6 +65,14 @@ pub fn may_be(http: &Http, action: Option<&CompiledAction>, headers: &HeaderMap)
     };
     let name = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
     name.is_some_and(|name| Upgrades::allow(&http.upgrades, of_route, name))
+}
+
+/// Takes the headers of one hop out of the answer that changes the protocol, but for those that say so.
+#[cold]
+pub(crate) fn keep_in_response(headers: &mut HeaderMap) {
+    let protocol = headers.get(header::UPGRADE).cloned();
+    remove_response_hop_by_hop(headers);
+    keep(protocol, headers);
 }
 
 /// The headers of one hop were taken out of a message whose connection changes its protocol to this: these two stay.

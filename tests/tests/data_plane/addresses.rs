@@ -49,8 +49,7 @@ async fn where_nobody_answers_it_is_one_failure_and_the_time_is_that_of_the_clus
     let silent = start(to(&[hole.address, other.address], "connect_timeout: 0.5s\n"));
     let refused = start(to(&[refusing_address(), refusing_address()], ""));
     for (naru, reason) in [(silent, Reason::ConnectTimeout), (refused, Reason::ConnectFailure)] {
-        let mut client = Wire::connect(naru.address).await;
-        assert_eq!(client.ends().await, End::Reset);
+        assert_eq!(Wire::ended_at_once(naru.address).await, End::Reset);
         naru.settles().await;
         assert_eq!(naru.ended(1).await, [(0, reason)]);
         assert_eq!(naru.clusters()[0].endpoints[0].connect_failures_total, 1);

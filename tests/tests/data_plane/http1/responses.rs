@@ -6,14 +6,27 @@ use naru_tests::{Bootstrap, Naru, Wire};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// What a client is answered where an upstream says this, and then nothing more.
-async fn answered(response: &[u8]) -> (u16, Vec<u8>, Reason) {
+/// A request that has come to its upstream.
+struct Asked {
+    naru: Naru,
+    up: WireListener,
+    client: Wire,
+    upstream: Wire,
+}
+
+async fn ask(request: &str) -> Asked {
     let up = WireListener::bind().await;
     let naru = Naru::start(&Bootstrap::to(up.address));
     let mut client = Wire::connect(naru.address).await;
-    client.send(GET).await;
+    client.send(request).await;
     let mut upstream = up.accept().await;
     upstream.request().await;
+    Asked { naru, up, client, upstream }
+}
+
+/// What a client is answered where an upstream says this, and then nothing more.
+async fn answered(response: &[u8]) -> (u16, Vec<u8>, Reason) {
+    let Asked { naru, mut client, mut upstream, .. } = ask(GET).await;
     upstream.send(response).await;
     upstream.finish().await;
     let answer = client.response().await;
@@ -67,12 +80,7 @@ async fn a_response_in_order_is_passed_on() {
         large.as_bytes(),
     ];
     for response in good {
-        let up = WireListener::bind().await;
-        let naru = Naru::start(&Bootstrap::to(up.address));
-        let mut client = Wire::connect(naru.address).await;
-        client.send(GET).await;
-        let mut upstream = up.accept().await;
-        upstream.request().await;
+        let Asked { mut client, mut upstream, naru: _naru, .. } = ask(GET).await;
         upstream.send(response).await;
         upstream.finish().await;
         let answer = loop {
@@ -93,12 +101,7 @@ async fn what_follows_a_response_is_no_answer_to_the_next_request() {
         b"HTTP/1.1 204 No Content\r\n\r\nevil",
         b"HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nevil",
     ] {
-        let up = WireListener::bind().await;
-        let naru = Naru::start(&Bootstrap::to(up.address));
-        let mut client = Wire::connect(naru.address).await;
-        client.send(GET).await;
-        let mut upstream = up.accept().await;
-        upstream.request().await;
+        let Asked { up, mut client, mut upstream, naru: _naru } = ask(GET).await;
         upstream.send(first).await;
         client.response().await;
         client.send(GET).await;
@@ -117,12 +120,8 @@ async fn a_response_that_ends_too_early_does_not_look_whole() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
     ] {
         for version in ["1.0", "1.1"] {
-            let up = WireListener::bind().await;
-            let naru = Naru::start(&Bootstrap::to(up.address));
-            let mut client = Wire::connect(naru.address).await;
-            client.send(format!("GET / HTTP/{version}\r\nhost: a\r\n\r\n")).await;
-            let mut upstream = up.accept().await;
-            upstream.request().await;
+            let request = format!("GET / HTTP/{version}\r\nhost: a\r\n\r\n");
+            let Asked { mut client, mut upstream, naru: _naru, .. } = ask(&request).await;
             upstream.send(response).await;
             upstream.finish().await;
             let head = client.head().await;
@@ -138,12 +137,8 @@ async fn a_response_that_ends_too_early_does_not_look_whole() {
 #[tokio::test]
 async fn what_comes_before_a_response_is_passed_on_to_who_knows_it() {
     for version in ["1.0", "1.1"] {
-        let up = WireListener::bind().await;
-        let naru = Naru::start(&Bootstrap::to(up.address));
-        let mut client = Wire::connect(naru.address).await;
-        client.send(format!("GET / HTTP/{version}\r\nhost: a\r\n\r\n")).await;
-        let mut upstream = up.accept().await;
-        upstream.request().await;
+        let request = format!("GET / HTTP/{version}\r\nhost: a\r\n\r\n");
+        let Asked { naru, mut client, mut upstream, .. } = ask(&request).await;
         upstream.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\nconnection: x\r\nx: y\r\n\r\n").await;
         if version == "1.1" {
             // It does not wait for the response.
@@ -156,12 +151,7 @@ async fn what_comes_before_a_response_is_passed_on_to_who_knows_it() {
         naru.settles().await;
     }
     // One that never comes to its end is none.
-    let up = WireListener::bind().await;
-    let naru = Naru::start(&Bootstrap::to(up.address));
-    let mut client = Wire::connect(naru.address).await;
-    client.send(GET).await;
-    let mut upstream = up.accept().await;
-    upstream.request().await;
+    let Asked { mut client, mut upstream, naru: _naru, .. } = ask(GET).await;
     upstream.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).await;
     let last = loop {
         let head = client.head().await;

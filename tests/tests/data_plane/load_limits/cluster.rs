@@ -327,7 +327,7 @@ async fn tunnels_count_as_connections_and_do_not_wait() {
     let opened = async || {
         let mut client = Wire::connect(naru.address).await;
         assert_eq!(client.ask_for_tunnel("db.test:5432").await.status(), 200);
-        client.send("hello").await;
+        client.try_send("hello").await;
         client
     };
     let first = opened().await;

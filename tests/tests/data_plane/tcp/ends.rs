@@ -18,8 +18,7 @@ async fn fails(
     let files = Directory::new();
     let log = files.path("log");
     let naru = Naru::start(&cluster(logging(proxy, &log)));
-    let mut client = Wire::connect(naru.address).await;
-    assert_eq!(client.ends().await, End::Reset);
+    assert_eq!(Wire::ended_at_once(naru.address).await, End::Reset);
     naru.settles().await;
     let line = documents(&log, 1).await.remove(0);
     assert_eq!((line["reason"].as_str(), line["flags"].as_str()), (Some(reason), Some(flags)), "{line}");

@@ -135,9 +135,7 @@ async fn a_cluster_takes_no_more_connections_than_it_may() {
     let log = files.path("log");
     let naru = Naru::start(&logging("", &log).cluster("up", up.address, limited));
     let (client, upstream) = connected(&naru, &up).await;
-    if let Some(mut refused) = Wire::try_connect(naru.address).await {
-        assert_eq!(refused.ends().await, End::Reset);
-    }
+    assert_eq!(Wire::ended_at_once(naru.address).await, End::Reset);
     let line = documents(&log, 1).await.remove(0);
     assert_eq!((line["reason"].as_str(), line["flags"].as_str()), (Some("Overflow"), Some("UO")), "{line}");
     drop((client, upstream));
