@@ -13,6 +13,7 @@ mod up;
 mod import;
 mod documents;
 mod explained;
+mod shown;
 mod access_log;
 mod admin;
 mod grpc;
