@@ -10,9 +10,10 @@ use http::{HeaderName, HeaderValue, header};
 use naru_resource::fallback::{self as said, FallbackResponse};
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::virtual_service::Destination;
-use naru_resource::{Meta, Place, Resources, Text, VirtualService};
+use naru_resource::{Meta, Place, Resources, Text};
 use naru_spec::{Fallback, FallbackAnswer, FallbackOn, FallbackStep, Path, code, defaults};
 
+use crate::account::Idle;
 use crate::actions::{fits, status_of};
 use crate::attached::{RouteKey, Target};
 use crate::findings::Findings;
@@ -227,17 +228,12 @@ impl Routes<'_> {
         }
     }
 
-    /// That of one route: its own, or that of its VirtualService.
-    pub fn fallback_of(
-        &mut self,
-        service: &VirtualService,
-        route: Option<&str>,
-        context: &Context<'_>,
-    ) -> Option<Fallback> {
-        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
-        let own = (namespace.clone(), name.clone(), route.map(str::to_owned));
-        let of_routes = &self.fallbacks.of_routes;
-        let chain = of_routes.get(&own).or_else(|| of_routes.get(&(namespace, name, None)))?.clone();
+    /// That of one route: of the most specific that has one.
+    pub fn fallback_of(&mut self, keys: &[RouteKey], context: &Context<'_>) -> Option<Fallback> {
+        let mut found = keys.iter().filter_map(|key| self.fallbacks.of_routes.get(key));
+        let chain = found.next()?.clone();
+        self.account.take(chain.place, "fallback");
+        found.for_each(|other| self.account.pass(other.place, "fallback", Idle::Outdone));
         let mut quiet = self.quiet();
         Some(self.resolve(&chain, context, &mut quiet))
     }

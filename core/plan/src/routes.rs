@@ -10,9 +10,11 @@ use naru_spec::{
     PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
+use crate::account::Account;
 use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
+use crate::delegates::Expanded;
 use crate::fallbacks::Fallbacks;
 use crate::findings::Findings;
 use crate::groups::Groups;
@@ -88,6 +90,8 @@ pub(crate) struct Routes<'a> {
     pub resources: &'a Resources,
     pub registry: &'a Registry,
     policies: &'a Policies<'a>,
+    /// Which policies act.
+    pub account: Account,
     attached: Attached<'a>,
     loads: Loads,
     pub groups: Groups<'a>,
@@ -111,8 +115,9 @@ impl<'a> Routes<'a> {
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Routes<'a> {
-        let attached = Attached::of(resources, registry, findings);
-        let loads = Loads::of(resources, registry, findings);
+        let mut account = Account::default();
+        let attached = Attached::of(resources, registry, &mut account, findings);
+        let loads = Loads::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, findings);
         let fallbacks = Fallbacks::of(resources, registry, findings);
@@ -120,6 +125,7 @@ impl<'a> Routes<'a> {
             resources,
             registry,
             policies,
+            account,
             attached,
             loads,
             groups,
@@ -178,12 +184,12 @@ impl<'a> Routes<'a> {
             }
             check_kind(route, &path, findings);
             if route.delegate.is_some() {
-                let namespace = service.meta.namespace();
-                for expanded in delegates::expand(route, namespace, self.resources, &path, findings) {
+                for expanded in delegates::expand(service, route, self.resources, &path, findings) {
                     rules.extend(self.rule(service, &expanded, at, context, &path, findings));
                 }
             } else {
-                rules.extend(self.rule(service, route, at, context, &path, findings));
+                let route = Expanded::of(service, route);
+                rules.extend(self.rule(service, &route, at, context, &path, findings));
             }
         }
         rules
@@ -192,12 +198,13 @@ impl<'a> Routes<'a> {
     fn rule(
         &mut self,
         service: &VirtualService,
-        route: &HttpRoute,
+        expanded: &Expanded,
         at: usize,
         context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Rule> {
+        let Expanded { route, keys } = expanded;
         let blocks = path.field("match");
         let mut matches: Vec<Match> = Vec::new();
         let mut names: Vec<&Text> = Vec::new();
@@ -214,8 +221,8 @@ impl<'a> Routes<'a> {
             return None;
         }
         let own_name = route.name.as_ref().map(|name| name.value.as_str());
-        let additions = self.attached.of_route(service, own_name);
-        additions.narrow(&mut matches, findings);
+        let additions = self.attached.of_route(keys);
+        additions.narrow(&mut matches, &mut self.account, findings);
         let mut name = match own_name {
             Some(name) => name.to_owned(),
             None => format!("{}/http[{at}]", service.meta.full_name()),
@@ -244,13 +251,17 @@ impl<'a> Routes<'a> {
             let path = path.field("directResponse");
             Action::Direct(Box::new(direct_of(direct, &path, findings)?))
         } else {
-            let mut forward = self.forward(service, route, host, context, path, findings)?;
-            additions.change(&self.attached.classes, route, &mut forward, findings);
+            let Some(mut forward) = self.forward(service, expanded, host, context, path, findings) else {
+                self.account.forgive(keys);
+                return None;
+            };
+            let account = &mut self.account;
+            additions.change(&self.attached.classes, route, &mut forward, account, findings);
             if let (Some(written), Some(policy)) = (&route.retries, &forward.retry) {
                 check_retry(written, policy, forward.timeout, path, findings);
             }
-            forward.load = self.loads.of_route(service, own_name);
-            forward.fallback = self.fallback_of(service, own_name, context);
+            forward.load = self.loads.of_route(keys, &mut self.account);
+            forward.fallback = self.fallback_of(keys, context);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
@@ -261,14 +272,15 @@ impl<'a> Routes<'a> {
     fn forward(
         &mut self,
         service: &VirtualService,
-        route: &HttpRoute,
+        expanded: &Expanded,
         host: Option<Text>,
         context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
+        let route = &expanded.route;
         let clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
-        let groups = self.groups_of(service, route, context, path, findings)?;
+        let groups = self.groups_of(service, expanded, context, path, findings)?;
         let mut forward = Forward { clusters, groups, ..Forward::to("") };
         forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
         if let Some(rewrite) = &route.rewrite {
