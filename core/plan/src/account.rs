@@ -49,6 +49,14 @@ pub(crate) enum Idle {
     NoFault,
     NoMirror,
     NoRetry,
+    /// Requests bring their endpoints with them.
+    OnDemand,
+    /// Nobody defines a service that it is for.
+    NoService,
+    /// All ports that it is for have settings of their own, which do not inherit.
+    OwnPorts,
+    /// No port that it is for speaks HTTP.
+    NoHttp,
 }
 
 impl Idle {
@@ -60,6 +68,17 @@ impl Idle {
             ),
             Idle::Outdone => ("whatever it is for has one of its own", "leave it out"),
             Idle::NoFault => ("no route that it is for has a fault", "say 'fault' in the VirtualService"),
+            Idle::OnDemand => (
+                "requests to this host bring their endpoints with them: none is chosen, watched or ejected",
+                "leave it out, or say resolution: STATIC or DNS",
+            ),
+            Idle::NoService => {
+                ("no Service and no ServiceEntry is for its host", "correct the host, or define it")
+            }
+            Idle::OwnPorts => {
+                ("every port has settings of its own", "say it in portLevelSettings: they inherit nothing")
+            }
+            Idle::NoHttp => ("no port that it is for speaks HTTP", "leave it out"),
             Idle::NoMirror => ("no route that it is for has a mirror", "say 'mirrors' in the VirtualService"),
             Idle::NoRetry => {
                 ("no route that it is for retries anything", "allow retries there, or leave it out")

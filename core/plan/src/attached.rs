@@ -51,6 +51,7 @@ impl<'a> Attached<'a> {
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
             let spec = Path::ROOT.field("spec");
+            check_group(target, findings);
             if guards::is_of_services(&target.kind) {
                 for (field, place) in fields(policy) {
                     let message = format!("'{field}' is for routes: attach it to a VirtualService");
@@ -171,6 +172,26 @@ impl Target {
                 None
             }
         }
+    }
+}
+
+/// A reference that names a group means the kind of that group.
+pub(crate) fn check_group(target: &TargetRef, findings: &mut Findings<'_>) {
+    let Some(group) = &target.group else { return };
+    let right = match target.kind.value.as_str() {
+        "VirtualService" | "DestinationRule" => "networking.istio.io",
+        "Service" => "",
+        // It is told that nothing can be attached to these.
+        _ => return,
+    };
+    if group.value != right {
+        let message = format!("there is no {} of group '{}'", target.kind.value, group.value);
+        let hint = match right {
+            "" => "a Service has no group: leave it out".to_owned(),
+            right => format!("write {right}, or leave it out"),
+        };
+        let path = Path::ROOT.field("spec.targetRef.group");
+        findings.error(code::UNKNOWN_VALUE, group.place, &path, message, hint);
     }
 }
 

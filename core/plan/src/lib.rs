@@ -34,10 +34,12 @@ mod clusters;
 mod balancing;
 mod localities;
 mod guards;
+mod reach;
 mod policies;
 mod registry;
 mod process;
 mod pretended;
+mod by_host;
 mod names;
 mod findings;
 
@@ -158,6 +160,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
     routes.check_hosts(&mut findings);
+    routes.check_reach(&mut findings);
     routes.account.tell(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };

@@ -17,7 +17,7 @@ use naru_spec::{
 };
 
 use crate::account::{Account, DOCUMENT, Idle, Said};
-use crate::attached::{RouteKey, Target};
+use crate::attached::{self, RouteKey, Target};
 use crate::findings::Findings;
 use crate::guards::breaker;
 use crate::registry::Registry;
@@ -49,6 +49,7 @@ impl Loads {
         for document in &resources.bulkheads {
             let (spec, meta) = (&document.spec, &document.meta);
             let reference = &spec.target_ref;
+            attached::check_group(reference, findings);
             let target = Target::of(reference, "Bulkhead", meta.namespace(), resources, registry, findings);
             let settings = bulkhead(spec, findings);
             let Some(target) = target else { continue };
@@ -59,6 +60,7 @@ impl Loads {
         }
         for document in &resources.circuit_breakers {
             let (spec, meta) = (&document.spec, &document.meta);
+            attached::check_group(&spec.target_ref, findings);
             if spec.target_ref.kind.value != "VirtualService" {
                 continue;
             }

@@ -6,8 +6,8 @@ use naru_base::{Fraction, Weight};
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Fallback, Forward, HostRewrite, Match, Mirror, Path, PathMatch,
-    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Mirror, Path,
+    PathMatch, PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::account::Account;
@@ -95,7 +95,7 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     loads: Loads,
     pub groups: Groups<'a>,
-    guards: Guards,
+    pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
     pub is_strict: bool,
     clusters: Clusters,
@@ -105,6 +105,8 @@ pub(crate) struct Routes<'a> {
     unknown: BTreeSet<String>,
     /// Clusters that balance by a hash of the request.
     hashed: BTreeSet<String>,
+    /// Clusters whose endpoints come with requests.
+    on_demand: BTreeSet<String>,
 }
 
 impl<'a> Routes<'a> {
@@ -119,8 +121,8 @@ impl<'a> Routes<'a> {
         let attached = Attached::of(resources, registry, &mut account, findings);
         let loads = Loads::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
-        let guards = Guards::of(resources, registry, findings);
-        let fallbacks = Fallbacks::of(resources, registry, findings);
+        let guards = Guards::of(resources, registry, &mut account, findings);
+        let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
         Routes {
             resources,
             registry,
@@ -136,6 +138,7 @@ impl<'a> Routes<'a> {
             chained: BTreeMap::new(),
             unknown: BTreeSet::new(),
             hashed: BTreeSet::new(),
+            on_demand: BTreeSet::new(),
         }
     }
 
@@ -261,7 +264,8 @@ impl<'a> Routes<'a> {
                 check_retry(written, policy, forward.timeout, path, findings);
             }
             forward.load = self.loads.of_route(keys, &mut self.account);
-            forward.fallback = self.fallback_of(keys, context);
+            let own: Vec<String> = forward.cluster_names().map(str::to_owned).collect();
+            forward.fallback = self.fallback_of(keys, &own, context, findings);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
@@ -496,6 +500,7 @@ impl<'a> Routes<'a> {
             None => clusters::empty(&full, port, subset_name),
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
+        let is_on_demand = matches!(cluster.discovery, Discovery::OnDemand(_));
         let name = match context {
             // Nobody goes there yet, and whoever will has perhaps other endpoints first.
             Context::Any => cluster.name,
@@ -505,12 +510,37 @@ impl<'a> Routes<'a> {
                 name
             }
         };
-        if is_hashed {
-            self.hashed.insert(name.clone());
-        } else {
-            self.hashed.remove(&name);
+        for (is_so, names) in [(is_hashed, &mut self.hashed), (is_on_demand, &mut self.on_demand)] {
+            if is_so {
+                names.insert(name.clone());
+            } else {
+                names.remove(&name);
+            }
         }
         Some(name)
+    }
+
+    /// The cluster of a destination that is sent to by naru's own choice, with an authority that is not its own: it must
+    /// have endpoints.
+    pub fn own_destination(
+        &mut self,
+        owner: Owner<'_>,
+        destination: &Destination,
+        context: &Context<'_>,
+        share: &str,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<String> {
+        let name = self.destination(owner, destination, context, share, path, findings)?;
+        if !self.on_demand.contains(&name) {
+            return Some(name);
+        }
+        let host = &destination.host;
+        let message =
+            format!("requests to '{}' bring their endpoints with them, and {share} brings none", host.value);
+        let hint = "say resolution: STATIC or DNS in its ServiceEntry";
+        findings.error(code::UNSUPPORTED_FIELD, host.place, &path.field("host"), message, hint);
+        None
     }
 
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
@@ -638,7 +668,7 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Mirror> {
         let cluster =
-            self.destination(Owner::of(service), destination, context, "every copy", path, findings)?;
+            self.own_destination(Owner::of(service), destination, context, "every copy", path, findings)?;
         // Istio: none at 0 %.
         let share = share.filter(|share| share.numerator() > 0)?;
         Some(Mirror { share, ..Mirror::to(cluster) })
