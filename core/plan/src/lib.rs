@@ -25,6 +25,7 @@ mod delegates;
 mod matching;
 mod headers;
 mod attached;
+mod account;
 mod load;
 mod fallbacks;
 mod classes;
@@ -33,10 +34,12 @@ mod clusters;
 mod balancing;
 mod localities;
 mod guards;
+mod reach;
 mod policies;
 mod registry;
 mod process;
 mod pretended;
+mod by_host;
 mod names;
 mod findings;
 
@@ -157,6 +160,8 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
     routes.check_hosts(&mut findings);
+    routes.check_reach(&mut findings);
+    routes.account.tell(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     gateways::listeners(resources, surroundings, &mut routes, &mut config.listeners, &mut findings);

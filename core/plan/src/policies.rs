@@ -11,8 +11,7 @@ use naru_spec::{Path, Severity, code};
 
 use crate::balancing;
 use crate::findings::Findings;
-use crate::guards;
-use crate::names::{fits, fqdn, is_exported};
+use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
 
 /// All rules, each with the host that it is for.
@@ -46,7 +45,7 @@ impl<'a> Policies<'a> {
         let mut policies = Policies::default();
         for rule in &resources.destination_rules {
             check(rule, registry, is_strict, findings);
-            policies.rules.push((fqdn(&rule.spec.host, rule.meta.namespace()), rule));
+            policies.rules.push((registry.full_name(&rule.spec.host, rule.meta.namespace()), rule));
         }
         policies.check_overlap(findings);
         policies
@@ -121,8 +120,14 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
     let spec = Path::ROOT.field("spec");
     let host = &rule.spec.host;
     let known = registry.find(host, rule.meta.namespace());
-    if known.is_none() && !host.starts_with('*') {
-        let severity = if is_strict || !registry.is_empty() { Severity::Warning } else { Severity::Note };
+    let severity = if is_strict || !registry.is_empty() { Severity::Warning } else { Severity::Note };
+    if host.starts_with('*') {
+        // Where nothing is defined, anything may fit.
+        if !registry.is_empty() && registry.fitting(host, rule.meta.namespace()).is_empty() {
+            let message = format!("no Service and no ServiceEntry fits '{}'", host.value);
+            findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, "");
+        }
+    } else if known.is_none() {
         let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
         let hint = naru_suggestion(host, registry);
         findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
@@ -130,9 +135,6 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
     let is_entry = known.is_some_and(|known| known.name.is_none());
     if let Some(policy) = &rule.spec.traffic_policy {
         check_policy(policy, false, is_entry, &spec.field("trafficPolicy"), findings);
-    }
-    if let Some(known) = known {
-        guards::check_ejections(rule, known, findings);
     }
     let subsets = spec.field("subsets");
     for (at, subset) in rule.spec.subsets.iter().enumerate() {
