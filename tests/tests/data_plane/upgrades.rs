@@ -1,5 +1,7 @@
 //! Connections that become something else than HTTP.
 
+mod versions;
+
 use std::time::Duration;
 
 use naru_base::Reason;

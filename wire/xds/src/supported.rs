@@ -194,6 +194,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "initial_stream_window_size",
             "initial_connection_window_size",
             "connection_keepalive",
+            // Held wherever an upgrade is allowed, said or not.
+            "allow_connect",
             "override_stream_error_on_invalid_http_message=false",
         ],
     ),

@@ -17,9 +17,8 @@ use naru_journey::Sent;
 use naru_spec::defaults::{UPSTREAM_HEADER_BYTES_MAX, UPSTREAM_HEADER_COUNT_MAX};
 
 use super::Share;
-use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
-use crate::codec::{BodyBroken, InBody, SendFailure};
+use crate::codec::{BodyBroken, InBody, Interim, SendFailure};
 use crate::conduit::Conduit;
 use crate::upload::UploadBody;
 
