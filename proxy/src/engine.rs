@@ -25,7 +25,7 @@ use naru_journey::{
     Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing,
     reply, upgrade,
 };
-use naru_spec::{Format, Scheme};
+use naru_spec::{Format, Scheme, Terminate};
 
 use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
@@ -55,15 +55,19 @@ pub async fn serve(
         Some(Action::Open) => return tunnel::open(&connection, passage, parts),
         _ => {}
     }
-    let outgoing = Outgoing {
+    let mut outgoing = Outgoing {
         method: parts.method,
         target: passage.line.path.clone(),
         headers: Some(std::mem::take(&mut parts.headers)),
         copy: Vec::new(),
         scheme,
-        is_upgrade: passage.client.upgrade == Upgrade::Asked,
+        upgrade: passage.client.upgrade,
+        terminate: None,
         is_prepared: false,
     };
+    if outgoing.upgrade == Upgrade::Connect {
+        outgoing.terminate = passage.journey.terminate(&passage.loaded.snapshot);
+    }
     forward(passage, outgoing, first).await
 }
 
@@ -97,14 +101,16 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     // What follows in a stream is no body of the request.
-    let is_stream = client.upgrade == Upgrade::Asked && parts.version == Version::HTTP_2;
+    let is_stream = client.upgrade != Upgrade::None && parts.version == Version::HTTP_2;
     let has_ended = is_stream || body.is_end_stream();
     let facts = RequestFacts::of(&parts.method, &parts.headers, &client, has_ended);
     let draw = core.draw_request();
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
-        Wish::Tunnel if !facts.has_ended => Journey::refuse(now, chain, Reason::ClientProtocol),
+        Wish::Tunnel | Wish::Upgrade if !facts.has_ended && parts.method == Method::CONNECT => {
+            Journey::refuse(now, chain, Reason::ClientProtocol)
+        }
         Wish::Tunnel => Journey::tunnel(now, chain),
         Wish::Route | Wish::Upgrade => Journey::begin(
             now,
@@ -146,7 +152,9 @@ pub struct Outgoing {
     copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
     /// It asks for another protocol.
-    is_upgrade: bool,
+    pub upgrade: Upgrade,
+    /// The tunnel that it asks for ends here.
+    terminate: Option<Terminate>,
     is_prepared: bool,
 }
 
@@ -369,7 +377,11 @@ pub async fn exchange<A: Attendant>(
     let Place { worker, loaded, cluster, endpoint, is_fresh, ends } = *place;
     let settings = loaded.snapshot.cluster(cluster);
     let mut want = Want::of(settings.protocol, attendant.speaks_http2());
-    if outgoing.is_upgrade {
+    if outgoing.upgrade != Upgrade::None {
+        if let Some(terminate) = outgoing.terminate {
+            // It is boxed so that those without one need no room for it.
+            return Box::pin(upgraded::reach(attendant, place, terminate)).await;
+        }
         // Where both may be it is the one that all upstreams know it by.
         want = if want == Want::Http2 { want } else { Want::Http1 };
     }
@@ -423,10 +435,10 @@ pub async fn exchange<A: Attendant>(
         Connected::Http1(mut connection) => {
             connection.requests += 1;
             let interim = attendant.interim();
-            if outgoing.is_upgrade {
-                upgraded::complete(outgoing, place);
+            let mut request = outgoing.take_http1(attendant.upload(), keeps_copy);
+            if outgoing.upgrade != Upgrade::None {
+                upgraded::complete(&mut request, outgoing.upgrade, place);
             }
-            let request = outgoing.take_http1(attendant.upload(), keeps_copy);
             let result = connection
                 .client
                 .send(request, interim, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
@@ -434,9 +446,8 @@ pub async fn exchange<A: Attendant>(
             let endpoint = Rc::clone(endpoint);
             result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))
         }
-        Connected::Http2(stream) if outgoing.is_upgrade => {
+        Connected::Http2(stream) if outgoing.upgrade != Upgrade::None => {
             let is_tls = settings.tls.is_some();
-            // It is boxed so that those without one need no room for it.
             let asked = upgraded::ask(attendant, outgoing, &stream, keeps_copy, is_reused, is_tls);
             let response = Box::pin(asked).await?;
             return Ok((response, Carrier::Http2 { _stream: stream }));
@@ -470,7 +481,8 @@ impl Outgoing {
             headers: Some(headers),
             copy: Vec::new(),
             scheme: self.scheme,
-            is_upgrade: self.is_upgrade,
+            upgrade: self.upgrade,
+            terminate: self.terminate,
             is_prepared: true,
         }
     }

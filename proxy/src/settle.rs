@@ -30,6 +30,7 @@ use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
+use crate::dial::Wire;
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
@@ -573,6 +574,8 @@ pub enum Carrier {
     Http2 {
         _stream: crate::pool::Http2Stream,
     },
+    /// Bytes, for what was asked for by CONNECT.
+    Raw(Box<Wire>),
 }
 
 impl OutBody {
@@ -743,7 +746,7 @@ pub fn poll_body(
             connection.client.poll_send(cx);
             Pin::new(body).poll_frame(cx)
         }
-        Carrier::Http2 { .. } => Pin::new(body).poll_frame(cx),
+        Carrier::Http2 { .. } | Carrier::Raw(_) => Pin::new(body).poll_frame(cx),
     }
 }
 

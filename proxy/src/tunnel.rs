@@ -35,9 +35,10 @@ use crate::eyeballs::connect_first;
 use crate::linger::Lingering;
 use crate::on_demand;
 use crate::relay::Relay;
-use crate::settle::{Broken, Carrier, OutBody, Passage};
+use crate::settle::{Broken, OutBody, Passage};
 use crate::socket::Socket;
 use crate::timer::Timer;
+use crate::upgraded::Held;
 use crate::worker::Worker;
 
 /// What a connection becomes once its client was told.
@@ -46,7 +47,7 @@ pub enum Waiting {
     /// A tunnel that was asked for.
     Tunnel { passage: Box<Passage>, headers: HeaderMap, destination: Destination },
     /// Another protocol, which an upstream speaks already, by a connection that is held for as long.
-    Upgraded { passage: Box<Passage>, upstream: Conduit, carrier: Carrier },
+    Upgraded { passage: Box<Passage>, upstream: Conduit, held: Held },
 }
 
 /// A stream of a client's that has become something else than a request, once its answer is sent.
@@ -94,7 +95,7 @@ pub struct HttpInside {
 pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
     let (passage, headers, destination) = match waiting {
         Waiting::Tunnel { passage, headers, destination } => (passage, headers, destination),
-        Waiting::Upgraded { passage, upstream, carrier } => {
+        Waiting::Upgraded { passage, upstream, held } => {
             let ledger = Rc::clone(passage.tunnel.as_ref()?);
             let client = conduit.counting(&ledger.traffic);
             let tether = Tether::new(&passage.connection);
@@ -102,7 +103,7 @@ pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
             let relay = Relay::new(client, upstream);
             let relay = if is_gentle { relay.gently() } else { relay };
             Tunnel { passage, ledger, tether, is_tls: false }.relay(relay).await;
-            drop(carrier);
+            drop(held);
             return None;
         }
     };

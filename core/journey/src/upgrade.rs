@@ -53,16 +53,20 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a request may change to what its `Upgrade` says. What its route says goes before what its listener says; the
-/// whole value counts, as in Envoy: a list is a name that nobody knows.
-pub fn may_be(http: &Http, action: Option<&CompiledAction>, headers: &HeaderMap) -> bool {
+/// What a request asks to change to.
+pub fn name(is_connect: bool, headers: &HeaderMap) -> Option<&[u8]> {
+    if is_connect { Some(b"connect") } else { headers.get(header::UPGRADE).map(HeaderValue::as_bytes) }
+}
+
+/// Whether a request may change to what has this name. What its route says goes before what its
+/// listener says; the whole value counts, as in Envoy: a list is a name that nobody knows.
+pub fn may_be(http: &Http, action: Option<&CompiledAction>, name: &[u8]) -> bool {
     let none = Upgrades::default();
     let of_route = match action {
         Some(CompiledAction::Forward(forward)) => forward.upgrades.as_deref().unwrap_or(&none),
         Some(CompiledAction::Redirect(_) | CompiledAction::Direct(_)) | None => &none,
     };
-    let name = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
-    name.is_some_and(|name| Upgrades::allow(&http.upgrades, of_route, name))
+    Upgrades::allow(&http.upgrades, of_route, name)
 }
 
 /// Whether there is any change of protocol that some request may ask for.

@@ -1,5 +1,6 @@
 //! Connections that become something else than HTTP.
 
+mod connect;
 mod versions;
 
 use std::time::Duration;

@@ -164,7 +164,11 @@ impl Http1Client {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = match parts.uri.path_and_query() {
+            Some(target) => target.as_str(),
+            // Of a CONNECT (RFC 9112, section 3.2.3).
+            None => parts.uri.authority().map_or("/", |target| target.as_str()),
+        };
         self.link.begin_message();
         self.link.say(|out| write_request_head(out, &parts.method, target, &parts.headers, framing));
         self.sending = match framing {

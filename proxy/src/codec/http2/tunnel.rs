@@ -33,9 +33,9 @@ impl Http2Tunnel {
         Http2Tunnel { stream, _body: body, rest: Bytes::new(), has_finished: false }
     }
 
-    /// Tears it down, so that the peer sees that this was no end in good order.
+    /// Tears a tunnel down, so that the peer sees that this was no end in good order (RFC 9113, section 8.5).
     pub fn abort(self) {
-        self.stream.reset(Code::CANCEL);
+        self.stream.reset(Code::CONNECT_ERROR);
     }
 }
 
