@@ -134,13 +134,15 @@ pub struct Connection {
     /// A test wants to know what becomes of a panic.
     is_provoked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Tunnels, which have tasks of their own: see [`tunnel::Tether`].
+    pub tethered: RefCell<Vec<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
-    /// Where interim responses to the request that is being answered go, over HTTP/1.
+    /// Where interim responses to the request that is being answered go.
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
@@ -190,6 +192,7 @@ impl Connection {
             may_linger: Cell::new(true),
             is_provoked: Cell::new(false),
             waker: RefCell::new(None),
+            tethered: RefCell::default(),
             streams: Cell::new(0),
             active: Cell::new(0),
             unused_since: Cell::new(worker.clock.now()),
@@ -284,6 +287,11 @@ impl Connection {
     pub fn leave(&self) {
         self.is_leaving.set(true);
         self.wake();
+        self.tethered.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     pub fn provoke(&self) {
@@ -425,7 +433,7 @@ async fn serve_client(
     };
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
-    let (codec, terms, headers_timeout) = (http.codec, Terms::of(http), http.request_headers_timeout);
+    let (codec, terms, headers_timeout) = (http.codec, Terms::of(chain), http.request_headers_timeout);
     let Ends { source, destination } = secured.ends;
     let is_tls = secured.version.is_some();
     let peer = Peer { remote: source, local: destination, is_tls, is_in_tunnel: false };

@@ -12,7 +12,7 @@ use naru_journey::proxied::{self, Ends};
 use naru_spec::{Address, Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
@@ -353,8 +353,8 @@ pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> 
 }
 
 /// Says for whom the connection was made, where that is asked for; without ends it is our own.
-async fn introduce(
-    stream: &mut Socket,
+pub async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
     version: Option<ProxyVersion>,
     ends: Option<Ends>,
 ) -> Result<(), DialFailure> {
@@ -363,7 +363,8 @@ async fn introduce(
         Some(ProxyVersion::V1) => proxied::line(ends),
         Some(ProxyVersion::V2) => proxied::header(ends),
     };
-    stream.write_all(&header).await.map_err(DialFailure::broken)
+    stream.write_all(&header).await.map_err(DialFailure::broken)?;
+    stream.flush().await.map_err(DialFailure::broken)
 }
 
 /// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.

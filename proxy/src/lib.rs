@@ -22,6 +22,7 @@ mod engine;
 mod hedged;
 mod shadow;
 mod tunnel;
+mod upgraded;
 mod tcp;
 mod udp;
 mod relay;

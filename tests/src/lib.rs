@@ -25,6 +25,7 @@ pub mod envoy;
 pub mod workload;
 pub mod wire;
 pub mod http2;
+pub mod side;
 pub mod frames;
 pub mod message;
 pub mod client;

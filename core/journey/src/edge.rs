@@ -82,6 +82,8 @@ pub enum Upgrade {
     None,
     /// One that the rules say more of. Its name stays in the headers.
     Asked,
+    /// A tunnel, of which the rules say more.
+    Connect,
 }
 
 /// Which headers stand in a request: one look at each name instead of one search for each question.

@@ -32,6 +32,7 @@ pub mod tcp;
 pub mod proxied;
 pub mod race;
 pub mod upgrade;
+pub mod websocket;
 pub mod edge;
 pub mod limits;
 pub mod fallbacks;

@@ -77,7 +77,7 @@ pub use recover::{
 };
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
-    RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
+    RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};

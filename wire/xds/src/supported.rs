@@ -194,6 +194,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "initial_stream_window_size",
             "initial_connection_window_size",
             "connection_keepalive",
+            // Held wherever an upgrade is allowed, said or not.
+            "allow_connect",
             "override_stream_error_on_invalid_http_message=false",
         ],
     ),
@@ -279,6 +281,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "path",
             "safe_regex",
             "path_separated_prefix",
+            "connect_matcher",
             "case_sensitive",
             "runtime_fraction",
             "headers",
@@ -345,7 +348,12 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "metadata_match={}",
         ],
     ),
-    ("envoy.config.route.v3.RouteAction.UpgradeConfig", &["upgrade_type", "enabled"]),
+    ("envoy.config.route.v3.RouteAction.UpgradeConfig", &["upgrade_type", "enabled", "connect_config"]),
+    (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig",
+        &["proxy_protocol_config", "allow_post=false"],
+    ),
+    ("envoy.config.route.v3.RouteMatch.ConnectMatcher", &[]),
     (
         "envoy.config.route.v3.RouteAction.HashPolicy",
         &["header", "cookie", "connection_properties", "query_parameter", "terminal"],

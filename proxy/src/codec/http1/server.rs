@@ -17,10 +17,9 @@ use naru_http1::{write_last_chunk, write_response_head};
 use tokio::io::AsyncWrite as _;
 
 use super::Share;
-use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
 use crate::codec::server::{Leave, ServeError, Terms};
-use crate::codec::{InBody, Told};
+use crate::codec::{InBody, Interim, Told};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
@@ -52,7 +51,7 @@ pub async fn serve(
     stall: &Rc<Stall>,
 ) -> Result<Option<Conduit>, ServeError> {
     let link = Link::new(conduit);
-    answers.open(Interim::on(&link));
+    answers.open(Interim::on_http1(&link));
     let leaving = Cell::new(None);
     let ended = {
         let server = Server { link: &link, worker, terms, answers, leaving: &leaving };

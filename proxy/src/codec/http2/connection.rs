@@ -58,6 +58,8 @@ pub struct Terms {
     pub streams_max: u32,
     pub header_bytes_max: usize,
     pub headers_timeout: Option<Duration>,
+    /// Clients may ask for other protocols (RFC 8441).
+    pub takes_extended: bool,
     /// So fast at least an answer must be taken.
     pub pace: Option<PaceLimit>,
 }
@@ -97,6 +99,8 @@ pub struct Connection {
     their_frame_max: usize,
     their_streams_max: usize,
     tells_table: bool,
+    /// The peer takes extended CONNECT (RFC 8441, section 3).
+    takes_extended: bool,
     /// Streams with something to send and room for it.
     sendable: VecDeque<usize>,
     pub out: BytesMut,
@@ -125,6 +129,8 @@ pub struct Connection {
     pub task: Option<Waker>,
     pub is_in_turn: bool,
     pub waiting_to_open: Vec<Waker>,
+    /// The stream whose request is being looked at.
+    pub answering: usize,
 }
 
 /// How far a connection has got with its end (section 6.8).
@@ -175,10 +181,12 @@ impl Connection {
         let mut out = BytesMut::with_capacity(128);
         let header_bytes = u32::try_from(terms.header_bytes_max).unwrap_or(u32::MAX);
         match role {
-            Role::Server => frame::put_settings(
-                &mut out,
-                &[(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes)],
-            ),
+            Role::Server => {
+                let mut settings =
+                    vec![(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes)];
+                settings.extend(terms.takes_extended.then_some((0x8, 1)));
+                frame::put_settings(&mut out, &settings);
+            }
             Role::Client => {
                 out.extend_from_slice(PREFACE);
                 frame::put_settings(&mut out, &[(0x2, 0), (0x4, terms.stream_window), (0x6, header_bytes)]);
@@ -209,6 +217,7 @@ impl Connection {
             // Until it says how many it takes, as many as most do.
             their_streams_max: 100,
             tells_table: false,
+            takes_extended: false,
             sendable: VecDeque::new(),
             out,
             written: 0,
@@ -229,6 +238,7 @@ impl Connection {
             task: None,
             is_in_turn: false,
             waiting_to_open: Vec::new(),
+            answering: 0,
         }
     }
 
@@ -493,6 +503,11 @@ impl Connection {
 
     pub fn streams_max(&self) -> usize {
         self.their_streams_max.min(self.terms.streams_max as usize)
+    }
+
+    /// Whether the peer takes an extended CONNECT; `None` as long as it has said nothing at all.
+    pub fn takes_extended(&self) -> Option<bool> {
+        (!self.awaits_settings).then_some(self.takes_extended)
     }
 
     /// It takes no more requests.

@@ -16,18 +16,21 @@ use http_body::Body;
 use naru_base::{Instant, Reason};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::super::{Answers, InBody, Leave, ServeError};
+use super::super::{Answers, InBody, Interim, Leave, ServeError};
 use super::body::Http2Body;
-use super::connection::stream::End;
+use super::connection::stream::{End, Over};
 use super::connection::{Connection, Failure, Role, Terms};
 use super::crowd::Crowd;
 use super::frame::Code;
 use super::guard::Abuse;
 use super::shared::{Handle, Shared};
+use super::tunnel::Http2Tunnel;
+use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
 use crate::stall::{Stall, Turns};
 use crate::timer::Timer;
+use crate::tunnel::{self, Changed};
 use crate::worker::Worker;
 
 /// So much is read before what it asks for has its turn.
@@ -64,10 +67,12 @@ pub async fn serve(
         streams_max: http.http2.max_concurrent_streams,
         header_bytes_max: http.header_bytes_max as usize,
         headers_timeout: http.request_headers_timeout,
+        takes_extended: http.takes_extended,
         pace: http.response_pace,
     };
     let answers = Rc::new(answers);
     let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));
+    answers.open(Interim::on_http2(&connection));
     let mut crowd = Crowd::new();
     let mut io = Wire::new(client, worker);
     let failure = poll_fn(|cx| {
@@ -152,7 +157,7 @@ where
     let answered = {
         let mut service = pin!(service);
         poll_fn(|cx| {
-            if stream.over().is_some() {
+            if stream.begin_turn().is_some() {
                 return Poll::Ready(None);
             }
             turns.begin();
@@ -171,6 +176,11 @@ where
         Some(Err(Broken)) => return stream.reset(Code::INTERNAL_ERROR),
         None => return stream.reset(Code::CANCEL),
     };
+    if let OutBody::Changed(changed) = body {
+        stream.send_response(head.status, &head.headers, false);
+        // It is boxed so that those without one need no room for it.
+        return Box::pin(change(stream, *changed)).await;
+    }
     let ends = body.is_end_stream();
     if !ends && let Some(length) = body.size_hint().exact() {
         head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
@@ -194,6 +204,23 @@ where
     if let Err(code) = ended {
         stream.reset(code);
     }
+}
+
+/// Carries what a stream has become, until it ends.
+async fn change(stream: Handle, changed: Changed) {
+    let InBody::Http2(body) = changed.client else { return stream.reset(Code::INTERNAL_ERROR) };
+    let conduit = Conduit::http2(Http2Tunnel::new(body));
+    let mut served = pin!(tunnel::serve(conduit, changed.waiting));
+    poll_fn(|cx| match served.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        // One way may have ended when the stream is reset, and nobody looks at it any more.
+        Poll::Pending if stream.over().is_some_and(|over| over != Over::Whole) => Poll::Ready(()),
+        Poll::Pending => {
+            stream.watch(cx);
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Sends a body. Ready once all of it is given to the stream, or nobody wants it.

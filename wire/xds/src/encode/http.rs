@@ -88,7 +88,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             max_requests_per_connection: http.max_requests_per_connection.map(value::number),
             ..Default::default()
         }),
-        http2_protocol_options: http2(&http.http2, Http2Settings::edge()),
+        http2_protocol_options: http2_of_clients(http),
         ..Default::default()
     }
 }
@@ -120,6 +120,18 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
     let is_needed = http.fault.is_some() || rules.any(has_fault);
     let said = http.fault.as_ref().map(recovery::fault).unwrap_or_default();
     is_needed.then(|| filter(FAULT_FILTER, pack(&said)))
+}
+
+/// Clients may ask for whatever upgrades there are.
+fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
+    let mut said = http2(&http.http2, Http2Settings::edge());
+    let mut rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
+    let upgrades =
+        |rule: &Rule| matches!(&rule.action, Action::Forward(forward) if !forward.upgrades.is_empty());
+    if !http.upgrades.is_empty() || rules.any(upgrades) {
+        said.get_or_insert_default().allow_connect = true;
+    }
+    said
 }
 
 /// Nothing where all is by default.

@@ -18,8 +18,8 @@ use naru_spec::{
     Match, NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, Pipe, Probe,
     ProxyProtocol, ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath,
     RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
-    TcpCheck, TcpKeepalive, TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
-    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion,
+    Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -374,7 +374,7 @@ impl Dice {
     }
 
     fn upgrades(&mut self) -> Upgrades {
-        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b"]).to_owned(), d.coin())))
+        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b", "connect"]).to_owned(), d.coin())))
     }
 
     fn on_demand(&mut self) -> OnDemand {
@@ -658,10 +658,11 @@ impl Dice {
     }
 
     fn block(&mut self) -> Match {
-        let path = match self.below(4) {
+        let path = match self.below(5) {
             0 => PathMatch::Exact(self.path()),
             1 => PathMatch::Prefix(self.path()),
             2 => PathMatch::SegmentPrefix(self.one(&["/a", "/a/b", "/ü"]).to_owned()),
+            3 => PathMatch::Connect,
             _ => PathMatch::Regex(self.pattern()),
         };
         Match {
@@ -745,7 +746,7 @@ impl Dice {
             }
         };
         let retry = self.maybe(Dice::retry);
-        Forward {
+        let mut forward = Forward {
             clusters: choice,
             // An Envoy file has no word for it.
             fallback: None,
@@ -776,8 +777,16 @@ impl Dice {
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
+            terminate: None,
             upgrades: self.upgrades(),
+        };
+        // Envoy says it with the upgrade that it belongs to.
+        if forward.upgrades.says(b"connect").is_some() {
+            forward.terminate = self.maybe(|d| Terminate {
+                proxy_protocol: d.maybe(|d| d.one(&[ProxyVersion::V1, ProxyVersion::V2])),
+            });
         }
+        forward
     }
 
     fn groups(&mut self, clusters: &[String]) -> ReadWriteGroups {

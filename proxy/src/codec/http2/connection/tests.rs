@@ -35,6 +35,7 @@ fn terms(stream_window: u32, connection_window: u32) -> Terms {
         streams_max: 10,
         header_bytes_max: 60 * 1024,
         headers_timeout: Some(Duration::from_secs(10)),
+        takes_extended: false,
         pace: Some(naru_spec::defaults::RESPONSE_PACE),
     }
 }
@@ -482,7 +483,7 @@ fn a_large_head_goes_out_in_several_frames_and_is_read_again() {
     let (first, middle, last) = (END_STREAM, 0, END_HEADERS);
     let next = Kind::Continuation;
     assert_eq!(flags, [(Kind::Headers, first), (next, middle), (next, middle), (next, last)]);
-    let mut reading = Reading::new(super::super::fields::Message::Response, 60_000);
+    let mut reading = Reading::new(super::super::fields::Message::Response, 60_000, false);
     Decoder::new().decode(&block, |field| reading.take(field)).unwrap();
     assert_eq!(reading.into_response().unwrap().headers(), &headers);
 }
