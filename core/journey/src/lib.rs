@@ -33,6 +33,7 @@ pub mod proxied;
 pub mod race;
 pub mod upgrade;
 pub mod edge;
+pub mod client_cert;
 pub mod limits;
 pub mod fallbacks;
 pub mod worker;

@@ -34,6 +34,7 @@ mod balancing;
 mod localities;
 mod guards;
 mod policies;
+mod tls;
 mod registry;
 mod process;
 mod pretended;
