@@ -22,6 +22,7 @@ use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
+use crate::certified::Certified;
 use crate::cluster::add;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
@@ -121,6 +122,8 @@ pub struct Connection {
     pub direct: SocketAddr,
     pub server_name: Option<String>,
     pub tls_version: Option<&'static str>,
+    /// The client has shown who it is.
+    pub certified: Option<Rc<Certified>>,
     /// It began with TLS, wherever that ends.
     is_tls: bool,
     listener: Rc<ListenerHere>,
@@ -183,6 +186,7 @@ impl Connection {
             direct: peer.remote,
             server_name: None,
             tls_version: None,
+            certified: None,
             is_tls: false,
             listener: Rc::clone(listener),
             loaded: RefCell::new(loaded),
@@ -210,6 +214,7 @@ impl Connection {
             direct: self.direct,
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
+            certified: self.certified.clone(),
             is_tls: self.is_tls,
             is_leaving: Cell::new(self.is_leaving.get()),
             may_linger: Cell::new(self.may_linger.get()),
@@ -436,11 +441,13 @@ async fn serve_client(
     let (codec, terms, headers_timeout) = (http.codec, Terms::of(chain), http.request_headers_timeout);
     let Ends { source, destination } = secured.ends;
     let is_tls = secured.version.is_some();
-    let peer = Peer { remote: source, local: destination, is_tls, is_in_tunnel: false };
+    let is_certified = secured.shown.is_some();
+    let peer = Peer { remote: source, local: destination, is_tls, is_certified, is_in_tunnel: false };
     let connection = Rc::new(Connection {
         direct: remote,
         server_name: secured.server_name,
         tls_version: secured.version,
+        certified: secured.shown.map(|shown| Rc::new(Certified::new(shown))),
         is_tls: secured.is_tls,
         ..Connection::begin(worker, &listener, secured.loaded, secured.chain, peer)
     });

@@ -98,6 +98,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let (loaded, chain) = (connection.loaded(), connection.chain());
     let http = &loaded.snapshot.chain(chain).http;
     let now = connection.worker.clock.now();
+    if let Some(certified) = &connection.certified {
+        certified.tell(http, &mut parts.headers);
+    }
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     // What follows in a stream is no body of the request.

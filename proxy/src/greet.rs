@@ -10,7 +10,7 @@ use bytes::Bytes;
 use naru_journey::proxied::{Beginning, Ends, HEADER_BYTES_MAX};
 use naru_journey::{Arriving, ChainId};
 use naru_spec::{FilterChain, ProxyProtocol};
-use naru_tls::Opening;
+use naru_tls::{Opening, Shown};
 use tokio::io::AsyncReadExt;
 
 use crate::accept::ListenerHere;
@@ -28,6 +28,7 @@ pub struct Greeted {
     pub server_name: Option<String>,
     /// Of TLS that ends here.
     pub version: Option<&'static str>,
+    pub shown: Option<Box<Shown>>,
     /// It began with TLS, wherever that ends; told only where a chain asks for it.
     pub is_tls: bool,
     /// Both ends as the client sees them.
@@ -77,7 +78,7 @@ pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> R
         return plain(loaded, at, hello.into_io(), start, ends, server_name, true);
     };
     drop(start);
-    let (stream, handshake) = hello.finish(terminator).await.map_err(|_| Refused::Tls)?;
+    let (stream, handshake, shown) = hello.finish_shown(terminator).await.map_err(|_| Refused::Tls)?;
     Ok(Greeted {
         conduit: Conduit::server(stream),
         loaded,
@@ -85,6 +86,7 @@ pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> R
         alpn: handshake.alpn,
         server_name: handshake.server_name,
         version: Some(handshake.version),
+        shown,
         is_tls: true,
         ends,
     })
@@ -106,7 +108,7 @@ fn plain(
     if !start.is_empty() {
         conduit.unread(Bytes::from(start));
     }
-    Ok(Greeted { conduit, loaded, chain, alpn: None, server_name, version: None, is_tls, ends })
+    Ok(Greeted { conduit, loaded, chain, alpn: None, server_name, version: None, shown: None, is_tls, ends })
 }
 
 /// Takes the header off, and leaves in `start` what was read behind it.

@@ -15,6 +15,7 @@ mod worker;
 mod loaded;
 mod accept;
 mod greet;
+mod certified;
 mod conduit;
 mod socket;
 mod codec;

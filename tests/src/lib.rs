@@ -18,6 +18,7 @@
 pub mod bootstrap;
 pub mod certificates;
 pub mod naru;
+pub mod openssl;
 pub mod program;
 pub mod up;
 pub mod scenario;

@@ -34,6 +34,7 @@ pub mod race;
 pub mod upgrade;
 pub mod websocket;
 pub mod edge;
+pub mod client_cert;
 pub mod limits;
 pub mod fallbacks;
 pub mod worker;

@@ -36,6 +36,7 @@ mod localities;
 mod guards;
 mod reach;
 mod policies;
+mod tls;
 mod registry;
 mod process;
 mod pretended;

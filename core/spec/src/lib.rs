@@ -21,6 +21,7 @@ pub mod config;
 pub mod listener;
 pub mod tcp;
 pub mod http;
+pub mod client_cert;
 pub mod upgrade;
 pub mod route;
 pub mod recover;
@@ -34,6 +35,7 @@ pub mod balancing;
 pub mod guard;
 pub mod limits;
 pub mod tls;
+pub mod ciphers;
 pub mod access_log;
 pub mod defaults;
 pub mod problem;
@@ -45,6 +47,8 @@ pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
+pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
+pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
@@ -80,5 +84,8 @@ pub use route::{
     RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
-pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+pub use tls::{
+    Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch, StaplePolicy,
+    TlsVersion, UpstreamTls,
+};
 pub use upgrade::Upgrades;

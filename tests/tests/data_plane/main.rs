@@ -25,6 +25,7 @@ mod headers;
 mod http1;
 mod http2;
 mod tls;
+mod certificates;
 mod limits;
 mod load_limits;
 mod mirrors;

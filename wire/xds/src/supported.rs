@@ -160,9 +160,14 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "local_reply_config={}",
             "access_log_options={}",
             "path_normalization_options={}",
-            "set_current_client_cert_details={}",
+            "forward_client_cert_details",
+            "set_current_client_cert_details",
             "forward_proto_config={}",
         ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
+        &["subject", "cert", "chain", "dns", "uri", "issuer=false"],
     ),
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
@@ -646,6 +651,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "common_tls_context",
             "require_client_certificate",
             "require_sni=false",
+            "ocsp_staple_policy",
             "full_scan_certs_on_sni_mismatch=false",
         ],
     ),
@@ -655,18 +661,25 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
-        &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
+        &["tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites", "ecdh_curves"],
     ),
     (
         "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
         &["config", "transport_socket"],
     ),
     ("envoy.config.core.v3.ProxyProtocolConfig", &["version"]),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        &["certificate_chain", "private_key", "ocsp_staple"],
+    ),
     (
         "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
         &[
             "trusted_ca",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+            "crl",
+            "only_verify_leaf_cert_crl",
             "match_typed_subject_alt_names",
             "match_subject_alt_names",
             "require_signed_certificate_timestamp=false",

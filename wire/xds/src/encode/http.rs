@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, value};
+use super::{recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
@@ -53,6 +53,8 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         generate_request_id: Some(value::flag(http.generate_request_id)),
         preserve_external_request_id: http.preserve_external_request_id,
         always_set_request_id_in_response: http.always_set_request_id_in_response,
+        forward_client_cert_details: tls::forwarding(http.forward_client_cert),
+        set_current_client_cert_details: tls::details(http.client_cert_details),
         scheme_header_transformation: http.scheme_to_overwrite.map(|scheme| {
             core::SchemeHeaderTransformation {
                 transformation: Some(core::scheme_header_transformation::Transformation::SchemeToOverwrite(
