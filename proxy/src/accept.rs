@@ -18,6 +18,7 @@ use naru_journey::edge::Peer;
 use naru_journey::proxied::Ends;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
+use naru_spec::overload::{Relief, Timer as Timed};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
@@ -29,9 +30,11 @@ use crate::contain::Alarm;
 use crate::greet::{Refused, greet};
 use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
+use crate::metrics::TurnedAway;
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
+use crate::strain::Seat;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
@@ -155,10 +158,12 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(http: &Http) -> Limits {
+    fn of(http: &Http, worker: &Worker) -> Limits {
         Limits {
             requests_max: http.max_requests_per_connection.map_or(u64::MAX, u64::from),
-            idle_timeout: http.connection_idle_timeout,
+            idle_timeout: http
+                .connection_idle_timeout
+                .map(|usual| worker.reduced(Timed::ConnectionIdle, usual)),
             drain_timeout: http.drain_timeout,
         }
     }
@@ -173,7 +178,7 @@ impl Connection {
         chain: ChainId,
         peer: Peer,
     ) -> Connection {
-        let limits = Limits::of(&loaded.snapshot.chain(chain).http);
+        let limits = Limits::of(&loaded.snapshot.chain(chain).http, worker);
         Connection {
             id: worker.next_connection(),
             worker: Rc::clone(worker),
@@ -273,10 +278,32 @@ impl Connection {
             tunnel.go_on(&newest, chain);
         }
         self.chain.set(chain);
-        let limits = Limits::of(&newest.snapshot.chain(chain).http);
         self.loaded.replace(newest);
+        self.limit();
+    }
+
+    fn limit(&self) {
+        let limits = Limits::of(&self.loaded().snapshot.chain(self.chain()).http, &self.worker);
         if self.limits.replace(limits) != limits {
             self.wake();
+        }
+    }
+
+    /// The proxy runs shorter than before, or less so.
+    pub fn hear_strain(&self) {
+        self.limit();
+        if self.worker.strain.is_saturated(&Relief::CloseIdleConnections) && !self.is_used() {
+            self.may_linger.set(false);
+            self.leave();
+        }
+    }
+
+    /// It ends with the requests that it carries, so that others are served.
+    #[cold]
+    pub fn give_up(&self) {
+        if !self.is_leaving.get() {
+            add(&self.worker.metrics.downstream.keepalives_ended, 1);
+            self.leave();
         }
     }
 
@@ -351,9 +378,17 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = socket.accept() => accepted,
             () = listener.closed() => break,
+            accepted = async {
+                worker.paused(false).await;
+                tokio::select! {
+                    biased;
+                    () = worker.paused(true) => None,
+                    accepted = socket.accept() => Some(accepted),
+                }
+            } => accepted,
         };
+        let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, remote)) => take(&worker, stream, remote, &listener),
             // The client was gone before it was let in; or there are no descriptors left.
@@ -387,12 +422,46 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
 
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    let seat = match admit(&worker, &listener) {
+        Ok(seat) => seat,
+        Err(why) => return turn_away(&worker, &stream, remote, &listener, why),
+    };
     tokio::task::spawn_local(async move {
+        let _seat = seat;
         add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
         let _alarm = Alarm::new(&worker, FromClient(remote));
         serve_client(&worker, &open, stream, remote, listener).await;
     });
+}
+
+/// Whether one more connection may be served.
+fn admit(worker: &Worker, listener: &ListenerHere) -> Result<Seat, TurnedAway> {
+    if worker.strain.is_called_for() {
+        let draw = listener.loaded().core.borrow_mut().draw_request();
+        if worker.strain.rejects(draw) {
+            return Err(TurnedAway::Overload);
+        }
+    }
+    worker.strain.seat(false).ok_or(TurnedAway::Global)
+}
+
+/// Closes a connection at once. It has a line in the log of the listener's first chain, as nothing was read of it.
+#[cold]
+fn turn_away(
+    worker: &Rc<Worker>,
+    stream: &Socket,
+    remote: SocketAddr,
+    listener: &Rc<ListenerHere>,
+    why: TurnedAway,
+) {
+    worker.metrics.downstream.count_turned_away(why);
+    let (loaded, at) = listener.now();
+    if let (Ok(local), Some(chain)) = (stream.local_addr(), loaded.snapshot.chain_id(at, 0)) {
+        let peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
+        let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
+        engine::record_turned_away(&connection, why.reason());
+    }
 }
 
 struct FromClient(SocketAddr);
@@ -416,7 +485,8 @@ async fn serve_client(
         return;
     }
     let seen = Ends { source: remote, destination: local };
-    let greeted = tokio::time::timeout(HANDSHAKE_TIME_MAX, greet(&listener, stream, seen)).await;
+    let handshake = worker.reduced(Timed::TransportConnect, HANDSHAKE_TIME_MAX);
+    let greeted = tokio::time::timeout(handshake, greet(&listener, stream, seen)).await;
     let mut secured = match greeted.unwrap_or(Err(Refused::Tls)) {
         Ok(secured) => secured,
         Err(Refused::NoChain) => return,

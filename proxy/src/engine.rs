@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
-use naru_base::{AttemptId, ClusterId, Reason};
+use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::{Client, Upgrade};
 use naru_journey::outgoing::Stamp;
@@ -74,13 +74,27 @@ pub fn refuse(connection: &Rc<Connection>, reason: Reason, text: &'static str) -
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let mut passage = unreadable(connection, reason);
+    let passage = unreadable(connection, reason);
+    end_unanswered(passage, now, reason);
+}
+
+/// Counts and logs a connection of which nothing was read.
+pub fn record_turned_away(connection: &Rc<Connection>, reason: Reason) {
+    let now = connection.worker.clock.now();
+    end_unanswered(without_request(connection, reason), now, reason);
+}
+
+fn end_unanswered(mut passage: Box<Passage>, now: Instant, reason: Reason) {
     passage.journey.on_reply(now, reason.status(), None);
     passage.journey.on_response_body(now, Milestone::End);
 }
 
 fn unreadable(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     add(&connection.worker.metrics.downstream.protocol_errors, 1);
+    without_request(connection, reason)
+}
+
+fn without_request(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     let journey = Journey::refuse(connection.worker.clock.now(), connection.chain(), reason);
     let line = RequestLine::unreadable(&connection.peer);
     let client = Client::unknown(&connection.peer);
@@ -97,6 +111,11 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let facts = RequestFacts::of(&parts.method, &parts.headers, &client, body.is_end_stream());
     let draw = core.draw_request();
+    let wish = if connection.worker.strain.is_called_for() {
+        relieved(connection, &loaded, &line, wish, draw)
+    } else {
+        wish
+    };
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
@@ -122,6 +141,16 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     (passage, parts, client.scheme)
+}
+
+/// What becomes of a request while the proxy itself runs short.
+#[cold]
+fn relieved(connection: &Connection, loaded: &Loaded, line: &RequestLine, wish: Wish, draw: u64) -> Wish {
+    let strain = &connection.worker.strain;
+    if strain.ends_connection(line.version == Version::HTTP_2, draw) {
+        connection.give_up();
+    }
+    strain.weigh(wish, loaded.snapshot.overload.as_ref(), line.path.path(), draw)
 }
 
 /// The head of the request that goes to an upstream.

@@ -50,6 +50,8 @@ pub struct Bootstrap {
     admin: bool,
     tunnels: bool,
     address: SocketAddr,
+    /// Lines of the whole, beside its listeners and clusters.
+    top: String,
     /// Lines of the listener beside its chains.
     listener: String,
     /// In the place of the one that serves HTTP.
@@ -75,6 +77,7 @@ impl Bootstrap {
             admin: false,
             tunnels: false,
             address: ([127, 0, 0, 1], 0).into(),
+            top: String::new(),
             listener: String::new(),
             chains: String::new(),
         }
@@ -93,6 +96,13 @@ impl Bootstrap {
     /// With these filter chains: see [`tcp_chain`].
     pub fn of_chains(chains: &str) -> Bootstrap {
         Bootstrap { chains: chains.to_owned(), ..Bootstrap::with_virtual_hosts("") }
+    }
+
+    /// Adds lines to the whole.
+    pub fn top(mut self, lines: &str) -> Bootstrap {
+        self.top.push_str(lines.trim_matches('\n'));
+        self.top.push('\n');
+        self
     }
 
     /// Adds lines to the listener.
@@ -198,6 +208,7 @@ impl Bootstrap {
         if self.admin {
             text.push_str("admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n");
         }
+        text.push_str(self.top.trim_start_matches('\n'));
         text.push_str("static_resources:\n  listeners:\n  - name: main\n");
         writeln!(text, "    address: {}", socket_address(self.address)).unwrap();
         text.push_str(&indented(&self.listener, 4));

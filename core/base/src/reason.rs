@@ -116,6 +116,11 @@ reasons! {
     /// The proxy itself runs short of something.
     Overloaded { "OM", Proxy, 503, "overload", "overloaded" }
 
+    /// A client's connection while the proxy itself runs short of something.
+    ConnectionRejected { "OM", Proxy, 0, "overload_reject", "" }
+    /// A client's connection that is one too many: of all, of its listener, or of its address.
+    ConnectionLimit { "OM", Proxy, 0, "over_connection_limit", "" }
+
     /// The route's timeout passed.
     RouteTimeout { "UT", Upstream, 504, "response_timeout", "upstream request timeout" }
     /// The last attempt that was allowed took longer than one may.

@@ -277,6 +277,15 @@ pub const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Envoy's bound.
 pub const FILL_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
+// The overload manager. Envoy's, unless a line says otherwise.
+pub const OVERLOAD_REFRESH: Duration = Duration::from_secs(1);
+/// Our own: what is measured oftener says nothing new.
+pub const OVERLOAD_REFRESH_MIN: Duration = Duration::from_millis(10);
+pub const SHRINK_HEAP_EVERY: Duration = Duration::from_secs(10);
+/// So much of a new measurement of processors goes into the pressure: Envoy's, and our own of the process itself.
+pub const CPU_SMOOTHING: Fraction = Fraction::new(5, Denominator::Hundred);
+pub const CPU_SMOOTHING_OF_PROCESS: Fraction = Fraction::new(20, Denominator::Hundred);
+
 /// Envoy's default access log line.
 pub const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
 %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \

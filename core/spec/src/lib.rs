@@ -33,6 +33,7 @@ pub mod cluster;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
+pub mod overload;
 pub mod tls;
 pub mod access_log;
 pub mod defaults;
@@ -63,12 +64,13 @@ pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Codec, EscapedSlashes, HostPort, Http, Paths, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
-    Named, Overload, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+    Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
 pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
+pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use recover::{

@@ -24,6 +24,7 @@ mod http2;
 mod tls;
 mod limits;
 mod load_limits;
+mod overload;
 mod mirrors;
 mod swap;
 mod life;

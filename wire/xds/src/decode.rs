@@ -18,6 +18,7 @@ mod clusters;
 mod balancing;
 mod guards;
 mod limits;
+mod overload;
 mod tls;
 mod access_log;
 mod value;
@@ -85,6 +86,9 @@ pub(crate) fn read_bootstrap(
             .as_ref()
             .map(|address| Admin { address: value::literal_address(address, &path, findings) });
     }
+    if let Some(said) = &message.overload_manager {
+        config.overload = overload::read(said, &path.field("overload_manager"), findings);
+    }
     let Some(resources) = &message.static_resources else { return config };
     let path = path.field("static_resources");
     let listeners = path.field("listeners");
@@ -114,6 +118,8 @@ fn tell_problems_of_the_whole(
     for (place, invalid) in config.problems() {
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
+            // Told where it was read.
+            Place::Overload(_) => {}
             Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
             Place::Balancing(at) => error(&clusters.at(*at).field("lb_policy"), code::INVALID_VALUE),
             Place::Guard { cluster, part } => {
@@ -203,6 +209,8 @@ pub(crate) fn tell_at_places(
         let mut tell =
             |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
         match place {
+            // Told when it was loaded.
+            Place::Overload(_) => {}
             Place::Cluster(at) => tell(&clusters.at(*at)),
             Place::Balancing(at) => tell(&clusters.at(*at).field("lb_policy")),
             Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),

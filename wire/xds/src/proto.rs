@@ -6,6 +6,7 @@ pub(crate) use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 pub(crate) use envoy_types::pb::envoy::config::core::v3 as core;
 pub(crate) use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use envoy_types::pb::envoy::config::listener::v3 as listener;
+pub(crate) use envoy_types::pb::envoy::config::overload::v3 as overload;
 pub(crate) use envoy_types::pb::envoy::config::route::v3 as route;
 pub(crate) use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_log;
 pub(crate) use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
@@ -17,6 +18,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::listener::tls_inspec
 pub(crate) use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3 as udp_proxy;
+pub(crate) use envoy_types::pb::envoy::extensions::resource_monitors as monitors;
 pub(crate) use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub(crate) use envoy_types::pb::envoy::extensions::retry::priority::previous_priorities::v3 as previous_priorities;
 pub(crate) use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3 as upstream_proxy_protocol;

@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod overload;
 mod recovery;
 
 use std::time::Duration;
@@ -28,7 +29,8 @@ pub fn config(seed: u64) -> Config {
     let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
-    Config { admin, listeners, clusters }
+    let overload = dice.maybe(Dice::overload);
+    Config { admin, listeners, clusters, overload }
 }
 
 struct Dice(Chance);
