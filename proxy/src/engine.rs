@@ -111,6 +111,13 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let facts = RequestFacts::of(&parts.method, &parts.headers, &client, body.is_end_stream());
     let draw = core.draw_request();
+    let wish = match http.body_bytes_max {
+        // It says itself that it is too large.
+        Some(max) if body.size_hint().lower() > max && matches!(wish, Wish::Route | Wish::Upgrade) => {
+            Wish::Refuse(Reason::BodyTooLarge)
+        }
+        _ => wish,
+    };
     let wish = if connection.worker.strain.is_called_for() {
         relieved(connection, &loaded, &line, wish, draw)
     } else {
@@ -135,7 +142,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
-    let upload = (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace));
+    let upload = (!facts.has_ended)
+        .then(|| Upload::new(body, &connection.worker, http.request_pace, http.body_bytes_max));
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();

@@ -32,6 +32,7 @@ mod pool;
 mod dial;
 mod eyeballs;
 mod stall;
+mod seats;
 mod strain;
 mod linger;
 mod settle;

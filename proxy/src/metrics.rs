@@ -169,23 +169,30 @@ pub enum TurnedAway {
     Overload,
     /// As many as may be are there, at all listeners.
     Global,
+    /// So many are at its listener, or in its chain.
+    Listener,
+    /// So many are of its address.
+    Source,
 }
 
 impl TurnedAway {
-    pub const ALL: [TurnedAway; 2] = [TurnedAway::Overload, TurnedAway::Global];
+    pub const ALL: [TurnedAway; 4] =
+        [TurnedAway::Overload, TurnedAway::Global, TurnedAway::Listener, TurnedAway::Source];
 
     /// As metrics say it. Envoy's, of a listener.
     pub fn name(self) -> &'static str {
         match self {
             TurnedAway::Overload => "downstream_cx_overload_reject",
             TurnedAway::Global => "downstream_global_cx_overflow",
+            TurnedAway::Listener => "downstream_cx_overflow",
+            TurnedAway::Source => "downstream_cx_source_overflow",
         }
     }
 
     pub fn reason(self) -> Reason {
         match self {
             TurnedAway::Overload => Reason::ConnectionRejected,
-            TurnedAway::Global => Reason::ConnectionLimit,
+            TurnedAway::Global | TurnedAway::Listener | TurnedAway::Source => Reason::ConnectionLimit,
         }
     }
 }

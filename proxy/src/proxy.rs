@@ -303,6 +303,11 @@ impl Proxy {
         self.board.named_limits()
     }
 
+    /// What chains with a limit of connections are called, how many each has, and how many it has turned away.
+    pub fn connection_limits(&self) -> Vec<(String, u64, u64)> {
+        self.board.current().connection_limits()
+    }
+
     /// How short it runs itself, and what is given up for it.
     pub fn strain(&self) -> StrainStatus {
         self.strain.status(self.board.current().snapshot.overload.as_ref())

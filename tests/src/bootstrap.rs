@@ -52,6 +52,9 @@ pub struct Bootstrap {
     address: SocketAddr,
     /// Lines of the whole, beside its listeners and clusters.
     top: String,
+    /// Filters before the one that serves, and lines of its chain.
+    network_filters: String,
+    chain: String,
     /// Lines of the listener beside its chains.
     listener: String,
     /// In the place of the one that serves HTTP.
@@ -78,6 +81,8 @@ impl Bootstrap {
             tunnels: false,
             address: ([127, 0, 0, 1], 0).into(),
             top: String::new(),
+            network_filters: String::new(),
+            chain: String::new(),
             listener: String::new(),
             chains: String::new(),
         }
@@ -109,6 +114,19 @@ impl Bootstrap {
     pub fn listener(mut self, lines: &str) -> Bootstrap {
         self.listener.push_str(lines.trim_matches('\n'));
         self.listener.push('\n');
+        self
+    }
+
+    /// Adds a filter before the one that serves.
+    pub fn network_filter(mut self, lines: &str) -> Bootstrap {
+        self.network_filters.push_str(lines);
+        self
+    }
+
+    /// Adds lines to the chain.
+    pub fn chain(mut self, lines: &str) -> Bootstrap {
+        self.chain.push_str(lines.trim_matches('\n'));
+        self.chain.push('\n');
         self
     }
 
@@ -227,6 +245,7 @@ impl Bootstrap {
 
     fn http_chain(&self) -> String {
         let mut text = String::from("    - filters:\n");
+        text.push_str(&indented(&self.network_filters, 6));
         writeln!(text, "      - name: http\n        typed_config:\n          \"@type\": {HTTP_MANAGER}")
             .unwrap();
         text.push_str("          stat_prefix: test\n");
@@ -244,6 +263,7 @@ impl Bootstrap {
             "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
         );
         text.push_str(&indented(&self.tls, 6));
+        text.push_str(&indented(&self.chain, 6));
         text
     }
 }

@@ -148,6 +148,8 @@ reasons! {
     PathRefused { "-", Client, 400, "path_normalization_failed", "" }
     /// The client is led to its path without escaped slashes.
     PathRedirected { "-", Proxy, 307, "path_normalization_failed", "" }
+    /// The body of the request is larger than allowed.
+    BodyTooLarge { "-", Client, 413, "request_payload_too_large", "Payload Too Large" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).

@@ -61,12 +61,14 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Codec, EscapedSlashes, HostPort, Http, Paths, Scheme, ServerHeader};
+pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
     Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
-pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
+pub use listener::{
+    ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
+};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use naru_base::Fraction;
+use naru_base::share::Denominator;
 
 use crate::limits::{millionths, whole};
 use crate::{Invalid, defaults};
@@ -29,6 +30,55 @@ impl Default for Overload {
             actions: Vec::new(),
             spared: Vec::new(),
         }
+    }
+}
+
+impl Overload {
+    /// What `naru up` gives up: for memory, which would end it, before it is all gone and until some is free again; for
+    /// processors a part of the requests, once its own work needs all that it has. Our own.
+    pub fn edge() -> Overload {
+        let percent = |part| Fraction::new(part, Denominator::Hundred);
+        let trigger = |resource: &str, at| Trigger { resource: resource.to_owned(), at };
+        let memory =
+            |at, until| trigger("memory", TriggerAt::Latched { at: percent(at), until: percent(until) });
+        let idle = ScaledTimeout { timer: Timer::ConnectionIdle, least: LeastTimeout::Scale(percent(1)) };
+        let busy = TriggerAt::Scaled { from: percent(96), to: percent(100) };
+        let actions = [
+            (Relief::ShrinkHeap { every: defaults::SHRINK_HEAP_EVERY }, vec![memory(80, 75)]),
+            (
+                Relief::ReduceTimeouts(vec![idle]),
+                vec![trigger("memory", TriggerAt::Scaled { from: percent(80), to: percent(95) })],
+            ),
+            (Relief::DisableKeepalive, vec![memory(92, 85)]),
+            (Relief::StopAcceptingRequests, vec![memory(95, 90), trigger("cpu", busy)]),
+        ];
+        let monitor = |name: &str, resource| Monitor { name: name.to_owned(), resource };
+        Overload {
+            monitors: vec![
+                monitor("memory", Resource::Memory { bytes_max: None }),
+                monitor("cpu", Resource::Cpu(CpuScope::Process)),
+            ],
+            actions: actions.map(|(relief, triggers)| OverloadAction { relief, triggers }).into(),
+            spared: defaults::SPARED_PATHS.iter().map(|path| (*path).to_owned()).collect(),
+            ..Overload::default()
+        }
+    }
+
+    /// Changes what refuses requests for a resource.
+    pub fn shed_by(&mut self, resource: &str, mut change: impl FnMut(&mut TriggerAt)) {
+        let shedding =
+            self.actions.iter_mut().filter(|action| action.relief == Relief::StopAcceptingRequests);
+        let triggers = shedding.flat_map(|action| &mut action.triggers);
+        triggers.filter(|trigger| trigger.resource == resource).for_each(|trigger| change(&mut trigger.at));
+    }
+
+    /// It is not measured, and nothing is given up for it.
+    pub fn leave_out(&mut self, resource: &str) {
+        self.monitors.retain(|monitor| monitor.name != resource);
+        for action in &mut self.actions {
+            action.triggers.retain(|trigger| trigger.resource != resource);
+        }
+        self.actions.retain(|action| !action.triggers.is_empty());
     }
 }
 
@@ -290,9 +340,16 @@ impl Overload {
 
 #[cfg(test)]
 mod tests {
-    use naru_base::share::Denominator;
-
     use super::*;
+
+    #[test]
+    fn what_naru_up_gives_up_is_without_problems() {
+        assert_eq!(Overload::edge().problems(), []);
+        let mut without = Overload::edge();
+        without.leave_out("memory");
+        without.shed_by("cpu", |at| *at = TriggerAt::Threshold(Fraction::ALL));
+        assert_eq!((without.problems(), without.actions.len()), (Vec::new(), 1));
+    }
 
     #[test]
     fn triggers_that_contradict_themselves_are_told() {

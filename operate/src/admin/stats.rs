@@ -104,6 +104,11 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     tcp::add_stats(report, &mut stats);
     strain::add_stats(report, &admin.proxy.strain(), &mut stats);
+    for (prefix, active, limited) in admin.proxy.connection_limits() {
+        for (name, value) in [("active_connections", active), ("limited_connections", limited)] {
+            *stats.entry(format!("connection_limit.{prefix}.{name}")).or_insert(0) += value;
+        }
+    }
     for series in report.series.iter().filter(|series| !tcp::is_tcp(series)) {
         let labels = series.labels;
         let requests = series.requests();

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use naru_base::Reason;
-use naru_spec::{Http, Http2Settings, PaceLimit};
+use naru_spec::{Http, Http2Limits, Http2Settings, PaceLimit};
 
 use super::Answers;
 use crate::conduit::Conduit;
@@ -47,6 +47,7 @@ pub struct Terms {
     pub(super) request_headers_timeout: Option<Duration>,
     pub(super) response_pace: Option<PaceLimit>,
     pub(super) http2: Http2Settings,
+    pub(super) http2_limits: Http2Limits,
 }
 
 impl Terms {
@@ -57,6 +58,7 @@ impl Terms {
             request_headers_timeout: http.request_headers_timeout,
             response_pace: http.response_pace,
             http2: http.http2,
+            http2_limits: http.http2_limits,
         }
     }
 }

@@ -25,6 +25,7 @@ mod tls;
 mod limits;
 mod load_limits;
 mod overload;
+mod edge;
 mod mirrors;
 mod swap;
 mod life;

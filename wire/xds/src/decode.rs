@@ -270,7 +270,7 @@ fn table_of(
     });
 }
 
-/// The path of the one filter of a listener's chain.
+/// The path of the filter that serves, of a listener's chain.
 fn filter_of(
     listener: &Path<'_>,
     resources: &proto::bootstrap::bootstrap::StaticResources,
@@ -278,11 +278,16 @@ fn filter_of(
     chain_at: usize,
     tell: impl FnOnce(&Path<'_>),
 ) {
-    let listed = resources.listeners.get(listener_at).map_or(0, |l| l.filter_chains.len());
-    if chain_at < listed {
-        let chains = listener.field("filter_chains");
-        tell(&chains.at(chain_at).field("filters").at(0));
-    } else {
-        tell(&listener.field("default_filter_chain.filters").at(0));
+    let said = resources.listeners.get(listener_at);
+    let chains = listener.field("filter_chains");
+    match said.and_then(|said| said.filter_chains.get(chain_at)) {
+        Some(chain) => {
+            tell(&chains.at(chain_at).field("filters").at(listener::place_of_service(chain)));
+        }
+        None => {
+            let chain = said.and_then(|said| said.default_filter_chain.as_ref());
+            let at = chain.map_or(0, listener::place_of_service);
+            tell(&listener.field("default_filter_chain.filters").at(at));
+        }
     }
 }

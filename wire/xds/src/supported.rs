@@ -61,7 +61,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     ("envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig", &["filename"]),
     // Nothing is written where the log goes to /dev/null, and nothing is profiled unasked.
-    ("envoy.config.bootstrap.v3.Admin", &["address", "access_log_path=/dev/null"]),
+    (
+        "envoy.config.bootstrap.v3.Admin",
+        &["address", "access_log_path=/dev/null", "ignore_global_conn_limit=true"],
+    ),
     ("envoy.config.core.v3.Address", &["socket_address", "pipe"]),
     ("envoy.config.core.v3.Pipe", &["path", "mode"]),
     ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value"]),
@@ -76,6 +79,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "listener_filters",
             "udp_listener_config={}",
             "enable_reuse_port=true",
+            "ignore_global_conn_limit",
             "use_original_dst=false",
             "transparent=false",
             "freebind=false",
@@ -90,6 +94,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "filter_chain_match",
             "filters",
             "transport_socket",
+            "transport_socket_connect_timeout",
             "use_proxy_proto=false",
             "metadata={}",
         ],
@@ -104,6 +109,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
         &["allow_requests_without_proxy_protocol"],
+    ),
+    (
+        "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        &["stat_prefix", "max_connections", "delay"],
     ),
     // TCP.
     (
@@ -220,6 +229,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "initial_stream_window_size",
             "initial_connection_window_size",
             "connection_keepalive",
+            "max_inbound_window_update_frames_per_data_frame_sent",
             "override_stream_error_on_invalid_http_message=false",
         ],
     ),
@@ -237,6 +247,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort", &[]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay", &["fixed_delay", "header_delay", "percentage"]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay", &[]),
+    ("envoy.extensions.filters.http.buffer.v3.Buffer", &["max_request_bytes"]),
     (
         "envoy.extensions.filters.http.router.v3.Router",
         &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],

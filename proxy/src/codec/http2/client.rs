@@ -70,6 +70,7 @@ impl Http2Client {
             header_bytes_max: HEADER_BYTES_MAX,
             headers_timeout: None,
             pace: None,
+            limits: Default::default(),
         };
         let connection: Shared =
             Rc::new(RefCell::new(Connection::new(Role::Client, terms, worker.clock.now())));

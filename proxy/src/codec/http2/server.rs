@@ -65,6 +65,7 @@ pub async fn serve(
         header_bytes_max: http.header_bytes_max as usize,
         headers_timeout: http.request_headers_timeout,
         pace: http.response_pace,
+        limits: http.http2_limits,
     };
     let answers = Rc::new(answers);
     let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));

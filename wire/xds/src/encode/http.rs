@@ -2,14 +2,14 @@
 
 use naru_spec::{
     AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
-    Rule, ServerHeader,
+    Rule, ServerHeader, defaults,
 };
 
 use super::recovery::FAULT_FILTER;
 use super::{recovery, routes, value};
 use crate::extension::{list, text};
 use crate::proto::{
-    self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
+    self, Any, Struct, Value, accesslog, buffer, core, file_log, hcm, router, stream_log, value as json,
 };
 use crate::schema::pack;
 
@@ -27,7 +27,11 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         .into(),
         stat_prefix: http.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
-        http_filters: fault_filter(http).into_iter().chain([filter(ROUTER, pack(&router))]).collect(),
+        http_filters: fault_filter(http)
+            .into_iter()
+            .chain(buffer_filter(http))
+            .chain([filter(ROUTER, pack(&router))])
+            .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
         server_name: http.server_name.clone(),
         server_header_transformation: match http.server_header {
@@ -88,7 +92,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             max_requests_per_connection: http.max_requests_per_connection.map(value::number),
             ..Default::default()
         }),
-        http2_protocol_options: http2(&http.http2, Http2Settings::edge()),
+        http2_protocol_options: http2_of_clients(http),
         ..Default::default()
     }
 }
@@ -120,6 +124,26 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
     let is_needed = http.fault.is_some() || rules.any(has_fault);
     let said = http.fault.as_ref().map(recovery::fault).unwrap_or_default();
     is_needed.then(|| filter(FAULT_FILTER, pack(&said)))
+}
+
+/// It says how large a body may be. What Envoy has no room for is its most.
+fn buffer_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let max = u32::try_from(http.body_bytes_max?).unwrap_or(u32::MAX);
+    let said = buffer::Buffer { max_request_bytes: Some(value::number(max)) };
+    Some(filter("envoy.filters.http.buffer", pack(&said)))
+}
+
+/// Of what a client may have us do for nothing, Envoy has words for one thing.
+fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
+    let said = http2(&http.http2, Http2Settings::edge());
+    let per_useful = http.http2_limits.frames_per_useful;
+    if per_useful == defaults::HTTP2_FRAMES_PER_USEFUL {
+        return said;
+    }
+    Some(core::Http2ProtocolOptions {
+        max_inbound_window_update_frames_per_data_frame_sent: Some(value::number(per_useful)),
+        ..said.unwrap_or_default()
+    })
 }
 
 /// Nothing where all is by default.

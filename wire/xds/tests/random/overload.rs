@@ -1,14 +1,14 @@
-//! What is given up when the proxy runs short.
+//! What is given up when the proxy runs short, and limits of connections.
 
 use std::time::Duration;
 
 use naru_base::Fraction;
 use naru_base::share::Denominator;
-use naru_spec::Overload;
 use naru_spec::overload::{
     CpuScope, LeastTimeout, Monitor, OverloadAction, Relief, Resource, ScaledTimeout, Timer, Trigger,
     TriggerAt,
 };
+use naru_spec::{ConnectionLimit, Overload};
 
 use super::Dice;
 
@@ -45,6 +45,14 @@ impl Dice {
         }
         let refresh = self.one(&[Duration::from_secs(1), Duration::from_millis(250)]);
         Overload { refresh, monitors, actions, spared: Vec::new() }
+    }
+
+    pub(super) fn connection_limit(&mut self) -> ConnectionLimit {
+        ConnectionLimit {
+            stat_prefix: "limited".to_owned(),
+            max: 1 + self.below(1 << 40),
+            delay: self.one(&[Duration::ZERO, Duration::from_millis(1_500)]),
+        }
     }
 
     fn trigger(&mut self) -> TriggerAt {

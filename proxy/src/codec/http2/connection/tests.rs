@@ -36,6 +36,7 @@ fn terms(stream_window: u32, connection_window: u32) -> Terms {
         header_bytes_max: 60 * 1024,
         headers_timeout: Some(Duration::from_secs(10)),
         pace: Some(naru_spec::defaults::RESPONSE_PACE),
+        limits: Default::default(),
     }
 }
 
