@@ -18,6 +18,8 @@ use naru_journey::edge::Peer;
 use naru_journey::proxied::Ends;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
+use naru_spec::defaults::HANDSHAKE_TIMEOUT;
+use naru_spec::overload::{Relief, Timer as Timed};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
@@ -27,19 +29,20 @@ use crate::cluster::add;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
-use crate::greet::{Refused, greet};
+use crate::greet::{Full, Refused, greet};
 use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
+use crate::metrics::TurnedAway;
+use crate::seats::{Counted, OfSource};
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
+use crate::strain::Seat;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
 use crate::{engine, tcp, udp};
 
-/// A client that has not finished its TLS handshake by then is let go.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
 /// When a listener closes, and for this long nobody has finished a TCP handshake, nobody will.
 const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(100);
 const HANDSHAKES_TIME_MAX: Duration = Duration::from_secs(1);
@@ -160,10 +163,12 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(http: &Http) -> Limits {
+    fn of(http: &Http, worker: &Worker) -> Limits {
         Limits {
             requests_max: http.max_requests_per_connection.map_or(u64::MAX, u64::from),
-            idle_timeout: http.connection_idle_timeout,
+            idle_timeout: http
+                .connection_idle_timeout
+                .map(|usual| worker.reduced(Timed::ConnectionIdle, usual)),
             drain_timeout: http.drain_timeout,
         }
     }
@@ -178,7 +183,7 @@ impl Connection {
         chain: ChainId,
         peer: Peer,
     ) -> Connection {
-        let limits = Limits::of(&loaded.snapshot.chain(chain).http);
+        let limits = Limits::of(&loaded.snapshot.chain(chain).http, worker);
         Connection {
             id: worker.next_connection(),
             worker: Rc::clone(worker),
@@ -281,10 +286,32 @@ impl Connection {
             tunnel.go_on(&newest, chain);
         }
         self.chain.set(chain);
-        let limits = Limits::of(&newest.snapshot.chain(chain).http);
         self.loaded.replace(newest);
+        self.limit();
+    }
+
+    fn limit(&self) {
+        let limits = Limits::of(&self.loaded().snapshot.chain(self.chain()).http, &self.worker);
         if self.limits.replace(limits) != limits {
             self.wake();
+        }
+    }
+
+    /// The proxy runs shorter than before, or less so.
+    pub fn hear_strain(&self) {
+        self.limit();
+        if self.worker.strain.is_saturated(&Relief::CloseIdleConnections) && !self.is_used() {
+            self.may_linger.set(false);
+            self.leave();
+        }
+    }
+
+    /// It ends with the requests that it carries, so that others are served.
+    #[cold]
+    pub fn give_up(&self) {
+        if !self.is_leaving.get() {
+            add(&self.worker.metrics.downstream.keepalives_ended, 1);
+            self.leave();
         }
     }
 
@@ -364,9 +391,17 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = socket.accept() => accepted,
             () = listener.closed() => break,
+            accepted = async {
+                worker.paused(false).await;
+                tokio::select! {
+                    biased;
+                    () = worker.paused(true) => None,
+                    accepted = socket.accept() => Some(accepted),
+                }
+            } => accepted,
         };
+        let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, remote)) => take(&worker, stream, remote, &listener),
             // The client was gone before it was let in; or there are no descriptors left.
@@ -400,12 +435,98 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
 
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    let seats = match admit(&worker, &listener, remote) {
+        Ok(seats) => seats,
+        Err(why) => return turn_away(&worker, &stream, remote, &listener, why),
+    };
     tokio::task::spawn_local(async move {
+        let _seats = seats;
         add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
         let _alarm = Alarm::new(&worker, FromClient(remote));
         serve_client(&worker, &open, stream, remote, listener).await;
     });
+}
+
+/// What a connection counts among.
+struct Seats {
+    _all: Seat,
+    _listener: Option<Counted>,
+    _source: Option<OfSource>,
+}
+
+/// Whether one more connection may be served.
+fn admit(worker: &Worker, listener: &ListenerHere, remote: SocketAddr) -> Result<Seats, TurnedAway> {
+    if worker.strain.is_called_for() {
+        let draw = listener.loaded().core.borrow_mut().draw_request();
+        if worker.strain.rejects(draw) {
+            return Err(TurnedAway::Overload);
+        }
+    }
+    let (loaded, at) = listener.now();
+    let settings = loaded.snapshot.listeners.get(at);
+    let limits = settings.map(|listener| listener.connections).unwrap_or_default();
+    let all = worker.strain.seat(limits.ignores_global).ok_or(TurnedAway::Global)?;
+    let mut seats = Seats { _all: all, _listener: None, _source: None };
+    let Some(crowd) = loaded.prepared.crowd(at) else { return Ok(seats) };
+    if let (Some(tally), Some(max)) = (&crowd.tally, limits.max) {
+        seats._listener = Some(tally.take(max).ok_or(TurnedAway::Listener)?);
+    }
+    // Whoever speaks for others says so first.
+    if settings.is_some_and(|listener| listener.proxy_protocol.is_none() && listener.pipe.is_none()) {
+        seats._source = seat_of_source(&loaded, at, remote)?;
+    }
+    Ok(seats)
+}
+
+/// Counts a connection of an address, where there is a limit.
+pub fn seat_of_source(
+    loaded: &Loaded,
+    at: usize,
+    source: SocketAddr,
+) -> Result<Option<OfSource>, TurnedAway> {
+    let sources = loaded.prepared.crowd(at).and_then(|crowd| crowd.sources.as_ref());
+    let listener = loaded.snapshot.listeners.get(at);
+    match sources.zip(listener.and_then(|listener| listener.connections.max_per_source)) {
+        Some((sources, max)) => sources.take(source.ip(), max).map(Some).ok_or(TurnedAway::Source),
+        None => Ok(None),
+    }
+}
+
+/// Closes a connection at once. It has a line in the log of the listener's first chain, as nothing was read of it.
+#[cold]
+fn turn_away(
+    worker: &Rc<Worker>,
+    stream: &Socket,
+    remote: SocketAddr,
+    listener: &Rc<ListenerHere>,
+    why: TurnedAway,
+) {
+    worker.metrics.downstream.count_turned_away(why);
+    let (loaded, at) = listener.now();
+    if let (Ok(local), Some(chain)) = (stream.local_addr(), loaded.snapshot.chain_id(at, 0)) {
+        let peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
+        let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
+        engine::record_turned_away(&connection, why.reason());
+    }
+}
+
+/// A connection for which its chain, or its source, has no place.
+async fn wait_in_vain(worker: &Rc<Worker>, listener: &Rc<ListenerHere>, full: Full, remote: SocketAddr) {
+    let Full { stream, loaded, chain, delay, why, source } = full;
+    worker.metrics.downstream.count_turned_away(why);
+    let Ok(local) = stream.local_addr() else { return };
+    let peer = Peer { remote: source, local, is_tls: false, is_in_tunnel: false };
+    let connection =
+        Connection { direct: remote, ..Connection::begin(worker, listener, loaded, chain, peer) };
+    engine::record_turned_away(&Rc::new(connection), why.reason());
+    if !delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = listener.closed() => {}
+        }
+    }
+    drop(stream);
 }
 
 struct FromClient(SocketAddr);
@@ -429,13 +550,20 @@ async fn serve_client(
         return;
     }
     let seen = Ends { source: remote, destination: local };
-    let greeted = tokio::time::timeout(HANDSHAKE_TIME_MAX, greet(&listener, stream, seen)).await;
+    let handshake_max = {
+        let (loaded, at) = listener.now();
+        loaded.prepared.crowd(at).map_or(HANDSHAKE_TIMEOUT, |crowd| crowd.handshake_max)
+    };
+    let handshake = worker.reduced(Timed::TransportConnect, handshake_max);
+    let greeted = tokio::time::timeout(handshake, greet(&listener, stream, seen)).await;
     let mut secured = match greeted.unwrap_or(Err(Refused::Tls)) {
         Ok(secured) => secured,
         Err(Refused::NoChain) => return,
         Err(Refused::Header) => return add(&downstream.protocol_errors, 1),
         Err(Refused::Tls) => return add(&downstream.tls_errors, 1),
+        Err(Refused::Full(full)) => return wait_in_vain(worker, &listener, *full, remote).await,
     };
+    let _seats = (secured.in_chain.take(), secured.of_source.take());
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
     let (codec, terms, headers_timeout) = (http.codec, Terms::of(chain), http.request_headers_timeout);

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
 use naru_journey::proxied::{self, Ends};
+use naru_spec::overload::Relief;
 use naru_spec::{Address, Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
@@ -101,6 +102,12 @@ pub async fn dial(
     ends: Option<Ends>,
 ) -> Result<(Connected, bool), DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
+    if worker.strain.is_called_for() {
+        let draw = loaded.core.borrow_mut().draw_request();
+        if worker.strain.gives_up(&Relief::ShedUpstreamConnection, draw) {
+            return Err(DialFailure::refused(Reason::Overflow));
+        }
+    }
     let _pending =
         loaded.clusters.get(cluster).limited.wait(&settings.limits).map_err(DialFailure::refused)?;
     if want != Want::Http2 {

@@ -50,6 +50,11 @@ pub struct Bootstrap {
     admin: bool,
     tunnels: bool,
     address: SocketAddr,
+    /// Lines of the whole, beside its listeners and clusters.
+    top: String,
+    /// Filters before the one that serves, and lines of its chain.
+    network_filters: String,
+    chain: String,
     /// Lines of the listener beside its chains.
     listener: String,
     /// In the place of the one that serves HTTP.
@@ -75,6 +80,9 @@ impl Bootstrap {
             admin: false,
             tunnels: false,
             address: ([127, 0, 0, 1], 0).into(),
+            top: String::new(),
+            network_filters: String::new(),
+            chain: String::new(),
             listener: String::new(),
             chains: String::new(),
         }
@@ -95,10 +103,30 @@ impl Bootstrap {
         Bootstrap { chains: chains.to_owned(), ..Bootstrap::with_virtual_hosts("") }
     }
 
+    /// Adds lines to the whole.
+    pub fn top(mut self, lines: &str) -> Bootstrap {
+        self.top.push_str(lines.trim_matches('\n'));
+        self.top.push('\n');
+        self
+    }
+
     /// Adds lines to the listener.
     pub fn listener(mut self, lines: &str) -> Bootstrap {
         self.listener.push_str(lines.trim_matches('\n'));
         self.listener.push('\n');
+        self
+    }
+
+    /// Adds a filter before the one that serves.
+    pub fn network_filter(mut self, lines: &str) -> Bootstrap {
+        self.network_filters.push_str(lines);
+        self
+    }
+
+    /// Adds lines to the chain.
+    pub fn chain(mut self, lines: &str) -> Bootstrap {
+        self.chain.push_str(lines.trim_matches('\n'));
+        self.chain.push('\n');
         self
     }
 
@@ -211,6 +239,7 @@ impl Bootstrap {
         if self.admin {
             text.push_str("admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n");
         }
+        text.push_str(self.top.trim_start_matches('\n'));
         text.push_str("static_resources:\n  listeners:\n  - name: main\n");
         writeln!(text, "    address: {}", socket_address(self.address)).unwrap();
         text.push_str(&indented(&self.listener, 4));
@@ -229,6 +258,7 @@ impl Bootstrap {
 
     fn http_chain(&self) -> String {
         let mut text = String::from("    - filters:\n");
+        text.push_str(&indented(&self.network_filters, 6));
         writeln!(text, "      - name: http\n        typed_config:\n          \"@type\": {HTTP_MANAGER}")
             .unwrap();
         text.push_str("          stat_prefix: test\n");
@@ -246,6 +276,7 @@ impl Bootstrap {
             "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
         );
         text.push_str(&indented(&self.tls, 6));
+        text.push_str(&indented(&self.chain, 6));
         text
     }
 }

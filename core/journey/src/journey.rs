@@ -547,6 +547,7 @@ impl Journey {
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
             Milestone::Malformed => self.give_up(now, Reason::ClientProtocol),
             Milestone::TooSlow => self.give_up(now, Reason::RequestTimeout),
+            Milestone::TooLarge => self.give_up(now, Reason::BodyTooLarge),
         }
     }
 
@@ -564,7 +565,7 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow => {
+            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow | Milestone::TooLarge => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }

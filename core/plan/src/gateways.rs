@@ -11,6 +11,7 @@ use naru_spec::{
 };
 
 use crate::Surroundings;
+use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
@@ -58,6 +59,7 @@ impl Ready<'_> {
 pub(crate) fn listeners(
     resources: &Resources,
     surroundings: &Surroundings,
+    edges: &Edges<'_>,
     routes: &mut Routes<'_>,
     listeners: &mut Vec<Listener>,
     findings: &mut Findings<'_>,
@@ -82,6 +84,7 @@ pub(crate) fn listeners(
     check_bindings(resources, routes, findings);
     for (address, servers) in by_address {
         check_kinds(address, &servers, findings);
+        let gateways: Vec<&Gateway> = servers.iter().map(|ready| ready.gateway).collect();
         let (streams, servers): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|ready| ready.speaks != Speaks::Http);
         let (with_tls, without): (Vec<_>, Vec<_>) =
@@ -102,7 +105,9 @@ pub(crate) fn listeners(
         }
         // Nobody listens where nothing leads on.
         if !chains.is_empty() {
-            listeners.push(Listener::new(format!("gateway/{address}"), address, chains));
+            let mut listener = Listener::new(format!("gateway/{address}"), address, chains);
+            edges.change(&gateways, &mut listener, findings);
+            listeners.push(listener);
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod cluster;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
+pub mod overload;
 pub mod tls;
 pub mod ciphers;
 pub mod access_log;
@@ -64,15 +65,18 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Codec, EscapedSlashes, HostPort, Http, Paths, Scheme, ServerHeader};
+pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
-    Named, Overload, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+    Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
-pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
+pub use listener::{
+    ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
+};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
+pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use recover::{

@@ -28,6 +28,8 @@ mod tls;
 mod certificates;
 mod limits;
 mod load_limits;
+mod overload;
+mod edge;
 mod mirrors;
 mod swap;
 mod life;

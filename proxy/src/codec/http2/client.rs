@@ -72,6 +72,7 @@ impl Http2Client {
             headers_timeout: None,
             takes_extended: false,
             pace: None,
+            limits: Default::default(),
         };
         let connection: Shared =
             Rc::new(RefCell::new(Connection::new(Role::Client, terms, worker.clock.now())));

@@ -23,8 +23,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
 use naru_base::{Instant, Reason};
-use naru_spec::PaceLimit;
-use naru_spec::defaults::{HTTP2_FRAME_TIMEOUT, HTTP2_WAITING_BYTES_MAX};
+use naru_spec::defaults::HTTP2_WAITING_BYTES_MAX;
+use naru_spec::{Http2Limits, PaceLimit};
 use slab::Slab;
 
 use super::fields::Writing;
@@ -62,6 +62,7 @@ pub struct Terms {
     pub takes_extended: bool,
     /// So fast at least an answer must be taken.
     pub pace: Option<PaceLimit>,
+    pub limits: Http2Limits,
 }
 
 /// Why a connection ends at once.
@@ -224,7 +225,7 @@ impl Connection {
             moved: 0,
             opened: VecDeque::new(),
             mistakes: Vec::new(),
-            guard: Guard::new(now),
+            guard: Guard::new(now, &terms.limits),
             now,
             began: now,
             partial_since: None,
@@ -666,7 +667,7 @@ impl Connection {
         let headers = self.terms.headers_timeout;
         let start = headers.filter(|_| self.awaits_settings).map(|timeout| self.began + timeout);
         let block = self.block.as_ref().zip(headers).map(|(block, timeout)| block.since + timeout);
-        let partial = self.partial_since.map(|since| since + HTTP2_FRAME_TIMEOUT);
+        let partial = self.partial_since.map(|since| since + self.terms.limits.frame_timeout);
         let is_used = self.pace.is_some() || !self.index.is_empty() || !self.out.is_empty();
         let pace = is_used.then(|| self.looked + LOOK);
         [start, block, partial, pace].into_iter().flatten().min()
@@ -685,7 +686,7 @@ impl Connection {
         let headers = self.terms.headers_timeout;
         if over(self.awaits_settings.then_some(self.began), headers)
             || over(self.block.as_ref().map(|block| block.since), headers)
-            || over(self.partial_since, Some(HTTP2_FRAME_TIMEOUT))
+            || over(self.partial_since, Some(self.terms.limits.frame_timeout))
         {
             return self.fail(Failure::Abuse(Abuse::SlowHeaders));
         }

@@ -69,6 +69,7 @@ pub async fn serve(
         headers_timeout: http.request_headers_timeout,
         takes_extended: http.takes_extended,
         pace: http.response_pace,
+        limits: http.http2_limits,
     };
     let answers = Rc::new(answers);
     let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));

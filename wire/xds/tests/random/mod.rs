@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod overload;
 mod recovery;
 
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub fn config(seed: u64) -> Config {
     let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
-    Config { admin, listeners, clusters }
+    let overload = dice.maybe(Dice::overload);
+    Config { admin, listeners, clusters, overload }
 }
 
 struct Dice(Chance);
@@ -533,6 +535,7 @@ impl Dice {
             let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
             listener = Listener::on(pipe, listener.name, listener.chains);
         }
+        listener.connections.ignores_global = self.below(8) == 0;
         listener.proxy_protocol = self.maybe(|dice| ProxyProtocol { is_optional: dice.coin() });
         listener
     }
@@ -541,6 +544,8 @@ impl Dice {
         FilterChain {
             name: self.word(),
             tls: self.maybe(Dice::downstream_tls),
+            connection_limit: self.maybe(Dice::connection_limit),
+            handshake_timeout: self.maybe(|dice| Duration::from_millis(1 + dice.below(20_000))),
             ..FilterChain::of(self.http(clusters))
         }
     }
@@ -590,6 +595,8 @@ impl Dice {
         http.xff_num_trusted_hops = self.below(4) as u32;
         http.skip_xff_append = self.coin();
         http.internal_networks = self.few(Dice::network);
+        http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
+        http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
         http.preserve_external_request_id = self.coin();

@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use naru_base::{Instant, Reason};
-use naru_spec::defaults::{HTTP2_BLOCK_FRAMES_MAX, HTTP2_HEADER_BOMB_FACTOR};
+use naru_spec::defaults::HTTP2_HEADER_BOMB_FACTOR;
 
 use super::super::fields::{Message, Reading};
 use super::super::frame::{
@@ -293,7 +293,7 @@ impl Connection {
         let bytes_max = self.terms.header_bytes_max;
         // A list that is a little too long is still read, to be answered.
         let is_long = block.fragments.len() > bytes_max * HTTP2_HEADER_BOMB_FACTOR;
-        let frames_max = (HTTP2_BLOCK_FRAMES_MAX as usize).max(bytes_max / 4_096);
+        let frames_max = (self.terms.limits.block_frames_max as usize).max(bytes_max / 4_096);
         if block.frames as usize > frames_max || is_long {
             return Err(Wrong::Abuse(Abuse::Continuations));
         }

@@ -37,6 +37,7 @@ fn terms(stream_window: u32, connection_window: u32) -> Terms {
         headers_timeout: Some(Duration::from_secs(10)),
         takes_extended: false,
         pace: Some(naru_spec::defaults::RESPONSE_PACE),
+        limits: Default::default(),
     }
 }
 
