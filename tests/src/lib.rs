@@ -31,6 +31,9 @@ pub mod frames;
 pub mod message;
 pub mod client;
 pub mod upstream;
+pub mod journal;
+pub mod websocket;
+pub mod relay;
 pub mod wait;
 pub mod files;
 
@@ -41,6 +44,7 @@ pub use envoy::Envoy;
 pub use message::{Answer, Outbound, Speaks};
 pub use naru::Naru;
 pub use program::Program;
+pub use relay::Relay;
 pub use up::Up;
 pub use upstream::Upstream;
 pub use wait::{until, within};
