@@ -505,7 +505,7 @@ fn turn_away(
     worker.metrics.downstream.count_turned_away(why);
     let (loaded, at) = listener.now();
     if let (Ok(local), Some(chain)) = (stream.local_addr(), loaded.snapshot.chain_id(at, 0)) {
-        let peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
+        let peer = Peer { remote, local, is_tls: false, is_certified: false, is_in_tunnel: false };
         let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
         engine::record_turned_away(&connection, why.reason());
     }
@@ -516,7 +516,7 @@ async fn wait_in_vain(worker: &Rc<Worker>, listener: &Rc<ListenerHere>, full: Fu
     let Full { stream, loaded, chain, delay, why, source } = full;
     worker.metrics.downstream.count_turned_away(why);
     let Ok(local) = stream.local_addr() else { return };
-    let peer = Peer { remote: source, local, is_tls: false, is_in_tunnel: false };
+    let peer = Peer { remote: source, local, is_tls: false, is_certified: false, is_in_tunnel: false };
     let connection =
         Connection { direct: remote, ..Connection::begin(worker, listener, loaded, chain, peer) };
     engine::record_turned_away(&Rc::new(connection), why.reason());

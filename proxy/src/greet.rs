@@ -143,6 +143,13 @@ pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> R
         return plain(loaded, at, hello.into_io(), start, ends, server_name, true);
     }
     drop(start);
+    let found = Found::of(loaded, at, &arriving, ends);
+    let Found { loaded, chain, in_chain, of_source } = match found {
+        Ok(found) => found,
+        Err(lost) => return Err(lost.with(hello.into_io(), ends)),
+    };
+    let timeout = loaded.prepared.handshake_timeout(at, chain);
+    let terminator = loaded.terminator(chain).ok_or(Refused::NoChain)?;
     let finished = tokio::time::timeout(timeout, hello.finish_shown(terminator)).await;
     let (stream, handshake, shown) = finished.map_err(|_| Refused::Tls)?.map_err(|_| Refused::Tls)?;
     Ok(Greeted {

@@ -78,7 +78,7 @@ impl Routes<'_> {
                     let is_on_demand = known.brings_endpoints(is_passthrough(blocks.balancer));
                     note(&blocks, is_on_demand, &mut self.account);
                     let subset_name = subset.map(|subset| subset.name.as_str());
-                    let has_tls = blocks.tls.is_some_and(crate::clusters::is_tls);
+                    let has_tls = blocks.tls.is_some_and(crate::tls::is_of_upstream);
                     let port = port.number;
                     let cell = Cell { known, port, subset: subset_name, is_on_demand, has_tls };
                     self.note_cell(&cell, findings);

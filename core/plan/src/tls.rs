@@ -252,11 +252,16 @@ fn version(
     }
 }
 
+/// Whether a DestinationRule asks for TLS that naru speaks.
+pub(crate) fn is_of_upstream(tls: &ClientTls) -> bool {
+    let mode = tls.mode.as_ref().map(|mode| mode.value);
+    matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
+}
+
 /// Of a DestinationRule; `host` is what the service is called.
 pub(crate) fn upstream(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
-    match tls.mode.as_ref().map(|mode| mode.value) {
-        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => return None,
-        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {}
+    if !is_of_upstream(tls) {
+        return None;
     }
     let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
     let sni = tls.sni.as_ref().map_or_else(|| host.to_owned(), |sni| sni.value.clone());
