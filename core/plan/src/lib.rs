@@ -35,6 +35,7 @@ mod localities;
 mod guards;
 mod policies;
 mod tls;
+mod acme;
 mod registry;
 mod process;
 mod pretended;
@@ -52,6 +53,7 @@ use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::routes::{Context, Routes};
 
+pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
@@ -68,6 +70,10 @@ pub struct Surroundings {
     pub instances: Vec<Instance>,
     /// Of every listener.
     pub access_log: Vec<AccessLog>,
+    /// Certificates that were issued to us.
+    pub issued: Vec<AcmeIssued>,
+    /// What is proved to issuers right now.
+    pub answers: Vec<AcmeAnswer>,
     /// A host that nobody defines is an error also where nothing defines any.
     pub is_strict: bool,
 }
@@ -81,6 +87,8 @@ impl Default for Surroundings {
             clients: vec![Client::unnamed()],
             instances: Vec::new(),
             access_log: Vec::new(),
+            issued: Vec::new(),
+            answers: Vec::new(),
             is_strict: false,
         }
     }
@@ -150,6 +158,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let registry = Registry::of(resources, &surroundings.instances, &mut findings);
     let policies = Policies::of(resources, &registry, surroundings.is_strict, &mut findings);
     process::check(resources, &mut findings);
+    acme::check(resources, &mut findings);
     let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
     for service in &resources.virtual_services {
         routes.rules(service, &Context::Any, &mut findings);
@@ -161,6 +170,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     gateways::listeners(resources, surroundings, &mut routes, &mut config.listeners, &mut findings);
+    acme::answer(&mut config.listeners, &surroundings.answers);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();
     config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));

@@ -4,6 +4,7 @@ mod istio;
 mod policy;
 mod load;
 mod fallback;
+mod acme;
 mod kubernetes;
 mod pod;
 
@@ -52,6 +53,7 @@ known! {
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
+    "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
 }
 
 /// Reads one document, or a `List` of them.
