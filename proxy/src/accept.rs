@@ -430,7 +430,7 @@ async fn serve_client(
     };
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
-    let (codec, terms) = (http.codec, Terms::of(http));
+    let (codec, terms, headers_timeout) = (http.codec, Terms::of(http), http.request_headers_timeout);
     let Ends { source, destination } = secured.ends;
     let is_tls = secured.version.is_some();
     let is_certified = secured.shown.is_some();
@@ -453,13 +453,29 @@ async fn serve_client(
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
             let mut stay = Stay::new(&connection);
-            let mut detect = pin!(detect(&mut secured.conduit));
-            let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => match stay.poll_leave(cx) {
+            let has_begun = Cell::new(false);
+            let mut detect = pin!(detect(&mut secured.conduit, &has_begun));
+            let mut late = None;
+            let detected = poll_fn(|cx| {
+                if let Poll::Ready(result) = detect.as_mut().poll(cx) {
+                    return Poll::Ready(result.ok().flatten());
+                }
+                if has_begun.get()
+                    && let Some(allowed) = headers_timeout
+                {
+                    let late = late.get_or_insert_with(|| {
+                        let mut timer = Timer::new(&worker.timers);
+                        timer.set(worker.clock.now() + allowed);
+                        timer
+                    });
+                    if late.poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                }
+                match stay.poll_leave(cx) {
                     Poll::Ready(Leave::Gently | Leave::AtOnce) => Poll::Ready(None),
                     Poll::Ready(Leave::Patiently) | Poll::Pending => Poll::Pending,
-                },
+                }
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -563,7 +579,7 @@ impl<'a> Stay<'a> {
 }
 
 /// Tells the protocol by the first bytes, which are then read again. `None` at the end of the stream.
-async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
+async fn detect(conduit: &mut Conduit, has_begun: &Cell<bool>) -> io::Result<Option<Protocol>> {
     let mut start = BytesMut::with_capacity(1_024);
     loop {
         let has_ended = conduit.read_buf(&mut start).await? == 0;
@@ -577,5 +593,6 @@ async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
             return Ok(Some(if is_preface { Protocol::Http2 } else { Protocol::Http1 }));
         }
         // Fewer bytes than the preface, and all of them fit it: the next ones will tell.
+        has_begun.set(true);
     }
 }

@@ -21,7 +21,7 @@ use crate::conduit::Conduit;
 use crate::eyeballs::connect_first;
 use crate::limited::Slot;
 use crate::loaded::Loaded;
-use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
+use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life, SharedDial};
 use crate::socket::Socket;
 use crate::worker::Worker;
 
@@ -128,13 +128,13 @@ pub async fn dial(
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) =
-                    match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
-                        Ok(Connected::Http2(stream)) => (Some(stream), None),
-                        Ok(Connected::Http1(_)) => (None, None),
-                        Err(failure) => (None, Some(failure.reason)),
-                    };
-                endpoint.pool.end_dial(&shared, place, failure);
+                let outcome = (None, Some(Reason::ConnectFailure));
+                let mut dial = SharedDialling { endpoint: Rc::clone(&endpoint), shared, outcome };
+                dial.outcome = match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
+                    Ok(Connected::Http2(stream)) => (Some(stream), None),
+                    Ok(Connected::Http1(_)) => (None, None),
+                    Err(failure) => (None, Some(failure.reason)),
+                };
             });
         }
         if let Err(reason) = shared.wait().await {
@@ -149,6 +149,20 @@ pub async fn dial(
         if let Some(stream) = endpoint.pool.take_http2(worker, settings) {
             return Ok((Connected::Http2(stream), false));
         }
+    }
+}
+
+/// Makes a connection for all who wait for it, who hear what became of it, be it that this panics.
+struct SharedDialling {
+    endpoint: Rc<EndpointHere>,
+    shared: Rc<SharedDial>,
+    outcome: (Option<Http2Stream>, Option<Reason>),
+}
+
+impl Drop for SharedDialling {
+    fn drop(&mut self) {
+        let (place, failure) = std::mem::take(&mut self.outcome);
+        self.endpoint.pool.end_dial(&self.shared, place, failure);
     }
 }
 

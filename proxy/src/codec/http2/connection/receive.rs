@@ -410,11 +410,9 @@ impl Connection {
             }
         } else {
             let has_no_body = stream.is_head || matches!(status.as_u16(), 204 | 304);
-            if !has_no_body {
-                stream.left = length;
-                if ends_stream && length.is_some_and(|length| length > 0) {
-                    return Err(Wrong::Stream(id, MALFORMED));
-                }
+            stream.left = if has_no_body { Some(0) } else { length };
+            if ends_stream && stream.left.is_some_and(|left| left > 0) {
+                return Err(Wrong::Stream(id, MALFORMED));
             }
             stream.has_head = true;
             stream.response = Some(response);
@@ -507,6 +505,9 @@ impl Connection {
         if head.has(ACK) {
             if !payload.is_empty() {
                 return Err(FRAME_SIZE);
+            }
+            if self.is_acknowledged {
+                self.guard.on(self.now, Abuse::Settings)?;
             }
             self.on_acknowledged();
             return Ok(());
