@@ -75,6 +75,9 @@ pub struct UpArgs {
     /// Seconds that requests under way may take to finish at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub drain_time: u64,
+    /// Where accounts and certificates of issuers are kept [default: $XDG_STATE_HOME/naru, ~/.local/state/naru]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Args)]

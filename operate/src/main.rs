@@ -15,6 +15,7 @@ mod simulate_command;
 mod workload_command;
 mod takeover;
 mod systemd;
+mod acme;
 mod admin;
 mod policies;
 mod problems;

@@ -7,6 +7,7 @@ mod mesh;
 mod output;
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use naru_sources::{Texts, Watch};
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::acme::{self, Acme};
 use crate::admin::{self, Admin};
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
@@ -42,6 +45,8 @@ async fn up(args: &UpArgs) -> Result<(), Failure> {
     let paths = vec![args.directory.clone()];
     let texts = Texts::read(&paths)?;
     let mut mesh = Mesh::new(args, texts.load())?;
+    let (mut acme, acme_events) = Acme::new(state(args));
+    mesh.surround(&mut acme)?;
     let checked = mesh.check();
     tell(&checked.problems, &texts)?;
     let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
@@ -77,7 +82,8 @@ async fn up(args: &UpArgs) -> Result<(), Failure> {
     }
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
-    let mut running = Running { args, proxy, supervisor, mesh, in_force };
+    acme.follow(mesh.orders());
+    let mut running = Running { args, proxy, supervisor, mesh, in_force, acme, acme_events };
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
@@ -91,6 +97,8 @@ struct Running<'a> {
     mesh: Mesh,
     /// What the proxy acts by, to be shown.
     in_force: Rc<RefCell<Config>>,
+    acme: Acme,
+    acme_events: UnboundedReceiver<acme::Event>,
 }
 
 impl Running<'_> {
@@ -113,11 +121,29 @@ impl Running<'_> {
                         eprintln!("error: {error}");
                     }
                 }
+                Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 texts = watch.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
                     Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
                 },
             }
+        }
+    }
+
+    /// A certificate, or what an issuer's server asks for, is put in force.
+    async fn on_issuer(&mut self, event: acme::Event) {
+        let waiting = self.acme.on_event(event);
+        let surrounded = self.mesh.surround(&mut self.acme);
+        let put = match surrounded {
+            Ok(()) => self.put_in_force(self.mesh.check()).await,
+            Err(error) => return eprintln!("error: {error:#}"),
+        };
+        if let Err(Some(error)) = put {
+            eprintln!("error: {error}");
+        }
+        if let Some(waiting) = waiting {
+            // Who does not wait any more has been told to end.
+            let _ = waiting.send(());
         }
     }
 
@@ -133,6 +159,9 @@ impl Running<'_> {
     async fn reload(&mut self, texts: &Texts) {
         let directory = self.args.directory.display();
         let before = self.mesh.replace(texts.load());
+        if let Err(error) = self.mesh.surround(&mut self.acme) {
+            eprintln!("error: {error:#}");
+        }
         let checked = self.mesh.check();
         // Standard error that is gone is nobody's loss.
         let _ = tell(&checked.problems, texts);
@@ -140,6 +169,7 @@ impl Running<'_> {
             Ok(()) => {
                 self.mesh.learn_outbound(&self.proxy);
                 self.supervisor.apply(self.mesh.workloads());
+                self.acme.follow(self.mesh.orders());
                 eprintln!("naru: '{directory}' has changed; it is in effect");
             }
             Err(error) => {
@@ -185,6 +215,14 @@ impl Running<'_> {
             std::process::exit(0);
         }
     }
+}
+
+/// Where what outlives a process is kept.
+fn state(args: &UpArgs) -> PathBuf {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = args.state.clone().or_else(|| Some(variable("XDG_STATE_HOME")?.join("naru")));
+    let own = own.or_else(|| Some(variable("HOME")?.join(".local/state/naru")));
+    own.unwrap_or_else(|| PathBuf::from("/var/lib/naru"))
 }
 
 fn tell(found: &[Problem], texts: &Texts) -> anyhow::Result<()> {

@@ -47,6 +47,7 @@ mod names;
 // What they all stand on.
 mod guarded;
 mod prober;
+mod ask;
 mod limited;
 mod shared_limits;
 mod cluster;
@@ -54,6 +55,8 @@ mod discover;
 mod clock;
 mod timer;
 
+pub use ask::{NoAnswer, ask};
+pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;

@@ -19,6 +19,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod naru;
 pub mod openssl;
+pub mod pebble;
 pub mod program;
 pub mod up;
 pub mod scenario;

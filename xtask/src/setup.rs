@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use crate::workspace::{find_program, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("openssl", "openssl"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("pebble", "pebble"),
     ("setpriv", "util-linux"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.

@@ -272,7 +272,9 @@ fn read<'a>(
         },
     };
     let tls = match (&server.tls, is_tls) {
-        (Some(tls), true) => Some(tls::downstream(tls, gateway, resources, &path.field("tls"), findings)?),
+        (Some(tls), true) => {
+            Some(tls::downstream(tls, gateway, (resources, surroundings), &path.field("tls"), findings)?)
+        }
         (None, true) => {
             let message =
                 format!("{} {protocol} server needs tls", if speaks == Speaks::Http { "an" } else { "a" });

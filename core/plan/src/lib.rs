@@ -38,6 +38,7 @@ mod guards;
 mod reach;
 mod policies;
 mod tls;
+mod acme;
 mod registry;
 mod process;
 mod pretended;
@@ -57,6 +58,7 @@ use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::routes::{Context, Routes};
 
+pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
@@ -73,6 +75,10 @@ pub struct Surroundings {
     pub instances: Vec<Instance>,
     /// Of every listener.
     pub access_log: Vec<AccessLog>,
+    /// Certificates that were issued to us.
+    pub issued: Vec<AcmeIssued>,
+    /// What is proved to issuers right now.
+    pub answers: Vec<AcmeAnswer>,
     /// A host that nobody defines is an error also where nothing defines any.
     pub is_strict: bool,
     /// What is given up when the process runs short, unless documents say otherwise.
@@ -88,6 +94,8 @@ impl Default for Surroundings {
             clients: vec![Client::unnamed()],
             instances: Vec::new(),
             access_log: Vec::new(),
+            issued: Vec::new(),
+            answers: Vec::new(),
             is_strict: false,
             overload: None,
         }
@@ -158,6 +166,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let registry = Registry::of(resources, &surroundings.instances, &mut findings);
     let policies = Policies::of(resources, &registry, surroundings.is_strict, &mut findings);
     process::check(resources, &mut findings);
+    acme::check(resources, &mut findings);
     let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
     for service in &resources.virtual_services {
         routes.rules(service, &Context::Any, &mut findings);
@@ -172,6 +181,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     let edges = Edges::of(resources, &mut findings);
     gateways::listeners(resources, surroundings, &edges, &mut routes, &mut config.listeners, &mut findings);
+    acme::answer(&mut config.listeners, &surroundings.answers);
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();

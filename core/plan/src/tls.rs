@@ -8,6 +8,8 @@ use naru_spec::{
     TlsVersion, UpstreamTls, code,
 };
 
+use crate::Surroundings;
+use crate::acme;
 use crate::findings::Findings;
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
@@ -16,7 +18,7 @@ const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(crate) fn downstream(
     tls: &ServerTls,
     gateway: &Gateway,
-    resources: &Resources,
+    (resources, surroundings): (&Resources, &Surroundings),
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<DownstreamTls> {
@@ -31,9 +33,14 @@ pub(crate) fn downstream(
             return None;
         }
     }
-    let Shown { certificates, trusted_ca, crl } = shown(tls, gateway, resources, path, findings);
+    let Shown { mut certificates, trusted_ca, crl } = shown(tls, gateway, resources, path, findings);
+    let has_own = tls.credential_name.is_some() || !tls.credential_names.is_empty();
+    if certificates.is_empty() && !has_own {
+        let issuer = acme::issuer_of(gateway, resources);
+        certificates.extend(issuer.map(|issuer| acme::certificate(issuer, surroundings)));
+    }
     if certificates.is_empty() {
-        let hint = "say credentialName, or serverCertificate and privateKey";
+        let hint = "say credentialName, or serverCertificate and privateKey, or attach an AcmeIssuer";
         findings.error(code::MISSING_FIELD, tls.place, path, "the server has no certificate", hint);
         return None;
     }

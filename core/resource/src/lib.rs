@@ -42,7 +42,9 @@ pub mod traffic_policy;
 pub mod load;
 pub mod circuit_breaker;
 pub mod edge_policy;
+pub mod acme;
 
+pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
@@ -74,6 +76,7 @@ pub struct Resources {
     pub config_maps: Vec<ConfigMap>,
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
+    pub acme_issuers: Vec<AcmeIssuer>,
     pub bulkheads: Vec<Bulkhead>,
     pub circuit_breakers: Vec<CircuitBreaker>,
     pub retries: Vec<Retry>,

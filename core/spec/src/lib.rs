@@ -89,7 +89,7 @@ pub use route::{
 };
 pub use tcp::TcpProxy;
 pub use tls::{
-    Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch, StaplePolicy,
-    TlsVersion, UpstreamTls,
+    AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,
+    StaplePolicy, TlsVersion, UpstreamTls,
 };
 pub use upgrade::Upgrades;

@@ -64,6 +64,15 @@ pub struct DownstreamTls {
     /// What a client's certificate must be besides.
     pub peer: PeerTests,
     pub staple_policy: StaplePolicy,
+    /// Shown to those only who ask by `acme-tls/1` (RFC 8737).
+    pub challenges: Vec<AlpnChallenge>,
+}
+
+/// A certificate that proves to its issuer that a name leads here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlpnChallenge {
+    pub name: String,
+    pub certificate: Certificate,
 }
 
 impl DownstreamTls {
@@ -79,6 +88,7 @@ impl DownstreamTls {
             require_client_certificate: false,
             peer: PeerTests::default(),
             staple_policy: StaplePolicy::Lenient,
+            challenges: Vec::new(),
         }
     }
 

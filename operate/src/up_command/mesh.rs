@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use naru_doc::Loaded;
-use naru_plan::{Client, Instance, InstancePort, ProbeKind, Process, Surroundings, outbound_name, processes};
+use naru_plan::{
+    AcmeOrder, Client, Instance, InstancePort, ProbeKind, Process, Surroundings, acme_orders, outbound_name,
+    processes,
+};
 use naru_proxy::Proxy;
 use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload};
 use naru_workloads as run;
 
+use crate::acme::Acme;
 use crate::check_command::{Checked, check_loaded};
 use crate::cli::UpArgs;
 
@@ -44,6 +48,7 @@ impl Mesh {
             access_log: sink.into_iter().map(|sink| AccessLog { sink, format: format.clone() }).collect(),
             is_strict: true,
             overload: Some(Overload::edge()),
+            ..Surroundings::default()
         };
         let processes = processes(&loaded.resources);
         Ok(Mesh {
@@ -54,6 +59,16 @@ impl Mesh {
             outbound: BTreeMap::new(),
             surroundings,
         })
+    }
+
+    /// What is had from issuers, for what there is now.
+    pub fn surround(&mut self, acme: &mut Acme) -> anyhow::Result<()> {
+        acme.surround(&acme_orders(&self.loaded.resources), &mut self.surroundings)
+    }
+
+    /// Certificates that are wanted.
+    pub fn orders(&self) -> Vec<AcmeOrder> {
+        acme_orders(&self.loaded.resources)
     }
 
     /// What all of it means now.

@@ -1,5 +1,6 @@
 //! Who is let in with which certificate, what is agreed on before, what is told of it afterwards.
 
+mod acme;
 mod forwarded;
 mod istio;
 mod offered;

@@ -5,6 +5,7 @@ mod policy;
 mod load;
 mod edge;
 mod fallback;
+mod acme;
 mod kubernetes;
 mod pod;
 
@@ -54,6 +55,7 @@ known! {
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
+    "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
 }
 
 /// Reads one document, or a `List` of them.

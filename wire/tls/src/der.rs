@@ -6,6 +6,8 @@ pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OBJECT_ID: u8 = 0x06;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+const UTC_TIME: u8 = 0x17;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
 /// `[0]` and `[3]` of TBSCertificate.
@@ -63,6 +65,7 @@ pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
 pub(crate) struct X509<'a> {
     /// The octets of the number.
     pub serial: &'a [u8],
+    validity: &'a [u8],
     /// What stands in the Name.
     pub subject: &'a [u8],
     /// SubjectPublicKeyInfo, whole.
@@ -78,7 +81,7 @@ impl<'a> X509<'a> {
         let serial = signed.expect(INTEGER)?;
         let _algorithm = signed.expect(SEQUENCE)?;
         let _issuer = signed.expect(SEQUENCE)?;
-        let _validity = signed.expect(SEQUENCE)?;
+        let validity = signed.expect(SEQUENCE)?;
         let subject = signed.expect(SEQUENCE)?;
         let key = signed.whole(SEQUENCE)?;
         let mut extensions = None;
@@ -87,7 +90,22 @@ impl<'a> X509<'a> {
                 extensions = Some(Der(Der(content).expect(SEQUENCE)?));
             }
         }
-        Some(X509 { serial, subject, key, extensions })
+        Some(X509 { serial, validity, subject, key, extensions })
+    }
+
+    /// From when until when, in seconds since 1970.
+    pub fn validity(&self) -> Option<(u64, u64)> {
+        let mut times = Der(self.validity);
+        let mut time = || match times.next()? {
+            (GENERALIZED_TIME, text) => seconds(text),
+            // Of two digits of the year, those from 50 on are of the last century.
+            (UTC_TIME, text) => {
+                let century: &[u8] = if text.first()? >= &b'5' { b"19" } else { b"20" };
+                seconds(&[century, text].concat())
+            }
+            _ => None,
+        };
+        Some((time()?, time()?))
     }
 
     /// The value of the extension with this id.
@@ -103,5 +121,53 @@ impl<'a> X509<'a> {
             }
         }
         None
+    }
+}
+
+/// Of a time like `20261121234500Z`, since 1970.
+pub(crate) fn seconds(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_suffix(b"Z")?;
+    if digits.len() != 14 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number =
+        |from: usize, to: usize| -> Option<i64> { str::from_utf8(digits.get(from..to)?).ok()?.parse().ok() };
+    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
+    let (hour, minute, second) = (number(8, 10)?, number(10, 12)?, number(12, 14)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Years begin in March here, so that a leap day is the last of one.
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        years * 365 + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        // `date -u -d ... +%s`
+        for (text, expected) in [
+            ("19700101000000Z", 0),
+            ("20240229120000Z", 1_709_208_000),
+            ("20261121234500Z", 1_795_304_700),
+            ("21000301000000Z", 4_107_542_400),
+        ] {
+            assert_eq!(seconds(text.as_bytes()), Some(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            "20261121234500",
+            "20261321234500Z",
+            "2026112123450Z",
+            "20261121234500.1Z",
+            "x0261121234500Z",
+        ] {
+            assert_eq!(seconds(wrong.as_bytes()), None, "{wrong}");
+        }
     }
 }

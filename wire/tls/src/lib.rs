@@ -18,6 +18,7 @@ pub mod terminator;
 pub mod connector;
 pub mod handshake;
 pub mod shown;
+pub mod issue;
 mod offered;
 mod staple;
 mod trust;

@@ -22,16 +22,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A chain and its key, which belong together.
 pub(crate) fn certified_key(certificate: &Certificate) -> Result<CertifiedKey, Invalid> {
-    let chain_place = Place { what: "the certificate chain", source: &certificate.chain };
-    let key_place = Place { what: "the private key", source: &certificate.key };
-    let chain = certificates(&chain_place)?;
-    let key = private_key(&key_place)?;
-    let key = provider().key_provider.load_private_key(key).map_err(|_| {
-        key_place
-            .wrong("is of a kind that cannot be used")
-            .hint("RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) and Ed25519 can")
-    })?;
-    let certified = CertifiedKey::new(chain, key);
+    let certified = any_certified_key(certificate)?;
+    let (chain_place, key_place) = places(certificate);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(Error::InconsistentKeys(_)) => Err(key_place
@@ -41,6 +33,26 @@ pub(crate) fn certified_key(certificate: &Certificate) -> Result<CertifiedKey, I
             .wrong(&format!("begins with a certificate that cannot be used: {error}"))
             .hint("version 3 is needed; 'openssl x509 -req' without '-extfile' makes version 1")),
     }
+}
+
+/// As [`certified_key`], whatever stands in the certificate.
+pub(crate) fn any_certified_key(certificate: &Certificate) -> Result<CertifiedKey, Invalid> {
+    let (chain_place, key_place) = places(certificate);
+    let chain = certificates(&chain_place)?;
+    let key = private_key(&key_place)?;
+    let key = provider().key_provider.load_private_key(key).map_err(|_| {
+        key_place
+            .wrong("is of a kind that cannot be used")
+            .hint("RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) and Ed25519 can")
+    })?;
+    Ok(CertifiedKey::new(chain, key))
+}
+
+fn places(certificate: &Certificate) -> (Place<'_>, Place<'_>) {
+    (
+        Place { what: "the certificate chain", source: &certificate.chain },
+        Place { what: "the private key", source: &certificate.key },
+    )
 }
 
 /// What peers' certificates are checked against.

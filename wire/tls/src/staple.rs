@@ -5,11 +5,10 @@
 
 use naru_spec::{DataSource, Invalid};
 
-use crate::der::{Der, INTEGER, OBJECT_ID, OCTET_STRING, SEQUENCE, X509};
+use crate::der::{Der, GENERALIZED_TIME, INTEGER, OBJECT_ID, OCTET_STRING, SEQUENCE, X509, seconds};
 use crate::material;
 
 const ENUMERATED: u8 = 0x0a;
-const GENERALIZED_TIME: u8 = 0x18;
 /// `[0]` with content: the answer, its version, the end of its time.
 const TAGGED_0: u8 = 0xa0;
 /// 1.3.6.1.5.5.7.48.1.1: the only kind of answer that there is.
@@ -109,53 +108,5 @@ impl<'a> Answer<'a> {
             None => None,
         };
         Some(Answer::One { serial, until })
-    }
-}
-
-/// Of a time like `20261121234500Z`, since 1970.
-fn seconds(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_suffix(b"Z")?;
-    if digits.len() != 14 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number =
-        |from: usize, to: usize| -> Option<i64> { str::from_utf8(digits.get(from..to)?).ok()?.parse().ok() };
-    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    let (hour, minute, second) = (number(8, 10)?, number(10, 12)?, number(12, 14)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Years begin in March here, so that a leap day is the last of one.
-    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days =
-        years * 365 + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
-    u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_seconds_since_1970() {
-        // `date -u -d ... +%s`
-        for (text, expected) in [
-            ("19700101000000Z", 0),
-            ("20240229120000Z", 1_709_208_000),
-            ("20261121234500Z", 1_795_304_700),
-            ("21000301000000Z", 4_107_542_400),
-        ] {
-            assert_eq!(seconds(text.as_bytes()), Some(expected), "{text}");
-        }
-        for wrong in [
-            "",
-            "20261121234500",
-            "20261321234500Z",
-            "2026112123450Z",
-            "20261121234500.1Z",
-            "x0261121234500Z",
-        ] {
-            assert_eq!(seconds(wrong.as_bytes()), None, "{wrong}");
-        }
     }
 }

@@ -18,6 +18,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::StartHandshake;
 
 use crate::handshake::{self, Handshake};
+use crate::issue::ACME_TLS;
 use crate::material;
 use crate::offered;
 use crate::shown::Shown;
@@ -40,6 +41,8 @@ pub struct Terminator {
     /// For clients that offer only protocols which this side does not have.
     config_without_alpn: Arc<ServerConfig>,
     offers: Arc<Offers>,
+    /// For those who ask by `acme-tls/1`, where anything is proved to them.
+    challenged: Option<Arc<ServerConfig>>,
     /// Clients are asked for certificates.
     asks_for_certificates: bool,
     /// The same two for each of the other orders in which suites that stand together can be; mostly there are none.
@@ -86,7 +89,8 @@ impl Terminator {
         let others = if offered::has_groups(&tls.offered) { 1..offered::PREFERENCES.len() } else { 0..0 };
         let reordered = others.map(build).collect::<Result<_, Invalid>>()?;
         let asks_for_certificates = verifier.offer_client_auth();
-        Ok(Terminator { config, config_without_alpn, offers, asks_for_certificates, reordered })
+        let challenged = challenged(tls)?;
+        Ok(Terminator { config, config_without_alpn, offers, challenged, asks_for_certificates, reordered })
     }
 
     /// The same chain's with other certificates: clients that have a session with the older one resume it here. To be
@@ -102,6 +106,7 @@ impl Terminator {
         };
         Ok(Terminator {
             offers: Arc::clone(&new.offers),
+            challenged: new.challenged,
             asks_for_certificates: new.asks_for_certificates,
             config: take_up(&new.config),
             config_without_alpn: take_up(&new.config_without_alpn),
@@ -112,7 +117,11 @@ impl Terminator {
     /// Whether two settings differ in nothing but in what this side shows of itself; what the sources of their trust
     /// hold is in [`Terminator::trust_stamp`].
     pub fn trusts_alike(tls: &DownstreamTls, other: &DownstreamTls) -> bool {
-        let without = |tls: &DownstreamTls| DownstreamTls { certificates: Vec::new(), ..tls.clone() };
+        let without = |tls: &DownstreamTls| DownstreamTls {
+            certificates: Vec::new(),
+            challenges: Vec::new(),
+            ..tls.clone()
+        };
         without(tls) == without(other)
     }
 
@@ -143,6 +152,11 @@ impl Terminator {
         let is_shared = hello
             .alpn()
             .is_none_or(|mut offered| offered.any(|protocol| mine.iter().any(|own| own == protocol)));
+        if let Some(challenged) = self.challenged.as_ref().filter(|_| !is_shared)
+            && hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS))
+        {
+            return Arc::clone(challenged);
+        }
         if !self.reordered.is_empty()
             && let Some(at) = offered::preference_of(hello.cipher_suites()).checked_sub(1)
             && let Some([config, without_alpn]) = self.reordered.get(at)
@@ -177,6 +191,36 @@ fn client_verifier(tls: &DownstreamTls) -> Result<Arc<dyn ClientCertVerifier>, I
             }
         }
     })
+}
+
+/// Certificates by the name that is asked for, and nothing else.
+fn challenged(tls: &DownstreamTls) -> Result<Option<Arc<ServerConfig>>, Invalid> {
+    if tls.challenges.is_empty() {
+        return Ok(None);
+    }
+    let by_name = tls.challenges.iter().map(|challenge| {
+        // It has an extension that is critical, and that nobody else has to understand.
+        let key = material::any_certified_key(&challenge.certificate)?;
+        Ok((challenge.name.clone(), Arc::new(key)))
+    });
+    let by_name = ByName(by_name.collect::<Result<_, Invalid>>()?);
+    let mut config = ServerConfig::builder_with_provider(handshake::provider())
+        .with_protocol_versions(handshake::versions(TlsVersion::V1_2, TlsVersion::V1_3)?)
+        .map_err(handshake::refused)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(by_name));
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    Ok(Some(Arc::new(config)))
+}
+
+#[derive(Debug)]
+struct ByName(Vec<(String, Arc<CertifiedKey>)>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name()?;
+        self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(asked)).map(|(_, key)| Arc::clone(key))
+    }
 }
 
 /// A client that has said what it wants and waits for an answer. Dropping it closes the connection.

@@ -594,6 +594,35 @@ mod material {
     }
 }
 
+#[tokio::test]
+async fn who_asks_for_a_proof_is_shown_it_and_nobody_else_is() {
+    let authority = Authority::new();
+    let digest = [7; 32];
+    let down = DownstreamTls {
+        alpn: vec!["h2".to_owned()],
+        challenges: vec![naru_spec::AlpnChallenge {
+            name: "a.test".to_owned(),
+            certificate: crate::issue::challenge("a.test", &digest).unwrap(),
+        }],
+        ..downstream(authority.issue(&["a.test"]))
+    };
+    let terminator = Terminator::build(&down).unwrap();
+    let asked = async |name: &str, alpn: &[&str]| {
+        let alpn = alpn.iter().map(|protocol| (*protocol).to_owned()).collect();
+        let trusted_ca = authority.trusted();
+        let up = UpstreamTls { sni: Some(name.to_owned()), alpn, trusted_ca, ..UpstreamTls::default() };
+        let (_, called) = shake_built(&terminator, &Connector::build(&up).unwrap()).await;
+        called.map(|(_, agreed)| agreed.alpn).map_err(|error| error.to_string())
+    };
+    // Clients that are no servers of ACME do not know its extension, which is how it is seen that it was shown.
+    let refused = asked("a.test", &["acme-tls/1"]).await.unwrap_err();
+    assert!(refused.contains("UnsupportedCriticalExtension"), "{refused}");
+    let refused = asked("b.test", &["acme-tls/1"]).await.unwrap_err();
+    assert!(!refused.contains("UnsupportedCriticalExtension"), "{refused}");
+    assert_eq!(asked("a.test", &["h2"]).await, Ok(Some(b"h2".to_vec())));
+    assert_eq!(asked("a.test", &["x"]).await, Ok(None));
+}
+
 /// What a program says to these bytes.
 pub(crate) fn through(mut program: std::process::Command, input: &[u8]) -> String {
     use std::io::Write as _;

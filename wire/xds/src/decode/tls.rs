@@ -64,6 +64,7 @@ pub(super) fn downstream(
         require_client_certificate,
         peer,
         staple_policy,
+        challenges: Vec::new(),
     })
 }
 
