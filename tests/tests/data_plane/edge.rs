@@ -10,8 +10,9 @@ use naru_proxy::Options;
 use naru_proxy::metrics::TurnedAway;
 use naru_spec::{Config, Listener};
 use naru_tests::client::request;
+use naru_tests::up::free_address;
 use naru_tests::{
-    Authority, Bootstrap, Client, Naru, Outbound, Program, Speaks, Upstream, Wire, client, naru, until,
+    Authority, Bootstrap, Client, Naru, Outbound, Program, Speaks, Up, Upstream, Wire, client, naru, until,
 };
 use tokio::net::TcpSocket;
 
@@ -283,6 +284,35 @@ async fn ok(address: SocketAddr) -> Wire {
     client.send(GET).await;
     assert_eq!(client.response().await.text(), "ok");
     client
+}
+
+/// `naru up` measures its own memory and processors without a word said, and does what a policy says about it.
+#[tokio::test]
+async fn naru_up_sheds_by_its_own_memory_and_answers_probes() {
+    let gate = free_address();
+    let gateway = GATE.replace("number: 80", &format!("number: {}", gate.port()));
+    let policy = "apiVersion: naru.dev/v1alpha1
+kind: EdgePolicy
+metadata: { name: process }
+spec: { overload: { refreshInterval: 20ms, memory: { limitBytes: LIMIT } } }
+";
+    let up = Up::start(&[("gate.yaml", gateway)], &["--workers", "1"]).await;
+    until("memory and processors to be measured", async || {
+        let stats = up.page("/stats?filter=overload").await;
+        let lines = ["overload.memory.pressure: ", "overload.cpu.failed_updates: 0\n"];
+        lines.iter().all(|line| stats.contains(line)).then_some(())
+    })
+    .await;
+    assert_eq!(client::get(gate, "/").await.text(), "ok");
+    // Less than it has, and then more than it will ever have.
+    up.save("policy.yaml", &policy.replace("LIMIT", "1048576"));
+    until("requests to be refused", async || (client::get(gate, "/").await.status == 503).then_some(()))
+        .await;
+    assert_eq!(client::get(gate, "/healthz").await.text(), "ok");
+    assert!(up.page("/stats?filter=stop_accepting").await.contains("stop_accepting_requests.active: 1\n"));
+    up.save("policy.yaml", &policy.replace("LIMIT", "1099511627776"));
+    until("requests to be served again", async || (client::get(gate, "/").await.status == 200).then_some(()))
+        .await;
 }
 
 /// Clients that begin and do not go on, at default settings: each is closed, and none takes much.
