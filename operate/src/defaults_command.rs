@@ -1,5 +1,7 @@
 //! `naru defaults`: what holds where nothing is said.
 
+mod resilience;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -34,17 +36,16 @@ pub fn run(output: Output) -> Result<(), Failure> {
 }
 
 fn table(all: &[Default]) -> String {
-    let width = |of: fn(&Default) -> &str| all.iter().map(|d| of(d).chars().count()).max().unwrap_or(0);
-    let (names, values) = (width(|d| d.name), width(|d| &d.value));
     let mut out = String::new();
-    let mut at = "";
-    for default in all {
-        if default.at != at {
-            at = default.at;
-            let _ = writeln!(out, "{}{at}", if out.is_empty() { "" } else { "\n" });
+    for rows in all.chunk_by(|one, next| one.at == next.at) {
+        let width = |of: fn(&Default) -> &str| rows.iter().map(|d| of(d).chars().count()).max().unwrap_or(0);
+        let (names, values) = (width(|d| d.name), width(|d| &d.value));
+        if let Some(first) = rows.first() {
+            let _ = writeln!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, first.at);
         }
-        let Default { name, value, source, .. } = default;
-        let _ = writeln!(out, "  {name:names$}  {value:values$}  {source}");
+        for Default { name, value, source, .. } in rows {
+            let _ = writeln!(out, "  {name:names$}  {value:values$}  {source}");
+        }
     }
     out
 }
@@ -61,7 +62,7 @@ fn defaults() -> Vec<Default> {
     const ISTIO: &str = "Routes and clusters of Istio's documents";
     const ENVOY: &str = "Routes and clusters of Envoy's files";
     const PROCESSES: &str = "Processes of Deployments";
-    vec![
+    let mut all = vec![
         row(LISTENERS, "max_request_headers_kb", bytes(d::HEADER_BYTES_MAX), "Envoy"),
         row(LISTENERS, "max_headers_count", number(d::HEADER_COUNT_MAX), "Envoy"),
         row(LISTENERS, "max_request_bytes (of a body)", "none".to_owned(), "Envoy"),
@@ -148,11 +149,54 @@ fn defaults() -> Vec<Default> {
             "naru",
         ),
         row(ENVOY, "direct response, at most", format!("{} KiB", d::DIRECT_BODY_BYTES_MAX / 1_024), "Istio"),
+    ];
+    all.extend(resilience::defaults());
+    all.extend([
         row(PROCESSES, "replicas", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "terminationGracePeriodSeconds", "30".to_owned(), "Kubernetes"),
         row(PROCESSES, "periodSeconds of probes", "10".to_owned(), "Kubernetes"),
         row(PROCESSES, "timeoutSeconds of probes", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "successThreshold of probes", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "failureThreshold of probes", "3".to_owned(), "Kubernetes"),
-    ]
+    ]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_default_is_told_twice_and_what_belongs_together_stands_together() {
+        let all = defaults();
+        let names: BTreeSet<(&str, &str)> = all.iter().map(|default| (default.at, default.name)).collect();
+        assert_eq!(names.len(), all.len());
+        let places = all.chunk_by(|one, next| one.at == next.at).map(|rows| rows[0].at);
+        let places: Vec<&str> = places.collect();
+        assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len(), "{places:?}");
+        assert!(all.iter().all(|default| !default.value.is_empty() && !default.source.is_empty()));
+    }
+
+    #[test]
+    fn everything_that_acts_by_itself_or_is_left_out_has_a_row() {
+        let all = defaults();
+        for place in [
+            "Retries",
+            "Classes of retries",
+            "Automatic timeouts",
+            "outlierDetection",
+            "healthCheck",
+            "CircuitBreaker",
+            "connectionPool",
+            "Bulkhead",
+            "adaptiveConcurrency",
+            "admissionControl",
+            "outboundRate",
+            "loadBalancing",
+        ] {
+            assert!(all.iter().any(|default| default.at.starts_with(place)), "{place}");
+        }
+    }
 }

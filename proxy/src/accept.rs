@@ -24,6 +24,7 @@ use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
+use crate::certified::Certified;
 use crate::cluster::add;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
@@ -124,6 +125,8 @@ pub struct Connection {
     pub direct: SocketAddr,
     pub server_name: Option<String>,
     pub tls_version: Option<&'static str>,
+    /// The client has shown who it is.
+    pub certified: Option<Rc<Certified>>,
     /// It began with TLS, wherever that ends.
     is_tls: bool,
     listener: Rc<ListenerHere>,
@@ -137,13 +140,15 @@ pub struct Connection {
     /// A test wants to know what becomes of a panic.
     is_provoked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Tunnels, which have tasks of their own: see [`tunnel::Tether`].
+    pub tethered: RefCell<Vec<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
-    /// Where interim responses to the request that is being answered go, over HTTP/1.
+    /// Where interim responses to the request that is being answered go.
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
@@ -192,6 +197,7 @@ impl Connection {
             direct: peer.remote,
             server_name: None,
             tls_version: None,
+            certified: None,
             is_tls: false,
             listener: Rc::clone(listener),
             loaded: RefCell::new(loaded),
@@ -201,6 +207,7 @@ impl Connection {
             may_linger: Cell::new(true),
             is_provoked: Cell::new(false),
             waker: RefCell::new(None),
+            tethered: RefCell::default(),
             streams: Cell::new(0),
             active: Cell::new(0),
             unused_since: Cell::new(worker.clock.now()),
@@ -218,6 +225,7 @@ impl Connection {
             direct: self.direct,
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
+            certified: self.certified.clone(),
             is_tls: self.is_tls,
             is_leaving: Cell::new(self.is_leaving.get()),
             may_linger: Cell::new(self.may_linger.get()),
@@ -317,6 +325,11 @@ impl Connection {
     pub fn leave(&self) {
         self.is_leaving.set(true);
         self.wake();
+        self.tethered.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     pub fn provoke(&self) {
@@ -498,7 +511,7 @@ fn turn_away(
     worker.metrics.downstream.count_turned_away(why);
     let (loaded, at) = listener.now();
     if let (Ok(local), Some(chain)) = (stream.local_addr(), loaded.snapshot.chain_id(at, 0)) {
-        let peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
+        let peer = Peer { remote, local, is_tls: false, is_certified: false, is_in_tunnel: false };
         let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
         engine::record_turned_away(&connection, why.reason());
     }
@@ -509,7 +522,7 @@ async fn wait_in_vain(worker: &Rc<Worker>, listener: &Rc<ListenerHere>, full: Fu
     let Full { stream, loaded, chain, delay, why, source } = full;
     worker.metrics.downstream.count_turned_away(why);
     let Ok(local) = stream.local_addr() else { return };
-    let peer = Peer { remote: source, local, is_tls: false, is_in_tunnel: false };
+    let peer = Peer { remote: source, local, is_tls: false, is_certified: false, is_in_tunnel: false };
     let connection =
         Connection { direct: remote, ..Connection::begin(worker, listener, loaded, chain, peer) };
     engine::record_turned_away(&Rc::new(connection), why.reason());
@@ -559,14 +572,16 @@ async fn serve_client(
     let _seats = (secured.in_chain.take(), secured.of_source.take());
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
-    let (codec, terms) = (http.codec, Terms::of(http));
+    let (codec, terms, headers_timeout) = (http.codec, Terms::of(chain), http.request_headers_timeout);
     let Ends { source, destination } = secured.ends;
     let is_tls = secured.version.is_some();
-    let peer = Peer { remote: source, local: destination, is_tls, is_in_tunnel: false };
+    let is_certified = secured.shown.is_some();
+    let peer = Peer { remote: source, local: destination, is_tls, is_certified, is_in_tunnel: false };
     let connection = Rc::new(Connection {
         direct: remote,
         server_name: secured.server_name,
         tls_version: secured.version,
+        certified: secured.shown.map(|shown| Rc::new(Certified::new(shown))),
         is_tls: secured.is_tls,
         ..Connection::begin(worker, &listener, secured.loaded, secured.chain, peer)
     });
@@ -580,13 +595,29 @@ async fn serve_client(
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
         (Codec::Auto, _) => {
             let mut stay = Stay::new(&connection);
-            let mut detect = pin!(detect(&mut secured.conduit));
-            let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => match stay.poll_leave(cx) {
+            let has_begun = Cell::new(false);
+            let mut detect = pin!(detect(&mut secured.conduit, &has_begun));
+            let mut late = None;
+            let detected = poll_fn(|cx| {
+                if let Poll::Ready(result) = detect.as_mut().poll(cx) {
+                    return Poll::Ready(result.ok().flatten());
+                }
+                if has_begun.get()
+                    && let Some(allowed) = headers_timeout
+                {
+                    let late = late.get_or_insert_with(|| {
+                        let mut timer = Timer::new(&worker.timers);
+                        timer.set(worker.clock.now() + allowed);
+                        timer
+                    });
+                    if late.poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                }
+                match stay.poll_leave(cx) {
                     Poll::Ready(Leave::Gently | Leave::AtOnce) => Poll::Ready(None),
                     Poll::Ready(Leave::Patiently) | Poll::Pending => Poll::Pending,
-                },
+                }
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -690,7 +721,7 @@ impl<'a> Stay<'a> {
 }
 
 /// Tells the protocol by the first bytes, which are then read again. `None` at the end of the stream.
-async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
+async fn detect(conduit: &mut Conduit, has_begun: &Cell<bool>) -> io::Result<Option<Protocol>> {
     let mut start = BytesMut::with_capacity(1_024);
     loop {
         let has_ended = conduit.read_buf(&mut start).await? == 0;
@@ -704,5 +735,6 @@ async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
             return Ok(Some(if is_preface { Protocol::Http2 } else { Protocol::Http1 }));
         }
         // Fewer bytes than the preface, and all of them fit it: the next ones will tell.
+        has_begun.set(true);
     }
 }

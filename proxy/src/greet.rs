@@ -12,7 +12,7 @@ use bytes::Bytes;
 use naru_journey::proxied::{Beginning, Ends, HEADER_BYTES_MAX};
 use naru_journey::{Arriving, ChainId};
 use naru_spec::{FilterChain, ProxyProtocol};
-use naru_tls::Opening;
+use naru_tls::{Opening, Shown};
 use tokio::io::AsyncReadExt;
 
 use crate::accept::{ListenerHere, seat_of_source};
@@ -32,6 +32,7 @@ pub struct Greeted {
     pub server_name: Option<String>,
     /// Of TLS that ends here.
     pub version: Option<&'static str>,
+    pub shown: Option<Box<Shown>>,
     /// It began with TLS, wherever that ends; told only where a chain asks for it.
     pub is_tls: bool,
     /// Both ends as the client sees them.
@@ -149,8 +150,8 @@ pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> R
     };
     let timeout = loaded.prepared.handshake_timeout(at, chain);
     let terminator = loaded.terminator(chain).ok_or(Refused::NoChain)?;
-    let finished = tokio::time::timeout(timeout, hello.finish(terminator)).await;
-    let (stream, handshake) = finished.map_err(|_| Refused::Tls)?.map_err(|_| Refused::Tls)?;
+    let finished = tokio::time::timeout(timeout, hello.finish_shown(terminator)).await;
+    let (stream, handshake, shown) = finished.map_err(|_| Refused::Tls)?.map_err(|_| Refused::Tls)?;
     Ok(Greeted {
         in_chain,
         of_source,
@@ -160,6 +161,7 @@ pub async fn greet(listener: &ListenerHere, mut stream: Socket, seen: Ends) -> R
         alpn: handshake.alpn,
         server_name: handshake.server_name,
         version: Some(handshake.version),
+        shown,
         is_tls: true,
         ends,
     })
@@ -192,6 +194,7 @@ fn plain(
         alpn: None,
         server_name,
         version: None,
+        shown: None,
         is_tls,
         ends,
         in_chain,

@@ -358,6 +358,14 @@ impl Proxy {
         Ok(all)
     }
 
+    /// Whoever was given the handles of [`Proxy::lend`] is gone, and has not used them.
+    pub fn take_back(&self) {
+        for worker in self.board.workers() {
+            // One that has ended has none.
+            let _ = worker.send(Message::TakeBack);
+        }
+    }
+
     /// As [`Proxy::drain`], where another process accepts from these sockets already: what waits in their queues is its,
     /// and tunnels stay for as long as this process does. Returns once nothing is accepted any more.
     pub async fn hand_over(&self, keys: &[ListenerKey]) {

@@ -312,7 +312,7 @@ impl Courier {
             Connected::Http2(stream) => {
                 let request = outgoing.take_http2(self.upload.as_ref(), is_reused, settings.tls.is_some());
                 let mut client = stream.client();
-                let result = client.send(request, |cx| self.poll_watch(cx)).await;
+                let result = client.send(request, None, |cx| self.poll_watch(cx)).await;
                 result.map(|response| (response, Carrier::Http2 { _stream: stream }))
             }
         };

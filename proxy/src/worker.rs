@@ -52,6 +52,8 @@ pub enum Message {
     Accept(Accept),
     /// Other handles to all listening sockets.
     Lend(oneshot::Sender<io::Result<Vec<(ListenerKey, OwnedFd)>>>),
+    /// Nobody has those handles any more.
+    TakeBack,
     /// Take no more connections, finish the requests that have begun, then end.
     Drain(Drain),
     /// End without waiting for anybody.
@@ -231,6 +233,12 @@ impl Worker {
             Ok((acceptor.listener.key, acceptor.socket.as_fd().try_clone_to_owned()?))
         });
         all.collect()
+    }
+
+    fn take_back(&self) {
+        for acceptor in self.listeners.borrow().iter() {
+            acceptor.listener.set_lent(false);
+        }
     }
 
     fn provoke(&self) {
@@ -488,6 +496,7 @@ async fn work(start: Start) -> Rc<Logs> {
             Message::Accept(accept) => worker.begin_to_accept(accept),
             // Nor does it want any handles.
             Message::Lend(lent_tx) => drop(lent_tx.send(worker.lend())),
+            Message::TakeBack => worker.take_back(),
             Message::Drain(drain) => {
                 look_at_sockets().await;
                 end = drain;
@@ -519,7 +528,8 @@ async fn work(start: Start) -> Rc<Logs> {
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
                 Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
-                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke | Message::Fall) => {}
+                Some(Message::Lend(_) | Message::TakeBack | Message::Drain(_)) => {}
+                Some(Message::Provoke | Message::Fall) => {}
                 Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },

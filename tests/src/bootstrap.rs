@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::Authority;
-use crate::certificates::NAME;
+use crate::certificates::{Issued, NAME};
 
 /// Sends everything to the cluster `up`, without a time limit.
 pub const TO_UP: &str = r#"
@@ -187,6 +187,19 @@ impl Bootstrap {
         self
     }
 
+    /// As [`Bootstrap::tls`], with this certificate, lines of its own and lines of what both sides have in common.
+    pub fn tls_of(mut self, issued: &Issued, own: &str, common: &str) -> Bootstrap {
+        self.tls = server_tls(issued, own, common);
+        self
+    }
+
+    /// Other lines in the place of some of the listener's TLS.
+    pub fn tls_lines(mut self, before: &str, after: &str) -> Bootstrap {
+        assert!(self.tls.contains(before), "{}", self.tls);
+        self.tls = self.tls.replace(before, after);
+        self
+    }
+
     /// Writes a line of JSON with these fields for each request.
     pub fn json_log(mut self, path: &Path, fields: &str) -> Bootstrap {
         self.logs.push_str(&json_logger(path, fields));
@@ -302,6 +315,22 @@ pub fn downstream_tls(authority: &Authority, alpn: &[&str]) -> String {
          - certificate_chain: {{ inline_string: {:?} }}\n        private_key: {{ inline_string: {:?} }}\n",
         issued.chain, issued.key
     )
+}
+
+/// As [`downstream_tls`]: see [`Bootstrap::tls_of`].
+pub fn server_tls(issued: &Issued, own: &str, common: &str) -> String {
+    let mut text =
+        format!("transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n");
+    text.push_str(&indented(own, 4));
+    writeln!(
+        text,
+        "    common_tls_context:\n      tls_certificates:\n      - certificate_chain: {{ inline_string: {:?} }}\n        \
+         private_key: {{ inline_string: {:?} }}",
+        issued.chain, issued.key
+    )
+    .unwrap();
+    text.push_str(&indented(common, 6));
+    text
 }
 
 /// Of a cluster: its upstreams speak TLS, and are trusted where this authority says so.

@@ -16,6 +16,7 @@ use naru_spec::{
 use crate::fallbacks::Fallbacks;
 use crate::limits::NamedLimits;
 use crate::record::Plan;
+use crate::upgrade;
 
 /// A filter chain of a listener, counted over all listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,8 @@ pub struct Chain {
     pub http: Http,
     /// Its clients' bytes are passed through.
     pub is_tcp: bool,
+    /// Some of its requests may ask for another protocol.
+    pub has_upgrades: bool,
     pub table: Table,
     recoveries: Recoveries,
     /// What is kept of requests and responses for later.
@@ -92,7 +95,8 @@ impl Snapshot {
                         let recoveries =
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         let is_tcp = chain.tcp.is_some();
-                        chains.push(Chain { http, is_tcp, table, recoveries, record });
+                        let has_upgrades = upgrade::has_any(&http, &table);
+                        chains.push(Chain { http, is_tcp, has_upgrades, table, recoveries, record });
                     }
                     Err(found) => problems.extend(
                         found

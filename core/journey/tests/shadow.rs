@@ -339,6 +339,7 @@ fn the_headers_of_a_copy_say_that_it_comes_from_here() {
         remote: ([10, 0, 0, 1], 1).into(),
         local: ([10, 0, 0, 2], 2).into(),
         is_tls: false,
+        is_certified: false,
         is_in_tunnel: false,
     };
     let mut headers = HeaderMap::new();

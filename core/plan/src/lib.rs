@@ -26,6 +26,7 @@ mod delegates;
 mod matching;
 mod headers;
 mod attached;
+mod account;
 mod load;
 mod fallbacks;
 mod classes;
@@ -34,10 +35,13 @@ mod clusters;
 mod balancing;
 mod localities;
 mod guards;
+mod reach;
 mod policies;
+mod tls;
 mod registry;
 mod process;
 mod pretended;
+mod by_host;
 mod names;
 mod findings;
 
@@ -162,6 +166,8 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
     routes.check_hosts(&mut findings);
+    routes.check_reach(&mut findings);
+    routes.account.tell(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     let edges = Edges::of(resources, &mut findings);

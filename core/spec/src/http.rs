@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
-use crate::{AccessLog, Fault, RouteTable, Upgrades, defaults};
+use crate::{AccessLog, ClientCertDetails, Fault, ForwardClientCert, RouteTable, Upgrades, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -32,6 +32,8 @@ pub struct Http {
     pub generate_request_id: bool,
     pub preserve_external_request_id: bool,
     pub always_set_request_id_in_response: bool,
+    pub forward_client_cert: ForwardClientCert,
+    pub client_cert_details: ClientCertDetails,
     /// What `:scheme` and `X-Forwarded-Proto` become, before routing and towards the upstream.
     pub scheme_to_overwrite: Option<Scheme>,
     pub host_port: HostPort,
@@ -91,6 +93,8 @@ impl Http {
             generate_request_id: true,
             preserve_external_request_id: false,
             always_set_request_id_in_response: false,
+            forward_client_cert: ForwardClientCert::default(),
+            client_cert_details: ClientCertDetails::default(),
             scheme_to_overwrite: None,
             host_port: HostPort::Keep,
             strip_trailing_host_dot: false,

@@ -21,6 +21,7 @@ pub mod config;
 pub mod listener;
 pub mod tcp;
 pub mod http;
+pub mod client_cert;
 pub mod upgrade;
 pub mod route;
 pub mod recover;
@@ -35,6 +36,7 @@ pub mod guard;
 pub mod limits;
 pub mod overload;
 pub mod tls;
+pub mod ciphers;
 pub mod access_log;
 pub mod defaults;
 pub mod problem;
@@ -46,6 +48,8 @@ pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
+pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
+pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
@@ -81,8 +85,11 @@ pub use recover::{
 };
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
-    RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
+    RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
-pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+pub use tls::{
+    Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch, StaplePolicy,
+    TlsVersion, UpstreamTls,
+};
 pub use upgrade::Upgrades;

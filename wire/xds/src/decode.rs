@@ -13,6 +13,7 @@ mod udp;
 mod routes;
 mod recovery;
 mod matching;
+mod connect;
 mod headers;
 mod clusters;
 mod balancing;

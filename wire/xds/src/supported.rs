@@ -195,9 +195,14 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "local_reply_config={}",
             "access_log_options={}",
             "path_normalization_options={}",
-            "set_current_client_cert_details={}",
+            "forward_client_cert_details",
+            "set_current_client_cert_details",
             "forward_proto_config={}",
         ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
+        &["subject", "cert", "chain", "dns", "uri", "issuer=false"],
     ),
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
@@ -229,6 +234,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "initial_stream_window_size",
             "initial_connection_window_size",
             "connection_keepalive",
+            // Held wherever an upgrade is allowed, said or not.
+            "allow_connect",
             "max_inbound_window_update_frames_per_data_frame_sent",
             "override_stream_error_on_invalid_http_message=false",
         ],
@@ -316,6 +323,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "path",
             "safe_regex",
             "path_separated_prefix",
+            "connect_matcher",
             "case_sensitive",
             "runtime_fraction",
             "headers",
@@ -382,7 +390,12 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "metadata_match={}",
         ],
     ),
-    ("envoy.config.route.v3.RouteAction.UpgradeConfig", &["upgrade_type", "enabled"]),
+    ("envoy.config.route.v3.RouteAction.UpgradeConfig", &["upgrade_type", "enabled", "connect_config"]),
+    (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig",
+        &["proxy_protocol_config", "allow_post=false"],
+    ),
+    ("envoy.config.route.v3.RouteMatch.ConnectMatcher", &[]),
     (
         "envoy.config.route.v3.RouteAction.HashPolicy",
         &["header", "cookie", "connection_properties", "query_parameter", "terminal"],
@@ -675,6 +688,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "common_tls_context",
             "require_client_certificate",
             "require_sni=false",
+            "ocsp_staple_policy",
             "full_scan_certs_on_sni_mismatch=false",
         ],
     ),
@@ -684,18 +698,25 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
-        &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
+        &["tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites", "ecdh_curves"],
     ),
     (
         "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
         &["config", "transport_socket"],
     ),
     ("envoy.config.core.v3.ProxyProtocolConfig", &["version"]),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        &["certificate_chain", "private_key", "ocsp_staple"],
+    ),
     (
         "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
         &[
             "trusted_ca",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+            "crl",
+            "only_verify_leaf_cert_crl",
             "match_typed_subject_alt_names",
             "match_subject_alt_names",
             "require_signed_certificate_timestamp=false",

@@ -5,7 +5,7 @@ use naru_spec::{
     ServerHeader, defaults,
 };
 
-use super::{access_log, recovery, routes, value};
+use super::{access_log, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{buffer, core, fault::HttpFault, hcm, router};
 use crate::schema::{type_name, unpack};
@@ -63,6 +63,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.generate_request_id = said.generate_request_id.is_none_or(|v| v.value);
     http.preserve_external_request_id = said.preserve_external_request_id;
     http.always_set_request_id_in_response = said.always_set_request_id_in_response;
+    (http.forward_client_cert, http.client_cert_details) = tls::forwarding(said);
     http.scheme_to_overwrite = scheme(said);
     http.host_port = match (said.strip_matching_host_port, said.strip_port_mode) {
         (true, Some(StripPortMode::StripAnyHostPort(true))) => {

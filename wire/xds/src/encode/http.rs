@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, value};
+use super::{recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, hcm, router, stream_log, value as json,
@@ -57,6 +57,8 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         generate_request_id: Some(value::flag(http.generate_request_id)),
         preserve_external_request_id: http.preserve_external_request_id,
         always_set_request_id_in_response: http.always_set_request_id_in_response,
+        forward_client_cert_details: tls::forwarding(http.forward_client_cert),
+        set_current_client_cert_details: tls::details(http.client_cert_details),
         scheme_header_transformation: http.scheme_to_overwrite.map(|scheme| {
             core::SchemeHeaderTransformation {
                 transformation: Some(core::scheme_header_transformation::Transformation::SchemeToOverwrite(
@@ -133,17 +135,22 @@ fn buffer_filter(http: &Http) -> Option<hcm::HttpFilter> {
     Some(filter("envoy.filters.http.buffer", pack(&said)))
 }
 
-/// Of what a client may have us do for nothing, Envoy has words for one thing.
+/// Clients may ask for whatever upgrades there are. Of what a client may have us do for nothing, Envoy has words for one
+/// thing.
 fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
-    let said = http2(&http.http2, Http2Settings::edge());
-    let per_useful = http.http2_limits.frames_per_useful;
-    if per_useful == defaults::HTTP2_FRAMES_PER_USEFUL {
-        return said;
+    let mut said = http2(&http.http2, Http2Settings::edge());
+    let mut rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
+    let upgrades =
+        |rule: &Rule| matches!(&rule.action, Action::Forward(forward) if !forward.upgrades.is_empty());
+    if !http.upgrades.is_empty() || rules.any(upgrades) {
+        said.get_or_insert_default().allow_connect = true;
     }
-    Some(core::Http2ProtocolOptions {
-        max_inbound_window_update_frames_per_data_frame_sent: Some(value::number(per_useful)),
-        ..said.unwrap_or_default()
-    })
+    let per_useful = http.http2_limits.frames_per_useful;
+    if per_useful != defaults::HTTP2_FRAMES_PER_USEFUL {
+        said.get_or_insert_default().max_inbound_window_update_frames_per_data_frame_sent =
+            Some(value::number(per_useful));
+    }
+    said
 }
 
 /// Nothing where all is by default.
