@@ -162,13 +162,19 @@ struct Limits {
     drain_timeout: Duration,
 }
 
+/// Who has no request for so long is idle, where those who are idle are closed at once.
+const IDLE_AT_ONCE: Duration = Duration::from_secs(1);
+
 impl Limits {
     fn of(http: &Http, worker: &Worker) -> Limits {
+        let usual = http.connection_idle_timeout;
+        let mut idle_timeout = usual.map(|usual| worker.reduced(Timed::ConnectionIdle, usual));
+        if worker.strain.is_saturated(&Relief::CloseIdleConnections) {
+            idle_timeout = Some(idle_timeout.map_or(IDLE_AT_ONCE, |timeout| timeout.min(IDLE_AT_ONCE)));
+        }
         Limits {
             requests_max: http.max_requests_per_connection.map_or(u64::MAX, u64::from),
-            idle_timeout: http
-                .connection_idle_timeout
-                .map(|usual| worker.reduced(Timed::ConnectionIdle, usual)),
+            idle_timeout,
             drain_timeout: http.drain_timeout,
         }
     }

@@ -22,7 +22,14 @@ pub struct Watch {
     strain: Arc<Strain>,
     origin: Origin,
     workers: Vec<UnboundedSender<Message>>,
-    thread: Mutex<Option<(Sender<Option<Overload>>, JoinHandle<()>)>>,
+    thread: Mutex<Option<Thread>>,
+}
+
+/// It ends once nobody can tell it anything any more.
+#[derive(Debug)]
+struct Thread {
+    settings_tx: Sender<Option<Overload>>,
+    handle: JoinHandle<()>,
 }
 
 impl Watch {
@@ -39,9 +46,9 @@ impl Watch {
             let named = std::thread::Builder::new().name("naru-strain".to_owned());
             let spawned = named.spawn(move || watch(&strain, origin, &workers, &settings_rx));
             // Where no thread is to be had, nothing is given up: the proxy itself goes on.
-            *thread = spawned.ok().map(|handle| (settings_tx, handle));
+            *thread = spawned.ok().map(|handle| Thread { settings_tx, handle });
         }
-        if let Some((settings_tx, _)) = &*thread {
+        if let Some(Thread { settings_tx, .. }) = &*thread {
             // One that has ended measures nothing.
             let _ = settings_tx.send(overload.cloned());
         }
@@ -51,7 +58,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((settings_tx, handle)) = thread {
+        if let Some(Thread { settings_tx, handle }) = thread {
             drop(settings_tx);
             // It ends by itself, or with the panic that ended it before.
             let _ = handle.join();
@@ -109,18 +116,19 @@ struct Watching {
 
 impl Watching {
     fn new(overload: Overload, before: Option<Watching>) -> Watching {
+        // Settings that stay as they are keep what is called for: what is held is held on.
+        let before = match before {
+            Some(before) if before.overload == overload => return before,
+            before => before,
+        };
         let status = overload.monitors.iter().map(|monitor| ResourceStatus {
             name: monitor.name.clone(),
             pressure: 0,
             failed_updates: 0,
         });
         let status = status.collect();
-        // Settings that stay as they are keep what is called for: what is held is held on.
-        let (pressures, gauges) = match before {
-            Some(before) if before.overload == overload => (before.pressures, before.gauges),
-            Some(before) => (Pressures::new(overload.clone()), before.gauges),
-            None => (Pressures::new(overload.clone()), Gauges::of_this_process()),
-        };
+        let gauges = before.map_or_else(Gauges::of_this_process, |before| before.gauges);
+        let pressures = Pressures::new(overload.clone());
         Watching { refresh: overload.refresh, pressures, gauges, status, overload, gave_back: None }
     }
 

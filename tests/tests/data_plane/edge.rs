@@ -8,10 +8,15 @@ use http::Method;
 use naru_base::Reason;
 use naru_proxy::Options;
 use naru_proxy::metrics::TurnedAway;
-use naru_spec::{Config, Listener};
+use naru_spec::{Allowance, Config, Http2Limits, Listener};
 use naru_tests::client::request;
+use naru_tests::files::Directory;
+use naru_tests::frames::{
+    self, CANCEL, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, Peer, frame, headers, reset,
+};
+use naru_tests::up::free_address;
 use naru_tests::{
-    Authority, Bootstrap, Client, Naru, Outbound, Program, Speaks, Upstream, Wire, client, naru, until,
+    Authority, Bootstrap, Client, Naru, Outbound, Program, Speaks, Up, Upstream, Wire, client, naru, until,
 };
 use tokio::net::TcpSocket;
 
@@ -64,11 +69,24 @@ async fn a_listener_has_no_more_connections_than_it_may_whatever_worker_takes_th
 
 #[tokio::test]
 async fn an_address_has_no_more_connections_than_it_may_and_others_have_theirs() {
-    let (_up, config) = config(|listener| listener.connections.max_per_source = Some(2)).await;
+    let up = Upstream::plain(Speaks::Http1).await;
+    let files = Directory::new();
+    let log = files.path("log");
+    let fields = "{ flags: \"%RESPONSE_FLAGS%\", why: \"%RESPONSE_CODE_DETAILS%\", who: \"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\" }";
+    let mut config = naru::config(&Bootstrap::to(up.address).json_log(&log, fields));
+    config.listeners[0].connections.max_per_source = Some(2);
     let naru = Naru::start_on(config, &TWO);
     let held = [served(naru.address).await, served(naru.address).await];
     Wire::ended_at_once(naru.address).await;
     turned_away(&naru, TurnedAway::Source, 1).await;
+    until("its line", async || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let is_it = |line: &str| {
+            ["\"OM\"", "\"over_connection_limit\"", "\"127.0.0.1\""].iter().all(|word| line.contains(word))
+        };
+        text.lines().any(is_it).then_some(())
+    })
+    .await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
     let mut other = Wire::new(socket.connect(naru.address).await.unwrap());
@@ -283,6 +301,69 @@ async fn ok(address: SocketAddr) -> Wire {
     client.send(GET).await;
     assert_eq!(client.response().await.text(), "ok");
     client
+}
+
+/// What HTTP/2 may cost is what is said, not what is built in.
+#[tokio::test]
+async fn a_client_of_http2_may_do_what_is_said_and_no_more() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let few = Allowance { burst: 20, per_second: 0 };
+    for (limits, begins, chunk) in [
+        (
+            Http2Limits { resets: few, ..Http2Limits::default() },
+            20,
+            (|n| {
+                let id = n * 2 + 1;
+                let get = headers(END_STREAM | END_HEADERS, id, &frames::request("GET", "/slow/1000"));
+                [get, reset(id, CANCEL)].concat()
+            }) as fn(u32) -> Vec<u8>,
+        ),
+        (Http2Limits { frames: few, frames_per_useful: 0, ..Http2Limits::default() }, 5, |_| {
+            frame(PING, 0, 0, [0; 8])
+        }),
+    ] {
+        let mut config = naru::config(&Bootstrap::to(up.address));
+        config.listeners[0].chains[0].http.http2_limits = limits;
+        let naru = Naru::start_on(config, &Options { workers: 1, seed: Some(1) });
+        let mut peer = Peer::start(naru.address, None, &[]).await;
+        for n in 0..begins {
+            peer.send(chunk(n)).await;
+        }
+        assert!(peer.is_alive().await, "{limits:?}");
+        for n in begins..begins + 21 {
+            peer.try_send(chunk(n)).await;
+        }
+        assert_eq!(peer.goes_away().await, Some(ENHANCE_YOUR_CALM), "{limits:?}");
+    }
+}
+
+/// `naru up` measures its own memory and processors without a word said, and does what a policy says about it.
+#[tokio::test]
+async fn naru_up_sheds_by_its_own_memory_and_answers_probes() {
+    let gate = free_address();
+    let gateway = GATE.replace("number: 80", &format!("number: {}", gate.port()));
+    let policy = "apiVersion: naru.dev/v1alpha1
+kind: EdgePolicy
+metadata: { name: process }
+spec: { overload: { refreshInterval: 20ms, memory: { limitBytes: LIMIT } } }
+";
+    let up = Up::start(&[("gate.yaml", gateway)], &["--workers", "1"]).await;
+    until("memory and processors to be measured", async || {
+        let stats = up.page("/stats?filter=overload").await;
+        let lines = ["overload.memory.pressure: ", "overload.cpu.failed_updates: 0\n"];
+        lines.iter().all(|line| stats.contains(line)).then_some(())
+    })
+    .await;
+    assert_eq!(client::get(gate, "/").await.text(), "ok");
+    // Less than it has, and then more than it will ever have.
+    up.save("policy.yaml", &policy.replace("LIMIT", "1048576"));
+    until("requests to be refused", async || (client::get(gate, "/").await.status == 503).then_some(()))
+        .await;
+    assert_eq!(client::get(gate, "/healthz").await.text(), "ok");
+    assert!(up.page("/stats?filter=stop_accepting").await.contains("stop_accepting_requests.active: 1\n"));
+    up.save("policy.yaml", &policy.replace("LIMIT", "1099511627776"));
+    until("requests to be served again", async || (client::get(gate, "/").await.status == 200).then_some(()))
+        .await;
 }
 
 /// Clients that begin and do not go on, at default settings: each is closed, and none takes much.

@@ -13,7 +13,7 @@ use naru_proxy::metrics::TurnedAway;
 use naru_spec::overload::TriggerAt;
 use naru_tests::files::Directory;
 use naru_tests::wire::End;
-use naru_tests::{Bootstrap, Client, Naru, Program, Speaks, Upstream, Wire, client, naru, until};
+use naru_tests::{Bootstrap, Client, Envoy, Naru, Program, Speaks, Upstream, Wire, client, naru, until};
 
 const RESOURCES: &str = "type.googleapis.com/envoy.extensions.resource_monitors";
 const GET: &str = "GET /bytes/2 HTTP/1.1\r\nhost: naru.test\r\n\r\n";
@@ -331,6 +331,61 @@ async fn its_own_memory_is_measured_and_the_admin_interface_stays() {
         assert!(metrics.contains(&sample), "{metrics}");
         let dump = client::get(admin, "/config_dump").await.text();
         assert!(dump.contains("max_heap_size_bytes"), "{dump}");
+    }
+}
+
+/// The same file at both: what is measured and called for has the same numbers, and a request the same end, in other
+/// words.
+#[tokio::test]
+async fn envoy_calls_for_the_same_and_says_it_in_other_words() {
+    let pressure = Pressure::new();
+    pressure.set("0.8");
+    let scaled = "{ name: pressure, scaled: { scaling_threshold: 0.5, saturation_threshold: 1 } }";
+    let actions = format!(
+        "  actions:\n  - name: envoy.overload_actions.stop_accepting_requests\n    triggers: [{{ name: pressure, \
+         threshold: {{ value: 0.9 }} }}]\n  - name: envoy.overload_actions.disable_http_keepalive\n    triggers: \
+         [{scaled}]\n  loadshed_points:\n  - name: envoy.load_shed_points.connection_pool_new_connection\n    triggers: \
+         [{scaled}]\n"
+    );
+    let up = Upstream::plain(Speaks::Http1).await;
+    // Envoy knows its monitors by their names.
+    let manager = pressure
+        .manager(&actions)
+        .replace("name: pressure", "name: envoy.resource_monitors.injected_resource");
+    let text = Bootstrap::to(up.address).admin().top(&manager).text();
+    let envoy = Envoy::start(&text).await;
+    let files = Directory::new();
+    let program = Program::on(&files.write("bootstrap.yaml", &text), &[]).await;
+    let both = [(envoy.address, envoy.admin), (program.address, program.admin.unwrap())];
+    // What Envoy tells besides.
+    let is_compared = |line: &&str| {
+        line.starts_with("overload.")
+            && !line.contains("skipped_updates")
+            && !line.contains("refresh_interval")
+    };
+    for (share, percent, status) in [("0.8", 80, 200), ("0.95", 95, 503), ("0.5", 50, 200)] {
+        pressure.set(share);
+        let is_measured = format!("overload.envoy.resource_monitors.injected_resource.pressure: {percent}");
+        until(&format!("both to tell the same of {share}"), async || {
+            let mut told = Vec::new();
+            for (_, admin) in both {
+                let stats = client::get(admin, "/stats?filter=overload").await.text();
+                told.push(stats.lines().filter(is_compared).map(str::to_owned).collect::<Vec<_>>());
+            }
+            (told[0] == told[1] && told[0].contains(&is_measured)).then_some(())
+        })
+        .await;
+        // Connections to upstreams are shed by chance at a lower pressure.
+        if status == 503 {
+            for (address, _) in both {
+                let answer = client::get(address, "/bytes/2").await;
+                assert_eq!((answer.status.as_u16(), answer.text().contains("overloaded")), (503, true));
+            }
+        }
+    }
+    for (_, admin) in both {
+        let stats = client::get(admin, "/stats?filter=downstream_rq_overload_close").await.text();
+        assert!(stats.contains("http.test.downstream_rq_overload_close: 1\n"), "{stats}");
     }
 }
 
