@@ -126,7 +126,11 @@ pub(crate) fn build(
     let mut endpoints: Vec<Labelled<'_>> = endpoints.collect();
     let blocks = Blocks::effective(effective, subset, port);
     let locality = blocks.balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
-    let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
+    // What a DestinationRule says goes before what the Service says.
+    let near = known.distribution.filter(|_| locality.is_none());
+    let near = near.and_then(|distribution| localities::of_distribution(distribution, caller));
+    let ejects = blocks.detection.is_some() || near.is_some();
+    let weighs_localities = localities::apply(&mut endpoints, locality.or(near.as_ref()), caller, ejects);
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
     let passes_through = balancing::is_passthrough(blocks.balancer);
@@ -292,15 +296,10 @@ pub(crate) fn is_hashed(effective: &Effective<'_>, subset: Option<&Subset>, port
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Whether a block asks for TLS that naru speaks.
-pub(crate) fn is_tls(tls: &ClientTls) -> bool {
-    let mode = tls.mode.as_ref().map(|mode| mode.value);
-    matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
-}
-
 fn upstream_tls(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
-    if !is_tls(tls) {
-        return None;
+    match tls.mode.as_ref().map(|mode| mode.value) {
+        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => return None,
+        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {}
     }
     let file = |path: &Text| DataSource::File(path.value.clone());
     let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);

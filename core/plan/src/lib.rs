@@ -40,6 +40,7 @@ mod registry;
 mod process;
 mod pretended;
 mod by_host;
+mod teller;
 mod names;
 mod findings;
 

@@ -11,6 +11,7 @@ use naru_spec::{Path, Severity, code};
 
 use crate::balancing;
 use crate::findings::Findings;
+use crate::guards;
 use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
 
@@ -400,4 +401,29 @@ fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut
     within(local, 0, MOST, &of, "consecutiveLocalOriginFailures", findings);
     lasting(&detection.interval, &of, "interval", findings);
     lasting(&detection.base_ejection_time, &of, "baseEjectionTime", findings);
+    let codes = &detection.outlier_detection_http_error_codes;
+    for (at, status) in codes.iter().enumerate().filter(|(_, said)| !(100..=599).contains(&said.value)) {
+        let message = format!("{} is not a status", status.value);
+        let path = of.field("outlierDetectionHttpErrorCodes");
+        findings.error(code::INVALID_VALUE, status.place, &path.at(at), message, "100 to 599");
+    }
+    let splits = detection.split_external_local_origin_errors.is_some_and(|flag| flag.value);
+    if let Some(said) = local.filter(|_| !splits) {
+        let message = "it counts only what is split off";
+        let path = of.field("consecutiveLocalOriginFailures");
+        let hint = "say splitExternalLocalOriginErrors: true, or leave it out";
+        findings.warning(code::NO_EFFECT, said.place, &path, message, hint);
+    }
+    let settings = guards::detection(detection);
+    let (all, gateway) = (settings.consecutive_5xx, settings.consecutive_gateway_failure);
+    if let Some(said) = detection.consecutive_gateway_errors.filter(|said| said.value > 0)
+        && all > 0
+        && gateway >= all
+    {
+        let message =
+            format!("{gateway} gateway errors in a row are {all} errors in a row first, which eject");
+        let hint = format!("say less than {all}, or consecutive5xxErrors: 0");
+        let path = of.field("consecutiveGatewayErrors");
+        findings.warning(code::NO_EFFECT, said.place, &path, message, hint);
+    }
 }
