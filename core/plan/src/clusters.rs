@@ -16,6 +16,7 @@ use naru_spec::{
 };
 
 use crate::balancing;
+use crate::credentials::Credentials;
 use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::policies::Effective;
@@ -110,6 +111,7 @@ pub(crate) fn build(
     effective: &Effective<'_>,
     caller: &[(String, String)],
     guards: &Guards,
+    credentials: &Credentials,
 ) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
@@ -154,6 +156,7 @@ pub(crate) fn build(
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
+    credentials.apply(&mut cluster, blocks.tls);
     guards.apply(&mut cluster, known, port, subset_name);
     if is_on_demand {
         // Nobody is chosen, and nobody is there to be watched.

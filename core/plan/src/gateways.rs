@@ -465,7 +465,7 @@ fn downstream_tls(
         }
     }
     for name in tls.credential_name.iter().chain(&tls.credential_names) {
-        let Some(secret) = secret(name, gateway, resources) else {
+        let Some(secret) = secret(name, gateway.meta.namespace(), resources) else {
             let message = format!("there is no Secret '{}'", name.value);
             let hint =
                 format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());
@@ -482,7 +482,8 @@ fn downstream_tls(
         trusted_ca = trusted_ca.or_else(|| entry(secret, &["ca.crt", "cacert"]));
     }
     if let Some(name) = &tls.ca_cert_credential_name {
-        trusted_ca = secret(name, gateway, resources).and_then(|secret| entry(secret, &["ca.crt", "cacert"]));
+        trusted_ca = secret(name, gateway.meta.namespace(), resources)
+            .and_then(|secret| entry(secret, &["ca.crt", "cacert"]));
         if trusted_ca.is_none() {
             let message = format!("there is no Secret '{}' with ca.crt", name.value);
             findings.error(code::UNKNOWN_REFERENCE, name.place, path, message, "");
@@ -538,16 +539,16 @@ fn file(path: &Text) -> DataSource {
     DataSource::File(path.value.clone())
 }
 
-/// The Secret that a gateway names: of its own namespace, or `namespace/name`.
-fn secret<'a>(name: &Text, gateway: &Gateway, resources: &'a Resources) -> Option<&'a Secret> {
-    let (namespace, name) = name.split_once('/').unwrap_or((gateway.meta.namespace(), name));
+/// The Secret that a document of a namespace names: of its own namespace, or `namespace/name`.
+pub(crate) fn secret<'a>(name: &str, namespace: &str, resources: &'a Resources) -> Option<&'a Secret> {
+    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
     resources
         .secrets
         .iter()
         .find(|secret| secret.meta.name.value == name && secret.meta.namespace() == namespace)
 }
 
-fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
+pub(crate) fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
     let found = secret.data.iter().find(|(key, _)| names.contains(&key.as_str()));
     found.map(|(_, value)| DataSource::Inline(value.0.clone()))
 }

@@ -36,6 +36,7 @@ mod localities;
 mod guards;
 mod reach;
 mod policies;
+mod credentials;
 mod registry;
 mod process;
 mod pretended;

@@ -10,6 +10,7 @@ use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
 use crate::balancing;
+use crate::credentials::Credentials;
 use crate::findings::Findings;
 use crate::guards;
 use crate::names::{fits, is_exported};
@@ -19,6 +20,7 @@ use crate::registry::{Registry, has_all, port_number};
 #[derive(Debug, Default)]
 pub(crate) struct Policies<'a> {
     rules: Vec<(String, &'a DestinationRule)>,
+    pub credentials: Credentials,
 }
 
 /// What the rules for one host say together.
@@ -43,7 +45,8 @@ impl<'a> Policies<'a> {
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Policies<'a> {
-        let mut policies = Policies::default();
+        let credentials = Credentials::of(resources, findings);
+        let mut policies = Policies { credentials, ..Policies::default() };
         for rule in &resources.destination_rules {
             check(rule, registry, is_strict, findings);
             policies.rules.push((registry.full_name(&rule.spec.host, rule.meta.namespace()), rule));
@@ -294,13 +297,11 @@ fn check_policy(
             check_detection(detection, &path, findings);
         }
     }
-    not_yet(
-        &policy.tunnel,
-        policy.tunnel.as_ref().map_or(policy.place, |t| t.place),
-        path,
-        "tunnel",
-        findings,
-    );
+    if let Some(tunnel) = &policy.tunnel {
+        // To connect to somebody else than is meant would be worse than not to.
+        let message = "naru does not act on 'tunnel' yet";
+        findings.error(code::UNSUPPORTED_FIELD, tunnel.place, &path.field("tunnel"), message, "");
+    }
     if let Some(version) = policy.proxy_protocol.as_ref().and_then(|said| said.version.as_ref())
         && !matches!(version.as_str(), "V1" | "V2")
     {

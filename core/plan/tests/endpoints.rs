@@ -201,3 +201,39 @@ spec: {selector: {app: near}, ports: [{name: http, port: 80}], trafficDistributi
                 spec:\n  host: near\n  trafficPolicy:\n    loadBalancer: {localityLbSetting: {enabled: false}}\n";
     assert_eq!(priorities(rule), [0, 0]);
 }
+
+#[test]
+fn calls_show_the_certificate_of_the_secret_that_their_rule_names() {
+    let documents = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: mine}
+stringData: {tls.crt: chain, tls.key: key, ca.crt: authorities}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: s}
+spec:
+  hosts: [s.test]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: http-b, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: s}
+spec:
+  host: s.test
+  trafficPolicy:
+    tls: {mode: MUTUAL, credentialName: mine}
+    portLevelSettings:
+    - {port: {number: 81}, tls: {mode: SIMPLE, credentialName: mine}}
+";
+    let config = config(documents, &[]);
+    let inline = |text: &str| naru_spec::DataSource::Inline(text.as_bytes().to_vec());
+    let tls = |port: u16| cluster(&config, &format!("outbound|{port}||s.test")).tls.clone().unwrap();
+    let shown = tls(80).certificate.unwrap();
+    assert_eq!((shown.chain, shown.key), (inline("chain"), inline("key")));
+    assert_eq!(tls(80).trusted_ca, Some(inline("authorities")));
+    assert_eq!((tls(81).certificate.is_some(), tls(81).trusted_ca), (false, Some(inline("authorities"))));
+}

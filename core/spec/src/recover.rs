@@ -679,9 +679,14 @@ mod tests {
         let ms = |ms| Some(Duration::from_millis(ms));
         check(|_| {}, None, &[]);
         check(|p| p.retries_max = 65, None, &[(Field::Retries, Severity::Error)]);
-        check(|p| p.per_try_timeout = ms(10), Some(10), &[(Field::PerTryTimeout, Severity::Warning)]);
-        check(|p| p.per_try_timeout = ms(4), Some(11), &[(Field::PerTryTimeout, Severity::Note)]);
-        check(|p| p.per_try_timeout = ms(3), Some(9), &[]);
+        check(|p| p.per_try_timeout = ms(100), Some(100), &[(Field::PerTryTimeout, Severity::Warning)]);
+        check(|p| p.per_try_timeout = ms(40), Some(110), &[(Field::PerTryTimeout, Severity::Note)]);
+        check(|p| p.per_try_timeout = ms(30), Some(90), &[]);
+        let wait = |p: &mut RetryPolicy| {
+            p.backoff = Backoff::Fixed { wait: Duration::from_millis(90), jitter_percent: 0 };
+        };
+        check(wait, Some(91), &[]);
+        check(wait, Some(90), &[(Field::Backoff, Severity::Warning)]);
         check(|p| p.statuses = vec![600], None, &[(Field::Statuses, Severity::Error)]);
         check(|p| p.on = RetryOn::RETRIABLE_HEADERS, None, &[(Field::On, Severity::Warning)]);
         check(|p| p.backoff = Backoff::of_base(Duration::ZERO), None, &[(Field::Backoff, Severity::Error)]);
