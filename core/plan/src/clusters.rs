@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PortPolicy,
-    ProxyProtocol, RetryBudget, Subset, TrafficPolicy,
+    ClientTls, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PortPolicy, ProxyProtocol,
+    RetryBudget, Subset, TrafficPolicy,
 };
-use naru_resource::{Number, Seconds, Text};
+use naru_resource::{Number, Seconds};
 use naru_spec::{
-    BalancingPolicy, Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint,
-    Http2Keepalive, OnDemand, ProxyVersion, RetryLimit, StringMatch, TcpKeepalive, TlsVersion,
-    UpstreamProtocol, UpstreamTls, defaults,
+    BalancingPolicy, Cluster, ClusterLimits, Discovery, DnsSettings, Endpoint, Http2Keepalive, OnDemand,
+    ProxyVersion, RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
 };
 
 use crate::balancing;
@@ -21,6 +20,7 @@ use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
+use crate::tls;
 
 /// The clusters that somebody leads to, by name.
 pub(crate) type Clusters = BTreeMap<String, Cluster>;
@@ -229,7 +229,7 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
         cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
     cluster.limits.normal.retries = retry_limit(&blocks);
-    cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
+    cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
     }
@@ -294,38 +294,4 @@ fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
 pub(crate) fn is_hashed(effective: &Effective<'_>, subset: Option<&Subset>, port: u16) -> bool {
     let balancer = Blocks::effective(effective, subset, port).balancer;
     balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
-}
-
-/// Where the system keeps the authorities that it trusts; Istio's `system` too.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-fn upstream_tls(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
-    match tls.mode.as_ref().map(|mode| mode.value) {
-        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => return None,
-        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {}
-    }
-    let file = |path: &Text| DataSource::File(path.value.clone());
-    let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
-    let sni = tls.sni.as_ref().map_or_else(|| host.to_owned(), |sni| sni.value.clone());
-    let trusted_ca = is_verified.then(|| {
-        let own = tls.ca_certificates.as_ref().filter(|path| path.value != "system");
-        own.map_or_else(|| DataSource::File(SYSTEM_AUTHORITIES.to_owned()), file)
-    });
-    let names = tls.subject_alt_names.iter().map(|name| StringMatch::exact(name.value.clone()));
-    let mut subject_alt_names: Vec<StringMatch> = names.collect();
-    if is_verified && subject_alt_names.is_empty() {
-        subject_alt_names.push(StringMatch::exact(sni.clone()));
-    }
-    Some(UpstreamTls {
-        certificate: match (&tls.client_certificate, &tls.private_key) {
-            (Some(chain), Some(key)) => Some(Certificate { chain: file(chain), key: file(key) }),
-            _ => None,
-        },
-        sni: Some(sni),
-        alpn: Vec::new(),
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
-        trusted_ca,
-        subject_alt_names: if is_verified { subject_alt_names } else { Vec::new() },
-    })
 }

@@ -1,7 +1,7 @@
 //! Certificates and authorities of calls that stand in a Secret: `tls.credentialName` of a DestinationRule.
 //!
-//! As with gateways, the Secret is of the document's own namespace, with `tls.crt`, `tls.key` and `ca.crt`, or with
-//! Istio's older names. Authorities may stand in a second one, `NAME-cacert`. In Istio the Secret is that of the
+//! As with gateways, the Secret is of the document's own namespace, with `tls.crt`, `tls.key`, `ca.crt` and
+//! perhaps `ca.crl`, or with Istio's older names. Authorities may stand in a second one, `NAME-cacert`. In Istio the Secret is that of the
 //! caller's namespace, where gateways are; here callers have none of their own.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use naru_resource::{Place, Resources};
 use naru_spec::{Certificate, Cluster, DataSource, Path, code};
 
 use crate::findings::Findings;
-use crate::gateways::{entry, secret};
+use crate::tls::{AUTHORITIES, REVOKED, entry, secret};
 
 /// By where the block of TLS stands that names them.
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Credentials(BTreeMap<Place, Credential>);
 struct Credential {
     certificate: Option<Certificate>,
     trusted_ca: Option<DataSource>,
+    crl: Option<DataSource>,
 }
 
 impl Credentials {
@@ -54,6 +55,7 @@ impl Credentials {
         // Where nothing is verified nobody is trusted, either.
         if tls.trusted_ca.is_some() {
             tls.trusted_ca = credential.trusted_ca.clone();
+            tls.peer.crl = credential.crl.clone();
         }
     }
 }
@@ -87,6 +89,7 @@ fn read(
         (&tls.client_certificate, "clientCertificate"),
         (&tls.private_key, "privateKey"),
         (&tls.ca_certificates, "caCertificates"),
+        (&tls.ca_crl, "caCrl"),
     ] {
         if let Some(other) = other {
             let message = format!("only one of credentialName and {field} can be said");
@@ -110,16 +113,17 @@ fn read(
             let message = format!("the Secret '{}' has no tls.crt and tls.key", name.value);
             return missing(message, "mode MUTUAL shows a certificate; SIMPLE shows none");
         }
-        (ClientTlsMode::Mutual, Some((chain, key))) => Some(Certificate { chain, key }),
+        (ClientTlsMode::Mutual, Some((chain, key))) => Some(Certificate::new(chain, key)),
         _ => None,
     };
-    let authorities = ["ca.crt", "cacert"];
-    let trusted_ca = found.and_then(|found| entry(found, &authorities));
-    let trusted_ca = trusted_ca.or_else(|| of_authorities.and_then(|found| entry(found, &authorities)));
+    let trusted_ca = found.and_then(|found| entry(found, AUTHORITIES));
+    let trusted_ca = trusted_ca.or_else(|| of_authorities.and_then(|found| entry(found, AUTHORITIES)));
     let is_verified = !tls.insecure_skip_verify.is_some_and(|skip| skip.value);
     if trusted_ca.is_none() && is_verified {
         let message = format!("the Secret '{}' has no ca.crt: nobody would be trusted", name.value);
         return missing(message, "add ca.crt, or the Secret NAME-cacert");
     }
-    Some(Credential { certificate, trusted_ca })
+    let crl = found.and_then(|found| entry(found, REVOKED));
+    let crl = crl.or_else(|| of_authorities.and_then(|found| entry(found, REVOKED)));
+    Some(Credential { certificate, trusted_ca, crl })
 }

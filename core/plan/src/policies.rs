@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use naru_resource::destination_rule::{
-    ClientTlsMode, ConnectionPool, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
-};
-use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
+use naru_resource::destination_rule::{ConnectionPool, OutlierDetection, RetryBudget, Subset, TrafficPolicy};
+use naru_resource::{DestinationRule, Number, Place, Resources, Seconds};
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
@@ -15,6 +13,7 @@ use crate::findings::Findings;
 use crate::guards;
 use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
+use crate::tls;
 
 /// All rules, each with the host that it is for.
 #[derive(Debug, Default)]
@@ -186,18 +185,6 @@ pub(crate) fn naru_suggestion(host: &str, registry: &Registry) -> String {
     }
 }
 
-/// Fields that are read and checked, and do not act yet.
-fn not_yet<T>(value: &Option<T>, place: Place, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
-    if value.is_some() {
-        let message = format!("naru does not act on '{name}' yet");
-        findings.warning(code::NOT_YET, place, &path.field(name), message, "");
-    }
-}
-
-fn place_of<T>(value: &Option<Placed<T>>, or: Place) -> Place {
-    value.as_ref().map_or(or, |value| value.place)
-}
-
 /// A number within bounds.
 fn within(
     value: &Option<Number>,
@@ -259,23 +246,7 @@ fn check_policy(
         check_detection(detection, path, findings);
     }
     if let Some(tls) = &policy.tls {
-        let path = path.field("tls");
-        let mode = tls.mode.as_ref().map_or(ClientTlsMode::Disable, |mode| mode.value);
-        if mode == ClientTlsMode::IstioMutual {
-            let message = "naru does not act on ISTIO_MUTUAL yet: calls go on in plain text";
-            findings.warning(code::NOT_YET, place_of(&tls.mode, tls.place), &path.field("mode"), message, "");
-        }
-        if mode == ClientTlsMode::Mutual && tls.credential_name.is_none() {
-            for (value, name) in
-                [(&tls.client_certificate, "clientCertificate"), (&tls.private_key, "privateKey")]
-            {
-                if value.is_none() {
-                    let message = format!("mode MUTUAL needs '{name}'");
-                    findings.error(code::MISSING_FIELD, tls.place, &path, message, "");
-                }
-            }
-        }
-        not_yet(&tls.ca_crl, place_of(&tls.ca_crl, tls.place), &path, "caCrl", findings);
+        tls::check_upstream(tls, &path.field("tls"), findings);
     }
     let ports = path.field("portLevelSettings");
     for (at, port) in policy.port_level_settings.iter().enumerate() {
@@ -295,6 +266,9 @@ fn check_policy(
         }
         if let Some(detection) = &port.outlier_detection {
             check_detection(detection, &path, findings);
+        }
+        if let Some(tls) = &port.tls {
+            tls::check_upstream(tls, &path.field("tls"), findings);
         }
     }
     if let Some(tunnel) = &policy.tunnel {

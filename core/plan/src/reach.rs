@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy,
-};
+use naru_resource::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection, TrafficPolicy};
 use naru_resource::{DestinationRule, Place};
 use naru_spec::{Path, code};
 
@@ -80,7 +78,7 @@ impl Routes<'_> {
                     let is_on_demand = known.brings_endpoints(is_passthrough(blocks.balancer));
                     note(&blocks, is_on_demand, &mut self.account);
                     let subset_name = subset.map(|subset| subset.name.as_str());
-                    let has_tls = blocks.tls.is_some_and(is_tls);
+                    let has_tls = blocks.tls.is_some_and(crate::tls::is_of_upstream);
                     let port = port.number;
                     let cell = Cell { known, port, subset: subset_name, is_on_demand, has_tls };
                     self.note_cell(&cell, findings);
@@ -219,10 +217,4 @@ fn note(blocks: &Blocks<'_>, is_on_demand: bool, account: &mut Account) {
                 && !(field.ends_with("simple") && is_passthrough(blocks.balancer));
         account.take_if(!(is_on_demand && is_of_endpoints), place, field, Idle::OnDemand);
     }
-}
-
-/// Whether a block asks for TLS that naru speaks.
-fn is_tls(tls: &ClientTls) -> bool {
-    let mode = tls.mode.as_ref().map(|mode| mode.value);
-    matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
 }

@@ -208,7 +208,7 @@ fn calls_show_the_certificate_of_the_secret_that_their_rule_names() {
 apiVersion: v1
 kind: Secret
 metadata: {name: mine}
-stringData: {tls.crt: chain, tls.key: key, ca.crt: authorities}
+stringData: {tls.crt: chain, tls.key: key, ca.crt: authorities, ca.crl: revoked}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -234,6 +234,9 @@ spec:
     let tls = |port: u16| cluster(&config, &format!("outbound|{port}||s.test")).tls.clone().unwrap();
     let shown = tls(80).certificate.unwrap();
     assert_eq!((shown.chain, shown.key), (inline("chain"), inline("key")));
-    assert_eq!(tls(80).trusted_ca, Some(inline("authorities")));
+    assert_eq!(
+        (tls(80).trusted_ca, tls(80).peer.crl),
+        (Some(inline("authorities")), Some(inline("revoked")))
+    );
     assert_eq!((tls(81).certificate.is_some(), tls(81).trusted_ca), (false, Some(inline("authorities"))));
 }
