@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, header};
 use naru_resource::traffic_policy::{
     PolicyAutoTimeout, PolicyComparison, PolicyFaultScope, PolicyHedge, PolicyMirror, PolicyMirrorWrites,
-    PolicyRetry, Retry, UnsafeRequests,
+    PolicyRetry, Retry, RetryAfter, UnsafeRequests,
 };
 use naru_resource::virtual_service::HttpRoute;
 use naru_resource::{Place, Placed, Resources, Text, TrafficPolicy};
 use naru_spec::recover::{Field, retries_of};
 use naru_spec::{
-    AutoTimeout, Backoff, Comparison, FaultScope, Forward, Hedge, Mirror, MirrorWrites, Path, Repeats,
-    RetryClass, RetryOn, RetryPolicy, Severity, code, defaults,
+    AutoTimeout, Backoff, Comparison, FaultScope, Forward, Hedge, Mirror, MirrorWrites, Path,
+    RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryClass, RetryOn, RetryPolicy, Severity, code,
+    defaults,
 };
 
 use crate::account::{Account, Idle};
@@ -77,6 +78,7 @@ fn class_of(retry: &Retry, findings: &mut Findings<'_>) -> RetryPolicy {
         }
     }
     policy.per_try_timeout = spec.per_try_timeout.map(|timeout| timeout.value);
+    policy.rate_limited = spec.retry_after.as_ref().map(|said| retry_after(said, &path, findings));
     for (field, severity, invalid) in policy.problems(None) {
         let (place, name) = match field {
             Field::Retries => (place_of(&spec.max_attempts), "maxAttempts"),
@@ -90,6 +92,18 @@ fn class_of(retry: &Retry, findings: &mut Findings<'_>) -> RetryPolicy {
         findings.tell(severity, code, place.unwrap_or(spec.place), &path, invalid.message, invalid.hint);
     }
     policy
+}
+
+/// In seconds, as naru's own limits and breakers say it; a date is not obeyed.
+fn retry_after(said: &RetryAfter, path: &Path<'_>, findings: &mut Findings<'_>) -> RateLimitedBackoff {
+    let max = said.max.map_or(defaults::RATE_LIMITED_BACKOFF_MAX, |max| max.value);
+    if let Some(said) = said.max.filter(|max| max.value.as_secs() == 0) {
+        let message = "a response asks to wait for a second at least: none would be obeyed";
+        let path = path.field("retryAfter.max");
+        findings.error(code::INVALID_VALUE, said.place, &path, message, "1s or more, such as 300s");
+    }
+    let header = ResetHeader { name: header::RETRY_AFTER, format: ResetFormat::Seconds };
+    RateLimitedBackoff { headers: vec![header], max }
 }
 
 fn place_of<T>(value: &Option<Placed<T>>) -> Option<Place> {
@@ -230,6 +244,15 @@ fn change_retry(
             Some(mut found) => {
                 // Where a hash leads is where it leads the second time, too.
                 found.avoids_tried &= forward.retry.as_ref().is_none_or(|retry| retry.avoids_tried);
+                // With the time that the route has; all else is told where the class is.
+                let of_times = |field| matches!(field, Field::Backoff | Field::PerTryTimeout);
+                let told = found.problems(None).into_iter().map(|(.., invalid)| invalid).collect::<Vec<_>>();
+                for (field, severity, invalid) in found.problems(forward.timeout) {
+                    if of_times(field) && !told.contains(&invalid) {
+                        let (place, message) = (class.place, invalid.message);
+                        findings.tell(severity, code::NO_EFFECT, place, &path, message, invalid.hint);
+                    }
+                }
                 forward.retry = Some(found);
             }
             None => {

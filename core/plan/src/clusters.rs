@@ -15,6 +15,7 @@ use naru_spec::{
 };
 
 use crate::balancing;
+use crate::credentials::Credentials;
 use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::policies::Effective;
@@ -110,6 +111,7 @@ pub(crate) fn build(
     effective: &Effective<'_>,
     caller: &[(String, String)],
     guards: &Guards,
+    credentials: &Credentials,
 ) -> Cluster {
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
@@ -126,7 +128,11 @@ pub(crate) fn build(
     let mut endpoints: Vec<Labelled<'_>> = endpoints.collect();
     let blocks = Blocks::effective(effective, subset, port);
     let locality = blocks.balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
-    let weighs_localities = localities::apply(&mut endpoints, locality, caller, blocks.detection.is_some());
+    // What a DestinationRule says goes before what the Service says.
+    let near = known.distribution.filter(|_| locality.is_none());
+    let near = near.and_then(|distribution| localities::of_distribution(distribution, caller));
+    let ejects = blocks.detection.is_some() || near.is_some();
+    let weighs_localities = localities::apply(&mut endpoints, locality.or(near.as_ref()), caller, ejects);
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let dns = DnsSettings::default();
     let passes_through = balancing::is_passthrough(blocks.balancer);
@@ -150,6 +156,7 @@ pub(crate) fn build(
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
+    credentials.apply(&mut cluster, blocks.tls);
     guards.apply(&mut cluster, known, port, subset_name);
     if is_on_demand {
         // Nobody is chosen, and nobody is there to be watched.

@@ -265,6 +265,12 @@ pub(crate) fn detection(said: &rule::OutlierDetection) -> OutlierDetection {
         settings.consecutive_gateway_failure = count;
         enforcing.consecutive_gateway_failure = if count > 0 { 100 } else { 0 };
     }
+    let statuses = said.outlier_detection_http_error_codes.iter().filter_map(|status| {
+        let first = u16::try_from(status.value).ok()?;
+        StatusRange::new(first, first.saturating_add(1)).ok()
+    });
+    let statuses: Vec<StatusRange> = statuses.collect();
+    settings.error_statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
     settings.split_external_local_origin_errors =
         said.split_external_local_origin_errors.as_ref().is_some_and(|flag| flag.value);
     if let Some(count) = number(&said.consecutive_local_origin_failures).filter(|count| *count > 0) {
@@ -327,7 +333,7 @@ mod tests {
         let (settings, panic) = read(
             "{consecutive5xxErrors: 0, consecutiveGatewayErrors: 3, baseEjectionTime: 400s, interval: 5s,\
              maxEjectionPercent: 0, minHealthPercent: 30, splitExternalLocalOriginErrors: true,\
-             consecutiveLocalOriginFailures: 7}",
+             consecutiveLocalOriginFailures: 7, outlierDetectionHttpErrorCodes: [429, 503]}",
         );
         assert_eq!((settings.consecutive_5xx, settings.enforcing.consecutive_5xx), (0, 0));
         let gateway = (settings.consecutive_gateway_failure, settings.enforcing.consecutive_gateway_failure);
@@ -337,6 +343,8 @@ mod tests {
         assert_eq!(settings.max_ejection_percent, 10, "zero is as if nothing were said");
         assert!(settings.split_external_local_origin_errors);
         assert_eq!(settings.consecutive_local_origin_failure, 7);
+        let one = |status| StatusRange::new(status, status + 1).unwrap();
+        assert_eq!(settings.error_statuses, Some(vec![one(429), one(503)]));
     }
 
     #[test]

@@ -39,10 +39,12 @@ mod reach;
 mod policies;
 mod tls;
 mod acme;
+mod credentials;
 mod registry;
 mod process;
 mod pretended;
 mod by_host;
+mod teller;
 mod names;
 mod findings;
 

@@ -4,12 +4,14 @@
 //! out: the priority and the weight of each endpoint's locality; endpoints that get nothing are left out.
 //! Source: istiod's `loadbalancer.go`: `applyLocalityWeights`, `applyFailoverPriorities`,
 //! `applyLocalityFailover`. As there, others come first only where endpoints are watched
-//! (`outlierDetection`): otherwise nobody would ever go to the second.
+//! (`outlierDetection`): otherwise nobody would ever go to the second. A Service's `trafficDistribution` needs none.
 
 use std::collections::BTreeMap;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{Distribute, Failover, LocalityLoadBalancer};
+use naru_resource::service::TrafficDistribution;
+use naru_resource::{Place, Placed};
 use naru_spec::{Endpoint, Locality, Path, code};
 
 use crate::findings::Findings;
@@ -17,6 +19,7 @@ use crate::findings::Findings;
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUB_ZONE: &str = "topology.istio.io/subzone";
+const NODE: &str = "kubernetes.io/hostname";
 /// Of Istio's own, for where nodes say nothing: `region.zone.subzone`.
 const WHOLE: &str = "istio-locality";
 
@@ -43,6 +46,28 @@ pub(crate) fn read(text: &str, separator: char) -> Locality {
     let mut parts = text.splitn(3, separator).map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     Locality { region: next(), zone: next(), sub_zone: next() }
+}
+
+/// What `trafficDistribution` of a Service means for a caller, who must stand somewhere. It acts without
+/// `outlierDetection`, too: who is close is there, or is not.
+/// Source: istiod's `GetLocalityLbSetting`.
+pub(crate) fn of_distribution(said: TrafficDistribution, caller: &Labels) -> Option<LocalityLoadBalancer> {
+    let by_zone = [REGION, ZONE, SUB_ZONE];
+    let labels = match said {
+        TrafficDistribution::PreferClose | TrafficDistribution::PreferSameZone => by_zone.to_vec(),
+        TrafficDistribution::PreferSameNode => [&by_zone[..], &[NODE]].concat(),
+    };
+    let place = Place::default();
+    let text = |label: &str| Placed { value: label.to_owned(), place };
+    let failover_priority = labels.into_iter().map(text).collect();
+    let setting = LocalityLoadBalancer {
+        place,
+        enabled: None,
+        distribute: Vec::new(),
+        failover: Vec::new(),
+        failover_priority,
+    };
+    (!of_labels(caller).is_empty()).then_some(setting)
 }
 
 /// Gives endpoints their priorities and weights. Says whether localities are weighed.

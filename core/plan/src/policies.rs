@@ -8,7 +8,9 @@ use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
 use crate::balancing;
+use crate::credentials::Credentials;
 use crate::findings::Findings;
+use crate::guards;
 use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
 use crate::tls;
@@ -17,6 +19,7 @@ use crate::tls;
 #[derive(Debug, Default)]
 pub(crate) struct Policies<'a> {
     rules: Vec<(String, &'a DestinationRule)>,
+    pub credentials: Credentials,
 }
 
 /// What the rules for one host say together.
@@ -41,7 +44,8 @@ impl<'a> Policies<'a> {
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Policies<'a> {
-        let mut policies = Policies::default();
+        let credentials = Credentials::of(resources, findings);
+        let mut policies = Policies { credentials, ..Policies::default() };
         for rule in &resources.destination_rules {
             check(rule, registry, is_strict, findings);
             policies.rules.push((registry.full_name(&rule.spec.host, rule.meta.namespace()), rule));
@@ -181,14 +185,6 @@ pub(crate) fn naru_suggestion(host: &str, registry: &Registry) -> String {
     }
 }
 
-/// Fields that are read and checked, and do not act yet.
-fn not_yet<T>(value: &Option<T>, place: Place, path: &Path<'_>, name: &str, findings: &mut Findings<'_>) {
-    if value.is_some() {
-        let message = format!("naru does not act on '{name}' yet");
-        findings.warning(code::NOT_YET, place, &path.field(name), message, "");
-    }
-}
-
 /// A number within bounds.
 fn within(
     value: &Option<Number>,
@@ -275,13 +271,11 @@ fn check_policy(
             tls::check_upstream(tls, &path.field("tls"), findings);
         }
     }
-    not_yet(
-        &policy.tunnel,
-        policy.tunnel.as_ref().map_or(policy.place, |t| t.place),
-        path,
-        "tunnel",
-        findings,
-    );
+    if let Some(tunnel) = &policy.tunnel {
+        // To connect to somebody else than is meant would be worse than not to.
+        let message = "naru does not act on 'tunnel' yet";
+        findings.error(code::UNSUPPORTED_FIELD, tunnel.place, &path.field("tunnel"), message, "");
+    }
     if let Some(version) = policy.proxy_protocol.as_ref().and_then(|said| said.version.as_ref())
         && !matches!(version.as_str(), "V1" | "V2")
     {
@@ -382,4 +376,29 @@ fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut
     within(local, 0, MOST, &of, "consecutiveLocalOriginFailures", findings);
     lasting(&detection.interval, &of, "interval", findings);
     lasting(&detection.base_ejection_time, &of, "baseEjectionTime", findings);
+    let codes = &detection.outlier_detection_http_error_codes;
+    for (at, status) in codes.iter().enumerate().filter(|(_, said)| !(100..=599).contains(&said.value)) {
+        let message = format!("{} is not a status", status.value);
+        let path = of.field("outlierDetectionHttpErrorCodes");
+        findings.error(code::INVALID_VALUE, status.place, &path.at(at), message, "100 to 599");
+    }
+    let splits = detection.split_external_local_origin_errors.is_some_and(|flag| flag.value);
+    if let Some(said) = local.filter(|_| !splits) {
+        let message = "it counts only what is split off";
+        let path = of.field("consecutiveLocalOriginFailures");
+        let hint = "say splitExternalLocalOriginErrors: true, or leave it out";
+        findings.warning(code::NO_EFFECT, said.place, &path, message, hint);
+    }
+    let settings = guards::detection(detection);
+    let (all, gateway) = (settings.consecutive_5xx, settings.consecutive_gateway_failure);
+    if let Some(said) = detection.consecutive_gateway_errors.filter(|said| said.value > 0)
+        && all > 0
+        && gateway >= all
+    {
+        let message =
+            format!("{gateway} gateway errors in a row are {all} errors in a row first, which eject");
+        let hint = format!("say less than {all}, or consecutive5xxErrors: 0");
+        let path = of.field("consecutiveGatewayErrors");
+        findings.warning(code::NO_EFFECT, said.place, &path, message, hint);
+    }
 }

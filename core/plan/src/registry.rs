@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use naru_resource::service::{PortRef, ServicePort};
+use naru_resource::service::{PortRef, ServicePort, TrafficDistribution};
 use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
 use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
 use naru_spec::{Address, Locality, Path, Severity, code};
@@ -31,6 +31,8 @@ pub(crate) struct Known {
     pub endpoints: Vec<KnownEndpoint>,
     /// Labels of what it selects, running or not: one set for each Deployment.
     pub selected: Vec<Vec<(String, String)>>,
+    /// Whose endpoints come first, where no DestinationRule says anything of localities.
+    pub distribution: Option<TrafficDistribution>,
     pub place: Place,
 }
 
@@ -236,6 +238,7 @@ fn of_service(
         }
     }
     endpoints.extend(of_endpoints(service, resources, &ports, findings));
+    check_nearness(service, &endpoints, &selected, findings);
     Known {
         host: format!("{}.{namespace}.{DOMAIN}", service.meta.name.value),
         namespace: namespace.to_owned(),
@@ -244,7 +247,34 @@ fn of_service(
         source,
         endpoints,
         selected,
+        distribution: service.spec.traffic_distribution.map(|said| said.value),
         place: service.meta.name.place,
+    }
+}
+
+/// Tells where a Service's words about who is asked first have no effect.
+fn check_nearness(
+    service: &Service,
+    endpoints: &[KnownEndpoint],
+    selected: &[Vec<(String, String)>],
+    findings: &mut Findings<'_>,
+) {
+    let spec = Path::ROOT.field("spec");
+    let is_anywhere = endpoints.iter().any(|endpoint| !endpoint.locality.is_empty())
+        || selected.iter().any(|labels| !localities::of_labels(labels).is_empty());
+    if let Some(said) = service.spec.traffic_distribution
+        && !is_anywhere
+        && !(endpoints.is_empty() && selected.is_empty())
+    {
+        let message = "'trafficDistribution' has no effect: no endpoint says where it stands";
+        let hint = "labels of the Deployment's pods say it: topology.kubernetes.io/region and /zone";
+        findings.warning(code::NO_EFFECT, said.place, &spec.field("trafficDistribution"), message, hint);
+    }
+    if let Some(said) = service.spec.session_affinity.as_ref().filter(|said| said.value != "None") {
+        let message = "'sessionAffinity' has no effect, as in Istio";
+        let hint =
+            "a DestinationRule with consistentHash: {useSourceIp: true}, or stickySession of a TrafficPolicy";
+        findings.warning(code::NO_EFFECT, said.place, &spec.field("sessionAffinity"), message, hint);
     }
 }
 
@@ -435,6 +465,7 @@ fn of_entry(
             source,
             endpoints,
             selected: Vec::new(),
+            distribution: None,
             place: host.place,
         }
     });

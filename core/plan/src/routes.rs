@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use naru_base::{Fraction, Weight};
+use naru_resource::destination_rule::Subset;
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
@@ -21,7 +22,7 @@ use crate::groups::Groups;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
-use crate::policies::{Policies, naru_suggestion};
+use crate::policies::{Effective, Policies, naru_suggestion};
 use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
 use crate::{Client, delegates, headers, matching};
@@ -493,10 +494,7 @@ impl<'a> Routes<'a> {
         let port = port_of(owner, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
         let cluster = match known {
-            Some(known) => {
-                let load = self.loads.of_service(&known.host);
-                Cluster { load, ..clusters::build(known, port, subset, &effective, labels, &self.guards) }
-            }
+            Some(known) => self.build(known, port, subset, &effective, labels),
             None => clusters::empty(&full, port, subset_name),
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
@@ -543,6 +541,20 @@ impl<'a> Routes<'a> {
         None
     }
 
+    fn build(
+        &self,
+        known: &Known,
+        port: u16,
+        subset: Option<&Subset>,
+        effective: &Effective<'_>,
+        caller: &[(String, String)],
+    ) -> Cluster {
+        let credentials = &self.policies.credentials;
+        let load = self.loads.of_service(&known.host);
+        let cluster = clusters::build(known, port, subset, effective, caller, &self.guards, credentials);
+        Cluster { load, ..cluster }
+    }
+
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
     fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
         let name = cluster.name.clone();
@@ -565,9 +577,7 @@ impl<'a> Routes<'a> {
     /// The rule of a service that no VirtualService speaks of: to its port, whole.
     pub fn plain_rule(&mut self, known: &Known, port: u16, client: &Client) -> Rule {
         let effective = self.policies.find(&known.host, &known.namespace, &client.namespace, &client.labels);
-        let load = self.loads.of_service(&known.host);
-        let cluster =
-            Cluster { load, ..clusters::build(known, port, None, &effective, &client.labels, &self.guards) };
+        let cluster = self.build(known, port, None, &effective, &client.labels);
         let name = self.keep(cluster, &client.namespace);
         let context = Context::Mesh { client, port };
         self.note_fallback(&name, &known.host, None, &context);

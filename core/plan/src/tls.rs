@@ -108,7 +108,7 @@ fn shown(
         }
     }
     for name in tls.credential_name.iter().chain(&tls.credential_names) {
-        let Some(secret) = secret(name, gateway, resources) else {
+        let Some(secret) = secret(name, gateway.meta.namespace(), resources) else {
             let message = format!("there is no Secret '{}'", name.value);
             let hint =
                 format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());
@@ -129,7 +129,7 @@ fn shown(
         crl = crl.or_else(|| entry(secret, REVOKED));
     }
     if let Some(name) = &tls.ca_cert_credential_name {
-        let secret = secret(name, gateway, resources);
+        let secret = secret(name, gateway.meta.namespace(), resources);
         trusted_ca = secret.and_then(|secret| entry(secret, AUTHORITIES));
         crl = secret.and_then(|secret| entry(secret, REVOKED)).or(crl);
         if trusted_ca.is_none() {
@@ -141,8 +141,8 @@ fn shown(
 }
 
 /// Entries of a Secret: of Kubernetes' kind, and of Istio's older one.
-const AUTHORITIES: &[&str] = &["ca.crt", "cacert"];
-const REVOKED: &[&str] = &["ca.crl", "crl"];
+pub(crate) const AUTHORITIES: &[&str] = &["ca.crt", "cacert"];
+pub(crate) const REVOKED: &[&str] = &["ca.crl", "crl"];
 
 /// What a client's certificate must be besides. Where none is looked at, that is told.
 fn peer(
@@ -311,14 +311,6 @@ pub(crate) fn check_upstream(tls: &ClientTls, path: &Path<'_>, findings: &mut Fi
             }
         }
     }
-    if let Some(name) = &tls.credential_name
-        && matches!(mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
-    {
-        // To call without the certificate that is meant would be worse than not to.
-        let message = "naru does not act on 'credentialName' of a DestinationRule yet";
-        let hint = "say clientCertificate, privateKey and caCertificates";
-        findings.error(code::UNSUPPORTED_FIELD, name.place, &path.field("credentialName"), message, hint);
-    }
     let skips = tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
     for (place, field) in [
         (tls.ca_crl.as_ref().map(|text| text.place), "caCrl"),
@@ -335,16 +327,16 @@ fn file(path: &Text) -> DataSource {
     DataSource::File(path.value.clone())
 }
 
-/// The Secret that a gateway names: of its own namespace, or `namespace/name`.
-fn secret<'a>(name: &Text, gateway: &Gateway, resources: &'a Resources) -> Option<&'a Secret> {
-    let (namespace, name) = name.split_once('/').unwrap_or((gateway.meta.namespace(), name));
+/// The Secret that a document of a namespace names: of its own namespace, or `namespace/name`.
+pub(crate) fn secret<'a>(name: &str, namespace: &str, resources: &'a Resources) -> Option<&'a Secret> {
+    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
     resources
         .secrets
         .iter()
         .find(|secret| secret.meta.name.value == name && secret.meta.namespace() == namespace)
 }
 
-fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
+pub(crate) fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
     let found = secret.data.iter().find(|(key, _)| names.contains(&key.as_str()));
     found.map(|(_, value)| DataSource::Inline(value.0.clone()))
 }

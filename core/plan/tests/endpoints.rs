@@ -163,3 +163,80 @@ fn a_health_check_asks_ports_that_speak_as_it_does() {
     let https = "{number: 443, name: https, protocol: HTTPS}";
     assert_eq!(asked(https, by_http, tls), [443], "naru adds the TLS, and nobody knows what is in it");
 }
+
+#[test]
+fn a_service_says_that_its_own_zone_is_asked_first_unless_a_destination_rule_says_otherwise() {
+    let documents = "\
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {selector: {app: near}, ports: [{name: http, port: 80}], trafficDistribution: PreferSameZone}
+";
+    let labels = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let zone = "topology.kubernetes.io/zone";
+    let instance = |last: u8, own: &str| naru_plan::Instance {
+        namespace: "default".to_owned(),
+        labels: labels(&[("app", "near"), (zone, own)]),
+        address: [127, 0, 0, last].into(),
+        ports: vec![naru_plan::InstancePort { name: None, container_port: 80, port: 8000 }],
+    };
+    let client = naru_plan::Client { labels: labels(&[(zone, "b")]), ..naru_plan::Client::unnamed() };
+    let priorities = |more: &str| {
+        let mut loaded = naru_doc::Loaded::default();
+        naru_doc::load("case.yaml", &format!("{documents}{more}"), &mut loaded);
+        let surroundings = Surroundings {
+            clients: vec![client.clone()],
+            instances: vec![instance(1, "a"), instance(2, "b")],
+            ..Surroundings::default()
+        };
+        let planned = plan(&loaded.resources, &surroundings);
+        assert!(planned.problems.is_empty() && loaded.problems.is_empty(), "{:#?}", planned.problems);
+        let cluster = cluster(&planned.config, "outbound|80||near.default.svc.cluster.local");
+        cluster.endpoints.iter().map(|endpoint| endpoint.priority).collect::<Vec<_>>()
+    };
+    assert_eq!(priorities(""), [1, 0]);
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: near}\n\
+                spec:\n  host: near\n  trafficPolicy:\n    loadBalancer: {localityLbSetting: {enabled: false}}\n";
+    assert_eq!(priorities(rule), [0, 0]);
+}
+
+#[test]
+fn calls_show_the_certificate_of_the_secret_that_their_rule_names() {
+    let documents = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: mine}
+stringData: {tls.crt: chain, tls.key: key, ca.crt: authorities, ca.crl: revoked}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: s}
+spec:
+  hosts: [s.test]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: http-b, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: s}
+spec:
+  host: s.test
+  trafficPolicy:
+    tls: {mode: MUTUAL, credentialName: mine}
+    portLevelSettings:
+    - {port: {number: 81}, tls: {mode: SIMPLE, credentialName: mine}}
+";
+    let config = config(documents, &[]);
+    let inline = |text: &str| naru_spec::DataSource::Inline(text.as_bytes().to_vec());
+    let tls = |port: u16| cluster(&config, &format!("outbound|{port}||s.test")).tls.clone().unwrap();
+    let shown = tls(80).certificate.unwrap();
+    assert_eq!((shown.chain, shown.key), (inline("chain"), inline("key")));
+    assert_eq!(
+        (tls(80).trusted_ca, tls(80).peer.crl),
+        (Some(inline("authorities")), Some(inline("revoked")))
+    );
+    assert_eq!((tls(81).certificate.is_some(), tls(81).trusted_ca), (false, Some(inline("authorities"))));
+}

@@ -211,3 +211,28 @@ fn policies_hedge_and_let_timeouts_follow_what_is_observed() {
     let auto = AutoTimeout { quantile_permille: 995, factor_percent: 250, min: MS(50), max: MS(2_000) };
     assert_eq!(forward.auto_timeout, Some(auto));
 }
+
+#[test]
+fn a_class_of_retries_waits_as_long_as_a_response_asks() {
+    let class = |said: &str| {
+        let more = format!(
+            "apiVersion: naru.dev/v1alpha1
+kind: Retry
+metadata: {{name: asked}}
+spec: {{maxAttempts: 2, {said}}}
+---
+apiVersion: naru.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{name: a}}
+spec: {{targetRef: {{kind: VirtualService, name: a}}, retry: {{class: asked}}}}
+"
+        );
+        route("", &more).retry.unwrap().rate_limited
+    };
+    assert_eq!(class("waitDuration: 1s"), None);
+    let said = class("retryAfter: {max: 20s}").unwrap();
+    let header = &said.headers[0];
+    assert_eq!((header.name.as_str(), header.format), ("retry-after", naru_spec::ResetFormat::Seconds));
+    assert_eq!((said.headers.len(), said.max), (1, Duration::from_secs(20)));
+    assert_eq!(class("retryAfter: {}").unwrap().max, Duration::from_secs(300));
+}

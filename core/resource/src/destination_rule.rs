@@ -151,6 +151,7 @@ objects! {
         base_ejection_time: Option<Seconds>,
         max_ejection_percent: Option<Number>,
         min_health_percent: Option<Number>,
+        outlier_detection_http_error_codes: Vec<Number>,
     }
 
     ClientTls {

@@ -14,6 +14,8 @@ objects! {
         ports: Vec<ServicePort>,
         external_name: Option<Text>,
         cluster_ip: Option<Text>,
+        traffic_distribution: Option<Placed<TrafficDistribution>>,
+        session_affinity: Option<Text>,
     }
 
     ServicePort {
@@ -63,6 +65,15 @@ objects! {
         serving: Option<Flag>,
         terminating: Option<Flag>,
     }
+}
+
+/// Whose endpoints come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficDistribution {
+    /// The older name of `PreferSameZone`.
+    PreferClose,
+    PreferSameZone,
+    PreferSameNode,
 }
 
 /// A port by its number or by its name.

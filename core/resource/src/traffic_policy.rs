@@ -137,6 +137,13 @@ objects! {
         jitter: Option<Number>,
         retry_on: Option<Text>,
         per_try_timeout: Option<Seconds>,
+        /// Waits as long as `Retry-After` says.
+        retry_after: Option<RetryAfter>,
+    }
+
+    RetryAfter {
+        /// One that asks for more is not obeyed.
+        max: Option<Seconds>,
     }
 
     LinearBackoff {

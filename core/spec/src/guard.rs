@@ -16,6 +16,7 @@ pub use fallback::{Fallback, FallbackAnswer, FallbackOn, FallbackStep};
 pub use health::{GrpcCheck, HealthCheck, HttpCheck, Probe, TcpCheck};
 pub use outlier::{Enforcing, FailurePercentage, OutlierDetection, SuccessRate};
 
+use crate::limits::Fault;
 use crate::{Invalid, defaults};
 
 /// All that guards one cluster.
@@ -61,8 +62,9 @@ impl GuardSettings {
         let mut of_panic = Vec::new();
         percentage("the panic threshold", self.panic_percent, &mut of_panic);
         let of_detection = self.outlier_detection.as_ref().map(OutlierDetection::problems);
-        let of_check = self.health_check.as_ref().map(HealthCheck::problems);
-        let of_breaker = self.circuit_breaker.as_ref().map(CircuitBreaker::problems);
+        let told = |faults: Vec<Fault>| faults.into_iter().map(|(_, invalid)| invalid).collect::<Vec<_>>();
+        let of_check = self.health_check.as_ref().map(|check| told(check.problems()));
+        let of_breaker = self.circuit_breaker.as_ref().map(|breaker| told(breaker.problems()));
         let parts = [
             (GuardPart::Panic, of_panic),
             (GuardPart::OutlierDetection, of_detection.unwrap_or_default()),
@@ -145,6 +147,13 @@ fn percentage(name: &str, value: u32, found: &mut Vec<Invalid>) {
     if value > 100 {
         found.push(Invalid::new(format!("{name} is {value} percent")).hint("at most 100 are allowed"));
     }
+}
+
+/// The same of a field.
+fn lasts(field: &'static str, name: &str, value: std::time::Duration, found: &mut Vec<Fault>) {
+    let mut of_field = Vec::new();
+    lasting(name, value, &mut of_field);
+    found.extend(of_field.into_iter().map(|invalid| (field, invalid)));
 }
 
 fn lasting(name: &str, value: std::time::Duration, found: &mut Vec<Invalid>) {

@@ -179,6 +179,14 @@ impl RetryPolicy {
                 tell(Field::PerTryTimeout, Severity::Note, Invalid::new(text));
             }
         }
+        if let Some(total) = timeout.filter(|total| self.retries_max > 0 && self.backoff.first() >= *total) {
+            let how = if matches!(self.backoff, Backoff::Jittered { .. }) { "up to " } else { "" };
+            let wait = self.backoff.first();
+            let text =
+                format!("the first retry waits {how}{wait:?}, and the whole request ends after {total:?}");
+            let invalid = Invalid::new(text).hint("let it wait for less than the route lasts");
+            tell(Field::Backoff, Severity::Warning, invalid);
+        }
         if self.repeats == Repeats::Everything && self.on.may_follow_an_effect() {
             let text = "requests that change something may be carried out twice";
             let hint = "leave POST and PATCH out, or let clients send an Idempotency-Key";
@@ -369,6 +377,16 @@ impl Backoff {
             Backoff::Fixed { wait, jitter_percent } => jittered_most(wait, jitter_percent),
             Backoff::Linear { max, jitter_percent, .. }
             | Backoff::Exponential { max, jitter_percent, .. } => jittered_most(max, jitter_percent),
+        }
+    }
+
+    /// The longest that the first wait can be.
+    pub fn first(&self) -> Duration {
+        match *self {
+            Backoff::Jittered { base, max } => base.min(max),
+            Backoff::Fixed { wait, .. } => wait,
+            Backoff::Linear { step, max, .. } => step.min(max),
+            Backoff::Exponential { first, max, .. } => first.min(max),
         }
     }
 
@@ -661,9 +679,14 @@ mod tests {
         let ms = |ms| Some(Duration::from_millis(ms));
         check(|_| {}, None, &[]);
         check(|p| p.retries_max = 65, None, &[(Field::Retries, Severity::Error)]);
-        check(|p| p.per_try_timeout = ms(10), Some(10), &[(Field::PerTryTimeout, Severity::Warning)]);
-        check(|p| p.per_try_timeout = ms(4), Some(11), &[(Field::PerTryTimeout, Severity::Note)]);
-        check(|p| p.per_try_timeout = ms(3), Some(9), &[]);
+        check(|p| p.per_try_timeout = ms(100), Some(100), &[(Field::PerTryTimeout, Severity::Warning)]);
+        check(|p| p.per_try_timeout = ms(40), Some(110), &[(Field::PerTryTimeout, Severity::Note)]);
+        check(|p| p.per_try_timeout = ms(30), Some(90), &[]);
+        let wait = |p: &mut RetryPolicy| {
+            p.backoff = Backoff::Fixed { wait: Duration::from_millis(90), jitter_percent: 0 };
+        };
+        check(wait, Some(91), &[]);
+        check(wait, Some(90), &[(Field::Backoff, Severity::Warning)]);
         check(|p| p.statuses = vec![600], None, &[(Field::Statuses, Severity::Error)]);
         check(|p| p.on = RetryOn::RETRIABLE_HEADERS, None, &[(Field::On, Severity::Warning)]);
         check(|p| p.backoff = Backoff::of_base(Duration::ZERO), None, &[(Field::Backoff, Severity::Error)]);

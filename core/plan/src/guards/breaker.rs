@@ -10,6 +10,7 @@ use naru_spec::{
 
 use super::{count, statuses};
 use crate::findings::Findings;
+use crate::teller::Teller;
 
 pub(crate) fn read(said: &CircuitBreakerSpec, findings: &mut Findings<'_>) -> CircuitBreaker {
     let path = Path::ROOT.field("spec");
@@ -62,10 +63,34 @@ pub(crate) fn read(said: &CircuitBreakerSpec, findings: &mut Findings<'_>) -> Ci
     failures(said, &mut read, &path, findings);
     read.ramp = said.gradual_recovery.as_ref().map(|ramp| ramp.value).unwrap_or_default();
     read.ignores_late_calls = said.ignore_late_calls.as_ref().is_some_and(|flag| flag.value);
-    for problem in read.problems() {
-        findings.error(code::INVALID_VALUE, said.place, &path, problem.message, problem.hint);
-    }
+    teller(said, path).tell(read.problems(), findings);
     read
+}
+
+/// Knows where each field stands.
+fn teller<'a>(said: &CircuitBreakerSpec, path: Path<'a>) -> Teller<'a> {
+    let mut teller = Teller::new(path, said.place);
+    teller.note(&said.sliding_window_size, "slidingWindowSize");
+    teller.note(&said.minimum_number_of_calls, "minimumNumberOfCalls");
+    teller.note(&said.failure_rate_threshold, "failureRateThreshold");
+    teller.note(&said.slow_call_rate_threshold, "slowCallRateThreshold");
+    teller.note(&said.slow_call_duration_threshold, "slowCallDurationThreshold");
+    teller.note(&said.wait_duration_in_open_state, "waitDurationInOpenState");
+    if let Some(backoff) = &said.exponential_backoff {
+        teller.note(&backoff.multiplier, "exponentialBackoff.multiplier");
+        teller.note(&backoff.max_wait_duration, "exponentialBackoff.maxWaitDuration");
+        teller.note(&backoff.randomized_wait_factor, "exponentialBackoff.randomizedWaitFactor");
+    }
+    let trials = &said.permitted_number_of_calls_in_half_open_state;
+    teller.note(trials, "permittedNumberOfCallsInHalfOpenState");
+    teller.note(&said.initial_state, "initialState");
+    teller.note(&said.gradual_recovery, "gradualRecovery");
+    let wrong = |codes: &[Number]| codes.iter().find(|code| !(0..=16).contains(&code.value)).copied();
+    let recorded = said.record.as_ref().and_then(|record| wrong(&record.grpc_statuses));
+    let ignored = said.ignore.as_ref().and_then(|ignore| wrong(&ignore.grpc_statuses));
+    teller.note(&recorded, "record.grpcStatuses");
+    teller.note(&ignored, "ignore.grpcStatuses");
+    teller
 }
 
 fn failures(
@@ -77,9 +102,11 @@ fn failures(
     let failures = &mut read.failures;
     if let Some(record) = &said.record {
         let path = path.field("record");
-        // Said statuses stand in the place of all.
-        if !record.statuses.is_empty() || !record.grpc_statuses.is_empty() {
+        // Each list stands in the place of its own defaults.
+        if !record.statuses.is_empty() {
             failures.statuses = statuses(&record.statuses, &path.field("statuses"), findings);
+        }
+        if !record.grpc_statuses.is_empty() {
             failures.grpc_statuses = codes(&record.grpc_statuses);
         }
         for (to, flag) in [
@@ -206,7 +233,9 @@ mod tests {
         let failures = &settings.failures;
         assert_eq!(failures.statuses, [StatusRange::SERVER_ERRORS, StatusRange::new(429, 430).unwrap()]);
         assert_eq!((failures.resets, failures.timeouts), (false, true));
-        assert_eq!((&failures.grpc_statuses[..], &failures.ignored_grpc_statuses[..]), (&[][..], &[1][..]));
+        // Nothing was said of those of gRPC.
+        assert_eq!(failures.grpc_statuses, defaults::GRPC_FAILURES);
+        assert_eq!(failures.ignored_grpc_statuses, [1]);
         assert!(settings.automatic_half_open && settings.ignores_late_calls);
     }
 }

@@ -1,14 +1,17 @@
 //! A `healthCheck`, made of what is written.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, Method};
 use naru_resource::traffic_policy as said;
 use naru_resource::{Place, Seconds, Text};
-use naru_spec::{GrpcCheck, HealthCheck, HttpCheck, Path, Probe, TcpCheck, code, defaults};
+use naru_spec::{GrpcCheck, HealthCheck, HttpCheck, Path, Probe, Severity, TcpCheck, code, defaults};
 
 use super::{count, statuses};
 use crate::findings::Findings;
 use crate::reach::Cell;
 use crate::registry::{Known, KnownPort, Protocol};
+use crate::teller::Teller;
 
 /// `None` where nobody can tell what is asked, which is told.
 pub(super) fn read(said: &said::HealthCheck, findings: &mut Findings<'_>) -> Option<HealthCheck> {
@@ -48,10 +51,61 @@ pub(super) fn read(said: &said::HealthCheck, findings: &mut Findings<'_>) -> Opt
     read.unhealthy_edge_interval = lasts(&said.unhealthy_edge_interval);
     read.healthy_edge_interval = lasts(&said.healthy_edge_interval);
     read.reuse_connection = said.reuse_connection.as_ref().is_none_or(|flag| flag.value);
-    for problem in read.problems() {
-        findings.error(code::INVALID_VALUE, said.place, &path, problem.message, problem.hint);
-    }
+    teller(said, path).tell(read.problems(), findings);
+    check_times(said, &read, &path, findings);
     Some(read)
+}
+
+/// Knows where each field stands.
+fn teller<'a>(said: &said::HealthCheck, path: Path<'a>) -> Teller<'a> {
+    let mut teller = Teller::new(path, said.place);
+    teller.note(&said.timeout, "timeout");
+    teller.note(&said.interval, "interval");
+    teller.note(&said.no_traffic_interval, "noTrafficInterval");
+    teller.note(&said.unhealthy_interval, "unhealthyInterval");
+    teller.note(&said.unhealthy_edge_interval, "unhealthyEdgeInterval");
+    teller.note(&said.healthy_edge_interval, "healthyEdgeInterval");
+    teller.note(&said.unhealthy_threshold, "unhealthyThreshold");
+    teller.note(&said.healthy_threshold, "healthyThreshold");
+    if let Some(http) = &said.http {
+        teller.places.push(("http.path", http.path.place));
+        teller.note(&http.method, "http.method");
+        teller.note(&http.host, "http.host");
+        teller.places.extend(http.headers.first().map(|(name, _)| ("http.headers", name.place)));
+    }
+    if let Some(tcp) = &said.tcp {
+        let empty = tcp.receive.iter().find(|block| block.value.is_empty());
+        teller.places.extend(empty.map(|block| ("tcp.receive", block.place)));
+    }
+    if let Some(grpc) = &said.grpc {
+        teller.note(&grpc.authority, "grpc.authority");
+    }
+    teller
+}
+
+/// Tells of times that are out of proportion: a probe begins an interval after the one before has ended.
+fn check_times(said: &said::HealthCheck, read: &HealthCheck, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let interval = read.interval;
+    let mut note = |said: &Option<Seconds>, field: &str, message: &dyn Fn(Duration) -> String, hint: &str| {
+        if let Some(said) = said.filter(|said| said.value > interval && !interval.is_zero()) {
+            let message = message(said.value);
+            findings.tell(Severity::Note, code::COSTLY, said.place, &path.field(field), message, hint);
+        }
+    };
+    let threshold = read.unhealthy_threshold;
+    let slow = |timeout: Duration| {
+        let after = timeout.saturating_add(interval).saturating_mul(threshold);
+        format!(
+            "an endpoint that hangs is found out after up to {after:?}: a probe may take {timeout:?}, longer than the {interval:?} between two"
+        )
+    };
+    note(&said.timeout, "timeout", &slow, "let a probe take no longer than the interval");
+    let by_chance = |jitter: Duration| {
+        format!(
+            "when an endpoint is asked is mostly chance: {jitter:?} are drawn for each interval of {interval:?}"
+        )
+    };
+    note(&said.interval_jitter, "intervalJitter", &by_chance, "let the jitter be a part of the interval");
 }
 
 /// Whether a port is asked: one that speaks as the question does, or else one that may. What speaks no HTTP is asked

@@ -168,3 +168,21 @@ fn without_a_distribution_a_locality_weighs_what_its_endpoints_do() {
     let (is_weighed, found) = applied(&[("", 2), ("", 3)], None, &[(WHOLE, "eu")], true);
     assert_eq!((is_weighed, found[0].2), (false, 1));
 }
+
+#[test]
+fn a_service_that_prefers_who_is_close_has_them_first_without_outlier_detection() {
+    let endpoints = [("r/a/", 1), ("r/b/", 1), ("s/a/", 1)];
+    let caller = [(REGION, "r"), (ZONE, "a")];
+    let order = |said| {
+        let setting = of_distribution(said, &labels(&caller));
+        let (is_weighed, found) = applied(&endpoints, setting.as_ref(), &caller, setting.is_some());
+        assert!(is_weighed);
+        found.into_iter().map(|(_, priority, _)| priority).collect::<Vec<_>>()
+    };
+    assert_eq!(order(TrafficDistribution::PreferClose), [0, 1, 2]);
+    assert_eq!(order(TrafficDistribution::PreferSameZone), [0, 1, 2]);
+    // Nobody is on another node where nothing says on which.
+    assert_eq!(order(TrafficDistribution::PreferSameNode), [0, 1, 2]);
+    let nowhere = of_distribution(TrafficDistribution::PreferClose, &labels(&[("app", "x")]));
+    assert_eq!(nowhere, None, "who stands nowhere is close to nobody");
+}

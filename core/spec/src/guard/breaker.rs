@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Percent, StatusRange, lasting};
+use super::{Percent, StatusRange, lasts};
+use crate::limits::Fault;
 use crate::{Invalid, defaults};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,60 +205,74 @@ impl CircuitBreaker {
         self.minimum_calls.clamp(1, self.trials())
     }
 
-    pub fn problems(&self) -> Vec<Invalid> {
+    /// Each with the field that it is about.
+    pub fn problems(&self) -> Vec<Fault> {
         let mut found = Vec::new();
-        let mut bounded = |name: &str, value: u32, max: u32| {
+        let mut bounded = |field: &'static str, name: &str, value: u32, max: u32| {
             if value == 0 || value > max {
-                found.push(Invalid::new(format!("{name} is {value}")).hint(format!("it is from 1 to {max}")));
+                let invalid =
+                    Invalid::new(format!("{name} is {value}")).hint(format!("it is from 1 to {max}"));
+                found.push((field, invalid));
             }
         };
-        match self.window {
-            Window::Count(calls) => {
-                bounded("the window of calls", calls, defaults::BREAKER_WINDOW_CALLS_MAX);
-            }
+        let (window, size, size_max) = match self.window {
+            Window::Count(calls) => ("the window of calls", calls, defaults::BREAKER_WINDOW_CALLS_MAX),
             Window::Seconds(seconds) => {
-                bounded("the window in seconds", seconds, defaults::BREAKER_WINDOW_SECONDS_MAX);
+                ("the window in seconds", seconds, defaults::BREAKER_WINDOW_SECONDS_MAX)
             }
-        }
-        bounded("the number of trial calls", self.trial_calls, defaults::BREAKER_TRIAL_CALLS_MAX);
-        bounded("the minimum number of calls", self.minimum_calls, u32::MAX);
-        bounded("the failure rate in hundredths of a percent", self.failure_rate.hundredths(), 10_000);
-        bounded("the slow call rate in hundredths of a percent", self.slow_call_rate.hundredths(), 10_000);
-        lasting("the duration of a slow call", self.slow_call_duration, &mut found);
+        };
+        let trials_max = defaults::BREAKER_TRIAL_CALLS_MAX;
+        let (failures, slow) = (self.failure_rate.hundredths(), self.slow_call_rate.hundredths());
+        bounded("slidingWindowSize", window, size, size_max);
+        bounded(
+            "permittedNumberOfCallsInHalfOpenState",
+            "the number of trial calls",
+            self.trial_calls,
+            trials_max,
+        );
+        bounded("minimumNumberOfCalls", "the minimum number of calls", self.minimum_calls, u32::MAX);
+        bounded("failureRateThreshold", "the failure rate in hundredths of a percent", failures, 10_000);
+        bounded("slowCallRateThreshold", "the slow call rate in hundredths of a percent", slow, 10_000);
+        let slow_call = self.slow_call_duration;
+        lasts("slowCallDurationThreshold", "the duration of a slow call", slow_call, &mut found);
         self.wait_problems(&mut found);
         if self.ramp > defaults::BREAKER_RAMP_MAX {
             let most = defaults::BREAKER_RAMP_MAX.as_secs();
-            found.push(Invalid::new("the ramp is too long").hint(format!("at most {most} s are allowed")));
+            let invalid = Invalid::new("the ramp is too long").hint(format!("at most {most} s are allowed"));
+            found.push(("gradualRecovery", invalid));
         }
         if let BreakerState::Open | BreakerState::HalfOpen = self.initial_state {
             let message = format!("a breaker cannot begin {}", self.initial_state.name());
-            found.push(Invalid::new(message).hint("it begins CLOSED, DISABLED, METRICS_ONLY or FORCED_OPEN"));
+            let hint = "it begins CLOSED, DISABLED, METRICS_ONLY or FORCED_OPEN";
+            found.push(("initialState", Invalid::new(message).hint(hint)));
         }
-        let failures = &self.failures;
-        for code in failures.grpc_statuses.iter().chain(&failures.ignored_grpc_statuses) {
-            if *code > 16 {
-                found.push(Invalid::new(format!("{code} is no status of gRPC")).hint("they are 0 to 16"));
-            }
+        let recorded = self.failures.grpc_statuses.iter().map(|code| ("record.grpcStatuses", code));
+        let ignored = self.failures.ignored_grpc_statuses.iter().map(|code| ("ignore.grpcStatuses", code));
+        for (field, code) in recorded.chain(ignored).filter(|(_, code)| **code > 16) {
+            let message = format!("{code} is no status of gRPC");
+            found.push((field, Invalid::new(message).hint("they are 0 to 16")));
         }
         found
     }
 
-    fn wait_problems(&self, found: &mut Vec<Invalid>) {
+    fn wait_problems(&self, found: &mut Vec<Fault>) {
+        let of_wait = "waitDurationInOpenState";
         match self.wait_in_open {
-            WaitInOpen::Fixed(wait) => lasting("the wait in OPEN", wait, found),
+            WaitInOpen::Fixed(wait) => lasts(of_wait, "the wait in OPEN", wait, found),
             WaitInOpen::Exponential { initial, multiplier, max, randomization } => {
-                lasting("the first wait in OPEN", initial, found);
+                lasts(of_wait, "the first wait in OPEN", initial, found);
                 if multiplier < 1_000 {
-                    found.push(Invalid::new("the multiplier of the wait in OPEN is below 1"));
+                    let invalid = Invalid::new("the multiplier of the wait in OPEN is below 1");
+                    found.push(("exponentialBackoff.multiplier", invalid));
                 }
                 if max < initial {
-                    found.push(Invalid::new("the longest wait in OPEN is shorter than the first one"));
+                    let invalid = Invalid::new("the longest wait in OPEN is shorter than the first one");
+                    found.push(("exponentialBackoff.maxWaitDuration", invalid));
                 }
                 if randomization >= 1_000 {
-                    found.push(
-                        Invalid::new("the randomization of the wait in OPEN is 1 or more")
-                            .hint("it is a part of the wait: 0.5 is half of it"),
-                    );
+                    let invalid = Invalid::new("the randomization of the wait in OPEN is 1 or more")
+                        .hint("it is a part of the wait: 0.5 is half of it");
+                    found.push(("exponentialBackoff.randomizedWaitFactor", invalid));
                 }
             }
         }

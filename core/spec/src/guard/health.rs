@@ -6,7 +6,8 @@ use http::header;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{StatusRange, lasting};
+use super::{StatusRange, lasts};
+use crate::limits::Fault;
 use crate::{Invalid, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -115,57 +116,62 @@ impl HealthCheck {
         }
     }
 
-    pub fn problems(&self) -> Vec<Invalid> {
+    /// Each with the field that it is about.
+    pub fn problems(&self) -> Vec<Fault> {
         let mut found = Vec::new();
-        lasting("the timeout of a health check", self.timeout, &mut found);
-        lasting("the interval of health checks", self.interval, &mut found);
-        lasting("the interval without traffic", self.no_traffic_interval, &mut found);
-        for (name, interval) in [
-            ("the interval of healthy endpoints without traffic", self.no_traffic_healthy_interval),
-            ("the interval of unhealthy endpoints", self.unhealthy_interval),
-            ("the unhealthy edge interval", self.unhealthy_edge_interval),
-            ("the healthy edge interval", self.healthy_edge_interval),
+        for (field, name, time) in [
+            ("timeout", "the timeout of a health check", Some(self.timeout)),
+            ("interval", "the interval of health checks", Some(self.interval)),
+            ("noTrafficInterval", "the interval without traffic", Some(self.no_traffic_interval)),
+            (
+                "noTrafficHealthyInterval",
+                "the interval of healthy endpoints without traffic",
+                self.no_traffic_healthy_interval,
+            ),
+            ("unhealthyInterval", "the interval of unhealthy endpoints", self.unhealthy_interval),
+            ("unhealthyEdgeInterval", "the unhealthy edge interval", self.unhealthy_edge_interval),
+            ("healthyEdgeInterval", "the healthy edge interval", self.healthy_edge_interval),
         ] {
-            if let Some(interval) = interval {
-                lasting(name, interval, &mut found);
+            if let Some(time) = time {
+                lasts(field, name, time, &mut found);
             }
         }
-        for (name, threshold) in
-            [("unhealthy", self.unhealthy_threshold), ("healthy", self.healthy_threshold)]
-        {
+        for (field, name, threshold) in [
+            ("unhealthyThreshold", "unhealthy", self.unhealthy_threshold),
+            ("healthyThreshold", "healthy", self.healthy_threshold),
+        ] {
             if threshold == 0 {
                 let message = format!("the {name} threshold is zero, which is never reached");
-                found.push(Invalid::new(message).hint("it is at least 1"));
+                found.push((field, Invalid::new(message).hint("it is at least 1")));
             }
         }
         match &self.probe {
             Probe::Http(http) => {
-                if !http.path.starts_with('/') {
-                    let message = format!("the path of a health check is '{}'", http.path);
-                    found.push(Invalid::new(message).hint("it begins with a slash"));
-                } else if !PathAndQuery::try_from(http.path.as_str())
-                    .is_ok_and(|path| path.as_str() == http.path)
-                {
-                    let message = format!("the path of a health check, '{}', cannot be sent", http.path);
-                    found.push(Invalid::new(message).hint("write other characters as %XX"));
+                let path = &http.path;
+                if !path.starts_with('/') {
+                    let message = format!("the path of a health check is '{path}'");
+                    found.push(("http.path", Invalid::new(message).hint("it begins with a slash")));
+                } else if !PathAndQuery::try_from(path.as_str()).is_ok_and(|read| read.as_str() == path) {
+                    let message = format!("the path of a health check, '{path}', cannot be sent");
+                    found.push(("http.path", Invalid::new(message).hint("write other characters as %XX")));
                 }
                 if http.method == Method::CONNECT {
-                    found.push(Invalid::new("a health check cannot use CONNECT"));
+                    found.push(("http.method", Invalid::new("a health check cannot use CONNECT")));
                 }
-                authority(&http.host, &mut found);
+                authority("http.host", &http.host, &mut found);
                 for (name, _) in http.headers.iter().filter(|(name, _)| NOT_ADDED.contains(name)) {
                     let message = format!("a health check cannot add the header '{name}'");
-                    found.push(
-                        Invalid::new(message).hint("host says who is asked; the others are the connection's"),
-                    );
+                    let hint = "host says who is asked; the others are the connection's";
+                    found.push(("http.headers", Invalid::new(message).hint(hint)));
                 }
             }
             Probe::Tcp(tcp) => {
                 if tcp.receive.iter().any(Vec::is_empty) {
-                    found.push(Invalid::new("a health check waits for no bytes at all"));
+                    let invalid = Invalid::new("a health check waits for no bytes at all");
+                    found.push(("tcp.receive", invalid));
                 }
             }
-            Probe::Grpc(grpc) => authority(&grpc.authority, &mut found),
+            Probe::Grpc(grpc) => authority("grpc.authority", &grpc.authority, &mut found),
         }
         found
     }
@@ -182,9 +188,10 @@ const NOT_ADDED: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-fn authority(said: &str, found: &mut Vec<Invalid>) {
+fn authority(field: &'static str, said: &str, found: &mut Vec<Fault>) {
     if !said.is_empty() && Authority::try_from(said).is_err() {
-        found.push(Invalid::new(format!("a health check asks for the host '{said}', which is no host")));
+        let message = format!("a health check asks for the host '{said}', which is no host");
+        found.push((field, Invalid::new(message)));
     }
 }
 

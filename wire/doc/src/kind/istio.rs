@@ -232,6 +232,7 @@ record!(rule::OutlierDetection {
     base_ejection_time: "baseEjectionTime",
     max_ejection_percent: "maxEjectionPercent",
     min_health_percent: "minHealthPercent",
+    outlier_detection_http_error_codes: "outlierDetectionHttpErrorCodes",
 });
 record!(rule::ClientTls {
     mode: "mode",

@@ -1,12 +1,12 @@
 //! Kubernetes' kinds, but for what runs: [`super::pod`].
 
 use naru_resource::config::{ConfigMap, Hidden, Namespace, Secret};
-use naru_resource::service;
+use naru_resource::service::{self, TrafficDistribution};
 use naru_resource::{Meta, Placed, Text};
 use naru_spec::Path;
 
 use crate::kind::document;
-use crate::read::{Fields, Read, Reader, record};
+use crate::read::{Fields, Read, Reader, record, words};
 use crate::tree::Node;
 
 document!(service::Service { spec: "spec" });
@@ -28,9 +28,7 @@ const SERVICE_BESIDE: &[&str] = &[
     "loadBalancerIP",
     "loadBalancerSourceRanges",
     "publishNotReadyAddresses",
-    "sessionAffinity",
     "sessionAffinityConfig",
-    "trafficDistribution",
 ];
 
 impl Read for service::ServiceSpec {
@@ -42,6 +40,8 @@ impl Read for service::ServiceSpec {
         let ports = fields.take("ports", reader);
         let external_name = fields.take("externalName", reader);
         let cluster_ip = fields.take("clusterIP", reader);
+        let traffic_distribution = fields.take("trafficDistribution", reader);
+        let session_affinity = fields.take("sessionAffinity", reader);
         fields.pass_by(SERVICE_BESIDE, reader);
         fields.finish(reader);
         Some(service::ServiceSpec {
@@ -51,9 +51,17 @@ impl Read for service::ServiceSpec {
             ports: ports?,
             external_name: external_name?,
             cluster_ip: cluster_ip?,
+            traffic_distribution: traffic_distribution?,
+            session_affinity: session_affinity?,
         })
     }
 }
+
+words!(TrafficDistribution {
+    "PreferClose" => TrafficDistribution::PreferClose,
+    "PreferSameZone" => TrafficDistribution::PreferSameZone,
+    "PreferSameNode" => TrafficDistribution::PreferSameNode,
+});
 
 impl Read for service::ServicePort {
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self> {

@@ -155,6 +155,8 @@ record!(policy::RetrySpec {
     jitter: "jitter",
     retry_on: "retryOn",
     per_try_timeout: "perTryTimeout",
+    retry_after: "retryAfter",
 });
+record!(policy::RetryAfter { max: "max" });
 record!(policy::LinearBackoff { step: "step", max: "max" });
 record!(policy::ExponentialBackoff { first: "first", factor: "factor", max: "max" });
