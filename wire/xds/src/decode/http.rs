@@ -7,7 +7,7 @@ use naru_spec::{
 
 use super::{access_log, recovery, routes, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, fault::HttpFault, hcm, router};
+use crate::proto::{core, fault::HttpFault, grpc_web, hcm, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -26,6 +26,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     let filters = filters(said, path, findings);
     http.suppress_envoy_headers = filters.suppress_envoy_headers;
     http.fault = filters.fault;
+    http.grpc_web = filters.grpc_web;
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
     }
@@ -182,9 +183,10 @@ struct Filters {
     suppress_envoy_headers: bool,
     fault: Option<Fault>,
     has_fault: bool,
+    grpc_web: bool,
 }
 
-/// The router, and before it the fault filter if there is one.
+/// The router, and before it the fault filter and that for gRPC-Web, if they are there.
 fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Filters {
     let path = path.field("http_filters");
     let mut found = Filters::default();
@@ -213,9 +215,17 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             }
             found.has_fault = true;
             found.fault = Some(recovery::fault(&said, &path, findings)).filter(Fault::does_something);
+        } else if unpack::<grpc_web::GrpcWeb>(any).is_some() {
+            if std::mem::replace(&mut found.grpc_web, true) {
+                findings.error(&path, code::DUPLICATE, "there is a filter for gRPC-Web already", "");
+            }
+            if routers > 0 {
+                let text = "the router ends the chain of filters: that for gRPC-Web stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the router and the fault filter are";
+            let hint = "only the router, the fault filter and that for gRPC-Web are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

@@ -9,7 +9,7 @@ use super::recovery::FAULT_FILTER;
 use super::{recovery, routes, value};
 use crate::extension::{list, text};
 use crate::proto::{
-    self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
+    self, Any, Struct, Value, accesslog, core, file_log, grpc_web, hcm, router, stream_log, value as json,
 };
 use crate::schema::pack;
 
@@ -27,7 +27,11 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         .into(),
         stat_prefix: http.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
-        http_filters: fault_filter(http).into_iter().chain([filter(ROUTER, pack(&router))]).collect(),
+        http_filters: grpc_web_filter(http)
+            .into_iter()
+            .chain(fault_filter(http))
+            .chain([filter(ROUTER, pack(&router))])
+            .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
         server_name: http.server_name.clone(),
         server_header_transformation: match http.server_header {
@@ -111,6 +115,11 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
+}
+
+fn grpc_web_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let name = "envoy.filters.http.grpc_web";
+    http.grpc_web.then(|| filter(name, pack(&grpc_web::GrpcWeb::default())))
 }
 
 /// Where there is any fault: what routes say is said to the filter.
