@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
-use naru_base::{AttemptId, ClusterId, Reason};
+use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::{Client, Upgrade};
 use naru_journey::outgoing::Stamp;
@@ -80,13 +80,27 @@ pub fn refuse(connection: &Rc<Connection>, reason: Reason, text: &'static str) -
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let mut passage = unreadable(connection, reason);
+    let passage = unreadable(connection, reason);
+    end_unanswered(passage, now, reason);
+}
+
+/// Counts and logs a connection of which nothing was read.
+pub fn record_turned_away(connection: &Rc<Connection>, reason: Reason) {
+    let now = connection.worker.clock.now();
+    end_unanswered(without_request(connection, reason), now, reason);
+}
+
+fn end_unanswered(mut passage: Box<Passage>, now: Instant, reason: Reason) {
     passage.journey.on_reply(now, reason.status(), None);
     passage.journey.on_response_body(now, Milestone::End);
 }
 
 fn unreadable(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     add(&connection.worker.metrics.downstream.protocol_errors, 1);
+    without_request(connection, reason)
+}
+
+fn without_request(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     let journey = Journey::refuse(connection.worker.clock.now(), connection.chain(), reason);
     let line = RequestLine::unreadable(&connection.peer);
     let client = Client::unknown(&connection.peer);
@@ -99,6 +113,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let (loaded, chain) = (connection.loaded(), connection.chain());
     let http = &loaded.snapshot.chain(chain).http;
     let now = connection.worker.clock.now();
+    if let Some(certified) = &connection.certified {
+        certified.tell(http, &mut parts.headers);
+    }
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, mut client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
     let call = if http.grpc_web { grpc_web::Call::of(&parts.headers) } else { None };
@@ -108,6 +125,18 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let has_ended = is_stream || body.is_end_stream();
     let facts = RequestFacts::of(&parts.method, &parts.headers, &client, has_ended);
     let draw = core.draw_request();
+    let wish = match http.body_bytes_max {
+        // It says itself that it is too large.
+        Some(max) if body.size_hint().lower() > max && matches!(wish, Wish::Route | Wish::Upgrade) => {
+            Wish::Refuse(Reason::BodyTooLarge)
+        }
+        _ => wish,
+    };
+    let wish = if connection.worker.strain.is_called_for() {
+        relieved(connection, &loaded, &line, wish, draw)
+    } else {
+        wish
+    };
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
@@ -137,7 +166,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         opening = Some(Opening::new(body, &parts.headers));
         None
     } else {
-        (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace))
+        (!facts.has_ended)
+            .then(|| Upload::new(body, &connection.worker, http.request_pace, http.body_bytes_max))
     };
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     passage.opening = opening;
@@ -146,6 +176,16 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     (passage, parts, client.scheme)
+}
+
+/// What becomes of a request while the proxy itself runs short.
+#[cold]
+fn relieved(connection: &Connection, loaded: &Loaded, line: &RequestLine, wish: Wish, draw: u64) -> Wish {
+    let strain = &connection.worker.strain;
+    if strain.ends_connection(line.version == Version::HTTP_2, draw) {
+        connection.give_up();
+    }
+    strain.weigh(wish, loaded.snapshot.overload.as_ref(), line.path.path(), draw)
 }
 
 /// The head of the request that goes to an upstream.

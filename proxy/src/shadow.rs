@@ -252,7 +252,13 @@ impl Courier {
         match upload.take_news() {
             Some(Milestone::End | Milestone::Trailers { .. }) => self.shadow.on_request_end(now),
             // That it broke off is known already.
-            Some(Milestone::FirstByte | Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow)
+            Some(
+                Milestone::FirstByte
+                | Milestone::Aborted
+                | Milestone::Malformed
+                | Milestone::TooSlow
+                | Milestone::TooLarge,
+            )
             | None => {}
         }
     }

@@ -65,13 +65,21 @@ impl Drop for Life {
 impl H2Client {
     pub async fn connect(address: SocketAddr) -> H2Client {
         let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+        H2Client::over(stream).await.unwrap()
+    }
+
+    /// On a connection that may end before anything is said.
+    ///
+    /// # Errors
+    /// It did.
+    pub async fn over(stream: TcpStream) -> Result<H2Client, h2::Error> {
         let (socket, stream) = Life::split(stream);
-        let (send, connection) = within("an HTTP/2 handshake", h2::client::handshake(stream)).await.unwrap();
+        let (send, connection) = within("an HTTP/2 handshake", h2::client::handshake(stream)).await?;
         let task = tokio::spawn(async move {
             // How it ends is seen by its streams.
             let _ = connection.await;
         });
-        H2Client { send, life: Life { task, socket } }
+        Ok(H2Client { send, life: Life { task, socket } })
     }
 
     /// Opens a stream; `has_ended` where the head is the whole request.

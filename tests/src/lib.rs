@@ -18,6 +18,7 @@
 pub mod bootstrap;
 pub mod certificates;
 pub mod naru;
+pub mod openssl;
 pub mod program;
 pub mod up;
 pub mod scenario;
@@ -30,6 +31,9 @@ pub mod frames;
 pub mod message;
 pub mod client;
 pub mod upstream;
+pub mod journal;
+pub mod websocket;
+pub mod relay;
 pub mod wait;
 pub mod files;
 
@@ -40,6 +44,7 @@ pub use envoy::Envoy;
 pub use message::{Answer, Outbound, Speaks};
 pub use naru::Naru;
 pub use program::Program;
+pub use relay::Relay;
 pub use up::Up;
 pub use upstream::Upstream;
 pub use wait::{until, within};

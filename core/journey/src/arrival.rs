@@ -42,6 +42,7 @@ pub enum Wish {
 #[inline]
 pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker) -> Arrival {
     let mut path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let has_too_many = parts.headers.len() > http.header_count_max as usize;
     let mut refusal = check_target(parts).and_then(|()| put_authority(parts, http, peer)).err();
     if http.paths.is_active() && refusal.is_none() {
         refusal = normalize(&mut path, http).err();
@@ -50,7 +51,7 @@ pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker)
         refusal = Some(reason);
         Client::unknown(peer)
     });
-    if parts.headers.len() > http.header_count_max as usize {
+    if has_too_many {
         refusal = Some(Reason::HeadTooLarge);
     }
     let mut wish = refusal.map_or(Wish::Route, Wish::Refuse);

@@ -123,6 +123,8 @@ pub enum Milestone {
     Malformed,
     /// A request that is waited for, and is too slow.
     TooSlow,
+    /// A request that is larger than it may be.
+    TooLarge,
 }
 
 /// What the shell is to do.

@@ -36,6 +36,7 @@ pub mod websocket;
 mod base64;
 pub mod grpc_web;
 pub mod edge;
+pub mod client_cert;
 pub mod limits;
 pub mod fallbacks;
 pub mod worker;

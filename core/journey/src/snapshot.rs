@@ -10,7 +10,7 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, RouteTable,
+    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, Overload, RouteTable,
 };
 
 use crate::fallbacks::Fallbacks;
@@ -27,6 +27,7 @@ pub struct Snapshot {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    pub overload: Option<Overload>,
     /// The named limits of routes and clusters.
     pub limits: NamedLimits,
     /// What is tried instead.
@@ -107,13 +108,23 @@ impl Snapshot {
         }
         drop(ids);
         if problems.is_empty() {
-            let Config { admin, listeners, clusters } = config;
+            let Config { admin, listeners, clusters, overload } = config;
             let limits = NamedLimits::of(
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
             );
             let no_retry = CompiledRetry::default();
-            Ok(Snapshot { admin, listeners, clusters, limits, fallbacks, no_retry, chains, first_chains })
+            Ok(Snapshot {
+                admin,
+                listeners,
+                clusters,
+                overload,
+                limits,
+                fallbacks,
+                no_retry,
+                chains,
+                first_chains,
+            })
         } else {
             Err(problems)
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use naru_base::Reason;
 use naru_journey::Chain;
-use naru_spec::{Http2Settings, PaceLimit};
+use naru_spec::{Http2Limits, Http2Settings, PaceLimit};
 
 use super::Answers;
 use crate::conduit::Conduit;
@@ -50,6 +50,7 @@ pub struct Terms {
     pub(super) takes_extended: bool,
     pub(super) response_pace: Option<PaceLimit>,
     pub(super) http2: Http2Settings,
+    pub(super) http2_limits: Http2Limits,
 }
 
 impl Terms {
@@ -62,6 +63,7 @@ impl Terms {
             request_headers_timeout: http.request_headers_timeout,
             response_pace: http.response_pace,
             http2: http.http2,
+            http2_limits: http.http2_limits,
         }
     }
 }

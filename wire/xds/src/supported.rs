@@ -28,14 +28,43 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "dynamic_resources={}",
             "layered_runtime={}",
             "cluster_manager={}",
-            "overload_manager={}",
+            "overload_manager",
             "stats_config={}",
             "deferred_stat_options={}",
         ],
     ),
     ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"]),
+    // What is given up when naru runs short.
+    (
+        "envoy.config.overload.v3.OverloadManager",
+        &["refresh_interval", "resource_monitors", "actions", "loadshed_points", "buffer_factory_config={}"],
+    ),
+    ("envoy.config.overload.v3.ResourceMonitor", &["name", "typed_config"]),
+    ("envoy.config.overload.v3.OverloadAction", &["name", "triggers", "typed_config"]),
+    ("envoy.config.overload.v3.LoadShedPoint", &["name", "triggers"]),
+    ("envoy.config.overload.v3.Trigger", &["name", "threshold", "scaled"]),
+    ("envoy.config.overload.v3.ThresholdTrigger", &["value"]),
+    ("envoy.config.overload.v3.ScaledTrigger", &["scaling_threshold", "saturation_threshold"]),
+    ("envoy.config.overload.v3.ShrinkHeapConfig", &["timer_interval"]),
+    ("envoy.config.overload.v3.ScaleTimersOverloadActionConfig", &["timer_scale_factors"]),
+    (
+        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer",
+        &["timer", "min_timeout", "min_scale"],
+    ),
+    ("envoy.type.v3.Percent", &["value"]),
+    ("envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig", &["max_heap_size_bytes"]),
+    ("envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig", &["max_memory_bytes"]),
+    ("envoy.extensions.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig", &["mode"]),
+    (
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        &["max_active_downstream_connections"],
+    ),
+    ("envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig", &["filename"]),
     // Nothing is written where the log goes to /dev/null, and nothing is profiled unasked.
-    ("envoy.config.bootstrap.v3.Admin", &["address", "access_log_path=/dev/null"]),
+    (
+        "envoy.config.bootstrap.v3.Admin",
+        &["address", "access_log_path=/dev/null", "ignore_global_conn_limit=true"],
+    ),
     ("envoy.config.core.v3.Address", &["socket_address", "pipe"]),
     ("envoy.config.core.v3.Pipe", &["path", "mode"]),
     ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value"]),
@@ -50,6 +79,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "listener_filters",
             "udp_listener_config={}",
             "enable_reuse_port=true",
+            "ignore_global_conn_limit",
             "use_original_dst=false",
             "transparent=false",
             "freebind=false",
@@ -64,6 +94,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "filter_chain_match",
             "filters",
             "transport_socket",
+            "transport_socket_connect_timeout",
             "use_proxy_proto=false",
             "metadata={}",
         ],
@@ -78,6 +109,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
         &["allow_requests_without_proxy_protocol"],
+    ),
+    (
+        "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        &["stat_prefix", "max_connections", "delay"],
     ),
     // TCP.
     (
@@ -160,9 +195,14 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "local_reply_config={}",
             "access_log_options={}",
             "path_normalization_options={}",
-            "set_current_client_cert_details={}",
+            "forward_client_cert_details",
+            "set_current_client_cert_details",
             "forward_proto_config={}",
         ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
+        &["subject", "cert", "chain", "dns", "uri", "issuer=false"],
     ),
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
@@ -196,6 +236,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "connection_keepalive",
             // Held wherever an upgrade is allowed, said or not.
             "allow_connect",
+            "max_inbound_window_update_frames_per_data_frame_sent",
             "override_stream_error_on_invalid_http_message=false",
         ],
     ),
@@ -214,6 +255,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort", &[]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay", &["fixed_delay", "header_delay", "percentage"]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay", &[]),
+    ("envoy.extensions.filters.http.buffer.v3.Buffer", &["max_request_bytes"]),
     (
         "envoy.extensions.filters.http.router.v3.Router",
         &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],
@@ -647,6 +689,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "common_tls_context",
             "require_client_certificate",
             "require_sni=false",
+            "ocsp_staple_policy",
             "full_scan_certs_on_sni_mismatch=false",
         ],
     ),
@@ -656,18 +699,25 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
-        &["tls_minimum_protocol_version", "tls_maximum_protocol_version"],
+        &["tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites", "ecdh_curves"],
     ),
     (
         "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
         &["config", "transport_socket"],
     ),
     ("envoy.config.core.v3.ProxyProtocolConfig", &["version"]),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+        &["certificate_chain", "private_key", "ocsp_staple"],
+    ),
     (
         "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
         &[
             "trusted_ca",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+            "crl",
+            "only_verify_leaf_cert_crl",
             "match_typed_subject_alt_names",
             "match_subject_alt_names",
             "require_signed_certificate_timestamp=false",

@@ -36,7 +36,8 @@ pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> S
     });
     let chain = FilterChain::of(http);
     let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+    Snapshot::compile(Config { listeners: vec![listener], clusters: vec![cluster], ..Config::default() })
+        .unwrap()
 }
 
 pub fn worker(snapshot: &Snapshot, endpoints: usize, seed: u64) -> Worker {

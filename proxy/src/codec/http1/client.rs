@@ -73,9 +73,6 @@ impl Sending {
                     Some(left) => {
                         *left = left.checked_sub(data.len() as u64).ok_or(BodyBroken)?;
                         link.say_data(data);
-                        if *left == 0 {
-                            return Ok(Said::All);
-                        }
                     }
                     None => link.say_chunk(data),
                 }

@@ -187,7 +187,7 @@ impl<A: Answers> Server<'_, A> {
             let read = |head: &[u8]| read_request(head, limits, take_map());
             match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
                 Poll::Ready(read) => return Poll::Ready(Some(read)),
-                Poll::Pending if !self.link.has_input() => {
+                Poll::Pending if !self.link.has_begun() => {
                     let is_over = self.leaving.get() == Some(Leave::Gently);
                     return if is_over { Poll::Ready(None) } else { Poll::Pending };
                 }

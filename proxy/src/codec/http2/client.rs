@@ -72,6 +72,7 @@ impl Http2Client {
             headers_timeout: None,
             takes_extended: false,
             pace: None,
+            limits: Default::default(),
         };
         let connection: Shared =
             Rc::new(RefCell::new(Connection::new(Role::Client, terms, worker.clock.now())));
@@ -79,7 +80,8 @@ impl Http2Client {
         let keepalive = keepalive.map(Keepalive::new);
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            run(conduit, &worker, &connection, keepalive).await;
+            let standing = Standing(connection);
+            run(conduit, &worker, &standing.0, keepalive).await;
             drop(life);
         });
         client
@@ -216,6 +218,17 @@ impl Http2Client {
     }
 }
 
+/// When its task is over nobody takes the connection for one that stands, be it that the task has panicked.
+struct Standing(Shared);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if let Ok(mut connection) = self.0.try_borrow_mut() {
+            connection.fail(Failure::Lost);
+        }
+    }
+}
+
 fn unsent(reason: Reason, head: Request<()>) -> SendFailure {
     SendFailure { reason, sent: Sent::No, request: Some(Box::new(head.map(|()| UploadBody::Empty))) }
 }
@@ -264,7 +277,7 @@ async fn run(conduit: Conduit, worker: &Rc<Worker>, connection: &Shared, mut kee
                 connection.borrow_mut().leave();
             }
             polled = io.write(connection, cx);
-            if polled.is_ready() || !has_read {
+            if polled.is_ready() || !has_read && !io.is_behind(connection) {
                 break;
             }
             if turn == TURNS_MAX {

@@ -158,6 +158,8 @@ impl Reading {
                 return Some(());
             }
             _ if matches!(name.as_str(), "keep-alive" | "proxy-connection") => return None,
+            // To those who know headers as variables they are what frames a message of HTTP/1.
+            _ if matches!(name.as_str(), "transfer_encoding" | "content_length") => return None,
             _ => {}
         }
         if self.message == Message::Trailers && is_of_heads(&name) {

@@ -2,14 +2,15 @@
 
 use naru_spec::{
     AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
-    Rule, ServerHeader,
+    Rule, ServerHeader, defaults,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, value};
+use super::{recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
-    self, Any, Struct, Value, accesslog, core, file_log, grpc_web, hcm, router, stream_log, value as json,
+    self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
+    value as json,
 };
 use crate::schema::pack;
 
@@ -30,6 +31,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         http_filters: grpc_web_filter(http)
             .into_iter()
             .chain(fault_filter(http))
+            .chain(buffer_filter(http))
             .chain([filter(ROUTER, pack(&router))])
             .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
@@ -57,6 +59,8 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         generate_request_id: Some(value::flag(http.generate_request_id)),
         preserve_external_request_id: http.preserve_external_request_id,
         always_set_request_id_in_response: http.always_set_request_id_in_response,
+        forward_client_cert_details: tls::forwarding(http.forward_client_cert),
+        set_current_client_cert_details: tls::details(http.client_cert_details),
         scheme_header_transformation: http.scheme_to_overwrite.map(|scheme| {
             core::SchemeHeaderTransformation {
                 transformation: Some(core::scheme_header_transformation::Transformation::SchemeToOverwrite(
@@ -131,7 +135,15 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
     is_needed.then(|| filter(FAULT_FILTER, pack(&said)))
 }
 
-/// Clients may ask for whatever upgrades there are.
+/// It says how large a body may be. What Envoy has no room for is its most.
+fn buffer_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let max = u32::try_from(http.body_bytes_max?).unwrap_or(u32::MAX);
+    let said = buffer::Buffer { max_request_bytes: Some(value::number(max)) };
+    Some(filter("envoy.filters.http.buffer", pack(&said)))
+}
+
+/// Clients may ask for whatever upgrades there are. Of what a client may have us do for nothing, Envoy has words for one
+/// thing.
 fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
     let mut said = http2(&http.http2, Http2Settings::edge());
     let mut rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
@@ -139,6 +151,11 @@ fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
         |rule: &Rule| matches!(&rule.action, Action::Forward(forward) if !forward.upgrades.is_empty());
     if !http.upgrades.is_empty() || rules.any(upgrades) {
         said.get_or_insert_default().allow_connect = true;
+    }
+    let per_useful = http.http2_limits.frames_per_useful;
+    if per_useful != defaults::HTTP2_FRAMES_PER_USEFUL {
+        said.get_or_insert_default().max_inbound_window_update_frames_per_data_frame_sent =
+            Some(value::number(per_useful));
     }
     said
 }

@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use naru_base::{Instant, Reason};
-use naru_spec::defaults::{HTTP2_BLOCK_FRAMES_MAX, HTTP2_HEADER_BOMB_FACTOR};
+use naru_spec::defaults::HTTP2_HEADER_BOMB_FACTOR;
 
 use super::super::fields::{Message, Reading};
 use super::super::frame::{
@@ -293,7 +293,7 @@ impl Connection {
         let bytes_max = self.terms.header_bytes_max;
         // A list that is a little too long is still read, to be answered.
         let is_long = block.fragments.len() > bytes_max * HTTP2_HEADER_BOMB_FACTOR;
-        let frames_max = (HTTP2_BLOCK_FRAMES_MAX as usize).max(bytes_max / 4_096);
+        let frames_max = (self.terms.limits.block_frames_max as usize).max(bytes_max / 4_096);
         if block.frames as usize > frames_max || is_long {
             return Err(Wrong::Abuse(Abuse::Continuations));
         }
@@ -418,11 +418,9 @@ impl Connection {
             }
         } else {
             let has_no_body = stream.is_head || matches!(status.as_u16(), 204 | 304);
-            if !has_no_body {
-                stream.left = length;
-                if ends_stream && length.is_some_and(|length| length > 0) {
-                    return Err(Wrong::Stream(id, MALFORMED));
-                }
+            stream.left = if has_no_body { Some(0) } else { length };
+            if ends_stream && stream.left.is_some_and(|left| left > 0) {
+                return Err(Wrong::Stream(id, MALFORMED));
             }
             stream.has_head = true;
             stream.response = Some(response);
@@ -515,6 +513,9 @@ impl Connection {
         if head.has(ACK) {
             if !payload.is_empty() {
                 return Err(FRAME_SIZE);
+            }
+            if self.is_acknowledged {
+                self.guard.on(self.now, Abuse::Settings)?;
             }
             self.on_acknowledged();
             return Ok(());
