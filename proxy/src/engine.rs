@@ -22,8 +22,8 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
-    Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing,
-    reply, upgrade,
+    Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, grpc_web,
+    outgoing, reply, upgrade,
 };
 use naru_spec::{Format, Scheme, Terminate};
 
@@ -31,6 +31,7 @@ use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
 use crate::codec::{ExtendedConnect, InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
+use crate::grpc_web::{self as web, TextBody, Web};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
@@ -116,7 +117,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         certified.tell(http, &mut parts.headers);
     }
     let mut core = loaded.core.borrow_mut();
-    let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
+    let Arrival { line, mut client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
+    let call = if http.grpc_web { grpc_web::Call::of(&parts.headers) } else { None };
+    client.is_grpc |= call.is_some();
     // What follows in a stream is no body of the request.
     let is_stream = client.upgrade != Upgrade::None && parts.version == Version::HTTP_2;
     let has_ended = is_stream || body.is_end_stream();
@@ -155,6 +158,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
+    // Rules see what the client has said.
+    let web = call.map(|call| Web::begin(call, &mut parts.headers));
+    let body = if call.is_some_and(|call| call.is_text) { InBody::Text(TextBody::new(body)) } else { body };
     let mut opening = None;
     let upload = if is_stream {
         opening = Some(Opening::new(body, &parts.headers));
@@ -165,6 +171,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     };
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     passage.opening = opening;
+    passage.web = web;
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
@@ -246,6 +253,9 @@ async fn forward(
             },
             Action::Look => passage.hear_turn(),
             Action::Locate { cluster } => next = passage.locate(cluster).await,
+            Action::Forward { .. } if passage.web.is_some() => {
+                return Box::pin(web::pass_on(passage)).await;
+            }
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it; a response may be there.
             Action::Cancel { .. } => passage.leave_response(),
@@ -639,7 +649,15 @@ impl Passage {
 /// Passes an upstream's response on.
 pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     let head = passage.response.as_mut().and_then(|received| received.head.take());
-    let Some(mut parts) = head else { return Err(Broken) };
+    pass_head_on(passage, head.ok_or(Broken)?)
+}
+
+/// The same, where this is its head.
+#[inline]
+pub fn pass_head_on(
+    mut passage: Box<Passage>,
+    mut parts: http::response::Parts,
+) -> Result<Response<OutBody>, Broken> {
     // Nothing of the request will be sent again.
     if let Some(upload) = &passage.upload {
         upload.forget();
@@ -697,15 +715,18 @@ fn answer_saying(
         let so_far = passage.journey.so_far(now);
         fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
     };
-    let reply = reply::compose(
+    let mut reply = reply::compose(
         &passage.loaded.snapshot,
         &passage.journey,
         reason,
         subject.as_ref(),
-        passage.client.is_grpc,
+        passage.client.is_grpc && passage.web.is_none(),
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
+    if let Some(web) = &passage.web {
+        reply.to_web(web.call);
+    }
     passage.journey.on_reply(now, reply.status.as_u16(), reply.grpc_status);
     passage.kept_response =
         passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&reply.headers);

@@ -18,6 +18,7 @@ use naru_journey::{Action, AttemptEvent, Cause};
 use crate::cluster::EndpointHere;
 use crate::codec::InBody;
 use crate::engine::{Attendant, Interrupted, Outgoing, Place, answer, exchange, pass_on, prepare};
+use crate::grpc_web;
 use crate::permit::Permit;
 use crate::settle::{Broken, Carrier, OutBody, Passage};
 use crate::shadow;
@@ -58,7 +59,10 @@ pub async fn forward(
             }
             Action::Forward { .. } => {
                 drop(flights);
-                return pass_on(passage);
+                return match passage.web {
+                    None => pass_on(passage),
+                    Some(_) => Box::pin(grpc_web::pass_on(passage)).await,
+                };
             }
             Action::Reply(reason) => {
                 drop(flights);

@@ -24,6 +24,7 @@ mod hedged;
 mod shadow;
 mod tunnel;
 mod upgraded;
+mod grpc_web;
 mod tcp;
 mod udp;
 mod relay;

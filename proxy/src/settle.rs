@@ -31,6 +31,7 @@ use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
 use crate::dial::Wire;
+use crate::grpc_web::{self, Web};
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
@@ -83,6 +84,8 @@ pub struct Passage {
     pub tunnel: Option<Rc<Ledger>>,
     /// What a client of HTTP/2 has asked for another protocol by.
     pub opening: Option<Box<Opening>>,
+    /// It is a call of gRPC-Web.
+    pub web: Option<Box<Web>>,
     /// Of the attempt that the last news was about.
     pub permit: Option<Permit>,
     /// Where it counts as a retry.
@@ -140,6 +143,7 @@ impl Passage {
             hearing: None,
             tunnel: None,
             opening: None,
+            web: None,
             permit: None,
             retrying: None,
             is_in_fault,
@@ -610,7 +614,10 @@ impl Body for OutBody {
         match &mut *self {
             OutBody::Empty | OutBody::Changed(_) => Poll::Ready(None),
             OutBody::Passing(passage) => {
-                let polled = passage.poll_frame(cx);
+                let polled = match passage.web {
+                    None => passage.poll_frame(cx),
+                    Some(_) => grpc_web::poll_frame(passage, cx),
+                };
                 if matches!(polled, Poll::Ready(Some(Err(Broken)))) {
                     let connection = Rc::clone(&passage.connection);
                     *self = OutBody::Breaking;
@@ -651,6 +658,8 @@ impl Body for OutBody {
             OutBody::Empty | OutBody::Changed(_) => SizeHint::with_exact(0),
             OutBody::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             OutBody::Breaking => SizeHint::default(),
+            // There may be more of it, or the same in other letters.
+            OutBody::Passing(passage) if passage.web.is_some() => SizeHint::default(),
             OutBody::Passing(passage) => {
                 passage.response.as_ref().map_or_else(SizeHint::default, |received| received.body.size_hint())
             }
@@ -660,7 +669,7 @@ impl Body for OutBody {
 
 impl Passage {
     #[inline]
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(received) = &mut self.response else { return Poll::Ready(None) };
         let Poll::Ready(frame) = poll_body(&mut received.body, &mut received.carrier, cx) else {
             // After a head there is nothing that a journey could ask for but to break off.

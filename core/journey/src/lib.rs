@@ -33,6 +33,8 @@ pub mod proxied;
 pub mod race;
 pub mod upgrade;
 pub mod websocket;
+mod base64;
+pub mod grpc_web;
 pub mod edge;
 pub mod client_cert;
 pub mod limits;

@@ -8,6 +8,7 @@ use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
 use naru_spec::FallbackAnswer;
 
+use crate::grpc_web::Call;
 use crate::limits::Limit;
 use crate::outgoing::Stamp;
 use crate::{Journey, Snapshot};
@@ -19,6 +20,18 @@ pub struct Reply {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub grpc_status: Option<u8>,
+}
+
+impl Reply {
+    /// Makes it one to a call of gRPC-Web: its status, and what it says, are those of the call. One that leads elsewhere
+    /// is for whoever makes calls.
+    pub fn to_web(&mut self, call: Call) {
+        if self.status.is_redirection() {
+            return call.answer(&mut self.headers);
+        }
+        let said = std::mem::take(&mut self.body);
+        self.grpc_status = Some(call.answer_without(self.status.as_u16(), &said, &mut self.headers));
+    }
 }
 
 /// Composes the answer that a journey asks for by [`crate::Action::Reply`]. `subject` is the request;
@@ -126,7 +139,7 @@ fn local(status: StatusCode, body: Bytes, is_grpc: bool) -> Reply {
 }
 
 /// gRPC over HTTP/2, `Percent-Encoded`: everything but printable ASCII, and the percent sign.
-fn percent_encoded(message: &[u8]) -> Bytes {
+pub(crate) fn percent_encoded(message: &[u8]) -> Bytes {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(message.len());
     for &byte in message {

@@ -143,7 +143,7 @@ fn a_connect_that_is_answered_by_success_is_a_tunnel() {
             _ => Action::Forward { attempt: FIRST },
         };
         assert_eq!(journey.next_action(), Some(expected));
-        assert_eq!(journey.is_upgraded(), status < 300 && status >= 200, "{status}");
+        assert_eq!(journey.is_upgraded(), (200..300).contains(&status), "{status}");
         assert_eq!(
             journey.deadline().is_none_or(|(_, wait)| wait != Wait::Response),
             journey.is_upgraded() || status == 101

@@ -148,7 +148,7 @@ pub(crate) fn build(
     let mut cluster = Cluster::new(name(&known.host, port, subset_name), discovery, endpoints);
     cluster.protocol = match known.port(port).map(|port| port.protocol) {
         Some(Protocol::Http) => UpstreamProtocol::Http1,
-        Some(Protocol::Http2) => UpstreamProtocol::Http2,
+        Some(Protocol::Http2 | Protocol::GrpcWeb) => UpstreamProtocol::Http2,
         Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
     };
     cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;

@@ -368,6 +368,8 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     let mut http = Http::new("gateway", table);
     http.paths = Paths::BASE;
     http.upgrades = Upgrades::websocket();
+    let is_web = |ready: &Ready<'_>| ready.server.port.protocol.eq_ignore_ascii_case("GRPC-WEB");
+    http.grpc_web = servers.iter().any(is_web) || routes.registry.has_grpc_web();
     http.access_log = surroundings.access_log.clone();
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;

@@ -22,6 +22,7 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
         http.tunnels = true;
         http.paths = Paths::BASE;
         http.upgrades = Upgrades::websocket();
+        http.grpc_web = routes.registry.has_grpc_web();
         // Its clients are workloads, which may stream as slowly as they like.
         http.request_pace = None;
         http.response_pace = None;

@@ -68,6 +68,8 @@ pub(crate) enum Source {
 pub(crate) enum Protocol {
     Http,
     Http2,
+    /// gRPC, whose clients may be browsers.
+    GrpcWeb,
     /// Nothing is said: what the client speaks.
     Auto,
     /// Not HTTP.
@@ -76,10 +78,13 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     fn of(name: &str, app_protocol: Option<&str>) -> Protocol {
-        let word = app_protocol.unwrap_or_else(|| name.split('-').next().unwrap_or(""));
+        let is_web = name == "grpc-web" || name.starts_with("grpc-web-");
+        let of_name = || if is_web { "grpc-web" } else { name.split('-').next().unwrap_or("") };
+        let word = app_protocol.unwrap_or_else(of_name);
         match word.to_ascii_lowercase().as_str() {
             "http" | "kubernetes.io/ws" => Protocol::Http,
-            "http2" | "grpc" | "grpc-web" | "kubernetes.io/h2c" => Protocol::Http2,
+            "http2" | "grpc" | "kubernetes.io/h2c" => Protocol::Http2,
+            "grpc-web" => Protocol::GrpcWeb,
             "https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis" | "kubernetes.io/wss" => {
                 Protocol::Tcp
             }
@@ -122,6 +127,12 @@ impl Registry {
             return;
         }
         self.services.insert(known.host.clone(), known);
+    }
+
+    /// Whether somebody is called by browsers.
+    pub fn has_grpc_web(&self) -> bool {
+        let mut ports = self.services.values().flat_map(|known| &known.ports);
+        ports.any(|port| port.protocol == Protocol::GrpcWeb)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -47,3 +47,21 @@ fn a_port_that_speaks_no_http_is_reached_through_tunnels_and_has_no_rules_of_htt
     assert_eq!(cluster, "outbound|5432||shop.default.svc.cluster.local");
     assert_eq!(leads(&table, "shop:5433"), None);
 }
+
+#[test]
+fn calls_of_grpc_web_are_taken_where_a_port_says_that_they_come() {
+    let takes = |port: &str| {
+        let mut loaded = naru_doc::Loaded::default();
+        naru_doc::load("case.yaml", &DOCUMENTS.replace("name: http, port: 80", port), &mut loaded);
+        let surroundings = Surroundings { clients: vec![Client::unnamed()], ..Surroundings::default() };
+        let planned = plan(&loaded.resources, &surroundings);
+        assert!(!planned.has_errors(), "{:?}", planned.problems);
+        planned.config.listeners[0].chains[0].http.grpc_web
+    };
+    assert!(takes("name: grpc-web, port: 80"));
+    assert!(takes("name: grpc-web-shop, port: 80"));
+    assert!(takes("name: http, port: 80, appProtocol: grpc-web"));
+    for other in ["name: http, port: 80", "name: grpc, port: 80", "name: grpc-webs, port: 80"] {
+        assert!(!takes(other), "{other}");
+    }
+}

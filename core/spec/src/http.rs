@@ -69,6 +69,8 @@ pub struct Http {
     pub tunnels: bool,
     /// Protocols that clients may change to; a route may say otherwise.
     pub upgrades: Upgrades,
+    /// Calls of gRPC-Web go on as calls of gRPC.
+    pub grpc_web: bool,
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
     pub http2: Http2Settings,
@@ -113,6 +115,7 @@ impl Http {
             drain_timeout: defaults::DRAIN_TIMEOUT,
             tunnels: false,
             upgrades: Upgrades::default(),
+            grpc_web: false,
             fault: None,
             http2: Http2Settings::edge(),
             http2_limits: Http2Limits::default(),

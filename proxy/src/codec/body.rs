@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::http1::link::Http1Body;
 use super::http2::Http2Body;
+use crate::grpc_web::TextBody;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
@@ -16,12 +17,18 @@ pub enum InBody {
     Empty,
     Http1(Http1Body),
     Http2(Http2Body),
+    /// One of them, as base64.
+    Text(Box<TextBody>),
 }
 
 impl InBody {
     /// Whether it broke because it is not framed as it said.
     pub fn is_malformed(&self) -> bool {
-        matches!(self, InBody::Http1(body) if body.is_malformed())
+        match self {
+            InBody::Http1(body) => body.is_malformed(),
+            InBody::Text(body) => body.is_malformed,
+            InBody::Empty | InBody::Http2(_) => false,
+        }
     }
 
     pub(super) fn http2(body: Http2Body) -> InBody {
@@ -71,6 +78,7 @@ impl Body for InBody {
             InBody::Empty => Poll::Ready(None),
             InBody::Http1(body) => Pin::new(body).poll_frame(cx),
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
+            InBody::Text(body) => body.poll_frame(cx),
         }
     }
 
@@ -80,6 +88,7 @@ impl Body for InBody {
             InBody::Empty => true,
             InBody::Http1(body) => body.is_end_stream(),
             InBody::Http2(body) => body.is_end_stream(),
+            InBody::Text(body) => body.is_end_stream(),
         }
     }
 
@@ -89,6 +98,7 @@ impl Body for InBody {
             InBody::Empty => SizeHint::with_exact(0),
             InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
+            InBody::Text(_) => SizeHint::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod upstreams;
 mod retries;
 mod paths;
 mod connects;
+mod webs;
 mod outliers;
 mod drawn;
 mod differences;

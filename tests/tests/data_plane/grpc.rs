@@ -1,6 +1,7 @@
 //! gRPC by a client and a server that others have written: grpcio, in Python.
 
 mod interop;
+mod web;
 pub mod peers;
 
 use std::collections::BTreeMap;

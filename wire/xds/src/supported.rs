@@ -243,6 +243,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.config.core.v3.KeepaliveSettings", &["interval", "timeout"]),
     ("envoy.config.core.v3.SchemeHeaderTransformation", &["scheme_to_overwrite"]),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", &["name", "typed_config"]),
+    ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", &[]),
     (
         "envoy.extensions.filters.http.fault.v3.HTTPFault",
         &["delay", "abort", "upstream_cluster", "headers", "downstream_nodes", "max_active_faults"],

@@ -116,9 +116,9 @@ pub(super) fn is_for(check: &HealthCheck, known: &Known, port: u16, has_tls: boo
         (_, Protocol::Tcp) => None,
         (_, Protocol::Auto) => Some(0),
         (Probe::Http(http), Protocol::Http) if !http.is_http2 => Some(0),
-        (Probe::Http(http), Protocol::Http2) if http.is_http2 => Some(0),
-        (Probe::Grpc(_), Protocol::Http2) => Some(0),
-        (Probe::Http(_) | Probe::Grpc(_), Protocol::Http | Protocol::Http2) => Some(1),
+        (Probe::Http(http), Protocol::Http2 | Protocol::GrpcWeb) if http.is_http2 => Some(0),
+        (Probe::Grpc(_), Protocol::Http2 | Protocol::GrpcWeb) => Some(0),
+        (Probe::Http(_) | Probe::Grpc(_), Protocol::Http | Protocol::Http2 | Protocol::GrpcWeb) => Some(1),
     };
     let Some(own) = known.port(port) else { return true };
     let best = known.ports.iter().filter_map(rank).min();
@@ -136,7 +136,7 @@ pub(super) fn check_port(check: &HealthCheck, place: Place, cell: &Cell<'_>, fin
     }
     let speaks = match port.protocol {
         Protocol::Http => "HTTP/1.1",
-        Protocol::Http2 => "HTTP/2",
+        Protocol::Http2 | Protocol::GrpcWeb => "HTTP/2",
         Protocol::Auto | Protocol::Tcp => "no HTTP",
     };
     let message = format!(

@@ -7,7 +7,7 @@ use naru_spec::{
 
 use super::{access_log, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
-use crate::proto::{buffer, core, fault::HttpFault, hcm, router};
+use crate::proto::{buffer, core, fault::HttpFault, grpc_web, hcm, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -26,6 +26,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     let filters = filters(said, path, findings);
     http.suppress_envoy_headers = filters.suppress_envoy_headers;
     http.fault = filters.fault;
+    http.grpc_web = filters.grpc_web;
     http.body_bytes_max = filters.body_bytes_max;
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
@@ -188,10 +189,12 @@ struct Filters {
     suppress_envoy_headers: bool,
     fault: Option<Fault>,
     has_fault: bool,
+    grpc_web: bool,
     body_bytes_max: Option<u64>,
 }
 
-/// The router, and before it the fault filter and the buffer filter, if there are any. The buffer filter says how large a
+/// The router, and before it the filters for faults, gRPC-Web and bodies, if there are any.
+/// The buffer filter says how large a
 /// body may be; it is not gathered for that.
 fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Filters {
     let path = path.field("http_filters");
@@ -221,6 +224,14 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             }
             found.has_fault = true;
             found.fault = Some(recovery::fault(&said, &path, findings)).filter(Fault::does_something);
+        } else if unpack::<grpc_web::GrpcWeb>(any).is_some() {
+            if std::mem::replace(&mut found.grpc_web, true) {
+                findings.error(&path, code::DUPLICATE, "there is a filter for gRPC-Web already", "");
+            }
+            if routers > 0 {
+                let text = "the router ends the chain of filters: that for gRPC-Web stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
         } else if let Some(said) = unpack::<buffer::Buffer>(any) {
             // None at all, or 0, is told by the API's own rules.
             let max = said.max_request_bytes.map(|max| u64::from(max.value));
@@ -230,7 +241,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.body_bytes_max = max;
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the router, the fault filter and the buffer filter are";
+            let hint = "only the router, the fault filter, the buffer filter and that for gRPC-Web are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

@@ -9,7 +9,8 @@ use super::recovery::FAULT_FILTER;
 use super::{recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
-    self, Any, Struct, Value, accesslog, buffer, core, file_log, hcm, router, stream_log, value as json,
+    self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
+    value as json,
 };
 use crate::schema::pack;
 
@@ -27,8 +28,9 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         .into(),
         stat_prefix: http.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
-        http_filters: fault_filter(http)
+        http_filters: grpc_web_filter(http)
             .into_iter()
+            .chain(fault_filter(http))
             .chain(buffer_filter(http))
             .chain([filter(ROUTER, pack(&router))])
             .collect(),
@@ -117,6 +119,11 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
+}
+
+fn grpc_web_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let name = "envoy.filters.http.grpc_web";
+    http.grpc_web.then(|| filter(name, pack(&grpc_web::GrpcWeb::default())))
 }
 
 /// Where there is any fault: what routes say is said to the filter.

@@ -617,6 +617,7 @@ impl Dice {
         };
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
         http.upgrades = self.upgrades();
+        http.grpc_web = self.coin();
         http.strip_trailing_host_dot = self.coin();
         http.paths = Paths {
             normalize: self.coin(),
