@@ -104,6 +104,12 @@ impl H2Client {
         ready.send_request(request, has_ended)
     }
 
+    /// Waits until the other side has said that it takes extended CONNECT.
+    pub async fn takes_extended(&self) {
+        let takes = async || self.send.is_extended_connect_protocol_enabled().then_some(());
+        crate::until("extended CONNECT to be taken", takes).await;
+    }
+
     /// How many streams the other side allows, as far as it has said so.
     pub fn streams_max(&self) -> usize {
         self.send.current_max_send_streams()
@@ -128,8 +134,21 @@ impl H2Client {
 
 impl H2Server {
     pub async fn accept(stream: TcpStream) -> H2Server {
+        H2Server::accept_by(stream, &h2::server::Builder::new()).await
+    }
+
+    /// One that takes extended CONNECT.
+    pub async fn accept_extended(stream: TcpStream) -> H2Server {
+        H2Server::accept_by(
+            stream,
+            h2::server::Builder::new().enable_connect_protocol().initial_connection_window_size(1 << 20),
+        )
+        .await
+    }
+
+    async fn accept_by(stream: TcpStream, builder: &h2::server::Builder) -> H2Server {
         let (socket, stream) = Life::split(stream);
-        let mut connection = within("an HTTP/2 handshake", h2::server::handshake(stream)).await.unwrap();
+        let mut connection = within("an HTTP/2 handshake", builder.handshake(stream)).await.unwrap();
         let (requests_tx, requests_rx) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             while let Some(Ok(request)) = connection.accept().await {

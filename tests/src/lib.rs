@@ -18,6 +18,7 @@
 pub mod bootstrap;
 pub mod certificates;
 pub mod naru;
+pub mod openssl;
 pub mod program;
 pub mod up;
 pub mod scenario;
@@ -25,6 +26,7 @@ pub mod envoy;
 pub mod workload;
 pub mod wire;
 pub mod http2;
+pub mod side;
 pub mod frames;
 pub mod message;
 pub mod client;
