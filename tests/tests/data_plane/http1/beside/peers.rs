@@ -35,7 +35,7 @@ const MANAGER: &str = "stream_idle_timeout: 2s\nrequest_headers_timeout: 2s\n";
 
 #[expect(dead_code, reason = "they run as long as they are held")]
 enum Running {
-    Naru(Naru),
+    Naru(Box<Naru>),
     Envoy(Envoy),
     Process(Process, Directory),
     Reader,
@@ -81,7 +81,7 @@ impl Stand {
             Peer::Naru => {
                 let naru = Naru::start(&bootstrap);
                 let address = naru.address;
-                (Running::Naru(naru), address)
+                (Running::Naru(Box::new(naru)), address)
             }
             Peer::Envoy => {
                 let envoy = Envoy::start(&bootstrap.admin().text()).await;
