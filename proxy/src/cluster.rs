@@ -24,11 +24,12 @@ use naru_tls::Connector;
 
 use crate::clock;
 use crate::guarded::{self, GuardStatus, Guarded};
-use crate::limited::{Limited, LimitsStatus, SharedWord};
+use crate::limited::{Limited, LimitsStatus};
 use crate::metrics::ClusterReport;
 use crate::on_demand::OnDemandHere;
 use crate::pool::EndpointPool;
 use crate::shared_limits::LimitsHere;
+use crate::word::SharedWord;
 
 /// An endpoint, as all workers share it.
 #[derive(Debug)]

@@ -14,11 +14,10 @@
 //! A guard outlives a change of the configuration for as long as its cluster has its name and is guarded.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
 use naru_base::{Chance, Instant};
 use naru_guard::{
     Action, AttemptOutcome, AttemptResult, BreakerChange, Change, EndpointKey, Entry, Fitness, Gate, Guard,
@@ -30,6 +29,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Origin;
 use crate::cluster::{EndpointCounts, EndpointSet, EndpointShared};
+use crate::combined::Combined;
 use crate::prober::{Answer, ProbeSettings, Prober, Target};
 use crate::worker::Message;
 
@@ -39,10 +39,9 @@ const NEWS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct Guarded {
     origin: Origin,
-    news: ArrayQueue<News>,
+    owned: Combined<Owned, News>,
     /// News for which there was no room.
     lost: AtomicU64,
-    owned: Mutex<Owned>,
     /// What workers read.
     generation: AtomicU64,
     has_breaker: AtomicBool,
@@ -115,9 +114,8 @@ impl Guarded {
         let wake = Arc::<Notify>::default();
         let guarded = Arc::new_cyclic(|itself| Guarded {
             origin,
-            news: ArrayQueue::new(NEWS_MAX),
+            owned: Combined::new(owned, NEWS_MAX),
             lost: AtomicU64::new(0),
-            owned: Mutex::new(owned),
             generation: AtomicU64::new(0),
             has_breaker: AtomicBool::new(gate.is_some()),
             has_checks: AtomicBool::new(settings.health_check.is_some()),
@@ -187,6 +185,8 @@ impl Guarded {
         if is_same && !new.is_empty() {
             owned.endpoints.append(&mut new);
             self.take_endpoints(owned);
+        } else {
+            self.hand_back(owned);
         }
     }
 
@@ -205,7 +205,9 @@ impl Guarded {
     /// endpoints, which others may guard now.
     pub fn retire(&self) {
         self.set_settings(&GuardSettings::default(), None);
-        self.lock().endpoints.clear();
+        let mut owned = self.lock();
+        owned.endpoints.clear();
+        self.hand_back(owned);
     }
 
     /// Whether there is an endpoint whose first probe was not answered yet.
@@ -292,31 +294,18 @@ impl Guarded {
     }
 
     fn tell(&self, news: News) {
-        if self.news.push(news).is_err() {
+        if !self.owned.put(news) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.hear_waiting();
     }
 
-    /// Whoever finds the lock free passes on all that waits. Who does not find it free may leave: the owner looks again
-    /// after it has given the lock back.
     fn hear_waiting(&self) {
-        loop {
-            fence(Ordering::SeqCst);
-            if self.news.is_empty() {
-                return;
-            }
-            let mut owned = match self.owned.try_lock() {
-                Ok(owned) => owned,
-                Err(TryLockError::WouldBlock) => return,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            };
-            self.hear(&mut owned);
-        }
+        self.owned.hear_waiting(|owned| self.hear(owned));
     }
 
     fn hear(&self, owned: &mut Owned) {
-        while let Some(news) = self.news.pop() {
+        while let Some(news) = self.owned.next() {
             match news {
                 News::Outcome(at, outcome) => {
                     let now = owned.moment(at);
@@ -376,7 +365,7 @@ impl Guarded {
 
     /// For those who may wait: they are not on the way of a request.
     fn lock(&self) -> MutexGuard<'_, Owned> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owned.lock()
     }
 
     fn hand_back(&self, owned: MutexGuard<'_, Owned>) {

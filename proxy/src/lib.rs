@@ -46,6 +46,10 @@ pub mod mirrors;
 mod log;
 mod names;
 // What they all stand on.
+mod sync;
+mod word;
+mod combined;
+mod bulkhead;
 mod guarded;
 mod prober;
 mod ask;

@@ -26,28 +26,11 @@ use naru_spec::{ClusterLimits, Thresholds};
 use crate::cluster::EndpointCounts;
 use crate::dial::DialFailure;
 use crate::on_demand::Known;
+use crate::word::SharedWord;
 
-/// A count that all workers change.
-#[derive(Debug, Default)]
-pub struct SharedWord(AtomicU64);
-
-impl Word for SharedWord {
-    #[inline]
-    fn change(&self, step: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, step)
-    }
-
-    #[inline]
-    fn read(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl SharedWord {
-    fn give_back(&self) {
-        // A step that is always taken.
-        let _ = self.change(|count| Some(give_back(count)));
-    }
+/// A step that is always taken.
+fn give_one_back(word: &SharedWord) {
+    let _ = word.change(|count| Some(give_back(count)));
 }
 
 /// The counts of a cluster.
@@ -109,7 +92,7 @@ impl Limited {
 
     #[inline]
     pub fn give_request_back(&self) {
-        self.requests.give_back();
+        give_one_back(&self.requests);
     }
 
     /// Counts a request that needs a connection, until it has one.
@@ -165,7 +148,7 @@ impl Limited {
             self.connections_overflow.fetch_add(1, Ordering::Relaxed);
         }
         if taken.is_err() {
-            endpoint.slots.give_back();
+            give_one_back(&endpoint.slots);
             return None;
         }
         line.connections.set(line.connections.get() + 1);
@@ -193,7 +176,7 @@ pub struct Pending(Arc<Limited>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.pending.give_back();
+        give_one_back(&self.0.pending);
     }
 }
 
@@ -207,8 +190,8 @@ pub struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.limited.connections.give_back();
-        self.endpoint.slots.give_back();
+        give_one_back(&self.limited.connections);
+        give_one_back(&self.endpoint.slots);
         self.line.connections.set(self.line.connections.get() - 1);
         self.line.move_up();
     }

@@ -19,13 +19,14 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::guarded::Guarded;
-use crate::limited::{Limited, SharedWord};
+use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
 use crate::shared_limits::{self, SharedLimit};
+use crate::word::SharedWord;
 
 /// A snapshot, and what was made of it once for all workers.
 #[derive(Debug)]

@@ -12,27 +12,25 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
 use naru_admit::admission::is_success;
 use naru_admit::rate::REFUSED;
-use naru_admit::{
-    Admission as Shedding, Claim, Entry, Gradient, Queue, RateLimiter, Waiter, Word, adaptive, bulkhead,
-};
+use naru_admit::{Admission as Shedding, Claim, Gradient, RateLimiter, Word, adaptive};
 use naru_base::{Chance, Instant};
 use naru_journey::Admission;
 use naru_journey::limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
 use naru_spec::{AdaptiveConcurrency, AdmissionControl, Bulkhead, CircuitBreaker, GuardSettings, RateLimit};
-use slab::Slab;
 use tokio::sync::Notify;
 
+use crate::bulkhead::SharedBulkhead;
 use crate::clock::{self, Origin};
+use crate::combined::Combined;
 use crate::guarded::{BreakerStatus, Guarded};
-use crate::limited::SharedWord;
+use crate::word::SharedWord;
 
 /// Latencies that may wait while somebody else is the owner. One that finds no room is a sample less.
 const SAMPLES_MAX: usize = 1_024;
@@ -136,183 +134,28 @@ impl SharedLimit {
             SharedLimit::Breaker { shared, .. } => {
                 breaker = shared.status().breaker;
                 let refused = breaker.as_ref().map_or(0, |breaker| breaker.refused_total);
-                (0, 0, None, &AtomicU64::new(refused))
+                (0, 0, None, refused)
             }
-            SharedLimit::Admission { refused, .. } => (0, 0, None, &**refused),
+            SharedLimit::Admission { refused, .. } => (0, 0, None, refused.load(Ordering::Relaxed)),
             SharedLimit::Bulkhead { shared, settings } => {
-                let word = shared.word.read();
-                let limit = Some(u64::from(settings.concurrency_max));
-                (bulkhead::active(word), bulkhead::waiting(word), limit, &shared.refused)
+                let (active, waiting) = shared.counts();
+                (active, waiting, Some(settings.concurrency_max.into()), shared.refused_total())
             }
-            SharedLimit::Rate(shared) => (0, 0, None, &shared.refused),
+            SharedLimit::Rate(shared) => (0, 0, None, shared.refused.load(Ordering::Relaxed)),
             SharedLimit::Adaptive(shared) => {
-                let limit = u64::from(shared.lock().gradient.limit());
-                (adaptive::active(shared.word.read()), 0, Some(limit), &shared.refused)
+                let limit = shared.limit().into();
+                let active = adaptive::active(shared.word.read()).into();
+                (active, 0, Some(limit), shared.refused.load(Ordering::Relaxed))
             }
         };
         NamedLimitStatus {
             kind: named.limit.kind(),
             name: named.name.clone(),
-            active: active.into(),
-            waiting: waiting.into(),
+            active,
+            waiting,
             limit,
-            refused_total: refused_total.load(Ordering::Relaxed),
+            refused_total,
             breaker,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub struct SharedBulkhead {
-    word: SharedWord,
-    line: Mutex<Line>,
-    refused: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Line {
-    queue: Queue,
-    /// By waiter.
-    wakers: Slab<Wake>,
-    /// Workers' clocks are not quite the same: time never goes back here.
-    last: Instant,
-}
-
-#[derive(Debug)]
-enum Wake {
-    Listening(Option<Waker>),
-    Woken,
-}
-
-impl Line {
-    fn moment(&mut self, now: Instant) -> Instant {
-        self.last = self.last.max(now);
-        self.last
-    }
-
-    fn wake(&mut self, waiter: Waiter) {
-        let known = usize::try_from(waiter.0).ok().and_then(|key| self.wakers.get_mut(key));
-        if let Some(wake) = known
-            && let Wake::Listening(Some(waker)) = std::mem::replace(wake, Wake::Woken)
-        {
-            waker.wake();
-        }
-    }
-
-    fn forget(&mut self, waiter: Waiter) {
-        if let Ok(key) = usize::try_from(waiter.0) {
-            self.wakers.try_remove(key);
-        }
-    }
-}
-
-impl SharedBulkhead {
-    fn new(settings: Bulkhead) -> Arc<SharedBulkhead> {
-        let line = Line { queue: Queue::new(settings), wakers: Slab::new(), last: Instant(0) };
-        Arc::new(SharedBulkhead {
-            word: SharedWord::default(),
-            line: Mutex::new(line),
-            refused: AtomicU64::new(0),
-        })
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, now: Instant, settings: Bulkhead) {
-        let mut line = self.line();
-        let now = line.moment(now);
-        line.queue.set(settings);
-        while let Some(waiter) = line.queue.fill(now, &self.word) {
-            line.wake(waiter);
-        }
-    }
-
-    #[inline]
-    fn pass(&self, now: Instant, settings: &Bulkhead) -> Pass {
-        let pass = match bulkhead::enter(&self.word, settings) {
-            Entry::Admitted => return Pass::Admitted,
-            Entry::Refused(reason) => Pass::Refused(reason),
-            Entry::Ask | Entry::Queued { .. } => self.ask(now),
-        };
-        if let Pass::Refused(_) = pass {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        pass
-    }
-
-    #[cold]
-    fn ask(&self, now: Instant) -> Pass {
-        let mut line = self.line();
-        let now = line.moment(now);
-        let waiter = Waiter(line.wakers.insert(Wake::Listening(None)) as u64);
-        let pass = match line.queue.enter(now, waiter, &self.word) {
-            Entry::Queued { ticket, deadline } => {
-                return Pass::InLine { queued: Queued { ticket, waiter }, deadline };
-            }
-            Entry::Refused(reason) => Pass::Refused(reason),
-            Entry::Admitted | Entry::Ask => Pass::Admitted,
-        };
-        line.forget(waiter);
-        pass
-    }
-
-    /// Whether its waiter was woken; if not, `waker` will be.
-    fn listen(&self, queued: Queued, waker: &Waker) -> bool {
-        let mut line = self.line();
-        let known = usize::try_from(queued.waiter.0).ok().and_then(|key| line.wakers.get_mut(key));
-        match known {
-            Some(Wake::Listening(known)) => {
-                if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                    *known = Some(waker.clone());
-                }
-                false
-            }
-            Some(Wake::Woken) | None => true,
-        }
-    }
-
-    fn claim(&self, now: Instant, queued: Queued) -> Claim {
-        let mut line = self.line();
-        let now = line.moment(now);
-        let claim = line.queue.claim(now, queued.ticket, &self.word);
-        match claim {
-            Claim::Waiting => {
-                let known = usize::try_from(queued.waiter.0).ok().and_then(|key| line.wakers.get_mut(key));
-                if let Some(wake) = known {
-                    *wake = Wake::Listening(None);
-                }
-            }
-            Claim::Admitted => line.forget(queued.waiter),
-            Claim::Refused(_) => {
-                line.forget(queued.waiter);
-                self.refused.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        claim
-    }
-
-    fn leave(&self, now: Instant, leaving: Leaving) {
-        match leaving {
-            Leaving::Done(_) => {
-                if !bulkhead::release(&self.word) {
-                    let mut line = self.line();
-                    let now = line.moment(now);
-                    if let Some(waiter) = line.queue.on_released(now, &self.word) {
-                        line.wake(waiter);
-                    }
-                }
-            }
-            Leaving::Line(queued) => {
-                let mut line = self.line();
-                let now = line.moment(now);
-                let next = line.queue.on_left(now, queued.ticket, &self.word);
-                line.forget(queued.waiter);
-                if let Some(waiter) = next {
-                    line.wake(waiter);
-                }
-            }
         }
     }
 }
@@ -352,8 +195,7 @@ impl SharedRate {
 pub struct SharedAdaptive {
     origin: Origin,
     word: SharedWord,
-    samples: ArrayQueue<Sample>,
-    owned: Mutex<Owned>,
+    owned: Combined<Owned, Sample>,
     refused: AtomicU64,
     /// The next deadline is another one.
     wake: Notify,
@@ -379,19 +221,19 @@ impl SharedAdaptive {
         let shared = Arc::new(SharedAdaptive {
             origin,
             word: SharedWord::default(),
-            samples: ArrayQueue::new(SAMPLES_MAX),
-            owned: Mutex::new(Owned { gradient, last: now }),
+            owned: Combined::new(Owned { gradient, last: now }, SAMPLES_MAX),
             refused: AtomicU64::new(0),
             wake: Notify::new(),
         });
-        shared.publish(&shared.lock());
+        shared.publish(&shared.owned.lock());
         tokio::spawn(keep_time(Arc::downgrade(&shared)));
         shared
     }
 
-    /// For those who may wait: they are not on the way of a request.
-    fn lock(&self) -> MutexGuard<'_, Owned> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limit(&self) -> u32 {
+        let limit = self.owned.lock().gradient.limit();
+        self.hear_waiting();
+        limit
     }
 
     fn pass(&self) -> Pass {
@@ -412,35 +254,24 @@ impl SharedAdaptive {
         let _ = self.word.change(|word| Some(adaptive::give_back(word)));
         // One that was given up says nothing about latency.
         if let Some(sent) = ending.sent.filter(|_| !ending.is_cancelled)
-            && self.samples.push(Sample { sent, over: now }).is_ok()
+            && self.owned.put(Sample { sent, over: now })
         {
             self.hear_waiting();
         }
     }
 
-    /// Whoever finds the lock free passes on all that waits. Who does not find it free may leave: the owner looks
-    /// again after it has given the lock back.
     fn hear_waiting(&self) {
-        loop {
-            fence(Ordering::SeqCst);
-            if self.samples.is_empty() {
-                return;
-            }
-            let mut owned = match self.owned.try_lock() {
-                Ok(owned) => owned,
-                Err(TryLockError::WouldBlock) => return,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            };
+        self.owned.hear_waiting(|owned| {
             let before = owned.gradient.deadline();
-            self.hear(&mut owned);
+            self.hear(owned);
             if owned.gradient.deadline() != before {
                 self.wake.notify_one();
             }
-        }
+        });
     }
 
     fn hear(&self, owned: &mut Owned) {
-        while let Some(Sample { sent, over }) = self.samples.pop() {
+        while let Some(Sample { sent, over }) = self.owned.next() {
             owned.last = owned.last.max(over);
             owned.gradient.on_sample(owned.last, sent);
         }
@@ -456,7 +287,7 @@ impl SharedAdaptive {
 
     /// Lets the gradient know what time it is; says when to do so next.
     fn tick(&self) -> Option<Instant> {
-        let mut owned = self.lock();
+        let mut owned = self.owned.lock();
         self.hear(&mut owned);
         owned.last = owned.last.max(self.origin.elapsed());
         let now = owned.last;

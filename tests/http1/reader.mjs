@@ -1,9 +1,11 @@
-// A server that reads HTTP/1 as leniently as it can, and tells on its standard output what it read: one line of JSON
+// A server that reads HTTP/1 as leniently as it can, or as strictly as it does by itself ("strict"), and tells on its standard output what it read: one line of JSON
 // for each request, and one for whatever it could not read.
 import http from 'node:http';
 
-const options = { insecureHTTPParser: true, requireHostHeader: false, keepAliveTimeout: 60_000 };
-const server = http.createServer(options, (request, response) => {
+const isStrict = process.argv[2] === 'strict';
+const lenient = { insecureHTTPParser: true, requireHostHeader: false, keepAliveTimeout: 60_000 };
+const strict = { headersTimeout: 2_000, requestTimeout: 2_000, connectionsCheckingInterval: 200 };
+const server = http.createServer(isStrict ? strict : lenient, (request, response) => {
   const parts = [];
   request.on('data', (part) => parts.push(part));
   request.on('error', () => {});
@@ -16,6 +18,7 @@ const server = http.createServer(options, (request, response) => {
 server.on('clientError', (error, socket) => {
   // A connection that breaks is none that was read otherwise.
   if (error.code !== 'ECONNRESET') console.log(JSON.stringify({ error: error.code }));
-  socket.destroy();
+  if (isStrict && socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+  else socket.destroy();
 });
 server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));

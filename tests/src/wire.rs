@@ -101,14 +101,21 @@ impl Wire {
         Wire::new(within("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
-    /// As [`Wire::connect`], to an end that may reset at once.
+    /// As [`Wire::connect`], to an end that may reset at once, or take nobody.
     ///
     /// # Errors
     /// It did.
     pub async fn try_connect(address: SocketAddr) -> Result<Wire, End> {
         match within("a connection", TcpStream::connect(address)).await {
             Ok(stream) => Ok(Wire::new(stream)),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Err(End::Reset)
+            }
             Err(error) => panic!("{address}: {error}"),
         }
     }

@@ -16,6 +16,7 @@ mod fuzz;
 mod sent_once;
 mod prove;
 mod soak;
+mod http1_beside;
 mod workspace;
 mod process;
 mod usage;
@@ -52,6 +53,8 @@ enum Command {
     Prove(prove::Options),
     /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
     Soak(soak::Options),
+    /// Sends generated messages of HTTP/1 through naru and its peers, and sees that naru is never the laxer one.
+    Http1Beside(http1_beside::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,5 +69,6 @@ fn main() -> anyhow::Result<()> {
         Command::SentOnce(options) => sent_once::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Http1Beside(options) => http1_beside::run(&options),
     }
 }

@@ -167,7 +167,11 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
             let authority = authority.as_str();
             // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
             let is_other = parts.version == Version::HTTP_2 && said.is_some_and(|said| said != authority);
-            if is_other || !is_host(authority.as_bytes()) {
+            // It ignores what it says, not whether it is there; clients of tunnels leave it out, and nobody reads it there.
+            let is_missing = parts.version == Version::HTTP_11
+                && parts.method != Method::CONNECT
+                && !said.is_some_and(|said| is_host(said.as_bytes()));
+            if is_other || is_missing || !is_host(authority.as_bytes()) {
                 return Err(Reason::BadHost);
             }
             let value = HeaderValue::from_str(authority).map_err(|_| Reason::BadHost)?;

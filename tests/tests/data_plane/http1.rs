@@ -5,6 +5,8 @@ mod refused;
 mod taken;
 mod responses;
 mod smuggling;
+mod beside;
+mod reader;
 
 use naru_tests::Wire;
 use naru_tests::wire::End;

@@ -347,12 +347,12 @@ impl Inner {
             match self.decoder.decode(&mut self.input, OF_TRAILERS) {
                 Ok(Some(piece)) => {
                     if self.decoder.is_done() {
-                        self.rest();
+                        self.end_body();
                     }
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 Ok(None) if self.decoder.is_done() => {
-                    self.rest();
+                    self.end_body();
                     return Poll::Ready(None);
                 }
                 Ok(None) if self.has_ended => {
@@ -383,6 +383,13 @@ impl Inner {
             // What does not go out now goes before the answer; a connection that breaks is seen when it is read.
             let _ = self.output.poll_flush(cx, conduit);
         }
+    }
+
+    /// All of it has come: who was to be given leave has not waited for it.
+    #[inline]
+    fn end_body(&mut self) {
+        self.owes_continue = false;
+        self.rest();
     }
 
     /// Between messages, what is empty needs no room.

@@ -163,7 +163,7 @@ impl<A: Answers> Server<'_, A> {
             .await;
             drop(answer);
             match self.respond(response.ok_or(ServeError::Broken)?, asked).await? {
-                Then::Next => {}
+                Then::Next => self.look_anew().await,
                 Then::Close => break,
                 Then::Abort => return Ok(End::Aborted),
                 Then::Change => return Ok(End::Changed),
@@ -171,6 +171,16 @@ impl<A: Answers> Server<'_, A> {
         }
         self.close().await;
         Ok(End::Closed)
+    }
+
+    /// Whoever said how to leave while a request was carried is asked again, now that there is none: its response may have
+    /// said that the connection goes on.
+    #[inline]
+    async fn look_anew(&self) {
+        if self.leaving.get() == Some(Leave::Gently) {
+            self.leaving.set(None);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The next head. `Ok(None)` where there is no next one; the error says what to answer, if anything.

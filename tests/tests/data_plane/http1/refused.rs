@@ -30,6 +30,8 @@ const BROKEN: &[(&str, u16, &[u8])] = &[
     ("3: space in the target", 400, b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("3: a vertical tab", 400, b"GET\x0b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("3.1: no token", 400, b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("3.2: an absolute target, and no Host", 400, b"GET http://a/ HTTP/1.1\r\n\r\n"),
+    ("3.2: an absolute target, and a Host that is none", 400, b"GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n"),
     ("3.2: a relative path", 400, b"GET a HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("3.2: a fragment", 400, b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("3.2: a control character", 400, b"GET /a\x01b HTTP/1.1\r\nHost: a\r\n\r\n"),

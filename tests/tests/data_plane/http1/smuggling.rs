@@ -1,70 +1,14 @@
 //! Requests that two readers might read in two ways, through naru to a reader that takes whatever it can: Node.js with
 //! its strictness off. It must have read as many requests as naru has passed on, with bodies as long, and nothing else.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use naru_base::Reason;
 use naru_tests::{Bootstrap, Naru, Wire, within};
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-/// The reader, and what it tells.
-struct Reader {
-    child: Child,
-    told_rx: mpsc::UnboundedReceiver<Value>,
-    address: SocketAddr,
-}
-
-impl Reader {
-    async fn start() -> Reader {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/http1/reader.mjs");
-        let mut child = Command::new("node")
-            .arg(script)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Node.js is needed as a second reader of HTTP/1");
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let (told_tx, told_rx) = mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
-                // A test that is over wants no more.
-                let _ = told_tx.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let mut reader = Reader { child, told_rx, address: ([127, 0, 0, 1], 0).into() };
-        let port = reader.next().await["port"].as_u64().unwrap();
-        reader.address.set_port(port.try_into().unwrap());
-        reader
-    }
-
-    async fn next(&mut self) -> Value {
-        let told = within("what the reader tells", self.told_rx.recv()).await;
-        told.expect("the reader has ended; above stands why")
-    }
-
-    /// Everything up to the request with this target.
-    async fn read_until(&mut self, target: &str) -> Vec<Value> {
-        let mut all = Vec::new();
-        loop {
-            let told = self.next().await;
-            if told["target"] == target {
-                return all;
-            }
-            all.push(told);
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::reader::{Reader, Strictness};
 
 const NAMES: &[&str] = &[
     "Transfer-Encoding:",
@@ -180,7 +124,7 @@ fn requests() -> Vec<String> {
 
 #[tokio::test]
 async fn nobody_behind_naru_reads_another_request_than_it_has_passed_on() {
-    let mut reader = Reader::start().await;
+    let mut reader = Reader::start(Strictness::None).await;
     let naru = Arc::new(Naru::start(&Bootstrap::to(reader.address)));
     let (all, address) = (requests(), naru.address);
     let at_once = Arc::new(Semaphore::new(8));

@@ -1,7 +1,8 @@
 //! Requests that are in order, however they look.
 
 use naru_tests::upstream::{header, headers};
-use naru_tests::{Bootstrap, Naru, Speaks, Upstream, Wire};
+use naru_tests::wire::WireListener;
+use naru_tests::{Bootstrap, Naru, Speaks, Upstream, Wire, until};
 use serde_json::Value;
 
 /// What an upstream sees of a request.
@@ -29,6 +30,8 @@ async fn what_is_in_order_is_passed_on() {
         b"GET /describe HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\n\r\n",
         b"POST /describe HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         b"GET /describe HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        // Its body has not waited for leave.
+        b"POST /describe HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
         b"POST /describe HTTP/1.1\r\nHost: a\r\nContent-Length: 0005\r\n\r\nhello",
         b"POST /describe HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n05\r\nhello\r\n000\r\n\r\n",
         b"POST /describe HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d e\"\r\nhello\r\n0\r\nX: y\r\n\r\n",
@@ -124,4 +127,29 @@ async fn what_is_sent_slowly_is_read_all_the_same() {
     assert_eq!(client.response().await.text(), "6 whole");
     drop(client);
     naru.settles().await;
+}
+
+#[tokio::test]
+async fn a_response_that_had_begun_when_naru_drains_is_not_the_last_as_it_did_not_say_so() {
+    let up = WireListener::bind().await;
+    let naru = Naru::start(&Bootstrap::to(up.address));
+    let mut client = Wire::connect(naru.address).await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut upstream = up.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await;
+    let head = client.head().await;
+    assert_eq!(head.get("connection"), None);
+    client.expect(b"hello").await;
+    naru.drain();
+    // It has come to the worker once nobody is let in.
+    until("nobody to be let in", async || Wire::try_connect(naru.address).await.is_err().then_some(())).await;
+    upstream.send("world").await;
+    client.expect(b"world").await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let last = client.response().await;
+    assert_eq!((last.status(), last.head.get("connection")), (200, Some("close")));
+    client.ends().await;
 }

@@ -71,12 +71,12 @@ impl Log {
         log
     }
 
-    /// How many lines say what.
-    pub fn reasons(&self) -> BTreeMap<&str, u64> {
+    /// How many lines say what, after how many attempts.
+    pub fn reasons(&self) -> BTreeMap<(&str, u64), u64> {
         let mut reasons = BTreeMap::new();
         let lines = self.numbered.values().chain(self.by_port.values()).flatten().chain(&self.unread);
         for line in lines {
-            *reasons.entry(line.reason.as_str()).or_default() += 1;
+            *reasons.entry((line.reason.as_str(), line.attempts)).or_default() += 1;
         }
         reasons
     }
@@ -154,10 +154,12 @@ fn is_balanced(
             Err("refused otherwise than the log says")
         }
         Seen::Refused(_) => Ok(()),
-        // Where bytes are passed through an upstream that is killed ends in good order, for all that naru can see.
-        Seen::Broken(_) if line.is_forwarded() && !entry.is_relayed && entry.kind != Kind::Chats => {
-            Err("broken off, and the log says that it went through")
-        }
+        // Where bytes are passed through an upstream that is killed ends in good order, for all that naru can see; a server
+        // of gRPC that loses half of its connection says so with a status of its own.
+        Seen::Broken(_) if line.is_forwarded() && !entry.is_relayed => match entry.kind {
+            Kind::Chats | Kind::Grpc => Ok(()),
+            _ => Err("broken off, and the log says that it went through"),
+        },
         Seen::Broken(_) => Ok(()),
     }
 }

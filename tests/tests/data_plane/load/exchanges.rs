@@ -9,6 +9,7 @@ use naru_tests::message::collect;
 use naru_tests::wire::{Message, Transfer};
 use naru_tests::{Client, Outbound, Speaks, Wire, within};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::ledger::Seen;
 use super::{Asker, Kind};
@@ -53,14 +54,29 @@ pub(super) async fn http1(asker: &Asker) {
         Err(_) => return,
     };
     let (mut is_open, closes) = (true, asker.kind == Kind::Fresh);
+    let mut before = Before::default();
     while is_open && !asker.ledger.is_over() {
         let number = asker.begin();
         let seen;
         (seen, is_open) = exchange(&mut wire, number, closes).await;
-        asker.ledger.end(number, seen);
+        asker.ledger.end(number, before.tell(number, seen));
         if !asker.pause.is_zero() {
             tokio::time::sleep(asker.pause).await;
         }
+    }
+}
+
+/// What a connection has carried before, for whoever asks why it ended.
+#[derive(Default)]
+struct Before(Option<(u64, Seen, Instant)>);
+
+impl Before {
+    fn tell(&mut self, number: u64, mut seen: Seen) -> Seen {
+        if let (Seen::Broken(why), Some((number, seen, at))) = (&mut seen, &self.0) {
+            why.push_str(&format!(", {:?} after {number} was {seen:?}", at.elapsed()));
+        }
+        self.0 = Some((number, seen.clone(), Instant::now()));
+        seen
     }
 }
 
@@ -96,11 +112,12 @@ pub(super) async fn over_tls(asker: &Asker) {
         Ok((client, _)) => client,
         Err(error) => return asker.ledger.fault(format!("no handshake: {error}")),
     };
+    let mut before = Before::default();
     // Not for ever, so that handshakes go on as well.
     for _ in 0..20 {
         let number = asker.begin();
         let (seen, is_open) = over_hyper(&mut client, number).await;
-        asker.ledger.end(number, seen);
+        asker.ledger.end(number, before.tell(number, seen));
         if !is_open || asker.ledger.is_over() {
             break;
         }

@@ -11,6 +11,7 @@ use naru_tests::journal::HEADER;
 use naru_tests::wire::Transfer;
 use naru_tests::{Wire, websocket, within};
 use serde_json::json;
+use tokio::net::TcpSocket;
 
 use super::exchanges::{broken, connect};
 use super::ledger::{Ledger, Seen};
@@ -131,8 +132,12 @@ pub(super) async fn bytes(asker: &Asker) {
 
 /// Begins with a line with the number, for the journal.
 async fn passed_through(asker: &Asker, number: u64) -> Result<Seen, &'static str> {
-    let mut wire = Wire::connect(asker.to.passing).await;
-    asker.ledger.came_from(number, wire.local().port());
+    // Its port is known also where it is reset at once.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    asker.ledger.came_from(number, socket.local_addr().unwrap().port());
+    let connected = within("a connection", socket.connect(asker.to.passing)).await;
+    let mut wire = Wire::new(connected.map_err(|_| "reset at once")?);
     let first = format!("{number}\n");
     wire.try_send(&first).await;
     if wire.exactly(first.len()).await.map_err(|_| "nothing came")? != first.as_bytes() {
