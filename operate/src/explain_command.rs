@@ -182,6 +182,7 @@ impl Asked {
             remote: SocketAddr::new(self.source, 40_000),
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
             is_tls: self.is_tls,
+            is_certified: false,
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();

@@ -13,6 +13,8 @@ use naru_base::{Chance, Reason};
 use naru_recover::deadline;
 use naru_spec::{Http, Scheme};
 
+use crate::client_cert::{self, X_FORWARDED_CLIENT_CERT};
+
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -20,7 +22,6 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 pub(crate) const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -31,6 +32,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub is_tls: bool,
+    /// The client has shown a certificate.
+    pub is_certified: bool,
     /// It is a tunnel through another connection of the same client.
     pub is_in_tunnel: bool,
 }
@@ -82,6 +85,8 @@ pub enum Upgrade {
     None,
     /// One that the rules say more of. Its name stays in the headers.
     Asked,
+    /// A tunnel, of which the rules say more.
+    Connect,
 }
 
 /// Which headers stand in a request: one look at each name instead of one search for each question.
@@ -164,8 +169,11 @@ pub fn receive(
         }
     }
     if seen.client_cert {
-        // Envoy's `forward_client_cert_details: SANITIZE`: whom a certificate names is not for a client to say.
-        headers.remove(X_FORWARDED_CLIENT_CERT);
+        // Whom a certificate names is not for any client to say.
+        match http.forward_client_cert.keeps(peer.is_certified) {
+            true => client_cert::join(headers),
+            false => _ = headers.remove(X_FORWARDED_CLIENT_CERT),
+        }
     }
     if seen.cookies > 1 {
         join_cookies(headers);

@@ -16,7 +16,8 @@
 //! | Waiting   | request aborted, deadline               | Answering | Reply                       |
 //! | Trying    | located                                 | Trying    | Send                        |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
-//! | Trying    | attempt: 101 to one who asked for it     | Streaming | Forward                     |
+//! | Trying    | attempt: 101 to one who asked for it    | Streaming | Forward                     |
+//! | Trying    | attempt: 2xx to a CONNECT               | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
 //! | Trying    | the wait is over                        | Trying    | Due, then Send, elsewhere   |
@@ -216,7 +217,10 @@ impl Journey {
         observer: &mut impl Observer,
     ) -> Journey {
         let chain = snapshot.chain(chain_id);
-        let verdict = chain.table.find(subject, observer);
+        let verdict = match request.is_connect {
+            false => chain.table.find(subject, observer),
+            true => chain.table.find_connect(subject, observer),
+        };
         observer.routed(verdict);
         let mut journey = Journey {
             chain: chain_id,
@@ -543,6 +547,7 @@ impl Journey {
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
             Milestone::Malformed => self.give_up(now, Reason::ClientProtocol),
             Milestone::TooSlow => self.give_up(now, Reason::RequestTimeout),
+            Milestone::TooLarge => self.give_up(now, Reason::BodyTooLarge),
         }
     }
 
@@ -560,7 +565,7 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow => {
+            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow | Milestone::TooLarge => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }

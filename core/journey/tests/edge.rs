@@ -32,6 +32,7 @@ fn peer() -> Peer {
         remote: ([203, 0, 113, 9], 5_555).into(),
         local: ([10, 0, 0, 1], 80).into(),
         is_tls: false,
+        is_certified: false,
         is_in_tunnel: false,
     }
 }

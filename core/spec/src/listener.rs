@@ -1,6 +1,7 @@
 //! Where clients come in, and which of a listener's chains takes a connection.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -20,11 +21,20 @@ pub struct Listener {
     pub chains: Vec<FilterChain>,
     /// Connections begin with a header that says who the client is.
     pub proxy_protocol: Option<ProxyProtocol>,
+    pub connections: ConnectionLimits,
 }
 
 impl Listener {
     pub fn new(name: impl Into<String>, address: SocketAddr, chains: Vec<FilterChain>) -> Listener {
-        Listener { name: name.into(), address, pipe: None, is_udp: false, chains, proxy_protocol: None }
+        Listener {
+            name: name.into(),
+            address,
+            pipe: None,
+            is_udp: false,
+            chains,
+            proxy_protocol: None,
+            connections: ConnectionLimits::default(),
+        }
     }
 
     /// On a Unix socket.
@@ -32,6 +42,26 @@ impl Listener {
         let address = Pipe::identity(&pipe.path);
         Listener { pipe: Some(pipe), ..Listener::new(name, address, chains) }
     }
+}
+
+/// How many connections of clients a listener has at a time, at all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnectionLimits {
+    pub max: Option<u64>,
+    /// Of one address; of IPv6, of one /64.
+    pub max_per_source: Option<u32>,
+    /// What the overload manager allows at all listeners together does not hold here.
+    pub ignores_global: bool,
+}
+
+/// How many connections a chain has at a time. Envoy's `connection_limit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// What its numbers are called.
+    pub stat_prefix: String,
+    pub max: u64,
+    /// One too many is closed after so long.
+    pub delay: Duration,
 }
 
 /// A Unix socket.
@@ -72,6 +102,9 @@ pub struct FilterChain {
     pub http: Http,
     /// Bytes are passed through instead, whatever they are.
     pub tcp: Option<TcpProxy>,
+    pub connection_limit: Option<ConnectionLimit>,
+    /// For the handshake of TLS; [`HANDSHAKE_TIMEOUT`](crate::defaults::HANDSHAKE_TIMEOUT) where nothing is said.
+    pub handshake_timeout: Option<Duration>,
 }
 
 impl FilterChain {
@@ -85,6 +118,8 @@ impl FilterChain {
             tls: None,
             http,
             tcp: None,
+            connection_limit: None,
+            handshake_timeout: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod istio;
 mod policy;
 mod load;
+mod edge;
 mod fallback;
 mod kubernetes;
 mod pod;
@@ -52,6 +53,7 @@ known! {
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
+    "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
 }
 
 /// Reads one document, or a `List` of them.

@@ -61,7 +61,10 @@ impl Journey {
         }
         self.clock.progress = now;
         match event {
-            AttemptEvent::Head { status: 101, .. } => self.on_switched(now, snapshot, id, worker, view),
+            AttemptEvent::Head { status: 101, .. } => self.on_switched(now, snapshot, id, 101, worker, view),
+            AttemptEvent::Head { status: status @ 200..=299, .. } if self.request.is_connect => {
+                self.on_switched(now, snapshot, id, status, worker, view);
+            }
             AttemptEvent::Head { status, has_ended, headers, is_replayable } => {
                 if self.is_retried(now, snapshot, status, headers, is_replayable, worker, view) {
                     return;
