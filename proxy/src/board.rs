@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use naru_base::{ClusterId, WallTime};
 use naru_guard::Fitness;
+use naru_recover::budget::RetryLoad;
 use naru_spec::LoadBalancing;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{Balanced, ClusterStatus, EndpointSet};
+use crate::cluster::{Balanced, ClusterStatus, EndpointSet, EndpointStatus};
 use crate::discover::{self, FIRST_ANSWERS_MAX, Follower, Following, New};
 use crate::guarded::Guarded;
 use crate::listen::{ListenerKey, Listening, Opened};
@@ -376,15 +377,23 @@ impl Board {
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         let state = self.state();
+        let now = state.current.origin.elapsed();
         let clusters = state.current.snapshot.clusters.iter().zip(&state.current.guards);
-        let all = clusters.zip(&state.current.limits).zip(&state.endpoints);
-        all.map(|(((cluster, guarded), limited), balanced)| ClusterStatus {
-            name: cluster.name.clone(),
-            endpoints: (balanced.set.iter().chain(&limited.on_demand.endpoints()))
-                .map(|endpoint| endpoint.status())
-                .collect(),
-            guard: guarded.as_ref().map(|guarded| guarded.status()),
-            limits: limited.status(&cluster.limits),
+        let all = clusters.zip(&state.current.limits).zip(&state.current.retrying).zip(&state.endpoints);
+        all.map(|((((cluster, guarded), limited), retrying), balanced)| {
+            let all = balanced.set.iter().map(|endpoint| endpoint.status());
+            let brought = limited.on_demand.endpoints();
+            let endpoints: Vec<EndpointStatus> =
+                all.chain(brought.iter().map(|endpoint| endpoint.status())).collect();
+            let active = endpoints.iter().map(|endpoint| endpoint.active).fold(0, u32::saturating_add);
+            let retries = retrying.load(Ordering::Relaxed);
+            let load = RetryLoad { active, retries, ..RetryLoad::default() };
+            ClusterStatus {
+                name: cluster.name.clone(),
+                endpoints,
+                guard: guarded.as_ref().map(|guarded| guarded.status()),
+                limits: limited.status(now, &cluster.limits, load),
+            }
         })
         .collect()
     }

@@ -19,8 +19,9 @@ use std::task::{Context, Poll, Waker};
 
 use naru_admit::cluster::{connect, give_back, send, wait};
 use naru_admit::{Room, Word};
-use naru_base::Reason;
+use naru_base::{Instant, Reason};
 use naru_journey::{RecentRequests, Stage};
+use naru_recover::budget::RetryLoad;
 use naru_spec::{ClusterLimits, Thresholds};
 
 use crate::cluster::EndpointCounts;
@@ -60,6 +61,9 @@ pub struct LimitsStatus {
     pub pending_total: u64,
     /// Requests on their way, where their number is limited.
     pub requests: u64,
+    /// Requests that are retries right now, and how many may be.
+    pub retries: u64,
+    pub retries_max: u32,
     /// How often there was no room for another connection.
     pub connections_overflow: u64,
     /// Requests that were refused because too many waited for a connection.
@@ -155,7 +159,10 @@ impl Limited {
         Some(Slot { limited: Arc::clone(self), endpoint: Arc::clone(endpoint), line: Rc::clone(line) })
     }
 
-    pub fn status(&self, limits: &ClusterLimits) -> LimitsStatus {
+    /// `load` lacks what is counted here.
+    pub fn status(&self, now: Instant, limits: &ClusterLimits, load: RetryLoad) -> LimitsStatus {
+        let limit = limits.normal.retries;
+        let load = RetryLoad { recent: self.recent.within(now, limit), ..load };
         let total = |count: &AtomicU64| count.load(Ordering::Relaxed);
         LimitsStatus {
             thresholds: limits.normal,
@@ -163,6 +170,8 @@ impl Limited {
             pending: self.pending.read(),
             pending_total: total(&self.pending_total),
             requests: self.requests.read(),
+            retries: u64::from(load.retries),
+            retries_max: naru_recover::budget::most(limit, load),
             connections_overflow: total(&self.connections_overflow),
             pending_overflow: total(&self.pending_overflow),
             requests_overflow: total(&self.requests_overflow),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::{Reason, RetryEnd};
+use naru_journey::LearnedTimeout;
 
 use crate::cluster::{ClusterStats, add};
 pub use crate::codec::Abuse;
@@ -326,6 +327,8 @@ pub struct Report {
     pub clusters: Vec<ClusterReport>,
     /// By name.
     pub mirrors: Vec<MirrorReport>,
+    /// By virtual host and route: what automatic timeouts are, at the worker where each is longest.
+    pub timeouts: Vec<LearnedTimeout>,
     /// Copies of requests under way, and the bytes that they and their comparisons hold.
     pub copies_active: u64,
     pub copies_bytes: u64,
@@ -433,6 +436,17 @@ impl Report {
             match self.mirrors.binary_search_by(|mine| mine.name.cmp(&theirs.name)) {
                 Ok(at) => self.mirrors[at].add(theirs),
                 Err(at) => self.mirrors.insert(at, theirs.clone()),
+            }
+        }
+        for theirs in other.timeouts {
+            let name = |of: &LearnedTimeout| (of.virtual_host.clone(), of.route.clone());
+            match self.timeouts.binary_search_by_key(&name(&theirs), name) {
+                Ok(at) => {
+                    let mine = &mut self.timeouts[at];
+                    mine.timeout = mine.timeout.max(theirs.timeout);
+                    mine.responses += theirs.responses;
+                }
+                Err(at) => self.timeouts.insert(at, theirs),
             }
         }
         self.copies_active += other.copies_active;

@@ -385,6 +385,7 @@ impl Worker {
             },
             clusters: self.metrics.clusters(names),
             mirrors: self.metrics.mirrors.report(),
+            timeouts: loaded.core.borrow().learned_timeouts(&loaded.prepared.snapshot),
             copies_active: self.metrics.mirrors.active.get(),
             copies_bytes: self.metrics.mirrors.bytes_held(),
             timers: self.timers.len() as u64,

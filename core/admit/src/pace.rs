@@ -51,6 +51,18 @@ impl Pace {
         self.since.map(|since| since + limit.window.saturating_sub(self.waited))
     }
 
+    /// # Errors
+    /// What is wrong.
+    pub fn check_invariants(&self, now: Instant, limit: &PaceLimit) -> Result<(), &'static str> {
+        if self.moved >= limit.bytes.max(1) {
+            Err("a window goes on although enough has moved in it")
+        } else if self.since.is_some_and(|since| since > now) {
+            Err("is waited for from a later time on")
+        } else {
+            Ok(())
+        }
+    }
+
     pub fn is_too_slow(&self, now: Instant, limit: &PaceLimit) -> bool {
         self.deadline(limit).is_some_and(|deadline| now >= deadline)
     }
@@ -58,7 +70,72 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use naru_base::Chance;
+
     use super::*;
+
+    /// Every wait and every byte of a window, written down.
+    #[derive(Default)]
+    struct RefPace {
+        waits: Vec<(u64, u64)>,
+        bytes: Vec<u64>,
+        since: Option<u64>,
+    }
+
+    impl RefPace {
+        fn rest(&mut self, now: u64) {
+            let since = self.since.take();
+            self.waits.extend(since.map(|since| (since, now)));
+        }
+
+        fn progress(&mut self, now: u64, bytes: u64) {
+            self.rest(now);
+            self.bytes.push(bytes);
+            if self.bytes.iter().sum::<u64>() >= LIMIT.bytes {
+                *self = RefPace::default();
+            }
+        }
+
+        fn is_too_slow(&self, now: u64) -> bool {
+            let waited: u64 = self.waits.iter().map(|(from, to)| to - from).sum();
+            self.since.is_some_and(|since| waited + now - since >= LIMIT.window.as_secs())
+        }
+    }
+
+    #[test]
+    fn a_walk_lets_go_whom_the_written_down_waits_let_go() {
+        let mut slow = 0;
+        for seed in 0..256 {
+            let mut chance = Chance::new(seed);
+            let (mut pace, mut reference, mut now) = (Pace::default(), RefPace::default(), 0);
+            for _ in 0..500 {
+                now += chance.below(4);
+                match chance.below(4) {
+                    0 | 1 => {
+                        pace.on_wait(at(now));
+                        reference.since.get_or_insert(now);
+                    }
+                    2 => {
+                        let bytes = chance.below(60);
+                        pace.on_progress(at(now), &LIMIT, bytes);
+                        reference.progress(now, bytes);
+                    }
+                    _ => {
+                        pace.on_rest(at(now));
+                        reference.rest(now);
+                    }
+                }
+                assert_eq!(pace.check_invariants(at(now), &LIMIT), Ok(()), "seed {seed}");
+                let later = now + chance.below(6);
+                let is_slow = pace.is_too_slow(at(later), &LIMIT);
+                assert_eq!(is_slow, reference.is_too_slow(later), "seed {seed} at {later}");
+                slow += u32::from(is_slow);
+            }
+        }
+        assert!(slow > 1_000, "{slow}: the walk says nothing of slow ones");
+        let done = Pace { moved: LIMIT.bytes, ..Pace::default() };
+        assert!(done.check_invariants(at(0), &LIMIT).is_err());
+    }
 
     const LIMIT: PaceLimit = PaceLimit { bytes: 100, window: Duration::from_secs(10) };
 

@@ -60,6 +60,23 @@ impl RateLimiter {
         Ok(Turn { word: next.saturating_add(1), wait })
     }
 
+    /// Whether a word can be what calls until `now` have made of it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_invariants(&self, now: Instant, word: u64) -> Result<(), &'static str> {
+        // The last turn that was given.
+        let Some(last) = word.checked_sub(1) else { return Ok(()) };
+        let Some(cycle) = last.checked_div(self.limit) else {
+            return Err("a turn where there is none");
+        };
+        let wait = cycle.saturating_mul(self.period).saturating_sub(now.0);
+        if Duration::from_nanos(wait) > self.wait_max {
+            return Err("a turn later than a call may wait");
+        }
+        Ok(())
+    }
+
     /// Permits that are left of this cycle; below zero are those reserved of later ones.
     pub fn available(&self, now: Instant, word: u64) -> i64 {
         let end = (now.0 / self.period).saturating_add(1).saturating_mul(self.limit);
@@ -141,6 +158,8 @@ mod tests {
             .collect();
         assert_eq!(waits, [Ok(0), Ok(500), Ok(1_500), Err(2_500)]);
         assert_eq!(limiter.available(now, word), -2);
+        assert_eq!(limiter.check_invariants(now, word), Ok(()));
+        assert!(limiter.check_invariants(now, word + 1).is_err(), "it would have waited too long");
         assert_eq!(REFUSED.status(), 429);
     }
 
@@ -185,6 +204,7 @@ mod tests {
                     "seed {seed}"
                 );
                 assert_eq!(i128::from(limiter.available(now, word)), reference.permits, "seed {seed}");
+                assert_eq!(limiter.check_invariants(now, word), Ok(()), "seed {seed}");
             }
         }
     }

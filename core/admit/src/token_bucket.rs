@@ -52,6 +52,15 @@ impl Bucket {
         if over > 0 { Err(Duration::from_nanos(over.div_ceil(PER_NANO))) } else { Ok(after) }
     }
 
+    /// Whether a word can be what was taken until `now` has made of it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_invariants(&self, now: Instant, word: u64) -> Result<(), &'static str> {
+        let missing = word.saturating_sub(now.0.saturating_mul(PER_NANO));
+        if missing > self.span { Err("more is missing than a bucket holds") } else { Ok(()) }
+    }
+
     /// Whole tokens that are left: `RateLimit-Remaining`.
     pub fn remaining(&self, now: Instant, word: u64) -> u64 {
         let missing = word.saturating_sub(now.0.saturating_mul(PER_NANO));
@@ -111,6 +120,10 @@ mod tests {
             let wait = bucket.take(Instant(5), word).unwrap_err();
             assert_eq!(wait, Duration::from_secs(window) / requests);
             assert_eq!(bucket.until_full(Instant(5), word), Duration::from_secs(window));
+            assert!(
+                bucket.check_invariants(Instant(4), word).is_err(),
+                "as yet nobody can have taken so much"
+            );
             let now = Instant(5) + wait;
             assert!(bucket.take(now - Duration::from_nanos(1), word).is_err());
             assert!(bucket.take(now, word).is_ok());
@@ -154,6 +167,7 @@ mod tests {
                 now = now + Duration::from_nanos(chance.below(interval.as_nanos() as u64 / 4));
                 let token = bucket.take(now, word);
                 word = token.unwrap_or(word);
+                assert_eq!(bucket.check_invariants(now, word), Ok(()), "seed {seed}");
                 taken += i64::from(token.is_ok()) - i64::from(reference.take(now));
                 assert!(if is_exact { taken == 0 } else { (0..=1).contains(&taken) }, "{taken}, seed {seed}");
                 if let Err(wait) = token {

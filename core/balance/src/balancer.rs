@@ -307,6 +307,9 @@ impl Balancer {
             return Err("fitness of more or fewer endpoints than there are");
         }
         self.roster.check_invariants()?;
+        if let Some(latencies) = &self.latencies {
+            latencies.check_invariants(self.roster.len())?;
+        }
         self.pool.check_invariants()?;
         let Some(spread) = &self.spread else { return Ok(()) };
         let untils: Vec<u32> = spread.portions.iter().map(|portion| portion.until).collect();

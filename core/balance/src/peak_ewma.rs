@@ -119,6 +119,14 @@ impl Latencies {
         }
     }
 
+    pub(crate) fn check_invariants(&self, endpoints: usize) -> Result<(), &'static str> {
+        if self.estimates.len() == endpoints {
+            Ok(())
+        } else {
+            Err("what is known is of more or fewer endpoints than there are")
+        }
+    }
+
     fn now(&self, endpoint: EndpointId, now: Instant) -> u64 {
         let Some(estimate) = self.estimates.get(endpoint.index()) else { return nanos(self.settings.first) };
         let kept = kept(self.settings, now.since(estimate.at));
@@ -186,6 +194,74 @@ mod tests {
         assert_eq!(latencies.now(EndpointId(0), at(100_000)), 5_000_000_000);
         // Where it is left in peace it is forgotten.
         assert!(latencies.now(EndpointId(0), at(130_000)) < 300_000_000);
+    }
+
+    /// The formula as it is written down, in floating point.
+    struct RefLatency {
+        nanos: f64,
+        at: Instant,
+    }
+
+    impl RefLatency {
+        fn now(&self, now: Instant) -> f64 {
+            self.nanos * (-(now.since(self.at).as_secs_f64() / SETTINGS.decay.as_secs_f64())).exp()
+        }
+
+        fn learn(&mut self, now: Instant, nanos: f64) {
+            let kept = (-(now.since(self.at).as_secs_f64() / SETTINGS.decay.as_secs_f64())).exp();
+            let faded = self.nanos * kept + nanos * (1.0 - kept);
+            *self = RefLatency { nanos: if nanos < self.nanos { faded } else { nanos }, at: now };
+        }
+    }
+
+    #[test]
+    fn a_walk_remembers_what_the_formula_does_and_picks_who_costs_less() {
+        const ENDPOINTS: usize = 4;
+        let (mut dear, mut all) = (0, 0);
+        for seed in 0..256 {
+            let mut chance = Chance::new(seed);
+            let mut latencies = Latencies::new(SETTINGS, ENDPOINTS);
+            let mut reference: Vec<RefLatency> =
+                (0..ENDPOINTS).map(|_| RefLatency { nanos: 30e6, at: Instant::ZERO }).collect();
+            let takers = [0, 1, 2, 3].map(|id| Taker { id: EndpointId(id), weight: 1 });
+            let (ewma, mut now) = (PeakEwma::new(&takers), Instant::ZERO);
+            for _ in 0..200 {
+                now = now + ms(chance.below(3_000));
+                let endpoint = EndpointId(chance.below(ENDPOINTS as u64) as u32);
+                let latency = ms(chance.below(2_000));
+                let known = &mut reference[endpoint.index()];
+                match chance.below(4) {
+                    0 => {
+                        latencies.learn_least(now, endpoint, latency);
+                        let nanos = known.nanos.max(latency.as_nanos() as f64);
+                        *known = RefLatency { nanos, at: now };
+                    }
+                    _ => {
+                        latencies.learn(now, endpoint, latency);
+                        known.learn(now, latency.as_nanos() as f64);
+                    }
+                }
+                let later = now + ms(chance.below(1_000));
+                for (id, known) in (0..).map(EndpointId).zip(&reference) {
+                    let (found, expected) = (latencies.now(id, later) as f64, known.now(later));
+                    assert!(
+                        (found - expected).abs() <= 1e3 + expected * 1e-6,
+                        "seed {seed}: {found}, {expected}"
+                    );
+                }
+                let loads: Vec<u32> = (0..ENDPOINTS).map(|_| chance.below(5) as u32).collect();
+                let cost = |id: usize| reference[id].now(later).max(1.0) * f64::from(loads[id] + 1);
+                let dearest = (0..ENDPOINTS).map(cost).fold(0.0, f64::max);
+                let picked = ewma.pick(later, &latencies, &loads[..], &mut chance).unwrap().index();
+                // The dearest is picked only where it is drawn twice.
+                let others = (0..ENDPOINTS).filter(|id| *id != picked).map(cost).fold(0.0, f64::max);
+                let is_dearest = cost(picked) == dearest && others < dearest * (1.0 - 1e-6);
+                (dear, all) = (dear + u32::from(is_dearest), all + 1);
+                assert_eq!(latencies.check_invariants(ENDPOINTS), Ok(()));
+            }
+        }
+        assert!((all / 20..all / 13).contains(&dear), "one in sixteen is drawn twice: {dear} of {all}");
+        assert!(Latencies::new(SETTINGS, 2).check_invariants(3).is_err());
     }
 
     #[test]

@@ -96,9 +96,19 @@ impl Pool {
             Pool::RoundRobin(RoundRobin::Even { ids, next }) if *next >= ids.len() => {
                 Err("a rotation is beyond its end")
             }
-            Pool::RoundRobin(_)
+            Pool::RoundRobin(RoundRobin::Weighted(schedule))
+            | Pool::LeastRequest(LeastRequest::Weighted(schedule)) => schedule.check_invariants(),
+            Pool::RoundRobin(RoundRobin::Warming { schedule, ramps }) => {
+                ramps.check_invariants()?;
+                schedule.check_invariants()
+            }
+            Pool::LeastRequest(LeastRequest::Biased { schedule, ramps, .. }) => {
+                ramps.as_ref().map_or(Ok(()), |ramps| ramps.check_invariants())?;
+                schedule.check_invariants()
+            }
+            Pool::RoundRobin(RoundRobin::Even { .. })
+            | Pool::LeastRequest(LeastRequest::Even { .. })
             | Pool::Consistent(_)
-            | Pool::LeastRequest(_)
             | Pool::Random(_)
             | Pool::PeakEwma(_)
             | Pool::Nobody => Ok(()),

@@ -110,6 +110,26 @@ impl Schedule {
         Some(id)
     }
 
+    /// What [`Schedule::move_back`] rests on.
+    pub(crate) fn check_invariants(&self) -> Result<(), &'static str> {
+        let Some(Reverse(first)) = self.heap.peek() else { return Ok(()) };
+        let crosswise = |due: u64, weight: u32| u128::from(due) * u128::from(weight);
+        for Reverse(turn) in &self.heap {
+            if turn.weight == 0 {
+                return Err("an endpoint without a weight has a turn");
+            }
+            if turn.due > DUE_MAX {
+                return Err("a deadline that should have been moved back");
+            }
+            // A cost after the earliest, as a whole number of its own.
+            let latest = crosswise(first.due, turn.weight) + crosswise(COST_MAX, first.weight);
+            if crosswise(turn.due, first.weight) > latest {
+                return Err("a deadline is more than a cost after the earliest");
+            }
+        }
+        Ok(())
+    }
+
     /// Every deadline is at or after the earliest, and at most one cost after it: what stays of
     /// `due` is below the weight plus a cost.
     #[cold]
@@ -208,6 +228,7 @@ mod tests {
                 let cost = if seed % 2 == 0 { 1 } else { 1 + chance.below(9) };
                 let picked = schedule.pick(|_| cost).unwrap().index();
                 assert_eq!(picked, reference.pick(|_| cost), "{weights:?}, pick {at}");
+                assert_eq!(schedule.check_invariants(), Ok(()), "{weights:?}, pick {at}");
             }
         }
     }
@@ -284,10 +305,23 @@ mod tests {
         }
         assert!(seen[0] >= 4_998 && seen[2] >= 4_998, "{seen:?}");
         let mut dear = Schedule::new(&all(&weights), UNIT, |_| u64::MAX, 3);
-        assert!((0..10_000).all(|_| dear.pick(|_| COST_MAX).is_some()));
+        for _ in 0..10_000 {
+            assert!(dear.pick(|_| COST_MAX).is_some());
+            assert_eq!(dear.check_invariants(), Ok(()));
+        }
         let mut schedule = Schedule { heap: BinaryHeap::new() };
         assert_eq!(schedule.pick(|_| 1), None);
         schedule.move_back();
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        let turn = |due, weight, id| Reverse(Turn { due, weight, id: EndpointId(id) });
+        let check = |turns: Vec<Reverse<Turn>>| Schedule { heap: turns.into() }.check_invariants();
+        assert_eq!(check(vec![turn(1, 1, 0), turn(COST_MAX + 1, 1, 1)]), Ok(()));
+        assert!(check(vec![turn(1, 1, 0), turn(COST_MAX + 2, 1, 1)]).is_err());
+        assert!(check(vec![turn(DUE_MAX + 1, 1, 0)]).is_err());
+        assert!(check(vec![turn(1, 1, 0), turn(7, 0, 1)]).is_err());
     }
 
     #[test]

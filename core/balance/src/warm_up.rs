@@ -39,6 +39,10 @@ impl Ramps {
         self.since.iter().flatten().max().map(|since| *since + self.settings.window)
     }
 
+    pub(crate) fn check_invariants(&self) -> Result<(), &'static str> {
+        if self.end().is_none() { Err("warms up, and nobody is fit") } else { Ok(()) }
+    }
+
     /// How many times as long an endpoint waits as it would if it were warm; `unit` is once.
     pub(crate) fn wait(&self, endpoint: EndpointId, now: Instant, unit: u64) -> u64 {
         let since = self.since.get(endpoint.index()).copied().flatten();
@@ -128,6 +132,8 @@ mod tests {
         let fitness = [since(0), Fitness::Unfit, since(7), Fitness::Degraded];
         let ramps = Ramps::new(settings, &fitness, Instant(9)).unwrap();
         assert_eq!(ramps.end(), Some(Instant(1_000_000_007)));
+        assert_eq!(ramps.check_invariants(), Ok(()));
+        assert!(Ramps { settings, since: vec![None] }.check_invariants().is_err());
         for unheated in [1, 3, 99] {
             assert_eq!(ramps.wait(EndpointId(unheated), Instant(9), 100), 100);
         }

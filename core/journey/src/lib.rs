@@ -68,4 +68,5 @@ pub use recent_writes::RecentWrites;
 pub use retried::Retried;
 pub use shadow::{Shadow, ShadowEnd, ShadowFacts};
 pub use snapshot::{Chain, ChainId, Snapshot};
+pub use timeouts::LearnedTimeout;
 pub use worker::{Admission, View, Worker};

@@ -12,6 +12,16 @@ use naru_spec::AutoTimeout;
 
 use crate::{ChainId, Snapshot};
 
+/// What the timeout of a route has become.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LearnedTimeout {
+    pub virtual_host: String,
+    pub route: String,
+    pub timeout: Duration,
+    /// That it was computed of; what is old counts less.
+    pub responses: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Timeouts {
     of_routes: BTreeMap<(ChainId, RuleId), Box<Observed>>,
@@ -30,6 +40,21 @@ impl Timeouts {
         if let Some(observed) = self.of_routes.get_mut(&route) {
             observed.on_response(took);
         }
+    }
+
+    /// What holds now, of each route in the order of their ids.
+    pub fn learned(&self, snapshot: &Snapshot) -> Vec<LearnedTimeout> {
+        let known = self.of_routes.iter().map(|((chain, rule), observed)| {
+            let table = &snapshot.chain(*chain).table;
+            let of = table.rule(*rule);
+            LearnedTimeout {
+                virtual_host: table.virtual_host_name(of.virtual_host).to_owned(),
+                route: of.name.to_string(),
+                timeout: observed.timeout(),
+                responses: observed.responses(),
+            }
+        });
+        known.collect()
     }
 
     /// What is known under `new` of what was learned under `old`.

@@ -17,7 +17,7 @@ use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy, RetryLimit};
 
 use crate::limits::{Leaving, LimitId, Pass, Queued};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{LearnedTimeout, Timeouts};
 use crate::{Report, Snapshot};
 
 /// How busy endpoints are, wherever that is counted: atomics in the proxy, cells in the simulator.
@@ -200,6 +200,11 @@ impl Worker {
             timeouts: self.timeouts.succeed(old, new),
             clusters,
         }
+    }
+
+    /// What automatic timeouts are now, at this worker.
+    pub fn learned_timeouts(&self, snapshot: &Snapshot) -> Vec<LearnedTimeout> {
+        self.timeouts.learned(snapshot)
     }
 
     /// The endpoints of a cluster are these from the beginning; ids are indexes into `endpoints`. For one worker by

@@ -62,6 +62,11 @@ impl Observed {
         self.timeout
     }
 
+    /// How many responses it is computed of; what is old counts less.
+    pub fn responses(&self) -> u64 {
+        self.total
+    }
+
     /// Time passed. Does nothing before [`Observed::deadline`].
     pub fn tick(&mut self, now: Instant) {
         if now < self.refresh {

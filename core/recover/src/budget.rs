@@ -40,7 +40,48 @@ pub fn most(limit: RetryLimit, load: RetryLoad) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use naru_base::Chance;
+
     use super::*;
+
+    /// Requests come, fail, are retried and end, in any order: there are never more retries than the limit says, and
+    /// where it would bear one more, one more is borne.
+    #[test]
+    fn a_walk_of_retries_is_never_above_its_limit_and_always_up_to_it() {
+        for seed in 0..256 {
+            let mut chance = Chance::new(seed);
+            let share_ppm = chance.below(1_200_000) as u32;
+            let concurrency_min = chance.below(5) as u32;
+            let budget = RetryBudget { share_ppm, concurrency_min, ..RetryBudget::default() };
+            let limit = match chance.below(3) {
+                0 => RetryLimit::Concurrent(concurrency_min),
+                _ => RetryLimit::Budget(budget),
+            };
+            let mut load = RetryLoad::default();
+            for _ in 0..500 {
+                match chance.below(5) {
+                    0 | 1 => load.active += 1,
+                    2 => load.active = load.active.saturating_sub(1),
+                    3 => load.retries = load.retries.saturating_sub(1),
+                    _ => {
+                        // The obvious: one by one, until a part of all is reached.
+                        let reference = match limit {
+                            RetryLimit::Concurrent(most) => most,
+                            RetryLimit::Budget(_) => {
+                                let share = u128::from(share_ppm.min(1_000_000));
+                                let all = u128::from(load.active) * share;
+                                let fits = (0..=load.active)
+                                    .take_while(|count| u128::from(*count) * 1_000_000 <= all);
+                                fits.last().unwrap_or(0).max(concurrency_min)
+                            }
+                        };
+                        assert_eq!(allows(limit, load), load.retries < reference, "seed {seed}: {load:?}");
+                        load.retries += u32::from(allows(limit, load));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_budget_is_a_share_of_all_requests_and_never_below_its_least() {

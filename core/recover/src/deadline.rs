@@ -224,6 +224,38 @@ mod tests {
         assert_eq!(hurried.for_upstream(at(9), None), Some(MS(20)), "its caller waits no longer");
     }
 
+    /// Chains of hops with timeouts of their own, each of which takes some time before it asks the next.
+    #[test]
+    fn a_walk_from_hop_to_hop_outlives_no_caller() {
+        for seed in 0..256 {
+            let mut chance = naru_base::Chance::new(seed);
+            for _ in 0..20 {
+                let (mut headers, mut now, mut ends) = (HeaderMap::new(), at(1_000), None::<Instant>);
+                for hop in 0..8 {
+                    let caller_end = of_caller(&headers).map(|left| now + left);
+                    // What is told is whole milliseconds, and never less than one.
+                    if let (Some(end), Some(told)) = (ends, caller_end) {
+                        assert!(told <= end.max(now + MS(1)), "seed {seed}, hop {hop}: {told:?} {end:?}");
+                    }
+                    assert_eq!(ends.is_some(), caller_end.is_some(), "seed {seed}, hop {hop}");
+                    let route = (chance.below(3) > 0).then(|| MS(1 + chance.below(500)));
+                    let span = Span { began: Some(now), total: total(route, None), caller_end };
+                    let end = span.end();
+                    assert!(caller_end.is_none_or(|caller| end.is_some_and(|end| end <= caller)));
+                    now = now + MS(chance.below(100));
+                    let of_try = (chance.below(4) == 0).then(|| MS(1 + chance.below(300)));
+                    headers = HeaderMap::new();
+                    let told = span.for_upstream(now, of_try);
+                    if let Some(told) = told {
+                        tell_upstream(&mut headers, told, chance.below(2) == 0, chance.below(2) == 0);
+                    }
+                    let of_try = of_try.map(|of_try| now + of_try);
+                    ends = shorter(end, of_try);
+                }
+            }
+        }
+    }
+
     #[test]
     fn headers_carry_a_deadline_from_hop_to_hop() {
         let mut headers = HeaderMap::new();

@@ -25,6 +25,7 @@ pub fn stats(cluster: &ClusterStatus) -> Vec<Stat> {
         ("cx_open", "remaining_cx", limits.connections, thresholds.connections_max),
         ("rq_pending_open", "remaining_pending", limits.pending, thresholds.pending_max),
         ("rq_open", "remaining_rq", limits.requests, thresholds.requests_max),
+        ("rq_retry_open", "remaining_retries", limits.retries, limits.retries_max),
     ] {
         let gauges = gauges(count, max, thresholds);
         let name = format!("circuit_breakers.default.{open}");

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
 
@@ -193,6 +194,24 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
             let mut labels = String::new();
             label(&mut labels, "envoy_cluster_name", &counts.name);
             out.sample(name, &labels, pick(counts));
+        }
+    }
+    type Learned = fn(&LearnedTimeout) -> u64;
+    let learned: [(&str, &str, Learned); 2] = [
+        (
+            "naru_route_auto_timeout_milliseconds",
+            "What an automatic timeout is now, at the worker where it is longest.",
+            |it| it.timeout.as_millis() as u64,
+        ),
+        ("naru_route_auto_timeout_responses", "Responses that it follows.", |it| it.responses),
+    ];
+    for (name, help, pick) in learned.into_iter().filter(|_| !report.timeouts.is_empty()) {
+        out.family(name, "gauge", help);
+        for timeout in &report.timeouts {
+            let mut labels = String::new();
+            label(&mut labels, "virtual_host", &timeout.virtual_host);
+            label(&mut labels, "route", &timeout.route);
+            out.sample(name, &labels, pick(timeout));
         }
     }
     out.text

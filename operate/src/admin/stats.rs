@@ -101,6 +101,11 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             stats.insert(format!("{of_route}.{}", stat.name), stat.value);
         }
     }
+    for learned in &report.timeouts {
+        let prefix = format!("route.{}.{}.auto_timeout", learned.virtual_host, learned.route);
+        stats.insert(format!("{prefix}_ms"), learned.timeout.as_millis() as u64);
+        stats.insert(format!("{prefix}_responses"), learned.responses);
+    }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     tcp::add_stats(report, &mut stats);
     strain::add_stats(report, &admin.proxy.strain(), &mut stats);

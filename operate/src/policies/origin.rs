@@ -7,7 +7,7 @@ use naru_plan::fqdn;
 use naru_resource::destination_rule::{PortPolicy, TrafficPolicy as Blocks};
 use naru_resource::traffic_policy::{TargetRef, TrafficPolicySpec};
 use naru_resource::virtual_service::HttpRoute;
-use naru_resource::{Files, Meta, Place, Resources};
+use naru_resource::{Files, Meta, Place, Resources, VirtualService};
 
 pub struct Documents {
     resources: Resources,
@@ -17,7 +17,8 @@ pub struct Documents {
 #[derive(Default)]
 pub struct Sources<'a> {
     files: Option<&'a Files>,
-    route: Option<&'a HttpRoute>,
+    /// Itself, and then the one that delegates to it.
+    routes: Vec<&'a HttpRoute>,
     /// How closely it is for this, and what it says.
     policies: Vec<(usize, &'a TrafficPolicySpec)>,
     breakers: Vec<(usize, Place, Option<Place>)>,
@@ -42,19 +43,40 @@ impl Documents {
         let Some((service, route)) = routes.find(|(_, route)| files.locate(route.place) == origin) else {
             return sources;
         };
-        sources.route = Some(route);
-        let name = route.name.as_ref().map(|name| name.value.as_str());
+        let root = self.delegating_to(service);
+        sources.routes = [Some(route), root.map(|(_, route)| route)].into_iter().flatten().collect();
         self.attach(&mut sources, |target, meta| {
-            let is_meant = target.kind.value == "VirtualService"
-                && target.name.value == service.meta.name.value
-                && meta.namespace() == service.meta.namespace();
-            match &target.section_name {
-                _ if !is_meant => None,
-                None => Some(0),
-                Some(section) => (Some(section.value.as_str()) == name).then_some(1),
-            }
+            let of = |(service, route): (&VirtualService, &HttpRoute)| {
+                let is_meant = target.kind.value == "VirtualService"
+                    && target.name.value == service.meta.name.value
+                    && meta.namespace() == service.meta.namespace();
+                let name = route.name.as_ref().map(|name| &name.value);
+                match &target.section_name {
+                    _ if !is_meant => None,
+                    None => Some(0),
+                    Some(section) => (Some(&section.value) == name).then_some(1),
+                }
+            };
+            // What is said of the delegate goes before what is said of the one that delegates.
+            of((service, route)).map(|closeness| closeness + 2).or_else(|| root.and_then(of))
         });
         sources
+    }
+
+    /// The route that delegates to a VirtualService, where there is one alone.
+    fn delegating_to(&self, leaf: &VirtualService) -> Option<(&VirtualService, &HttpRoute)> {
+        let services = self.resources.virtual_services.iter();
+        let mut delegating = services
+            .flat_map(|service| service.spec.http.iter().map(move |route| (service, route)))
+            .filter(|(service, route)| {
+                route.delegate.as_ref().is_some_and(|delegate| {
+                    let namespace = delegate.namespace.as_ref().map(|namespace| namespace.value.as_str());
+                    delegate.name.value == leaf.meta.name.value
+                        && namespace.unwrap_or_else(|| service.meta.namespace()) == leaf.meta.namespace()
+                })
+            });
+        let one = delegating.next()?;
+        delegating.next().is_none().then_some(one)
     }
 
     /// `outbound|80|v1|orders.default.svc.cluster.local`
@@ -154,9 +176,9 @@ impl<'a> Sources<'a> {
         self.locate(closest(said)?)
     }
 
-    /// What the route of the VirtualService says.
+    /// What the route of the VirtualService says, or the one that delegates to it.
     pub fn route(&self, field: impl Fn(&'a HttpRoute) -> Option<Place>) -> Option<String> {
-        self.locate(field(self.route?)?)
+        self.locate(self.routes.iter().find_map(|route| field(route))?)
     }
 
     pub fn breaker(&self) -> Option<String> {

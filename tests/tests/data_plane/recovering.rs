@@ -55,8 +55,20 @@ spec:
 }
 
 async fn ask(client: &mut Client, method: Method, path: &str) -> u16 {
+    ask_with(client, method, path, &[]).await
+}
+
+async fn ask_with(
+    client: &mut Client,
+    method: Method,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+) -> u16 {
     let mut asked = request(method, path, Outbound::empty());
     asked.headers_mut().insert(header::HOST, HeaderValue::from_static("shop.example"));
+    for (name, value) in headers {
+        asked.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
     client.exchange(asked).await.status.as_u16()
 }
 
@@ -117,6 +129,9 @@ async fn an_automatic_timeout_is_its_longest_at_first_and_follows_what_is_seen()
     })
     .await;
     assert_eq!(ask(&mut client, Method::GET, "/status/204").await, 204, "what is usual passes");
+    let learned = shop.naru.report().await.timeouts;
+    let [learned] = learned.as_slice() else { panic!("{learned:?}") };
+    assert!(learned.responses >= 150 && learned.timeout < Duration::from_secs(5), "{learned:?}");
 }
 
 #[tokio::test]
@@ -144,4 +159,20 @@ async fn so_many_requests_as_are_said_begin_with_one_attempt_more() {
         drop(client);
         shop.naru.settles().await;
     }
+}
+
+/// As with Istio's sidecars: docs/gaps.md.
+#[tokio::test]
+async fn a_workload_cannot_say_by_headers_how_often_it_is_tried_but_that_it_waits_for_less() {
+    let shop = Shop::start("retry: { class: fast }", "").await;
+    let mut client = shop.client().await;
+    let more = [("x-envoy-max-retries", "9"), ("x-envoy-retry-on", "5xx")];
+    assert_eq!(ask_with(&mut client, Method::GET, "/status/500", &more).await, 500);
+    assert_eq!(shop.upstream.requests(), 1, "its class does not retry 500");
+    assert_eq!(ask_with(&mut client, Method::GET, "/status/503", &more).await, 503);
+    assert_eq!(shop.upstream.requests(), 1 + 3);
+    let longer = [("x-envoy-upstream-rq-timeout-ms", "1")];
+    assert_eq!(ask_with(&mut client, Method::GET, "/slow/300", &longer).await, 200);
+    let less = [("x-naru-deadline-ms", "100")];
+    assert_eq!(ask_with(&mut client, Method::GET, "/slow/5000", &less).await, 504);
 }

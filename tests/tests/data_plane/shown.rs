@@ -16,13 +16,14 @@ const ASKED: &[(&str, &[&str])] = &[
     ("orders-write", &["POST", "http://orders/"]),
     ("orders-read", &["GET", "http://orders/", "-H", "x-naru-deadline-ms: 250"]),
     ("orders-redirect", &["GET", "http://orders/old"]),
+    ("web", &["GET", "http://web.example/pages/1"]),
     ("stock", &["GET", "http://stock.internal/", "--from", "shop"]),
     ("stock-grpc", &["GET", "http://stock.internal:9000/", "--from", "shop"]),
 ];
 
 fn documents() -> Directory {
     let directory = Directory::new();
-    for name in ["orders.yaml", "stock.yaml"] {
+    for name in ["orders.yaml", "stock.yaml", "web.yaml"] {
         directory.write(name, &fs::read_to_string(Path::new(ROOT).join(name)).unwrap());
     }
     directory

@@ -73,17 +73,18 @@ fn moved(table: HashTable, is_only_unfit: bool) -> Vec<(f64, f64)> {
 
 #[test]
 fn only_the_hashes_of_an_endpoint_move_when_it_is_unfit() {
-    for table in [ring(1_024), ring(16_384), maglev()] {
+    for (table, most) in [(ring(1_024), 0.14), (ring(16_384), 0.12), (maglev(), 0.12)] {
         let parts = moved(table, true);
-        assert!(parts.iter().all(|part| (0.07..=0.14).contains(&part.0) && part.1 == 0.0), "{parts:?}");
+        assert!(parts.iter().all(|part| (0.07..=most).contains(&part.0) && part.1 == 0.0), "{parts:?}");
     }
 }
 
+/// The bounds are those of `docs/gaps.md`. A ring has as many points as before, and so each of those that stay has more.
 #[test]
 fn more_hashes_move_where_a_table_is_made_for_fewer_endpoints_as_envoys_is() {
-    for table in [ring(1_024), maglev()] {
+    for (table, most) in [(ring(1_024), 0.19), (ring(16_384), 0.19), (maglev(), 0.12)] {
         let parts = moved(table, false);
-        assert!(parts.iter().all(|part| part.0 <= 0.20 && part.1 > 0.0), "{table:?}: {parts:?}");
+        assert!(parts.iter().all(|part| part.0 <= most && part.1 > 0.0), "{table:?}: {parts:?}");
     }
 }
 

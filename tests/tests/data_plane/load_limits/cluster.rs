@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use naru_base::Reason;
-use naru_spec::{ClusterLimits, Thresholds};
+use naru_spec::{ClusterLimits, RetryBudget, RetryLimit, Thresholds};
 use naru_tests::bootstrap::{HTTP2, TO_UP};
 use naru_tests::http2::H2Server;
 use naru_tests::wire::{End, WireListener};
@@ -343,6 +343,36 @@ async fn tunnels_count_as_connections_and_do_not_wait() {
 }
 
 #[tokio::test]
+async fn how_many_retries_there_are_and_how_many_may_be_is_known() {
+    const RETRYING: &str = "
+- name: all
+  match: { prefix: \"/\" }
+  route: { cluster: up, timeout: 0s, retry_policy: { retry_on: 5xx, num_retries: 1 } }
+";
+    let up = WireListener::bind().await;
+    let bootstrap = Bootstrap::new(RETRYING).cluster("up", up.address, "");
+    let one = RetryLimit::Concurrent(1);
+    let naru = start(&bootstrap, &limits(Thresholds { retries: one, ..free() }), 1);
+    let known = || (status(&naru).retries, status(&naru).retries_max);
+    let mut client = asking(&naru, "/1").await;
+    let mut upstream = up.accept().await;
+    asked(&mut upstream).await;
+    assert_eq!(known(), (0, 1));
+    upstream.send("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(asked(&mut upstream).await, "/1", "once more");
+    assert_eq!(known(), (1, 1));
+    upstream.send(OK).await;
+    assert_eq!(client.response().await.text(), "ok");
+    drop(client);
+    naru.settles().await;
+    assert_eq!(known(), (0, 1));
+    // A budget is a share of what is under way, and three at least.
+    let budget = RetryLimit::Budget(RetryBudget::default());
+    let naru = start(&bootstrap, &limits(Thresholds { retries: budget, ..free() }), 1);
+    assert_eq!((status(&naru).retries, status(&naru).retries_max), (0, 3));
+}
+
+#[tokio::test]
 async fn the_admin_interface_says_what_was_refused() {
     let up = WireListener::bind().await;
     let lines =
@@ -364,6 +394,8 @@ async fn the_admin_interface_says_what_was_refused() {
         "cluster.up.circuit_breakers.default.cx_open: 0",
         "cluster.up.circuit_breakers.default.remaining_cx: 5",
         "cluster.up.circuit_breakers.default.remaining_rq: 0",
+        "cluster.up.circuit_breakers.default.rq_retry_open: 0",
+        "cluster.up.circuit_breakers.default.remaining_retries: 3",
     ] {
         assert!(stats.lines().any(|said| said == line), "{line}\n{stats}");
     }
