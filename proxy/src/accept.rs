@@ -20,15 +20,20 @@ use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
+use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use crate::cluster::add;
+#[cfg(feature = "http3")]
+use crate::codec::http3;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
 use crate::greet::{Refused, greet};
 use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
+#[cfg(feature = "http3")]
+use crate::quic;
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
@@ -77,8 +82,18 @@ impl ListenerHere {
     }
 
     pub fn go_on(&self, at: usize, loaded: &Rc<Loaded>) {
+        let was_of_quic = self.is_of_quic();
         self.at.set(at);
         self.loaded.replace(Rc::clone(loaded));
+        if self.is_of_quic() != was_of_quic {
+            // Whoever reads begins anew.
+            self.closed.notify_waiters();
+        }
+    }
+
+    fn is_of_quic(&self) -> bool {
+        let (loaded, at) = self.now();
+        loaded.snapshot.listeners.get(at).is_some_and(|listener| listener.quic.is_some())
     }
 
     pub fn close(&self) {
@@ -198,6 +213,13 @@ impl Connection {
             interim: RefCell::new(None),
             tunnel: RefCell::new(None),
         }
+    }
+
+    /// After a handshake.
+    #[cfg(feature = "http3")]
+    pub fn with_tls(self, agreed: naru_tls::Handshake) -> Connection {
+        let tls_version = Some(agreed.version);
+        Connection { server_name: agreed.server_name, tls_version, is_tls: true, ..self }
     }
 
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
@@ -345,7 +367,7 @@ impl Answers for Rc<Connection> {
 /// process takes it.
 pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<ListenerHere>) {
     let socket = match &*socket {
-        Listening::Udp(socket) => return udp::serve(worker, Arc::clone(socket), listener).await,
+        Listening::Udp(socket) => return datagrams(worker, socket, listener).await,
         Listening::Stream(socket) => socket,
     };
     loop {
@@ -385,6 +407,24 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
     .await;
 }
 
+/// What they are may change with the configuration.
+async fn datagrams(worker: Rc<Worker>, socket: &Arc<UdpSocket>, listener: Rc<ListenerHere>) {
+    loop {
+        let (worker, socket, here) = (Rc::clone(&worker), Arc::clone(socket), Rc::clone(&listener));
+        match listener.is_of_quic() {
+            #[cfg(feature = "http3")]
+            true => quic::serve(worker, socket, here).await,
+            // It was refused when it was read.
+            #[cfg(not(feature = "http3"))]
+            true => here.closed().await,
+            false => udp::serve(worker, socket, here).await,
+        }
+        if listener.is_closed.get() {
+            return;
+        }
+    }
+}
+
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     tokio::task::spawn_local(async move {
@@ -395,7 +435,7 @@ fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<L
     });
 }
 
-struct FromClient(SocketAddr);
+pub struct FromClient(pub SocketAddr);
 
 impl fmt::Display for FromClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -444,6 +484,8 @@ async fn serve_client(
     let protocol = match (codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
+        // It is of datagrams, and came another way.
+        (Codec::Http3, _) => return,
         (Codec::Auto, _) => {
             let mut stay = Stay::new(&connection);
             let mut detect = pin!(detect(&mut secured.conduit));
@@ -483,6 +525,23 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
+    }
+}
+
+/// The requests of a connection of QUIC.
+#[cfg(feature = "http3")]
+pub async fn serve_quic(connection: Rc<Connection>, open: &Open, quic: quic::Carrier) {
+    let terms = {
+        let loaded = connection.loaded();
+        Terms::of(&loaded.snapshot.chain(connection.chain()).http)
+    };
+    open.tell(&connection);
+    let mut stay = Stay::new(&connection);
+    let answers = Rc::clone(&connection);
+    let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
+    let served = http3::server::serve(quic, &connection.worker, terms, answers, leave, &connection.stall);
+    if let Err(ServeError::Protocol(reason)) = Box::pin(served).await {
+        engine::record_unreadable(&connection, reason);
     }
 }
 

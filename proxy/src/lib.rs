@@ -24,6 +24,8 @@ mod shadow;
 mod tunnel;
 mod tcp;
 mod udp;
+#[cfg(feature = "http3")]
+mod quic;
 mod relay;
 mod lookup;
 mod on_demand;

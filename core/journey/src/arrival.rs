@@ -85,8 +85,8 @@ fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
 /// A request that wants something else than HTTP.
 #[cold]
 fn change(parts: &Parts, http: &Http, peer: &Peer, client: &Client) -> Wish {
-    // In HTTP/2 a tunnel would be a stream among others, and there is none in a tunnel.
-    let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version != Version::HTTP_2;
+    // Later than HTTP/1 a tunnel would be a stream among others; and there is none in a tunnel.
+    let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version < Version::HTTP_2;
     if client.upgrade == Upgrade::Asked && parts.method != Method::CONNECT {
         return Wish::Upgrade;
     }
@@ -155,8 +155,8 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
                 return Err(Reason::BadHost);
             }
             let authority = authority.as_str();
-            // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
-            let is_other = parts.version == Version::HTTP_2 && said.is_some_and(|said| said != authority);
+            // HTTP/1 ignores the Host beside an absolute target; the later ones have no reason to send another.
+            let is_other = parts.version >= Version::HTTP_2 && said.is_some_and(|said| said != authority);
             if is_other || !is_host(authority.as_bytes()) {
                 return Err(Reason::BadHost);
             }

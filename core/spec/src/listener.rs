@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::{Domain, DownstreamTls, Http, TcpProxy};
+use crate::{Domain, DownstreamTls, Http, Quic, TcpProxy};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -13,8 +13,11 @@ pub struct Listener {
     pub address: SocketAddr,
     /// It is a Unix socket.
     pub pipe: Option<Pipe>,
-    /// Datagrams come instead of connections; its one chain passes them through, a session for each client.
+    /// Datagrams come instead of connections; its one chain passes them through, a session for each client, where `quic` is
+    /// not said.
     pub is_udp: bool,
+    /// The datagrams are of QUIC: its chains end TLS and speak HTTP/3.
+    pub quic: Option<Quic>,
     /// Tried by the address that the client came to (the longest range), then by the server name that it asks for:
     /// exact, then the longest wildcard, then a chain without names. A connection that no chain takes is closed.
     pub chains: Vec<FilterChain>,
@@ -24,7 +27,25 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(name: impl Into<String>, address: SocketAddr, chains: Vec<FilterChain>) -> Listener {
-        Listener { name: name.into(), address, pipe: None, is_udp: false, chains, proxy_protocol: None }
+        Listener {
+            name: name.into(),
+            address,
+            pipe: None,
+            is_udp: false,
+            quic: None,
+            chains,
+            proxy_protocol: None,
+        }
+    }
+
+    /// Of HTTP/3.
+    pub fn of_quic(
+        name: impl Into<String>,
+        address: SocketAddr,
+        quic: Quic,
+        chains: Vec<FilterChain>,
+    ) -> Listener {
+        Listener { is_udp: true, quic: Some(quic), ..Listener::new(name, address, chains) }
     }
 
     /// On a Unix socket.

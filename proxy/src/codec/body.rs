@@ -9,6 +9,8 @@ use hyper::body::Incoming;
 
 use super::http1::link::Http1Body;
 use super::http2::Http2Body;
+#[cfg(feature = "http3")]
+use super::http3::Http3Body;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
@@ -16,12 +18,20 @@ pub enum InBody {
     Empty,
     Http1(Http1Body),
     Http2(Http2Body),
+    /// It is boxed, so that the others are no larger for it.
+    #[cfg(feature = "http3")]
+    Http3(Box<Http3Body>),
 }
 
 impl InBody {
     /// Whether it broke because it is not framed as it said.
     pub fn is_malformed(&self) -> bool {
-        matches!(self, InBody::Http1(body) if body.is_malformed())
+        match self {
+            InBody::Http1(body) => body.is_malformed(),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.is_malformed(),
+            InBody::Empty | InBody::Http2(_) => false,
+        }
     }
 
     pub(super) fn http2(body: Http2Body) -> InBody {
@@ -71,6 +81,8 @@ impl Body for InBody {
             InBody::Empty => Poll::Ready(None),
             InBody::Http1(body) => Pin::new(body).poll_frame(cx),
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -80,6 +92,8 @@ impl Body for InBody {
             InBody::Empty => true,
             InBody::Http1(body) => body.is_end_stream(),
             InBody::Http2(body) => body.is_end_stream(),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.is_end_stream(),
         }
     }
 
@@ -89,6 +103,8 @@ impl Body for InBody {
             InBody::Empty => SizeHint::with_exact(0),
             InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.size_hint(),
         }
     }
 }

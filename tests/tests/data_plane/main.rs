@@ -21,6 +21,7 @@ mod health;
 mod headers;
 mod http1;
 mod http2;
+mod http3;
 mod tls;
 mod limits;
 mod load_limits;

@@ -99,6 +99,11 @@ impl Terminator {
         material::stamp(own.chain(&tls.trusted_ca))
     }
 
+    #[cfg(feature = "quic")]
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
     /// Both steps at once, where there is only one chain to choose.
     pub async fn accept<IO>(&self, io: IO) -> io::Result<(ServerStream<IO>, Handshake)>
     where

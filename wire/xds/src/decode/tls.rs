@@ -4,7 +4,7 @@ use naru_spec::{Certificate, DownstreamTls, StringMatch, TlsVersion, UpstreamTls
 
 use super::{matching, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, raw_buffer, tls};
+use crate::proto::{core, quic, raw_buffer, tls};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -14,8 +14,39 @@ pub(super) fn downstream(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<DownstreamTls> {
-    let context: tls::DownstreamTlsContext = context(socket, path, findings)?;
-    let path = path.field("typed_config.common_tls_context");
+    let said: tls::DownstreamTlsContext = context(socket, path, findings)?;
+    Some(ended(said, &path.field("typed_config"), findings))
+}
+
+/// Of QUIC, which has no other.
+pub(super) fn quic(
+    socket: Option<&core::TransportSocket>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<DownstreamTls> {
+    let said = socket.map(|socket| context::<quic::QuicDownstreamTransport>(socket, path, findings));
+    let Some(transport) = said.unwrap_or_default() else {
+        if !socket.is_some_and(|socket| socket.config_type.is_some()) {
+            let text = "a filter chain of QUIC needs a transport socket: envoy.transport_sockets.quic";
+            findings.missing(path, text);
+        }
+        return None;
+    };
+    let path = path.field("typed_config.downstream_tls_context");
+    let Some(said) = transport.downstream_tls_context else {
+        findings.missing(&path, "QUIC needs a TLS context");
+        return None;
+    };
+    let tls = ended(said, &path, findings);
+    if tls.version_max < TlsVersion::V1_3 {
+        let path = path.field("common_tls_context.tls_params.tls_maximum_protocol_version");
+        findings.unsupported_value(&path, "QUIC has no other TLS than 1.3", "leave it out");
+    }
+    Some(tls)
+}
+
+fn ended(context: tls::DownstreamTlsContext, path: &Path<'_>, findings: &mut Findings<'_>) -> DownstreamTls {
+    let path = path.field("common_tls_context");
     let common = context.common_tls_context.unwrap_or_default();
     let (version_min, version_max) = versions(&common, &path, findings);
     let certificates = certificates(&common, &path, findings);
@@ -38,14 +69,14 @@ pub(super) fn downstream(
             "require_client_certificate needs a trusted_ca to check client certificates against",
         );
     }
-    Some(DownstreamTls {
+    DownstreamTls {
         certificates,
         alpn: common.alpn_protocols.clone(),
         version_min,
         version_max,
         trusted_ca,
         require_client_certificate,
-    })
+    }
 }
 
 /// `None` where the connection is plain.

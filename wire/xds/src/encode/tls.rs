@@ -3,15 +3,26 @@
 use naru_spec::{Certificate, DownstreamTls, TlsVersion, UpstreamTls};
 
 use super::{matching, value};
-use crate::proto::{Any, core, tls};
+use crate::proto::{Any, core, quic, tls};
 use crate::schema::pack;
 
 pub(super) fn downstream(said: &DownstreamTls) -> core::TransportSocket {
+    socket("envoy.transport_sockets.tls", pack(&ended(said)))
+}
+
+/// Of QUIC.
+pub(super) fn quic(said: &DownstreamTls) -> core::TransportSocket {
+    let transport =
+        quic::QuicDownstreamTransport { downstream_tls_context: Some(ended(said)), ..Default::default() };
+    socket("envoy.transport_sockets.quic", pack(&transport))
+}
+
+fn ended(said: &DownstreamTls) -> tls::DownstreamTlsContext {
     let validation = said.trusted_ca.as_ref().map(|ca| tls::CertificateValidationContext {
         trusted_ca: Some(value::data_source(ca)),
         ..Default::default()
     });
-    socket(pack(&tls::DownstreamTlsContext {
+    tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_params: versions(said.version_min, said.version_max),
             tls_certificates: said.certificates.iter().map(certificate).collect(),
@@ -22,7 +33,7 @@ pub(super) fn downstream(said: &DownstreamTls) -> core::TransportSocket {
         }),
         require_client_certificate: said.require_client_certificate.then(|| value::flag(true)),
         ..Default::default()
-    }))
+    }
 }
 
 #[expect(deprecated, reason = "the newer spelling wants to know the kind of each name")]
@@ -32,23 +43,26 @@ pub(super) fn upstream(said: &UpstreamTls) -> core::TransportSocket {
         match_subject_alt_names: said.subject_alt_names.iter().map(matching::string_match).collect(),
         ..Default::default()
     });
-    socket(pack(&tls::UpstreamTlsContext {
-        common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: versions(said.version_min, said.version_max),
-            tls_certificates: said.certificate.iter().map(certificate).collect(),
-            alpn_protocols: said.alpn.clone(),
-            validation_context_type: validation
-                .map(tls::common_tls_context::ValidationContextType::ValidationContext),
+    socket(
+        "envoy.transport_sockets.tls",
+        pack(&tls::UpstreamTlsContext {
+            common_tls_context: Some(tls::CommonTlsContext {
+                tls_params: versions(said.version_min, said.version_max),
+                tls_certificates: said.certificate.iter().map(certificate).collect(),
+                alpn_protocols: said.alpn.clone(),
+                validation_context_type: validation
+                    .map(tls::common_tls_context::ValidationContextType::ValidationContext),
+                ..Default::default()
+            }),
+            sni: said.sni.clone().unwrap_or_default(),
             ..Default::default()
         }),
-        sni: said.sni.clone().unwrap_or_default(),
-        ..Default::default()
-    }))
+    )
 }
 
-fn socket(context: Any) -> core::TransportSocket {
+fn socket(name: &str, context: Any) -> core::TransportSocket {
     core::TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
+        name: name.to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(context)),
     }
 }
