@@ -8,7 +8,9 @@ use naru_proxy::Options;
 use naru_tests::bootstrap::{HTTP2, TO_UP, quic_tls};
 use naru_tests::certificates::NAME;
 use naru_tests::files::{Directory, documents};
-use naru_tests::{Authority, Bootstrap, Naru, Speaks, Upstream, until, wire::WireListener};
+use naru_tests::up::free_address;
+use naru_tests::wire::WireListener;
+use naru_tests::{Authority, Bootstrap, Client, Naru, Speaks, Up, Upstream, until};
 use serde_json::{Value, json};
 
 use peer::{Peer, fields, get};
@@ -463,6 +465,60 @@ async fn what_an_address_speaks_may_change() {
 }
 
 #[tokio::test]
+async fn a_gateway_of_naru_up_speaks_it_beside_https_and_says_so() {
+    let authority = Authority::new();
+    let issued = authority.issue();
+    let up = Upstream::plain(Speaks::Http1).await;
+    let files = Directory::new();
+    let (chain, key) = (files.write("chain.pem", &issued.chain), files.write("key.pem", &issued.key));
+    let gate = free_address();
+    let documents = format!(
+        "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{ name: gate, annotations: {{ naru.dev/http3: 'true' }} }}
+spec:
+  servers:
+  - port: {{ number: {}, name: https, protocol: HTTPS }}
+    bind: 127.0.0.1
+    hosts: ['*']
+    tls: {{ mode: SIMPLE, serverCertificate: {chain:?}, privateKey: {key:?} }}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{ name: up }}
+spec:
+  hosts: [up.example]
+  resolution: STATIC
+  ports: [{{ number: 80, name: http, protocol: HTTP }}]
+  endpoints: [{{ address: 127.0.0.1, ports: {{ http: {} }} }}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: gate }}
+spec:
+  hosts: ['*']
+  gateways: [gate]
+  http: [{{ name: all, route: [{{ destination: {{ host: up.example }} }}] }}]
+",
+        gate.port(),
+        up.address.port(),
+    );
+    let running = Up::start(&[("all.yaml", documents)], &["--workers", "2"]).await;
+    let connector = authority.connector(&["h2"]);
+    let client = until("the gateway to answer", async || {
+        Client::secured(gate, Speaks::Http2Tls, &connector).await.ok()
+    });
+    let answer = client.await.0.get("/status/200").await;
+    let told = format!("h3=\":{}\"; ma=86400", gate.port());
+    assert_eq!(answer.headers.get("alt-svc").unwrap(), &*told, "{}", running.said());
+    let mut peer = Peer::start();
+    let of = peer.connect(gate, &authority).await;
+    let seen = peer.get(of, "/describe").await;
+    assert_eq!((seen.status(), seen.header("alt-svc")), (200, None));
+    assert_eq!(described(seen.text())["target"], "/describe");
+}
+
+#[tokio::test]
 async fn a_listener_of_tcp_says_where_http3_is_spoken() {
     let authority = Authority::new();
     let issued = authority.issue();
@@ -477,8 +533,7 @@ async fn a_listener_of_tcp_says_where_http3_is_spoken() {
         );
     let naru = Naru::on(&text);
     let connector = authority.connector(&["h2"]);
-    let (mut client, _) =
-        naru_tests::Client::secured(naru.address, Speaks::Http2Tls, &connector).await.unwrap();
+    let (mut client, _) = Client::secured(naru.address, Speaks::Http2Tls, &connector).await.unwrap();
     let answer = client.get("/status/200").await;
     assert_eq!(answer.headers.get("alt-svc").unwrap(), "h3=\":443\"; ma=86400");
 }

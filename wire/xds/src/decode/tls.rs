@@ -26,7 +26,7 @@ pub(super) fn quic(
 ) -> Option<DownstreamTls> {
     let said = socket.map(|socket| context::<quic::QuicDownstreamTransport>(socket, path, findings));
     let Some(transport) = said.unwrap_or_default() else {
-        if !socket.is_some_and(|socket| socket.config_type.is_some()) {
+        if socket.is_none_or(|socket| socket.config_type.is_none()) {
             let text = "a filter chain of QUIC needs a transport socket: envoy.transport_sockets.quic";
             findings.missing(path, text);
         }
