@@ -69,7 +69,7 @@ async fn a_request_goes_the_way_of_all_requests() {
 
 #[tokio::test]
 async fn large_bodies_pass_both_ways_whole() {
-    const BYTES: usize = 8 << 20;
+    const BYTES: usize = 1 << 20;
     let (authority, _up, naru, mut peer) = start().await;
     let of = peer.connect(naru.address, &authority).await;
     let sent = json!({ "headers": fields("POST", "/echo", &[]), "bytes": BYTES });
@@ -82,8 +82,8 @@ async fn large_bodies_pass_both_ways_whole() {
     assert_eq!(
         hashes,
         [
-            "0c77bc0a0795a93612d45256897456d0fcb24f151c44c150d07ecd03f4ef5168",
-            "423185cdc9f0e9c052c63f6d42110a9ebdb72dba219e7e756a7c42fbd2a12b19",
+            "8f990ba0b577b51cf009ea049368c16bbda1b21e1b93be07a824758bb253c39b",
+            "3357160db51573fb9c216a655efa8df5a658bc1ae7a1de39ff05835904040c6c",
         ]
     );
     assert_eq!(both[2].header("content-length"), Some(BYTES.to_string().as_str()));
@@ -505,10 +505,9 @@ spec:
     );
     let running = Up::start(&[("all.yaml", documents)], &["--workers", "2"]).await;
     let connector = authority.connector(&["h2"]);
-    let client = until("the gateway to answer", async || {
-        Client::secured(gate, Speaks::Http2Tls, &connector).await.ok()
-    });
-    let answer = client.await.0.get("/status/200").await;
+    until("the gateway to listen", async || tokio::net::TcpStream::connect(gate).await.ok()).await;
+    let (mut client, _) = Client::secured(gate, Speaks::Http2Tls, &connector).await.unwrap();
+    let answer = client.get("/status/200").await;
     let told = format!("h3=\":{}\"; ma=86400", gate.port());
     assert_eq!(answer.headers.get("alt-svc").unwrap(), &*told, "{}", running.said());
     let mut peer = Peer::start();
