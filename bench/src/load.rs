@@ -24,15 +24,36 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Debug {}
 
 impl<Any: AsyncRead + AsyncWrite + Unpin + Debug> Stream for Any {}
 
-/// Connects, and secures the connection if there is a connector.
-pub async fn connect(
-    address: SocketAddr,
-    connector: Option<&TlsConnector>,
-) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
-    stream.set_nodelay(true)?;
-    match connector {
-        None => Ok(Box::new(stream)),
-        Some(connector) => Ok(Box::new(connector.connect("localhost".try_into()?, stream).await?)),
+/// What every request says.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub authority: String,
+    pub path: String,
+    /// Bytes of the body.
+    pub upload: usize,
+}
+
+/// Where connections go, and whether they are secured.
+#[derive(Clone)]
+pub struct Dial {
+    pub address: SocketAddr,
+    pub connector: Option<TlsConnector>,
+}
+
+impl Dial {
+    pub async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
+        let connecting = TcpStream::connect(self.address).await;
+        let stream = connecting.with_context(|| format!("connecting to {}", self.address))?;
+        stream.set_nodelay(true)?;
+        match &self.connector {
+            None => Ok(Box::new(stream)),
+            Some(connector) => Ok(Box::new(connector.connect("localhost".try_into()?, stream).await?)),
+        }
+    }
+}
+
+impl Debug for Dial {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Dial({})", self.address)
     }
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -21,14 +22,17 @@ pub fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// A connector that trusts exactly the certificate in the file.
-pub fn connector(certificate: &Path) -> anyhow::Result<TlsConnector> {
+/// A connector that trusts exactly the certificate in the file, and may come back to a session that it had.
+pub fn connector(certificate: &Path, resumes: bool) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate)?)?;
-    let config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    if !resumes {
+        config.resumption = Resumption::disabled();
+    }
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod mirrors;
 mod prometheus;
 mod stats;
+mod strain;
 mod tcp;
 
 use std::cell::RefCell;

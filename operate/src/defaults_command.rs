@@ -1,8 +1,11 @@
 //! `naru defaults`: what holds where nothing is said.
 
+mod resilience;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use naru_spec::PaceLimit;
 use naru_spec::defaults as d;
 use serde_json::json;
 
@@ -33,17 +36,16 @@ pub fn run(output: Output) -> Result<(), Failure> {
 }
 
 fn table(all: &[Default]) -> String {
-    let width = |of: fn(&Default) -> &str| all.iter().map(|d| of(d).chars().count()).max().unwrap_or(0);
-    let (names, values) = (width(|d| d.name), width(|d| &d.value));
     let mut out = String::new();
-    let mut at = "";
-    for default in all {
-        if default.at != at {
-            at = default.at;
-            let _ = writeln!(out, "{}{at}", if out.is_empty() { "" } else { "\n" });
+    for rows in all.chunk_by(|one, next| one.at == next.at) {
+        let width = |of: fn(&Default) -> &str| rows.iter().map(|d| of(d).chars().count()).max().unwrap_or(0);
+        let (names, values) = (width(|d| d.name), width(|d| &d.value));
+        if let Some(first) = rows.first() {
+            let _ = writeln!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, first.at);
         }
-        let Default { name, value, source, .. } = default;
-        let _ = writeln!(out, "  {name:names$}  {value:values$}  {source}");
+        for Default { name, value, source, .. } in rows {
+            let _ = writeln!(out, "  {name:names$}  {value:values$}  {source}");
+        }
     }
     out
 }
@@ -52,13 +54,31 @@ fn defaults() -> Vec<Default> {
     let row = |at, name, value: String, source| Default { at, name, value, source };
     let length = |length: Duration| format!("{length:?}");
     let number = |number: u32| number.to_string();
+    let bytes = |bytes: u32| format!("{} KiB", bytes / 1_024);
+    let pace = |pace: PaceLimit| format!("{} bytes in {:?}", pace.bytes, pace.window);
+    let allowance = |burst: u32, per_second: u32| format!("{burst} at once, {per_second}/s");
     const LISTENERS: &str = "Listeners";
+    const OVERLOAD: &str = "When naru runs short";
     const ISTIO: &str = "Routes and clusters of Istio's documents";
     const ENVOY: &str = "Routes and clusters of Envoy's files";
     const PROCESSES: &str = "Processes of Deployments";
-    vec![
-        row(LISTENERS, "max_request_headers_kb", number(d::HEADER_BYTES_MAX / 1_024), "Envoy"),
+    let mut all = vec![
+        row(LISTENERS, "max_request_headers_kb", bytes(d::HEADER_BYTES_MAX), "Envoy"),
         row(LISTENERS, "max_headers_count", number(d::HEADER_COUNT_MAX), "Envoy"),
+        row(LISTENERS, "max_request_bytes (of a body)", "none".to_owned(), "Envoy"),
+        row(LISTENERS, "max_requests_per_connection", "none".to_owned(), "Envoy"),
+        row(LISTENERS, "connections, of all, a listener, an address", "none".to_owned(), "Envoy"),
+        row(
+            LISTENERS,
+            "transport_socket_connect_timeout",
+            length(d::HANDSHAKE_TIMEOUT),
+            "naru (Envoy has none)",
+        ),
+        row(LISTENERS, "request_headers_timeout", length(d::REQUEST_HEADERS_TIMEOUT), "Envoy, at an edge"),
+        row(LISTENERS, "request_timeout", "none".to_owned(), "Envoy"),
+        row(LISTENERS, "a body that is waited for", pace(d::REQUEST_PACE), "Kestrel"),
+        row(LISTENERS, "an answer that is taken", pace(d::RESPONSE_PACE), "Kestrel"),
+        row(LISTENERS, "bytes that wait in the kernel", bytes(d::UNSENT_BYTES_MAX), "naru"),
         row(LISTENERS, "stream_idle_timeout", length(d::STREAM_IDLE_TIMEOUT), "Envoy"),
         row(LISTENERS, "idle_timeout (of connections)", length(d::CONNECTION_IDLE_TIMEOUT), "Envoy"),
         row(LISTENERS, "drain_timeout", length(d::DRAIN_TIMEOUT), "Envoy"),
@@ -76,10 +96,32 @@ fn defaults() -> Vec<Default> {
             number(d::HTTP2_EDGE_CONNECTION_WINDOW),
             "Envoy, at an edge",
         ),
-        row(LISTENERS, "a frame of HTTP/2", length(d::HTTP2_FRAME_TIMEOUT), "naru"),
-        row(LISTENERS, "frames that carry nothing, a second", number(d::HTTP2_FRAMES_PER_SECOND), "naru"),
-        row(LISTENERS, "cancelled requests, a second", number(d::HTTP2_RESETS_PER_SECOND), "naru"),
-        row(LISTENERS, "streams to be reset, a second", number(d::HTTP2_MISTAKES_PER_SECOND), "naru"),
+        row(LISTENERS, "frameTimeout (of HTTP/2)", length(d::HTTP2_FRAME_TIMEOUT), "naru"),
+        row(
+            LISTENERS,
+            "frames (that carry nothing)",
+            allowance(d::HTTP2_FRAMES_BURST, d::HTTP2_FRAMES_PER_SECOND),
+            "naru",
+        ),
+        row(LISTENERS, "framesPerUseful", number(d::HTTP2_FRAMES_PER_USEFUL), "Envoy"),
+        row(
+            LISTENERS,
+            "resets (of requests)",
+            allowance(d::HTTP2_RESETS_BURST, d::HTTP2_RESETS_PER_SECOND),
+            "naru",
+        ),
+        row(
+            LISTENERS,
+            "mistakes (streams to be reset)",
+            allowance(d::HTTP2_MISTAKES_BURST, d::HTTP2_MISTAKES_PER_SECOND),
+            "naru",
+        ),
+        row(LISTENERS, "maxBlockFrames (of a head)", number(d::HTTP2_BLOCK_FRAMES_MAX), "naru"),
+        row(OVERLOAD, "refresh_interval", length(d::OVERLOAD_REFRESH), "Envoy"),
+        row(OVERLOAD, "timer_interval of shrink_heap", length(d::SHRINK_HEAP_EVERY), "Envoy"),
+        row(OVERLOAD, "requests are refused, of memory", "95 % until 90 %".to_owned(), "naru up"),
+        row(OVERLOAD, "requests are refused, of processors", "96 % to 100 %".to_owned(), "naru up"),
+        row(OVERLOAD, "keepPaths", d::SPARED_PATHS.join(" "), "naru up"),
         row(ISTIO, "timeout", "none".to_owned(), "Istio"),
         row(ISTIO, "retries.attempts", number(d::MESH_RETRIES), "Istio"),
         row(ISTIO, "loadBalancer.simple", "LEAST_REQUEST".to_owned(), "Istio"),
@@ -107,11 +149,54 @@ fn defaults() -> Vec<Default> {
             "naru",
         ),
         row(ENVOY, "direct response, at most", format!("{} KiB", d::DIRECT_BODY_BYTES_MAX / 1_024), "Istio"),
+    ];
+    all.extend(resilience::defaults());
+    all.extend([
         row(PROCESSES, "replicas", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "terminationGracePeriodSeconds", "30".to_owned(), "Kubernetes"),
         row(PROCESSES, "periodSeconds of probes", "10".to_owned(), "Kubernetes"),
         row(PROCESSES, "timeoutSeconds of probes", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "successThreshold of probes", "1".to_owned(), "Kubernetes"),
         row(PROCESSES, "failureThreshold of probes", "3".to_owned(), "Kubernetes"),
-    ]
+    ]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_default_is_told_twice_and_what_belongs_together_stands_together() {
+        let all = defaults();
+        let names: BTreeSet<(&str, &str)> = all.iter().map(|default| (default.at, default.name)).collect();
+        assert_eq!(names.len(), all.len());
+        let places = all.chunk_by(|one, next| one.at == next.at).map(|rows| rows[0].at);
+        let places: Vec<&str> = places.collect();
+        assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len(), "{places:?}");
+        assert!(all.iter().all(|default| !default.value.is_empty() && !default.source.is_empty()));
+    }
+
+    #[test]
+    fn everything_that_acts_by_itself_or_is_left_out_has_a_row() {
+        let all = defaults();
+        for place in [
+            "Retries",
+            "Classes of retries",
+            "Automatic timeouts",
+            "outlierDetection",
+            "healthCheck",
+            "CircuitBreaker",
+            "connectionPool",
+            "Bulkhead",
+            "adaptiveConcurrency",
+            "admissionControl",
+            "outboundRate",
+            "loadBalancing",
+        ] {
+            assert!(all.iter().any(|default| default.at.starts_with(place)), "{place}");
+        }
+    }
 }

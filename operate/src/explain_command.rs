@@ -6,31 +6,32 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use naru_base::Fraction;
 use naru_journey::edge::Peer;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
 use naru_journey::{Arriving, ChainId, Snapshot, tcp};
 use naru_plan::{Client, Surroundings};
+use naru_resource::Resources;
 use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
 use naru_sources::Texts;
 use naru_spec::defaults::ADDRESSES_HOST;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{
-    Action, AutoTimeout, Config, Fallback, FallbackStep, FaultScope, Forward, Listener, RouteTable, Rule,
-    TcpProxy,
+    Action, Cluster, Config, Fallback, FallbackStep, Forward, Listener, RouteTable, Rule, TcpProxy,
 };
 use serde_json::{Value, json};
 
-use crate::check_command::check;
+use crate::check_command::check_loaded;
 use crate::cli::{ExplainArgs, Failure, Output};
+use crate::policies::{Documents, Policy, of_cluster, of_rule};
 use crate::problems;
 use crate::say::say;
 
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let texts = Texts::read(&args.config)?;
-    let surroundings = surroundings(args, &texts)?;
-    let checked = check(&texts, &surroundings);
+    let loaded = texts.load();
+    let surroundings = surroundings(args, &loaded.resources)?;
+    let checked = check_loaded(&loaded, &surroundings);
     let Some((config, snapshot)) = checked.compiled else {
         let of_file = |file: &str| texts.text(file);
         let errors: Vec<_> = checked.problems.into_iter().filter(naru_spec::Problem::is_error).collect();
@@ -40,7 +41,8 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let is_tls = args.url.scheme_str() == Some("https");
     let port = args.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let asked = Asked { parts, port, is_tls, source: args.source };
-    let told = asked.find(&config, &snapshot)?;
+    let documents = Documents::new(loaded.resources);
+    let told = asked.find(&config, &snapshot, &documents)?;
     let answer = match args.output {
         Output::Text => told.to_text(args),
         Output::Json => format!("{}\n", told.to_json(args)),
@@ -48,11 +50,11 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     Ok(say(&answer)?)
 }
 
-/// Nothing runs; the workload that is said to call has its labels.
-fn surroundings(args: &ExplainArgs, texts: &Texts) -> anyhow::Result<Surroundings> {
-    let mut surroundings = Surroundings::default();
+/// As many processes run as Deployments say; the workload that is said to call has its labels.
+fn surroundings(args: &ExplainArgs, resources: &Resources) -> anyhow::Result<Surroundings> {
+    let instances = naru_plan::pretended(resources);
+    let mut surroundings = Surroundings { instances, ..Surroundings::default() };
     if let Some(name) = &args.from {
-        let resources = texts.load().resources;
         let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
         let found = resources.deployments.iter().find(|deployment| {
             deployment.meta.name.value == short && deployment.meta.namespace() == namespace
@@ -118,12 +120,20 @@ struct Told<'a> {
     of_tcp: Option<RouteTable>,
     explanation: Explanation,
     config: &'a Config,
+    documents: &'a Documents,
+    /// The request as it is when a rule is looked for.
+    parts: Parts,
 }
 
 impl Asked {
     /// Asks the gateway on the URL's port, then what workloads call through, then every gateway: the
     /// first that has the host answers.
-    fn find<'a>(&self, config: &'a Config, snapshot: &Snapshot) -> anyhow::Result<Told<'a>> {
+    fn find<'a>(
+        &self,
+        config: &'a Config,
+        snapshot: &Snapshot,
+        documents: &'a Documents,
+    ) -> anyhow::Result<Told<'a>> {
         let is_gateway = |listener: &Listener| listener.name.starts_with("gateway/");
         let rank = |listener: &Listener| match (is_gateway(listener), listener.address.port() == self.port) {
             (true, true) => 0,
@@ -146,7 +156,7 @@ impl Asked {
             if snapshot.chain(chain).is_tcp && listener.address.port() != self.port {
                 continue;
             }
-            let told = self.ask(config, snapshot, listener, at, chain)?;
+            let told = self.ask(config, snapshot, documents, (at, listener), chain)?;
             if told.explanation.verdict != Verdict::NoVirtualHost {
                 return Ok(told);
             }
@@ -159,8 +169,8 @@ impl Asked {
         &self,
         config: &'a Config,
         snapshot: &Snapshot,
-        listener: &'a Listener,
-        at: usize,
+        documents: &'a Documents,
+        (at, listener): (usize, &'a Listener),
         chain: ChainId,
     ) -> anyhow::Result<Told<'a>> {
         let chain_at =
@@ -172,6 +182,7 @@ impl Asked {
             remote: SocketAddr::new(self.source, 40_000),
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
             is_tls: self.is_tls,
+            is_certified: false,
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();
@@ -183,7 +194,7 @@ impl Asked {
             explanation.verdict = Verdict::NoVirtualHost;
             explanation.considered.clear();
         }
-        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config })
+        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config, documents, parts })
     }
 }
 
@@ -232,9 +243,38 @@ impl Told<'_> {
         self.routes()?.virtual_hosts.get(at).map(|host| host.name.as_str())
     }
 
+    fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.config.clusters.iter().find(|known| known.name == name)
+    }
+
     fn endpoints(&self, cluster: &str) -> usize {
-        let found = self.config.clusters.iter().find(|known| known.name == cluster);
-        found.map_or(0, |cluster| cluster.endpoints.len())
+        self.cluster(cluster).map_or(0, |cluster| cluster.endpoints.len())
+    }
+
+    /// Those of the rule.
+    fn policies(&self, rule: &Rule, forward: &Forward) -> Vec<Policy> {
+        let fault = self.listener.chains.get(self.chain).and_then(|chain| chain.http.fault.as_ref());
+        let sources = self.documents.of_rule(&rule.origin);
+        of_rule::of(forward, fault, &self.parts.method, &self.parts.headers, &sources)
+    }
+
+    /// Those of one of the clusters that it may go to.
+    fn policies_of(&self, cluster: &str, forward: &Forward) -> Vec<Policy> {
+        let Some(cluster) = self.cluster(cluster) else { return Vec::new() };
+        of_cluster::of(cluster, forward, &self.documents.of_cluster(&cluster.name))
+    }
+
+    /// Clusters to which the same happens stand together.
+    fn of_destinations(&self, forward: &Forward) -> Vec<(Vec<&str>, Vec<Policy>)> {
+        let mut groups: Vec<(Vec<&str>, Vec<Policy>)> = Vec::new();
+        for (name, _) in self.explanation.destinations.iter().filter(|(_, weight)| weight.0 > 0) {
+            let policies = self.policies_of(name, forward);
+            match groups.iter_mut().find(|(_, known)| *known == policies) {
+                Some((names, _)) => names.push(name),
+                None => groups.push((vec![name], policies)),
+            }
+        }
+        groups
     }
 
     fn to_text(&self, args: &ExplainArgs) -> String {
@@ -320,14 +360,22 @@ impl Told<'_> {
                             (None, None) => "none".to_owned(),
                         };
                         let _ = writeln!(out, "   timeout {timeout}; {}", retries(forward));
-                        for (whose, fallback) in self.fallbacks(forward) {
-                            let _ = writeln!(out, "   {}", fallback_text(whose, fallback));
+                        for policy in self.policies(rule, forward) {
+                            let _ = writeln!(out, "   {}", policy.to_line());
                         }
-                        for text in rare(forward) {
-                            let _ = writeln!(out, "   {text}");
+                        for (whose, fallback) in self.fallbacks(forward) {
+                            let at = self.fallback_origin(rule, whose);
+                            let at = at.map_or_else(String::new, |origin| format!("  ({origin})"));
+                            let _ = writeln!(out, "   {}{at}", fallback_text(whose, fallback));
                         }
                         if forward.path.is_some() || forward.host.is_some() || !forward.query.is_empty() {
                             let _ = writeln!(out, "   its path, host or query is rewritten");
+                        }
+                        for (names, policies) in self.of_destinations(forward) {
+                            let _ = writeln!(out, "\n   at {}", names.join("\n   and "));
+                            for policy in policies {
+                                let _ = writeln!(out, "   {}", policy.to_line());
+                            }
                         }
                     }
                 }
@@ -357,6 +405,13 @@ impl Told<'_> {
             Some((Some(name.as_str()), cluster.fallback.as_ref()?))
         });
         of_rule.into_iter().chain(of_clusters)
+    }
+
+    fn fallback_origin(&self, rule: &Rule, whose: Option<&str>) -> Option<String> {
+        match whose {
+            None => self.documents.of_rule(&rule.origin).fallback(),
+            Some(cluster) => self.documents.of_cluster(cluster).fallback(),
+        }
     }
 
     fn shares(&self) -> Vec<(&str, String)> {
@@ -437,13 +492,25 @@ impl Told<'_> {
             Action::Direct(direct) => verdict["direct"] = json!({ "status": direct.status.as_u16() }),
             Action::Forward(forward) => {
                 let clusters = self.explanation.destinations.iter().map(|(name, weight)| {
-                    json!({ "cluster": name, "weight": weight.0, "endpoints": self.endpoints(name) })
+                    let policies: Vec<Value> =
+                        self.policies_of(name, forward).iter().map(Policy::to_json).collect();
+                    json!({
+                        "cluster": name,
+                        "weight": weight.0,
+                        "endpoints": self.endpoints(name),
+                        "policies": if self.tcp().is_some() { Vec::new() } else { policies },
+                    })
                 });
+                let policies: Vec<Value> = match self.tcp() {
+                    None => self.policies(rule, forward).iter().map(Policy::to_json).collect(),
+                    Some(_) => Vec::new(),
+                };
                 verdict["forward"] = json!({
                     "clusters": clusters.collect::<Vec<_>>(),
                     "timeout_ms": forward.timeout.map(|timeout| timeout.as_millis() as u64),
                     "calls_max": forward.retry.as_ref().map_or(1, naru_spec::RetryPolicy::calls_max),
                     "retry_on": forward.retry.as_ref().map(|policy| policy.on.to_string()),
+                    "policies": policies,
                 });
                 if let Some(group) = &self.explanation.group {
                     verdict["forward"]["group"] = group_json(group);
@@ -452,13 +519,10 @@ impl Told<'_> {
                     .fallbacks(forward)
                     .map(|(whose, fallback)| {
                         let steps: Vec<String> = fallback.steps.iter().map(step_text).collect();
-                        json!({ "of": whose, "on": fallback.on.words(), "steps": steps })
+                        let origin = self.fallback_origin(rule, whose);
+                        json!({ "of": whose, "on": fallback.on.words(), "steps": steps, "origin": origin })
                     })
                     .collect();
-                let rare = rare(forward);
-                if !rare.is_empty() {
-                    verdict["forward"]["rare"] = json!(rare);
-                }
                 if !fallbacks.is_empty() {
                     verdict["forward"]["fallbacks"] = json!(fallbacks);
                 }
@@ -548,45 +612,6 @@ fn retries(forward: &Forward) -> String {
 }
 
 /// What is tried instead, and when.
-fn percent(share: Fraction) -> String {
-    format!("{}%", f64::from(share.numerator()) * 100.0 / f64::from(share.denominator().value()))
-}
-
-/// What few routes say: automatic timeouts, hedges, faults, mirrors.
-fn rare(forward: &Forward) -> Vec<String> {
-    let mut said = Vec::new();
-    if let Some(AutoTimeout { quantile_permille, factor_percent, min, max }) = forward.auto_timeout {
-        let (quantile, factor) = (f64::from(quantile_permille) / 10.0, f64::from(factor_percent) / 100.0);
-        said.push(format!(
-            "its timeout is p{quantile} of what is observed, times {factor}, from {min:?} to {max:?}"
-        ));
-    }
-    if let Some(hedge) = forward.hedge {
-        if hedge.on_per_try_timeout {
-            said.push("a try that takes too long goes on beside the next".to_owned());
-        }
-        if hedge.initial > 1 {
-            said.push(format!("it begins with {} attempts at a time", hedge.initial));
-        }
-    }
-    if let Some(fault) = &forward.fault {
-        let whose = match fault.scope {
-            FaultScope::Client => "requests",
-            FaultScope::Upstream => "attempts",
-        };
-        if let Some(delay) = fault.delay {
-            said.push(format!("a fault delays {} of the {whose}", percent(delay.share)));
-        }
-        if let Some(abort) = fault.abort {
-            said.push(format!("a fault answers {} of the {whose}", percent(abort.share)));
-        }
-    }
-    for mirror in &forward.mirrors {
-        said.push(format!("{} of the requests are copied to {}", percent(mirror.share), mirror.cluster));
-    }
-    said
-}
-
 fn fallback_text(whose: Option<&str>, fallback: &Fallback) -> String {
     let of = whose.map_or_else(String::new, |name| format!(" of {name}"));
     let on = fallback.on.words().join(", ");

@@ -16,6 +16,7 @@ mod workload_command;
 mod takeover;
 mod systemd;
 mod admin;
+mod policies;
 mod problems;
 mod say;
 

@@ -110,6 +110,7 @@ async fn serve(
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
         eprintln!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
     }
+    proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     let recall = RefCell::new(recall(&document));
     let file = document.file.clone();

@@ -75,6 +75,7 @@ async fn up(args: &UpArgs) -> Result<(), Failure> {
     for line in mesh.greeting(args) {
         eprintln!("naru: {line}");
     }
+    proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     let mut running = Running { args, proxy, supervisor, mesh, in_force };
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;

@@ -18,32 +18,36 @@ use naru_journey::edge::Peer;
 use naru_journey::proxied::Ends;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
+use naru_spec::defaults::HANDSHAKE_TIMEOUT;
+use naru_spec::overload::{Relief, Timer as Timed};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
+use crate::certified::Certified;
 use crate::cluster::add;
 #[cfg(feature = "http3")]
 use crate::codec::http3;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
-use crate::greet::{Refused, greet};
+use crate::greet::{Full, Refused, greet};
 use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
+use crate::metrics::TurnedAway;
 #[cfg(feature = "http3")]
 use crate::quic;
+use crate::seats::{Counted, OfSource};
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
 use crate::stall::Stall;
+use crate::strain::Seat;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
 use crate::{engine, tcp, udp};
 
-/// A client that has not finished its TLS handshake by then is let go.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
 /// When a listener closes, and for this long nobody has finished a TCP handshake, nobody will.
 const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(100);
 const HANDSHAKES_TIME_MAX: Duration = Duration::from_secs(1);
@@ -136,6 +140,8 @@ pub struct Connection {
     pub direct: SocketAddr,
     pub server_name: Option<String>,
     pub tls_version: Option<&'static str>,
+    /// The client has shown who it is.
+    pub certified: Option<Rc<Certified>>,
     /// It began with TLS, wherever that ends.
     is_tls: bool,
     listener: Rc<ListenerHere>,
@@ -149,13 +155,15 @@ pub struct Connection {
     /// A test wants to know what becomes of a panic.
     is_provoked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Tunnels, which have tasks of their own: see [`tunnel::Tether`].
+    pub tethered: RefCell<Vec<Waker>>,
     streams: Cell<u64>,
     active: Cell<u32>,
     unused_since: Cell<Instant>,
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
-    /// Where interim responses to the request that is being answered go, over HTTP/1.
+    /// Where interim responses to the request that is being answered go.
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
@@ -170,10 +178,12 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(http: &Http) -> Limits {
+    fn of(http: &Http, worker: &Worker) -> Limits {
         Limits {
             requests_max: http.max_requests_per_connection.map_or(u64::MAX, u64::from),
-            idle_timeout: http.connection_idle_timeout,
+            idle_timeout: http
+                .connection_idle_timeout
+                .map(|usual| worker.reduced(Timed::ConnectionIdle, usual)),
             drain_timeout: http.drain_timeout,
         }
     }
@@ -188,7 +198,7 @@ impl Connection {
         chain: ChainId,
         peer: Peer,
     ) -> Connection {
-        let limits = Limits::of(&loaded.snapshot.chain(chain).http);
+        let limits = Limits::of(&loaded.snapshot.chain(chain).http, worker);
         Connection {
             id: worker.next_connection(),
             worker: Rc::clone(worker),
@@ -196,6 +206,7 @@ impl Connection {
             direct: peer.remote,
             server_name: None,
             tls_version: None,
+            certified: None,
             is_tls: false,
             listener: Rc::clone(listener),
             loaded: RefCell::new(loaded),
@@ -205,6 +216,7 @@ impl Connection {
             may_linger: Cell::new(true),
             is_provoked: Cell::new(false),
             waker: RefCell::new(None),
+            tethered: RefCell::default(),
             streams: Cell::new(0),
             active: Cell::new(0),
             unused_since: Cell::new(worker.clock.now()),
@@ -217,9 +229,10 @@ impl Connection {
 
     /// After a handshake.
     #[cfg(feature = "http3")]
-    pub fn with_tls(self, agreed: naru_tls::Handshake) -> Connection {
+    pub fn with_tls(self, agreed: naru_tls::Handshake, shown: Option<Box<naru_tls::Shown>>) -> Connection {
         let tls_version = Some(agreed.version);
-        Connection { server_name: agreed.server_name, tls_version, is_tls: true, ..self }
+        let certified = shown.map(|shown| Rc::new(Certified::new(shown)));
+        Connection { server_name: agreed.server_name, tls_version, is_tls: true, certified, ..self }
     }
 
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
@@ -229,6 +242,7 @@ impl Connection {
             direct: self.direct,
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
+            certified: self.certified.clone(),
             is_tls: self.is_tls,
             is_leaving: Cell::new(self.is_leaving.get()),
             may_linger: Cell::new(self.may_linger.get()),
@@ -295,10 +309,32 @@ impl Connection {
             tunnel.go_on(&newest, chain);
         }
         self.chain.set(chain);
-        let limits = Limits::of(&newest.snapshot.chain(chain).http);
         self.loaded.replace(newest);
+        self.limit();
+    }
+
+    fn limit(&self) {
+        let limits = Limits::of(&self.loaded().snapshot.chain(self.chain()).http, &self.worker);
         if self.limits.replace(limits) != limits {
             self.wake();
+        }
+    }
+
+    /// The proxy runs shorter than before, or less so.
+    pub fn hear_strain(&self) {
+        self.limit();
+        if self.worker.strain.is_saturated(&Relief::CloseIdleConnections) && !self.is_used() {
+            self.may_linger.set(false);
+            self.leave();
+        }
+    }
+
+    /// It ends with the requests that it carries, so that others are served.
+    #[cold]
+    pub fn give_up(&self) {
+        if !self.is_leaving.get() {
+            add(&self.worker.metrics.downstream.keepalives_ended, 1);
+            self.leave();
         }
     }
 
@@ -306,6 +342,11 @@ impl Connection {
     pub fn leave(&self) {
         self.is_leaving.set(true);
         self.wake();
+        self.tethered.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     pub fn provoke(&self) {
@@ -373,9 +414,17 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = socket.accept() => accepted,
             () = listener.closed() => break,
+            accepted = async {
+                worker.paused(false).await;
+                tokio::select! {
+                    biased;
+                    () = worker.paused(true) => None,
+                    accepted = socket.accept() => Some(accepted),
+                }
+            } => accepted,
         };
+        let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, remote)) => take(&worker, stream, remote, &listener),
             // The client was gone before it was let in; or there are no descriptors left.
@@ -427,12 +476,98 @@ async fn datagrams(worker: Rc<Worker>, socket: &Arc<UdpSocket>, listener: Rc<Lis
 
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    let seats = match admit(&worker, &listener, remote) {
+        Ok(seats) => seats,
+        Err(why) => return turn_away(&worker, stream.local_addr().ok(), remote, &listener, why),
+    };
     tokio::task::spawn_local(async move {
+        let _seats = seats;
         add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
         let _alarm = Alarm::new(&worker, FromClient(remote));
         serve_client(&worker, &open, stream, remote, listener).await;
     });
+}
+
+/// What a connection counts among.
+pub struct Seats {
+    _all: Seat,
+    _listener: Option<Counted>,
+    _source: Option<OfSource>,
+}
+
+/// Whether one more connection may be served.
+pub fn admit(worker: &Worker, listener: &ListenerHere, remote: SocketAddr) -> Result<Seats, TurnedAway> {
+    if worker.strain.is_called_for() {
+        let draw = listener.loaded().core.borrow_mut().draw_request();
+        if worker.strain.rejects(draw) {
+            return Err(TurnedAway::Overload);
+        }
+    }
+    let (loaded, at) = listener.now();
+    let settings = loaded.snapshot.listeners.get(at);
+    let limits = settings.map(|listener| listener.connections).unwrap_or_default();
+    let all = worker.strain.seat(limits.ignores_global).ok_or(TurnedAway::Global)?;
+    let mut seats = Seats { _all: all, _listener: None, _source: None };
+    let Some(crowd) = loaded.prepared.crowd(at) else { return Ok(seats) };
+    if let (Some(tally), Some(max)) = (&crowd.tally, limits.max) {
+        seats._listener = Some(tally.take(max).ok_or(TurnedAway::Listener)?);
+    }
+    // Whoever speaks for others says so first.
+    if settings.is_some_and(|listener| listener.proxy_protocol.is_none() && listener.pipe.is_none()) {
+        seats._source = seat_of_source(&loaded, at, remote)?;
+    }
+    Ok(seats)
+}
+
+/// Counts a connection of an address, where there is a limit.
+pub fn seat_of_source(
+    loaded: &Loaded,
+    at: usize,
+    source: SocketAddr,
+) -> Result<Option<OfSource>, TurnedAway> {
+    let sources = loaded.prepared.crowd(at).and_then(|crowd| crowd.sources.as_ref());
+    let listener = loaded.snapshot.listeners.get(at);
+    match sources.zip(listener.and_then(|listener| listener.connections.max_per_source)) {
+        Some((sources, max)) => sources.take(source.ip(), max).map(Some).ok_or(TurnedAway::Source),
+        None => Ok(None),
+    }
+}
+
+/// Closes a connection at once. It has a line in the log of the listener's first chain, as nothing was read of it.
+#[cold]
+pub fn turn_away(
+    worker: &Rc<Worker>,
+    local: Option<SocketAddr>,
+    remote: SocketAddr,
+    listener: &Rc<ListenerHere>,
+    why: TurnedAway,
+) {
+    worker.metrics.downstream.count_turned_away(why);
+    let (loaded, at) = listener.now();
+    if let (Some(local), Some(chain)) = (local, loaded.snapshot.chain_id(at, 0)) {
+        let peer = Peer { remote, local, is_tls: false, is_certified: false, is_in_tunnel: false };
+        let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
+        engine::record_turned_away(&connection, why.reason());
+    }
+}
+
+/// A connection for which its chain, or its source, has no place.
+async fn wait_in_vain(worker: &Rc<Worker>, listener: &Rc<ListenerHere>, full: Full, remote: SocketAddr) {
+    let Full { stream, loaded, chain, delay, why, source } = full;
+    worker.metrics.downstream.count_turned_away(why);
+    let Ok(local) = stream.local_addr() else { return };
+    let peer = Peer { remote: source, local, is_tls: false, is_certified: false, is_in_tunnel: false };
+    let connection =
+        Connection { direct: remote, ..Connection::begin(worker, listener, loaded, chain, peer) };
+    engine::record_turned_away(&Rc::new(connection), why.reason());
+    if !delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = listener.closed() => {}
+        }
+    }
+    drop(stream);
 }
 
 pub struct FromClient(pub SocketAddr);
@@ -456,23 +591,32 @@ async fn serve_client(
         return;
     }
     let seen = Ends { source: remote, destination: local };
-    let greeted = tokio::time::timeout(HANDSHAKE_TIME_MAX, greet(&listener, stream, seen)).await;
+    let handshake_max = {
+        let (loaded, at) = listener.now();
+        loaded.prepared.crowd(at).map_or(HANDSHAKE_TIMEOUT, |crowd| crowd.handshake_max)
+    };
+    let handshake = worker.reduced(Timed::TransportConnect, handshake_max);
+    let greeted = tokio::time::timeout(handshake, greet(&listener, stream, seen)).await;
     let mut secured = match greeted.unwrap_or(Err(Refused::Tls)) {
         Ok(secured) => secured,
         Err(Refused::NoChain) => return,
         Err(Refused::Header) => return add(&downstream.protocol_errors, 1),
         Err(Refused::Tls) => return add(&downstream.tls_errors, 1),
+        Err(Refused::Full(full)) => return wait_in_vain(worker, &listener, *full, remote).await,
     };
+    let _seats = (secured.in_chain.take(), secured.of_source.take());
     let chain = secured.loaded.snapshot.chain(secured.chain);
     let (http, is_tcp) = (&chain.http, chain.is_tcp);
-    let (codec, terms) = (http.codec, Terms::of(http));
+    let (codec, terms, headers_timeout) = (http.codec, Terms::of(chain), http.request_headers_timeout);
     let Ends { source, destination } = secured.ends;
     let is_tls = secured.version.is_some();
-    let peer = Peer { remote: source, local: destination, is_tls, is_in_tunnel: false };
+    let is_certified = secured.shown.is_some();
+    let peer = Peer { remote: source, local: destination, is_tls, is_certified, is_in_tunnel: false };
     let connection = Rc::new(Connection {
         direct: remote,
         server_name: secured.server_name,
         tls_version: secured.version,
+        certified: secured.shown.map(|shown| Rc::new(Certified::new(shown))),
         is_tls: secured.is_tls,
         ..Connection::begin(worker, &listener, secured.loaded, secured.chain, peer)
     });
@@ -488,13 +632,29 @@ async fn serve_client(
         (Codec::Http3, _) => return,
         (Codec::Auto, _) => {
             let mut stay = Stay::new(&connection);
-            let mut detect = pin!(detect(&mut secured.conduit));
-            let detected = poll_fn(|cx| match detect.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result.ok().flatten()),
-                Poll::Pending => match stay.poll_leave(cx) {
+            let has_begun = Cell::new(false);
+            let mut detect = pin!(detect(&mut secured.conduit, &has_begun));
+            let mut late = None;
+            let detected = poll_fn(|cx| {
+                if let Poll::Ready(result) = detect.as_mut().poll(cx) {
+                    return Poll::Ready(result.ok().flatten());
+                }
+                if has_begun.get()
+                    && let Some(allowed) = headers_timeout
+                {
+                    let late = late.get_or_insert_with(|| {
+                        let mut timer = Timer::new(&worker.timers);
+                        timer.set(worker.clock.now() + allowed);
+                        timer
+                    });
+                    if late.poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                }
+                match stay.poll_leave(cx) {
                     Poll::Ready(Leave::Gently | Leave::AtOnce) => Poll::Ready(None),
                     Poll::Ready(Leave::Patiently) | Poll::Pending => Poll::Pending,
-                },
+                }
             });
             match detected.await {
                 Some(protocol) => protocol,
@@ -533,7 +693,7 @@ async fn serve_client(
 pub async fn serve_quic(connection: Rc<Connection>, open: &Open, quic: quic::Carrier) {
     let terms = {
         let loaded = connection.loaded();
-        Terms::of(&loaded.snapshot.chain(connection.chain()).http)
+        Terms::of(loaded.snapshot.chain(connection.chain()))
     };
     open.tell(&connection);
     let mut stay = Stay::new(&connection);
@@ -615,7 +775,7 @@ impl<'a> Stay<'a> {
 }
 
 /// Tells the protocol by the first bytes, which are then read again. `None` at the end of the stream.
-async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
+async fn detect(conduit: &mut Conduit, has_begun: &Cell<bool>) -> io::Result<Option<Protocol>> {
     let mut start = BytesMut::with_capacity(1_024);
     loop {
         let has_ended = conduit.read_buf(&mut start).await? == 0;
@@ -629,5 +789,6 @@ async fn detect(conduit: &mut Conduit) -> io::Result<Option<Protocol>> {
             return Ok(Some(if is_preface { Protocol::Http2 } else { Protocol::Http1 }));
         }
         // Fewer bytes than the preface, and all of them fit it: the next ones will tell.
+        has_begun.set(true);
     }
 }

@@ -11,14 +11,15 @@ pub mod http2;
 #[cfg(feature = "http3")]
 pub mod http3;
 pub mod inquiry;
+mod interim;
 pub mod server;
 
 pub use body::{BodyBroken, HyperBody, InBody};
 pub use client::SendFailure;
 pub use http1::client::Http1Client;
-pub use http1::interim::Interim;
 pub use http1::server::Answers;
 pub use http2::server::Told;
-pub use http2::{Abuse, Http2Client};
+pub use http2::{Abuse, Http2Client, Http2Tunnel, Protocol as ExtendedConnect};
 pub use inquiry::{Inquirer, Unanswered, WholeBody};
+pub use interim::Interim;
 pub use server::{Leave, Protocol, ServeError, Terms, serve};

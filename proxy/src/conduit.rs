@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use naru_tls::{ClientStream, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::codec::Http2Tunnel;
 use crate::socket::Socket;
 
 #[derive(Debug)]
@@ -35,6 +36,12 @@ trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
 // A peer of TLS sees by the missing end of its stream that it was no end in good order.
 impl Layer for ServerStream<Socket> {}
 impl Layer for ClientStream<Socket> {}
+
+impl Layer for Http2Tunnel {
+    fn abort(self: Box<Self>) {
+        (*self).abort();
+    }
+}
 
 impl Layer for Counted {
     fn abort(self: Box<Self>) {
@@ -66,6 +73,10 @@ impl Conduit {
     }
 
     pub fn client(stream: ClientStream<Socket>) -> Conduit {
+        Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
+    }
+
+    pub fn http2(stream: Http2Tunnel) -> Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
     }
 

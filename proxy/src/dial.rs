@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 use naru_base::{ClusterId, Reason};
 use naru_journey::Stage;
 use naru_journey::proxied::{self, Ends};
+use naru_spec::overload::Relief;
 use naru_spec::{Address, Cluster, ProxyVersion, UpstreamProtocol};
 use naru_tls::Connector;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::{EndpointHere, EndpointShared, add};
@@ -21,7 +22,7 @@ use crate::conduit::Conduit;
 use crate::eyeballs::connect_first;
 use crate::limited::Slot;
 use crate::loaded::Loaded;
-use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life};
+use crate::pool::{Http1Connection, Http2Connection, Http2Stream, Life, SharedDial};
 use crate::socket::Socket;
 use crate::worker::Worker;
 
@@ -101,6 +102,12 @@ pub async fn dial(
     ends: Option<Ends>,
 ) -> Result<(Connected, bool), DialFailure> {
     let settings = loaded.snapshot.cluster(cluster);
+    if worker.strain.is_called_for() {
+        let draw = loaded.core.borrow_mut().draw_request();
+        if worker.strain.gives_up(&Relief::ShedUpstreamConnection, draw) {
+            return Err(DialFailure::refused(Reason::Overflow));
+        }
+    }
     let _pending =
         loaded.clusters.get(cluster).limited.wait(&settings.limits).map_err(DialFailure::refused)?;
     if want != Want::Http2 {
@@ -128,13 +135,13 @@ pub async fn dial(
             let (worker, loaded, endpoint, shared) =
                 (Rc::clone(worker), Rc::clone(loaded), Rc::clone(endpoint), Rc::clone(&shared));
             tokio::task::spawn_local(async move {
-                let (place, failure) =
-                    match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
-                        Ok(Connected::Http2(stream)) => (Some(stream), None),
-                        Ok(Connected::Http1(_)) => (None, None),
-                        Err(failure) => (None, Some(failure.reason)),
-                    };
-                endpoint.pool.end_dial(&shared, place, failure);
+                let outcome = (None, Some(Reason::ConnectFailure));
+                let mut dial = SharedDialling { endpoint: Rc::clone(&endpoint), shared, outcome };
+                dial.outcome = match connect(&worker, &loaded, cluster, &endpoint, want, slot, None).await {
+                    Ok(Connected::Http2(stream)) => (Some(stream), None),
+                    Ok(Connected::Http1(_)) => (None, None),
+                    Err(failure) => (None, Some(failure.reason)),
+                };
             });
         }
         if let Err(reason) = shared.wait().await {
@@ -149,6 +156,20 @@ pub async fn dial(
         if let Some(stream) = endpoint.pool.take_http2(worker, settings) {
             return Ok((Connected::Http2(stream), false));
         }
+    }
+}
+
+/// Makes a connection for all who wait for it, who hear what became of it, be it that this panics.
+struct SharedDialling {
+    endpoint: Rc<EndpointHere>,
+    shared: Rc<SharedDial>,
+    outcome: (Option<Http2Stream>, Option<Reason>),
+}
+
+impl Drop for SharedDialling {
+    fn drop(&mut self) {
+        let (place, failure) = std::mem::take(&mut self.outcome);
+        self.endpoint.pool.end_dial(&self.shared, place, failure);
     }
 }
 
@@ -339,8 +360,8 @@ pub async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, DialFailure> 
 }
 
 /// Says for whom the connection was made, where that is asked for; without ends it is our own.
-async fn introduce(
-    stream: &mut Socket,
+pub async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
     version: Option<ProxyVersion>,
     ends: Option<Ends>,
 ) -> Result<(), DialFailure> {
@@ -349,7 +370,8 @@ async fn introduce(
         Some(ProxyVersion::V1) => proxied::line(ends),
         Some(ProxyVersion::V2) => proxied::header(ends),
     };
-    stream.write_all(&header).await.map_err(DialFailure::broken)
+    stream.write_all(&header).await.map_err(DialFailure::broken)?;
+    stream.flush().await.map_err(DialFailure::broken)
 }
 
 /// The operating system asks a silent endpoint whether it is still there, where the cluster wants it to.

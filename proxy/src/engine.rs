@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
-use naru_base::{AttemptId, ClusterId, Reason};
+use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
 use naru_journey::edge::{Client, Upgrade};
 use naru_journey::outgoing::Stamp;
@@ -23,16 +23,17 @@ use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
     Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, outgoing,
-    reply,
+    reply, upgrade,
 };
-use naru_spec::{Format, Scheme};
+use naru_spec::{Format, Scheme, Terminate};
 
 use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
-use crate::codec::{InBody, Interim, SendFailure};
+use crate::codec::{ExtendedConnect, InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::loaded::Loaded;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
+use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
 use crate::worker::Worker;
 use crate::{hedged, shadow, tunnel};
@@ -54,15 +55,19 @@ pub async fn serve(
         Some(Action::Open) => return tunnel::open(&connection, passage, parts),
         _ => {}
     }
-    let outgoing = Outgoing {
+    let mut outgoing = Outgoing {
         method: parts.method,
         target: passage.line.path.clone(),
         headers: Some(std::mem::take(&mut parts.headers)),
         copy: Vec::new(),
         scheme,
-        is_upgrade: passage.client.upgrade == Upgrade::Asked,
+        upgrade: passage.client.upgrade,
+        terminate: None,
         is_prepared: false,
     };
+    if outgoing.upgrade == Upgrade::Connect {
+        outgoing.terminate = passage.journey.terminate(&passage.loaded.snapshot);
+    }
     forward(passage, outgoing, first).await
 }
 
@@ -74,13 +79,27 @@ pub fn refuse(connection: &Rc<Connection>, reason: Reason, text: &'static str) -
 /// Counts and logs a request that the codec could not read, and has answered by itself.
 pub fn record_unreadable(connection: &Rc<Connection>, reason: Reason) {
     let now = connection.worker.clock.now();
-    let mut passage = unreadable(connection, reason);
+    let passage = unreadable(connection, reason);
+    end_unanswered(passage, now, reason);
+}
+
+/// Counts and logs a connection of which nothing was read.
+pub fn record_turned_away(connection: &Rc<Connection>, reason: Reason) {
+    let now = connection.worker.clock.now();
+    end_unanswered(without_request(connection, reason), now, reason);
+}
+
+fn end_unanswered(mut passage: Box<Passage>, now: Instant, reason: Reason) {
     passage.journey.on_reply(now, reason.status(), None);
     passage.journey.on_response_body(now, Milestone::End);
 }
 
 fn unreadable(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     add(&connection.worker.metrics.downstream.protocol_errors, 1);
+    without_request(connection, reason)
+}
+
+fn without_request(connection: &Rc<Connection>, reason: Reason) -> Box<Passage> {
     let journey = Journey::refuse(connection.worker.clock.now(), connection.chain(), reason);
     let line = RequestLine::unreadable(&connection.peer);
     let client = Client::unknown(&connection.peer);
@@ -93,14 +112,34 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let (loaded, chain) = (connection.loaded(), connection.chain());
     let http = &loaded.snapshot.chain(chain).http;
     let now = connection.worker.clock.now();
+    if let Some(certified) = &connection.certified {
+        certified.tell(http, &mut parts.headers);
+    }
     let mut core = loaded.core.borrow_mut();
     let Arrival { line, client, wish } = receive(&mut parts, http, &connection.peer, &mut core);
-    let facts = RequestFacts::of(&parts.method, &parts.headers, &client, body.is_end_stream());
+    // What follows in a stream is no body of the request.
+    let is_stream = client.upgrade != Upgrade::None && parts.version == Version::HTTP_2;
+    let has_ended = is_stream || body.is_end_stream();
+    let facts = RequestFacts::of(&parts.method, &parts.headers, &client, has_ended);
     let draw = core.draw_request();
+    let wish = match http.body_bytes_max {
+        // It says itself that it is too large.
+        Some(max) if body.size_hint().lower() > max && matches!(wish, Wish::Route | Wish::Upgrade) => {
+            Wish::Refuse(Reason::BodyTooLarge)
+        }
+        _ => wish,
+    };
+    let wish = if connection.worker.strain.is_called_for() {
+        relieved(connection, &loaded, &line, wish, draw)
+    } else {
+        wish
+    };
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
-        Wish::Tunnel if !facts.has_ended => Journey::refuse(now, chain, Reason::ClientProtocol),
+        Wish::Tunnel | Wish::Upgrade if !facts.has_ended && parts.method == Method::CONNECT => {
+            Journey::refuse(now, chain, Reason::ClientProtocol)
+        }
         Wish::Tunnel => Journey::tunnel(now, chain),
         Wish::Route | Wish::Upgrade => Journey::begin(
             now,
@@ -116,12 +155,30 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     if client.asks {
         naru_recover::consume(&mut parts.headers);
     }
-    let upload = (!facts.has_ended).then(|| Upload::new(body, &connection.worker, http.request_pace));
+    let mut opening = None;
+    let upload = if is_stream {
+        opening = Some(Opening::new(body, &parts.headers));
+        None
+    } else {
+        (!facts.has_ended)
+            .then(|| Upload::new(body, &connection.worker, http.request_pace, http.body_bytes_max))
+    };
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
+    passage.opening = opening;
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     (passage, parts, client.scheme)
+}
+
+/// What becomes of a request while the proxy itself runs short.
+#[cold]
+fn relieved(connection: &Connection, loaded: &Loaded, line: &RequestLine, wish: Wish, draw: u64) -> Wish {
+    let strain = &connection.worker.strain;
+    if strain.ends_connection(line.version == Version::HTTP_2, draw) {
+        connection.give_up();
+    }
+    strain.weigh(wish, loaded.snapshot.overload.as_ref(), line.path.path(), draw)
 }
 
 /// The head of the request that goes to an upstream.
@@ -135,7 +192,9 @@ pub struct Outgoing {
     copy: Vec<(HeaderName, HeaderValue)>,
     scheme: Scheme,
     /// It asks for another protocol.
-    is_upgrade: bool,
+    pub upgrade: Upgrade,
+    /// The tunnel that it asks for ends here.
+    terminate: Option<Terminate>,
     is_prepared: bool,
 }
 
@@ -326,7 +385,7 @@ impl Attendant for Alone<'_> {
     // HTTP/1.0 has none.
     #[inline]
     fn interim(&self) -> Option<Interim> {
-        let is_known = self.passage.line.version == Version::HTTP_11;
+        let is_known = self.passage.line.version != Version::HTTP_10;
         is_known.then(|| self.passage.connection.interim.borrow().clone())?
     }
 
@@ -358,18 +417,13 @@ pub async fn exchange<A: Attendant>(
     let Place { worker, loaded, cluster, endpoint, is_fresh, ends } = *place;
     let settings = loaded.snapshot.cluster(cluster);
     let mut want = Want::of(settings.protocol, attendant.speaks_http2());
-    if outgoing.is_upgrade {
-        // HTTP/2 has another way for it, RFC 8441, which is not gone yet.
-        if want == Want::Http2 {
-            return Err(Interrupted::Failed(Failure {
-                stage: Stage::Exchange,
-                reason: Reason::UpstreamProtocol,
-                sent: Sent::No,
-                is_reused: false,
-                is_replayable: false,
-            }));
+    if outgoing.upgrade != Upgrade::None {
+        if let Some(terminate) = outgoing.terminate {
+            // It is boxed so that those without one need no room for it.
+            return Box::pin(upgraded::reach(attendant, place, terminate)).await;
         }
-        want = Want::Http1;
+        // Where both may be it is the one that all upstreams know it by.
+        want = if want == Want::Http2 { want } else { Want::Http1 };
     }
     let waiting = if is_fresh { None } else { dial::take_from_pool(worker, endpoint, want, settings) };
     let (connected, is_reused) = match waiting {
@@ -421,7 +475,10 @@ pub async fn exchange<A: Attendant>(
         Connected::Http1(mut connection) => {
             connection.requests += 1;
             let interim = attendant.interim();
-            let request = outgoing.take_http1(attendant.upload(), keeps_copy);
+            let mut request = outgoing.take_http1(attendant.upload(), keeps_copy);
+            if outgoing.upgrade != Upgrade::None {
+                upgraded::complete(&mut request, outgoing.upgrade, place);
+            }
             let result = connection
                 .client
                 .send(request, interim, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
@@ -429,12 +486,20 @@ pub async fn exchange<A: Attendant>(
             let endpoint = Rc::clone(endpoint);
             result.map(|response| (response, Carrier::Http1 { connection, endpoint, cluster }))
         }
+        Connected::Http2(stream) if outgoing.upgrade != Upgrade::None => {
+            let is_tls = settings.tls.is_some();
+            let asked = upgraded::ask(attendant, outgoing, &stream, keeps_copy, is_reused, is_tls);
+            let response = Box::pin(asked).await?;
+            return Ok((response, Carrier::Http2 { _stream: stream }));
+        }
         Connected::Http2(stream) => {
             let is_tls = settings.tls.is_some();
             let request = outgoing.take_http2(attendant.upload(), keeps_copy, is_tls);
             let mut client = stream.client();
-            let result =
-                client.send(request, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action))).await;
+            let interim = attendant.interim();
+            let result = client
+                .send(request, interim, |cx| attendant.poll_asked(cx).map(|action| asked = Some(action)))
+                .await;
             result.map(|response| (response, Carrier::Http2 { _stream: stream }))
         }
     };
@@ -456,7 +521,8 @@ impl Outgoing {
             headers: Some(headers),
             copy: Vec::new(),
             scheme: self.scheme,
-            is_upgrade: self.is_upgrade,
+            upgrade: self.upgrade,
+            terminate: self.terminate,
             is_prepared: true,
         }
     }
@@ -516,7 +582,7 @@ impl Outgoing {
     }
 
     /// Takes the head back from an attempt that did not send it, and says what the journey is to know.
-    fn take_back(
+    pub fn take_back(
         &mut self,
         upload: Option<&Rc<Upload>>,
         failure: Option<SendFailure>,
@@ -533,6 +599,9 @@ impl Outgoing {
                         && let Ok(host) = HeaderValue::from_str(authority.as_str())
                     {
                         headers.insert(header::HOST, host);
+                    }
+                    if let Some(ExtendedConnect(protocol)) = parts.extensions.get() {
+                        upgrade::from_extended_connect(protocol, &mut headers);
                     }
                     self.headers = Some(headers);
                 }
@@ -603,7 +672,7 @@ pub fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Broken> {
     passage.kept_response = kept;
     parts.version = Version::HTTP_11;
     if passage.journey.is_upgraded() {
-        return tunnel::change(passage, parts);
+        return upgraded::change(passage, parts);
     }
     Ok(Response::from_parts(parts, OutBody::passing(passage)))
 }

@@ -162,6 +162,41 @@ struct Row {
     numbers: Numbers,
 }
 
+/// Why a client's connection is closed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// The proxy runs short.
+    Overload,
+    /// As many as may be are there, at all listeners.
+    Global,
+    /// So many are at its listener, or in its chain.
+    Listener,
+    /// So many are of its address.
+    Source,
+}
+
+impl TurnedAway {
+    pub const ALL: [TurnedAway; 4] =
+        [TurnedAway::Overload, TurnedAway::Global, TurnedAway::Listener, TurnedAway::Source];
+
+    /// As metrics say it. Envoy's, of a listener.
+    pub fn name(self) -> &'static str {
+        match self {
+            TurnedAway::Overload => "downstream_cx_overload_reject",
+            TurnedAway::Global => "downstream_global_cx_overflow",
+            TurnedAway::Listener => "downstream_cx_overflow",
+            TurnedAway::Source => "downstream_cx_source_overflow",
+        }
+    }
+
+    pub fn reason(self) -> Reason {
+        match self {
+            TurnedAway::Overload => Reason::ConnectionRejected,
+            TurnedAway::Global | TurnedAway::Listener | TurnedAway::Source => Reason::ConnectionLimit,
+        }
+    }
+}
+
 /// What there is of clients.
 #[derive(Debug, Default)]
 pub struct Downstream {
@@ -175,6 +210,10 @@ pub struct Downstream {
     pub abuses: [Cell<u64>; Abuse::ALL.len()],
     pub tls_errors: Cell<u64>,
     pub panics: Cell<u64>,
+    /// Connections that were closed at once, by [`TurnedAway::ALL`].
+    pub turned_away: [Cell<u64>; TurnedAway::ALL.len()],
+    /// Connections that are to end because the proxy runs short.
+    pub keepalives_ended: Cell<u64>,
     pub log_lines_dropped: Cell<u64>,
     /// Connections whose bytes are passed through.
     pub tcp_active: Cell<u64>,
@@ -194,6 +233,10 @@ impl Downstream {
 }
 
 impl Downstream {
+    pub fn count_turned_away(&self, why: TurnedAway) {
+        add(&self.turned_away[why as usize], 1);
+    }
+
     pub fn count_abuse(&self, abuse: Abuse) {
         add(&self.abuses[abuse as usize], 1);
     }
@@ -302,6 +345,9 @@ pub struct DownstreamReport {
     pub tls_errors: u64,
     /// Bugs, each of which has ended one connection or stream.
     pub panics: u64,
+    /// In the order of [`TurnedAway::ALL`].
+    pub turned_away: [u64; TurnedAway::ALL.len()],
+    pub keepalives_ended: u64,
     pub log_lines_dropped: u64,
     pub tcp_active: u64,
     pub tcp_total: u64,
@@ -347,11 +393,15 @@ impl Report {
             protocol_errors,
             tls_errors,
             panics,
+            keepalives_ended,
             log_lines_dropped,
             tcp_active,
             tcp_total
         );
         for (mine, theirs) in self.downstream.abuses.iter_mut().zip(other.downstream.abuses) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.downstream.turned_away.iter_mut().zip(other.downstream.turned_away) {
             *mine += theirs;
         }
         // Workers know the same names in the same order, but while a new configuration reaches them.

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use naru_base::ClusterId;
 use naru_journey::{ChainId, RecentWrites, Retried, Snapshot};
 use naru_spec::config::Place;
+use naru_spec::defaults::HANDSHAKE_TIMEOUT;
 use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 
@@ -22,6 +24,7 @@ use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
+use crate::seats::{Counted, Sources, Tally};
 use crate::shared_limits::{self, SharedLimit};
 
 /// A snapshot, and what was made of it once for all workers.
@@ -51,6 +54,10 @@ pub struct Prepared {
     /// All snapshots have the same.
     #[cfg(feature = "http3")]
     pub crossings: Arc<crate::quic::crossing::Crossings>,
+    /// By listener.
+    crowds: Vec<Crowd>,
+    /// By chain; of those that have a limit.
+    tallies: Vec<Option<Arc<Tally>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -100,6 +107,7 @@ impl Prepared {
         let names = names.all();
         let guards = guards(&snapshot, older, origin);
         let retrying = retrying(&snapshot, older);
+        let (crowds, tallies) = crowds(&snapshot, older);
         let limits = limits(&snapshot, older);
         let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
@@ -122,10 +130,53 @@ impl Prepared {
             recent_writes,
             #[cfg(feature = "http3")]
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),
+            crowds,
+            tallies,
             cluster_names,
             stat_prefixes,
             names,
         })
+    }
+
+    pub fn crowd(&self, listener: usize) -> Option<&Crowd> {
+        self.crowds.get(listener)
+    }
+
+    /// Counts a connection in its chain, where that has a limit.
+    ///
+    /// # Errors
+    /// It has as many as it may: how long one too many is kept waiting.
+    pub fn count_in_chain(&self, listener: usize, chain: ChainId) -> Result<Option<Counted>, Duration> {
+        let Some(tally) = self.tallies.get(chain.0 as usize).and_then(Option::as_ref) else {
+            return Ok(None);
+        };
+        let Some(limit) =
+            self.chain_settings(listener, chain).and_then(|chain| chain.connection_limit.as_ref())
+        else {
+            return Ok(None);
+        };
+        tally.take(limit.max).map(Some).ok_or(limit.delay)
+    }
+
+    /// How long a client's handshake with a chain may take.
+    pub fn handshake_timeout(&self, listener: usize, chain: ChainId) -> Duration {
+        let said = self.chain_settings(listener, chain).and_then(|chain| chain.handshake_timeout);
+        said.unwrap_or(HANDSHAKE_TIMEOUT)
+    }
+
+    fn chain_settings(&self, listener: usize, chain: ChainId) -> Option<&FilterChain> {
+        let first = self.snapshot.chain_id(listener, 0)?;
+        self.snapshot.listeners.get(listener)?.chains.get(chain.0.checked_sub(first.0)? as usize)
+    }
+
+    /// Prefix, connections and those that were turned away, of each chain with a limit.
+    pub fn connection_limits(&self) -> Vec<(String, u64, u64)> {
+        let chains = self.snapshot.listeners.iter().flat_map(|listener| &listener.chains);
+        let all = chains.zip(&self.tallies).filter_map(|(chain, tally)| {
+            let (active, limited) = tally.as_ref()?.counts();
+            Some((chain.connection_limit.as_ref()?.stat_prefix.clone(), active, limited))
+        });
+        all.collect()
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -187,6 +238,42 @@ fn retrying(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<AtomicU32>
         known.and_then(|(older, id)| older.retrying.get(id.index()).cloned()).unwrap_or_default()
     });
     counts.collect()
+}
+
+/// What is counted of a listener's connections; where there is no limit, nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd {
+    pub tally: Option<Arc<Tally>>,
+    pub sources: Option<Arc<Sources>>,
+    /// For the handshakes of all of its chains.
+    pub handshake_max: Duration,
+}
+
+/// A listener is the same for as long as its address and name are, and a chain for as long as its place is.
+fn crowds(snapshot: &Snapshot, older: Option<&Prepared>) -> (Vec<Crowd>, Vec<Option<Arc<Tally>>>) {
+    let mut all = Vec::new();
+    let mut tallies = Vec::new();
+    for listener in &snapshot.listeners {
+        let is_it = |known: &Listener| known.address == listener.address && known.name == listener.name;
+        let before = older.and_then(|older| Some((older, older.snapshot.listeners.iter().position(is_it)?)));
+        let known = before.and_then(|(older, at)| older.crowds.get(at).cloned()).unwrap_or_default();
+        let limits = &listener.connections;
+        let timeouts =
+            listener.chains.iter().map(|chain| chain.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT));
+        all.push(Crowd {
+            tally: limits.max.map(|_| known.tally.unwrap_or_default()),
+            sources: limits.max_per_source.map(|_| known.sources.unwrap_or_default()),
+            handshake_max: timeouts.max().unwrap_or(HANDSHAKE_TIMEOUT),
+        });
+        for (nth, chain) in listener.chains.iter().enumerate() {
+            let known = before.and_then(|(older, before)| {
+                let id = older.snapshot.chain_id(before, nth)?;
+                older.tallies.get(id.0 as usize)?.clone()
+            });
+            tallies.push(chain.connection_limit.as_ref().map(|_| known.unwrap_or_default()));
+        }
+    }
+    (all, tallies)
 }
 
 /// That of a cluster that is guarded already is the same; but where health checks begin, nothing is known of endpoints

@@ -26,6 +26,7 @@ use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
 use crate::shared_limits::NamedLimitStatus;
+use crate::strain::{Strain, StrainStatus, Watch};
 use crate::worker::{self, Accept, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
@@ -118,6 +119,8 @@ pub struct Proxy {
     names: Mutex<Names>,
     /// Workers that a panic has ended.
     lost: Arc<AtomicU64>,
+    strain: Arc<Strain>,
+    watch: Watch,
 }
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
@@ -158,6 +161,7 @@ impl Proxy {
         let host_name: Arc<str> = host_name().into();
         let mut threads = Vec::new();
         let lost = Arc::<AtomicU64>::default();
+        let strain = Arc::<Strain>::default();
         let mut senders = Vec::new();
         for at in 0..workers as u64 {
             let (messages_tx, messages_rx) = mpsc::unbounded_channel();
@@ -169,6 +173,7 @@ impl Proxy {
                 endpoints: endpoints.clone(),
                 log: log.clone(),
                 host_name: Arc::clone(&host_name),
+                strain: Arc::clone(&strain),
                 messages_rx,
             };
             let thread = std::thread::Builder::new().name(format!("naru-{at}"));
@@ -180,8 +185,10 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(StartError::Thread)?);
             senders.push(messages_tx);
         }
+        let watch = Watch::new(Arc::clone(&strain), origin, senders.clone());
+        watch.set(prepared.snapshot.overload.as_ref());
         let board = Board::new(senders, prepared, clock::wall_now(), listening, found, endpoints);
-        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names), lost };
+        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names), lost, strain, watch };
         Ok(Starting { proxy, opened, left })
     }
 
@@ -228,8 +235,10 @@ impl Proxy {
         let found = self.board.discover(&prepared).await;
         self.board.warm(&prepared, &older, &found).await;
         let balanced = self.board.balance(&prepared, &found).await;
+        let overload = prepared.snapshot.overload.clone();
         let next = Next { prepared, listening, sockets, found, balanced };
         let answers = self.board.commit(next, &mut names, clock::wall_now())?;
+        self.watch.set(overload.as_ref());
         for answer in answers {
             // A worker that ends before it answers has drained.
             let _ = answer.await;
@@ -294,6 +303,21 @@ impl Proxy {
         self.board.named_limits()
     }
 
+    /// What chains with a limit of connections are called, how many each has, and how many it has turned away.
+    pub fn connection_limits(&self) -> Vec<(String, u64, u64)> {
+        self.board.current().connection_limits()
+    }
+
+    /// How short it runs itself, and what is given up for it.
+    pub fn strain(&self) -> StrainStatus {
+        self.strain.status(self.board.current().snapshot.overload.as_ref())
+    }
+
+    /// How a thread gives memory that it has freed back to the system.
+    pub fn give_back_by(&self, give_back: fn()) {
+        self.strain.give_back_by(give_back);
+    }
+
     /// Takes no more connections; requests that have begun are finished.
     pub fn drain(&self) {
         self.board.drain();
@@ -332,6 +356,14 @@ impl Proxy {
             }
         }
         Ok(all)
+    }
+
+    /// Whoever was given the handles of [`Proxy::lend`] is gone, and has not used them.
+    pub fn take_back(&self) {
+        for worker in self.board.workers() {
+            // One that has ended has none.
+            let _ = worker.send(Message::TakeBack);
+        }
     }
 
     /// As [`Proxy::drain`], where another process accepts from these sockets already: what waits in their queues is its,

@@ -18,6 +18,7 @@ use naru_journey::Arriving;
 use naru_journey::edge::Peer;
 use naru_spec::Quic;
 use naru_spec::defaults::{QUIC_HANDSHAKES_MAX, QUIC_UNPROVEN_MAX, QUIC_WAITING_BYTES_MAX};
+use naru_spec::overload::Timer as Timed;
 use quinn::{
     Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
@@ -27,6 +28,7 @@ use crate::accept::{self, Connection, ListenerHere};
 use crate::cluster::add;
 use crate::codec::http3::Code;
 use crate::contain::Alarm;
+use crate::metrics::TurnedAway;
 use crate::worker::{Open, Worker};
 use socket::Wire;
 use steer::Ids;
@@ -139,8 +141,16 @@ fn take(
     if let Some(ip) = incoming.local_ip() {
         local.set_ip(ip);
     }
+    let seats = match accept::admit(worker, listener, remote) {
+        Ok(seats) => seats,
+        Err(why) => {
+            accept::turn_away(worker, Some(local), remote, listener, why);
+            return incoming.refuse();
+        }
+    };
     let (worker, listener, base) = (Rc::clone(worker), Rc::clone(listener), base.clone());
     tokio::task::spawn_local(async move {
+        let _seats = seats;
         add(&worker.metrics.downstream.connections_total, 1);
         let open = worker.opened();
         let _alarm = Alarm::new(&worker, accept::FromClient(remote));
@@ -168,17 +178,24 @@ async fn serve_client(
         snapshot.0.terminator(chain).cloned()
     });
     config.transport_config(Arc::new(transport(&settings)));
+    let handshake_max = worker.reduced(Timed::TransportConnect, settings.handshake_timeout);
     let refused = || add(&worker.metrics.downstream.tls_errors, 1);
     let Ok(connecting) = incoming.accept_with(Arc::new(config)) else { return refused() };
-    let connected = tokio::time::timeout(settings.handshake_timeout, connecting).await;
+    let connected = tokio::time::timeout(handshake_max, connecting).await;
     drop(handshake);
     let Ok(Ok(quic)) = connected else { return refused() };
-    let Some(agreed) = quic.handshake_data().and_then(naru_tls::quic::agreed) else { return refused() };
+    let agreed = quic.handshake_data().and_then(|data| naru_tls::quic::agreed(data, quic.peer_identity()));
+    let Some((agreed, shown)) = agreed else { return refused() };
     let Some(chain) = loaded.snapshot.chain_for(at, &arriving(local, agreed.server_name.as_deref())) else {
         return;
     };
-    let peer = Peer { remote, local, is_tls: true, is_in_tunnel: false };
-    let connection = Connection::begin(worker, listener, loaded, chain, peer).with_tls(agreed);
+    let Ok(_in_chain) = loaded.prepared.count_in_chain(at, chain) else {
+        worker.metrics.downstream.count_turned_away(TurnedAway::Listener);
+        return quic.close(Code::NO_ERROR.number(), b"");
+    };
+    let is_certified = shown.is_some();
+    let peer = Peer { remote, local, is_tls: true, is_certified, is_in_tunnel: false };
+    let connection = Connection::begin(worker, listener, loaded, chain, peer).with_tls(agreed, shown);
     accept::serve_quic(Rc::new(connection), open, quic).await;
 }
 

@@ -28,6 +28,9 @@ pub struct Relay {
     upstream: Conduit,
     up: Way,
     down: Way,
+    /// What has come before one of them broke is passed on.
+    is_gentle: bool,
+    broken: Option<Side>,
 }
 
 /// From one of them to the other.
@@ -50,7 +53,14 @@ enum Broken {
 
 impl Relay {
     pub fn new(client: Conduit, upstream: Conduit) -> Relay {
-        Relay { client, upstream, up: Way::default(), down: Way::default() }
+        let (up, down) = (Way::default(), Way::default());
+        Relay { client, upstream, up, down, is_gentle: false, broken: None }
+    }
+
+    /// Of a protocol that says by itself that it is over, and whose ends may then close with something unread, which
+    /// looks as if they had broken: what came before is passed on, and the end as one in good order.
+    pub fn gently(self) -> Relay {
+        Relay { is_gentle: true, ..self }
     }
 
     /// Ready when both ways have come to their ends.
@@ -59,23 +69,52 @@ impl Relay {
     /// Who broke it off.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         match self.up.poll(cx, &mut self.client, &mut self.upstream) {
-            Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(Err(Side::Client)),
+            Poll::Ready(Err(Broken::Reading)) => return self.poll_broken(cx, Side::Client),
             // It reads no more, but may still have something to say.
             Poll::Ready(Err(Broken::Writing)) => self.up.is_closed = true,
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         match self.down.poll(cx, &mut self.upstream, &mut self.client) {
-            Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(Err(Side::Upstream)),
+            Poll::Ready(Err(Broken::Reading)) => return self.poll_broken(cx, Side::Upstream),
             Poll::Ready(Err(Broken::Writing)) => return Poll::Ready(Err(Side::Client)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        match self.broken {
+            Some(Side::Client) if self.up.is_closed => return Poll::Ready(Err(Side::Client)),
+            Some(_) if self.down.is_closed => return Poll::Ready(Err(Side::Upstream)),
+            _ => {}
         }
         if self.up.is_closed && self.down.is_closed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Both sides shall see that this was no end in good order.
+    /// One of them can be read no more: that is the end of its way.
+    #[cold]
+    fn poll_broken(&mut self, cx: &mut Context<'_>, side: Side) -> Poll<Result<(), Side>> {
+        if !self.is_gentle {
+            return Poll::Ready(Err(side));
+        }
+        let way = if side == Side::Client { &mut self.up } else { &mut self.down };
+        way.has_ended = true;
+        self.broken = Some(side);
+        self.poll(cx)
+    }
+
+    pub fn is_gentle(&self) -> bool {
+        self.is_gentle
+    }
+
+    /// Both sides shall see that this was no end in good order, unless they say that by themselves.
     pub fn abort(self) {
-        self.client.abort();
-        self.upstream.abort();
+        if !self.is_gentle {
+            self.client.abort();
+            self.upstream.abort();
+        }
+    }
+
+    /// The client, where it may still send what nobody takes any more: if it were closed now, it might lose what it was
+    /// sent and has not read.
+    pub fn into_unread_client(self) -> Option<Conduit> {
+        (!self.up.has_ended && self.down.is_closed).then_some(self.client)
     }
 }
 

@@ -30,6 +30,7 @@ use crate::accept::Connection;
 use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
+use crate::dial::Wire;
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
@@ -37,7 +38,8 @@ use crate::pool::Http1Connection;
 use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
 use crate::shadow::trial::Hearing;
 use crate::timer::Timer;
-use crate::tunnel::Ledger;
+use crate::tunnel::{Changed, Ledger};
+use crate::upgraded::Opening;
 use crate::upload::Upload;
 use crate::worker::Worker;
 
@@ -79,6 +81,8 @@ pub struct Passage {
     pub hearing: Option<Box<Hearing>>,
     /// What passed, where the request asked for a tunnel.
     pub tunnel: Option<Rc<Ledger>>,
+    /// What a client of HTTP/2 has asked for another protocol by.
+    pub opening: Option<Box<Opening>>,
     /// Of the attempt that the last news was about.
     pub permit: Option<Permit>,
     /// Where it counts as a retry.
@@ -135,6 +139,7 @@ impl Passage {
             response: None,
             hearing: None,
             tunnel: None,
+            opening: None,
             permit: None,
             retrying: None,
             is_in_fault,
@@ -551,6 +556,8 @@ pub enum OutBody {
     Whole(Bytes, Box<Passage>),
     /// An upstream's.
     Passing(Box<Passage>),
+    /// None: the stream is something else from here on.
+    Changed(Box<Changed>),
     /// It broke off. The client is told at the next turn: what it was sent before goes out first.
     Breaking,
 }
@@ -567,6 +574,8 @@ pub enum Carrier {
     Http2 {
         _stream: crate::pool::Http2Stream,
     },
+    /// Bytes, for what was asked for by CONNECT.
+    Raw(Box<Wire>),
 }
 
 impl OutBody {
@@ -599,7 +608,7 @@ impl Body for OutBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
-            OutBody::Empty => Poll::Ready(None),
+            OutBody::Empty | OutBody::Changed(_) => Poll::Ready(None),
             OutBody::Passing(passage) => {
                 let polled = passage.poll_frame(cx);
                 if matches!(polled, Poll::Ready(Some(Err(Broken)))) {
@@ -632,14 +641,14 @@ impl Body for OutBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            OutBody::Empty => true,
+            OutBody::Empty | OutBody::Changed(_) => true,
             OutBody::Whole(..) | OutBody::Passing(_) | OutBody::Breaking => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            OutBody::Empty => SizeHint::with_exact(0),
+            OutBody::Empty | OutBody::Changed(_) => SizeHint::with_exact(0),
             OutBody::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             OutBody::Breaking => SizeHint::default(),
             OutBody::Passing(passage) => {
@@ -737,7 +746,7 @@ pub fn poll_body(
             connection.client.poll_send(cx);
             Pin::new(body).poll_frame(cx)
         }
-        Carrier::Http2 { .. } => Pin::new(body).poll_frame(cx),
+        Carrier::Http2 { .. } | Carrier::Raw(_) => Pin::new(body).poll_frame(cx),
     }
 }
 

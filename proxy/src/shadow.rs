@@ -252,7 +252,13 @@ impl Courier {
         match upload.take_news() {
             Some(Milestone::End | Milestone::Trailers { .. }) => self.shadow.on_request_end(now),
             // That it broke off is known already.
-            Some(Milestone::FirstByte | Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow)
+            Some(
+                Milestone::FirstByte
+                | Milestone::Aborted
+                | Milestone::Malformed
+                | Milestone::TooSlow
+                | Milestone::TooLarge,
+            )
             | None => {}
         }
     }
@@ -306,7 +312,7 @@ impl Courier {
             Connected::Http2(stream) => {
                 let request = outgoing.take_http2(self.upload.as_ref(), is_reused, settings.tls.is_some());
                 let mut client = stream.client();
-                let result = client.send(request, |cx| self.poll_watch(cx)).await;
+                let result = client.send(request, None, |cx| self.poll_watch(cx)).await;
                 result.map(|response| (response, Carrier::Http2 { _stream: stream }))
             }
         };

@@ -9,35 +9,36 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use http::request::Parts;
-use http::response;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
 use naru_base::{Instant, Reason, Side};
+use naru_journey::edge::Upgrade;
 use naru_journey::race::take_turns;
 use naru_journey::tunnel::{Destination, Inside};
 use naru_journey::{Action, AttemptEvent, Failure, Milestone, Sent, Stage};
 use naru_route::Subject;
 use naru_spec::defaults::{CONNECT_TIMEOUT, TUNNEL_FIRST_LINE_TIMEOUT, TUNNEL_SILENCE};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::accept::Connection;
 use crate::clock::Origin;
-use crate::codec::Protocol;
+use crate::codec::{InBody, Protocol};
 use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
 use crate::eyeballs::connect_first;
+use crate::linger::Lingering;
 use crate::on_demand;
-use crate::pool::Http1Connection;
 use crate::relay::Relay;
-use crate::settle::{Broken, Carrier, OutBody, Passage, Received};
+use crate::settle::{Broken, OutBody, Passage};
 use crate::socket::Socket;
 use crate::timer::Timer;
+use crate::upgraded::Held;
 use crate::worker::Worker;
 
 /// What a connection becomes once its client was told.
@@ -45,8 +46,15 @@ use crate::worker::Worker;
 pub enum Waiting {
     /// A tunnel that was asked for.
     Tunnel { passage: Box<Passage>, headers: HeaderMap, destination: Destination },
-    /// Another protocol, which an upstream speaks already.
-    Upgraded { passage: Box<Passage>, upstream: Conduit, connection: Box<Http1Connection> },
+    /// Another protocol, which an upstream speaks already, by a connection that is held for as long.
+    Upgraded { passage: Box<Passage>, upstream: Conduit, held: Held },
+}
+
+/// A stream of a client's that has become something else than a request, once its answer is sent.
+#[derive(Debug)]
+pub struct Changed {
+    pub client: InBody,
+    pub waiting: Waiting,
 }
 
 /// What there is to tell of a tunnel.
@@ -75,19 +83,6 @@ pub fn open(
     Ok(Response::new(OutBody::Empty))
 }
 
-/// Tells a client that its connection speaks another protocol from here on, as its upstream's does.
-#[cold]
-pub fn change(mut passage: Box<Passage>, head: response::Parts) -> Result<Response<OutBody>, Broken> {
-    let Some(Received { carrier: Carrier::Http1 { connection, .. }, .. }) = passage.response.take() else {
-        return Err(Broken);
-    };
-    let upstream = connection.client.take_conduit().ok_or(Broken)?;
-    passage.tunnel = Some(Rc::default());
-    let client = Rc::clone(&passage.connection);
-    client.waiting.replace(Some(Box::new(Waiting::Upgraded { passage, upstream, connection })));
-    Ok(Response::from_parts(head, OutBody::Empty))
-}
-
 /// A tunnel with HTTP in it, which is served as a connection of its own for as long as there is its passage.
 #[derive(Debug)]
 pub struct HttpInside {
@@ -100,12 +95,15 @@ pub struct HttpInside {
 pub async fn serve(conduit: Conduit, waiting: Waiting) -> Option<HttpInside> {
     let (passage, headers, destination) = match waiting {
         Waiting::Tunnel { passage, headers, destination } => (passage, headers, destination),
-        Waiting::Upgraded { passage, upstream, connection } => {
+        Waiting::Upgraded { passage, upstream, held } => {
             let ledger = Rc::clone(passage.tunnel.as_ref()?);
             let client = conduit.counting(&ledger.traffic);
             let tether = Tether::new(&passage.connection);
-            Tunnel { passage, ledger, tether, is_tls: false }.relay(Relay::new(client, upstream)).await;
-            drop(connection);
+            let is_gentle = passage.client.upgrade == Upgrade::Asked;
+            let relay = Relay::new(client, upstream);
+            let relay = if is_gentle { relay.gently() } else { relay };
+            Tunnel { passage, ledger, tether, is_tls: false }.relay(relay).await;
+            drop(held);
             return None;
         }
     };
@@ -181,7 +179,7 @@ impl Tunnel {
         passage.journey.pass_through(now, &loaded.snapshot, &subject, &mut core, &loaded.clusters, &mut ());
     }
 
-    async fn pass_through(&mut self, client: Conduit, destination: Option<&Destination>) {
+    async fn pass_through(mut self, client: Conduit, destination: Option<&Destination>) {
         let mut asked = None;
         let mut wire = None;
         loop {
@@ -263,7 +261,7 @@ impl Tunnel {
     }
 
     /// Moves bytes until both sides have ended, or one of them or the journey breaks it off.
-    async fn relay(&mut self, mut relay: Relay) {
+    async fn relay(mut self, mut relay: Relay) {
         let traffic = Rc::clone(&self.ledger.traffic);
         let mut moved = 0;
         let ended = poll_fn(|cx| {
@@ -279,13 +277,23 @@ impl Tunnel {
         })
         .await;
         let now = self.passage.worker.clock.now();
-        match ended {
-            Some(Ok(())) => return self.passage.journey.on_response_body(now, Milestone::End),
-            Some(Err(Side::Upstream)) => self.passage.journey.on_response_body(now, Milestone::Aborted),
+        let milestone = match ended {
+            Some(Ok(())) => Milestone::End,
+            Some(Err(Side::Upstream)) => Milestone::Aborted,
             // That the client has gone is known when the passage is dropped.
-            Some(Err(Side::Client | Side::Proxy)) | None => {}
+            Some(Err(Side::Client | Side::Proxy)) | None => return relay.abort(),
+        };
+        self.passage.journey.on_response_body(now, milestone);
+        let worker = Rc::clone(&self.passage.worker);
+        drop(self);
+        if milestone == Milestone::Aborted && !relay.is_gentle() {
+            return relay.abort();
         }
-        relay.abort();
+        if let Some(client) = relay.into_unread_client() {
+            let mut lingering = Lingering::new(client, &worker);
+            // It ends either way.
+            let _ = poll_fn(|cx| Pin::new(&mut lingering).poll_shutdown(cx)).await;
+        }
     }
 
     /// Ready once the journey asks for something: time has passed, or the connection is to leave.
@@ -328,6 +336,8 @@ async fn reach(
 #[derive(Debug)]
 pub struct Tether {
     connection: Rc<Connection>,
+    /// Whom its connection wakes when it is to leave.
+    woken: Option<Waker>,
     timer: Timer,
     /// When it was asked to end.
     since: Option<Instant>,
@@ -336,14 +346,19 @@ pub struct Tether {
 impl Tether {
     pub fn new(connection: &Rc<Connection>) -> Tether {
         let timer = Timer::new(&connection.worker.timers);
-        Tether { connection: Rc::clone(connection), timer, since: None }
+        Tether { connection: Rc::clone(connection), woken: None, timer, since: None }
     }
 
     /// Ready once its time is over.
     pub fn poll(&mut self, last_progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let clock = &self.connection.worker.clock;
-        if self.since.is_none() {
-            ready!(self.connection.poll_leaving(cx));
+        if self.since.is_none() && !self.connection.is_leaving() {
+            if !self.woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                self.let_go();
+                self.connection.tethered.borrow_mut().push(cx.waker().clone());
+                self.woken = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
         }
         let since = *self.since.get_or_insert(clock.now());
         let deadline = since.max(last_progress) + self.connection.drain_timeout();
@@ -354,5 +369,19 @@ impl Tether {
                 return Poll::Ready(());
             }
         }
+    }
+}
+
+impl Tether {
+    fn let_go(&mut self) {
+        if let Some(mine) = self.woken.take() {
+            self.connection.tethered.borrow_mut().retain(|waker| !waker.will_wake(&mine));
+        }
+    }
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }

@@ -111,7 +111,7 @@ fn begin(
     let local = socket.local_addr().ok()?;
     let arriving = Arriving { local: local.ip(), server_name: None, is_tls: false };
     let chain = loaded.snapshot.chain_for(at, &arriving)?;
-    let peer = Peer { remote: client, local, is_tls: false, is_in_tunnel: false };
+    let peer = Peer { remote: client, local, is_tls: false, is_certified: false, is_in_tunnel: false };
     let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
     let open = worker.opened();
     open.tell(&connection);

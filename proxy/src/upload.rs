@@ -28,6 +28,7 @@ pub struct Upload {
     taps: RefCell<Vec<Rc<Tap>>>,
     kept: RefCell<Kept>,
     received: Cell<u64>,
+    bytes_max: u64,
     /// News that nobody has taken yet.
     news: Cell<Option<Milestone>>,
     has_moved: Cell<bool>,
@@ -69,20 +70,26 @@ struct Kept {
 }
 
 impl Upload {
-    /// Where there is a limit, the client must not be slower.
-    pub fn new(body: InBody, worker: &Rc<Worker>, limit: Option<PaceLimit>) -> Rc<Upload> {
+    /// Where there are limits, the client must not be slower, and send no more.
+    pub fn new(
+        body: InBody,
+        worker: &Rc<Worker>,
+        limit: Option<PaceLimit>,
+        bytes_max: Option<u64>,
+    ) -> Rc<Upload> {
         let worker = Rc::clone(worker);
         let paced = limit.map(|limit| Paced { worker, limit, pace: Cell::default() });
-        Upload::of(Source::Client(body), paced)
+        Upload::of(Source::Client(body), paced, bytes_max.unwrap_or(u64::MAX))
     }
 
     pub fn of_copy(tap: Rc<Tap>) -> Rc<Upload> {
-        Upload::of(Source::Copied(Tapped(tap)), None)
+        Upload::of(Source::Copied(Tapped(tap)), None, u64::MAX)
     }
 
-    fn of(body: Source, paced: Option<Paced>) -> Rc<Upload> {
+    fn of(body: Source, paced: Option<Paced>, bytes_max: u64) -> Rc<Upload> {
         Rc::new(Upload {
             paced,
+            bytes_max,
             ahead: RefCell::default(),
             taps: RefCell::default(),
             body: RefCell::new(Some(body)),
@@ -244,12 +251,18 @@ impl Upload {
                 return Poll::Ready(None);
             }
         };
+        let received = self.received.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
+        if received > self.bytes_max {
+            self.taps.borrow().iter().for_each(|tap| tap.break_off());
+            self.tell(Milestone::TooLarge);
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
         self.has_moved.set(true);
         for tap in self.taps.borrow().iter() {
             tap.offer(&frame, body.is_end_stream() || frame.is_trailers());
         }
         if let Some(data) = frame.data_ref() {
-            self.received.set(self.received.get() + data.len() as u64);
+            self.received.set(received);
             self.kept.borrow_mut().keep(data);
             if body.is_end_stream() {
                 self.tell(Milestone::End);

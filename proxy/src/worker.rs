@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::ClusterId;
+use naru_spec::overload::{self, Relief};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +26,7 @@ use crate::metrics::{DownstreamReport, Metrics, Report};
 use crate::names::NameId;
 use crate::prepare::Prepared;
 use crate::socket::{Bound, Listening};
+use crate::strain::Strain;
 use crate::timer::Timers;
 
 /// How often idle upstream connections are looked at.
@@ -37,6 +39,10 @@ pub enum Message {
     /// Endpoints that somebody guards are as fit as he says now.
     Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
+    /// Something else is called for by how short the proxy runs; and memory is to be given back.
+    Strain {
+        gives_back: bool,
+    },
     /// Say that it is there.
     Beat(oneshot::Sender<()>),
     /// Make these sockets ready for an update; give them back until it comes.
@@ -46,6 +52,8 @@ pub enum Message {
     Accept(Accept),
     /// Other handles to all listening sockets.
     Lend(oneshot::Sender<io::Result<Vec<(ListenerKey, OwnedFd)>>>),
+    /// Nobody has those handles any more.
+    TakeBack,
     /// Take no more connections, finish the requests that have begun, then end.
     Drain(Drain),
     /// End without waiting for anybody.
@@ -104,6 +112,7 @@ pub struct Start {
     pub endpoints: Vec<Balanced>,
     pub log: LogWriter,
     pub host_name: Arc<str>,
+    pub strain: Arc<Strain>,
     pub messages_rx: mpsc::UnboundedReceiver<Message>,
 }
 
@@ -115,6 +124,10 @@ pub struct Worker {
     pub logs: Rc<Logs>,
     pub host_name: Arc<str>,
     pub lookup: Lookup,
+    pub strain: Arc<Strain>,
+    /// No connections are accepted for now.
+    is_paused: Cell<bool>,
+    pause_changed: Notify,
     /// What is in force.
     loaded: RefCell<Rc<Loaded>>,
     /// Those before it, some of which requests may still use.
@@ -222,12 +235,49 @@ impl Worker {
         all.collect()
     }
 
+    fn take_back(&self) {
+        for acceptor in self.listeners.borrow().iter() {
+            acceptor.listener.set_lent(false);
+        }
+    }
+
     fn provoke(&self) {
         for (_, connection) in self.open.borrow().iter() {
             if let Some(connection) = connection {
                 connection.provoke();
             }
         }
+    }
+
+    /// Gives up what is called for now, of what is not asked for by each request.
+    pub fn relieve(&self, gives_back: bool) {
+        let is_paused = self.strain.is_saturated(&Relief::StopAcceptingConnections);
+        if self.is_paused.replace(is_paused) != is_paused {
+            self.pause_changed.notify_waiters();
+        }
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(connection) = connection {
+                connection.hear_strain();
+            }
+        }
+        if gives_back {
+            self.strain.give_back();
+        }
+    }
+
+    /// Waits until connections are accepted, or no more.
+    pub async fn paused(&self, is_paused: bool) {
+        while self.is_paused.get() != is_paused {
+            self.pause_changed.notified().await;
+        }
+    }
+
+    /// What a timeout is, so short as the proxy runs now.
+    pub fn reduced(&self, timer: overload::Timer, usual: Duration) -> Duration {
+        if !self.strain.is_called_for() {
+            return usual;
+        }
+        self.strain.reduced(timer, usual, self.loaded().snapshot.overload.as_ref())
     }
 
     /// Whether another process serves new clients, so that nobody waits for this one to end.
@@ -327,6 +377,8 @@ impl Worker {
                 abuses: downstream.abuses.each_ref().map(Cell::get),
                 tls_errors: downstream.tls_errors.get(),
                 panics: downstream.panics.get(),
+                turned_away: downstream.turned_away.each_ref().map(Cell::get),
+                keepalives_ended: downstream.keepalives_ended.get(),
                 log_lines_dropped: self.logs.lines_dropped.get(),
                 tcp_active: downstream.tcp_active.get(),
                 tcp_total: downstream.tcp_total.get(),
@@ -394,7 +446,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn work(start: Start) -> Rc<Logs> {
-    let Start { origin, seed, prepared, endpoints, log, host_name, mut messages_rx } = start;
+    let Start { origin, seed, prepared, endpoints, log, host_name, strain, mut messages_rx } = start;
     let clock = Clock::new(origin);
     let timers = Timers::new(clock.now());
     let metrics = Metrics::default();
@@ -409,6 +461,9 @@ async fn work(start: Start) -> Rc<Logs> {
         logs,
         host_name,
         lookup: Lookup::default(),
+        strain,
+        is_paused: Cell::new(false),
+        pause_changed: Notify::new(),
         loaded: RefCell::new(loaded),
         older: RefCell::default(),
         listeners: RefCell::default(),
@@ -434,12 +489,14 @@ async fn work(start: Start) -> Rc<Logs> {
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
             Message::Beat(beat_tx) => drop(beat_tx.send(())),
+            Message::Strain { gives_back } => worker.relieve(gives_back),
             // Nor any sockets: they close.
             Message::Listen(sockets, ready_tx) => drop(ready_tx.send(register(sockets))),
             Message::Update(update) => worker.take_over(*update).await,
             Message::Accept(accept) => worker.begin_to_accept(accept),
             // Nor does it want any handles.
             Message::Lend(lent_tx) => drop(lent_tx.send(worker.lend())),
+            Message::TakeBack => worker.take_back(),
             Message::Drain(drain) => {
                 look_at_sockets().await;
                 end = drain;
@@ -466,11 +523,13 @@ async fn work(start: Start) -> Rc<Logs> {
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
                 Some(Message::Beat(beat_tx)) => drop(beat_tx.send(())),
+                Some(Message::Strain { gives_back }) => worker.relieve(gives_back),
                 Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),
                 Some(Message::Fitness(guarded)) => worker.hear_guard(&guarded),
                 // Whoever changes a configuration asks first whether it may.
                 Some(Message::Listen(..) | Message::Update(_) | Message::Accept(_)) => {}
-                Some(Message::Lend(_) | Message::Drain(_) | Message::Provoke | Message::Fall) => {}
+                Some(Message::Lend(_) | Message::TakeBack | Message::Drain(_)) => {}
+                Some(Message::Provoke | Message::Fall) => {}
                 Some(Message::Stop) => break,
                 None => worker.last_closed.notified().await,
             },

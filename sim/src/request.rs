@@ -31,6 +31,7 @@ impl Request {
             remote: SocketAddr::from(([192, 0, 2, 1], 40_000)),
             local: SocketAddr::from(([192, 0, 2, 2], 80)),
             is_tls: false,
+            is_certified: false,
             is_in_tunnel: false,
         };
         Request { chain, peer, head, body: Body::EMPTY }

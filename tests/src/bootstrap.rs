@@ -53,6 +53,11 @@ pub struct Bootstrap {
     tunnels: bool,
     is_http3: bool,
     address: SocketAddr,
+    /// Lines of the whole, beside its listeners and clusters.
+    top: String,
+    /// Filters before the one that serves, and lines of its chain.
+    network_filters: String,
+    chain: String,
     /// Lines of the listener beside its chains.
     listener: String,
     /// In the place of the one that serves HTTP.
@@ -79,6 +84,9 @@ impl Bootstrap {
             tunnels: false,
             is_http3: false,
             address: ([127, 0, 0, 1], 0).into(),
+            top: String::new(),
+            network_filters: String::new(),
+            chain: String::new(),
             listener: String::new(),
             chains: String::new(),
         }
@@ -99,10 +107,30 @@ impl Bootstrap {
         Bootstrap { chains: chains.to_owned(), ..Bootstrap::with_virtual_hosts("") }
     }
 
+    /// Adds lines to the whole.
+    pub fn top(mut self, lines: &str) -> Bootstrap {
+        self.top.push_str(lines.trim_matches('\n'));
+        self.top.push('\n');
+        self
+    }
+
     /// Adds lines to the listener.
     pub fn listener(mut self, lines: &str) -> Bootstrap {
         self.listener.push_str(lines.trim_matches('\n'));
         self.listener.push('\n');
+        self
+    }
+
+    /// Adds a filter before the one that serves.
+    pub fn network_filter(mut self, lines: &str) -> Bootstrap {
+        self.network_filters.push_str(lines);
+        self
+    }
+
+    /// Adds lines to the chain.
+    pub fn chain(mut self, lines: &str) -> Bootstrap {
+        self.chain.push_str(lines.trim_matches('\n'));
+        self.chain.push('\n');
         self
     }
 
@@ -177,6 +205,19 @@ impl Bootstrap {
         self
     }
 
+    /// As [`Bootstrap::tls`], with this certificate, lines of its own and lines of what both sides have in common.
+    pub fn tls_of(mut self, issued: &Issued, own: &str, common: &str) -> Bootstrap {
+        self.tls = server_tls(issued, own, common);
+        self
+    }
+
+    /// Other lines in the place of some of the listener's TLS.
+    pub fn tls_lines(mut self, before: &str, after: &str) -> Bootstrap {
+        assert!(self.tls.contains(before), "{}", self.tls);
+        self.tls = self.tls.replace(before, after);
+        self
+    }
+
     /// Writes a line of JSON with these fields for each request.
     pub fn json_log(mut self, path: &Path, fields: &str) -> Bootstrap {
         self.logs.push_str(&json_logger(path, fields));
@@ -216,6 +257,7 @@ impl Bootstrap {
         if self.admin {
             text.push_str("admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n");
         }
+        text.push_str(self.top.trim_start_matches('\n'));
         text.push_str("static_resources:\n  listeners:\n  - name: main\n");
         let address = socket_address(self.address);
         let address = match self.is_http3 {
@@ -239,6 +281,7 @@ impl Bootstrap {
 
     fn http_chain(&self) -> String {
         let mut text = String::from("    - filters:\n");
+        text.push_str(&indented(&self.network_filters, 6));
         writeln!(text, "      - name: http\n        typed_config:\n          \"@type\": {HTTP_MANAGER}")
             .unwrap();
         text.push_str("          stat_prefix: test\n");
@@ -256,6 +299,7 @@ impl Bootstrap {
             "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n",
         );
         text.push_str(&indented(&self.tls, 6));
+        text.push_str(&indented(&self.chain, 6));
         text
     }
 }
@@ -304,6 +348,22 @@ pub fn quic_tls(issued: &Issued) -> String {
          - certificate_chain: {{ inline_string: {:?} }}\n          private_key: {{ inline_string: {:?} }}\n",
         issued.chain, issued.key
     )
+}
+
+/// As [`downstream_tls`]: see [`Bootstrap::tls_of`].
+pub fn server_tls(issued: &Issued, own: &str, common: &str) -> String {
+    let mut text =
+        format!("transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n");
+    text.push_str(&indented(own, 4));
+    writeln!(
+        text,
+        "    common_tls_context:\n      tls_certificates:\n      - certificate_chain: {{ inline_string: {:?} }}\n        \
+         private_key: {{ inline_string: {:?} }}",
+        issued.chain, issued.key
+    )
+    .unwrap();
+    text.push_str(&indented(common, 6));
+    text
 }
 
 /// Of a cluster: its upstreams speak TLS, and are trusted where this authority says so.

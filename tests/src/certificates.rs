@@ -1,8 +1,11 @@
 //! Certificates made on the spot.
 
-use naru_spec::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+use naru_spec::{Certificate, DataSource, DownstreamTls, UpstreamTls};
 use naru_tls::{Connector, Terminator};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, RevokedCertParams, date_time_ymd,
+};
 
 /// The name that every certificate here is for.
 pub const NAME: &str = "naru.test";
@@ -53,6 +56,39 @@ impl Authority {
         Issued { chain: leaf.pem(), key: key.serialize_pem() }
     }
 
+    /// With what is asked of it here.
+    pub fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        change(&mut params);
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        Issued { chain: leaf.pem(), key: key.serialize_pem() }
+    }
+
+    /// A list that says that the certificates with these numbers are revoked, and holds or does not any more.
+    pub fn revokes(&self, numbers: &[u64], holds: bool) -> String {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: (*number).into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(if holds { 4_000 } else { 2_021 }, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
+    /// The key of the authority itself, PEM.
+    pub fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// The serving side of a connection.
     pub fn terminator(&self, alpn: &[&str]) -> Terminator {
         self.terminator_for(NAME, alpn)
@@ -61,12 +97,8 @@ impl Authority {
     /// That of another name.
     pub fn terminator_for(&self, name: &str, alpn: &[&str]) -> Terminator {
         Terminator::build(&DownstreamTls {
-            certificates: vec![self.issue_for(name).certificate()],
             alpn: owned(alpn),
-            version_min: TlsVersion::V1_2,
-            version_max: TlsVersion::V1_3,
-            trusted_ca: None,
-            require_client_certificate: false,
+            ..DownstreamTls::new(vec![self.issue_for(name).certificate()])
         })
         .unwrap()
     }
@@ -80,19 +112,16 @@ impl Authority {
     pub fn caller(&self, alpn: &[&str]) -> UpstreamTls {
         UpstreamTls {
             sni: Some(NAME.to_owned()),
-            certificate: None,
             alpn: owned(alpn),
-            version_min: TlsVersion::V1_2,
-            version_max: TlsVersion::V1_3,
             trusted_ca: Some(inline(self.pem())),
-            subject_alt_names: Vec::new(),
+            ..UpstreamTls::default()
         }
     }
 }
 
 impl Issued {
     pub fn certificate(self) -> Certificate {
-        Certificate { chain: inline(self.chain), key: inline(self.key) }
+        Certificate::new(inline(self.chain), inline(self.key))
     }
 }
 

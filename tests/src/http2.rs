@@ -65,13 +65,21 @@ impl Drop for Life {
 impl H2Client {
     pub async fn connect(address: SocketAddr) -> H2Client {
         let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+        H2Client::over(stream).await.unwrap()
+    }
+
+    /// On a connection that may end before anything is said.
+    ///
+    /// # Errors
+    /// It did.
+    pub async fn over(stream: TcpStream) -> Result<H2Client, h2::Error> {
         let (socket, stream) = Life::split(stream);
-        let (send, connection) = within("an HTTP/2 handshake", h2::client::handshake(stream)).await.unwrap();
+        let (send, connection) = within("an HTTP/2 handshake", h2::client::handshake(stream)).await?;
         let task = tokio::spawn(async move {
             // How it ends is seen by its streams.
             let _ = connection.await;
         });
-        H2Client { send, life: Life { task, socket } }
+        Ok(H2Client { send, life: Life { task, socket } })
     }
 
     /// Opens a stream; `has_ended` where the head is the whole request.
@@ -94,6 +102,12 @@ impl H2Client {
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut ready = within("a stream", self.send.clone().ready()).await?;
         ready.send_request(request, has_ended)
+    }
+
+    /// Waits until the other side has said that it takes extended CONNECT.
+    pub async fn takes_extended(&self) {
+        let takes = async || self.send.is_extended_connect_protocol_enabled().then_some(());
+        crate::until("extended CONNECT to be taken", takes).await;
     }
 
     /// How many streams the other side allows, as far as it has said so.
@@ -120,8 +134,21 @@ impl H2Client {
 
 impl H2Server {
     pub async fn accept(stream: TcpStream) -> H2Server {
+        H2Server::accept_by(stream, &h2::server::Builder::new()).await
+    }
+
+    /// One that takes extended CONNECT.
+    pub async fn accept_extended(stream: TcpStream) -> H2Server {
+        H2Server::accept_by(
+            stream,
+            h2::server::Builder::new().enable_connect_protocol().initial_connection_window_size(1 << 20),
+        )
+        .await
+    }
+
+    async fn accept_by(stream: TcpStream, builder: &h2::server::Builder) -> H2Server {
         let (socket, stream) = Life::split(stream);
-        let mut connection = within("an HTTP/2 handshake", h2::server::handshake(stream)).await.unwrap();
+        let mut connection = within("an HTTP/2 handshake", builder.handshake(stream)).await.unwrap();
         let (requests_tx, requests_rx) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             while let Some(Ok(request)) = connection.accept().await {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use naru_base::Reason;
 use naru_journey::Snapshot;
-use naru_proxy::{ClusterStatus, NamedLimitStatus, Options, Proxy, Report, StartError};
+use naru_proxy::{ClusterStatus, NamedLimitStatus, Options, Proxy, Report, StartError, StrainStatus};
 use naru_spec::Config;
 
 use crate::{Bootstrap, until, within};
@@ -92,6 +92,11 @@ impl Naru {
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {
         self.proxy().clusters()
+    }
+
+    /// How short it runs itself.
+    pub fn strain(&self) -> StrainStatus {
+        self.proxy().strain()
     }
 
     /// How the first `count` requests ended, in the order of their statuses: waits until so many have.

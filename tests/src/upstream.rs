@@ -11,6 +11,9 @@
 //! | `/slow/N`       | after so many milliseconds                                      |
 //! | `/early`        | 200 at once, whatever the request's body does                   |
 //! | `/length`       | how many bytes the request's body had, and whether it was whole |
+//! | `/chat`         | WebSocket: messages are echoed, over HTTP/1                     |
+//!
+//! What comes with an `x-number` is in its [`Journal`]. A gRPC call of `/echo` ends with status 0.
 //!
 //! An answer has the headers that the request's `x-reply` names: `server: mine | x-there: yes`.
 
@@ -28,10 +31,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use naru_tls::Terminator;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::journal::{self, Journal};
 use crate::message::{collect, next_frame};
-use crate::{Authority, Outbound, Speaks};
+use crate::{Authority, Outbound, Speaks, websocket};
 
 /// Serves on the runtime that it was started on, for as long as that lasts.
 #[derive(Debug)]
@@ -44,6 +49,7 @@ pub struct Upstream {
 struct Counts {
     connections: AtomicU64,
     requests: AtomicU64,
+    journal: Arc<Journal>,
 }
 
 impl Upstream {
@@ -54,8 +60,18 @@ impl Upstream {
     /// Its certificate, where it needs one, is from `authority`.
     pub async fn serve(speaks: Speaks, authority: &Authority) -> Upstream {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Upstream::listen(listener, speaks, authority, Arc::default())
+    }
+
+    /// On a socket of its caller's, with a journal that others may write, too.
+    pub fn listen(
+        listener: TcpListener,
+        speaks: Speaks,
+        authority: &Authority,
+        journal: Arc<Journal>,
+    ) -> Upstream {
         let address = listener.local_addr().unwrap();
-        let counts = Arc::<Counts>::default();
+        let counts = Arc::new(Counts { journal, ..Counts::default() });
         let terminator = speaks.is_tls().then(|| authority.terminator(&[speaks.alpn()]));
         let counted = Arc::clone(&counts);
         tokio::spawn(async move {
@@ -72,9 +88,35 @@ impl Upstream {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.counts.journal)
+    }
+
     /// Requests so far.
     pub fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// Whoever connects says a number in a line of its own, and is sent back whatever it sends.
+pub async fn echo_bytes(listener: TcpListener, journal: Arc<Journal>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let journal = Arc::clone(&journal);
+        tokio::spawn(async move {
+            let (mut from, mut to) = stream.into_split();
+            let (mut first, mut byte) = (Vec::new(), [0]);
+            while !first.ends_with(b"\n") {
+                if !matches!(from.read(&mut byte).await, Ok(1)) {
+                    return;
+                }
+                first.extend(byte);
+            }
+            journal.saw(String::from_utf8(first.clone()).unwrap().trim().parse().unwrap());
+            // How it ends is for the other side to look at.
+            if to.write_all(&first).await.is_ok() && tokio::io::copy(&mut from, &mut to).await.is_ok() {
+                let _ = to.shutdown().await;
+            }
+        });
     }
 }
 
@@ -94,15 +136,18 @@ async fn serve_over<I>(io: I, speaks: Speaks, counts: Arc<Counts>)
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         counts.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(number) = request.headers().get(journal::HEADER) {
+            counts.journal.saw(number.to_str().unwrap().parse().unwrap());
+        }
         async { Ok::<_, Infallible>(answer(request).await) }
     });
     // How a connection ends is for the other side to look at.
     if speaks.is_http2() {
         let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
     } else {
-        let _ = http1::Builder::new().serve_connection(io, service).await;
+        let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
     }
 }
 
@@ -114,6 +159,7 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
     let mut response = Response::new(Outbound::empty());
     match path.split('/').nth(1).unwrap_or("") {
         "echo" => return echo(request),
+        "chat" if request.headers().contains_key("upgrade") => return chat(request),
         "status" => {
             // A server that leaves a body unread closes its connection, and who sends the next request may be too quick.
             let _ = collect(request.into_body()).await;
@@ -153,8 +199,12 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
 
 fn echo(request: Request<Incoming>) -> Response<Outbound> {
     let (frames_tx, body) = Outbound::live();
+    let is_grpc = request.headers().get("content-type").is_some_and(|kind| kind == "application/grpc");
     let mut incoming = request.into_body();
     let mut response = Response::new(body);
+    if is_grpc {
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    }
     response.headers_mut().insert("trailer", HeaderValue::from_static("x-checksum"));
     if incoming.is_end_stream() {
         *response.body_mut() = Outbound::empty();
@@ -167,8 +217,28 @@ fn echo(request: Request<Incoming>) -> Response<Outbound> {
                 return;
             }
         }
+        if is_grpc {
+            let status = HeaderMap::from_iter([(
+                HeaderName::from_static("grpc-status"),
+                HeaderValue::from_static("0"),
+            )]);
+            // Who is gone needs no status.
+            let _ = frames_tx.send(Ok(Frame::trailers(status))).await;
+        }
     });
     response
+}
+
+fn chat(mut request: Request<Incoming>) -> Response<Outbound> {
+    tokio::spawn(async move {
+        if let Ok(upgraded) = hyper::upgrade::on(&mut request).await {
+            // How it ends is for the other side to look at.
+            let _ = websocket::echo(TokioIo::new(upgraded)).await;
+        }
+    });
+    let granted = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    let granted = granted.header("connection", "Upgrade").header("upgrade", "websocket");
+    granted.header("sec-websocket-accept", websocket::ACCEPT).body(Outbound::empty()).unwrap()
 }
 
 async fn length(request: Request<Incoming>) -> String {

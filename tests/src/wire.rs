@@ -101,12 +101,23 @@ impl Wire {
         Wire::new(within("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
+    /// As [`Wire::connect`], to an end that may reset at once.
+    ///
+    /// # Errors
+    /// It did.
+    pub async fn try_connect(address: SocketAddr) -> Result<Wire, End> {
+        match within("a connection", TcpStream::connect(address)).await {
+            Ok(stream) => Ok(Wire::new(stream)),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
+
     /// How a connection ends that the other side ends at once, be it before this one knows that it stands.
     pub async fn ended_at_once(address: SocketAddr) -> End {
-        match within("a connection", TcpStream::connect(address)).await {
-            Ok(stream) => Wire { stream, buffer: Vec::new() }.ends().await,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => End::Reset,
-            Err(error) => panic!("{address}: {error}"),
+        match Wire::try_connect(address).await {
+            Ok(mut wire) => wire.ends().await,
+            Err(end) => end,
         }
     }
 

@@ -169,7 +169,7 @@ impl Counted {
     fn instructions_of(&mut self, site: &Site, path: &str, requests: u64) -> anyhow::Result<ByCrate> {
         self.tell(&["zero"])?;
         let pace = Pace::Counted { requests, warm_up: WARM_UP };
-        Load { protocol: Protocol::H1, path, connections: 1, pace }.run(site, &mut self.running)?;
+        Load::new(Protocol::H1, path, 1, pace).run(site, &mut self.running)?;
         self.tell(&["dump"])?;
         self.dumped += 1;
         let file = self.dumps.with_extension(self.dumped.to_string());

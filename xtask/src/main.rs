@@ -15,6 +15,7 @@ mod simulate_speed;
 mod fuzz;
 mod sent_once;
 mod prove;
+mod soak;
 mod workspace;
 mod process;
 mod usage;
@@ -49,6 +50,8 @@ enum Command {
     SentOnce(sent_once::Options),
     /// Changes configuration, certificates and process under load, many times, and sees that no request is lost.
     Prove(prove::Options),
+    /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
+    Soak(soak::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -62,5 +65,6 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SentOnce(options) => sent_once::run(&options),
         Command::Prove(options) => prove::run(&options),
+        Command::Soak(options) => soak::run(&options),
     }
 }

@@ -24,6 +24,8 @@ const PROGRAMS: [(&str, &str); 10] = [
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";
+/// nginx proxies TCP by a module of its own, which `bench/config/nginx.conf` loads from here.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Packages that start a service when they are installed, which nobody asked for.
 const SERVICES: [&str; 2] = ["nginx", "haproxy"];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
@@ -73,6 +75,9 @@ fn missing_packages() -> BTreeSet<&'static str> {
     let has_venv = output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok();
     if !has_venv {
         missing.insert(ENVIRONMENT_PACKAGE);
+    }
+    if !Path::new(NGINX_STREAM).exists() {
+        missing.insert("libnginx-mod-stream");
     }
     missing
 }

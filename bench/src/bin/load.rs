@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
 use naru_bench::load::closed::{Connection, Until};
-use naru_bench::load::h1::Http1;
+use naru_bench::load::h1::{Fresh, Http1};
 use naru_bench::load::h2::Http2;
-use naru_bench::load::{closed, connect, open};
+use naru_bench::load::{Asked, Dial, closed, open};
 use naru_bench::worker::run_local;
 use serde_json::{Value, json};
 
@@ -36,6 +36,18 @@ struct Options {
     certificate: Option<PathBuf>,
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Bytes of the body of each request, or of the message of each call.
+    #[arg(long, default_value_t = 0)]
+    upload: usize,
+    /// A connection for each request, HTTP/1.1 only.
+    #[arg(long)]
+    fresh: bool,
+    /// Each HTTP/1.1 connection asks once before the next one is made, so that a proxy needs but one upstream connection.
+    #[arg(long)]
+    one_by_one: bool,
+    /// Sessions of TLS are resumed.
+    #[arg(long)]
+    resume: bool,
     /// In flight on each HTTP/2 connection.
     #[arg(long, default_value_t = 32)]
     streams: u32,
@@ -62,6 +74,7 @@ struct Options {
 enum Protocol {
     H1,
     H2,
+    Grpc,
     Tls,
 }
 
@@ -85,15 +98,30 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn open_connections(options: &Options) -> anyhow::Result<Vec<Connection>> {
-    let connector = options.certificate.as_deref().map(naru_bench::tls::connector).transpose()?;
-    let connector = connector.filter(|_| options.protocol == Protocol::Tls);
+    let certificate = options.certificate.as_deref().filter(|_| options.protocol == Protocol::Tls);
+    let connector = certificate.map(|path| naru_bench::tls::connector(path, options.resume)).transpose()?;
+    let dial = Dial { address: options.address, connector };
+    let asked =
+        Asked { authority: "bench.example".into(), path: options.path.clone(), upload: options.upload };
     let mut connections = Vec::with_capacity(options.connections);
     for _ in 0..options.connections {
-        let stream = connect(options.address, connector.as_ref()).await?;
-        let authority = "bench.example";
+        if options.fresh {
+            connections.push(Connection::Fresh(Fresh { dial: dial.clone(), asked: asked.clone() }));
+            continue;
+        }
+        let stream = dial.connect().await?;
         connections.push(match options.protocol {
-            Protocol::H1 | Protocol::Tls => Connection::Http1(Http1::new(stream, authority, &options.path)),
-            Protocol::H2 => Connection::Http2(Http2::new(stream, authority, &options.path, options.streams)),
+            Protocol::H1 | Protocol::Tls => {
+                let mut http1 = Http1::new(stream, &asked);
+                if options.one_by_one {
+                    http1.exchange().await?;
+                }
+                Connection::Http1(http1)
+            }
+            protocol @ (Protocol::H2 | Protocol::Grpc) => {
+                let is_grpc = protocol == Protocol::Grpc;
+                Connection::Http2(Http2::new(stream, &asked, is_grpc, options.streams))
+            }
         });
     }
     Ok(connections)
@@ -110,7 +138,7 @@ async fn measure_latency(connections: Vec<Connection>, rate: f64, seconds: f64) 
         .into_iter()
         .filter_map(|connection| match connection {
             Connection::Http1(http1) => Some(http1),
-            Connection::Http2(_) => None,
+            Connection::Http2(_) | Connection::Fresh(_) => None,
         })
         .collect();
     ensure!(!connections.is_empty(), "the open loop speaks HTTP/1.1 only");

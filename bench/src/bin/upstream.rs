@@ -2,11 +2,13 @@
 //! What do the proxies forward to?
 //!
 //! One thread that answers every request with the same small body, or `/bytes/N` with N bytes, or `/echo` (HTTP/1.1
-//! only) with the request's own head, which shows what a proxy made of it. HTTP/1.1 is read and written by hand,
+//! only) with the request's own head, which shows what a proxy made of it, or `/messages/N` (HTTP/2 only) with N small
+//! messages of gRPC. HTTP/1.1 is read and written by hand,
 //! because the upstream shares its core with the load generator and must never be the limit; HTTP/2 with prior
 //! knowledge goes through hyper. Not here: TLS, trailers, chunked request bodies (answered 411).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,6 +17,7 @@ use std::task::{Context, Poll};
 use anyhow::ensure;
 use bytes::{Buf, Bytes, BytesMut};
 use clap::Parser;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,6 +33,8 @@ use tokio::task::spawn_local;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SMALL_BODY: &[u8] = b"The ferry landing: where everything that travels crosses over.\r\n";
+/// Of gRPC: uncompressed, eleven bytes.
+const MESSAGE: &[u8] = b"\0\0\0\0\x0bhello again";
 const CHUNK: &[u8] = &[b'.'; 64 * 1024];
 const HEADERS_MAX: usize = 64;
 const READ_BUFFER: usize = 16 * 1024;
@@ -58,11 +63,21 @@ async fn serve(stream: TcpStream) -> anyhow::Result<()> {
     stream.peek(&mut start).await?;
     if start == *b"PRI" {
         let service = service_fn(|request: Request<Incoming>| async move {
-            let left = match Answer::to(request.uri().path()) {
+            let path = request.uri().path();
+            if let Some(Ok(left)) = path.strip_prefix("/messages/").map(str::parse) {
+                // A server of gRPC reads its call, too.
+                let mut call = request.into_body();
+                while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut call).poll_frame(context)).await {}
+                let mut answer = Response::new(Filler { left, is_grpc: true });
+                let kind = HeaderValue::from_static("application/grpc");
+                answer.headers_mut().insert(CONTENT_TYPE, kind);
+                return Ok(answer);
+            }
+            let left = match Answer::to(path) {
                 Answer::Bytes(length) => length,
                 Answer::Small | Answer::Echo | Answer::LengthRequired => SMALL_BODY.len(),
             };
-            Ok::<_, Infallible>(Response::new(Filler { left }))
+            Ok::<_, Infallible>(Response::new(Filler { left, is_grpc: false }))
         });
         return Ok(http2::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(stream), service)
@@ -171,9 +186,10 @@ fn read_request(received: &[u8]) -> anyhow::Result<Option<Asked>> {
     Ok(Some(asked))
 }
 
-/// A body of so many bytes, for HTTP/2.
+/// A body of so many bytes, for HTTP/2; or of so many messages, and the end of a call.
 struct Filler {
     left: usize,
+    is_grpc: bool,
 }
 
 impl Body for Filler {
@@ -185,7 +201,16 @@ impl Body for Filler {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
+            if std::mem::take(&mut self.is_grpc) {
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
             return Poll::Ready(None);
+        }
+        if self.is_grpc {
+            self.left -= 1;
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(MESSAGE)))));
         }
         let source: &'static [u8] = if self.left == SMALL_BODY.len() { SMALL_BODY } else { CHUNK };
         let part = self.left.min(source.len());
@@ -194,10 +219,10 @@ impl Body for Filler {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == 0 && !self.is_grpc
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left as u64)
+        if self.is_grpc { SizeHint::default() } else { SizeHint::with_exact(self.left as u64) }
     }
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::task::spawn_local;
 
-use super::h1::Http1;
+use super::h1::{Fresh, Http1};
 use super::h2::Http2;
 
 #[derive(Debug)]
 pub enum Connection {
     Http1(Http1),
     Http2(Http2),
+    Fresh(Fresh),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,7 @@ pub async fn run(connections: Vec<Connection>, until: Until) -> anyhow::Result<(
                 match &mut connection {
                     Connection::Http1(http1) => http1.run(&tickets).await?,
                     Connection::Http2(http2) => http2.run(&tickets).await?,
+                    Connection::Fresh(fresh) => fresh.run(&tickets).await?,
                 }
                 anyhow::Ok(connection)
             })

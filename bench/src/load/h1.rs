@@ -1,28 +1,37 @@
-//! HTTP/1.1: one request at a time on a connection that is kept alive.
+//! HTTP/1.1: one request at a time on a connection that is kept alive, or on one of its own.
 
 use anyhow::{bail, ensure};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::closed::Tickets;
-use super::{ACCEPT, Stream, USER_AGENT};
+use super::{ACCEPT, Asked, Dial, Stream, USER_AGENT};
 
 const HEADERS_MAX: usize = 64;
 const READ_BUFFER: usize = 16 * 1024;
+const CHUNK: &[u8] = &[b'.'; 64 * 1024];
 
 #[derive(Debug)]
 pub struct Http1 {
     stream: Box<dyn Stream>,
-    request: Vec<u8>,
+    head: Vec<u8>,
+    /// Bytes of the body.
+    upload: usize,
     received: BytesMut,
 }
 
 impl Http1 {
-    pub fn new(stream: Box<dyn Stream>, authority: &str, path: &str) -> Http1 {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nAccept: {ACCEPT}\r\n\r\n"
+    pub fn new(stream: Box<dyn Stream>, asked: &Asked) -> Http1 {
+        let Asked { authority, path, upload } = asked;
+        let (method, length) = match upload {
+            0 => ("GET", String::new()),
+            _ => ("POST", format!("Content-Length: {upload}\r\n")),
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nAccept: {ACCEPT}\r\n{length}\r\n"
         );
-        Http1 { stream, request: request.into(), received: BytesMut::with_capacity(READ_BUFFER) }
+        let received = BytesMut::with_capacity(READ_BUFFER);
+        Http1 { stream, head: head.into(), upload: *upload, received }
     }
 
     pub async fn run(&mut self, tickets: &Tickets) -> anyhow::Result<()> {
@@ -34,7 +43,13 @@ impl Http1 {
 
     /// Sends the request and reads the whole answer.
     pub async fn exchange(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.request).await?;
+        self.stream.write_all(&self.head).await?;
+        let mut upload = self.upload;
+        while upload > 0 {
+            let part = upload.min(CHUNK.len());
+            self.stream.write_all(&CHUNK[..part]).await?;
+            upload -= part;
+        }
         self.stream.flush().await?;
         let mut left = loop {
             self.read().await?;
@@ -58,6 +73,22 @@ impl Http1 {
             self.stream.read_buf(&mut self.received).await? > 0,
             "the connection ended before the answer"
         );
+        Ok(())
+    }
+}
+
+/// Makes a connection for every request.
+#[derive(Debug)]
+pub struct Fresh {
+    pub dial: Dial,
+    pub asked: Asked,
+}
+
+impl Fresh {
+    pub async fn run(&mut self, tickets: &Tickets) -> anyhow::Result<()> {
+        while tickets.take() {
+            Http1::new(self.dial.connect().await?, &self.asked).exchange().await?;
+        }
         Ok(())
     }
 }

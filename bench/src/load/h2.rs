@@ -2,14 +2,14 @@
 //!
 //! The first request puts its header fields into the peer's dynamic table; every later one is the same few bytes of
 //! indices, which is what a browser or gRPC client comes to as well. Of an answer only the status and the end are
-//! looked at.
+//! looked at. A call of gRPC sends one message and takes as many as come.
 
 use anyhow::{bail, ensure};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::closed::Tickets;
-use super::{ACCEPT, Stream, USER_AGENT};
+use super::{ACCEPT, Asked, Stream, USER_AGENT};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
@@ -37,6 +37,7 @@ const SETTINGS_HEADER_TABLE_SIZE: u16 = 1;
 const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
 
 const METHOD_GET: u8 = 0x82;
+const METHOD_POST: u8 = 0x83;
 const SCHEME_HTTP: u8 = 0x86;
 const STATUS_200: u8 = 0x88;
 /// The first index of HPACK's dynamic table, where the field added last stands.
@@ -51,6 +52,8 @@ pub struct Http2 {
     streams_max: u32,
     first_request: Option<Vec<u8>>,
     later_request: Vec<u8>,
+    /// The frame behind the head, for a call of gRPC.
+    message: Option<Vec<u8>>,
     next_stream: u32,
     received: BytesMut,
     to_send: BytesMut,
@@ -58,26 +61,40 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    pub fn new(stream: Box<dyn Stream>, authority: &str, path: &str, streams_max: u32) -> Http2 {
+    pub fn new(stream: Box<dyn Stream>, asked: &Asked, is_grpc: bool, streams_max: u32) -> Http2 {
         let mut to_send = BytesMut::from(PREFACE);
         put_frame_head(&mut to_send, 6, SETTINGS, 0, 0);
         to_send.put_u16(SETTINGS_INITIAL_WINDOW_SIZE);
         to_send.put_u32(WINDOW_MAX);
         put_window_update(&mut to_send, WINDOW_MAX - WINDOW_DEFAULT);
 
-        let mut first_request = vec![METHOD_GET, SCHEME_HTTP];
-        // The names' places in HPACK's static table: :path, :authority, user-agent, accept.
-        for (name, value) in [(4, path), (1, authority), (58, USER_AGENT), (19, ACCEPT)] {
+        let method = if is_grpc { METHOD_POST } else { METHOD_GET };
+        // The names' places in HPACK's static table: :path, :authority, user-agent, accept or content-type.
+        let last = if is_grpc { (31, "application/grpc") } else { (19, ACCEPT) };
+        let mut fields = vec![(4, &*asked.path), (1, &asked.authority), (58, USER_AGENT), last];
+        // "te" has no place there.
+        fields.extend(is_grpc.then_some((0, "trailers")));
+        let mut first_request = vec![method, SCHEME_HTTP];
+        for &(name, value) in &fields {
             first_request.push(ADD | name);
+            if name == 0 {
+                first_request.extend_from_slice(b"\x02te");
+            }
             // A literal's length is one byte up to 126; all of ours are short.
             first_request.push(value.len() as u8);
             first_request.extend_from_slice(value.as_bytes());
         }
-        let later_request = [METHOD_GET, SCHEME_HTTP]
-            .into_iter()
-            .chain((DYNAMIC..DYNAMIC + 4).rev().map(|index| INDEXED | index))
-            .collect();
+        let indices = (DYNAMIC..DYNAMIC + fields.len() as u8).rev().map(|index| INDEXED | index);
+        let later_request = [method, SCHEME_HTTP].into_iter().chain(indices).collect();
+        let message = is_grpc.then(|| {
+            // Uncompressed, and its length.
+            let mut message = vec![0];
+            message.put_u32(asked.upload as u32);
+            message.resize(message.len() + asked.upload, b'.');
+            message
+        });
         Http2 {
+            message,
             stream,
             streams_max,
             first_request: Some(first_request),
@@ -114,8 +131,13 @@ impl Http2 {
     fn put_request(&mut self) {
         let first = self.first_request.take();
         let block = first.as_ref().unwrap_or(&self.later_request);
-        put_frame_head(&mut self.to_send, block.len(), HEADERS, END_STREAM | END_HEADERS, self.next_stream);
+        let end = if self.message.is_none() { END_STREAM } else { 0 };
+        put_frame_head(&mut self.to_send, block.len(), HEADERS, end | END_HEADERS, self.next_stream);
         self.to_send.extend_from_slice(block);
+        if let Some(message) = &self.message {
+            put_frame_head(&mut self.to_send, message.len(), DATA, END_STREAM, self.next_stream);
+            self.to_send.extend_from_slice(message);
+        }
         self.next_stream += 2;
     }
 
@@ -139,8 +161,13 @@ impl Http2 {
                 Ok(Some(flags & END_STREAM != 0))
             }
             HEADERS => {
-                check_status(flags, &payload)?;
-                Ok(Some(flags & END_STREAM != 0))
+                let is_end = flags & END_STREAM != 0;
+                if self.message.is_none() || !is_end {
+                    check_status(flags, &payload)?;
+                } else {
+                    ensure!(check_status(flags, &payload).is_err(), "a call ended without an answer");
+                }
+                Ok(Some(is_end))
             }
             SETTINGS if flags & ACK == 0 => {
                 check_settings(&payload)?;

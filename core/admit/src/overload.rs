@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use naru_base::Fraction;
 use naru_base::chance::within;
 use naru_base::share::Denominator;
 use naru_spec::Overload;
-use naru_spec::limits::{LeastTimeout, Relief, Trigger, TriggerAt, millionths};
+use naru_spec::limits::millionths;
+use naru_spec::overload::{LeastTimeout, Relief, Trigger, TriggerAt};
 
 /// How strongly an action is called for, in millionths. All of it is [`SATURATED`].
 pub type Strength = u32;
@@ -37,7 +39,7 @@ impl Pressures {
         for (action, strengths) in self.overload.actions.iter().zip(&mut self.strengths) {
             for (trigger, strength) in action.triggers.iter().zip(strengths) {
                 if trigger.resource == resource {
-                    let new = pull(trigger, pressure);
+                    let new = pull(trigger, pressure, *strength);
                     has_changed |= new != *strength;
                     *strength = new;
                 }
@@ -60,7 +62,7 @@ impl Pressures {
     }
 }
 
-fn pull(trigger: &Trigger, pressure: u32) -> Strength {
+fn pull(trigger: &Trigger, pressure: u32, before: Strength) -> Strength {
     match trigger.at {
         TriggerAt::Threshold(threshold) => {
             if pressure >= millionths(threshold) {
@@ -80,6 +82,10 @@ fn pull(trigger: &Trigger, pressure: u32) -> Strength {
                 part as Strength
             }
         }
+        TriggerAt::Latched { at, until } => {
+            let is_held = before == SATURATED && pressure >= millionths(until);
+            if is_held || pressure >= millionths(at) { SATURATED } else { 0 }
+        }
     }
 }
 
@@ -96,10 +102,18 @@ pub fn is_due(relief: &Relief, strength: Strength, draw: u64) -> bool {
         | Relief::ShedByGoAway
         | Relief::ShedUpstreamConnection => within(draw, u64::from(SATURATED)) < u64::from(strength),
         Relief::StopAcceptingConnections
-        | Relief::ShrinkHeap
+        | Relief::ShrinkHeap { .. }
         | Relief::CloseIdleConnections
         | Relief::ReduceTimeouts(_) => strength >= SATURATED,
     }
+}
+
+/// The pressure of what is measured in peaks: an average in which a new measurement is such a `part`.
+pub fn smoothed(before: u32, measured: u32, part: Fraction) -> u32 {
+    let part = u64::from(millionths(part));
+    let whole = u64::from(Denominator::Million.value());
+    let sum = u64::from(measured) * part + u64::from(before) * (whole - part);
+    u32::try_from(sum.div_ceil(whole)).unwrap_or(u32::MAX)
 }
 
 /// What a timeout becomes: in proportion, down to the least, and never more than it is else.
@@ -120,8 +134,8 @@ pub fn reduced(usual: Duration, least: LeastTimeout, strength: Strength) -> Dura
 
 #[cfg(test)]
 mod tests {
-    use naru_base::{Chance, Fraction};
-    use naru_spec::limits::OverloadAction;
+    use naru_base::Chance;
+    use naru_spec::overload::OverloadAction;
 
     use super::*;
 
@@ -151,6 +165,7 @@ mod tests {
                     &[("memory", scaled), ("cpu", TriggerAt::Threshold(percent(100)))],
                 ),
             ],
+            ..Overload::default()
         });
         assert_eq!(strengths(&pressures), [0, 0]);
         for (pressure, expected) in [
@@ -170,6 +185,36 @@ mod tests {
         assert!(pressures.on_pressure("cpu", SATURATED));
         assert!(!pressures.on_pressure("memory", 1));
         assert_eq!(strengths(&pressures), [0, SATURATED], "the strongest trigger decides");
+    }
+
+    #[test]
+    fn what_is_latched_ends_below_where_it_began() {
+        let latched = TriggerAt::Latched { at: percent(95), until: percent(90) };
+        let actions = vec![action(Relief::StopAcceptingRequests, &[("memory", latched)])];
+        let mut pressures = Pressures::new(Overload { actions, ..Overload::default() });
+        for (pressure, expected) in [
+            (949_999, 0),
+            (950_000, SATURATED),
+            (900_000, SATURATED),
+            (899_999, 0),
+            (949_999, 0),
+            (1_200_000, SATURATED),
+        ] {
+            pressures.on_pressure("memory", pressure);
+            assert_eq!(strengths(&pressures), [expected], "{pressure}");
+        }
+    }
+
+    /// The pressure of what is measured unevenly.
+    #[test]
+    fn a_peak_is_smoothed_out_and_what_lasts_is_not() {
+        let part = percent(20);
+        assert_eq!(smoothed(0, SATURATED, part), 200_000);
+        assert_eq!(smoothed(200_000, 0, part), 160_000);
+        let lasting = (0..100).fold(0, |pressure, _| smoothed(pressure, SATURATED, part));
+        assert!(lasting > 990_000 && lasting <= SATURATED, "{lasting}");
+        let over = (0..100).fold(lasting, |pressure, _| smoothed(pressure, 0, part));
+        assert!(over < 10_000, "{over}");
     }
 
     #[test]
@@ -201,7 +246,8 @@ mod tests {
             let mut any = || Fraction::new(chance.below(150) as u32, Denominator::Hundred);
             let triggers =
                 [("a", TriggerAt::Scaled { from: any(), to: any() }), ("b", TriggerAt::Threshold(any()))];
-            let overload = Overload { actions: vec![action(Relief::ShedRequest, &triggers)] };
+            let actions = vec![action(Relief::ShedRequest, &triggers)];
+            let overload = Overload { actions, ..Overload::default() };
             let mut pressures = Pressures::new(overload);
             let mut highest = 0;
             let mut pressure = 0;

@@ -116,6 +116,11 @@ reasons! {
     /// The proxy itself runs short of something.
     Overloaded { "OM", Proxy, 503, "overload", "overloaded" }
 
+    /// A client's connection while the proxy itself runs short of something.
+    ConnectionRejected { "OM", Proxy, 0, "overload_reject", "" }
+    /// A client's connection that is one too many: of all, of its listener, or of its address.
+    ConnectionLimit { "OM", Proxy, 0, "over_connection_limit", "" }
+
     /// The route's timeout passed.
     RouteTimeout { "UT", Upstream, 504, "response_timeout", "upstream request timeout" }
     /// The last attempt that was allowed took longer than one may.
@@ -143,6 +148,8 @@ reasons! {
     PathRefused { "-", Client, 400, "path_normalization_failed", "" }
     /// The client is led to its path without escaped slashes.
     PathRedirected { "-", Proxy, 307, "path_normalization_failed", "" }
+    /// The body of the request is larger than allowed.
+    BodyTooLarge { "-", Client, 413, "request_payload_too_large", "Payload Too Large" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).

@@ -42,20 +42,25 @@ pub enum Wish {
 #[inline]
 pub fn receive(parts: &mut Parts, http: &Http, peer: &Peer, worker: &mut Worker) -> Arrival {
     let mut path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let has_too_many = parts.headers.len() > http.header_count_max as usize;
     let mut refusal = check_target(parts).and_then(|()| put_authority(parts, http, peer)).err();
     if http.paths.is_active() && refusal.is_none() {
         refusal = normalize(&mut path, http).err();
     }
-    let client = edge::receive(&mut parts.headers, http, peer, worker).unwrap_or_else(|reason| {
+    let mut client = edge::receive(&mut parts.headers, http, peer, worker).unwrap_or_else(|reason| {
         refusal = Some(reason);
         Client::unknown(peer)
     });
-    if parts.headers.len() > http.header_count_max as usize {
+    if has_too_many {
         refusal = Some(Reason::HeadTooLarge);
     }
     let mut wish = refusal.map_or(Wish::Route, Wish::Refuse);
     if wish == Wish::Route && (client.upgrade == Upgrade::Asked || parts.method == Method::CONNECT) {
-        wish = change(parts, http, peer, &client);
+        wish = change(parts, http, peer, &mut client);
+        if parts.method == Method::CONNECT {
+            // It has none.
+            path = PathAndQuery::from_static("*");
+        }
     }
     let line = RequestLine {
         method: parts.method.clone(),
@@ -84,18 +89,26 @@ fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
 
 /// A request that wants something else than HTTP.
 #[cold]
-fn change(parts: &Parts, http: &Http, peer: &Peer, client: &Client) -> Wish {
+fn change(parts: &Parts, http: &Http, peer: &Peer, client: &mut Client) -> Wish {
     // Later than HTTP/1 a tunnel would be a stream among others; and there is none in a tunnel.
     let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version < Version::HTTP_2;
     if client.upgrade == Upgrade::Asked && parts.method != Method::CONNECT {
         return Wish::Upgrade;
     }
-    if client.upgrade == Upgrade::Asked || !has_tunnels {
+    if client.upgrade == Upgrade::Asked {
+        return Wish::Refuse(Reason::UpgradeRefused);
+    }
+    if parts.version == Version::HTTP_3 {
         return Wish::Refuse(Reason::UpgradeRefused);
     }
     match Destination::of(&parts.uri) {
-        Some(_) => Wish::Tunnel,
-        None => Wish::Refuse(Reason::ClientProtocol),
+        Some(_) if has_tunnels => Wish::Tunnel,
+        Some(_) => {
+            client.upgrade = Upgrade::Connect;
+            Wish::Upgrade
+        }
+        None if has_tunnels => Wish::Refuse(Reason::ClientProtocol),
+        None => Wish::Refuse(Reason::UpgradeRefused),
     }
 }
 
@@ -185,6 +198,8 @@ fn strip_host(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason>
     }
     let stripped = match http.host_port {
         HostPort::Keep => None,
+        // The port is what a tunnel leads to. Envoy's `HeaderUtility::stripPortFromHost`.
+        HostPort::StripAny if parts.method == Method::CONNECT => None,
         what => without_port(&host, what, peer.local.port()),
     };
     let value = HeaderValue::from_str(stripped.unwrap_or(&host)).map_err(|_| Reason::BadHost)?;

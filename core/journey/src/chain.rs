@@ -74,6 +74,8 @@ fn is_let_in_alike(old: Option<&DownstreamTls>, new: Option<&DownstreamTls>) -> 
                 && old.require_client_certificate == new.require_client_certificate
                 && old.version_min == new.version_min
                 && old.version_max == new.version_max
+                && old.peer == new.peer
+                && old.offered == new.offered
         }
         (Some(_), None) | (None, Some(_)) => false,
     }
@@ -159,18 +161,11 @@ mod tests {
     use super::*;
 
     fn certificate(name: &str) -> Certificate {
-        Certificate { chain: DataSource::File(name.to_owned()), key: DataSource::File(name.to_owned()) }
+        Certificate::new(DataSource::File(name.to_owned()), DataSource::File(name.to_owned()))
     }
 
     fn tls() -> DownstreamTls {
-        DownstreamTls {
-            certificates: vec![certificate("a.pem")],
-            alpn: Vec::new(),
-            version_min: TlsVersion::V1_2,
-            version_max: TlsVersion::V1_3,
-            trusted_ca: None,
-            require_client_certificate: false,
-        }
+        DownstreamTls::new(vec![certificate("a.pem")])
     }
 
     fn filter_chain(name: &str, server_names: &[&str], tls: Option<DownstreamTls>) -> FilterChain {
@@ -218,6 +213,8 @@ mod tests {
         check("clients show who they are", "main", with(|tls| tls.require_client_certificate = true), None);
         check("others are believed", "main", with(|tls| tls.trusted_ca = Some(certificate("c").chain)), None);
         check("old versions are not spoken", "main", with(|tls| tls.version_min = TlsVersion::V1_3), None);
+        check("others are let in", "main", with(|tls| tls.peer.crl = Some(certificate("c").chain)), None);
+        check("other suites", "main", with(|tls| tls.offered.curves = vec![naru_spec::Curve::P256]), None);
         let speaking = |codec| {
             let mut chain = named(Some(tls()));
             chain.http.codec = codec;

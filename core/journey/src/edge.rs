@@ -13,6 +13,8 @@ use naru_base::{Chance, Reason};
 use naru_recover::deadline;
 use naru_spec::{Http, Scheme};
 
+use crate::client_cert::{self, X_FORWARDED_CLIENT_CERT};
+
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -20,7 +22,6 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 pub(crate) const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -31,6 +32,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub is_tls: bool,
+    /// The client has shown a certificate.
+    pub is_certified: bool,
     /// It is a tunnel through another connection of the same client.
     pub is_in_tunnel: bool,
 }
@@ -82,6 +85,8 @@ pub enum Upgrade {
     None,
     /// One that the rules say more of. Its name stays in the headers.
     Asked,
+    /// A tunnel, of which the rules say more.
+    Connect,
 }
 
 /// Which headers stand in a request: one look at each name instead of one search for each question.
@@ -155,17 +160,20 @@ pub fn receive(
     }
     let upgrade = if seen.upgrade { upgrade_of(headers) } else { Upgrade::None };
     if seen.connection || seen.hop || seen.te || seen.upgrade || seen.expect {
-        let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade == Upgrade::Asked);
-        remove_hop_by_hop(headers, &seen);
+        let is_asked = upgrade == Upgrade::Asked;
+        let protocol = if is_asked { headers.get(header::UPGRADE).cloned() } else { None };
+        let has_named = remove_hop_by_hop(headers, &seen);
         crate::upgrade::keep(protocol, headers);
-        if seen.connection {
-            // What the client named in it is gone as well.
+        if has_named {
             seen = Seen::of(headers);
         }
     }
     if seen.client_cert {
-        // Envoy's `forward_client_cert_details: SANITIZE`: whom a certificate names is not for a client to say.
-        headers.remove(X_FORWARDED_CLIENT_CERT);
+        // Whom a certificate names is not for any client to say.
+        match http.forward_client_cert.keeps(peer.is_certified) {
+            true => client_cert::join(headers),
+            false => _ = headers.remove(X_FORWARDED_CLIENT_CERT),
+        }
     }
     if seen.cookies > 1 {
         join_cookies(headers);
@@ -266,8 +274,9 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|b| *b == b',').map(|token| token.trim_ascii())
 }
 
-/// Removes what concerns one connection only, here the headers of a request.
-fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) {
+/// Removes what concerns one connection only, here the headers of a request. Says whether others may be gone as well,
+/// which the client has named.
+fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) -> bool {
     if seen.te {
         let wants_trailers = headers
             .get_all(header::TE)
@@ -278,23 +287,35 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, seen: &Seen) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
     }
-    remove_connection(headers);
-    for name in [
-        header::UPGRADE,
-        header::EXPECT,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        HTTP2_SETTINGS,
-        header::TRANSFER_ENCODING,
-    ] {
-        headers.remove(name);
+    let has_named = seen.connection && remove_connection(headers);
+    if seen.upgrade {
+        headers.remove(header::UPGRADE);
     }
+    if seen.expect {
+        headers.remove(header::EXPECT);
+    }
+    if seen.hop {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+    }
+    has_named
 }
 
-/// Removes `Connection` and what it names. `te: trailers` stays, as it is new for each hop; what
-/// frames or addresses a message is never taken away by a client's word.
-fn remove_connection(headers: &mut HeaderMap) {
-    let Entry::Occupied(entry) = headers.entry(header::CONNECTION) else { return };
+/// Removes `Connection` and what it names, and says whether it named anything. `te: trailers` stays, as it is new for
+/// each hop; what frames or addresses a message is never taken away by a client's word.
+fn remove_connection(headers: &mut HeaderMap) -> bool {
+    let mut all = headers.get_all(header::CONNECTION).iter();
+    let is_common = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    // What nearly everybody says names nothing but what is gone anyway.
+    if all.next().is_some_and(is_common) && all.next().is_none() {
+        headers.remove(header::CONNECTION);
+        return false;
+    }
+    let Entry::Occupied(entry) = headers.entry(header::CONNECTION) else { return false };
     let (_, values) = entry.remove_entry_mult();
     let named: Vec<HeaderName> = values
         .flat_map(|value| tokens(&value).filter_map(|t| HeaderName::from_bytes(t).ok()).collect::<Vec<_>>())
@@ -304,24 +325,28 @@ fn remove_connection(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    true
 }
 
 /// Takes the headers of one hop out of a response.
 #[inline]
 pub fn remove_response_hop_by_hop(headers: &mut HeaderMap) {
-    let mut has_any = false;
+    let (mut has_connection, mut has_other) = (false, false);
     for name in headers.keys() {
         let name = name.as_str();
-        has_any |= match name.len() {
-            7 => name == "upgrade",
-            10 => name == "connection" || name == "keep-alive",
-            16 => name == "proxy-connection",
-            17 => name == "transfer-encoding",
-            _ => false,
-        };
+        match name.len() {
+            7 => has_other |= name == "upgrade",
+            10 if name == "connection" => has_connection = true,
+            10 => has_other |= name == "keep-alive",
+            16 => has_other |= name == "proxy-connection",
+            17 => has_other |= name == "transfer-encoding",
+            _ => {}
+        }
     }
-    if has_any {
+    if has_connection {
         remove_connection(headers);
+    }
+    if has_other {
         for name in [header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING] {
             headers.remove(name);
         }

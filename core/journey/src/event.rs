@@ -27,6 +27,8 @@ pub struct RequestFacts {
     /// It asks for another protocol, which `Upgrade` says. Where it gets it, what follows is neither request nor
     /// response.
     pub is_upgrade: bool,
+    /// It does so by CONNECT: what it asks for is a tunnel.
+    pub is_connect: bool,
     /// The client asked for this timeout, and is trusted to (`x-envoy-upstream-rq-timeout-ms`).
     pub timeout_ms: Option<u64>,
     /// How long the client says that it waits.
@@ -46,7 +48,8 @@ impl RequestFacts {
             is_trusted: client.is_internal,
             is_grpc: client.is_grpc,
             has_ended,
-            is_upgrade: client.upgrade == Upgrade::Asked,
+            is_upgrade: client.upgrade != Upgrade::None,
+            is_connect: client.upgrade == Upgrade::Connect,
             timeout_ms: client.timeout_ms,
             caller_timeout: client.caller_timeout,
             trace: 0,
@@ -61,6 +64,7 @@ impl RequestFacts {
         is_grpc: false,
         has_ended: true,
         is_upgrade: false,
+        is_connect: false,
         timeout_ms: None,
         caller_timeout: None,
         trace: 0,
@@ -119,6 +123,8 @@ pub enum Milestone {
     Malformed,
     /// A request that is waited for, and is too slow.
     TooSlow,
+    /// A request that is larger than it may be.
+    TooLarge,
 }
 
 /// What the shell is to do.

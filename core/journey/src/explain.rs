@@ -13,7 +13,7 @@ use naru_route::{CompiledAction, CompiledForward, Group, Subject, Verdict, Why};
 use naru_spec::RouteTable;
 
 use crate::arrival::{Arrival, Wish, receive};
-use crate::edge::Peer;
+use crate::edge::{Peer, Upgrade};
 use crate::{ChainId, Snapshot, Worker, upgrade};
 
 /// What would happen to one request, and why.
@@ -100,8 +100,11 @@ impl<'a> Explainer<'a> {
             Wish::Route | Wish::Upgrade | Wish::Tunnel => None,
         };
         let subject = line.subject(&parts.headers, &client, worker.draw_request());
-        let tables = chain.table.find(&subject, &mut ());
-        let model = self.model.find(&subject);
+        let is_connect = client.upgrade == Upgrade::Connect;
+        let (tables, model) = match is_connect {
+            false => (chain.table.find(&subject, &mut ()), self.model.find(&subject)),
+            true => (chain.table.find_connect(&subject, &mut ()), self.model.find_connect(&subject)),
+        };
         if tables != model {
             return Err(Disagreement { tables, model });
         }
@@ -110,10 +113,15 @@ impl<'a> Explainer<'a> {
                 Verdict::Rule { rule, .. } => Some(&chain.table.rule(rule).action),
                 _ => None,
             };
-            refusal =
-                (!upgrade::may_be(&chain.http, action, &parts.headers)).then_some(Reason::UpgradeRefused);
+            let name = upgrade::name(is_connect, &parts.headers);
+            let is_allowed = name.is_some_and(|name| upgrade::may_be(&chain.http, action, name));
+            refusal = (!is_allowed).then_some(Reason::UpgradeRefused);
         }
-        let considered = if refusal.is_some() { Vec::new() } else { self.model.explain(&subject) };
+        let considered = match refusal {
+            Some(_) => Vec::new(),
+            None if is_connect => self.model.explain_connect(&subject),
+            None => self.model.explain(&subject),
+        };
         let forward = match tables {
             Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => Some(forward),

@@ -16,7 +16,8 @@
 //! | Waiting   | request aborted, deadline               | Answering | Reply                       |
 //! | Trying    | located                                 | Trying    | Send                        |
 //! | Trying    | attempt: head                           | Streaming | Forward                     |
-//! | Trying    | attempt: 101 to one who asked for it     | Streaming | Forward                     |
+//! | Trying    | attempt: 101 to one who asked for it    | Streaming | Forward                     |
+//! | Trying    | attempt: 2xx to a CONNECT               | Streaming | Forward                     |
 //! | Trying    | attempt failed, may be replayed         | Trying    | Send, on a fresh connection |
 //! | Trying    | attempt failed or head, may be retried  | Trying    | (Cancel; waits)             |
 //! | Trying    | the wait is over                        | Trying    | Due, then Send, elsewhere   |
@@ -216,7 +217,10 @@ impl Journey {
         observer: &mut impl Observer,
     ) -> Journey {
         let chain = snapshot.chain(chain_id);
-        let verdict = chain.table.find(subject, observer);
+        let verdict = match request.is_connect {
+            false => chain.table.find(subject, observer),
+            true => chain.table.find_connect(subject, observer),
+        };
         observer.routed(verdict);
         let mut journey = Journey {
             chain: chain_id,
@@ -370,7 +374,8 @@ impl Journey {
             self.clock.response_timeout = Some(worker.timeouts.timeout(now, (self.chain, rule), settings));
         }
         let policy = &of_route.retry;
-        let mut recovery = Recovery::begin(policy, self.request.repeats, subject.headers, self.request.asks);
+        let (repeats, asks) = (self.request.repeats, self.request.asks);
+        let recovery = self.recovery.insert(Recovery::begin(policy, repeats, subject.headers, asks));
         if self.is_tunnel {
             recovery.go_alone();
         }
@@ -379,8 +384,9 @@ impl Journey {
             self.trace = if said == 0 { naru_recover::layer::trace(subject.headers) } else { said };
         }
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
-        self.recovery = Some(recovery);
-        self.chosen = worker.choose(snapshot, cluster, &forward.hash, subject);
+        if let Some(chosen) = worker.choose(snapshot, cluster, &forward.hash, subject) {
+            self.chosen = chosen;
+        }
         if of_route.has_more && !self.is_tunnel {
             let name = forward.cluster_name(choice);
             if !self.begin_more(now, of_route, name, subject, worker, view) {
@@ -541,6 +547,7 @@ impl Journey {
             Milestone::Aborted => self.give_up(now, Reason::ClientAborted),
             Milestone::Malformed => self.give_up(now, Reason::ClientProtocol),
             Milestone::TooSlow => self.give_up(now, Reason::RequestTimeout),
+            Milestone::TooLarge => self.give_up(now, Reason::BodyTooLarge),
         }
     }
 
@@ -558,7 +565,7 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow => {
+            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow | Milestone::TooLarge => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }
@@ -807,11 +814,12 @@ impl Actions {
 
     #[inline]
     fn take(&mut self) -> Option<Action> {
-        let action = self.first.take();
-        self.first = self.second.take();
-        if action.is_none() && std::mem::take(&mut self.is_due) {
-            return Some(Action::Due);
+        let Some(action) = self.first.take() else {
+            return std::mem::take(&mut self.is_due).then_some(Action::Due);
+        };
+        if self.second.is_some() {
+            self.first = self.second.take();
         }
-        action
+        Some(action)
     }
 }

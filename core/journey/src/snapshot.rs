@@ -10,12 +10,13 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, RouteTable,
+    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, Overload, RouteTable,
 };
 
 use crate::fallbacks::Fallbacks;
 use crate::limits::NamedLimits;
 use crate::record::Plan;
+use crate::upgrade;
 
 /// A filter chain of a listener, counted over all listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,7 @@ pub struct Snapshot {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    pub overload: Option<Overload>,
     /// The named limits of routes and clusters.
     pub limits: NamedLimits,
     /// What is tried instead.
@@ -44,6 +46,8 @@ pub struct Chain {
     pub http: Http,
     /// Its clients' bytes are passed through.
     pub is_tcp: bool,
+    /// Some of its requests may ask for another protocol.
+    pub has_upgrades: bool,
     pub table: Table,
     recoveries: Recoveries,
     /// What is kept of requests and responses for later.
@@ -91,7 +95,8 @@ impl Snapshot {
                         let recoveries =
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         let is_tcp = chain.tcp.is_some();
-                        chains.push(Chain { http, is_tcp, table, recoveries, record });
+                        let has_upgrades = upgrade::has_any(&http, &table);
+                        chains.push(Chain { http, is_tcp, has_upgrades, table, recoveries, record });
                     }
                     Err(found) => problems.extend(
                         found
@@ -103,13 +108,23 @@ impl Snapshot {
         }
         drop(ids);
         if problems.is_empty() {
-            let Config { admin, listeners, clusters } = config;
+            let Config { admin, listeners, clusters, overload } = config;
             let limits = NamedLimits::of(
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
             );
             let no_retry = CompiledRetry::default();
-            Ok(Snapshot { admin, listeners, clusters, limits, fallbacks, no_retry, chains, first_chains })
+            Ok(Snapshot {
+                admin,
+                listeners,
+                clusters,
+                overload,
+                limits,
+                fallbacks,
+                no_retry,
+                chains,
+                first_chains,
+            })
         } else {
             Err(problems)
         }

@@ -297,13 +297,13 @@ impl Worker {
         cluster: ClusterId,
         of_route: &[HashPolicy],
         subject: &Subject<'_>,
-    ) -> Chosen {
+    ) -> Option<Chosen> {
         let settings = &snapshot.cluster(cluster).load_balancing;
         let is_hashed = matches!(settings.policy, BalancingPolicy::ConsistentHash(_));
         if !is_hashed && settings.sticky.is_none() {
-            return Chosen::default();
+            return None;
         }
-        self.look_at_request(cluster, settings.hash_policies(of_route), subject)
+        Some(self.look_at_request(cluster, settings.hash_policies(of_route), subject))
     }
 
     #[cold]

@@ -99,7 +99,8 @@ fn snapshot(load_balancing: LoadBalancing, panic_percent: u32) -> Snapshot {
     cluster.guard.panic_percent = panic_percent;
     let chain = FilterChain::of(http);
     let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+    Snapshot::compile(Config { listeners: vec![listener], clusters: vec![cluster], ..Config::default() })
+        .unwrap()
 }
 
 fn roster(snapshot: &Snapshot, keys: &[&str]) -> Arc<Roster> {

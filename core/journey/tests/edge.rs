@@ -32,6 +32,7 @@ fn peer() -> Peer {
         remote: ([203, 0, 113, 9], 5_555).into(),
         local: ([10, 0, 0, 1], 80).into(),
         is_tls: false,
+        is_certified: false,
         is_in_tunnel: false,
     }
 }
@@ -60,6 +61,21 @@ fn headers_of_one_hop_go_no_further() {
     }
     assert_eq!(values(&map, "te"), ["trailers"]);
     assert_eq!(values(&map, "x-kept"), ["1"]);
+}
+
+#[test]
+fn what_nearly_every_connection_says_is_gone_as_well() {
+    for value in ["keep-alive", "Keep-Alive", "close", "CLOSE", ""] {
+        let mut map =
+            headers(&[("host", "a"), ("connection", value), ("keep-alive", "timeout=5"), ("x-kept", "1")]);
+        pass(&inside(), &mut map).unwrap();
+        assert!(!map.contains_key("connection") && !map.contains_key("keep-alive"), "{value}");
+        assert!(map.contains_key("x-kept"));
+    }
+    // One that comes twice is read as a whole.
+    let mut map = headers(&[("host", "a"), ("connection", "close"), ("connection", "x-hop"), ("x-hop", "1")]);
+    pass(&inside(), &mut map).unwrap();
+    assert!(!map.contains_key("connection") && !map.contains_key("x-hop"));
 }
 
 #[test]
@@ -188,6 +204,9 @@ fn grpc_is_told_by_its_content_type() {
 #[test]
 fn a_response_loses_the_headers_of_its_hop() {
     let mut map = headers(&[("connection", "x-hop"), ("x-hop", "1"), ("keep-alive", "1"), ("server", "s")]);
+    remove_response_hop_by_hop(&mut map);
+    assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["server"]);
+    let mut map = headers(&[("connection", "keep-alive"), ("server", "s")]);
     remove_response_hop_by_hop(&mut map);
     assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["server"]);
 }

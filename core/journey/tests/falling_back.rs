@@ -86,7 +86,7 @@ impl Made {
         clusters[0].fallback = self.of_cluster;
         let chains = vec![FilterChain::of(http)];
         let listeners = vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), chains)];
-        Snapshot::compile(Config { admin: None, listeners, clusters }).unwrap()
+        Snapshot::compile(Config { listeners, clusters, ..Config::default() }).unwrap()
     }
 }
 

@@ -53,6 +53,7 @@ fn world() -> World {
             remote: ([203, 0, 113, 9], 5_555).into(),
             local: ([10, 0, 0, 1], 8_443).into(),
             is_tls: true,
+            is_certified: false,
             is_in_tunnel: false,
         },
     }

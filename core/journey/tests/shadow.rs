@@ -112,7 +112,7 @@ fn snapshot(mirrors: Vec<Mirror>) -> Snapshot {
     let rate = RateLimit { limit: 1, period: Duration::from_secs(1), wait_max: Duration::from_secs(1) };
     mirror.load.rate = Some(Named { name: "r".into(), settings: rate });
     let clusters = vec![Cluster::new("service", Discovery::Static, Vec::new()), mirror];
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters }).unwrap()
+    Snapshot::compile(Config { listeners: vec![listener], clusters, ..Config::default() }).unwrap()
 }
 
 fn worker(snapshot: &Snapshot) -> Worker {
@@ -339,6 +339,7 @@ fn the_headers_of_a_copy_say_that_it_comes_from_here() {
         remote: ([10, 0, 0, 1], 1).into(),
         local: ([10, 0, 0, 2], 2).into(),
         is_tls: false,
+        is_certified: false,
         is_in_tunnel: false,
     };
     let mut headers = HeaderMap::new();

@@ -122,3 +122,32 @@ fn a_grant_that_nobody_asked_for_is_no_answer() {
     assert_eq!(journey.next_action(), Some(Action::Reply(Reason::UpstreamProtocol)));
     assert_eq!(journey.check_invariants(), Ok(()));
 }
+
+#[test]
+fn a_connect_that_is_answered_by_success_is_a_tunnel() {
+    let snapshot = common::snapshot(|http, forward, _| {
+        http.upgrades = says("connect", true);
+        forward.timeout = Some(Duration::from_millis(100));
+    });
+    for status in [200, 204, 407, 101] {
+        let mut worker = worker(&snapshot, 1, 1);
+        let headers = HeaderMap::new();
+        let facts = RequestFacts { is_upgrade: true, is_connect: true, ..facts(&Method::CONNECT, true) };
+        let asked = Asked { method: &Method::CONNECT, headers: &headers, facts };
+        let mut journey = begin(at(0), &snapshot, &asked, &mut worker, &Idle);
+        assert!(matches!(journey.next_action(), Some(Action::Send { .. })));
+        journey.on_attempt(at(1), &snapshot, FIRST, head(status), &mut worker, &Idle);
+        // A change of protocol is no answer to it.
+        let expected = match status {
+            101 => Action::Reply(Reason::UpstreamProtocol),
+            _ => Action::Forward { attempt: FIRST },
+        };
+        assert_eq!(journey.next_action(), Some(expected));
+        assert_eq!(journey.is_upgraded(), status < 300 && status >= 200, "{status}");
+        assert_eq!(
+            journey.deadline().is_none_or(|(_, wait)| wait != Wait::Response),
+            journey.is_upgraded() || status == 101
+        );
+        assert_eq!(journey.check_invariants(), Ok(()));
+    }
+}

@@ -40,6 +40,17 @@ pub(crate) fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Find
                 findings.error(code::CONFLICTING_FIELDS, place, &path.field(field), message, "");
             }
         }
+        for (place, field) in [
+            (route.timeout.map(|said| said.place), "timeout"),
+            (route.retries.as_ref().map(|said| said.place), "retries"),
+            (route.mirror.as_ref().map(|said| said.place), "mirror"),
+            (route.mirrors.first().map(|said| said.place), "mirrors"),
+        ] {
+            if let Some(place) = place {
+                let message = format!("'{field}' means nothing where no request is sent on");
+                findings.warning(code::NO_EFFECT, place, &path.field(field), message, "leave it out");
+            }
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::virtual_service::HttpRoute;
-use naru_resource::{Place, Resources, TrafficPolicy, VirtualService};
+use naru_resource::{Place, Resources, Text, TrafficPolicy, VirtualService};
 use naru_spec::{Forward, Match, Path, QueryOps, code};
 
+use crate::account::{Account, Idle, Said};
 use crate::classes::{self, Classes};
 use crate::findings::Findings;
 use crate::guards;
@@ -36,15 +37,21 @@ pub(crate) struct Attached<'a> {
 /// What all policies of one route say together.
 #[derive(Debug, Default)]
 pub(crate) struct Additions<'a> {
-    parts: Vec<&'a TrafficPolicy>,
+    pub parts: Vec<&'a TrafficPolicy>,
 }
 
 impl<'a> Attached<'a> {
-    pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Attached<'a> {
+    pub fn of(
+        resources: &'a Resources,
+        registry: &Registry,
+        account: &mut Account,
+        findings: &mut Findings<'_>,
+    ) -> Attached<'a> {
         let mut attached = Attached { classes: Classes::of(resources, findings), ..Attached::default() };
         for policy in &resources.traffic_policies {
             let target = &policy.spec.target_ref;
             let spec = Path::ROOT.field("spec");
+            check_group(target, findings);
             if guards::is_of_services(&target.kind) {
                 for (field, place) in fields(policy) {
                     let message = format!("'{field}' is for routes: attach it to a VirtualService");
@@ -70,6 +77,7 @@ impl<'a> Attached<'a> {
             if let Some(Target::Route(key)) =
                 Target::of(target, "TrafficPolicy", namespace, resources, registry, findings)
             {
+                expect(policy, &key, account, findings);
                 attached.add(key, policy, findings);
             }
         }
@@ -94,13 +102,16 @@ impl<'a> Attached<'a> {
     }
 
     /// The policies of a route, the most specific first.
-    pub fn of_route(&self, service: &VirtualService, route: Option<&str>) -> Additions<'a> {
-        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
-        let own = route
-            .and_then(|route| self.policies.get(&(namespace.clone(), name.clone(), Some(route.to_owned()))));
-        let whole = self.policies.get(&(namespace.clone(), name.clone(), None));
-        Additions { parts: own.into_iter().chain(whole).flatten().copied().collect() }
+    pub fn of_route(&self, keys: &[RouteKey]) -> Additions<'a> {
+        Additions { parts: keys.iter().filter_map(|key| self.policies.get(key)).flatten().copied().collect() }
     }
+}
+
+/// What a route is called by, the most specific first: its own name, then that of its document.
+pub(crate) fn keys(service: &VirtualService, route: Option<&Text>) -> Vec<RouteKey> {
+    let (namespace, name) = (service.meta.namespace(), &service.meta.name.value);
+    let key = |section| (namespace.to_owned(), name.clone(), section);
+    route.map(|route| key(Some(route.value.clone()))).into_iter().chain([key(None)]).collect()
 }
 
 impl Target {
@@ -151,8 +162,12 @@ impl Target {
             }
             other => {
                 let message = format!("a {kind} cannot be attached to a {other}");
-                let hint = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service; \
-                            what is for endpoints to a Service or a DestinationRule";
+                let of_routes = "it can be attached to a VirtualService, to one of its routes by sectionName, or to a Service";
+                let hint = match kind {
+                    // It has no fields that a DestinationRule could have.
+                    "Bulkhead" => of_routes.to_owned(),
+                    _ => format!("{of_routes}; what is for endpoints to a Service or a DestinationRule"),
+                };
                 findings.error(code::UNKNOWN_VALUE, said.kind.place, &path.field("kind"), message, hint);
                 None
             }
@@ -160,8 +175,69 @@ impl Target {
     }
 }
 
+/// A reference that names a group means the kind of that group.
+pub(crate) fn check_group(target: &TargetRef, findings: &mut Findings<'_>) {
+    let Some(group) = &target.group else { return };
+    let right = match target.kind.value.as_str() {
+        "VirtualService" | "DestinationRule" => "networking.istio.io",
+        "Service" => "",
+        // It is told that nothing can be attached to these.
+        _ => return,
+    };
+    if group.value != right {
+        let message = format!("there is no {} of group '{}'", target.kind.value, group.value);
+        let hint = match right {
+            "" => "a Service has no group: leave it out".to_owned(),
+            right => format!("write {right}, or leave it out"),
+        };
+        let path = Path::ROOT.field("spec.targetRef.group");
+        findings.error(code::UNKNOWN_VALUE, group.place, &path, message, hint);
+    }
+}
+
 fn has_route(service: &VirtualService, name: &str) -> bool {
     service.spec.http.iter().any(|route| route.name.as_ref().is_some_and(|known| known.value == name))
+}
+
+/// Expects each field that a policy says of routes to act at one of them.
+fn expect(policy: &TrafficPolicy, route: &RouteKey, account: &mut Account, findings: &mut Findings<'_>) {
+    let parts = parts(policy);
+    for (field, place) in &parts {
+        let (path, route) = (format!("spec.{field}"), Some(route.clone()));
+        account.expect(Said { place: *place, field, path, route, otherwise: Idle::SendsNothing });
+    }
+    let spec = &policy.spec;
+    let mappings = [
+        ("match", spec.matches.as_ref().map(|said| said.place)),
+        ("retry", spec.retry.as_ref().map(|said| said.place)),
+        ("timeout", spec.timeout.as_ref().map(|said| said.place)),
+        ("fault", spec.fault.as_ref().map(|said| said.place)),
+    ];
+    for (name, place) in mappings {
+        let is_of = |field: &str| field.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(place) = place.filter(|_| !parts.iter().any(|(field, _)| is_of(field))) {
+            let spec = Path::ROOT.field("spec");
+            let message = format!("'{name}' says nothing");
+            findings.warning(code::NO_EFFECT, place, &spec.field(name), message, "leave it out");
+        }
+    }
+}
+
+/// What a policy says of routes, each part that may act without the others.
+fn parts(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
+    let spec = &policy.spec;
+    let whole = ["match.cookies", "match.sourceAddresses", "query", "idleTimeout", "hedge", "mirror"];
+    let mut parts = fields(policy);
+    parts.retain(|(field, _)| whole.contains(field));
+    parts.extend(spec.retry.iter().flat_map(classes::retry_parts));
+    let said = [
+        ("timeout.auto", spec.timeout.as_ref().and_then(|timeout| Some(timeout.auto.as_ref()?.place))),
+        ("fault.scope", spec.fault.as_ref().and_then(|fault| Some(fault.scope.as_ref()?.place))),
+        ("fallback", spec.fallback.as_ref().map(|fallback| fallback.place)),
+    ];
+    parts.extend(said.into_iter().filter_map(|(field, place)| Some((field, place?))));
+    parts.extend(shared_fields(policy));
+    parts
 }
 
 /// What a policy says, with its places.
@@ -207,19 +283,44 @@ fn shared_fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
     said.into_iter().filter_map(|(field, place)| Some((field, place?))).collect()
 }
 
-impl Additions<'_> {
+impl<'a> Additions<'a> {
+    /// What the first policy that says a field says of it. It acts, unless there is a reason why it does not; what the
+    /// others say does not.
+    pub fn first<T>(
+        &self,
+        field: &'static str,
+        idle: Option<Idle>,
+        said: impl Fn(&'a TrafficPolicy) -> Option<(T, Place)>,
+        account: &mut Account,
+    ) -> Option<T> {
+        let mut found = self.parts.iter().filter_map(|policy| said(policy));
+        let first = found.next();
+        for (_, place) in found {
+            account.pass(place, field, Idle::Outdone);
+        }
+        let (first, place) = first?;
+        match idle {
+            Some(why) => account.pass(place, field, why),
+            None => account.take(place, field),
+        }
+        Some(first)
+    }
+
     /// Asks of every block what the policies ask.
-    pub fn narrow(&self, blocks: &mut [Match], findings: &mut Findings<'_>) {
+    pub fn narrow(&self, blocks: &mut [Match], account: &mut Account, findings: &mut Findings<'_>) {
         let path = Path::ROOT.field("spec.match");
-        let asked = || self.parts.iter().filter_map(|policy| policy.spec.matches.as_ref());
-        if let Some(asked) = asked().find(|asked| !asked.cookies.is_empty()) {
+        let asked =
+            |policy: &'a TrafficPolicy| policy.spec.matches.as_ref().map(|asked| (asked, asked.place));
+        let of_cookies = |policy| asked(policy).filter(|(asked, _)| !asked.cookies.is_empty());
+        if let Some(asked) = self.first("match.cookies", None, of_cookies, account) {
             let path = path.field("cookies");
             for (name, test) in &asked.cookies {
                 let cookie = matching::cookie(name, test, &path.key(name), findings);
                 blocks.iter_mut().for_each(|block| block.cookies.push(cookie.clone()));
             }
         }
-        if let Some(asked) = asked().find(|asked| !asked.source_addresses.is_empty()) {
+        let of_addresses = |policy| asked(policy).filter(|(asked, _)| !asked.source_addresses.is_empty());
+        if let Some(asked) = self.first("match.sourceAddresses", None, of_addresses, account) {
             let path = path.field("sourceAddresses");
             for (at, text) in asked.source_addresses.iter().enumerate() {
                 let network = text.parse::<IpNet>().ok();
@@ -241,10 +342,12 @@ impl Additions<'_> {
         classes: &Classes,
         route: &HttpRoute,
         forward: &mut Forward,
+        account: &mut Account,
         findings: &mut Findings<'_>,
     ) {
-        classes::change(&self.parts, classes, route, forward, findings);
-        if let Some(query) = self.parts.iter().find_map(|policy| policy.spec.query.as_ref()) {
+        classes::change(self, classes, route, forward, account, findings);
+        let query = |policy: &'a TrafficPolicy| policy.spec.query.as_ref().map(|said| (said, said.place));
+        if let Some(query) = self.first("query", None, query, account) {
             let pairs = |list: &[(naru_resource::Text, naru_resource::Text)]| {
                 list.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()
             };
@@ -254,7 +357,9 @@ impl Additions<'_> {
                 add: pairs(&query.add),
             };
         }
-        if let Some(timeout) = self.parts.iter().find_map(|policy| policy.spec.idle_timeout.as_ref()) {
+        let timeout =
+            |policy: &'a TrafficPolicy| policy.spec.idle_timeout.as_ref().map(|said| (said, said.place));
+        if let Some(timeout) = self.first("idleTimeout", None, timeout, account) {
             forward.idle_timeout = Some(Some(timeout.value).filter(|timeout| !timeout.is_zero()));
         }
     }

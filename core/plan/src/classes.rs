@@ -16,6 +16,8 @@ use naru_spec::{
     RetryClass, RetryOn, RetryPolicy, Severity, code, defaults,
 };
 
+use crate::account::{Account, Idle};
+use crate::attached::Additions;
 use crate::findings::Findings;
 use crate::recovery::{conditions, percent_of};
 
@@ -147,24 +149,35 @@ fn backoff_of(retry: &Retry, path: &Path<'_>, findings: &mut Findings<'_>) -> Op
 }
 
 /// Changes what a route does as its policies say: of each field, the first that says it.
-pub(crate) fn change(
-    policies: &[&TrafficPolicy],
+pub(crate) fn change<'a>(
+    policies: &Additions<'a>,
     classes: &Classes,
     route: &HttpRoute,
     forward: &mut Forward,
+    account: &mut Account,
     findings: &mut Findings<'_>,
 ) {
     let spec = Path::ROOT.field("spec");
-    for policy in policies {
-        if let Some(retry) = &policy.spec.retry {
-            change_retry(policy, retry, classes, route, forward, &spec.field("retry"), findings);
-            break;
+    let mut retries = policies.parts.iter().filter_map(|policy| Some((*policy, policy.spec.retry.as_ref()?)));
+    if let Some((policy, retry)) = retries.next() {
+        change_retry(policy, retry, classes, route, forward, &spec.field("retry"), findings);
+        for (field, place) in retry_parts(retry) {
+            let acts = field == "retry.class" || forward.retry.is_some();
+            account.take_if(acts, place, field, Idle::NoRetry);
         }
     }
-    if let Some(hedge) = policies.iter().find_map(|policy| policy.spec.hedge.as_ref()) {
+    for (field, place) in retries.flat_map(|(_, retry)| retry_parts(retry)) {
+        account.pass(place, field, Idle::Outdone);
+    }
+    let hedge = |policy: &'a TrafficPolicy| policy.spec.hedge.as_ref().map(|said| (said, said.place));
+    if let Some(hedge) = policies.first("hedge", None, hedge, account) {
         change_hedge(hedge, forward, &spec.field("hedge"), findings);
     }
-    if let Some(auto) = policies.iter().find_map(|policy| policy.spec.timeout.as_ref()?.auto.as_ref()) {
+    let auto = |policy: &'a TrafficPolicy| {
+        let auto = policy.spec.timeout.as_ref()?.auto.as_ref()?;
+        Some((auto, auto.place))
+    };
+    if let Some(auto) = policies.first("timeout.auto", None, auto, account) {
         let path = spec.field("timeout.auto");
         if let Some(timeout) = &route.timeout {
             let message = format!("the route has a timeout already, at {}", findings.locate(timeout.place));
@@ -172,16 +185,30 @@ pub(crate) fn change(
         }
         forward.auto_timeout = Some(auto_timeout(auto, &path, findings));
     }
-    let scope = policies.iter().find_map(|policy| policy.spec.fault.as_ref()?.scope.as_ref());
+    let scope = |policy: &'a TrafficPolicy| {
+        let scope = policy.spec.fault.as_ref()?.scope?;
+        Some((scope, scope.place))
+    };
+    let no_fault = route.fault.is_none().then_some(Idle::NoFault);
+    let scope = policies.first("fault.scope", no_fault, scope, account);
     if let (Some(scope), Some(fault)) = (scope, &mut forward.fault) {
         fault.scope = match scope.value {
             PolicyFaultScope::Client => FaultScope::Client,
             PolicyFaultScope::Upstream => FaultScope::Upstream,
         };
     }
-    if let Some(mirror) = policies.iter().find_map(|policy| policy.spec.mirror.as_ref()) {
+    let mirror = |policy: &'a TrafficPolicy| policy.spec.mirror.as_ref().map(|said| (said, said.place));
+    let no_mirror = (route.mirror.is_none() && route.mirrors.is_empty()).then_some(Idle::NoMirror);
+    if let Some(mirror) = policies.first("mirror", no_mirror, mirror, account) {
         change_mirrors(mirror, &mut forward.mirrors, &spec.field("mirror"), findings);
     }
+}
+
+/// The parts of it that may act without each other.
+pub(crate) fn retry_parts(said: &PolicyRetry) -> Vec<(&'static str, Place)> {
+    let class = said.class.as_ref().map(|class| ("retry.class", class.place));
+    let unsafe_requests = said.unsafe_requests.map(|said| ("retry.unsafeRequests", said.place));
+    class.into_iter().chain(unsafe_requests).collect()
 }
 
 fn change_retry(

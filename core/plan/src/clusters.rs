@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use naru_base::Weight;
 use naru_resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, ProxyProtocol,
+    ClientTls, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PortPolicy, ProxyProtocol,
     RetryBudget, Subset, TrafficPolicy,
 };
-use naru_resource::{Number, Seconds, Text};
+use naru_resource::{Number, Seconds};
 use naru_spec::{
-    BalancingPolicy, Certificate, Cluster, ClusterLimits, DataSource, Discovery, DnsSettings, Endpoint,
-    Http2Keepalive, OnDemand, ProxyVersion, RetryLimit, StringMatch, TcpKeepalive, TlsVersion,
-    UpstreamProtocol, UpstreamTls, defaults,
+    BalancingPolicy, Cluster, ClusterLimits, Discovery, DnsSettings, Endpoint, Http2Keepalive, OnDemand,
+    ProxyVersion, RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
 };
 
 use crate::balancing;
@@ -20,6 +19,7 @@ use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
+use crate::tls;
 
 /// The clusters that somebody leads to, by name.
 pub(crate) type Clusters = BTreeMap<String, Cluster>;
@@ -32,48 +32,55 @@ pub(crate) fn name(host: &str, port: u16, subset: Option<&str>) -> String {
 /// The blocks of a policy that hold for one cluster. A block that a subset has replaces the whole
 /// block; so does one of a port, and what a port has none of is not inherited.
 #[derive(Clone, Copy, Default)]
-struct Blocks<'a> {
-    balancer: Option<&'a LoadBalancer>,
-    pool: Option<&'a ConnectionPool>,
-    detection: Option<&'a OutlierDetection>,
-    tls: Option<&'a ClientTls>,
+pub(crate) struct Blocks<'a> {
+    pub balancer: Option<&'a LoadBalancer>,
+    pub pool: Option<&'a ConnectionPool>,
+    pub detection: Option<&'a OutlierDetection>,
+    pub tls: Option<&'a ClientTls>,
     /// Not one of those that a port can have.
     retry_budget: Option<&'a RetryBudget>,
     proxy_protocol: Option<&'a ProxyProtocol>,
 }
 
 impl<'a> Blocks<'a> {
+    /// Of all ports that have none of their own.
+    pub fn whole(policy: &'a TrafficPolicy) -> Blocks<'a> {
+        Blocks {
+            balancer: policy.load_balancer.as_ref(),
+            pool: policy.connection_pool.as_ref(),
+            detection: policy.outlier_detection.as_ref(),
+            tls: policy.tls.as_ref(),
+            retry_budget: policy.retry_budget.as_ref(),
+            proxy_protocol: policy.proxy_protocol.as_ref(),
+        }
+    }
+
+    pub fn of_port(settings: &'a PortPolicy) -> Blocks<'a> {
+        Blocks {
+            balancer: settings.load_balancer.as_ref(),
+            pool: settings.connection_pool.as_ref(),
+            detection: settings.outlier_detection.as_ref(),
+            tls: settings.tls.as_ref(),
+            ..Blocks::default()
+        }
+    }
+
+    /// And whether they are the port's own.
     fn of(policy: &'a TrafficPolicy, port: u16) -> (Blocks<'a>, bool) {
         let own = policy.port_level_settings.iter().find(|settings| {
             settings.port.as_ref().is_some_and(|selector| selector.number.value == i64::from(port))
         });
+        let whole = Blocks::whole(policy);
         match own {
             Some(settings) => {
-                let blocks = Blocks {
-                    balancer: settings.load_balancer.as_ref(),
-                    pool: settings.connection_pool.as_ref(),
-                    detection: settings.outlier_detection.as_ref(),
-                    tls: settings.tls.as_ref(),
-                    retry_budget: policy.retry_budget.as_ref(),
-                    proxy_protocol: policy.proxy_protocol.as_ref(),
-                };
-                (blocks, true)
+                let (retry_budget, proxy_protocol) = (whole.retry_budget, whole.proxy_protocol);
+                (Blocks { retry_budget, proxy_protocol, ..Blocks::of_port(settings) }, true)
             }
-            None => {
-                let blocks = Blocks {
-                    balancer: policy.load_balancer.as_ref(),
-                    pool: policy.connection_pool.as_ref(),
-                    detection: policy.outlier_detection.as_ref(),
-                    tls: policy.tls.as_ref(),
-                    retry_budget: policy.retry_budget.as_ref(),
-                    proxy_protocol: policy.proxy_protocol.as_ref(),
-                };
-                (blocks, false)
-            }
+            None => (whole, false),
         }
     }
 
-    fn effective(effective: &Effective<'a>, subset: Option<&'a Subset>, port: u16) -> Blocks<'a> {
+    pub fn effective(effective: &Effective<'a>, subset: Option<&'a Subset>, port: u16) -> Blocks<'a> {
         let (outer, _) = effective.policy.map(|policy| Blocks::of(policy, port)).unwrap_or_default();
         let Some(policy) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return outer };
         let (inner, is_of_port) = Blocks::of(policy, port);
@@ -143,7 +150,7 @@ pub(crate) fn build(
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
     apply(&mut cluster, &known.host, blocks);
-    guards.apply(&mut cluster, &known.host, subset_name);
+    guards.apply(&mut cluster, known, port, subset_name);
     if is_on_demand {
         // Nobody is chosen, and nobody is there to be watched.
         cluster.load_balancing = BalancingPolicy::Passthrough.into();
@@ -215,7 +222,7 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
         cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
     cluster.limits.normal.retries = retry_limit(&blocks);
-    cluster.tls = blocks.tls.and_then(|tls| upstream_tls(tls, host));
+    cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, host));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
     }
@@ -247,7 +254,6 @@ fn limit(limits: &mut ClusterLimits, pool: &ConnectionPool) {
     if let Some(http) = &pool.http {
         limits.normal.pending_max = count(&http.http1_max_pending_requests);
         limits.normal.requests_max = count(&http.http2_max_requests);
-        limits.normal.retries = RetryLimit::Concurrent(count(&http.max_retries));
         limits.http2_keepalive = http.http2_keep_alive.as_ref().and_then(|said| {
             let interval = time(&said.interval).filter(|interval| !interval.is_zero())?;
             Some(Http2Keepalive { interval, timeout: time(&said.timeout).unwrap_or(interval) })
@@ -270,6 +276,8 @@ fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
     }
     let at_once = blocks.pool.and_then(|pool| pool.http.as_ref()?.max_retries.as_ref());
     match at_once.and_then(|most| u32::try_from(most.value).ok()) {
+        // Without limit, as every other limit of zero.
+        Some(0) => RetryLimit::Concurrent(u32::MAX),
         Some(most) => RetryLimit::Concurrent(most),
         None => RetryLimit::Budget(budget),
     }
@@ -279,38 +287,4 @@ fn retry_limit(blocks: &Blocks<'_>) -> RetryLimit {
 pub(crate) fn is_hashed(effective: &Effective<'_>, subset: Option<&Subset>, port: u16) -> bool {
     let balancer = Blocks::effective(effective, subset, port).balancer;
     balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
-}
-
-/// Where the system keeps the authorities that it trusts; Istio's `system` too.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-fn upstream_tls(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
-    match tls.mode.as_ref().map(|mode| mode.value) {
-        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => return None,
-        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {}
-    }
-    let file = |path: &Text| DataSource::File(path.value.clone());
-    let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
-    let sni = tls.sni.as_ref().map_or_else(|| host.to_owned(), |sni| sni.value.clone());
-    let trusted_ca = is_verified.then(|| {
-        let own = tls.ca_certificates.as_ref().filter(|path| path.value != "system");
-        own.map_or_else(|| DataSource::File(SYSTEM_AUTHORITIES.to_owned()), file)
-    });
-    let names = tls.subject_alt_names.iter().map(|name| StringMatch::exact(name.value.clone()));
-    let mut subject_alt_names: Vec<StringMatch> = names.collect();
-    if is_verified && subject_alt_names.is_empty() {
-        subject_alt_names.push(StringMatch::exact(sni.clone()));
-    }
-    Some(UpstreamTls {
-        certificate: match (&tls.client_certificate, &tls.private_key) {
-            (Some(chain), Some(key)) => Some(Certificate { chain: file(chain), key: file(key) }),
-            _ => None,
-        },
-        sni: Some(sni),
-        alpn: Vec::new(),
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
-        trusted_ca,
-        subject_alt_names: if is_verified { subject_alt_names } else { Vec::new() },
-    })
 }

@@ -4,19 +4,36 @@ use naru_resource::virtual_service::{HttpMatch, HttpRoute};
 use naru_resource::{Resources, StringMatch, Test, Text, VirtualService};
 use naru_spec::{Path, code};
 
+use crate::attached::{self, RouteKey};
 use crate::findings::Findings;
 
-/// The routes that stand in the place of one that delegates. What is wrong is told.
+/// A route as it is compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Expanded {
+    pub route: HttpRoute,
+    /// What it is called by, the most specific first: policies are attached to these.
+    pub keys: Vec<RouteKey>,
+}
+
+impl Expanded {
+    /// One that delegates to nobody.
+    pub fn of(service: &VirtualService, route: &HttpRoute) -> Expanded {
+        Expanded { route: route.clone(), keys: attached::keys(service, route.name.as_ref()) }
+    }
+}
+
+/// The routes that stand in the place of one that delegates. What is wrong is told. What is attached to the delegate
+/// goes before what is attached to who delegates.
 pub(crate) fn expand(
+    owner: &VirtualService,
     root: &HttpRoute,
-    namespace: &str,
     resources: &Resources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
-) -> Vec<HttpRoute> {
+) -> Vec<Expanded> {
     let Some(delegate) = &root.delegate else { return Vec::new() };
     let path = path.field("delegate");
-    let namespace = delegate.namespace.as_ref().map_or(namespace, |namespace| namespace);
+    let namespace = delegate.namespace.as_ref().map_or(owner.meta.namespace(), |namespace| namespace);
     let service = resources.virtual_services.iter().find(|service| {
         service.meta.name.value == delegate.name.value && service.meta.namespace() == namespace
     });
@@ -41,7 +58,11 @@ pub(crate) fn expand(
             continue;
         }
         match matches(&root.matches, &leaf.matches) {
-            Some(matches) => expanded.push(merge(root, leaf, matches)),
+            Some(matches) => {
+                let mut keys = attached::keys(service, leaf.name.as_ref());
+                keys.extend(attached::keys(owner, root.name.as_ref()));
+                expanded.push(Expanded { route: merge(root, leaf, matches), keys });
+            }
             None => {
                 let place = leaf.matches.first().map_or(leaf.place, |block| block.place);
                 let message = "no request that the delegating route takes can match this";
@@ -157,4 +178,99 @@ fn mapping(root: &[(Text, StringMatch)], leaf: &[(Text, StringMatch)]) -> Option
         }
     }
     Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_spec::{Action, Forward};
+
+    const DOCUMENTS: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: root}
+spec:
+  hosts: [s]
+  http:
+  - {name: d, match: [{uri: {prefix: /a}}], delegate: {name: child}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: child}
+spec:
+  http:
+  - {name: c, match: [{uri: {prefix: /a/c}}], route: [{destination: {host: s}}]}
+  - {route: [{destination: {host: s}}]}
+";
+
+    /// The routes that stand where `root` delegates, with what these are for; nothing is told.
+    fn expanded(policies: &[(&str, &str)]) -> Vec<Forward> {
+        let mut text = DOCUMENTS.to_owned();
+        for (at, (target, said)) in policies.iter().enumerate() {
+            let (name, section) = target.split_once('/').unwrap_or((target, ""));
+            let section =
+                if section.is_empty() { String::new() } else { format!(", sectionName: {section}") };
+            let target = format!("targetRef: {{kind: VirtualService, name: {name}{section}}}");
+            let (kind, said) = said.split_once(' ').unwrap();
+            text.push_str(&format!(
+                "---\napiVersion: naru.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: p{at}}}\n\
+                 spec: {{{target}, {said}}}\n"
+            ));
+        }
+        let mut loaded = naru_doc::Loaded::default();
+        naru_doc::load("case.yaml", &text, &mut loaded);
+        let planned = crate::plan(&loaded.resources, &crate::Surroundings::default());
+        let told: Vec<String> =
+            loaded.problems.iter().chain(&planned.problems).map(ToString::to_string).collect();
+        assert_eq!(told, [""; 0]);
+        let hosts = planned.config.listeners[0].chains[0].http.routes.virtual_hosts.iter();
+        let host = hosts.into_iter().find(|host| host.name.starts_with("s.default")).unwrap();
+        let forwards = host.rules.iter().map(|rule| match &rule.action {
+            Action::Forward(forward) => (**forward).clone(),
+            other => panic!("{other:?}"),
+        });
+        forwards.collect()
+    }
+
+    #[test]
+    fn what_is_attached_to_a_delegate_or_to_who_delegates_acts_and_the_delegate_goes_first() {
+        let timeout = |max: &str| format!("TrafficPolicy timeout: {{auto: {{max: {max}}}}}");
+        let max = |forward: &Forward| forward.auto_timeout.as_ref().map(|auto| auto.max.as_secs());
+        let in_order = ["child/c", "child", "root/d", "root"];
+        for (at, target) in in_order.iter().enumerate() {
+            let own = timeout("2s");
+            let found = expanded(&[(target, &own)]);
+            assert_eq!(max(&found[0]), Some(2), "{target}");
+            assert_eq!(max(&found[1]), (at > 0).then_some(2), "{target}: the route without a name");
+        }
+        let (closest, second) = (timeout("1s"), timeout("2s"));
+        let found = expanded(&[("child", &second), ("child/c", &closest)]);
+        assert_eq!((max(&found[0]), max(&found[1])), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn limits_breakers_fallbacks_and_groups_act_through_delegates() {
+        let found = expanded(&[
+            ("child", "Bulkhead maxConcurrent: 3"),
+            ("child/c", "CircuitBreaker fallback: {steps: [{response: {status: 299}}]}"),
+            ("root/d", "TrafficPolicy readWrite: {write: {host: s}}, outboundRate: {class: critical}"),
+        ]);
+        let names = |forward: &Forward| {
+            let load = &forward.load;
+            (
+                load.bulkhead.as_ref().map(|of| of.name.clone()),
+                load.breaker.as_ref().map(|of| of.name.clone()),
+            )
+        };
+        let (bulkhead, breaker) = names(&found[0]);
+        assert_eq!(bulkhead.as_deref(), Some("VirtualService/default/child"));
+        assert_eq!(breaker.as_deref(), Some("VirtualService/default/child/c"));
+        assert_eq!(names(&found[1]), (bulkhead, None));
+        assert!(found[0].fallback.is_some() && found[1].fallback.is_none());
+        assert!(found.iter().all(|forward| forward.groups.is_some() && forward.load.rate.is_some()));
+    }
 }

@@ -10,11 +10,13 @@ use http::{HeaderName, HeaderValue, header};
 use naru_resource::fallback::{self as said, FallbackResponse};
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::virtual_service::Destination;
-use naru_resource::{Meta, Place, Resources, Text, VirtualService};
+use naru_resource::{Meta, Place, Resources, Text};
 use naru_spec::{Fallback, FallbackAnswer, FallbackOn, FallbackStep, Path, code, defaults};
 
+use crate::account::{Account, Idle, Said};
 use crate::actions::{fits, status_of};
 use crate::attached::{RouteKey, Target};
+use crate::by_host::{ByHost, Part};
 use crate::findings::Findings;
 use crate::guards;
 use crate::registry::Registry;
@@ -26,8 +28,7 @@ const FORBIDDEN: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENC
 #[derive(Debug, Default)]
 pub(crate) struct Fallbacks<'a> {
     of_routes: BTreeMap<RouteKey, Chain<'a>>,
-    /// By host and subset; without a subset it is for all of the host.
-    of_services: BTreeMap<(String, Option<String>), Chain<'a>>,
+    of_services: ByHost<Chain<'a>>,
 }
 
 /// A chain whose destinations are still to be found.
@@ -46,7 +47,12 @@ enum Step<'a> {
 }
 
 impl<'a> Fallbacks<'a> {
-    pub fn of(resources: &'a Resources, registry: &Registry, findings: &mut Findings<'_>) -> Fallbacks<'a> {
+    pub fn of(
+        resources: &'a Resources,
+        registry: &Registry,
+        account: &mut Account,
+        findings: &mut Findings<'_>,
+    ) -> Fallbacks<'a> {
         let mut fallbacks = Fallbacks::default();
         let breakers = resources.circuit_breakers.iter().map(|said| {
             let spec = &said.spec;
@@ -70,7 +76,15 @@ impl<'a> Fallbacks<'a> {
             let before = match found {
                 None => continue,
                 Some(For::Route(key)) => keep(&mut fallbacks.of_routes, key, chain),
-                Some(For::Service(key)) => keep(&mut fallbacks.of_services, key, chain),
+                Some(For::Service(part)) => {
+                    let before = fallbacks.of_services.insert(part, chain).map(|before| before.place);
+                    if before.is_none() && !registry.is_empty() {
+                        let (place, path) = (said.place, "spec.fallback".to_owned());
+                        let otherwise = Idle::NoService;
+                        account.expect(Said { place, field: "fallback", path, route: None, otherwise });
+                    }
+                    before
+                }
             };
             if let Some(before) = before {
                 let message =
@@ -85,7 +99,7 @@ impl<'a> Fallbacks<'a> {
 
 enum For {
     Route(RouteKey),
-    Service((String, Option<String>)),
+    Service(Part),
 }
 
 /// What was wrong with a reference has been told by whoever read the rest of its document.
@@ -101,7 +115,7 @@ fn target_of(
     }
     match Target::of(target, "fallback", meta.namespace(), resources, registry, findings)? {
         Target::Route(key) => Some(For::Route(key)),
-        Target::Service(host) => Some(For::Service((host, None))),
+        Target::Service(host) => Some(For::Service(Part { host, subset: None, is_pattern: false })),
     }
 }
 
@@ -217,29 +231,51 @@ fn response_of(
     fits.then_some(FallbackAnswer { status: status?, headers, body })
 }
 
+/// Tells of a step to where the request was before.
+fn check_own(destination: &Destination, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let message = "the step leads to where the request was sent in the first place";
+    let hint = "name another subset or service; to try the same again is what retries are for";
+    findings.warning(code::NO_EFFECT, destination.place, path, message, hint);
+}
+
 impl Routes<'_> {
     /// Tells what is wrong with destinations of chains, whoever uses them.
     pub fn check_fallbacks(&mut self, findings: &mut Findings<'_>) {
-        let all = self.fallbacks.of_routes.values().chain(self.fallbacks.of_services.values());
+        let of_services = self.fallbacks.of_services.iter().map(|(_, chain)| chain);
+        let all = self.fallbacks.of_routes.values().chain(of_services);
         let all: Vec<Chain<'_>> = all.cloned().collect();
         for chain in all {
-            self.resolve(&chain, &Context::Any, findings);
+            self.resolve(&chain, &[], &Context::Any, findings);
+        }
+        let steps = Path::ROOT.field("spec.fallback.steps");
+        for (part, chain) in self.fallbacks.of_services.iter().filter(|(part, _)| !part.is_pattern) {
+            // A chain is for all ports, and where there are several each of the others is another cluster.
+            let ports = self.registry.find(&part.host, chain.namespace).map_or(0, |known| known.ports.len());
+            for (at, step) in chain.steps.iter().enumerate() {
+                if let Step::To(to) = step
+                    && ports == 1
+                    && self.registry.full_name(&to.host, chain.namespace) == part.host
+                    && to.subset.as_ref().map(|subset| &subset.value) == part.subset.as_ref()
+                {
+                    check_own(to, &steps.at(at).field("destination"), findings);
+                }
+            }
         }
     }
 
-    /// That of one route: its own, or that of its VirtualService.
+    /// That of one route, which leads to these clusters by itself: of the most specific that has one.
     pub fn fallback_of(
         &mut self,
-        service: &VirtualService,
-        route: Option<&str>,
+        keys: &[RouteKey],
+        own: &[String],
         context: &Context<'_>,
+        findings: &mut Findings<'_>,
     ) -> Option<Fallback> {
-        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
-        let own = (namespace.clone(), name.clone(), route.map(str::to_owned));
-        let of_routes = &self.fallbacks.of_routes;
-        let chain = of_routes.get(&own).or_else(|| of_routes.get(&(namespace, name, None)))?.clone();
-        let mut quiet = self.quiet();
-        Some(self.resolve(&chain, context, &mut quiet))
+        let mut found = keys.iter().filter_map(|key| self.fallbacks.of_routes.get(key));
+        let chain = found.next()?.clone();
+        self.account.take(chain.place, "fallback");
+        found.for_each(|other| self.account.pass(other.place, "fallback", Idle::Outdone));
+        Some(self.resolve(&chain, own, context, findings))
     }
 
     /// Notes the chain of a cluster that is made of a host and a subset: what is said of the subset goes before what is
@@ -248,17 +284,28 @@ impl Routes<'_> {
         if self.chained.contains_key(cluster) {
             return;
         }
-        let own = (host.to_owned(), subset.map(str::to_owned));
-        let of_services = &self.fallbacks.of_services;
-        let chain = of_services.get(&own).or_else(|| of_services.get(&(host.to_owned(), None)));
-        let Some(chain) = chain.cloned() else { return };
+        let found = self.fallbacks.of_services.find(host, subset);
+        let Some(chain) = found.first().copied().cloned() else { return };
         self.chained.insert(cluster.to_owned(), None);
         let mut quiet = self.quiet();
-        let fallback = self.resolve(&chain, context, &mut quiet);
+        let fallback = self.resolve(&chain, &[], context, &mut quiet);
         self.chained.insert(cluster.to_owned(), Some(fallback));
     }
 
-    fn resolve(&mut self, chain: &Chain<'_>, context: &Context<'_>, findings: &mut Findings<'_>) -> Fallback {
+    /// Notes which chain acts on a cluster.
+    pub fn note_chain(&mut self, host: &str, subset: Option<&str>) {
+        for (at, chain) in self.fallbacks.of_services.find(host, subset).into_iter().enumerate() {
+            self.account.take_if(at == 0, chain.place, "fallback", Idle::Outdone);
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        chain: &Chain<'_>,
+        own: &[String],
+        context: &Context<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Fallback {
         // Who has several ports is asked which one, wherever the request came from.
         let owner = Owner { namespace: chain.namespace, is_mesh_only: false };
         let context = context.anywhere();
@@ -268,8 +315,13 @@ impl Routes<'_> {
             Step::To(destination) => {
                 let (share, path) = ("what falls back", steps.at(at));
                 let path = path.field("destination");
-                let name = self.destination(owner, destination, &context, share, &path, findings);
-                name.map(FallbackStep::Cluster)
+                let name = self.own_destination(owner, destination, &context, share, &path, findings)?;
+                if let [only] = own
+                    && *only == name
+                {
+                    check_own(destination, &path, findings);
+                }
+                Some(FallbackStep::Cluster(name))
             }
         });
         Fallback { steps: found.collect(), on: chain.on.clone() }

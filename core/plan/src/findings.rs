@@ -20,6 +20,13 @@ impl<'a> Findings<'a> {
         self.files.locate(place)
     }
 
+    /// Whether an error is told there.
+    pub fn has_error_at(&self, place: Place) -> bool {
+        let file = self.files.name(place.file);
+        let is_there = |problem: &Problem| (problem.line, problem.column) == (place.line, place.column);
+        self.problems.iter().any(|problem| problem.is_error() && is_there(problem) && problem.file == file)
+    }
+
     pub fn error(
         &mut self,
         code: &'static str,

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use naru_resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
-use naru_resource::{Gateway, Resources, Secret, Text, VirtualService, meta};
+use naru_resource::gateway::{Server, ServerTlsMode};
+use naru_resource::{Gateway, Resources, Text, VirtualService, meta};
 use naru_spec::{
-    Certificate, DataSource, Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable,
-    Rule, TlsRequirement, TlsVersion, Upgrades, VirtualHost, code,
+    Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable, Rule, TlsRequirement,
+    Upgrades, VirtualHost, code,
 };
 
 use crate::Surroundings;
+use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::http3;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
 use crate::routes::{Context, Routes, catches_all};
+use crate::tls;
 
 /// One server of a gateway, ready to become a chain.
 struct Ready<'a> {
@@ -58,6 +60,7 @@ impl Ready<'_> {
 pub(crate) fn listeners(
     resources: &Resources,
     surroundings: &Surroundings,
+    edges: &Edges<'_>,
     routes: &mut Routes<'_>,
     listeners: &mut Vec<Listener>,
     findings: &mut Findings<'_>,
@@ -85,6 +88,7 @@ pub(crate) fn listeners(
     check_bindings(resources, routes, findings);
     for (address, servers) in by_address {
         check_kinds(address, &servers, findings);
+        let gateways: Vec<&Gateway> = servers.iter().map(|ready| ready.gateway).collect();
         let (streams, servers): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|ready| ready.speaks != Speaks::Http);
         let (with_tls, without): (Vec<_>, Vec<_>) =
@@ -108,10 +112,15 @@ pub(crate) fn listeners(
         }
         // Nobody listens where nothing leads on.
         if !chains.is_empty() {
-            listeners.push(Listener::new(format!("gateway/{address}"), address, chains));
+            let mut listener = Listener::new(format!("gateway/{address}"), address, chains);
+            edges.change(&gateways, &mut listener, findings);
+            listeners.push(listener);
         }
         if !over_quic.is_empty() {
-            listeners.push(http3::listener(address, over_quic));
+            let mut listener = http3::listener(address, over_quic);
+            // What is wrong with them was told of the listener beside it.
+            edges.change(&gateways, &mut listener, &mut routes.quiet());
+            listeners.push(listener);
         }
     }
 }
@@ -276,7 +285,7 @@ fn read<'a>(
         },
     };
     let tls = match (&server.tls, is_tls) {
-        (Some(tls), true) => Some(downstream_tls(tls, gateway, resources, &path.field("tls"), findings)?),
+        (Some(tls), true) => Some(tls::downstream(tls, gateway, resources, &path.field("tls"), findings)?),
         (None, true) => {
             let message =
                 format!("{} {protocol} server needs tls", if speaks == Speaks::Http { "an" } else { "a" });
@@ -439,125 +448,4 @@ fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<
         .into_iter()
         .map(|(domains, services)| (domains, services.into_iter().filter_map(service).collect()))
         .collect()
-}
-
-fn downstream_tls(
-    tls: &ServerTls,
-    gateway: &Gateway,
-    resources: &Resources,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<DownstreamTls> {
-    let mode = tls.mode.as_ref().map_or(ServerTlsMode::Passthrough, |mode| mode.value);
-    let mode_place = tls.mode.as_ref().map_or(tls.place, |mode| mode.place);
-    match mode {
-        ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
-        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
-            let message =
-                "naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH only, yet";
-            findings.error(code::UNSUPPORTED_FIELD, mode_place, &path.field("mode"), message, "");
-            return None;
-        }
-    }
-    let mut certificates = Vec::new();
-    let mut trusted_ca = tls.ca_certificates.as_ref().map(file);
-    let pairs =
-        tls.tls_certificates.iter().map(|pair| (&pair.server_certificate, &pair.private_key, pair.place));
-    let own = (&tls.server_certificate, &tls.private_key, tls.place);
-    for (chain, key, place) in std::iter::once(own).chain(pairs) {
-        match (chain, key) {
-            (Some(chain), Some(key)) => certificates.push(Certificate { chain: file(chain), key: file(key) }),
-            (None, None) => {}
-            _ => {
-                let message = "serverCertificate and privateKey belong together";
-                findings.error(code::MISSING_FIELD, place, path, message, "");
-            }
-        }
-    }
-    for name in tls.credential_name.iter().chain(&tls.credential_names) {
-        let Some(secret) = secret(name, gateway, resources) else {
-            let message = format!("there is no Secret '{}'", name.value);
-            let hint =
-                format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());
-            findings.error(code::UNKNOWN_REFERENCE, name.place, &path.field("credentialName"), message, hint);
-            continue;
-        };
-        match (entry(secret, &["tls.crt", "cert"]), entry(secret, &["tls.key", "key"])) {
-            (Some(chain), Some(key)) => certificates.push(Certificate { chain, key }),
-            _ => {
-                let message = format!("the Secret '{}' has no tls.crt and tls.key", name.value);
-                findings.error(code::MISSING_FIELD, name.place, &path.field("credentialName"), message, "");
-            }
-        }
-        trusted_ca = trusted_ca.or_else(|| entry(secret, &["ca.crt", "cacert"]));
-    }
-    if let Some(name) = &tls.ca_cert_credential_name {
-        trusted_ca = secret(name, gateway, resources).and_then(|secret| entry(secret, &["ca.crt", "cacert"]));
-        if trusted_ca.is_none() {
-            let message = format!("there is no Secret '{}' with ca.crt", name.value);
-            findings.error(code::UNKNOWN_REFERENCE, name.place, path, message, "");
-        }
-    }
-    if certificates.is_empty() {
-        let hint = "say credentialName, or serverCertificate and privateKey";
-        findings.error(code::MISSING_FIELD, tls.place, path, "the server has no certificate", hint);
-        return None;
-    }
-    if mode != ServerTlsMode::Simple && trusted_ca.is_none() {
-        let hint = "say caCertificates, or ca.crt in the Secret";
-        let message = "clients cannot be checked without authorities";
-        findings.error(code::MISSING_FIELD, mode_place, path, message, hint);
-    }
-    for (place, field) in [
-        (tls.ca_crl.as_ref().map(|text| text.place), "caCrl"),
-        (tls.subject_alt_names.first().map(|text| text.place), "subjectAltNames"),
-        (tls.verify_certificate_spki.first().map(|text| text.place), "verifyCertificateSpki"),
-        (tls.verify_certificate_hash.first().map(|text| text.place), "verifyCertificateHash"),
-        (tls.cipher_suites.first().map(|text| text.place), "cipherSuites"),
-    ] {
-        if let Some(place) = place {
-            // To serve with less protection than is asked for would be worse than not to.
-            let message = format!("naru does not act on '{field}' yet");
-            findings.error(code::UNSUPPORTED_FIELD, place, &path.field(field), message, "");
-        }
-    }
-    let version =
-        |said: &Option<naru_resource::Placed<TlsProtocol>>, default| match said.map(|said| said.value) {
-            None | Some(TlsProtocol::Auto) => default,
-            Some(TlsProtocol::V1_3) => TlsVersion::V1_3,
-            Some(TlsProtocol::V1_0 | TlsProtocol::V1_1 | TlsProtocol::V1_2) => TlsVersion::V1_2,
-        };
-    if let Some(old) = tls.min_protocol_version
-        && matches!(old.value, TlsProtocol::V1_0 | TlsProtocol::V1_1)
-    {
-        let message = "naru speaks TLS 1.2 and 1.3 only: older clients are refused";
-        findings.warning(code::NOT_YET, old.place, &path.field("minProtocolVersion"), message, "");
-    }
-    let is_checked = mode != ServerTlsMode::Simple;
-    Some(DownstreamTls {
-        certificates,
-        alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
-        version_min: version(&tls.min_protocol_version, TlsVersion::V1_2),
-        version_max: version(&tls.max_protocol_version, TlsVersion::V1_3),
-        trusted_ca: trusted_ca.filter(|_| is_checked),
-        require_client_certificate: mode == ServerTlsMode::Mutual,
-    })
-}
-
-fn file(path: &Text) -> DataSource {
-    DataSource::File(path.value.clone())
-}
-
-/// The Secret that a gateway names: of its own namespace, or `namespace/name`.
-fn secret<'a>(name: &Text, gateway: &Gateway, resources: &'a Resources) -> Option<&'a Secret> {
-    let (namespace, name) = name.split_once('/').unwrap_or((gateway.meta.namespace(), name));
-    resources
-        .secrets
-        .iter()
-        .find(|secret| secret.meta.name.value == name && secret.meta.namespace() == namespace)
-}
-
-fn entry(secret: &Secret, names: &[&str]) -> Option<DataSource> {
-    let found = secret.data.iter().find(|(key, _)| names.contains(&key.as_str()));
-    found.map(|(_, value)| DataSource::Inline(value.0.clone()))
 }

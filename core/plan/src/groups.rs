@@ -12,8 +12,10 @@ use naru_resource::virtual_service::{Destination, HttpDestination, HttpRoute, Po
 use naru_resource::{Place, Placed, Resources, StringMatch as Written, Text, TrafficPolicy, VirtualService};
 use naru_spec::{Invalid, Path, ReadWriteGroups, ReadYourWrites, StringMatch, code};
 
-use crate::attached::Target;
+use crate::account::{Account, Idle};
+use crate::attached::{RouteKey, Target};
 use crate::classes::header_name;
+use crate::delegates::Expanded;
 use crate::findings::Findings;
 use crate::matching;
 use crate::names::fqdn;
@@ -61,12 +63,13 @@ impl<'a> Groups<'a> {
         groups
     }
 
-    /// What is said of a route itself, or of all of its VirtualService.
-    fn of_route(&self, service: &VirtualService, route: &HttpRoute) -> Option<&Said<'a>> {
-        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
-        let find = |section| self.0.get(&Target::Route((namespace.clone(), name.clone(), section)));
-        let own = route.name.as_ref().and_then(|route| find(Some(route.value.clone())));
-        own.or_else(|| find(None))
+    /// What the most specific says that says anything.
+    fn of_route(&self, keys: &[RouteKey], account: &mut Account) -> Option<&Said<'a>> {
+        let mut found = keys.iter().filter_map(|key| self.0.get(&Target::Route(key.clone())));
+        let first = found.next();
+        found.for_each(|said| account.pass(said.written.place, "readWrite", Idle::Outdone));
+        account.take(first?.written.place, "readWrite");
+        first
     }
 
     fn of_service(&self, host: &str) -> Option<&Said<'a>> {
@@ -83,22 +86,22 @@ impl<'a> Routes<'a> {
     pub fn groups_of(
         &mut self,
         service: &VirtualService,
-        route: &HttpRoute,
+        route: &Expanded,
         context: &Context<'_>,
         route_path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Option<Box<ReadWriteGroups>>> {
-        let said = match self.groups.of_route(service, route) {
+        let said = match self.groups.of_route(&route.keys, &mut self.account) {
             Some(said) => Some(said.clone()),
-            None => self.said_of_service(service, route, findings),
+            None => self.said_of_service(service, &route.route, findings),
         };
         let Some(said) = said else { return Some(None) };
-        let is_weighed = match route.route.as_slice() {
+        let is_weighed = match route.route.route.as_slice() {
             [only] => only.headers.is_some(),
             several => !several.is_empty(),
         };
         if let (Some(first), Some(_), Some(_)) =
-            (route.route.first(), &said.written.read, &said.written.write)
+            (route.route.route.first(), &said.written.read, &said.written.write)
             && is_weighed
         {
             let other = findings.locate(said.written.place);
@@ -106,7 +109,7 @@ impl<'a> Routes<'a> {
             let hint = "leave one group out of it, or the weights and headers of these destinations";
             findings.warning(code::NO_EFFECT, first.place, &route_path.field("route"), message, hint);
         }
-        let base = self.base(service, &route.route);
+        let base = self.base(service, &route.route.route);
         self.lead(said, &base, Owner::of(service), context, findings).map(Some)
     }
 

@@ -8,28 +8,34 @@ mod balancing;
 pub(crate) mod breaker;
 mod health;
 
-use std::collections::BTreeMap;
-
 use naru_resource::circuit_breaker::CircuitBreaker as CircuitBreakerSaid;
 use naru_resource::traffic_policy::TargetRef;
-use naru_resource::{DestinationRule, Meta, Number, Place, Resources, Text, destination_rule as rule};
+use naru_resource::{Meta, Number, Place, Resources, Text, destination_rule as rule};
 use naru_spec::{
     CircuitBreaker, Cluster, HealthCheck, OutlierDetection, Path, StatusRange, Sticky, code, defaults,
 };
 
+use crate::account::{Account, DOCUMENT, Idle, Said};
+use crate::by_host::{ByHost, Part};
 use crate::findings::Findings;
 use crate::guards::balancing::Balancing;
-use crate::names::fqdn;
-use crate::registry::{Known, Registry, has_all};
+use crate::reach::Cell;
+use crate::registry::{Known, Protocol, Registry};
 
 /// What is attached to services and their subsets.
 #[derive(Debug, Default)]
 pub(crate) struct Guards {
-    /// By host and subset; without a subset it is for all of the host.
-    breakers: BTreeMap<(String, Option<String>), (CircuitBreaker, Place)>,
-    checks: BTreeMap<(String, Option<String>), (HealthCheck, Place)>,
-    balancing: BTreeMap<(String, Option<String>), (Balancing, Place)>,
-    sessions: BTreeMap<(String, Option<String>), (Sticky, Place)>,
+    breakers: ByHost<Attached<CircuitBreaker>>,
+    checks: ByHost<Attached<HealthCheck>>,
+    balancing: ByHost<Attached<Balancing>>,
+    sessions: ByHost<Attached<Sticky>>,
+}
+
+/// Settings, and where they are said.
+#[derive(Clone, Debug)]
+struct Attached<T> {
+    settings: T,
+    place: Place,
 }
 
 /// Whether it is for endpoints, and not for routes.
@@ -38,76 +44,127 @@ pub(crate) fn is_of_services(kind: &str) -> bool {
 }
 
 impl Guards {
-    pub fn of(resources: &Resources, registry: &Registry, findings: &mut Findings<'_>) -> Guards {
+    pub fn of(
+        resources: &Resources,
+        registry: &Registry,
+        account: &mut Account,
+        findings: &mut Findings<'_>,
+    ) -> Guards {
         let mut guards = Guards::default();
+        let mut keeper = Keeper { knows_services: !registry.is_empty(), account, findings };
         // One of a route is a limit of it.
         let of_services = |said: &&CircuitBreakerSaid| said.spec.target_ref.kind.value != "VirtualService";
         for said in resources.circuit_breakers.iter().filter(of_services) {
-            let settings = breaker::read(&said.spec, findings);
-            let target = &said.spec.target_ref;
-            if let Some(target) = resolve(target, "CircuitBreaker", &said.meta, resources, registry, findings)
-            {
-                keep(&mut guards.breakers, target, settings, said.meta.name.place, findings);
+            let settings = breaker::read(&said.spec, keeper.findings);
+            let (target, place) = (&said.spec.target_ref, said.meta.name.place);
+            let part = resolve(target, "CircuitBreaker", &said.meta, resources, registry, keeper.findings);
+            if let Some(part) = part {
+                keeper.keep(&mut guards.breakers, part, settings, place, "circuitBreaker");
             }
         }
         for said in &resources.traffic_policies {
-            let (target, spec, place) = (&said.spec.target_ref, &said.spec, said.meta.name.place);
+            let (target, spec) = (&said.spec.target_ref, &said.spec);
             let says_something =
                 spec.health_check.is_some() || spec.load_balancing.is_some() || spec.sticky_session.is_some();
             if !says_something || !is_of_services(&target.kind) {
                 continue;
             }
-            let target = resolve(target, "TrafficPolicy", &said.meta, resources, registry, findings);
-            let check = spec.health_check.as_ref().and_then(|check| health::read(check, findings));
-            let rules = target.as_ref().map(|target| balancing::rules_for(target, resources));
+            let part = resolve(target, "TrafficPolicy", &said.meta, resources, registry, keeper.findings);
+            let rules = part.as_ref().map(|part| balancing::rules_for(part, resources, registry));
             let rules = rules.unwrap_or_default();
-            let balancing = spec.load_balancing.as_ref();
-            let balancing = balancing.and_then(|said| balancing::read(said, &rules, findings));
-            let sticky = spec.sticky_session.as_ref().and_then(|said| balancing::session(said, findings));
-            let Some(target) = target else { continue };
-            if let Some(check) = check {
-                keep(&mut guards.checks, target.clone(), check, place, findings);
+            if let Some(said) = &spec.health_check
+                && let Some(check) = health::read(said, keeper.findings)
+                && let Some(part) = part.clone()
+            {
+                keeper.keep(&mut guards.checks, part, check, said.place, "healthCheck");
             }
-            if let Some(balancing) = balancing {
-                keep(&mut guards.balancing, target.clone(), balancing, place, findings);
+            if let Some(said) = &spec.load_balancing
+                && let Some(balancing) = balancing::read(said, &rules, keeper.findings)
+                && let Some(part) = part.clone()
+            {
+                keeper.keep(&mut guards.balancing, part, balancing, said.place, "loadBalancing");
             }
-            if let Some(sticky) = sticky {
-                keep(&mut guards.sessions, target, sticky, place, findings);
+            if let Some(said) = &spec.sticky_session
+                && let Some(sticky) = balancing::session(said, keeper.findings)
+                && let Some(part) = part
+            {
+                keeper.keep(&mut guards.sessions, part, sticky, said.place, "stickySession");
             }
         }
         guards
     }
 
-    /// What is said of a subset goes before what is said of all.
-    pub fn apply(&self, cluster: &mut Cluster, host: &str, subset: Option<&str>) {
-        let own = (host.to_owned(), subset.map(str::to_owned));
-        let whole = (host.to_owned(), None);
-        let breaker = self.breakers.get(&own).or_else(|| self.breakers.get(&whole));
-        cluster.guard.circuit_breaker = breaker.map(|(settings, _)| settings.clone());
-        let check = self.checks.get(&own).or_else(|| self.checks.get(&whole));
-        cluster.guard.health_check = check.map(|(settings, _)| settings.clone());
-        if let Some((balancing, _)) = self.balancing.get(&own).or_else(|| self.balancing.get(&whole)) {
-            balancing.apply(cluster);
+    pub fn apply(&self, cluster: &mut Cluster, known: &Known, port: u16, subset: Option<&str>) {
+        let host = known.host.as_str();
+        let breakers = self.breakers.find(host, subset);
+        cluster.guard.circuit_breaker = breakers.first().map(|of| of.settings.clone());
+        let check = self.checks.find(host, subset).first().map(|of| &of.settings);
+        let check = check.filter(|check| health::is_for(check, known, port, cluster.tls.is_some()));
+        cluster.guard.health_check = check.cloned();
+        if let Some(of) = self.balancing.find(host, subset).first() {
+            of.settings.apply(cluster);
         }
-        let sticky = self.sessions.get(&own).or_else(|| self.sessions.get(&whole));
-        cluster.load_balancing.sticky = sticky.map(|(settings, _)| settings.clone());
+        let sessions = self.sessions.find(host, subset);
+        cluster.load_balancing.sticky = sessions.first().map(|of| of.settings.clone());
+    }
+
+    /// Notes what acts on a cluster of a port, and tells of ports that are not asked how they are.
+    pub fn note(&self, cell: &Cell<'_>, account: &mut Account, findings: &mut Findings<'_>) {
+        let (known, subset) = (cell.known, cell.subset);
+        let on_demand = cell.is_on_demand.then_some(Idle::OnDemand);
+        let is_http = known.port(cell.port).is_none_or(|port| port.protocol != Protocol::Tcp);
+        let no_http = (!is_http).then_some(Idle::NoHttp);
+        note(&self.breakers.find(&known.host, subset), "circuitBreaker", None, account);
+        note(&self.balancing.find(&known.host, subset), "loadBalancing", on_demand, account);
+        note(&self.sessions.find(&known.host, subset), "stickySession", on_demand.or(no_http), account);
+        let checks = self.checks.find(&known.host, subset);
+        note(&checks, "healthCheck", on_demand, account);
+        if let Some(check) = checks.first()
+            && !cell.is_on_demand
+        {
+            health::check_port(&check.settings, check.place, cell, findings);
+        }
     }
 }
 
-fn keep<T>(
-    known: &mut BTreeMap<(String, Option<String>), (T, Place)>,
-    target: (String, Option<String>),
-    settings: T,
-    place: Place,
-    findings: &mut Findings<'_>,
-) {
-    if let Some((_, before)) = known.get(&target) {
-        let message = format!("another one is for the same: it is at {}", findings.locate(*before));
-        let path = Path::ROOT.field("metadata.name");
-        findings.error(code::CONFLICT, place, &path, message, "join them");
-        return;
+/// The first acts, unless there is a reason why it does not.
+fn note<T>(found: &[&Attached<T>], field: &'static str, idle: Option<Idle>, account: &mut Account) {
+    for (at, of) in found.iter().enumerate() {
+        match (at, idle) {
+            (_, Some(why)) => account.pass(of.place, field, why),
+            (0, None) => account.take(of.place, field),
+            (_, None) => account.pass(of.place, field, Idle::Outdone),
+        }
     }
-    known.insert(target, (settings, place));
+}
+
+/// Keeps what is attached, and expects it to act.
+struct Keeper<'k, 'f> {
+    /// Where nothing is known of any service, each may be defined elsewhere.
+    knows_services: bool,
+    account: &'k mut Account,
+    findings: &'k mut Findings<'f>,
+}
+
+impl Keeper<'_, '_> {
+    fn keep<T>(
+        &mut self,
+        known: &mut ByHost<Attached<T>>,
+        part: Part,
+        settings: T,
+        place: Place,
+        field: &'static str,
+    ) {
+        let is_document = field == "circuitBreaker";
+        let path = if is_document { DOCUMENT.to_owned() } else { format!("spec.{field}") };
+        if let Some(before) = known.insert(part, Attached { settings, place }) {
+            let at = self.findings.locate(before.place);
+            let message = format!("another one is for the same: it is at {at}");
+            self.findings.error(code::CONFLICT, place, &Path::ROOT.field(&path), message, "join them");
+        } else if self.knows_services {
+            self.account.expect(Said { place, field, path, route: None, otherwise: Idle::NoService });
+        }
+    }
 }
 
 /// The host, and the subset of it, that a reference is to.
@@ -118,7 +175,7 @@ pub(crate) fn resolve(
     resources: &Resources,
     registry: &Registry,
     findings: &mut Findings<'_>,
-) -> Option<(String, Option<String>)> {
+) -> Option<Part> {
     let path = Path::ROOT.field("spec.targetRef");
     let (namespace, name) = (meta.namespace(), &target.name);
     let mut unknown = |place, field, message| {
@@ -132,7 +189,7 @@ pub(crate) fn resolve(
                 return unknown(section.place, "sectionName", message);
             }
             let host = registry.named(name, namespace, &path.field("name"), findings);
-            host.map(|host| (host, None))
+            host.map(|host| Part { host, subset: None, is_pattern: false })
         }
         "DestinationRule" => {
             let rule = resources
@@ -149,9 +206,10 @@ pub(crate) fn resolve(
                 let message = format!("DestinationRule '{}' has no subset '{}'", name.value, section.value);
                 return unknown(section.place, "sectionName", message);
             }
-            let known = registry.find(&rule.spec.host, namespace);
-            let host = known.map_or_else(|| fqdn(&rule.spec.host, namespace), |known| known.host.clone());
-            Some((host, target.section_name.as_ref().map(|section| section.value.clone())))
+            let host = registry.full_name(&rule.spec.host, namespace);
+            let is_pattern = host.starts_with('*');
+            let subset = target.section_name.as_ref().map(|section| section.value.clone());
+            Some(Part { host, subset, is_pattern })
         }
         kind => {
             let message = format!("a {what} cannot be attached to a {kind}");
@@ -233,42 +291,6 @@ pub(crate) fn panic_percent(said: &rule::OutlierDetection) -> u32 {
 
 fn number(said: &Option<Number>) -> Option<u32> {
     said.as_ref().map(|number| u32::try_from(number.value).unwrap_or(0))
-}
-
-/// Says where a rule would never eject anything: of all endpoints, or else of those of a subset.
-pub(crate) fn check_ejections(rule: &DestinationRule, known: &Known, findings: &mut Findings<'_>) {
-    let of = |policy: &Option<rule::TrafficPolicy>| -> Option<rule::OutlierDetection> {
-        policy.as_ref()?.outlier_detection.clone()
-    };
-    let spec = Path::ROOT.field("spec");
-    let whole = of(&rule.spec.traffic_policy);
-    if let Some(said) = &whole {
-        let path = spec.field("trafficPolicy.outlierDetection");
-        let balancer = rule.spec.traffic_policy.as_ref().and_then(|policy| policy.load_balancer.as_ref());
-        if known.brings_endpoints(crate::balancing::is_passthrough(balancer)) {
-            let message = "requests to this host bring their endpoints with them, and none is ejected";
-            findings.warning(code::NO_EFFECT, said.place, &path, message, "");
-            return;
-        }
-        if let Some(found) = detection(said).diagnosis(known.endpoints.len() as u32) {
-            findings.warning(code::NO_EFFECT, said.place, &path, found.message, &found.hint);
-            return;
-        }
-    }
-    for (at, subset) in rule.spec.subsets.iter().enumerate() {
-        let own = of(&subset.traffic_policy);
-        let Some(said) = own.as_ref().or(whole.as_ref()) else { continue };
-        let is_in = |endpoint: &&crate::registry::KnownEndpoint| has_all(&endpoint.labels, &subset.labels);
-        let count = known.endpoints.iter().filter(is_in).count();
-        if let Some(found) = detection(said).diagnosis(count as u32) {
-            let subsets = spec.field("subsets");
-            let subset_path = subsets.at(at);
-            let own_path = subset_path.field("trafficPolicy.outlierDetection");
-            let path = if own.is_some() { own_path } else { spec.field("trafficPolicy.outlierDetection") };
-            let message = format!("in subset '{}', {}", subset.name.value, found.message);
-            findings.warning(code::NO_EFFECT, said.place, &path, message, &found.hint);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -397,7 +419,9 @@ spec:
         naru_doc::load("case.yaml", text, &mut loaded);
         let planned = crate::plan(&loaded.resources, &crate::Surroundings::default());
         let told: Vec<_> = planned.problems.iter().map(|told| (told.line, told.message.as_str())).collect();
-        let message = "requests to this host bring their endpoints with them, and none is ejected";
-        assert!(told.contains(&(12, message)), "{told:?}");
+        let is_told = told.iter().any(|(line, message)| {
+            *line == 12 && message.contains("'outlierDetection' has no effect: requests to this host bring")
+        });
+        assert!(is_told, "{told:?}");
     }
 }

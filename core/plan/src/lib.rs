@@ -16,6 +16,7 @@
 // In reading order: the whole, listeners, routes, clusters; then what they look things up in.
 mod gateways;
 mod http3;
+mod edge;
 mod outbound;
 mod routes;
 mod tcp;
@@ -26,6 +27,7 @@ mod delegates;
 mod matching;
 mod headers;
 mod attached;
+mod account;
 mod load;
 mod fallbacks;
 mod classes;
@@ -34,10 +36,13 @@ mod clusters;
 mod balancing;
 mod localities;
 mod guards;
+mod reach;
 mod policies;
+mod tls;
 mod registry;
 mod process;
 mod pretended;
+mod by_host;
 mod names;
 mod findings;
 
@@ -45,8 +50,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use naru_resource::{Files, Resources};
 use naru_spec::config::Place;
-use naru_spec::{AccessLog, Admin, Config, Invalid, Problem, Severity};
+use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Problem, Severity};
 
+use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::policies::Policies;
 use crate::registry::Registry;
@@ -70,6 +76,8 @@ pub struct Surroundings {
     pub access_log: Vec<AccessLog>,
     /// A host that nobody defines is an error also where nothing defines any.
     pub is_strict: bool,
+    /// What is given up when the process runs short, unless documents say otherwise.
+    pub overload: Option<Overload>,
 }
 
 impl Default for Surroundings {
@@ -82,6 +90,7 @@ impl Default for Surroundings {
             instances: Vec::new(),
             access_log: Vec::new(),
             is_strict: false,
+            overload: None,
         }
     }
 }
@@ -158,9 +167,13 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
     routes.check_hosts(&mut findings);
+    routes.check_reach(&mut findings);
+    routes.account.tell(&mut findings);
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
-    gateways::listeners(resources, surroundings, &mut routes, &mut config.listeners, &mut findings);
+    let edges = Edges::of(resources, &mut findings);
+    gateways::listeners(resources, surroundings, &edges, &mut routes, &mut config.listeners, &mut findings);
+    config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();
     config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));

@@ -9,14 +9,15 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_resource::load as said;
-use naru_resource::{Meta, Number, Place, Placed, Resources, Seconds, VirtualService};
+use naru_resource::{Meta, Number, Place, Placed, Resources, Seconds};
 use naru_spec::limits::{Fault, StatusRange};
 use naru_spec::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, LoadLimits, MinRtt, Named, Path, RateClass, RateLimit,
     SuccessCriteria, code, defaults,
 };
 
-use crate::attached::{RouteKey, Target};
+use crate::account::{Account, DOCUMENT, Idle, Said};
+use crate::attached::{self, RouteKey, Target};
 use crate::findings::Findings;
 use crate::guards::breaker;
 use crate::registry::Registry;
@@ -38,20 +39,28 @@ pub(crate) fn waits(load: &LoadLimits) -> impl Iterator<Item = (&str, Duration)>
 }
 
 impl Loads {
-    pub fn of(resources: &Resources, registry: &Registry, findings: &mut Findings<'_>) -> Loads {
+    pub fn of(
+        resources: &Resources,
+        registry: &Registry,
+        account: &mut Account,
+        findings: &mut Findings<'_>,
+    ) -> Loads {
         let mut loads = Loads::default();
         for document in &resources.bulkheads {
             let (spec, meta) = (&document.spec, &document.meta);
             let reference = &spec.target_ref;
+            attached::check_group(reference, findings);
             let target = Target::of(reference, "Bulkhead", meta.namespace(), resources, registry, findings);
             let settings = bulkhead(spec, findings);
             let Some(target) = target else { continue };
+            expect(&target, "bulkhead", meta, account);
             if let Some(limits) = loads.claim(&target, "bulkhead", meta.name.place, findings) {
                 limits.bulkhead = Some(Named { name: name(&target), settings });
             }
         }
         for document in &resources.circuit_breakers {
             let (spec, meta) = (&document.spec, &document.meta);
+            attached::check_group(&spec.target_ref, findings);
             if spec.target_ref.kind.value != "VirtualService" {
                 continue;
             }
@@ -59,6 +68,7 @@ impl Loads {
             let (reference, namespace) = (&spec.target_ref, meta.namespace());
             let target = Target::of(reference, "CircuitBreaker", namespace, resources, registry, findings);
             let Some(target) = target else { continue };
+            expect(&target, "circuitBreaker", meta, account);
             if let Some(limits) = loads.claim(&target, "circuitBreaker", meta.name.place, findings) {
                 limits.breaker = Some(Named { name: name(&target), settings });
             }
@@ -70,23 +80,27 @@ impl Loads {
             let reference = &spec.target_ref;
             let target =
                 Target::of(reference, "TrafficPolicy", meta.namespace(), resources, registry, &mut quiet);
+            let place = |said: Option<Place>| said.unwrap_or(meta.name.place);
+            let of_adaptive = place(spec.adaptive_concurrency.as_ref().map(|said| said.place));
+            let of_admission = place(spec.admission_control.as_ref().map(|said| said.place));
+            let of_rate = place(spec.outbound_rate.as_ref().map(|said| said.place));
             let adaptive = spec.adaptive_concurrency.as_ref().map(|said| adaptive(said, findings));
             let admission = spec.admission_control.as_ref().map(|said| admission(said, findings));
             let rate = spec.outbound_rate.as_ref().map(|said| rate(said, findings));
             let Some(target) = target else { continue };
             let name = name(&target);
             if let Some(settings) = adaptive
-                && let Some(limits) = loads.claim(&target, "adaptiveConcurrency", place(meta), findings)
+                && let Some(limits) = loads.claim(&target, "adaptiveConcurrency", of_adaptive, findings)
             {
                 limits.adaptive = Some(Named { name: name.clone(), settings });
             }
             if let Some(settings) = admission
-                && let Some(limits) = loads.claim(&target, "admissionControl", place(meta), findings)
+                && let Some(limits) = loads.claim(&target, "admissionControl", of_admission, findings)
             {
                 limits.admission = Some(Named { name: name.clone(), settings });
             }
             if let Some(settings) = rate
-                && let Some(limits) = loads.claim(&target, "outboundRate", place(meta), findings)
+                && let Some(limits) = loads.claim(&target, "outboundRate", of_rate, findings)
             {
                 limits.rate = Some(Named { name, settings });
             }
@@ -116,25 +130,40 @@ impl Loads {
         self.limits.get(&Target::Service(host.to_owned())).cloned().unwrap_or_default()
     }
 
-    /// Of one route: its own, and for the rest those of its VirtualService.
-    pub fn of_route(&self, service: &VirtualService, route: Option<&str>) -> LoadLimits {
-        let (namespace, name) = (service.meta.namespace().to_owned(), service.meta.name.value.clone());
-        let find = |key: RouteKey| self.limits.get(&Target::Route(key)).cloned().unwrap_or_default();
-        let whole = find((namespace.clone(), name.clone(), None));
-        let Some(route) = route else { return whole };
-        let own = find((namespace, name, Some(route.to_owned())));
-        LoadLimits {
-            breaker: own.breaker.or(whole.breaker),
-            bulkhead: own.bulkhead.or(whole.bulkhead),
-            adaptive: own.adaptive.or(whole.adaptive),
-            admission: own.admission.or(whole.admission),
-            rate: own.rate.or(whole.rate),
+    /// Of one route: each limit of the most specific that has it.
+    pub fn of_route(&self, keys: &[RouteKey], account: &mut Account) -> LoadLimits {
+        let mut all = LoadLimits::default();
+        for key in keys {
+            let target = Target::Route(key.clone());
+            let Some(own) = self.limits.get(&target) else { continue };
+            let mut note = |field: &'static str, is_said: bool, is_free: bool| {
+                if let Some(place) = self.said.get(&(target.clone(), field)).filter(|_| is_said) {
+                    account.take_if(is_free, *place, field, Idle::Outdone);
+                }
+            };
+            note("circuitBreaker", own.breaker.is_some(), all.breaker.is_none());
+            note("bulkhead", own.bulkhead.is_some(), all.bulkhead.is_none());
+            note("adaptiveConcurrency", own.adaptive.is_some(), all.adaptive.is_none());
+            note("admissionControl", own.admission.is_some(), all.admission.is_none());
+            note("outboundRate", own.rate.is_some(), all.rate.is_none());
+            all = LoadLimits {
+                breaker: all.breaker.or_else(|| own.breaker.clone()),
+                bulkhead: all.bulkhead.or_else(|| own.bulkhead.clone()),
+                adaptive: all.adaptive.or_else(|| own.adaptive.clone()),
+                admission: all.admission.or_else(|| own.admission.clone()),
+                rate: all.rate.or_else(|| own.rate.clone()),
+            };
         }
+        all
     }
 }
 
-fn place(meta: &Meta) -> Place {
-    meta.name.place
+/// Expects a document of its own that is for routes to act at one of them. A policy's fields are expected with its others.
+fn expect(target: &Target, field: &'static str, meta: &Meta, account: &mut Account) {
+    if let Target::Route(key) = target {
+        let (place, path, route) = (meta.name.place, DOCUMENT.to_owned(), Some(key.clone()));
+        account.expect(Said { place, field, path, route, otherwise: Idle::SendsNothing });
+    }
 }
 
 /// What counts are kept by.

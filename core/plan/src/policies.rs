@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use naru_resource::destination_rule::{
-    ClientTlsMode, ConnectionPool, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
-};
-use naru_resource::{DestinationRule, Number, Place, Placed, Resources, Seconds};
+use naru_resource::destination_rule::{ConnectionPool, OutlierDetection, RetryBudget, Subset, TrafficPolicy};
+use naru_resource::{DestinationRule, Number, Place, Resources, Seconds};
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Path, Severity, code};
 
 use crate::balancing;
 use crate::findings::Findings;
-use crate::guards;
-use crate::names::{fits, fqdn, is_exported};
+use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
+use crate::tls;
 
 /// All rules, each with the host that it is for.
 #[derive(Debug, Default)]
@@ -46,7 +44,7 @@ impl<'a> Policies<'a> {
         let mut policies = Policies::default();
         for rule in &resources.destination_rules {
             check(rule, registry, is_strict, findings);
-            policies.rules.push((fqdn(&rule.spec.host, rule.meta.namespace()), rule));
+            policies.rules.push((registry.full_name(&rule.spec.host, rule.meta.namespace()), rule));
         }
         policies.check_overlap(findings);
         policies
@@ -121,8 +119,14 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
     let spec = Path::ROOT.field("spec");
     let host = &rule.spec.host;
     let known = registry.find(host, rule.meta.namespace());
-    if known.is_none() && !host.starts_with('*') {
-        let severity = if is_strict || !registry.is_empty() { Severity::Warning } else { Severity::Note };
+    let severity = if is_strict || !registry.is_empty() { Severity::Warning } else { Severity::Note };
+    if host.starts_with('*') {
+        // Where nothing is defined, anything may fit.
+        if !registry.is_empty() && registry.fitting(host, rule.meta.namespace()).is_empty() {
+            let message = format!("no Service and no ServiceEntry fits '{}'", host.value);
+            findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, "");
+        }
+    } else if known.is_none() {
         let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
         let hint = naru_suggestion(host, registry);
         findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
@@ -130,9 +134,6 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
     let is_entry = known.is_some_and(|known| known.name.is_none());
     if let Some(policy) = &rule.spec.traffic_policy {
         check_policy(policy, false, is_entry, &spec.field("trafficPolicy"), findings);
-    }
-    if let Some(known) = known {
-        guards::check_ejections(rule, known, findings);
     }
     let subsets = spec.field("subsets");
     for (at, subset) in rule.spec.subsets.iter().enumerate() {
@@ -186,10 +187,6 @@ fn not_yet<T>(value: &Option<T>, place: Place, path: &Path<'_>, name: &str, find
         let message = format!("naru does not act on '{name}' yet");
         findings.warning(code::NOT_YET, place, &path.field(name), message, "");
     }
-}
-
-fn place_of<T>(value: &Option<Placed<T>>, or: Place) -> Place {
-    value.as_ref().map_or(or, |value| value.place)
 }
 
 /// A number within bounds.
@@ -253,23 +250,7 @@ fn check_policy(
         check_detection(detection, path, findings);
     }
     if let Some(tls) = &policy.tls {
-        let path = path.field("tls");
-        let mode = tls.mode.as_ref().map_or(ClientTlsMode::Disable, |mode| mode.value);
-        if mode == ClientTlsMode::IstioMutual {
-            let message = "naru does not act on ISTIO_MUTUAL yet: calls go on in plain text";
-            findings.warning(code::NOT_YET, place_of(&tls.mode, tls.place), &path.field("mode"), message, "");
-        }
-        if mode == ClientTlsMode::Mutual && tls.credential_name.is_none() {
-            for (value, name) in
-                [(&tls.client_certificate, "clientCertificate"), (&tls.private_key, "privateKey")]
-            {
-                if value.is_none() {
-                    let message = format!("mode MUTUAL needs '{name}'");
-                    findings.error(code::MISSING_FIELD, tls.place, &path, message, "");
-                }
-            }
-        }
-        not_yet(&tls.ca_crl, place_of(&tls.ca_crl, tls.place), &path, "caCrl", findings);
+        tls::check_upstream(tls, &path.field("tls"), findings);
     }
     let ports = path.field("portLevelSettings");
     for (at, port) in policy.port_level_settings.iter().enumerate() {
@@ -289,6 +270,9 @@ fn check_policy(
         }
         if let Some(detection) = &port.outlier_detection {
             check_detection(detection, &path, findings);
+        }
+        if let Some(tls) = &port.tls {
+            tls::check_upstream(tls, &path.field("tls"), findings);
         }
     }
     not_yet(

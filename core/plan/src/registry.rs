@@ -10,7 +10,7 @@ use naru_spec::{Address, Locality, Path, Severity, code};
 
 use crate::findings::Findings;
 use crate::localities;
-use crate::names::{DOMAIN, fqdn};
+use crate::names::{DOMAIN, fits, fqdn};
 use crate::{Instance, InstancePort};
 
 /// Every service, by its full name.
@@ -133,6 +133,20 @@ impl Registry {
     /// The service that a document of `namespace` means by `host`.
     pub fn find(&self, host: &str, namespace: &str) -> Option<&Known> {
         self.services.get(&fqdn(host, namespace)).or_else(|| self.services.get(&host.to_ascii_lowercase()))
+    }
+
+    /// The whole name of a host that a document of `namespace` speaks of, also where nobody defines it.
+    pub fn full_name(&self, host: &str, namespace: &str) -> String {
+        self.find(host, namespace).map_or_else(|| fqdn(host, namespace), |known| known.host.clone())
+    }
+
+    /// The services that a DestinationRule's host is, or fits.
+    pub fn fitting(&self, host: &str, namespace: &str) -> Vec<&Known> {
+        if host.starts_with('*') {
+            let pattern = host.to_ascii_lowercase();
+            return self.services().filter(|known| fits(&pattern, &known.host).is_some()).collect();
+        }
+        self.find(host, namespace).into_iter().collect()
     }
 
     /// The host of the Service that a reference names. Where nothing is known of any, it may be defined elsewhere.

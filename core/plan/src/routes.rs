@@ -6,13 +6,15 @@ use naru_base::{Fraction, Weight};
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Fallback, Forward, HostRewrite, Match, Mirror, Path, PathMatch,
-    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Mirror, Path,
+    PathMatch, PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
+use crate::account::Account;
 use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::clusters::{self, Clusters};
+use crate::delegates::Expanded;
 use crate::fallbacks::Fallbacks;
 use crate::findings::Findings;
 use crate::groups::Groups;
@@ -88,10 +90,12 @@ pub(crate) struct Routes<'a> {
     pub resources: &'a Resources,
     pub registry: &'a Registry,
     policies: &'a Policies<'a>,
+    /// Which policies act.
+    pub account: Account,
     attached: Attached<'a>,
     loads: Loads,
     pub groups: Groups<'a>,
-    guards: Guards,
+    pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
     pub is_strict: bool,
     clusters: Clusters,
@@ -101,6 +105,8 @@ pub(crate) struct Routes<'a> {
     unknown: BTreeSet<String>,
     /// Clusters that balance by a hash of the request.
     hashed: BTreeSet<String>,
+    /// Clusters whose endpoints come with requests.
+    on_demand: BTreeSet<String>,
 }
 
 impl<'a> Routes<'a> {
@@ -111,15 +117,17 @@ impl<'a> Routes<'a> {
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Routes<'a> {
-        let attached = Attached::of(resources, registry, findings);
-        let loads = Loads::of(resources, registry, findings);
+        let mut account = Account::default();
+        let attached = Attached::of(resources, registry, &mut account, findings);
+        let loads = Loads::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
-        let guards = Guards::of(resources, registry, findings);
-        let fallbacks = Fallbacks::of(resources, registry, findings);
+        let guards = Guards::of(resources, registry, &mut account, findings);
+        let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
         Routes {
             resources,
             registry,
             policies,
+            account,
             attached,
             loads,
             groups,
@@ -130,6 +138,7 @@ impl<'a> Routes<'a> {
             chained: BTreeMap::new(),
             unknown: BTreeSet::new(),
             hashed: BTreeSet::new(),
+            on_demand: BTreeSet::new(),
         }
     }
 
@@ -178,12 +187,12 @@ impl<'a> Routes<'a> {
             }
             check_kind(route, &path, findings);
             if route.delegate.is_some() {
-                let namespace = service.meta.namespace();
-                for expanded in delegates::expand(route, namespace, self.resources, &path, findings) {
+                for expanded in delegates::expand(service, route, self.resources, &path, findings) {
                     rules.extend(self.rule(service, &expanded, at, context, &path, findings));
                 }
             } else {
-                rules.extend(self.rule(service, route, at, context, &path, findings));
+                let route = Expanded::of(service, route);
+                rules.extend(self.rule(service, &route, at, context, &path, findings));
             }
         }
         rules
@@ -192,12 +201,13 @@ impl<'a> Routes<'a> {
     fn rule(
         &mut self,
         service: &VirtualService,
-        route: &HttpRoute,
+        expanded: &Expanded,
         at: usize,
         context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Rule> {
+        let Expanded { route, keys } = expanded;
         let blocks = path.field("match");
         let mut matches: Vec<Match> = Vec::new();
         let mut names: Vec<&Text> = Vec::new();
@@ -214,8 +224,8 @@ impl<'a> Routes<'a> {
             return None;
         }
         let own_name = route.name.as_ref().map(|name| name.value.as_str());
-        let additions = self.attached.of_route(service, own_name);
-        additions.narrow(&mut matches, findings);
+        let additions = self.attached.of_route(keys);
+        additions.narrow(&mut matches, &mut self.account, findings);
         let mut name = match own_name {
             Some(name) => name.to_owned(),
             None => format!("{}/http[{at}]", service.meta.full_name()),
@@ -244,13 +254,18 @@ impl<'a> Routes<'a> {
             let path = path.field("directResponse");
             Action::Direct(Box::new(direct_of(direct, &path, findings)?))
         } else {
-            let mut forward = self.forward(service, route, host, context, path, findings)?;
-            additions.change(&self.attached.classes, route, &mut forward, findings);
+            let Some(mut forward) = self.forward(service, expanded, host, context, path, findings) else {
+                self.account.forgive(keys);
+                return None;
+            };
+            let account = &mut self.account;
+            additions.change(&self.attached.classes, route, &mut forward, account, findings);
             if let (Some(written), Some(policy)) = (&route.retries, &forward.retry) {
                 check_retry(written, policy, forward.timeout, path, findings);
             }
-            forward.load = self.loads.of_route(service, own_name);
-            forward.fallback = self.fallback_of(service, own_name, context);
+            forward.load = self.loads.of_route(keys, &mut self.account);
+            let own: Vec<String> = forward.cluster_names().map(str::to_owned).collect();
+            forward.fallback = self.fallback_of(keys, &own, context, findings);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
@@ -261,14 +276,15 @@ impl<'a> Routes<'a> {
     fn forward(
         &mut self,
         service: &VirtualService,
-        route: &HttpRoute,
+        expanded: &Expanded,
         host: Option<Text>,
         context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
+        let route = &expanded.route;
         let clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
-        let groups = self.groups_of(service, route, context, path, findings)?;
+        let groups = self.groups_of(service, expanded, context, path, findings)?;
         let mut forward = Forward { clusters, groups, ..Forward::to("") };
         forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
         if let Some(rewrite) = &route.rewrite {
@@ -484,6 +500,7 @@ impl<'a> Routes<'a> {
             None => clusters::empty(&full, port, subset_name),
         };
         let is_hashed = clusters::is_hashed(&effective, subset, port);
+        let is_on_demand = matches!(cluster.discovery, Discovery::OnDemand(_));
         let name = match context {
             // Nobody goes there yet, and whoever will has perhaps other endpoints first.
             Context::Any => cluster.name,
@@ -493,12 +510,37 @@ impl<'a> Routes<'a> {
                 name
             }
         };
-        if is_hashed {
-            self.hashed.insert(name.clone());
-        } else {
-            self.hashed.remove(&name);
+        for (is_so, names) in [(is_hashed, &mut self.hashed), (is_on_demand, &mut self.on_demand)] {
+            if is_so {
+                names.insert(name.clone());
+            } else {
+                names.remove(&name);
+            }
         }
         Some(name)
+    }
+
+    /// The cluster of a destination that is sent to by naru's own choice, with an authority that is not its own: it must
+    /// have endpoints.
+    pub fn own_destination(
+        &mut self,
+        owner: Owner<'_>,
+        destination: &Destination,
+        context: &Context<'_>,
+        share: &str,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<String> {
+        let name = self.destination(owner, destination, context, share, path, findings)?;
+        if !self.on_demand.contains(&name) {
+            return Some(name);
+        }
+        let host = &destination.host;
+        let message =
+            format!("requests to '{}' bring their endpoints with them, and {share} brings none", host.value);
+        let hint = "say resolution: STATIC or DNS in its ServiceEntry";
+        findings.error(code::UNSUPPORTED_FIELD, host.place, &path.field("host"), message, hint);
+        None
     }
 
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
@@ -626,7 +668,7 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Mirror> {
         let cluster =
-            self.destination(Owner::of(service), destination, context, "every copy", path, findings)?;
+            self.own_destination(Owner::of(service), destination, context, "every copy", path, findings)?;
         // Istio: none at 0 %.
         let share = share.filter(|share| share.numerator() > 0)?;
         Some(Mirror { share, ..Mirror::to(cluster) })

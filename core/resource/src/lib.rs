@@ -41,11 +41,13 @@ pub mod fallback;
 pub mod traffic_policy;
 pub mod load;
 pub mod circuit_breaker;
+pub mod edge_policy;
 
 pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
+pub use edge_policy::EdgePolicy;
 pub use gateway::Gateway;
 pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
@@ -75,4 +77,5 @@ pub struct Resources {
     pub bulkheads: Vec<Bulkhead>,
     pub circuit_breakers: Vec<CircuitBreaker>,
     pub retries: Vec<Retry>,
+    pub edge_policies: Vec<EdgePolicy>,
 }

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Upgrades};
+use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Terminate, Upgrades};
 
 use crate::edits::EditPair;
 use crate::groups::{CompiledGroups, Group};
@@ -32,6 +32,8 @@ pub struct CompiledForward {
     pub groups: Option<Box<CompiledGroups>>,
     /// Before what the listener says of them.
     pub upgrades: Option<Box<Upgrades>>,
+    /// What a CONNECT asks for ends here.
+    pub terminate: Option<Terminate>,
     host: Option<Box<CompiledHost>>,
     target: Option<Box<TargetEdit>>,
     destinations: Destinations,
@@ -153,6 +155,7 @@ impl CompiledForward {
             hash: spec.hash.as_slice().into(),
             load: (spec.load != LoadLimits::default()).then(|| Box::new(spec.load.clone())),
             groups,
+            terminate: spec.terminate,
             upgrades: (!spec.upgrades.is_empty()).then(|| Box::new(spec.upgrades.clone())),
             host: host.map(Box::new),
             target: (path.is_some() || query.is_some()).then(|| Box::new(TargetEdit { path, query })),

@@ -101,6 +101,8 @@ impl Shelf {
             PathMatch::Exact(text) | PathMatch::Prefix(text) => (PathKind::Plain, text.clone().into_bytes()),
             PathMatch::SegmentPrefix(text) => (PathKind::Segment, text.clone().into_bytes()),
             PathMatch::Regex(pattern) => (PathKind::Regex, re2::literal_prefix(pattern)),
+            // It stands on a shelf of its own, where every path is taken.
+            PathMatch::Connect => (PathKind::Plain, Vec::new()),
         };
         let is_exact = matches!(spec.path, PathMatch::Exact(_));
         let is_folded = spec.ignore_path_case && path != PathKind::Regex;

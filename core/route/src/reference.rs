@@ -71,6 +71,15 @@ impl<'a> RefTable<'a> {
     }
 
     pub fn find(&self, subject: &Subject<'_>) -> Verdict {
+        self.find_among(subject, false)
+    }
+
+    /// Of a CONNECT.
+    pub fn find_connect(&self, subject: &Subject<'_>) -> Verdict {
+        self.find_among(subject, true)
+    }
+
+    fn find_among(&self, subject: &Subject<'_>, is_connect: bool) -> Verdict {
         let Some((virtual_host, host)) = self.virtual_host(subject.authority) else {
             return Verdict::NoVirtualHost;
         };
@@ -84,12 +93,13 @@ impl<'a> RefTable<'a> {
         }
         for (rule, number) in host.rules.iter().zip(self.first_rule(virtual_host)..) {
             for block in &rule.matches {
-                if self.failure(block, subject).is_none() {
+                if self.failure(block, subject, is_connect).is_none() {
                     let matched = match &block.path {
                         PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::SegmentPrefix(text) => {
                             text.len()
                         }
                         PathMatch::Regex(_) => subject.path.len(),
+                        PathMatch::Connect => 0,
                     };
                     return Verdict::Rule { rule: RuleId(number), matched: matched as u32 };
                 }
@@ -100,14 +110,24 @@ impl<'a> RefTable<'a> {
 
     /// As [`explain`]. Empty where no virtual host takes the request, or where it requires TLS.
     pub fn explain(&self, subject: &Subject<'_>) -> Vec<Considered> {
+        self.explain_among(subject, false)
+    }
+
+    /// Of a CONNECT.
+    pub fn explain_connect(&self, subject: &Subject<'_>) -> Vec<Considered> {
+        self.explain_among(subject, true)
+    }
+
+    fn explain_among(&self, subject: &Subject<'_>, is_connect: bool) -> Vec<Considered> {
         let mut all = Vec::new();
-        let is_routed = matches!(self.find(subject), Verdict::Rule { .. } | Verdict::NoRule { .. });
+        let is_routed =
+            matches!(self.find_among(subject, is_connect), Verdict::Rule { .. } | Verdict::NoRule { .. });
         let Some((virtual_host, host)) = self.virtual_host(subject.authority).filter(|_| is_routed) else {
             return all;
         };
         for (rule, number) in host.rules.iter().zip(self.first_rule(virtual_host)..) {
             for (block, spec) in rule.matches.iter().enumerate() {
-                let failure = self.failure(spec, subject);
+                let failure = self.failure(spec, subject, is_connect);
                 let is_match = failure.is_none();
                 let decided_by = failure.unwrap_or(Decision::Matched);
                 all.push(Considered { virtual_host, rule: RuleId(number), block, decided_by });
@@ -162,13 +182,15 @@ impl<'a> RefTable<'a> {
     }
 
     /// The first thing in a block that does not hold.
-    fn failure(&self, block: &Match, subject: &Subject<'_>) -> Option<Decision> {
-        if !self.path_holds(block, subject.path) {
+    fn failure(&self, block: &Match, subject: &Subject<'_>, is_connect: bool) -> Option<Decision> {
+        let is_for_connect = block.path == PathMatch::Connect;
+        if is_for_connect != is_connect || !self.path_holds(block, subject.path) {
             let (verb, text) = match &block.path {
                 PathMatch::Exact(text) => ("is", text.as_str()),
                 PathMatch::Prefix(text) => ("begins with", text.as_str()),
                 PathMatch::SegmentPrefix(text) => ("begins with the segments", text.as_str()),
                 PathMatch::Regex(pattern) => ("matches", pattern.as_str()),
+                PathMatch::Connect => ("is none, as of", "CONNECT"),
             };
             let case = if block.ignore_path_case { ", in any case" } else { "" };
             return failed(Field::Path, "", format!("{verb} '{text}'{case}"), Some(subject.path));
@@ -227,6 +249,7 @@ impl<'a> RefTable<'a> {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             // An expression says itself whether case matters.
             PathMatch::Regex(pattern) => self.matches(pattern, path.as_bytes()),
+            PathMatch::Connect => true,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct VirtualHost {
     paths: Paths,
+    /// Those that take CONNECT, and nothing else.
+    connects: Paths,
     tls: TlsRequirement,
     name: Box<str>,
 }
@@ -73,6 +75,23 @@ impl Table {
     /// The first rule that holds for a request, in the virtual host that its authority names.
     #[inline]
     pub fn find<O: Observer>(&self, subject: &Subject<'_>, observer: &mut O) -> Verdict {
+        self.find_among(|host| &host.paths, subject, observer)
+    }
+
+    /// The same of a CONNECT, which has no path.
+    #[cold]
+    pub fn find_connect<O: Observer>(&self, subject: &Subject<'_>, observer: &mut O) -> Verdict {
+        self.find_among(|host| &host.connects, subject, observer)
+    }
+
+    // Forced, as it is on the way of every request, and was one function.
+    #[inline(always)]
+    fn find_among<O: Observer>(
+        &self,
+        paths: impl FnOnce(&VirtualHost) -> &Paths,
+        subject: &Subject<'_>,
+        observer: &mut O,
+    ) -> Verdict {
         let Some(virtual_host) = self.hosts.find(subject.authority) else { return Verdict::NoVirtualHost };
         let host = &self.virtual_hosts[virtual_host as usize];
         let must_be_tls = match host.tls {
@@ -83,7 +102,7 @@ impl Table {
         if must_be_tls && subject.scheme != Scheme::Https {
             return Verdict::RequiresTls { virtual_host };
         }
-        match self.index.find(&host.paths, subject, observer) {
+        match self.index.find(paths(host), subject, observer) {
             Some((rule, matched)) => Verdict::Rule { rule: RuleId(rule), matched },
             None => Verdict::NoRule { virtual_host },
         }
@@ -142,14 +161,22 @@ impl<'a> Compiler<'a> {
             if !(host.request_headers.is_empty() && host.response_headers.is_empty()) {
                 levels.compiled = Arc::new(levels.compile());
             }
-            let mut shelf = Shelf::default();
+            let mut shelves = (Shelf::default(), Shelf::default());
             for (rule_at, rule) in host.rules.iter().enumerate() {
                 let place = Place { virtual_host: at, rule: Some(rule_at) };
-                self.shelve(place, rule, &mut shelf);
+                self.shelve(place, rule, &mut shelves);
                 self.add_rule(place, rule, &levels);
             }
-            let paths = if self.problems.is_empty() { self.index.add(shelf) } else { Paths::NONE };
-            virtual_hosts.push(VirtualHost { paths, tls: host.tls, name: host.name.as_str().into() });
+            let (paths, connects) = match self.problems.is_empty() {
+                true => (self.index.add(shelves.0), self.index.add(shelves.1)),
+                false => (Paths::NONE, Paths::NONE),
+            };
+            virtual_hosts.push(VirtualHost {
+                paths,
+                connects,
+                tls: host.tls,
+                name: host.name.as_str().into(),
+            });
         }
         if !self.problems.is_empty() {
             return Err(self.problems);
@@ -166,8 +193,8 @@ impl<'a> Compiler<'a> {
         self.problems.extend(problems.into_iter().map(|invalid| (place, invalid)));
     }
 
-    /// Puts the blocks of the rule that is added next onto the shelf.
-    fn shelve(&mut self, place: Place, rule: &Rule, shelf: &mut Shelf) {
+    /// Puts the blocks of the rule that is added next onto their shelves.
+    fn shelve(&mut self, place: Place, rule: &Rule, (paths, connects): &mut (Shelf, Shelf)) {
         let mut problems = Vec::new();
         if rule.matches.len() > usize::from(u16::MAX) {
             problems.push(Invalid::new("a rule may have at most 65535 blocks"));
@@ -187,6 +214,7 @@ impl<'a> Compiler<'a> {
             if conditions.len() >= usize::from(u16::MAX) {
                 problems.push(Invalid::new("a block may have at most 65534 conditions"));
             }
+            let shelf = if block.path == PathMatch::Connect { &mut *connects } else { &mut *paths };
             shelf.put(Order::new(self.rules.len() as u32, at), block, expression, conditions);
         }
         self.report(place, problems);

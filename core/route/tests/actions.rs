@@ -58,7 +58,7 @@ fn target(path: PathMatch, forward: Forward, sent: &str) -> Option<String> {
         PathMatch::Prefix(text) | PathMatch::SegmentPrefix(text) | PathMatch::Exact(text) => {
             text.len() as u32
         }
-        PathMatch::Regex(_) => sent.split('?').next().unwrap().len() as u32,
+        PathMatch::Regex(_) | PathMatch::Connect => sent.split('?').next().unwrap().len() as u32,
     };
     let table = compile(&table_of(path, Action::Forward(Box::new(forward))));
     let (path, query) = sent.split_once('?').map_or((sent, None), |(path, query)| (path, Some(query)));

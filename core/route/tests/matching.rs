@@ -485,3 +485,44 @@ fn an_explanation_says_for_each_block_what_decided() {
         ]
     );
 }
+
+#[test]
+fn connect_is_taken_by_rules_for_it_and_they_take_nothing_else() {
+    let block = |path: PathMatch| Match { path, ..Match::default() };
+    let table = routes(vec![
+        host(
+            &["a.test"],
+            vec![
+                rule(vec![block(PathMatch::Prefix(String::new()))]),
+                rule(vec![block(PathMatch::Regex(pattern(".*")))]),
+                rule(vec![
+                    Match {
+                        headers: vec![header(HeaderTest::Value(StringMatch::exact("1")))],
+                        ..block(PathMatch::Connect)
+                    },
+                    block(PathMatch::Exact("/x".to_owned())),
+                ]),
+                rule(vec![block(PathMatch::Connect)]),
+            ],
+        ),
+        host(&["*"], vec![rule(vec![block(PathMatch::default())])]),
+    ]);
+    let (compiled, model) = (Table::compile(&table, &|_| None).unwrap(), reference::RefTable::new(&table));
+    let check = |request: &Request, is_connect: bool, expected: Option<u32>| {
+        let subject = request.subject();
+        let found = match is_connect {
+            true => [compiled.find_connect(&subject, &mut ()), model.find_connect(&subject)],
+            false => [compiled.find(&subject, &mut ()), model.find(&subject)],
+        };
+        let rules = found.map(|verdict| match verdict {
+            Verdict::Rule { rule, .. } => Some(rule.0),
+            _ => None,
+        });
+        assert_eq!(rules, [expected; 2]);
+    };
+    check(&get("*"), true, Some(3));
+    check(&get("*").header("x-a", "1"), true, Some(2));
+    check(&get("/x").header("x-a", "1"), false, Some(0));
+    check(&Request { authority: "b.test", ..get("*") }, true, None);
+    check(&Request { authority: "b.test", ..get("/") }, false, Some(4));
+}

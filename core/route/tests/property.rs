@@ -67,6 +67,11 @@ fn kind(verdict: Verdict) -> usize {
 /// What was considered last, and matched, is the verdict; what an observer saw match, the reference
 /// either took or never came to.
 fn explains_as_it_decides(table: &Table, reference: &RefTable<'_>, subject: &Subject<'_>) {
+    let of_connect = table.find_connect(subject, &mut ());
+    assert_eq!(of_connect, reference.find_connect(subject));
+    let explained = reference.explain_connect(subject);
+    let is_last = explained.last().is_some_and(|last| last.decided_by == Decision::Matched);
+    assert_eq!(is_last, matches!(of_connect, Verdict::Rule { .. }));
     let considered = reference.explain(subject);
     let matched: Vec<usize> =
         (0..considered.len()).filter(|&at| considered[at].decided_by == Decision::Matched).collect();
@@ -261,10 +266,11 @@ impl Dice {
     }
 
     fn path_match(&mut self) -> PathMatch {
-        match self.below(8) {
+        match self.below(9) {
             0..=2 => PathMatch::Prefix(self.path()),
             3 | 4 => PathMatch::Exact(self.path()),
             5 | 6 => PathMatch::SegmentPrefix(self.path().trim_end_matches('/').to_owned()),
+            7 => PathMatch::Connect,
             _ => PathMatch::Regex(Pattern::new(self.of(EXPRESSIONS)).unwrap()),
         }
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, UpstreamProtocol};
+use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
     pub admin: Option<Admin>,
     pub listeners: Vec<Listener>,
     pub clusters: Vec<Cluster>,
+    /// What is given up when the proxy itself runs short.
+    pub overload: Option<Overload>,
 }
 
 /// Where the admin interface listens.
@@ -22,6 +24,8 @@ pub struct Admin {
 /// A place inside a [`Config`], for whoever knows where in a document it came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
+    /// What is given up when the proxy runs short.
+    Overload(crate::overload::Part),
     Listener(usize),
     Cluster(usize),
     /// The certificates and settings of a filter chain.
@@ -61,6 +65,10 @@ impl Config {
     /// clusters that are not there; and what guards a cluster in ways that cannot be.
     pub fn problems(&self) -> Vec<(Place, Invalid)> {
         let mut found = Vec::new();
+        if let Some(overload) = &self.overload {
+            let problems = overload.problems().into_iter();
+            found.extend(problems.map(|(part, invalid)| (Place::Overload(part), invalid)));
+        }
         let mut clusters = BTreeSet::new();
         for (at, cluster) in self.clusters.iter().enumerate() {
             if !clusters.insert(cluster.name.as_str()) {

@@ -25,6 +25,8 @@ pub const REQUEST_PACE: PaceLimit = PaceLimit { bytes: 2_400, window: Duration::
 pub const RESPONSE_PACE: PaceLimit = PaceLimit { bytes: 3_600, window: Duration::from_secs(15) };
 /// So much may wait in the kernel to be sent to a client (`TCP_NOTSENT_LOWAT`): more would only be held back.
 pub const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+/// Of a client's TLS, and of what comes before it. Envoy's example of an edge has 10 s; Envoy itself none.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -287,6 +289,17 @@ pub const RATE_CONSERVATIVE: RateLimit =
 pub const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Envoy's bound.
 pub const FILL_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+// The overload manager. Envoy's, unless a line says otherwise.
+pub const OVERLOAD_REFRESH: Duration = Duration::from_secs(1);
+/// Our own: what is measured oftener says nothing new.
+pub const OVERLOAD_REFRESH_MIN: Duration = Duration::from_millis(10);
+pub const SHRINK_HEAP_EVERY: Duration = Duration::from_secs(10);
+/// Where orchestrators ask how a service is: Kubernetes' names, and the one before them. Our own.
+pub const SPARED_PATHS: &[&str] = &["/healthz", "/livez", "/readyz"];
+/// So much of a new measurement of processors goes into the pressure: Envoy's, and our own of the process itself.
+pub const CPU_SMOOTHING: Fraction = Fraction::new(5, Denominator::Hundred);
+pub const CPU_SMOOTHING_OF_PROCESS: Fraction = Fraction::new(20, Denominator::Hundred);
 
 /// Envoy's default access log line.
 pub const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
-use crate::{AccessLog, Fault, RouteTable, Upgrades, defaults};
+use crate::{AccessLog, ClientCertDetails, Fault, ForwardClientCert, RouteTable, Upgrades, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -32,6 +32,8 @@ pub struct Http {
     pub generate_request_id: bool,
     pub preserve_external_request_id: bool,
     pub always_set_request_id_in_response: bool,
+    pub forward_client_cert: ForwardClientCert,
+    pub client_cert_details: ClientCertDetails,
     /// What `:scheme` and `X-Forwarded-Proto` become, before routing and towards the upstream.
     pub scheme_to_overwrite: Option<Scheme>,
     pub host_port: HostPort,
@@ -51,6 +53,8 @@ pub struct Http {
     pub request_timeout: Option<Duration>,
     /// From the first byte of a request's head to its last.
     pub request_headers_timeout: Option<Duration>,
+    /// Of the body of a request; more is answered 413.
+    pub body_bytes_max: Option<u64>,
     /// Of the body of a request that is waited for. Slower ones are answered 408.
     pub request_pace: Option<PaceLimit>,
     /// Of a response that a client takes. Slower ones are broken off.
@@ -68,6 +72,7 @@ pub struct Http {
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
     pub http2: Http2Settings,
+    pub http2_limits: Http2Limits,
 }
 
 impl Http {
@@ -88,6 +93,8 @@ impl Http {
             generate_request_id: true,
             preserve_external_request_id: false,
             always_set_request_id_in_response: false,
+            forward_client_cert: ForwardClientCert::default(),
+            client_cert_details: ClientCertDetails::default(),
             scheme_to_overwrite: None,
             host_port: HostPort::Keep,
             strip_trailing_host_dot: false,
@@ -98,6 +105,7 @@ impl Http {
             stream_idle_timeout: Some(defaults::STREAM_IDLE_TIMEOUT),
             request_timeout: None,
             request_headers_timeout: Some(defaults::REQUEST_HEADERS_TIMEOUT),
+            body_bytes_max: None,
             request_pace: Some(defaults::REQUEST_PACE),
             response_pace: Some(defaults::RESPONSE_PACE),
             connection_idle_timeout: Some(defaults::CONNECTION_IDLE_TIMEOUT),
@@ -107,6 +115,53 @@ impl Http {
             upgrades: Upgrades::default(),
             fault: None,
             http2: Http2Settings::edge(),
+            http2_limits: Http2Limits::default(),
+        }
+    }
+}
+
+/// What a peer of HTTP/2 may have us do for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Requests that it cancels, beside one for each that is answered.
+    pub resets: Allowance,
+    /// Streams that we have to reset, or to answer before anybody sees them.
+    pub mistakes: Allowance,
+    /// Frames that carry nothing of a request or an answer. SETTINGS and DATA without data count ten times.
+    pub frames: Allowance,
+    /// So many of these for each frame that carries something.
+    pub frames_per_useful: u32,
+    /// Frames of one header block.
+    pub block_frames_max: u32,
+    /// For any one frame, from its first byte to its last.
+    pub frame_timeout: Duration,
+}
+
+/// So much at once, and so much each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub burst: u32,
+    pub per_second: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Http2Limits {
+        Http2Limits {
+            resets: Allowance {
+                burst: defaults::HTTP2_RESETS_BURST,
+                per_second: defaults::HTTP2_RESETS_PER_SECOND,
+            },
+            mistakes: Allowance {
+                burst: defaults::HTTP2_MISTAKES_BURST,
+                per_second: defaults::HTTP2_MISTAKES_PER_SECOND,
+            },
+            frames: Allowance {
+                burst: defaults::HTTP2_FRAMES_BURST,
+                per_second: defaults::HTTP2_FRAMES_PER_SECOND,
+            },
+            frames_per_useful: defaults::HTTP2_FRAMES_PER_USEFUL,
+            block_frames_max: defaults::HTTP2_BLOCK_FRAMES_MAX,
+            frame_timeout: defaults::HTTP2_FRAME_TIMEOUT,
         }
     }
 }

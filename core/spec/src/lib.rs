@@ -22,6 +22,7 @@ pub mod listener;
 pub mod quic;
 pub mod tcp;
 pub mod http;
+pub mod client_cert;
 pub mod upgrade;
 pub mod route;
 pub mod recover;
@@ -34,7 +35,9 @@ pub mod cluster;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
+pub mod overload;
 pub mod tls;
+pub mod ciphers;
 pub mod access_log;
 pub mod defaults;
 pub mod problem;
@@ -46,6 +49,8 @@ pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
+pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
+pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
@@ -61,15 +66,18 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Codec, EscapedSlashes, HostPort, Http, Paths, Scheme, ServerHeader};
+pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
-    Named, Overload, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
+    Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
 };
-pub use listener::{FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport};
+pub use listener::{
+    ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
+};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };
+pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
@@ -79,8 +87,11 @@ pub use recover::{
 };
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
-    RedirectPath, RouteTable, Rule, TlsRequirement, VirtualHost, WeightedCluster,
+    RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
-pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
+pub use tls::{
+    Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch, StaplePolicy,
+    TlsVersion, UpstreamTls,
+};
 pub use upgrade::Upgrades;

@@ -2,7 +2,7 @@
 //!
 //! Plain data. What a limit says to one request is `admit`'s question; who counts is the shell's. A setting that
 //! cannot be met is told by `problems`, all of them at once, each with the field as documents spell it. Sources:
-//! Envoy's `circuit_breakers`, `adaptive_concurrency`, `admission_control`, `overload`; Istio's `connectionPool`;
+//! Envoy's `circuit_breakers`, `adaptive_concurrency`, `admission_control`; Istio's `connectionPool`;
 //! Resilience4j's `Bulkhead` and `RateLimiter`.
 
 use std::time::Duration;
@@ -464,138 +464,25 @@ impl TokenBucket {
     }
 }
 
-/// What is given up when the proxy itself runs short. Envoy's overload manager.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Overload {
-    pub actions: Vec<OverloadAction>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverloadAction {
-    pub relief: Relief,
-    /// The strongest decides.
-    pub triggers: Vec<Trigger>,
-}
-
-/// What is done about it. The first of them are Envoy's overload actions, the last its load shed points.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Relief {
-    /// Requests are answered 503.
-    StopAcceptingRequests,
-    /// Connections of HTTP/1 are closed after their response.
-    DisableKeepalive,
-    /// Listeners leave connections to the kernel's queue.
-    StopAcceptingConnections,
-    /// Connections are accepted and closed.
-    RejectConnections,
-    /// Memory that is free is given back to the system.
-    ShrinkHeap,
-    CloseIdleConnections,
-    ReduceTimeouts(Vec<ScaledTimeout>),
-    /// At `tcp_listener_accept`.
-    ShedConnection,
-    /// At `http_connection_manager_decode_headers`.
-    ShedRequest,
-    /// At `http2_server_go_away_on_dispatch`.
-    ShedByGoAway,
-    /// At `connection_pool_new_connection`.
-    ShedUpstreamConnection,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScaledTimeout {
-    pub timer: Timer,
-    pub least: LeastTimeout,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
-    ConnectionIdle,
-    StreamIdle,
-    TransportConnect,
-    ConnectionDuration,
-    StreamFlush,
-}
-
-/// What a timeout becomes at the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeastTimeout {
-    Time(Duration),
-    /// Of what it is else.
-    Scale(Fraction),
-}
-
-/// One resource, and how much of it may be in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trigger {
-    /// The name of what is measured.
-    pub resource: String,
-    pub at: TriggerAt,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TriggerAt {
-    /// All at once.
-    Threshold(Fraction),
-    /// From nothing to all, in proportion.
-    Scaled { from: Fraction, to: Fraction },
-}
-
-impl Overload {
-    pub fn problems(&self) -> Vec<Fault> {
-        let mut found = Vec::new();
-        for action in &self.actions {
-            if action.triggers.is_empty() {
-                found.push(("triggers", Invalid::new("an action without triggers never happens")));
-            }
-            for (at, trigger) in action.triggers.iter().enumerate() {
-                let before = action.triggers.iter().take(at);
-                if before.into_iter().any(|other| other.resource == trigger.resource) {
-                    let text = format!("two triggers of one action are for '{}'", trigger.resource);
-                    found.push(("triggers", Invalid::new(text)));
-                }
-                match trigger.at {
-                    TriggerAt::Threshold(threshold) => whole(&mut found, "threshold", threshold),
-                    TriggerAt::Scaled { from, to } => {
-                        whole(&mut found, "scaled", to);
-                        if millionths(from) >= millionths(to) {
-                            let text = "the scaling threshold must be below the saturation threshold";
-                            found.push(("scaled", Invalid::new(text)));
-                        }
-                    }
-                }
-            }
-            if let Relief::ReduceTimeouts(timeouts) = &action.relief {
-                for timeout in timeouts {
-                    if let LeastTimeout::Scale(scale) = timeout.least {
-                        whole(&mut found, "minScale", scale);
-                    }
-                }
-            }
-        }
-        found
-    }
-}
-
 /// A fraction in millionths, at most the whole.
 pub fn millionths(fraction: Fraction) -> u32 {
     let scale = Denominator::Million.value() / fraction.denominator().value();
     fraction.numerator().saturating_mul(scale).min(Denominator::Million.value())
 }
 
-fn some(found: &mut Vec<Fault>, field: &'static str, value: u32) {
+pub(crate) fn some(found: &mut Vec<Fault>, field: &'static str, value: u32) {
     if value == 0 {
         found.push((field, Invalid::new(format!("{field} is 0: nothing would ever pass")).hint("1 or more")));
     }
 }
 
-fn some_time(found: &mut Vec<Fault>, field: &'static str, value: Duration) {
+pub(crate) fn some_time(found: &mut Vec<Fault>, field: &'static str, value: Duration) {
     if value.is_zero() {
         found.push((field, Invalid::new(format!("{field} must be above zero"))));
     }
 }
 
-fn whole(found: &mut Vec<Fault>, field: &'static str, share: Fraction) {
+pub(crate) fn whole(found: &mut Vec<Fault>, field: &'static str, share: Fraction) {
     if share.numerator() > share.denominator().value() {
         found.push((field, Invalid::new(format!("{field} is more than the whole"))));
     }
@@ -646,25 +533,6 @@ mod tests {
         let bucket =
             TokenBucket { tokens_max: 0, tokens_per_fill: 0, fill_interval: Duration::from_millis(49) };
         assert_eq!(fields(&bucket.problems()), ["maxTokens", "tokensPerFill", "fillInterval"]);
-    }
-
-    #[test]
-    fn triggers_that_contradict_themselves_are_told() {
-        let percent = |part| Fraction::new(part, Denominator::Hundred);
-        let trigger = |at| Trigger { resource: "memory".to_owned(), at };
-        let overload = Overload {
-            actions: vec![
-                OverloadAction { relief: Relief::ShrinkHeap, triggers: Vec::new() },
-                OverloadAction {
-                    relief: Relief::ShedRequest,
-                    triggers: vec![
-                        trigger(TriggerAt::Scaled { from: percent(90), to: percent(80) }),
-                        trigger(TriggerAt::Threshold(percent(101))),
-                    ],
-                },
-            ],
-        };
-        assert_eq!(fields(&overload.problems()), ["triggers", "scaled", "triggers", "threshold"]);
     }
 
     #[test]

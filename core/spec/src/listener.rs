@@ -1,6 +1,7 @@
 //! Where clients come in, and which of a listener's chains takes a connection.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -23,6 +24,7 @@ pub struct Listener {
     pub chains: Vec<FilterChain>,
     /// Connections begin with a header that says who the client is.
     pub proxy_protocol: Option<ProxyProtocol>,
+    pub connections: ConnectionLimits,
 }
 
 impl Listener {
@@ -35,6 +37,7 @@ impl Listener {
             quic: None,
             chains,
             proxy_protocol: None,
+            connections: ConnectionLimits::default(),
         }
     }
 
@@ -53,6 +56,26 @@ impl Listener {
         let address = Pipe::identity(&pipe.path);
         Listener { pipe: Some(pipe), ..Listener::new(name, address, chains) }
     }
+}
+
+/// How many connections of clients a listener has at a time, at all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnectionLimits {
+    pub max: Option<u64>,
+    /// Of one address; of IPv6, of one /64.
+    pub max_per_source: Option<u32>,
+    /// What the overload manager allows at all listeners together does not hold here.
+    pub ignores_global: bool,
+}
+
+/// How many connections a chain has at a time. Envoy's `connection_limit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// What its numbers are called.
+    pub stat_prefix: String,
+    pub max: u64,
+    /// One too many is closed after so long.
+    pub delay: Duration,
 }
 
 /// A Unix socket.
@@ -93,6 +116,9 @@ pub struct FilterChain {
     pub http: Http,
     /// Bytes are passed through instead, whatever they are.
     pub tcp: Option<TcpProxy>,
+    pub connection_limit: Option<ConnectionLimit>,
+    /// For the handshake of TLS; [`HANDSHAKE_TIMEOUT`](crate::defaults::HANDSHAKE_TIMEOUT) where nothing is said.
+    pub handshake_timeout: Option<Duration>,
 }
 
 impl FilterChain {
@@ -106,6 +132,8 @@ impl FilterChain {
             tls: None,
             http,
             tcp: None,
+            connection_limit: None,
+            handshake_timeout: None,
         }
     }
 

@@ -38,6 +38,8 @@ pub enum PathMatch {
     /// Whole segments: `/api` takes `/api` and `/api/x`, not `/apix`. Never ends in a slash.
     SegmentPrefix(String),
     Regex(Pattern),
+    /// CONNECT, which has no path: such requests are taken by these blocks and by no others.
+    Connect,
 }
 
 impl Default for PathMatch {

@@ -7,7 +7,7 @@ use naru_base::Weight;
 
 use crate::{
     AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
+    ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -99,6 +99,15 @@ pub struct Forward {
     pub mirrors: Vec<Mirror>,
     /// Before what the listener says of them.
     pub upgrades: Upgrades,
+    /// What is in a tunnel that is asked for by CONNECT goes to an endpoint as it is. Without it the CONNECT goes on.
+    pub terminate: Option<Terminate>,
+}
+
+/// The end of a tunnel. Envoy's `connect_config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Terminate {
+    /// The endpoint is told first whose bytes they are.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Forward {
@@ -122,6 +131,7 @@ impl Forward {
             fault: None,
             mirrors: Vec::new(),
             upgrades: Upgrades::default(),
+            terminate: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use naru_spec::{Certificate, DataSource, DownstreamTls, Invalid, TlsVersion, UpstreamTls};
+use naru_spec::{Certificate, DataSource, DownstreamTls, Invalid, UpstreamTls};
 use naru_tests::Authority;
 use naru_tests::certificates::Issued;
 use naru_tls::{Connector, Terminator};
@@ -36,25 +36,15 @@ pub fn certificate(bytes: &[u8]) {
 
 fn downstream(chain: DataSource, key: DataSource, trusted_ca: Option<DataSource>) -> DownstreamTls {
     DownstreamTls {
-        certificates: vec![Certificate { chain, key }],
         alpn: vec!["h2".into()],
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
         require_client_certificate: trusted_ca.is_some(),
         trusted_ca,
+        ..DownstreamTls::new(vec![Certificate::new(chain, key)])
     }
 }
 
 fn upstream(trusted_ca: Option<DataSource>) -> UpstreamTls {
-    UpstreamTls {
-        sni: Some("naru.test".into()),
-        certificate: None,
-        alpn: Vec::new(),
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
-        trusted_ca,
-        subject_alt_names: Vec::new(),
-    }
+    UpstreamTls { sni: Some("naru.test".into()), trusted_ca, ..UpstreamTls::default() }
 }
 
 /// Nobody looks for a secret in words that are shorter.

@@ -163,7 +163,7 @@ impl Settings {
     fn read(line: &str) -> Settings {
         let mut http = Http::new("fuzz", RouteTable::default());
         let (remote, local) = (([203, 0, 113, 9], 5_555).into(), ([10, 0, 0, 1], 80).into());
-        let mut peer = Peer { remote, local, is_tls: false, is_in_tunnel: false };
+        let mut peer = Peer { remote, local, is_tls: false, is_certified: false, is_in_tunnel: false };
         let (mut method, mut target, mut version) = (Method::GET, Uri::from_static("/"), Version::HTTP_11);
         for word in line.split_whitespace() {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));

@@ -68,6 +68,7 @@ impl World {
             remote: ([203, 0, 113, 9], 5_555).into(),
             local: ([10, 0, 0, 1], 80).into(),
             is_tls: true,
+            is_certified: false,
             is_in_tunnel: false,
         };
         let line = RequestLine {

@@ -132,6 +132,7 @@ impl Settings {
             admin: None,
             listeners: vec![Listener::new("main", address, vec![chain])],
             clusters: vec![cluster],
+            overload: None,
         })
         .expect("it compiles")
     }

@@ -6,17 +6,33 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report};
+use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
+use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
 
 use super::guards::BreakerStats;
-use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, tcp};
+use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
     text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
+    text.push_str(&strained(&admin.proxy.strain()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
+}
+
+/// How short naru runs itself. Envoy's names have no labels.
+fn strained(status: &StrainStatus) -> String {
+    let mut out = Exposition::default();
+    for (name, value) in strain::numbers(status) {
+        let is_count = name.ends_with("_count") || name.ends_with("_updates");
+        let name: String =
+            name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '_' }).collect();
+        let name = format!("envoy_overload_{name}");
+        let kind = if is_count { "counter" } else { "gauge" };
+        out.family(&name, kind, "How short naru runs, or what it gives up for it.");
+        out.sample(&name, "", value);
+    }
+    out.text
 }
 
 fn write(report: &Report, snapshots_in_use: usize) -> String {
@@ -118,6 +134,11 @@ fn write(report: &Report, snapshots_in_use: usize) -> String {
     out.family(name, "counter", "Connections of HTTP/2 that were closed for what they had the proxy do.");
     for (abuse, count) in Abuse::ALL.iter().zip(downstream.abuses) {
         out.sample(name, &format!("what=\"{}\"", abuse.name()), count);
+    }
+    let name = "naru_connections_turned_away_total";
+    out.family(name, "counter", "Connections of clients that were closed at once.");
+    for (kind, count) in TurnedAway::ALL.iter().zip(downstream.turned_away) {
+        out.sample(name, &format!("why=\"{}\"", kind.name()), count);
     }
     type Count = fn(&naru_proxy::metrics::ClusterReport) -> u64;
     let clusters: [(&str, &str, &str, Count); 11] = [

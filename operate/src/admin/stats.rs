@@ -8,7 +8,7 @@ use naru_proxy::Report;
 use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, tcp, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, strain, tcp, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -103,6 +103,12 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     tcp::add_stats(report, &mut stats);
+    strain::add_stats(report, &admin.proxy.strain(), &mut stats);
+    for (prefix, active, limited) in admin.proxy.connection_limits() {
+        for (name, value) in [("active_connections", active), ("limited_connections", limited)] {
+            *stats.entry(format!("connection_limit.{prefix}.{name}")).or_insert(0) += value;
+        }
+    }
     for series in report.series.iter().filter(|series| !tcp::is_tcp(series)) {
         let labels = series.labels;
         let requests = series.requests();
@@ -115,6 +121,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         add(format!("http.{prefix}.downstream_rq_completed"), requests);
         add(format!("http.{prefix}.reason.{}", labels.reason.name()), requests);
         match labels.reason {
+            Reason::Overloaded => add(format!("http.{prefix}.downstream_rq_overload_close"), requests),
             Reason::NoRoute => add(format!("http.{prefix}.no_route"), requests),
             Reason::NoCluster => add(format!("http.{prefix}.no_cluster"), requests),
             Reason::Redirect => add(format!("http.{prefix}.rq_redirect"), requests),

@@ -60,21 +60,18 @@ impl Document {
 
 fn certificates(config: &Config) -> Vec<PathBuf> {
     let mut files = BTreeSet::new();
-    let mut add = |certificates: &[Certificate], trusted: Option<&DataSource>| {
-        let own = certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
-        for source in own.chain(trusted) {
-            if let DataSource::File(path) = source {
-                files.insert(PathBuf::from(path));
-            }
+    let mut add = |source: &DataSource| {
+        if let DataSource::File(path) = source {
+            files.insert(PathBuf::from(path));
         }
     };
     for tls in
         config.listeners.iter().flat_map(|listener| &listener.chains).filter_map(|chain| chain.tls.as_ref())
     {
-        add(&tls.certificates, tls.trusted_ca.as_ref());
+        tls.certificates.iter().flat_map(Certificate::sources).chain(tls.trust_sources()).for_each(&mut add);
     }
     for tls in config.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()) {
-        add(tls.certificate.as_slice(), tls.trusted_ca.as_ref());
+        tls.certificate.iter().flat_map(Certificate::sources).chain(tls.trust_sources()).for_each(&mut add);
     }
     files.into_iter().collect()
 }

@@ -97,13 +97,18 @@ impl Offer {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            match hand_over(channel, offered).await {
-                Ok(Some(handed)) => return handed,
+            match hand_over(&channel, offered).await {
+                Ok(Some(has_admin)) => return Handed { channel, has_admin },
                 // Somebody has only looked whether anybody is here.
                 Ok(None) => {}
                 Err(error) => {
                     eprintln!("naru: another process wanted to take over, and has not: {error}");
                     eprintln!("naru: this process goes on");
+                    // It has what it was sent until it ends.
+                    let gone = async { while channel.receive().await.is_ok() {} };
+                    if tokio::time::timeout(ASK_TIME_MAX, gone).await.is_ok() {
+                        offered.proxy.take_back();
+                    }
                 }
             }
         }
@@ -139,36 +144,37 @@ impl Handed {
     }
 }
 
-async fn hand_over(channel: Channel, offered: &Offered<'_>) -> io::Result<Option<Handed>> {
+/// Says whether the admin interface was handed over as well; `None` where nobody asked for anything.
+async fn hand_over(channel: &Channel, offered: &Offered<'_>) -> io::Result<Option<bool>> {
     match in_time(ASK_TIME_MAX, "it did not ask for anything", channel.receive()).await {
         Ok((Packet::Ask { .. }, _)) => {}
-        Ok(_) => return Err(refuse(&channel, "it did not begin by asking").await),
+        Ok(_) => return Err(refuse(channel, "it did not begin by asking").await),
         Err(error) if has_hung_up(&error) => return Ok(None),
-        Err(error) => return Err(refuse(&channel, &error.to_string()).await),
+        Err(error) => return Err(refuse(channel, &error.to_string()).await),
     }
     let changes = offered.changes.get();
-    let keys = match lend(&channel, offered).await {
+    let keys = match lend(channel, offered).await {
         Ok(keys) => keys,
-        Err(error) => return Err(refuse(&channel, &error.to_string()).await),
+        Err(error) => return Err(refuse(channel, &error.to_string()).await),
     };
     let (left, has_admin) =
         match in_time(SERVING_TIME_MAX, "it did not serve in time", channel.receive()).await {
             Ok((Packet::Serving { left, has_admin }, _)) => (left, has_admin),
-            Ok(_) => return Err(refuse(&channel, "it did not say that it serves").await),
+            Ok(_) => return Err(refuse(channel, "it did not say that it serves").await),
             Err(error) if has_hung_up(&error) => {
                 return Err(io::Error::other("it ended before it served"));
             }
-            Err(error) => return Err(refuse(&channel, &error.to_string()).await),
+            Err(error) => return Err(refuse(channel, &error.to_string()).await),
         };
     if offered.changes.get() != changes {
         let why = "the configuration of the old process has changed meanwhile; try again";
-        return Err(refuse(&channel, why).await);
+        return Err(refuse(channel, why).await);
     }
     // The last step that can fail.
-    send(&channel, &Packet::Draining, &[]).await?;
+    send(channel, &Packet::Draining, &[]).await?;
     let taken: Vec<ListenerKey> = keys.into_iter().filter(|key| !left.contains(&key.number())).collect();
     offered.proxy.hand_over(&taken).await;
-    Ok(Some(Handed { channel, has_admin }))
+    Ok(Some(has_admin))
 }
 
 /// Gives handles to all listening sockets away.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use naru_doc::Loaded;
 use naru_plan::{Client, Instance, InstancePort, ProbeKind, Process, Surroundings, outbound_name, processes};
 use naru_proxy::Proxy;
-use naru_spec::{AccessLog, Format, LogFormat, LogSink};
+use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload};
 use naru_workloads as run;
 
 use crate::check_command::{Checked, check_loaded};
@@ -43,6 +43,7 @@ impl Mesh {
             instances: Vec::new(),
             access_log: sink.into_iter().map(|sink| AccessLog { sink, format: format.clone() }).collect(),
             is_strict: true,
+            overload: Some(Overload::edge()),
         };
         let processes = processes(&loaded.resources);
         Ok(Mesh {

@@ -4,7 +4,6 @@
 //! no memory but its socket. ADR 18 says why it is ours.
 
 pub mod link;
-pub mod interim;
 mod output;
 pub mod client;
 pub mod server;

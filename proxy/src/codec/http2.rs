@@ -9,6 +9,7 @@ mod frame;
 pub(super) mod guard;
 pub(super) mod hpack;
 mod shared;
+mod tunnel;
 
 pub mod body;
 pub mod client;
@@ -16,4 +17,7 @@ pub mod server;
 
 pub use body::Http2Body;
 pub use client::Http2Client;
+pub use fields::Protocol;
 pub use guard::Abuse;
+pub use shared::Shared;
+pub use tunnel::Http2Tunnel;

@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use naru_base::Reason;
-use naru_spec::{Http, Http2Settings, PaceLimit};
+use naru_journey::Chain;
+use naru_spec::{Http2Limits, Http2Settings, PaceLimit};
 
 use super::Answers;
 use crate::conduit::Conduit;
@@ -45,18 +46,24 @@ pub struct Terms {
     pub(super) header_bytes_max: u32,
     pub(super) header_count_max: u32,
     pub(super) request_headers_timeout: Option<Duration>,
+    /// Clients of HTTP/2 may ask for other protocols.
+    pub(super) takes_extended: bool,
     pub(super) response_pace: Option<PaceLimit>,
     pub(super) http2: Http2Settings,
+    pub(super) http2_limits: Http2Limits,
 }
 
 impl Terms {
-    pub fn of(http: &Http) -> Terms {
+    pub fn of(chain: &Chain) -> Terms {
+        let http = &chain.http;
         Terms {
+            takes_extended: chain.has_upgrades,
             header_bytes_max: http.header_bytes_max,
             header_count_max: http.header_count_max,
             request_headers_timeout: http.request_headers_timeout,
             response_pace: http.response_pace,
             http2: http.http2,
+            http2_limits: http.http2_limits,
         }
     }
 }

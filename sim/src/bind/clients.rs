@@ -208,6 +208,7 @@ impl<'a> Binder<'a> {
             remote: SocketAddr::new(door.client, CLIENT_PORT),
             local: listeners.get(listener_at)?.address,
             is_tls: chain.tls.is_some(),
+            is_certified: false,
             is_in_tunnel: false,
         };
         Some((id, peer))

@@ -64,7 +64,7 @@ fn scenarios() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     found.sort();
-    assert!(found.len() >= 19, "{found:?}");
+    assert!(found.len() >= 30, "{found:?}");
     found
 }
 

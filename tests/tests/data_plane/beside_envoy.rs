@@ -9,6 +9,7 @@ mod play;
 mod upstreams;
 mod retries;
 mod paths;
+mod connects;
 mod outliers;
 mod drawn;
 mod differences;

@@ -41,19 +41,19 @@ spec:
       weight: 25
 ";
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
     }
 }
 
-fn naru(directory: &Directory, arguments: &[&str]) -> Said {
+pub fn naru(directory: &Directory, arguments: &[&str]) -> Said {
     let run = Command::new(program())
         .args(arguments)
         .current_dir(directory.path(""))
@@ -280,11 +280,11 @@ fn explain_says_what_few_routes_have() {
     let said = naru(&directory, &["explain", "GET", "http://orders/", "--config", "."]).out;
     for line in [
         "timeout automatic; at most 3 calls (2 retries), on 5xx",
-        "its timeout is p99 of what is observed, times 3, from 100ms to 5s",
-        "a try that takes too long goes on beside the next",
-        "a fault delays 0.5% of the attempts",
-        "a fault answers 20% of the attempts",
-        "10% of the requests are copied to outbound|80||shadow.default.svc.cluster.local",
+        "its timeout is p99 of what is observed, times 3, from 100ms to 5s  (./all.yaml:29:19)",
+        "a try that takes too long goes on beside the next  (./all.yaml:27:10)",
+        "a fault delays 0.5% of the attempts by 1s  (./all.yaml:17:12)",
+        "a fault answers 20% of the attempts with 503  (./all.yaml:17:12)",
+        "10% of the requests are copied to outbound|80||shadow.default.svc.cluster.local  (./all.yaml:18:15)",
     ] {
         assert!(said.lines().any(|known| known.trim() == line), "{line} is not in\n{said}");
     }

@@ -265,7 +265,13 @@ fn agrees(
     rules: &[&Rule],
     local: SocketAddr,
 ) -> Result<(), String> {
-    let peer = Peer { remote: ([127, 0, 0, 1], 40_000).into(), local, is_tls: false, is_in_tunnel: false };
+    let peer = Peer {
+        remote: ([127, 0, 0, 1], 40_000).into(),
+        local,
+        is_tls: false,
+        is_certified: false,
+        is_in_tunnel: false,
+    };
     let mut parts = asked.request().into_parts().0;
     let explained = explainer.explain(&mut parts, &peer, 1).unwrap();
     let naru_route::Verdict::Rule { rule, .. } = explained.verdict else {

@@ -2,6 +2,7 @@
 
 mod fallbacks;
 mod routes;
+mod states;
 
 use std::time::{Duration, Instant};
 

@@ -3,3 +3,4 @@
 mod conformance;
 mod floods;
 mod forwarding;
+mod interims;

@@ -1,6 +1,5 @@
 //! The life of the process: it is changed, replaced and broken under load, and nobody is turned away.
 
-mod load;
 mod takeover;
 mod refused;
 mod reload;
@@ -14,18 +13,18 @@ use naru_tests::Program;
 use naru_tests::files::Directory;
 
 /// A file that processes are started on one after another, and the path where they meet.
-struct Stand {
+pub struct Stand {
     directory: Directory,
 }
 
 impl Stand {
-    fn new(text: &str) -> Stand {
+    pub fn new(text: &str) -> Stand {
         let stand = Stand { directory: Directory::new() };
         stand.save(text);
         stand
     }
 
-    fn save(&self, text: &str) {
+    pub fn save(&self, text: &str) {
         let new = self.directory.write("bootstrap.yaml.new", text);
         std::fs::rename(new, self.directory.path("bootstrap.yaml")).unwrap();
     }
@@ -35,12 +34,12 @@ impl Stand {
     }
 
     /// The first of them.
-    async fn first(&self, arguments: &[&str]) -> Program {
+    pub async fn first(&self, arguments: &[&str]) -> Program {
         self.started(&[&["--takeover-path", &self.place()], arguments].concat()).await
     }
 
     /// One that has taken over.
-    async fn next(&self, arguments: &[&str]) -> Program {
+    pub async fn next(&self, arguments: &[&str]) -> Program {
         let next =
             self.started(&[&["--takeover", "--takeover-path", &self.place()], arguments].concat()).await;
         next.says("naru: has taken over", 1).await;

@@ -10,15 +10,14 @@
 mod http1;
 mod http2;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::Chance;
 use naru_proxy::Options;
 use naru_tests::bootstrap::HTTP2;
+use naru_tests::journal::Journal;
 use naru_tests::wire::Transfer;
 use naru_tests::{Bootstrap, Naru, Wire};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,40 +37,6 @@ const POLICIES: &[&str] = &[
     "retry_on: \"gateway-error,reset-before-request,connect-failure,refused-stream,retriable-4xx\", num_retries: 3",
     "retry_on: \"reset\", num_retries: 2, per_try_timeout: 1s",
 ];
-
-/// What upstreams have read.
-#[derive(Default)]
-struct Journal {
-    requests: Mutex<BTreeMap<u64, Read>>,
-    connections: AtomicU64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Read {
-    times: u32,
-    /// As often the upstream said that it has not looked at it.
-    disclaimed: u32,
-}
-
-impl Journal {
-    /// The head of a request was read.
-    fn saw(&self, number: u64) {
-        self.requests.lock().unwrap().entry(number).or_default().times += 1;
-    }
-
-    fn disclaimed(&self, number: u64) {
-        self.requests.lock().unwrap().entry(number).or_default().disclaimed += 1;
-    }
-
-    fn read(&self, number: u64) -> Read {
-        self.requests.lock().unwrap().get(&number).copied().unwrap_or_default()
-    }
-
-    /// What one more connection does is drawn from this.
-    fn next_connection(&self) -> Chance {
-        Chance::split(self.connections.fetch_add(1, Ordering::Relaxed), "connection")
-    }
-}
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +65,9 @@ async fn listen(speaks_http2: bool, journal: &Arc<Journal>) -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).unwrap();
-            let (journal, mut chance) = (Arc::clone(&journal), journal.next_connection());
+            // What one more connection does is drawn from this.
+            let mut chance = Chance::split(journal.next_connection(), "connection");
+            let journal = Arc::clone(&journal);
             if chance.below(16) == 0 {
                 End::draw(&mut chance).of(stream);
             } else if speaks_http2 {

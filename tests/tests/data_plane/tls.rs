@@ -123,12 +123,9 @@ async fn an_upstream_that_asks_for_a_certificate_is_shown_the_clusters() {
         }
         let naru = Naru::start(&Bootstrap::new(TO_UP).cluster("up", up.address, &tls));
         let terminator = Terminator::build(&naru_spec::DownstreamTls {
-            certificates: vec![authority.issue().certificate()],
-            alpn: Vec::new(),
-            version_min: TlsVersion::V1_2,
-            version_max: TlsVersion::V1_3,
             trusted_ca: Some(naru_spec::DataSource::Inline(authority.pem().into_bytes())),
             require_client_certificate: true,
+            ..naru_spec::DownstreamTls::new(vec![authority.issue().certificate()])
         })
         .unwrap();
         let serve = async {

@@ -337,5 +337,5 @@ async fn documents_say_what_is_tried_instead_and_the_breaker_is_shown() {
     let explained = String::from_utf8(explained.stdout).unwrap();
     let line =
         format!("   fallback on breakerOpen, noHealthyUpstream, failure: {cluster}; else answered 200");
-    assert!(explained.lines().any(|known| known == line), "{explained}");
+    assert!(explained.lines().any(|known| known.starts_with(&line)), "{explained}");
 }

@@ -1,5 +1,8 @@
 //! Connections that become something else than HTTP.
 
+mod connect;
+mod versions;
+
 use std::time::Duration;
 
 use naru_base::Reason;

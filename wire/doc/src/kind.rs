@@ -4,6 +4,7 @@ mod istio;
 mod gateway;
 mod policy;
 mod load;
+mod edge;
 mod fallback;
 mod kubernetes;
 mod pod;
@@ -53,6 +54,7 @@ known! {
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
+    "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
 }
 
 /// Reads one document, or a `List` of them.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use naru_spec::{Invalid, UpstreamTls};
+use naru_spec::{Certificate, Invalid, TlsVersion, UpstreamTls};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::handshake::{self, Handshake};
 use crate::material;
-use crate::subject::NameTest;
-use crate::trust::{AnyCertificate, TrustedServers};
+use crate::offered;
+use crate::trust::{AnyCertificate, Tests, TrustedServers};
 
 /// A connection to an upstream after its handshake.
 pub type ClientStream<IO> = tokio_rustls::client::TlsStream<IO>;
@@ -45,7 +45,10 @@ impl Connector {
     pub fn build(tls: &UpstreamTls) -> Result<Connector, Invalid> {
         let peer = tls.sni.as_deref().map(parse_server_name).transpose()?;
         let is_sent = matches!(peer, Some(ServerName::DnsName(_)));
-        let builder = ClientConfig::builder_with_provider(handshake::provider())
+        if tls.version_min == TlsVersion::V1_2 {
+            offered::check(&tls.offered)?;
+        }
+        let builder = ClientConfig::builder_with_provider(offered::provider(&tls.offered, 0))
             .with_protocol_versions(handshake::versions(tls.version_min, tls.version_max)?)
             .map_err(handshake::refused)?
             .dangerous()
@@ -69,8 +72,8 @@ impl Connector {
 
     /// Two that are built by equal settings, at times of equal stamps, hold the same.
     pub fn stamp(tls: &UpstreamTls) -> u64 {
-        let own = tls.certificate.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
-        material::stamp(own.chain(&tls.trusted_ca))
+        let own = tls.certificate.iter().flat_map(Certificate::sources);
+        material::stamp(own.chain(tls.trust_sources()))
     }
 
     /// The same, offering these protocols instead, best first. Sessions stay shared.
@@ -108,12 +111,14 @@ fn parse_server_name(text: &str) -> Result<ServerName<'static>, Invalid> {
 }
 
 fn server_verifier(tls: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Invalid> {
-    let names = tls.subject_alt_names.iter().map(NameTest::compile).collect::<Result<Vec<_>, _>>()?;
+    let tests = &tls.peer;
     match &tls.trusted_ca {
-        Some(source) => Ok(Arc::new(TrustedServers::new(material::roots(source)?, names))),
-        None if names.is_empty() => Ok(Arc::new(AnyCertificate)),
+        Some(source) => Ok(Arc::new(TrustedServers::read(source, tests)?)),
         // Envoy refuses this too: anyone can write any name into a certificate of their own.
-        None => Err(Invalid::new("the upstream's certificate names are tested but its issuer is not")
-            .hint("give the trusted CA as well, or leave the names out")),
+        None if !tests.names.is_empty() => {
+            Err(Invalid::new("the upstream's certificate names are tested but its issuer is not")
+                .hint("give the trusted CA as well, or leave the names out"))
+        }
+        None => Ok(Arc::new(AnyCertificate { tests: Tests::compile(tests)?, is_required: true })),
     }
 }

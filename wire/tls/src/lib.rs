@@ -9,7 +9,7 @@
 //! between them: [`Hello::read`] and [`Hello::finish`].
 //!
 //! Deliberately not here: time limits (the caller wraps both steps in one deadline), what a name
-//! means for routing, revocation lists, 0-RTT. No message and no `Debug` text holds a key.
+//! means for routing, 0-RTT. No message and no `Debug` text holds a key.
 #![forbid(unsafe_code)]
 
 // In reading order: a client comes in, an upstream is called, then what both rest on.
@@ -19,13 +19,19 @@ pub mod terminator;
 pub mod quic;
 pub mod connector;
 pub mod handshake;
+pub mod shown;
+mod offered;
+mod staple;
 mod trust;
 mod subject;
+mod distinguished;
+mod der;
 mod material;
 
 pub use connector::{ClientStream, Connector};
 pub use handshake::Handshake;
 pub use opening::{OPENING_BYTES_MAX, Opening};
+pub use shown::Shown;
 pub use terminator::{Hello, ServerStream, Terminator};
 
 /// Reads whatever bytes there are as a certificate's; for fuzzing.
@@ -34,6 +40,10 @@ pub fn fuzz(data: &[u8]) {
         // A name that was read is one that can be said, and asked for.
         let _ = subject::is_dns_name_covered(&name.to_string(), "*.example.com");
     }
+    if let Some(read) = der::X509::read(data) {
+        distinguished::text(read.subject);
+    }
+    staple::is_needed_by(data);
 }
 
 #[cfg(test)]

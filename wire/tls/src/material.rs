@@ -44,15 +44,54 @@ pub(crate) fn certified_key(certificate: &Certificate) -> Result<CertifiedKey, I
 }
 
 /// What peers' certificates are checked against.
-pub(crate) fn roots(source: &DataSource) -> Result<Arc<RootCertStore>, Invalid> {
+pub(crate) struct Trust {
+    pub roots: Arc<RootCertStore>,
+    /// Revocation lists that stand among the certificates.
+    pub lists: Vec<CertificateRevocationListDer<'static>>,
+}
+
+pub(crate) fn trust(source: &DataSource) -> Result<Trust, Invalid> {
     let place = Place { what: "the trusted CA", source };
     let mut roots = RootCertStore::empty();
-    for (at, certificate) in certificates(&place)?.into_iter().enumerate() {
+    let bytes = place.read()?;
+    for (at, certificate) in certificates_in(&bytes, &place)?.into_iter().enumerate() {
         roots.add(certificate).map_err(|error| {
             place.wrong(&format!("holds a certificate (number {}) that cannot be used: {error}", at + 1))
         })?;
     }
-    Ok(Arc::new(roots))
+    Ok(Trust { roots: Arc::new(roots), lists: lists_in(&bytes, &place)? })
+}
+
+/// What an authority has said of a certificate.
+pub(crate) fn response(source: &DataSource) -> Result<Vec<u8>, Invalid> {
+    response_place(source).read()
+}
+
+pub(crate) fn wrong_response(source: &DataSource, what: &str) -> Invalid {
+    response_place(source).wrong(what)
+}
+
+fn response_place(source: &DataSource) -> Place<'_> {
+    Place { what: "the OCSP response", source }
+}
+
+/// What was revoked. There is at least one list, or none would be looked at.
+pub(crate) fn revocation_lists(
+    source: &DataSource,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Invalid> {
+    let place = Place { what: "the revocation list", source };
+    let lists = lists_in(&place.read()?, &place)?;
+    if lists.is_empty() {
+        let hint = "a list begins with the line '-----BEGIN X509 CRL-----'";
+        return Err(place.wrong("holds no revocation list").hint(hint));
+    }
+    Ok(lists)
+}
+
+fn lists_in(bytes: &[u8], place: &Place<'_>) -> Result<Vec<CertificateRevocationListDer<'static>>, Invalid> {
+    CertificateRevocationListDer::pem_slice_iter(bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| place.wrong(wording(&error)))
 }
 
 /// A number that changes with what these sources hold. It is no proof against somebody who means to deceive: who
@@ -67,8 +106,11 @@ pub(crate) fn stamp<'a>(sources: impl IntoIterator<Item = &'a DataSource>) -> u6
 }
 
 fn certificates(place: &Place<'_>) -> Result<Vec<CertificateDer<'static>>, Invalid> {
-    let bytes = place.read()?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+    certificates_in(&place.read()?, place)
+}
+
+fn certificates_in(bytes: &[u8], place: &Place<'_>) -> Result<Vec<CertificateDer<'static>>, Invalid> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| place.wrong(wording(&error)))?;
     if found.is_empty() {
@@ -78,9 +120,6 @@ fn certificates(place: &Place<'_>) -> Result<Vec<CertificateDer<'static>>, Inval
         } else {
             invalid.hint("a certificate begins with the line '-----BEGIN CERTIFICATE-----'")
         });
-    }
-    if CertificateRevocationListDer::pem_slice_iter(&bytes).next().is_some() {
-        return Err(place.wrong("holds a revocation list, which is not supported").hint("take it out"));
     }
     Ok(found)
 }

@@ -14,10 +14,12 @@ use quinn_proto::crypto::{
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
-use rustls::server::{Acceptor, ResolvesServerCertUsingSni};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{Accepted, Acceptor, ResolvesServerCertUsingSni};
 
 use crate::handshake::{self, Handshake};
 use crate::opening::OPENING_BYTES_MAX;
+use crate::shown::Shown;
 use crate::terminator::Terminator;
 
 /// HTTP/3, as ALPN says it (RFC 9114, section 3.1).
@@ -40,15 +42,26 @@ pub fn quic(
     Arc::new(Chooser(Box::new(choose)))
 }
 
-/// What a handshake that is over has agreed on, of what a connection of QUIC knows of it.
-pub fn agreed(handshake_data: Box<dyn Any>) -> Option<Handshake> {
-    let known = handshake_data.downcast::<HandshakeData>().ok()?;
-    Some(Handshake {
-        alpn: known.protocol,
-        server_name: known.server_name,
-        version: "TLSv1.3",
-        resumed: false,
-    })
+/// What a handshake that is over has agreed on, and what the client has shown of itself where it was asked to; of what a
+/// connection of QUIC knows of both.
+pub fn agreed(
+    handshake_data: Box<dyn Any>,
+    peer_identity: Option<Box<dyn Any>>,
+) -> Option<(Handshake, Option<Box<Shown>>)> {
+    let agreed = handshake_data.downcast::<Agreed>().ok()?;
+    let known = agreed.data.downcast::<HandshakeData>().ok()?;
+    let version = "TLSv1.3";
+    let handshake =
+        Handshake { alpn: known.protocol, server_name: known.server_name, version, resumed: false };
+    let chain = peer_identity.and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let shown = agreed.to.and_then(|to| Shown::of(chain.as_deref().map(Vec::as_slice), &to));
+    Some((handshake, shown))
+}
+
+/// The library's own words, and the URIs of the certificate that a client's was shown to.
+struct Agreed {
+    data: Box<dyn Any>,
+    to: Option<Arc<[String]>>,
 }
 
 /// Its keys for what is said before keys are agreed on are everybody's (RFC 9001, section 5.2); nobody is served by it.
@@ -74,7 +87,8 @@ impl ServerConfig for Chooser {
 
     fn start_session(self: Arc<Self>, version: u32, params: &TransportParameters) -> Box<dyn Session> {
         let session = Arc::clone(&NOBODY).start_session(version, params);
-        Box::new(Undecided { session, undecided: Some((self, version, *params)), said: Vec::new() })
+        let undecided = Some((self, version, *params));
+        Box::new(Undecided { session, undecided, said: Vec::new(), to: None })
     }
 }
 
@@ -85,16 +99,19 @@ struct Undecided {
     undecided: Option<(Arc<Chooser>, u32, TransportParameters)>,
     /// What came until then.
     said: Vec<u8>,
+    to: Option<Arc<[String]>>,
 }
 
 impl Undecided {
     /// Chooses the session once all of the first message is there.
     fn decide(&mut self) -> Result<(), TransportError> {
         let Some((chooser, version, params)) = &self.undecided else { return Ok(()) };
-        let Some(name) = asked(&self.said)? else { return Ok(()) };
-        let chosen = (chooser.0)(name.as_deref());
+        let Some(accepted) = accepted(&self.said)? else { return Ok(()) };
+        let hello = accepted.client_hello();
+        let chosen = (chooser.0)(hello.server_name());
         let terminator = chosen.ok_or_else(|| alert(UNRECOGNIZED_NAME, "nobody here has this name"))?;
         let mut config = rustls::ServerConfig::clone(terminator.config());
+        self.to = terminator.asks_for_certificates.then(|| terminator.offers.uris(&hello));
         config.alpn_protocols = vec![HTTP3.to_vec()];
         let config = QuicServerConfig::try_from(Arc::new(config))
             .map_err(|_| alert(INTERNAL_ERROR, "no cipher suite of QUIC"))?;
@@ -110,7 +127,8 @@ impl Session for Undecided {
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        self.session.handshake_data()
+        let data = self.session.handshake_data()?;
+        Some(Box::new(Agreed { data, to: self.to.clone() }))
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -171,8 +189,8 @@ impl Session for Undecided {
     }
 }
 
-/// The server name of a first message. `None` while more of it is to come.
-fn asked(said: &[u8]) -> Result<Option<Option<String>>, TransportError> {
+/// What a client says in its first message. `None` while more of it is to come.
+fn accepted(said: &[u8]) -> Result<Option<Accepted>, TransportError> {
     let mut records = Vec::with_capacity(said.len() + 16);
     for piece in said.chunks(RECORD_BYTES_MAX) {
         let length = u16::try_from(piece.len()).unwrap_or(u16::MAX);
@@ -189,7 +207,7 @@ fn asked(said: &[u8]) -> Result<Option<Option<String>>, TransportError> {
             return Err(malformed());
         }
         if let Some(accepted) = acceptor.accept().map_err(|_| malformed())? {
-            return Ok(Some(accepted.client_hello().server_name().map(str::to_owned)));
+            return Ok(Some(accepted));
         }
     }
     Ok(None)

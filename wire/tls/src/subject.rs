@@ -1,26 +1,39 @@
 //! Which names does a certificate carry, and does one fit?
 //!
-//! A reader of as much X.509 (RFC 5280) as leads to the subject alternative names. It takes any
-//! bytes: what it cannot read carries no names.
+//! It takes any bytes: what it cannot read carries no names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use naru_spec::{Invalid, StringMatch, ValueTest};
+use naru_spec::{Invalid, SanKind, SanMatch, ValueTest};
 use regex::Regex;
+
+use crate::der::{Der, SEQUENCE, X509};
 
 /// A subject alternative name of a kind that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name<'a> {
     Dns(&'a str),
     Uri(&'a str),
+    Email(&'a str),
     Ip(IpAddr),
+}
+
+impl Name<'_> {
+    fn kind(&self) -> SanKind {
+        match self {
+            Name::Dns(_) => SanKind::Dns,
+            Name::Uri(_) => SanKind::Uri,
+            Name::Email(_) => SanKind::Email,
+            Name::Ip(_) => SanKind::Ip,
+        }
+    }
 }
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Dns(text) | Name::Uri(text) => f.write_str(text),
+            Name::Dns(text) | Name::Uri(text) | Name::Email(text) => f.write_str(text),
             Name::Ip(address) => address.fmt(f),
         }
     }
@@ -29,6 +42,7 @@ impl fmt::Display for Name<'_> {
 /// One wanted name, compiled.
 #[derive(Debug)]
 pub(crate) struct NameTest {
+    kind: Option<SanKind>,
     test: Test,
     ignore_case: bool,
 }
@@ -43,7 +57,8 @@ enum Test {
 }
 
 impl NameTest {
-    pub(crate) fn compile(wanted: &StringMatch) -> Result<NameTest, Invalid> {
+    pub(crate) fn compile(wanted: &SanMatch) -> Result<NameTest, Invalid> {
+        let SanMatch { kind, test: wanted } = wanted;
         // Both sides are put in lower case, so that the tests themselves need not know.
         let fold = |text: &String| if wanted.ignore_case { text.to_ascii_lowercase() } else { text.clone() };
         let test = match &wanted.test {
@@ -53,12 +68,15 @@ impl NameTest {
             ValueTest::Contains(text) => Test::Contains(fold(text)),
             ValueTest::Regex(pattern) => Test::Regex(compile_whole(pattern.as_str())?),
         };
-        Ok(NameTest { test, ignore_case: wanted.ignore_case })
+        Ok(NameTest { kind: *kind, test, ignore_case: wanted.ignore_case })
     }
 
     /// An exact test of a DNS name goes by the rules for DNS names, as in Envoy: case does not
     /// matter, and the certificate's `*.example.com` covers `www.example.com`.
     pub(crate) fn takes(&self, carried: &Name<'_>) -> bool {
+        if self.kind.is_some_and(|kind| kind != carried.kind()) {
+            return false;
+        }
         if let (Test::Exact(wanted), Name::Dns(pattern)) = (&self.test, carried) {
             return is_dns_name_covered(wanted, pattern);
         }
@@ -99,47 +117,17 @@ pub(crate) fn names(certificate: &[u8]) -> Vec<Name<'_>> {
     alternative_names(certificate).unwrap_or_default()
 }
 
-/// What stands inside the one DER element that `bytes` are.
-pub(crate) fn content(bytes: &[u8]) -> Option<&[u8]> {
-    let mut der = Der(bytes);
-    let (_, content) = der.next()?;
-    der.0.is_empty().then_some(content)
-}
-
-const BOOLEAN: u8 = 0x01;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_ID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-/// `[3]` of TBSCertificate.
-const EXTENSIONS: u8 = 0xa3;
 /// 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-/// `[2]`, `[6]` and `[7]` of GeneralName.
+/// `[1]`, `[2]`, `[6]` and `[7]` of GeneralName.
+const EMAIL: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
 const URI: u8 = 0x86;
 const IP_ADDRESS: u8 = 0x87;
 
 fn alternative_names(certificate: &[u8]) -> Option<Vec<Name<'_>>> {
-    let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
-    let mut to_be_signed = Der(certificate.expect(SEQUENCE)?);
-    let extensions = loop {
-        if let (EXTENSIONS, content) = to_be_signed.next()? {
-            break content;
-        }
-    };
-    let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
-    loop {
-        let mut extension = Der(extensions.expect(SEQUENCE)?);
-        let id = extension.expect(OBJECT_ID)?;
-        let value = match extension.next()? {
-            (BOOLEAN, _) => extension.expect(OCTET_STRING)?,
-            (OCTET_STRING, value) => value,
-            _ => return None,
-        };
-        if id == SUBJECT_ALT_NAME {
-            return general_names(Der(Der(value).expect(SEQUENCE)?));
-        }
-    }
+    let value = X509::read(certificate)?.extension(SUBJECT_ALT_NAME)?;
+    general_names(Der(Der(value).expect(SEQUENCE)?))
 }
 
 fn general_names(mut list: Der<'_>) -> Option<Vec<Name<'_>>> {
@@ -147,6 +135,7 @@ fn general_names(mut list: Der<'_>) -> Option<Vec<Name<'_>>> {
     while !list.0.is_empty() {
         let name = match list.next()? {
             (DNS_NAME, text) => visible(text).map(Name::Dns),
+            (EMAIL, text) => visible(text).map(Name::Email),
             (URI, text) => visible(text).map(Name::Uri),
             (IP_ADDRESS, octets) => address(octets).map(Name::Ip),
             _ => None,
@@ -168,36 +157,10 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(octets).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
 
-/// What is left to read of some DER elements in a row.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next element's tag and content. Only tags of one byte and lengths of up to four exist here.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81..=0x84 => {
-                let (octets, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, content))
-    }
-
-    fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        self.next().and_then(|(tag, content)| (tag == wanted).then_some(content))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use naru_base::Chance;
-    use naru_spec::Pattern;
+    use naru_spec::{Pattern, StringMatch};
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     use super::*;
@@ -222,6 +185,7 @@ mod tests {
     fn reads_names_of_every_kind_in_order() {
         let expected = [
             Name::Dns("*.example.com"),
+            Name::Email("someone@example.com"),
             Name::Uri("spiffe://cluster.local/ns/a/sa/b"),
             Name::Ip("10.1.2.3".parse().unwrap()),
             Name::Ip("2001:db8::7".parse().unwrap()),
@@ -259,7 +223,9 @@ mod tests {
     #[test]
     fn a_test_goes_by_its_kind_and_by_the_kind_of_name() {
         fn check(test: ValueTest, ignore_case: bool, carried: Name<'_>, expected: bool) {
-            let compiled = NameTest::compile(&StringMatch { test: test.clone(), ignore_case }).unwrap();
+            let compiled =
+                NameTest::compile(&SanMatch::any_kind(StringMatch { test: test.clone(), ignore_case }))
+                    .unwrap();
             assert_eq!(compiled.takes(&carried), expected, "{test:?} of {carried:?}");
         }
         let exact = |text: &str| ValueTest::Exact(text.to_owned());
@@ -285,10 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_is_asked_for_is_the_only_one_that_fits() {
+        let carried = [
+            Name::Dns("same"),
+            Name::Uri("same"),
+            Name::Email("same"),
+            Name::Ip("10.0.0.1".parse().unwrap()),
+        ];
+        for (at, kind) in [SanKind::Dns, SanKind::Uri, SanKind::Email, SanKind::Ip].into_iter().enumerate() {
+            let test = StringMatch { test: ValueTest::Contains(String::new()), ignore_case: false };
+            let test = NameTest::compile(&SanMatch { kind: Some(kind), test }).unwrap();
+            let fits: Vec<usize> = (0..4).filter(|at| test.takes(&carried[*at])).collect();
+            assert_eq!(fits, [at], "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_pattern_that_would_break_out_of_its_brackets_is_refused() {
         for broken in ["a)|(b", "(", "a{99999999}"] {
             let test = ValueTest::Regex(Pattern::new(broken).unwrap());
-            let invalid = NameTest::compile(&StringMatch { test, ignore_case: false }).unwrap_err();
+            let invalid =
+                NameTest::compile(&SanMatch::any_kind(StringMatch { test, ignore_case: false })).unwrap_err();
             assert!(invalid.message.contains(broken), "{invalid}");
         }
     }

@@ -4,22 +4,26 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use naru_spec::{DownstreamTls, Invalid};
+use naru_spec::{Certificate, DownstreamTls, Invalid, StaplePolicy, TlsVersion};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{
-    Acceptor, ClientHello, NoClientAuth, ResolvesServerCert, ServerSessionMemoryCache,
+    Acceptor, ClientHello, NoClientAuth, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
     danger::ClientCertVerifier,
 };
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::StartHandshake;
 
 use crate::handshake::{self, Handshake};
 use crate::material;
+use crate::offered;
+use crate::shown::Shown;
+use crate::staple::{self, Staple};
 use crate::subject::{self, Name};
-use crate::trust::{AnyCertificate, TrustedClients};
+use crate::trust::{AnyCertificate, Tests, TrustedClients};
 
 /// A client's connection after its handshake.
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
@@ -35,6 +39,11 @@ pub struct Terminator {
     config: Arc<ServerConfig>,
     /// For clients that offer only protocols which this side does not have.
     config_without_alpn: Arc<ServerConfig>,
+    pub(crate) offers: Arc<Offers>,
+    /// Clients are asked for certificates.
+    pub(crate) asks_for_certificates: bool,
+    /// The same two for each of the other orders in which suites that stand together can be; mostly there are none.
+    reordered: Arc<[[Arc<ServerConfig>; 2]]>,
 }
 
 impl Terminator {
@@ -46,21 +55,38 @@ impl Terminator {
         let certificates = tls
             .certificates
             .iter()
-            .map(|certificate| material::certified_key(certificate).map(Offer::new))
+            .map(|certificate| Offer::read(certificate, tls.staple_policy))
             .collect::<Result<Vec<_>, _>>()?;
         if certificates.is_empty() {
             return Err(Invalid::new("a TLS listener needs at least one certificate"));
         }
-        let mut config = ServerConfig::builder_with_provider(handshake::provider())
-            .with_protocol_versions(handshake::versions(tls.version_min, tls.version_max)?)
-            .map_err(handshake::refused)?
-            .with_client_cert_verifier(client_verifier(tls)?)
-            .with_cert_resolver(Arc::new(Offers(certificates)));
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        config.ticketer = Ticketer::new().map_err(handshake::refused)?;
-        let config_without_alpn = Arc::new(config.clone());
-        config.alpn_protocols = handshake::alpn(&tls.alpn)?;
-        Ok(Terminator { config: Arc::new(config), config_without_alpn })
+        if tls.version_min == TlsVersion::V1_2 {
+            offered::check(&tls.offered)?;
+        }
+        let (verifier, offers) = (client_verifier(tls)?, Arc::new(Offers(certificates)));
+        let storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let ticketer = Ticketer::new().map_err(handshake::refused)?;
+        let alpn = handshake::alpn(&tls.alpn)?;
+        let build = |preference: usize| {
+            let provider = offered::provider(&tls.offered, preference);
+            let mut config = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(handshake::versions(tls.version_min, tls.version_max)?)
+                .map_err(handshake::refused)?
+                .with_client_cert_verifier(Arc::clone(&verifier))
+                .with_cert_resolver(Arc::clone(&offers) as Arc<dyn ResolvesServerCert>);
+            config.session_storage = Arc::clone(&storage) as Arc<dyn StoresServerSessions>;
+            config.ticketer = Arc::clone(&ticketer);
+            // As in Envoy the server's order counts, where there is one.
+            config.ignore_client_order = !tls.offered.suites.is_empty();
+            let without_alpn = Arc::new(config.clone());
+            config.alpn_protocols.clone_from(&alpn);
+            Ok([Arc::new(config), without_alpn])
+        };
+        let [config, config_without_alpn] = build(0)?;
+        let others = if offered::has_groups(&tls.offered) { 1..offered::PREFERENCES.len() } else { 0..0 };
+        let reordered = others.map(build).collect::<Result<_, Invalid>>()?;
+        let asks_for_certificates = verifier.offer_client_auth();
+        Ok(Terminator { config, config_without_alpn, offers, asks_for_certificates, reordered })
     }
 
     /// The same chain's with other certificates: clients that have a session with the older one resume it here. To be
@@ -75,8 +101,11 @@ impl Terminator {
             Arc::new(config)
         };
         Ok(Terminator {
+            offers: Arc::clone(&new.offers),
+            asks_for_certificates: new.asks_for_certificates,
             config: take_up(&new.config),
             config_without_alpn: take_up(&new.config_without_alpn),
+            reordered: new.reordered.iter().map(|pair| pair.each_ref().map(&take_up)).collect(),
         })
     }
 
@@ -89,14 +118,14 @@ impl Terminator {
 
     /// A number that changes with what clients are checked against.
     pub fn trust_stamp(tls: &DownstreamTls) -> u64 {
-        material::stamp(&tls.trusted_ca)
+        material::stamp(tls.trust_sources())
     }
 
     /// Two that are built by equal settings, at times of equal stamps, hold the same: then the older one may
     /// serve on, and its clients resume their sessions.
     pub fn stamp(tls: &DownstreamTls) -> u64 {
-        let own = tls.certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
-        material::stamp(own.chain(&tls.trusted_ca))
+        let own = tls.certificates.iter().flat_map(Certificate::sources);
+        material::stamp(own.chain(tls.trust_sources()))
     }
 
     #[cfg(feature = "quic")]
@@ -119,6 +148,12 @@ impl Terminator {
         let is_shared = hello
             .alpn()
             .is_none_or(|mut offered| offered.any(|protocol| mine.iter().any(|own| own == protocol)));
+        if !self.reordered.is_empty()
+            && let Some(at) = offered::preference_of(hello.cipher_suites()).checked_sub(1)
+            && let Some([config, without_alpn]) = self.reordered.get(at)
+        {
+            return Arc::clone(if is_shared { config } else { without_alpn });
+        }
         Arc::clone(if is_shared { &self.config } else { &self.config_without_alpn })
     }
 }
@@ -131,10 +166,21 @@ impl fmt::Debug for Terminator {
 
 fn client_verifier(tls: &DownstreamTls) -> Result<Arc<dyn ClientCertVerifier>, Invalid> {
     let is_required = tls.require_client_certificate;
+    if tls.trusted_ca.is_none() && !tls.peer.names.is_empty() {
+        // Envoy refuses this too: anyone can write any name into a certificate of their own.
+        return Err(Invalid::new("the names of client certificates are tested but their issuers are not")
+            .hint("give the trusted CA as well, or leave the names out"));
+    }
     Ok(match &tls.trusted_ca {
-        Some(source) => Arc::new(TrustedClients::new(material::roots(source)?, is_required)?),
-        None if is_required => Arc::new(AnyCertificate),
-        None => Arc::new(NoClientAuth),
+        Some(source) => Arc::new(TrustedClients::read(source, &tls.peer, is_required)?),
+        None => {
+            let tests = Tests::compile(&tls.peer)?;
+            if is_required || !tests.is_empty() {
+                Arc::new(AnyCertificate { tests, is_required })
+            } else {
+                Arc::new(NoClientAuth)
+            }
+        }
     })
 }
 
@@ -168,10 +214,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
 
     /// The rest of the handshake, with the certificates of the chain chosen.
     pub async fn finish(self, terminator: &Terminator) -> io::Result<(ServerStream<IO>, Handshake)> {
-        let config = terminator.config_for(&self.start.client_hello());
-        let stream = self.start.into_stream(config).await.map_err(handshake::failed)?;
-        let handshake = Handshake::of(stream.get_ref().1, self.server_name);
+        let (stream, handshake, _) = self.finish_shown(terminator).await?;
         Ok((stream, handshake))
+    }
+
+    /// As [`Hello::finish`]; with what the client has shown of itself, where it is asked to.
+    pub async fn finish_shown(
+        self,
+        terminator: &Terminator,
+    ) -> io::Result<(ServerStream<IO>, Handshake, Option<Box<Shown>>)> {
+        let hello = self.start.client_hello();
+        let config = terminator.config_for(&hello);
+        let to = terminator.asks_for_certificates.then(|| terminator.offers.uris(&hello));
+        let stream = self.start.into_stream(config).await.map_err(handshake::failed)?;
+        let connection = stream.get_ref().1;
+        let shown = to.and_then(|to| Shown::of(connection.peer_certificates(), &to));
+        let handshake = Handshake::of(connection, self.server_name);
+        Ok((stream, handshake, shown))
     }
 }
 
@@ -183,41 +242,84 @@ impl<IO> fmt::Debug for Hello<IO> {
 
 /// The certificates of a chain. The first that fits the name asked for, and whose key the client
 /// can check, is sent; else the first that the client can check; else the first.
-struct Offers(Vec<Offer>);
+pub(crate) struct Offers(Vec<Offer>);
 
 struct Offer {
     key: Arc<CertifiedKey>,
+    /// The same with what its authority says of it, and how long that holds.
+    stapled: Option<(Arc<CertifiedKey>, Staple)>,
+    policy: StaplePolicy,
     /// The DNS names of the certificate; a common name is not one (RFC 9525).
     names: Vec<String>,
+    uris: Arc<[String]>,
 }
 
 impl Offer {
-    fn new(key: CertifiedKey) -> Offer {
-        let names = key.cert.first().map(|leaf| subject::names(leaf)).unwrap_or_default();
-        let names = names
-            .into_iter()
-            .filter_map(|name| if let Name::Dns(name) = name { Some(name.to_owned()) } else { None })
-            .collect();
-        Offer { key: Arc::new(key), names }
+    fn read(certificate: &Certificate, policy: StaplePolicy) -> Result<Offer, Invalid> {
+        let key = material::certified_key(certificate)?;
+        let leaf = key.cert.first().map(AsRef::as_ref).unwrap_or_default();
+        let policy = if staple::is_needed_by(leaf) { StaplePolicy::Must } else { policy };
+        let staple = certificate.staple.as_ref().map(|source| Staple::read(source, leaf)).transpose()?;
+        if policy == StaplePolicy::Must && staple.is_none() {
+            return Err(Invalid::new("a certificate must have an OCSP response, and has none").hint(
+                "give one by ocsp_staple, or another certificate where it says itself that it must have one",
+            ));
+        }
+        let (mut names, mut uris) = (Vec::new(), Vec::new());
+        for name in subject::names(leaf) {
+            match name {
+                Name::Dns(name) => names.push(name.to_owned()),
+                Name::Uri(uri) => uris.push(uri.to_owned()),
+                Name::Email(_) | Name::Ip(_) => {}
+            }
+        }
+        let stapled = staple.map(|staple| {
+            let mut key = CertifiedKey::clone(&key);
+            key.ocsp = Some(staple.bytes.clone());
+            (Arc::new(key), staple)
+        });
+        Ok(Offer { key: Arc::new(key), stapled, policy, names, uris: uris.into() })
+    }
+
+    /// What is shown; `None` where it may not be used any more.
+    fn shown(&self) -> Option<&Arc<CertifiedKey>> {
+        let Some((stapled, staple)) = &self.stapled else { return Some(&self.key) };
+        // Asked by those only who have an answer that could have expired.
+        if staple.holds(UnixTime::now().as_secs()) {
+            return Some(stapled);
+        }
+        (self.policy == StaplePolicy::Lenient).then_some(&self.key)
     }
 }
 
-impl ResolvesServerCert for Offers {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+impl Offers {
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Offer> {
         let Offers(offers) = self;
         let first = offers.first()?;
         if offers.len() == 1 {
-            return Some(Arc::clone(&first.key));
+            return Some(first);
         }
-        let is_usable = |offer: &&Offer| offer.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let is_usable = |offer: &&Offer| {
+            offer.key.key.choose_scheme(hello.signature_schemes()).is_some() && offer.shown().is_some()
+        };
         let is_named = |offer: &&Offer| {
             hello.server_name().is_some_and(|asked| {
                 offer.names.iter().any(|pattern| subject::is_dns_name_covered(asked, pattern))
             })
         };
         let chosen = offers.iter().filter(is_named).find(is_usable);
-        let chosen = chosen.or_else(|| offers.iter().find(is_usable)).unwrap_or(first);
-        Some(Arc::clone(&chosen.key))
+        Some(chosen.or_else(|| offers.iter().find(is_usable)).unwrap_or(first))
+    }
+
+    /// Of the certificate that a client is shown.
+    pub(crate) fn uris(&self, hello: &ClientHello<'_>) -> Arc<[String]> {
+        self.choose(hello).map(|offer| Arc::clone(&offer.uris)).unwrap_or_default()
+    }
+}
+
+impl ResolvesServerCert for Offers {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(&hello)?.shown().cloned()
     }
 }
 

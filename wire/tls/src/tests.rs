@@ -2,7 +2,10 @@
 
 use std::io;
 
-use naru_spec::{Certificate, DataSource, DownstreamTls, StringMatch, TlsVersion, UpstreamTls, ValueTest};
+use naru_spec::{
+    Certificate, DataSource, DownstreamTls, PeerTests, SanMatch, StringMatch, TlsVersion, UpstreamTls,
+    ValueTest,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
     date_time_ymd,
@@ -35,7 +38,7 @@ impl Authority {
         params.subject_alt_names = names.iter().map(|name| alternative_name(name)).collect();
         change(&mut params);
         let leaf = params.signed_by(&key, &self.0).unwrap();
-        Certificate { chain: inline(leaf.pem()), key: inline(key.serialize_pem()) }
+        Certificate::new(inline(leaf.pem()), inline(key.serialize_pem()))
     }
 }
 
@@ -53,7 +56,7 @@ fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Certificate {
     let mut params = CertificateParams::new(["self.test".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     change(&mut params);
-    Certificate { chain: inline(params.self_signed(&key).unwrap().pem()), key: inline(key.serialize_pem()) }
+    Certificate::new(inline(params.self_signed(&key).unwrap().pem()), inline(key.serialize_pem()))
 }
 
 fn inline(text: String) -> DataSource {
@@ -61,26 +64,15 @@ fn inline(text: String) -> DataSource {
 }
 
 fn downstream(certificate: Certificate) -> DownstreamTls {
-    DownstreamTls {
-        certificates: vec![certificate],
-        alpn: vec![],
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
-        trusted_ca: None,
-        require_client_certificate: false,
-    }
+    DownstreamTls::new(vec![certificate])
 }
 
 fn upstream() -> UpstreamTls {
-    UpstreamTls {
-        sni: Some("www.test".to_owned()),
-        certificate: None,
-        alpn: vec![],
-        version_min: TlsVersion::V1_2,
-        version_max: TlsVersion::V1_3,
-        trusted_ca: None,
-        subject_alt_names: vec![],
-    }
+    UpstreamTls { sni: Some("www.test".to_owned()), ..UpstreamTls::default() }
+}
+
+fn named(names: &[StringMatch]) -> PeerTests {
+    PeerTests { names: names.iter().cloned().map(SanMatch::any_kind).collect(), ..PeerTests::default() }
 }
 
 type Served = io::Result<(ServerStream<DuplexStream>, Handshake)>;
@@ -163,7 +155,7 @@ async fn a_chain_goes_through_intermediates() {
     check(&downstream(leaf.clone()), &up, false).await;
     let DataSource::Inline(mut chain) = leaf.chain else { unreachable!() };
     chain.extend_from_slice(between.0.pem().as_bytes());
-    check(&downstream(Certificate { chain: DataSource::Inline(chain), key: leaf.key }), &up, true).await;
+    check(&downstream(Certificate::new(DataSource::Inline(chain), leaf.key)), &up, true).await;
 }
 
 #[tokio::test]
@@ -191,7 +183,7 @@ async fn one_of_the_names_asked_for_must_be_carried() {
     let down = downstream(authority.issue(&["*.example.com", "spiffe://td/ns/a/sa/b", "10.0.0.9"]));
     let asking = |names: &[StringMatch]| UpstreamTls {
         trusted_ca: authority.trusted(),
-        subject_alt_names: names.to_vec(),
+        peer: named(names),
         ..upstream()
     };
     check(&down, &asking(&[StringMatch::exact("www.example.com")]), true).await;
@@ -206,7 +198,7 @@ async fn one_of_the_names_asked_for_must_be_carried() {
 
 #[tokio::test]
 async fn names_are_not_tested_where_the_issuer_is_not() {
-    let up = UpstreamTls { subject_alt_names: vec![StringMatch::exact("a")], ..upstream() };
+    let up = UpstreamTls { peer: named(&[StringMatch::exact("a")]), ..upstream() };
     assert!(!Connector::build(&up).unwrap_err().hint.is_empty());
 }
 
@@ -308,7 +300,7 @@ async fn the_name_asked_for_chooses_the_certificate() {
         let up = UpstreamTls {
             sni: asked.map(str::to_owned),
             trusted_ca: authority.trusted(),
-            subject_alt_names: vec![StringMatch { test, ignore_case: false }],
+            peer: named(&[StringMatch { test, ignore_case: false }]),
             ..upstream()
         };
         check(&down, &up, true).await;
@@ -324,7 +316,7 @@ async fn the_name_asked_for_chooses_the_chain_and_is_told() {
         let up = UpstreamTls {
             sni: Some(asked.to_owned()),
             trusted_ca: authority.trusted(),
-            subject_alt_names: vec![StringMatch::exact(carried)],
+            peer: named(&[StringMatch::exact(carried)]),
             ..upstream()
         };
         let connector = Connector::build(&up).unwrap();
@@ -600,4 +592,15 @@ mod material {
             assert!(!shown.contains(&format!("{:?}", &key[..8]).replace(['[', ']'], "")), "{shown}");
         }
     }
+}
+
+/// What a program says to these bytes.
+pub(crate) fn through(mut program: std::process::Command, input: &[u8]) -> String {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
 }

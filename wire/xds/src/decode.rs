@@ -14,11 +14,13 @@ mod quic;
 mod routes;
 mod recovery;
 mod matching;
+mod connect;
 mod headers;
 mod clusters;
 mod balancing;
 mod guards;
 mod limits;
+mod overload;
 mod tls;
 mod access_log;
 mod value;
@@ -86,6 +88,9 @@ pub(crate) fn read_bootstrap(
             .as_ref()
             .map(|address| Admin { address: value::literal_address(address, &path, findings) });
     }
+    if let Some(said) = &message.overload_manager {
+        config.overload = overload::read(said, &path.field("overload_manager"), findings);
+    }
     let Some(resources) = &message.static_resources else { return config };
     let path = path.field("static_resources");
     let listeners = path.field("listeners");
@@ -115,6 +120,8 @@ fn tell_problems_of_the_whole(
     for (place, invalid) in config.problems() {
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
+            // Told where it was read.
+            Place::Overload(_) => {}
             Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
             Place::Balancing(at) => error(&clusters.at(*at).field("lb_policy"), code::INVALID_VALUE),
             Place::Guard { cluster, part } => {
@@ -204,6 +211,8 @@ pub(crate) fn tell_at_places(
         let mut tell =
             |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
         match place {
+            // Told when it was loaded.
+            Place::Overload(_) => {}
             Place::Cluster(at) => tell(&clusters.at(*at)),
             Place::Balancing(at) => tell(&clusters.at(*at).field("lb_policy")),
             Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),
@@ -263,7 +272,7 @@ fn table_of(
     });
 }
 
-/// The path of the one filter of a listener's chain.
+/// The path of the filter that serves, of a listener's chain.
 fn filter_of(
     listener: &Path<'_>,
     resources: &proto::bootstrap::bootstrap::StaticResources,
@@ -271,11 +280,16 @@ fn filter_of(
     chain_at: usize,
     tell: impl FnOnce(&Path<'_>),
 ) {
-    let listed = resources.listeners.get(listener_at).map_or(0, |l| l.filter_chains.len());
-    if chain_at < listed {
-        let chains = listener.field("filter_chains");
-        tell(&chains.at(chain_at).field("filters").at(0));
-    } else {
-        tell(&listener.field("default_filter_chain.filters").at(0));
+    let said = resources.listeners.get(listener_at);
+    let chains = listener.field("filter_chains");
+    match said.and_then(|said| said.filter_chains.get(chain_at)) {
+        Some(chain) => {
+            tell(&chains.at(chain_at).field("filters").at(listener::place_of_service(chain)));
+        }
+        None => {
+            let chain = said.and_then(|said| said.default_filter_chain.as_ref());
+            let at = chain.map_or(0, listener::place_of_service);
+            tell(&listener.field("default_filter_chain.filters").at(at));
+        }
     }
 }

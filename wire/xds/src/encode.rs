@@ -17,6 +17,7 @@ mod clusters;
 mod balancing;
 mod guards;
 mod limits;
+mod overload;
 mod tls;
 mod value;
 
@@ -39,6 +40,7 @@ pub fn bootstrap(config: &Config) -> proto::bootstrap::Bootstrap {
             clusters: config.clusters.iter().map(cluster).collect(),
             secrets: Vec::new(),
         }),
+        overload_manager: config.overload.as_ref().map(overload::write),
         ..Default::default()
     }
 }

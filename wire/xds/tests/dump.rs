@@ -35,7 +35,7 @@ fn private_keys_are_not_in_a_dump() {
     let mut config = naru_xds::load("seed", SEED).expect("the seed loads").config;
     let inline = |text: &str| DataSource::Inline(text.as_bytes().to_vec());
     let tls = config.clusters[0].tls.as_mut().expect("TLS");
-    tls.certificate = Some(Certificate { chain: inline("the chain"), key: inline("the secret") });
+    tls.certificate = Some(Certificate::new(inline("the chain"), inline("the secret")));
     let dump = naru_xds::config_dump(&config, WallTime(0)).to_string();
     assert!(!dump.contains("the secret"), "{dump}");
     assert_eq!(dump.matches(naru_xds::REDACTED).count(), 2, "in the bootstrap and among the clusters");

@@ -41,6 +41,16 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         now_max,
         finished_max,
     };
+    let kilobytes = |title, measured, now_max, finished_max| Verdict {
+        title,
+        measured,
+        unit: " KB",
+        now_max,
+        finished_max,
+    };
+    let huge = samples.ratio((Quantity::LastOfHuge, Peer::Naru), (Quantity::FirstOfHuge, Peer::Naru));
+    let idle = samples.spread(Quantity::IdleConnection, Peer::Naru);
+    let tls_over_better = samples.ratio_to_least(Quantity::Tls, Peer::Naru, &[Peer::Nginx, Peer::Haproxy]);
     let routes = samples.ratio((Quantity::LastRoute, Peer::Naru), (Quantity::FirstRoute, Peer::Naru));
     let policies =
         samples.ratio((Quantity::WithPolicies, Peer::Naru), (Quantity::WithoutPolicies, Peer::Naru));
@@ -49,8 +59,16 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         ratio("h1, CPU over Envoy's", over(Quantity::H1, Peer::Envoy), 0.6, 0.5),
         ratio("h2 to h1, CPU over Envoy's", over(Quantity::H2, Peer::Envoy), 0.5, 0.45),
         ratio("h2 to h2, CPU over Envoy's", over(Quantity::H2ToH2, Peer::Envoy), 0.5, 0.45),
+        ratio("h2 to h1, CPU over HAProxy's", over(Quantity::H2, Peer::Haproxy), 1.5, 1.5),
+        ratio("h2 to h2, CPU over HAProxy's", over(Quantity::H2ToH2, Peer::Haproxy), 1.5, 1.5),
+        ratio("h1 over TLS, CPU over the better of nginx and HAProxy", tls_over_better, 1.15, 1.0),
+        ratio("TCP, CPU of an exchange over HAProxy's", over(Quantity::Tcp, Peer::Haproxy), 1.05, 1.05),
+        ratio("TCP, CPU of a megabyte over HAProxy's", over(Quantity::TcpBytes, Peer::Haproxy), 1.05, 1.05),
         ratio("last of 10,000 routes, CPU over the first's", routes, 1.10, 1.10),
+        ratio("last of 100,000 routes, CPU over the first's", huge, 1.10, 1.10),
         ratio("every policy, CPU over none", policies, 1.15, 1.15),
+        kilobytes("VmRSS per idle connection, h1", idle, 12.0, 12.0),
+        ratio("the same, over Envoy's", over(Quantity::IdleConnection, Peer::Envoy), 1.0, 1.0),
         megabytes("VmRSS idle, 2 workers", memory(Size::Small), 30.0, 25.0),
         megabytes("VmRSS, 10,000 routes and 1,000 clusters", memory(Size::Large), 45.0, 40.0),
     ]

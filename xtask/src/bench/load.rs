@@ -17,15 +17,31 @@ pub enum Protocol {
     H1,
     /// With prior knowledge.
     H2,
+    /// Calls over HTTP/2.
+    Grpc,
     /// HTTP/1.1 over TLS 1.3.
     Tls,
+    /// HTTP/1.1 that its proxy takes for bytes.
+    Tcp,
 }
 
+#[derive(Debug, Clone, Copy)]
 pub struct Load<'a> {
     pub protocol: Protocol,
     pub path: &'a str,
+    /// Bytes of the body of each request.
+    pub upload: usize,
     pub connections: usize,
+    /// A connection for each request.
+    pub fresh: Option<Fresh>,
     pub pace: Pace,
+}
+
+/// How TLS begins, where it does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fresh {
+    Whole,
+    Resumed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,35 +52,60 @@ pub enum Pace {
     Open { seconds: f64, rate: u32 },
     /// A number of requests, one after another, after some to warm up.
     Counted { requests: u64, warm_up: u64 },
+    /// One on each connection before the next is made, and one more.
+    OneByOne,
 }
 
 pub struct Outcome {
     pub requests: f64,
-    /// The proxy's CPU time while it served these requests.
-    pub cpu_ns: f64,
+    /// What was read of the proxy when all was warm, and when these requests were answered.
+    pub before: u64,
+    pub after: u64,
     /// What bench-load said, whole.
     pub said: Value,
+}
+
+impl Outcome {
+    /// Of what was read.
+    pub fn per_request(&self) -> f64 {
+        (self.after - self.before) as f64 / self.requests
+    }
 }
 
 const STREAMS: u32 = 32;
 const WARM_UP_SECONDS: f64 = 0.5;
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    pub fn new(protocol: Protocol, path: &'a str, connections: usize, pace: Pace) -> Load<'a> {
+        Load { protocol, path, upload: 0, connections, fresh: None, pace }
+    }
+
+    /// With the proxy's CPU time in nanoseconds.
     pub fn run(&self, site: &Site, proxy: &mut Running) -> anyhow::Result<Outcome> {
+        self.run_reading(site, proxy, cpu_ns)
+    }
+
+    /// With what `gauge` reads of the proxy's process.
+    pub fn run_reading(
+        &self,
+        site: &Site,
+        proxy: &mut Running,
+        gauge: impl Fn(u32) -> anyhow::Result<u64>,
+    ) -> anyhow::Result<Outcome> {
         let port = proxy.port(self.protocol);
         let outcome =
-            self.run_on(port, &site.directory("load")?, &site.certificate(), || cpu_ns(proxy.process.pid()));
+            self.run_on(port, &site.directory("load")?, &site.certificate(), || gauge(proxy.process.pid()));
         proxy.process.ensure_alive()?;
         outcome
     }
 
-    /// Runs against a port; `cpu_ns` is read when everything is warm and again when everything is answered.
+    /// Runs against a port; `gauge` is read when everything is warm and again when everything is answered.
     pub fn run_on(
         &self,
         port: u16,
         directory: &Path,
         certificate: &Path,
-        cpu_ns: impl Fn() -> anyhow::Result<u64>,
+        gauge: impl Fn() -> anyhow::Result<u64>,
     ) -> anyhow::Result<Outcome> {
         let mut load = Spawned::start(Launch {
             name: "the load generator",
@@ -79,31 +120,35 @@ impl Load<'_> {
         let mut lines = BufReader::new(said).lines();
         let ready = lines.next().transpose()?;
         ensure!(ready.as_deref() == Some("ready"), "the load failed: {}", load.last_words());
-        let before = cpu_ns()?;
+        let before = gauge()?;
         writeln!(go, "go")?;
         let line = lines.next().transpose()?;
-        let after = cpu_ns()?;
+        let after = gauge()?;
         let line = line.with_context(|| format!("the load failed: {}", load.last_words()))?;
         load.finish()?;
         let said: Value = serde_json::from_str(&line)?;
         let requests =
             said["requests"].as_f64().filter(|requests| *requests > 0.0).context("nothing was answered")?;
-        Ok(Outcome { requests, cpu_ns: (after - before) as f64, said })
+        Ok(Outcome { requests, before, after, said })
     }
 
     fn arguments(&self, port: u16, certificate: &Path) -> Vec<String> {
         let mut words = vec![
             format!("--address=127.0.0.1:{port}"),
             format!("--path={}", self.path),
+            format!("--upload={}", self.upload),
             format!("--connections={}", self.connections),
             format!("--streams={STREAMS}"),
             format!("--certificate={}", certificate.display()),
         ];
         words.push(match self.protocol {
-            Protocol::H1 => "--protocol=h1".into(),
+            Protocol::H1 | Protocol::Tcp => "--protocol=h1".into(),
             Protocol::H2 => "--protocol=h2".into(),
+            Protocol::Grpc => "--protocol=grpc".into(),
             Protocol::Tls => "--protocol=tls".into(),
         });
+        words.extend(self.fresh.map(|_| "--fresh".into()));
+        words.extend((self.fresh == Some(Fresh::Resumed)).then(|| "--resume".into()));
         words.extend(match self.pace {
             Pace::Closed { seconds } => {
                 vec![format!("--seconds={seconds}"), format!("--warm-up-seconds={WARM_UP_SECONDS}")]
@@ -115,6 +160,7 @@ impl Load<'_> {
             Pace::Counted { requests, warm_up } => {
                 vec![format!("--requests={requests}"), format!("--warm-up-requests={warm_up}")]
             }
+            Pace::OneByOne => ["--one-by-one", "--requests=1", "--warm-up-requests=1"].map(Into::into).into(),
         });
         words
     }

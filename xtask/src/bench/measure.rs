@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use rustix::process::Signal;
 
-use super::load::{Load, Pace, Protocol};
+use super::load::{Fresh, Load, Pace, Protocol};
 use super::peer::{Manner, Peer, Reads, Running, Shape, Site};
 use super::samples::{Quantile, Quantity, Samples, Size, Spread};
 use super::template::route_name;
@@ -15,6 +15,13 @@ use crate::usage::{family, resident_bytes};
 
 const CONNECTIONS: usize = 64;
 const CONNECTIONS_H2: usize = 8;
+/// Of large bodies: more would only wait for each other.
+const CONNECTIONS_LARGE: usize = 8;
+/// Memory for each idle connection is the slope between these.
+const IDLE: [usize; 2] = [1_000, 15_000];
+const MEGABYTE: usize = 1_000_000;
+/// Of a call that is answered by many.
+const MESSAGES: &str = "/messages/100";
 const RELOADS: usize = 10;
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 const MEMORY_WORKERS: usize = 2;
@@ -24,10 +31,15 @@ pub enum Measure {
     H1,
     H2,
     Tls,
+    Handshakes,
+    Bodies,
+    Grpc,
+    Tcp,
     Latency,
     Routes,
     Policies,
     Start,
+    Idle,
     Memory,
 }
 
@@ -62,9 +74,16 @@ impl Settings {
         starts: 2,
     };
 
+    /// As fast as it goes.
+    fn load<'a>(&self, protocol: Protocol, path: &'a str) -> Load<'a> {
+        let is_h2 = matches!(protocol, Protocol::H2 | Protocol::Grpc);
+        let connections = if is_h2 { CONNECTIONS_H2 } else { CONNECTIONS };
+        Load::new(protocol, path, connections, Pace::Closed { seconds: self.seconds })
+    }
+
     /// Memory hardly varies and takes a minute to read.
     pub fn rounds_of(&self, measure: Measure) -> usize {
-        if measure == Measure::Memory { self.rounds.min(3) } else { self.rounds }
+        if matches!(measure, Measure::Memory | Measure::Idle) { self.rounds.min(3) } else { self.rounds }
     }
 }
 
@@ -80,29 +99,60 @@ impl Measure {
         if self == Measure::Memory {
             return measure_memory(site, peers, settings, samples);
         }
+        let closed = |protocol, path| settings.load(protocol, path);
+        let upstream_h2 = Shape { upstream_h2: true, ..Shape::SMALL };
+        let large = format!("/bytes/{MEGABYTE}");
         for &peer in peers {
-            let measured = match self {
-                Measure::H1 => {
-                    cpu_of(site, peer, Shape::SMALL, settings, &[(Quantity::H1, Protocol::H1, "/")])
-                }
+            let cpu_of = |shape, ways: &[(Quantity, Load<'_>)]| cpu_of(site, peer, shape, ways);
+            let measured = || match self {
+                Measure::H1 => cpu_of(Shape::SMALL, &[(Quantity::H1, closed(Protocol::H1, "/"))]),
                 Measure::H2 => {
-                    let ask = |quantity| [(quantity, Protocol::H2, "/")];
-                    let upstream_h2 = Shape { upstream_h2: true, ..Shape::SMALL };
-                    cpu_of(site, peer, Shape::SMALL, settings, &ask(Quantity::H2)).and_then(|mut values| {
-                        values.extend(cpu_of(site, peer, upstream_h2, settings, &ask(Quantity::H2ToH2))?);
-                        Ok(values)
-                    })
+                    let mut values = cpu_of(Shape::SMALL, &[(Quantity::H2, closed(Protocol::H2, "/"))])?;
+                    let of_both = [(Quantity::H2ToH2, closed(Protocol::H2, "/"))];
+                    values.extend(cpu_of(upstream_h2, &of_both)?);
+                    Ok(values)
                 }
-                Measure::Tls => {
-                    cpu_of(site, peer, Shape::SMALL, settings, &[(Quantity::Tls, Protocol::Tls, "/")])
+                Measure::Tls => cpu_of(Shape::SMALL, &[(Quantity::Tls, closed(Protocol::Tls, "/"))]),
+                Measure::Handshakes => {
+                    let fresh = |fresh| Load { fresh: Some(fresh), ..closed(Protocol::Tls, "/") };
+                    let ways = [
+                        (Quantity::Handshake, fresh(Fresh::Whole)),
+                        (Quantity::Resumption, fresh(Fresh::Resumed)),
+                    ];
+                    cpu_of(Shape::SMALL, &ways)
+                }
+                Measure::Bodies => {
+                    let few =
+                        |protocol, path| Load { connections: CONNECTIONS_LARGE, ..closed(protocol, path) };
+                    let ways = [
+                        (Quantity::Download, few(Protocol::H1, &large)),
+                        (Quantity::Upload, Load { upload: MEGABYTE, ..few(Protocol::H1, "/") }),
+                    ];
+                    cpu_of(Shape::SMALL, &ways)
+                }
+                // It knows no bytes but those of HTTP, and h2 resets some of so many calls.
+                Measure::Tcp | Measure::Grpc if peer == Peer::Forwarder => Ok(Vec::new()),
+                Measure::Grpc => {
+                    let unary = Load { upload: 16, ..closed(Protocol::Grpc, "/messages/1") };
+                    let ways =
+                        [(Quantity::Call, unary), (Quantity::Stream, Load { path: MESSAGES, ..unary })];
+                    cpu_of(upstream_h2, &ways)
+                }
+                Measure::Tcp => {
+                    let few = Load { connections: CONNECTIONS_LARGE, ..closed(Protocol::Tcp, &large) };
+                    let ways = [(Quantity::Tcp, closed(Protocol::Tcp, "/")), (Quantity::TcpBytes, few)];
+                    cpu_of(Shape::SMALL, &ways)
                 }
                 Measure::Latency => latencies(site, peer, settings),
-                Measure::Routes => first_and_last_route(site, peer, settings),
+                Measure::Routes => routes(site, peer, settings),
                 Measure::Policies => without_and_with_policies(site, peer, settings),
                 Measure::Start => start_times(site, peer, settings),
+                // It starts only where it may have two descriptors for each connection.
+                Measure::Idle if peer == Peer::Haproxy => Ok(Vec::new()),
+                Measure::Idle => memory_of_idle_connections(site, peer),
                 Measure::Memory => Ok(Vec::new()),
             };
-            for (quantity, value) in measured.with_context(|| format!("measuring {peer:?} ({self:?})"))? {
+            for (quantity, value) in measured().with_context(|| format!("measuring {peer:?} ({self:?})"))? {
                 samples.add(quantity, peer, value);
             }
         }
@@ -113,35 +163,32 @@ impl Measure {
 type Values = Vec<(Quantity, f64)>;
 
 /// CPU time per request in microseconds, for one way after another of asking the same process.
-fn cpu_of(
-    site: &Site,
-    peer: Peer,
-    shape: Shape,
-    settings: &Settings,
-    ways: &[(Quantity, Protocol, &str)],
-) -> anyhow::Result<Values> {
+fn cpu_of(site: &Site, peer: Peer, shape: Shape, ways: &[(Quantity, Load<'_>)]) -> anyhow::Result<Values> {
     if !peer.can_be(&shape) {
         return Ok(Vec::new());
     }
     let mut proxy = Running::start(site, peer, shape)?;
     let mut values = Vec::new();
-    for &(quantity, protocol, path) in ways {
-        values.push((quantity, cpu_us(site, &mut proxy, settings, protocol, path)?));
+    for &(quantity, load) in ways {
+        values.push((quantity, cpu_us(site, &mut proxy, load)?));
     }
     Ok(values)
 }
 
-fn cpu_us(
-    site: &Site,
-    proxy: &mut Running,
-    settings: &Settings,
-    protocol: Protocol,
-    path: &str,
-) -> anyhow::Result<f64> {
-    let connections = if protocol == Protocol::H2 { CONNECTIONS_H2 } else { CONNECTIONS };
-    let pace = Pace::Closed { seconds: settings.seconds };
-    let outcome = Load { protocol, path, connections, pace }.run(site, proxy)?;
-    Ok(outcome.cpu_ns / outcome.requests / 1000.0)
+fn cpu_us(site: &Site, proxy: &mut Running, load: Load<'_>) -> anyhow::Result<f64> {
+    Ok(load.run(site, proxy)?.per_request() / 1000.0)
+}
+
+/// What a connection costs that was used once and waits for the next request.
+fn memory_of_idle_connections(site: &Site, peer: Peer) -> anyhow::Result<Values> {
+    let mut proxy = Running::start(site, peer, Shape::SMALL)?;
+    let mut resident = [0.0; 2];
+    for (connections, bytes) in IDLE.into_iter().zip(&mut resident) {
+        let load = Load::new(Protocol::H1, "/", connections, Pace::OneByOne);
+        *bytes = load.run_reading(site, &mut proxy, resident_bytes)?.before as f64;
+    }
+    let slope = (resident[1] - resident[0]) / (IDLE[1] - IDLE[0]) as f64;
+    Ok(vec![(Quantity::IdleConnection, slope / 1000.0)])
 }
 
 /// Of naru alone: what every policy together costs.
@@ -154,17 +201,23 @@ fn without_and_with_policies(site: &Site, peer: Peer, settings: &Settings) -> an
             let mut proxy = Running::exec(site, peer, shape, &manner)?;
             proxy.wait_until_ready()?;
             proxy.wait_until_steady()?;
-            values.push((quantity, cpu_us(site, &mut proxy, settings, Protocol::H1, "/")?));
+            values.push((quantity, cpu_us(site, &mut proxy, settings.load(Protocol::H1, "/"))?));
         }
     }
     Ok(values)
 }
 
-fn first_and_last_route(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
-    let [first, last] = first_and_last_path(Shape::LARGE.routes);
-    let ways =
-        [(Quantity::FirstRoute, Protocol::H1, first.as_str()), (Quantity::LastRoute, Protocol::H1, &last)];
-    cpu_of(site, peer, Shape::LARGE, settings, &ways)
+fn routes(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
+    let mut values = Vec::new();
+    for (shape, quantities) in [
+        (Shape::LARGE, [Quantity::FirstRoute, Quantity::LastRoute]),
+        (Shape::HUGE, [Quantity::FirstOfHuge, Quantity::LastOfHuge]),
+    ] {
+        let paths = first_and_last_path(shape.routes);
+        let ways = [0, 1].map(|at| (quantities[at], settings.load(Protocol::H1, &paths[at])));
+        values.extend(cpu_of(site, peer, shape, &ways)?);
+    }
+    Ok(values)
 }
 
 pub fn first_and_last_path(routes: usize) -> [String; 2] {
@@ -176,7 +229,7 @@ fn latencies(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Val
     let mut values = Vec::new();
     for rate in settings.rates {
         let pace = Pace::Open { seconds: settings.latency_seconds, rate };
-        let load = Load { protocol: Protocol::H1, path: "/", connections: CONNECTIONS, pace };
+        let load = Load::new(Protocol::H1, "/", CONNECTIONS, pace);
         let said = load.run(site, &mut proxy)?.said;
         for (quantile, name) in [(Quantile::P50, "p50"), (Quantile::P99, "p99"), (Quantile::P999, "p999")] {
             let value = said["latency_us"][name].as_f64().context("the load says no latency")?;

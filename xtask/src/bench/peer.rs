@@ -42,6 +42,7 @@ impl Shape {
     pub const SMALL: Shape =
         Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false, policies: false };
     pub const LARGE: Shape = Shape { routes: 10_000, clusters: 1_000, ..Shape::SMALL };
+    pub const HUGE: Shape = Shape { routes: 100_000, ..Shape::LARGE };
 }
 
 /// What all proxies of one run have in common: an upstream and a certificate.
@@ -85,6 +86,7 @@ impl Site {
             ("h1", ports.h1.to_string()),
             ("h2", ports.h2.to_string()),
             ("tls", ports.tls.to_string()),
+            ("tcp", ports.tcp.to_string()),
             ("admin", ports.admin.to_string()),
             ("upstream", self.upstream_port.to_string()),
             ("workers", shape.workers.to_string()),
@@ -100,13 +102,14 @@ pub struct Ports {
     pub h1: u16,
     pub h2: u16,
     pub tls: u16,
+    pub tcp: u16,
     pub admin: u16,
 }
 
 impl Ports {
     pub fn free() -> anyhow::Result<Ports> {
-        let [h1, h2, tls, admin] = free_ports()?;
-        Ok(Ports { h1, h2, tls, admin })
+        let [h1, h2, tls, tcp, admin] = free_ports()?;
+        Ok(Ports { h1, h2, tls, tcp, admin })
     }
 }
 
@@ -224,8 +227,9 @@ impl Running {
     pub fn port(&self, protocol: Protocol) -> u16 {
         match protocol {
             Protocol::H1 => self.ports.h1,
-            Protocol::H2 => self.ports.h2,
+            Protocol::H2 | Protocol::Grpc => self.ports.h2,
             Protocol::Tls => self.ports.tls,
+            Protocol::Tcp => self.ports.tcp,
         }
     }
 }
@@ -271,7 +275,9 @@ impl Peer {
             Peer::Forwarder => shape.routes == 0,
             // It speaks HTTP/2 to no upstream but gRPC's.
             Peer::Nginx => !shape.upstream_h2,
-            Peer::Haproxy | Peer::Envoy | Peer::Naru => true,
+            // It goes through its routes one by one.
+            Peer::Envoy => shape.routes <= Shape::LARGE.routes,
+            Peer::Haproxy | Peer::Naru => true,
         }
     }
 

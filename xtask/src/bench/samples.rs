@@ -13,12 +13,25 @@ pub enum Quantity {
     H2,
     H2ToH2,
     Tls,
+    /// A connection each, with a request.
+    Handshake,
+    Resumption,
+    /// Of a megabyte each.
+    Download,
+    Upload,
+    Call,
+    Stream,
+    Tcp,
+    TcpBytes,
     /// At so many requests per second.
     Latency(u32, Quantile),
     FirstRoute,
     LastRoute,
+    FirstOfHuge,
+    LastOfHuge,
     WithoutPolicies,
     WithPolicies,
+    IdleConnection,
     Memory(Size),
     MemoryAfterReloads(Size),
     Start(Size),
@@ -49,6 +62,14 @@ impl Quantity {
             Quantity::H2 => "CPU per request, h2 to h1, 8 connections x 32 streams".into(),
             Quantity::H2ToH2 => "CPU per request, h2 to h2, 8 connections x 32 streams".into(),
             Quantity::Tls => "CPU per request, h1 over TLS 1.3, 64 connections".into(),
+            Quantity::Handshake => "CPU per connection with one request, TLS 1.3, full handshake".into(),
+            Quantity::Resumption => "CPU per connection with one request, TLS 1.3, resumed".into(),
+            Quantity::Download => "CPU per MB, h1, download of 1 MB, 8 connections".into(),
+            Quantity::Upload => "CPU per MB, h1, upload of 1 MB, 8 connections".into(),
+            Quantity::Call => "CPU per call, gRPC, unary, 8 connections x 32 streams".into(),
+            Quantity::Stream => "CPU per call, gRPC, 100 messages back, 8 connections x 32 streams".into(),
+            Quantity::Tcp => "CPU per exchange, TCP, 64 connections".into(),
+            Quantity::TcpBytes => "CPU per MB, TCP, answers of 1 MB, 8 connections".into(),
             Quantity::Latency(rate, quantile) => {
                 let quantile = match quantile {
                     Quantile::P50 => "p50",
@@ -59,6 +80,9 @@ impl Quantity {
             }
             Quantity::FirstRoute => "CPU per request, first of 10,000 prefix routes".into(),
             Quantity::LastRoute => "CPU per request, last of 10,000 prefix routes".into(),
+            Quantity::FirstOfHuge => "CPU per request, first of 100,000 prefix routes".into(),
+            Quantity::LastOfHuge => "CPU per request, last of 100,000 prefix routes".into(),
+            Quantity::IdleConnection => "VmRSS per idle connection, h1, 1,000 to 15,000".into(),
             Quantity::WithoutPolicies => "CPU per request, `naru up`, no policies".into(),
             Quantity::WithPolicies => "CPU per request, `naru up`, every policy".into(),
             Quantity::Memory(of) => format!("VmRSS, 2 workers, {}", size(of)),
@@ -70,6 +94,7 @@ impl Quantity {
     pub fn unit(self) -> &'static str {
         match self {
             Quantity::Memory(_) | Quantity::MemoryAfterReloads(_) => "MB",
+            Quantity::IdleConnection => "KB",
             Quantity::Start(_) => "ms",
             _ => "µs",
         }
@@ -98,6 +123,18 @@ impl Samples {
     pub fn ratio(&self, above: (Quantity, Peer), below: (Quantity, Peer)) -> Option<Spread> {
         let pairs = self.rounds.get(&above)?.iter().zip(self.rounds.get(&below)?);
         Spread::of(pairs.map(|(above, below)| above / below).collect())
+    }
+
+    /// The same over whichever of `others` has least, round by round.
+    pub fn ratio_to_least(&self, quantity: Quantity, peer: Peer, others: &[Peer]) -> Option<Spread> {
+        let others: Option<Vec<_>> =
+            others.iter().map(|other| self.rounds.get(&(quantity, *other))).collect();
+        let (own, others) = (self.rounds.get(&(quantity, peer))?, others?);
+        let ratio = |(at, value): (usize, &f64)| {
+            let least = others.iter().filter_map(|values| values.get(at)).copied().reduce(f64::min)?;
+            Some(value / least)
+        };
+        Spread::of(own.iter().enumerate().filter_map(ratio).collect())
     }
 
     pub fn to_json(&self) -> Value {
@@ -141,6 +178,18 @@ mod tests {
         }
         let ratio = samples.ratio((Quantity::H1, Peer::Naru), (Quantity::H1, Peer::Envoy));
         assert_eq!(ratio, Some(Spread { least: 0.4, median: 0.5, most: 0.5 }));
+    }
+
+    #[test]
+    fn takes_the_least_of_others_in_each_round() {
+        let mut samples = Samples::default();
+        for (naru, nginx, haproxy) in [(10.0, 20.0, 40.0), (20.0, 40.0, 10.0)] {
+            samples.add(Quantity::Tls, Peer::Naru, naru);
+            samples.add(Quantity::Tls, Peer::Nginx, nginx);
+            samples.add(Quantity::Tls, Peer::Haproxy, haproxy);
+        }
+        let ratio = samples.ratio_to_least(Quantity::Tls, Peer::Naru, &[Peer::Nginx, Peer::Haproxy]);
+        assert_eq!(ratio, Some(Spread { least: 0.5, median: 1.25, most: 2.0 }));
     }
 
     #[test]

@@ -61,25 +61,33 @@ impl Journey {
         }
         self.clock.progress = now;
         match event {
-            AttemptEvent::Head { status: 101, .. } => self.on_switched(now, snapshot, id, worker, view),
+            AttemptEvent::Head { status: 101, .. } => self.on_switched(now, snapshot, id, 101, worker, view),
+            AttemptEvent::Head { status: status @ 200..=299, .. } if self.request.is_connect => {
+                self.on_switched(now, snapshot, id, status, worker, view);
+            }
             AttemptEvent::Head { status, has_ended, headers, is_replayable } => {
                 if self.is_retried(now, snapshot, status, headers, is_replayable, worker, view) {
                     return;
                 }
-                if self.is_replaced(now, snapshot, status, is_replayable, worker, view) {
+                let is_policed = self.policed.is_some();
+                if is_policed && self.is_replaced(now, snapshot, status, is_replayable, worker, view) {
                     return;
                 }
                 self.state = State::Streaming;
                 self.status = status;
                 self.reason = Reason::Forwarded;
                 self.clock.head.get_or_insert(now);
-                self.remember_write(now, snapshot, view);
-                if has_ended || !self.request.is_grpc || self.grpc_status.is_some() {
-                    let watch = self.watch;
+                let tells = has_ended || !self.request.is_grpc || self.grpc_status.is_some();
+                if tells && let Some(watch) = self.watch {
                     self.conclude_answered(now, status);
-                    self.tell_breakers(now, snapshot, view);
                     if !has_ended {
-                        self.watch = watch.map(|watch| Watch { ticket: None, is_told: true, ..watch });
+                        self.watch = Some(Watch { ticket: None, is_told: true, ..watch });
+                    }
+                }
+                if is_policed {
+                    self.remember_write(now, snapshot, view);
+                    if tells {
+                        self.tell_breakers(now, snapshot, view);
                     }
                 }
                 if self.rare.is_some() {
@@ -126,12 +134,13 @@ impl Journey {
             }
         };
         let head = Head { status, grpc_status: self.grpc_status, headers };
-        let (Some(attempt), Some(recovery)) = (self.attempt, &mut self.recovery) else { return false };
-        if recovery.is_settled_by(attempt.id, policy, &head) {
+        let (Some(attempt), Some(recovery)) = (&self.attempt, &mut self.recovery) else { return false };
+        let id = attempt.id;
+        if recovery.is_settled_by(id, policy, &head) {
             self.done = Some(Done::NotRetriable);
             return false;
         }
-        self.on_bad_head(now, snapshot, attempt.id, &head, is_replayable, worker, view)
+        self.on_bad_head(now, snapshot, id, &head, is_replayable, worker, view)
     }
 
     #[cold]
@@ -420,7 +429,7 @@ impl Journey {
 
     #[inline]
     fn policy<'a>(&self, snapshot: &'a Snapshot) -> &'a CompiledRetry {
-        if self.falling().has_begun() {
+        if self.policed.is_some() && self.falling().has_begun() {
             return snapshot.no_retry();
         }
         &self.of_route(snapshot).retry

@@ -109,9 +109,9 @@ impl Journey {
         }
     }
 
-    /// The proxy ends, and a tunnel was given its time to end by itself.
+    /// The proxy ends, and a tunnel, or what a connection was upgraded to, was given its time to end by itself.
     pub fn on_drained(&mut self, now: Instant) {
-        if self.is_tunnel {
+        if self.is_tunnel || self.is_upgraded() {
             self.give_up(now, Reason::Drained);
         }
     }

@@ -9,8 +9,8 @@ use naru_journey::{ChainId, EndpointFacts, Journey, RequestFacts, Snapshot, View
 use naru_recover::Facts;
 use naru_route::Subject;
 use naru_spec::{
-    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, RouteTable,
-    Rule, Scheme, VirtualHost,
+    Address, Cluster, Config, Discovery, Endpoint, FilterChain, Forward, Http, Listener, Match, PathMatch,
+    RouteTable, Rule, Scheme, VirtualHost,
 };
 
 pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> Snapshot {
@@ -25,7 +25,7 @@ pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> S
         rules: vec![Rule {
             name: "rule".into(),
             origin: String::new(),
-            matches: vec![Match::default()],
+            matches: vec![Match::default(), Match { path: PathMatch::Connect, ..Match::default() }],
             action: naru_spec::Action::Forward(Box::new(forward)),
             request_headers: Default::default(),
             response_headers: Default::default(),
@@ -36,7 +36,8 @@ pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> S
     });
     let chain = FilterChain::of(http);
     let listener = Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![chain]);
-    Snapshot::compile(Config { admin: None, listeners: vec![listener], clusters: vec![cluster] }).unwrap()
+    Snapshot::compile(Config { listeners: vec![listener], clusters: vec![cluster], ..Config::default() })
+        .unwrap()
 }
 
 pub fn worker(snapshot: &Snapshot, endpoints: usize, seed: u64) -> Worker {

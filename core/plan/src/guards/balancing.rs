@@ -9,8 +9,10 @@ use naru_spec::{
 };
 
 use crate::balancing::cookie;
+use crate::by_host::Part;
 use crate::findings::Findings;
-use crate::names::fqdn;
+use crate::names::fits;
+use crate::registry::Registry;
 
 /// What a policy changes of how a cluster's endpoints share its requests.
 #[derive(Clone, Debug)]
@@ -49,10 +51,16 @@ pub(super) struct Rules<'a> {
     detections: Vec<&'a rule::OutlierDetection>,
 }
 
-pub(super) fn rules_for<'a>(target: &(String, Option<String>), resources: &'a Resources) -> Rules<'a> {
-    let (host, section) = target;
+pub(super) fn rules_for<'a>(part: &Part, resources: &'a Resources, registry: &Registry) -> Rules<'a> {
+    let section = &part.subset;
     let mut rules = Rules::default();
-    let is_for = |rule: &&DestinationRule| fqdn(&rule.spec.host, rule.meta.namespace()) == *host;
+    // Of a host those that are closest to it; of a pattern those that are for the same.
+    let closeness = |rule: &DestinationRule| {
+        let host = registry.full_name(&rule.spec.host, rule.meta.namespace());
+        if part.is_pattern { (host == part.host).then_some(0) } else { fits(&host, &part.host) }
+    };
+    let closest = resources.destination_rules.iter().filter_map(&closeness).max();
+    let is_for = |rule: &&DestinationRule| closest.is_some() && closeness(rule) == closest;
     for rule in resources.destination_rules.iter().filter(is_for) {
         let own = rule.spec.subsets.iter();
         let own = own.filter(|subset| section.as_ref().is_none_or(|section| *section == subset.name.value));

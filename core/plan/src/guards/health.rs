@@ -2,11 +2,13 @@
 
 use http::{HeaderName, HeaderValue, Method};
 use naru_resource::traffic_policy as said;
-use naru_resource::{Seconds, Text};
+use naru_resource::{Place, Seconds, Text};
 use naru_spec::{GrpcCheck, HealthCheck, HttpCheck, Path, Probe, TcpCheck, code, defaults};
 
 use super::{count, statuses};
 use crate::findings::Findings;
+use crate::reach::Cell;
+use crate::registry::{Known, KnownPort, Protocol};
 
 /// `None` where nobody can tell what is asked, which is told.
 pub(super) fn read(said: &said::HealthCheck, findings: &mut Findings<'_>) -> Option<HealthCheck> {
@@ -50,6 +52,45 @@ pub(super) fn read(said: &said::HealthCheck, findings: &mut Findings<'_>) -> Opt
         findings.error(code::INVALID_VALUE, said.place, &path, problem.message, problem.hint);
     }
     Some(read)
+}
+
+/// Whether a port is asked: one that speaks as the question does, or else one that may. What speaks no HTTP is asked
+/// by TCP only, unless it is spoken to in TLS: then nobody knows what is in it.
+pub(super) fn is_for(check: &HealthCheck, known: &Known, port: u16, has_tls: bool) -> bool {
+    let rank = |port: &KnownPort| match (&check.probe, port.protocol) {
+        (Probe::Tcp(_), _) => Some(0),
+        (_, Protocol::Tcp) => None,
+        (_, Protocol::Auto) => Some(0),
+        (Probe::Http(http), Protocol::Http) if !http.is_http2 => Some(0),
+        (Probe::Http(http), Protocol::Http2) if http.is_http2 => Some(0),
+        (Probe::Grpc(_), Protocol::Http2) => Some(0),
+        (Probe::Http(_) | Probe::Grpc(_), Protocol::Http | Protocol::Http2) => Some(1),
+    };
+    let Some(own) = known.port(port) else { return true };
+    let best = known.ports.iter().filter_map(rank).min();
+    if own.protocol == Protocol::Tcp && has_tls {
+        return true;
+    }
+    rank(own).is_some_and(|own| Some(own) == best)
+}
+
+/// Tells where a port is not asked.
+pub(super) fn check_port(check: &HealthCheck, place: Place, cell: &Cell<'_>, findings: &mut Findings<'_>) {
+    let Some(port) = cell.known.port(cell.port) else { return };
+    if is_for(check, cell.known, cell.port, cell.has_tls) {
+        return;
+    }
+    let speaks = match port.protocol {
+        Protocol::Http => "HTTP/1.1",
+        Protocol::Http2 => "HTTP/2",
+        Protocol::Auto | Protocol::Tcp => "no HTTP",
+    };
+    let message = format!(
+        "it does not ask port {} of {}, which speaks {speaks}: its endpoints are taken to be well",
+        cell.port, cell.known.host
+    );
+    let path = Path::ROOT.field("spec.healthCheck");
+    findings.warning(code::NO_EFFECT, place, &path, message, "a check by tcp asks every port");
 }
 
 fn http(said: &said::HttpCheck, path: &Path<'_>, findings: &mut Findings<'_>) -> HttpCheck {

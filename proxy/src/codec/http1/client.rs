@@ -17,9 +17,8 @@ use naru_journey::Sent;
 use naru_spec::defaults::{UPSTREAM_HEADER_BYTES_MAX, UPSTREAM_HEADER_COUNT_MAX};
 
 use super::Share;
-use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
-use crate::codec::{BodyBroken, InBody, SendFailure};
+use crate::codec::{BodyBroken, InBody, Interim, SendFailure};
 use crate::conduit::Conduit;
 use crate::upload::UploadBody;
 
@@ -74,9 +73,6 @@ impl Sending {
                     Some(left) => {
                         *left = left.checked_sub(data.len() as u64).ok_or(BodyBroken)?;
                         link.say_data(data);
-                        if *left == 0 {
-                            return Ok(Said::All);
-                        }
                     }
                     None => link.say_chunk(data),
                 }
@@ -165,7 +161,11 @@ impl Http1Client {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = match parts.uri.path_and_query() {
+            Some(target) => target.as_str(),
+            // Of a CONNECT (RFC 9112, section 3.2.3).
+            None => parts.uri.authority().map_or("/", |target| target.as_str()),
+        };
         self.link.begin_message();
         self.link.say(|out| write_request_head(out, &parts.method, target, &parts.headers, framing));
         self.sending = match framing {

@@ -148,6 +148,12 @@ impl Link {
         !self.0.borrow().input.is_empty()
     }
 
+    /// Whether a message has begun: empty lines before it are nobody's (RFC 9112, section 2.2).
+    #[inline]
+    pub fn has_begun(&self) -> bool {
+        self.0.borrow().has_begun()
+    }
+
     /// Whether the other end may still say something.
     pub fn is_open(&self) -> bool {
         let inner = self.0.borrow();
@@ -266,6 +272,10 @@ impl Link {
 
 impl Inner {
     #[inline]
+    fn has_begun(&self) -> bool {
+        self.input.iter().any(|byte| !b"\r\n".contains(byte))
+    }
+
     fn poll_head<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -282,8 +292,7 @@ impl Inner {
                 return Poll::Ready(read(&head).map_err(NoHead::Malformed));
             }
             if self.has_ended {
-                let has_begun = self.input.iter().any(|byte| !b"\r\n".contains(byte));
-                return Poll::Ready(Err(NoHead::Ended { has_begun }));
+                return Poll::Ready(Err(NoHead::Ended { has_begun: self.has_begun() }));
             }
             let Inner { conduit: Some(conduit), input, has_ended, .. } = self else {
                 return Poll::Ready(Err(NoHead::Ended { has_begun: false }));

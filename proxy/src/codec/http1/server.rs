@@ -17,10 +17,9 @@ use naru_http1::{write_last_chunk, write_response_head};
 use tokio::io::AsyncWrite as _;
 
 use super::Share;
-use super::interim::Interim;
 use super::link::{Link, NoHead, give_map, take_map};
 use crate::codec::server::{Leave, ServeError, Terms};
-use crate::codec::{InBody, Told};
+use crate::codec::{InBody, Interim, Told};
 use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
@@ -52,7 +51,7 @@ pub async fn serve(
     stall: &Rc<Stall>,
 ) -> Result<Option<Conduit>, ServeError> {
     let link = Link::new(conduit);
-    answers.open(Interim::on(&link));
+    answers.open(Interim::on_http1(&link));
     let leaving = Cell::new(None);
     let ended = {
         let server = Server { link: &link, worker, terms, answers, leaving: &leaving };
@@ -188,7 +187,7 @@ impl<A: Answers> Server<'_, A> {
             let read = |head: &[u8]| read_request(head, limits, take_map());
             match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
                 Poll::Ready(read) => return Poll::Ready(Some(read)),
-                Poll::Pending if !self.link.has_input() => {
+                Poll::Pending if !self.link.has_begun() => {
                     let is_over = self.leaving.get() == Some(Leave::Gently);
                     return if is_over { Poll::Ready(None) } else { Poll::Pending };
                 }

@@ -23,6 +23,11 @@ impl Http2Body {
         Http2Body { stream, is_awaited: false }
     }
 
+    /// What it comes by.
+    pub(super) fn stream(&self) -> Handle {
+        self.stream.another()
+    }
+
     /// Of a request with this head.
     pub(super) fn of_request(stream: Handle, head: &Request<()>) -> Http2Body {
         let is_awaited = head

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::Body;
@@ -17,10 +18,10 @@ use naru_journey::Sent;
 use naru_spec::{Http2Keepalive, Http2Settings};
 use tokio::time::{Sleep, sleep};
 
-use super::super::InBody;
 use super::super::client::SendFailure;
+use super::super::{InBody, Interim};
 use super::body::Http2Body;
-use super::connection::stream::Over;
+use super::connection::stream::{End, Over};
 use super::connection::{Connection, Failure, Role, Terms};
 use super::frame::Code;
 use super::server::{TURNS_MAX, Wire, begin_turn, poll_send};
@@ -69,7 +70,9 @@ impl Http2Client {
             streams_max: settings.max_concurrent_streams,
             header_bytes_max: HEADER_BYTES_MAX,
             headers_timeout: None,
+            takes_extended: false,
             pace: None,
+            limits: Default::default(),
         };
         let connection: Shared =
             Rc::new(RefCell::new(Connection::new(Role::Client, terms, worker.clock.now())));
@@ -77,7 +80,8 @@ impl Http2Client {
         let keepalive = keepalive.map(Keepalive::new);
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            run(conduit, &worker, &connection, keepalive).await;
+            let standing = Standing(connection);
+            run(conduit, &worker, &standing.0, keepalive).await;
             drop(life);
         });
         client
@@ -97,10 +101,30 @@ impl Http2Client {
         self.connection.borrow().streams_max()
     }
 
-    /// As [`super::super::Http1Client::send`].
+    /// Whether the upstream takes an extended CONNECT, which it says with the first that it says. `None` where `watch`
+    /// is ready before that.
+    pub async fn takes_extended(&self, mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Option<bool> {
+        poll_fn(|cx| {
+            let mut connection = self.connection.borrow_mut();
+            if let Some(takes) = connection.takes_extended() {
+                return Poll::Ready(Some(takes));
+            }
+            if connection.is_closed() {
+                // That it is gone is seen when it is used.
+                return Poll::Ready(Some(true));
+            }
+            connection.waiting_to_open.push(cx.waker().clone());
+            drop(connection);
+            watch(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// As [`super::super::Http1Client::send`]. The stream of a CONNECT stays open for what is granted.
     pub async fn send(
         &mut self,
         request: Request<UploadBody>,
+        interim: Option<Interim>,
         mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         let (head, body) = request.into_parts();
@@ -120,7 +144,8 @@ impl Http2Client {
         if !can_open.await.ok_or(None)? {
             return Err(Some(unsent(Reason::UpstreamClosed, head)));
         }
-        let ends = body.is_end_stream();
+        let is_connect = *head.method() == Method::CONNECT;
+        let ends = body.is_end_stream() && !is_connect;
         let means_body = matches!(*head.method(), Method::POST | Method::PUT | Method::PATCH);
         if let Some(length) = body.size_hint().exact()
             && (length > 0 || means_body)
@@ -131,7 +156,8 @@ impl Http2Client {
         let place = self.connection.borrow_mut().open(&head, ends);
         let stream = Handle::new(&self.connection, place);
         let answer = Http2Body::new(stream.another());
-        let mut sending = (!ends).then(|| Sending { stream: stream.another(), body, is_broken: false });
+        let mut sending =
+            (!ends && !is_connect).then(|| Sending { stream: stream.another(), body, is_broken: false });
         let answered = poll_fn(|cx| {
             if let Some(pump) = &mut sending
                 && pump.poll(cx).is_ready()
@@ -139,13 +165,24 @@ impl Http2Client {
             {
                 sending = None;
             }
-            match stream.poll_response(cx) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => watch(cx).map(|()| None),
+            loop {
+                return match stream.poll_response(cx) {
+                    Poll::Ready(Ok(early)) if early.status().is_informational() => {
+                        if let Some(interim) = &interim {
+                            interim.pass_on(early.status(), early.into_parts().0.headers);
+                        }
+                        continue;
+                    }
+                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                    Poll::Pending => watch(cx).map(|()| None),
+                };
             }
         });
         match answered.await {
             Some(Ok(response)) => {
+                if is_connect && !response.status().is_success() {
+                    stream.send_data(Bytes::new(), Some(End::Plain));
+                }
                 if let Some(mut rest) = sending {
                     tokio::task::spawn_local(async move { poll_fn(|cx| rest.poll(cx)).await });
                 }
@@ -178,6 +215,17 @@ impl Http2Client {
             return unsent(reason, head);
         }
         SendFailure { reason, sent: Sent::Maybe, request: None }
+    }
+}
+
+/// When its task is over nobody takes the connection for one that stands, be it that the task has panicked.
+struct Standing(Shared);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if let Ok(mut connection) = self.0.try_borrow_mut() {
+            connection.fail(Failure::Lost);
+        }
     }
 }
 
@@ -229,7 +277,7 @@ async fn run(conduit: Conduit, worker: &Rc<Worker>, connection: &Shared, mut kee
                 connection.borrow_mut().leave();
             }
             polled = io.write(connection, cx);
-            if polled.is_ready() || !has_read {
+            if polled.is_ready() || !has_read && !io.is_behind(connection) {
                 break;
             }
             if turn == TURNS_MAX {

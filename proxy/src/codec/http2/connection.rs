@@ -23,8 +23,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
 use naru_base::{Instant, Reason};
-use naru_spec::PaceLimit;
-use naru_spec::defaults::{HTTP2_FRAME_TIMEOUT, HTTP2_WAITING_BYTES_MAX};
+use naru_spec::defaults::HTTP2_WAITING_BYTES_MAX;
+use naru_spec::{Http2Limits, PaceLimit};
 use slab::Slab;
 
 use super::fields::Writing;
@@ -34,8 +34,11 @@ use super::hpack::Decoder;
 use receive::Block;
 use stream::{End, Over, Stream};
 
-/// So much may wait to be written before nothing more is read or framed.
+/// So much may wait to be written before no more of bodies is framed.
 const OUT_BYTES_MAX: usize = 64 * 1024;
+/// And so much before nothing more is read, as what is read asks for answers. It is more than bodies may fill: a peer
+/// that takes a body slowly is heard all the while.
+const UNREAD_BYTES_MIN: usize = 128 * 1024;
 /// So much of one stream may wait before its writer waits, too.
 const OUTBOX_BYTES_MAX: usize = HTTP2_WAITING_BYTES_MAX / 2;
 /// How often it is looked at whether a peer is slow.
@@ -55,8 +58,11 @@ pub struct Terms {
     pub streams_max: u32,
     pub header_bytes_max: usize,
     pub headers_timeout: Option<Duration>,
+    /// Clients may ask for other protocols (RFC 8441).
+    pub takes_extended: bool,
     /// So fast at least an answer must be taken.
     pub pace: Option<PaceLimit>,
+    pub limits: Http2Limits,
 }
 
 /// Why a connection ends at once.
@@ -94,6 +100,8 @@ pub struct Connection {
     their_frame_max: usize,
     their_streams_max: usize,
     tells_table: bool,
+    /// The peer takes extended CONNECT (RFC 8441, section 3).
+    takes_extended: bool,
     /// Streams with something to send and room for it.
     sendable: VecDeque<usize>,
     pub out: BytesMut,
@@ -120,10 +128,10 @@ pub struct Connection {
     /// Handles through which streams may be opened.
     pub openers: usize,
     pub task: Option<Waker>,
-    /// Something was changed from outside of the turn of its task.
-    pub is_touched: bool,
     pub is_in_turn: bool,
     pub waiting_to_open: Vec<Waker>,
+    /// The stream whose request is being looked at.
+    pub answering: usize,
 }
 
 /// How far a connection has got with its end (section 6.8).
@@ -174,10 +182,12 @@ impl Connection {
         let mut out = BytesMut::with_capacity(128);
         let header_bytes = u32::try_from(terms.header_bytes_max).unwrap_or(u32::MAX);
         match role {
-            Role::Server => frame::put_settings(
-                &mut out,
-                &[(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes)],
-            ),
+            Role::Server => {
+                let mut settings =
+                    vec![(0x3, terms.streams_max), (0x4, terms.stream_window), (0x6, header_bytes)];
+                settings.extend(terms.takes_extended.then_some((0x8, 1)));
+                frame::put_settings(&mut out, &settings);
+            }
             Role::Client => {
                 out.extend_from_slice(PREFACE);
                 frame::put_settings(&mut out, &[(0x2, 0), (0x4, terms.stream_window), (0x6, header_bytes)]);
@@ -208,13 +218,14 @@ impl Connection {
             // Until it says how many it takes, as many as most do.
             their_streams_max: 100,
             tells_table: false,
+            takes_extended: false,
             sendable: VecDeque::new(),
             out,
             written: 0,
             moved: 0,
             opened: VecDeque::new(),
             mistakes: Vec::new(),
-            guard: Guard::new(now),
+            guard: Guard::new(now, &terms.limits),
             now,
             began: now,
             partial_since: None,
@@ -226,15 +237,14 @@ impl Connection {
             failure: None,
             openers: 0,
             task: None,
-            is_touched: false,
             is_in_turn: false,
             waiting_to_open: Vec::new(),
+            answering: 0,
         }
     }
 
     /// Something is to be written, or framed: the task of the connection has to have a turn.
     pub fn touch(&mut self) {
-        self.is_touched = true;
         if !self.is_in_turn
             && let Some(task) = &self.task
         {
@@ -257,7 +267,30 @@ impl Connection {
 
     /// Whether more should be read: a peer that takes nothing is not given more to answer.
     pub fn wants_more(&self) -> bool {
-        self.failure.is_none() && self.out.len() < OUT_BYTES_MAX
+        self.failure.is_none() && self.out.len() < UNREAD_BYTES_MIN
+    }
+
+    /// So much of [`Connection::out`] was written. What could not be read until now was not late.
+    pub fn wrote(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
+        let was_deaf = !self.wants_more();
+        self.out.advance(bytes);
+        self.written += bytes as u64;
+        if was_deaf && self.wants_more() {
+            let now = now();
+            self.partial_since = self.partial_since.map(|_| now);
+            if let Some(block) = &mut self.block {
+                block.since = now;
+            }
+        }
+    }
+
+    /// Nothing is under way: what is held only for speed is given back.
+    pub fn rest(&mut self) {
+        self.out = BytesMut::new();
+        self.decoder.rest();
+        if self.streams.is_empty() {
+            self.streams = Slab::new();
+        }
     }
 
     /// A server's next request.
@@ -307,14 +340,18 @@ impl Connection {
             stream.outbox.push_back(data);
         }
         stream.end = end;
-        self.enqueue(place);
+        if stream.outbox_bytes == 0 && stream.end.is_some() {
+            // No window is needed for it, and so it waits for no other stream's.
+            self.send_frame(place);
+        } else {
+            self.enqueue(place);
+        }
         self.touch();
     }
 
     fn enqueue(&mut self, place: usize) {
         let Some(stream) = self.streams.get_mut(place) else { return };
-        let can_send = stream.outbox_bytes > 0 && stream.send_window > 0
-            || stream.outbox_bytes == 0 && stream.end.is_some();
+        let can_send = stream.outbox_bytes > 0 && stream.send_window > 0;
         if can_send && !stream.is_queued && stream.over.is_none() {
             stream.is_queued = true;
             self.sendable.push_back(place);
@@ -329,10 +366,10 @@ impl Connection {
         {
             let Some(stream) = self.streams.get_mut(place) else { continue };
             stream.is_queued = false;
-            if stream.over.is_some() {
+            if stream.over.is_some() || stream.outbox_bytes == 0 {
                 continue;
             }
-            if stream.outbox_bytes > 0 && self.send_window <= 0 {
+            if self.send_window <= 0 {
                 // Its turn comes when there is room for anybody.
                 stream.is_queued = true;
                 self.sendable.push_front(place);
@@ -402,7 +439,6 @@ impl Connection {
 
     /// So much of a stream's data was taken.
     pub fn consume(&mut self, place: usize, bytes: usize) {
-        self.to_return = self.to_return.saturating_add(bytes as u32);
         if let Some(stream) = self.streams.get_mut(place)
             && stream.over.is_none()
             && !stream.has_received_all
@@ -417,13 +453,23 @@ impl Connection {
                 self.touch();
             }
         }
-        if self.to_return >= self.terms.connection_window / 2 {
+        self.give_back(bytes);
+    }
+
+    /// So much of the connection's window is free again.
+    fn give_back(&mut self, bytes: usize) {
+        self.to_return = self.to_return.saturating_add(bytes as u32);
+        if self.to_return >= self.window_step() {
             self.touch();
         }
     }
 
+    fn window_step(&self) -> u32 {
+        (self.terms.connection_window / 2).max(1)
+    }
+
     fn return_window(&mut self) {
-        if self.to_return > 0 && self.to_return >= (self.terms.connection_window / 2).max(1) {
+        if self.to_return >= self.window_step() {
             let increment = std::mem::take(&mut self.to_return);
             self.receive_window += i64::from(increment);
             frame::put_window_update(&mut self.out, 0, increment);
@@ -437,7 +483,7 @@ impl Connection {
         stream.reader = None;
         let thrown_away = stream.inbox.clear();
         stream.trailers = None;
-        self.to_return = self.to_return.saturating_add(thrown_away as u32);
+        self.give_back(thrown_away);
         let Some(stream) = self.streams.get(place).filter(|stream| stream.over.is_none()) else { return };
         if stream.has_received_all {
             return;
@@ -458,6 +504,11 @@ impl Connection {
 
     pub fn streams_max(&self) -> usize {
         self.their_streams_max.min(self.terms.streams_max as usize)
+    }
+
+    /// Whether the peer takes an extended CONNECT; `None` as long as it has said nothing at all.
+    pub fn takes_extended(&self) -> Option<bool> {
+        (!self.awaits_settings).then_some(self.takes_extended)
     }
 
     /// It takes no more requests.
@@ -502,7 +553,7 @@ impl Connection {
     fn free(&mut self, place: usize) {
         if self.streams.get(place).is_some_and(|stream| stream.handles == 0 && stream.over.is_some()) {
             let stream = self.streams.remove(place);
-            self.to_return = self.to_return.saturating_add(stream.inbox.len() as u32);
+            self.give_back(stream.inbox.len());
         }
     }
 
@@ -525,7 +576,7 @@ impl Connection {
         } else if !stream.has_received_all {
             let thrown_away = stream.inbox.clear();
             stream.trailers = None;
-            self.to_return = self.to_return.saturating_add(thrown_away as u32);
+            self.give_back(thrown_away);
         }
         let Some(stream) = self.streams.get_mut(place) else { return };
         stream.wake();
@@ -616,7 +667,7 @@ impl Connection {
         let headers = self.terms.headers_timeout;
         let start = headers.filter(|_| self.awaits_settings).map(|timeout| self.began + timeout);
         let block = self.block.as_ref().zip(headers).map(|(block, timeout)| block.since + timeout);
-        let partial = self.partial_since.map(|since| since + HTTP2_FRAME_TIMEOUT);
+        let partial = self.partial_since.map(|since| since + self.terms.limits.frame_timeout);
         let is_used = self.pace.is_some() || !self.index.is_empty() || !self.out.is_empty();
         let pace = is_used.then(|| self.looked + LOOK);
         [start, block, partial, pace].into_iter().flatten().min()
@@ -635,7 +686,7 @@ impl Connection {
         let headers = self.terms.headers_timeout;
         if over(self.awaits_settings.then_some(self.began), headers)
             || over(self.block.as_ref().map(|block| block.since), headers)
-            || over(self.partial_since, Some(HTTP2_FRAME_TIMEOUT))
+            || over(self.partial_since, Some(self.terms.limits.frame_timeout))
         {
             return self.fail(Failure::Abuse(Abuse::SlowHeaders));
         }

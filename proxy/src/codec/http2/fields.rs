@@ -8,6 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use naru_base::Reason;
+use naru_journey::upgrade;
 
 use super::frame::{self, HEAD_BYTES};
 use super::hpack::{self, ENTRY_OVERHEAD, Field};
@@ -25,9 +26,12 @@ pub enum Message {
 pub struct Reading {
     message: Message,
     bytes_max: usize,
+    /// A client may ask for another protocol (RFC 8441).
+    takes_extended: bool,
     bytes: usize,
     has_regular: bool,
     method: Option<Method>,
+    protocol: Option<HeaderValue>,
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     path: Option<PathAndQuery>,
@@ -40,13 +44,15 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub fn new(message: Message, bytes_max: usize) -> Reading {
+    pub fn new(message: Message, bytes_max: usize, takes_extended: bool) -> Reading {
         Reading {
             message,
             bytes_max,
+            takes_extended,
             bytes: 0,
             has_regular: false,
             method: None,
+            protocol: None,
             scheme: None,
             authority: None,
             path: None,
@@ -111,6 +117,10 @@ impl Reading {
                 }
                 once(&mut self.path, PathAndQuery::try_from(value).ok()?)
             }
+            (Message::Request, b"protocol") if self.takes_extended => {
+                let name = HeaderName::from_bytes(value).ok().and(HeaderValue::from_bytes(value).ok());
+                once(&mut self.protocol, name?)
+            }
             (Message::Response, b"status") => {
                 let is_code = value.len() == 3 && value.iter().all(u8::is_ascii_digit);
                 once(&mut self.status, StatusCode::from_bytes(value).ok().filter(|_| is_code)?)
@@ -148,6 +158,8 @@ impl Reading {
                 return Some(());
             }
             _ if matches!(name.as_str(), "keep-alive" | "proxy-connection") => return None,
+            // To those who know headers as variables they are what frames a message of HTTP/1.
+            _ if matches!(name.as_str(), "transfer_encoding" | "content_length") => return None,
             _ => {}
         }
         if self.message == Message::Trailers && is_of_heads(&name) {
@@ -174,8 +186,15 @@ impl Reading {
     pub fn into_request(mut self) -> Result<Request<()>, Reason> {
         self.finish()?;
         let malformed = Reason::ClientProtocol;
-        let method = self.method.ok_or(malformed)?;
+        let mut method = self.method.ok_or(malformed)?;
         let mut target = http::uri::Parts::default();
+        if let Some(protocol) = &self.protocol {
+            // Only with this method (RFC 8441, section 4), which then stands for another.
+            if method != Method::CONNECT {
+                return Err(malformed);
+            }
+            method = upgrade::from_extended_connect(protocol, &mut self.headers);
+        }
         if method == Method::CONNECT {
             // Section 8.5.
             if self.scheme.is_some() || self.path.is_some() || self.authority.is_none() {
@@ -240,6 +259,10 @@ pub fn is_of_connection(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// What a CONNECT to an upstream asks for (RFC 8441), where it asks for a protocol.
+#[derive(Clone, Debug)]
+pub struct Protocol(pub HeaderValue);
+
 /// Writes blocks.
 #[derive(Debug)]
 pub struct Writing<'a> {
@@ -255,9 +278,14 @@ impl Writing<'_> {
     pub fn request(self, request: &Request<()>) {
         let uri = request.uri();
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let is_connect = *request.method() == Method::CONNECT;
+        let protocol = request.extensions().get::<Protocol>().filter(|_| is_connect);
         self.block(request.headers(), |out| {
             put(out, b":method", request.method().as_str().as_bytes());
-            if request.method() != Method::CONNECT {
+            if let Some(Protocol(protocol)) = protocol {
+                put(out, b":protocol", protocol.as_bytes());
+            }
+            if !is_connect || protocol.is_some() {
                 put(out, b":scheme", uri.scheme_str().unwrap_or("http").as_bytes());
                 put(out, b":path", path.as_bytes());
             }

@@ -80,6 +80,7 @@ impl Code {
     pub const REFUSED_STREAM: Code = Code(0x7);
     pub const CANCEL: Code = Code(0x8);
     pub const COMPRESSION_ERROR: Code = Code(0x9);
+    pub const CONNECT_ERROR: Code = Code(0xa);
     pub const ENHANCE_YOUR_CALM: Code = Code(0xb);
 }
 

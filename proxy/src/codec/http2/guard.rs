@@ -6,10 +6,7 @@
 use std::time::Duration;
 
 use naru_base::Instant;
-use naru_spec::defaults::{
-    HTTP2_FRAMES_BURST, HTTP2_FRAMES_PER_SECOND, HTTP2_FRAMES_PER_USEFUL, HTTP2_MISTAKES_BURST,
-    HTTP2_MISTAKES_PER_SECOND, HTTP2_RESETS_BURST, HTTP2_RESETS_PER_SECOND,
-};
+use naru_spec::{Allowance, Http2Limits};
 
 /// For what a connection is closed that breaks no rule of the protocol, or breaks one too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,16 +70,17 @@ impl Abuse {
 
 /// So much at once, and so much each second.
 #[derive(Clone, Copy, Debug)]
-struct Allowance {
+struct Left {
     left: u32,
     max: u32,
     per_second: u32,
     filled: Instant,
 }
 
-impl Allowance {
-    fn new(now: Instant, max: u32, per_second: u32) -> Allowance {
-        Allowance { left: max, max, per_second, filled: now }
+impl Left {
+    fn new(now: Instant, allowed: Allowance) -> Left {
+        let Allowance { burst, per_second } = allowed;
+        Left { left: burst, max: burst, per_second, filled: now }
     }
 
     fn take(&mut self, now: Instant, cost: u32) -> bool {
@@ -106,24 +104,26 @@ impl Allowance {
 
 #[derive(Debug)]
 pub struct Guard {
-    frames: Allowance,
-    resets: Allowance,
-    mistakes: Allowance,
+    frames: Left,
+    frames_per_useful: u32,
+    resets: Left,
+    mistakes: Left,
 }
 
 impl Guard {
-    pub fn new(now: Instant) -> Guard {
+    pub fn new(now: Instant, limits: &Http2Limits) -> Guard {
         Guard {
-            frames: Allowance::new(now, HTTP2_FRAMES_BURST, HTTP2_FRAMES_PER_SECOND),
-            resets: Allowance::new(now, HTTP2_RESETS_BURST, HTTP2_RESETS_PER_SECOND),
-            mistakes: Allowance::new(now, HTTP2_MISTAKES_BURST, HTTP2_MISTAKES_PER_SECOND),
+            frames: Left::new(now, limits.frames),
+            frames_per_useful: limits.frames_per_useful,
+            resets: Left::new(now, limits.resets),
+            mistakes: Left::new(now, limits.mistakes),
         }
     }
 
     /// A frame that carried something, either way.
     #[inline]
     pub fn on_useful(&mut self) {
-        self.frames.give(HTTP2_FRAMES_PER_USEFUL);
+        self.frames.give(self.frames_per_useful);
     }
 
     /// A stream came to its end.
@@ -149,6 +149,11 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use naru_spec::defaults::{
+        HTTP2_FRAMES_BURST, HTTP2_FRAMES_PER_SECOND, HTTP2_FRAMES_PER_USEFUL, HTTP2_MISTAKES_BURST,
+        HTTP2_RESETS_BURST,
+    };
+
     use super::*;
 
     fn at(ms: u64) -> Instant {
@@ -162,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_more_than_a_burst_is_told_by_its_name() {
-        let mut guard = Guard::new(at(0));
+        let mut guard = Guard::new(at(0), &Http2Limits::default());
         assert_eq!(taken(&mut guard, at(0), Abuse::Pings), HTTP2_FRAMES_BURST);
         assert_eq!(guard.on(at(0), Abuse::Priorities), Err(Abuse::Priorities));
         assert_eq!(taken(&mut guard, at(0), Abuse::Resets), HTTP2_RESETS_BURST);
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_allowance_grows_with_time_and_never_over_its_burst() {
-        let mut guard = Guard::new(at(0));
+        let mut guard = Guard::new(at(0), &Http2Limits::default());
         taken(&mut guard, at(0), Abuse::Pings);
         assert_eq!(taken(&mut guard, at(1_000), Abuse::Pings), HTTP2_FRAMES_PER_SECOND);
         assert_eq!(taken(&mut guard, at(10_000_000), Abuse::Pings), HTTP2_FRAMES_BURST);
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_carries_something_pays_for_others() {
-        let mut guard = Guard::new(at(0));
+        let mut guard = Guard::new(at(0), &Http2Limits::default());
         for _ in 0..100_000 {
             guard.on_useful();
             for _ in 0..HTTP2_FRAMES_PER_USEFUL {

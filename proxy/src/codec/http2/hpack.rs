@@ -14,6 +14,8 @@ use table::STATIC;
 
 /// The table that a peer may have us keep: the default of RFC 9113, section 6.5.2, which we do not change.
 pub const TABLE_BYTES_MAX: usize = 4_096;
+/// A buffer that is larger is not kept while nothing is under way.
+const BUFFER_BYTES_MAX: usize = 4 * 1024;
 /// Of each entry, beside its name and value (section 4.1).
 pub const ENTRY_OVERHEAD: usize = 32;
 
@@ -97,6 +99,15 @@ impl Decoder {
             has_fields = true;
         }
         Ok(())
+    }
+
+    /// The buffers of names and values stay for the next block, unless they grew large.
+    pub fn rest(&mut self) {
+        for buffer in [&mut self.name, &mut self.value] {
+            if buffer.capacity() > BUFFER_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
     }
 
     fn literal(

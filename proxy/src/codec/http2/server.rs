@@ -16,25 +16,28 @@ use http_body::Body;
 use naru_base::{Instant, Reason};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::super::{Answers, InBody, Leave, ServeError};
+use super::super::{Answers, InBody, Interim, Leave, ServeError};
 use super::body::Http2Body;
-use super::connection::stream::End;
+use super::connection::stream::{End, Over};
 use super::connection::{Connection, Failure, Role, Terms};
 use super::crowd::Crowd;
 use super::frame::Code;
 use super::guard::Abuse;
 use super::shared::{Handle, Shared};
+use super::tunnel::Http2Tunnel;
+use crate::conduit::Conduit;
 use crate::linger::Lingering;
 use crate::settle::{Broken, OutBody};
 use crate::stall::{Stall, Turns};
 use crate::timer::Timer;
+use crate::tunnel::{self, Changed};
 use crate::worker::Worker;
 
 /// So much is read before what it asks for has its turn.
 const READ_BYTES: usize = 32 * 1024;
 /// So often a connection goes on before it gives way to others.
 pub(super) const TURNS_MAX: u32 = 8;
-/// How long a peer that is told to go may take to hear it: one that broke a rule, and one that means no good.
+/// How long a peer may take to hear the last words: any, and one that means no good.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 const LAST_WORDS_TO_ABUSERS: Duration = Duration::from_secs(1);
 
@@ -64,10 +67,13 @@ pub async fn serve(
         streams_max: http.http2.max_concurrent_streams,
         header_bytes_max: http.header_bytes_max as usize,
         headers_timeout: http.request_headers_timeout,
+        takes_extended: http.takes_extended,
         pace: http.response_pace,
+        limits: http.http2_limits,
     };
     let answers = Rc::new(answers);
     let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Server, terms, worker.clock.now())));
+    answers.open(Interim::on_http2(&connection));
     let mut crowd = Crowd::new();
     let mut io = Wire::new(client, worker);
     let failure = poll_fn(|cx| {
@@ -99,7 +105,7 @@ pub async fn serve(
                 .for_each(|reason| answers.hear(Told::Refused(reason)));
             crowd.poll();
             polled = io.write(&connection, cx);
-            if polled.is_ready() || !has_read && !crowd.is_rung() {
+            if polled.is_ready() || !has_read && !crowd.is_rung() && !io.is_behind(&connection) {
                 break;
             }
             if turn == TURNS_MAX {
@@ -152,7 +158,7 @@ where
     let answered = {
         let mut service = pin!(service);
         poll_fn(|cx| {
-            if stream.over().is_some() {
+            if stream.begin_turn().is_some() {
                 return Poll::Ready(None);
             }
             turns.begin();
@@ -171,6 +177,11 @@ where
         Some(Err(Broken)) => return stream.reset(Code::INTERNAL_ERROR),
         None => return stream.reset(Code::CANCEL),
     };
+    if let OutBody::Changed(changed) = body {
+        stream.send_response(head.status, &head.headers, false);
+        // It is boxed so that those without one need no room for it.
+        return Box::pin(change(stream, *changed)).await;
+    }
     let ends = body.is_end_stream();
     if !ends && let Some(length) = body.size_hint().exact() {
         head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
@@ -194,6 +205,23 @@ where
     if let Err(code) = ended {
         stream.reset(code);
     }
+}
+
+/// Carries what a stream has become, until it ends.
+async fn change(stream: Handle, changed: Changed) {
+    let InBody::Http2(body) = changed.client else { return stream.reset(Code::INTERNAL_ERROR) };
+    let conduit = Conduit::http2(Http2Tunnel::new(body));
+    let mut served = pin!(tunnel::serve(conduit, changed.waiting));
+    poll_fn(|cx| match served.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        // One way may have ended when the stream is reset, and nobody looks at it any more.
+        Poll::Pending if stream.over().is_some_and(|over| over != Over::Whole) => Poll::Ready(()),
+        Poll::Pending => {
+            stream.watch(cx);
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Sends a body. Ready once all of it is given to the stream, or nobody wants it.
@@ -236,6 +264,8 @@ where
 pub(super) struct Wire<T> {
     io: T,
     input: BytesMut,
+    /// The socket has nothing to read and wakes the task when it has, or will never have more.
+    is_read_out: bool,
     has_ended: bool,
     is_unflushed: bool,
     /// Only where there is something to wait for: a connection that rests has none.
@@ -248,6 +278,7 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
         Wire {
             io,
             input: BytesMut::new(),
+            is_read_out: false,
             has_ended: false,
             is_unflushed: false,
             timer: None,
@@ -260,9 +291,13 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
         let mut connection = connection.borrow_mut();
         let mut now = None;
         let mut bytes = 0;
-        while !self.has_ended && connection.wants_more() && bytes < READ_BYTES {
+        self.is_read_out = self.has_ended;
+        while !self.is_read_out && connection.wants_more() && bytes < READ_BYTES {
             self.input.reserve(READ_BYTES / 2);
-            let Poll::Ready(read) = pin!(self.io.read_buf(&mut self.input)).poll(cx) else { break };
+            let Poll::Ready(read) = pin!(self.io.read_buf(&mut self.input)).poll(cx) else {
+                self.is_read_out = true;
+                break;
+            };
             let now = *now.get_or_insert_with(|| self.worker.clock.now());
             match read {
                 Ok(read) if read > 0 => {
@@ -270,7 +305,7 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
                     connection.receive(&mut self.input, now);
                 }
                 _ => {
-                    self.has_ended = true;
+                    (self.has_ended, self.is_read_out) = (true, true);
                     connection.receive_end();
                 }
             }
@@ -279,6 +314,11 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
             self.input = BytesMut::new();
         }
         bytes > 0
+    }
+
+    /// Whether it stopped reading for what was to be written, and may go on: nobody wakes its task for that.
+    pub fn is_behind(&self, connection: &Shared) -> bool {
+        !self.is_read_out && connection.borrow().wants_more()
     }
 
     /// Writes what there is. Ready once the connection has nothing more to say, or nobody to say it to.
@@ -291,8 +331,7 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
             }
             match Pin::new(&mut self.io).poll_write(cx, &connection.out) {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    connection.out.advance(written);
-                    connection.written += written as u64;
+                    connection.wrote(written, || self.worker.clock.now());
                     self.is_unflushed = true;
                 }
                 Poll::Ready(_) => {
@@ -308,7 +347,7 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
             self.is_unflushed = false;
         }
         if connection.out.is_empty() && !connection.has_streams() {
-            connection.out = BytesMut::new();
+            connection.rest();
         }
         while let Some(deadline) = connection.deadline() {
             if self.poll_timer(deadline, cx).is_pending() {
@@ -330,18 +369,15 @@ impl<T: tokio::io::AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// Says the last words and closes.
     pub async fn end(&mut self, connection: &Shared, failure: Option<Failure>) {
         let now = self.worker.clock.now();
-        let deadline: Option<Instant> = match failure {
-            None => None,
+        let deadline = match failure {
             Some(Failure::Lost) => return,
-            Some(Failure::Abuse(_)) => Some(now + LAST_WORDS_TO_ABUSERS),
-            Some(Failure::Protocol(_)) => Some(now + LAST_WORDS),
+            Some(Failure::Abuse(_)) => now + LAST_WORDS_TO_ABUSERS,
+            Some(Failure::Protocol(_)) | None => now + LAST_WORDS,
         };
         poll_fn(|cx| {
-            if let Some(deadline) = deadline {
-                while self.poll_timer(deadline, cx).is_ready() {
-                    if self.worker.clock.now() >= deadline {
-                        return Poll::Ready(());
-                    }
+            while self.poll_timer(deadline, cx).is_ready() {
+                if self.worker.clock.now() >= deadline {
+                    return Poll::Ready(());
                 }
             }
             let mut connection = connection.borrow_mut();

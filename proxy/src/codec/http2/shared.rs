@@ -42,6 +42,14 @@ impl Handle {
         self.with(None, |stream| stream.request.take())
     }
 
+    /// As [`Handle::over`], at the beginning of a turn of whoever answers it: interim responses are its own until the
+    /// next one's.
+    pub fn begin_turn(&self) -> Option<Over> {
+        let mut connection = self.connection.borrow_mut();
+        connection.answering = self.place;
+        connection.stream(self.place).map_or(Some(Over::Lost), |stream| stream.over)
+    }
+
     /// How it ended, if it did.
     pub fn over(&self) -> Option<Over> {
         self.with(Some(Over::Lost), |stream| stream.over)
@@ -66,9 +74,12 @@ impl Handle {
         self.with(None, |stream| stream.left.map(|left| left + stream.inbox.len() as u64))
     }
 
-    /// Ready with the head of the answer.
+    /// Ready with a head: that of the answer, or an informational one that comes before it.
     pub fn poll_response(&self, cx: &Context<'_>) -> Poll<Result<Response<()>, Over>> {
         self.with(Poll::Ready(Err(Over::Lost)), |stream| {
+            if let Some(interim) = stream.interims.pop_front() {
+                return Poll::Ready(Ok(interim));
+            }
             if let Some(response) = stream.response.take() {
                 return Poll::Ready(Ok(response));
             }
@@ -127,6 +138,23 @@ impl Handle {
     /// Wakes `cx` when the stream ends otherwise than by itself.
     pub fn watch(&self, cx: &Context<'_>) {
         self.with((), |stream| remember(&mut stream.writer, cx));
+    }
+
+    /// Whoever is at the other end may take as long as it likes.
+    pub fn be_patient(&self) {
+        self.with((), |stream| stream.is_patient = true);
+    }
+
+    /// Ready once all that was given to the stream is on its way, its end as well; with `false` where nobody wants it.
+    pub fn poll_sent(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.with(Poll::Ready(false), |stream| match stream.over {
+            _ if stream.has_sent_all => Poll::Ready(true),
+            Some(_) => Poll::Ready(false),
+            None => {
+                remember(&mut stream.writer, cx);
+                Poll::Pending
+            }
+        })
     }
 
     pub fn send_response(&self, status: StatusCode, headers: &HeaderMap, ends: bool) {

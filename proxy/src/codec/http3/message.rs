@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 fn read(section: &[u8], message: Message, limits: Limits) -> Result<Reading, Wrong> {
-    let mut reading = Reading::new(message, limits.bytes_max);
+    let mut reading = Reading::new(message, limits.bytes_max, false);
     let mut count = 0;
     qpack::decode(section, |field| {
         count += usize::from(!field.name.starts_with(b":"));

@@ -122,7 +122,7 @@ pub async fn serve(
         worker: Rc::clone(worker),
         terms,
         limits,
-        guard: RefCell::new(Guard::new(worker.clock.now())),
+        guard: RefCell::new(Guard::new(worker.clock.now(), &terms.http2_limits)),
         failure: Cell::new(None),
         critical: Cell::new([false; 3]),
         active: Cell::new(0),

@@ -28,7 +28,7 @@ pub const ROUTE_TIMEOUT: Duration = Duration::from_millis(60);
 const IDLE_TIMEOUT: Duration = Duration::from_millis(60);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(80);
 /// Longer than those, so that they pass before it.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct Stand {
     pub naru: Naru,

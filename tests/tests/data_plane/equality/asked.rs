@@ -152,8 +152,13 @@ impl Asked {
             head.headers.insert(header::HOST, HeaderValue::from_static(self.host));
         }
         let body = Body::new(self.body as u64, std::time::Duration::ZERO);
-        let peer =
-            Peer { remote: ([127, 0, 0, 1], 40_000).into(), local, is_tls: false, is_in_tunnel: false };
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 40_000).into(),
+            local,
+            is_tls: false,
+            is_certified: false,
+            is_in_tunnel: false,
+        };
         naru_sim::Request { chain: ChainId(0), peer, head, body }
     }
 

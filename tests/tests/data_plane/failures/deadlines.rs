@@ -204,12 +204,25 @@ async fn a_request_that_does_not_end_in_time_is_answered_408() {
 async fn a_head_that_does_not_end_in_time_is_not_waited_for() {
     let up = WireListener::bind().await;
     let naru = Naru::start(&Bootstrap::to(up.address).manager("request_headers_timeout: 0.1s"));
+    let mut idle = Wire::connect(naru.address).await;
+    // Empty lines begin nothing.
+    idle.send("\r\n").await;
+    // One letter may be the first of HTTP/2, or of POST.
+    let mut letter = Wire::connect(naru.address).await;
+    letter.send("P").await;
+    assert_eq!(letter.ends().await, End::Closed);
     let mut client = Wire::connect(naru.address).await;
     client.send("GET / HTTP/1.1\r\nhost: na").await;
     let (said, end) = client.end().await;
     let said = String::from_utf8(said).unwrap();
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 408 "), "{said}");
     assert_eq!(end, End::Closed);
+    idle.send(GET).await;
+    let mut upstream = up.accept().await;
+    upstream.request().await;
+    upstream.send(OK).await;
+    assert_eq!(idle.response().await.status(), 200);
+    drop(idle);
     naru.settles().await;
 }
 

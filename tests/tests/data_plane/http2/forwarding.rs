@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use naru_base::Reason;
 use naru_tests::bootstrap::TO_UP;
 use naru_tests::frames::*;
+use naru_tests::wire::WireListener;
 use naru_tests::{Bootstrap, Naru, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -164,6 +165,8 @@ async fn nothing_malformed_reaches_an_upstream() {
         (with(&[(b"Transfer-Encoding", b"chunked")]), reset, Reason::ClientProtocol),
         (with(&[(b"transfer-encoding ", b"chunked")]), reset, Reason::ClientProtocol),
         (with(&[(b"connection", b"host")]), reset, Reason::ClientProtocol),
+        (with(&[(b"transfer_encoding", b"chunked")]), reset, Reason::ClientProtocol),
+        (with(&[(b"content_length", b"5")]), reset, Reason::ClientProtocol),
         (with(&[(b"upgrade", b"websocket")]), reset, Reason::ClientProtocol),
         (with(&[(b"http2-settings", b"x"), (b"connection", b"upgrade")]), reset, Reason::ClientProtocol),
         (with(&[(b"te", b"chunked")]), reset, Reason::ClientProtocol),
@@ -223,4 +226,22 @@ async fn a_client_that_waits_to_go_on_is_told_to() {
     peer.send(frame(DATA, END_STREAM, 1, b"!")).await;
     let (head, _) = peer.answer(1).await.unwrap();
     assert_eq!(status(&head), 200);
+}
+
+#[tokio::test]
+async fn a_request_has_ended_with_its_stream_and_not_with_its_length() {
+    let up = WireListener::bind().await;
+    let routes = "- match: { prefix: / }\n  route: { cluster: up, timeout: 0.3s }\n";
+    let naru = Naru::start(&Bootstrap::new(routes).cluster("up", up.address, ""));
+    let mut peer = Peer::start(naru.address, None, &[]).await;
+    let mut fields = request("POST", "/");
+    fields.push(("content-length", "5"));
+    peer.send([headers(END_HEADERS, 1, &fields), frame(DATA, 0, 1, "hello")].concat()).await;
+    let mut upstream = up.accept().await;
+    assert_eq!(upstream.request().await.text(), "hello");
+    // Its end comes by itself, and the time of the route runs from there.
+    peer.send(frame(DATA, END_STREAM, 1, "")).await;
+    let (head, _) = peer.answer(1).await.unwrap();
+    assert_eq!(status(&head), 504);
+    assert_eq!(naru.ended(1).await, [(504, Reason::RouteTimeout)]);
 }

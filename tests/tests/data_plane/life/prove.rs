@@ -2,77 +2,44 @@
 //!
 //! `cargo xtask prove` does the same for longer.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use naru_tests::bootstrap::HTTP2;
-use naru_tests::files::Directory;
-use naru_tests::{Authority, Bootstrap, Program, Speaks, Upstream};
+use naru_tests::journal::Journal;
+use naru_tests::upstream::echo_bytes;
+use naru_tests::{Authority, Bootstrap, Speaks, Upstream};
 use rustix::process::Signal;
+use tokio::net::TcpListener;
 
 use super::Stand;
-use super::load::{KINDS, Load};
 use crate::grpc::peers::Peers;
-
-const ROUTES: &str = "
-- match: { prefix: /echo }
-  route: { cluster: calls, timeout: 0s }
-- match: { prefix: /naru.Test/ }
-  route: { cluster: peers, timeout: 0s }
-- match: { prefix: / }
-  route: { cluster: up, timeout: 0s }
-  response_headers_to_add: [{ header: { key: x-snapshot, value: number 0 } }]
-";
+use crate::load::books::{Log, differences};
+use crate::load::file::{File, ROUTES};
+use crate::load::{KINDS, Listeners, Load};
 
 fn count(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
-}
-
-/// A listener without TLS and one with it, whose certificate is in files.
-fn file(upstreams: [SocketAddr; 3], certificates: &Directory, authority: &Authority) -> String {
-    let [up, calls, peers] = upstreams;
-    let bootstrap = || {
-        let bootstrap = Bootstrap::new(ROUTES).cluster("up", up, "").cluster("calls", calls, HTTP2);
-        bootstrap.cluster("peers", peers, HTTP2).admin()
-    };
-    let secured = bootstrap().tls(authority, &["http/1.1"]).text();
-    let (_, secured) = secured.split_once("  listeners:\n").unwrap();
-    let (secured, _) = secured.split_once("  clusters:\n").unwrap();
-    let mut listener = String::new();
-    for line in secured.lines() {
-        let (before, _) = line.split_once("{ inline_string: \"-----BEGIN").unwrap_or((line, ""));
-        let file = match before.trim() {
-            "- certificate_chain:" => Some(certificates.path("chain.pem")),
-            "private_key:" => Some(certificates.path("key.pem")),
-            _ => None,
-        };
-        match file {
-            Some(file) => listener.push_str(&format!("{before}{{ filename: {file:?} }}\n")),
-            None => listener.push_str(&format!("{line}\n")),
-        }
-    }
-    let listener = listener.replace("- name: main", "- name: secured");
-    bootstrap().text().replacen("  clusters:\n", &format!("{listener}  clusters:\n"), 1)
-}
-
-fn issue(certificates: &Directory, authority: &Authority) {
-    let issued = authority.issue();
-    certificates.write("chain.pem", &issued.chain);
-    certificates.write("key.pem", &issued.key);
 }
 
 #[tokio::test]
 async fn nothing_is_lost_whatever_changes() {
     let (swaps, reloads, takeovers) =
         (count("NARU_SWAPS", 50), count("NARU_RELOADS", 3), count("NARU_TAKEOVERS", 3));
-    let (up, calls) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http2).await);
-    let (authority, certificates) = (Authority::new(), Directory::new());
-    issue(&certificates, &authority);
+    let journal = Arc::<Journal>::default();
+    let (up, calls) = (listen(Speaks::Http1, &journal).await, listen(Speaks::Http2, &journal).await);
+    let bytes = bind().await;
+    let bytes_address = bytes.local_addr().unwrap();
+    tokio::spawn(echo_bytes(bytes, Arc::clone(&journal)));
     let peers = Peers::start().await;
-    let text = file([up.address, calls.address, peers.server], &certificates, &authority);
+    let file = File::new();
+    let text = file.text("", || {
+        let bootstrap =
+            Bootstrap::new(ROUTES).cluster("up", up.address, "").cluster("calls", calls.address, HTTP2);
+        bootstrap.cluster("peers", peers.server, HTTP2).cluster("bytes", bytes_address, "")
+    });
     let stand = Stand::new(&text);
     let mut running = stand.first(&["--workers", "2"]).await;
-    let secured = address_of(&running, "secured");
-    let load = Load::start(running.address, secured, &authority, peers);
+    let load = Load::start(Listeners::of(&running), &file.authority, peers);
     load.goes_on(4).await;
     let mut ended = Vec::new();
     let (mut swapped, mut reloaded) = (0, 0);
@@ -88,7 +55,7 @@ async fn nothing_is_lost_whatever_changes() {
         while reloaded < reloads * round / takeovers.max(1) {
             reloaded += 1;
             reloads_here += 1;
-            issue(&certificates, &authority);
+            file.issue();
             running.says("certificates have changed; they are in effect", reloads_here).await;
             load.goes_on(1).await;
         }
@@ -99,23 +66,30 @@ async fn nothing_is_lost_whatever_changes() {
         }
     }
     load.goes_on(4).await;
+    let ledger = Arc::clone(&load.ledger);
     let answered = load.ends().await;
+    ended.push(running);
     for old in ended {
+        old.signal(Signal::TERM);
         let exit = old.ends().await;
         assert_eq!(exit.status.code(), Some(0), "{}", exit.stderr);
     }
-    let total: u64 = answered.iter().map(|(_, count)| count).sum();
+    let (entries, log) = (ledger.entries(), Log::read(&file.log()));
     println!(
-        "{swapped} swaps, {reloaded} reloads, {takeovers} takeovers: {total} requests, all answered: {answered:?}"
+        "{swapped} swaps, {reloaded} reloads, {takeovers} takeovers: {} requests, all answered: {answered:?}; {:?}",
+        entries.len(),
+        log.reasons()
     );
     assert!(answered.len() == KINDS.len() && answered.iter().all(|(_, count)| *count >= 10), "{answered:?}");
-    // Every request that was answered here was seen there, and none of them twice.
-    let whole: u64 = answered.iter().take(4).map(|(_, count)| count).sum();
-    assert_eq!(up.requests(), whole);
+    // Every request that was answered here was seen there, has one line, and none was seen twice.
+    let wrong = differences(&ledger, &log, &journal);
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn address_of(program: &Program, listener: &str) -> std::net::SocketAddr {
-    let said = program.stderr();
-    let words = format!("naru: listener '{listener}' on ");
-    said.lines().find_map(|line| line.strip_prefix(&words)).unwrap().parse().unwrap()
+async fn bind() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).await.unwrap()
+}
+
+async fn listen(speaks: Speaks, journal: &Arc<Journal>) -> Upstream {
+    Upstream::listen(bind().await, speaks, &Authority::new(), Arc::clone(journal))
 }

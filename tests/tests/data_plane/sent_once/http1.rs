@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::Chance;
+use naru_tests::journal::Journal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{End, Journal};
+use super::End;
 
 /// What is done to one request.
 enum Plan {

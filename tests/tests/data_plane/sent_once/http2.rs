@@ -12,10 +12,11 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use naru_base::Chance;
+use naru_tests::journal::Journal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 
-use super::{End, Journal};
+use super::End;
 
 const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;

@@ -5,9 +5,9 @@ use naru_spec::{
     ServerHeader, defaults,
 };
 
-use super::{access_log, recovery, routes, value};
+use super::{access_log, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, fault::HttpFault, hcm, router};
+use crate::proto::{buffer, core, fault::HttpFault, hcm, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -26,6 +26,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     let filters = filters(said, path, findings);
     http.suppress_envoy_headers = filters.suppress_envoy_headers;
     http.fault = filters.fault;
+    http.body_bytes_max = filters.body_bytes_max;
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
     }
@@ -62,6 +63,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.generate_request_id = said.generate_request_id.is_none_or(|v| v.value);
     http.preserve_external_request_id = said.preserve_external_request_id;
     http.always_set_request_id_in_response = said.always_set_request_id_in_response;
+    (http.forward_client_cert, http.client_cert_details) = tls::forwarding(said);
     http.scheme_to_overwrite = scheme(said);
     http.host_port = match (said.strip_matching_host_port, said.strip_port_mode) {
         (true, Some(StripPortMode::StripAnyHostPort(true))) => {
@@ -128,6 +130,10 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         findings.unsupported(&path, text, "it acts on that of a cluster");
     }
     http.http2 = http2(said.http2_protocol_options.as_ref(), Http2Settings::edge());
+    let options = said.http2_protocol_options.as_ref();
+    if let Some(frames) = options.and_then(|said| said.max_inbound_window_update_frames_per_data_frame_sent) {
+        http.http2_limits.frames_per_useful = frames.value;
+    }
     http
 }
 
@@ -178,9 +184,11 @@ struct Filters {
     suppress_envoy_headers: bool,
     fault: Option<Fault>,
     has_fault: bool,
+    body_bytes_max: Option<u64>,
 }
 
-/// The router, and before it the fault filter if there is one.
+/// The router, and before it the fault filter and the buffer filter, if there are any. The buffer filter says how large a
+/// body may be; it is not gathered for that.
 fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Filters {
     let path = path.field("http_filters");
     let mut found = Filters::default();
@@ -209,9 +217,16 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             }
             found.has_fault = true;
             found.fault = Some(recovery::fault(&said, &path, findings)).filter(Fault::does_something);
+        } else if let Some(said) = unpack::<buffer::Buffer>(any) {
+            // None at all, or 0, is told by the API's own rules.
+            let max = said.max_request_bytes.map(|max| u64::from(max.value));
+            if found.body_bytes_max.is_some() {
+                findings.error(&path, code::DUPLICATE, "there is a buffer filter already", "join them");
+            }
+            found.body_bytes_max = max;
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the router and the fault filter are";
+            let hint = "only the router, the fault filter and the buffer filter are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

@@ -153,6 +153,10 @@ pub(super) fn http2_keepalive(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Http2Keepalive> {
+    if said.is_some_and(|said| said.max_inbound_window_update_frames_per_data_frame_sent.is_some()) {
+        let path = path.field("max_inbound_window_update_frames_per_data_frame_sent");
+        findings.unsupported(&path, "what upstreams may send is not set", "it acts on that of a listener");
+    }
     let said = said?.connection_keepalive.as_ref()?;
     let path = path.field("connection_keepalive");
     let interval = said.interval.as_ref()?;

@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use naru_spec::{Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol, RouteTable, Transport};
+use naru_spec::{
+    ConnectionLimit, ConnectionLimits, Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol,
+    RouteTable, Transport,
+};
 
 use super::{http, quic, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy};
+use crate::proto::{
+    connection_limit, core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy,
+};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -16,7 +21,8 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
         if let Some(settings) = quic::settings(said, path, findings) {
             let address = value::literal_address(&address, &path.field("address"), findings);
             let chains = chains(said, path, Side::Quic, findings);
-            return Listener::of_quic(said.name.clone(), address, settings, chains);
+            let listener = Listener::of_quic(said.name.clone(), address, settings, chains);
+            return Listener { connections: connections(said), ..listener };
         }
         return datagrams(said, &address, path, findings);
     }
@@ -40,7 +46,12 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
         protocol = listener_filter(filter, &filters.at(at), findings).or(protocol);
     }
     let chains = chains(said, path, Side::Streams, findings);
-    Listener { pipe, proxy_protocol: protocol, ..Listener::new(said.name.clone(), address, chains) }
+    let listener = Listener::new(said.name.clone(), address, chains);
+    Listener { pipe, proxy_protocol: protocol, connections: connections(said), ..listener }
+}
+
+fn connections(said: &proto::Listener) -> ConnectionLimits {
+    ConnectionLimits { ignores_global: said.ignore_global_conn_limit, ..ConnectionLimits::default() }
 }
 
 /// What the chains of a listener stand on.
@@ -192,8 +203,14 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, side: Side, findings: &mut 
     let conditions_path = path.field("filter_chain_match");
     let protocol = conditions.transport_protocol.as_str();
     let is_tls = tls.is_some();
+    let connection_limit = connection_limit(said, path, findings);
     let served = served(said, path, findings);
     quic::check(&served, side, path, findings);
+    let handshake = path.field("transport_socket_connect_timeout");
+    let handshake_timeout = said.transport_socket_connect_timeout.as_ref();
+    let handshake_timeout = handshake_timeout.map(|said| value::duration(said, &handshake, findings));
+    // Envoy's none is our most.
+    let handshake_timeout = handshake_timeout.filter(|timeout| !timeout.is_zero());
     let is_tcp = matches!(served, Served::Tcp(_));
     let transport = match (protocol, is_tls) {
         ("", _) => Transport::Any,
@@ -246,7 +263,17 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, side: Side, findings: &mut 
         Served::Http(http) => (*http, None),
         Served::Tcp(tcp) => (Http::new("", RouteTable::default()), Some(*tcp)),
     };
-    FilterChain { name: said.name.clone(), server_names, networks, transport, tls, http, tcp }
+    FilterChain {
+        name: said.name.clone(),
+        server_names,
+        networks,
+        transport,
+        tls,
+        http,
+        tcp,
+        connection_limit,
+        handshake_timeout,
+    }
 }
 
 /// A whole name, or `*.` and whole labels.
@@ -265,20 +292,55 @@ pub(super) enum Served {
     Tcp(Box<naru_spec::TcpProxy>),
 }
 
-/// The one filter of a chain.
+/// The filter that may stand before the one that serves.
+fn connection_limit(
+    said: &proto::FilterChain,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<ConnectionLimit> {
+    let limit = limit_of(said)?;
+    let path = path.field("filters");
+    let path = path.at(0);
+    let path = path.field("typed_config");
+    let delay = limit.delay.as_ref().map(|said| value::duration(said, &path.field("delay"), findings));
+    if limit.max_connections.is_none() {
+        findings.missing(&path.field("max_connections"), "a limit of connections needs a number");
+    }
+    Some(ConnectionLimit {
+        stat_prefix: limit.stat_prefix,
+        max: limit.max_connections.map_or(u64::MAX, |max| max.value),
+        delay: delay.unwrap_or_default(),
+    })
+}
+
+fn limit_of(said: &proto::FilterChain) -> Option<connection_limit::ConnectionLimit> {
+    match said.filters.first()?.config_type.as_ref()? {
+        proto::filter::ConfigType::TypedConfig(any) => unpack(any),
+        proto::filter::ConfigType::ConfigDiscovery(_) => None,
+    }
+}
+
+/// Which of a chain's filters is the one that serves.
+pub(super) fn place_of_service(said: &proto::FilterChain) -> usize {
+    usize::from(limit_of(said).is_some())
+}
+
+/// The one filter of a chain that serves.
 fn served(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) -> Served {
     let none = Served::Http(Box::new(Http::new("", RouteTable::default())));
     let path = path.field("filters");
-    for at in 1..said.filters.len() {
-        let text = "a filter chain has one filter, the HTTP connection manager or the TCP proxy";
+    let served = place_of_service(said);
+    for at in served + 1..said.filters.len() {
+        let text = "a filter chain has one filter, the HTTP connection manager or the TCP proxy, and connection_limit \
+                    before it";
         findings.unsupported_value(&path.at(at), text, "");
     }
-    let Some(filter) = said.filters.first() else {
+    let Some(filter) = said.filters.get(served) else {
         let text = "a filter chain needs a filter: the HTTP connection manager, or the TCP proxy";
         findings.missing(&path, text);
         return none;
     };
-    let path = path.at(0);
+    let path = path.at(served);
     let path = path.field("typed_config");
     let Some(proto::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
         findings.missing(&path, "a filter needs a typed_config");
@@ -291,7 +353,7 @@ fn served(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_
         return Served::Tcp(Box::new(tcp::read(&proxy, &path, findings)));
     }
     let text = format!("the filter '{}' is not supported", type_name(&any.type_url));
-    let hint = "the HTTP connection manager and the TCP proxy are";
+    let hint = "the HTTP connection manager and the TCP proxy are, and connection_limit before them";
     findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
     none
 }

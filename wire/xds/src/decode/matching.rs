@@ -75,6 +75,7 @@ fn path_match(said: &route::RouteMatch, path: &Path<'_>, findings: &mut Findings
             }
             PathMatch::SegmentPrefix(prefix.clone())
         }
+        Some(PathSpecifier::ConnectMatcher(_)) => PathMatch::Connect,
         _ => PathMatch::default(),
     }
 }

@@ -9,7 +9,7 @@ use naru_spec::{
     Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, headers, matching, recovery, value};
+use super::{balancing, connect, headers, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::{Any, core, fault::HttpFault, matcher, route};
@@ -242,6 +242,7 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
             &path.field("upgrade_configs"),
             findings,
         ),
+        terminate: connect::terminate(&said.upgrade_configs, &path.field("upgrade_configs"), findings),
         query: Default::default(),
         cluster_not_found: match said.cluster_not_found_response_code() {
             ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -106,16 +106,19 @@ fn hash_policy(said: &kinds::HashPolicy, path: &Path<'_>, findings: &mut Finding
 pub(super) fn upstream_proxy_protocol(
     said: &core::TransportSocket,
 ) -> (Option<ProxyVersion>, Option<core::TransportSocket>) {
-    use core::proxy_protocol_config::Version;
     let Some(core::transport_socket::ConfigType::TypedConfig(any)) = &said.config_type else {
         return (None, None);
     };
     let Some(outer) = unpack::<upstream::ProxyProtocolUpstreamTransport>(any) else { return (None, None) };
-    let version = match outer.config.unwrap_or_default().version() {
+    (Some(version(&outer.config.unwrap_or_default())), outer.transport_socket)
+}
+
+pub(super) fn version(said: &core::ProxyProtocolConfig) -> ProxyVersion {
+    use core::proxy_protocol_config::Version;
+    match said.version() {
         Version::V1 => ProxyVersion::V1,
         Version::V2 => ProxyVersion::V2,
-    };
-    (Some(version), outer.transport_socket)
+    }
 }
 
 pub(super) fn proxy_protocol(said: &proxy_protocol::ProxyProtocol) -> ProxyProtocol {

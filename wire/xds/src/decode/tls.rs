@@ -1,10 +1,13 @@
 //! Transport sockets: TLS towards clients and towards upstreams.
 
-use naru_spec::{Certificate, DownstreamTls, StringMatch, TlsVersion, UpstreamTls};
+use naru_spec::{
+    Certificate, ClientCertDetails, Curve, DownstreamTls, Fingerprint, ForwardClientCert, Offered, PeerTests,
+    SanKind, SanMatch, StaplePolicy, SuiteProblem, TlsVersion, UpstreamTls,
+};
 
 use super::{matching, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, quic, raw_buffer, tls};
+use crate::proto::{core, hcm, quic, raw_buffer, tls};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -47,35 +50,51 @@ pub(super) fn quic(
 
 fn ended(context: tls::DownstreamTlsContext, path: &Path<'_>, findings: &mut Findings<'_>) -> DownstreamTls {
     let path = path.field("common_tls_context");
+    let staple_policy = match context.ocsp_staple_policy() {
+        tls::downstream_tls_context::OcspStaplePolicy::LenientStapling => StaplePolicy::Lenient,
+        tls::downstream_tls_context::OcspStaplePolicy::StrictStapling => StaplePolicy::Strict,
+        tls::downstream_tls_context::OcspStaplePolicy::MustStaple => StaplePolicy::Must,
+    };
     let common = context.common_tls_context.unwrap_or_default();
     let (version_min, version_max) = versions(&common, &path, findings);
     let certificates = certificates(&common, &path, findings);
     if certificates.is_empty() {
         findings.missing(&path.field("tls_certificates"), "a TLS listener needs a certificate");
     }
+    let offered = offered(&common, version_min, &path, findings);
     let validation = validation(&common);
-    if let Some(said) = validation.filter(|v| has_subject_alt_names(v)) {
-        let field = match said.match_typed_subject_alt_names.is_empty() {
-            true => "validation_context.match_subject_alt_names",
-            false => "validation_context.match_typed_subject_alt_names",
-        };
-        findings.unsupported(&path.field(field), "names in client certificates are not checked", "");
-    }
+    let peer = peer(validation, &path.field("validation_context"), findings);
     let require_client_certificate = context.require_client_certificate.is_some_and(|v| v.value);
     let trusted_ca = validation.and_then(|v| v.trusted_ca.as_ref()).map(value::data_source);
-    if require_client_certificate && trusted_ca.is_none() {
-        findings.missing(
-            &path.field("validation_context.trusted_ca"),
-            "require_client_certificate needs a trusted_ca to check client certificates against",
-        );
+    if trusted_ca.is_none() {
+        let path = path.field("validation_context.trusted_ca");
+        if !peer.names.is_empty() {
+            findings.missing(&path, "names in certificates can only be checked against a trusted_ca");
+        } else if require_client_certificate && !peer.is_pinned() {
+            findings.missing(
+                &path,
+                "require_client_certificate needs a trusted_ca to check client certificates against",
+            );
+        }
+    }
+    if staple_policy == StaplePolicy::Must {
+        for (at, certificate) in certificates.iter().enumerate() {
+            if certificate.staple.is_none() {
+                let path = path.field("tls_certificates");
+                findings.missing(&path.at(at).field("ocsp_staple"), "MUST_STAPLE needs an ocsp_staple");
+            }
+        }
     }
     DownstreamTls {
         certificates,
         alpn: common.alpn_protocols.clone(),
         version_min,
         version_max,
+        offered,
         trusted_ca,
         require_client_certificate,
+        peer,
+        staple_policy,
     }
 }
 
@@ -97,11 +116,12 @@ pub(super) fn upstream(
     }
     let validation = validation(&common);
     let trusted_ca = validation.and_then(|v| v.trusted_ca.as_ref()).map(value::data_source);
-    let subject_alt_names = validation.map_or_else(Vec::new, |validation| {
-        subject_alt_names(validation, &common_path.field("validation_context"), findings)
-    });
+    let offered = offered(&common, version_min, &common_path, findings);
+    let peer = peer(validation, &common_path.field("validation_context"), findings);
     if trusted_ca.is_none() {
-        if subject_alt_names.is_empty() {
+        if peer.names.is_empty() && peer.is_pinned() {
+            // Nobody else has its key.
+        } else if peer.names.is_empty() {
             findings.warning(
                 path,
                 code::CERTIFICATE_NOT_VERIFIED,
@@ -123,9 +143,30 @@ pub(super) fn upstream(
         alpn: common.alpn_protocols.clone(),
         version_min,
         version_max,
+        offered,
         trusted_ca,
-        subject_alt_names,
+        peer,
     })
+}
+
+/// What upstreams are told of a client's certificate.
+pub(super) fn forwarding(said: &hcm::HttpConnectionManager) -> (ForwardClientCert, ClientCertDetails) {
+    use hcm::http_connection_manager::ForwardClientCertDetails as Said;
+    let mode = match said.forward_client_cert_details() {
+        Said::Sanitize => ForwardClientCert::Sanitize,
+        Said::ForwardOnly => ForwardClientCert::ForwardOnly,
+        Said::AppendForward => ForwardClientCert::AppendForward,
+        Said::SanitizeSet => ForwardClientCert::SanitizeSet,
+        Said::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
+    };
+    let details = said.set_current_client_cert_details.map(|said| ClientCertDetails {
+        subject: said.subject.is_some_and(|v| v.value),
+        cert: said.cert,
+        chain: said.chain,
+        dns: said.dns,
+        uri: said.uri,
+    });
+    (mode, details.unwrap_or_default())
 }
 
 fn context<M: prost::Message + prost::Name + Default>(
@@ -180,6 +221,101 @@ fn versions(
     (min, max)
 }
 
+/// Suites and groups of key exchange.
+fn offered(
+    common: &tls::CommonTlsContext,
+    version_min: TlsVersion,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Offered {
+    let Some(said) = &common.tls_params else { return Offered::default() };
+    let of_params = path.field("tls_params");
+    let of_suites = of_params.field("cipher_suites");
+    let (suites, problems) = Offered::read_suites(said.cipher_suites.iter().map(String::as_str));
+    for problem in &problems {
+        let path = of_suites.at(problem.at);
+        if problem.is_error() {
+            findings.error(
+                &path,
+                code::UNKNOWN_VALUE,
+                problem,
+                "a name of OpenSSL's, as ECDHE-RSA-AES128-GCM-SHA256",
+            );
+        } else {
+            findings.warning(&path, code::NO_EFFECT, problem, "");
+        }
+    }
+    let has_errors = problems.iter().any(SuiteProblem::is_error);
+    if !said.cipher_suites.is_empty() && suites.is_empty() && !has_errors && version_min == TlsVersion::V1_2 {
+        let hint = "add ECDHE-ECDSA-AES128-GCM-SHA256 and ECDHE-RSA-AES128-GCM-SHA256";
+        findings.unsupported_value(&of_suites, "naru speaks none of these cipher suites", hint);
+    }
+    let of_curves = of_params.field("ecdh_curves");
+    let mut curves = Vec::new();
+    for (at, name) in said.ecdh_curves.iter().enumerate() {
+        match Curve::parse(name) {
+            Some(curve) if !curves.contains(&curve) => curves.push(curve),
+            Some(_) => {}
+            None => {
+                let known: Vec<&str> = Curve::ALL.iter().map(|curve| curve.name()).collect();
+                let text = format!("'{name}' is no group of key exchange that naru speaks");
+                let hint = format!("one of {}", known.join(", "));
+                findings.error(&of_curves.at(at), code::UNKNOWN_VALUE, text, hint);
+            }
+        }
+    }
+    Offered { suites, curves }
+}
+
+/// What a peer's certificate must be besides.
+fn peer(
+    said: Option<&tls::CertificateValidationContext>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> PeerTests {
+    let Some(said) = said else { return PeerTests::default() };
+    let mut fingerprints = |said: &[String], field, read: fn(&str) -> Option<Fingerprint>, hint| {
+        let path = path.field(field);
+        let mut found = Vec::new();
+        for (at, text) in said.iter().enumerate() {
+            match read(text) {
+                Some(fingerprint) => found.push(fingerprint),
+                None => {
+                    let text = format!("'{text}' is no SHA-256 digest");
+                    findings.error(&path.at(at), code::INVALID_VALUE, text, hint);
+                }
+            }
+        }
+        found
+    };
+    let of_key = "base64: openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | openssl dgst -sha256 \
+                  -binary | openssl enc -base64";
+    let of_certificate = "hexadecimal, with colons or without: openssl x509 -noout -fingerprint -sha256";
+    let keys = fingerprints(
+        &said.verify_certificate_spki,
+        "verify_certificate_spki",
+        Fingerprint::from_base64,
+        of_key,
+    );
+    let certificates = fingerprints(
+        &said.verify_certificate_hash,
+        "verify_certificate_hash",
+        Fingerprint::from_hex,
+        of_certificate,
+    );
+    if said.crl.is_some() && said.trusted_ca.is_none() {
+        let text = "a revocation list is only looked at where a trusted_ca has issued the certificate";
+        findings.missing(&path.field("trusted_ca"), text);
+    }
+    PeerTests {
+        names: subject_alt_names(said, path, findings),
+        certificates,
+        keys,
+        crl: said.crl.as_ref().map(value::data_source),
+        crl_of_leaf_only: said.only_verify_leaf_cert_crl,
+    }
+}
+
 fn certificates(
     common: &tls::CommonTlsContext,
     path: &Path<'_>,
@@ -200,6 +336,7 @@ fn certificates(
         found.push(Certificate {
             chain: value::data_source(&said.certificate_chain.clone().unwrap_or_default()),
             key: value::data_source(&said.private_key.clone().unwrap_or_default()),
+            staple: said.ocsp_staple.as_ref().map(value::data_source),
         });
     }
     found
@@ -213,32 +350,36 @@ fn validation(common: &tls::CommonTlsContext) -> Option<&tls::CertificateValidat
 }
 
 #[expect(deprecated, reason = "the older spelling is still read")]
-fn has_subject_alt_names(said: &tls::CertificateValidationContext) -> bool {
-    !said.match_subject_alt_names.is_empty() || !said.match_typed_subject_alt_names.is_empty()
-}
-
-#[expect(deprecated, reason = "the older spelling is still read")]
 fn subject_alt_names(
     said: &tls::CertificateValidationContext,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
-) -> Vec<StringMatch> {
+) -> Vec<SanMatch> {
     use tls::subject_alt_name_matcher::SanType;
     let mut names = Vec::new();
     let plain = path.field("match_subject_alt_names");
     for (at, name) in said.match_subject_alt_names.iter().enumerate() {
-        names.push(matching::string_match(name, &plain.at(at), findings));
+        names.push(SanMatch::any_kind(matching::string_match(name, &plain.at(at), findings)));
     }
     let typed = path.field("match_typed_subject_alt_names");
     for (at, name) in said.match_typed_subject_alt_names.iter().enumerate() {
         let path = typed.at(at);
-        // Which of the three it is shows in the name itself.
-        if matches!(name.san_type(), SanType::Email | SanType::OtherName) {
-            let text = "only names of the types DNS, URI and IP_ADDRESS are checked";
-            findings.unsupported_value(&path.field("san_type"), text, "");
-        }
+        let kind = match name.san_type() {
+            SanType::Email => Some(SanKind::Email),
+            SanType::Dns => Some(SanKind::Dns),
+            SanType::Uri => Some(SanKind::Uri),
+            SanType::IpAddress => Some(SanKind::Ip),
+            // The API's own rules want one.
+            SanType::Unspecified => None,
+            SanType::OtherName => {
+                let text = "names of the type OTHER_NAME are not checked";
+                findings.unsupported_value(&path.field("san_type"), text, "");
+                None
+            }
+        };
         if let Some(matcher) = &name.matcher {
-            names.push(matching::string_match(matcher, &path.field("matcher"), findings));
+            let test = matching::string_match(matcher, &path.field("matcher"), findings);
+            names.push(SanMatch { kind, test });
         }
     }
     names

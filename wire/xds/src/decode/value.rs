@@ -48,10 +48,7 @@ pub(super) fn upgrades<'a>(
         if all.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
             findings.error(&path, code::DUPLICATE, format!("'{name}' is said twice"), "join them");
         }
-        if name.eq_ignore_ascii_case("connect") && is_allowed {
-            let text = "tunnels by CONNECT are not offered by a bootstrap file";
-            findings.unsupported_value(&path, text, "");
-        } else if name.is_empty() {
+        if name.is_empty() {
             findings.invalid(&path, Invalid::new("a protocol needs a name").hint("websocket"));
         }
         all.push((name.to_owned(), is_allowed));

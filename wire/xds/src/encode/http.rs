@@ -2,14 +2,14 @@
 
 use naru_spec::{
     AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
-    Rule, ServerHeader,
+    Rule, ServerHeader, defaults,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, value};
+use super::{recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
-    self, Any, Struct, Value, accesslog, core, file_log, hcm, router, stream_log, value as json,
+    self, Any, Struct, Value, accesslog, buffer, core, file_log, hcm, router, stream_log, value as json,
 };
 use crate::schema::pack;
 
@@ -28,7 +28,11 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         .into(),
         stat_prefix: http.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
-        http_filters: fault_filter(http).into_iter().chain([filter(ROUTER, pack(&router))]).collect(),
+        http_filters: fault_filter(http)
+            .into_iter()
+            .chain(buffer_filter(http))
+            .chain([filter(ROUTER, pack(&router))])
+            .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
         server_name: http.server_name.clone(),
         server_header_transformation: match http.server_header {
@@ -54,6 +58,8 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         generate_request_id: Some(value::flag(http.generate_request_id)),
         preserve_external_request_id: http.preserve_external_request_id,
         always_set_request_id_in_response: http.always_set_request_id_in_response,
+        forward_client_cert_details: tls::forwarding(http.forward_client_cert),
+        set_current_client_cert_details: tls::details(http.client_cert_details),
         scheme_header_transformation: http.scheme_to_overwrite.map(|scheme| {
             core::SchemeHeaderTransformation {
                 transformation: Some(core::scheme_header_transformation::Transformation::SchemeToOverwrite(
@@ -89,7 +95,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             max_requests_per_connection: http.max_requests_per_connection.map(value::number),
             ..Default::default()
         }),
-        http2_protocol_options: http2(&http.http2, Http2Settings::edge()),
+        http2_protocol_options: http2_of_clients(http),
         ..Default::default()
     }
 }
@@ -121,6 +127,31 @@ fn fault_filter(http: &Http) -> Option<hcm::HttpFilter> {
     let is_needed = http.fault.is_some() || rules.any(has_fault);
     let said = http.fault.as_ref().map(recovery::fault).unwrap_or_default();
     is_needed.then(|| filter(FAULT_FILTER, pack(&said)))
+}
+
+/// It says how large a body may be. What Envoy has no room for is its most.
+fn buffer_filter(http: &Http) -> Option<hcm::HttpFilter> {
+    let max = u32::try_from(http.body_bytes_max?).unwrap_or(u32::MAX);
+    let said = buffer::Buffer { max_request_bytes: Some(value::number(max)) };
+    Some(filter("envoy.filters.http.buffer", pack(&said)))
+}
+
+/// Clients may ask for whatever upgrades there are. Of what a client may have us do for nothing, Envoy has words for one
+/// thing.
+fn http2_of_clients(http: &Http) -> Option<core::Http2ProtocolOptions> {
+    let mut said = http2(&http.http2, Http2Settings::edge());
+    let mut rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
+    let upgrades =
+        |rule: &Rule| matches!(&rule.action, Action::Forward(forward) if !forward.upgrades.is_empty());
+    if !http.upgrades.is_empty() || rules.any(upgrades) {
+        said.get_or_insert_default().allow_connect = true;
+    }
+    let per_useful = http.http2_limits.frames_per_useful;
+    if per_useful != defaults::HTTP2_FRAMES_PER_USEFUL {
+        said.get_or_insert_default().max_inbound_window_update_frames_per_data_frame_sent =
+            Some(value::number(per_useful));
+    }
+    said
 }
 
 /// Nothing where all is by default.

@@ -3,7 +3,7 @@
 use naru_spec::{FilterChain, Listener, Transport};
 
 use super::{http, quic, tcp, tls, udp, value};
-use crate::proto::{Any, core, listener as proto, tls_inspector};
+use crate::proto::{Any, UInt64Value, connection_limit, core, listener as proto, tls_inspector};
 use crate::schema::pack;
 
 pub(super) fn write(listener: &Listener) -> proto::Listener {
@@ -30,6 +30,7 @@ pub(super) fn write(listener: &Listener) -> proto::Listener {
         }),
         filter_chains: listener.chains.iter().map(chain).collect(),
         listener_filters: proxied.into_iter().chain(inspects.then(inspector)).collect(),
+        ignore_global_conn_limit: listener.connections.ignores_global,
         ..Default::default()
     }
 }
@@ -82,14 +83,24 @@ pub(super) fn chain(chain: &FilterChain) -> proto::FilterChain {
         Some(tcp) => ("envoy.filters.network.tcp_proxy", pack(&tcp::write(tcp))),
         None => ("envoy.filters.network.http_connection_manager", pack(&http::write(&chain.http))),
     };
-    let filter = proto::Filter {
+    let filter = |name: &str, config| proto::Filter {
         name: name.to_owned(),
         config_type: Some(proto::filter::ConfigType::TypedConfig(config)),
     };
+    let limit = chain.connection_limit.as_ref().map(|limit| {
+        let said = connection_limit::ConnectionLimit {
+            stat_prefix: limit.stat_prefix.clone(),
+            max_connections: Some(UInt64Value { value: limit.max }),
+            delay: (!limit.delay.is_zero()).then(|| value::duration(limit.delay)),
+            runtime_enabled: None,
+        };
+        filter("envoy.filters.network.connection_limit", pack(&said))
+    });
     proto::FilterChain {
         name: chain.name.clone(),
         filter_chain_match: (conditions != proto::FilterChainMatch::default()).then_some(conditions),
-        filters: vec![filter],
+        filters: limit.into_iter().chain([filter(name, config)]).collect(),
+        transport_socket_connect_timeout: chain.handshake_timeout.map(value::duration),
         transport_socket: chain.tls.as_ref().map(tls::downstream),
         ..Default::default()
     }

@@ -24,6 +24,7 @@ pub(super) fn write(block: &Match) -> route::RouteMatch {
             PathMatch::Prefix(prefix) => PathSpecifier::Prefix(prefix.clone()),
             PathMatch::SegmentPrefix(prefix) => PathSpecifier::PathSeparatedPrefix(prefix.clone()),
             PathMatch::Regex(pattern) => PathSpecifier::SafeRegex(value::pattern(pattern)),
+            PathMatch::Connect => PathSpecifier::ConnectMatcher(Default::default()),
         }),
         case_sensitive: (block.ignore_path_case && !is_regex).then(|| value::flag(false)),
         runtime_fraction: block.fraction.map(fraction),

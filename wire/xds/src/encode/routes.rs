@@ -3,11 +3,11 @@
 use http::StatusCode;
 use naru_spec::{
     Action, ClusterChoice, DirectResponse, Format, Forward, HostRewrite, Match, PathRewrite, Pattern,
-    QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost,
+    QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, Terminate, TlsRequirement, VirtualHost,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, matching, recovery, value};
+use super::{balancing, matching, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{core, matcher, route};
 use crate::schema::pack;
@@ -129,7 +129,7 @@ fn route_action(forward: &Forward) -> route::RouteAction {
             .map(|(name, is_allowed)| route::route_action::UpgradeConfig {
                 upgrade_type: name.to_owned(),
                 enabled: Some(value::flag(is_allowed)),
-                ..Default::default()
+                connect_config: forward.terminate.filter(|_| name == "connect").map(connect_config),
             })
             .collect(),
         hash_policy: forward.hash.iter().map(balancing::hash_policy).collect(),
@@ -206,4 +206,9 @@ fn direct_response(direct: &DirectResponse) -> route::DirectResponseAction {
             .then(|| core::DataSource { specifier: Some(value::inline(&direct.body)), ..Default::default() }),
         ..Default::default()
     }
+}
+
+fn connect_config(terminate: Terminate) -> route::route_action::upgrade_config::ConnectConfig {
+    let proxy_protocol_config = terminate.proxy_protocol.map(tcp::proxy_config);
+    route::route_action::upgrade_config::ConnectConfig { proxy_protocol_config, ..Default::default() }
 }

@@ -46,23 +46,14 @@ pub(super) fn upstream_proxy_protocol(
     version: Option<ProxyVersion>,
     socket: Option<core::TransportSocket>,
 ) -> Option<core::TransportSocket> {
-    use core::proxy_protocol_config::Version;
     let socket_of = |name: &str, config: Any| core::TransportSocket {
         name: name.to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
     };
     let Some(version) = version else { return socket };
     let plain = || socket_of("envoy.transport_sockets.raw_buffer", pack(&raw_buffer::RawBuffer::default()));
-    let config = core::ProxyProtocolConfig {
-        version: match version {
-            ProxyVersion::V1 => Version::V1,
-            ProxyVersion::V2 => Version::V2,
-        }
-        .into(),
-        ..Default::default()
-    };
     let outer = upstream::ProxyProtocolUpstreamTransport {
-        config: Some(config),
+        config: Some(proxy_config(version)),
         transport_socket: Some(socket.unwrap_or_else(plain)),
         ..Default::default()
     };
@@ -74,4 +65,13 @@ pub(super) fn proxy_protocol(protocol: ProxyProtocol) -> proxy_protocol::ProxyPr
         allow_requests_without_proxy_protocol: protocol.is_optional,
         ..Default::default()
     }
+}
+
+pub(super) fn proxy_config(version: ProxyVersion) -> core::ProxyProtocolConfig {
+    use core::proxy_protocol_config::Version;
+    let version = match version {
+        ProxyVersion::V1 => Version::V1,
+        ProxyVersion::V2 => Version::V2,
+    };
+    core::ProxyProtocolConfig { version: version.into(), ..Default::default() }
 }

@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod overload;
 mod recovery;
 
 use std::time::Duration;
@@ -9,17 +10,19 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Cluster, ClusterChoice, ClusterLimits,
-    Codec, Config, ConsistentHash, Cookie, DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings,
-    Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope, FilterChain, Format, Forward,
-    GrpcCheck, GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp,
-    HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
-    HttpCheck, JsonField, LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize,
-    Match, NameMatch, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, Pipe, Probe,
-    ProxyProtocol, ProxyVersion, QueryOps, Quic, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath,
-    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, Scheme, ServerHeader, StatusRange, StringMatch,
-    TcpCheck, TcpKeepalive, TcpProxy, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
-    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
+    ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
+    Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings, HashPolicy,
+    HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort,
+    HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
+    LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
+    OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
+    ProxyVersion, QueryOps, Quic, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget,
+    RetryLimit, RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy,
+    StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds,
+    TlsRequirement, TlsVersion, Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
+    WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -28,7 +31,8 @@ pub fn config(seed: u64) -> Config {
     let names: Vec<String> = clusters.iter().map(|c| c.name.clone()).collect();
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
-    Config { admin, listeners, clusters }
+    let overload = dice.maybe(Dice::overload);
+    Config { admin, listeners, clusters, overload }
 }
 
 struct Dice(Chance);
@@ -374,7 +378,7 @@ impl Dice {
     }
 
     fn upgrades(&mut self) -> Upgrades {
-        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b"]).to_owned(), d.coin())))
+        Upgrades::new(self.few(|d| (d.one(&["websocket", "foo", "a/b", "connect"]).to_owned(), d.coin())))
     }
 
     fn on_demand(&mut self) -> OnDemand {
@@ -421,7 +425,45 @@ impl Dice {
     }
 
     fn certificate(&mut self) -> Certificate {
-        Certificate { chain: self.data(), key: self.data() }
+        Certificate { chain: self.data(), key: self.data(), staple: self.maybe(Dice::data) }
+    }
+
+    fn offered(&mut self) -> Offered {
+        let suites = self.one(&[
+            vec![],
+            vec![vec![CipherSuite::RsaAes256]],
+            vec![vec![CipherSuite::EcdsaAes128, CipherSuite::EcdsaChacha], vec![CipherSuite::RsaAes128]],
+        ]);
+        Offered {
+            suites,
+            curves: self.one(&[vec![], vec![Curve::X25519MlKem768, Curve::P256], vec![Curve::P384]]),
+        }
+    }
+
+    fn fingerprint(&mut self) -> Fingerprint {
+        Fingerprint(std::array::from_fn(|_| self.below(256) as u8))
+    }
+
+    /// `is_trusting`: there is somebody whose word counts.
+    fn peer(&mut self, is_trusting: bool) -> PeerTests {
+        let mut peer = PeerTests {
+            certificates: self.few(Dice::fingerprint),
+            keys: self.few(Dice::fingerprint),
+            ..PeerTests::default()
+        };
+        if is_trusting {
+            let kind = self.one(&[
+                None,
+                Some(SanKind::Dns),
+                Some(SanKind::Uri),
+                Some(SanKind::Email),
+                Some(SanKind::Ip),
+            ]);
+            peer.names = self.few(|dice| SanMatch { kind, test: dice.string_match() });
+            peer.crl = self.maybe(Dice::data);
+            peer.crl_of_leaf_only = self.coin();
+        }
+        peer
     }
 
     fn alpn(&mut self) -> Vec<String> {
@@ -431,15 +473,16 @@ impl Dice {
     fn upstream_tls(&mut self) -> UpstreamTls {
         let (version_min, version_max) = self.versions();
         let trusted_ca = self.maybe(Dice::data);
-        let names = if trusted_ca.is_some() { self.few(Dice::string_match) } else { Vec::new() };
+        let peer = self.peer(trusted_ca.is_some());
         UpstreamTls {
             sni: self.maybe(|_| "a.example".to_owned()),
             certificate: self.maybe(Dice::certificate),
             alpn: self.alpn(),
             version_min,
             version_max,
+            offered: self.offered(),
             trusted_ca,
-            subject_alt_names: names,
+            peer,
         }
     }
 
@@ -448,13 +491,21 @@ impl Dice {
         let trusted_ca = self.maybe(Dice::data);
         let mut certificates = self.few(Dice::certificate);
         certificates.push(self.certificate());
+        let has_staples = certificates.iter().all(|certificate| certificate.staple.is_some());
+        let peer = self.peer(trusted_ca.is_some());
         DownstreamTls {
-            certificates,
             alpn: self.alpn(),
             version_min,
             version_max,
-            require_client_certificate: trusted_ca.is_some() && self.coin(),
+            offered: self.offered(),
+            require_client_certificate: (trusted_ca.is_some() || peer.is_pinned()) && self.coin(),
             trusted_ca,
+            peer,
+            staple_policy: match has_staples {
+                true => StaplePolicy::Must,
+                false => self.one(&[StaplePolicy::Lenient, StaplePolicy::Strict]),
+            },
+            ..DownstreamTls::new(certificates)
         }
     }
 
@@ -487,6 +538,7 @@ impl Dice {
             let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
             listener = Listener::on(pipe, listener.name, listener.chains);
         }
+        listener.connections.ignores_global = self.below(8) == 0;
         listener.proxy_protocol = self.maybe(|dice| ProxyProtocol { is_optional: dice.coin() });
         listener
     }
@@ -512,6 +564,8 @@ impl Dice {
         FilterChain {
             name: self.word(),
             tls: self.maybe(Dice::downstream_tls),
+            connection_limit: self.maybe(Dice::connection_limit),
+            handshake_timeout: self.maybe(|dice| Duration::from_millis(1 + dice.below(20_000))),
             ..FilterChain::of(self.http(clusters))
         }
     }
@@ -561,10 +615,26 @@ impl Dice {
         http.xff_num_trusted_hops = self.below(4) as u32;
         http.skip_xff_append = self.coin();
         http.internal_networks = self.few(Dice::network);
+        http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
+        http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
         http.preserve_external_request_id = self.coin();
         http.always_set_request_id_in_response = self.coin();
+        http.forward_client_cert = self.one(&[
+            ForwardClientCert::Sanitize,
+            ForwardClientCert::ForwardOnly,
+            ForwardClientCert::AppendForward,
+            ForwardClientCert::SanitizeSet,
+            ForwardClientCert::AlwaysForwardOnly,
+        ]);
+        http.client_cert_details = ClientCertDetails {
+            subject: self.coin(),
+            cert: self.coin(),
+            chain: self.coin(),
+            dns: self.coin(),
+            uri: self.coin(),
+        };
         http.scheme_to_overwrite = self.one(&[None, Some(Scheme::Http), Some(Scheme::Https)]);
         http.upgrades = self.upgrades();
         http.strip_trailing_host_dot = self.coin();
@@ -678,10 +748,11 @@ impl Dice {
     }
 
     fn block(&mut self) -> Match {
-        let path = match self.below(4) {
+        let path = match self.below(5) {
             0 => PathMatch::Exact(self.path()),
             1 => PathMatch::Prefix(self.path()),
             2 => PathMatch::SegmentPrefix(self.one(&["/a", "/a/b", "/ü"]).to_owned()),
+            3 => PathMatch::Connect,
             _ => PathMatch::Regex(self.pattern()),
         };
         Match {
@@ -765,7 +836,7 @@ impl Dice {
             }
         };
         let retry = self.maybe(Dice::retry);
-        Forward {
+        let mut forward = Forward {
             clusters: choice,
             // An Envoy file has no word for it.
             fallback: None,
@@ -796,8 +867,16 @@ impl Dice {
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
+            terminate: None,
             upgrades: self.upgrades(),
+        };
+        // Envoy says it with the upgrade that it belongs to.
+        if forward.upgrades.says(b"connect").is_some() {
+            forward.terminate = self.maybe(|d| Terminate {
+                proxy_protocol: d.maybe(|d| d.one(&[ProxyVersion::V1, ProxyVersion::V2])),
+            });
         }
+        forward
     }
 
     fn groups(&mut self, clusters: &[String]) -> ReadWriteGroups {

@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
 use naru_base::{Instant, Reason};
-use naru_spec::defaults::{HTTP2_BLOCK_FRAMES_MAX, HTTP2_HEADER_BOMB_FACTOR};
+use naru_spec::defaults::HTTP2_HEADER_BOMB_FACTOR;
 
 use super::super::fields::{Message, Reading};
 use super::super::frame::{
@@ -13,6 +13,9 @@ use super::super::frame::{
 use super::super::guard::Abuse;
 use super::stream::Over;
 use super::{Connection, Failure, LEAVING_PING, Leaving, Role, WINDOW};
+
+/// So many interim responses may come before the final one, as in HTTP/1.
+const INTERIMS_MAX: u8 = 32;
 
 /// A header block whose last frame has not come.
 #[derive(Debug)]
@@ -290,7 +293,7 @@ impl Connection {
         let bytes_max = self.terms.header_bytes_max;
         // A list that is a little too long is still read, to be answered.
         let is_long = block.fragments.len() > bytes_max * HTTP2_HEADER_BOMB_FACTOR;
-        let frames_max = (HTTP2_BLOCK_FRAMES_MAX as usize).max(bytes_max / 4_096);
+        let frames_max = (self.terms.limits.block_frames_max as usize).max(bytes_max / 4_096);
         if block.frames as usize > frames_max || is_long {
             return Err(Wrong::Abuse(Abuse::Continuations));
         }
@@ -318,7 +321,7 @@ impl Connection {
             (_, Some(_)) => Message::Trailers,
         };
         let bytes_max = self.terms.header_bytes_max;
-        let mut reading = Reading::new(message, bytes_max);
+        let mut reading = Reading::new(message, bytes_max, self.terms.takes_extended);
         if self.decoder.decode(block, |field| reading.take(field)).is_err() {
             return Err(Wrong::Connection(Code::COMPRESSION_ERROR));
         }
@@ -404,17 +407,20 @@ impl Connection {
         let Some(stream) = self.streams.get_mut(place) else { return Ok(()) };
         let status = response.status();
         if status.is_informational() {
-            // There is no change of protocol in HTTP/2, and no end before the answer. Nobody is told of one.
-            if ends_stream || status.as_u16() == 101 {
+            // There is no change of protocol in HTTP/2, and no end before the answer.
+            stream.interims_count += 1;
+            if ends_stream || status.as_u16() == 101 || stream.interims_count > INTERIMS_MAX {
                 return Err(Wrong::Stream(id, MALFORMED));
+            }
+            // Leave to send a body is given by naru itself, when it reads it.
+            if status != http::StatusCode::CONTINUE {
+                stream.interims.push_back(response);
             }
         } else {
             let has_no_body = stream.is_head || matches!(status.as_u16(), 204 | 304);
-            if !has_no_body {
-                stream.left = length;
-                if ends_stream && length.is_some_and(|length| length > 0) {
-                    return Err(Wrong::Stream(id, MALFORMED));
-                }
+            stream.left = if has_no_body { Some(0) } else { length };
+            if ends_stream && stream.left.is_some_and(|left| left > 0) {
+                return Err(Wrong::Stream(id, MALFORMED));
             }
             stream.has_head = true;
             stream.response = Some(response);
@@ -508,6 +514,9 @@ impl Connection {
             if !payload.is_empty() {
                 return Err(FRAME_SIZE);
             }
+            if self.is_acknowledged {
+                self.guard.on(self.now, Abuse::Settings)?;
+            }
             self.on_acknowledged();
             return Ok(());
         }
@@ -531,7 +540,9 @@ impl Connection {
                     }
                     self.their_frame_max = value;
                 }
-                0x8 if value > 1 => return Err(PROTOCOL),
+                // What was said once holds (RFC 8441, section 3).
+                0x8 if value > 1 || value == 0 && self.takes_extended => return Err(PROTOCOL),
+                0x8 => self.takes_extended = value == 1,
                 _ => {}
             }
         }

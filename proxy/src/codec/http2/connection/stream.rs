@@ -18,6 +18,9 @@ pub struct Stream {
     pub handles: u8,
     pub request: Option<Request<()>>,
     pub response: Option<Response<()>>,
+    /// What came before it.
+    pub interims: VecDeque<Response<()>>,
+    pub interims_count: u8,
     /// The head of the answer is here, or was.
     pub has_head: bool,
     /// The answer to HEAD, whose length is of no body.
@@ -76,6 +79,8 @@ impl Stream {
             handles: 0,
             request: None,
             response: None,
+            interims: VecDeque::new(),
+            interims_count: 0,
             has_head: false,
             is_head: false,
             inbox: Inbox::default(),

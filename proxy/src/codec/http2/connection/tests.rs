@@ -35,7 +35,9 @@ fn terms(stream_window: u32, connection_window: u32) -> Terms {
         streams_max: 10,
         header_bytes_max: 60 * 1024,
         headers_timeout: Some(Duration::from_secs(10)),
+        takes_extended: false,
         pace: Some(naru_spec::defaults::RESPONSE_PACE),
+        limits: Default::default(),
     }
 }
 
@@ -482,7 +484,88 @@ fn a_large_head_goes_out_in_several_frames_and_is_read_again() {
     let (first, middle, last) = (END_STREAM, 0, END_HEADERS);
     let next = Kind::Continuation;
     assert_eq!(flags, [(Kind::Headers, first), (next, middle), (next, middle), (next, last)]);
-    let mut reading = Reading::new(super::super::fields::Message::Response, 60_000);
+    let mut reading = Reading::new(super::super::fields::Message::Response, 60_000, false);
     Decoder::new().decode(&block, |field| reading.take(field)).unwrap();
     assert_eq!(reading.into_response().unwrap().headers(), &headers);
+}
+
+#[test]
+fn who_takes_a_body_slowly_is_heard_all_the_while() {
+    // Windows as wide as they can be, and a body that fills what may wait.
+    let mut connection = answering(&[(4, 0x7fff_ffff)], "text/plain", 1 << 20);
+    let mut input = BytesMut::new();
+    frame::put_window_update(&mut input, 0, 0x7fff_0000);
+    connection.receive(&mut input, at(0));
+    connection.pump();
+    assert!(connection.out.len() >= OUT_BYTES_MAX && connection.wants_more(), "{}", connection.out.len());
+    // Who asks and asks, and reads nothing, is not.
+    connection.out.resize(UNREAD_BYTES_MIN, 0);
+    assert!(!connection.wants_more());
+    // What could not be read meanwhile is not late.
+    connection.partial_since = Some(at(0));
+    connection.wrote(connection.out.len(), || at(60_000));
+    connection.tick(at(60_000));
+    assert_eq!(connection.failure, None);
+}
+
+#[test]
+fn the_end_of_a_body_waits_for_no_window() {
+    let mut connection = answering(&[(4, 0x7fff_ffff)], "text/plain", 0x1_0000);
+    let mut input = BytesMut::new();
+    put_request(&mut input, 3, true);
+    connection.receive(&mut input, at(0));
+    let place = accept(&mut connection);
+    connection.send_response(place, StatusCode::OK, &HeaderMap::new(), false);
+    // The window of the connection is used up by the first.
+    let first = kinds(&mut connection);
+    assert!(first.contains(&(Kind::Data, 1)) && connection.send_window == 0, "{first:?}");
+    connection.send_data(place, Bytes::new(), Some(End::Plain));
+    assert_eq!(kinds(&mut connection), [(Kind::Data, 3)]);
+    connection.check_invariants();
+}
+
+#[test]
+fn what_nobody_reads_is_given_back_to_the_window() {
+    let mut client = Connection::new(Role::Client, terms(65_536, 70_000), at(0));
+    let mut input = BytesMut::new();
+    frame::put_settings(&mut input, &[]);
+    client.receive(&mut input, at(0));
+    let place = client.open(&request("/"), true);
+    client.stream(place).unwrap().handles += 1;
+    let headers = HeaderMap::new();
+    Writing {
+        out: &mut input,
+        stream: 1,
+        frame_max: FRAME_BYTES_MAX,
+        ends_stream: false,
+        tells_table: false,
+    }
+    .response(StatusCode::OK, &headers);
+    for _ in 0..3 {
+        put_head(&mut input, 15_000, Kind::Data, 0, 1);
+        input.extend_from_slice(&[0; 15_000]);
+    }
+    put_head(&mut input, 0, Kind::Data, END_STREAM, 1);
+    client.receive(&mut input, at(0));
+    client.pump();
+    client.out.clear();
+    // Its task hears of it.
+    let (heard, waker) = waker();
+    client.task = Some(waker);
+    client.let_go(place);
+    assert!(heard.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(kinds(&mut client), [(Kind::WindowUpdate, 0)]);
+}
+
+/// Whether it was woken.
+fn waker() -> (std::sync::Arc<std::sync::atomic::AtomicBool>, Waker) {
+    struct Flag(std::sync::Arc<std::sync::atomic::AtomicBool>);
+    impl std::task::Wake for Flag {
+        fn wake(self: std::sync::Arc<Flag>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let heard = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+    let waker = Waker::from(std::sync::Arc::new(Flag(std::sync::Arc::clone(&heard))));
+    (heard, waker)
 }

@@ -1,0 +1,88 @@
+//! Our own `EdgePolicy`: the bounds of an edge, and what naru gives up when it runs short itself.
+
+use crate::traffic_policy::TargetRef;
+use crate::{Flag, Meta, Number, Place, Placed, Seconds, Texts};
+
+objects! {
+    EdgePolicy {
+        meta: Meta,
+        spec: EdgePolicySpec,
+    }
+
+    EdgePolicySpec {
+        /// A Gateway; without it, the process as a whole.
+        target_ref: Option<TargetRef>,
+        connections: Option<EdgeConnections>,
+        requests: Option<EdgeRequests>,
+        http2: Option<EdgeHttp2>,
+        /// Of the process.
+        overload: Option<EdgeOverload>,
+    }
+
+    /// Of all listeners of a Gateway together with others at the same address; of the process, `max` only.
+    EdgeConnections {
+        max: Option<Number>,
+        /// Of one address, of IPv6 of one /64.
+        max_per_source: Option<Number>,
+        handshake_timeout: Option<Seconds>,
+        idle_timeout: Option<Seconds>,
+        max_requests: Option<Number>,
+    }
+
+    EdgeRequests {
+        max_header_bytes: Option<Number>,
+        max_header_count: Option<Number>,
+        max_body_bytes: Option<Number>,
+        headers_timeout: Option<Seconds>,
+        timeout: Option<Seconds>,
+        idle_timeout: Option<Seconds>,
+        body_pace: Option<EdgePace>,
+        response_pace: Option<EdgePace>,
+    }
+
+    /// So many bytes, at least, in so much time of waiting; no bytes are no bound.
+    EdgePace {
+        bytes: Number,
+        window: Seconds,
+    }
+
+    EdgeHttp2 {
+        max_concurrent_streams: Option<Number>,
+        resets: Option<EdgeAllowance>,
+        mistakes: Option<EdgeAllowance>,
+        frames: Option<EdgeAllowance>,
+        frames_per_useful: Option<Number>,
+        max_block_frames: Option<Number>,
+        frame_timeout: Option<Seconds>,
+    }
+
+    /// So much at once, and so much each second.
+    EdgeAllowance {
+        burst: Option<Number>,
+        per_second: Option<Number>,
+    }
+
+    EdgeOverload {
+        /// Nothing is measured, and nothing given up.
+        disabled: Option<Flag>,
+        refresh_interval: Option<Seconds>,
+        memory: Option<EdgeMemory>,
+        cpu: Option<EdgeCpu>,
+        /// Paths whose requests are always answered.
+        keep_paths: Option<Texts>,
+    }
+
+    EdgeMemory {
+        disabled: Option<Flag>,
+        /// Of the process; else what its control group or the machine allows.
+        limit_bytes: Option<Number>,
+        shed_at_percent: Option<Placed<f64>>,
+        until_percent: Option<Placed<f64>>,
+    }
+
+    EdgeCpu {
+        disabled: Option<Flag>,
+        shed_from_percent: Option<Placed<f64>>,
+        shed_all_at_percent: Option<Placed<f64>>,
+    }
+}

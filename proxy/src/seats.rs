@@ -1,0 +1,150 @@
+//! How many connections of clients are there: at a listener, in a chain, of an address?
+//!
+//! Counted by all workers together in atomics that nobody waits for. Of addresses there is no list, which could grow:
+//! each counts in two of a fixed number of cells, by two hashes with secrets of their own, and the lower of both is how
+//! many it has at most (a count-min sketch). Two addresses that share one cell are told apart by the other; one that
+//! shares both with crowds, which is about one in a billion for each crowd, reaches its limit too soon. Nobody passes it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Of each of two rows, which have 256 KiB together.
+const CELLS: usize = 1 << 15;
+
+/// Connections that are there, and how many were turned away.
+#[derive(Debug, Default)]
+pub struct Tally {
+    active: AtomicU64,
+    limited: AtomicU64,
+}
+
+/// Counts one connection until it is dropped.
+#[derive(Debug)]
+pub struct Counted(Arc<Tally>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Tally {
+    /// Nothing where as many are there as may be.
+    pub fn take(self: &Arc<Self>, max: u64) -> Option<Counted> {
+        let before = self.active.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(self));
+        if before >= max {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(counted)
+    }
+
+    /// Those that are there, and those that were turned away.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.active.load(Ordering::Relaxed), self.limited.load(Ordering::Relaxed))
+    }
+}
+
+/// Connections by the addresses that they come from.
+#[derive(Debug)]
+pub struct Sources {
+    rows: [Box<[AtomicU32]>; 2],
+    secrets: [RandomState; 2],
+}
+
+impl Default for Sources {
+    fn default() -> Sources {
+        let row = || (0..CELLS).map(|_| AtomicU32::new(0)).collect();
+        Sources { rows: [row(), row()], secrets: [RandomState::new(), RandomState::new()] }
+    }
+}
+
+/// Counts one connection of an address until it is dropped.
+#[derive(Debug)]
+pub struct OfSource {
+    sources: Arc<Sources>,
+    cells: [usize; 2],
+}
+
+impl Drop for OfSource {
+    fn drop(&mut self) {
+        for cell in self.sources.cells(self.cells) {
+            cell.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Sources {
+    /// Nothing where the address has as many as it may.
+    pub fn take(self: &Arc<Self>, address: IpAddr, max: u32) -> Option<OfSource> {
+        let source = source(address);
+        let cells = self.secrets.each_ref().map(|secret| secret.hash_one(source) as usize % CELLS);
+        let before = self.cells(cells).map(|cell| cell.fetch_add(1, Ordering::Relaxed)).min();
+        let counted = OfSource { sources: Arc::clone(self), cells };
+        before.is_some_and(|before| before < max).then_some(counted)
+    }
+
+    fn cells(&self, at: [usize; 2]) -> impl Iterator<Item = &AtomicU32> {
+        self.rows.iter().zip(at).filter_map(|(row, at)| row.get(at))
+    }
+}
+
+/// Whoever has an address of IPv6 has all of its /64.
+fn source(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_tally_holds_its_limit_and_gives_back() {
+        let tally = Arc::<Tally>::default();
+        let held: Vec<_> = (0..3).map(|_| tally.take(3).unwrap()).collect();
+        assert!(tally.take(3).is_none());
+        assert_eq!(tally.counts(), (3, 1));
+        drop(held);
+        assert!(tally.take(1).is_some());
+        assert_eq!(tally.counts(), (0, 1));
+    }
+
+    #[test]
+    fn an_address_has_what_it_may_and_a_network_of_ipv6_is_one() {
+        let sources = Arc::<Sources>::default();
+        let held: Vec<_> = (0..2).map(|_| sources.take(ip("10.0.0.1"), 2).unwrap()).collect();
+        assert!(sources.take(ip("10.0.0.1"), 2).is_none());
+        assert!(sources.take(ip("::ffff:10.0.0.1"), 2).is_none());
+        assert!(sources.take(ip("10.0.0.2"), 2).is_some());
+        let _v6 = sources.take(ip("2001:db8::1"), 1).unwrap();
+        assert!(sources.take(ip("2001:db8::2"), 1).is_none());
+        assert!(sources.take(ip("2001:db8:0:1::1"), 1).is_some());
+        drop(held);
+        assert!(sources.take(ip("10.0.0.1"), 2).is_some());
+    }
+
+    /// Who has few is not refused for those who have many.
+    #[test]
+    fn crowds_are_told_apart_and_all_is_given_back() {
+        let sources = Arc::<Sources>::default();
+        let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let mut held: Vec<_> = (0..20_000).map(|n| sources.take(address(n % 200), 100)).collect();
+        assert!(held.iter().all(Option::is_some));
+        held.extend((1_000..6_000).map(|n| sources.take(address(n), 1)));
+        let refused = held.iter().filter(|held| held.is_none()).count();
+        assert!(refused < 20, "{refused} of 5,000");
+        drop(held);
+        let is_empty = |row: &[AtomicU32]| row.iter().all(|cell| cell.load(Ordering::Relaxed) == 0);
+        assert!(sources.rows.iter().all(|row| is_empty(row)));
+    }
+}

@@ -1,0 +1,61 @@
+//! The bounds of an edge.
+
+use naru_resource::edge_policy as edge;
+
+use crate::kind::document;
+use crate::read::record;
+
+document!(edge::EdgePolicy { spec: "spec" });
+record!(edge::EdgePolicySpec {
+    target_ref: "targetRef",
+    connections: "connections",
+    requests: "requests",
+    http2: "http2",
+    overload: "overload",
+});
+record!(edge::EdgeConnections {
+    max: "max",
+    max_per_source: "maxPerSource",
+    handshake_timeout: "handshakeTimeout",
+    idle_timeout: "idleTimeout",
+    max_requests: "maxRequests",
+});
+record!(edge::EdgeRequests {
+    max_header_bytes: "maxHeaderBytes",
+    max_header_count: "maxHeaderCount",
+    max_body_bytes: "maxBodyBytes",
+    headers_timeout: "headersTimeout",
+    timeout: "timeout",
+    idle_timeout: "idleTimeout",
+    body_pace: "bodyPace",
+    response_pace: "responsePace",
+});
+record!(edge::EdgePace { bytes: "bytes", window: "window" });
+record!(edge::EdgeHttp2 {
+    max_concurrent_streams: "maxConcurrentStreams",
+    resets: "resets",
+    mistakes: "mistakes",
+    frames: "frames",
+    frames_per_useful: "framesPerUseful",
+    max_block_frames: "maxBlockFrames",
+    frame_timeout: "frameTimeout",
+});
+record!(edge::EdgeAllowance { burst: "burst", per_second: "perSecond" });
+record!(edge::EdgeOverload {
+    disabled: "disabled",
+    refresh_interval: "refreshInterval",
+    memory: "memory",
+    cpu: "cpu",
+    keep_paths: "keepPaths",
+});
+record!(edge::EdgeMemory {
+    disabled: "disabled",
+    limit_bytes: "limitBytes",
+    shed_at_percent: "shedAtPercent",
+    until_percent: "untilPercent",
+});
+record!(edge::EdgeCpu {
+    disabled: "disabled",
+    shed_from_percent: "shedFromPercent",
+    shed_all_at_percent: "shedAllAtPercent",
+});
