@@ -22,10 +22,13 @@ use naru_spec::defaults::HANDSHAKE_TIMEOUT;
 use naru_spec::overload::{Relief, Timer as Timed};
 use naru_spec::{Codec, Http};
 use tokio::io::AsyncReadExt;
+use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use crate::certified::Certified;
 use crate::cluster::add;
+#[cfg(feature = "http3")]
+use crate::codec::http3;
 use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
@@ -33,6 +36,8 @@ use crate::greet::{Full, Refused, greet};
 use crate::listen::{self, ListenerKey};
 use crate::loaded::Loaded;
 use crate::metrics::TurnedAway;
+#[cfg(feature = "http3")]
+use crate::quic;
 use crate::seats::{Counted, OfSource};
 use crate::settle::{Broken, OutBody, Passage, count_up};
 use crate::socket::{Listening, Socket};
@@ -81,8 +86,18 @@ impl ListenerHere {
     }
 
     pub fn go_on(&self, at: usize, loaded: &Rc<Loaded>) {
+        let was_of_quic = self.is_of_quic();
         self.at.set(at);
         self.loaded.replace(Rc::clone(loaded));
+        if self.is_of_quic() != was_of_quic {
+            // Whoever reads begins anew.
+            self.closed.notify_waiters();
+        }
+    }
+
+    fn is_of_quic(&self) -> bool {
+        let (loaded, at) = self.now();
+        loaded.snapshot.listeners.get(at).is_some_and(|listener| listener.quic.is_some())
     }
 
     pub fn close(&self) {
@@ -216,6 +231,14 @@ impl Connection {
             interim: RefCell::new(None),
             tunnel: RefCell::new(None),
         }
+    }
+
+    /// After a handshake.
+    #[cfg(feature = "http3")]
+    pub fn with_tls(self, agreed: naru_tls::Handshake, shown: Option<Box<naru_tls::Shown>>) -> Connection {
+        let tls_version = Some(agreed.version);
+        let certified = shown.map(|shown| Rc::new(Certified::new(shown)));
+        Connection { server_name: agreed.server_name, tls_version, is_tls: true, certified, ..self }
     }
 
     /// What is in a tunnel that was asked for on this connection, as a connection of its own.
@@ -391,7 +414,7 @@ impl Answers for Rc<Connection> {
 /// process takes it.
 pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<ListenerHere>) {
     let socket = match &*socket {
-        Listening::Udp(socket) => return udp::serve(worker, Arc::clone(socket), listener).await,
+        Listening::Udp(socket) => return datagrams(worker, socket, listener).await,
         Listening::Stream(socket) => socket,
     };
     loop {
@@ -439,11 +462,29 @@ pub async fn accept(worker: Rc<Worker>, socket: Rc<Listening>, listener: Rc<List
     .await;
 }
 
+/// What they are may change with the configuration.
+async fn datagrams(worker: Rc<Worker>, socket: &Arc<UdpSocket>, listener: Rc<ListenerHere>) {
+    loop {
+        let (worker, socket, here) = (Rc::clone(&worker), Arc::clone(socket), Rc::clone(&listener));
+        match listener.is_of_quic() {
+            #[cfg(feature = "http3")]
+            true => quic::serve(worker, socket, here).await,
+            // It was refused when it was read.
+            #[cfg(not(feature = "http3"))]
+            true => here.closed().await,
+            false => udp::serve(worker, socket, here).await,
+        }
+        if listener.is_closed.get() {
+            return;
+        }
+    }
+}
+
 fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<ListenerHere>) {
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     let seats = match admit(&worker, &listener, remote) {
         Ok(seats) => seats,
-        Err(why) => return turn_away(&worker, &stream, remote, &listener, why),
+        Err(why) => return turn_away(&worker, stream.local_addr().ok(), remote, &listener, why),
     };
     tokio::task::spawn_local(async move {
         let _seats = seats;
@@ -455,14 +496,14 @@ fn take(worker: &Rc<Worker>, stream: Socket, remote: SocketAddr, listener: &Rc<L
 }
 
 /// What a connection counts among.
-struct Seats {
+pub struct Seats {
     _all: Seat,
     _listener: Option<Counted>,
     _source: Option<OfSource>,
 }
 
 /// Whether one more connection may be served.
-fn admit(worker: &Worker, listener: &ListenerHere, remote: SocketAddr) -> Result<Seats, TurnedAway> {
+pub fn admit(worker: &Worker, listener: &ListenerHere, remote: SocketAddr) -> Result<Seats, TurnedAway> {
     if worker.strain.is_called_for() {
         let draw = listener.loaded().core.borrow_mut().draw_request();
         if worker.strain.rejects(draw) {
@@ -501,16 +542,16 @@ pub fn seat_of_source(
 
 /// Closes a connection at once. It has a line in the log of the listener's first chain, as nothing was read of it.
 #[cold]
-fn turn_away(
+pub fn turn_away(
     worker: &Rc<Worker>,
-    stream: &Socket,
+    local: Option<SocketAddr>,
     remote: SocketAddr,
     listener: &Rc<ListenerHere>,
     why: TurnedAway,
 ) {
     worker.metrics.downstream.count_turned_away(why);
     let (loaded, at) = listener.now();
-    if let (Ok(local), Some(chain)) = (stream.local_addr(), loaded.snapshot.chain_id(at, 0)) {
+    if let (Some(local), Some(chain)) = (local, loaded.snapshot.chain_id(at, 0)) {
         let peer = Peer { remote, local, is_tls: false, is_certified: false, is_in_tunnel: false };
         let connection = Rc::new(Connection::begin(worker, listener, loaded, chain, peer));
         engine::record_turned_away(&connection, why.reason());
@@ -535,7 +576,7 @@ async fn wait_in_vain(worker: &Rc<Worker>, listener: &Rc<ListenerHere>, full: Fu
     drop(stream);
 }
 
-struct FromClient(SocketAddr);
+pub struct FromClient(pub SocketAddr);
 
 impl fmt::Display for FromClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -593,6 +634,8 @@ async fn serve_client(
     let protocol = match (codec, secured.alpn.as_deref()) {
         (Codec::Http1, _) | (Codec::Auto, Some(b"http/1.1")) => Protocol::Http1,
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Protocol::Http2,
+        // It is of datagrams, and came another way.
+        (Codec::Http3, _) => return,
         (Codec::Auto, _) => {
             let mut stay = Stay::new(&connection);
             let has_begun = Cell::new(false);
@@ -648,6 +691,23 @@ async fn serve_client(
                 next = Some((within, conduit, protocol));
             }
         }
+    }
+}
+
+/// The requests of a connection of QUIC.
+#[cfg(feature = "http3")]
+pub async fn serve_quic(connection: Rc<Connection>, open: &Open, quic: quic::Carrier) {
+    let terms = {
+        let loaded = connection.loaded();
+        Terms::of(loaded.snapshot.chain(connection.chain()))
+    };
+    open.tell(&connection);
+    let mut stay = Stay::new(&connection);
+    let answers = Rc::clone(&connection);
+    let leave = |cx: &mut Context<'_>| stay.poll_leave(cx);
+    let served = http3::server::serve(quic, &connection.worker, terms, answers, leave, &connection.stall);
+    if let Err(ServeError::Protocol(reason)) = Box::pin(served).await {
+        engine::record_unreadable(&connection, reason);
     }
 }
 

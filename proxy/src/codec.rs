@@ -8,6 +8,8 @@ pub mod body;
 pub mod client;
 mod http1;
 pub mod http2;
+#[cfg(feature = "http3")]
+pub mod http3;
 pub mod inquiry;
 mod interim;
 pub mod server;

@@ -389,7 +389,7 @@ impl Attendant for Alone<'_> {
 
     #[inline]
     fn speaks_http2(&self) -> bool {
-        self.passage.line.version == Version::HTTP_2
+        self.passage.line.version >= Version::HTTP_2
     }
 
     // HTTP/1.0 has none.
@@ -741,7 +741,7 @@ fn answer_saying(
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said.len()));
     // Who says what is no request may mean something else by what follows.
     if matches!(reason, Reason::BadHost | Reason::ClientProtocol | Reason::HeadTooLarge)
-        && passage.line.version != Version::HTTP_2
+        && passage.line.version < Version::HTTP_2
     {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -119,7 +119,7 @@ impl Flights {
         let side = Rc::new(Side {
             permit: RefCell::new(Some(Permit::new(&loaded, cause, cluster, endpoint, &here))),
             upload: passage.upload.clone(),
-            speaks_http2: passage.line.version == Version::HTTP_2,
+            speaks_http2: passage.line.version >= Version::HTTP_2,
             connected: Cell::new(None),
             local: Cell::new(None),
             failure: RefCell::new(None),

@@ -27,6 +27,8 @@ mod upgraded;
 mod grpc_web;
 mod tcp;
 mod udp;
+#[cfg(feature = "http3")]
+mod quic;
 mod relay;
 mod lookup;
 mod on_demand;

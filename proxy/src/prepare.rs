@@ -52,6 +52,9 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
+    /// All snapshots have the same.
+    #[cfg(feature = "http3")]
+    pub crossings: Arc<crate::quic::crossing::Crossings>,
     /// By listener.
     crowds: Vec<Crowd>,
     /// By chain; of those that have a limit.
@@ -126,6 +129,8 @@ impl Prepared {
             retried,
             named_limits,
             recent_writes,
+            #[cfg(feature = "http3")]
+            crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),
             crowds,
             tallies,
             cluster_names,
@@ -305,6 +310,17 @@ pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
     Sides::build(snapshot, None).map(|_| ()).map_err(StartError::Config)
 }
 
+/// Listeners that this build cannot serve.
+fn without_quic(snapshot: &Snapshot) -> Vec<(Place, Invalid)> {
+    let listeners = snapshot.listeners.iter().enumerate();
+    let quic = listeners.filter(|(_, listener)| listener.quic.is_some() && !cfg!(feature = "http3"));
+    quic.map(|(at, listener)| {
+        let text = format!("listener '{}' is of QUIC, and this naru was built without it", listener.name);
+        (Place::Listener(at), Invalid::new(text).hint("build it with the feature http3"))
+    })
+    .collect()
+}
+
 /// By name.
 pub fn clusters_of(snapshot: &Snapshot) -> BTreeMap<&str, ClusterId> {
     (0u32..).zip(&snapshot.clusters).map(|(id, cluster)| (cluster.name.as_str(), ClusterId(id))).collect()
@@ -319,7 +335,7 @@ struct Sides {
 impl Sides {
     /// Every problem is found before any is returned.
     fn build(snapshot: &Snapshot, older: Option<&Prepared>) -> Result<Sides, Vec<(Place, Invalid)>> {
-        let mut problems = Vec::new();
+        let mut problems = without_quic(snapshot);
         let mut found = |place, owner: String, mut invalid: Invalid| {
             invalid.message = format!("TLS of {owner}: {}", invalid.message);
             problems.push((place, invalid));

@@ -135,7 +135,7 @@ fn start(passage: &Passage, plan: Plan, outgoing: Outgoing) {
         tap,
         permit: None,
         timer: Timer::new(&worker.timers),
-        is_from_http2: passage.line.version == Version::HTTP_2,
+        is_from_http2: passage.line.version >= Version::HTTP_2,
         worker: Rc::clone(worker),
         loaded: Rc::clone(loaded),
     };

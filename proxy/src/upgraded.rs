@@ -176,7 +176,7 @@ pub fn change(mut passage: Box<Passage>, mut head: response::Parts) -> Result<Re
         (Carrier::Http2 { _stream }, InBody::Http2(body)) => {
             (Conduit::http2(Http2Tunnel::new(body)), Held::Stream { _stream })
         }
-        (Carrier::Http2 { .. }, InBody::Empty | InBody::Http1(_) | InBody::Text(_)) => return Err(Broken),
+        (Carrier::Http2 { .. }, _) => return Err(Broken),
         (Carrier::Raw(wire), _) => (wire.conduit, Held::Life { _life: wire.life }),
     };
     // There is no more message whose length it could be.

@@ -421,7 +421,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             method: head.method,
             copied: None,
             copies: None,
-            client_is_http2: head.version == http::Version::HTTP_2,
+            client_is_http2: head.version >= http::Version::HTTP_2,
             is_repeat: facts.repeats.is_repeat,
             trace: facts.trace,
             is_in_fault,

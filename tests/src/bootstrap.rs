@@ -35,6 +35,8 @@ const HTTP_MANAGER: &str =
 const TCP_PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const DOWNSTREAM_TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+const DOWNSTREAM_QUIC: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport";
 const UPSTREAM_TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 const FILE_LOG: &str = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
 
@@ -49,6 +51,7 @@ pub struct Bootstrap {
     clusters: String,
     admin: bool,
     tunnels: bool,
+    is_http3: bool,
     address: SocketAddr,
     /// Lines of the whole, beside its listeners and clusters.
     top: String,
@@ -79,6 +82,7 @@ impl Bootstrap {
             clusters: String::new(),
             admin: false,
             tunnels: false,
+            is_http3: false,
             address: ([127, 0, 0, 1], 0).into(),
             top: String::new(),
             network_filters: String::new(),
@@ -187,6 +191,20 @@ impl Bootstrap {
         self
     }
 
+    /// The listener speaks HTTP/3; `quic` are its `quic_options`.
+    pub fn http3(mut self, authority: &Authority, quic: &str) -> Bootstrap {
+        self.is_http3 = true;
+        self.tls = quic_tls(&authority.issue());
+        self.manager("codec_type: HTTP3")
+            .listener(&format!("udp_listener_config: {{ quic_options: {{ {quic} }} }}"))
+    }
+
+    /// With another certificate.
+    pub fn http3_with(mut self, issued: &Issued) -> Bootstrap {
+        self.tls = quic_tls(issued);
+        self
+    }
+
     /// As [`Bootstrap::tls`], with this certificate, lines of its own and lines of what both sides have in common.
     pub fn tls_of(mut self, issued: &Issued, own: &str, common: &str) -> Bootstrap {
         self.tls = server_tls(issued, own, common);
@@ -241,7 +259,12 @@ impl Bootstrap {
         }
         text.push_str(self.top.trim_start_matches('\n'));
         text.push_str("static_resources:\n  listeners:\n  - name: main\n");
-        writeln!(text, "    address: {}", socket_address(self.address)).unwrap();
+        let address = socket_address(self.address);
+        let address = match self.is_http3 {
+            true => address.replace("socket_address: {", "socket_address: { protocol: UDP,"),
+            false => address,
+        };
+        writeln!(text, "    address: {address}").unwrap();
         text.push_str(&indented(&self.listener, 4));
         text.push_str("    filter_chains:\n");
         if self.chains.is_empty() {
@@ -313,6 +336,16 @@ pub fn downstream_tls(authority: &Authority, alpn: &[&str]) -> String {
         "transport_socket:\n  name: tls\n  typed_config:\n    \"@type\": {DOWNSTREAM_TLS}\n    \
          common_tls_context:\n      alpn_protocols: {alpn:?}\n      tls_certificates:\n      \
          - certificate_chain: {{ inline_string: {:?} }}\n        private_key: {{ inline_string: {:?} }}\n",
+        issued.chain, issued.key
+    )
+}
+
+/// Of a filter chain: QUIC ends here.
+pub fn quic_tls(issued: &Issued) -> String {
+    format!(
+        "transport_socket:\n  name: quic\n  typed_config:\n    \"@type\": {DOWNSTREAM_QUIC}\n    \
+         downstream_tls_context:\n      common_tls_context:\n        tls_certificates:\n        \
+         - certificate_chain: {{ inline_string: {:?} }}\n          private_key: {{ inline_string: {:?} }}\n",
         issued.chain, issued.key
     )
 }

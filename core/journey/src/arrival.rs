@@ -90,12 +90,15 @@ fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
 /// A request that wants something else than HTTP.
 #[cold]
 fn change(parts: &Parts, http: &Http, peer: &Peer, client: &mut Client) -> Wish {
-    // In HTTP/2 a tunnel would be a stream among others, and there is none in a tunnel.
-    let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version != Version::HTTP_2;
+    // Later than HTTP/1 a tunnel would be a stream among others; and there is none in a tunnel.
+    let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version < Version::HTTP_2;
     if client.upgrade == Upgrade::Asked && parts.method != Method::CONNECT {
         return Wish::Upgrade;
     }
     if client.upgrade == Upgrade::Asked {
+        return Wish::Refuse(Reason::UpgradeRefused);
+    }
+    if parts.version == Version::HTTP_3 {
         return Wish::Refuse(Reason::UpgradeRefused);
     }
     match Destination::of(&parts.uri) {
@@ -165,8 +168,8 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
                 return Err(Reason::BadHost);
             }
             let authority = authority.as_str();
-            // HTTP/1 ignores the Host beside an absolute target; HTTP/2 has no reason to send another.
-            let is_other = parts.version == Version::HTTP_2 && said.is_some_and(|said| said != authority);
+            // HTTP/1 ignores the Host beside an absolute target; the later ones have no reason to send another.
+            let is_other = parts.version >= Version::HTTP_2 && said.is_some_and(|said| said != authority);
             // It ignores what it says, not whether it is there; clients of tunnels leave it out, and nobody reads it there.
             let is_missing = parts.version == Version::HTTP_11
                 && parts.method != Method::CONNECT

@@ -49,6 +49,7 @@ impl Snapshot {
         let (_, new_chain) = self.place_of(id)?;
         let is_same = self.listeners.get(listener)?.name == old_listener.name
             && self.listeners.get(listener)?.is_udp == old_listener.is_udp
+            && self.listeners.get(listener)?.quic.is_some() == old_listener.quic.is_some()
             && new_chain.name == old_chain.name
             && new_chain.tcp.is_some() == old_chain.tcp.is_some()
             && is_let_in_alike(old_chain.tls.as_ref(), new_chain.tls.as_ref())

@@ -13,6 +13,7 @@ use naru_spec::{
 use crate::Surroundings;
 use crate::edge::Edges;
 use crate::findings::Findings;
+use crate::http3;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
 use crate::routes::{Context, Routes, catches_all};
@@ -70,6 +71,7 @@ pub(crate) fn listeners(
         if gateway.spec.servers.is_empty() {
             findings.error(code::MISSING_FIELD, gateway.place, &servers, "a Gateway needs servers", "");
         }
+        let mut has_https = false;
         for (at, server) in gateway.spec.servers.iter().enumerate() {
             let path = servers.at(at);
             let Some((address, ready)) = read(gateway, server, surroundings, resources, &path, findings)
@@ -78,8 +80,10 @@ pub(crate) fn listeners(
             };
             let known = by_address.entry(address).or_default();
             check_conflict(&ready, known, &path, findings);
+            has_https |= ready.speaks == Speaks::Http && ready.tls.is_some();
             known.push(ready);
         }
+        http3::check_effect(gateway, has_https, findings);
     }
     check_bindings(resources, routes, findings);
     for (address, servers) in by_address {
@@ -89,7 +93,7 @@ pub(crate) fn listeners(
             servers.into_iter().partition(|ready| ready.speaks != Speaks::Http);
         let (with_tls, without): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|ready| ready.tls.is_some());
-        let mut chains = Vec::new();
+        let (mut chains, mut over_quic) = (Vec::new(), Vec::new());
         if !without.is_empty() {
             chains.push(chain(&without, surroundings, routes));
         }
@@ -98,6 +102,9 @@ pub(crate) fn listeners(
             chain.name = format!("{}/{}", ready.gateway.meta.full_name(), chains.len());
             chain.server_names = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok()).collect();
             chain.tls = ready.tls;
+            if http3::is_asked_for(ready.gateway, chain.tls.as_ref(), findings) {
+                over_quic.push(http3::beside(&mut chain, address.port()));
+            }
             chains.push(chain);
         }
         for ready in streams {
@@ -107,6 +114,12 @@ pub(crate) fn listeners(
         if !chains.is_empty() {
             let mut listener = Listener::new(format!("gateway/{address}"), address, chains);
             edges.change(&gateways, &mut listener, findings);
+            listeners.push(listener);
+        }
+        if !over_quic.is_empty() {
+            let mut listener = http3::listener(address, over_quic);
+            // What is wrong with them was told of the listener beside it.
+            edges.change(&gateways, &mut listener, &mut routes.quiet());
             listeners.push(listener);
         }
     }

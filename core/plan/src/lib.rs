@@ -15,6 +15,7 @@
 
 // In reading order: the whole, listeners, routes, clusters; then what they look things up in.
 mod gateways;
+mod http3;
 mod edge;
 mod outbound;
 mod routes;

@@ -5,6 +5,8 @@ use crate::{Flag, Meta, Number, Place, Placed, Text, Texts};
 objects! {
     Gateway {
         meta: Meta,
+        /// Its servers of HTTPS speak HTTP/3 as well, on the same ports.
+        http3: Option<Flag>,
         spec: GatewaySpec,
     }
 

@@ -206,6 +206,17 @@ pub const HTTP2_EDGE_STREAMS_MAX: u32 = 100;
 pub const HTTP2_EDGE_STREAM_WINDOW: u32 = 64 << 10;
 pub const HTTP2_EDGE_CONNECTION_WINDOW: u32 = 1 << 20;
 
+// QUIC with clients. Envoy's `quic_options`.
+pub const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+pub const QUIC_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Handshakes of one socket whose clients have not shown that they are where they say: one more is asked to (RFC 9000,
+/// section 8.1.2). Our own.
+pub const QUIC_UNPROVEN_MAX: usize = 64;
+/// Handshakes of one socket at all: one more is refused. Our own.
+pub const QUIC_HANDSHAKES_MAX: usize = 1_024;
+/// What waits in a connection to be taken by its client. Our own.
+pub const QUIC_WAITING_BYTES_MAX: u64 = 1 << 20;
+
 // What a peer of HTTP/2 may have us do for nothing. Our own, but for what a line says; `docs/limits.md`.
 /// Frames that carry nothing of a request or an answer, at once and each second: PING, SETTINGS (which counts ten
 /// times, like DATA without data), PRIORITY, WINDOW_UPDATE and types that nobody knows.

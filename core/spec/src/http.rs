@@ -175,6 +175,8 @@ pub enum Codec {
     Auto,
     Http1,
     Http2,
+    /// Of a listener of QUIC, and of no other.
+    Http3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

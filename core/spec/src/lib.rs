@@ -19,6 +19,7 @@
 // In reading order: the whole, then a listener from outside in, then what it leads to.
 pub mod config;
 pub mod listener;
+pub mod quic;
 pub mod tcp;
 pub mod http;
 pub mod client_cert;
@@ -79,6 +80,7 @@ pub use matching::{
 pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
+pub use quic::Quic;
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,

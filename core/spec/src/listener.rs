@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Domain, DownstreamTls, Http, TcpProxy};
+use crate::{Domain, DownstreamTls, Http, Quic, TcpProxy};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -14,8 +14,11 @@ pub struct Listener {
     pub address: SocketAddr,
     /// It is a Unix socket.
     pub pipe: Option<Pipe>,
-    /// Datagrams come instead of connections; its one chain passes them through, a session for each client.
+    /// Datagrams come instead of connections; its one chain passes them through, a session for each client, where `quic` is
+    /// not said.
     pub is_udp: bool,
+    /// The datagrams are of QUIC: its chains end TLS and speak HTTP/3.
+    pub quic: Option<Quic>,
     /// Tried by the address that the client came to (the longest range), then by the server name that it asks for:
     /// exact, then the longest wildcard, then a chain without names. A connection that no chain takes is closed.
     pub chains: Vec<FilterChain>,
@@ -31,10 +34,21 @@ impl Listener {
             address,
             pipe: None,
             is_udp: false,
+            quic: None,
             chains,
             proxy_protocol: None,
             connections: ConnectionLimits::default(),
         }
+    }
+
+    /// Of HTTP/3.
+    pub fn of_quic(
+        name: impl Into<String>,
+        address: SocketAddr,
+        quic: Quic,
+        chains: Vec<FilterChain>,
+    ) -> Listener {
+        Listener { is_udp: true, quic: Some(quic), ..Listener::new(name, address, chains) }
     }
 
     /// On a Unix socket.

@@ -9,6 +9,8 @@ use hyper::body::Incoming;
 
 use super::http1::link::Http1Body;
 use super::http2::Http2Body;
+#[cfg(feature = "http3")]
+use super::http3::Http3Body;
 use crate::grpc_web::TextBody;
 
 /// The body of a message that a peer sends.
@@ -19,6 +21,9 @@ pub enum InBody {
     Http2(Http2Body),
     /// One of them, as base64.
     Text(Box<TextBody>),
+    /// It is boxed, so that the others are no larger for it.
+    #[cfg(feature = "http3")]
+    Http3(Box<Http3Body>),
 }
 
 impl InBody {
@@ -27,6 +32,8 @@ impl InBody {
         match self {
             InBody::Http1(body) => body.is_malformed(),
             InBody::Text(body) => body.is_malformed,
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.is_malformed(),
             InBody::Empty | InBody::Http2(_) => false,
         }
     }
@@ -79,6 +86,8 @@ impl Body for InBody {
             InBody::Http1(body) => Pin::new(body).poll_frame(cx),
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
             InBody::Text(body) => body.poll_frame(cx),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -89,6 +98,8 @@ impl Body for InBody {
             InBody::Http1(body) => body.is_end_stream(),
             InBody::Http2(body) => body.is_end_stream(),
             InBody::Text(body) => body.is_end_stream(),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.is_end_stream(),
         }
     }
 
@@ -99,6 +110,8 @@ impl Body for InBody {
             InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
             InBody::Text(_) => SizeHint::default(),
+            #[cfg(feature = "http3")]
+            InBody::Http3(body) => body.size_hint(),
         }
     }
 }

@@ -3,11 +3,11 @@
 //! Why it is our own: `docs/adr/0019-http2-of-our-own.md`.
 
 mod connection;
-mod crowd;
-mod fields;
+pub(super) mod crowd;
+pub(super) mod fields;
 mod frame;
-mod guard;
-mod hpack;
+pub(super) mod guard;
+pub(super) mod hpack;
 mod shared;
 mod tunnel;
 

@@ -24,6 +24,7 @@ mod health;
 mod headers;
 mod http1;
 mod http2;
+mod http3;
 mod tls;
 mod certificates;
 mod limits;

@@ -56,6 +56,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("prost", &["wire/xds"]),
     ("prost-reflect", &["wire/xds"]),
     ("hickory-resolver", &["proxy"]),
+    ("quinn", &["proxy"]),
+    ("quinn-proto", &["proxy", "wire/tls"]),
 ];
 
 /// A member of the workspace.

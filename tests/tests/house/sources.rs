@@ -14,6 +14,10 @@ const CLOCK_HOMES: &[&str] =
 const CODEC: &str = "proxy/src/codec";
 const CODEC_LIBRARIES: &[&str] = &["hyper::", "hyper_util::", "h2::"];
 
+/// The same for QUIC, which is more than a codec.
+const QUIC: &[&str] = &["proxy/src/quic", "proxy/src/codec/http3"];
+const QUIC_LIBRARIES: &[&str] = &["quinn::", "quinn_proto::"];
+
 /// A line of code that is neither a comment nor part of a test.
 struct Line {
     file: String,
@@ -118,6 +122,18 @@ fn only_the_codec_names_the_library_that_it_stands_on() {
         let names = CODEC_LIBRARIES.iter().any(|library| names_crate(&line.code, library));
         if names && !line.file.starts_with(CODEC) {
             complaints.push(line.complain("outside proxy/src/codec"));
+        }
+    }
+    assert_none(&complaints);
+}
+
+#[test]
+fn only_quic_names_the_library_that_it_stands_on() {
+    let mut complaints = Vec::new();
+    for line in lines().iter().filter(|line| line.file.starts_with("proxy/src/")) {
+        let names = QUIC_LIBRARIES.iter().any(|library| names_crate(&line.code, library));
+        if names && !QUIC.iter().any(|home| line.file.starts_with(home)) {
+            complaints.push(line.complain("outside proxy/src/quic and proxy/src/codec/http3"));
         }
     }
     assert_none(&complaints);

@@ -1,6 +1,7 @@
 //! The kinds of documents, each read from its fields.
 
 mod istio;
+mod gateway;
 mod policy;
 mod load;
 mod edge;
@@ -121,7 +122,7 @@ fn envelope<'n>(node: &'n Node, reader: &mut Reader<'_>) -> Option<(&'n str, &'n
     }
 }
 
-fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+pub(crate) fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
     match &node.kind {
         Kind::Map(entries) => entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node),
         _ => None,

@@ -15,6 +15,8 @@
 // In reading order: a client comes in, an upstream is called, then what both rest on.
 pub mod opening;
 pub mod terminator;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod connector;
 pub mod handshake;
 pub mod shown;

@@ -40,11 +40,11 @@ pub struct Terminator {
     config: Arc<ServerConfig>,
     /// For clients that offer only protocols which this side does not have.
     config_without_alpn: Arc<ServerConfig>,
-    offers: Arc<Offers>,
+    pub(crate) offers: Arc<Offers>,
     /// For those who ask by `acme-tls/1`, where anything is proved to them.
     challenged: Option<Arc<ServerConfig>>,
     /// Clients are asked for certificates.
-    asks_for_certificates: bool,
+    pub(crate) asks_for_certificates: bool,
     /// The same two for each of the other orders in which suites that stand together can be; mostly there are none.
     reordered: Arc<[[Arc<ServerConfig>; 2]]>,
 }
@@ -135,6 +135,11 @@ impl Terminator {
     pub fn stamp(tls: &DownstreamTls) -> u64 {
         let own = tls.certificates.iter().flat_map(Certificate::sources);
         material::stamp(own.chain(tls.trust_sources()))
+    }
+
+    #[cfg(feature = "quic")]
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
     }
 
     /// Both steps at once, where there is only one chain to choose.
@@ -281,7 +286,7 @@ impl<IO> fmt::Debug for Hello<IO> {
 
 /// The certificates of a chain. The first that fits the name asked for, and whose key the client
 /// can check, is sent; else the first that the client can check; else the first.
-struct Offers(Vec<Offer>);
+pub(crate) struct Offers(Vec<Offer>);
 
 struct Offer {
     key: Arc<CertifiedKey>,
@@ -351,7 +356,7 @@ impl Offers {
     }
 
     /// Of the certificate that a client is shown.
-    fn uris(&self, hello: &ClientHello<'_>) -> Arc<[String]> {
+    pub(crate) fn uris(&self, hello: &ClientHello<'_>) -> Arc<[String]> {
         self.choose(hello).map(|offer| Arc::clone(&offer.uris)).unwrap_or_default()
     }
 }

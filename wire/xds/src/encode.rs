@@ -9,6 +9,7 @@ mod listener;
 mod http;
 mod tcp;
 mod udp;
+mod quic;
 mod routes;
 mod recovery;
 mod matching;

@@ -77,7 +77,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "filter_chains",
             "default_filter_chain",
             "listener_filters",
-            "udp_listener_config={}",
+            "udp_listener_config",
             "enable_reuse_port=true",
             "ignore_global_conn_limit",
             "use_original_dst=false",
@@ -183,6 +183,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "drain_timeout",
             "common_http_protocol_options",
             "http2_protocol_options",
+            "http3_protocol_options={}",
             "http_protocol_options",
             "add_user_agent=false",
             "normalize_path",
@@ -226,6 +227,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     (
         "envoy.config.core.v3.Http1ProtocolOptions",
         &["allow_absolute_url=true", "override_stream_error_on_invalid_http_message=false"],
+    ),
+    ("envoy.config.listener.v3.UdpListenerConfig", &["quic_options"]),
+    (
+        "envoy.config.listener.v3.QuicProtocolOptions",
+        &["quic_protocol_options", "idle_timeout", "crypto_handshake_timeout"],
+    ),
+    (
+        "envoy.config.core.v3.QuicProtocolOptions",
+        &["max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size"],
     ),
     (
         "envoy.config.core.v3.Http2ProtocolOptions",
@@ -679,6 +689,10 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     // TLS.
     ("envoy.config.core.v3.TransportSocket", &["name", "typed_config"]),
     ("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", &[]),
+    (
+        "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
+        &["downstream_tls_context", "enable_early_data=false", "enable_resumption=true"],
+    ),
     (
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         &["common_tls_context", "sni", "enforce_rsa_key_usage=true"],

@@ -254,7 +254,7 @@ fn is_of_heads(name: &HeaderName) -> bool {
 }
 
 /// Headers that are of one connection of HTTP/1 (RFC 9113, section 8.2.2). Those that `connection` names are gone.
-fn is_of_connection(name: &HeaderName) -> bool {
+pub fn is_of_connection(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }

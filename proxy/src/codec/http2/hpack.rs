@@ -3,7 +3,7 @@
 //! Read with all that a peer may use; written with the static table only. A table of our own for each connection
 //! would save bytes that a response's head seldom has, and cost memory and a lookup for each field.
 
-mod huffman;
+pub mod huffman;
 mod table;
 
 use std::collections::VecDeque;
@@ -179,7 +179,7 @@ impl Decoder {
 }
 
 /// A number whose first bits are the last `prefix` ones of a byte (section 5.1).
-fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, Broken> {
+pub fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, Broken> {
     let mask = (1_usize << prefix) - 1;
     let mut value = usize::from(byte(rest)?) & mask;
     if value < mask {
@@ -238,7 +238,7 @@ fn encode_string(out: &mut BytesMut, string: &[u8]) {
     out.put_slice(string);
 }
 
-fn encode_integer(out: &mut BytesMut, kind: u8, prefix: u8, value: usize) {
+pub fn encode_integer(out: &mut BytesMut, kind: u8, prefix: u8, value: usize) {
     let mask = (1_usize << prefix) - 1;
     if value < mask {
         return out.put_u8(kind | value as u8);

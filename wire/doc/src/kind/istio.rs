@@ -10,7 +10,6 @@ use crate::read::{record, words};
 
 document!(route::VirtualService { spec: "spec" });
 document!(rule::DestinationRule { spec: "spec" });
-document!(gateway::Gateway { spec: "spec" });
 document!(entry::ServiceEntry { spec: "spec" });
 document!(entry::WorkloadEntry { spec: "spec" });
 

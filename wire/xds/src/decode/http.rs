@@ -22,7 +22,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         _ => RouteTable::default(),
     };
     let mut http = Http::new(said.stat_prefix.clone(), table);
-    http.codec = codec(said, path, findings);
+    http.codec = codec(said);
     let filters = filters(said, path, findings);
     http.suppress_envoy_headers = filters.suppress_envoy_headers;
     http.fault = filters.fault;
@@ -157,17 +157,13 @@ pub(super) fn http2(said: Option<&core::Http2ProtocolOptions>, mut settings: Htt
     settings
 }
 
-fn codec(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Codec {
+fn codec(said: &hcm::HttpConnectionManager) -> Codec {
     use hcm::http_connection_manager::CodecType;
     match said.codec_type() {
         CodecType::Auto => Codec::Auto,
         CodecType::Http1 => Codec::Http1,
         CodecType::Http2 => Codec::Http2,
-        CodecType::Http3 => {
-            let path = path.field("codec_type");
-            findings.unsupported_value(&path, "naru does not speak HTTP/3", "one of AUTO, HTTP1, HTTP2");
-            Codec::Auto
-        }
+        CodecType::Http3 => Codec::Http3,
     }
 }
 

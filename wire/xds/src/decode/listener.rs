@@ -8,7 +8,7 @@ use naru_spec::{
     RouteTable, Transport,
 };
 
-use super::{http, tcp, tls, udp, value};
+use super::{http, quic, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
 use crate::proto::{
     connection_limit, core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy,
@@ -18,7 +18,17 @@ use naru_spec::Path;
 
 pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
     if let Some(address) = of_datagrams(said) {
+        if let Some(settings) = quic::settings(said, path, findings) {
+            let address = value::literal_address(&address, &path.field("address"), findings);
+            let chains = chains(said, path, Side::Quic, findings);
+            let listener = Listener::of_quic(said.name.clone(), address, settings, chains);
+            return Listener { connections: connections(said), ..listener };
+        }
         return datagrams(said, &address, path, findings);
+    }
+    if said.udp_listener_config.as_ref().is_some_and(|said| said.quic_options.is_some()) {
+        let path = path.field("udp_listener_config.quic_options");
+        findings.unsupported(&path, "QUIC goes by datagrams", "protocol: UDP in address.socket_address");
     }
     let of_address = path.field("address");
     let pipe = said.address.as_ref().and_then(|address| value::pipe(address, &of_address, findings));
@@ -35,12 +45,34 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
     for (at, filter) in said.listener_filters.iter().enumerate() {
         protocol = listener_filter(filter, &filters.at(at), findings).or(protocol);
     }
+    let chains = chains(said, path, Side::Streams, findings);
+    let listener = Listener::new(said.name.clone(), address, chains);
+    Listener { pipe, proxy_protocol: protocol, connections: connections(said), ..listener }
+}
+
+fn connections(said: &proto::Listener) -> ConnectionLimits {
+    ConnectionLimits { ignores_global: said.ignore_global_conn_limit, ..ConnectionLimits::default() }
+}
+
+/// What the chains of a listener stand on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Streams,
+    Quic,
+}
+
+fn chains(
+    said: &proto::Listener,
+    path: &Path<'_>,
+    side: Side,
+    findings: &mut Findings<'_>,
+) -> Vec<FilterChain> {
     let mut chains = Vec::new();
     let mut taken = Taken::default();
     let listed = path.field("filter_chains");
     for (at, said) in said.filter_chains.iter().enumerate() {
         let path = listed.at(at);
-        let chain = chain(said, &path, findings);
+        let chain = chain(said, &path, side, findings);
         taken.take(&chain, &path, findings);
         chains.push(chain);
     }
@@ -51,17 +83,14 @@ pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
             findings.unsupported(&path.field("filter_chain_match"), text, "");
         }
         let said = proto::FilterChain { filter_chain_match: None, ..said.clone() };
-        let chain = chain(&said, &path, findings);
+        let chain = chain(&said, &path, side, findings);
         taken.take(&chain, &path, findings);
         chains.push(chain);
     }
     if chains.is_empty() {
         findings.missing(&path.field("filter_chains"), "a listener needs a filter chain");
     }
-    let connections =
-        ConnectionLimits { ignores_global: said.ignore_global_conn_limit, ..ConnectionLimits::default() };
-    let listener = Listener::new(said.name.clone(), address, chains);
-    Listener { pipe, proxy_protocol: protocol, connections, ..listener }
+    chains
 }
 
 /// The address of a listener of datagrams, as if it were none.
@@ -88,8 +117,9 @@ fn datagrams(
         ("default_filter_chain", said.default_filter_chain.is_some()),
     ] {
         if is_said {
-            let text = "a listener of datagrams has no filter chains: naru does not speak HTTP/3";
-            findings.unsupported(&path.field(field), text, "say udp_proxy in listener_filters");
+            let text = "a listener of datagrams has no filter chains, unless they are of QUIC";
+            let hint = "say udp_proxy in listener_filters, or udp_listener_config.quic_options";
+            findings.unsupported(&path.field(field), text, hint);
         }
     }
     let filters = path.field("listener_filters");
@@ -162,15 +192,20 @@ impl Taken {
     }
 }
 
-fn chain(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) -> FilterChain {
+fn chain(said: &proto::FilterChain, path: &Path<'_>, side: Side, findings: &mut Findings<'_>) -> FilterChain {
     let socket = said.transport_socket.as_ref();
-    let tls = socket.and_then(|s| tls::downstream(s, &path.field("transport_socket"), findings));
+    let of_socket = path.field("transport_socket");
+    let tls = match side {
+        Side::Streams => socket.and_then(|s| tls::downstream(s, &of_socket, findings)),
+        Side::Quic => tls::quic(socket, &of_socket, findings),
+    };
     let conditions = said.filter_chain_match.clone().unwrap_or_default();
     let conditions_path = path.field("filter_chain_match");
     let protocol = conditions.transport_protocol.as_str();
     let is_tls = tls.is_some();
     let connection_limit = connection_limit(said, path, findings);
     let served = served(said, path, findings);
+    quic::check(&served, side, path, findings);
     let handshake = path.field("transport_socket_connect_timeout");
     let handshake_timeout = said.transport_socket_connect_timeout.as_ref();
     let handshake_timeout = handshake_timeout.map(|said| value::duration(said, &handshake, findings));
@@ -252,7 +287,7 @@ fn server_name(text: &str) -> Result<Domain, Invalid> {
 }
 
 /// What becomes of the bytes of a chain's clients.
-enum Served {
+pub(super) enum Served {
     Http(Box<Http>),
     Tcp(Box<naru_spec::TcpProxy>),
 }

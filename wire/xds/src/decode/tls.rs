@@ -7,7 +7,7 @@ use naru_spec::{
 
 use super::{matching, value};
 use crate::findings::{Findings, code};
-use crate::proto::{core, hcm, raw_buffer, tls};
+use crate::proto::{core, hcm, quic, raw_buffer, tls};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -17,8 +17,39 @@ pub(super) fn downstream(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<DownstreamTls> {
-    let context: tls::DownstreamTlsContext = context(socket, path, findings)?;
-    let path = path.field("typed_config.common_tls_context");
+    let said: tls::DownstreamTlsContext = context(socket, path, findings)?;
+    Some(ended(said, &path.field("typed_config"), findings))
+}
+
+/// Of QUIC, which has no other.
+pub(super) fn quic(
+    socket: Option<&core::TransportSocket>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<DownstreamTls> {
+    let said = socket.map(|socket| context::<quic::QuicDownstreamTransport>(socket, path, findings));
+    let Some(transport) = said.unwrap_or_default() else {
+        if socket.is_none_or(|socket| socket.config_type.is_none()) {
+            let text = "a filter chain of QUIC needs a transport socket: envoy.transport_sockets.quic";
+            findings.missing(path, text);
+        }
+        return None;
+    };
+    let path = path.field("typed_config.downstream_tls_context");
+    let Some(said) = transport.downstream_tls_context else {
+        findings.missing(&path, "QUIC needs a TLS context");
+        return None;
+    };
+    let tls = ended(said, &path, findings);
+    if tls.version_max < TlsVersion::V1_3 {
+        let path = path.field("common_tls_context.tls_params.tls_maximum_protocol_version");
+        findings.unsupported_value(&path, "QUIC has no other TLS than 1.3", "leave it out");
+    }
+    Some(tls)
+}
+
+fn ended(context: tls::DownstreamTlsContext, path: &Path<'_>, findings: &mut Findings<'_>) -> DownstreamTls {
+    let path = path.field("common_tls_context");
     let staple_policy = match context.ocsp_staple_policy() {
         tls::downstream_tls_context::OcspStaplePolicy::LenientStapling => StaplePolicy::Lenient,
         tls::downstream_tls_context::OcspStaplePolicy::StrictStapling => StaplePolicy::Strict,
@@ -54,7 +85,7 @@ pub(super) fn downstream(
             }
         }
     }
-    Some(DownstreamTls {
+    DownstreamTls {
         certificates,
         alpn: common.alpn_protocols.clone(),
         version_min,
@@ -65,7 +96,7 @@ pub(super) fn downstream(
         peer,
         staple_policy,
         challenges: Vec::new(),
-    })
+    }
 }
 
 /// `None` where the connection is plain.

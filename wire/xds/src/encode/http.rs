@@ -24,6 +24,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             Codec::Auto => CodecType::Auto,
             Codec::Http1 => CodecType::Http1,
             Codec::Http2 => CodecType::Http2,
+            Codec::Http3 => CodecType::Http3,
         }
         .into(),
         stat_prefix: http.stat_prefix.clone(),

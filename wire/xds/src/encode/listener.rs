@@ -2,11 +2,14 @@
 
 use naru_spec::{FilterChain, Listener, Transport};
 
-use super::{http, tcp, tls, udp, value};
+use super::{http, quic, tcp, tls, udp, value};
 use crate::proto::{Any, UInt64Value, connection_limit, core, listener as proto, tls_inspector};
 use crate::schema::pack;
 
 pub(super) fn write(listener: &Listener) -> proto::Listener {
+    if let Some(quic) = &listener.quic {
+        return quic::write(listener, quic);
+    }
     if listener.is_udp {
         return datagrams(listener);
     }
@@ -34,18 +37,22 @@ pub(super) fn write(listener: &Listener) -> proto::Listener {
 
 /// The proxy is a filter of the listener itself.
 fn datagrams(listener: &Listener) -> proto::Listener {
-    let mut address = value::socket_address(&listener.address);
-    if let Some(core::address::Address::SocketAddress(said)) = &mut address.address {
-        said.protocol = core::socket_address::Protocol::Udp.into();
-    }
     let proxies = listener.chains.iter().filter_map(|chain| chain.tcp.as_ref());
     let proxies = proxies.map(|udp| filter("envoy.filters.udp_listener.udp_proxy", pack(&udp::write(udp))));
     proto::Listener {
         name: listener.name.clone(),
-        address: Some(address),
+        address: Some(of_datagrams(listener)),
         listener_filters: proxies.collect(),
         ..Default::default()
     }
+}
+
+pub(super) fn of_datagrams(listener: &Listener) -> core::Address {
+    let mut address = value::socket_address(&listener.address);
+    if let Some(core::address::Address::SocketAddress(said)) = &mut address.address {
+        said.protocol = core::socket_address::Protocol::Udp.into();
+    }
+    address
 }
 
 fn filter(name: &str, config: Any) -> proto::ListenerFilter {
@@ -56,7 +63,7 @@ fn filter(name: &str, config: Any) -> proto::ListenerFilter {
     }
 }
 
-fn chain(chain: &FilterChain) -> proto::FilterChain {
+pub(super) fn chain(chain: &FilterChain) -> proto::FilterChain {
     let ranges = chain.networks.iter().map(|network| core::CidrRange {
         address_prefix: network.addr().to_string(),
         prefix_len: Some(value::number(network.prefix_len().into())),

@@ -6,17 +6,28 @@ use naru_spec::{
 };
 
 use super::{matching, value};
-use crate::proto::{Any, core, hcm, tls};
+use crate::proto::{Any, core, hcm, quic, tls};
 use crate::schema::pack;
 
 pub(super) fn downstream(said: &DownstreamTls) -> core::TransportSocket {
+    socket("envoy.transport_sockets.tls", pack(&ended(said)))
+}
+
+/// Of QUIC.
+pub(super) fn quic(said: &DownstreamTls) -> core::TransportSocket {
+    let transport =
+        quic::QuicDownstreamTransport { downstream_tls_context: Some(ended(said)), ..Default::default() };
+    socket("envoy.transport_sockets.quic", pack(&transport))
+}
+
+fn ended(said: &DownstreamTls) -> tls::DownstreamTlsContext {
     use tls::downstream_tls_context::OcspStaplePolicy;
     let policy = match said.staple_policy {
         StaplePolicy::Lenient => OcspStaplePolicy::LenientStapling,
         StaplePolicy::Strict => OcspStaplePolicy::StrictStapling,
         StaplePolicy::Must => OcspStaplePolicy::MustStaple,
     };
-    socket(pack(&tls::DownstreamTlsContext {
+    tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_params: parameters(said.version_min, said.version_max, &said.offered),
             tls_certificates: said.certificates.iter().map(certificate).collect(),
@@ -27,11 +38,11 @@ pub(super) fn downstream(said: &DownstreamTls) -> core::TransportSocket {
         require_client_certificate: said.require_client_certificate.then(|| value::flag(true)),
         ocsp_staple_policy: policy.into(),
         ..Default::default()
-    }))
+    }
 }
 
 pub(super) fn upstream(said: &UpstreamTls) -> core::TransportSocket {
-    socket(pack(&tls::UpstreamTlsContext {
+    let context = pack(&tls::UpstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_params: parameters(said.version_min, said.version_max, &said.offered),
             tls_certificates: said.certificate.iter().map(certificate).collect(),
@@ -41,7 +52,8 @@ pub(super) fn upstream(said: &UpstreamTls) -> core::TransportSocket {
         }),
         sni: said.sni.clone().unwrap_or_default(),
         ..Default::default()
-    }))
+    });
+    socket("envoy.transport_sockets.tls", context)
 }
 
 #[expect(deprecated, reason = "the newer spelling wants to know the kind of each name")]
@@ -111,9 +123,9 @@ pub(super) fn details(
     })
 }
 
-fn socket(context: Any) -> core::TransportSocket {
+fn socket(name: &str, context: Any) -> core::TransportSocket {
     core::TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
+        name: name.to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(context)),
     }
 }

@@ -18,11 +18,11 @@ use naru_spec::{
     HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
     LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
     OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
-    ProxyVersion, QueryOps, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget, RetryLimit,
-    RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange,
-    StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement,
-    TlsVersion, Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp,
-    WeightedCluster,
+    ProxyVersion, QueryOps, Quic, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget,
+    RetryLimit, RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy,
+    StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds,
+    TlsRequirement, TlsVersion, Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
+    WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -531,6 +531,9 @@ impl Dice {
             let datagrams = Listener::new(format!("listener {at}"), address, vec![FilterChain::of_tcp(udp)]);
             return Listener { is_udp: true, ..datagrams };
         }
+        if self.below(6) == 0 {
+            return self.quic_listener(at, clusters);
+        }
         if self.below(4) == 0 {
             let pipe = Pipe { path: format!("@{at}"), mode: self.one(&[0, 0o600]) };
             listener = Listener::on(pipe, listener.name, listener.chains);
@@ -538,6 +541,23 @@ impl Dice {
         listener.connections.ignores_global = self.below(8) == 0;
         listener.proxy_protocol = self.maybe(|dice| ProxyProtocol { is_optional: dice.coin() });
         listener
+    }
+
+    fn quic_listener(&mut self, at: u64, clusters: &[String]) -> Listener {
+        let mut chain = self.chain(clusters);
+        let tls = self.downstream_tls();
+        chain.tls = Some(DownstreamTls { version_max: TlsVersion::V1_3, ..tls });
+        chain.http.codec = Codec::Http3;
+        let default = Quic::default();
+        let quic = Quic {
+            max_concurrent_streams: self.one(&[default.max_concurrent_streams, 7]),
+            stream_window: self.one(&[default.stream_window, 1 << 20]),
+            connection_window: self.one(&[default.connection_window, 1 << 21]),
+            idle_timeout: self.one(&[default.idle_timeout, Duration::from_millis(1_500)]),
+            handshake_timeout: self.one(&[default.handshake_timeout, Duration::from_secs(3)]),
+        };
+        let address = self.socket(30_000 + at as u16);
+        Listener::of_quic(format!("listener {at}"), address, quic, vec![chain])
     }
 
     fn chain(&mut self, clusters: &[String]) -> FilterChain {
