@@ -8,6 +8,8 @@
 //! A field that proto3 cannot tell from an absent one (a plain `false`, 0 or "") counts as absent.
 //! Values of supported fields that naru cannot act on are told by `decode`.
 
+mod hints;
+
 use std::collections::HashMap;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
@@ -15,6 +17,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessag
 use crate::findings::{Findings, code};
 use crate::rules::Rules;
 use crate::schema::unpack_dynamic;
+use hints::HINTS;
 use naru_spec::Path;
 
 const SUPPORTED: &[(&str, &[&str])] = &[
@@ -738,40 +741,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher", &["san_type", "matcher"]),
-];
-
-/// What to do instead of setting a field that is not supported.
-const HINTS: &[(&str, &str, &str)] = &[
-    ("HttpConnectionManager", "rds", "it needs a control plane: write the routes inline as route_config"),
-    ("HttpConnectionManager", "scoped_routes", "write the routes inline as route_config"),
-    ("HttpFilter", "config_discovery", "it needs a control plane: use typed_config"),
-    ("Filter", "config_discovery", "it needs a control plane: use typed_config"),
-    ("Bootstrap", "dynamic_resources", "it needs a control plane: use static_resources"),
-    ("Cluster", "eds_cluster_config", "it needs a control plane: use load_assignment"),
-    ("CommonTlsContext", "tls_certificate_sds_secret_configs", "use tls_certificates with a filename"),
-    ("CommonTlsContext", "validation_context_sds_secret_config", "use validation_context with a filename"),
-    ("CommonTlsContext", "combined_validation_context", "use validation_context"),
-    ("WeightedCluster", "total_weight", "remove it: a weight is a share of the sum"),
-    ("FileAccessLog", "json_format", "use log_format.json_format"),
-    ("FileAccessLog", "typed_json_format", "use log_format.json_format"),
-    ("HeaderValue", "raw_value", "use value"),
-    (
-        "Http2ProtocolOptions",
-        "max_outbound_frames",
-        "what waits for a client is bounded in bytes: docs/limits.md",
-    ),
-    ("Http2ProtocolOptions", "max_outbound_control_frames", "what waits is bounded in bytes: docs/limits.md"),
-    (
-        "Http2ProtocolOptions",
-        "max_consecutive_inbound_frames_with_empty_payload",
-        "frames that carry nothing are counted together: docs/limits.md",
-    ),
-    (
-        "Http2ProtocolOptions",
-        "max_inbound_priority_frames_per_stream",
-        "frames that carry nothing are counted together: docs/limits.md",
-    ),
-    ("ConnectionLimit", "runtime_enabled", "leave it out: the limit holds"),
 ];
 
 /// The messages that may stand where the API takes any.
