@@ -140,9 +140,10 @@ mod tests {
         let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         let mut held: Vec<_> = (0..20_000).map(|n| sources.take(address(n % 200), 100)).collect();
         assert!(held.iter().all(Option::is_some));
-        held.extend((1_000..6_000).map(|n| sources.take(address(n), 1)));
+        held.extend((1_000..6_000).map(|n| sources.take(address(n), 100)));
         let refused = held.iter().filter(|held| held.is_none()).count();
-        assert!(refused < 20, "{refused} of 5,000");
+        // One in 27,000 shares both of its cells with crowds.
+        assert!(refused < 5, "{refused} of 5,000");
         drop(held);
         let is_empty = |row: &[AtomicU32]| row.iter().all(|cell| cell.load(Ordering::Relaxed) == 0);
         assert!(sources.rows.iter().all(|row| is_empty(row)));
