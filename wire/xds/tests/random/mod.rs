@@ -5,7 +5,7 @@ mod recovery;
 
 use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
@@ -18,11 +18,10 @@ use naru_spec::{
     HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
     LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
     OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
-    ProxyVersion, QueryOps, Quic, ReadWriteGroups, ReadYourWrites, Redirect, RedirectPath, RetryBudget,
-    RetryLimit, RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy,
-    StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds,
-    TlsRequirement, TlsVersion, Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost,
-    WarmUp, WeightedCluster,
+    ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
+    Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch, TcpCheck,
+    TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
+    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -878,24 +877,6 @@ impl Dice {
             });
         }
         forward
-    }
-
-    fn groups(&mut self, clusters: &[String]) -> ReadWriteGroups {
-        ReadWriteGroups {
-            read: self.maybe(|d| d.one(clusters)),
-            write: self.maybe(|d| d.one(clusters)),
-            write_methods: self.maybe(|d| d.few(|d| d.one(&[Method::GET, Method::POST]))),
-            write_paths: self.few(Dice::string_match),
-            read_paths: self.few(Dice::string_match),
-            read_your_writes: self.maybe(|d| {
-                let lasts = Duration::from_nanos(1_000_000 + d.below(1_000_000_000_000));
-                match d.coin() {
-                    true => ReadYourWrites::by_cookie(lasts, "wrote"),
-                    false => ReadYourWrites::by_header(lasts, d.name(), d.word()),
-                }
-                .expect("a time, and a name")
-            }),
-        }
     }
 
     fn weighted(&mut self, clusters: &[String], least: u32) -> WeightedCluster {

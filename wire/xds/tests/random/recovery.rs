@@ -2,17 +2,36 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
     Abort, AbortBy, AutoTimeout, Backoff, Comparison, Delay, DelayBy, Fault, FaultScope, Hedge, Mirror,
-    MirrorHost, MirrorWrites, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryOn, RetryPolicy,
+    MirrorHost, MirrorWrites, RateLimitedBackoff, ReadWriteGroups, ReadYourWrites, Repeats, ResetFormat,
+    ResetHeader, RetryOn, RetryPolicy,
 };
 
 use super::Dice;
 
 impl Dice {
+    pub(super) fn groups(&mut self, clusters: &[String]) -> ReadWriteGroups {
+        ReadWriteGroups {
+            read: self.maybe(|d| d.one(clusters)),
+            write: self.maybe(|d| d.one(clusters)),
+            write_methods: self.maybe(|d| d.few(|d| d.one(&[Method::GET, Method::POST]))),
+            write_paths: self.few(Dice::string_match),
+            read_paths: self.few(Dice::string_match),
+            read_your_writes: self.maybe(|d| {
+                let lasts = Duration::from_nanos(1_000_000 + d.below(1_000_000_000_000));
+                match d.coin() {
+                    true => ReadYourWrites::by_cookie(lasts, "wrote"),
+                    false => ReadYourWrites::by_header(lasts, d.name(), d.word()),
+                }
+                .expect("a time, and a name")
+            }),
+        }
+    }
+
     pub(super) fn retry(&mut self) -> RetryPolicy {
         let words = RetryOn::WORDS.iter().filter(|_| self.coin());
         let on = words.fold(RetryOn::NONE, |on, (_, more)| on.and(*more));
