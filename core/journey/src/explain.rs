@@ -103,7 +103,7 @@ impl<'a> Explainer<'a> {
         let is_connect = client.upgrade == Upgrade::Connect;
         let (tables, model) = match is_connect {
             false => (chain.table.find(&subject, &mut ()), self.model.find(&subject)),
-            true => (chain.table.find_connect(&subject, &mut ()), self.model.find_connect(&subject)),
+            true => (chain.table.find_for(true, &subject, &mut ()), self.model.find_connect(&subject)),
         };
         if tables != model {
             return Err(Disagreement { tables, model });

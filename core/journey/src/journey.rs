@@ -217,10 +217,7 @@ impl Journey {
         observer: &mut impl Observer,
     ) -> Journey {
         let chain = snapshot.chain(chain_id);
-        let verdict = match request.is_connect {
-            false => chain.table.find(subject, observer),
-            true => chain.table.find_connect(subject, observer),
-        };
+        let verdict = chain.table.find_for(request.is_connect, subject, observer);
         observer.routed(verdict);
         let mut journey = Journey {
             chain: chain_id,

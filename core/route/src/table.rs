@@ -75,20 +75,15 @@ impl Table {
     /// The first rule that holds for a request, in the virtual host that its authority names.
     #[inline]
     pub fn find<O: Observer>(&self, subject: &Subject<'_>, observer: &mut O) -> Verdict {
-        self.find_among(|host| &host.paths, subject, observer)
+        self.find_for(false, subject, observer)
     }
 
-    /// The same of a CONNECT, which has no path.
-    #[cold]
-    pub fn find_connect<O: Observer>(&self, subject: &Subject<'_>, observer: &mut O) -> Verdict {
-        self.find_among(|host| &host.connects, subject, observer)
-    }
-
-    // Forced, as it is on the way of every request, and was one function.
-    #[inline(always)]
-    fn find_among<O: Observer>(
+    /// The same, also of a CONNECT, which has no path.
+    // One function for both: it is on the way of every request, and whole there only as long as it is in few places.
+    #[inline]
+    pub fn find_for<O: Observer>(
         &self,
-        paths: impl FnOnce(&VirtualHost) -> &Paths,
+        is_connect: bool,
         subject: &Subject<'_>,
         observer: &mut O,
     ) -> Verdict {
@@ -102,7 +97,8 @@ impl Table {
         if must_be_tls && subject.scheme != Scheme::Https {
             return Verdict::RequiresTls { virtual_host };
         }
-        match self.index.find(paths(host), subject, observer) {
+        let paths = if is_connect { &host.connects } else { &host.paths };
+        match self.index.find(paths, subject, observer) {
             Some((rule, matched)) => Verdict::Rule { rule: RuleId(rule), matched },
             None => Verdict::NoRule { virtual_host },
         }

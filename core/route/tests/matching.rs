@@ -511,7 +511,7 @@ fn connect_is_taken_by_rules_for_it_and_they_take_nothing_else() {
     let check = |request: &Request, is_connect: bool, expected: Option<u32>| {
         let subject = request.subject();
         let found = match is_connect {
-            true => [compiled.find_connect(&subject, &mut ()), model.find_connect(&subject)],
+            true => [compiled.find_for(true, &subject, &mut ()), model.find_connect(&subject)],
             false => [compiled.find(&subject, &mut ()), model.find(&subject)],
         };
         let rules = found.map(|verdict| match verdict {

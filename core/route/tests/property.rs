@@ -67,7 +67,7 @@ fn kind(verdict: Verdict) -> usize {
 /// What was considered last, and matched, is the verdict; what an observer saw match, the reference
 /// either took or never came to.
 fn explains_as_it_decides(table: &Table, reference: &RefTable<'_>, subject: &Subject<'_>) {
-    let of_connect = table.find_connect(subject, &mut ());
+    let of_connect = table.find_for(true, subject, &mut ());
     assert_eq!(of_connect, reference.find_connect(subject));
     let explained = reference.explain_connect(subject);
     let is_last = explained.last().is_some_and(|last| last.decided_by == Decision::Matched);
