@@ -6,9 +6,11 @@ use naru_spec::Certificate;
 use naru_tests::bootstrap::{TO_UP, upstream_tls};
 use naru_tests::certificates::Issued;
 use naru_tests::openssl::openssl_says;
+use naru_tests::wire::WireListener;
 use naru_tests::{Authority, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, client};
-use naru_tls::Connector;
+use naru_tls::{Connector, Terminator};
 use rcgen::{CertificateParams, SanType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Whether a request of a client with this certificate is answered.
 pub async fn is_served(address: SocketAddr, server: &Authority, certificate: Option<Certificate>) -> bool {
@@ -20,6 +22,22 @@ pub async fn is_served(address: SocketAddr, server: &Authority, certificate: Opt
     };
     let get = client::request(http::Method::GET, "/bytes/2", Outbound::empty());
     client.send(get).await.is_ok()
+}
+
+/// What a request is answered with whose upstream is behind this terminator, and says 200 where it is believed.
+pub async fn answered(naru: &Naru, up: &WireListener, terminator: &Terminator) -> http::StatusCode {
+    let serve = async {
+        loop {
+            let Ok((mut stream, _)) = terminator.accept(up.accept_stream().await).await else { continue };
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let mut sink = [0; 4096];
+            while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+        }
+    };
+    tokio::select! {
+        answer = client::get(naru.address, "/") => answer.status,
+        never = serve => never,
+    }
 }
 
 /// With one name of each kind.
@@ -150,25 +168,11 @@ async fn an_upstream_is_believed_by_a_name_or_a_hash() {
         (format!("verify_certificate_spki: ['{key}']"), 200),
         (format!("verify_certificate_spki: ['{wrong}']"), 503),
     ] {
-        let up = naru_tests::wire::WireListener::bind().await;
+        let up = WireListener::bind().await;
         let tls = upstream_tls(&authority)
             .replace(unverified, &format!("validation_context: {{ {tests}, trusted_ca"));
         assert!(tls.contains(&tests));
         let naru = Naru::start(&Bootstrap::new(TO_UP).cluster("up", up.address, &tls));
-        let serve = async {
-            loop {
-                let Ok((mut stream, _)) = terminator.accept(up.accept_stream().await).await else { continue };
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
-                let mut sink = [0; 4096];
-                while tokio::io::AsyncReadExt::read(&mut stream, &mut sink).await.is_ok_and(|read| read > 0) {
-                }
-            }
-        };
-        let answer = tokio::select! {
-            answer = client::get(naru.address, "/") => answer,
-            never = serve => never,
-        };
-        assert_eq!(answer.status, status, "{tests}");
+        assert_eq!(answered(&naru, &up, &terminator).await, status, "{tests}");
     }
 }

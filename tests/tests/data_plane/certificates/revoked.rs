@@ -3,9 +3,9 @@
 use naru_tests::bootstrap::{TO_UP, upstream_tls};
 use naru_tests::files::Directory;
 use naru_tests::wire::WireListener;
-use naru_tests::{Authority, Bootstrap, Naru, Speaks, Upstream, client, until};
+use naru_tests::{Authority, Bootstrap, Naru, Speaks, Upstream, until};
 
-use super::peers::is_served;
+use super::peers::{answered, is_served};
 
 #[tokio::test]
 async fn a_client_whose_certificate_was_revoked_is_not_let_in() {
@@ -85,20 +85,6 @@ async fn an_upstream_whose_certificate_was_revoked_is_not_asked() {
         );
         assert!(tls.contains("crl"));
         let naru = Naru::start(&Bootstrap::new(TO_UP).cluster("up", up.address, &tls));
-        let serve = async {
-            loop {
-                let Ok((mut stream, _)) = terminator.accept(up.accept_stream().await).await else { continue };
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
-                let mut sink = [0; 4096];
-                while tokio::io::AsyncReadExt::read(&mut stream, &mut sink).await.is_ok_and(|read| read > 0) {
-                }
-            }
-        };
-        let answer = tokio::select! {
-            answer = client::get(naru.address, "/") => answer,
-            never = serve => never,
-        };
-        assert_eq!(answer.status, status, "{more} {list}");
+        assert_eq!(answered(&naru, &up, &terminator).await, status, "{more} {list}");
     }
 }
