@@ -270,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_rests_keeps_no_large_buffer() {
+        let mut decoder = Decoder::new();
+        let mut block = BytesMut::new();
+        let value = vec![b'v'; 100_000];
+        encode(&mut block, Field { name: b"x", value: &value, is_sensitive: false });
+        assert_eq!(decoded(&mut decoder, &block).unwrap().len(), 1);
+        assert!(decoder.value.capacity() >= value.len());
+        decoder.rest();
+        assert!(decoder.value.capacity() <= BUFFER_BYTES_MAX && decoder.name.capacity() <= BUFFER_BYTES_MAX);
+    }
+
+    #[test]
     fn the_requests_of_the_standard_are_read() {
         // RFC 7541, appendix C.4: three requests of one connection, with Huffman's code.
         let mut decoder = Decoder::new();

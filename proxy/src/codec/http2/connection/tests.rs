@@ -569,3 +569,37 @@ fn waker() -> (std::sync::Arc<std::sync::atomic::AtomicBool>, Waker) {
     let waker = Waker::from(std::sync::Arc::new(Flag(std::sync::Arc::clone(&heard))));
     (heard, waker)
 }
+
+#[test]
+fn settings_that_are_acknowledged_again_and_again_are_a_flood() {
+    let mut connection = started(&[]);
+    let mut input = BytesMut::new();
+    for _ in 0..100_000 {
+        put_head(&mut input, 0, Kind::Settings, ACK, 0);
+    }
+    connection.receive(&mut input, at(0));
+    assert_eq!(connection.failure, Some(Failure::Abuse(Abuse::Settings)));
+}
+
+#[test]
+fn the_answer_to_head_has_no_body() {
+    let mut client = Connection::new(Role::Client, terms(65_536, 70_000), at(0));
+    let mut input = BytesMut::new();
+    frame::put_settings(&mut input, &[]);
+    let head = Request::builder().method("HEAD").uri("http://naru.test/").body(()).unwrap();
+    let place = client.open(&head, true);
+    client.stream(place).unwrap().handles += 1;
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_LENGTH, "5".parse().unwrap())]);
+    Writing {
+        out: &mut input,
+        stream: 1,
+        frame_max: FRAME_BYTES_MAX,
+        ends_stream: false,
+        tells_table: false,
+    }
+    .response(StatusCode::OK, &headers);
+    put_head(&mut input, 5, Kind::Data, END_STREAM, 1);
+    input.extend_from_slice(b"hello");
+    client.receive(&mut input, at(0));
+    assert_eq!(client.stream(place).unwrap().over, Some(Over::ResetByUs(Code::PROTOCOL_ERROR)));
+}
