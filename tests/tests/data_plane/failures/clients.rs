@@ -107,6 +107,13 @@ async fn a_head_that_is_too_large_is_answered_431() {
     client.send(fitting).await;
     assert_eq!(client.response().await.status(), 200);
     drop(client);
+    // What naru adds itself does not count.
+    for (count, status) in [(19, 200), (20, 431)] {
+        let fields: String = (0..count).map(|n| format!("x-{n}: value\r\n")).collect();
+        let mut client = Wire::connect(naru.address).await;
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await;
+        assert_eq!(client.response().await.status(), status, "{count} beside the host");
+    }
     // In HTTP/2 the connection goes on.
     let mut client = H2Client::connect(naru.address).await;
     let mut large = http2::get(naru.address, "/");
