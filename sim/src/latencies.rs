@@ -165,7 +165,8 @@ mod tests {
     /// Few to few, few to many, many to few.
     #[test]
     fn added_are_as_recorded_together() {
-        for (first, second) in [(10, 20), (0, 5_000), (5_000, 3), (3, 5_000), (5_000, 5_000), (3_000, 3_000)] {
+        for (first, second) in [(10, 20), (0, 5_000), (5_000, 3), (3, 5_000), (5_000, 5_000), (3_000, 3_000)]
+        {
             let values: Vec<u64> = (0..first + second).map(|at| (at * 7_919) % 100_003).collect();
             let (before, behind) = values.split_at(first as usize);
             let mut added = of(before.iter().copied());
