@@ -61,6 +61,7 @@ mod cluster;
 mod discover;
 mod clock;
 mod timer;
+pub mod fuzz;
 
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
