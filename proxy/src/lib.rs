@@ -52,6 +52,8 @@ mod sync;
 mod word;
 mod combined;
 mod bulkhead;
+mod bulletin;
+mod known;
 mod guarded;
 mod prober;
 mod ask;
