@@ -13,6 +13,7 @@
 //!
 //! A mistake in a stream ends the stream (RST_STREAM), one in the connection, or too many, end that (GOAWAY).
 
+pub mod fuzz;
 mod receive;
 pub mod stream;
 

@@ -73,27 +73,6 @@ fn accept(connection: &mut Connection) -> usize {
     place
 }
 
-impl Connection {
-    fn check_invariants(&self) {
-        assert!(self.index.is_sorted_by(|a, b| a.0 < b.0), "numbers grow");
-        for (id, place) in &self.index {
-            let stream = &self.streams[*place];
-            assert_eq!((stream.id, stream.over), (*id, None));
-            assert_eq!(stream.outbox_bytes, stream.outbox.iter().map(Bytes::len).sum::<usize>());
-        }
-        for (_, stream) in &self.streams {
-            assert!(stream.over.is_none() || stream.handles > 0, "nobody frees {}", stream.id);
-            assert!(stream.inbox.len() <= self.terms.stream_window.max(WINDOW) as usize);
-        }
-        assert!(self.index.len() <= self.terms.streams_max as usize);
-        assert!(self.receive_window <= i64::from(self.terms.connection_window.max(WINDOW)));
-        let held: usize = self.streams.iter().map(|(_, stream)| stream.inbox.len()).sum();
-        assert!(held <= self.terms.connection_window.max(WINDOW) as usize, "{held}");
-        assert!(self.recent.ended.len() <= Recent::ENDED_MAX && self.recent.reset.len() <= Recent::RESET_MAX);
-        assert!(self.failure.is_none() || self.index.is_empty());
-    }
-}
-
 /// Moves a part of what one side has to say to the other.
 fn carry(from: &mut Connection, to: &mut Connection, input: &mut BytesMut, bytes: usize) {
     from.pump();
