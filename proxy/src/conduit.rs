@@ -12,6 +12,8 @@ use naru_tls::{ClientStream, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::codec::Http2Tunnel;
+#[cfg(feature = "http3")]
+use crate::codec::http3::Http3Tunnel;
 use crate::socket::Socket;
 
 #[derive(Debug)]
@@ -38,6 +40,13 @@ impl Layer for ServerStream<Socket> {}
 impl Layer for ClientStream<Socket> {}
 
 impl Layer for Http2Tunnel {
+    fn abort(self: Box<Self>) {
+        (*self).abort();
+    }
+}
+
+#[cfg(feature = "http3")]
+impl Layer for Http3Tunnel {
     fn abort(self: Box<Self>) {
         (*self).abort();
     }
@@ -77,6 +86,11 @@ impl Conduit {
     }
 
     pub fn http2(stream: Http2Tunnel) -> Conduit {
+        Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
+    }
+
+    #[cfg(feature = "http3")]
+    pub fn http3(stream: Http3Tunnel) -> Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
     }
 
