@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use naru_tls::{ClientStream, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::codec::Http2Tunnel;
 #[cfg(feature = "http3")]
@@ -33,6 +34,14 @@ enum Stream {
 trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
     /// As [`Conduit::abort`].
     fn abort(self: Box<Self>) {}
+
+    /// As [`Conduit::tcp`].
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// As [`Conduit::passed`].
+    fn passed(&self, _read: usize, _written: usize) {}
 }
 
 // A peer of TLS sees by the missing end of its stream that it was no end in good order.
@@ -55,6 +64,16 @@ impl Layer for Http3Tunnel {
 impl Layer for Counted {
     fn abort(self: Box<Self>) {
         self.conduit.abort();
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.conduit.tcp()
+    }
+
+    fn passed(&self, read: usize, written: usize) {
+        self.bytes.read.set(self.bytes.read.get() + read as u64);
+        self.wrote(written);
+        self.conduit.passed(read, written);
     }
 }
 
@@ -98,6 +117,23 @@ impl Conduit {
     pub fn counting(self, bytes: &Rc<Traffic>) -> Conduit {
         let counted = Counted { conduit: self, bytes: Rc::clone(bytes) };
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(counted)) }
+    }
+
+    /// The socket itself, where nothing stands around it that looks at bytes, and none were read and given back.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            _ if !self.prefix.is_empty() => None,
+            Stream::Plain(Socket::Tcp(stream)) => Some(stream),
+            Stream::Plain(Socket::Unix(_)) => None,
+            Stream::Layered(stream) => stream.tcp(),
+        }
+    }
+
+    /// Bytes were read and written by the [socket itself](Conduit::tcp).
+    pub fn passed(&self, read: usize, written: usize) {
+        if let Stream::Layered(stream) = &self.stream {
+            stream.passed(read, written);
+        }
     }
 
     /// Tears the connection down, so that its peer sees that this was no end in good order.
