@@ -42,15 +42,33 @@ trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
 
     /// As [`Conduit::passed`].
     fn passed(&self, _read: usize, _written: usize) {}
+
+    /// As [`Conduit::has_sent`].
+    fn has_sent(&self) -> bool {
+        true
+    }
 }
 
 // A peer of TLS sees by the missing end of its stream that it was no end in good order.
-impl Layer for ServerStream<Socket> {}
-impl Layer for ClientStream<Socket> {}
+impl Layer for ServerStream<Socket> {
+    fn has_sent(&self) -> bool {
+        self.get_ref().0.has_sent()
+    }
+}
+
+impl Layer for ClientStream<Socket> {
+    fn has_sent(&self) -> bool {
+        self.get_ref().0.has_sent()
+    }
+}
 
 impl Layer for Http2Tunnel {
     fn abort(self: Box<Self>) {
         (*self).abort();
+    }
+
+    fn has_sent(&self) -> bool {
+        Http2Tunnel::has_sent(self)
     }
 }
 
@@ -74,6 +92,10 @@ impl Layer for Counted {
         self.bytes.read.set(self.bytes.read.get() + read as u64);
         self.wrote(written);
         self.conduit.passed(read, written);
+    }
+
+    fn has_sent(&self) -> bool {
+        self.conduit.has_sent()
     }
 }
 
@@ -144,6 +166,14 @@ impl Conduit {
                 let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
             Stream::Layered(stream) => stream.abort(),
+        }
+    }
+
+    /// Whether all that was written and flushed is on its way: tearing the connection down takes back what is not.
+    pub fn has_sent(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.has_sent(),
+            Stream::Layered(stream) => stream.has_sent(),
         }
     }
 

@@ -121,6 +121,11 @@ impl Relay {
         }
     }
 
+    /// The client of an upstream that has broken it off.
+    pub fn into_client(self) -> Conduit {
+        self.client
+    }
+
     /// The client, where it may still send what nobody takes any more: if it were closed now, it might lose what it was
     /// sent and has not read.
     pub fn into_unread_client(self) -> Option<Conduit> {
@@ -313,7 +318,7 @@ mod tests {
             let bytes = blocks.min(BYTES - sent);
             stream.write_all(&block(sent, bytes)).await.unwrap();
             sent += bytes;
-            if pause_after > 0 && sent / blocks % pause_after == 0 {
+            if pause_after > 0 && (sent / blocks).is_multiple_of(pause_after) {
                 tokio::task::yield_now().await;
             }
         }
