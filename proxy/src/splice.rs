@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 /// Of a pipe; and so much is moved at once.
 const PIPE_BYTES: usize = 256 * 1024;
-/// Of a worker: two descriptors each.
-const PIPES_MAX: usize = 256;
+/// Of a worker: two descriptors each, and 16 MiB of the kernel's memory together.
+const PIPES_MAX: usize = 64;
 /// So many are kept for the next.
 const IDLE_MAX: usize = 8;
 
