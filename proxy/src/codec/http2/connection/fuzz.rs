@@ -1,7 +1,9 @@
 //! What always holds of a connection, whatever its peer sends.
 
 use super::super::frame::PREFACE;
-use super::*;
+use super::{
+    Bytes, BytesMut, Connection, Failure, Http2Limits, Instant, Recent, Request, Role, Terms, WINDOW, frame,
+};
 
 fn terms() -> Terms {
     Terms {
