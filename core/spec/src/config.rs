@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
+use crate::{CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -13,6 +13,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What is given up when the proxy itself runs short.
     pub overload: Option<Overload>,
+    /// What routes that keep answers share; where nothing is said, the usual.
+    pub cache: Option<CacheStore>,
 }
 
 /// Where the admin interface listens.
@@ -26,6 +28,8 @@ pub struct Admin {
 pub enum Place {
     /// What is given up when the proxy runs short.
     Overload(crate::overload::Part),
+    /// What routes that keep answers share.
+    Cache,
     Listener(usize),
     Cluster(usize),
     /// The certificates and settings of a filter chain.
@@ -69,6 +73,8 @@ impl Config {
             let problems = overload.problems().into_iter();
             found.extend(problems.map(|(part, invalid)| (Place::Overload(part), invalid)));
         }
+        let of_store = self.cache.iter().flat_map(CacheStore::problems);
+        found.extend(of_store.map(|invalid| (Place::Cache, invalid)));
         let mut clusters = BTreeSet::new();
         for (at, cluster) in self.clusters.iter().enumerate() {
             if !clusters.insert(cluster.name.as_str()) {
@@ -153,6 +159,8 @@ impl Config {
 fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
     let Action::Forward(forward) = &rule.action else { return };
     fallback_problems(forward.fallback.as_ref(), clusters, place, found);
+    let of_cache = forward.cache.iter().flat_map(|policy| policy.problems());
+    found.extend(of_cache.map(|invalid| (place.clone(), invalid)));
     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
     missing_clusters(forward.cluster_names().chain(mirrors), clusters, place, found);
 }
