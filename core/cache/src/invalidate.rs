@@ -26,6 +26,12 @@ pub fn invalidated(place: Place<'_>, status: u16, response: &HeaderMap) -> Vec<S
     std::iter::once(own).chain(named).collect()
 }
 
+/// Whether `Content-Location` is the URL of the request itself.
+pub fn is_own_location(place: Place<'_>, response: &HeaderMap) -> bool {
+    let said = response.get(header::CONTENT_LOCATION).and_then(|said| said.to_str().ok());
+    said.and_then(|said| resolve(place, said)).is_some_and(|url| url == url_of(place))
+}
+
 /// What a reference means, where that is of the same origin (RFC 3986, section 5.2).
 pub(crate) fn resolve(place: Place<'_>, said: &str) -> Option<String> {
     let said = said.split('#').next().unwrap_or_default();

@@ -42,7 +42,7 @@ pub use control::{Asked, Control};
 pub use date::parse as parse_date;
 pub use flights::{FlightId, Outcome, Ticket, Turn};
 pub use freshen::{freshen, is_same_by_head};
-pub use invalidate::{invalidated, is_unsafe};
+pub use invalidate::{invalidated, is_own_location, is_unsafe};
 pub use judge::{Judgement, judge, may_be_given_instead};
 pub use key::{Key, Place, url_of};
 pub use object::{Head, Object};
