@@ -30,6 +30,7 @@ use naru_journey::record::{Facts, fill_header};
 use naru_journey::{Action, Journey, Looked, RequestFacts, Stale};
 use naru_spec::{CachePolicy, Format, Scheme};
 
+use crate::cluster::add;
 use crate::codec::BodyBroken;
 use crate::engine::{self, Outgoing};
 use crate::settle::{OutBody, Passage};
@@ -85,8 +86,13 @@ struct Storing {
     length: Option<usize>,
 }
 
-const FORWARDED: Told =
-    Told { forwarded: Some(Way::UriMiss), forwarded_status: None, is_stored: false, is_collapsed: false, ttl: None };
+const FORWARDED: Told = Told {
+    forwarded: Some(Way::UriMiss),
+    forwarded_status: None,
+    is_stored: false,
+    is_collapsed: false,
+    ttl: None,
+};
 
 impl Cached {
     fn end_flight(&mut self, now: Instant, outcome: Outcome) {
@@ -169,13 +175,15 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
     let is_unsafe = naru_cache::is_unsafe(&outgoing.method);
     let is_tls = passage.client.scheme == Scheme::Https;
     let policy = passage.journey.cache(snapshot).map(Arc::clone);
-    let route = policy.filter(|_| is_unsafe || naru_cache::may_use(&outgoing.method, headers)).map(|policy| {
-        let table = &snapshot.chain(passage.journey.chain()).table;
-        let rule = passage.journey.rule().map_or("", |(rule, _)| table.rule(rule).name.as_ref());
-        let cluster = passage.journey.cluster().map_or("", |cluster| snapshot.cluster(cluster).name.as_str());
-        let key = Key::new(place(passage, is_tls), &policy.key, headers, &[rule, cluster]);
-        OfRoute { counts: shared.class(&policy.class), policy, key }
-    });
+    let route =
+        policy.filter(|_| is_unsafe || naru_cache::may_use(&outgoing.method, headers)).map(|policy| {
+            let table = &snapshot.chain(passage.journey.chain()).table;
+            let rule = passage.journey.rule().map_or("", |(rule, _)| table.rule(rule).name.as_ref());
+            let cluster =
+                passage.journey.cluster().map_or("", |cluster| snapshot.cluster(cluster).name.as_str());
+            let key = Key::new(place(passage, is_tls), &policy.key, headers, &[rule, cluster]);
+            OfRoute { counts: shared.class(&policy.class), policy, key }
+        });
     if route.is_none() && !is_unsafe {
         return None;
     }
@@ -222,14 +230,24 @@ fn look(passage: &mut Passage, outgoing: &mut Outgoing) -> Looking {
         return goes_on;
     }
     let may_lead = naru_cache::may_lead(&outgoing.method, headers, &cached.asked);
-    let look = cached.shared.shelf(route.key.url()).look(now, &route.key, headers, &cached.asked, &route.policy, may_lead);
+    let look = cached.shared.shelf(route.key.url()).look(
+        now,
+        &route.key,
+        headers,
+        &cached.asked,
+        &route.policy,
+        may_lead,
+    );
     match look {
         Look::Given { object, judgement, refresh } => {
-            let given = naru_cache::answer_to(&outgoing.method, headers, &object, passage.worker.clock.wall(now));
+            let given =
+                naru_cache::answer_to(&outgoing.method, headers, &object, passage.worker.clock.wall(now));
             cached.told.forwarded = None;
             cached.told.ttl = Some(ttl(&object.terms, now));
             cached.given = Some((Arc::clone(&object), given));
-            cached.count(|counts| if judgement == Judgement::Fresh { &counts.hits } else { &counts.stale_hits });
+            cached.count(
+                |counts| if judgement == Judgement::Fresh { &counts.hits } else { &counts.stale_hits },
+            );
             if let Some(flight) = refresh {
                 refresh_by(passage, outgoing, flight, object);
             }
@@ -264,7 +282,10 @@ fn fetch(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
 fn lead(passage: &mut Passage, outgoing: &mut Outgoing, flight: FlightId) -> Looked {
     if let (Some(cached), Some(headers)) = (&mut passage.cached, &outgoing.headers) {
         cached.flight = Some(flight);
-        let found = cached.route.as_ref().map(|route| cached.shared.shelf(route.key.url()).stale(&route.key, headers));
+        let found = cached
+            .route
+            .as_ref()
+            .map(|route| cached.shared.shelf(route.key.url()).stale(&route.key, headers));
         cached.stale = found.flatten();
         cached.told.forwarded = Some(if cached.stale.is_some() { Way::Stale } else { Way::UriMiss });
     }
@@ -492,7 +513,9 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason) -> Result<Response<OutB
     passage.leave(now);
     let chosen = choose(&mut passage, reason, now);
     let formed = chosen.and_then(|(object, given)| form(&object, given, now));
-    let (Some((status, mut headers, body)), Some(cached)) = (formed, &passage.cached) else { return Err(passage) };
+    let (Some((status, mut headers, body)), Some(cached)) = (formed, &passage.cached) else {
+        return Err(passage);
+    };
     tell(&mut headers, cached.status());
     let date = passage.worker.clock.date();
     passage.journey.on_reply(now, status.as_u16(), None);
@@ -568,9 +591,9 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
         let fresh = Arc::new(fresh);
         let after = terms.is_ok().then(|| Arc::clone(&fresh));
         let is_for_others = terms.is_ok_and(|terms| terms.is_fresh(now) && !terms.asks_first);
-        let is_kept = cached.flight.is_some_and(|flight| {
-            cached.shared.shelf(route.key.url()).replace(flight, &stale, after)
-        });
+        let is_kept = cached
+            .flight
+            .is_some_and(|flight| cached.shared.shelf(route.key.url()).replace(flight, &stale, after));
         cached.told.forwarded_status = Some(304);
         cached.told.is_stored = is_kept;
         cached.count(|counts| &counts.validated);
@@ -626,6 +649,8 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
         let mut line = line;
         line.method = Method::GET;
         let mut passage = Passage::new(&connection, &loaded, journey, line, &client, None);
+        // It is none of a client's.
+        add(&connection.worker.metrics.downstream.requests_total, -1);
         passage.cached = Some(of_refresh);
         let outgoing = Outgoing::of_refresh(&passage, headers);
         engine::refresh(passage, outgoing).await;

@@ -27,8 +27,8 @@ use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Out
 use naru_route::{CompiledAction, Verdict};
 
 use crate::accept::Connection;
-use crate::cluster::{EndpointHere, add};
 use crate::cached::Cached;
+use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
 use crate::dial::Wire;

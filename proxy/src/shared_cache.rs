@@ -82,7 +82,8 @@ impl SharedCache {
 
     fn new(bytes_max: u64, seed: u64) -> SharedCache {
         let number = (bytes_max / SHELF_BYTES).clamp(1, SHELVES_MAX);
-        let shelf = |at: u64| Mutex::new(Shelf::new(bytes_max / number, Chance::split(seed, &format!("shelf {at}"))));
+        let shelf =
+            |at: u64| Mutex::new(Shelf::new(bytes_max / number, Chance::split(seed, &format!("shelf {at}"))));
         SharedCache { shelves: (0..number).map(shelf).collect(), bytes_max, seed, classes: Mutex::default() }
     }
 
@@ -97,7 +98,8 @@ impl SharedCache {
 
     /// The shelf of a URL.
     pub fn shelf(&self, url: &str) -> MutexGuard<'_, Shelf<Waker>> {
-        let hash = url.bytes().fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            url.bytes().fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let at = (hash >> 32) as usize % self.shelves.len();
         // Whoever panicked with it has left it whole: nothing in it is done in parts that could panic.
         self.shelves[at].lock().unwrap_or_else(PoisonError::into_inner)

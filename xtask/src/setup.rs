@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::workspace::{find_program, output, python_environment, run as run_command};
+use crate::workspace::{find_program, npm, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -22,6 +22,8 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("python3", "python3"),
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";
@@ -32,6 +34,9 @@ const SERVICES: [&str; 2] = ["nginx", "haproxy"];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 /// The environment keeps the list that it was made from.
 const STAMP: &str = "requirements.txt";
+
+/// The public tests of HTTP caches, which run on Node.js.
+const CACHE_TESTS: (&str, &str) = ("http-cache-tests", "0.4.5");
 
 #[derive(Default, clap::Args)]
 pub struct Options {
@@ -52,10 +57,30 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         make_environment()?;
     }
     ensure!(is_environment_fresh(), "the Python environment is missing or was made from another list");
+    if !has_cache_tests() && !options.check {
+        install_cache_tests()?;
+    }
+    ensure!(has_cache_tests(), "the npm package {} is missing", CACHE_TESTS.0);
     let version = output(Command::new(envoy()?).arg("--version"))?;
     ensure!(version.contains("/1.40."), "this is another Envoy than the one that we compare with: {version}");
     println!("Everything is there.");
     Ok(())
+}
+
+fn has_cache_tests() -> bool {
+    let manifest = npm().join("node_modules").join(CACHE_TESTS.0).join("package.json");
+    let wanted = format!("\"version\": \"{}\"", CACHE_TESTS.1);
+    fs::read_to_string(manifest).is_ok_and(|text| text.contains(&wanted))
+}
+
+/// Scripts of packages are not run.
+fn install_cache_tests() -> anyhow::Result<()> {
+    let (name, version) = CACHE_TESTS;
+    fs::create_dir_all(npm())?;
+    let arguments = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev"];
+    let mut command = Command::new("npm");
+    command.args(arguments).arg("--prefix").arg(npm()).arg(format!("{name}@{version}"));
+    run_command(&mut command)
 }
 
 /// The Envoy inside the wheel: a plain executable.

@@ -20,6 +20,11 @@ pub fn python_environment() -> PathBuf {
     target().join("tools/venv")
 }
 
+/// Where `cargo xtask setup` installs packages of npm.
+pub fn npm() -> PathBuf {
+    target().join("tools/npm")
+}
+
 /// The release build of one of our programs, whether it is there or not.
 pub fn program(name: &str) -> PathBuf {
     target().join("release").join(name)

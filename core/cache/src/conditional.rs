@@ -111,11 +111,14 @@ mod tests {
             is_strict: false,
         };
         let head = headers(&[("etag", "\"x\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
-        Object::new(key, &HeaderMap::new(), 200, &head, Bytes::from_static(b"0123456789"), terms).expect("no star")
+        Object::new(key, &HeaderMap::new(), 200, &head, Bytes::from_static(b"0123456789"), terms)
+            .expect("no star")
     }
 
     fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        all.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        all.iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     fn check(asked: &[(&'static str, &'static str)], expected: Given) {

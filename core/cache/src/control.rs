@@ -124,7 +124,9 @@ impl Control {
         }
         let expires = headers.get(header::EXPIRES)?;
         let at = crate::date::parse(expires.as_bytes(), now);
-        Some(at.map_or(0, |at| u32::try_from(at.saturating_sub(date)).unwrap_or(u32::MAX).min(crate::list::SECONDS_MAX)))
+        Some(at.map_or(0, |at| {
+            u32::try_from(at.saturating_sub(date)).unwrap_or(u32::MAX).min(crate::list::SECONDS_MAX)
+        }))
     }
 
     pub fn is_explicit(&self, headers: &HeaderMap) -> bool {
@@ -161,7 +163,8 @@ impl Asked {
         }
         // RFC 9111, section 5.4: where there is no `Cache-Control`.
         if !is_said {
-            let mut pragmas = headers.get_all(header::PRAGMA).iter().flat_map(|value| members(value.as_bytes()));
+            let mut pragmas =
+                headers.get_all(header::PRAGMA).iter().flat_map(|value| members(value.as_bytes()));
             asked.no_cache = pragmas.any(|member| member.eq_ignore_ascii_case(b"no-cache"));
         }
         asked

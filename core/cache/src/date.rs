@@ -35,8 +35,30 @@ fn rfc850(value: &[u8], now: WallTime) -> Option<u64> {
     let (name, rest) = value.split_at_checked(comma)?;
     LONG_DAYS.contains(&name).then_some(())?;
     let [
-        b',', b' ', a, b, b'-', m0, m1, m2, b'-', y0, y1, b' ', h0, h1, b':', i0, i1, b':', s0, s1, b' ', b'G',
-        b'M', b'T',
+        b',',
+        b' ',
+        a,
+        b,
+        b'-',
+        m0,
+        m1,
+        m2,
+        b'-',
+        y0,
+        y1,
+        b' ',
+        h0,
+        h1,
+        b':',
+        i0,
+        i1,
+        b':',
+        s0,
+        s1,
+        b' ',
+        b'G',
+        b'M',
+        b'T',
     ] = rest
     else {
         return None;
@@ -52,9 +74,8 @@ fn rfc850(value: &[u8], now: WallTime) -> Option<u64> {
 
 /// `Sun Nov  6 08:49:37 1994`
 fn asctime(value: &[u8]) -> Option<u64> {
-    let [
-        d0, d1, d2, b' ', m0, m1, m2, b' ', a, b, b' ', h0, h1, b':', i0, i1, b':', s0, s1, b' ', year @ ..,
-    ] = value
+    let [d0, d1, d2, b' ', m0, m1, m2, b' ', a, b, b' ', h0, h1, b':', i0, i1, b':', s0, s1, b' ', year @ ..] =
+        value
     else {
         return None;
     };

@@ -79,8 +79,14 @@ impl<W> Flights<W> {
     /// Begins a fetch.
     pub fn begin(&mut self, hash: u64, key: &Key, is_led: bool) -> FlightId {
         let id = FlightId(self.number());
-        let flight =
-            Flight { key: key.clone(), hash, is_led, is_void: false, offered: None, waiting: VecDeque::new() };
+        let flight = Flight {
+            key: key.clone(),
+            hash,
+            is_led,
+            is_void: false,
+            offered: None,
+            waiting: VecDeque::new(),
+        };
         self.all.insert(id, flight);
         self.by_hash.entry(hash).or_default().push(id);
         id

@@ -39,7 +39,8 @@ pub fn freshen(
     }
     let whole = Fetched { method: &http::Method::GET, status: object.status, response: &as_said, ..*fetched };
     let terms = terms(policy, &whole);
-    let fresh = object.with_head(Head::pack(&head), terms.unwrap_or(Terms { came: fetched.came, ..object.terms }));
+    let fresh =
+        object.with_head(Head::pack(&head), terms.unwrap_or(Terms { came: fetched.came, ..object.terms }));
     (fresh, terms)
 }
 

@@ -66,7 +66,8 @@ pub(crate) fn resolve(place: Place<'_>, said: &str) -> Option<String> {
 }
 
 fn without_dots(target: &str) -> String {
-    let (path, query) = target.split_at_checked(target.find('?').unwrap_or(target.len())).unwrap_or((target, ""));
+    let (path, query) =
+        target.split_at_checked(target.find('?').unwrap_or(target.len())).unwrap_or((target, ""));
     if !path.contains("/.") {
         return target.to_owned();
     }

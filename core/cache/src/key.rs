@@ -181,7 +181,13 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
             key("/", &parts, &headers)
         };
-        let all = [with("x-a", "1"), with("x-b", "1"), with("x-a", "%31"), with("cookie", "user=1"), with("cookie", "user=")];
+        let all = [
+            with("x-a", "1"),
+            with("x-b", "1"),
+            with("x-a", "%31"),
+            with("cookie", "user=1"),
+            with("cookie", "user="),
+        ];
         for (at, one) in all.iter().enumerate() {
             for other in all.iter().skip(at + 1) {
                 assert_ne!(one, other);

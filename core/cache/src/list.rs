@@ -60,9 +60,9 @@ pub fn seconds(value: &[u8]) -> Option<u32> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let all = value.iter().fold(0u64, |sum, digit| {
-        (sum * 10 + u64::from(digit - b'0')).min(u64::from(SECONDS_MAX))
-    });
+    let all = value
+        .iter()
+        .fold(0u64, |sum, digit| (sum * 10 + u64::from(digit - b'0')).min(u64::from(SECONDS_MAX)));
     u32::try_from(all).ok()
 }
 

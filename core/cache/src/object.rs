@@ -71,7 +71,9 @@ pub struct Head {
 
 impl Head {
     pub fn pack(headers: &HeaderMap) -> Head {
-        let mut bytes = Vec::with_capacity(headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 6).sum());
+        let mut bytes = Vec::with_capacity(
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 6).sum(),
+        );
         for (name, value) in headers {
             // Neither is longer than a head may be.
             bytes.extend_from_slice(&(name.as_str().len() as u16).to_le_bytes());

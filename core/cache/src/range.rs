@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn what_is_no_range_asks_for_all() {
-        for range in ["", "bytes", "bytes=", "bytes=-", "bytes=3-2", "lines=0-1", "bytes=0-1,3-4", "bytes=a-b"] {
+        for range in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=3-2", "lines=0-1", "bytes=0-1,3-4", "bytes=a-b"]
+        {
             assert_eq!(part_of(range.as_bytes(), 10), Given::Whole, "{range}");
         }
         for range in ["bytes=10-", "bytes=10-20", "bytes=-0"] {

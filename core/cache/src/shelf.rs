@@ -172,13 +172,18 @@ impl<W> Shelf<W> {
                     .then(|| self.flights.begin(hash, key, true));
                 return Look::Given { object, judgement, refresh };
             }
-            way = if object.terms.is_fresh(now) && !object.terms.asks_first { Way::Request } else { Way::Stale };
+            way = if object.terms.is_fresh(now) && !object.terms.asks_first {
+                Way::Request
+            } else {
+                Way::Stale
+            };
             stale = Some(object);
         }
         if asked.only_if_cached {
             return Look::Absent;
         }
-        let may_wait = may_lead && policy.coalesce.is_some() && !asked.no_cache && !self.is_unshared(now, hash, key);
+        let may_wait =
+            may_lead && policy.coalesce.is_some() && !asked.no_cache && !self.is_unshared(now, hash, key);
         if may_wait && let Some(flight) = self.flights.led(hash, key) {
             return Look::Wait(flight);
         }
@@ -221,7 +226,14 @@ impl<W> Shelf<W> {
     }
 
     /// Keeps an object in the place of the one that is like it. `false` where it may be old, or is too large.
-    pub fn keep(&mut self, now: Instant, flight: FlightId, object: Object, request: &HeaderMap, variants_max: u32) -> bool {
+    pub fn keep(
+        &mut self,
+        now: Instant,
+        flight: FlightId,
+        object: Object,
+        request: &HeaderMap,
+        variants_max: u32,
+    ) -> bool {
         let cost = object.cost() as u64;
         if self.flights.is_void(flight) || cost > self.queue.bytes_max() / OBJECT_PART {
             return false;
@@ -300,7 +312,8 @@ impl<W> Shelf<W> {
         let end = from.saturating_add(places).min(self.kept.len());
         let mut gone = 0;
         for at in from..end {
-            let is_meant = self.kept.get(at).and_then(Option::as_ref).is_some_and(|kept| purge.means(&kept.object));
+            let is_meant =
+                self.kept.get(at).and_then(Option::as_ref).is_some_and(|kept| purge.means(&kept.object));
             if is_meant {
                 self.remove(at as Slot);
                 gone += 1;
@@ -358,7 +371,10 @@ impl<W> Shelf<W> {
             return;
         }
         let before = self.slots(gone.hash).find(|other| {
-            self.kept.get(*other as usize).and_then(Option::as_ref).is_some_and(|kept| kept.next == Some(slot))
+            self.kept
+                .get(*other as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|kept| kept.next == Some(slot))
         });
         if let Some(before) = before
             && let Some(Some(kept)) = self.kept.get_mut(before as usize)
@@ -409,7 +425,10 @@ impl<W> Shelf<W> {
             objects += 1;
             bytes += kept.object.cost() as u64;
             if !self.slots(kept.hash).any(|slot| {
-                self.kept.get(slot as usize).and_then(Option::as_ref).is_some_and(|other| std::ptr::eq(other, kept))
+                self.kept
+                    .get(slot as usize)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|other| std::ptr::eq(other, kept))
             }) {
                 return Err("an object that is not found by its URL");
             }

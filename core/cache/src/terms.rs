@@ -96,7 +96,8 @@ pub struct Fetched<'a> {
 /// Whether a request of this kind is answered from what is kept.
 pub fn may_use(method: &Method, headers: &HeaderMap) -> bool {
     // What is done under these conditions is for the origin to say (RFC 9110, sections 13.1.1 and 13.1.4).
-    let is_for_origin = headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE);
+    let is_for_origin =
+        headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE);
     matches!(*method, Method::GET | Method::HEAD) && !is_for_origin
 }
 

@@ -59,11 +59,29 @@ mod tests {
 
     #[test]
     fn it_is_said_as_the_rfc_says_it() {
-        let hit = Told { forwarded: None, forwarded_status: None, is_stored: false, is_collapsed: false, ttl: Some(376) };
+        let hit = Told {
+            forwarded: None,
+            forwarded_status: None,
+            is_stored: false,
+            is_collapsed: false,
+            ttl: Some(376),
+        };
         assert_eq!(hit.value("naru").expect("a value"), "naru; hit; ttl=376");
-        let miss = Told { forwarded: Some(Way::Stale), forwarded_status: Some(304), is_stored: true, ttl: Some(-1), ..hit };
+        let miss = Told {
+            forwarded: Some(Way::Stale),
+            forwarded_status: Some(304),
+            is_stored: true,
+            ttl: Some(-1),
+            ..hit
+        };
         assert_eq!(miss.value("naru").expect("a value"), "naru; fwd=stale; fwd-status=304; stored; ttl=-1");
-        let collapsed = Told { forwarded: Some(Way::UriMiss), forwarded_status: None, is_collapsed: true, ttl: None, ..hit };
+        let collapsed = Told {
+            forwarded: Some(Way::UriMiss),
+            forwarded_status: None,
+            is_collapsed: true,
+            ttl: None,
+            ..hit
+        };
         assert_eq!(collapsed.value("naru").expect("a value"), "naru; fwd=uri-miss; collapsed");
     }
 }

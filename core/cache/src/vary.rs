@@ -47,7 +47,8 @@ pub fn is_alike(selecting: &[u8], language: Option<&[u8]>, request: &HeaderMap) 
         let Ok(name) = HeaderName::from_bytes(name) else { return false };
         said.clear();
         normalize(request, &name, &mut said);
-        said == value || (name == header::ACCEPT_LANGUAGE && language.is_some_and(|language| is_first(&said, language)))
+        said == value
+            || (name == header::ACCEPT_LANGUAGE && language.is_some_and(|language| is_first(&said, language)))
     })
 }
 
@@ -110,7 +111,9 @@ fn weighed(member: &[u8]) -> (u32, &[u8]) {
             Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default()),
             None => (text, &[][..]),
         };
-        let digit = |at: usize| rest.get(at).filter(|byte| byte.is_ascii_digit()).map_or(0, |byte| u32::from(byte - b'0'));
+        let digit = |at: usize| {
+            rest.get(at).filter(|byte| byte.is_ascii_digit()).map_or(0, |byte| u32::from(byte - b'0'))
+        };
         match trim(whole) {
             b"1" => 1_000,
             // Already in thousandths: that is how it is written here.
@@ -146,7 +149,11 @@ mod tests {
         headers
     }
 
-    fn check(vary: &'static str, first: &[(&'static str, &'static str)], then: &[(&'static str, &'static str)]) -> bool {
+    fn check(
+        vary: &'static str,
+        first: &[(&'static str, &'static str)],
+        then: &[(&'static str, &'static str)],
+    ) -> bool {
         let selecting = selecting(&headers(&[("vary", vary)]), &headers(first)).expect("no star");
         is_alike(&selecting, Some(b"de"), &headers(then))
     }
@@ -178,7 +185,11 @@ mod tests {
         assert!(check("accept-language", &[("accept-language", "en, fr")], &[("accept-language", "FR,eN")]));
         let other = [("accept-language", "fr;q=0.5, de;q=1.0")];
         assert!(check("accept-language", &[("accept-language", "en, de")], &other));
-        assert!(!check("accept-language", &[("accept-language", "en, de")], &[("accept-language", "fr, de")]));
+        assert!(!check(
+            "accept-language",
+            &[("accept-language", "en, de")],
+            &[("accept-language", "fr, de")]
+        ));
         assert!(!check("foo", &[("foo", "A")], &[("foo", "a")]));
     }
 }

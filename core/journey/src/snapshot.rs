@@ -10,7 +10,8 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, Overload, RouteTable,
+    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits,
+    Overload, RouteTable,
 };
 
 use crate::caches::Caches;

@@ -67,7 +67,6 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         listeners: vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![FilterChain::of(http)])],
         clusters: ["own", "reads", "writes"].map(cluster).into(),
         overload: None,
-            cache: None,
         cache: None,
     })
     .unwrap()

@@ -90,7 +90,8 @@ impl CachePolicy {
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         if self.overrides && self.lifetime.is_none() {
-            found.push(Invalid::new("a cache that overrides lifetimes has none").hint("say a ttl or a class"));
+            found
+                .push(Invalid::new("a cache that overrides lifetimes has none").hint("say a ttl or a class"));
         }
         if self.variants_max == 0 {
             found.push(Invalid::new("a cache without variants keeps nothing").hint("at least 1"));
@@ -109,7 +110,8 @@ impl CachePolicy {
 impl CacheStore {
     pub fn problems(&self) -> Vec<Invalid> {
         let is_small = self.bytes_max < defaults::CACHE_BYTES_MIN;
-        let problem = is_small.then(|| Invalid::new("a cache has less than 1 MiB").hint("1048576 bytes or more"));
+        let problem =
+            is_small.then(|| Invalid::new("a cache has less than 1 MiB").hint("1048576 bytes or more"));
         problem.into_iter().collect()
     }
 }

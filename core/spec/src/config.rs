@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
+use crate::{
+    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol,
+};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -28,8 +30,6 @@ pub struct Admin {
 pub enum Place {
     /// What is given up when the proxy runs short.
     Overload(crate::overload::Part),
-    /// What routes that keep answers share.
-    Cache,
     Listener(usize),
     Cluster(usize),
     /// The certificates and settings of a filter chain.
@@ -73,8 +73,6 @@ impl Config {
             let problems = overload.problems().into_iter();
             found.extend(problems.map(|(part, invalid)| (Place::Overload(part), invalid)));
         }
-        let of_store = self.cache.iter().flat_map(CacheStore::problems);
-        found.extend(of_store.map(|invalid| (Place::Cache, invalid)));
         let mut clusters = BTreeSet::new();
         for (at, cluster) in self.clusters.iter().enumerate() {
             if !clusters.insert(cluster.name.as_str()) {

@@ -6,8 +6,8 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, CachePolicy, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
+    AutoTimeout, CachePolicy, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits,
+    Match, Mirror, ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.

@@ -25,7 +25,8 @@ fn object(now: Instant, path: &str, tongue: u64, seconds: u32, body: Vec<u8>) ->
     response.insert("vary", HeaderValue::from_static("x-tongue"));
     response.insert("etag", HeaderValue::from_static("\"e\""));
     response.insert("cache-tag", HeaderValue::from_static("t1,t2"));
-    let value = HeaderValue::try_from(format!("max-age={seconds}, stale-while-revalidate=5")).expect("a value");
+    let value =
+        HeaderValue::try_from(format!("max-age={seconds}, stale-while-revalidate=5")).expect("a value");
     response.insert("cache-control", value);
     let fetched = Fetched {
         method: &method,
@@ -177,7 +178,13 @@ fn a_large_object_is_not_kept_and_many_small_ones_stay_within_their_bytes() {
     for at in 0..3_000 {
         let path = format!("/{at}");
         let flight = f.shelf.go_alone(&key(&path));
-        assert!(f.shelf.keep(second(0), flight, object(second(0), &path, 0, 10, vec![0; 1_000]), &request(0), 4));
+        assert!(f.shelf.keep(
+            second(0),
+            flight,
+            object(second(0), &path, 0, 10, vec![0; 1_000]),
+            &request(0),
+            4
+        ));
         f.shelf.end(second(0), flight, &key(&path), Outcome::Kept);
     }
     let counts = f.shelf.counts();
@@ -221,7 +228,11 @@ fn it_gives_what_the_obvious_model_gives() {
                     let before = model.kept.len();
                     model.kept.retain(|kept| kept.0 != path);
                     assert_eq!(gone as usize, before - model.kept.len(), "seed {seed}");
-                    model.flights.iter_mut().filter(|flight| flight.path == path).for_each(|flight| flight.is_old = true);
+                    model
+                        .flights
+                        .iter_mut()
+                        .filter(|flight| flight.path == path)
+                        .for_each(|flight| flight.is_old = true);
                 }
                 _ => {
                     if let Some(flight) = model.flights.iter_mut().find(|flight| !flight.waiting.is_empty()) {
@@ -250,13 +261,23 @@ fn walk_look(f: &mut Fixture, model: &mut RefShelf, now: Instant, path: &str, to
             assert_eq!(object.body, known.2);
             assert!(late.is_some_and(|late| late < 10 + 6), "it is too stale to be given");
             if let Some(id) = refresh {
-                model.flights.push(RefFlight { id, path: path.to_owned(), is_old: false, waiting: Vec::new() });
+                model.flights.push(RefFlight {
+                    id,
+                    path: path.to_owned(),
+                    is_old: false,
+                    waiting: Vec::new(),
+                });
             }
         }
         Look::Fetch { flight, stale, .. } => {
             assert!(late.is_none_or(|late| late > 10 + 5), "it would have been given");
             assert_eq!(stale.map(|stale| stale.body.to_vec()), known.map(|known| known.2.clone()));
-            model.flights.push(RefFlight { id: flight, path: path.to_owned(), is_old: false, waiting: Vec::new() });
+            model.flights.push(RefFlight {
+                id: flight,
+                path: path.to_owned(),
+                is_old: false,
+                waiting: Vec::new(),
+            });
         }
         Look::Wait(id) => {
             let flight = model.flights.iter_mut().find(|flight| flight.id == id).expect("it is under way");
@@ -267,7 +288,14 @@ fn walk_look(f: &mut Fixture, model: &mut RefShelf, now: Instant, path: &str, to
     }
 }
 
-fn walk_end(f: &mut Fixture, model: &mut RefShelf, chance: &mut Chance, now: Instant, tongue: u64, step: u32) {
+fn walk_end(
+    f: &mut Fixture,
+    model: &mut RefShelf,
+    chance: &mut Chance,
+    now: Instant,
+    tongue: u64,
+    step: u32,
+) {
     if model.flights.is_empty() {
         return;
     }

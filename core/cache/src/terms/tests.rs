@@ -13,7 +13,12 @@ fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
     headers
 }
 
-fn ask(policy: &CachePolicy, status: u16, request: &[(&'static str, &'static str)], response: &[(&'static str, &'static str)]) -> Result<Terms, Refused> {
+fn ask(
+    policy: &CachePolicy,
+    status: u16,
+    request: &[(&'static str, &'static str)],
+    response: &[(&'static str, &'static str)],
+) -> Result<Terms, Refused> {
     let (request, response) = (headers(request), headers(response));
     terms(
         policy,
