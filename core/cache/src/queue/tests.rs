@@ -1,3 +1,5 @@
+//! The queue beside S3-FIFO as it is told.
+
 use std::collections::VecDeque;
 
 use naru_base::Chance;

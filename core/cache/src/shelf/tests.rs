@@ -1,3 +1,5 @@
+//! A shelf, case by case, and beside the obvious model.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! What is kept, and for how long: a table for each rule.
+
 use naru_spec::StatusRange;
 
 use super::*;
