@@ -408,7 +408,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if is_in_fault {
             here.fleet.shared.faults.update(|count| count + 1);
         }
-        let passage = Box::new(Passage {
+        let mut passage = Box::new(Passage {
             key,
             tag,
             proxy,
@@ -432,7 +432,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_retrying: false,
             is_at_limit: false,
             says_exhausted: false,
-            tick_at: None,
+            tick: None,
+            leaves: None,
             bytes_sent: 0,
             heads: 0,
             sends: 0,
@@ -443,7 +444,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let told = waits.deadline.map(|deadline| deadline.max(self.now));
         let leaves = [waits.patience.map(|patience| self.now + patience), told];
         if let Some(at) = leaves.into_iter().flatten().min() {
-            self.queue.push(at, Event::Request(key, News::ClientLeaves));
+            passage.leaves = Some(self.queue.push(at, Event::Request(key, News::ClientLeaves)));
         }
         (key, self.conclude(passage, Some(&subject)))
     }
@@ -531,7 +532,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         }
         match news {
             News::Tick => {
-                passage.tick_at = None;
+                passage.tick = None;
                 passage.journey.tick(self.now);
             }
             News::ClientLeaves | News::Fed { .. } | News::Starved => {}
@@ -567,11 +568,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if passage.journey.has_ended() {
             return self.settle(passage).map(Turn::Settled);
         }
-        if let Some((deadline, _)) = passage.journey.deadline()
-            && passage.tick_at.is_none_or(|at| deadline < at)
-        {
-            passage.tick_at = Some(deadline);
-            self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        if let Some((deadline, _)) = passage.journey.deadline() {
+            self.expect_tick(&mut passage, deadline);
         }
         let (proxy, cluster) = (passage.proxy, passage.cluster());
         self.passages.put(passage);
@@ -741,11 +739,31 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.drop_beside(&mut passage);
         self.drop_flight(&mut passage);
         self.release(&mut passage);
-        self.passages.remove(passage.key);
+        self.forget(&passage);
         self.hear_shared(passage.proxy);
         self.audit(passage.proxy, cluster)?;
         self.check_pause()?;
         Ok(settled)
+    }
+
+    /// Time is to be told at a deadline, or before it.
+    fn expect_tick(&mut self, passage: &mut Passage<T>, deadline: Instant) {
+        if let Some((at, tick)) = passage.tick {
+            if at <= deadline {
+                return;
+            }
+            self.queue.cancel(tick);
+        }
+        let tick = self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        passage.tick = Some((deadline, tick));
+    }
+
+    /// A request is over: what it waited for need not come.
+    fn forget(&mut self, passage: &Passage<T>) {
+        for awaited in passage.tick.map(|(_, tick)| tick).into_iter().chain(passage.leaves) {
+            self.queue.cancel(awaited);
+        }
+        self.passages.remove(passage.key);
     }
 
     /// Something is over, and perhaps nothing is under way any more.

@@ -21,8 +21,8 @@ pub fn python_environment() -> PathBuf {
 }
 
 /// Where `cargo xtask setup` installs packages of npm.
-pub fn npm() -> PathBuf {
-    target().join("tools/npm")
+pub fn node_packages() -> PathBuf {
+    target().join("tools/node")
 }
 
 /// The release build of one of our programs, whether it is there or not.

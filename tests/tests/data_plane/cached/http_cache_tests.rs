@@ -1,4 +1,4 @@
-//! The tests of HTTP caches that are public: the package `http-cache-tests`, see `xtask/src/setup.rs`.
+//! The tests of HTTP caches that are public: the package `http-cache-tests`, see `xtask/package.json`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -50,7 +50,7 @@ impl Drop for Server {
 fn package() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
-    let package = target.join("tools/npm/node_modules/http-cache-tests");
+    let package = target.join("tools/node/node_modules/http-cache-tests");
     assert!(package.exists(), "there is no {}: run `cargo xtask setup` once", package.display());
     package.canonicalize().unwrap()
 }
