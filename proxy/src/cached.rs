@@ -635,7 +635,8 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
     }
     of_refresh.request = headers.clone();
     let (loaded, connection) = (Rc::clone(&passage.loaded), Rc::clone(&passage.connection));
-    let (line, client) = (passage.line.clone(), passage.client);
+    let (mut line, client) = (passage.line.clone(), passage.client);
+    line.method = Method::GET;
     let future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         let now = connection.worker.clock.now();
         let journey = {
@@ -646,8 +647,6 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
             let (snapshot, chain) = (&loaded.snapshot, connection.chain());
             Journey::begin(now, snapshot, chain, &subject, facts, &mut core, &loaded.clusters, &mut ())
         };
-        let mut line = line;
-        line.method = Method::GET;
         let mut passage = Passage::new(&connection, &loaded, journey, line, &client, None);
         // It is none of a client's.
         add(&connection.worker.metrics.downstream.requests_total, -1);

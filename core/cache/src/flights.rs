@@ -166,6 +166,11 @@ impl<W> Flights<W> {
         Some(flight)
     }
 
+    /// Others may wait for it.
+    pub fn is_led(&self, id: FlightId) -> bool {
+        self.all.get(&id).is_some_and(|flight| flight.is_led)
+    }
+
     pub fn is_void(&self, id: FlightId) -> bool {
         self.all.get(&id).is_none_or(|flight| flight.is_void)
     }

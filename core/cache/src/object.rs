@@ -17,8 +17,9 @@ pub struct Object {
     pub terms: Terms,
 }
 
-/// So much an object costs beside its bytes: its place in a shelf, in the index, and what an allocator adds.
-const OVERHEAD: usize = 160;
+/// So much an object costs beside its bytes: its places in a shelf, with the room to grow that a list has, in the index,
+/// what shares its bytes, and what an allocator adds to each.
+const OVERHEAD: usize = 256;
 
 impl Object {
     /// `None` where no other request can be known to be alike.

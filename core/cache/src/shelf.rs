@@ -218,8 +218,9 @@ impl<W> Shelf<W> {
 
     /// A fetch is over. Who is to be woken is returned.
     pub fn end(&mut self, now: Instant, flight: FlightId, key: &Key, outcome: Outcome) -> Vec<W> {
-        let is_void = self.flights.is_void(flight);
-        if outcome == Outcome::Unshared && !is_void {
+        // What somebody in particular was answered says nothing of others.
+        let says_so = self.flights.is_led(flight) && !self.flights.is_void(flight);
+        if outcome == Outcome::Unshared && says_so {
             self.note_unshared(now, key);
         }
         self.flights.end(flight, outcome)

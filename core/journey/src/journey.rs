@@ -367,11 +367,8 @@ impl Journey {
         if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
             self.bring(settings, subject);
         }
-        if !snapshot.fallbacks.is_empty() {
-            self.find_fallback(snapshot);
-        }
-        if !snapshot.caches.is_empty() {
-            self.find_cache(snapshot, subject);
+        if snapshot.has_instead {
+            self.find_instead(snapshot, subject);
         }
         let of_route = self.of_route(snapshot);
         self.has_more = of_route.has_more;
@@ -405,7 +402,7 @@ impl Journey {
         self.enter_cluster(now, snapshot, worker, view, observer);
     }
 
-    /// Past the cache.
+    /// Past the cache and its limits, to an endpoint.
     #[inline(always)]
     fn enter_cluster(
         &mut self,
@@ -415,14 +412,17 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        if !snapshot.caches.is_empty() && self.is_looked_up() {
+        if snapshot.is_plain {
+            return self.dispatch(now, snapshot, worker, view, observer);
+        }
+        if self.is_looked_up() {
             return self.look_up();
         }
         self.enter_limits(now, snapshot, worker, view, observer);
     }
 
     /// Past its limits, to an endpoint.
-    #[inline(always)]
+    #[cold]
     fn enter_limits(
         &mut self,
         now: Instant,

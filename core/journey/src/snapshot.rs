@@ -36,6 +36,10 @@ pub struct Snapshot {
     pub fallbacks: Fallbacks,
     /// What is kept of answers.
     pub caches: Caches,
+    /// Neither limits nor caches stand between a rule and an endpoint.
+    pub(crate) is_plain: bool,
+    /// There are fallbacks or caches.
+    pub(crate) has_instead: bool,
     pub cache: CacheStore,
     /// Of a request that goes to another cluster than its own.
     no_retry: CompiledRetry,
@@ -121,12 +125,16 @@ impl Snapshot {
                 chains.iter().map(loads_of_rules),
             );
             let no_retry = CompiledRetry::default();
+            let is_plain = limits.is_empty() && caches.is_empty();
+            let has_instead = !fallbacks.is_empty() || !caches.is_empty();
             Ok(Snapshot {
                 admin,
                 listeners,
                 clusters,
                 overload,
                 limits,
+                is_plain,
+                has_instead,
                 fallbacks,
                 caches,
                 cache: cache.unwrap_or_default(),

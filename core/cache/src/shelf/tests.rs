@@ -113,6 +113,15 @@ fn nobody_waits_for_what_cannot_be_shared() {
 }
 
 #[test]
+fn what_one_in_particular_is_answered_says_nothing_of_others() {
+    let mut f = Fixture::new();
+    let flight = f.shelf.go_alone(&key("/"));
+    f.shelf.end(second(0), flight, &key("/"), Outcome::Unshared);
+    assert!(matches!(f.look(second(0), "/"), Look::Fetch { .. }));
+    assert!(matches!(f.look(second(0), "/"), Look::Wait(_)));
+}
+
+#[test]
 fn what_is_stale_is_given_while_one_fetches_it() {
     let mut f = Fixture::new();
     let flight = fetch(f.look(second(0), "/"));

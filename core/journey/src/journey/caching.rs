@@ -53,8 +53,19 @@ fn is_error(status: u16) -> bool {
 }
 
 impl Journey {
+    /// What there may be in the place of an answer of its cluster.
+    #[cold]
+    pub(super) fn find_instead(&mut self, snapshot: &Snapshot, subject: &Subject<'_>) {
+        if !snapshot.fallbacks.is_empty() {
+            self.find_fallback(snapshot);
+        }
+        if !snapshot.caches.is_empty() {
+            self.find_cache(snapshot, subject);
+        }
+    }
+
     /// Whether the request is to be looked up first.
-    pub(super) fn find_cache(&mut self, snapshot: &Snapshot, subject: &Subject<'_>) {
+    fn find_cache(&mut self, snapshot: &Snapshot, subject: &Subject<'_>) {
         if self.is_tunnel || self.request.is_upgrade || self.request.is_grpc {
             return;
         }

@@ -85,7 +85,7 @@ struct Told {
 
 /// Runs those that are named, or all.
 fn run(package: &Path, base: &str, ids: &[String]) -> BTreeMap<String, Told> {
-    let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/node/http_cache_tests.mjs");
+    let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/cache/public.mjs");
     let output = Command::new("node")
         .args(["--no-warnings", driver, package.to_str().unwrap(), base])
         .args(ids)
