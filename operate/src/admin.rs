@@ -3,6 +3,7 @@
 //! Read only but for `/quitquitquit`. It listens where the configuration says and nowhere else, and
 //! lives on a thread that carries no requests.
 
+mod cache;
 mod clusters;
 mod guards;
 mod limits;
@@ -89,6 +90,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/metrics", "the same and Istio's request metrics, for Prometheus"),
     ("/clusters", "endpoints and their counts; ?format=json"),
     ("/mirrors", "copies of requests, and what their answers differ in; ?format=json"),
+    ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
+    ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
@@ -107,6 +110,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             response
         }
+        ("/cache/purge", method) => cache::purge(admin, method, &query).await,
         (_, method) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
         }
@@ -116,6 +120,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/metrics" | "/stats/prometheus", _) => prometheus::page(admin).await,
         ("/clusters", _) => clusters::page(admin, &query),
         ("/mirrors", _) => mirrors::page(admin, &query).await,
+        ("/cache", _) => cache::page(admin, &query),
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
         ("/server_info", _) => server_info(admin),

@@ -622,7 +622,7 @@ fn fallback_text(whose: Option<&str>, fallback: &Fallback) -> String {
 fn step_text(step: &FallbackStep) -> String {
     match step {
         FallbackStep::Cluster(name) => name.clone(),
-        FallbackStep::StaleResponse => "a stale response (not yet)".to_owned(),
+        FallbackStep::StaleResponse => "what is kept of its answers, though it is stale".to_owned(),
         FallbackStep::Answer(answer) => format!("answered {}", answer.status.as_u16()),
     }
 }

@@ -37,7 +37,7 @@ use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
 use crate::worker::Worker;
-use crate::{hedged, shadow, tunnel};
+use crate::{cached, hedged, shadow, tunnel};
 
 /// Answers one request.
 pub async fn serve(
@@ -252,6 +252,8 @@ async fn forward(
                 None => passage.hear_turn(),
             },
             Action::Look => passage.hear_turn(),
+            Action::Lookup if passage.cached.is_some() => cached::go_on(&mut passage, &mut outgoing),
+            Action::Lookup => next = Box::pin(cached::look_up(&mut passage, &mut outgoing)).await,
             Action::Locate { cluster } => next = passage.locate(cluster).await,
             Action::Forward { .. } if passage.web.is_some() => {
                 return Box::pin(web::pass_on(passage)).await;
@@ -523,6 +525,20 @@ pub async fn exchange<A: Attendant>(
 }
 
 impl Outgoing {
+    /// Of a GET that is made once more, without its client.
+    pub fn of_refresh(passage: &Passage, headers: HeaderMap) -> Outgoing {
+        Outgoing {
+            method: Method::GET,
+            target: passage.line.path.clone(),
+            headers: Some(headers),
+            copy: Vec::new(),
+            scheme: passage.client.scheme,
+            upgrade: Upgrade::None,
+            terminate: None,
+            is_prepared: false,
+        }
+    }
+
     /// The same with other headers.
     pub fn with_headers(&self, headers: HeaderMap) -> Outgoing {
         Outgoing {
@@ -637,6 +653,9 @@ impl Passage {
     ) {
         let (head, body) = response.into_parts();
         self.hear_health(&head.headers);
+        if let Some(cached) = &mut self.cached {
+            cached.hear_answer(head.status.as_u16(), &head.headers);
+        }
         let (status, has_ended) = (head.status.as_u16(), body.is_end_stream());
         if has_ended && let Some(status) = grpc_status(&head.headers) {
             self.journey.on_grpc_status(status);
@@ -668,6 +687,10 @@ pub fn pass_head_on(
         let has_ended = passage.response.as_ref().is_some_and(|received| received.body.is_end_stream());
         hearing.hear_head(parts.status.as_u16(), &parts.headers, now.since(sent), has_ended);
     }
+    if passage.cached.is_some() {
+        let told = cached::on_head(&mut passage, &parts);
+        cached::tell(&mut parts.headers, told);
+    }
     let date = passage.worker.clock.date();
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
         let so_far = passage.journey.so_far(now);
@@ -697,7 +720,18 @@ pub fn pass_head_on(
 
 /// Answers in the proxy's own name. The headers of the request are given where they are still there.
 pub fn answer(passage: Box<Passage>, reason: Reason, headers: Option<&HeaderMap>) -> Response<OutBody> {
+    if reason.is_cached() {
+        return cached::answer(passage, reason)
+            .unwrap_or_else(|passage| answer_saying(passage, Reason::NoHealthyUpstream, None, None));
+    }
     answer_saying(passage, reason, headers, None)
+}
+
+/// Carries out a request that nobody waits for but the cache.
+pub async fn refresh(passage: Box<Passage>, outgoing: Outgoing) {
+    let Ok(response) = forward(passage, outgoing, None).await else { return };
+    let mut body = pin!(response.into_body());
+    while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
 }
 
 fn answer_saying(

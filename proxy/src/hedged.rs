@@ -71,6 +71,7 @@ pub async fn forward(
             // Limits were passed before the first attempt, and a tunnel has no attempts beside each other.
             Action::Wait { .. }
             | Action::Look
+            | Action::Lookup
             | Action::Locate { .. }
             | Action::Open
             | Action::Reach { .. }

@@ -25,6 +25,7 @@ use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
+use crate::shared_cache::SharedCache;
 use crate::shared_limits::{self, SharedLimit};
 use crate::word::SharedWord;
 
@@ -52,6 +53,8 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
+    /// Where answers are kept.
+    pub cache: Option<Arc<SharedCache>>,
     /// All snapshots have the same.
     #[cfg(feature = "http3")]
     pub crossings: Arc<crate::quic::crossing::Crossings>,
@@ -116,7 +119,10 @@ impl Prepared {
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
+        let kept = older.and_then(|older| older.cache.as_ref());
+        let cache = SharedCache::of(&snapshot, kept, clock::seed());
         Ok(Prepared {
+            cache,
             snapshot,
             origin,
             terminators,

@@ -25,6 +25,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
+use crate::shared_cache::CacheStatus;
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
 use crate::worker::{self, Accept, Message, Start};
@@ -301,6 +302,17 @@ impl Proxy {
     /// The named limits of routes and clusters.
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.board.named_limits()
+    }
+
+    /// What is kept of answers, where anything is.
+    pub fn cache(&self) -> Option<CacheStatus> {
+        Some(self.board.current().cache.as_ref()?.status())
+    }
+
+    /// Forgets answers. How many they were; `None` where none are kept.
+    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<u64> {
+        let cache = self.board.current().cache.clone()?;
+        Some(cache.purge(purge).await)
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

@@ -27,6 +27,7 @@ use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Out
 use naru_route::{CompiledAction, Verdict};
 
 use crate::accept::Connection;
+use crate::cached::Cached;
 use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
@@ -80,6 +81,8 @@ pub struct Passage {
     pub response: Option<Received>,
     /// Where the response is compared with those of copies.
     pub hearing: Option<Box<Hearing>>,
+    /// Where its answer may be kept.
+    pub cached: Option<Box<Cached>>,
     /// What passed, where the request asked for a tunnel.
     pub tunnel: Option<Rc<Ledger>>,
     /// What a client of HTTP/2 has asked for another protocol by.
@@ -141,6 +144,7 @@ impl Passage {
             sent_at: None,
             response: None,
             hearing: None,
+            cached: None,
             tunnel: None,
             opening: None,
             web: None,
@@ -542,7 +546,9 @@ impl Passage {
         }
         self.leave(now);
         debug_assert_eq!(self.journey.check_invariants(), Ok(()));
-        if let Some(outcome) = self.journey.outcome() {
+        if let Some(outcome) = self.journey.outcome()
+            && !self.cached.as_ref().is_some_and(|cached| cached.is_background())
+        {
             self.record(&outcome);
         }
     }
@@ -693,6 +699,9 @@ impl Passage {
         let now = self.worker.clock.now();
         if let Some(hearing) = &mut self.hearing {
             hearing.hear(frame.as_ref(), received.body.is_end_stream());
+        }
+        if let Some(cached) = &mut self.cached {
+            cached.hear(now, frame.as_ref(), received.body.is_end_stream());
         }
         match frame {
             Some(Ok(frame)) => {

@@ -227,7 +227,7 @@ impl Tunnel {
                     continue;
                 }
                 // No limit has a tunnel wait.
-                Action::Wait { .. } | Action::Look => continue,
+                Action::Wait { .. } | Action::Look | Action::Lookup => continue,
                 Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
             };
             let event = match dialed {

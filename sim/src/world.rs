@@ -594,6 +594,14 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             }
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
+            // Nothing is kept here: see the header of `lib.rs`.
+            Action::Lookup => {
+                let here = &mut self.proxies[passage.proxy.index()];
+                let core = &mut here.workers[passage.worker].core;
+                let view = here.fleet.seen_by(passage.worker);
+                let looked = naru_journey::Looked::Fetch(naru_journey::Stale::default());
+                passage.journey.on_looked(self.now, here.snapshot, looked, core, &view, &mut ());
+            }
             // A scenario has no endpoints that come with requests; that is told where it is read.
             Action::Locate { .. } => {
                 let here = &mut self.proxies[passage.proxy.index()];

@@ -115,6 +115,14 @@ impl Client {
         }
     }
 
+    /// Another on the same connection, over HTTP/2.
+    pub fn beside(&self) -> Client {
+        match &self.sender {
+            Sender::Http1(_) => panic!("HTTP/1 has one request at a time"),
+            Sender::Http2(sender) => Client { sender: Sender::Http2(sender.clone()), is_tls: self.is_tls },
+        }
+    }
+
     /// A whole exchange.
     pub async fn exchange(&mut self, request: Request<Outbound>) -> Answer {
         let response = self.send(request).await.unwrap();

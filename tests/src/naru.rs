@@ -86,6 +86,11 @@ impl Naru {
         self.proxy().report().await
     }
 
+    /// How many answers went; `None` where none are kept.
+    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<u64> {
+        self.proxy().purge(purge).await
+    }
+
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.proxy().named_limits()
     }

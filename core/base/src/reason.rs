@@ -75,6 +75,15 @@ reasons! {
     /// A rule, or a virtual host that requires TLS, sends the client elsewhere.
     Redirect { "-", Proxy, 301, "direct_response", "" }
 
+    /// It was kept, and fresh. Envoy's flag and details of its cache.
+    CacheHit { "RFCF", Proxy, 200, "cache.response_from_cache_filter", "" }
+    /// It was kept, and its origin says that it has not changed.
+    CacheValidated { "RFCF", Upstream, 200, "cache.response_from_cache_filter{validated}", "" }
+    /// It was kept, and is given although it is stale, as nothing better came.
+    CacheStale { "RFCF", Upstream, 200, "cache.response_from_cache_filter{stale}", "" }
+    /// The client wants nothing but what is kept (RFC 9111, section 5.2.1.7), and nothing is.
+    NotCached { "-", Client, 504, "cache.only_if_cached", "" }
+
     /// No virtual host or no rule takes the request.
     NoRoute { "NR", Proxy, 404, "route_not_found", "" }
     /// The rule names a cluster that does not exist.
@@ -244,7 +253,13 @@ impl Reason {
     /// Whether the request went its whole way: an answer of the upstream, or one that a rule gives.
     pub fn is_success(self) -> bool {
         use Reason::{DirectResponse, Forwarded, Redirect, TunnelServed};
-        matches!(self, Forwarded | DirectResponse | Redirect | TunnelServed)
+        matches!(self, Forwarded | DirectResponse | Redirect | TunnelServed) || self.is_cached()
+    }
+
+    /// Whether the answer is one that was kept.
+    #[inline]
+    pub fn is_cached(self) -> bool {
+        matches!(self, Reason::CacheHit | Reason::CacheValidated | Reason::CacheStale)
     }
 }
 

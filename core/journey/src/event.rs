@@ -138,6 +138,8 @@ pub enum Action {
     Look,
     /// Look up what [`crate::Journey::sought`] says, as the cluster's endpoint: then call [`crate::Journey::on_located`].
     Locate { cluster: ClusterId },
+    /// See whether its answer is kept, or wait for whoever fetches the same: then call [`crate::Journey::on_looked`].
+    Lookup,
     /// Tell the client that it has its tunnel, and see what is in it.
     Open,
     /// The response of this attempt is the response: pass its head on, then its body. Where others are under way, they

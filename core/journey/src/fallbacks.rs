@@ -51,6 +51,11 @@ impl CompiledFallback {
         self.chain.steps.iter().position(|step| matches!(step, FallbackStep::Answer(_)))
     }
 
+    /// The first step that gives what is kept.
+    pub(crate) fn stale_step(&self) -> Option<usize> {
+        self.chain.steps.iter().position(|step| matches!(step, FallbackStep::StaleResponse))
+    }
+
     pub(crate) fn answer(&self, step: usize) -> Option<&FallbackAnswer> {
         match self.chain.steps.get(step)? {
             FallbackStep::Answer(answer) => Some(answer),

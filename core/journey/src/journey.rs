@@ -4,11 +4,15 @@
 //! |-----------|-----------------------------------------|-----------|-----------------------------|
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
 //! | (begin)   | a fault holds it                        | Held      |                             |
+//! | (begin)   | its answer may be kept                  | Looking   | Lookup                      |
 //! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
 //! | (begin)   | a name that it brings is to be found    | Trying    | Locate                      |
 //! | (begin)   | anything else                           | Answering | Reply                       |
 //! | Held      | the delay is over                       | Held      | Due                         |
 //! | Held      | due: as from the beginning              | as there  |                             |
+//! | Looking   | looked: it is there, or must be         | Answering | Reply                       |
+//! | Looking   | looked: it is not there: as without it  | as there  |                             |
+//! | Looking   | request aborted, deadline               | Answering | Reply                       |
 //! | Waiting   | turn: it may pass all limits            | Trying    | Send                        |
 //! | Waiting   | turn: not yet, or at the next limit     | Waiting   | Wait                        |
 //! | Waiting   | turn: refused                           | Answering | Reply                       |
@@ -24,6 +28,7 @@
 //! | Trying    | a try takes too long, or nothing moves  | Trying    | Due, then Cancel; waits     |
 //! | Trying    | the same, where hedges are made         | Trying    | Due, then Send beside it    |
 //! | Trying    | attempt failed                          | Answering | Reply                       |
+//! | Trying    | attempt: 304 to what is kept            | Answering | (Cancel,) Reply             |
 //! | Trying    | request aborted                         | Answering | Cancel, Reply               |
 //! | Trying    | deadline                                | Answering | Cancel, Reply               |
 //! | Streaming | response: end, trailers                 | Ended     |                             |
@@ -48,6 +53,7 @@
 mod attempts;
 mod binding;
 mod bringing;
+mod caching;
 mod copies;
 mod ending;
 mod falling_back;
@@ -69,6 +75,7 @@ use naru_recover::{Done, Recovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 use naru_spec::Discovery;
 
+pub use caching::{Looked, Stale};
 pub use copies::Copies;
 use policed::Policed;
 
@@ -83,6 +90,8 @@ enum State {
     Open,
     /// By a fault: see [`rare`].
     Held,
+    /// Whether its answer is kept: see [`caching`].
+    Looking,
     /// At a limit: see [`passing`].
     Waiting,
     Trying,
@@ -358,8 +367,8 @@ impl Journey {
         if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
             self.bring(settings, subject);
         }
-        if !snapshot.fallbacks.is_empty() {
-            self.find_fallback(snapshot);
+        if snapshot.has_instead {
+            self.find_instead(snapshot, subject);
         }
         let of_route = self.of_route(snapshot);
         self.has_more = of_route.has_more;
@@ -393,9 +402,28 @@ impl Journey {
         self.enter_cluster(now, snapshot, worker, view, observer);
     }
 
-    /// Past its limits, to an endpoint.
+    /// Past the cache and its limits, to an endpoint.
     #[inline(always)]
     fn enter_cluster(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        if snapshot.is_plain {
+            return self.dispatch(now, snapshot, worker, view, observer);
+        }
+        if self.is_looked_up() {
+            return self.look_up();
+        }
+        self.enter_limits(now, snapshot, worker, view, observer);
+    }
+
+    /// Past its limits, to an endpoint.
+    #[cold]
+    fn enter_limits(
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
@@ -619,7 +647,7 @@ impl Journey {
 
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
-            State::Held | State::Waiting | State::Trying => {
+            State::Held | State::Looking | State::Waiting | State::Trying => {
                 self.clock.progress = now;
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);

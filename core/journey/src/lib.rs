@@ -39,6 +39,7 @@ pub mod edge;
 pub mod client_cert;
 pub mod limits;
 pub mod fallbacks;
+pub mod caches;
 pub mod worker;
 mod timeouts;
 pub mod recent_writes;
@@ -58,7 +59,7 @@ pub use chain::Arriving;
 pub use naru_balance::EndpointFacts;
 
 pub use event::{Action, AttemptEvent, Cause, Failure, Milestone, Report, RequestFacts, Sent, Stage, Wait};
-pub use journey::{Copies, Journey, Outcome};
+pub use journey::{Copies, Journey, Looked, Outcome, Stale};
 pub use limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
 pub use mirrored::{MirrorCounts, MirrorName};
 pub use naru_route::SessionId;

@@ -156,6 +156,22 @@ pub fn response(
     finish_response(http, headers, stamp);
 }
 
+/// Brings the head of an answer that was kept into the form for the client.
+pub fn kept(
+    snapshot: &Snapshot,
+    journey: &Journey,
+    headers: &mut HeaderMap,
+    stamp: Stamp<'_>,
+    fill: &mut Fill<'_>,
+) {
+    journey.tell_fallback(snapshot, headers);
+    if let Some((rule, _, _)) = forwarding(snapshot, journey) {
+        apply(&rule.edits(journey.choice()).response, headers, fill);
+    }
+    journey.tell_caller(headers);
+    finish_response(&snapshot.chain(journey.chain()).http, headers, stamp);
+}
+
 /// What a response is given on its way out.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {

@@ -10,9 +10,11 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, Overload, RouteTable,
+    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits,
+    Overload, RouteTable,
 };
 
+use crate::caches::Caches;
 use crate::fallbacks::Fallbacks;
 use crate::limits::NamedLimits;
 use crate::record::Plan;
@@ -32,6 +34,13 @@ pub struct Snapshot {
     pub limits: NamedLimits,
     /// What is tried instead.
     pub fallbacks: Fallbacks,
+    /// What is kept of answers.
+    pub caches: Caches,
+    /// Neither limits nor caches stand between a rule and an endpoint.
+    pub(crate) is_plain: bool,
+    /// There are fallbacks or caches.
+    pub(crate) has_instead: bool,
+    pub cache: CacheStore,
     /// Of a request that goes to another cluster than its own.
     no_retry: CompiledRetry,
     chains: Vec<Chain>,
@@ -68,6 +77,7 @@ impl Snapshot {
         let mut chains = Vec::new();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
+        let mut caches = Caches::default();
         fallbacks.add_clusters(&config.clusters, &ids);
         for (listener_at, listener) in config.listeners.iter_mut().enumerate() {
             first_chains.push(chains.len() as u32);
@@ -82,6 +92,7 @@ impl Snapshot {
                 };
                 let routes = std::mem::take(&mut http.routes);
                 fallbacks.add_rules(&routes, &ids);
+                caches.add_rules(&routes);
                 match Table::compile(&routes, &find) {
                     Ok(table) => {
                         let record = Plan::of(&http.access_log, &routes);
@@ -108,19 +119,25 @@ impl Snapshot {
         }
         drop(ids);
         if problems.is_empty() {
-            let Config { admin, listeners, clusters, overload } = config;
+            let Config { admin, listeners, clusters, overload, cache } = config;
             let limits = NamedLimits::of(
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
             );
             let no_retry = CompiledRetry::default();
+            let is_plain = limits.is_empty() && caches.is_empty();
+            let has_instead = !fallbacks.is_empty() || !caches.is_empty();
             Ok(Snapshot {
                 admin,
                 listeners,
                 clusters,
                 overload,
                 limits,
+                is_plain,
+                has_instead,
                 fallbacks,
+                caches,
+                cache: cache.unwrap_or_default(),
                 no_retry,
                 chains,
                 first_chains,

@@ -637,7 +637,9 @@ fn one(snapshot: &Snapshot, worker: &mut Worker, view: &Whims, chance: &mut Chan
                 Action::Due => journey.on_due(now, snapshot, true, worker, view, &mut ()),
                 Action::Look => journey.on_turn(now, snapshot, worker, view, &mut ()),
                 Action::Wait { .. } | Action::Break(_) => {}
-                Action::Open | Action::Reach { .. } | Action::Locate { .. } => panic!("{action:?}"),
+                Action::Open | Action::Reach { .. } | Action::Locate { .. } | Action::Lookup => {
+                    panic!("{action:?}")
+                }
             }
         }
         assert_eq!(journey.check_invariants(), Ok(()));

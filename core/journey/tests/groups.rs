@@ -67,6 +67,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         listeners: vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![FilterChain::of(http)])],
         clusters: ["own", "reads", "writes"].map(cluster).into(),
         overload: None,
+        cache: None,
     })
     .unwrap()
 }

@@ -66,7 +66,8 @@ impl<'a> Fallbacks<'a> {
         });
         for (meta, target, said, is_told) in breakers.chain(policies) {
             let Some(said) = said else { continue };
-            let chain = read(said, meta.namespace(), findings);
+            let has_caches = !resources.response_caches.is_empty();
+            let chain = read(said, meta.namespace(), has_caches, findings);
             let found = if is_told {
                 let mut quiet = Findings::new(&resources.files);
                 target_of(target, meta, resources, registry, &mut quiet)
@@ -130,7 +131,12 @@ fn keep<'a, K: Ord>(known: &mut BTreeMap<K, Chain<'a>>, key: K, chain: Chain<'a>
     }
 }
 
-fn read<'a>(said: &'a said::Fallback, namespace: &'a str, findings: &mut Findings<'_>) -> Chain<'a> {
+fn read<'a>(
+    said: &'a said::Fallback,
+    namespace: &'a str,
+    has_caches: bool,
+    findings: &mut Findings<'_>,
+) -> Chain<'a> {
     let path = Path::ROOT.field("spec.fallback");
     let on = on(&said.on, &path.field("on"), findings);
     let of_steps = path.field("steps");
@@ -146,9 +152,13 @@ fn read<'a>(said: &'a said::Fallback, namespace: &'a str, findings: &mut Finding
         match (&step.destination, &step.stale_response, &step.response) {
             (Some(destination), None, None) => steps.push(Step::To(destination)),
             (None, Some(stale), None) => {
-                let message =
-                    "naru does not act on 'staleResponse' yet: it caches nothing, and tries the next step";
-                findings.warning(code::NOT_YET, stale.place, &path.field("staleResponse"), message, "");
+                if !has_caches {
+                    let message =
+                        "'staleResponse' has no effect: nothing is kept, and the next step is tried";
+                    let hint = "attach a ResponseCache to the routes";
+                    let path = path.field("staleResponse");
+                    findings.warning(code::NO_EFFECT, stale.place, &path, message, hint);
+                }
                 steps.push(Step::Known(FallbackStep::StaleResponse));
             }
             (None, None, Some(response)) => {

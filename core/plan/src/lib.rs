@@ -30,6 +30,7 @@ mod attached;
 mod account;
 mod load;
 mod fallbacks;
+mod caches;
 mod classes;
 mod groups;
 mod clusters;
@@ -187,6 +188,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     acme::answer(&mut config.listeners, &surroundings.answers);
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
+    config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
     config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));
     Planned { config, problems: findings.into_problems() }

@@ -14,6 +14,7 @@ use naru_spec::{
 use crate::account::Account;
 use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
+use crate::caches::Caches;
 use crate::clusters::{self, Clusters};
 use crate::delegates::Expanded;
 use crate::fallbacks::Fallbacks;
@@ -98,6 +99,7 @@ pub(crate) struct Routes<'a> {
     pub groups: Groups<'a>,
     pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
+    pub(crate) caches: Caches,
     pub is_strict: bool,
     clusters: Clusters,
     /// What is tried instead of a cluster, by its name.
@@ -124,6 +126,7 @@ impl<'a> Routes<'a> {
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, &mut account, findings);
         let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
+        let caches = Caches::of(resources, registry, &mut account, findings);
         Routes {
             resources,
             registry,
@@ -134,6 +137,7 @@ impl<'a> Routes<'a> {
             groups,
             guards,
             fallbacks,
+            caches,
             is_strict,
             clusters: Clusters::new(),
             chained: BTreeMap::new(),
@@ -267,6 +271,7 @@ impl<'a> Routes<'a> {
             forward.load = self.loads.of_route(keys, &mut self.account);
             let own: Vec<String> = forward.cluster_names().map(str::to_owned).collect();
             forward.fallback = self.fallback_of(keys, &own, context, findings);
+            forward.cache = self.caches.of_route(keys, &mut self.account);
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
+use crate::{
+    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol,
+};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What is given up when the proxy itself runs short.
     pub overload: Option<Overload>,
+    /// What routes that keep answers share; where nothing is said, the usual.
+    pub cache: Option<CacheStore>,
 }
 
 /// Where the admin interface listens.
@@ -153,6 +157,8 @@ impl Config {
 fn rule_problems(rule: &Rule, clusters: &BTreeSet<&str>, place: &Place, found: &mut Vec<(Place, Invalid)>) {
     let Action::Forward(forward) = &rule.action else { return };
     fallback_problems(forward.fallback.as_ref(), clusters, place, found);
+    let of_cache = forward.cache.iter().flat_map(|policy| policy.problems());
+    found.extend(of_cache.map(|invalid| (place.clone(), invalid)));
     let mirrors = forward.mirrors.iter().map(|mirror| mirror.cluster.as_str());
     missing_clusters(forward.cluster_names().chain(mirrors), clusters, place, found);
 }

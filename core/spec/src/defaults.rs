@@ -110,6 +110,30 @@ pub const AUTO_TIMEOUT_SAMPLES_MIN: u32 = 100;
 pub const AUTO_TIMEOUT_HALF_LIFE: Duration = Duration::from_secs(60);
 pub const AUTO_TIMEOUT_REFRESH: Duration = Duration::from_secs(1);
 
+// Caches. Our own, unless a line says otherwise.
+/// Of a process.
+pub const CACHE_BYTES_MAX: u64 = 64 << 20;
+pub const CACHE_BYTES_MIN: u64 = 1 << 20;
+/// Of a body.
+pub const CACHE_OBJECT_BYTES_MAX: u64 = 1 << 20;
+pub const CACHE_VARIANTS_MAX: u32 = 16;
+/// nginx's `proxy_cache_lock_timeout`.
+pub const CACHE_COALESCE: Duration = Duration::from_secs(5);
+/// The longest that an answer is taken for fresh for because of when it was last changed. Squid's is three days.
+pub const CACHE_HEURISTIC_MAX: Duration = Duration::from_secs(86_400);
+/// The longest that can be said (RFC 9111, section 1.2.2).
+pub const CACHE_LIFETIME_MAX: Duration = Duration::from_secs(2_147_483_648);
+/// How long it is remembered that an answer cannot be shared, so that nobody waits for it. Varnish's hit-for-miss.
+pub const CACHE_UNSHARED: Duration = Duration::from_secs(120);
+/// Of answers of no class.
+pub const CACHE_CLASS: &str = "default";
+/// Names of classes, and how long what is in them is fresh: the MSA guide's.
+pub const CACHE_CLASSES: [(&str, Duration); 3] = [
+    ("static", Duration::from_secs(3_600)),
+    ("hot", Duration::from_secs(300)),
+    ("realtime", Duration::from_secs(60)),
+];
+
 // Faults and mirrors.
 /// Istio's.
 pub const FAULT_DELAY_MIN: Duration = Duration::from_millis(1);

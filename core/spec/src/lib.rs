@@ -35,6 +35,7 @@ pub mod cluster;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
+pub mod cache;
 pub mod overload;
 pub mod tls;
 pub mod ciphers;
@@ -49,6 +50,7 @@ pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
+pub use cache::{CacheKeyParts, CacheKeyQuery, CachePolicy, CacheStore};
 pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
 pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{

@@ -6,8 +6,8 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
+    AutoTimeout, CachePolicy, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits,
+    Match, Mirror, ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -88,6 +88,8 @@ pub struct Forward {
     pub load: LoadLimits,
     /// What is tried instead; takes the place of the cluster's.
     pub fallback: Option<Fallback>,
+    /// What is kept of the answers.
+    pub cache: Option<Box<CachePolicy>>,
     /// What is done where an attempt fails.
     pub retry: Option<RetryPolicy>,
     pub hedge: Option<Hedge>,
@@ -125,6 +127,7 @@ impl Forward {
             hash: Vec::new(),
             load: LoadLimits::default(),
             fallback: None,
+            cache: None,
             retry: None,
             hedge: None,
             auto_timeout: None,

@@ -133,6 +133,7 @@ impl Settings {
             listeners: vec![Listener::new("main", address, vec![chain])],
             clusters: vec![cluster],
             overload: None,
+            cache: None,
         })
         .expect("it compiles")
     }
@@ -366,7 +367,7 @@ impl<'a> Walk<'a> {
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
-                Action::Wait { .. } | Action::Look => panic!("nothing limits it"),
+                Action::Wait { .. } | Action::Look | Action::Lookup => panic!("nothing limits it"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);
                     self.journey.on_due(now, self.snapshot, true, worker, &self.held, &mut ());

@@ -29,6 +29,7 @@ mod edge;
 mod asked;
 mod grpc_web;
 mod compared;
+mod kept;
 mod journey;
 mod exchange;
 // What another process of ours says.
@@ -50,6 +51,7 @@ pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
+pub use kept::kept;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -80,6 +82,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http2", http2),
     ("http3", http3),
     ("journey", journey),
+    ("kept", kept),
     ("measured", measured),
     ("nginx", nginx),
     ("path", path),

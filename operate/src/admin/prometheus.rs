@@ -8,17 +8,48 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
+use naru_proxy::{CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
 
 use super::guards::BreakerStats;
-use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
+use super::{Admin, Whole, cache, guards, limits, mirrors, page as whole_page, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
     text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
     text.push_str(&strained(&admin.proxy.strain()));
+    text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
+}
+
+/// What is kept of answers.
+fn kept(status: Option<&CacheStatus>) -> String {
+    let mut out = Exposition::default();
+    let mut last = String::new();
+    let mut all = cache::numbers(status);
+    // A family stands in one place.
+    all.sort_by_key(|(name, ..)| *name);
+    for (name, labelled, is_gauge, value) in all {
+        let name = if is_gauge { format!("naru_cache_{name}") } else { format!("naru_cache_{name}_total") };
+        if name != last {
+            let kind = if is_gauge { "gauge" } else { "counter" };
+            out.family(
+                &name,
+                kind,
+                "Answers that are kept, or requests for them, by class and by what came of them.",
+            );
+            last.clone_from(&name);
+        }
+        let mut labels = String::new();
+        if let Some((class, result)) = labelled {
+            label(&mut labels, "class", class);
+            if let Some(result) = result {
+                label(&mut labels, "result", result);
+            }
+        }
+        out.sample(&name, &labels, value);
+    }
+    out.text
 }
 
 /// How short naru runs itself. Envoy's names have no labels.

@@ -4,8 +4,8 @@ use http::{HeaderMap, Method};
 use naru_recover::deadline;
 use naru_spec::fault::GRPC_STATUSES;
 use naru_spec::{
-    Abort, AbortBy, AutoTimeout, Backoff, Comparison, Delay, DelayBy, Fault, FaultScope, Forward, Mirror,
-    MirrorWrites, Repeats, RetryPolicy,
+    Abort, AbortBy, AutoTimeout, Backoff, CachePolicy, Comparison, Delay, DelayBy, Fault, FaultScope,
+    Forward, Mirror, MirrorWrites, Repeats, RetryPolicy,
 };
 use serde_json::json;
 
@@ -24,6 +24,7 @@ pub fn of(
     if let Some(fault) = forward.fault.as_ref().or(fault) {
         of_fault(fault, sources, &mut policies);
     }
+    policies.extend(forward.cache.as_ref().map(|policy| of_cache(policy, method, sources)));
     of_load::of(&forward.load, sources, &mut policies);
     of_time(forward, headers, sources, &mut policies);
     if let Some(retry) = forward.retry.as_ref().filter(|retry| retry.calls_max() > 1) {
@@ -77,6 +78,40 @@ fn of_fault(fault: &Fault, sources: &Sources<'_>, policies: &mut Vec<Policy>) {
             origin,
         ));
     }
+}
+
+fn of_cache(policy: &CachePolicy, method: &Method, sources: &Sources<'_>) -> Policy {
+    let mut text = match (policy.lifetime, policy.overrides) {
+        _ if !matches!(*method, Method::GET | Method::HEAD) => {
+            "its answer is not kept; what is kept of its URL goes where it is done".to_owned()
+        }
+        (None, _) => "its answer is kept for as long as it says itself".to_owned(),
+        (Some(lifetime), false) => {
+            format!("its answer is kept for {lifetime:?} where it does not say for how long")
+        }
+        (Some(lifetime), true) => format!("its answer is kept for {lifetime:?}, whatever it says"),
+    };
+    text.push_str(&format!(" (class {})", policy.class));
+    if let Some(wait) = policy.coalesce {
+        text.push_str(&format!("; who wants the same waits up to {wait:?} for one that fetches it"));
+    }
+    for (how, time) in [
+        ("while another is fetched", policy.stale_while_revalidate),
+        ("in place of a failure", policy.stale_if_error),
+    ] {
+        if let Some(time) = time {
+            text.push_str(&format!("; given stale for {time:?} {how}"));
+        }
+    }
+    let values = json!({
+        "class": policy.class,
+        "ttl_ms": policy.lifetime.map(ms),
+        "overrides": policy.overrides,
+        "coalesce_ms": policy.coalesce.map(ms),
+        "stale_while_revalidate_ms": policy.stale_while_revalidate.map(ms),
+        "stale_if_error_ms": policy.stale_if_error.map(ms),
+    });
+    Policy::new("cache", text, values, sources.cache())
 }
 
 fn of_time(forward: &Forward, headers: &HeaderMap, sources: &Sources<'_>, policies: &mut Vec<Policy>) {

@@ -23,6 +23,7 @@ pub struct Sources<'a> {
     policies: Vec<(usize, &'a TrafficPolicySpec)>,
     breakers: Vec<(usize, Place, Option<Place>)>,
     bulkheads: Vec<(usize, Place)>,
+    caches: Vec<(usize, Place)>,
     /// Of a subset, and of all of its host.
     blocks: Vec<&'a Blocks>,
     port: i64,
@@ -144,6 +145,11 @@ impl Documents {
             let found = closeness(&document.spec.target_ref, &document.meta);
             sources.bulkheads.extend(found.map(|found| (found, document.meta.name.place)));
         }
+        for document in &all.response_caches {
+            let found =
+                document.spec.target_ref.as_ref().and_then(|target| closeness(target, &document.meta));
+            sources.caches.extend(found.map(|found| (found, document.meta.name.place)));
+        }
     }
 }
 
@@ -187,6 +193,10 @@ impl<'a> Sources<'a> {
 
     pub fn bulkhead(&self) -> Option<String> {
         self.locate(closest(self.bulkheads.iter().copied())?)
+    }
+
+    pub fn cache(&self) -> Option<String> {
+        self.locate(closest(self.caches.iter().copied())?)
     }
 
     /// Of a CircuitBreaker or a TrafficPolicy.

@@ -25,6 +25,16 @@ impl<'a> Binder<'a> {
         let by_name = self.served(units, &fleets);
         let mut owners = Owners::new();
         for (snapshot, fleet) in self.compiled.snapshots.iter().zip(&fleets) {
+            if !snapshot.caches.is_empty() {
+                let problem = self.problem(
+                    (0, 0),
+                    "config".to_owned(),
+                    "not-served",
+                    "a route keeps answers (ResponseCache), which is not simulated".to_owned(),
+                    "leave the ResponseCache out".to_owned(),
+                );
+                self.problems.push(problem);
+            }
             for (id, endpoints) in fleet.clusters() {
                 let cluster = &snapshot.cluster(id).name;
                 let is_on_demand = matches!(snapshot.cluster(id).discovery, Discovery::OnDemand(_));

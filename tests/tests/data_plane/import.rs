@@ -41,6 +41,7 @@ fn what_is_imported_is_accepted() {
         &["nginx-lb.conf", "docker-compose-services.yaml"],
         &["settings.yaml"],
         &["throttling.yaml"],
+        &["caching-strategy.yaml"],
         &["nginx-lb.conf", "settings.yaml"],
     ] {
         imported(files);

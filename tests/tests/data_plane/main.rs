@@ -8,6 +8,7 @@ mod resilience;
 mod recovering;
 mod scenarios;
 mod groups;
+mod cached;
 mod balancing;
 mod localities;
 mod on_demand;

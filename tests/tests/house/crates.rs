@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/balance", &["core/base", "core/spec"]),
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
+    ("core/cache", &["core/base", "core/spec"]),
     ("core/renew", &["core/base"]),
     // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
     ("core/recover", &["core/base", "core/spec", "core/route"]),

@@ -5,6 +5,7 @@ mod gateway;
 mod policy;
 mod load;
 mod edge;
+mod response_cache;
 mod fallback;
 mod acme;
 mod kubernetes;
@@ -56,6 +57,7 @@ known! {
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
+    "ResponseCache", "naru.dev", &["v1alpha1"] => response_caches;
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
 }
 

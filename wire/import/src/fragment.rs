@@ -3,6 +3,7 @@
 use naru_doc::tree::{Entry, Kind, Node};
 use naru_spec::defaults;
 
+use crate::caching;
 use crate::kubernetes::{NARU, document, tell_renamed};
 use crate::notes::{Notes, code};
 use crate::yaml::Map;
@@ -11,7 +12,6 @@ use crate::{Output, field};
 /// What comes closest to a piece that cannot be carried over.
 const HINTS: &[(&str, &str)] = &[
     ("rate_limiting", "nothing limits callers yet: see docs/gaps.md"),
-    ("caching_strategy", "naru caches no responses: cache in the service"),
     ("spring", "it is the program's own: give it as env of its container"),
     ("scrape_configs", "Prometheus reads it: naru has /metrics"),
     ("static_resources", "it is Envoy's: naru proxy -c reads it as it is"),
@@ -31,6 +31,7 @@ pub(crate) fn import(node: &Node, notes: &mut Notes<'_>, output: &mut Output) {
             ("throttling", Kind::Map(services)) => {
                 services.iter().for_each(|service| throttle(service, notes, output));
             }
+            ("caching_strategy", _) => caching::import(entry, notes, output),
             (key, _) => {
                 let hint = HINTS.iter().find(|(known, _)| *known == key).map_or("", |(_, hint)| *hint);
                 let message = format!("'{key}' is not carried over");

@@ -12,6 +12,7 @@
 mod nginx;
 mod compose;
 mod fragment;
+mod caching;
 mod kubernetes;
 mod yaml;
 mod notes;

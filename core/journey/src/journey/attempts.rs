@@ -70,7 +70,10 @@ impl Journey {
                     return;
                 }
                 let is_policed = self.policed.is_some();
-                if is_policed && self.is_replaced(now, snapshot, status, is_replayable, worker, view) {
+                if is_policed
+                    && (self.is_answered_from_cache(now, status)
+                        || self.is_replaced(now, snapshot, status, is_replayable, worker, view))
+                {
                     return;
                 }
                 self.state = State::Streaming;

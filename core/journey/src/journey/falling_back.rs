@@ -34,6 +34,8 @@ pub(super) struct Falling {
     /// The step that answers when there is no more time, and whether it is for a request that has come to no other.
     sure: Option<u8>,
     is_sure_first: bool,
+    /// The step that gives what is kept.
+    stale: Option<u8>,
     end: End,
 }
 
@@ -50,6 +52,8 @@ enum End {
     Open,
     /// The step stands in the configuration.
     Answered,
+    /// The step is what is kept.
+    Cached,
     /// No step is left.
     Exhausted,
 }
@@ -80,6 +84,7 @@ impl Journey {
             has_cluster: fallback.has_cluster_after(None),
             sure: fallback.sure_step().map(|step| step as u8),
             is_sure_first: fallback.chain.on.is_failed,
+            stale: fallback.stale_step().map(|step| step as u8),
             ..Falling::default()
         };
     }
@@ -95,6 +100,12 @@ impl Journey {
         worker: &mut Worker,
         view: &impl View,
     ) {
+        if self.policed.is_some()
+            && failed_by(reason).is_some()
+            && let Some(cached) = self.stale_reason(now)
+        {
+            return self.answer(cached);
+        }
         if self.falling().chain.is_some() {
             self.reason = reason;
             let of_breaker = (self.done == Some(Done::BreakerOpen)).then_some(Failed::CutOff);
@@ -109,8 +120,21 @@ impl Journey {
 
     /// As [`Journey::answer_failed`], where all time has passed.
     pub(super) fn answer_late(&mut self, reason: Reason) {
-        let Falling { at, sure, is_sure_first, .. } = self.falling();
+        let Falling { at, sure, is_sure_first, stale, .. } = self.falling();
         let is_failure = failed_by(reason) == Some(Failed::NoAnswer) && self.clock.request_ended.is_some();
+        if is_failure && let Some(cached) = self.stale_reason(self.clock.progress) {
+            return self.answer(cached);
+        }
+        if let Some(stale) = stale.filter(|stale| sure.is_none_or(|sure| *stale < sure))
+            && is_failure
+            && (is_sure_first || at.is_some())
+            && self.has_stale()
+        {
+            self.falling_mut().first.get_or_insert(What::Reason(reason));
+            self.falling_mut().at = Some(stale);
+            self.falling_mut().end = End::Cached;
+            return self.answer(Reason::CacheStale);
+        }
         if let Some(sure) = sure.filter(|_| is_failure && (is_sure_first || at.is_some())) {
             self.falling_mut().first.get_or_insert(What::Reason(reason));
             self.falling_mut().at = Some(sure);
@@ -193,7 +217,12 @@ impl Journey {
                     Ok(()) => return true,
                     Err(failed) => failed,
                 },
-                // Nothing is cached yet.
+                None if self.has_stale() => {
+                    self.falling_mut().end = End::Cached;
+                    self.give_all_up(now);
+                    self.answer(Reason::CacheStale);
+                    return true;
+                }
                 None => Failed::NotCached,
             };
         }
@@ -306,6 +335,7 @@ impl Journey {
         match self.falling().end {
             End::Exhausted => said.push_str("; exhausted"),
             End::Answered => said.push_str(&format!("; step={}; to=response", at + 1)),
+            End::Cached => said.push_str(&format!("; step={}; to=cache", at + 1)),
             End::Open => {
                 said.push_str(&format!("; step={}", at + 1));
                 let name = self.instead(snapshot).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What few requests have, in one place of their own.
 
 use super::Journey;
+use super::caching::Caching;
 use super::falling_back::Falling;
 use super::grouping::Grouping;
 use super::passing::Passing;
@@ -12,6 +13,7 @@ pub(super) struct Policed {
     pub passing: Passing,
     pub falling: Falling,
     pub grouping: Grouping,
+    pub caching: Caching,
     /// Where its cluster has no endpoints but those that come with requests.
     pub brought: Option<Brought>,
 }

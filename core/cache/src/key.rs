@@ -1,0 +1,197 @@
+//! What an answer is found by: its URL, and what the route says beside it.
+
+use http::header::{self, HeaderMap};
+use naru_spec::{CacheKeyParts, CacheKeyQuery};
+
+/// Where a request leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub is_tls: bool,
+    pub authority: &'a str,
+    /// With its query.
+    pub target: &'a str,
+}
+
+/// A URL, which all that is known of it hangs on, and which of its answers are meant: those of one route and one
+/// cluster, with these headers and cookies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    text: Box<str>,
+    url_len: u32,
+}
+
+impl Key {
+    /// `route` tells the answers of routes and clusters apart that the same URL leads to.
+    pub fn new(place: Place<'_>, parts: &CacheKeyParts, headers: &HeaderMap, route: &[&str]) -> Key {
+        let mut text = String::with_capacity(place.authority.len() + place.target.len() + 32);
+        write_url(place, &mut text);
+        let url_len = text.len() as u32;
+        let whole = match &parts.query {
+            CacheKeyQuery::All => None,
+            CacheKeyQuery::Only(names) => Some(chosen(place.target, |name| names.iter().any(|n| n == name))),
+            CacheKeyQuery::Without(names) => {
+                Some(chosen(place.target, |name| !names.iter().any(|n| n == name)))
+            }
+        };
+        if let Some(query) = whole {
+            // All that differ in what is not looked at are one URL.
+            let end = text.find('?').unwrap_or(text.len());
+            text.truncate(end);
+            if !query.is_empty() {
+                text.push('?');
+                text.push_str(&query);
+            }
+            return Key::finish(text, parts, headers, route);
+        }
+        Key::finish_at(text, url_len, parts, headers, route)
+    }
+
+    fn finish(text: String, parts: &CacheKeyParts, headers: &HeaderMap, route: &[&str]) -> Key {
+        let url_len = text.len() as u32;
+        Key::finish_at(text, url_len, parts, headers, route)
+    }
+
+    fn finish_at(
+        mut text: String,
+        url_len: u32,
+        parts: &CacheKeyParts,
+        headers: &HeaderMap,
+        route: &[&str],
+    ) -> Key {
+        for part in route {
+            text.push('\n');
+            text.push_str(part);
+        }
+        for name in &parts.headers {
+            text.push('\n');
+            for value in headers.get_all(name) {
+                push_bytes(value.as_bytes(), &mut text);
+                text.push(',');
+            }
+        }
+        for name in &parts.cookies {
+            text.push('\n');
+            if let Some(value) = cookie(headers, name) {
+                push_bytes(value, &mut text);
+                text.push(';');
+            }
+        }
+        Key { text: text.into_boxed_str(), url_len }
+    }
+
+    pub fn url(&self) -> &str {
+        self.text.get(..self.url_len as usize).unwrap_or_default()
+    }
+
+    /// What tells it from others of its URL.
+    pub(crate) fn beside(&self) -> &str {
+        self.text.get(self.url_len as usize..).unwrap_or_default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+/// The URL as it is kept: `https://example.com/path?query`.
+pub fn url_of(place: Place<'_>) -> String {
+    let mut text = String::with_capacity(place.authority.len() + place.target.len() + 8);
+    write_url(place, &mut text);
+    text
+}
+
+fn write_url(place: Place<'_>, out: &mut String) {
+    let (scheme, port) = if place.is_tls { ("https://", ":443") } else { ("http://", ":80") };
+    out.push_str(scheme);
+    let authority = place.authority.strip_suffix(port).unwrap_or(place.authority);
+    out.extend(authority.chars().map(|letter| letter.to_ascii_lowercase()));
+    out.push_str(place.target);
+}
+
+/// The parameters of a target that are looked at, as they are written.
+fn chosen(target: &str, is_chosen: impl Fn(&str) -> bool) -> String {
+    let Some((_, query)) = target.split_once('?') else { return String::new() };
+    let all = query.split('&').filter(|one| is_chosen(one.split_once('=').map_or(*one, |(name, _)| name)));
+    all.collect::<Vec<_>>().join("&")
+}
+
+/// Nothing of a client's ends a line, and bytes that are no text are told apart.
+fn push_bytes(bytes: &[u8], out: &mut String) {
+    for byte in bytes {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
+            _ => {
+                out.push('%');
+                for half in [byte >> 4, byte & 15] {
+                    out.extend(char::from_digit(u32::from(half), 16));
+                }
+            }
+        }
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let all = headers.get_all(header::COOKIE).iter();
+    let mut pairs = all.flat_map(|value| crate::list::split(value.as_bytes(), b';'));
+    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn key(target: &str, parts: &CacheKeyParts, headers: &HeaderMap) -> Key {
+        Key::new(Place { is_tls: false, authority: "A.example:80", target }, parts, headers, &["r", "c"])
+    }
+
+    #[test]
+    fn urls_are_told_apart_by_all_that_makes_them() {
+        let none = HeaderMap::new();
+        let all = CacheKeyParts::default();
+        assert_eq!(key("/x?b=1", &all, &none).url(), "http://a.example/x?b=1");
+        assert_ne!(key("/x?b=1", &all, &none), key("/x?b=2", &all, &none));
+        assert_ne!(key("/x", &all, &none), key("/X", &all, &none));
+    }
+
+    #[test]
+    fn parameters_that_are_not_looked_at_are_not_there() {
+        let without = CacheKeyQuery::Without(vec!["utm".to_owned()]);
+        let parts = CacheKeyParts { query: without, ..CacheKeyParts::default() };
+        assert_eq!(key("/x?a=1&utm=2", &parts, &HeaderMap::new()).url(), "http://a.example/x?a=1");
+        assert_eq!(key("/x?utm=2", &parts, &HeaderMap::new()), key("/x", &parts, &HeaderMap::new()));
+        let only = CacheKeyParts { query: CacheKeyQuery::Only(vec!["a".to_owned()]), ..parts };
+        assert_eq!(key("/x?b=2&a=1", &only, &HeaderMap::new()).url(), "http://a.example/x?a=1");
+    }
+
+    #[test]
+    fn what_a_client_says_cannot_look_like_another_part() {
+        let parts = CacheKeyParts {
+            headers: vec![HeaderName::from_static("x-a"), HeaderName::from_static("x-b")],
+            cookies: vec!["user".to_owned()],
+            ..CacheKeyParts::default()
+        };
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            key("/", &parts, &headers)
+        };
+        let all = [
+            with("x-a", "1"),
+            with("x-b", "1"),
+            with("x-a", "%31"),
+            with("cookie", "user=1"),
+            with("cookie", "user="),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            for other in all.iter().skip(at + 1) {
+                assert_ne!(one, other);
+            }
+        }
+    }
+}

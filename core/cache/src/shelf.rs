@@ -1,0 +1,456 @@
+//! One part of the memory: what is kept in it, and what is being fetched for it.
+//!
+//! A request looks ([`Shelf::look`]). It is given an object, or waits for another request that fetches the same, or
+//! fetches: it has a flight then, which it ends ([`Shelf::end`]) whatever comes of it. What may be old when it comes,
+//! as something was changed or purged meanwhile, is not kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use naru_base::{Chance, Instant};
+use naru_spec::{CachePolicy, defaults};
+
+use crate::control::Asked;
+use crate::flights::{FlightId, Flights, Outcome, Ticket, Turn};
+use crate::judge::{Judgement, judge};
+use crate::key::Key;
+use crate::object::Object;
+use crate::queue::{Queue, Slot};
+
+/// How many keys are remembered whose answers cannot be shared.
+const UNSHARED_MAX: usize = 4_096;
+/// An object may be one of so many parts of a shelf.
+const OBJECT_PART: u64 = 4;
+
+/// Why a request is forwarded (RFC 9211, section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Bypass,
+    Method,
+    UriMiss,
+    VaryMiss,
+    Stale,
+    Request,
+}
+
+impl Way {
+    pub fn token(self) -> &'static str {
+        match self {
+            Way::Bypass => "bypass",
+            Way::Method => "method",
+            Way::UriMiss => "uri-miss",
+            Way::VaryMiss => "vary-miss",
+            Way::Stale => "stale",
+            Way::Request => "request",
+        }
+    }
+}
+
+/// What a request is to do.
+#[derive(Debug)]
+pub enum Look {
+    /// With a flight, somebody is to fetch it anew, and this request is not to wait for that.
+    Given { object: Arc<Object>, judgement: Judgement, refresh: Option<FlightId> },
+    /// Fetch it. What is there is stale, and may be asked about, or given where nothing else comes.
+    Fetch { flight: FlightId, stale: Option<Arc<Object>>, way: Way },
+    /// Another fetches it.
+    Wait(FlightId),
+    /// The client wants nothing but what is kept, and there is nothing.
+    Absent,
+}
+
+/// What is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purge {
+    All,
+    /// As it is kept: `https://example.com/path?query`.
+    Url(String),
+    Prefix(String),
+    Tag(String),
+}
+
+impl Purge {
+    fn means(&self, object: &Object) -> bool {
+        match self {
+            Purge::All => true,
+            Purge::Url(url) => object.key.url() == url,
+            Purge::Prefix(prefix) => object.key.url().starts_with(prefix.as_str()),
+            Purge::Tag(tag) => object.has_tag(tag),
+        }
+    }
+
+    /// Of what is being fetched tags are not known yet.
+    fn may_mean(&self, key: &Key) -> bool {
+        match self {
+            Purge::All | Purge::Tag(_) => true,
+            Purge::Url(url) => key.url() == url,
+            Purge::Prefix(prefix) => key.url().starts_with(prefix.as_str()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub objects: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub evicted: u64,
+    pub flights: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    object: Arc<Object>,
+    hash: u64,
+    /// The next of the same URL.
+    next: Option<Slot>,
+}
+
+/// `W` is whatever wakes somebody who waits.
+#[derive(Debug)]
+pub struct Shelf<W> {
+    queue: Queue,
+    /// By slot.
+    kept: Vec<Option<Kept>>,
+    /// The newest of each URL.
+    index: BTreeMap<u64, Slot>,
+    flights: Flights<W>,
+    /// Keys whose answers cannot be shared, and until when that is believed.
+    unshared: BTreeMap<u64, Instant>,
+    seed: u64,
+    objects: u64,
+    evicted: u64,
+}
+
+impl<W> Shelf<W> {
+    pub fn new(bytes_max: u64, mut chance: Chance) -> Shelf<W> {
+        Shelf {
+            queue: Queue::new(bytes_max),
+            kept: Vec::new(),
+            index: BTreeMap::new(),
+            flights: Flights::default(),
+            unshared: BTreeMap::new(),
+            seed: chance.draw(),
+            objects: 0,
+            evicted: 0,
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            objects: self.objects,
+            bytes: self.queue.bytes(),
+            bytes_max: self.queue.bytes_max(),
+            evicted: self.evicted,
+            flights: self.flights.len() as u64,
+        }
+    }
+
+    /// `may_lead` says whether others may wait for what comes of this request, and it for others.
+    pub fn look(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        request: &HeaderMap,
+        asked: &Asked,
+        policy: &CachePolicy,
+        may_lead: bool,
+    ) -> Look {
+        let hash = self.hash(key.url());
+        let (found, is_known) = self.find(hash, key, request);
+        let mut way = if is_known { Way::VaryMiss } else { Way::UriMiss };
+        let mut stale = None;
+        if let Some(slot) = found
+            && let Some(object) = self.object(slot)
+        {
+            let judgement = judge(&object.terms, asked, now);
+            if judgement != Judgement::Validate {
+                self.queue.touch(slot);
+                let is_late = judgement == Judgement::StaleWhileRevalidate;
+                let refresh = (is_late && self.flights.led(hash, key).is_none())
+                    .then(|| self.flights.begin(hash, key, true));
+                return Look::Given { object, judgement, refresh };
+            }
+            way = if object.terms.is_fresh(now) && !object.terms.asks_first {
+                Way::Request
+            } else {
+                Way::Stale
+            };
+            stale = Some(object);
+        }
+        if asked.only_if_cached {
+            return Look::Absent;
+        }
+        let may_wait =
+            may_lead && policy.coalesce.is_some() && !asked.no_cache && !self.is_unshared(now, hash, key);
+        if may_wait && let Some(flight) = self.flights.led(hash, key) {
+            return Look::Wait(flight);
+        }
+        Look::Fetch { flight: self.flights.begin(hash, key, may_wait), stale, way }
+    }
+
+    /// Waits for a flight; `None` where it is over, and it is time to look again.
+    pub fn wait(&mut self, flight: FlightId, waker: W) -> Option<Ticket> {
+        self.flights.wait(flight, waker)
+    }
+
+    pub fn turn(&mut self, ticket: Ticket, waker: W) -> Turn {
+        self.flights.turn(ticket, waker)
+    }
+
+    /// What is there for somebody who is to fetch what it waited for.
+    pub fn stale(&self, key: &Key, request: &HeaderMap) -> Option<Arc<Object>> {
+        let (found, _) = self.find(self.hash(key.url()), key, request);
+        found.and_then(|slot| self.object(slot))
+    }
+
+    /// Waits no longer. Who is to be woken is returned.
+    pub fn leave(&mut self, ticket: Ticket) -> Option<W> {
+        self.flights.leave(ticket)
+    }
+
+    /// A request fetches by itself what it has waited for too long.
+    pub fn go_alone(&mut self, key: &Key) -> FlightId {
+        let hash = self.hash(key.url());
+        self.flights.begin(hash, key, false)
+    }
+
+    /// A fetch is over. Who is to be woken is returned.
+    pub fn end(&mut self, now: Instant, flight: FlightId, key: &Key, outcome: Outcome) -> Vec<W> {
+        // What somebody in particular was answered says nothing of others.
+        let says_so = self.flights.is_led(flight) && !self.flights.is_void(flight);
+        if outcome == Outcome::Unshared && says_so {
+            self.note_unshared(now, key);
+        }
+        self.flights.end(flight, outcome)
+    }
+
+    /// Keeps an object in the place of the one that is like it. `false` where it may be old, or is too large.
+    pub fn keep(
+        &mut self,
+        now: Instant,
+        flight: FlightId,
+        object: Object,
+        request: &HeaderMap,
+        variants_max: u32,
+    ) -> bool {
+        let cost = object.cost() as u64;
+        if self.flights.is_void(flight) || cost > self.queue.bytes_max() / OBJECT_PART {
+            return false;
+        }
+        let hash = self.hash(object.key.url());
+        if object.terms.is_fresh(now) {
+            let mark = self.mark(hash, &object.key);
+            self.unshared.remove(&mark);
+        }
+        let (mut variants, mut oldest, mut same) = (0, None, Vec::new());
+        for slot in self.slots(hash).collect::<Vec<_>>() {
+            let Some(known) = self.object(slot).filter(|known| known.key == object.key) else { continue };
+            if known.is_for(request) {
+                same.push(slot);
+            } else {
+                variants += 1;
+                oldest = Some(slot);
+            }
+        }
+        if variants >= variants_max {
+            same.extend(oldest);
+        }
+        same.into_iter().for_each(|slot| self.remove(slot));
+        let slot = self.queue.insert(hash, cost as u32);
+        let next = self.index.insert(hash, slot);
+        let kept = Kept { object: Arc::new(object), hash, next };
+        let at = slot as usize;
+        if self.kept.len() <= at {
+            self.kept.resize_with(at + 1, || None);
+        }
+        if let Some(place) = self.kept.get_mut(at) {
+            *place = Some(kept);
+        }
+        self.objects += 1;
+        self.make_room();
+        true
+    }
+
+    /// The same object with another head takes the place of one that is still there. `None` takes it away.
+    pub fn replace(&mut self, flight: FlightId, before: &Arc<Object>, after: Option<Arc<Object>>) -> bool {
+        let hash = self.hash(before.key.url());
+        let is_it = |object: Arc<Object>| Arc::ptr_eq(&object, before);
+        let found = self.slots(hash).find(|slot| self.object(*slot).is_some_and(is_it));
+        let Some(slot) = found else { return false };
+        let Some(after) = after.filter(|_| !self.flights.is_void(flight)) else {
+            self.remove(slot);
+            return false;
+        };
+        self.queue.resize(slot, after.cost() as u32);
+        self.queue.touch(slot);
+        if let Some(Some(kept)) = self.kept.get_mut(slot as usize) {
+            kept.object = after;
+        }
+        self.make_room();
+        true
+    }
+
+    /// Nothing of a URL is kept, nor what is being fetched of it. How many objects went is returned.
+    pub fn invalidate(&mut self, url: &str) -> u64 {
+        let hash = self.hash(url);
+        self.flights.spoil_url(hash, url);
+        let is_it = |object: Arc<Object>| object.key.url() == url;
+        let meant = self.slots(hash).filter(|slot| self.object(*slot).is_some_and(is_it));
+        let meant: Vec<Slot> = meant.collect();
+        meant.iter().for_each(|slot| self.remove(*slot));
+        meant.len() as u64
+    }
+
+    /// What is being fetched is not kept, where it may be meant: the first step of a purge.
+    pub fn begin_purge(&mut self, purge: &Purge) {
+        self.flights.spoil(|key| purge.may_mean(key));
+    }
+
+    /// Looks at some places, and forgets what is meant. Where to go on, and how many went; `None` at the end.
+    pub fn purge(&mut self, purge: &Purge, from: usize, places: usize) -> (u64, Option<usize>) {
+        let end = from.saturating_add(places).min(self.kept.len());
+        let mut gone = 0;
+        for at in from..end {
+            let is_meant =
+                self.kept.get(at).and_then(Option::as_ref).is_some_and(|kept| purge.means(&kept.object));
+            if is_meant {
+                self.remove(at as Slot);
+                gone += 1;
+            }
+        }
+        (gone, (end < self.kept.len()).then_some(end))
+    }
+
+    fn find(&self, hash: u64, key: &Key, request: &HeaderMap) -> (Option<Slot>, bool) {
+        let mut is_known = false;
+        for slot in self.slots(hash) {
+            let Some(Some(kept)) = self.kept.get(slot as usize) else { continue };
+            if kept.object.key == *key {
+                is_known = true;
+                if kept.object.is_for(request) {
+                    return (Some(slot), true);
+                }
+            }
+        }
+        (None, is_known)
+    }
+
+    /// Those of a URL, the newest first.
+    fn slots(&self, hash: u64) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.index.get(&hash).copied(), |slot| {
+            self.kept.get(*slot as usize)?.as_ref()?.next
+        })
+    }
+
+    fn object(&self, slot: Slot) -> Option<Arc<Object>> {
+        self.kept.get(slot as usize)?.as_ref().map(|kept| Arc::clone(&kept.object))
+    }
+
+    fn make_room(&mut self) {
+        while let Some(slot) = self.queue.evict() {
+            self.evicted += 1;
+            self.forget(slot);
+        }
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        self.queue.remove(slot);
+        self.forget(slot);
+    }
+
+    /// Takes it out of the index.
+    fn forget(&mut self, slot: Slot) {
+        let Some(gone) = self.kept.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.objects -= 1;
+        if self.index.get(&gone.hash) == Some(&slot) {
+            match gone.next {
+                Some(next) => self.index.insert(gone.hash, next),
+                None => self.index.remove(&gone.hash),
+            };
+            return;
+        }
+        let before = self.slots(gone.hash).find(|other| {
+            self.kept
+                .get(*other as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|kept| kept.next == Some(slot))
+        });
+        if let Some(before) = before
+            && let Some(Some(kept)) = self.kept.get_mut(before as usize)
+        {
+            kept.next = gone.next;
+        }
+    }
+
+    fn is_unshared(&self, now: Instant, hash: u64, key: &Key) -> bool {
+        self.unshared.get(&self.mark(hash, key)).is_some_and(|until| now < *until)
+    }
+
+    fn note_unshared(&mut self, now: Instant, key: &Key) {
+        if self.unshared.len() >= UNSHARED_MAX {
+            self.unshared.retain(|_, until| now < *until);
+        }
+        // Without room it is found out anew.
+        if self.unshared.len() < UNSHARED_MAX {
+            let mark = self.mark(self.hash(key.url()), key);
+            self.unshared.insert(mark, now + defaults::CACHE_UNSHARED);
+        }
+    }
+
+    fn mark(&self, hash: u64, key: &Key) -> u64 {
+        key.beside().bytes().fold(hash, step)
+    }
+
+    /// Seeded, so that nobody can choose URLs that meet: where they do they are still told apart.
+    fn hash(&self, url: &str) -> u64 {
+        let mut chunks = url.as_bytes().chunks_exact(8);
+        let mut hash = self.seed;
+        for chunk in &mut chunks {
+            hash = mix(hash ^ chunk.try_into().map_or(0, u64::from_le_bytes));
+        }
+        mix(chunks.remainder().iter().copied().fold(hash ^ url.len() as u64, step))
+    }
+
+    /// What holds between any two calls.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.queue.check_invariants()?;
+        self.flights.check_invariants()?;
+        if self.queue.bytes() > self.queue.bytes_max() {
+            return Err("more bytes are kept than may be");
+        }
+        let all = self.kept.iter().flatten();
+        let (mut objects, mut bytes) = (0, 0);
+        for kept in all {
+            objects += 1;
+            bytes += kept.object.cost() as u64;
+            if !self.slots(kept.hash).any(|slot| {
+                self.kept
+                    .get(slot as usize)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|other| std::ptr::eq(other, kept))
+            }) {
+                return Err("an object that is not found by its URL");
+            }
+        }
+        if objects != self.objects || bytes != self.queue.bytes() {
+            return Err("objects or bytes that are not counted");
+        }
+        Ok(())
+    }
+}
+
+fn step(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+}
+
+/// The finalizer of SplitMix64.
+fn mix(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests;

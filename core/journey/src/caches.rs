@@ -1,0 +1,53 @@
+//! What routes say of the cache: the policy of each rule that has one.
+
+use std::sync::Arc;
+
+use naru_route::RuleId;
+use naru_spec::{Action, CachePolicy, RouteTable};
+
+use crate::ChainId;
+
+#[derive(Debug, Default)]
+pub struct Caches {
+    is_any: bool,
+    /// By chain and rule; empty for a chain none of whose rules has any.
+    by_rule: Vec<Vec<Option<Arc<CachePolicy>>>>,
+}
+
+impl Caches {
+    pub(crate) fn add_rules(&mut self, routes: &RouteTable) {
+        let rules = routes.virtual_hosts.iter().flat_map(|host| &host.rules);
+        let mut last: Option<Arc<CachePolicy>> = None;
+        let of_rules = rules.map(|rule| match &rule.action {
+            Action::Forward(forward) => {
+                let policy = forward.cache.as_deref()?;
+                // The rules of one VirtualService mostly have the same.
+                let shared = match &last {
+                    Some(last) if **last == *policy => Arc::clone(last),
+                    _ => Arc::new(policy.clone()),
+                };
+                last = Some(Arc::clone(&shared));
+                Some(shared)
+            }
+            Action::Redirect(_) | Action::Direct(_) => None,
+        });
+        let of_rules: Vec<_> = of_rules.collect();
+        let is_any = of_rules.iter().any(Option::is_some);
+        self.is_any |= is_any;
+        self.by_rule.push(if is_any { of_rules } else { Vec::new() });
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        !self.is_any
+    }
+
+    pub fn of(&self, chain: ChainId, rule: RuleId) -> Option<&Arc<CachePolicy>> {
+        self.by_rule.get(chain.0 as usize)?.get(rule.index())?.as_ref()
+    }
+
+    /// Each that is there, perhaps several times.
+    pub fn all(&self) -> impl Iterator<Item = &CachePolicy> {
+        self.by_rule.iter().flatten().flatten().map(|policy| &**policy)
+    }
+}

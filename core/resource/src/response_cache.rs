@@ -1,0 +1,60 @@
+//! Our own `ResponseCache`: what is kept of a route's answers; without a target, the memory and the classes of all.
+
+use crate::traffic_policy::TargetRef;
+use crate::{Flag, Meta, Number, Place, Seconds, Text, Texts};
+
+objects! {
+    ResponseCache {
+        meta: Meta,
+        spec: ResponseCacheSpec,
+    }
+
+    ResponseCacheSpec {
+        /// A VirtualService, or one of its routes; without it, the process as a whole.
+        target_ref: Option<TargetRef>,
+        /// Of the process.
+        max_bytes: Option<Number>,
+        /// Of the process.
+        classes: Vec<(Text, CacheClass)>,
+        /// `static`, `hot`, `realtime`, or one of `classes`.
+        class: Option<Text>,
+        ttl: Option<Seconds>,
+        override_headers: Option<Flag>,
+        negative: Vec<CacheNegative>,
+        stale_while_revalidate: Option<Seconds>,
+        stale_if_error: Option<Seconds>,
+        key: Option<CacheKey>,
+        coalesce: Option<CacheCoalesce>,
+        max_object_bytes: Option<Number>,
+        max_variants: Option<Number>,
+        ignore_client_directives: Option<Flag>,
+        hide_status: Option<Flag>,
+    }
+
+    CacheClass {
+        ttl: Seconds,
+    }
+
+    CacheNegative {
+        /// `"404"`, `500-504`
+        statuses: Texts,
+        ttl: Seconds,
+    }
+
+    CacheKey {
+        headers: Texts,
+        cookies: Texts,
+        query: Option<CacheQuery>,
+    }
+
+    /// One of them.
+    CacheQuery {
+        only: Texts,
+        without: Texts,
+    }
+
+    CacheCoalesce {
+        disabled: Option<Flag>,
+        max_wait: Option<Seconds>,
+    }
+}

@@ -1,0 +1,664 @@
+//! Requests whose answers are kept.
+//!
+//! What is decided about them is decided by `naru_cache`; here it is carried out: a look at the memory that all workers
+//! share ([`SharedCache`]), the wait for another request that fetches the same, the answer as it comes kept beside being
+//! passed on, and the answer that is given from memory. What a request holds of the memory (its flight, its place among
+//! those who wait) is given back when its [`Cached`] is dropped.
+//!
+//! An answer that is stale, and given while another is fetched, is fetched by a request of naru's own ([`refresh`]): a
+//! passage beside that of the client, which is in no log.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use naru_base::{Instant, Reason};
+use naru_cache::{
+    Asked, Fetched, FlightId, Given, Judgement, Key, Look, Object, Outcome, Place, Terms, Ticket, Told, Turn,
+    Way,
+};
+use naru_journey::outgoing::{self, Stamp};
+use naru_journey::record::{Facts, fill_header};
+use naru_journey::{Action, Journey, Looked, RequestFacts, Stale};
+use naru_spec::{CachePolicy, Format, Scheme};
+
+use crate::cluster::add;
+use crate::codec::BodyBroken;
+use crate::engine::{self, Outgoing};
+use crate::settle::{OutBody, Passage};
+use crate::shared_cache::{ClassCounts, SharedCache, count};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// For the next cache only (W3C, "Edge Architecture Specification").
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// What a request has to do with the memory.
+#[derive(Debug)]
+pub struct Cached {
+    shared: Arc<SharedCache>,
+    /// Of a rule that keeps answers.
+    route: Option<OfRoute>,
+    is_tls: bool,
+    /// It may change something.
+    is_unsafe: bool,
+    /// The client's, where its answer may be kept.
+    request: HeaderMap,
+    asked: Asked,
+    flight: Option<FlightId>,
+    ticket: Option<Ticket>,
+    /// What is there, and may not be given as it is.
+    stale: Option<Arc<Object>>,
+    /// What is given, and what of it.
+    given: Option<(Arc<Object>, Given)>,
+    /// What its origin says of it.
+    news: Option<HeaderMap>,
+    storing: Option<Storing>,
+    told: Told,
+    /// The moment of the last look.
+    at: Instant,
+    is_background: bool,
+}
+
+#[derive(Clone, Debug)]
+struct OfRoute {
+    policy: Arc<CachePolicy>,
+    key: Key,
+    counts: Arc<ClassCounts>,
+}
+
+/// An answer while it is passed on.
+#[derive(Debug)]
+struct Storing {
+    status: u16,
+    head: HeaderMap,
+    terms: Terms,
+    body: Vec<u8>,
+    bytes_max: usize,
+    /// As its head says.
+    length: Option<usize>,
+}
+
+const FORWARDED: Told = Told {
+    forwarded: Some(Way::UriMiss),
+    forwarded_status: None,
+    is_stored: false,
+    is_collapsed: false,
+    ttl: None,
+};
+
+impl Cached {
+    fn end_flight(&mut self, now: Instant, outcome: Outcome) {
+        if let (Some(flight), Some(route)) = (self.flight.take(), &self.route) {
+            self.shared.end(now, flight, &route.key, outcome);
+        }
+    }
+
+    pub fn is_background(&self) -> bool {
+        self.is_background
+    }
+
+    fn count(&self, which: impl FnOnce(&ClassCounts) -> &std::sync::atomic::AtomicU64) {
+        if let Some(route) = self.route.as_ref().filter(|_| !self.is_background) {
+            count(which(&route.counts));
+        }
+    }
+
+    fn status(&self) -> Option<HeaderValue> {
+        self.route.as_ref().filter(|route| route.policy.tells)?;
+        self.told.value("naru")
+    }
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        if let (Some(ticket), Some(route)) = (self.ticket.take(), &self.route) {
+            self.shared.leave(ticket, &route.key);
+        }
+        // Nothing came of it: another may.
+        self.end_flight(self.at, Outcome::Nothing);
+    }
+}
+
+/// Carries [`Action::Lookup`] out. Returns what the journey asks for meanwhile.
+pub async fn look_up(passage: &mut Passage, outgoing: &mut Outgoing) -> Option<Action> {
+    passage.cached = begin(passage, outgoing);
+    let Some(cached) = &passage.cached else {
+        hear_looked(passage, Looked::Fetch(Stale::default()));
+        return None;
+    };
+    let wait_max = cached.route.as_ref().and_then(|route| route.policy.coalesce).unwrap_or(Duration::ZERO);
+    let end = passage.worker.clock.now() + wait_max;
+    loop {
+        match look(passage, outgoing) {
+            Looking::Done(looked) => {
+                hear_looked(passage, looked);
+                return None;
+            }
+            Looking::Wait(flight) => match wait(passage, flight, end).await {
+                Ok(Waited::Over) => {}
+                Ok(Waited::Lead(flight)) => {
+                    let looked = lead(passage, outgoing, flight);
+                    hear_looked(passage, looked);
+                    return None;
+                }
+                Ok(Waited::TooLong) => {
+                    let looked = go_alone(passage, outgoing);
+                    hear_looked(passage, looked);
+                    return None;
+                }
+                Err(action) => return Some(action),
+            },
+        }
+    }
+}
+
+fn hear_looked(passage: &mut Passage, looked: Looked) {
+    let now = passage.worker.clock.now();
+    let loaded = Rc::clone(&passage.loaded);
+    let mut core = loaded.core.borrow_mut();
+    passage.journey.on_looked(now, &loaded.snapshot, looked, &mut core, &loaded.clusters, &mut ());
+}
+
+/// What the request has to do with the memory, if it has.
+fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
+    let shared = Arc::clone(passage.loaded.prepared.cache.as_ref()?);
+    let snapshot = &passage.loaded.snapshot;
+    let headers = outgoing.headers.as_ref()?;
+    let is_unsafe = naru_cache::is_unsafe(&outgoing.method);
+    let is_tls = passage.client.scheme == Scheme::Https;
+    let policy = passage.journey.cache(snapshot).map(Arc::clone);
+    let route =
+        policy.filter(|_| is_unsafe || naru_cache::may_use(&outgoing.method, headers)).map(|policy| {
+            let table = &snapshot.chain(passage.journey.chain()).table;
+            let rule = passage.journey.rule().map_or("", |(rule, _)| table.rule(rule).name.as_ref());
+            let cluster =
+                passage.journey.cluster().map_or("", |cluster| snapshot.cluster(cluster).name.as_str());
+            let key = Key::new(place(passage, is_tls), &policy.key, headers, &[rule, cluster]);
+            OfRoute { counts: shared.class(&policy.class), policy, key }
+        });
+    if route.is_none() && !is_unsafe {
+        return None;
+    }
+    let obeys = route.as_ref().is_some_and(|route| route.policy.obeys_requests);
+    Some(Box::new(Cached {
+        asked: Asked::of(headers, obeys),
+        shared,
+        route,
+        is_tls,
+        is_unsafe,
+        request: HeaderMap::new(),
+        flight: None,
+        ticket: None,
+        stale: None,
+        given: None,
+        news: None,
+        storing: None,
+        told: FORWARDED,
+        at: passage.worker.clock.now(),
+        is_background: false,
+    }))
+}
+
+fn place(passage: &Passage, is_tls: bool) -> Place<'_> {
+    let authority = passage.line.authority.as_ref().and_then(|authority| authority.to_str().ok());
+    Place { is_tls, authority: authority.unwrap_or_default(), target: passage.line.path.as_str() }
+}
+
+enum Looking {
+    Done(Looked),
+    Wait(FlightId),
+}
+
+fn look(passage: &mut Passage, outgoing: &mut Outgoing) -> Looking {
+    let now = passage.worker.clock.now();
+    let goes_on = Looking::Done(Looked::Fetch(Stale::default()));
+    let (Some(cached), Some(headers)) = (&mut passage.cached, &outgoing.headers) else { return goes_on };
+    cached.at = now;
+    let Some(route) = &cached.route else { return goes_on };
+    if cached.is_unsafe {
+        // Whether it is kept is known by the answer: see `on_head`.
+        cached.told.forwarded = Some(Way::Method);
+        cached.request = headers.clone();
+        return goes_on;
+    }
+    let may_lead = naru_cache::may_lead(&outgoing.method, headers, &cached.asked);
+    let look = cached.shared.shelf(route.key.url()).look(
+        now,
+        &route.key,
+        headers,
+        &cached.asked,
+        &route.policy,
+        may_lead,
+    );
+    match look {
+        Look::Given { object, judgement, refresh } => {
+            let given =
+                naru_cache::answer_to(&outgoing.method, headers, &object, passage.worker.clock.wall(now));
+            cached.told.forwarded = None;
+            cached.told.ttl = Some(ttl(&object.terms, now));
+            cached.given = Some((Arc::clone(&object), given));
+            cached.count(
+                |counts| if judgement == Judgement::Fresh { &counts.hits } else { &counts.stale_hits },
+            );
+            if let Some(flight) = refresh {
+                refresh_by(passage, outgoing, flight, object);
+            }
+            Looking::Done(Looked::Found)
+        }
+        Look::Absent => Looking::Done(Looked::Absent),
+        Look::Wait(flight) => Looking::Wait(flight),
+        Look::Fetch { flight, stale, way } => {
+            cached.told.forwarded = Some(way);
+            cached.flight = Some(flight);
+            cached.stale = stale;
+            Looking::Done(fetch(passage, outgoing))
+        }
+    }
+}
+
+/// The request goes on: what is there is asked about, and may be given where nothing else comes.
+fn fetch(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
+    let now = passage.worker.clock.now();
+    let (Some(cached), Some(headers)) = (&mut passage.cached, &mut outgoing.headers) else {
+        return Looked::Fetch(Stale::default());
+    };
+    cached.request = headers.clone();
+    let Some(object) = &cached.stale else { return Looked::Fetch(Stale::default()) };
+    let (left, is_there) = naru_cache::may_be_given_instead(&object.terms, &cached.asked, now);
+    let is_asked_about = outgoing.method == Method::GET && naru_cache::validate(object, headers);
+    let until = left.map(|left| now + Duration::from_secs(u64::from(left)));
+    Looked::Fetch(Stale { is_asked_about, until, is_there })
+}
+
+/// It was its turn to fetch what it has waited for.
+fn lead(passage: &mut Passage, outgoing: &mut Outgoing, flight: FlightId) -> Looked {
+    if let (Some(cached), Some(headers)) = (&mut passage.cached, &outgoing.headers) {
+        cached.flight = Some(flight);
+        let found = cached
+            .route
+            .as_ref()
+            .map(|route| cached.shared.shelf(route.key.url()).stale(&route.key, headers));
+        cached.stale = found.flatten();
+        cached.told.forwarded = Some(if cached.stale.is_some() { Way::Stale } else { Way::UriMiss });
+    }
+    fetch(passage, outgoing)
+}
+
+fn go_alone(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
+    let flight = passage.cached.as_ref().and_then(|cached| {
+        let route = cached.route.as_ref()?;
+        Some(cached.shared.shelf(route.key.url()).go_alone(&route.key))
+    });
+    match flight {
+        Some(flight) => lead(passage, outgoing, flight),
+        None => Looked::Fetch(Stale::default()),
+    }
+}
+
+enum Waited {
+    Over,
+    Lead(FlightId),
+    TooLong,
+}
+
+/// Waits for another request.
+async fn wait(passage: &mut Passage, flight: FlightId, end: Instant) -> Result<Waited, Action> {
+    let mut timer = crate::timer::Timer::new(&passage.worker.timers);
+    let waited = poll_fn(|cx| {
+        let Some(cached) = &mut passage.cached else { return Poll::Ready(Ok(Waited::TooLong)) };
+        let Some(route) = &cached.route else { return Poll::Ready(Ok(Waited::TooLong)) };
+        let mut shelf = cached.shared.shelf(route.key.url());
+        let turn = match cached.ticket {
+            Some(ticket) => shelf.turn(ticket, cx.waker().clone()),
+            None => match shelf.wait(flight, cx.waker().clone()) {
+                Some(ticket) => {
+                    cached.ticket = Some(ticket);
+                    Turn::Wait
+                }
+                None => Turn::Over,
+            },
+        };
+        drop(shelf);
+        match turn {
+            Turn::Wait => {}
+            Turn::Over => return Poll::Ready(Ok(Waited::Over)),
+            Turn::Lead(flight) => return Poll::Ready(Ok(Waited::Lead(flight))),
+        }
+        if let Poll::Ready(action) = passage.poll_watch(cx) {
+            return Poll::Ready(Err(action));
+        }
+        timer.set(end);
+        timer.poll(cx).map(|()| Ok(Waited::TooLong))
+    })
+    .await;
+    let Some(cached) = &mut passage.cached else { return waited };
+    if matches!(waited, Ok(Waited::Over)) && !cached.told.is_collapsed {
+        cached.told.is_collapsed = true;
+        cached.count(|counts| &counts.collapsed);
+    }
+    if let (Some(ticket), Some(route)) = (cached.ticket.take(), &cached.route)
+        && !matches!(waited, Ok(Waited::Over | Waited::Lead(_)))
+    {
+        cached.shared.leave(ticket, &route.key);
+    }
+    waited
+}
+
+impl Cached {
+    /// The head of an answer has come that the journey may take for news of what is kept.
+    pub fn hear_answer(&mut self, status: u16, headers: &HeaderMap) {
+        if status == 304 && self.stale.is_some() {
+            self.news = Some(headers.clone());
+        }
+    }
+
+    /// A frame of the answer passes; at the end the answer is kept.
+    pub fn hear(&mut self, now: Instant, frame: Option<&Result<Frame<Bytes>, BodyBroken>>, is_end: bool) {
+        let Some(storing) = &mut self.storing else { return };
+        match frame {
+            Some(Err(_)) => {
+                self.storing = None;
+                return self.end_flight(now, Outcome::Nothing);
+            }
+            Some(Ok(frame)) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                if storing.body.len() + data.len() > storing.bytes_max {
+                    self.storing = None;
+                    self.count(|counts| &counts.unstored);
+                    return self.end_flight(now, Outcome::Unshared);
+                }
+                storing.body.extend_from_slice(data);
+                if !is_end && !frame.is_trailers() {
+                    return;
+                }
+            }
+            None => {}
+        }
+        self.keep(now);
+    }
+
+    fn keep(&mut self, now: Instant) {
+        let (Some(storing), Some(route)) = (self.storing.take(), &self.route) else { return };
+        let Storing { status, head, terms, body, length, .. } = storing;
+        let is_whole = length.is_none_or(|length| length == body.len());
+        let body = Bytes::from(body.into_boxed_slice());
+        let object = Object::new(route.key.clone(), &self.request, status, &head, body, terms);
+        let kept = object.filter(|_| is_whole).zip(self.flight).is_some_and(|(object, flight)| {
+            let variants_max = route.policy.variants_max;
+            self.shared.shelf(route.key.url()).keep(now, flight, object, &self.request, variants_max)
+        });
+        self.count(|counts| if kept { &counts.stored } else { &counts.unstored });
+        // Who waits must find something that may be given.
+        let is_for_others = kept && terms.is_fresh(now) && !terms.asks_first;
+        self.end_flight(now, if is_for_others { Outcome::Kept } else { Outcome::Unshared });
+    }
+
+    /// Whether an answer that is passed on is kept, and what becomes of what is there.
+    fn begin_keep(&mut self, now: Instant, fetched: &Fetched<'_>, body: &impl http_body::Body) {
+        let Some(route) = &self.route else { return };
+        if *fetched.method == Method::HEAD {
+            return self.hear_head_of_object(now, fetched);
+        }
+        let terms = naru_cache::terms(&route.policy, fetched);
+        let too_large = body.size_hint().lower() > route.policy.object_bytes_max;
+        match terms {
+            Ok(terms) if !too_large => {
+                let head = naru_cache::stored_head(fetched.response, fetched.wall);
+                let exact = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+                let bytes_max = usize::try_from(route.policy.object_bytes_max).unwrap_or(usize::MAX);
+                self.told.is_stored = true;
+                self.told.ttl = Some(ttl(&terms, now));
+                let body = Vec::with_capacity(exact.unwrap_or(0).min(bytes_max));
+                self.storing =
+                    Some(Storing { status: fetched.status, head, terms, body, bytes_max, length: exact });
+            }
+            _ => {
+                // Another answer stands now in the place of what is there.
+                if fetched.status < 500
+                    && fetched.status != 304
+                    && let (Some(stale), Some(flight)) = (&self.stale, self.flight)
+                {
+                    self.shared.shelf(route.key.url()).replace(flight, stale, None);
+                }
+                self.count(|counts| &counts.unstored);
+                self.end_flight(now, Outcome::Unshared);
+            }
+        }
+    }
+
+    /// What an answer to HEAD says of what is kept (RFC 9111, section 4.3.5).
+    fn hear_head_of_object(&mut self, now: Instant, fetched: &Fetched<'_>) {
+        let (Some(route), Some(stale), Some(flight)) = (&self.route, &self.stale, self.flight) else {
+            return self.end_flight(now, Outcome::Unshared);
+        };
+        if fetched.status < 500 {
+            let after = naru_cache::is_same_by_head(stale, fetched.status, fetched.response).then(|| {
+                let (object, terms) = naru_cache::freshen(&route.policy, stale, fetched);
+                terms.ok().map(|_| Arc::new(object))
+            });
+            self.shared.shelf(route.key.url()).replace(flight, stale, after.flatten());
+        }
+        self.end_flight(now, Outcome::Unshared);
+    }
+}
+
+/// The head of an answer is about to be passed on. Says what its client is told of the cache.
+#[cold]
+pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
+    let now = passage.worker.clock.now();
+    let wall = passage.worker.clock.wall(now);
+    let sent = passage.sent_at.unwrap_or(now);
+    let mut cached = passage.cached.take()?;
+    let method = passage.line.method.clone();
+    let mut is_own_location = false;
+    if cached.is_unsafe {
+        let place = place(passage, cached.is_tls);
+        for url in naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers) {
+            cached.shared.invalidate(&url);
+        }
+        is_own_location = naru_cache::is_own_location(place, &parts.headers);
+        if let Some(route) = cached.route.as_ref().filter(|_| is_own_location) {
+            cached.flight = Some(cached.shared.shelf(route.key.url()).go_alone(&route.key));
+        }
+    } else {
+        cached.count(|counts| &counts.misses);
+    }
+    if let Some(received) = passage.response.as_ref().filter(|_| cached.flight.is_some()) {
+        let request = std::mem::take(&mut cached.request);
+        let fetched = Fetched {
+            method: &method,
+            request: &request,
+            status: parts.status.as_u16(),
+            response: &parts.headers,
+            sent,
+            came: now,
+            wall,
+            is_own_location,
+        };
+        cached.begin_keep(now, &fetched, &received.body);
+        cached.request = request;
+        if received.body.is_end_stream() {
+            cached.keep(now);
+        }
+    }
+    let status = cached.status();
+    passage.cached = Some(cached);
+    status
+}
+
+fn ttl(terms: &Terms, now: Instant) -> i64 {
+    i64::from(terms.lifetime) - i64::from(terms.age_at(now))
+}
+
+/// Removes what an answer says to the nearest cache only, and says what became of it here.
+pub fn tell(headers: &mut HeaderMap, status: Option<HeaderValue>) {
+    headers.remove(SURROGATE_CONTROL);
+    if let Some(status) = status {
+        headers.append(CACHE_STATUS, status);
+    }
+}
+
+/// Gives what is kept. The passage comes back where there is nothing, which the journey was not told.
+pub fn answer(mut passage: Box<Passage>, reason: Reason) -> Result<Response<OutBody>, Box<Passage>> {
+    let now = passage.worker.clock.now();
+    // Its answer needs nothing that is limited.
+    passage.leave(now);
+    let chosen = choose(&mut passage, reason, now);
+    let formed = chosen.and_then(|(object, given)| form(&object, given, now));
+    let (Some((status, mut headers, body)), Some(cached)) = (formed, &passage.cached) else {
+        return Err(passage);
+    };
+    tell(&mut headers, cached.status());
+    let date = passage.worker.clock.date();
+    passage.journey.on_reply(now, status.as_u16(), None);
+    let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
+        let so_far = passage.journey.so_far(now);
+        fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
+    };
+    let stamp = Stamp { request_id: passage.request_id.as_ref(), date: &date };
+    outgoing::kept(&passage.loaded.snapshot, &passage.journey, &mut headers, stamp, &mut fill_in);
+    let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
+    passage.kept_response = record.keep_response(&headers);
+    let is_head = passage.line.method == Method::HEAD;
+    let mut response = Response::new(OutBody::whole(if is_head { Bytes::new() } else { body }, passage));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn form(object: &Object, given: Given, now: Instant) -> Option<(StatusCode, HeaderMap, Bytes)> {
+    let mut headers = object.head.unpack();
+    headers.insert(header::AGE, naru_cache::age_value(object.terms.age_at(now)));
+    let length = object.body.len();
+    let (status, body) = match given {
+        Given::Whole => (StatusCode::from_u16(object.status).ok()?, object.body.clone()),
+        Given::NotModified => {
+            for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+                headers.remove(name);
+            }
+            (StatusCode::NOT_MODIFIED, Bytes::new())
+        }
+        Given::Part(part) => {
+            let range = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
+            headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(range).ok()?);
+            // Its end is within the body, which is in memory.
+            (StatusCode::PARTIAL_CONTENT, object.body.slice(part.start as usize..part.end as usize))
+        }
+        Given::NoPart => {
+            headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(format!("bytes */{length}")).ok()?);
+            (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
+        }
+    };
+    if !matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    Some((status, headers, body))
+}
+
+/// Which object is given, and what of it.
+fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Object>, Given)> {
+    let wall = passage.worker.clock.wall(now);
+    let sent = passage.sent_at.unwrap_or(now);
+    let method = passage.line.method.clone();
+    let cached = passage.cached.as_mut()?;
+    cached.at = now;
+    if reason == Reason::CacheHit {
+        return cached.given.take();
+    }
+    let stale = cached.stale.take()?;
+    let route = cached.route.clone()?;
+    let object = if reason == Reason::CacheValidated {
+        let news = cached.news.take().unwrap_or_default();
+        let fetched = Fetched {
+            method: &method,
+            request: &cached.request,
+            status: 304,
+            response: &news,
+            sent,
+            came: now,
+            wall,
+            is_own_location: false,
+        };
+        let (fresh, terms) = naru_cache::freshen(&route.policy, &stale, &fetched);
+        let fresh = Arc::new(fresh);
+        let after = terms.is_ok().then(|| Arc::clone(&fresh));
+        let is_for_others = terms.is_ok_and(|terms| terms.is_fresh(now) && !terms.asks_first);
+        let is_kept = cached
+            .flight
+            .is_some_and(|flight| cached.shared.shelf(route.key.url()).replace(flight, &stale, after));
+        cached.told.forwarded_status = Some(304);
+        cached.told.is_stored = is_kept;
+        cached.count(|counts| &counts.validated);
+        cached.end_flight(now, if is_kept && is_for_others { Outcome::Kept } else { Outcome::Unshared });
+        fresh
+    } else {
+        cached.count(|counts| &counts.instead);
+        cached.end_flight(now, Outcome::Nothing);
+        stale
+    };
+    cached.told.ttl = Some(ttl(&object.terms, now));
+    let given = naru_cache::answer_to(&method, &cached.request, &object, wall);
+    Some((object, given))
+}
+
+/// Fetches anew what a client is given stale.
+fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: Arc<Object>) {
+    let Some(cached) = &passage.cached else { return };
+    let mut of_refresh = Box::new(Cached {
+        shared: Arc::clone(&cached.shared),
+        route: cached.route.clone(),
+        is_tls: cached.is_tls,
+        is_unsafe: false,
+        request: HeaderMap::new(),
+        asked: Asked::default(),
+        flight: Some(flight),
+        ticket: None,
+        stale: Some(object),
+        given: None,
+        news: None,
+        storing: None,
+        told: FORWARDED,
+        at: cached.at,
+        is_background: true,
+    });
+    let Some(mut headers) = outgoing.headers.clone() else { return };
+    for name in [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
+        headers.remove(name);
+    }
+    of_refresh.request = headers.clone();
+    let (loaded, connection) = (Rc::clone(&passage.loaded), Rc::clone(&passage.connection));
+    let (mut line, client) = (passage.line.clone(), passage.client);
+    line.method = Method::GET;
+    let future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+        let now = connection.worker.clock.now();
+        let journey = {
+            let mut core = loaded.core.borrow_mut();
+            let draw = core.draw_request();
+            let facts = RequestFacts::of(&Method::GET, &headers, &client, true);
+            let subject = line.subject(&headers, &client, draw);
+            let (snapshot, chain) = (&loaded.snapshot, connection.chain());
+            Journey::begin(now, snapshot, chain, &subject, facts, &mut core, &loaded.clusters, &mut ())
+        };
+        let mut passage = Passage::new(&connection, &loaded, journey, line, &client, None);
+        // It is none of a client's.
+        add(&connection.worker.metrics.downstream.requests_total, -1);
+        passage.cached = Some(of_refresh);
+        let outgoing = Outgoing::of_refresh(&passage, headers);
+        engine::refresh(passage, outgoing).await;
+    });
+    tokio::task::spawn_local(future);
+}
+
+/// A refresh has looked already.
+pub fn go_on(passage: &mut Passage, outgoing: &mut Outgoing) {
+    let looked = fetch(passage, outgoing);
+    hear_looked(passage, looked);
+}
