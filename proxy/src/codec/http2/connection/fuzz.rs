@@ -1,9 +1,12 @@
 //! What always holds of a connection, whatever its peer sends.
 
-use super::super::frame::PREFACE;
-use super::{
-    Bytes, BytesMut, Connection, Failure, Http2Limits, Instant, Recent, Request, Role, Terms, WINDOW, frame,
-};
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use naru_base::Instant;
+use naru_spec::Http2Limits;
+
+use super::super::frame::{self, PREFACE};
+use super::{Connection, Failure, Recent, Role, Terms, WINDOW};
 
 fn terms() -> Terms {
     Terms {
