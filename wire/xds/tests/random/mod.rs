@@ -838,7 +838,8 @@ impl Dice {
         let retry = self.maybe(Dice::retry);
         let mut forward = Forward {
             clusters: choice,
-            // An Envoy file has no word for it.
+            // An Envoy file has no word for them.
+            cache: None,
             fallback: None,
             timeout: self.maybe(Dice::duration),
             idle_timeout: self.maybe(|d| d.maybe(Dice::duration)),
