@@ -116,6 +116,7 @@ impl Loaded {
             clusters: Clusters {
                 all: clusters.collect(),
                 limits,
+                quotas: prepared.quotas.clone(),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
                 recent_writes: prepared.recent_writes.clone(),
