@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
+use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, StrainStatus};
 
 use super::guards::BreakerStats;
 use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
@@ -16,7 +16,12 @@ use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, t
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
-    text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
+    text.push_str(&guarded(
+        &admin.proxy.clusters(),
+        &admin.proxy.named_limits(),
+        &admin.proxy.quotas(),
+        &report.mirrors,
+    ));
     text.push_str(&strained(&admin.proxy.strain()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
 }
@@ -234,7 +239,12 @@ struct Family {
 type Families = BTreeMap<String, Family>;
 
 /// What is known of clusters beside what workers count.
-fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[MirrorReport]) -> String {
+fn guarded(
+    clusters: &[ClusterStatus],
+    limits: &[NamedLimitStatus],
+    quotas: &[QuotaStatus],
+    copied: &[MirrorReport],
+) -> String {
     let mut out = Exposition::default();
     let mut families = Families::new();
     for cluster in clusters {
@@ -266,6 +276,17 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[Mi
             let mut labels = String::new();
             label(&mut labels, "name", &limit.name);
             add_breaker(&mut families, &labels, guards::of_breaker(breaker));
+        }
+    }
+    for quota in quotas {
+        let mut labels = String::new();
+        label(&mut labels, "name", &quota.name);
+        for stat in limits::of_quota(quota) {
+            let name = format!("naru_rate_limit_{}", stat.name);
+            let kind = if stat.is_gauge { "gauge" } else { "counter" };
+            let family =
+                families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
+            family.samples.push((labels.clone(), stat.value));
         }
     }
     for mirror in copied {
