@@ -5,6 +5,7 @@
 //! body are heard; whatever answers late has nobody to tell.
 
 mod quotas;
+mod stores;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,6 +17,7 @@ use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
 pub use quotas::{QuotaStatus, SharedQuotas};
+pub use stores::{SharedStore, StoreHere, StoreStatus};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;
@@ -56,8 +58,11 @@ impl Passage {
     }
 }
 
-async fn answer_to(_loaded: &Rc<Loaded>, question: Question) -> Answer {
+async fn answer_to(loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
-        Question::Spend(_) => Answer::Nobody,
+        Question::Spend(asked) => {
+            let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };
+            store.spend(&loaded.snapshot, &asked).await.map_or(Answer::Nobody, Answer::Spent)
+        }
     }
 }

@@ -66,7 +66,7 @@ mod timer;
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
-pub use gate::QuotaStatus;
+pub use gate::{QuotaStatus, StoreStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

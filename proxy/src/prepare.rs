@@ -18,7 +18,7 @@ use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::SharedQuotas;
+use crate::gate::{SharedQuotas, SharedStore};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -53,6 +53,8 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// By quota.
     pub quotas: SharedQuotas,
+    /// By name.
+    pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// All snapshots have the same.
@@ -119,6 +121,11 @@ impl Prepared {
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
         let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
+        let stores = snapshot.stores.iter().map(|store| {
+            let known = older.and_then(|older| older.stores.get(&store.name));
+            (store.name.clone(), known.cloned().unwrap_or_default())
+        });
+        let stores = stores.collect();
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         Ok(Prepared {
@@ -134,6 +141,7 @@ impl Prepared {
             retried,
             named_limits,
             quotas,
+            stores,
             recent_writes,
             #[cfg(feature = "http3")]
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),

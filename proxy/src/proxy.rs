@@ -20,7 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
-use crate::gate::QuotaStatus;
+use crate::gate::{QuotaStatus, StoreStatus};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -308,6 +308,12 @@ impl Proxy {
     pub fn quotas(&self) -> Vec<QuotaStatus> {
         let current = self.board.current();
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
+    }
+
+    /// The stores that counts are kept in.
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        let current = self.board.current();
+        current.stores.iter().map(|(name, store)| store.status(name)).collect()
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

@@ -1,7 +1,7 @@
 //! What is left of the limits of clusters, under Envoy's names.
 
 use naru_admit::cluster::gauges;
-use naru_proxy::{ClusterStatus, NamedLimitStatus, QuotaStatus};
+use naru_proxy::{ClusterStatus, NamedLimitStatus, QuotaStatus, StoreStatus};
 
 use super::guards::Stat;
 
@@ -80,5 +80,20 @@ pub fn of_quota(quota: &QuotaStatus) -> [Stat; 5] {
             "Keys that still counted and gave way for want of room.",
             quota.evicted_total,
         ),
+    ]
+}
+
+/// Of a store of counts.
+pub fn of_store(store: &StoreStatus) -> [Stat; 3] {
+    let stat = |name: &str, is_gauge, help, value| Stat { name: name.to_owned(), is_gauge, help, value };
+    [
+        stat("asked_total", false, "Questions to a store of counts.", store.asked_total),
+        stat(
+            "unanswered_total",
+            false,
+            "Questions that a store of counts has not answered.",
+            store.unanswered_total,
+        ),
+        stat("up", true, "1 where no worker does without the store.", store.is_up.into()),
     ]
 }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, StrainStatus};
+use naru_proxy::{
+    ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, StoreStatus, StrainStatus,
+};
 
-use super::guards::BreakerStats;
+use super::guards::{BreakerStats, Stat};
 use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
@@ -20,6 +22,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
         &admin.proxy.clusters(),
         &admin.proxy.named_limits(),
         &admin.proxy.quotas(),
+        &admin.proxy.stores(),
         &report.mirrors,
     ));
     text.push_str(&strained(&admin.proxy.strain()));
@@ -243,6 +246,7 @@ fn guarded(
     clusters: &[ClusterStatus],
     limits: &[NamedLimitStatus],
     quotas: &[QuotaStatus],
+    stores: &[StoreStatus],
     copied: &[MirrorReport],
 ) -> String {
     let mut out = Exposition::default();
@@ -279,15 +283,10 @@ fn guarded(
         }
     }
     for quota in quotas {
-        let mut labels = String::new();
-        label(&mut labels, "name", &quota.name);
-        for stat in limits::of_quota(quota) {
-            let name = format!("naru_rate_limit_{}", stat.name);
-            let kind = if stat.is_gauge { "gauge" } else { "counter" };
-            let family =
-                families.entry(name).or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
-            family.samples.push((labels.clone(), stat.value));
-        }
+        add_all(&mut families, "naru_rate_limit", &quota.name, limits::of_quota(quota));
+    }
+    for store in stores {
+        add_all(&mut families, "naru_store", &store.name, limits::of_store(store));
     }
     for mirror in copied {
         let mut labels = String::new();
@@ -311,6 +310,18 @@ fn guarded(
         }
     }
     out.text
+}
+
+/// Of what is known by its name alone.
+fn add_all(families: &mut Families, prefix: &str, name: &str, stats: impl IntoIterator<Item = Stat>) {
+    let mut labels = String::new();
+    label(&mut labels, "name", name);
+    for stat in stats {
+        let kind = if stat.is_gauge { "gauge" } else { "counter" };
+        let family = families.entry(format!("{prefix}_{}", stat.name));
+        let family = family.or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
+        family.samples.push((labels.clone(), stat.value));
+    }
 }
 
 /// A breaker, by the labels of what it is for.

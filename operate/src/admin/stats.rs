@@ -95,6 +95,10 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         let counts = limits::of_quota(&quota).into_iter();
         stats.extend(counts.map(|stat| (format!("rate_limit.{}.{}", quota.name, stat.name), stat.value)));
     }
+    for store in admin.proxy.stores() {
+        let counts = limits::of_store(&store).into_iter();
+        stats.extend(counts.map(|stat| (format!("store.{}.{}", store.name, stat.name), stat.value)));
+    }
     for mirror in &report.mirrors {
         let name = &mirror.name;
         for (of_cluster, value) in mirrors::of_cluster(mirror) {

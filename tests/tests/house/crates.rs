@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("wire/http1", &[]),
+    ("wire/redis", &["core/spec", "core/admit"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

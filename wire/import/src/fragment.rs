@@ -122,7 +122,8 @@ fn rates(entry: &Entry, limits: &[Entry], notes: &mut Notes<'_>, output: &mut Ou
     if made.is_empty() {
         return;
     }
-    let message = "requests come back steadily, and are refused with 429; each proxy counts for itself".to_owned();
+    let message =
+        "requests come back steadily, and are refused with 429; each proxy counts for itself".to_owned();
     let hint = "algorithm: fixedWindow gives all of them at the beginning of each window; redis has proxies share counts";
     notes.note(code::DIFFERS, at, "rate_limiting", message, hint);
     let name = output.names.claim("RateLimit", "callers");
