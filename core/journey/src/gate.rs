@@ -5,6 +5,7 @@
 //! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
 //! of its own here.
 
+pub mod local_rate;
 pub mod quotas;
 
 use std::time::Duration;
@@ -13,11 +14,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Reason};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, RouteTable};
+use naru_spec::{Check, CheckKind, Gate, GateChange, RouteTable};
 
 use crate::View;
 use crate::edge::Client;
 use crate::record::RequestLine;
+use local_rate::CompiledLocalRate;
 use quotas::{Asked, CompiledQuotas, Known, Told};
 
 /// The checks of a chain.
@@ -32,6 +34,7 @@ pub struct CompiledGate {
 /// A check, ready to be asked.
 #[derive(Debug)]
 pub enum CompiledCheck {
+    LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
 }
 
@@ -93,30 +96,59 @@ pub enum Answer {
 }
 
 impl CompiledGate {
-    /// `None` where no request passes anything.
-    pub(crate) fn compile(gate: &Gate, routes: &RouteTable, known: &mut Known) -> Option<Box<CompiledGate>> {
-        let rules = || routes.virtual_hosts.iter().flat_map(|host| &host.rules);
-        if gate.is_empty() && rules().all(|rule| rule.gate.is_empty()) {
+    /// `None` where no request passes anything. `of` is what the chain is called.
+    pub(crate) fn compile(
+        gate: &Gate,
+        routes: &RouteTable,
+        of: &str,
+        known: &mut Known,
+    ) -> Option<Box<CompiledGate>> {
+        let rules =
+            || routes.virtual_hosts.iter().flat_map(|host| host.rules.iter().map(move |rule| (host, rule)));
+        if gate.is_empty() && rules().all(|(_, rule)| rule.gate.is_empty()) {
             return None;
         }
-        let mut compile = |checks: &[Check]| -> Box<[CompiledCheck]> {
-            checks.iter().map(|check| CompiledCheck::new(check, known)).collect()
+        let mut compile = |checks: &[Check], own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
+            let of_check = |check: &Check| {
+                let is_own = changes.iter().any(|change| match change {
+                    GateChange::Instead(other) | GateChange::Also(other) => other == check,
+                    GateChange::Without(_) => false,
+                });
+                if is_own { format!("{of}/{own}") } else { of.to_owned() }
+            };
+            let mut compiled: Vec<CompiledCheck> = Vec::new();
+            for check in checks {
+                let next = CompiledCheck::new(check, &of_check(check), known);
+                // Limits that stand beside each other are asked together: all of them, or none.
+                if let CompiledCheck::Quotas(quotas) = next {
+                    match compiled.last_mut() {
+                        Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
+                            before.join(quotas)
+                        }
+                        _ => compiled.push(CompiledCheck::Quotas(quotas)),
+                    }
+                } else {
+                    compiled.push(next);
+                }
+            }
+            compiled.into_boxed_slice()
         };
-        let mut lists = vec![compile(&gate.checks)];
+        let mut lists = vec![compile(&gate.checks, "", &[])];
         let mut of_rules = Vec::new();
-        // Rules one after another mostly say the same.
-        let mut last: Option<(&[naru_spec::GateChange], u32)> = None;
-        for rule in rules() {
-            let at = match last {
+        // Rules one after another mostly say the same, and share what they say where it is shared anyway.
+        let mut last: Option<(&[GateChange], u32)> = None;
+        for (at, (host, rule)) in rules().enumerate() {
+            let list = match last {
                 _ if rule.gate.is_empty() => 0,
-                Some((changes, at)) if changes == rule.gate.as_slice() => at,
+                Some((changes, list)) if changes == rule.gate.as_slice() && is_shared(changes) => list,
                 _ => {
-                    lists.push(compile(&gate.of_rule(&rule.gate)));
+                    let own = format!("{}/{at}.{}", host.name, rule.name);
+                    lists.push(compile(&gate.of_rule(&rule.gate), &own, &rule.gate));
                     lists.len() as u32 - 1
                 }
             };
-            last = Some((&rule.gate, at));
-            of_rules.push(at);
+            last = Some((&rule.gate, list));
+            of_rules.push(list);
         }
         Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice() }))
     }
@@ -128,9 +160,20 @@ impl CompiledGate {
     }
 }
 
+/// Whether rules that say this share what it counts.
+fn is_shared(changes: &[GateChange]) -> bool {
+    changes.iter().all(|change| match change {
+        GateChange::Instead(check) | GateChange::Also(check) => matches!(check.kind, CheckKind::Quotas(_)),
+        GateChange::Without(_) => true,
+    })
+}
+
 impl CompiledCheck {
-    fn new(check: &Check, known: &mut Known) -> CompiledCheck {
+    fn new(check: &Check, of: &str, known: &mut Known) -> CompiledCheck {
         match &check.kind {
+            CheckKind::LocalRate(settings) => {
+                CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known))
+            }
             CheckKind::Quotas(settings) => CompiledCheck::Quotas(CompiledQuotas::new(settings, known)),
         }
     }
@@ -140,11 +183,13 @@ impl CompiledCheck {
         &self,
         now: Instant,
         head: &mut Head<'_>,
+        draw: u64,
         answer: Option<Answer>,
         told: &mut Vec<(HeaderName, HeaderValue)>,
         view: &impl View,
     ) -> Step {
         match self {
+            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, told, view),
         }
     }

@@ -106,7 +106,7 @@ impl Snapshot {
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
-                        let gate = CompiledGate::compile(&http.gate, &routes, &mut quotas);
+                        let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut quotas);
                         chains.push(Chain { http, is_tcp, has_upgrades, table, gate, recoveries, record });
                     }
                     Err(found) => problems.extend(

@@ -52,7 +52,7 @@ fn planned(text: &str) -> Config {
 }
 
 fn limits(check: &Check) -> &[Quota] {
-    let CheckKind::Quotas(quotas) = &check.kind;
+    let CheckKind::Quotas(quotas) = &check.kind else { panic!("{check:?}") };
     &quotas.limits
 }
 
@@ -137,7 +137,7 @@ fn counts_can_be_kept_elsewhere() {
     let name = "redis-cluster:10.0.0.1:6379,redis-2:6379".to_owned();
     let nodes = vec!["10.0.0.1:6379".to_owned(), "redis-2:6379".to_owned()];
     assert_eq!(config.stores, [Store { name: name.clone(), redis: Redis { nodes, is_cluster: true } }]);
-    let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind;
+    let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
     let otherwise = WithoutStore::Refuse;
     assert_eq!(quotas.store, Some(StoreUse { name, timeout: Duration::from_millis(20), otherwise }));
 }

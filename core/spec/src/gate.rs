@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Quotas};
+use crate::{Invalid, LocalRate, Quotas};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -20,6 +20,8 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
+    /// Envoy's `local_ratelimit`.
+    LocalRate(Box<LocalRate>),
     /// A `RateLimit` of naru.dev.
     Quotas(Box<Quotas>),
 }
@@ -38,12 +40,14 @@ impl CheckKind {
     /// Where a check stands among others that nobody gave an order: who is it, may it, how often.
     fn rank(&self) -> u8 {
         match self {
+            CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
         }
     }
 
     fn problems(&self) -> Vec<Invalid> {
         match self {
+            CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
         }
     }

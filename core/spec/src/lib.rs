@@ -26,6 +26,7 @@ pub mod client_cert;
 pub mod upgrade;
 pub mod gate;
 pub mod quota;
+pub mod local_rate;
 pub mod store;
 pub mod route;
 pub mod recover;
@@ -78,6 +79,7 @@ pub use limits::{
 pub use listener::{
     ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
 };
+pub use local_rate::LocalRate;
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };

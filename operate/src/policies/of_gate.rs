@@ -1,11 +1,11 @@
 //! What a request passes before it goes anywhere.
 
 use naru_spec::{
-    Check, CheckKind, Gate, GateChange, Quota, QuotaAlgorithm, QuotaKey, StoreUse, WithoutStore,
+    Check, CheckKind, Gate, GateChange, LocalRate, Quota, QuotaAlgorithm, QuotaKey, StoreUse, WithoutStore,
 };
 use serde_json::json;
 
-use super::{Policy, counted, ms};
+use super::{Policy, counted, in_percent, ms, percent};
 use crate::policies::Documents;
 
 /// In the order in which they are asked: those of the listener, as the rule changes them.
@@ -16,11 +16,34 @@ pub fn of(gate: &Gate, changes: &[GateChange], documents: &Documents) -> Vec<Pol
 fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
     let origin = documents.of_check(&check.name);
     match &check.kind {
+        CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
         CheckKind::Quotas(settings) => {
             let limits = settings.limits.iter();
             limits.map(|quota| rate_limit(quota, settings.store.as_ref(), origin.clone())).collect()
         }
     }
+}
+
+fn local_rate(settings: &LocalRate) -> Option<Policy> {
+    let bucket = settings.bucket.filter(|_| !settings.enabled.is_none())?;
+    let (enabled, enforced) = (percent(settings.enabled), percent(settings.enforced));
+    let text = format!(
+        "{} come every {:?}, at most {} at once; {enabled} of the requests take one, and {enforced} of those that find \
+         none are answered {}",
+        counted(bucket.tokens_per_fill, "token", "tokens"),
+        bucket.fill_interval,
+        bucket.tokens_max,
+        settings.status
+    );
+    let values = json!({
+        "max_tokens": bucket.tokens_max,
+        "tokens_per_fill": bucket.tokens_per_fill,
+        "fill_interval_ms": ms(bucket.fill_interval),
+        "enabled_percent": in_percent(settings.enabled),
+        "enforced_percent": in_percent(settings.enforced),
+        "status": settings.status,
+    });
+    Some(Policy::new("localRateLimit", text, values, None))
 }
 
 fn rate_limit(quota: &Quota, store: Option<&StoreUse>, origin: Option<String>) -> Policy {
