@@ -62,7 +62,9 @@ async fn answer_to(loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };
-            store.spend(&loaded.snapshot, &asked).await.map_or(Answer::Nobody, Answer::Spent)
+            let Some(told) = store.spend(&loaded.snapshot, &asked).await else { return Answer::Nobody };
+            loaded.clusters.quotas.count(&asked.claims, told.spent);
+            Answer::Spent(told)
         }
     }
 }
