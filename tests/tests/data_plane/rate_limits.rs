@@ -308,7 +308,8 @@ impl Masters {
         for (_, address) in &masters.all {
             until("the masters to know each other", async || {
                 let slots = say(*address, "CLUSTER SLOTS").await;
-                (slots.starts_with("*3\r\n")).then_some(())
+                let state = say(*address, "CLUSTER INFO").await;
+                (slots.starts_with("*3\r\n") && state.contains("cluster_state:ok")).then_some(())
             })
             .await;
         }
@@ -344,6 +345,10 @@ async fn a_cluster_counts_for_all_who_share_it_and_limits_do_as_they_say_without
             start(config, 1)
         })
         .collect();
+    for naru in &proxies {
+        // Masters that have just met may still say that there is no cluster.
+        until("the cluster to count", async || (one(naru, "warm").await != 500).then_some(())).await;
+    }
     assert_eq!(ask(&proxies[0], "ann", 4).await + ask(&proxies[1], "ann", 6).await, 7);
     for (child, _) in &mut masters.all {
         child.kill().unwrap();
