@@ -26,6 +26,7 @@ mod shadow;
 mod tunnel;
 mod upgraded;
 mod grpc_web;
+mod gate;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]
@@ -71,6 +72,7 @@ pub mod fuzz;
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
+pub use gate::{QuotaStatus, StoreStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

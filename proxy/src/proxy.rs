@@ -20,6 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
+use crate::gate::{QuotaStatus, StoreStatus};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -313,6 +314,18 @@ impl Proxy {
     pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<u64> {
         let cache = self.board.current().cache.clone()?;
         Some(cache.purge(purge).await)
+    }
+
+    /// The rate limits of clients.
+    pub fn quotas(&self) -> Vec<QuotaStatus> {
+        let current = self.board.current();
+        current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
+    }
+
+    /// The stores that counts are kept in.
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        let current = self.board.current();
+        current.stores.iter().map(|(name, store)| store.status(name)).collect()
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

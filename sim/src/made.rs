@@ -44,13 +44,7 @@ pub fn mesh(scenario: &Scenario) -> Result<(Config, Vec<Vec<String>>), Vec<Probl
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     let listener = Listener::new("mesh", address, vec![chain]);
     Ok((
-        Config {
-            admin: None,
-            listeners: vec![listener],
-            clusters: maker.clusters,
-            overload: None,
-            cache: None,
-        },
+        Config { admin: None, listeners: vec![listener], clusters: maker.clusters, ..Config::default() },
         names,
     ))
 }
@@ -105,6 +99,7 @@ impl Maker<'_> {
             }
         };
         let rule = Rule {
+            gate: Vec::new(),
             name: name.clone(),
             origin: String::new(),
             matches: vec![Match { path: PathMatch::Prefix("/".to_owned()), ..Match::default() }],

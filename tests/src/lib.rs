@@ -21,6 +21,7 @@ pub mod naru;
 pub mod openssl;
 pub mod pebble;
 pub mod program;
+pub mod redis;
 pub mod foreign;
 pub mod up;
 pub mod scenario;

@@ -49,6 +49,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         name: "all".into(),
         domains: vec![naru_spec::Domain::Any],
         rules: vec![Rule {
+            gate: Vec::new(),
             name: "rule".into(),
             origin: String::new(),
             matches: vec![Match::default()],
@@ -68,6 +69,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         clusters: ["own", "reads", "writes"].map(cluster).into(),
         overload: None,
         cache: None,
+        stores: Vec::new(),
     })
     .unwrap()
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
 use crate::{
-    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol,
+    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, Store, UpstreamProtocol,
 };
 
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub overload: Option<Overload>,
     /// What routes that keep answers share; where nothing is said, the usual.
     pub cache: Option<CacheStore>,
+    /// Where counts are kept that several proxies share.
+    pub stores: Vec<Store>,
 }
 
 /// Where the admin interface listens.
@@ -133,6 +135,8 @@ impl Config {
                 missing_clusters(tcp.clusters.names(), clusters, &place, found);
                 continue;
             }
+            let of_gate = chain.http.gate.problems().into_iter();
+            found.extend(of_gate.map(|invalid| (Place::Listener(at), invalid)));
             let mut domains = BTreeSet::new();
             for (host_at, host) in chain.http.routes.virtual_hosts.iter().enumerate() {
                 let place = Place::VirtualHost { listener: at, chain: chain_at, virtual_host: host_at };
@@ -147,6 +151,8 @@ impl Config {
                 for (rule_at, rule) in host.rules.iter().enumerate() {
                     let place =
                         Place::Rule { listener: at, chain: chain_at, virtual_host: host_at, rule: rule_at };
+                    let of_gate = rule.gate.iter().flat_map(|change| change.problems());
+                    found.extend(of_gate.map(|invalid| (place.clone(), invalid)));
                     rule_problems(rule, clusters, &place, found);
                 }
             }

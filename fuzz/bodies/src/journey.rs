@@ -105,6 +105,7 @@ impl Settings {
             name: "all".into(),
             domains: vec![Domain::Any],
             rules: vec![Rule {
+                gate: Vec::new(),
                 name: "rule".into(),
                 origin: String::new(),
                 matches: vec![Match::default()],
@@ -134,6 +135,7 @@ impl Settings {
             clusters: vec![cluster],
             overload: None,
             cache: None,
+            stores: Vec::new(),
         })
         .expect("it compiles")
     }
@@ -367,6 +369,7 @@ impl<'a> Walk<'a> {
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
+                Action::Check | Action::Ask => panic!("it has no gate"),
                 Action::Wait { .. } | Action::Look | Action::Lookup => panic!("nothing limits it"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);

@@ -12,6 +12,7 @@ mod paths;
 mod connects;
 mod webs;
 mod outliers;
+mod rates;
 mod drawn;
 mod differences;
 

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("wire/http1", &[]),
+    ("wire/redis", &["core/spec", "core/admit"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),
@@ -57,6 +58,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("prost", &["wire/xds"]),
     ("prost-reflect", &["wire/xds"]),
     ("hickory-resolver", &["proxy"]),
+    ("redis", &["wire/redis"]),
     ("quinn", &["proxy"]),
     ("quinn-proto", &["proxy", "wire/tls"]),
 ];

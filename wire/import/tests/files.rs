@@ -73,6 +73,11 @@ fn classes_of_caches_are_those_of_one_document() {
 }
 
 #[test]
+fn limits_of_callers_are_for_all_gateways() {
+    golden(&["rate-limiting.yaml"], "expected/rate-limiting");
+}
+
+#[test]
 fn every_document_is_yaml_that_can_be_read_back() {
     let mut count = 0;
     for file in fs::read_dir(data()).unwrap() {

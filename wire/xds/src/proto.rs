@@ -14,6 +14,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_rate;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;

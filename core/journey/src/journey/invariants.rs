@@ -14,6 +14,8 @@ impl Journey {
         match self.state {
             State::Held if self.attempt.is_some() || has_head => Err("is held after an attempt"),
             State::Looking if self.attempt.is_some() || has_head => Err("is looked up after an attempt"),
+            State::Gated if !self.is_asking() => Err("is at its gate and asks nothing"),
+            State::Gated if self.attempt.is_some() || has_head => Err("is at its gate after an attempt"),
             State::Waiting if !self.passing().is_waiting() => Err("waits for nothing"),
             State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
@@ -27,6 +29,7 @@ impl Journey {
             State::Open
             | State::Held
             | State::Looking
+            | State::Gated
             | State::Waiting
             | State::Trying
             | State::Streaming

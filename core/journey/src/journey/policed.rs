@@ -3,6 +3,7 @@
 use super::Journey;
 use super::caching::Caching;
 use super::falling_back::Falling;
+use super::gating::Gating;
 use super::grouping::Grouping;
 use super::passing::Passing;
 use crate::brought::Brought;
@@ -16,6 +17,7 @@ pub(super) struct Policed {
     pub caching: Caching,
     /// Where its cluster has no endpoints but those that come with requests.
     pub brought: Option<Brought>,
+    pub gating: Option<Box<Gating>>,
 }
 
 impl Journey {

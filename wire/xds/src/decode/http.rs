@@ -1,12 +1,13 @@
 //! The HTTP connection manager.
 
 use naru_spec::{
-    Action, Codec, EscapedSlashes, Fault, HostPort, Http, Http2Settings, Invalid, Paths, RouteTable, Scheme,
-    ServerHeader, defaults,
+    Action, Check, CheckKind, Codec, EscapedSlashes, Fault, Gate, HostPort, Http, Http2Settings, Invalid,
+    Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, recovery, routes, tls, value};
+use super::{access_log, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
+use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{buffer, core, fault::HttpFault, grpc_web, hcm, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
@@ -28,6 +29,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.fault = filters.fault;
     http.grpc_web = filters.grpc_web;
     http.body_bytes_max = filters.body_bytes_max;
+    http.gate = filters.gate;
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
     }
@@ -187,6 +189,7 @@ struct Filters {
     has_fault: bool,
     grpc_web: bool,
     body_bytes_max: Option<u64>,
+    gate: Gate,
 }
 
 /// The router, and before it the filters for faults, gRPC-Web and bodies, if there are any.
@@ -228,6 +231,13 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
                 let text = "the router ends the chain of filters: that for gRPC-Web stands before it";
                 findings.invalid(&path, Invalid::new(text));
             }
+        } else if let Some(said) = unpack::<LocalRateLimit>(any) {
+            if routers > 0 {
+                let text = "the router ends the chain of filters: that for rate limits stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
+            found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else if let Some(said) = unpack::<buffer::Buffer>(any) {
             // None at all, or 0, is told by the API's own rules.
             let max = said.max_request_bytes.map(|max| u64::from(max.value));
@@ -237,7 +247,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.body_bytes_max = max;
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the router, the fault filter, the buffer filter and that for gRPC-Web are";
+            let hint = "only the router, the fault filter, the buffer filter, that for local rate limits and that for gRPC-Web are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

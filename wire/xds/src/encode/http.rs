@@ -1,12 +1,12 @@
 //! The HTTP connection manager and its access logs.
 
 use naru_spec::{
-    AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
-    Rule, ServerHeader, defaults,
+    AccessLog, Action, CheckKind, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat,
+    LogSink, Rule, ServerHeader, defaults,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, tls, value};
+use super::{local_rate, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -33,6 +33,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             .into_iter()
             .chain(fault_filter(http))
             .chain(buffer_filter(http))
+            .chain(checks(http))
             .chain([filter(ROUTER, pack(&router))])
             .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
@@ -120,6 +121,14 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
+}
+
+/// What is ours alone has no spelling.
+fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
+    http.gate.checks.iter().filter_map(|check| match &check.kind {
+        CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
+        CheckKind::Quotas(_) => None,
+    })
 }
 
 fn grpc_web_filter(http: &Http) -> Option<hcm::HttpFilter> {

@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod gate;
 mod overload;
 mod recovery;
 
@@ -13,15 +14,15 @@ use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
     ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
     Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
-    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings, HashPolicy,
-    HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort,
-    HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
-    LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
-    OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
-    ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
-    Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch, TcpCheck,
-    TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
-    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GateChange, GrpcCheck, GuardSettings,
+    HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
+    HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField,
+    LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch,
+    Offered, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe,
+    ProxyProtocol, ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize,
+    RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch,
+    TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion,
+    Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -31,7 +32,7 @@ pub fn config(seed: u64) -> Config {
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
     let overload = dice.maybe(Dice::overload);
-    Config { admin, listeners, clusters, overload, cache: None }
+    Config { admin, listeners, clusters, overload, cache: None, stores: Vec::new() }
 }
 
 struct Dice(Chance);
@@ -615,6 +616,7 @@ impl Dice {
         http.skip_xff_append = self.coin();
         http.internal_networks = self.few(Dice::network);
         http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
+        http.gate.checks.extend(self.maybe(Dice::local_rate));
         http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
@@ -738,6 +740,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
+            gate: self.maybe(|dice| GateChange::Instead(dice.local_rate())).into_iter().collect(),
             name: self.word(),
             origin: String::new(),
             matches,

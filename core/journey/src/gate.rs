@@ -1,0 +1,196 @@
+//! What requests pass before they go anywhere, ready to be asked.
+//!
+//! A check looks at a request ([`Head`]) and says whether it goes on ([`Step`]). What it cannot know by itself it asks
+//! for ([`Question`]): whoever drives the journey gets the [`Answer`], or [`Answer::Nobody`] when nobody gives one in
+//! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
+//! of its own here.
+
+pub mod local_rate;
+pub mod quotas;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use naru_base::{Instant, Reason};
+use naru_route::{RuleId, Subject};
+use naru_spec::{Check, CheckKind, Gate, GateChange, RouteTable};
+
+use crate::View;
+use crate::edge::Client;
+use crate::record::RequestLine;
+use local_rate::CompiledLocalRate;
+use quotas::{Asked, CompiledQuotas, Known, Told};
+
+/// The checks of a chain.
+#[derive(Debug)]
+pub struct CompiledGate {
+    /// The first is that of requests without a rule.
+    lists: Vec<Box<[CompiledCheck]>>,
+    /// By rule.
+    of_rules: Box<[u32]>,
+}
+
+/// A check, ready to be asked.
+#[derive(Debug)]
+pub enum CompiledCheck {
+    LocalRate(CompiledLocalRate),
+    Quotas(CompiledQuotas),
+}
+
+/// A request as checks see it, and change it.
+#[derive(Debug)]
+pub struct Head<'a> {
+    pub line: &'a RequestLine,
+    pub client: &'a Client,
+    pub headers: &'a mut HeaderMap,
+}
+
+impl Head<'_> {
+    pub(crate) fn subject(&self, draw: u64) -> Subject<'_> {
+        self.line.subject(self.headers, self.client, draw)
+    }
+}
+
+/// What a check says.
+#[derive(Debug)]
+pub enum Step {
+    Pass,
+    Refuse(Box<Refusal>),
+    /// It knows when this is answered; no later than after so long.
+    Ask(Question, Duration),
+}
+
+/// An answer in the proxy's own name, in an upstream's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub status: u16,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    /// To a call of gRPC; else what the status stands for.
+    pub grpc_status: Option<u8>,
+}
+
+impl Refusal {
+    /// One with the status and the words of its reason.
+    pub fn of(reason: Reason) -> Refusal {
+        let body = Bytes::from(reason.body(false));
+        Refusal { reason, status: reason.status(), headers: Vec::new(), body, grpc_status: None }
+    }
+}
+
+/// What a check wants to know of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether counts that are kept elsewhere have room.
+    Spend(Asked),
+}
+
+/// What somebody says to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nobody has answered in time, or what was answered says nothing.
+    Nobody,
+    Spent(Told),
+}
+
+impl CompiledGate {
+    /// `None` where no request passes anything. `of` is what the chain is called.
+    pub(crate) fn compile(
+        gate: &Gate,
+        routes: &RouteTable,
+        of: &str,
+        known: &mut Known,
+    ) -> Option<Box<CompiledGate>> {
+        let rules =
+            || routes.virtual_hosts.iter().flat_map(|host| host.rules.iter().map(move |rule| (host, rule)));
+        if gate.is_empty() && rules().all(|(_, rule)| rule.gate.is_empty()) {
+            return None;
+        }
+        let mut compile = |checks: &[Check], own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
+            let of_check = |check: &Check| {
+                let is_own = changes.iter().any(|change| match change {
+                    GateChange::Instead(other) | GateChange::Also(other) => other == check,
+                    GateChange::Without(_) => false,
+                });
+                if is_own { format!("{of}/{own}") } else { of.to_owned() }
+            };
+            let mut compiled: Vec<CompiledCheck> = Vec::new();
+            for check in checks {
+                let next = CompiledCheck::new(check, &of_check(check), known);
+                // Limits that stand beside each other are asked together: all of them, or none.
+                if let CompiledCheck::Quotas(quotas) = next {
+                    match compiled.last_mut() {
+                        Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
+                            before.join(quotas)
+                        }
+                        _ => compiled.push(CompiledCheck::Quotas(quotas)),
+                    }
+                } else {
+                    compiled.push(next);
+                }
+            }
+            compiled.into_boxed_slice()
+        };
+        let mut lists = vec![compile(&gate.checks, "", &[])];
+        let mut of_rules = Vec::new();
+        // Rules one after another mostly say the same, and share what they say where it is shared anyway.
+        let mut last: Option<(&[GateChange], u32)> = None;
+        for (at, (host, rule)) in rules().enumerate() {
+            let list = match last {
+                _ if rule.gate.is_empty() => 0,
+                Some((changes, list)) if changes == rule.gate.as_slice() && is_shared(changes) => list,
+                _ => {
+                    let own = format!("{}/{at}.{}", host.name, rule.name);
+                    lists.push(compile(&gate.of_rule(&rule.gate), &own, &rule.gate));
+                    lists.len() as u32 - 1
+                }
+            };
+            last = Some((&rule.gate, list));
+            of_rules.push(list);
+        }
+        Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice() }))
+    }
+
+    /// What the requests of a rule pass, or those without one.
+    pub fn checks(&self, rule: Option<RuleId>) -> &[CompiledCheck] {
+        let at = rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0);
+        self.lists.get(at as usize).map_or(&[], |list| list)
+    }
+}
+
+/// Whether rules that say this share what it counts.
+fn is_shared(changes: &[GateChange]) -> bool {
+    changes.iter().all(|change| match change {
+        GateChange::Instead(check) | GateChange::Also(check) => matches!(check.kind, CheckKind::Quotas(_)),
+        GateChange::Without(_) => true,
+    })
+}
+
+impl CompiledCheck {
+    fn new(check: &Check, of: &str, known: &mut Known) -> CompiledCheck {
+        match &check.kind {
+            CheckKind::LocalRate(settings) => {
+                CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known))
+            }
+            CheckKind::Quotas(settings) => CompiledCheck::Quotas(CompiledQuotas::new(settings, known)),
+        }
+    }
+
+    /// Asks it about a request; once more with the answer to what it has asked.
+    pub(crate) fn decide(
+        &self,
+        now: Instant,
+        head: &mut Head<'_>,
+        draw: u64,
+        answer: Option<Answer>,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+        view: &impl View,
+    ) -> Step {
+        match self {
+            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, told, view),
+            CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, told, view),
+        }
+    }
+}
