@@ -35,6 +35,7 @@ pub mod cluster;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
+pub mod session;
 pub mod overload;
 pub mod tls;
 pub mod ciphers;
@@ -88,6 +89,10 @@ pub use recover::{
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
+};
+pub use session::{
+    AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
+    SessionStore, StorePlace,
 };
 pub use tcp::TcpProxy;
 pub use tls::{
