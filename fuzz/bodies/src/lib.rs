@@ -20,6 +20,7 @@ mod scenario;
 mod documents;
 mod import;
 mod hello;
+mod token;
 mod http1;
 mod tunnel;
 mod proxied;
@@ -46,6 +47,7 @@ pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
+pub use token::token;
 pub use tunnel::tunnel;
 
 /// A function that takes any bytes.
@@ -69,6 +71,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("regex", regex),
     ("route", route),
     ("scenario", scenario),
+    ("token", token),
     ("tunnel", tunnel),
     ("upstream", upstream),
 ];
