@@ -25,6 +25,7 @@ mod shadow;
 mod tunnel;
 mod upgraded;
 mod grpc_web;
+mod sessions;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]
@@ -72,5 +73,6 @@ pub use metrics::Report;
 pub use mirrors::MirrorReport;
 pub use prepare::SnapshotRef;
 pub use proxy::{Lent, Options, Proxy, StartError, Starting, check};
+pub use sessions::SessionStatus;
 pub use shared_limits::NamedLimitStatus;
 pub use strain::{ReliefStatus, ResourceStatus, StrainStatus};

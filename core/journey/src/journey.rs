@@ -57,6 +57,7 @@ mod passing;
 mod passing_through;
 mod policed;
 mod rare;
+mod sessions;
 mod timing;
 mod upgrading;
 

@@ -236,6 +236,11 @@ impl Keeper {
     /// These are on the list.
     pub fn on_told(&mut self, told: &[(Id, WallTime)]) {
         self.settle(Asked::Tell);
+        self.on_heard(told);
+    }
+
+    /// The same, of what somebody else has told the store.
+    pub fn on_heard(&mut self, told: &[(Id, WallTime)]) {
         for (id, until) in told {
             if self.untold.get(id).is_some_and(|known| known <= until) {
                 self.untold.remove(id);

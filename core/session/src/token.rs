@@ -34,18 +34,20 @@ pub enum Verdict {
 }
 
 /// `claims` are there where the signature of a key that is known holds.
-pub fn judge(
+/// What is revoked may stand in several lists.
+pub fn judge<'a>(
     now: WallTime,
     standing: Standing,
     claims: Option<&Claims>,
-    revoked: &Revoked,
+    revoked: impl IntoIterator<Item = &'a Revoked, IntoIter: Clone>,
     skew: Duration,
 ) -> Verdict {
+    let mut lists = revoked.into_iter();
     let Some(claims) = claims else {
         // Of a key that is forgotten nobody can say whether it was ours: the refresh token does.
         return if standing == Standing::Unknown { Verdict::KeyRotated } else { Verdict::Invalid };
     };
-    if revoked.has(claims.jti) || revoked.has(claims.sid) {
+    if lists.clone().any(|list| list.has(claims.jti) || list.has(claims.sid)) {
         return Verdict::Revoked;
     }
     let ends = claims.expires + skew;
@@ -57,7 +59,7 @@ pub fn judge(
     }
     match standing {
         Standing::Past | Standing::Unknown => Verdict::KeyRotated,
-        _ if revoked.may_have_forgotten(ends) => Verdict::Expired,
+        _ if lists.any(|list| list.may_have_forgotten(ends)) => Verdict::Expired,
         Standing::Good if now < claims.expires => Verdict::Served,
         Standing::Good | Standing::InGrace => Verdict::ServedAndStale,
     }
@@ -101,7 +103,7 @@ mod tests {
     }
 
     fn judged(seconds: u64, standing: Standing) -> Verdict {
-        judge(at(seconds), standing, Some(&claims()), &Revoked::new(10), SKEW)
+        judge(at(seconds), standing, Some(&claims()), [&Revoked::new(10)], SKEW)
     }
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
             let mut revoked = Revoked::new(10);
             revoked.add(id, at(960));
             for standing in [Standing::Good, Standing::InGrace, Standing::Past] {
-                let verdict = judge(at(10), standing, Some(&claims()), &revoked, SKEW);
+                let verdict = judge(at(10), standing, Some(&claims()), [&revoked], SKEW);
                 assert_eq!(verdict, Verdict::Revoked);
                 assert!(verdict.needs_login() && !verdict.needs_refresh());
             }
@@ -138,12 +140,12 @@ mod tests {
     #[test]
     fn what_is_forged_is_refused_and_what_nobody_can_tell_is_refreshed() {
         let revoked = Revoked::new(10);
-        assert_eq!(judge(at(1), Standing::Good, None, &revoked, SKEW), Verdict::Invalid);
-        assert_eq!(judge(at(1), Standing::Past, None, &revoked, SKEW), Verdict::Invalid);
-        assert_eq!(judge(at(1), Standing::Unknown, None, &revoked, SKEW), Verdict::KeyRotated);
+        assert_eq!(judge(at(1), Standing::Good, None, [&revoked], SKEW), Verdict::Invalid);
+        assert_eq!(judge(at(1), Standing::Past, None, [&revoked], SKEW), Verdict::Invalid);
+        assert_eq!(judge(at(1), Standing::Unknown, None, [&revoked], SKEW), Verdict::KeyRotated);
         let of_the_future = Claims { not_before: at(100), ..claims() };
-        assert_eq!(judge(at(39), Standing::Good, Some(&of_the_future), &revoked, SKEW), Verdict::Invalid);
-        assert_eq!(judge(at(40), Standing::Good, Some(&of_the_future), &revoked, SKEW), Verdict::Served);
+        assert_eq!(judge(at(39), Standing::Good, Some(&of_the_future), [&revoked], SKEW), Verdict::Invalid);
+        assert_eq!(judge(at(40), Standing::Good, Some(&of_the_future), [&revoked], SKEW), Verdict::Served);
     }
 
     #[test]
@@ -151,8 +153,8 @@ mod tests {
         let mut revoked = Revoked::new(1);
         revoked.add(Id(7), at(960));
         revoked.add(Id(8), at(970));
-        assert_eq!(judge(at(10), Standing::Good, Some(&claims()), &revoked, SKEW), Verdict::Expired);
+        assert_eq!(judge(at(10), Standing::Good, Some(&claims()), [&revoked], SKEW), Verdict::Expired);
         let later = Claims { expires: at(901), ..claims() };
-        assert_eq!(judge(at(10), Standing::Good, Some(&later), &revoked, SKEW), Verdict::Served);
+        assert_eq!(judge(at(10), Standing::Good, Some(&later), [&revoked], SKEW), Verdict::Served);
     }
 }

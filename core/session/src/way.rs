@@ -44,8 +44,50 @@ pub fn way(auth: &SessionAuth, method: &Method, path: &str, is_preflight: bool) 
     if auth.login_paths.iter().any(|login| login == path) {
         return if method == Method::POST { Way::Login } else { Way::Public };
     }
-    let is_below_any = |prefixes: &[String]| prefixes.iter().any(|prefix| is_below(path, prefix));
-    if is_below_any(&auth.public) || !is_below_any(&auth.protected) { Way::Public } else { Way::Protected }
+    // Who stands behind may read the path another way: it has to be public in both.
+    let plain = plain(path);
+    let is_public = |path: &str| {
+        let is_below_any = |prefixes: &[String]| prefixes.iter().any(|prefix| is_below(path, prefix));
+        is_below_any(&auth.public) || !is_below_any(&auth.protected)
+    };
+    if is_public(path) && plain.as_deref().is_none_or(is_public) { Way::Public } else { Way::Protected }
+}
+
+/// The path as a lenient reader may read it: escapes read, backslashes as slashes, parameters, empty segments and dots
+/// gone. `None` where it is that already.
+fn plain(path: &str) -> Option<String> {
+    let is_plain = !path.contains(['%', '\\', ';']) && !path.contains("//") && !path.contains("/.");
+    if is_plain {
+        return None;
+    }
+    let decoded = decoded(path.as_bytes()).replace('\\', "/");
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/') {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    Some(format!("/{}", segments.join("/")))
+}
+
+fn decoded(mut path: &[u8]) -> String {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut out = Vec::with_capacity(path.len());
+    while let Some((&first, rest)) = path.split_first() {
+        path = rest;
+        match (first, rest) {
+            (b'%', [high, low, rest @ ..]) if let (Some(high), Some(low)) = (digit(*high), digit(*low)) => {
+                out.push((high * 16 + low) as u8);
+                path = rest;
+            }
+            _ => out.push(first),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What naru answers itself, and to which method.
@@ -121,6 +163,13 @@ mod tests {
             (Method::GET, "/api/posts/public/7", false, Way::Public),
             (Method::GET, "/api/posts/publicity", false, Way::Protected),
             (Method::GET, "/apis", false, Way::Public),
+            (Method::GET, "/%61pi/posts", false, Way::Protected),
+            (Method::GET, "//api/posts", false, Way::Protected),
+            (Method::GET, "/x/../api/posts", false, Way::Protected),
+            (Method::GET, "/x/..%5capi;a=b/posts", false, Way::Protected),
+            (Method::GET, "/api/posts/public/../7", false, Way::Protected),
+            (Method::GET, "/%ED%95%9C/%zz/%", false, Way::Public),
+            (Method::GET, "/.well-known/x", false, Way::Public),
             (Method::GET, "/", false, Way::Public),
         ] {
             assert_eq!(way(&auth, &method, path, is_preflight), expected, "{method} {path}");

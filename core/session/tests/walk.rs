@@ -258,7 +258,7 @@ impl World {
         let standing = keeper.ring().map_or(Standing::Unknown, |ring| ring.standing(token.key, wall, grace));
         assert_eq!(standing, self.obvious_standing(at, token.key), "seed {}", self.seed);
         let claims = (standing != Standing::Unknown).then_some(&token.claims);
-        let verdict = judge(wall, standing, claims, keeper.revoked(), SKEW);
+        let verdict = judge(wall, standing, claims, [keeper.revoked()], SKEW);
         // Who has logged out is served by nobody who has read the list since.
         for id in [token.claims.jti, token.claims.sid] {
             if let Some((told, _)) = self.out.get(&id)

@@ -340,3 +340,5 @@ pub const SESSION_REVOKED_MAX: usize = 100_000;
 pub const SESSION_REVOKED_BOUND: usize = 10_000_000;
 /// Beyond, dates cannot be added up.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Our own have 70.
+pub const SESSION_REFRESH_BYTES_MAX: usize = 256;
