@@ -8,6 +8,7 @@ mod guards;
 mod limits;
 mod mirrors;
 mod prometheus;
+mod sessions;
 mod stats;
 mod strain;
 mod tcp;
@@ -89,6 +90,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/metrics", "the same and Istio's request metrics, for Prometheus"),
     ("/clusters", "endpoints and their counts; ?format=json"),
     ("/mirrors", "copies of requests, and what their answers differ in; ?format=json"),
+    ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
@@ -116,6 +118,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/metrics" | "/stats/prometheus", _) => prometheus::page(admin).await,
         ("/clusters", _) => clusters::page(admin, &query),
         ("/mirrors", _) => mirrors::page(admin, &query).await,
+        ("/sessions", _) => sessions::page(admin, &query),
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
         ("/server_info", _) => server_info(admin),

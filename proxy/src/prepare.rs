@@ -25,7 +25,7 @@ use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
-use crate::sessions::Service;
+use crate::sessions::{Service, SessionStatus};
 use crate::shared_limits::{self, SharedLimit};
 use crate::word::SharedWord;
 
@@ -183,6 +183,17 @@ impl Prepared {
             Some((chain.connection_limit.as_ref()?.stat_prefix.clone(), active, limited))
         });
         all.collect()
+    }
+
+    /// Of all chains, each once.
+    pub fn session_statuses(&self) -> Vec<SessionStatus> {
+        let mut known: Vec<&Arc<Service>> = Vec::new();
+        for service in self.sessions.iter().flatten() {
+            if !known.iter().any(|known| Arc::ptr_eq(known, service)) {
+                known.push(service);
+            }
+        }
+        known.into_iter().map(|service| service.status()).collect()
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {

@@ -25,6 +25,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
+use crate::sessions::SessionStatus;
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
 use crate::worker::{self, Accept, Message, Start};
@@ -303,6 +304,11 @@ impl Proxy {
         self.board.named_limits()
     }
 
+    /// Login sessions, each once.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.board.current().session_statuses()
+    }
+
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.
     pub fn connection_limits(&self) -> Vec<(String, u64, u64)> {
         self.board.current().connection_limits()
@@ -485,6 +491,9 @@ impl Drop for Proxy {
         for thread in self.threads.drain(..) {
             // A worker that panicked has already said so.
             let _ = thread.join();
+        }
+        for service in self.board.current().sessions.iter().flatten() {
+            service.end();
         }
         self.log.flush();
     }

@@ -20,6 +20,7 @@ pub mod certificates;
 pub mod naru;
 pub mod openssl;
 pub mod pebble;
+pub mod redis;
 pub mod program;
 pub mod python;
 pub mod up;

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use crate::workspace::{find_program, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -22,13 +22,14 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("python3", "python3"),
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
+    ("redis-server", "redis-server"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";
 /// nginx proxies TCP by a module of its own, which `bench/config/nginx.conf` loads from here.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Packages that start a service when they are installed, which nobody asked for.
-const SERVICES: [&str; 2] = ["nginx", "haproxy"];
+const SERVICES: [&str; 3] = ["nginx", "haproxy", "redis-server"];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 /// The environment keeps the list that it was made from.
 const STAMP: &str = "requirements.txt";

@@ -43,6 +43,7 @@ pub mod load;
 pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod acme;
+pub mod session_auth;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
@@ -56,6 +57,7 @@ pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
+pub use session_auth::SessionAuth;
 pub use traffic_policy::{Retry, TrafficPolicy};
 pub use virtual_service::VirtualService;
 
@@ -77,6 +79,7 @@ pub struct Resources {
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
     pub acme_issuers: Vec<AcmeIssuer>,
+    pub session_auths: Vec<SessionAuth>,
     pub bulkheads: Vec<Bulkhead>,
     pub circuit_breakers: Vec<CircuitBreaker>,
     pub retries: Vec<Retry>,

@@ -8,17 +8,39 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
+use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, SessionStatus, StrainStatus};
 
 use super::guards::BreakerStats;
-use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
+use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, sessions, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
     text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
+    text.push_str(&of_sessions(&admin.proxy.sessions()));
     text.push_str(&strained(&admin.proxy.strain()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
+}
+
+/// Login sessions.
+fn of_sessions(all: &[SessionStatus]) -> String {
+    let mut out = Exposition::default();
+    let mut by_name: BTreeMap<String, Vec<(String, guards::Stat)>> = BTreeMap::new();
+    for status in all {
+        for stat in sessions::stats(status) {
+            let name = format!("naru_session_{}", stat.name);
+            by_name.entry(name).or_default().push((format!("sessions=\"{}\"", status.name), stat));
+        }
+    }
+    for (name, samples) in &by_name {
+        if let Some((_, stat)) = samples.first() {
+            out.family(name, if stat.is_gauge { "gauge" } else { "counter" }, stat.help);
+        }
+        for (labels, stat) in samples {
+            out.sample(name, labels, stat.value);
+        }
+    }
+    out.text
 }
 
 /// How short naru runs itself. Envoy's names have no labels.

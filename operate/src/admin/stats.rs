@@ -8,7 +8,7 @@ use naru_proxy::Report;
 use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, strain, tcp, text};
+use super::{Admin, Query, Whole, guards, json, limits, mirrors, prometheus, sessions, strain, tcp, text};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -105,6 +105,12 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         let prefix = format!("route.{}.{}.auto_timeout", learned.virtual_host, learned.route);
         stats.insert(format!("{prefix}_ms"), learned.timeout.as_millis() as u64);
         stats.insert(format!("{prefix}_responses"), learned.responses);
+    }
+    for status in admin.proxy.sessions() {
+        let prefix = format!("session.{}", status.name);
+        stats.extend(
+            sessions::stats(&status).into_iter().map(|stat| (format!("{prefix}.{}", stat.name), stat.value)),
+        );
     }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     tcp::add_stats(report, &mut stats);

@@ -137,6 +137,7 @@ enum Task {
         done_tx: oneshot::Sender<bool>,
     },
     Configure(Arc<SessionAuth>),
+    End,
 }
 
 impl Service {
@@ -171,6 +172,12 @@ impl Service {
     pub fn configure(&self, auth: &Arc<SessionAuth>) {
         // Where it is full, requests bring their own settings.
         let _ = self.tasks_tx.try_send(Task::Configure(Arc::clone(auth)));
+    }
+
+    /// Gives its store back: the process carries no more requests.
+    pub fn end(&self) {
+        // Where it is full, it ends with its last owner.
+        let _ = self.tasks_tx.try_send(Task::End);
     }
 
     #[inline]
@@ -291,7 +298,7 @@ async fn run(
                 biased;
                 () = &mut pause => break,
                 // Its sender is dropped with it: the store is away.
-                task = tasks_rx.recv() => if task.is_none() { return },
+                task = tasks_rx.recv() => if matches!(task, None | Some(Task::End)) { return },
             }
         }
     };
@@ -311,6 +318,9 @@ async fn run(
     });
     let keeping = tokio::task::spawn_local(keep(Rc::clone(&inner)));
     while let Some(task) = tasks_rx.recv().await {
+        if matches!(task, Task::End) {
+            break;
+        }
         let inner = Rc::clone(&inner);
         tokio::task::spawn_local(async move { inner.carry_out(task).await });
     }
@@ -524,6 +534,7 @@ impl Inner {
     async fn carry_out(&self, task: Task) {
         // Who has asked may have gone.
         match task {
+            Task::End => {}
             Task::Configure(auth) => {
                 self.keeper.borrow_mut().set_pace(pace(&auth));
                 *self.auth.borrow_mut() = auth;

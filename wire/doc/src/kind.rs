@@ -7,6 +7,7 @@ mod load;
 mod edge;
 mod fallback;
 mod acme;
+mod session;
 mod kubernetes;
 mod pod;
 
@@ -57,6 +58,7 @@ known! {
     "Retry", "naru.dev", &["v1alpha1"] => retries;
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
+    "SessionAuth", "naru.dev", &["v1alpha1"] => session_auths;
 }
 
 /// Reads one document, or a `List` of them.
