@@ -258,6 +258,9 @@ async fn a_token_of_the_key_before_is_served_in_its_grace_period_and_refused_wit
             assert_eq!(said, Some("Bearer realm=\"naru\", error=\"invalid_token\""));
         }
         assert_eq!(browser.refresh().await.status, 200);
+        // The next one has the same place.
+        drop(browser);
+        naru.ends().await;
     }
 }
 
@@ -322,7 +325,10 @@ async fn sessions_outlive_the_process_and_are_sealed_on_disk() {
     let mut browser = Browser::of(&naru, "somebody-called-han").await;
     let mut gone = Browser::of(&naru, "choi").await;
     assert_eq!(gone.log_out().await.status, 204);
-    drop(naru);
+    let (access, cookie) = (browser.access, browser.cookie);
+    let gone_access = gone.access;
+    drop((browser.client, gone.client));
+    naru.ends().await;
     let mode = |name: &str| std::fs::metadata(files.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("kept"), mode("kept/seal.key")), (0o700, 0o600));
     let store = std::fs::read(files.path("kept/login.default.redb")).unwrap();
@@ -330,8 +336,8 @@ async fn sessions_outlive_the_process_and_are_sealed_on_disk() {
     assert!(!store.windows(name.len()).any(|window| window == name), "who it is is sealed");
 
     let naru = start(config(&upstream, &lines));
-    browser.client = Client::plain(naru.address, Speaks::Http1).await;
-    gone.client = Client::plain(naru.address, Speaks::Http1).await;
+    let mut browser = Browser { access, cookie, ..Browser::new(&naru).await };
+    let mut gone = Browser { access: gone_access, ..Browser::new(&naru).await };
     until("the store to be read", async || (browser.get("/describe").await.status == 200).then_some(()))
         .await;
     is_to_log_in(&gone.get("/describe").await);
