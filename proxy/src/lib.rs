@@ -26,6 +26,7 @@ mod tunnel;
 mod upgraded;
 mod grpc_web;
 mod sessions;
+mod gate;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]
@@ -66,6 +67,7 @@ mod timer;
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
+pub use gate::{QuotaStatus, StoreStatus};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

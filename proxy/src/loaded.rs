@@ -15,6 +15,7 @@ use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
+use crate::gate::StoreHere;
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{Buffer, Logs};
@@ -42,6 +43,8 @@ pub struct Loaded {
     pub sessions: Vec<Option<Rc<SessionsHere>>>,
     /// Some of them refresh requests on their way.
     pub renews: bool,
+    /// By name.
+    pub stores: BTreeMap<String, Rc<StoreHere>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +111,14 @@ impl Loaded {
             let on_demand = on_demand(prepared, ClusterId(id), &limited, older);
             ClusterHere::new(connectors, guarded, retrying, limited, on_demand, stats)
         });
+        let stores = snapshot.stores.iter().filter_map(|store| {
+            let known =
+                older.and_then(|older| older.stores.get(&store.name)).filter(|known| known.is_of(store));
+            let shared = prepared.stores.get(&store.name)?;
+            let here = known.map_or_else(|| StoreHere::new(store, shared, prepared.origin), Rc::clone);
+            Some((store.name.clone(), here))
+        });
+        let stores = stores.collect();
         let older = older.map(|older| (&older.snapshot.limits, &older.clusters.limits));
         let limits = LimitsHere::new(&snapshot.limits, &prepared.named_limits, older);
         let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
@@ -125,12 +136,14 @@ impl Loaded {
             clusters: Clusters {
                 all: clusters.collect(),
                 limits,
+                quotas: prepared.quotas.clone(),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
                 recent_writes: prepared.recent_writes.clone(),
             },
             logs: logs_of_chains.collect(),
             warming: RefCell::default(),
+            stores,
             mirrors: mirrors_of(&snapshot, &metrics.mirrors),
             renews: sessions.iter().flatten().any(|sessions| sessions.renews()),
             sessions,

@@ -18,6 +18,7 @@ use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
+use crate::gate::{SharedQuotas, SharedStore};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -51,6 +52,10 @@ pub struct Prepared {
     pub retried: Arc<Retried<SharedWord>>,
     /// By limit.
     pub named_limits: Vec<SharedLimit>,
+    /// By quota.
+    pub quotas: SharedQuotas,
+    /// By name.
+    pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// All snapshots have the same.
@@ -117,6 +122,13 @@ impl Prepared {
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
+        let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
+        let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
+        let stores = snapshot.stores.iter().map(|store| {
+            let known = older.and_then(|older| older.stores.get(&store.name));
+            (store.name.clone(), known.cloned().unwrap_or_default())
+        });
+        let stores = stores.collect();
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         let sessions = sessions(&snapshot, older, origin)?;
@@ -132,6 +144,8 @@ impl Prepared {
             faults,
             retried,
             named_limits,
+            quotas,
+            stores,
             recent_writes,
             #[cfg(feature = "http3")]
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),

@@ -20,6 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
+use crate::gate::{QuotaStatus, StoreStatus};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -307,6 +308,18 @@ impl Proxy {
     /// Login sessions, each once.
     pub fn sessions(&self) -> Vec<SessionStatus> {
         self.board.current().session_statuses()
+    }
+
+    /// The rate limits of clients.
+    pub fn quotas(&self) -> Vec<QuotaStatus> {
+        let current = self.board.current();
+        current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
+    }
+
+    /// The stores that counts are kept in.
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        let current = self.board.current();
+        current.stores.iter().map(|(name, store)| store.status(name)).collect()
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

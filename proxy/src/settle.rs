@@ -540,6 +540,13 @@ impl Passage {
         self.uncount();
     }
 
+    /// A fault does something to it, which was not known when it began.
+    pub fn count_fault(&mut self) {
+        if self.journey.is_in_fault() && !std::mem::replace(&mut self.is_in_fault, true) {
+            self.loaded.prepared.faults.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// What is counted of it.
     fn uncount(&mut self) {
         if self.is_in_fault {

@@ -23,6 +23,7 @@ pub mod pebble;
 pub mod redis;
 pub mod program;
 pub mod python;
+pub mod redis;
 pub mod up;
 pub mod scenario;
 pub mod envoy;

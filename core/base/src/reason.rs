@@ -113,6 +113,10 @@ reasons! {
     AdmissionDenied { "-", Proxy, 503, "denied_by_admission_control", "" }
     /// More calls than a service may be sent in this time.
     RateLimited { "RL", Proxy, 429, "local_rate_limited", "local_rate_limited" }
+    /// A client has asked more often than it may.
+    QuotaExceeded { "RL", Proxy, 429, "request_rate_limited", "" }
+    /// Whether a client has asked too often is not known, and it is not let through for that.
+    QuotaUnknown { "RLSE", Proxy, 500, "rate_limiter_error", "" }
     /// The proxy itself runs short of something.
     Overloaded { "OM", Proxy, 503, "overload", "overloaded" }
 

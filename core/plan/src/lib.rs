@@ -29,6 +29,7 @@ mod headers;
 mod attached;
 mod account;
 mod load;
+mod rates;
 mod fallbacks;
 mod classes;
 mod groups;
@@ -186,6 +187,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let edges = Edges::of(resources, &mut findings);
     gateways::listeners(resources, surroundings, &edges, &mut routes, &mut config.listeners, &mut findings);
     acme::answer(&mut config.listeners, &surroundings.answers);
+    config.stores = routes.rates.stores();
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();

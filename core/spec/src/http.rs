@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
 use crate::{
-    AccessLog, ClientCertDetails, Fault, ForwardClientCert, RouteTable, SessionAuth, Upgrades, defaults,
+    AccessLog, ClientCertDetails, Fault, ForwardClientCert, Gate, RouteTable, SessionAuth, Upgrades, defaults,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +78,8 @@ pub struct Http {
     pub fault: Option<Fault>,
     /// Who is logged in is asked of each request.
     pub sessions: Option<Arc<SessionAuth>>,
+    /// What requests pass before they go anywhere.
+    pub gate: Gate,
     pub http2: Http2Settings,
     pub http2_limits: Http2Limits,
 }
@@ -123,6 +125,7 @@ impl Http {
             grpc_web: false,
             fault: None,
             sessions: None,
+            gate: Gate::default(),
             http2: Http2Settings::edge(),
             http2_limits: Http2Limits::default(),
         }

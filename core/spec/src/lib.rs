@@ -24,6 +24,9 @@ pub mod tcp;
 pub mod http;
 pub mod client_cert;
 pub mod upgrade;
+pub mod gate;
+pub mod quota;
+pub mod store;
 pub mod route;
 pub mod recover;
 pub mod fault;
@@ -60,6 +63,7 @@ pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
+pub use gate::{Check, CheckKind, Gate, GateChange};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
@@ -82,6 +86,7 @@ pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
+pub use quota::{Quota, QuotaAlgorithm, QuotaKey, Quotas};
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,
@@ -94,6 +99,7 @@ pub use session::{
     AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
     SessionStore, StorePlace,
 };
+pub use store::{Redis, Store, StoreUse, WithoutStore};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
     ("core/renew", &["core/base"]),
+    ("core/session", &["core/base", "core/spec"]),
     // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
     ("core/recover", &["core/base", "core/spec", "core/route"]),
     (
@@ -29,8 +30,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/import", &["core/spec", "wire/doc"]),
     ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
+    ("wire/store", &["core/base", "core/spec", "core/session"]),
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
+    ("wire/redis", &["core/spec", "core/admit"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),
@@ -57,6 +60,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("envoy-types", &["wire/xds"]),
     ("prost", &["wire/xds"]),
     ("prost-reflect", &["wire/xds"]),
+    ("redb", &["wire/store"]),
+    ("redis", &["wire/redis", "wire/store"]),
     ("hickory-resolver", &["proxy"]),
     ("quinn", &["proxy"]),
     ("quinn-proto", &["proxy", "wire/tls"]),

@@ -738,6 +738,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
+            gate: Vec::new(),
             name: self.word(),
             origin: String::new(),
             matches,
