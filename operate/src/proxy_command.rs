@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::admin::{self, Admin, Recall};
 use crate::cli::{Failure, Output, ProxyArgs};
+use crate::pages::do_without_huge_pages;
 use crate::proxy_command::document::Document;
 use crate::proxy_command::running::{AdminSocket, Running, drained};
 use crate::say::say;
@@ -31,6 +32,7 @@ use crate::takeover::{Inheritance, Offer, Place, Predecessors, TakeoverError, de
 const WARM_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
+    do_without_huge_pages();
     let (document, snapshot) = Document::read(args)?;
     if args.check {
         naru_proxy::check(&snapshot).map_err(|error| document.refuse_to_start(error))?;

@@ -22,8 +22,12 @@ pub mod openssl;
 pub mod pebble;
 pub mod redis;
 pub mod program;
+<<<<<<< HEAD
 pub mod python;
 pub mod redis;
+=======
+pub mod foreign;
+>>>>>>> main
 pub mod up;
 pub mod scenario;
 pub mod envoy;
@@ -45,10 +49,10 @@ pub use bootstrap::Bootstrap;
 pub use certificates::Authority;
 pub use client::Client;
 pub use envoy::Envoy;
+pub use foreign::Foreign;
 pub use message::{Answer, Outbound, Speaks};
 pub use naru::Naru;
 pub use program::Program;
-pub use python::Python;
 pub use relay::Relay;
 pub use up::Up;
 pub use upstream::Upstream;

@@ -47,6 +47,7 @@ mod unix;
 mod udp;
 mod tunnels;
 mod upgrades;
+mod websocket;
 mod cancellation;
 mod equality;
 mod beside_envoy;
