@@ -22,12 +22,9 @@ pub mod openssl;
 pub mod pebble;
 pub mod redis;
 pub mod program;
-<<<<<<< HEAD
 pub mod python;
 pub mod redis;
-=======
 pub mod foreign;
->>>>>>> main
 pub mod up;
 pub mod scenario;
 pub mod envoy;

@@ -56,11 +56,8 @@ pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
-<<<<<<< HEAD
-pub use token::token;
-=======
 pub use takeover::takeover;
->>>>>>> main
+pub use token::token;
 pub use tunnel::tunnel;
 pub use wires::{hpack, http2, http3, measured, probed, qpack};
 
@@ -95,11 +92,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
-<<<<<<< HEAD
     ("token", token),
-=======
     ("takeover", takeover),
->>>>>>> main
     ("tunnel", tunnel),
     ("upstream", upstream),
 ];
