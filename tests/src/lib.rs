@@ -22,8 +22,6 @@ pub mod openssl;
 pub mod pebble;
 pub mod redis;
 pub mod program;
-pub mod python;
-pub mod redis;
 pub mod foreign;
 pub mod up;
 pub mod scenario;
