@@ -200,7 +200,10 @@ fn meet(
     parts: &mut Parts,
     wish: Wish,
 ) -> (Wish, Option<Box<sessions::Note>>) {
-    let Some(here) = sessions::of(loaded, chain) else { return (wish, None) };
+    let Some(here) = sessions::of(loaded, chain) else {
+        // Nobody passes because nobody looks.
+        return (Wish::Refuse(Reason::SessionStoreAway), None);
+    };
     let wall = connection.worker.clock.wall(now);
     let Parts { headers, extensions, .. } = parts;
     let mut head = sessions::Head { method: &line.method, path: line.path.path(), headers, extensions };

@@ -193,16 +193,22 @@ impl SessionsHere {
         let token = match token_of(headers) {
             Ok(Some(token)) => token,
             Ok(None) => {
-                note.challenge(None);
+                if is_asked {
+                    note.challenge(None);
+                }
                 return Some(Reason::SessionMissing);
             }
             Err(()) => {
-                note.challenge(Some("invalid_token"));
+                if is_asked {
+                    note.challenge(Some("invalid_token"));
+                }
                 return Some(Reason::SessionInvalid);
             }
         };
         let known = self.known();
-        let Some(keys) = &known.keys else { return Some(Reason::SessionStoreAway) };
+        let Some(keys) = &known.keys else {
+            return Some(if is_asked { away(note) } else { Reason::SessionStoreAway });
+        };
         let (verdict, verified) = verify::verdict(&self.cache, &known, keys, &self.auth, now, &token);
         if verdict.needs_refresh() {
             note.tell(REFRESH_NEEDED, TRUE);

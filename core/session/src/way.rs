@@ -47,7 +47,9 @@ pub fn way(auth: &SessionAuth, method: &Method, path: &str, is_preflight: bool) 
     // Who stands behind may read the path another way: it has to be public in both.
     let plain = plain(path);
     let is_public = |path: &str| {
-        let is_below_any = |prefixes: &[String]| prefixes.iter().any(|prefix| is_below(path, prefix));
+        // Everything is everything: `*` of an OPTIONS, too.
+        let is_below_any =
+            |prefixes: &[String]| prefixes.iter().any(|prefix| prefix == "/" || is_below(path, prefix));
         is_below_any(&auth.public) || !is_below_any(&auth.protected)
     };
     if is_public(path) && plain.as_deref().is_none_or(is_public) { Way::Public } else { Way::Protected }
@@ -173,6 +175,16 @@ mod tests {
             (Method::GET, "/", false, Way::Public),
         ] {
             assert_eq!(way(&auth, &method, path, is_preflight), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn everything_is_protected_where_nothing_else_is_said() {
+        let mut auth = auth();
+        auth.protected = vec!["/".into()];
+        auth.public.clear();
+        for path in ["/", "/x", "*", "", "//", "/.well-known/x"] {
+            assert_eq!(way(&auth, &Method::OPTIONS, path, false), Way::Protected, "{path}");
         }
     }
 
