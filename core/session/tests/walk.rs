@@ -48,6 +48,9 @@ struct Token {
     claims: Claims,
 }
 
+/// Another pair, or one has to log in.
+type Refreshed = Result<(Token, (Id, u64)), ()>;
+
 struct Person {
     access: Option<Token>,
     refresh: Option<(Id, u64)>,
@@ -225,7 +228,7 @@ impl World {
     }
 
     /// What a gateway answers to a refresh token: another pair, or that one has to log in; or nothing.
-    fn refresh(&mut self, at: usize, token: (Id, u64)) -> Option<Result<(Token, (Id, u64)), ()>> {
+    fn refresh(&mut self, at: usize, token: (Id, u64)) -> Option<Refreshed> {
         if self.is_away(at) {
             return None;
         }

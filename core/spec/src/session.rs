@@ -209,8 +209,8 @@ impl SessionAuth {
             [("login.paths", &self.login_paths), ("protect", &self.protected), ("public", &self.public)];
         let of_lists = lists.iter().flat_map(|(field, paths)| paths.iter().map(|path| (*field, path)));
         for (field, path) in paths.into_iter().chain(of_lists) {
-            let may_be_empty = field == "jwks.path";
-            if !is_path(path) && !(may_be_empty && path.is_empty()) {
+            let is_left_out = field == "jwks.path" && path.is_empty();
+            if !is_left_out && !is_path(path) {
                 complain(field, Invalid::new(format!("'{path}' is no path")).hint("/ and what follows it"));
             }
         }

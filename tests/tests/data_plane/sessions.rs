@@ -1,5 +1,6 @@
 //! Login sessions: the contract of the seed, with real HTTP.
 
+mod browser;
 mod forged;
 mod shared;
 
@@ -14,13 +15,21 @@ use naru_tests::{Answer, Client, Naru, Outbound, Speaks, Upstream, client, until
 
 /// A gateway with sessions in front of an upstream. `lines` are of the SessionAuth, and say where it keeps them.
 fn config(upstream: &Upstream, lines: &str) -> Config {
+    let servers = "[{ port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*'] }]";
+    let mut config = planned(upstream, servers, lines, "");
+    config.listeners[0].address.set_port(0);
+    config
+}
+
+/// The same with these servers, and rules before the one that leads to the upstream.
+fn planned(upstream: &Upstream, servers: &str, lines: &str, rules: &str) -> Config {
     let (ip, port) = (upstream.address.ip(), upstream.address.port());
     let documents = format!(
         "apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{ name: edge }}
 spec:
-  servers: [{{ port: {{ number: 8080, name: http, protocol: HTTP }}, hosts: ['*'] }}]
+  servers: {servers}
 ---
 apiVersion: naru.dev/v1alpha1
 kind: SessionAuth
@@ -46,7 +55,8 @@ metadata: {{ name: up }}
 spec:
   hosts: ['*']
   gateways: [edge]
-  http: [{{ route: [{{ destination: {{ host: up.test, port: {{ number: {port} }} }} }}] }}]
+  http:
+{rules}  - route: [{{ destination: {{ host: up.test, port: {{ number: {port} }} }} }}]
 "
     );
     let mut loaded = naru_doc::Loaded::default();
@@ -63,9 +73,7 @@ spec:
         loaded.problems,
         planned.problems
     );
-    let mut config = planned.config;
-    config.listeners[0].address.set_port(0);
-    config
+    planned.config
 }
 
 fn start(config: Config) -> Naru {

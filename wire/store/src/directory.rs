@@ -14,7 +14,7 @@ use naru_session::{Cursor, Id};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::{Away, PAGE_MAX, RING, Rows, Swapped, Write};
+use crate::{Away, PAGE_MAX, Pair, RING, Rows, Swapped, Write};
 
 /// By name: until when, and what.
 const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
@@ -98,7 +98,7 @@ impl Directory {
         Ok(Rows { cursor: Cursor { epoch, seq }, revoked, is_partial, ring })
     }
 
-    pub fn read(&self, name: &str) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Away> {
+    pub fn read(&self, name: &str) -> Result<Pair, Away> {
         let read = self.database.begin_read().map_err(away)?;
         let values = read.open_table(VALUES).map_err(away)?;
         let value = |name: &str| -> Result<Option<Vec<u8>>, Away> {
@@ -129,6 +129,9 @@ fn file_name(name: &str) -> String {
     name.chars().map(known).collect()
 }
 
+/// Tells who has asked, once it is known whether it is on disk.
+type Told = Box<dyn FnOnce(Result<(), Away>)>;
+
 struct Writer {
     database: Arc<Database>,
     swept: WallTime,
@@ -145,7 +148,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Task>) {
-        let mut answers: Vec<Box<dyn FnOnce(Result<(), Away>)>> = Vec::new();
+        let mut answers: Vec<Told> = Vec::new();
         let written = (|| {
             let write = self.database.begin_write().map_err(away)?;
             for task in batch {
@@ -160,7 +163,7 @@ impl Writer {
     }
 
     /// Returns what is to be answered once it is on disk. Who has asked may have gone.
-    fn carry_out(&mut self, write: &WriteTransaction, task: Task) -> Box<dyn FnOnce(Result<(), Away>)> {
+    fn carry_out(&mut self, write: &WriteTransaction, task: Task) -> Told {
         match task {
             Task::Swap(now, wanted, done_tx) => {
                 let result = swap(write, &wanted).and_then(|swapped| {

@@ -38,7 +38,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Kind {
     Directory(Directory),
-    Shared(Shared),
+    Shared(Box<Shared>),
 }
 
 /// The store did not answer, or not what a store says. The text has no values and no passwords.
@@ -71,6 +71,9 @@ pub struct Rows {
     pub ring: Option<Vec<u8>>,
 }
 
+/// The ring, and another value; as far as they are there.
+pub type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A value and its name, to be written.
 #[derive(Clone, Debug)]
 pub struct Write {
@@ -90,7 +93,9 @@ impl Store {
     pub fn open(place: &StorePlace, name: &str, timeout: Duration) -> Result<Store, Away> {
         let kind = match place {
             StorePlace::Directory(path) => Kind::Directory(Directory::open(path, name)?),
-            StorePlace::Redis { urls, prefix } => Kind::Shared(Shared::open(urls, prefix, name, timeout)?),
+            StorePlace::Redis { urls, prefix } => {
+                Kind::Shared(Box::new(Shared::open(urls, prefix, name, timeout)?))
+            }
         };
         Ok(Store { kind, timeout })
     }
@@ -107,7 +112,7 @@ impl Store {
     }
 
     /// The ring, and the value of that name.
-    pub async fn read(&self, name: &str) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Away> {
+    pub async fn read(&self, name: &str) -> Result<Pair, Away> {
         self.timely(async {
             match &self.kind {
                 Kind::Directory(directory) => directory.read(name),

@@ -18,7 +18,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Client, RedisError, Script, ScriptInvocation, Value};
 use tokio::sync::Mutex;
 
-use crate::{Away, PAGE_MAX, RING, Rows, Swapped, Write};
+use crate::{Away, PAGE_MAX, Pair, RING, Rows, Swapped, Write};
 
 /// epoch, list, ring, seq; the cursor's epoch and seq, how many, another epoch.
 const NEWS: &str = r"
@@ -71,7 +71,7 @@ struct Scripts {
 
 enum Target {
     One(Client),
-    Cluster(redis::cluster::ClusterClient),
+    Cluster(Box<redis::cluster::ClusterClient>),
 }
 
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Shared {
                     .retries(1)
                     .response_timeout(timeout)
                     .connection_timeout(timeout);
-                Target::Cluster(builder.build().map_err(|error| away(&error))?)
+                Target::Cluster(Box::new(builder.build().map_err(|error| away(&error))?))
             }
         };
         // Braces would be a hash tag of their own.
@@ -179,7 +179,7 @@ impl Shared {
         Ok(Rows { cursor: Cursor { epoch, seq }, revoked, is_partial, ring: value(ring)? })
     }
 
-    pub async fn read(&self, name: &str) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Away> {
+    pub async fn read(&self, name: &str) -> Result<Pair, Away> {
         let mut command = redis::cmd("MGET");
         command.arg(self.key(RING)).arg(self.key(name));
         let answer = match self.connection().await? {
