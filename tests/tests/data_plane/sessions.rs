@@ -81,7 +81,7 @@ fn start(config: Config) -> Naru {
 }
 
 fn kept_in(directory: &Directory) -> String {
-    format!("  store: {{ directory: {}, pollEvery: 50ms, timeout: 5s }}", directory.path("kept").display())
+    format!("  store: {{ directory: {}, pollEvery: 50ms, timeout: 20s }}", directory.path("kept").display())
 }
 
 /// Who keeps to the contract.

@@ -7,7 +7,7 @@ use super::*;
 fn kept_by(redis: &Redis, files: &Directory) -> String {
     let seal = files.write("seal", "0123456789abcdef0123456789abcdef");
     format!(
-        "  store: {{ redis: {{ urls: ['{}'] }}, seal: {{ file: {} }}, pollEvery: 50ms, timeout: 5s }}",
+        "  store: {{ redis: {{ urls: ['{}'] }}, seal: {{ file: {} }}, pollEvery: 50ms, timeout: 10s }}",
         redis.url(),
         seal.display()
     )
@@ -81,7 +81,7 @@ async fn keys_are_replaced_once_by_both_together() {
 async fn a_store_that_is_killed_and_comes_back_empty_is_given_what_it_has_lost() {
     let (upstream, files) = (Upstream::plain(Speaks::Http1).await, Directory::new());
     let mut redis = Redis::start().await;
-    let lines = kept_by(&redis, &files).replace("timeout: 5s", "timeout: 1s");
+    let lines = kept_by(&redis, &files);
     let (one, other) = (start(config(&upstream, &lines)), start(config(&upstream, &lines)));
     let mut browser = Browser::of(&one, "han").await;
     let mut there = beside(&browser, &other).await;
