@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -201,7 +202,7 @@ async fn bind_admin(address: SocketAddr, file: &str) -> anyhow::Result<tokio::ne
 }
 
 fn recall(document: &Document) -> Recall {
-    let (file, text) = (document.file.clone(), document.text.clone());
+    let (file, text) = (document.file.clone(), Arc::clone(&document.text));
     Box::new(move || Some(naru_xds::load(&file, &text).ok()?.config))
 }
 

@@ -10,8 +10,11 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use naru_tls::{ClientStream, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::codec::Http2Tunnel;
+#[cfg(feature = "http3")]
+use crate::codec::http3::Http3Tunnel;
 use crate::socket::Socket;
 
 #[derive(Debug)]
@@ -31,6 +34,14 @@ enum Stream {
 trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
     /// As [`Conduit::abort`].
     fn abort(self: Box<Self>) {}
+
+    /// As [`Conduit::tcp`].
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// As [`Conduit::passed`].
+    fn passed(&self, _read: usize, _written: usize) {}
 
     /// As [`Conduit::has_sent`].
     fn has_sent(&self) -> bool {
@@ -61,9 +72,26 @@ impl Layer for Http2Tunnel {
     }
 }
 
+#[cfg(feature = "http3")]
+impl Layer for Http3Tunnel {
+    fn abort(self: Box<Self>) {
+        (*self).abort();
+    }
+}
+
 impl Layer for Counted {
     fn abort(self: Box<Self>) {
         self.conduit.abort();
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.conduit.tcp()
+    }
+
+    fn passed(&self, read: usize, written: usize) {
+        self.bytes.read.set(self.bytes.read.get() + read as u64);
+        self.wrote(written);
+        self.conduit.passed(read, written);
     }
 
     fn has_sent(&self) -> bool {
@@ -102,10 +130,32 @@ impl Conduit {
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
     }
 
+    #[cfg(feature = "http3")]
+    pub fn http3(stream: Http3Tunnel) -> Conduit {
+        Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(stream)) }
+    }
+
     /// Counts from here on: what was read before and given back counts when it is read again.
     pub fn counting(self, bytes: &Rc<Traffic>) -> Conduit {
         let counted = Counted { conduit: self, bytes: Rc::clone(bytes) };
         Conduit { prefix: Bytes::new(), stream: Stream::Layered(Box::new(counted)) }
+    }
+
+    /// The socket itself, where nothing stands around it that looks at bytes, and none were read and given back.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            _ if !self.prefix.is_empty() => None,
+            Stream::Plain(Socket::Tcp(stream)) => Some(stream),
+            Stream::Plain(Socket::Unix(_)) => None,
+            Stream::Layered(stream) => stream.tcp(),
+        }
+    }
+
+    /// Bytes were read and written by the [socket itself](Conduit::tcp).
+    pub fn passed(&self, read: usize, written: usize) {
+        if let Stream::Layered(stream) = &self.stream {
+            stream.passed(read, written);
+        }
     }
 
     /// Tears the connection down, so that its peer sees that this was no end in good order.

@@ -411,3 +411,39 @@ impl DialFailure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use naru_spec::{Address, Endpoint};
+
+    use super::*;
+    use crate::cluster::EndpointShared;
+    use crate::contain;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_connection_hears_that_its_dial_has_panicked() {
+        let address: SocketAddr = ([127, 0, 0, 1], 1).into();
+        let endpoint = EndpointHere::new(Arc::new(EndpointShared {
+            address,
+            addresses: Box::default(),
+            host_name: "".into(),
+            settings: Endpoint::new(Address::Socket(address)),
+            counts: Arc::default(),
+        }));
+        let (shared, is_new) = endpoint.pool.join_dial();
+        let (joined, is_another) = endpoint.pool.join_dial();
+        assert!(is_new && !is_another && endpoint.pool.is_dialling());
+        let outcome = (None, Some(Reason::ConnectFailure));
+        let dial = SharedDialling { endpoint: Rc::clone(&endpoint), shared, outcome };
+        let (waited, ()) = tokio::join!(joined.wait(), async {
+            let is_whole = contain::attempt(|| {
+                let _dial = dial;
+                panic!("while it dials");
+            });
+            assert!(!is_whole);
+        });
+        assert_eq!(waited, Err(Reason::ConnectFailure));
+        assert!(!endpoint.pool.is_dialling(), "the next one dials anew");
+        assert!(endpoint.pool.join_dial().1);
+    }
+}

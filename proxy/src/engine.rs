@@ -127,7 +127,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let call = if http.grpc_web { grpc_web::Call::of(&parts.headers) } else { None };
     client.is_grpc |= call.is_some();
     // What follows in a stream is no body of the request.
-    let is_stream = client.upgrade != Upgrade::None && parts.version == Version::HTTP_2;
+    let is_stream = client.upgrade != Upgrade::None && parts.version >= Version::HTTP_2;
     let has_ended = is_stream || body.is_end_stream();
     let facts = RequestFacts::of(&parts.method, &parts.headers, &client, has_ended);
     let draw = core.draw_request();

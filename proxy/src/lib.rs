@@ -32,6 +32,7 @@ mod udp;
 #[cfg(feature = "http3")]
 mod quic;
 mod relay;
+mod splice;
 mod lookup;
 mod on_demand;
 mod upload;

@@ -4,9 +4,11 @@ lines of JSON. What stands in requests: see `Exchange.send`."""
 import asyncio
 import hashlib
 import json
+import socket
 import ssl
 import sys
 import tempfile
+import time
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3Connection, encode_frame
@@ -97,6 +99,7 @@ class Exchange:
         return {
             "status": int(fields[0][1]) if fields else None,
             "interim": [int(text(head)[0][1]) for head in self.heads[:-1]],
+            "early": [text(head)[1:] for head in self.heads[:-1]],
             "headers": fields[1:],
             "trailers": None if self.trailers is None else text(self.trailers),
             "length": self.length,
@@ -151,6 +154,7 @@ class Client(QuicConnectionProtocol):
 
 
 clients = []
+wires = []
 
 
 async def connect(said):
@@ -184,7 +188,33 @@ async def connect(said):
     clients.append(client)
     certificate = quic.tls._peer_certificate
     serial = certificate.serial_number if certificate else None
-    return {"client": len(clients) - 1, "serial": str(serial)}
+    # What the other side allows is known only then.
+    while client.http and client.http.received_settings is None and not client.ended.is_set():
+        await asyncio.sleep(0.01)
+    retried = quic._retry_source_connection_id is not None
+    settings = client.http.received_settings if client.http else None
+    extended = bool(settings and settings.get(0x08))
+    return {"client": len(clients) - 1, "serial": str(serial), "retried": retried, "extended": extended}
+
+
+def half(said):
+    """Clients that say their first word and no more. Counts how each was answered first: by a handshake, or by Retry."""
+    answers = {"initial": 0, "retry": 0}
+    host, port = said["to"].rsplit(":", 1)
+    for _ in range(said["count"]):
+        configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"])
+        configuration.server_name = said["name"]
+        quic = QuicConnection(configuration=configuration)
+        quic.connect((host, int(port)), now=time.monotonic())
+        wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        wire.settimeout(20)
+        for data, _ in quic.datagrams_to_send(now=time.monotonic()):
+            wire.sendto(data, (host, int(port)))
+        answer = wire.recv(2048)
+        # RFC 9000, section 17.2.
+        answers["retry" if answer[0] >> 4 & 3 == 3 else "initial"] += 1
+        wires.append(wire)
+    return answers
 
 
 async def ping_or_end(self):
@@ -206,6 +236,8 @@ async def handle(said):
     match said["do"]:
         case "connect":
             return await connect(said)
+        case "half":
+            return half(said)
         case "begin":
             # Sends requests, and does not wait for their answers.
             client = clients[said["client"]]

@@ -153,6 +153,23 @@ impl Peer {
         Peer { reader, writer, buffer: Vec::new(), gone: None, settings: Vec::new() }
     }
 
+    /// An upstream's. Nothing is sent yet, and the preface is still to be read.
+    pub fn accepted(stream: TcpStream) -> Peer {
+        stream.set_nodelay(true).unwrap();
+        let stream: Box<dyn Stream> = Box::new(stream);
+        let (reader, writer) = tokio::io::split(stream);
+        Peer { reader, writer, buffer: Vec::new(), gone: None, settings: Vec::new() }
+    }
+
+    /// The preface of a client.
+    pub async fn preface(&mut self) {
+        while self.buffer.len() < PREFACE.len() {
+            assert!(within("a preface", self.reader.read_buf(&mut self.buffer)).await.unwrap() > 0);
+        }
+        assert_eq!(&self.buffer[..PREFACE.len()], PREFACE);
+        self.buffer.drain(..PREFACE.len());
+    }
+
     /// One that has exchanged settings: ours are these.
     pub async fn start(address: SocketAddr, authority: Option<&Authority>, ours: &[(u16, u32)]) -> Peer {
         let mut peer = Peer::connect(address, authority).await;

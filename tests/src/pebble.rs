@@ -44,8 +44,8 @@ impl Pebble {
                     ("PEBBLE_AUTHZREUSE", "0"),
                 ])
                 .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(std::fs::File::create(files.path(&format!("{program}.log"))).unwrap())
+                .stdout(std::fs::File::create(files.path(&format!("{program}.log"))).unwrap())
+                .stderr(std::fs::File::create(files.path(&format!("{program}.errors"))).unwrap())
                 .spawn()
                 .unwrap_or_else(|error| panic!("{program}: {error}: run `cargo xtask setup` once"))
         };
@@ -71,6 +71,12 @@ impl Pebble {
     pub async fn issuing_ca(&self) -> String {
         let root = until("Pebble's root", async || self.roots().await).await;
         self.files.write("root.pem", &root).display().to_string()
+    }
+
+    /// How many orders it was given.
+    pub fn orders(&self) -> usize {
+        let said = std::fs::read_to_string(self.files.path("pebble.log")).unwrap();
+        said.lines().filter(|line| line.contains("Added order")).count()
     }
 
     /// The management interface speaks TLS.

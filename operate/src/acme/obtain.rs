@@ -8,13 +8,14 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Body as _;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, Error,
-    HttpClient, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeStatus,
+    ChallengeType, Error, HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use naru_plan::{AcmeAnswer, AcmeOrder, AcmeSays};
 use naru_resource::acme::AcmeChallenge;
 use naru_spec::{Certificate, DataSource};
 use naru_tls::issue;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
@@ -28,14 +29,81 @@ const POLLS: RetryPolicy =
 /// Where a server says that there were too many; Let's Encrypt counts by the hour.
 const RATE_LIMITED: Duration = Duration::from_secs(3_600);
 
+/// What is not lost with the process: an order that is under way is gone on with, and not given a second time.
 pub async fn obtain(
     order: &AcmeOrder,
     store: &Store,
     events: &mpsc::UnboundedSender<Event>,
 ) -> anyhow::Result<Certificate> {
+    let obtained = go_on(order, store, events).await;
+    // Of one that was refused nothing more comes; one that is given up in the midst of it is still there.
+    store.forget_order();
+    obtained
+}
+
+async fn go_on(
+    order: &AcmeOrder,
+    store: &Store,
+    events: &mpsc::UnboundedSender<Event>,
+) -> anyhow::Result<Certificate> {
     let account = account(order, store).await.context("the account")?;
-    let identifiers: Vec<Identifier> = order.names.iter().cloned().map(Identifier::Dns).collect();
-    let mut asked = account.new_order(&NewOrder::new(&identifiers)).await.context("the order")?;
+    let (mut asked, mut key) = match resume(&account, order, store).await {
+        Some(resumed) => resumed,
+        None => {
+            let identifiers: Vec<Identifier> = order.names.iter().cloned().map(Identifier::Dns).collect();
+            let asked = account.new_order(&NewOrder::new(&identifiers)).await.context("the order")?;
+            keep(order, store, asked.url(), None)?;
+            (asked, None)
+        }
+    };
+    if asked.state().status == OrderStatus::Pending {
+        prove(&mut asked, order, events).await?;
+        let status = asked.poll_ready(&POLLS).await.context("the server looked")?;
+        if status != OrderStatus::Ready {
+            bail!("{}", refusal(&mut asked).await);
+        }
+    }
+    let key = match key.take().filter(|_| asked.state().status != OrderStatus::Ready) {
+        Some(key) => key,
+        None => {
+            let request = issue::signing_request(&order.names)?;
+            // Or nobody could use what is signed.
+            keep(order, store, asked.url(), Some(&request.key))?;
+            asked.finalize_csr(&request.der).await.context("the request for a signature")?;
+            request.key
+        }
+    };
+    let chain = asked.poll_certificate(&POLLS).await.context("the certificate")?;
+    let pem = format!("{}\n{chain}", key.trim_end()).into_bytes();
+    Ok(Certificate::new(DataSource::Inline(pem.clone()), DataSource::Inline(pem)))
+}
+
+fn keep(order: &AcmeOrder, store: &Store, url: &str, key: Option<&str>) -> anyhow::Result<()> {
+    let kept = json!({ "server": order.server, "names": order.names, "url": url, "key": key });
+    store.keep_order(&serde_json::to_vec(&kept)?)
+}
+
+/// The order that was given before, and its key where a signature was asked for, if something may still come of it.
+async fn resume(account: &Account, order: &AcmeOrder, store: &Store) -> Option<(Order, Option<String>)> {
+    let kept: Value = serde_json::from_slice(&store.order()?).ok()?;
+    if kept["server"] != order.server || kept["names"] != json!(order.names) {
+        return None;
+    }
+    let mut asked = account.order(kept["url"].as_str()?.to_owned()).await.ok()?;
+    let key = kept["key"].as_str().map(str::to_owned);
+    match asked.state().status {
+        OrderStatus::Pending | OrderStatus::Ready => Some((asked, None)),
+        OrderStatus::Processing | OrderStatus::Valid if key.is_some() => Some((asked, key)),
+        _ => None,
+    }
+}
+
+/// Answers what the server asks for, and has it look.
+async fn prove(
+    asked: &mut Order,
+    order: &AcmeOrder,
+    events: &mpsc::UnboundedSender<Event>,
+) -> anyhow::Result<()> {
     let kind = match order.challenge {
         AcmeChallenge::Http01 => ChallengeType::Http01,
         AcmeChallenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
@@ -64,27 +132,22 @@ pub async fn obtain(
         };
         answers.push(AcmeAnswer { name, says });
     }
-    if !answers.is_empty() {
-        answer(order, answers, events).await;
-        let mut authorizations = asked.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            if authorization.status == AuthorizationStatus::Pending
-                && let Some(mut challenge) = authorization.challenge(kind.clone())
-            {
-                challenge.set_ready().await.context("the server was told to look")?;
-            }
+    if answers.is_empty() {
+        return Ok(());
+    }
+    answer(order, answers, events).await;
+    let mut authorizations = asked.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Pending
+            && let Some(mut challenge) = authorization.challenge(kind.clone())
+            // At others it looks already: the process before this one has told it to.
+            && challenge.status == ChallengeStatus::Pending
+        {
+            challenge.set_ready().await.context("the server was told to look")?;
         }
     }
-    let status = asked.poll_ready(&POLLS).await.context("the server looked")?;
-    if status != OrderStatus::Ready {
-        bail!("{}", refusal(&mut asked).await);
-    }
-    let request = issue::signing_request(&order.names)?;
-    asked.finalize_csr(&request.der).await.context("the request for a signature")?;
-    let chain = asked.poll_certificate(&POLLS).await.context("the certificate")?;
-    let pem = format!("{}\n{chain}", request.key.trim_end()).into_bytes();
-    Ok(Certificate::new(DataSource::Inline(pem.clone()), DataSource::Inline(pem)))
+    Ok(())
 }
 
 /// Has all workers answer so; returns once they do.

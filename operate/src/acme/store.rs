@@ -1,4 +1,5 @@
-//! What is kept of an issuer: its account, and the certificate with its key. Nobody else may read it.
+//! What is kept of an issuer: its account, the order that is under way, and the certificate with its key. Nobody else may
+//! read it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use naru_spec::{Certificate, DataSource};
 /// A chain and its key, PEM; one file, so that they are never of two times.
 const CERTIFICATE: &str = "certificate.pem";
 const ACCOUNT: &str = "account.json";
+const ORDER: &str = "order.json";
 const LOCK: &str = "lock";
 
 #[derive(Debug)]
@@ -38,6 +40,20 @@ impl Store {
 
     pub fn keep_account(&self, account: &[u8]) -> anyhow::Result<()> {
         self.keep(ACCOUNT, account)
+    }
+
+    /// What is under way, or was when the process before this one ended.
+    pub fn order(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.0.join(ORDER)).ok()
+    }
+
+    pub fn keep_order(&self, order: &[u8]) -> anyhow::Result<()> {
+        self.keep(ORDER, order)
+    }
+
+    pub fn forget_order(&self) {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(self.0.join(ORDER));
     }
 
     /// `None` where another process has it. It is given back when the file is closed.
@@ -96,6 +112,11 @@ mod tests {
         {
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
         }
+        store.keep_order(b"three").unwrap();
+        assert_eq!(again.order().unwrap(), b"three");
+        again.forget_order();
+        again.forget_order();
+        assert!(store.order().is_none());
         assert_eq!(std::fs::read_dir(&store.0).unwrap().count(), 2, "nothing is left over");
         let lock = store.lock().unwrap();
         assert!(lock.is_some() && again.lock().unwrap().is_none());

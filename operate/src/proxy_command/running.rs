@@ -14,7 +14,7 @@ use naru_sources::{Texts, Watch};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 
-use super::document::Document;
+use super::document::{Document, load_apart};
 use super::{Ends, recall, status};
 use crate::admin::Admin;
 use crate::cli::{Failure, ProxyArgs};
@@ -176,7 +176,7 @@ async fn reload(args: &ProxyArgs, proxy: &Proxy, before: &Document) -> Option<Do
 
 /// The same configuration, with what its files of certificates hold now.
 async fn renew(proxy: &Proxy, document: &Document) {
-    let snapshot = naru_xds::load(&document.file, &document.text)
+    let snapshot = load_apart(&document.file, &document.text)
         .ok()
         .and_then(|loaded| naru_journey::Snapshot::compile(loaded.config).ok());
     // It was read from the same text before.

@@ -9,9 +9,12 @@ mod frame;
 mod message;
 mod qpack;
 mod source;
+mod tunnel;
 
 pub mod fuzz;
 pub mod server;
 
 pub use body::Http3Body;
 pub use frame::Code;
+pub use server::Link;
+pub use tunnel::Http3Tunnel;

@@ -9,9 +9,11 @@ use naru_journey::edge::remove_response_hop_by_hop;
 
 use super::http1::link::Link;
 use super::http2::Shared;
+#[cfg(feature = "http3")]
+use super::http3;
 
-/// Where interim responses to the request that is being answered go. Of a connection of HTTP/2 that is the one that
-/// has its turn.
+/// Where interim responses to the request that is being answered go. Of a connection of HTTP/2 or
+/// HTTP/3 that is the one that has its turn.
 #[derive(Clone, Debug)]
 pub struct Interim(Way);
 
@@ -19,6 +21,8 @@ pub struct Interim(Way);
 enum Way {
     Http1(Rc<Link>),
     Http2(Shared),
+    #[cfg(feature = "http3")]
+    Http3(Rc<http3::Link>),
 }
 
 impl Interim {
@@ -28,6 +32,11 @@ impl Interim {
 
     pub(super) fn on_http2(connection: &Shared) -> Interim {
         Interim(Way::Http2(Rc::clone(connection)))
+    }
+
+    #[cfg(feature = "http3")]
+    pub(super) fn on_http3(link: &Rc<http3::Link>) -> Interim {
+        Interim(Way::Http3(Rc::clone(link)))
     }
 
     /// Passes one on, before the head of the response. To be called in the turn of its request.
@@ -44,6 +53,8 @@ impl Interim {
                 let place = connection.answering;
                 connection.send_response(place, status, &fields, false);
             }
+            #[cfg(feature = "http3")]
+            Way::Http3(link) => link.say_early(status, &fields),
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct Terms {
     pub(super) header_bytes_max: u32,
     pub(super) header_count_max: u32,
     pub(super) request_headers_timeout: Option<Duration>,
-    /// Clients of HTTP/2 may ask for other protocols.
+    /// Clients of HTTP/2 and HTTP/3 may ask for other protocols.
     pub(super) takes_extended: bool,
     pub(super) response_pace: Option<PaceLimit>,
     pub(super) http2: Http2Settings,

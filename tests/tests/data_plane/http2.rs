@@ -3,4 +3,5 @@
 mod conformance;
 mod floods;
 mod forwarding;
+mod heard;
 mod interims;

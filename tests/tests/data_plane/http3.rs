@@ -1,7 +1,10 @@
 //! HTTP/3, by a client that others have written: aioquic.
 
+mod early;
 mod malformed;
 mod peer;
+mod retry;
+mod websocket;
 
 use naru_base::Reason;
 use naru_proxy::Options;

@@ -9,10 +9,10 @@ use naru_base::Reason;
 use naru_tests::wire::WireListener;
 use naru_tests::{Bootstrap, Naru, Wire, within};
 
-const WEBSOCKET: &str = "upgrade_configs: [{ upgrade_type: websocket }]";
+pub const WEBSOCKET: &str = "upgrade_configs: [{ upgrade_type: websocket }]";
 const ASK: &str = "GET /chat?room=1 HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
-const GRANT: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+pub const GRANT: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A client and an upstream that speak through naru.

@@ -346,3 +346,43 @@ impl Keepalive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use naru_base::Instant;
+
+    use super::*;
+    use crate::contain;
+
+    #[test]
+    fn a_connection_whose_task_panics_is_lost_and_whoever_waits_hears_of_it() {
+        let terms = Terms {
+            stream_window: 65_535,
+            connection_window: 65_535,
+            streams_max: 10,
+            header_bytes_max: HEADER_BYTES_MAX,
+            headers_timeout: None,
+            takes_extended: false,
+            pace: None,
+            limits: Default::default(),
+        };
+        let connection: Shared = Rc::new(RefCell::new(Connection::new(Role::Client, terms, Instant(0))));
+        let client = Http2Client::of(&connection);
+        let place = connection
+            .borrow_mut()
+            .open(&Request::builder().uri("http://a/").body(()).unwrap_or_default(), true);
+        let stream = Handle::new(&connection, place);
+        assert!(!client.is_closed());
+        let standing = Standing(Rc::clone(&connection));
+        let is_whole = contain::attempt(|| {
+            let _standing = standing;
+            // As within a turn.
+            let _turn = connection.borrow_mut();
+            panic!("in its task");
+        });
+        assert!(!is_whole && client.is_closed());
+        let answer = stream.poll_response(&Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Err(Over::Lost))), "{answer:?}");
+        assert_eq!(connection.borrow().failure, Some(Failure::Lost));
+    }
+}

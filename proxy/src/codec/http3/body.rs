@@ -67,6 +67,11 @@ impl Http3Body {
         self.is_malformed
     }
 
+    /// Nobody reads it any more.
+    pub(super) fn stop(&mut self, code: Code) {
+        self.source.stop(code);
+    }
+
     fn malformed(&mut self) -> Broken {
         self.is_malformed = true;
         self.source.stop(Code::MESSAGE_ERROR);

@@ -22,6 +22,7 @@ impl Code {
     pub const REQUEST_CANCELLED: Code = Code(0x10c);
     pub const REQUEST_INCOMPLETE: Code = Code(0x10d);
     pub const MESSAGE_ERROR: Code = Code(0x10e);
+    pub const CONNECT_ERROR: Code = Code(0x10f);
     pub const QPACK_DECOMPRESSION_FAILED: Code = Code(0x200);
     pub const QPACK_ENCODER_STREAM_ERROR: Code = Code(0x201);
     pub const QPACK_DECODER_STREAM_ERROR: Code = Code(0x202);
@@ -109,13 +110,19 @@ pub fn put_head(out: &mut BytesMut, kind: u64, length: usize) {
 }
 
 /// The type of a stream of one direction, and its first frame (section 6.2.1).
-pub fn put_control(out: &mut BytesMut, field_section_bytes_max: u64) {
+pub fn put_control(out: &mut BytesMut, field_section_bytes_max: u64, takes_extended: bool) {
     const CONTROL: u64 = 0x00;
     const SETTINGS: u64 = 0x04;
     const MAX_FIELD_SECTION_SIZE: u64 = 0x06;
     let mut settings = BytesMut::new();
     put_number(&mut settings, MAX_FIELD_SECTION_SIZE);
     put_number(&mut settings, field_section_bytes_max);
+    if takes_extended {
+        // RFC 9220, section 5.
+        const ENABLE_CONNECT_PROTOCOL: u64 = 0x08;
+        put_number(&mut settings, ENABLE_CONNECT_PROTOCOL);
+        put_number(&mut settings, 1);
+    }
     put_number(out, CONTROL);
     put_head(out, SETTINGS, settings.len());
     out.extend_from_slice(&settings);
@@ -189,8 +196,11 @@ mod tests {
         check(&[0x02, 0x00], Err(Code::SETTINGS_ERROR));
         check(&[0x01], Err(Code::FRAME_ERROR));
         let mut out = BytesMut::new();
-        put_control(&mut out, 61_440);
+        put_control(&mut out, 61_440, false);
         assert_eq!(out, &[0x00, 0x04, 0x05, 0x06, 0x80, 0x00, 0xf0, 0x00][..]);
         assert_eq!(check_settings(&out[3..]), Ok(()));
+        out.clear();
+        put_control(&mut out, 0, true);
+        assert_eq!(out, &[0x00, 0x04, 0x04, 0x06, 0x00, 0x08, 0x01][..]);
     }
 }

@@ -9,7 +9,7 @@ use super::frame::{self, Code, FrameHead, Kind};
 use super::message::{Limits, Wrong, read_request, read_trailers, write_response, write_trailers};
 use super::qpack;
 
-const LIMITS: Limits = Limits { bytes_max: 4_096, count_max: 100 };
+const LIMITS: Limits = Limits { bytes_max: 4_096, count_max: 100, takes_extended: false };
 
 /// A section of fields is read, and said again it is read as the same; a message of it has nothing in it that HTTP/1 would
 /// read otherwise.
@@ -22,6 +22,11 @@ pub fn section(bytes: &[u8]) {
             qpack::encode(&mut again, Field { name, value, is_sensitive: *is_sensitive });
         }
         assert_eq!(fields(&again).as_ref(), Ok(read), "said again");
+    }
+    // What asks for another protocol is made a request of HTTP/1.1 that does.
+    if let Ok((request, _)) = read_request(bytes, Limits { takes_extended: true, ..LIMITS }) {
+        let asks = request.headers().get("upgrade").is_some();
+        assert_eq!(asks, request.headers().get("connection").is_some_and(|said| said == "upgrade"));
     }
     let request = read_request(bytes, LIMITS);
     assert_eq!(is_broken(request.as_ref().err()), read.is_err());

@@ -23,10 +23,12 @@ pub enum Wrong {
 pub struct Limits {
     pub bytes_max: usize,
     pub count_max: usize,
+    /// Clients may ask for other protocols (RFC 9220).
+    pub takes_extended: bool,
 }
 
 fn read(section: &[u8], message: Message, limits: Limits) -> Result<Reading, Wrong> {
-    let mut reading = Reading::new(message, limits.bytes_max, false);
+    let mut reading = Reading::new(message, limits.bytes_max, limits.takes_extended);
     let mut count = 0;
     qpack::decode(section, |field| {
         count += usize::from(!field.name.starts_with(b":"));

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
+use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use naru_admit::Pace;
@@ -21,15 +22,18 @@ use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
 use super::super::http2::crowd::Crowd;
 use super::super::http2::guard::{Abuse, Guard};
-use super::super::{Answers, InBody, Leave, ServeError, Terms, Told};
+use super::super::{Answers, InBody, Interim, Leave, ServeError, Terms, Told};
 use super::body::Http3Body;
 use super::control;
 use super::frame::{self, Code, DATA, Kind};
 use super::message::{Limits, Wrong, read_request, write_response, write_trailers};
 use super::source::{Broken as Unread, Source};
+use super::tunnel::Http3Tunnel;
+use crate::conduit::Conduit;
 use crate::settle::{Broken, OutBody};
 use crate::stall::{Stall, Turns};
 use crate::timer::Timer;
+use crate::tunnel::{self, Changed};
 use crate::worker::Worker;
 
 /// So often a connection goes on before it gives way to others.
@@ -37,6 +41,8 @@ const TURNS_MAX: u32 = 8;
 /// What is on its way when a client is told to send no more is there after so many round trips, and this at least.
 const LAST_ROUND_TRIPS: u32 = 2;
 const LAST_REQUESTS_TIME: Duration = Duration::from_millis(100);
+/// So much of what stands before a response may wait for its client.
+const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// All streams that a client can open (RFC 9114, section 5.2).
 const ANY_STREAM: u64 = (1 << 62) - 4;
 
@@ -56,6 +62,8 @@ pub struct Link {
     next: Cell<u64>,
     /// No stream from here on is taken.
     last: Cell<u64>,
+    /// What the request that has its turn is to be told before its response.
+    early: RefCell<BytesMut>,
 }
 
 /// Why a connection is closed.
@@ -87,6 +95,14 @@ impl Link {
         allowed.map_err(|abuse| self.end(Code::EXCESSIVE_LOAD, Failure::Abuse(abuse)))
     }
 
+    /// Something that the request that has its turn is to be told before its response. One that takes nothing is told no more.
+    pub(in crate::codec) fn say_early(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut early = self.early.borrow_mut();
+        if early.len() < EARLY_BYTES_MAX {
+            early.extend_from_slice(&write_response(status, fields));
+        }
+    }
+
     pub(super) fn on_useful(&self) {
         self.guard.borrow_mut().on_useful();
     }
@@ -115,8 +131,11 @@ pub async fn serve(
     mut leave: impl FnMut(&mut Context<'_>) -> Poll<Leave>,
     stall: &Rc<Stall>,
 ) -> Result<(), ServeError> {
-    let limits =
-        Limits { bytes_max: terms.header_bytes_max as usize, count_max: terms.header_count_max as usize };
+    let limits = Limits {
+        bytes_max: terms.header_bytes_max as usize,
+        count_max: terms.header_count_max as usize,
+        takes_extended: terms.takes_extended,
+    };
     let link = Rc::new(Link {
         quic: quic.clone(),
         worker: Rc::clone(worker),
@@ -128,8 +147,10 @@ pub async fn serve(
         active: Cell::new(0),
         next: Cell::new(0),
         last: Cell::new(ANY_STREAM),
+        early: RefCell::default(),
     });
     let answers = Rc::new(answers);
+    answers.open(Interim::on_http3(&link));
     let mut crowd = Crowd::new();
     let mut requests = pin!(Next::of(|| {
         let quic = quic.clone();
@@ -244,7 +265,7 @@ enum Leaving {
 impl Voice {
     fn new(link: &Rc<Link>) -> Voice {
         let mut out = BytesMut::new();
-        frame::put_control(&mut out, link.limits.bytes_max as u64);
+        frame::put_control(&mut out, link.limits.bytes_max as u64, link.limits.takes_extended);
         let quic = link.quic.clone();
         Voice {
             link: Rc::clone(link),
@@ -308,9 +329,7 @@ async fn carry<A: Answers>(opened: Opened, link: Rc<Link>, answers: Rc<A>, stall
             link.next.set(link.next.get().max(id + 4));
             let mut source = Source::new(recv, &link);
             match read_head(&mut source, &link).await {
-                Ok((request, length)) => {
-                    request_of(request, length, source, &mut reply, &*answers, &stall).await;
-                }
+                Ok((request, length)) => request_of(request, length, source, reply, &*answers, &stall).await,
                 Err(refused) => {
                     if let Some(reason) = refused.reason {
                         answers.hear(Told::Refused(reason));
@@ -402,7 +421,7 @@ async fn request_of<A: Answers>(
     head: Request<()>,
     length: Option<u64>,
     mut source: Source,
-    reply: &mut Reply,
+    mut reply: Reply,
     answers: &A,
     stall: &Rc<Stall>,
 ) {
@@ -414,7 +433,9 @@ async fn request_of<A: Answers>(
         return reply.reset(Code::MESSAGE_ERROR);
     }
     let asks_for_more = Rc::new(Cell::new(false));
-    let body = match is_whole {
+    // Only what asks for another protocol has this field; what follows is that protocol's, and its end, too.
+    let is_body = !is_whole || head.headers().contains_key(header::UPGRADE);
+    let body = match !is_body {
         true => InBody::Empty,
         false => InBody::Http3(Box::new(Http3Body::new(source, &head, length, &asks_for_more))),
     };
@@ -428,12 +449,16 @@ async fn request_of<A: Answers>(
                 return Poll::Ready(None);
             }
             turns.begin();
-            match service.as_mut().poll(cx) {
+            let answered = service.as_mut().poll(cx);
+            if asks_for_more.take() {
+                reply.link.say_early(StatusCode::CONTINUE, &HeaderMap::new());
+            }
+            reply.hear_early();
+            match answered {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
                 Poll::Pending => {
-                    if asks_for_more.take() {
-                        reply.say(write_response(StatusCode::CONTINUE, &HeaderMap::new()), cx);
-                    }
+                    // Whoever does not take it is noticed by others.
+                    let _ = reply.poll_early(cx);
                     turns.poll_stalled(cx).map(|()| None)
                 }
             }
@@ -445,6 +470,13 @@ async fn request_of<A: Answers>(
         Some(Err(Broken)) => return reply.reset(Code::INTERNAL_ERROR),
         None => return reply.cancelled(),
     };
+    let response = match response.into_parts() {
+        (head, OutBody::Changed(changed)) => {
+            // It is boxed so that those without one need no room for it.
+            return Box::pin(change(reply, &head, *changed)).await;
+        }
+        (head, body) => Response::from_parts(head, body),
+    };
     let sent = {
         let pacing = Rc::clone(&reply.pacing);
         // Who reads a stream of messages may stop for as long as it likes.
@@ -453,7 +485,7 @@ async fn request_of<A: Answers>(
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let mut slow = Slow::new(&pacing, &reply.link, is_grpc);
-        let mut sending = pin!(respond(reply, response));
+        let mut sending = pin!(respond(&mut reply, response));
         poll_fn(|cx| {
             turns.begin();
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
@@ -474,6 +506,31 @@ async fn request_of<A: Answers>(
         Err(Code::REQUEST_CANCELLED) => reply.cancelled(),
         Err(code) => reply.reset(code),
     }
+}
+
+/// Carries what a stream has become, until it ends.
+async fn change(mut reply: Reply, head: &Parts, changed: Changed) {
+    let InBody::Http3(body) = changed.client else { return reply.reset(Code::INTERNAL_ERROR) };
+    if reply.write(write_response(head.status, &head.headers)).await.is_err() {
+        return reply.cancelled();
+    }
+    let mut stopped = Some(Box::pin(reply.send.stopped()));
+    let conduit = Conduit::http3(Http3Tunnel::new(body, reply));
+    let mut served = pin!(tunnel::serve(conduit, changed.waiting));
+    poll_fn(|cx| {
+        if served.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match stopped.as_mut().map(|stopped| stopped.as_mut().poll(cx)) {
+            // It has all of one way; the other goes on.
+            Some(Poll::Ready(Ok(None))) => stopped = None,
+            // It takes no more.
+            Some(Poll::Ready(_)) => return Poll::Ready(()),
+            Some(Poll::Pending) | None => {}
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Sends a response.
@@ -512,9 +569,12 @@ async fn respond(reply: &mut Reply, response: Response<OutBody>) -> Result<(), C
 
 /// The side of a stream that a request is answered by. One that is dropped before its end is reset: or quinn would end it
 /// as if it were whole.
-struct Reply {
+#[derive(Debug)]
+pub(super) struct Reply {
     send: SendStream,
     link: Rc<Link>,
+    /// What stands before the response, and is not written yet.
+    early: BytesMut,
     is_over: bool,
     pacing: Rc<Pacing>,
 }
@@ -529,10 +589,11 @@ struct Pacing {
 impl Reply {
     fn new(send: SendStream, link: &Rc<Link>) -> Reply {
         link.active.set(link.active.get() + 1);
-        Reply { send, link: Rc::clone(link), is_over: false, pacing: Rc::default() }
+        Reply { send, link: Rc::clone(link), early: BytesMut::new(), is_over: false, pacing: Rc::default() }
     }
 
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), Code> {
+        poll_fn(|cx| self.poll_early(cx)).await?;
         while !bytes.is_empty() {
             self.pacing.is_waiting.set(true);
             let written = self.send.write_chunks(std::slice::from_mut(&mut bytes)).await;
@@ -544,26 +605,48 @@ impl Reply {
         Ok(())
     }
 
-    /// As [`Reply::write`], of something short that may be left unsaid.
-    fn say(&mut self, bytes: Bytes, cx: &mut Context<'_>) {
-        let mut left = &bytes[..];
-        while let Poll::Ready(Ok(written)) = Pin::new(&mut self.send).poll_write(cx, left)
-            && written > 0
-        {
-            left = left.get(written..).unwrap_or_default();
+    /// What was said in this turn is its own.
+    fn hear_early(&mut self) {
+        let mut said = self.link.early.borrow_mut();
+        if !said.is_empty() && self.early.len() < EARLY_BYTES_MAX {
+            self.early.extend_from_slice(&said);
+        }
+        said.clear();
+    }
+
+    /// Writes what stands before the response. Frames are whole, whatever of them goes out now.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
+        while !self.early.is_empty() {
+            let written = ready!(Pin::new(&mut self.send).poll_write(cx, &self.early));
+            self.early.advance(written.map_err(|_| Code::REQUEST_CANCELLED)?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Of a stream that has become something else.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Code>> {
+        Pin::new(&mut self.send).poll_write(cx, bytes).map_err(|_| Code::REQUEST_CANCELLED)
+    }
+
+    /// As [`Reply::finish`].
+    pub(super) fn finished(&mut self) -> impl Future<Output = ()> + use<> {
+        self.is_over = true;
+        let is_said = self.send.finish().is_ok();
+        let stopped = self.send.stopped();
+        async move {
+            if is_said {
+                // Whoever is gone hears nothing.
+                let _ = stopped.await;
+            }
         }
     }
 
     /// All is said; ready once the client has it.
     async fn finish(&mut self) {
-        self.is_over = true;
-        if self.send.finish().is_ok() {
-            // Whoever is gone hears nothing.
-            let _ = self.send.stopped().await;
-        }
+        self.finished().await;
     }
 
-    fn reset(&mut self, code: Code) {
+    pub(super) fn reset(&mut self, code: Code) {
         self.is_over = true;
         // One that was stopped is over.
         let _ = self.send.reset(code.number());

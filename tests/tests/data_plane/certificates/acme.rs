@@ -107,6 +107,40 @@ async fn a_certificate_is_had_by_http_kept_over_restarts_and_renewed() {
     assert!(naru.said().contains("there is a certificate for a.naru.test, b.naru.test"), "{}", naru.said());
 }
 
+/// Whoever comes after a process that ended in the midst of it goes on with its order; and whoever comes beside one waits.
+#[tokio::test]
+async fn what_is_ordered_is_not_ordered_again_by_the_next_process() {
+    let (plain, tls) = (free_address(), free_address());
+    let up = Upstream::plain(Speaks::Http1).await;
+    let pebble = Pebble::start(plain.port(), 1, 86_400).await;
+    let root = pebble.issuing_ca().await;
+    let state = Directory::new();
+    let text = documents(plain, tls, "[a.naru.test]", &issuer(&pebble, "HTTP-01"), up.address);
+    let kept = state.path("state/acme/edge.default");
+    let has_ordered = async || {
+        let (order, certificate) = (kept.join("order.json"), kept.join("certificate.pem"));
+        (order.exists() || certificate.exists()).then_some(())
+    };
+    // Where it is quicker than we are there is nothing left to go on with.
+    let naru = start(text.clone(), &state).await;
+    until("an order", has_ordered).await;
+    drop(naru);
+    let account = std::fs::read(kept.join("account.json")).unwrap();
+    let naru = start(text.clone(), &state).await;
+    let addresses = (free_address(), free_address());
+    let other = issuer(&pebble, "HTTP-01");
+    let other = documents(addresses.0, addresses.1, "[a.naru.test]", &other, up.address);
+    // Only the first can prove anything: it is at it already, or done.
+    until("the first to be at it", has_ordered).await;
+    let beside = start(other, &state).await;
+    let number = until("a certificate", async || served(tls, "a.naru.test", &root).await).await;
+    let same = until("the same", async || served(addresses.1, "a.naru.test", &root).await).await;
+    assert_eq!(same, number);
+    assert_eq!(pebble.orders(), 1, "{}\n{}", naru.said(), beside.said());
+    assert_eq!(std::fs::read(kept.join("account.json")).unwrap(), account);
+    assert!(!kept.join("order.json").exists());
+}
+
 #[tokio::test]
 async fn a_certificate_is_had_by_tls_and_outlives_its_issuer() {
     let (plain, tls) = (free_address(), free_address());

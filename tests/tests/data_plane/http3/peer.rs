@@ -66,6 +66,16 @@ impl Peer {
         }
     }
 
+    /// The connection that was told of.
+    pub fn known(&self, told: &Value) -> Of {
+        Of(told["client"].as_u64().unwrap_or_else(|| panic!("no connection: {told}")))
+    }
+
+    /// What is told of a connection once it is there.
+    pub async fn ask(&mut self, command: Value) -> Value {
+        self.0.ask(command).await
+    }
+
     pub async fn connect(&mut self, to: SocketAddr, authority: &Authority) -> Of {
         self.try_connect(to, authority, json!({})).await.unwrap().0
     }
