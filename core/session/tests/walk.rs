@@ -2,6 +2,7 @@
 //! log in, refresh, log out and are robbed: 256 seeds. Beside the machines stands what is obvious and slow: the list of
 //! all rings there ever were, and all that was ever revoked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a seed to replay comes from the environment")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -14,7 +14,7 @@ pub type SessionFault = (&'static str, Invalid);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionAuth {
-    /// Those of the same name share their keys and sessions: `dailyfeed/login`.
+    /// Those of the same name share their keys and sessions: `login.dailyfeed`.
     pub name: String,
     /// The `iss` of tokens.
     pub issuer: String,

@@ -70,7 +70,7 @@ struct Scripts {
 }
 
 enum Target {
-    One(Client),
+    One(Box<Client>),
     Cluster(Box<redis::cluster::ClusterClient>),
 }
 
@@ -102,7 +102,7 @@ fn strange() -> Away {
 impl Shared {
     pub fn open(urls: &[String], prefix: &str, name: &str, timeout: Duration) -> Result<Shared, Away> {
         let client = match urls {
-            [one] => Target::One(Client::open(one.as_str()).map_err(|error| away(&error))?),
+            [one] => Target::One(Box::new(Client::open(one.as_str()).map_err(|error| away(&error))?)),
             several => {
                 let builder = ClusterClientBuilder::new(several.iter().map(String::as_str))
                     .retries(1)
@@ -139,7 +139,7 @@ impl Shared {
                     .set_max_delay(Duration::from_millis(200))
                     .set_response_timeout(Some(self.timeout))
                     .set_connection_timeout(Some(self.timeout));
-                ConnectionManager::new_with_config(client.clone(), config).await.map(Connection::One)
+                ConnectionManager::new_with_config((**client).clone(), config).await.map(Connection::One)
             }
             Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         };
