@@ -9,6 +9,7 @@ mod guards;
 mod limits;
 mod mirrors;
 mod prometheus;
+mod sessions;
 mod stats;
 mod strain;
 mod tcp;
@@ -92,6 +93,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/mirrors", "copies of requests, and what their answers differ in; ?format=json"),
     ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
     ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
+    ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
@@ -121,6 +123,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/clusters", _) => clusters::page(admin, &query),
         ("/mirrors", _) => mirrors::page(admin, &query).await,
         ("/cache", _) => cache::page(admin, &query),
+        ("/sessions", _) => sessions::page(admin, &query),
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
         ("/server_info", _) => server_info(admin),

@@ -17,13 +17,14 @@ use naru_sources::Texts;
 use naru_spec::defaults::ADDRESSES_HOST;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{
-    Action, Cluster, Config, Fallback, FallbackStep, Forward, Listener, RouteTable, Rule, TcpProxy,
+    Action, Cluster, Config, Fallback, FallbackStep, Forward, Listener, RouteTable, Rule, SessionAuth,
+    TcpProxy,
 };
 use serde_json::{Value, json};
 
 use crate::check_command::check_loaded;
 use crate::cli::{ExplainArgs, Failure, Output};
-use crate::policies::{Documents, Policy, of_cluster, of_gate, of_rule};
+use crate::policies::{Documents, Policy, of_cluster, of_gate, of_rule, of_session};
 use crate::problems;
 use crate::say::say;
 
@@ -263,7 +264,23 @@ impl Told<'_> {
     /// What it passes before it goes anywhere.
     fn checks(&self, rule: &Rule) -> Vec<Policy> {
         let chain = self.listener.chains.get(self.chain);
-        chain.map_or_else(Vec::new, |chain| of_gate::of(&chain.http.gate, &rule.gate, self.documents))
+        let asked = self.sessions().and_then(|auth| of_session::of(auth, &self.parts, self.path()));
+        let checks = chain.map(|chain| of_gate::of(&chain.http.gate, &rule.gate, self.documents));
+        asked.into_iter().chain(checks.into_iter().flatten()).collect()
+    }
+
+    fn sessions(&self) -> Option<&SessionAuth> {
+        self.listener.chains.get(self.chain)?.http.sessions.as_deref()
+    }
+
+    /// As rules see it.
+    fn path(&self) -> &str {
+        self.explanation.target.as_ref().map_or_else(|| self.parts.uri.path(), |target| target.path())
+    }
+
+    /// What naru answers before any rule is asked.
+    fn own_answer(&self) -> Option<String> {
+        of_session::answers(self.sessions()?, &self.parts, self.path())
     }
 
     /// Those of one of the clusters that it may go to.
@@ -326,6 +343,9 @@ impl Told<'_> {
     fn outcome(&self, args: &ExplainArgs) -> String {
         if let Some(reason) = self.explanation.refusal {
             return format!("-> answered {} ({})\n", reason.status(), reason.name());
+        }
+        if let Some(answer) = self.own_answer() {
+            return format!("-> {answer}\n");
         }
         let mut out = String::new();
         match self.explanation.verdict {
@@ -460,6 +480,9 @@ impl Told<'_> {
             _ if self.explanation.refusal.is_some() => {
                 let reason = self.explanation.refusal;
                 json!({ "kind": "refused", "reason": reason.map(naru_base::Reason::name) })
+            }
+            _ if let Some(answer) = self.own_answer() => {
+                json!({ "kind": "session", "reason": "SessionAnswered", "text": answer })
             }
             Verdict::NoVirtualHost => {
                 let hint = self.nearest_host(args);

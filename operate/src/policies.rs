@@ -7,6 +7,7 @@ pub mod of_cluster;
 pub mod of_gate;
 mod of_load;
 pub mod of_rule;
+pub mod of_session;
 mod origin;
 
 use std::time::Duration;

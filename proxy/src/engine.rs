@@ -22,8 +22,8 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::proxied::Ends;
 use naru_journey::record::{Facts, RequestLine, fill_header};
 use naru_journey::{
-    Action, AttemptEvent, Cause, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge, grpc_web,
-    outgoing, reply, upgrade,
+    Action, AttemptEvent, Cause, ChainId, Failure, Journey, Milestone, RequestFacts, Sent, Stage, edge,
+    grpc_web, outgoing, reply, upgrade,
 };
 use naru_spec::{Format, Scheme, Terminate};
 
@@ -37,18 +37,24 @@ use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
 use crate::worker::Worker;
-use crate::{cached, hedged, shadow, tunnel};
+use crate::{cached, hedged, sessions, shadow, tunnel};
 
 /// Answers one request.
 pub async fn serve(
     connection: Rc<Connection>,
     request: Request<InBody>,
 ) -> Result<Response<OutBody>, Broken> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if connection.loaded().renews {
+        Box::pin(renew(&connection, &mut parts)).await;
+    }
     let (mut passage, mut parts, scheme) = begin(&connection, parts, body);
     let first = passage.journey.next_action();
     match first {
-        Some(Action::Reply(reason)) => {
+        Some(Action::Reply(mut reason)) => {
+            if passage.session.as_ref().is_some_and(|note| note.is_pending()) {
+                reason = Box::pin(settle_session(&mut passage)).await;
+            }
             let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
             passage.kept_request = record.keep_request(&parts.headers);
             return Ok(answer(passage, reason, Some(&parts.headers)));
@@ -137,6 +143,10 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     } else {
         wish
     };
+    let (wish, session) = match &http.sessions {
+        None => (wish, None),
+        Some(_) => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
+    };
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
         // A request for a tunnel has no body (RFC 9110, section 9.3.6).
@@ -172,10 +182,48 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     passage.opening = opening;
     passage.web = web;
+    passage.session = session;
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     (passage, parts, client.scheme)
+}
+
+/// What sessions make of a request.
+#[cold]
+fn meet(
+    loaded: &Loaded,
+    chain: ChainId,
+    now: Instant,
+    connection: &Connection,
+    line: &RequestLine,
+    parts: &mut Parts,
+    wish: Wish,
+) -> (Wish, Option<Box<sessions::Note>>) {
+    let Some(here) = sessions::of(loaded, chain) else {
+        // Nobody passes because nobody looks.
+        return (Wish::Refuse(Reason::SessionStoreAway), None);
+    };
+    let wall = connection.worker.clock.wall(now);
+    let Parts { headers, extensions, .. } = parts;
+    let mut head = sessions::Head { method: &line.method, path: line.path.path(), headers, extensions };
+    here.meet(wall, &mut head, wish)
+}
+
+/// Has the token of a request refreshed before anybody looks at it, where that is asked for and needed.
+async fn renew(connection: &Connection, parts: &mut Parts) {
+    let loaded = connection.loaded();
+    let Some(here) = sessions::of(&loaded, connection.chain()).filter(|here| here.renews()) else { return };
+    let wall = connection.worker.clock.wall(connection.worker.clock.now());
+    here.renew(wall, parts).await;
+}
+
+/// Asks the store what is needed to answer.
+async fn settle_session(passage: &mut Passage) -> Reason {
+    let Some(note) = &mut passage.session else { return Reason::SessionAnswered };
+    let reason = sessions::carry_out(note).await;
+    passage.journey.answer_for(reason);
+    reason
 }
 
 /// What becomes of a request while the proxy itself runs short.
@@ -223,7 +271,7 @@ async fn forward(
                 let Some(here) = passage.loaded.clusters.get(cluster).endpoint(endpoint) else {
                     return Err(Broken);
                 };
-                if passage.journey.may_hedge() {
+                if passage.journey.may_hedge() && passage.session.is_none() {
                     return Box::pin(hedged::forward(passage, outgoing, action)).await;
                 }
                 passage.hold(cause, cluster, endpoint, &here);
@@ -259,6 +307,9 @@ async fn forward(
             Action::Locate { cluster } => next = passage.locate(cluster).await,
             Action::Forward { .. } if passage.web.is_some() => {
                 return Box::pin(web::pass_on(passage)).await;
+            }
+            Action::Forward { .. } if passage.session.is_some() => {
+                return Box::pin(sessions::pass_on(passage)).await;
             }
             Action::Forward { .. } => return pass_on(passage),
             // An attempt lives in the call that waits for it, and ends with it; a response may be there.
@@ -695,6 +746,9 @@ pub fn pass_head_on(
         cached::tell(&mut parts.headers, told);
     }
     let date = passage.worker.clock.date();
+    if let Some(note) = &passage.session {
+        note.dress(&mut parts.headers);
+    }
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
         let so_far = passage.journey.so_far(now);
         fill_header(format, &Facts { response, ..passage.facts(Some(&so_far)) }, out);
@@ -761,6 +815,9 @@ fn answer_saying(
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
+    if let Some(note) = &mut passage.session {
+        note.dress_reply(&mut reply);
+    }
     if let Some(web) = &passage.web {
         reply.to_web(web.call);
     }

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::mirrors::{MirrorHere, MirrorName, Mirrors};
 use crate::on_demand::OnDemandHere;
 use crate::prepare::{Prepared, SnapshotRef, clusters_of};
+use crate::sessions::SessionsHere;
 use crate::shared_limits::LimitsHere;
 
 /// A snapshot, and what one worker has made of it.
@@ -38,6 +39,10 @@ pub struct Loaded {
     warming: RefCell<BTreeSet<ClusterId>>,
     /// Of rules that have any, in their order.
     mirrors: BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>>,
+    /// By chain.
+    pub sessions: Vec<Option<Rc<SessionsHere>>>,
+    /// Some of them refresh requests on their way.
+    pub renews: bool,
     /// By name.
     pub stores: BTreeMap<String, Rc<StoreHere>>,
 }
@@ -121,6 +126,10 @@ impl Loaded {
             all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
                 .collect()
         });
+        let of_chains = prepared.sessions.iter().zip(snapshot.chains()).map(|(service, chain)| {
+            Some(SessionsHere::new(chain.http.sessions.as_ref()?, service.as_ref()?))
+        });
+        let sessions: Vec<_> = of_chains.collect();
         Rc::new(Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),
@@ -136,6 +145,8 @@ impl Loaded {
             warming: RefCell::default(),
             stores,
             mirrors: mirrors_of(&snapshot, &metrics.mirrors),
+            renews: sessions.iter().flatten().any(|sessions| sessions.renews()),
+            sessions,
             snapshot,
         })
     }

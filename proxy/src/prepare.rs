@@ -26,6 +26,7 @@ use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
+use crate::sessions::{Service, SessionStatus};
 use crate::shared_cache::SharedCache;
 use crate::shared_limits::{self, SharedLimit};
 use crate::word::SharedWord;
@@ -67,6 +68,8 @@ pub struct Prepared {
     crowds: Vec<Crowd>,
     /// By chain; of those that have a limit.
     tallies: Vec<Option<Arc<Tally>>>,
+    /// By chain; of those that have sessions.
+    pub sessions: Vec<Option<Arc<Service>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -133,6 +136,7 @@ impl Prepared {
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         let kept = older.and_then(|older| older.cache.as_ref());
         let cache = SharedCache::of(&snapshot, kept, clock::seed());
+        let sessions = sessions(&snapshot, older, origin)?;
         Ok(Prepared {
             cache,
             snapshot,
@@ -153,6 +157,7 @@ impl Prepared {
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),
             crowds,
             tallies,
+            sessions,
             cluster_names,
             stat_prefixes,
             names,
@@ -198,6 +203,17 @@ impl Prepared {
             Some((chain.connection_limit.as_ref()?.stat_prefix.clone(), active, limited))
         });
         all.collect()
+    }
+
+    /// Of all chains, each once.
+    pub fn session_statuses(&self) -> Vec<SessionStatus> {
+        let mut known: Vec<&Arc<Service>> = Vec::new();
+        for service in self.sessions.iter().flatten() {
+            if !known.iter().any(|known| Arc::ptr_eq(known, service)) {
+                known.push(service);
+            }
+        }
+        known.into_iter().map(|service| service.status()).collect()
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -249,6 +265,32 @@ impl Prepared {
             && new.http2 == old.http2
             && new.proxy_protocol == old.proxy_protocol
     }
+}
+
+/// Who keeps sessions already keeps them on: for the snapshot before, or for another chain.
+fn sessions(
+    snapshot: &Snapshot,
+    older: Option<&Prepared>,
+    origin: Origin,
+) -> Result<Vec<Option<Arc<Service>>>, StartError> {
+    let mut all: Vec<Option<Arc<Service>>> = Vec::new();
+    for chain in snapshot.chains() {
+        let Some(auth) = &chain.http.sessions else {
+            all.push(None);
+            continue;
+        };
+        let before = older.iter().flat_map(|older| &older.sessions);
+        let known = all.iter().chain(before).flatten().find(|service| service.is_for(auth)).cloned();
+        let service = match known {
+            Some(known) => {
+                known.configure(auth);
+                known
+            }
+            None => Service::start(auth, origin).map_err(StartError::Thread)?,
+        };
+        all.push(Some(service));
+    }
+    Ok(all)
 }
 
 /// That of a cluster that is known already is the same.

@@ -26,6 +26,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
+use crate::sessions::SessionStatus;
 use crate::shared_cache::CacheStatus;
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
@@ -316,6 +317,11 @@ impl Proxy {
         Some(cache.purge(purge).await)
     }
 
+    /// Login sessions, each once.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.board.current().session_statuses()
+    }
+
     /// The rate limits of clients.
     pub fn quotas(&self) -> Vec<QuotaStatus> {
         let current = self.board.current();
@@ -510,6 +516,9 @@ impl Drop for Proxy {
         for thread in self.threads.drain(..) {
             // A worker that panicked has already said so.
             let _ = thread.join();
+        }
+        for service in self.board.current().sessions.iter().flatten() {
+            service.end();
         }
         self.log.flush();
     }

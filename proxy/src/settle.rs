@@ -38,6 +38,7 @@ use crate::metrics::{Labels, Protocol};
 use crate::permit::Permit;
 use crate::pool::Http1Connection;
 use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
+use crate::sessions::Note;
 use crate::shadow::trial::Hearing;
 use crate::timer::Timer;
 use crate::tunnel::{Changed, Ledger};
@@ -89,6 +90,8 @@ pub struct Passage {
     pub opening: Option<Box<Opening>>,
     /// It is a call of gRPC-Web.
     pub web: Option<Box<Web>>,
+    /// What sessions have to say to it.
+    pub session: Option<Box<Note>>,
     /// Of the attempt that the last news was about.
     pub permit: Option<Permit>,
     /// Where it counts as a retry.
@@ -148,6 +151,7 @@ impl Passage {
             tunnel: None,
             opening: None,
             web: None,
+            session: None,
             permit: None,
             retrying: None,
             is_in_fault,

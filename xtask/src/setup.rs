@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use crate::workspace::{find_program, node_packages, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -25,6 +25,7 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
     ("redis-server", "redis-server"),
+    ("chromium", "chromium"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";

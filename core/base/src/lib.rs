@@ -16,10 +16,12 @@ pub mod time;
 pub mod chance;
 pub mod share;
 pub mod id;
+pub mod json;
 pub mod reason;
 
 pub use chance::Chance;
 pub use id::{AttemptId, ClusterId, EndpointId};
+pub use json::Json;
 pub use reason::{Reason, RetryEnd, Side};
 pub use share::{Fraction, Weight};
 pub use time::{Instant, WallTime};

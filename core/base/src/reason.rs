@@ -177,6 +177,23 @@ reasons! {
     /// A failure that was made on purpose; its status is the fault's.
     FaultInjected { "FI", Proxy, 503, "fault_filter_abort", "fault filter abort" }
 
+    /// An answer about a session by naru itself: a new pair of tokens, a logout, the keys.
+    SessionAnswered { "-", Proxy, 200, "session_answered", "" }
+    /// The request needs an access token, and has none.
+    SessionMissing { "-", Client, 401, "session_token_missing", "Jwt is missing" }
+    /// Its access token is none of ours, or was changed.
+    SessionInvalid { "-", Client, 401, "session_token_invalid", "Jwt verification fails" }
+    /// Its access token has expired.
+    SessionExpired { "-", Client, 401, "session_token_expired", "Jwt is expired" }
+    /// Its access token was signed by a key that is not in force any more.
+    SessionKeyRotated { "-", Client, 401, "session_key_rotated", "Jwt was signed by a key that was replaced" }
+    /// Its session is over: somebody has logged out, or a refresh token was used twice.
+    SessionRevoked { "-", Client, 401, "session_revoked", "Session is over" }
+    /// A page of another origin asked for something about sessions.
+    SessionOrigin { "-", Client, 403, "session_origin_refused", "Origin is not allowed" }
+    /// What is known of sessions cannot be read or written.
+    SessionStoreAway { "-", Proxy, 503, "session_store_away", "session store is away" }
+
     /// A tunnel with HTTP in it: the requests have their own lines.
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }
     /// The name that a tunnel leads to has no address.

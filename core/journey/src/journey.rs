@@ -69,6 +69,7 @@ mod passing;
 mod passing_through;
 mod policed;
 mod rare;
+mod sessions;
 mod timing;
 mod upgrading;
 

@@ -15,17 +15,19 @@ use naru_spec::overload::{Monitor, Resource, TriggerAt};
 use naru_spec::{Allowance, Listener, Overload, PaceLimit, Path, code};
 
 use crate::findings::Findings;
+use crate::sessions::Sessions;
 
 /// Policies by what they are for.
 #[derive(Debug, Default)]
 pub(crate) struct Edges<'a> {
     whole: Option<&'a EdgePolicy>,
     of_gateways: Vec<(&'a Gateway, &'a EdgePolicy)>,
+    sessions: Sessions<'a>,
 }
 
 impl<'a> Edges<'a> {
     pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Edges<'a> {
-        let mut edges = Edges::default();
+        let mut edges = Edges { sessions: Sessions::of(resources, findings), ..Edges::default() };
         for policy in &resources.edge_policies {
             let spec = Path::ROOT.field("spec");
             let Some(target) = &policy.spec.target_ref else {
@@ -87,6 +89,7 @@ impl<'a> Edges<'a> {
 
     /// Changes a listener of these gateways.
     pub fn change(&self, gateways: &[&Gateway], listener: &mut Listener, findings: &mut Findings<'_>) {
+        self.sessions.change(gateways, listener, findings);
         let find = |gateway: &&Gateway| {
             self.of_gateways
                 .iter()

@@ -42,6 +42,7 @@ mod reach;
 mod policies;
 mod tls;
 mod acme;
+mod sessions;
 mod credentials;
 mod registry;
 mod process;

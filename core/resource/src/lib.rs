@@ -45,6 +45,7 @@ pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
 pub mod acme;
+pub mod session_auth;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
@@ -60,6 +61,7 @@ pub use rate_limit::RateLimit;
 pub use response_cache::ResponseCache;
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
+pub use session_auth::SessionAuth;
 pub use traffic_policy::{Retry, TrafficPolicy};
 pub use virtual_service::VirtualService;
 
@@ -81,6 +83,7 @@ pub struct Resources {
     pub namespaces: Vec<Namespace>,
     pub traffic_policies: Vec<TrafficPolicy>,
     pub acme_issuers: Vec<AcmeIssuer>,
+    pub session_auths: Vec<SessionAuth>,
     pub bulkheads: Vec<Bulkhead>,
     pub rate_limits: Vec<RateLimit>,
     pub circuit_breakers: Vec<CircuitBreaker>,

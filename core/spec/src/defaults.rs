@@ -342,3 +342,39 @@ pub const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVO
 %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
 %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
 \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
+
+// Login sessions. The seed's, unless a line says otherwise.
+pub const SESSION_KEY_ROTATION: Duration = Duration::from_secs(3_600);
+/// To the letter: a token of the key before is refused.
+pub const SESSION_KEY_GRACE: Duration = Duration::ZERO;
+pub const SESSION_REFRESH_PATH: &str = "/api/key/refresh";
+pub const SESSION_COOKIE: &str = "refreshToken";
+/// Our own.
+pub const SESSION_LOGOUT_PATH: &str = "/api/auth/logout";
+/// RFC 8615 has no name for it; that of OpenID providers.
+pub const SESSION_JWKS_PATH: &str = "/.well-known/jwks.json";
+/// Our own.
+pub const SESSION_ISSUER: &str = "naru";
+/// Our own.
+pub const SESSION_SUBJECT_HEADER: &str = "x-session-subject";
+/// Our own, within the "minutes" of RFC 9700's access tokens.
+pub const SESSION_ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Envoy's `clock_skew_seconds`.
+pub const SESSION_CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// Our own.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(14 * 86_400);
+/// Okta's "grace period for token rotation".
+pub const SESSION_REUSE_INTERVAL: Duration = Duration::from_secs(30);
+/// Our own.
+pub const SESSION_STORE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Our own: a logout is known everywhere within a second.
+pub const SESSION_POLL: Duration = Duration::from_millis(200);
+/// Where nobody else writes.
+pub const SESSION_POLL_ALONE: Duration = Duration::from_secs(10);
+/// Our own: 64 bytes or so each, on each worker.
+pub const SESSION_REVOKED_MAX: usize = 100_000;
+pub const SESSION_REVOKED_BOUND: usize = 10_000_000;
+/// Beyond, dates cannot be added up.
+pub const SESSION_TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Our own have 70.
+pub const SESSION_REFRESH_BYTES_MAX: usize = 256;

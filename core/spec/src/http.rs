@@ -1,12 +1,15 @@
 //! How requests are read from clients: the settings of Envoy's HTTP connection manager.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
-use crate::{AccessLog, ClientCertDetails, Fault, ForwardClientCert, Gate, RouteTable, Upgrades, defaults};
+use crate::{
+    AccessLog, ClientCertDetails, Fault, ForwardClientCert, Gate, RouteTable, SessionAuth, Upgrades, defaults,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -73,6 +76,8 @@ pub struct Http {
     pub grpc_web: bool,
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
+    /// Who is logged in is asked of each request.
+    pub sessions: Option<Arc<SessionAuth>>,
     /// What requests pass before they go anywhere.
     pub gate: Gate,
     pub http2: Http2Settings,
@@ -119,6 +124,7 @@ impl Http {
             upgrades: Upgrades::default(),
             grpc_web: false,
             fault: None,
+            sessions: None,
             gate: Gate::default(),
             http2: Http2Settings::edge(),
             http2_limits: Http2Limits::default(),

@@ -40,6 +40,7 @@ pub mod balancing;
 pub mod guard;
 pub mod limits;
 pub mod cache;
+pub mod session;
 pub mod overload;
 pub mod tls;
 pub mod ciphers;
@@ -97,6 +98,10 @@ pub use recover::{
 pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
+};
+pub use session::{
+    AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
+    SessionStore, StorePlace,
 };
 pub use store::{Redis, Store, StoreUse, WithoutStore};
 pub use tcp::TcpProxy;

@@ -20,6 +20,7 @@ mod scenario;
 mod documents;
 mod import;
 mod hello;
+mod token;
 mod http1;
 mod wires;
 mod tunnel;
@@ -58,6 +59,7 @@ pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
 pub use takeover::takeover;
+pub use token::token;
 pub use tunnel::tunnel;
 pub use wires::{hpack, http2, http3, measured, probed, qpack};
 
@@ -93,6 +95,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
+    ("token", token),
     ("takeover", takeover),
     ("tunnel", tunnel),
     ("upstream", upstream),

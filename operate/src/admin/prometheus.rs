@@ -9,16 +9,17 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
-    CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, StoreStatus,
-    StrainStatus,
+    CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
+    StoreStatus, StrainStatus,
 };
 
 use super::guards::{BreakerStats, Stat};
-use super::{Admin, Whole, cache, guards, limits, mirrors, page as whole_page, strain, tcp};
+use super::{Admin, Whole, cache, guards, limits, mirrors, page as whole_page, sessions, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
+    text.push_str(&of_sessions(&admin.proxy.sessions()));
     text.push_str(&guarded(
         &admin.proxy.clusters(),
         &admin.proxy.named_limits(),
@@ -57,6 +58,27 @@ fn kept(status: Option<&CacheStatus>) -> String {
             }
         }
         out.sample(&name, &labels, value);
+    }
+    out.text
+}
+
+/// Login sessions.
+fn of_sessions(all: &[SessionStatus]) -> String {
+    let mut out = Exposition::default();
+    let mut by_name: BTreeMap<String, Vec<(String, guards::Stat)>> = BTreeMap::new();
+    for status in all {
+        for stat in sessions::stats(status) {
+            let name = format!("naru_session_{}", stat.name);
+            by_name.entry(name).or_default().push((format!("sessions=\"{}\"", status.name), stat));
+        }
+    }
+    for (name, samples) in &by_name {
+        if let Some((_, stat)) = samples.first() {
+            out.family(name, if stat.is_gauge { "gauge" } else { "counter" }, stat.help);
+        }
+        for (labels, stat) in samples {
+            out.sample(name, labels, stat.value);
+        }
     }
     out.text
 }

@@ -8,7 +8,9 @@ use naru_proxy::Report;
 use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
-use super::{Admin, Query, Whole, cache, guards, json, limits, mirrors, prometheus, strain, tcp, text};
+use super::{
+    Admin, Query, Whole, cache, guards, json, limits, mirrors, prometheus, sessions, strain, tcp, text,
+};
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     if query.get("format") == Some("prometheus") {
@@ -115,6 +117,12 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         stats.insert(format!("{prefix}_responses"), learned.responses);
     }
     cache::add_stats(admin.proxy.cache().as_ref(), &mut stats);
+    for status in admin.proxy.sessions() {
+        let prefix = format!("session.{}", status.name);
+        stats.extend(
+            sessions::stats(&status).into_iter().map(|stat| (format!("{prefix}.{}", stat.name), stat.value)),
+        );
+    }
     stats.insert("mirror.copies_active".to_owned(), report.copies_active);
     tcp::add_stats(report, &mut stats);
     strain::add_stats(report, &admin.proxy.strain(), &mut stats);

@@ -33,6 +33,7 @@ mod load_limits;
 mod rate_limits;
 mod overload;
 mod edge;
+mod sessions;
 mod mirrors;
 mod swap;
 mod load;

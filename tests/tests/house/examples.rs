@@ -19,6 +19,7 @@ fn every_directory_of_documents_is_fine() {
         Snapshot::compile(planned.config).unwrap_or_else(|found| panic!("{files:?}: {found:#?}"));
     };
     read(&files("examples/read-write-groups", &["yaml"]));
+    read(&files("examples/sessions", &["yaml"]));
     let whole = files("examples/bookinfo", &["yaml"]);
     assert!(whole.len() >= 4, "{whole:?}");
     read(&whole);

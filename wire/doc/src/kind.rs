@@ -9,6 +9,7 @@ mod edge;
 mod response_cache;
 mod fallback;
 mod acme;
+mod session;
 mod kubernetes;
 mod pod;
 
@@ -61,6 +62,7 @@ known! {
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
     "ResponseCache", "naru.dev", &["v1alpha1"] => response_caches;
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
+    "SessionAuth", "naru.dev", &["v1alpha1"] => session_auths;
 }
 
 /// Reads one document, or a `List` of them.

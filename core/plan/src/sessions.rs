@@ -1,0 +1,264 @@
+//! Login sessions of gateways: what `SessionAuth` documents mean.
+//!
+//! One is for all servers of its Gateway that speak HTTP. Servers that lead all their clients to HTTPS ask for no token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use naru_resource::session_auth::{self as said, SessionAuthSpec};
+use naru_resource::{Flag, Gateway, Place, Resources, Seconds, Text, Texts};
+use naru_spec::{
+    DataSource, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, StorePlace,
+    TlsRequirement, code,
+};
+
+use crate::findings::Findings;
+
+#[derive(Debug, Default)]
+pub(crate) struct Sessions<'a> {
+    of_gateways: Vec<(&'a Gateway, &'a said::SessionAuth, Arc<SessionAuth>)>,
+}
+
+impl<'a> Sessions<'a> {
+    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Sessions<'a> {
+        let mut sessions = Sessions::default();
+        for written in &resources.session_auths {
+            let Some(gateway) = gateway_of(written, resources, findings) else { continue };
+            if let Some((_, before, _)) =
+                sessions.of_gateways.iter().find(|(known, ..)| std::ptr::eq(*known, gateway))
+            {
+                let other = findings.locate(before.meta.name.place);
+                let message = format!("two documents are for this Gateway: the other is {other}");
+                let path = Path::ROOT.field("spec.targetRef");
+                findings.error(code::CONFLICT, written.meta.name.place, &path, message, "join them");
+            }
+            let auth = read(written, findings);
+            sessions.of_gateways.push((gateway, written, Arc::new(auth)));
+        }
+        sessions
+    }
+
+    /// Changes a listener of these gateways.
+    pub fn change(&self, gateways: &[&Gateway], listener: &mut Listener, findings: &mut Findings<'_>) {
+        let find =
+            |gateway: &&Gateway| self.of_gateways.iter().find(|(known, ..)| std::ptr::eq(*known, *gateway));
+        let Some((_, written, auth)) = gateways.iter().find_map(find) else { return };
+        let is_other =
+            |gateway: &&Gateway| find(gateway).is_none_or(|(_, _, other)| !Arc::ptr_eq(other, auth));
+        if gateways.iter().any(is_other) {
+            let message = format!("gateways at {} have different sessions, and share it", listener.address);
+            let path = Path::ROOT.field("spec.targetRef");
+            findings.error(code::CONFLICT, written.meta.name.place, &path, message, "use two ports");
+        }
+        for chain in listener.chains.iter_mut().filter(|chain| chain.tcp.is_none()) {
+            let hosts = &chain.http.routes.virtual_hosts;
+            if hosts.is_empty() || hosts.iter().any(|host| host.tls == TlsRequirement::None) {
+                chain.http.sessions = Some(Arc::clone(auth));
+            }
+        }
+    }
+}
+
+fn gateway_of<'a>(
+    written: &said::SessionAuth,
+    resources: &'a Resources,
+    findings: &mut Findings<'_>,
+) -> Option<&'a Gateway> {
+    let target = &written.spec.target_ref;
+    let path = Path::ROOT.field("spec.targetRef");
+    if target.kind.value != "Gateway" {
+        let message = format!("a SessionAuth is for a Gateway, not for a {}", target.kind.value);
+        let path = path.field("kind");
+        findings.error(code::INVALID_VALUE, target.kind.place, &path, message, "kind: Gateway");
+        return None;
+    }
+    if let Some(section) = &target.section_name {
+        let message = "a SessionAuth is for all servers of a Gateway that speak HTTP";
+        let path = path.field("sectionName");
+        findings.error(code::UNSUPPORTED_FIELD, section.place, &path, message, "remove it");
+    }
+    let namespace = written.meta.namespace();
+    let is_it = |gateway: &&Gateway| {
+        gateway.meta.name.value == target.name.value && gateway.meta.namespace() == namespace
+    };
+    let gateway = resources.gateways.iter().find(is_it);
+    if gateway.is_none() {
+        let message = format!("there is no Gateway '{}' in namespace {namespace}", target.name.value);
+        findings.error(code::UNKNOWN_REFERENCE, target.name.place, &path.field("name"), message, "");
+    }
+    gateway
+}
+
+fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth {
+    let spec = &written.spec;
+    let path = Path::ROOT.field("spec");
+    let (place, seal) = store(&spec.store, &path.field("store"), findings);
+    let mut auth = SessionAuth::new(written.meta.full_name(), place, seal);
+    set(&mut auth.issuer, &spec.issuer);
+    auth.audiences = texts(&spec.audiences);
+    auth.login_paths = texts(&spec.login.paths);
+    let login = path.field("login");
+    if let Some(name) = &spec.login.subject_header
+        && let Some(header) = header(name, &login.field("subjectHeader"), findings)
+    {
+        auth.subject_header = header;
+    }
+    auth.claims = claims(&spec.login.claims, &login.field("claims"), findings);
+    if let Some(said) = &spec.refresh {
+        auth.refresh_path.clone_from(&said.path.value);
+        auth.refresh.cookie_path.clone_from(&said.path.value);
+    }
+    if let Some(said) = &spec.logout {
+        auth.logout_path.clone_from(&said.path.value);
+    }
+    if let Some(said) = &spec.jwks {
+        set(&mut auth.jwks_path, &said.path);
+        if is_on(&said.disabled, false) {
+            auth.jwks_path.clear();
+        }
+    }
+    if !spec.protect.is_empty() {
+        auth.protected = texts(&spec.protect);
+    }
+    auth.public = texts(&spec.public);
+    if let Some(said) = &spec.keys {
+        time(&mut auth.keys.rotate_every, &said.rotate_every);
+        time(&mut auth.keys.grace, &said.grace);
+        auth.keys.algorithm = match said.algorithm.map(|algorithm| algorithm.value) {
+            None | Some(said::SessionAlgorithm::Es256) => SessionAlgorithm::Es256,
+            Some(said::SessionAlgorithm::EdDsa) => SessionAlgorithm::EdDsa,
+        };
+    }
+    if let Some(said) = &spec.access_token {
+        time(&mut auth.access.lifetime, &said.lifetime);
+        time(&mut auth.access.skew, &said.clock_skew);
+        auth.access.is_forwarded = is_on(&said.forward, true);
+        let path = path.field("accessToken").field("claimsToHeaders").to_string();
+        auth.access.to_headers = claims(&said.claims_to_headers, &Path::ROOT.field(&path), findings);
+    }
+    if let Some(said) = &spec.refresh_token {
+        set(&mut auth.refresh.cookie, &said.cookie);
+        set(&mut auth.refresh.cookie_path, &said.cookie_path);
+        auth.refresh.cookie_domain = said.domain.as_ref().map(|domain| domain.value.clone());
+        time(&mut auth.refresh.lifetime, &said.lifetime);
+        time(&mut auth.refresh.reuse_interval, &said.reuse_interval);
+    }
+    auth.is_transparent = is_on(&spec.transparent_refresh, false);
+    auth.origins = spec.cors.as_ref().map(|said| texts(&said.allow_origins)).unwrap_or_default();
+    time(&mut auth.store.timeout, &spec.store.timeout);
+    time(&mut auth.store.poll_every, &spec.store.poll_every);
+    if let Some(max) = &spec.store.revoked_max {
+        auth.store.revoked_max = usize::try_from(max.value).unwrap_or(0);
+    }
+    for (field, invalid) in auth.problems() {
+        let place = place_of(spec, field);
+        findings.error(code::INVALID_VALUE, place, &path.field(field), invalid.message, invalid.hint);
+    }
+    auth
+}
+
+fn store(said: &said::SessionStore, path: &Path<'_>, findings: &mut Findings<'_>) -> (StorePlace, Seal) {
+    let seal = match &said.seal {
+        None => Seal::Beside,
+        Some(seal) => match (&seal.file, &seal.environment) {
+            (Some(file), None) => Seal::Given(DataSource::File(file.value.clone())),
+            (None, Some(name)) => Seal::Given(DataSource::Environment(name.value.clone())),
+            _ => {
+                let message = "exactly one of file and environment is needed";
+                findings.error(code::CONFLICTING_FIELDS, seal.place, &path.field("seal"), message, "");
+                Seal::Beside
+            }
+        },
+    };
+    let place = match (&said.directory, &said.redis) {
+        (Some(directory), None) => StorePlace::Directory(directory.value.clone()),
+        (None, Some(redis)) => StorePlace::Redis {
+            urls: texts(&redis.urls),
+            prefix: redis.prefix.as_ref().map_or("naru", |prefix| &prefix.value).to_owned(),
+        },
+        (directory, _) => {
+            let (message, code) = match directory {
+                Some(_) => ("sessions are kept in one place", code::CONFLICTING_FIELDS),
+                None => ("sessions have to be kept somewhere", code::MISSING_FIELD),
+            };
+            findings.error(code, said.place, path, message, "directory: /var/lib/naru/sessions, or redis");
+            StorePlace::Directory("-".to_owned())
+        }
+    };
+    if let StorePlace::Redis { urls, .. } = &place {
+        let is_known = |url: &&String| {
+            url.starts_with("redis://") || url.starts_with("rediss://") || url.starts_with("unix:")
+        };
+        if urls.iter().any(|url| !is_known(&url)) {
+            let place = said.redis.as_ref().map_or(said.place, |redis| redis.place);
+            // The text may have a password.
+            let message = "an address of Redis begins with redis://, rediss:// or unix:";
+            findings.error(code::INVALID_VALUE, place, &path.field("redis").field("urls"), message, "");
+        }
+    }
+    (place, seal)
+}
+
+/// Where something is said, or might have been.
+fn place_of(spec: &SessionAuthSpec, field: &str) -> Place {
+    let keys = spec.keys.as_ref().map(|said| said.place);
+    let access = spec.access_token.as_ref().map(|said| said.place);
+    let refresh = spec.refresh_token.as_ref().map(|said| said.place);
+    let first = |texts: &Texts| texts.first().map(|text| text.place);
+    let place = match field {
+        "login.paths" => first(&spec.login.paths).or(Some(spec.login.place)),
+        "login.claims" => Some(spec.login.place),
+        "refresh.path" => spec.refresh.as_ref().map(|said| said.path.place),
+        "logout.path" => spec.logout.as_ref().map(|said| said.path.place),
+        "jwks.path" => spec.jwks.as_ref().map(|said| said.place),
+        "protect" => first(&spec.protect),
+        "public" => first(&spec.public),
+        "transparentRefresh" => spec.transparent_refresh.as_ref().map(|said| said.place),
+        "cors.allowOrigins" => spec.cors.as_ref().map(|said| said.place),
+        field if field.starts_with("keys.") => keys,
+        field if field.starts_with("accessToken.") => access,
+        field if field.starts_with("refreshToken.") => refresh,
+        _ => Some(spec.store.place),
+    };
+    place.unwrap_or(spec.place)
+}
+
+fn claims(said: &[said::SessionClaim], path: &Path<'_>, findings: &mut Findings<'_>) -> Vec<SessionClaim> {
+    let mut claims = Vec::new();
+    for (at, one) in said.iter().enumerate() {
+        if let Some(header) = header(&one.header, &path.at(at).field("header"), findings) {
+            claims.push(SessionClaim { claim: one.claim.value.clone(), header });
+        }
+    }
+    claims
+}
+
+fn header(name: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<HeaderName> {
+    let header = name.value.parse().ok();
+    if header.is_none() {
+        let message = format!("'{}' is no name of a header", name.value);
+        findings.error(code::INVALID_VALUE, name.place, path, message, "");
+    }
+    header
+}
+
+fn texts(said: &Texts) -> Vec<String> {
+    said.iter().map(|text| text.value.clone()).collect()
+}
+
+fn set(setting: &mut String, said: &Option<Text>) {
+    if let Some(said) = said {
+        setting.clone_from(&said.value);
+    }
+}
+
+fn time(setting: &mut Duration, said: &Option<Seconds>) {
+    if let Some(said) = said {
+        *setting = said.value;
+    }
+}
+
+fn is_on(flag: &Option<Flag>, usual: bool) -> bool {
+    flag.as_ref().map_or(usual, |flag| flag.value)
+}

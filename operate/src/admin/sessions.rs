@@ -1,0 +1,64 @@
+//! `/sessions`: keys by their ids, and how many logged in, refreshed, logged out. No key, no token, nobody's name.
+
+use std::fmt::Write as _;
+
+use http::{Response, StatusCode};
+use naru_proxy::SessionStatus;
+use serde_json::{Value, json};
+
+use super::guards::Stat;
+use super::{Admin, Query, Whole, json as json_page, text};
+
+pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
+    let sessions = admin.proxy.sessions();
+    if query.get("format") == Some("json") {
+        return json_page(&json!({ "sessions": sessions.iter().map(described).collect::<Vec<_>>() }));
+    }
+    if sessions.is_empty() {
+        return text(StatusCode::OK, "no gateway has sessions\n");
+    }
+    text(StatusCode::OK, sessions.iter().map(written).collect::<String>())
+}
+
+/// What is counted and measured, under names that are the same on every page.
+pub fn stats(sessions: &SessionStatus) -> Vec<Stat> {
+    let stat = |name: &str, is_gauge, value| Stat {
+        name: name.to_owned(),
+        is_gauge,
+        help: "Login sessions: what was asked for, what is revoked, whether the store answers.",
+        value,
+    };
+    let counts = sessions.counts.iter().map(|(name, value)| stat(&format!("{name}_total"), false, *value));
+    let mut all: Vec<Stat> = counts.collect();
+    all.push(stat("revoked", true, sessions.revoked));
+    all.push(stat("store_away", true, u64::from(sessions.is_away)));
+    all.push(stat("keys", true, sessions.keys.len() as u64));
+    all
+}
+
+fn written(sessions: &SessionStatus) -> String {
+    let store = if sessions.is_away { "away" } else { "there" };
+    let mut out = format!("{}: store {store}, ring {}\n", sessions.name, sessions.ring_version);
+    let counts: Vec<String> =
+        sessions.counts.iter().map(|(name, value)| format!("{} {value}", name.replace('_', " "))).collect();
+    let _ = writeln!(out, "  {}, revoked {}", counts.join(", "), sessions.revoked);
+    for (id, phase) in &sessions.keys {
+        let _ = writeln!(out, "  key {id} {phase}");
+    }
+    out
+}
+
+fn described(sessions: &SessionStatus) -> Value {
+    let keys: Vec<Value> =
+        sessions.keys.iter().map(|(id, phase)| json!({ "id": id, "phase": phase })).collect();
+    let counts: serde_json::Map<String, Value> =
+        sessions.counts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    json!({
+        "name": sessions.name,
+        "store_is_away": sessions.is_away,
+        "ring": sessions.ring_version,
+        "revoked": sessions.revoked,
+        "counts": counts,
+        "keys": keys,
+    })
+}

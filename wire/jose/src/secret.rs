@@ -1,0 +1,114 @@
+//! What keeps a secret: randomness, comparisons that take the same time, digests, and a seal for keys that
+//! are kept on disk or in a store of others.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+
+/// The system gave no randomness, or what was sealed is not what was opened. It says no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cryptography failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Fills with what nobody can guess.
+pub fn fill(bytes: &mut [u8]) -> Result<(), Failed> {
+    SystemRandom::new().fill(bytes).map_err(|_| Failed)
+}
+
+pub fn random<const N: usize>() -> Result<[u8; N], Failed> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Takes the same time wherever both differ. Lengths are not kept secret.
+pub fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    verify_slices_are_equal(one, other).is_ok()
+}
+
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+/// base64url without padding, as in tokens.
+pub fn to_text(bytes: &[u8]) -> String {
+    crate::base64url::encode(bytes)
+}
+
+pub fn from_text(text: &str) -> Option<Vec<u8>> {
+    crate::base64url::decode(text)
+}
+
+/// AES-256-GCM with a nonce of its own for each message, which stands before it.
+pub struct Seal {
+    key: RandomizedNonceKey,
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+impl Seal {
+    pub fn new(key: &[u8; 32]) -> Result<Seal, Failed> {
+        RandomizedNonceKey::new(&AES_256_GCM, key).map(|key| Seal { key }).map_err(|_| Failed)
+    }
+
+    /// `context` is not kept secret, and has to be the same when it is opened: what is sealed for one place
+    /// is not taken at another.
+    pub fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, Failed> {
+        let mut sealed = plain.to_vec();
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(|_| Failed)?;
+        let mut out = nonce.as_ref().to_vec();
+        out.append(&mut sealed);
+        Ok(out)
+    }
+
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Failed> {
+        let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or(Failed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Failed)?;
+        let mut rest = rest.to_vec();
+        let plain = self.key.open_in_place(nonce, Aad::from(context), &mut rest).map_err(|_| Failed)?;
+        Ok(plain.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_opened_only_whole_and_in_its_place() {
+        let seal = Seal::new(&random().unwrap()).unwrap();
+        let sealed = seal.seal(b"here", b"a key").unwrap();
+        assert_eq!(seal.open(b"here", &sealed).as_deref(), Ok(&b"a key"[..]));
+        assert_ne!(seal.seal(b"here", b"a key").unwrap(), sealed);
+        assert_eq!(seal.open(b"there", &sealed), Err(Failed));
+        assert_eq!(Seal::new(&random().unwrap()).unwrap().open(b"here", &sealed), Err(Failed));
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(seal.open(b"here", &changed), Err(Failed));
+            assert_eq!(seal.open(b"here", &sealed[..at]), Err(Failed));
+        }
+    }
+
+    #[test]
+    fn only_the_same_bytes_are_equal() {
+        assert!(is_equal(b"", b"") && is_equal(b"abc", b"abc"));
+        assert!(!is_equal(b"abc", b"abd") && !is_equal(b"abc", b"ab"));
+    }
+}
