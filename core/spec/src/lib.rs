@@ -24,6 +24,8 @@ pub mod tcp;
 pub mod http;
 pub mod client_cert;
 pub mod upgrade;
+pub mod identity;
+pub mod authorization;
 pub mod route;
 pub mod recover;
 pub mod fault;
@@ -45,6 +47,7 @@ pub mod suggest;
 pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use authorization::{AuthTest, ClaimMatch, Rbac, RbacAction, RbacPolicy, RbacRules, ValueMatch};
 pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
@@ -67,6 +70,7 @@ pub use guard::{
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
+pub use identity::{ClaimHeader, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, RemoteKeys};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
     Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,
