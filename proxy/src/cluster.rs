@@ -15,6 +15,7 @@ use naru_admit::Claim;
 use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
+use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::race::take_turns;
 use naru_journey::{Admission, RecentWrites, Retried, SessionId, View};
@@ -23,6 +24,7 @@ use naru_spec::{Address, BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
+use crate::gate::SharedQuotas;
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus};
 use crate::metrics::ClusterReport;
@@ -381,6 +383,7 @@ fn retire(endpoints: Vec<Rc<EndpointHere>>) {
 pub struct Clusters {
     pub all: Vec<ClusterHere>,
     pub limits: LimitsHere,
+    pub quotas: SharedQuotas,
     /// How many requests are in a fault, at all workers.
     pub faults: Arc<AtomicU32>,
     pub retried: Arc<Retried<SharedWord>>,
@@ -439,6 +442,10 @@ impl View for Clusters {
 
     fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {
         self.limits.pass(now, limit, chance)
+    }
+
+    fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
+        self.quotas.spend(now, claims)
     }
 
     fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {

@@ -155,7 +155,7 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
             &mut (),
         ),
     };
-    if client.asks {
+    if client.asks && !journey.is_at_gate() {
         naru_recover::consume(&mut parts.headers);
     }
     // Rules see what the client has said.
@@ -247,6 +247,12 @@ async fn forward(
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
             }
+            Action::Check => {
+                passage.hear_check(outgoing.headers.as_mut());
+                // A token may have stood in it.
+                outgoing.target = passage.line.path.clone();
+            }
+            Action::Ask => next = Box::pin(passage.ask()).await,
             Action::Wait { limit, queued } => match passage.wait_at(limit, queued).await {
                 Some(action) => next = Some(action),
                 None => passage.hear_turn(),
@@ -264,11 +270,12 @@ async fn forward(
             Action::Open | Action::Reach { .. } => return Err(Broken),
             Action::Reply(reason) => {
                 // It waited, and went nowhere.
-                if let Some(headers) = outgoing.headers.as_ref().filter(|_| !outgoing.is_prepared) {
+                let unsent = outgoing.headers.as_ref().filter(|_| !outgoing.is_prepared);
+                if let Some(headers) = unsent {
                     let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
                     passage.kept_request = record.keep_request(headers);
                 }
-                return Ok(answer(passage, reason, None));
+                return Ok(answer(passage, reason, unsent));
             }
             Action::Break(_) => return Err(Broken),
         }

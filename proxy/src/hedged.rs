@@ -69,7 +69,9 @@ pub async fn forward(
                 return Ok(answer(passage, reason, None));
             }
             // Limits were passed before the first attempt, and a tunnel has no attempts beside each other.
-            Action::Wait { .. }
+            Action::Check
+            | Action::Ask
+            | Action::Wait { .. }
             | Action::Look
             | Action::Locate { .. }
             | Action::Open

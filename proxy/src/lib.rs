@@ -25,6 +25,7 @@ mod shadow;
 mod tunnel;
 mod upgraded;
 mod grpc_web;
+mod gate;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]
@@ -65,6 +66,7 @@ mod timer;
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
+pub use gate::QuotaStatus;
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

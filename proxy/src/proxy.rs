@@ -20,6 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
+use crate::gate::QuotaStatus;
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -301,6 +302,12 @@ impl Proxy {
     /// The named limits of routes and clusters.
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.board.named_limits()
+    }
+
+    /// The rate limits of clients.
+    pub fn quotas(&self) -> Vec<QuotaStatus> {
+        let current = self.board.current();
+        current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

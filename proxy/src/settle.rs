@@ -453,6 +453,7 @@ impl Passage {
             upstream_path: self.permit.as_ref().and_then(|permit| permit.endpoint.path()),
             upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
+            details: self.journey.details(),
             connection: self.connection.id,
             stream: self.stream,
             host_name: &self.worker.host_name,
@@ -534,6 +535,13 @@ impl Passage {
             self.record(&outcome);
         }
         self.uncount();
+    }
+
+    /// A fault does something to it, which was not known when it began.
+    pub fn count_fault(&mut self) {
+        if self.journey.is_in_fault() && !std::mem::replace(&mut self.is_in_fault, true) {
+            self.loaded.prepared.faults.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What is counted of it.

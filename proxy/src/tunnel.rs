@@ -226,8 +226,8 @@ impl Tunnel {
                     self.passage.hear_due(true);
                     continue;
                 }
-                // No limit has a tunnel wait.
-                Action::Wait { .. } | Action::Look => continue,
+                // No limit has a tunnel wait, and none has a gate.
+                Action::Check | Action::Ask | Action::Wait { .. } | Action::Look => continue,
                 Action::Break(_) | Action::Reply(_) | Action::Open => return client.abort(),
             };
             let event = match dialed {

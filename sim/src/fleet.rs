@@ -8,6 +8,7 @@ use naru_admit::Claim;
 use naru_balance::EndpointFacts;
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
+use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, RecentRequests, RecentWrites, Retried, SessionId, Snapshot, View};
 use naru_recover::RetryLoad;
@@ -17,6 +18,7 @@ use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
+use crate::quotas::QuotasHere;
 use crate::upstream::{Place, ProxyId};
 
 /// Finds the addresses of a name, as DNS would; `None` where there is no answer.
@@ -71,6 +73,7 @@ pub struct Fleet {
     /// By [`ClusterId`].
     clusters: Vec<ClusterHere>,
     pub limits: NamedHere,
+    quotas: QuotasHere,
     /// What all proxies of a world know together, and its sessions.
     pub shared: Rc<Shared>,
     /// A request has changed what a guard is to know of.
@@ -91,6 +94,7 @@ impl Fleet {
             proxy: ProxyId::default(),
             clusters: clusters.collect(),
             limits: NamedHere::default(),
+            quotas: QuotasHere::new(&snapshot.quotas),
             shared: Rc::default(),
             has_news: Cell::new(false),
         }
@@ -229,6 +233,10 @@ impl View for Seen<'_> {
 
     fn pass(&self, now: Instant, limit: LimitId, chance: &mut Chance) -> Pass {
         self.fleet.limits.pass(now, self.worker, limit, chance)
+    }
+
+    fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
+        self.fleet.quotas.spend(now, claims)
     }
 
     fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {

@@ -63,6 +63,7 @@ pub mod fleet;
 pub mod guarded;
 pub mod limited;
 pub mod named_limits;
+pub mod quotas;
 pub mod mirrors;
 pub mod upstream;
 pub mod body;

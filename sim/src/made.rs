@@ -43,7 +43,10 @@ pub fn mesh(scenario: &Scenario) -> Result<(Config, Vec<Vec<String>>), Vec<Probl
     let chain = FilterChain { name: "main".to_owned(), ..FilterChain::of(Http::new("mesh", routes)) };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     let listener = Listener::new("mesh", address, vec![chain]);
-    Ok((Config { admin: None, listeners: vec![listener], clusters: maker.clusters, overload: None }, names))
+    Ok((
+        Config { admin: None, listeners: vec![listener], clusters: maker.clusters, ..Config::default() },
+        names,
+    ))
 }
 
 /// As where documents say nothing of limits: none, but a budget for retries.
@@ -96,6 +99,7 @@ impl Maker<'_> {
             }
         };
         let rule = Rule {
+            gate: Vec::new(),
             name: name.clone(),
             origin: String::new(),
             matches: vec![Match { path: PathMatch::Prefix("/".to_owned()), ..Match::default() }],

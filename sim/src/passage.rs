@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_journey::Journey;
+use naru_journey::edge::{Client, Peer};
+use naru_journey::record::RequestLine;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::arena::Ticket;
@@ -22,6 +24,15 @@ pub struct Key {
     number: u64,
 }
 
+/// The head of a request, as long as its checks may ask for it.
+#[derive(Debug)]
+pub struct KeptHead {
+    pub line: RequestLine,
+    pub client: Client,
+    pub headers: HeaderMap,
+    pub peer: Peer,
+}
+
 /// All that belongs to one request.
 #[derive(Debug)]
 pub struct Passage<T> {
@@ -34,6 +45,8 @@ pub struct Passage<T> {
     /// On whose behalf it asks.
     pub origin: Option<Ticket>,
     pub journey: Journey,
+    /// Of one that had a gate to pass.
+    pub head: Option<Box<KeptHead>>,
     pub is_grpc: bool,
     pub is_head: bool,
     pub is_idempotent: bool,

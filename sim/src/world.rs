@@ -31,6 +31,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
 use naru_journey::arrival::{Wish, receive};
+use naru_journey::gate::{Answer as GateAnswer, Head};
 use naru_journey::limits::LimitId;
 use naru_journey::outgoing::Stamp;
 use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
@@ -43,7 +44,7 @@ use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::judge::{self, Active, Violation};
 use crate::mirrors::OfRules;
-use crate::passage::{Key, Passage, Passages, Permit, Upload};
+use crate::passage::{KeptHead, Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::request::Request;
@@ -408,7 +409,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if is_in_fault {
             here.fleet.shared.faults.update(|count| count + 1);
         }
-        let passage = Box::new(Passage {
+        let mut passage = Box::new(Passage {
             key,
             tag,
             proxy,
@@ -418,7 +419,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_grpc: arrival.client.is_grpc,
             is_head: head.method == http::Method::HEAD,
             is_idempotent: head.method.is_idempotent(),
-            method: head.method,
+            method: head.method.clone(),
+            head: None,
             copied: None,
             copies: None,
             client_is_http2: head.version >= http::Version::HTTP_2,
@@ -440,6 +442,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             journey,
         });
         self.expect_upload(&passage);
+        if passage.journey.is_at_gate() {
+            let (line, client, peer) = (arrival.line.clone(), arrival.client, request.peer);
+            passage.head = Some(Box::new(KeptHead { line, client, headers: head.headers.clone(), peer }));
+        }
         let told = waits.deadline.map(|deadline| deadline.max(self.now));
         let leaves = [waits.patience.map(|patience| self.now + patience), told];
         if let Some(at) = leaves.into_iter().flatten().min() {
@@ -594,6 +600,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 self.drop_beside(passage);
                 self.pass_on(passage, attempt);
             }
+            Action::Check => self.hear_check(passage),
+            Action::Ask => self.answer_nobody(passage),
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
             // A scenario has no endpoints that come with requests; that is told where it is read.
@@ -624,6 +632,27 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         }
     }
 
+    /// Asks the checks of its gate.
+    fn hear_check(&mut self, passage: &mut Passage<T>) {
+        let Some(head) = &mut passage.head else { return };
+        let KeptHead { line, client, headers, peer } = &mut **head;
+        let here = &mut self.proxies[passage.proxy.index()];
+        let core = &mut here.workers[passage.worker].core;
+        let view = here.fleet.seen_by(passage.worker);
+        let mut head = Head { line, client, headers, peer, server_name: None, names: None };
+        passage.journey.on_check(self.now, here.snapshot, &mut head, core, &view, &mut ());
+        passage.sends_max = sends_max(here.snapshot, &passage.journey);
+        if passage.journey.is_in_fault() && !passage.is_in_fault {
+            passage.is_in_fault = true;
+            here.fleet.shared.faults.update(|count| count + 1);
+        }
+    }
+
+    /// There is nobody in a scenario whom a check could ask.
+    fn answer_nobody(&mut self, passage: &mut Passage<T>) {
+        passage.journey.on_answer(self.now, GateAnswer::Nobody);
+    }
+
     /// Answers in the proxy's own name.
     fn answer(&mut self, passage: &mut Passage<T>, reason: Reason, subject: Option<&Subject<'_>>) {
         // Its answer needs nothing that is limited.
@@ -636,6 +665,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let mut fill = |_: &http::HeaderMap, _: &naru_spec::Format, _: &mut Vec<u8>| {};
         let is_grpc = passage.is_grpc;
         let snapshot = self.proxies[passage.proxy.index()].snapshot;
+        let kept = passage.head.as_ref().map(|head| head.line.subject(&head.headers, &head.client, 0));
+        let subject = subject.or(kept.as_ref());
         let reply = reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
         passage.says_exhausted = layer::is_exhausted(&reply.headers);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);

@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod bulkhead;
 pub mod rate;
 pub mod token_bucket;
+pub mod quota;
 pub mod adaptive;
 pub mod histogram;
 pub mod admission;

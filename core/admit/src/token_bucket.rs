@@ -52,6 +52,20 @@ impl Bucket {
         if over > 0 { Err(Duration::from_nanos(over.div_ceil(PER_NANO))) } else { Ok(after) }
     }
 
+    /// The same for several tokens at once.
+    ///
+    /// # Errors
+    /// As of [`Bucket::take`]; [`Duration::MAX`] where the bucket never holds so many.
+    pub fn take_several(&self, now: Instant, word: u64, tokens: u64) -> Result<u64, Duration> {
+        if tokens > self.tokens_max {
+            return Err(Duration::MAX);
+        }
+        let now = now.0.saturating_mul(PER_NANO);
+        let after = word.max(now).saturating_add(self.cost.saturating_mul(tokens));
+        let over = (after - now).saturating_sub(self.span);
+        if over > 0 { Err(Duration::from_nanos(over.div_ceil(PER_NANO))) } else { Ok(after) }
+    }
+
     /// Whether a word can be what was taken until `now` has made of it.
     ///
     /// # Errors

@@ -361,6 +361,7 @@ fn table(rules: &[JwtRule]) -> Result<Table, Vec<Invalid>> {
         action: Action::Direct(Box::new(DirectResponse { status: http::StatusCode::OK, body: Vec::new() })),
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
+        gate: Vec::new(),
     };
     let host = VirtualHost {
         name: String::new(),

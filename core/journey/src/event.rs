@@ -132,6 +132,10 @@ pub enum Milestone {
 pub enum Action {
     /// Send the request to this endpoint.
     Send { attempt: AttemptId, cluster: ClusterId, endpoint: EndpointId, cause: Cause },
+    /// Ask the checks of its gate: call [`crate::Journey::on_check`].
+    Check,
+    /// Have [`crate::Journey::question`] answered, then call [`crate::Journey::on_answer`].
+    Ask,
     /// Wait at this limit: for its deadline, and in line also for being woken; then call [`crate::Journey::on_turn`].
     Wait { limit: LimitId, queued: Option<Queued> },
     /// The wait is over: call [`crate::Journey::on_turn`].
@@ -191,6 +195,8 @@ pub enum Wait {
     Request,
     /// The end of the response, from the end of the request.
     Response,
+    /// An answer to a question of a check. What happens without one is the check's to say.
+    Question,
     /// Its turn at a limit. What happens then is asked of the limit.
     Turn,
     /// The end of an attempt, from when it was sent: what the cluster allows.
@@ -213,6 +219,7 @@ impl Wait {
         match self {
             Wait::Request => Reason::RequestTimeout,
             Wait::Response => Reason::RouteTimeout,
+            Wait::Question => Reason::QuotaUnknown,
             Wait::Turn => Reason::BulkheadTimeout,
             Wait::Stream => Reason::StreamDuration,
             Wait::Progress => Reason::StreamIdle,

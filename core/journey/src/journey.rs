@@ -3,10 +3,15 @@
 //! | state     | event                                   | next      | action                      |
 //! |-----------|-----------------------------------------|-----------|-----------------------------|
 //! | (begin)   | a rule forwards, an endpoint is there   | Trying    | Send                        |
+//! | (begin)   | there are checks to be passed           | Gated     | Check                       |
 //! | (begin)   | a fault holds it                        | Held      |                             |
 //! | (begin)   | a limit has it wait                     | Waiting   | Wait                        |
 //! | (begin)   | a name that it brings is to be found    | Trying    | Locate                      |
 //! | (begin)   | anything else                           | Answering | Reply                       |
+//! | Gated     | check: one must know something          | Gated     | Ask                         |
+//! | Gated     | answer, deadline of the question        | Gated     | Check                       |
+//! | Gated     | check: refused                          | Answering | Reply                       |
+//! | Gated     | check: passed, as from the beginning    | as there  |                             |
 //! | Held      | the delay is over                       | Held      | Due                         |
 //! | Held      | due: as from the beginning              | as there  |                             |
 //! | Waiting   | turn: it may pass all limits            | Trying    | Send                        |
@@ -51,6 +56,7 @@ mod bringing;
 mod copies;
 mod ending;
 mod falling_back;
+mod gating;
 mod grouping;
 mod invariants;
 mod passing;
@@ -72,10 +78,11 @@ use naru_spec::Discovery;
 pub use copies::Copies;
 use policed::Policed;
 
+use crate::gate::Answer;
 use crate::worker::Chosen;
 use crate::{
-    Action, Admission, Cause, ChainId, Milestone, Observer, Report, RequestFacts, Snapshot, View, Wait,
-    Worker,
+    Action, Admission, Cause, Chain, ChainId, Milestone, Observer, Report, RequestFacts, Snapshot, View,
+    Wait, Worker,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,8 @@ enum State {
     Open,
     /// By a fault: see [`rare`].
     Held,
+    /// By a check: see [`gating`].
+    Gated,
     /// At a limit: see [`passing`].
     Waiting,
     Trying,
@@ -263,18 +272,37 @@ impl Journey {
             journey.answer(Reason::UpgradeRefused);
             return journey;
         }
-        match verdict {
+        if chain.gate.is_some() && journey.enter_gate(snapshot) {
+            return journey;
+        }
+        journey.set_off(now, snapshot, chain, subject, worker, view, observer);
+        journey
+    }
+
+    /// Where its rule says.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "as of begin")]
+    fn set_off(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        chain: &Chain,
+        subject: &Subject<'_>,
+        worker: &mut Worker,
+        view: &impl View,
+        observer: &mut impl Observer,
+    ) {
+        match self.verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => {
-                    journey.forward(now, snapshot, forward, subject, worker, view, observer)
+                    self.forward(now, snapshot, forward, subject, worker, view, observer);
                 }
-                CompiledAction::Redirect(_) => journey.answer(Reason::Redirect),
-                CompiledAction::Direct(_) => journey.answer(Reason::DirectResponse),
+                CompiledAction::Redirect(_) => self.answer(Reason::Redirect),
+                CompiledAction::Direct(_) => self.answer(Reason::DirectResponse),
             },
-            Verdict::RequiresTls { .. } => journey.answer(Reason::Redirect),
-            Verdict::NoVirtualHost | Verdict::NoRule { .. } => journey.answer(Reason::NoRoute),
+            Verdict::RequiresTls { .. } => self.answer(Reason::Redirect),
+            Verdict::NoVirtualHost | Verdict::NoRule { .. } => self.answer(Reason::NoRoute),
         }
-        journey
     }
 
     /// A request whose head cannot be routed at all: it is answered with `reason`.
@@ -606,6 +634,7 @@ impl Journey {
                 Wait::PerTry | Wait::PerTryIdle | Wait::Backoff | Wait::Fault => {
                     self.actions.set_due();
                 }
+                Wait::Question => self.on_answer(now, Answer::Nobody),
                 Wait::Turn => {
                     self.passing_mut().set_due();
                     self.actions.push(Action::Look);
@@ -619,7 +648,7 @@ impl Journey {
 
     fn give_up(&mut self, now: Instant, reason: Reason) {
         match self.state {
-            State::Held | State::Waiting | State::Trying => {
+            State::Held | State::Gated | State::Waiting | State::Trying => {
                 self.clock.progress = now;
                 if self.watch.is_some() {
                     self.conclude_at_end(now, reason);

@@ -8,6 +8,7 @@ use naru_base::reason::grpc_status_of;
 use naru_route::{CompiledAction, CompiledRule, Fill, Subject, Verdict};
 use naru_spec::FallbackAnswer;
 
+use crate::gate::Refusal;
 use crate::grpc_web::Call;
 use crate::limits::Limit;
 use crate::outgoing::Stamp;
@@ -50,6 +51,7 @@ pub fn compose(
     let fallback = journey.fallback_answer(snapshot);
     let mut reply = match (reason, rule) {
         _ if let Some(answer) = fallback => instead(answer, is_grpc),
+        _ if let Some(refusal) = journey.refusal() => refused(refusal, is_grpc),
         (Reason::DirectResponse, Some((CompiledRule { action: CompiledAction::Direct(direct), .. }, _))) => {
             local(direct.status, Bytes::from(direct.body.clone()), is_grpc)
         }
@@ -87,6 +89,7 @@ pub fn compose(
         }
     };
     journey.tell_fallback(snapshot, &mut reply.headers);
+    journey.tell_gate(&mut reply.headers);
     if let Some(name) = reason.overload_header().filter(|_| fallback.is_none()) {
         reply.headers.insert(name, HeaderValue::from_static("true"));
     }
@@ -103,6 +106,20 @@ pub fn compose(
     }
     journey.tell_caller(&mut reply.headers);
     crate::outgoing::finish_response(&chain.http, &mut reply.headers, stamp);
+    reply
+}
+
+/// An answer of a check.
+fn refused(refusal: &Refusal, is_grpc: bool) -> Reply {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut reply = local(status, refusal.body.clone(), is_grpc);
+    if is_grpc && let Some(grpc_status) = refusal.grpc_status {
+        reply.headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status)));
+        reply.grpc_status = Some(grpc_status);
+    }
+    for (name, value) in &refusal.headers {
+        reply.headers.append(name, value.clone());
+    }
     reply
 }
 

@@ -10,10 +10,14 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits, Overload, RouteTable,
+    Action, Admin, Cluster, Config, Fault, Forward, Http, Invalid, JwtKeys, Listener, LoadLimits, Overload, Quota,
+    RouteTable, Store,
 };
 
 use crate::fallbacks::Fallbacks;
+use crate::gate::CompiledGate;
+use crate::gate::quotas::Known;
+use crate::gate::tokens::KeysKnown;
 use crate::limits::NamedLimits;
 use crate::record::Plan;
 use crate::upgrade;
@@ -34,6 +38,12 @@ pub struct Snapshot {
     pub fallbacks: Fallbacks,
     /// Of a request that goes to another cluster than its own.
     no_retry: CompiledRetry,
+    /// The limits of clients: see [`crate::gate::quotas::QuotaId`].
+    pub quotas: Vec<Quota>,
+    /// Where counts are kept that several proxies share.
+    pub stores: Vec<Store>,
+    /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
+    pub keys: Vec<JwtKeys>,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -49,6 +59,8 @@ pub struct Chain {
     /// Some of its requests may ask for another protocol.
     pub has_upgrades: bool,
     pub table: Table,
+    /// What requests pass before they go anywhere.
+    pub gate: Option<Box<CompiledGate>>,
     recoveries: Recoveries,
     /// What is kept of requests and responses for later.
     pub record: Plan,
@@ -66,6 +78,8 @@ impl Snapshot {
             .collect();
         let find = |name: &str| ids.get(name).copied();
         let mut chains = Vec::new();
+        let mut quotas = Known::default();
+        let mut keys = KeysKnown::default();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
         fallbacks.add_clusters(&config.clusters, &ids);
@@ -96,7 +110,13 @@ impl Snapshot {
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
-                        chains.push(Chain { http, is_tcp, has_upgrades, table, recoveries, record });
+                        let mut of_gate = Vec::new();
+                        let gate =
+                            CompiledGate::compile(&http.gate, &routes, &mut quotas, &mut keys, &mut of_gate);
+                        problems.extend(
+                            of_gate.into_iter().map(|invalid| (Place::Listener(listener_at), invalid)),
+                        );
+                        chains.push(Chain { http, is_tcp, has_upgrades, table, gate, recoveries, record });
                     }
                     Err(found) => problems.extend(
                         found
@@ -108,7 +128,7 @@ impl Snapshot {
         }
         drop(ids);
         if problems.is_empty() {
-            let Config { admin, listeners, clusters, overload } = config;
+            let Config { admin, listeners, clusters, overload, stores } = config;
             let limits = NamedLimits::of(
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
@@ -121,6 +141,9 @@ impl Snapshot {
                 overload,
                 limits,
                 fallbacks,
+                quotas: quotas.all,
+                keys: keys.all,
+                stores,
                 no_retry,
                 chains,
                 first_chains,

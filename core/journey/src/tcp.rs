@@ -30,6 +30,7 @@ pub(crate) fn lowered(tcp: &TcpProxy) -> Http {
             ..RetryPolicy::new(RetryOn::CONNECT_FAILURE)
         });
     let rule = Rule {
+        gate: Vec::new(),
         name: String::new(),
         origin: tcp.origin.clone(),
         matches: vec![Match::default()],

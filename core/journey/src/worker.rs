@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use naru_admit::Claim;
+use naru_admit::quota::{Room, Spent};
 use naru_balance::{
     Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Roster, Tried,
 };
@@ -16,6 +17,7 @@ use naru_recover::RetryLoad;
 use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy, RetryLimit};
 
+use crate::gate::quotas::{Claim as QuotaClaim, Told};
 use crate::limits::{Leaving, LimitId, Pass, Queued};
 use crate::timeouts::{LearnedTimeout, Timeouts};
 use crate::{Report, Snapshot};
@@ -33,6 +35,9 @@ pub trait View {
     fn endpoint_at(&self, _cluster: ClusterId, _address: SocketAddr) -> Option<EndpointId> {
         None
     }
+
+    /// Counts what a check has said.
+    fn count_check(&self, _what: crate::gate::CheckCount) {}
 
     /// Another number whenever the fitness of one of its endpoints is another one.
     fn generation(&self, _cluster: ClusterId) -> u64 {
@@ -57,6 +62,11 @@ pub trait View {
     /// May a request pass this limit? Whoever was admitted or waits in line leaves it by [`View::leave`].
     fn pass(&self, _now: Instant, _limit: LimitId, _chance: &mut Chance) -> Pass {
         Pass::Admitted
+    }
+
+    /// Takes from limits that this process counts by itself: from all, or from none.
+    fn spend(&self, _now: Instant, claims: &[QuotaClaim]) -> Told {
+        Told { spent: Spent::default(), rooms: vec![Room::default(); claims.len()] }
     }
 
     /// Has the turn of one that waits in line come?

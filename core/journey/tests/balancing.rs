@@ -79,6 +79,7 @@ fn snapshot(load_balancing: LoadBalancing, panic_percent: u32) -> Snapshot {
     let mut forward = Forward::to("up");
     forward.timeout = Some(Duration::from_secs(15));
     let rule = Rule {
+        gate: Vec::new(),
         name: "rule".into(),
         origin: String::new(),
         matches: vec![Match::default()],

@@ -64,6 +64,7 @@ impl Made {
         (forward.fallback, forward.load, forward.retry) = (self.of_route, self.load, self.retry);
         let mut http = Http::new("test", RouteTable::default());
         let rule = Rule {
+            gate: Vec::new(),
             name: "rule".into(),
             origin: String::new(),
             matches: vec![Match::default()],
@@ -637,6 +638,7 @@ fn one(snapshot: &Snapshot, worker: &mut Worker, view: &Whims, chance: &mut Chan
                 Action::Due => journey.on_due(now, snapshot, true, worker, view, &mut ()),
                 Action::Look => journey.on_turn(now, snapshot, worker, view, &mut ()),
                 Action::Wait { .. } | Action::Break(_) => {}
+                Action::Check | Action::Ask => panic!("{action:?}"),
                 Action::Open | Action::Reach { .. } | Action::Locate { .. } => panic!("{action:?}"),
             }
         }

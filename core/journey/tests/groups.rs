@@ -49,6 +49,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         name: "all".into(),
         domains: vec![naru_spec::Domain::Any],
         rules: vec![Rule {
+            gate: Vec::new(),
             name: "rule".into(),
             origin: String::new(),
             matches: vec![Match::default()],
@@ -67,6 +68,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         listeners: vec![Listener::new("l", ([127, 0, 0, 1], 0).into(), vec![FilterChain::of(http)])],
         clusters: ["own", "reads", "writes"].map(cluster).into(),
         overload: None,
+        stores: Vec::new(),
     })
     .unwrap()
 }

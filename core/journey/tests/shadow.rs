@@ -88,6 +88,7 @@ fn queued() -> Queued {
 fn snapshot(mirrors: Vec<Mirror>) -> Snapshot {
     let forward = Forward { mirrors, ..Forward::to("service") };
     let rule = Rule {
+        gate: Vec::new(),
         name: "rule".into(),
         origin: String::new(),
         matches: vec![Match::default()],

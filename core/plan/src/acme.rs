@@ -263,6 +263,7 @@ pub(crate) fn answer(listeners: &mut [Listener], answers: &[AcmeAnswer]) {
 
 fn rule(token: &str, text: &str) -> Rule {
     Rule {
+        gate: Vec::new(),
         name: "acme-challenge".to_owned(),
         origin: String::new(),
         matches: vec![Match { path: PathMatch::Exact(format!("{WELL_KNOWN}{token}")), ..Match::default() }],

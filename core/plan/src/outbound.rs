@@ -105,6 +105,7 @@ fn of_addresses() -> Option<VirtualHost> {
     let mut forward = Forward::to(defaults::ADDRESSES_CLUSTER);
     forward.timeout = None;
     let rule = Rule {
+        gate: Vec::new(),
         name: "address".to_owned(),
         origin: String::new(),
         matches: vec![Match { authority, ..Match::default() }],

@@ -271,7 +271,7 @@ impl<'a> Routes<'a> {
             Action::Forward(Box::new(forward))
         };
         let origin = findings.locate(route.place);
-        Some(Rule { name, origin, matches, action, request_headers, response_headers })
+        Some(Rule { name, origin, matches, action, request_headers, response_headers, gate: Vec::new() })
     }
 
     fn forward(
@@ -587,6 +587,7 @@ impl<'a> Routes<'a> {
         forward.timeout = None;
         forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));
         Rule {
+            gate: Vec::new(),
             name: format!("{}:{port}", known.host),
             origin: self.resources.files.locate(known.place),
             matches: vec![Match::default()],

@@ -298,6 +298,7 @@ impl Routes<'_> {
         forward.timeout = None;
         forward.retry = Some(RetryPolicy::istio(is_hashed));
         Some(Rule {
+            gate: Vec::new(),
             name: service.meta.full_name(),
             origin: quiet.locate(route.place),
             matches: vec![Match::default()],

@@ -16,6 +16,7 @@ use naru_spec::{
 
 fn table_of(path: PathMatch, action: Action) -> RouteTable {
     let rule = Rule {
+        gate: Vec::new(),
         name: "rule".to_owned(),
         origin: String::new(),
         matches: vec![Match { path, ..Match::default() }],

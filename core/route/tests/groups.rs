@@ -17,6 +17,7 @@ const CLUSTERS: &[&str] = &["one", "two", "reads", "writes"];
 
 fn compiled(forward: Forward) -> CompiledForward {
     let rule = Rule {
+        gate: Vec::new(),
         name: "rule".to_owned(),
         origin: String::new(),
         matches: vec![Match::default()],

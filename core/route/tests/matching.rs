@@ -13,6 +13,7 @@ use naru_spec::{
 
 fn rule(matches: Vec<Match>) -> Rule {
     Rule {
+        gate: Vec::new(),
         name: String::new(),
         origin: String::new(),
         matches,

@@ -241,6 +241,7 @@ impl Dice {
                     .collect();
                 let direct = DirectResponse { status: http::StatusCode::OK, body: Vec::new() };
                 Rule {
+                    gate: Vec::new(),
                     name: String::new(),
                     origin: String::new(),
                     matches,

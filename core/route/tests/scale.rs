@@ -12,6 +12,7 @@ const MANY: u32 = 10_000;
 
 fn rule(name: String, block: Match) -> Rule {
     Rule {
+        gate: Vec::new(),
         name,
         origin: String::new(),
         matches: vec![block],

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
-use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, UpstreamProtocol};
+use crate::{Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, Store, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Config {
@@ -13,6 +13,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What is given up when the proxy itself runs short.
     pub overload: Option<Overload>,
+    /// Where counts are kept that several proxies share.
+    pub stores: Vec<Store>,
 }
 
 /// Where the admin interface listens.
@@ -129,6 +131,8 @@ impl Config {
                 missing_clusters(tcp.clusters.names(), clusters, &place, found);
                 continue;
             }
+            let of_gate = chain.http.gate.problems().into_iter();
+            found.extend(of_gate.map(|invalid| (Place::Listener(at), invalid)));
             let mut domains = BTreeSet::new();
             for (host_at, host) in chain.http.routes.virtual_hosts.iter().enumerate() {
                 let place = Place::VirtualHost { listener: at, chain: chain_at, virtual_host: host_at };
@@ -143,6 +147,8 @@ impl Config {
                 for (rule_at, rule) in host.rules.iter().enumerate() {
                     let place =
                         Place::Rule { listener: at, chain: chain_at, virtual_host: host_at, rule: rule_at };
+                    let of_gate = rule.gate.iter().flat_map(|change| change.problems());
+                    found.extend(of_gate.map(|invalid| (place.clone(), invalid)));
                     rule_problems(rule, clusters, &place, found);
                 }
             }

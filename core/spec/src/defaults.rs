@@ -290,6 +290,16 @@ pub const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Envoy's bound.
 pub const FILL_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
+// Quotas of clients; our own.
+/// Limits that one request passes together.
+pub const QUOTAS_AT_ONCE_MAX: usize = 8;
+/// Keys that one limit remembers: about 3 MB of them.
+pub const QUOTA_KEYS_MAX: u32 = 100_000;
+/// Of an address of IPv6: what one customer is given (RFC 6177).
+pub const QUOTA_IPV6_BITS: u8 = 64;
+/// A key that is longer is cut: what somebody sends is not kept whole.
+pub const QUOTA_KEY_BYTES_MAX: usize = 1_024;
+
 // The overload manager. Envoy's, unless a line says otherwise.
 pub const OVERLOAD_REFRESH: Duration = Duration::from_secs(1);
 /// Our own: what is measured oftener says nothing new.

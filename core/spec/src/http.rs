@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
-use crate::{AccessLog, ClientCertDetails, Fault, ForwardClientCert, RouteTable, Upgrades, defaults};
+use crate::{AccessLog, ClientCertDetails, Fault, ForwardClientCert, Gate, RouteTable, Upgrades, defaults};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -73,6 +73,8 @@ pub struct Http {
     pub grpc_web: bool,
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
+    /// What requests pass before they go anywhere.
+    pub gate: Gate,
     pub http2: Http2Settings,
     pub http2_limits: Http2Limits,
 }
@@ -117,6 +119,7 @@ impl Http {
             upgrades: Upgrades::default(),
             grpc_web: false,
             fault: None,
+            gate: Gate::default(),
             http2: Http2Settings::edge(),
             http2_limits: Http2Limits::default(),
         }

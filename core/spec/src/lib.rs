@@ -26,6 +26,9 @@ pub mod client_cert;
 pub mod upgrade;
 pub mod identity;
 pub mod authorization;
+pub mod gate;
+pub mod quota;
+pub mod store;
 pub mod route;
 pub mod recover;
 pub mod fault;
@@ -62,6 +65,7 @@ pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
+pub use gate::{Check, CheckKind, Gate, GateChange};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
@@ -85,6 +89,7 @@ pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
+pub use quota::{Quota, QuotaAlgorithm, QuotaKey, Quotas};
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,
@@ -93,6 +98,7 @@ pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
+pub use store::{Redis, Store, StoreUse, WithoutStore};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,

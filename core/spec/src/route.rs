@@ -6,8 +6,8 @@ use http::{HeaderName, StatusCode};
 use naru_base::Weight;
 
 use crate::{
-    AutoTimeout, Domain, Fallback, Fault, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits, Match, Mirror,
-    ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
+    AutoTimeout, Domain, Fallback, Fault, GateChange, HashPolicy, HeaderOps, Hedge, Invalid, LoadLimits,
+    Match, Mirror, ProxyVersion, ReadWriteGroups, RetryPolicy, Scheme, Upgrades, defaults,
 };
 
 /// Virtual hosts by domain; a request whose host none of them names is answered 404.
@@ -55,6 +55,8 @@ pub struct Rule {
     pub action: Action,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    /// What its requests pass otherwise than the listener says.
+    pub gate: Vec<GateChange>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -105,6 +105,7 @@ impl Settings {
             name: "all".into(),
             domains: vec![Domain::Any],
             rules: vec![Rule {
+                gate: Vec::new(),
                 name: "rule".into(),
                 origin: String::new(),
                 matches: vec![Match::default()],
@@ -133,6 +134,7 @@ impl Settings {
             listeners: vec![Listener::new("main", address, vec![chain])],
             clusters: vec![cluster],
             overload: None,
+            stores: Vec::new(),
         })
         .expect("it compiles")
     }
@@ -366,6 +368,7 @@ impl<'a> Walk<'a> {
                 Action::Cancel { attempt } => {
                     assert!(self.held.release(attempt), "an attempt is given up that is over");
                 }
+                Action::Check | Action::Ask => panic!("it has no gate"),
                 Action::Wait { .. } | Action::Look => panic!("nothing limits it"),
                 Action::Due => {
                     let (now, worker) = (self.now, &mut self.worker);

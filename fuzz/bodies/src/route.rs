@@ -132,6 +132,7 @@ impl Observer for Seen {
 pub fn rule(matches: Vec<Match>) -> Rule {
     let direct = DirectResponse { status: http::StatusCode::OK, body: Vec::new() };
     Rule {
+        gate: Vec::new(),
         name: String::new(),
         origin: String::new(),
         matches,

@@ -115,6 +115,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 grpc_status: None,
                 took: std::time::Duration::ZERO,
             })),
+            head: None,
             copies: None,
             permit: None,
             flight: None,

@@ -30,6 +30,7 @@ pub fn cluster(name: &str, addresses: &[&str]) -> Cluster {
 
 pub fn rule(prefix: &str, action: Action) -> Rule {
     Rule {
+        gate: Vec::new(),
         name: prefix.trim_matches('/').to_owned(),
         origin: String::new(),
         matches: vec![Match { path: PathMatch::Prefix(prefix.to_owned()), ..Match::default() }],
@@ -56,7 +57,7 @@ pub fn config(rules: Vec<Rule>, clusters: Vec<Cluster>) -> Config {
     let routes = RouteTable { virtual_hosts: vec![host], ..RouteTable::default() };
     let chain = FilterChain { name: "main".to_owned(), ..FilterChain::of(Http::new("edge", routes)) };
     let listener = Listener::new("edge", SocketAddr::from(([127, 0, 0, 1], 8_080)), vec![chain]);
-    Config { admin: None, listeners: vec![listener], clusters, overload: None }
+    Config { admin: None, listeners: vec![listener], clusters, ..Config::default() }
 }
 
 /// Everything goes to one endpoint, without any time limit of a route.

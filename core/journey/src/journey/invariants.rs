@@ -13,6 +13,8 @@ impl Journey {
         let has_head = self.clock.head.is_some();
         match self.state {
             State::Held if self.attempt.is_some() || has_head => Err("is held after an attempt"),
+            State::Gated if !self.is_asking() => Err("is at its gate and asks nothing"),
+            State::Gated if self.attempt.is_some() || has_head => Err("is at its gate after an attempt"),
             State::Waiting if !self.passing().is_waiting() => Err("waits for nothing"),
             State::Waiting if self.attempt.is_some() || has_head => Err("waits after an attempt"),
             State::Trying if self.attempt.is_none() => Err("tries without an attempt"),
@@ -25,6 +27,7 @@ impl Journey {
             State::Ended if self.deadline().is_some() => Err("ended and still waits"),
             State::Open
             | State::Held
+            | State::Gated
             | State::Waiting
             | State::Trying
             | State::Streaming

@@ -2,6 +2,7 @@
 
 use super::Journey;
 use super::falling_back::Falling;
+use super::gating::Gating;
 use super::grouping::Grouping;
 use super::passing::Passing;
 use crate::brought::Brought;
@@ -14,6 +15,7 @@ pub(super) struct Policed {
     pub grouping: Grouping,
     /// Where its cluster has no endpoints but those that come with requests.
     pub brought: Option<Brought>,
+    pub gating: Option<Box<Gating>>,
 }
 
 impl Journey {

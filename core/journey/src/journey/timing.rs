@@ -31,10 +31,13 @@ impl Journey {
                 consider(clock.began + timeout, Wait::Request);
             }
         }
-        if self.state == State::Waiting
-            && let Some(at) = self.passing().deadline()
-        {
-            consider(at, Wait::Turn);
+        if matches!(self.state, State::Gated | State::Waiting) {
+            if let Some(at) = self.question_end() {
+                consider(at, Wait::Question);
+            }
+            if let Some(at) = self.passing().deadline() {
+                consider(at, Wait::Turn);
+            }
         }
         if let Some(end) = clock.stream_end.filter(|_| self.state != State::Answering) {
             consider(end, Wait::Stream);

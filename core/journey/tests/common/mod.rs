@@ -23,6 +23,7 @@ pub fn snapshot(change: impl FnOnce(&mut Http, &mut Forward, &mut Cluster)) -> S
         name: "all".into(),
         domains: vec![naru_spec::Domain::Any],
         rules: vec![Rule {
+            gate: Vec::new(),
             name: "rule".into(),
             origin: String::new(),
             matches: vec![Match::default(), Match { path: PathMatch::Connect, ..Match::default() }],

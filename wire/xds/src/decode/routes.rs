@@ -146,6 +146,7 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     };
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     Rule {
+        gate: Vec::new(),
         name: said.name.clone(),
         origin: String::new(),
         matches: vec![block],

@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{recovery, routes, tls, value};
+use super::{identity, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -31,6 +31,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
         http_filters: grpc_web_filter(http)
             .into_iter()
+            .chain(identity::filters(http))
             .chain(fault_filter(http))
             .chain(buffer_filter(http))
             .chain([filter(ROUTER, pack(&router))])
@@ -114,7 +115,7 @@ fn escaped_slashes(what: EscapedSlashes) -> hcm::http_connection_manager::PathWi
 
 const ROUTER: &str = "envoy.filters.http.router";
 
-fn filter(name: &str, config: Any) -> hcm::HttpFilter {
+pub(super) fn filter(name: &str, config: Any) -> hcm::HttpFilter {
     hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),

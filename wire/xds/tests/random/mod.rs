@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod identity;
 mod overload;
 mod recovery;
 
@@ -31,7 +32,7 @@ pub fn config(seed: u64) -> Config {
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
     let overload = dice.maybe(Dice::overload);
-    Config { admin, listeners, clusters, overload }
+    Config { admin, listeners, clusters, overload, stores: Vec::new() }
 }
 
 struct Dice(Chance);
@@ -660,6 +661,7 @@ impl Dice {
         http.drain_timeout = self.maybe(Dice::duration).unwrap_or_default();
         http.http2 = self.http2();
         // A filter has no metadata to say more in.
+        http.gate = self.gate(clusters);
         http.fault = self.maybe(|d| Fault { scope: FaultScope::Client, ..d.fault() });
         http
     }
@@ -738,6 +740,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
+            gate: Vec::new(),
             name: self.word(),
             origin: String::new(),
             matches,

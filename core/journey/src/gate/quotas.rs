@@ -1,0 +1,222 @@
+//! Rate limits of requests, by who asks.
+//!
+//! What a request's key is, is decided here; whether the key has room is asked of whoever keeps the counts: at once
+//! where they are this process's own ([`View::spend`]), by a [`Question`] where they are elsewhere. The answer to the
+//! client says what is left, by the `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-10) and, to one that is
+//! refused, `Retry-After` (RFC 9110, section 10.2.3).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{COOKIE, HeaderMap, RETRY_AFTER};
+use http::{HeaderName, HeaderValue};
+use naru_admit::quota::{Room, Spent};
+use naru_base::{Instant, Reason};
+use naru_spec::{Quota, QuotaKey, Quotas, StoreUse, WithoutStore, defaults};
+
+use super::{Answer, Head, Question, Refusal, Step};
+use crate::View;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// An index into [`crate::Snapshot::quotas`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuotaId(pub u32);
+
+impl QuotaId {
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The limits of a snapshot: those of one name are one.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub all: Vec<Quota>,
+    by_name: BTreeMap<String, QuotaId>,
+}
+
+impl Known {
+    fn id(&mut self, quota: &Quota) -> QuotaId {
+        let next = QuotaId(self.all.len() as u32);
+        *self.by_name.entry(quota.name.clone()).or_insert_with(|| {
+            self.all.push(quota.clone());
+            next
+        })
+    }
+}
+
+/// What one request takes of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub quota: QuotaId,
+    /// Of all who share a count; its parts are told apart whatever they hold.
+    pub key: Box<[u8]>,
+    pub cost: u32,
+    pub is_shadow: bool,
+}
+
+/// Asked of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// By name.
+    pub store: String,
+    pub claims: Vec<Claim>,
+}
+
+/// What is said to claims: how much is left of each, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub spent: Spent,
+    pub rooms: Vec<Room>,
+}
+
+#[derive(Debug)]
+pub struct CompiledQuotas {
+    limits: Box<[CompiledQuota]>,
+    store: Option<StoreUse>,
+}
+
+#[derive(Debug)]
+struct CompiledQuota {
+    id: QuotaId,
+    key: Box<[QuotaKey]>,
+    cost: u32,
+    is_shadow: bool,
+    /// As the fields call it.
+    label: Box<str>,
+    window: Duration,
+}
+
+impl CompiledQuotas {
+    pub(crate) fn new(settings: &Quotas, known: &mut Known) -> CompiledQuotas {
+        let limits = settings.limits.iter().map(|quota| CompiledQuota {
+            id: known.id(quota),
+            key: quota.key.clone().into_boxed_slice(),
+            cost: quota.cost,
+            is_shadow: quota.is_shadow,
+            label: label(&quota.name),
+            window: quota.algorithm.policy().1,
+        });
+        CompiledQuotas { limits: limits.collect(), store: settings.store.clone() }
+    }
+
+    pub(crate) fn decide(
+        &self,
+        now: Instant,
+        head: &Head<'_>,
+        answer: Option<Answer>,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+        view: &impl View,
+    ) -> Step {
+        let claims = self.claims(head);
+        if claims.is_empty() {
+            return Step::Pass;
+        }
+        let said = match (&self.store, answer) {
+            (None, _) => view.spend(now, &claims),
+            (Some(_), Some(Answer::Spent(said))) if said.rooms.len() == claims.len() => said,
+            (Some(store), None) => {
+                let question = Question::Spend(Asked { store: store.name.clone(), claims });
+                return Step::Ask(question, store.timeout);
+            }
+            (Some(store), Some(Answer::Nobody | Answer::Spent(_) | Answer::Read(_))) => match store.otherwise {
+                WithoutStore::Allow => return Step::Pass,
+                WithoutStore::Refuse => {
+                    return Step::Refuse(Box::new(Refusal::of(Reason::QuotaUnknown)));
+                }
+                WithoutStore::Local => view.spend(now, &claims),
+            },
+        };
+        self.tell(&claims, &said.rooms, told);
+        match said.spent.refused_by {
+            None => Step::Pass,
+            Some(at) => Step::Refuse(Box::new(refusal(said.rooms.get(at)))),
+        }
+    }
+
+    /// One for each limit of which the request has the key.
+    fn claims(&self, head: &Head<'_>) -> Vec<Claim> {
+        let claims = self.limits.iter().filter_map(|limit| {
+            let key = key_of(&limit.key, head)?;
+            Some(Claim { quota: limit.id, key, cost: limit.cost, is_shadow: limit.is_shadow })
+        });
+        claims.collect()
+    }
+
+    /// Limits in shadow are none to the client.
+    fn tell(&self, claims: &[Claim], rooms: &[Room], told: &mut Vec<(HeaderName, HeaderValue)>) {
+        for (claim, room) in claims.iter().zip(rooms).filter(|(claim, _)| !claim.is_shadow) {
+            let Some(limit) = self.limits.iter().find(|limit| limit.id == claim.quota) else { continue };
+            let label = &limit.label;
+            let policy = format!("\"{label}\";q={};w={}", room.limit, seconds(limit.window));
+            let left = format!("\"{label}\";r={};t={}", room.remaining, seconds(room.reset));
+            let values = [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)];
+            told.extend(
+                values.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))),
+            );
+        }
+    }
+}
+
+fn refusal(room: Option<&Room>) -> Refusal {
+    let mut refusal = Refusal::of(Reason::QuotaExceeded);
+    if let Some(wait) = room.and_then(|room| room.retry_after).filter(|wait| *wait < Duration::MAX) {
+        // Who comes at once comes too early.
+        refusal.headers.push((RETRY_AFTER, HeaderValue::from(seconds(wait).max(1))));
+    }
+    refusal
+}
+
+/// Rounded up.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
+/// The last part of a name, as a string of structured fields has it (RFC 8941, section 3.3.3).
+fn label(name: &str) -> Box<str> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let plain = last.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'));
+    plain.collect::<String>().into_boxed_str()
+}
+
+/// `None` where the request lacks a part. Each part stands behind its length.
+fn key_of(parts: &[QuotaKey], head: &Head<'_>) -> Option<Box<[u8]>> {
+    let mut key = Vec::new();
+    for part in parts {
+        match part {
+            QuotaKey::Address { ipv6_bits } => put(&mut key, &address(head.client.address.ip(), *ipv6_bits)),
+            QuotaKey::Header(name) => put(&mut key, head.headers.get(name)?.as_bytes()),
+            QuotaKey::Cookie(name) => put(&mut key, cookie(head.headers, name)?),
+            QuotaKey::Path => put(&mut key, head.line.path.path().as_bytes()),
+            QuotaKey::Method => put(&mut key, head.line.method.as_str().as_bytes()),
+        }
+    }
+    Some(key.into_boxed_slice())
+}
+
+fn put(key: &mut Vec<u8>, part: &[u8]) {
+    let part = part.get(..defaults::QUOTA_KEY_BYTES_MAX).unwrap_or(part);
+    key.extend((part.len() as u32).to_be_bytes());
+    key.extend(part);
+}
+
+/// An address of IPv4 that is written as one of IPv6 is that of IPv4.
+fn address(address: IpAddr, ipv6_bits: u8) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_bits.min(128))).unwrap_or(0);
+            (address.to_bits() & mask).to_be_bytes().to_vec()
+        }
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}

@@ -1,0 +1,116 @@
+//! How often may somebody ask? Settings of rate limits.
+//!
+//! So many requests in a window, for whom a key says. What is counted is kept by name.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::{Invalid, StoreUse, defaults};
+
+/// Limits that a request passes together: where one refuses, none has counted it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quotas {
+    /// In the order in which they are asked; at most [`defaults::QUOTAS_AT_ONCE_MAX`].
+    pub limits: Vec<Quota>,
+    /// Where they are counted, if not in this process.
+    pub store: Option<StoreUse>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quota {
+    /// What counts are kept by.
+    pub name: String,
+    pub algorithm: QuotaAlgorithm,
+    /// What of a request says who it is counted for. Empty: all are counted together. A request that lacks a part
+    /// is not counted.
+    pub key: Vec<QuotaKey>,
+    /// What one request takes.
+    pub cost: u32,
+    /// It refuses nothing, and tells what it would have refused.
+    pub is_shadow: bool,
+    /// So many keys are remembered.
+    pub keys_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaAlgorithm {
+    /// Steadily filled. So much at once, and `requests` in each window.
+    TokenBucket { requests: u32, window: Duration, burst: u32 },
+    /// So many in each window; all windows begin together.
+    FixedWindow { requests: u32, window: Duration },
+    /// So many in any window: what is left of the last one counts by its share.
+    SlidingWindow { requests: u32, window: Duration },
+}
+
+impl QuotaAlgorithm {
+    /// What it says: so many in so long.
+    pub fn policy(self) -> (u32, Duration) {
+        match self {
+            QuotaAlgorithm::TokenBucket { requests, window, .. }
+            | QuotaAlgorithm::FixedWindow { requests, window }
+            | QuotaAlgorithm::SlidingWindow { requests, window } => (requests, window),
+        }
+    }
+
+    /// The most that one request may take.
+    pub fn capacity(self) -> u32 {
+        match self {
+            QuotaAlgorithm::TokenBucket { burst, .. } => burst,
+            QuotaAlgorithm::FixedWindow { requests, .. } | QuotaAlgorithm::SlidingWindow { requests, .. } => {
+                requests
+            }
+        }
+    }
+}
+
+/// What of a request says who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuotaKey {
+    /// The trusted address of the client; of IPv6 its first so many bits.
+    Address {
+        ipv6_bits: u8,
+    },
+    Header(HeaderName),
+    Cookie(String),
+    Path,
+    Method,
+}
+
+impl Quotas {
+    pub fn problems(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if self.limits.len() > defaults::QUOTAS_AT_ONCE_MAX {
+            let text = format!("a request passes at most {} rate limits", defaults::QUOTAS_AT_ONCE_MAX);
+            found.push(Invalid::new(text));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for quota in &self.limits {
+            if !names.insert(&quota.name) {
+                found.push(Invalid::new(format!("'{}' is asked twice", quota.name)));
+            }
+            let (requests, window) = quota.algorithm.policy();
+            if requests == 0 || window.is_zero() {
+                found.push(Invalid::new(format!(
+                    "'{}' lets nobody pass: requests and window are above zero",
+                    quota.name
+                )));
+            }
+            if quota.cost == 0 || quota.cost > quota.algorithm.capacity() {
+                let text = format!("the cost of '{}' is between 1 and what it allows at once", quota.name);
+                found.push(Invalid::new(text));
+            }
+            if quota.keys_max == 0 {
+                found.push(Invalid::new(format!("'{}' can remember no key", quota.name)));
+            }
+            if quota
+                .key
+                .iter()
+                .any(|part| matches!(part, QuotaKey::Address { ipv6_bits } if *ipv6_bits > 128))
+            {
+                found.push(Invalid::new("an address of IPv6 has 128 bits"));
+            }
+        }
+        found
+    }
+}

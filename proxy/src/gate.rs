@@ -1,0 +1,77 @@
+//! The checks of a request, carried out: counts that workers share, and questions that take time.
+//!
+//! What is decided is in `naru_journey::gate`. Here is who knows: [`SharedQuotas`] keeps counts for all workers. A
+//! question is answered while the passage is watched as at any other wait, so that its deadline, its client and its
+//! body are heard; whatever answers late has nobody to tell.
+
+mod quotas;
+mod tokens;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::HeaderMap;
+use naru_journey::Action;
+use naru_journey::gate::{Answer, Head, Question};
+
+pub use quotas::{QuotaStatus, SharedQuotas};
+pub use tokens::{AllKeys, SharedKeys, TokensHere};
+
+use crate::loaded::Loaded;
+use crate::settle::Passage;
+use crate::worker::Worker;
+
+impl Passage {
+    /// Asks the checks of its gate. A request that came with its headers has them until it is sent.
+    #[cold]
+    pub fn hear_check(&mut self, headers: Option<&mut HeaderMap>) {
+        let Some(headers) = headers else { return };
+        let now = self.worker.clock.now();
+        let loaded = Rc::clone(&self.loaded);
+        let mut core = loaded.core.borrow_mut();
+        let connection = Rc::clone(&self.connection);
+        let names = connection.certified.as_ref().map(|certified| certified.names());
+        let mut head = Head {
+            line: &mut self.line,
+            client: &self.client,
+            headers,
+            peer: &connection.peer,
+            server_name: connection.server_name.as_deref(),
+            names,
+        };
+        self.journey.on_check(now, &loaded.snapshot, &mut head, &mut core, &loaded.clusters, &mut ());
+        if self.client.asks && !self.journey.is_at_gate() {
+            naru_recover::consume(headers);
+        }
+        drop(core);
+        self.count_fault();
+    }
+
+    /// Has what a check asks answered. Returns what the journey asks for meanwhile.
+    pub async fn ask(&mut self) -> Option<Action> {
+        let question = self.journey.question()?.clone();
+        let loaded = Rc::clone(&self.loaded);
+        let worker = Rc::clone(&self.worker);
+        let mut answer = pin!(answer_to(&worker, &loaded, question));
+        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => self.poll_watch(cx).map(Err),
+        });
+        match answered.await {
+            Ok(answer) => {
+                self.journey.on_answer(self.worker.clock.now(), answer);
+                None
+            }
+            Err(action) => Some(action),
+        }
+    }
+}
+
+async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
+    match question {
+        Question::Spend(_) => Answer::Nobody,
+        Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
+    }
+}
