@@ -4,6 +4,7 @@
 //! question is answered while the passage is watched as at any other wait, so that its deadline, its client and its
 //! body are heard; whatever answers late has nobody to tell.
 
+mod counts;
 mod quotas;
 mod tokens;
 
@@ -16,6 +17,7 @@ use http::HeaderMap;
 use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
+pub use counts::CheckCounts;
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use tokens::{AllKeys, SharedKeys, TokensHere};
 

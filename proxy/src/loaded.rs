@@ -119,6 +119,7 @@ impl Loaded {
                 all: clusters.collect(),
                 limits,
                 quotas: prepared.quotas.clone(),
+                checks: Arc::clone(&prepared.checks),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
                 recent_writes: prepared.recent_writes.clone(),

@@ -18,7 +18,7 @@ use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::{AllKeys, SharedKeys, SharedQuotas};
+use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -55,6 +55,8 @@ pub struct Prepared {
     pub quotas: SharedQuotas,
     /// Of tokens.
     pub keys: AllKeys,
+    /// What checks have said; all snapshots have the same.
+    pub checks: Arc<CheckCounts>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// All snapshots have the same.
@@ -116,6 +118,7 @@ impl Prepared {
         let (crowds, tallies) = crowds(&snapshot, older);
         let limits = limits(&snapshot, older);
         let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
+        let checks = older.map(|older| Arc::clone(&older.checks)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
@@ -138,6 +141,7 @@ impl Prepared {
             named_limits,
             quotas,
             keys,
+            checks,
             recent_writes,
             #[cfg(feature = "http3")]
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),
@@ -318,12 +322,13 @@ fn limits(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<Limited>> {
 /// Whose requests are held against keys.
 fn of_keys(snapshot: &Snapshot, keys: usize) -> Place {
     let is_it = |check: &Check| match &check.kind {
-        CheckKind::Jwt(jwt) => jwt.providers.iter().any(|provider| snapshot.keys.get(keys) == Some(&provider.keys)),
+        CheckKind::Jwt(jwt) => {
+            jwt.providers.iter().any(|provider| snapshot.keys.get(keys) == Some(&provider.keys))
+        }
         _ => false,
     };
-    let has_it = |listener: &Listener| {
-        listener.chains.iter().flat_map(|chain| &chain.http.gate.checks).any(is_it)
-    };
+    let has_it =
+        |listener: &Listener| listener.chains.iter().flat_map(|chain| &chain.http.gate.checks).any(is_it);
     Place::Listener(snapshot.listeners.iter().position(has_it).unwrap_or(0))
 }
 

@@ -310,6 +310,11 @@ impl Proxy {
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
     }
 
+    /// What checks of tokens and policies have said, and how often.
+    pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.board.current().checks.all()
+    }
+
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.
     pub fn connection_limits(&self) -> Vec<(String, u64, u64)> {
         self.board.current().connection_limits()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::COOKIE;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName};
 
 /// Letters of tokens, and the dots between their parts.
@@ -59,6 +59,11 @@ impl Places {
         for (place, known) in self.0.iter().enumerate() {
             match &known.kind {
                 Kind::Header { name, prefix } => {
+                    if let Some(joined) = joined(headers, name) {
+                        let token = behind(&joined, prefix).map(|token| Cow::Owned(token.to_owned()));
+                        found.extend(token.map(|token| Found { token, place }));
+                        continue;
+                    }
                     for value in headers.get_all(name) {
                         if let Some(token) = value.to_str().ok().and_then(|value| behind(value, prefix)) {
                             found.push(Found { token: Cow::Borrowed(token), place });
@@ -94,6 +99,15 @@ impl Places {
             Kind::Cookie(_) => None,
         }
     }
+}
+
+/// Several of `Authorization` are one to Envoy, with commas between: no token, then.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    if name != AUTHORIZATION.as_str() || headers.get_all(name).iter().nth(1).is_none() {
+        return None;
+    }
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    Some(values.collect::<Vec<_>>().join(","))
 }
 
 /// What stands behind a prefix, wherever that is, from the first letter of a token on; what has no such
@@ -176,7 +190,14 @@ mod tests {
         finds(bearer(), &[("authorization", "Basic Bearer a")], None, &["a"]);
         finds(bearer(), &[("authorization", "Bearer ?")], None, &["Bearer ?"]);
         finds(bearer(), &[("authorization", "bearer a.b.c")], None, &[]);
-        finds(bearer(), &[("authorization", "Bearer a"), ("authorization", "Bearer b")], None, &["a", "b"]);
+        finds(
+            bearer(),
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+            None,
+            &["a,Bearer b"],
+        );
+        let other = Kind::Header { name: "x-token".into(), prefix: "t ".into() };
+        finds(other, &[("x-token", "t a"), ("x-token", "t b")], None, &["a", "b"]);
         let plain = Kind::Header { name: "x-token".into(), prefix: String::new() };
         finds(plain, &[("x-token", " a")], None, &[" a"]);
     }

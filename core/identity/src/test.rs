@@ -194,7 +194,8 @@ impl Value {
         };
         match self {
             Value::Null => matches!(claim, Some(Json::Null)),
-            Value::Present(present) => claim.is_some() == *present,
+            // Envoy's: that something is not there holds of nothing.
+            Value::Present(present) => *present && claim.is_some(),
             Value::Bool(is_true) => claim == Some(&Json::Bool(*is_true)),
             Value::Text(test) => {
                 claim.and_then(Json::as_text).is_some_and(|text| test.is_match(text.as_bytes()))

@@ -20,6 +20,7 @@ const NOW: i64 = 1_000_000;
 fn provider(name: &str) -> JwtProvider {
     JwtProvider {
         claims_name: name.to_owned(),
+        from_headers: vec![JwtHeader { name: HeaderName::from_static("x-auth"), prefix: "Bearer ".into() }],
         ..JwtProvider::new(name, name, JwtKeys::Local(DataSource::Inline(Vec::new())))
     }
 }
@@ -50,7 +51,7 @@ fn read(
 
 fn headers(tokens: &[(&'static str, &str)]) -> HeaderMap {
     let pairs = tokens.iter().map(|(name, token)| {
-        let value = if *name == "authorization" { format!("Bearer {token}") } else { (*token).to_owned() };
+        let value = if *name == "x-auth" { format!("Bearer {token}") } else { (*token).to_owned() };
         (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())
     });
     pairs.collect()
@@ -106,7 +107,7 @@ const BAD: Denial = Denial::Unreadable("Jwt verification fails");
 
 #[test]
 fn a_token_of_the_provider_has_to_be_there_and_valid() {
-    let bearer = |token: &'static str| [("authorization", token)];
+    let bearer = |token: &'static str| [("x-auth", token)];
     check(named("a"), &[], Err(Denial::Missing));
     check(named("a"), &bearer("a.ok"), Ok(()));
     check(named("a"), &bearer("a.bad"), Err(BAD));
@@ -117,7 +118,7 @@ fn a_token_of_the_provider_has_to_be_there_and_valid() {
 
 #[test]
 fn all_tokens_in_the_places_of_a_provider_are_valid() {
-    let both = |first, second| [("authorization", first), ("authorization", second)];
+    let both = |first, second| [("x-auth", first), ("x-auth", second)];
     check(named("a"), &both("a.ok", "a.ok"), Ok(()));
     check(named("a"), &both("a.ok", "a.bad"), Err(BAD));
     check(named("a"), &both("a.bad", "a.ok"), Err(BAD));
@@ -127,27 +128,27 @@ fn all_tokens_in_the_places_of_a_provider_are_valid() {
 fn a_missing_token_may_be_allowed_and_a_bad_one_is_not() {
     let optional = || JwtRequirement::Any(vec![named("a"), JwtRequirement::AllowMissing]);
     check(optional(), &[], Ok(()));
-    check(optional(), &[("authorization", "a.ok")], Ok(()));
-    check(optional(), &[("authorization", "a.bad")], Err(BAD));
-    check(optional(), &[("authorization", "b.ok")], Err(Denial::UnknownIssuer));
-    check(JwtRequirement::AllowMissing, &[("authorization", "b.ok")], Ok(()));
-    check(JwtRequirement::AllowMissing, &[("authorization", "c.ok")], Err(Denial::UnknownIssuer));
-    check(JwtRequirement::AllowMissing, &[("authorization", "b.bad")], Err(BAD));
-    check(JwtRequirement::AllowMissingOrFailed, &[("authorization", "b.bad")], Ok(()));
+    check(optional(), &[("x-auth", "a.ok")], Ok(()));
+    check(optional(), &[("x-auth", "a.bad")], Err(BAD));
+    check(optional(), &[("x-auth", "b.ok")], Err(Denial::UnknownIssuer));
+    check(JwtRequirement::AllowMissing, &[("x-auth", "b.ok")], Ok(()));
+    check(JwtRequirement::AllowMissing, &[("x-auth", "c.ok")], Err(Denial::UnknownIssuer));
+    check(JwtRequirement::AllowMissing, &[("x-auth", "b.bad")], Err(BAD));
+    check(JwtRequirement::AllowMissingOrFailed, &[("x-auth", "b.bad")], Ok(()));
     let lax = JwtRequirement::Any(vec![named("a"), JwtRequirement::AllowMissingOrFailed]);
-    check(lax, &[("authorization", "a.bad")], Ok(()));
+    check(lax, &[("x-auth", "a.bad")], Ok(()));
 }
 
 #[test]
 fn of_several_faults_the_one_that_says_most_is_told() {
     let any = || JwtRequirement::Any(vec![named("a"), named("b")]);
     check(any(), &[], Err(Denial::Missing));
-    check(any(), &[("authorization", "b.ok")], Ok(()));
-    check(any(), &[("authorization", "b.bad")], Err(BAD));
-    check(any(), &[("authorization", "a.bad")], Err(BAD));
-    check(any(), &[("authorization", "c.ok")], Err(Denial::UnknownIssuer));
+    check(any(), &[("x-auth", "b.ok")], Ok(()));
+    check(any(), &[("x-auth", "b.bad")], Err(BAD));
+    check(any(), &[("x-auth", "a.bad")], Err(BAD));
+    check(any(), &[("x-auth", "c.ok")], Err(Denial::UnknownIssuer));
     let all = || JwtRequirement::All(vec![named("a"), named("b")]);
-    check(all(), &[("authorization", "a.ok")], Err(Denial::UnknownIssuer));
+    check(all(), &[("x-auth", "a.ok")], Err(Denial::UnknownIssuer));
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn audiences_of_a_requirement_stand_in_for_those_of_the_provider() {
     let strict = JwtProvider { audiences: vec!["x".into()], ..provider("a") };
     let requires = JwtRequirement::Provider { name: "a".into(), audiences: vec!["y".into()] };
     let authentication = asking(vec![strict], requires);
-    let (verdict, _) = decide(&authentication, &mut headers(&[("authorization", "a.ok")]), &mut None);
+    let (verdict, _) = decide(&authentication, &mut headers(&[("x-auth", "a.ok")]), &mut None);
     assert_eq!(verdict, Verdict::Deny(Denial::Audience));
 }
 
@@ -231,7 +232,7 @@ fn model(requires: &JwtRequirement, tokens: &BTreeMap<&str, Vec<&str>>) -> Resul
     };
     // In the order of places: headers by name, which are those of `tokens`.
     let all = || tokens.values().flatten();
-    let places = |name: &str| if name == "c" { "x-c" } else { "authorization" };
+    let places = |name: &str| if name == "c" { "x-c" } else { "x-auth" };
     match requires {
         JwtRequirement::Nothing => Ok(()),
         JwtRequirement::Provider { name, .. } => {
@@ -312,7 +313,7 @@ fn a_walk_agrees_with_the_model() {
             };
             let authentication = asking(vec![provider("a"), provider("b"), own], requires.clone());
             let mut tokens: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for name in ["authorization", "x-c"] {
+            for name in ["x-auth", "x-c"] {
                 for _ in 0..chance.below(3) {
                     let token = ["a.ok", "a.bad", "b.ok", "b.late", "c.ok", "c.ok", "d.ok", "none"];
                     let token = token[chance.below(8) as usize];
@@ -325,7 +326,7 @@ fn a_walk_agrees_with_the_model() {
                 .collect();
             let pairs: Vec<(&'static str, &str)> = pairs
                 .iter()
-                .map(|(name, token)| (if *name == "x-c" { "x-c" } else { "authorization" }, *token))
+                .map(|(name, token)| (if *name == "x-c" { "x-c" } else { "x-auth" }, *token))
                 .collect();
             let (verdict, asked) = decide(&authentication, &mut headers(&pairs), &mut None);
             let verdict = match verdict {

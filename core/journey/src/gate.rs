@@ -110,7 +110,14 @@ impl Refusal {
     /// One with the status and the words of its reason.
     pub fn of(reason: Reason) -> Refusal {
         let body = Bytes::from(reason.body(false));
-        Refusal { reason, status: reason.status(), headers: Vec::new(), body, grpc_status: None, details: None }
+        Refusal {
+            reason,
+            status: reason.status(),
+            headers: Vec::new(),
+            body,
+            grpc_status: None,
+            details: None,
+        }
     }
 }
 

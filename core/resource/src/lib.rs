@@ -42,6 +42,7 @@ pub mod traffic_policy;
 pub mod load;
 pub mod circuit_breaker;
 pub mod edge_policy;
+pub mod security;
 pub mod acme;
 
 pub use acme::AcmeIssuer;
@@ -54,6 +55,7 @@ pub use gateway::Gateway;
 pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
+pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
 pub use traffic_policy::{Retry, TrafficPolicy};
@@ -81,4 +83,6 @@ pub struct Resources {
     pub circuit_breakers: Vec<CircuitBreaker>,
     pub retries: Vec<Retry>,
     pub edge_policies: Vec<EdgePolicy>,
+    pub request_authentications: Vec<RequestAuthentication>,
+    pub authorization_policies: Vec<AuthorizationPolicy>,
 }

@@ -88,7 +88,7 @@ pub struct ClaimMatch {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ValueMatch {
     Null,
-    /// It is there, or not.
+    /// It is there; `false` is never so.
     Present(bool),
     Bool(bool),
     Text(StringMatch),

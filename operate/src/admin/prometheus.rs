@@ -17,8 +17,25 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
     text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
+    text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&strained(&admin.proxy.strain()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
+}
+
+/// What checks of tokens and policies have said. One that was never asked has no line.
+fn checked(counts: &[(&str, &str, u64)]) -> String {
+    let mut out = Exposition::default();
+    let asked: Vec<_> = counts.iter().filter(|(_, _, count)| *count > 0).collect();
+    if !asked.is_empty() {
+        out.family("naru_checks_total", "counter", "What tokens and policies have said of requests.");
+    }
+    for (check, said, count) in asked {
+        let mut labels = String::new();
+        label(&mut labels, "check", check);
+        label(&mut labels, "result", said);
+        out.sample("naru_checks_total", &labels, *count);
+    }
+    out.text
 }
 
 /// How short naru runs itself. Envoy's names have no labels.

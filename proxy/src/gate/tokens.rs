@@ -70,7 +70,9 @@ impl SharedKeys {
 
     fn new(from: &JwtKeys) -> Result<SharedKeys, Invalid> {
         let (keys, freshness) = match from {
-            JwtKeys::Local(source) => (Some(Arc::new(local(source)?)), Freshness::new(Duration::MAX, Duration::MAX)),
+            JwtKeys::Local(source) => {
+                (Some(Arc::new(local(source)?)), Freshness::new(Duration::MAX, Duration::MAX))
+            }
             JwtKeys::Remote(remote) => (None, Freshness::new(remote.cache, remote.timeout)),
         };
         let state = State { keys, previous: None, freshness, fetches: 0 };
@@ -244,7 +246,9 @@ async fn verified(
         let turn = if is_unknown { want(worker, loaded, shared, true) } else { Turn::Use };
         match (turn, verified) {
             (Turn::Fetch | Turn::Wait, _) => ended.await,
-            (Turn::Use | Turn::UseAndFetch, Some(Err(fault))) => return Err(Denial::Unreadable(fault.text())),
+            (Turn::Use | Turn::UseAndFetch, Some(Err(fault))) => {
+                return Err(Denial::Unreadable(fault.text()));
+            }
             (Turn::Use | Turn::UseAndFetch, _) => return Err(Denial::Fetch),
         }
         let has_failed = shared.state().freshness.has_failed();
@@ -267,7 +271,8 @@ fn want(worker: &Rc<Worker>, loaded: &Rc<Loaded>, shared: &Arc<SharedKeys>, is_u
         tokio::task::spawn_local(async move {
             let fetched = tokio::time::timeout(remote.timeout, fetch::fetch(&loaded, &remote, nth)).await;
             // Who is sent secrets by others could be made to sign with them.
-            let keys = fetched.ok().flatten().and_then(|text| Jwks::parse(&text).ok()).map(Jwks::without_secrets);
+            let keys =
+                fetched.ok().flatten().and_then(|text| Jwks::parse(&text).ok()).map(Jwks::without_secrets);
             shared.put(worker.clock.now(), keys.filter(|keys| !keys.keys().is_empty()));
         });
     }

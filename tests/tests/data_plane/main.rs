@@ -31,6 +31,7 @@ mod limits;
 mod load_limits;
 mod overload;
 mod edge;
+mod identity;
 mod mirrors;
 mod swap;
 mod load;

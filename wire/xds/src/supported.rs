@@ -297,12 +297,12 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "jwt_cache_config*",
         ],
     ),
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.NormalizePayload",
-        &["space_delimited_claims"],
-    ),
+    ("envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.NormalizePayload", &["space_delimited_claims"]),
     // Keys are fetched when they are first asked for, and whoever asks waits for them.
-    ("envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks", &["http_uri", "cache_duration", "async_fetch={}"]),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks",
+        &["http_uri", "cache_duration", "async_fetch={}"],
+    ),
     ("envoy.config.core.v3.HttpUri", &["uri", "cluster", "timeout"]),
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtHeader", &["name", "value_prefix"]),
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtClaimToHeader", &["header_name", "claim_name"]),
@@ -324,10 +324,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.filters.http.jwt_authn.v3.RequirementRule",
         &["match", "requires", "requirement_name"],
     ),
-    (
-        "envoy.extensions.filters.http.rbac.v3.RBAC",
-        &["rules", "shadow_rules", "shadow_rules_stat_prefix"],
-    ),
+    ("envoy.extensions.filters.http.rbac.v3.RBAC", &["rules", "shadow_rules", "shadow_rules_stat_prefix"]),
     ("envoy.config.rbac.v3.RBAC", &["action", "policies", "audit_logging_options={}"]),
     ("envoy.config.rbac.v3.Policy", &["permissions", "principals"]),
     (

@@ -35,7 +35,11 @@ impl CompiledPolicies {
             view.count_check(count);
         }
         let Some(decision) = self.authorization.decide(&asker) else { return Step::Pass };
-        view.count_check(if decision.is_allowed { CheckCount::PolicyAllowed } else { CheckCount::PolicyDenied });
+        view.count_check(if decision.is_allowed {
+            CheckCount::PolicyAllowed
+        } else {
+            CheckCount::PolicyDenied
+        });
         if decision.is_allowed {
             return Step::Pass;
         }

@@ -138,7 +138,9 @@ impl CompiledTokens {
             let authority = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
             let path = head.line.path.as_str();
             let challenge = denial.challenge(head.line.scheme.as_str(), authority, path);
-            refusal.headers.extend(HeaderValue::try_from(challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
+            refusal
+                .headers
+                .extend(HeaderValue::try_from(challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
             refusal.body = Bytes::from_static(denial.text().as_bytes());
         }
         Step::Refuse(Box::new(refusal))

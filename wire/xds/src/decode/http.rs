@@ -1,8 +1,8 @@
 //! The HTTP connection manager.
 
 use naru_spec::{
-    Action, Check, CheckKind, Codec, EscapedSlashes, Fault, Gate, HostPort, Http, Http2Settings, Invalid, Paths, RouteTable, Scheme,
-    ServerHeader, defaults,
+    Action, Check, CheckKind, Codec, EscapedSlashes, Fault, Gate, HostPort, Http, Http2Settings, Invalid,
+    Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
 use super::{access_log, identity, recovery, routes, tls, value};

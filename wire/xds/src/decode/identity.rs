@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use naru_spec::{
-    AuthTest, ClaimHeader, ClaimMatch, HeaderTest, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule,
-    Path, Rbac, RbacAction, RbacPolicy, RbacRules, RemoteKeys, StringMatch, ValueMatch, defaults,
+    AuthTest, ClaimHeader, ClaimMatch, HeaderTest, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement,
+    JwtRule, Path, Rbac, RbacAction, RbacPolicy, RbacRules, RemoteKeys, StringMatch, ValueMatch, defaults,
 };
 
 use super::{headers, matching, value};
@@ -18,8 +18,10 @@ pub(super) fn jwt(said: &jwt_authn::JwtAuthentication, path: &Path<'_>, findings
     let mut providers: Vec<_> = said.providers.iter().collect();
     providers.sort_by_key(|(name, _)| *name);
     let listed = path.field("providers");
-    let providers =
-        providers.into_iter().map(|(name, said)| provider(name, said, &listed.field(name), findings)).collect();
+    let providers = providers
+        .into_iter()
+        .map(|(name, said)| provider(name, said, &listed.field(name), findings))
+        .collect();
     let listed = path.field("rules");
     let mut rules = Vec::new();
     for (at, rule) in said.rules.iter().enumerate() {
@@ -89,8 +91,7 @@ fn provider(
         }
         claim_headers.extend(header.map(|header| ClaimHeader { header, claim: claim.claim_name.clone() }));
     }
-    let payload_header =
-        named(&said.forward_payload_header, &path.field("forward_payload_header"), findings);
+    let payload_header = named(&said.forward_payload_header, &path.field("forward_payload_header"), findings);
     let spaced = said.normalize_payload_in_metadata.as_ref();
     JwtProvider {
         name: name.to_owned(),
@@ -122,10 +123,8 @@ fn remote(said: &jwt_authn::RemoteJwks, path: &Path<'_>, findings: &mut Findings
     let uri = said.http_uri.clone().unwrap_or_default();
     let cache = said.cache_duration.as_ref();
     let timeout = uri.timeout.as_ref();
-    let core::http_uri::HttpUpstreamType::Cluster(cluster) = uri
-        .http_upstream_type
-        .clone()
-        .unwrap_or(core::http_uri::HttpUpstreamType::Cluster(String::new()));
+    let core::http_uri::HttpUpstreamType::Cluster(cluster) =
+        uri.http_upstream_type.clone().unwrap_or(core::http_uri::HttpUpstreamType::Cluster(String::new()));
     RemoteKeys {
         uri: uri.uri.clone(),
         cluster,
@@ -157,8 +156,12 @@ fn requirement(
         Some(RequiresType::ProviderAndAudiences(said)) => {
             JwtRequirement::Provider { name: said.provider_name.clone(), audiences: said.audiences.clone() }
         }
-        Some(RequiresType::RequiresAny(said)) => JwtRequirement::Any(list(&said.requirements, "requires_any")),
-        Some(RequiresType::RequiresAll(said)) => JwtRequirement::All(list(&said.requirements, "requires_all")),
+        Some(RequiresType::RequiresAny(said)) => {
+            JwtRequirement::Any(list(&said.requirements, "requires_any"))
+        }
+        Some(RequiresType::RequiresAll(said)) => {
+            JwtRequirement::All(list(&said.requirements, "requires_all"))
+        }
         Some(RequiresType::AllowMissing(_)) => JwtRequirement::AllowMissing,
         Some(RequiresType::AllowMissingOrFailed(_)) => JwtRequirement::AllowMissingOrFailed,
         // Told as a field that is not supported.
@@ -182,7 +185,8 @@ fn rules(said: &rbac::Rbac, path: &Path<'_>, findings: &mut Findings<'_>) -> Rba
         let path = listed.field(name);
         let (permitted, named) = (path.field("permissions"), path.field("principals"));
         let permissions = said.permissions.iter().enumerate();
-        let permissions = permissions.map(|(at, said)| permission(said, &permitted.at(at), findings)).collect();
+        let permissions =
+            permissions.map(|(at, said)| permission(said, &permitted.at(at), findings)).collect();
         let principals = said.principals.iter().enumerate();
         let principals = principals.map(|(at, said)| principal(said, &named.at(at), findings)).collect();
         RbacPolicy { name: name.clone(), origin: String::new(), permissions, principals }
@@ -217,14 +221,19 @@ fn permission(said: &rbac::Permission, path: &Path<'_>, findings: &mut Findings<
             network(said, &path.field("destination_ip"), findings, AuthTest::DestinationIp)
         }
         Some(Rule::DestinationPort(port)) => AuthTest::DestinationPorts(*port, port.saturating_add(1)),
-        Some(Rule::DestinationPortRange(said)) => match (u32::try_from(said.start), u32::try_from(said.end)) {
-            (Ok(first), Ok(end)) if first < end && end <= 65_536 => AuthTest::DestinationPorts(first, end),
-            _ => {
-                let invalid = naru_spec::Invalid::new(format!("{} to {} are no ports", said.start, said.end));
-                findings.invalid(&path.field("destination_port_range"), invalid);
-                AuthTest::Always
+        Some(Rule::DestinationPortRange(said)) => {
+            match (u32::try_from(said.start), u32::try_from(said.end)) {
+                (Ok(first), Ok(end)) if first < end && end <= 65_536 => {
+                    AuthTest::DestinationPorts(first, end)
+                }
+                _ => {
+                    let invalid =
+                        naru_spec::Invalid::new(format!("{} to {} are no ports", said.start, said.end));
+                    findings.invalid(&path.field("destination_port_range"), invalid);
+                    AuthTest::Always
+                }
             }
-        },
+        }
         #[expect(deprecated, reason = "the older spelling is still read")]
         Some(Rule::Metadata(said)) => metadata(said, &path.field("metadata"), findings),
         Some(Rule::SourcedMetadata(said)) => sourced(said, &path.field("sourced_metadata"), findings),

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use naru_spec::{
-    AuthTest, Check, CheckKind, ClaimMatch, HeaderTest, Http, Jwt, JwtKeys, JwtProvider, JwtRequirement, Rbac,
-    RbacAction, RbacPolicy, RbacRules, StringMatch, ValueMatch,
+    AuthTest, Check, CheckKind, ClaimMatch, HeaderTest, Http, Jwt, JwtKeys, JwtProvider, JwtRequirement,
+    Rbac, RbacAction, RbacPolicy, RbacRules, StringMatch, ValueMatch,
 };
 
 use super::{http, matching, value};
@@ -76,7 +76,9 @@ fn provider(said: &JwtProvider) -> jwt_authn::JwtProvider {
                 http_uri: Some(core::HttpUri {
                     uri: remote.uri.clone(),
                     timeout: Some(value::duration(remote.timeout)),
-                    http_upstream_type: Some(core::http_uri::HttpUpstreamType::Cluster(remote.cluster.clone())),
+                    http_upstream_type: Some(core::http_uri::HttpUpstreamType::Cluster(
+                        remote.cluster.clone(),
+                    )),
                 }),
                 cache_duration: Some(value::duration(remote.cache)),
                 ..Default::default()
@@ -89,7 +91,8 @@ fn provider(said: &JwtProvider) -> jwt_authn::JwtProvider {
 /// Nothing is how nothing is said.
 fn requirement(said: &JwtRequirement) -> Option<jwt_authn::JwtRequirement> {
     use jwt_authn::jwt_requirement::RequiresType;
-    let all = |list: &[JwtRequirement]| list.iter().map(|said| requirement(said).unwrap_or_default()).collect();
+    let all =
+        |list: &[JwtRequirement]| list.iter().map(|said| requirement(said).unwrap_or_default()).collect();
     let requires_type = match said {
         JwtRequirement::Nothing => return None,
         JwtRequirement::Provider { name, audiences } if audiences.is_empty() => {
@@ -154,7 +157,9 @@ fn permission(said: &AuthTest) -> rbac::Permission {
         AuthTest::Path(said) => Rule::UrlPath(url_path(said)),
         AuthTest::PathTemplate(template) => Rule::UriTemplate(core::TypedExtensionConfig {
             name: "envoy.path.match.uri_template.uri_template_matcher".to_owned(),
-            typed_config: Some(pack(&uri_template::UriTemplateMatchConfig { path_template: template.clone() })),
+            typed_config: Some(pack(&uri_template::UriTemplateMatchConfig {
+                path_template: template.clone(),
+            })),
         }),
         AuthTest::DestinationIp(net) => Rule::DestinationIp(network(net)),
         AuthTest::DestinationPorts(first, end) if first + 1 == *end => Rule::DestinationPort(*first),
@@ -184,9 +189,9 @@ fn principal(said: &AuthTest) -> rbac::Principal {
         AuthTest::Method(said) => Identifier::Header(pseudo(":method", said)),
         AuthTest::Authority(said) => Identifier::Header(pseudo(":authority", said)),
         AuthTest::Path(said) => Identifier::UrlPath(url_path(said)),
-        AuthTest::Authenticated(said) => {
-            Identifier::Authenticated(Authenticated { principal_name: said.as_ref().map(matching::string_match) })
-        }
+        AuthTest::Authenticated(said) => Identifier::Authenticated(Authenticated {
+            principal_name: said.as_ref().map(matching::string_match),
+        }),
         AuthTest::PeerIp(net) => Identifier::DirectRemoteIp(network(net)),
         AuthTest::RemoteIp(net) => Identifier::RemoteIp(network(net)),
         AuthTest::Claim(said) => Identifier::SourcedMetadata(sourced(said)),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use naru_spec::{
-    AuthTest, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate, Jwt, JwtHeader, JwtKeys, JwtProvider,
-    JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction, RbacPolicy, RbacRules, RemoteKeys, ValueMatch,
+    AuthTest, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate, Jwt, JwtHeader, JwtKeys,
+    JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction, RbacPolicy, RbacRules,
+    RemoteKeys, ValueMatch,
 };
 
 use super::Dice;
@@ -41,7 +42,9 @@ impl Dice {
 
     fn provider(&mut self, name: &str, clusters: &[String]) -> JwtProvider {
         let keys = if clusters.is_empty() || self.coin() {
-            JwtKeys::Local(self.one(&[DataSource::Inline(b"{\"keys\":[]}".to_vec()), DataSource::File("/k".into())]))
+            JwtKeys::Local(
+                self.one(&[DataSource::Inline(b"{\"keys\":[]}".to_vec()), DataSource::File("/k".into())]),
+            )
         } else {
             JwtKeys::Remote(RemoteKeys {
                 uri: "https://issuer.example/keys".into(),
@@ -54,7 +57,8 @@ impl Dice {
             issuer: self.maybe(Dice::word).filter(|issuer| !issuer.is_empty()),
             audiences: self.few(Dice::word),
             forward: self.coin(),
-            from_headers: self.few(|dice| JwtHeader { name: dice.name(), prefix: dice.one(&["", "Bearer "]).into() }),
+            from_headers: self
+                .few(|dice| JwtHeader { name: dice.name(), prefix: dice.one(&["", "Bearer "]).into() }),
             from_params: self.few(Dice::token),
             from_cookies: self.few(Dice::token),
             payload_header: self.maybe(Dice::name),
