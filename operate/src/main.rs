@@ -18,6 +18,7 @@ mod systemd;
 mod acme;
 mod admin;
 mod policies;
+mod pages;
 mod problems;
 mod say;
 

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::admin::{self, Admin, Recall};
 use crate::cli::{Failure, Output, ProxyArgs};
+use crate::pages::do_without_huge_pages;
 use crate::proxy_command::document::Document;
 use crate::proxy_command::running::{AdminSocket, Running, drained};
 use crate::say::say;
@@ -31,6 +33,7 @@ use crate::takeover::{Inheritance, Offer, Place, Predecessors, TakeoverError, de
 const WARM_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
+    do_without_huge_pages();
     let (document, snapshot) = Document::read(args)?;
     if args.check {
         naru_proxy::check(&snapshot).map_err(|error| document.refuse_to_start(error))?;
@@ -199,7 +202,7 @@ async fn bind_admin(address: SocketAddr, file: &str) -> anyhow::Result<tokio::ne
 }
 
 fn recall(document: &Document) -> Recall {
-    let (file, text) = (document.file.clone(), document.text.clone());
+    let (file, text) = (document.file.clone(), Arc::clone(&document.text));
     Box::new(move || Some(naru_xds::load(&file, &text).ok()?.config))
 }
 

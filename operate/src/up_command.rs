@@ -23,6 +23,7 @@ use crate::acme::{self, Acme};
 use crate::admin::{self, Admin};
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
+use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
 use crate::takeover::Predecessors;
@@ -35,10 +36,10 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(up(args))
+    runtime.block_on(up(args, do_without_huge_pages()))
 }
 
-async fn up(args: &UpArgs) -> Result<(), Failure> {
+async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     if !args.directory.is_dir() {
         return Err(anyhow::anyhow!("'{}' is not a directory", args.directory.display()).into());
     }
@@ -72,6 +73,7 @@ async fn up(args: &UpArgs) -> Result<(), Failure> {
     let settings = Settings {
         launcher: std::env::current_exe().ok(),
         path_first: std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned())),
+        restores_huge_pages: is_without_huge_pages,
         ..Settings::default()
     };
     let supervisor = Supervisor::start(settings, sink);

@@ -6,6 +6,7 @@ use std::process::Command;
 use naru_workload::WorkloadArgs;
 
 use crate::cli::Failure;
+use crate::pages::do_without_huge_pages;
 
 pub fn run(args: WorkloadArgs) -> Result<(), Failure> {
     begin_small();
@@ -18,9 +19,7 @@ pub fn run(args: WorkloadArgs) -> Result<(), Failure> {
 ///
 /// Where any of it cannot be done, a workload goes on as it is, only larger.
 fn begin_small() {
-    if rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(true)
-        || rustix::thread::disable_transparent_huge_pages(true).is_err()
-    {
+    if !do_without_huge_pages() {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };

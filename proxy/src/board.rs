@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use naru_base::{ClusterId, WallTime};
 use naru_guard::Fitness;
@@ -11,6 +11,7 @@ use naru_recover::budget::RetryLoad;
 use naru_spec::LoadBalancing;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bulletin::{Bulletin, Held};
 use crate::cluster::{Balanced, ClusterStatus, EndpointSet, EndpointStatus};
 use crate::discover::{self, FIRST_ANSWERS_MAX, Follower, Following, New};
 use crate::guarded::Guarded;
@@ -25,10 +26,8 @@ use crate::worker::{Drain, Message, Update};
 /// What all workers are told, and what is known of all of them.
 #[derive(Debug)]
 pub struct Board {
-    workers: Vec<mpsc::UnboundedSender<Message>>,
     was_ready: AtomicBool,
-    /// Held while workers are told, so that they all hear everything in the same order.
-    state: Mutex<State>,
+    state: Bulletin<State, mpsc::UnboundedSender<Message>>,
 }
 
 #[derive(Debug)]
@@ -43,7 +42,6 @@ struct State {
     endpoints: Vec<Balanced>,
     /// By cluster; where DNS is followed.
     following: Vec<Option<Arc<Following>>>,
-    is_draining: bool,
 }
 
 /// All that is ready to take effect.
@@ -90,27 +88,20 @@ impl Board {
         found: Vec<Found>,
         endpoints: Vec<Balanced>,
     ) -> Arc<Board> {
-        let state = State {
-            current,
-            since,
-            older: Vec::new(),
-            listening,
-            endpoints,
-            following: Vec::new(),
-            is_draining: false,
-        };
-        let board = Arc::new(Board { workers, was_ready: AtomicBool::new(false), state: Mutex::new(state) });
+        let state = State { current, since, older: Vec::new(), listening, endpoints, following: Vec::new() };
+        let board =
+            Arc::new(Board { was_ready: AtomicBool::new(false), state: Bulletin::new(workers, state) });
         // A follower that is quick waits here until it is known.
         let mut state = board.state();
-        state.guard(&board.workers);
+        state.guard(board.workers());
         state.limit();
         state.following = board.follow(found);
         drop(state);
         board
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_, State, mpsc::UnboundedSender<Message>> {
+        self.state.hold()
     }
 
     fn follow(self: &Arc<Self>, found: Vec<Found>) -> Vec<Option<Arc<Following>>> {
@@ -125,15 +116,12 @@ impl Board {
     }
 
     pub fn workers(&self) -> &[mpsc::UnboundedSender<Message>] {
-        &self.workers
+        self.state.ears()
     }
 
     /// The snapshot in force and its listeners, for whoever wants to change them.
     pub fn before_change(&self) -> Result<(Arc<Prepared>, Vec<Listening>), StartError> {
-        let state = self.state();
-        if state.is_draining {
-            return Err(StartError::Draining);
-        }
+        let state = self.state.change().ok_or(StartError::Draining)?;
         Ok((Arc::clone(&state.current), state.listening.clone()))
     }
 
@@ -142,7 +130,7 @@ impl Board {
         &self,
         opened: Vec<Opened>,
     ) -> io::Result<Vec<Vec<(ListenerKey, socket::Listening)>>> {
-        let mut by_worker: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut by_worker: Vec<Vec<_>> = self.workers().iter().map(|_| Vec::new()).collect();
         for Opened { key, sockets } in opened {
             for (of_worker, sockets) in by_worker.iter_mut().zip(sockets) {
                 of_worker.extend(sockets.into_iter().map(|socket| (key, socket)));
@@ -150,7 +138,7 @@ impl Board {
         }
         let ended = || io::Error::other("a worker has ended");
         let mut answers = Vec::new();
-        for (worker, sockets) in self.workers.iter().zip(by_worker) {
+        for (worker, sockets) in self.workers().iter().zip(by_worker) {
             let (ready_tx, ready_rx) = oneshot::channel();
             worker.send(Message::Listen(sockets, ready_tx)).map_err(|_| ended())?;
             answers.push(ready_rx);
@@ -251,10 +239,7 @@ impl Board {
         now: WallTime,
     ) -> Result<Vec<oneshot::Receiver<()>>, StartError> {
         let Next { prepared, listening, sockets, found, balanced } = next;
-        let mut state = self.state();
-        if state.is_draining {
-            return Err(StartError::Draining);
-        }
+        let mut state = self.state.change().ok_or(StartError::Draining)?;
         // A cluster that is followed may have had an answer meanwhile.
         let sets = found.iter().map(|found| match found {
             Found::Followed(following, _) => {
@@ -279,27 +264,27 @@ impl Board {
         state.since = now;
         state.listening = listening;
         state.endpoints = endpoints;
-        state.guard(&self.workers);
+        state.guard(self.workers());
         state.limit();
         state.following = self.follow(found);
         let in_use = state.older.iter().filter_map(Weak::upgrade);
         let used = in_use.flat_map(|older| older.names_used()).chain(state.current.names_used());
         let forgotten = names.forget_gone(&used.collect());
-        let mut answers = Vec::new();
-        for (worker, sockets) in self.workers.iter().zip(sockets) {
+        let (mut answers, mut sockets) = (Vec::new(), sockets.into_iter());
+        state.tell(|worker| {
             let (done_tx, done_rx) = oneshot::channel();
             let update = Update {
                 prepared: Arc::clone(&state.current),
                 endpoints: state.endpoints.clone(),
                 listeners: state.listening.iter().map(|listening| listening.key).collect(),
-                sockets,
+                sockets: sockets.next().unwrap_or_default(),
                 forgotten: forgotten.clone(),
                 done_tx,
             };
             if worker.send(Message::Update(Box::new(update))).is_ok() {
                 answers.push(done_rx);
             }
-        }
+        });
         Ok(answers)
     }
 
@@ -328,10 +313,10 @@ impl Board {
         if let Some(guarded) = state.current.guards.get(id.index()).and_then(Option::as_ref) {
             guarded.set_endpoints(&set);
         }
-        for worker in &self.workers {
+        state.tell(|worker| {
             // A worker that has ended needs no endpoints.
             let _ = worker.send(Message::Endpoints(id, balanced.clone()));
-        }
+        });
     }
 
     /// What a follower has found so far, and how it is balanced.
@@ -382,7 +367,7 @@ impl Board {
         let all = clusters.zip(&state.current.limits).zip(&state.current.retrying).zip(&state.endpoints);
         all.map(|((((cluster, guarded), limited), retrying), balanced)| {
             let all = balanced.set.iter().map(|endpoint| endpoint.status());
-            let brought = limited.on_demand.endpoints();
+            let brought = limited.on_demand.in_use();
             let endpoints: Vec<EndpointStatus> =
                 all.chain(brought.iter().map(|endpoint| endpoint.status())).collect();
             let active = endpoints.iter().map(|endpoint| endpoint.active).fold(0, u32::saturating_add);
@@ -405,37 +390,35 @@ impl Board {
     }
 
     pub fn drain(&self) {
-        self.state().is_draining = true;
-        for worker in &self.workers {
+        self.state.end(|worker| {
             // One that has ended has nothing to drain.
             let _ = worker.send(Message::Drain(Drain::default()));
-        }
+        });
     }
 
     /// As [`Board::drain`], but what waits to be accepted from these sockets is another process's. A worker answers
     /// when it accepts no more.
     pub fn hand_over(&self, keys: &Arc<[ListenerKey]>) -> Vec<oneshot::Receiver<()>> {
-        self.state().is_draining = true;
         let mut answers = Vec::new();
-        for worker in &self.workers {
+        self.state.end(|worker| {
             let (done_tx, done_rx) = oneshot::channel();
             let drain = Drain { handed_over: Arc::clone(keys), done_tx: Some(done_tx) };
             if worker.send(Message::Drain(drain)).is_ok() {
                 answers.push(done_rx);
             }
-        }
+        });
         answers
     }
 
     pub fn stop(&self) {
-        for worker in &self.workers {
+        for worker in self.workers() {
             // One that has ended has nothing to stop.
             let _ = worker.send(Message::Stop);
         }
     }
 
     pub fn provoke(&self) {
-        for worker in &self.workers {
+        for worker in self.workers() {
             // One that has ended has no connections.
             let _ = worker.send(Message::Provoke);
         }

@@ -31,21 +31,43 @@ enum Stream {
 trait Layer: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
     /// As [`Conduit::abort`].
     fn abort(self: Box<Self>) {}
+
+    /// As [`Conduit::has_sent`].
+    fn has_sent(&self) -> bool {
+        true
+    }
 }
 
 // A peer of TLS sees by the missing end of its stream that it was no end in good order.
-impl Layer for ServerStream<Socket> {}
-impl Layer for ClientStream<Socket> {}
+impl Layer for ServerStream<Socket> {
+    fn has_sent(&self) -> bool {
+        self.get_ref().0.has_sent()
+    }
+}
+
+impl Layer for ClientStream<Socket> {
+    fn has_sent(&self) -> bool {
+        self.get_ref().0.has_sent()
+    }
+}
 
 impl Layer for Http2Tunnel {
     fn abort(self: Box<Self>) {
         (*self).abort();
+    }
+
+    fn has_sent(&self) -> bool {
+        Http2Tunnel::has_sent(self)
     }
 }
 
 impl Layer for Counted {
     fn abort(self: Box<Self>) {
         self.conduit.abort();
+    }
+
+    fn has_sent(&self) -> bool {
+        self.conduit.has_sent()
     }
 }
 
@@ -94,6 +116,14 @@ impl Conduit {
                 let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
             Stream::Layered(stream) => stream.abort(),
+        }
+    }
+
+    /// Whether all that was written and flushed is on its way: tearing the connection down takes back what is not.
+    pub fn has_sent(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.has_sent(),
+            Stream::Layered(stream) => stream.has_sent(),
         }
     }
 

@@ -53,6 +53,8 @@ mod sync;
 mod word;
 mod combined;
 mod bulkhead;
+mod bulletin;
+mod known;
 mod guarded;
 mod prober;
 mod ask;
@@ -62,6 +64,7 @@ mod cluster;
 mod discover;
 mod clock;
 mod timer;
+pub mod fuzz;
 
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};

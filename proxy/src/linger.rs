@@ -5,6 +5,7 @@
 //! a connection ends in two steps (RFC 9112, section 9.6): nothing more is sent, and what still comes
 //! is thrown away until the client has closed, too.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,6 +23,24 @@ use crate::worker::Worker;
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Nor one that never stops.
 const LINGER_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks at whether everything is sent.
+const LOOK_MAX: Duration = Duration::from_millis(50);
+
+/// Waits until a client that is to be torn down was sent what was written to it, as far as it takes that.
+pub async fn sent(client: &mut Conduit) {
+    let delivered = async {
+        // One that is broken takes nothing.
+        let _ = poll_fn(|cx| Pin::new(&mut *client).poll_flush(cx)).await;
+        let mut pause = Duration::from_millis(1);
+        while !client.has_sent() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_MAX);
+        }
+    };
+    // It is not waited for any longer.
+    let _ = tokio::time::timeout(LINGER_MAX, delivered).await;
+}
 
 #[derive(Debug)]
 pub struct Lingering {

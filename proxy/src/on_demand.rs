@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::{ClusterId, EndpointId};
@@ -48,29 +48,12 @@ struct Entry {
 }
 
 /// All that any worker has of a cluster.
-#[derive(Debug, Default)]
-pub struct Known(Mutex<BTreeMap<SocketAddr, std::sync::Weak<EndpointShared>>>);
+pub type Known = crate::known::Known<SocketAddr, EndpointShared>;
 
-impl Known {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, std::sync::Weak<EndpointShared>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn share(&self, address: SocketAddr) -> Arc<EndpointShared> {
-        let mut all = self.all();
-        if let Some(known) = all.get(&address).and_then(std::sync::Weak::upgrade) {
-            return known;
-        }
-        all.retain(|_, known| known.strong_count() > 0);
-        let new = EndpointShared::new(address, &[], "", &Endpoint::new(Address::Socket(address)), &[]);
-        all.insert(address, Arc::downgrade(&new));
-        new
-    }
-
-    /// By address.
-    pub fn endpoints(&self) -> Vec<Arc<EndpointShared>> {
-        self.all().values().filter_map(std::sync::Weak::upgrade).collect()
-    }
+fn share(known: &Known, address: SocketAddr) -> Arc<EndpointShared> {
+    known.share(address, |address| {
+        EndpointShared::new(*address, &[], "", &Endpoint::new(Address::Socket(*address)), &[])
+    })
 }
 
 impl OnDemandHere {
@@ -100,7 +83,7 @@ impl OnDemandHere {
         if table.by_id.len() >= ON_DEMAND_ENDPOINTS_MAX {
             return None;
         }
-        let id = table.add(EndpointHere::new(self.known.share(address)));
+        let id = table.add(EndpointHere::new(share(&self.known, address)));
         drop(table);
         self.sweep_later();
         Some(EndpointId(id))
@@ -225,7 +208,7 @@ mod tests {
 
     fn table(known: &Known, addresses: &[&str]) -> (Table, Vec<u32>) {
         let mut table = Table::default();
-        let add = |address: &&str| table.add(EndpointHere::new(known.share(address.parse().unwrap())));
+        let add = |address: &&str| table.add(EndpointHere::new(share(known, address.parse().unwrap())));
         let ids = addresses.iter().map(add).collect();
         (table, ids)
     }
@@ -244,19 +227,19 @@ mod tests {
         drop(held);
         assert_eq!(table.sweep().len(), 1);
         assert!(table.ids.is_empty() && table.used(address).is_none());
-        assert_eq!(table.add(EndpointHere::new(known.share(address))), 3);
+        assert_eq!(table.add(EndpointHere::new(share(&known, address))), 3);
     }
 
     #[test]
     fn workers_share_what_is_counted_until_nobody_has_it() {
         let known = Known::default();
         let address = "10.0.0.1:1".parse().unwrap();
-        let (one, other) = (known.share(address), known.share(address));
+        let (one, other) = (share(&known, address), share(&known, address));
         assert!(Arc::ptr_eq(&one, &other));
-        assert_eq!(known.endpoints().len(), 1);
+        assert_eq!(known.in_use().len(), 1);
         drop((one, other));
-        assert!(known.endpoints().is_empty());
-        known.share("10.0.0.2:1".parse().unwrap());
-        assert_eq!(known.all().len(), 1, "what nobody has goes");
+        assert!(known.in_use().is_empty());
+        share(&known, "10.0.0.2:1".parse().unwrap());
+        assert_eq!(known.remembered(), 1, "what nobody has goes");
     }
 }

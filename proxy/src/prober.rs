@@ -32,6 +32,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::cluster::Connectors;
 use crate::codec::Inquirer;
 use crate::socket::Socket;
+pub use grpc::fuzz;
 pub use http::X_ENVOY_IMMEDIATE_FAIL;
 
 /// Whom probes call themselves: `user-agent`. Envoy says `Envoy/HC`.

@@ -7,7 +7,7 @@
 
 pub mod crossing;
 mod socket;
-mod steer;
+pub mod steer;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

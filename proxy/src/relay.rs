@@ -111,6 +111,11 @@ impl Relay {
         }
     }
 
+    /// The client of an upstream that has broken it off.
+    pub fn into_client(self) -> Conduit {
+        self.client
+    }
+
     /// The client, where it may still send what nobody takes any more: if it were closed now, it might lose what it was
     /// sent and has not read.
     pub fn into_unread_client(self) -> Option<Conduit> {

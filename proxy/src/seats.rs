@@ -9,7 +9,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Of each row; all have 512 KiB together.
 const CELLS: usize = 1 << 15;
@@ -52,26 +53,26 @@ impl Tally {
 
 /// Connections by the addresses that they come from.
 #[derive(Debug)]
-pub struct Sources {
+pub struct Sources<const N: usize = CELLS> {
     rows: [Box<[AtomicU32]>; ROWS],
     secrets: [RandomState; ROWS],
 }
 
-impl Default for Sources {
-    fn default() -> Sources {
-        let row = |_| (0..CELLS).map(|_| AtomicU32::new(0)).collect();
+impl<const N: usize> Default for Sources<N> {
+    fn default() -> Sources<N> {
+        let row = |_| (0..N).map(|_| AtomicU32::new(0)).collect();
         Sources { rows: std::array::from_fn(row), secrets: std::array::from_fn(|_| RandomState::new()) }
     }
 }
 
 /// Counts one connection of an address until it is dropped.
 #[derive(Debug)]
-pub struct OfSource {
-    sources: Arc<Sources>,
+pub struct OfSource<const N: usize = CELLS> {
+    sources: Arc<Sources<N>>,
     cells: [usize; ROWS],
 }
 
-impl Drop for OfSource {
+impl<const N: usize> Drop for OfSource<N> {
     fn drop(&mut self) {
         for cell in self.sources.cells(self.cells) {
             cell.fetch_sub(1, Ordering::Relaxed);
@@ -79,11 +80,11 @@ impl Drop for OfSource {
     }
 }
 
-impl Sources {
+impl<const N: usize> Sources<N> {
     /// Nothing where the address has as many as it may.
-    pub fn take(self: &Arc<Self>, address: IpAddr, max: u32) -> Option<OfSource> {
+    pub fn take(self: &Arc<Self>, address: IpAddr, max: u32) -> Option<OfSource<N>> {
         let source = source(address);
-        let cells = self.secrets.each_ref().map(|secret| secret.hash_one(source) as usize % CELLS);
+        let cells = self.secrets.each_ref().map(|secret| secret.hash_one(source) as usize % N);
         let before = self.cells(cells).map(|cell| cell.fetch_add(1, Ordering::Relaxed)).min();
         let counted = OfSource { sources: Arc::clone(self), cells };
         before.is_some_and(|before| before < max).then_some(counted)
@@ -105,6 +106,7 @@ fn source(address: IpAddr) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::alone;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -112,41 +114,47 @@ mod tests {
 
     #[test]
     fn a_tally_holds_its_limit_and_gives_back() {
-        let tally = Arc::<Tally>::default();
-        let held: Vec<_> = (0..3).map(|_| tally.take(3).unwrap()).collect();
-        assert!(tally.take(3).is_none());
-        assert_eq!(tally.counts(), (3, 1));
-        drop(held);
-        assert!(tally.take(1).is_some());
-        assert_eq!(tally.counts(), (0, 1));
+        alone(|| {
+            let tally = Arc::<Tally>::default();
+            let held: Vec<_> = (0..3).map(|_| tally.take(3).unwrap()).collect();
+            assert!(tally.take(3).is_none());
+            assert_eq!(tally.counts(), (3, 1));
+            drop(held);
+            assert!(tally.take(1).is_some());
+            assert_eq!(tally.counts(), (0, 1));
+        });
     }
 
     #[test]
     fn an_address_has_what_it_may_and_a_network_of_ipv6_is_one() {
-        let sources = Arc::<Sources>::default();
-        let held: Vec<_> = (0..2).map(|_| sources.take(ip("10.0.0.1"), 2).unwrap()).collect();
-        assert!(sources.take(ip("10.0.0.1"), 2).is_none());
-        assert!(sources.take(ip("::ffff:10.0.0.1"), 2).is_none());
-        assert!(sources.take(ip("10.0.0.2"), 2).is_some());
-        let _v6 = sources.take(ip("2001:db8::1"), 1).unwrap();
-        assert!(sources.take(ip("2001:db8::2"), 1).is_none());
-        assert!(sources.take(ip("2001:db8:0:1::1"), 1).is_some());
-        drop(held);
-        assert!(sources.take(ip("10.0.0.1"), 2).is_some());
+        alone(|| {
+            let sources = Arc::<Sources>::default();
+            let held: Vec<_> = (0..2).map(|_| sources.take(ip("10.0.0.1"), 2).unwrap()).collect();
+            assert!(sources.take(ip("10.0.0.1"), 2).is_none());
+            assert!(sources.take(ip("::ffff:10.0.0.1"), 2).is_none());
+            assert!(sources.take(ip("10.0.0.2"), 2).is_some());
+            let _v6 = sources.take(ip("2001:db8::1"), 1).unwrap();
+            assert!(sources.take(ip("2001:db8::2"), 1).is_none());
+            assert!(sources.take(ip("2001:db8:0:1::1"), 1).is_some());
+            drop(held);
+            assert!(sources.take(ip("10.0.0.1"), 2).is_some());
+        });
     }
 
     /// Who has few is not refused for those who have many.
     #[test]
     fn crowds_are_told_apart_and_all_is_given_back() {
-        let sources = Arc::<Sources>::default();
-        let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
-        let mut held: Vec<_> = (0..20_000).map(|n| sources.take(address(n % 200), 100)).collect();
-        assert!(held.iter().all(Option::is_some));
-        held.extend((1_000..6_000).map(|n| sources.take(address(n), 1)));
-        let refused = held.iter().filter(|held| held.is_none()).count();
-        assert!(refused < 20, "{refused} of 5,000");
-        drop(held);
-        let is_empty = |row: &[AtomicU32]| row.iter().all(|cell| cell.load(Ordering::Relaxed) == 0);
-        assert!(sources.rows.iter().all(|row| is_empty(row)));
+        alone(|| {
+            let sources = Arc::<Sources>::default();
+            let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+            let mut held: Vec<_> = (0..20_000).map(|n| sources.take(address(n % 200), 100)).collect();
+            assert!(held.iter().all(Option::is_some));
+            held.extend((1_000..6_000).map(|n| sources.take(address(n), 1)));
+            let refused = held.iter().filter(|held| held.is_none()).count();
+            assert!(refused < 20, "{refused} of 5,000");
+            drop(held);
+            let is_empty = |row: &[AtomicU32]| row.iter().all(|cell| cell.load(Ordering::Relaxed) == 0);
+            assert!(sources.rows.iter().all(|row| is_empty(row)));
+        });
     }
 }

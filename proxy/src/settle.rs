@@ -502,13 +502,27 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        let ending = Ending(self);
         // A second panic on the way out of one would end the process.
         if !std::thread::panicking() {
-            self.end();
-        } else if !contain::attempt(|| self.end()) {
-            contain::attempt(|| self.leave(self.worker.clock.now()));
-            contain::attempt(|| self.uncount());
+            ending.0.end();
+        } else {
+            contain::attempt(|| ending.0.end());
         }
+    }
+}
+
+/// What is counted of a passage is given back whatever becomes of its end.
+struct Ending<'a>(&'a mut Passage);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let passage = &mut *self.0;
+        if !std::thread::panicking() {
+            return passage.uncount();
+        }
+        contain::attempt(|| passage.leave(passage.worker.clock.now()));
+        contain::attempt(|| passage.uncount());
     }
 }
 
@@ -523,8 +537,6 @@ impl Passage {
         self.report(now);
         if self.retrying.is_some() {
             self.count_retry();
-            // Whatever the journey says: it is over.
-            debug_assert!(self.retrying.is_none());
         }
         if self.journey.is_timed_automatically(&self.loaded.snapshot) {
             self.journey.teach(&mut self.loaded.core.borrow_mut());
@@ -534,7 +546,6 @@ impl Passage {
         if let Some(outcome) = self.journey.outcome() {
             self.record(&outcome);
         }
-        self.uncount();
     }
 
     /// A fault does something to it, which was not known when it began.
@@ -546,6 +557,10 @@ impl Passage {
 
     /// What is counted of it.
     fn uncount(&mut self) {
+        // Whatever the journey says: it is over.
+        if let Some(cluster) = self.retrying.take() {
+            self.loaded.clusters.get(cluster).retrying.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.is_in_fault {
             self.loaded.prepared.faults.fetch_sub(1, Ordering::Relaxed);
         }

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use naru_spec::Pipe;
 use naru_spec::defaults::UNSENT_BYTES_MAX;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
@@ -83,6 +84,16 @@ impl Socket {
             let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         }
         self.set_nodelay()
+    }
+
+    /// Whether nothing waits in the kernel to be sent. From here on hardly anything more may.
+    pub fn has_sent(&self) -> bool {
+        let Socket::Tcp(stream) = self else { return true };
+        // It can be written to, as the kernel says it, once less than this waits.
+        let is_bounded = SockRef::from(stream).set_tcp_notsent_lowat(1).is_ok();
+        let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !is_bounded || poll(&mut asked, Some(&at_once)).is_ok_and(|writable| writable > 0)
     }
 
     pub async fn connect_unix(path: &str) -> io::Result<Socket> {

@@ -32,7 +32,7 @@ use crate::codec::{InBody, Protocol};
 use crate::conduit::{Conduit, Traffic};
 use crate::dial::{self, DialFailure, Wire};
 use crate::eyeballs::connect_first;
-use crate::linger::Lingering;
+use crate::linger::{self, Lingering};
 use crate::on_demand;
 use crate::relay::Relay;
 use crate::settle::{Broken, OutBody, Passage};
@@ -287,7 +287,10 @@ impl Tunnel {
         let worker = Rc::clone(&self.passage.worker);
         drop(self);
         if milestone == Milestone::Aborted && !relay.is_gentle() {
-            return relay.abort();
+            // What came before is not lost with it.
+            let mut client = relay.into_client();
+            linger::sent(&mut client).await;
+            return client.abort();
         }
         if let Some(client) = relay.into_unread_client() {
             let mut lingering = Lingering::new(client, &worker);

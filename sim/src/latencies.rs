@@ -39,12 +39,36 @@ impl Latencies {
         self.fill(value);
     }
 
-    fn fill(&mut self, value: u64) {
-        let at = bucket(value);
-        if at >= self.buckets.len() {
-            self.buckets.resize(at + 1, 0);
+    /// Records what others have recorded.
+    pub fn add(&mut self, others: &Latencies) {
+        for value in &others.exact {
+            self.record(*value);
         }
-        self.buckets[at] += 1;
+        if others.buckets.is_empty() {
+            return;
+        }
+        self.min = if self.count == 0 { others.min } else { self.min.min(others.min) };
+        self.max = self.max.max(others.max);
+        self.count += others.count;
+        self.sum += others.sum;
+        for few in std::mem::take(&mut self.exact) {
+            self.fill(few);
+        }
+        for (at, count) in others.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.fill_at(at, *count);
+        }
+    }
+
+    fn fill(&mut self, value: u64) {
+        self.fill_at(bucket(value), 1);
+    }
+
+    #[inline]
+    fn fill_at(&mut self, bucket: usize, count: u64) {
+        if bucket >= self.buckets.len() {
+            self.buckets.resize(bucket + 1, 0);
+        }
+        self.buckets[bucket] += count;
     }
 
     /// Forgets all, and keeps the memory.
@@ -136,6 +160,22 @@ mod tests {
             assert!(at == 0 || largest_of(at - 1) < value, "{value} in {at}");
         }
         assert_eq!(largest_of(bucket(u64::MAX)), u64::MAX);
+    }
+
+    /// Few to few, few to many, many to few.
+    #[test]
+    fn added_are_as_recorded_together() {
+        for (first, second) in [(10, 20), (0, 5_000), (5_000, 3), (3, 5_000), (5_000, 5_000), (3_000, 3_000)]
+        {
+            let values: Vec<u64> = (0..first + second).map(|at| (at * 7_919) % 100_003).collect();
+            let (before, behind) = values.split_at(first as usize);
+            let mut added = of(before.iter().copied());
+            added.add(&of(behind.iter().copied()));
+            let mut together = of(values.iter().copied());
+            assert_eq!(QUANTILES.map(|q| added.quantile(q)), QUANTILES.map(|q| together.quantile(q)));
+            let told = |of: &Latencies| (of.count(), of.min(), of.max(), of.mean());
+            assert_eq!(told(&added), told(&together));
+        }
     }
 
     /// The reference sorts all values.

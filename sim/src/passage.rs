@@ -14,6 +14,7 @@ use crate::arena::Ticket;
 use crate::body::{Body, BodyEnd};
 use crate::mirrors::{Copied, Copies};
 use crate::pool::Carrier;
+use crate::queue::Handle;
 use crate::upstream::{Answer, Place, ProxyId};
 
 /// A request, by its place and its number: the number makes sure that news of one that is over is
@@ -74,7 +75,9 @@ pub struct Passage<T> {
     /// The client was told that it is of no use to ask again.
     pub says_exhausted: bool,
     /// When the journey will be told that time passed.
-    pub tick_at: Option<Instant>,
+    pub tick: Option<(Instant, Handle)>,
+    /// When its client will not wait any longer.
+    pub leaves: Option<Handle>,
     pub bytes_sent: u64,
     /// How often a head went to the client, and an attempt out.
     pub heads: u32,

@@ -2,10 +2,10 @@
 //!
 //! A hierarchical timing wheel (Varghese and Lauck, 1987) before a small heap: what comes soon is in
 //! the heap, in order; what comes later waits unsorted in a slot of a wheel, and is brought nearer
-//! when its time comes. Most of what is put in are deadlines that never matter; in one large heap
-//! each of them would cost a way through memory that no cache holds.
+//! when its time comes. Most of what is put in are deadlines that never matter: they are taken out
+//! again, so that what is left fits into a cache.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use naru_base::Instant;
@@ -16,25 +16,30 @@ const WHEEL_BITS: u32 = 8;
 const SLOTS: usize = 1 << WHEEL_BITS;
 /// So many that every moment has its slot.
 const WHEELS: usize = (u64::BITS - SLOT_BITS).div_ceil(WHEEL_BITS) as usize;
+/// The end of a list.
+const NONE: u32 = u32::MAX;
 
 /// Events by time; those of one moment in the order in which they were put in.
 #[derive(Debug)]
 pub struct Queue<E> {
-    /// All events up to the end of slot `base`. Not empty while there is any event.
-    near: BinaryHeap<Reverse<Entry<E>>>,
+    entries: Vec<Entry<E>>,
+    /// The first of the entries that hold nothing.
+    free: u32,
+    /// All events up to the end of slot `base`, and some that were taken out; the first is none of those.
+    /// Not empty while there is any event.
+    near: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     /// The slot of the lowest wheel that is in `near`, counted from the beginning of time.
     base: u64,
     /// A wheel turns once while the next higher one moves by a slot.
-    wheels: Vec<Wheel<E>>,
-    later: usize,
+    wheels: Vec<Wheel>,
+    events: usize,
     sequence: u64,
-    /// Kept for its memory.
-    spare: Vec<Entry<E>>,
 }
 
 #[derive(Debug)]
-struct Wheel<E> {
-    slots: Vec<Vec<Entry<E>>>,
+struct Wheel {
+    /// The first entry of each slot.
+    slots: [u32; SLOTS],
     /// A bit for each slot that holds something.
     taken: [u64; SLOTS / 64],
 }
@@ -43,45 +48,87 @@ struct Wheel<E> {
 struct Entry<E> {
     at: Instant,
     sequence: u64,
-    event: E,
+    /// The neighbours in the list of its slot, or the next one that holds nothing.
+    previous: u32,
+    next: u32,
+    /// In the list of a slot; in `near` otherwise.
+    is_later: bool,
+    event: Option<E>,
+}
+
+/// An event that may be taken out of the queue again.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    entry: u32,
+    sequence: u64,
 }
 
 impl<E> Queue<E> {
     pub fn new() -> Queue<E> {
-        let wheel = || Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), taken: [0; SLOTS / 64] };
+        let wheel = || Wheel { slots: [NONE; SLOTS], taken: [0; SLOTS / 64] };
         Queue {
+            entries: Vec::new(),
+            free: NONE,
             near: BinaryHeap::new(),
             base: 0,
             wheels: (0..WHEELS).map(|_| wheel()).collect(),
-            later: 0,
+            events: 0,
             sequence: 0,
-            spare: Vec::new(),
         }
     }
 
     #[inline]
-    pub fn push(&mut self, at: Instant, event: E) {
-        let entry = Entry { at, sequence: self.sequence, event };
+    pub fn push(&mut self, at: Instant, event: E) -> Handle {
+        let sequence = self.sequence;
         self.sequence += 1;
-        self.place(entry);
+        self.events += 1;
+        let entry = Entry { at, sequence, previous: NONE, next: NONE, is_later: false, event: Some(event) };
+        let index = self.free;
+        let index = if let Some(place) = self.entries.get_mut(index as usize) {
+            self.free = place.next;
+            *place = entry;
+            index
+        } else {
+            self.entries.push(entry);
+            self.entries.len() as u32 - 1
+        };
+        self.place(index);
         if self.near.is_empty() {
             self.advance();
         }
+        Handle { entry: index, sequence }
     }
 
     #[inline]
     pub fn pop(&mut self) -> Option<(Instant, E)> {
-        let Reverse(entry) = self.near.pop()?;
-        if self.near.is_empty() && self.later > 0 {
-            self.advance();
+        let Reverse((at, _, index)) = self.near.pop()?;
+        let event = self.entries[index as usize].event.take()?;
+        self.give_back(index);
+        self.events -= 1;
+        self.clear_front();
+        Some((at, event))
+    }
+
+    /// Takes an event out; one that has come is not there any more.
+    #[inline]
+    pub fn cancel(&mut self, handle: Handle) {
+        let entry = &mut self.entries[handle.entry as usize];
+        if entry.sequence != handle.sequence || entry.event.take().is_none() {
+            return;
         }
-        Some((entry.at, entry.event))
+        self.events -= 1;
+        if entry.is_later {
+            self.unlink(handle.entry);
+            self.give_back(handle.entry);
+        } else {
+            self.clear_front();
+        }
     }
 
     /// How many events there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.near.len() + self.later
+        self.events
     }
 
     pub fn is_empty(&self) -> bool {
@@ -90,28 +137,80 @@ impl<E> Queue<E> {
 
     /// The time of the next event.
     pub fn next_at(&self) -> Option<Instant> {
-        self.near.peek().map(|Reverse(entry)| entry.at)
+        self.near.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// Into the wheel whose slot is the first that tells the event's time from `base`.
+    /// What was taken out does not stand in front.
     #[inline]
-    fn place(&mut self, entry: Entry<E>) {
-        let slot = entry.at.0 >> SLOT_BITS;
-        if slot <= self.base {
-            self.near.push(Reverse(entry));
-            return;
+    fn clear_front(&mut self) {
+        while let Some(Reverse((.., index))) = self.near.peek()
+            && self.entries[*index as usize].event.is_none()
+        {
+            let index = *index;
+            self.near.pop();
+            self.give_back(index);
         }
-        let level = ((slot ^ self.base).ilog2() / WHEEL_BITS) as usize;
-        let at = (slot >> (level as u32 * WHEEL_BITS)) as usize % SLOTS;
+        if self.near.is_empty() && self.events > 0 {
+            self.advance();
+        }
+    }
+
+    #[inline]
+    fn give_back(&mut self, index: u32) {
+        self.entries[index as usize].next = self.free;
+        self.free = index;
+    }
+
+    /// The wheel and the slot of it that is the first to tell a moment from `base`.
+    #[inline]
+    fn slot_of(&self, at: Instant) -> Option<(usize, usize)> {
+        let slot = at.0 >> SLOT_BITS;
+        if slot <= self.base {
+            return None;
+        }
+        let level = (slot ^ self.base).ilog2() / WHEEL_BITS;
+        Some((level as usize, (slot >> (level * WHEEL_BITS)) as usize % SLOTS))
+    }
+
+    #[inline]
+    fn place(&mut self, index: u32) {
+        let entry = &self.entries[index as usize];
+        let Some((level, at)) = self.slot_of(entry.at) else {
+            self.near.push(Reverse((entry.at, entry.sequence, index)));
+            self.entries[index as usize].is_later = false;
+            return;
+        };
         let wheel = &mut self.wheels[level];
-        wheel.slots[at].push(entry);
+        let next = std::mem::replace(&mut wheel.slots[at], index);
         wheel.taken[at / 64] |= 1 << (at % 64);
-        self.later += 1;
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = index;
+        }
+        let entry = &mut self.entries[index as usize];
+        (entry.previous, entry.next, entry.is_later) = (NONE, next, true);
+    }
+
+    /// Takes an entry out of the list of its slot.
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let Entry { at, previous, next, .. } = self.entries[index as usize];
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = previous;
+        }
+        if let Some(previous) = self.entries.get_mut(previous as usize) {
+            previous.next = next;
+        } else if let Some((level, at)) = self.slot_of(at) {
+            let wheel = &mut self.wheels[level];
+            wheel.slots[at] = next;
+            if next == NONE {
+                wheel.taken[at / 64] &= !(1 << (at % 64));
+            }
+        }
     }
 
     /// Moves on to the next slot that holds something; there must be one.
     fn advance(&mut self) {
-        while self.near.is_empty() && self.later > 0 {
+        while self.near.is_empty() {
             let found = (0..WHEELS).find_map(|level| {
                 let here = (self.base >> (level as u32 * WHEEL_BITS)) as usize % SLOTS;
                 self.wheels[level].next_after(here).map(|at| (level, at))
@@ -122,17 +221,17 @@ impl<E> Queue<E> {
             self.base = (((self.base >> shift) & !(SLOTS as u64 - 1)) | at as u64) << shift;
             let wheel = &mut self.wheels[level];
             wheel.taken[at / 64] &= !(1 << (at % 64));
-            let mut entries = std::mem::replace(&mut wheel.slots[at], std::mem::take(&mut self.spare));
-            self.later -= entries.len();
-            for entry in entries.drain(..) {
-                self.place(entry);
+            let mut index = std::mem::replace(&mut wheel.slots[at], NONE);
+            while index != NONE {
+                let next = self.entries[index as usize].next;
+                self.place(index);
+                index = next;
             }
-            self.spare = entries;
         }
     }
 }
 
-impl<E> Wheel<E> {
+impl Wheel {
     /// The first slot behind `here` that holds something.
     fn next_after(&self, here: usize) -> Option<usize> {
         let first = here + 1;
@@ -147,27 +246,6 @@ impl<E> Wheel<E> {
 impl<E> Default for Queue<E> {
     fn default() -> Queue<E> {
         Queue::new()
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Entry<E>) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Entry<E>) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Entry<E> {
-    #[inline]
-    fn cmp(&self, other: &Entry<E>) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
     }
 }
 
@@ -204,21 +282,28 @@ mod tests {
         assert_eq!(queue.next_at(), None);
     }
 
-    /// The reference is one sorted set of all events.
+    /// The reference is one sorted set of all events. Of what is taken out, some has come already.
     #[test]
     fn whatever_is_put_in_comes_out_as_from_a_sorted_set() {
         for seed in 0..256 {
             let mut chance = Chance::split(seed, "queue");
             let (mut queue, mut reference) = (Queue::new(), BTreeSet::new());
+            let mut handles = Vec::new();
             let (mut now, mut sequence) = (0_u64, 0_u64);
-            for _ in 0..400 {
-                if chance.below(5) < 3 {
+            for _ in 0..600 {
+                let what = chance.below(8);
+                if what < 4 {
                     // From the same nanosecond to a day away, each magnitude as likely.
                     let magnitude = chance.below(47);
-                    let ahead = chance.below(1 << magnitude);
-                    queue.push(Instant(now + ahead), sequence);
-                    reference.insert((now + ahead, sequence));
+                    let at = now + chance.below(1 << magnitude);
+                    handles.push((queue.push(Instant(at), sequence), at));
+                    reference.insert((at, sequence));
                     sequence += 1;
+                } else if what < 6 && sequence > 0 {
+                    let which = chance.below(sequence);
+                    let (handle, at) = handles[which as usize];
+                    queue.cancel(handle);
+                    reference.remove(&(at, which));
                 } else {
                     let expected = reference.pop_first();
                     let found = queue.pop().map(|(at, event)| (at.0, event));

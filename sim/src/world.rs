@@ -434,7 +434,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_retrying: false,
             is_at_limit: false,
             says_exhausted: false,
-            tick_at: None,
+            tick: None,
+            leaves: None,
             bytes_sent: 0,
             heads: 0,
             sends: 0,
@@ -449,7 +450,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let told = waits.deadline.map(|deadline| deadline.max(self.now));
         let leaves = [waits.patience.map(|patience| self.now + patience), told];
         if let Some(at) = leaves.into_iter().flatten().min() {
-            self.queue.push(at, Event::Request(key, News::ClientLeaves));
+            passage.leaves = Some(self.queue.push(at, Event::Request(key, News::ClientLeaves)));
         }
         (key, self.conclude(passage, Some(&subject)))
     }
@@ -537,7 +538,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         }
         match news {
             News::Tick => {
-                passage.tick_at = None;
+                passage.tick = None;
                 passage.journey.tick(self.now);
             }
             News::ClientLeaves | News::Fed { .. } | News::Starved => {}
@@ -573,11 +574,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if passage.journey.has_ended() {
             return self.settle(passage).map(Turn::Settled);
         }
-        if let Some((deadline, _)) = passage.journey.deadline()
-            && passage.tick_at.is_none_or(|at| deadline < at)
-        {
-            passage.tick_at = Some(deadline);
-            self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        if let Some((deadline, _)) = passage.journey.deadline() {
+            self.expect_tick(&mut passage, deadline);
         }
         let (proxy, cluster) = (passage.proxy, passage.cluster());
         self.passages.put(passage);
@@ -764,11 +762,31 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.drop_beside(&mut passage);
         self.drop_flight(&mut passage);
         self.release(&mut passage);
-        self.passages.remove(passage.key);
+        self.forget(&passage);
         self.hear_shared(passage.proxy);
         self.audit(passage.proxy, cluster)?;
         self.check_pause()?;
         Ok(settled)
+    }
+
+    /// Time is to be told at a deadline, or before it.
+    fn expect_tick(&mut self, passage: &mut Passage<T>, deadline: Instant) {
+        if let Some((at, tick)) = passage.tick {
+            if at <= deadline {
+                return;
+            }
+            self.queue.cancel(tick);
+        }
+        let tick = self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        passage.tick = Some((deadline, tick));
+    }
+
+    /// A request is over: what it waited for need not come.
+    fn forget(&mut self, passage: &Passage<T>) {
+        for awaited in passage.tick.map(|(_, tick)| tick).into_iter().chain(passage.leaves) {
+            self.queue.cancel(awaited);
+        }
+        self.passages.remove(passage.key);
     }
 
     /// Something is over, and perhaps nothing is under way any more.

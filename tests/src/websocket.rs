@@ -1,5 +1,5 @@
 //! WebSocket (RFC 6455) as far as a ledger needs it: short text messages in one frame each, an echo of them, and the
-//! closing handshake. The key and its answer are those of the RFC's own example.
+//! closing handshake; and frames of a client, whatever is in them. The key and its answer are those of the RFC's own example.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -17,10 +17,21 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Of a frame whose length is one byte.
 const LENGTH_MAX: usize = 125;
 
-/// A frame of a client, which is masked.
+/// A frame of a client, which is masked. `kind` is all of its first byte.
 pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() <= LENGTH_MAX);
-    let mut frame = vec![kind, 0x80 | payload.len() as u8];
+    let length = payload.len();
+    let mut frame = vec![kind];
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length), _) if usize::from(length) <= LENGTH_MAX => frame.push(0x80 | length),
+        (_, Ok(length)) => {
+            frame.push(0x80 | 126);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
     frame.extend(MASK);
     frame.extend(masked(payload));
     frame

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -171,6 +172,17 @@ impl Wire {
             }
         }
         Ok(None)
+    }
+
+    /// All that was sent has left this side.
+    pub async fn delivered(&self) {
+        socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(1).unwrap();
+        crate::until("what was sent to leave", async || {
+            let mut asked = [PollFd::new(&self.stream, PollFlags::OUT)];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            (poll(&mut asked, Some(&at_once)).unwrap() > 0).then_some(())
+        })
+        .await;
     }
 
     /// No more bytes come from this side; those of the other side are still read.

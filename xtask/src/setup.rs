@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::workspace::{find_program, output, python_environment, run as run_command};
+use crate::workspace::{find_program, node_packages, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -20,6 +20,8 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("openssl", "openssl"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
 ];
@@ -30,8 +32,10 @@ const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Packages that start a service when they are installed, which nobody asked for.
 const SERVICES: [&str; 2] = ["nginx", "haproxy"];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
-/// The environment keeps the list that it was made from.
+const PACKAGES: &str = include_str!("../package.json");
+/// The environment keeps the list that it was made from, and so do the packages of npm.
 const STAMP: &str = "requirements.txt";
+const NPM_STAMP: &str = "package.made-from.json";
 
 #[derive(Default, clap::Args)]
 pub struct Options {
@@ -52,6 +56,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         make_environment()?;
     }
     ensure!(is_environment_fresh(), "the Python environment is missing or was made from another list");
+    if !are_packages_fresh() && !options.check {
+        install_node_packages()?;
+    }
+    ensure!(are_packages_fresh(), "the packages of npm are missing or were made from another list");
     let version = output(Command::new(envoy()?).arg("--version"))?;
     ensure!(version.contains("/1.40."), "this is another Envoy than the one that we compare with: {version}");
     println!("Everything is there.");
@@ -127,11 +135,27 @@ fn make_environment() -> anyhow::Result<()> {
     run_command(
         Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list),
     )?;
-    let imports = "import aioquic, grpc, grpc_tools.protoc, h2, yaml, envoy";
+    let imports = "import aioquic, grpc, grpc_tools.protoc, h2, websockets, yaml, envoy";
     if let Err(error) = output(Command::new(environment.join("bin/python")).args(["-c", imports])) {
         bail!("the Python environment is not usable: {error}");
     }
     // Last of all: an environment that was only half made has no stamp.
     fs::rename(list, environment.join(STAMP))?;
+    Ok(())
+}
+
+fn are_packages_fresh() -> bool {
+    fs::read_to_string(node_packages().join(NPM_STAMP)).is_ok_and(|made_from| made_from == PACKAGES)
+}
+
+fn install_node_packages() -> anyhow::Result<()> {
+    let folder = node_packages();
+    println!("Installing packages of npm in {}", folder.display());
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), PACKAGES)?;
+    let options = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"];
+    run_command(Command::new("npm").args(options).current_dir(&folder))?;
+    // Last of all, as above.
+    fs::write(folder.join(NPM_STAMP), PACKAGES)?;
     Ok(())
 }

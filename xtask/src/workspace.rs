@@ -20,6 +20,11 @@ pub fn python_environment() -> PathBuf {
     target().join("tools/venv")
 }
 
+/// Where `cargo xtask setup` installs packages of npm.
+pub fn node_packages() -> PathBuf {
+    target().join("tools/node")
+}
+
 /// The release build of one of our programs, whether it is there or not.
 pub fn program(name: &str) -> PathBuf {
     target().join("release").join(name)

@@ -13,13 +13,15 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::confine::Confinement;
-use crate::launch::{End, GUARD, ITSELF, Report, WORD};
+use crate::launch::{End, GUARD, HUGE_PAGES, ITSELF, Report, WORD};
 
 /// What a command is run with.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
     /// See [`Settings::launcher`](crate::Settings::launcher).
     pub launcher: Option<&'a Path>,
+    /// See [`Settings::restores_huge_pages`](crate::Settings::restores_huge_pages).
+    pub restores_huge_pages: bool,
     /// All of it: nothing else is inherited.
     pub env: &'a [(String, String)],
     pub working_dir: Option<&'a Path>,
@@ -52,7 +54,9 @@ impl Guarded {
         ours.set_nonblocking(true)?;
         let (reports, orders) = UnixStream::from_std(ours)?.into_split();
         let mut command = Command::new(around.launcher.unwrap_or(Path::new(ITSELF)));
-        command.arg0("naru").arg(WORD).arg(GUARD).args(confinement.words()?).arg("--").args(words);
+        command.arg0("naru").arg(WORD).arg(GUARD).args(confinement.words()?);
+        let pages = if around.restores_huge_pages { HUGE_PAGES } else { "-" };
+        command.args([pages, "--"]).args(words);
         command.env_clear().envs(around.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = around.working_dir {
             command.current_dir(directory);

@@ -119,6 +119,16 @@ impl Slot {
         (self.common.sink)(Line { instance: self.name(), text: text.to_owned(), is_own: true });
     }
 
+    fn around<'a>(&'a self, env: &'a [(String, String)]) -> Surroundings<'a> {
+        let settings = &self.common.settings;
+        Surroundings {
+            launcher: settings.launcher.as_deref(),
+            restores_huge_pages: settings.restores_huge_pages,
+            env,
+            working_dir: self.workload.working_dir.as_deref(),
+        }
+    }
+
     fn environment(&self, port: u16) -> Vec<(String, String)> {
         let path_first = self.common.settings.path_first.as_deref();
         environment::of(&self.workload.env, path_first, &self.name(), port)
@@ -255,8 +265,7 @@ impl Run {
         if let Some(notice) = notice {
             slot.tell(&notice);
         }
-        let around = Surroundings { launcher: common.settings.launcher.as_deref(), env: &env, working_dir };
-        let mut started = Guarded::start(&words, &around, confinement, true)
+        let mut started = Guarded::start(&words, &slot.around(&env), confinement, true)
             .map_err(|error| format!("it cannot be started: {error}"))?;
         let (stdout, stderr) = started.output();
         if let Some(stdout) = stdout {
@@ -280,10 +289,8 @@ impl Run {
             };
             let is_well = match asked {
                 Some(asked) => {
-                    let launcher = slot.common.settings.launcher.as_deref();
-                    let working_dir = slot.workload.working_dir.as_deref();
                     let env = slot.environment(port);
-                    probe::ask(asked, port, &Surroundings { launcher, env: &env, working_dir }).await
+                    probe::ask(asked, port, &slot.around(&env)).await
                 }
                 None => true,
             };

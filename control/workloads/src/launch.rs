@@ -4,8 +4,8 @@
 //! ends it with all that it started, also where naru is killed. The guard starts it again as a child,
 //! which makes the settings that only a process itself can make, and becomes the command.
 //!
-//! `naru __launch guard GROUPS BYTES -- COMMAND..` and `naru __launch become PARENT GROUPS BYTES -- COMMAND..`,
-//! each with a socket as its standard input, over which [`Report`]s go back.
+//! `naru __launch guard GROUPS BYTES PAGES -- COMMAND..` and
+//! `naru __launch become PARENT GROUPS BYTES PAGES -- COMMAND..`, each with a socket as its standard input, over which [`Report`]s go back.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid};
 use rustix::process::{set_parent_process_death_signal, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 
 use crate::guard;
 
@@ -29,6 +30,8 @@ pub const ITSELF: &str = "/proc/self/exe";
 
 pub(crate) const GUARD: &str = "guard";
 pub(crate) const BECOME: &str = "become";
+/// The word for pages that may be huge again.
+pub(crate) const HUGE_PAGES: &str = "huge";
 
 /// Carries a launch out; `args` are those behind [`WORD`]. Returns only where that fails: a guard ends
 /// this process, and a command takes its place.
@@ -95,18 +98,21 @@ pub(crate) struct Terms<'a> {
     pub groups: Vec<PathBuf>,
     /// Where no group limits its memory.
     pub data_bytes_max: Option<u64>,
+    /// What naru has forbidden itself, and each process inherits, is allowed again.
+    pub restores_huge_pages: bool,
     pub command: &'a [OsString],
 }
 
 impl<'a> Terms<'a> {
     pub(crate) fn read(args: &'a [OsString]) -> io::Result<Terms<'a>> {
-        let [groups, bytes, dashes, command @ ..] = args else { return Err(not_typed_by_hand()) };
+        let [groups, bytes, pages, dashes, command @ ..] = args else { return Err(not_typed_by_hand()) };
         if dashes != "--" || command.is_empty() {
             return Err(not_typed_by_hand());
         }
         let groups = std::env::split_paths(groups).filter(|group| !group.as_os_str().is_empty());
         let data_bytes_max = bytes.to_str().and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
-        Ok(Terms { groups: groups.collect(), data_bytes_max, command })
+        let restores_huge_pages = pages == HUGE_PAGES;
+        Ok(Terms { groups: groups.collect(), data_bytes_max, restores_huge_pages, command })
     }
 }
 
@@ -143,6 +149,9 @@ fn prepare(args: &[OsString]) -> io::Result<&[OsString]> {
     }
     if let Some(bytes) = terms.data_bytes_max {
         setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) })?;
+    }
+    if terms.restores_huge_pages {
+        disable_transparent_huge_pages(false)?;
     }
     Ok(terms.command)
 }
@@ -189,7 +198,7 @@ mod tests {
     #[test]
     fn a_launch_of_nothing_is_refused() {
         let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        for text in ["", "other", "guard", "guard : 0 --", "guard : 0 x y"] {
+        for text in ["", "other", "guard", "guard : 0 - --", "guard : 0 - x y"] {
             assert_eq!(run(&words(text)).to_string(), "a launch is not typed by hand", "{text}");
         }
     }

@@ -87,6 +87,8 @@ pub struct Settings {
     pub launcher: Option<PathBuf>,
     /// Searched before the rest of `PATH`.
     pub path_first: Option<PathBuf>,
+    /// The running program has forbidden itself huge pages, which is inherited; its processes may have them.
+    pub restores_huge_pages: bool,
     /// A process that is to end is called no more, and this much later told so.
     pub lame_duck: Duration,
     pub backoff: life::Backoff,
@@ -97,6 +99,7 @@ impl Default for Settings {
         Settings {
             launcher: None,
             path_first: None,
+            restores_huge_pages: false,
             lame_duck: Duration::from_millis(250),
             backoff: life::Backoff::default(),
         }

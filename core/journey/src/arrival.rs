@@ -89,7 +89,15 @@ fn normalize(path: &mut PathAndQuery, http: &Http) -> Result<(), Reason> {
 
 /// A request that wants something else than HTTP.
 #[cold]
-fn change(parts: &Parts, http: &Http, peer: &Peer, client: &mut Client) -> Wish {
+fn change(parts: &mut Parts, http: &Http, peer: &Peer, client: &mut Client) -> Wish {
+    if client.upgrade == Upgrade::Asked && parts.version < Version::HTTP_11 {
+        // It knows of no such thing, whatever it sends (RFC 9110, section 7.8).
+        client.upgrade = Upgrade::None;
+        crate::upgrade::forget(&mut parts.headers);
+        if parts.method != Method::CONNECT {
+            return Wish::Route;
+        }
+    }
     // Later than HTTP/1 a tunnel would be a stream among others; and there is none in a tunnel.
     let has_tunnels = http.tunnels && !peer.is_in_tunnel && parts.version < Version::HTTP_2;
     if client.upgrade == Upgrade::Asked && parts.method != Method::CONNECT {

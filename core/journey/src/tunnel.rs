@@ -71,15 +71,16 @@ fn request_line(start: &[u8]) -> Option<Inside> {
         Some(_) => return Some(Inside::Other),
     }
     let rest = &start[method + 1..];
-    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-        let is_text = rest.iter().all(|byte| *byte == b'\r' || !byte.is_ascii_control());
-        return match is_text {
-            false => Some(Inside::Other),
-            // Too long for us, but nothing else looks like that: the codec answers it.
-            true => (start.len() >= TUNNEL_FIRST_BYTES_MAX).then_some(Inside::Http1),
-        };
-    };
-    let line = &rest[..end];
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    // Whether the line has come to its end or not: pieces of any size say the same.
+    let line = &rest[..end.unwrap_or(rest.len())];
+    if line.iter().any(|byte| *byte != b'\r' && byte.is_ascii_control()) {
+        return Some(Inside::Other);
+    }
+    if end.is_none() {
+        // Too long for us, but nothing else looks like that: the codec answers it.
+        return (start.len() >= TUNNEL_FIRST_BYTES_MAX).then_some(Inside::Http1);
+    }
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_http = [&b" HTTP/1.1"[..], b" HTTP/1.0"].iter().any(|version| line.ends_with(version));
     Some(if is_http { Inside::Http1 } else { Inside::Other })
@@ -105,6 +106,7 @@ mod tests {
         check(b"GET key\r\n", Some(Inside::Other));
         check(b"OPTIONS rtsp://a RTSP/1.0\r\n", Some(Inside::Other));
         check(b"GET /\0", Some(Inside::Other));
+        check(b"GET /\0 HTTP/1.1\r\n", Some(Inside::Other));
         check(b"get / HTTP/1.1\r\n", Some(Inside::Other));
         check(b" GET / HTTP/1.1\r\n", Some(Inside::Other));
         check(b"SSH-2.0-x\r\n", Some(Inside::Other));

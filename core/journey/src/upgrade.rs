@@ -53,6 +53,12 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Nobody has asked.
+pub(crate) fn forget(headers: &mut HeaderMap) {
+    headers.remove(header::UPGRADE);
+    headers.remove(header::CONNECTION);
+}
+
 /// What a request asks to change to.
 pub fn name(is_connect: bool, headers: &HeaderMap) -> Option<&[u8]> {
     if is_connect { Some(b"connect") } else { headers.get(header::UPGRADE).map(HeaderValue::as_bytes) }

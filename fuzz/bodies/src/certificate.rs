@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use naru_spec::{Certificate, DataSource, DownstreamTls, Invalid, UpstreamTls};
+use naru_spec::{Certificate, DataSource, DownstreamTls, Invalid, PeerTests, UpstreamTls};
 use naru_tests::Authority;
 use naru_tests::certificates::Issued;
 use naru_tls::{Connector, Terminator};
@@ -32,6 +32,38 @@ pub fn certificate(bytes: &[u8]) {
     check(&as_chain, built, &["the trusted CA given inline"]);
     let built = Connector::build(&upstream(trusted())).map(drop);
     check(&as_chain, built, &["the trusted CA given inline"]);
+}
+
+/// What authorities say of certificates: an OCSP response, and a revocation list, PEM or the DER inside. It is taken, or the
+/// error says what it is about and repeats none of it.
+pub fn revoked(bytes: &[u8]) {
+    let own = || {
+        let inline = |pem: &str| DataSource::Inline(pem.as_bytes().to_vec());
+        Certificate::new(inline(&OWN.chain), inline(&OWN.key))
+    };
+    let staple = Some(DataSource::Inline(bytes.to_vec()));
+    let stapled = DownstreamTls::new(vec![Certificate { staple, ..own() }]);
+    check(bytes, Terminator::build(&stapled).map(drop), &["the OCSP response given inline"]);
+    let list = if bytes.first() == Some(&0x30) { pem("X509 CRL", bytes) } else { bytes.to_vec() };
+    let trusted_ca = || Some(DataSource::Inline(OWN.chain.clone().into_bytes()));
+    let peer = |of_leaf_only| PeerTests {
+        crl: Some(DataSource::Inline(list.clone())),
+        crl_of_leaf_only: of_leaf_only,
+        ..PeerTests::default()
+    };
+    let asks =
+        DownstreamTls { trusted_ca: trusted_ca(), peer: peer(true), ..DownstreamTls::new(vec![own()]) };
+    check(
+        &list,
+        Terminator::build(&asks).map(drop),
+        &["the revocation list given inline", "a revocation list "],
+    );
+    let calls = UpstreamTls { peer: peer(false), ..upstream(trusted_ca()) };
+    check(
+        &list,
+        Connector::build(&calls).map(drop),
+        &["the revocation list given inline", "a revocation list "],
+    );
 }
 
 fn downstream(chain: DataSource, key: DataSource, trusted_ca: Option<DataSource>) -> DownstreamTls {

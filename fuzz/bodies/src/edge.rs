@@ -193,7 +193,7 @@ impl Settings {
 }
 
 /// Lines that are no headers are left out: a codec has refused them.
-fn headers(lines: &[&[u8]]) -> HeaderMap {
+pub(crate) fn headers(lines: &[&[u8]]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for line in lines.iter().take(100) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };

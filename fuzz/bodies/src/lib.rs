@@ -22,22 +22,31 @@ mod import;
 mod hello;
 mod token;
 mod http1;
+mod wires;
 mod tunnel;
 mod proxied;
 mod path;
 mod edge;
+mod asked;
+mod grpc_web;
+mod compared;
 mod journey;
 mod exchange;
+// What another process of ours says.
+mod takeover;
 // What they share.
 mod place;
 mod quiet;
 
+pub use asked::asked;
 pub use bootstrap::bootstrap;
-pub use certificate::certificate;
+pub use certificate::{certificate, revoked};
+pub use compared::compared;
 pub use documents::documents;
 pub use edge::edge;
 pub use exchange::{downstream, upstream};
 pub use format::format;
+pub use grpc_web::grpc_web;
 pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
@@ -47,30 +56,43 @@ pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
+pub use takeover::takeover;
 pub use token::token;
 pub use tunnel::tunnel;
+pub use wires::{hpack, http2, http3, measured, probed, qpack};
 
 /// A function that takes any bytes.
 pub type Body = fn(&[u8]);
 
 /// Every body by the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
+    ("asked", asked),
     ("bootstrap", bootstrap),
     ("certificate", certificate),
+    ("compared", compared),
     ("compose", compose),
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),
     ("format", format),
+    ("grpc_web", grpc_web),
     ("hello", hello),
+    ("hpack", hpack),
     ("http1", http1),
+    ("http2", http2),
+    ("http3", http3),
     ("journey", journey),
+    ("measured", measured),
     ("nginx", nginx),
     ("path", path),
+    ("probed", probed),
     ("proxied", proxied),
+    ("qpack", qpack),
     ("regex", regex),
+    ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
+    ("takeover", takeover),
     ("token", token),
     ("tunnel", tunnel),
     ("upstream", upstream),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use naru_journey::Snapshot;
 use naru_proxy::StartError;
 use naru_spec::config::Place;
 use naru_spec::{Certificate, Config, DataSource, Invalid, Problem};
+use naru_xds::Loaded;
 
 use crate::cli::{Failure, Output, ProxyArgs};
 use crate::problems;
@@ -15,7 +17,7 @@ use crate::problems;
 /// The file that was read, and what it is not refused for.
 pub struct Document {
     pub file: String,
-    pub text: String,
+    pub text: Arc<str>,
     warnings: Vec<Problem>,
     output: Output,
     /// Files of certificates and keys that it names.
@@ -26,9 +28,9 @@ impl Document {
     /// Reads it, and makes a snapshot of it. Everything that is wrong has been printed then.
     pub fn read(args: &ProxyArgs) -> Result<(Document, Snapshot), Failure> {
         let file = args.config.display().to_string();
-        let text =
-            std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?;
-        let loaded = naru_xds::load(&file, &text)
+        let text: Arc<str> =
+            std::fs::read_to_string(&args.config).with_context(|| format!("'{file}' cannot be read"))?.into();
+        let loaded = load_apart(&file, &text)
             .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
         let certificates = certificates(&loaded.config);
         let document = Document { file, text, warnings: loaded.warnings, output: args.output, certificates };
@@ -56,6 +58,15 @@ impl Document {
             error => error.into(),
         }
     }
+}
+
+/// Reads it where nothing else lives. What is kept of a configuration are some thousand small blocks, strewn over all
+/// that reading it took; a copy of it stands close together, and of the rest every page is given back.
+pub fn load_apart(file: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    let read = std::thread::scope(|scope| scope.spawn(|| naru_xds::load(file, text)).join());
+    let loaded = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let (config, warnings) = (loaded.config.clone(), loaded.warnings.clone());
+    Ok(Loaded { config, warnings })
 }
 
 fn certificates(config: &Config) -> Vec<PathBuf> {

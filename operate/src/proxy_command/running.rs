@@ -14,7 +14,7 @@ use naru_sources::{Texts, Watch};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 
-use super::document::Document;
+use super::document::{Document, load_apart};
 use super::{Ends, recall, status};
 use crate::admin::Admin;
 use crate::cli::{Failure, ProxyArgs};
@@ -88,11 +88,12 @@ impl Running<'_> {
     /// Serves and changes until it is to end.
     async fn serve(&mut self) -> End {
         let Running { args, document, proxy, admin, admin_socket, offer, manager, ends, signals } = self;
-        let changes = Cell::new(0);
+        let (changes, is_given) = (Cell::new(0), Cell::new(false));
         let offered = Offered {
             proxy,
             admin: admin_socket.as_ref().map(|admin| (&admin.socket, admin.wanted)),
             changes: &changes,
+            is_given: &is_given,
         };
         let taken = async {
             match offer {
@@ -115,6 +116,11 @@ impl Running<'_> {
                     }
                 }
                 _ = signals.0.recv() => {
+                    // What it would open and close is another process's already.
+                    if is_given.get() {
+                        eprintln!("naru: '{}' is not read again: another process takes over", document.file);
+                        continue;
+                    }
                     changes.set(changes.get() + 1);
                     manager.reloading();
                     if let Some(newer) = reload(args, proxy, document).await {
@@ -126,6 +132,9 @@ impl Running<'_> {
                 }
                 _ = signals.1.recv() => succeed(args),
                 changed = changed(&mut certificates) => {
+                    if is_given.get() {
+                        continue;
+                    }
                     changes.set(changes.get() + 1);
                     match changed {
                         Ok(_) => renew(proxy, document).await,
@@ -167,7 +176,7 @@ async fn reload(args: &ProxyArgs, proxy: &Proxy, before: &Document) -> Option<Do
 
 /// The same configuration, with what its files of certificates hold now.
 async fn renew(proxy: &Proxy, document: &Document) {
-    let snapshot = naru_xds::load(&document.file, &document.text)
+    let snapshot = load_apart(&document.file, &document.text)
         .ok()
         .and_then(|loaded| naru_journey::Snapshot::compile(loaded.config).ok());
     // It was read from the same text before.

@@ -44,6 +44,8 @@ pub struct Offered<'a> {
     pub admin: Option<(&'a OwnedFd, SocketAddr)>,
     /// Counts changes of the configuration: what was given away before one is not what there is after it.
     pub changes: &'a Cell<u64>,
+    /// Another process is told that it has them: from here on there are no more changes.
+    pub is_given: &'a Cell<bool>,
 }
 
 /// It is done: another process serves.
@@ -171,7 +173,11 @@ async fn hand_over(channel: &Channel, offered: &Offered<'_>) -> io::Result<Optio
         return Err(refuse(channel, why).await);
     }
     // The last step that can fail.
-    send(channel, &Packet::Draining, &[]).await?;
+    offered.is_given.set(true);
+    if let Err(error) = send(channel, &Packet::Draining, &[]).await {
+        offered.is_given.set(false);
+        return Err(error);
+    }
     let taken: Vec<ListenerKey> = keys.into_iter().filter(|key| !left.contains(&key.number())).collect();
     offered.proxy.hand_over(&taken).await;
     Ok(Some(has_admin))

@@ -13,6 +13,7 @@ mod tunnel;
 
 pub mod body;
 pub mod client;
+pub mod fuzz;
 pub mod server;
 
 pub use body::Http2Body;

@@ -10,6 +10,7 @@ mod message;
 mod qpack;
 mod source;
 
+pub mod fuzz;
 pub mod server;
 
 pub use body::Http3Body;

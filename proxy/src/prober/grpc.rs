@@ -166,6 +166,18 @@ fn take_varint(bytes: &mut &[u8]) -> Result<u64, NotOurs> {
     Err(NotOurs)
 }
 
+/// Whatever comes is an answer or none, and says the same however often it is read; for fuzzing.
+pub fn fuzz(bytes: &[u8]) {
+    let read = answer(bytes);
+    // Messages without anything say nothing.
+    let empty = [&[0; 5][..], bytes].concat();
+    assert_eq!(answer(&empty), read);
+    if let Ok(Some(_)) = read {
+        assert!(bytes.len() > 5);
+        assert_eq!(answer(&[bytes, bytes].concat()), Err(NotOurs), "two answers");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

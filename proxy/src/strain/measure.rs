@@ -193,15 +193,15 @@ fn host_times(text: &str) -> Option<(u64, u64)> {
     let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let mut next = || fields.next()?.parse::<u64>().ok();
     let (user, nice, system, idle) = (next()?, next()?, next()?, next()?);
-    let used = user + nice + system;
-    Some((used, used + idle))
+    let used = user.saturating_add(nice).saturating_add(system);
+    Some((used, used.saturating_add(idle)))
 }
 
 /// Of `/proc/self/stat`: what all threads have had. The name, in brackets, may have spaces and brackets in it.
 fn process_ticks(text: &str) -> Option<u64> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11).map(|field| field.parse::<u64>().ok());
-    Some(fields.next()?? + fields.next()??)
+    Some(fields.next()??.saturating_add(fields.next()??))
 }
 
 fn memory_total(text: &str) -> Option<u64> {
@@ -226,6 +226,26 @@ fn own_group<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
         };
         is_it.then_some(path)
     })
+}
+
+/// Whatever a file says is a number, or nothing; for fuzzing.
+pub fn fuzz(bytes: &[u8]) {
+    let text = &*String::from_utf8_lossy(bytes);
+    assert!(injected(text).is_none_or(|pressure| pressure <= SATURATED));
+    let mut usage = Usage::default();
+    for line in text.lines() {
+        if let Some((used, could)) = host_times(line) {
+            assert!(used <= could);
+            assert!(usage.on(used, could, CPU_SMOOTHING) <= SATURATED);
+        }
+    }
+    memory_total(text);
+    process_ticks(text);
+    let quota = field_of(text, "quota").zip(field_of(text, "period"));
+    assert!((1..=2_000).contains(&thousandths(quota, 2_000)));
+    for controller in ["", "cpu", "memory"] {
+        own_group(text, controller);
+    }
 }
 
 #[cfg(test)]

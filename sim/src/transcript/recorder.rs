@@ -167,6 +167,7 @@ impl Recorder {
         closed.p50_us = self.latencies.quantile(500_000);
         closed.p99_us = self.latencies.quantile(990_000);
         closed.max_us = self.latencies.max();
+        self.all_latencies.add(&self.latencies);
         self.latencies.clear();
         self.intervals.push(closed);
     }
@@ -321,7 +322,6 @@ impl Recorder {
         };
         self.current.by_class[class] += 1;
         self.latencies.record(duration_us);
-        self.all_latencies.record(duration_us);
         *self.by_status.entry(outcome.status).or_default() += 1;
         *self.by_reason.entry(outcome.reason).or_default() += 1;
         if let Some(count) = outcome.cluster.and_then(|id| self.current.by_cluster.get_mut(id.index())) {

@@ -124,7 +124,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             is_retrying: false,
             is_at_limit: false,
             says_exhausted: false,
-            tick_at: None,
+            tick: None,
+            leaves: None,
             bytes_sent: 0,
             heads: 0,
             sends: 0,
@@ -142,7 +143,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         match news {
             News::Turn => self.start_copy(&mut passage, false),
             News::Tick => {
-                passage.tick_at = None;
+                passage.tick = None;
                 shadow(&mut passage, |shadow| shadow.tick(now));
             }
             News::ClientLeaves => shadow(&mut passage, |shadow| shadow.on_abandoned(now)),
@@ -291,11 +292,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     /// It goes on, until its deadline at the latest.
     fn await_copy(&mut self, mut passage: Box<Passage<T>>) {
         let deadline = passage.copied.as_ref().and_then(|copied| copied.shadow.deadline());
-        if let Some(deadline) = deadline
-            && passage.tick_at.is_none_or(|at| deadline < at)
-        {
-            passage.tick_at = Some(deadline);
-            self.queue.push(deadline, Event::Request(passage.key, News::Tick));
+        if let Some(deadline) = deadline {
+            self.expect_tick(&mut passage, deadline);
         }
         self.passages.put(passage);
     }
@@ -320,7 +318,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             Said { status, grpc_status: copied.grpc_status, bytes: passage.bytes_sent, took: copied.took };
         let is_answered = end == Some(ShadowEnd::Answered);
         self.say(passage.proxy, copied.hearing, is_answered.then_some(said));
-        self.passages.remove(passage.key);
+        self.forget(&passage);
     }
 
     /// A request that has copies is over: what was it answered?

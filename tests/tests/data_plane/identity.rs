@@ -66,7 +66,7 @@ async fn keys_are_fetched_once_for_all_who_wait_and_then_no_more() {
         .collect();
     let mut asked = keys.accept().await;
     let request = asked.request().await;
-    assert!(request.head.line.starts_with("GET /set "), "{}", request.head.line);
+    assert!(request.head.first.starts_with("GET /set "), "{}", request.head.first);
     assert_eq!(request.head.get("host"), Some("keys.example"));
     asked.send(answer(&set(&[&known]))).await;
     for one in waiting {

@@ -46,6 +46,7 @@ mod unix;
 mod udp;
 mod tunnels;
 mod upgrades;
+mod websocket;
 mod cancellation;
 mod equality;
 mod beside_envoy;

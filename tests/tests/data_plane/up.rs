@@ -282,6 +282,20 @@ async fn a_workload_that_cannot_run_is_told_and_the_rest_runs() {
     assert_eq!(page.version(&[]).await.as_deref(), Some("v1"));
 }
 
+/// What naru forbids itself to stay small is not forbidden to others.
+#[tokio::test]
+async fn processes_may_have_huge_pages_though_naru_has_none() {
+    let asking = deployment("asking", "app: asking", 1, "").replace(
+        "[naru, workload, --name, asking]",
+        "[sh, -c, 'grep THP_enabled /proc/self/status; sleep 60']",
+    );
+    let page = Page::start(&format!("{}{asking}", workloads(1))).await;
+    let allowed = "THP_enabled:\t1";
+    until("the process to say it", async || page.said().contains(allowed).then_some(())).await;
+    let of_naru = std::fs::read_to_string(format!("/proc/{}/status", page.up.child.id())).unwrap();
+    assert!(of_naru.contains("THP_enabled:\t0"), "{of_naru}");
+}
+
 /// A breaker for the route of the gate, which leads to a service that nobody serves, and what is tried instead.
 const FALLBACK: &str = "
 apiVersion: v1

@@ -93,6 +93,29 @@ async fn what_is_not_allowed_or_not_granted_is_an_answer() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_asks_for_none_whatever_it_sends() {
+    let up = WireListener::bind().await;
+    let naru = Naru::start(&Bootstrap::to(up.address).manager(WEBSOCKET));
+    // What is not allowed is not even refused.
+    for protocol in ["websocket", "foo"] {
+        let mut client = Wire::connect(naru.address).await;
+        client
+            .send(
+                ASK.replace("HTTP/1.1", "HTTP/1.0")
+                    .replace("upgrade: websocket", &format!("upgrade: {protocol}")),
+            )
+            .await;
+        let mut upstream = up.accept().await;
+        let asked = upstream.head().await;
+        assert_eq!(asked.first, "GET /chat?room=1 HTTP/1.1");
+        assert_eq!((asked.get("upgrade"), asked.get("connection")), (None, None));
+        upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+    naru.settles().await;
+}
+
+#[tokio::test]
 async fn only_silence_ends_it_however_long_its_route_may_take() {
     let up = WireListener::bind().await;
     let idle = format!("{WEBSOCKET}\nstream_idle_timeout: 0.5s");

@@ -104,6 +104,7 @@ impl Http2Client {
     /// Whether the upstream takes an extended CONNECT, which it says with the first that it says. `None` where `watch`
     /// is ready before that.
     pub async fn takes_extended(&self, mut watch: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Option<bool> {
+        let mut waiting = Waiting::new(&self.connection);
         poll_fn(|cx| {
             let mut connection = self.connection.borrow_mut();
             if let Some(takes) = connection.takes_extended() {
@@ -113,7 +114,7 @@ impl Http2Client {
                 // That it is gone is seen when it is used.
                 return Poll::Ready(Some(true));
             }
-            connection.waiting_to_open.push(cx.waker().clone());
+            connection.wait_to_open(&mut waiting.number, cx);
             drop(connection);
             watch(cx).map(|()| None)
         })
@@ -129,6 +130,7 @@ impl Http2Client {
     ) -> Result<Response<InBody>, Option<SendFailure>> {
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
+        let mut waiting = Waiting::new(&self.connection);
         let can_open = poll_fn(|cx| {
             let mut connection = self.connection.borrow_mut();
             if connection.is_closed() {
@@ -137,11 +139,13 @@ impl Http2Client {
             if connection.can_open() {
                 return Poll::Ready(Some(true));
             }
-            connection.waiting_to_open.push(cx.waker().clone());
+            connection.wait_to_open(&mut waiting.number, cx);
             drop(connection);
             watch(cx).map(|()| None)
         });
-        if !can_open.await.ok_or(None)? {
+        let can_open = can_open.await;
+        drop(waiting);
+        if !can_open.ok_or(None)? {
             return Err(Some(unsent(Reason::UpstreamClosed, head)));
         }
         let is_connect = *head.method() == Method::CONNECT;
@@ -215,6 +219,26 @@ impl Http2Client {
             return unsent(reason, head);
         }
         SendFailure { reason, sent: Sent::Maybe, request: None }
+    }
+}
+
+/// A request that waits for a stream: forgotten once it waits no more, be it that it is given up.
+struct Waiting<'a> {
+    connection: &'a Shared,
+    number: Option<u64>,
+}
+
+impl Waiting<'_> {
+    fn new(connection: &Shared) -> Waiting<'_> {
+        Waiting { connection, number: None }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.connection.borrow_mut().wait_no_more(number);
+        }
     }
 }
 

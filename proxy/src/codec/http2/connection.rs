@@ -13,11 +13,12 @@
 //!
 //! A mistake in a stream ends the stream (RST_STREAM), one in the connection, or too many, end that (GOAWAY).
 
+pub mod fuzz;
 mod receive;
 pub mod stream;
 
 use std::collections::VecDeque;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -85,7 +86,8 @@ pub struct Connection {
     /// Whether ours are known to the peer.
     is_acknowledged: bool,
     decoder: Decoder,
-    streams: Slab<Stream>,
+    /// A place that is free is a small one: there may have been many for a short time, and one of them stays.
+    streams: Slab<Box<Stream>>,
     /// Those that are not closed, by their numbers, which only grow: and their places.
     index: Vec<(u32, usize)>,
     recent: Recent,
@@ -129,7 +131,9 @@ pub struct Connection {
     pub openers: usize,
     pub task: Option<Waker>,
     pub is_in_turn: bool,
-    pub waiting_to_open: Vec<Waker>,
+    /// Who waits until a stream may be opened, by the number that each has got.
+    waiting_to_open: Vec<(u64, Waker)>,
+    waited: u64,
     /// The stream whose request is being looked at.
     pub answering: usize,
 }
@@ -239,6 +243,7 @@ impl Connection {
             task: None,
             is_in_turn: false,
             waiting_to_open: Vec::new(),
+            waited: 0,
             answering: 0,
         }
     }
@@ -253,7 +258,7 @@ impl Connection {
     }
 
     pub fn stream(&mut self, place: usize) -> Option<&mut Stream> {
-        self.streams.get_mut(place)
+        self.streams.get_mut(place).map(|stream| &mut **stream)
     }
 
     fn find(&self, id: u32) -> Option<usize> {
@@ -502,6 +507,27 @@ impl Connection {
         self.index.len() < self.streams_max()
     }
 
+    /// Wakes `cx` once a stream may be opened, or nobody may any more. Who does not wait for it any longer says so by
+    /// [`Connection::wait_no_more`].
+    pub fn wait_to_open(&mut self, number: &mut Option<u64>, cx: &Context<'_>) {
+        let number = *number.get_or_insert_with(|| {
+            self.waited += 1;
+            self.waited
+        });
+        match self.waiting_to_open.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => self.waiting_to_open.push((number, cx.waker().clone())),
+        }
+    }
+
+    pub fn wait_no_more(&mut self, number: u64) {
+        self.waiting_to_open.retain(|(known, _)| *known != number);
+    }
+
+    pub(super) fn wake_waiting(&mut self) {
+        self.waiting_to_open.drain(..).for_each(|(_, waker)| waker.wake());
+    }
+
     pub fn streams_max(&self) -> usize {
         self.their_streams_max.min(self.terms.streams_max as usize)
     }
@@ -528,7 +554,7 @@ impl Connection {
         stream.has_sent_head = true;
         stream.has_sent_all = ends;
         stream.head_at = self.written + self.out.len() as u64;
-        let place = self.streams.insert(stream);
+        let place = self.streams.insert(Box::new(stream));
         self.index.push((id, place));
         self.writing(id, ends).request(request);
         self.touch();
@@ -573,7 +599,7 @@ impl Connection {
         stream.end = None;
         if over == Over::Whole {
             self.guard.on_answered();
-        } else if !stream.has_received_all {
+        } else if !stream.has_received_all && !stream.keeps_inbox {
             let thrown_away = stream.inbox.clear();
             stream.trailers = None;
             self.give_back(thrown_away);
@@ -590,7 +616,7 @@ impl Connection {
         }
         self.free(place);
         if self.role == Role::Client {
-            self.waiting_to_open.drain(..).for_each(Waker::wake);
+            self.wake_waiting();
         }
     }
 
@@ -612,7 +638,7 @@ impl Connection {
             self.close(place, Over::Lost);
         }
         self.opened.clear();
-        self.waiting_to_open.drain(..).for_each(Waker::wake);
+        self.wake_waiting();
         self.touch();
     }
 

@@ -4,9 +4,11 @@
 //! it sends.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 #[derive(Debug)]
 pub struct Crowd<F> {
@@ -145,6 +147,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::sync::alone;
 
     #[derive(Default)]
     struct Count(AtomicBool);
@@ -157,46 +160,49 @@ mod tests {
 
     #[test]
     fn only_those_that_were_woken_are_polled() {
-        let task = Arc::<Count>::default();
-        let waker = Waker::from(Arc::clone(&task));
-        let mut crowd = Crowd::new();
-        let polls: [Rc<Cell<u32>>; 3] = Default::default();
-        let wakers: [Rc<Cell<Option<Waker>>>; 3] = Default::default();
-        let is_done = Rc::<Cell<bool>>::default();
-        let member = |at: usize| {
-            let (polls, kept, is_done) = (Rc::clone(&polls[at]), Rc::clone(&wakers[at]), Rc::clone(&is_done));
-            poll_fn(move |cx| {
-                polls.set(polls.get() + 1);
-                kept.set(Some(cx.waker().clone()));
-                if is_done.get() { Poll::Ready(()) } else { Poll::Pending }
-            })
-        };
-        (0..3).for_each(|at| crowd.push(member(at)));
-        crowd.begin_turn(&Context::from_waker(&waker));
-        crowd.poll();
-        assert!(!crowd.is_rung());
-        crowd.poll();
-        assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 1, 1]);
-        // Within a turn the task is not woken, but told at its end.
-        let second = wakers[1].take().unwrap();
-        second.wake_by_ref();
-        second.wake_by_ref();
-        assert!(!task.0.load(Ordering::SeqCst) && crowd.end_turn());
-        crowd.poll();
-        assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 2, 1]);
-        // Outside of one it is woken; and one that has ended is not polled again.
-        is_done.set(true);
-        second.wake_by_ref();
-        assert!(task.0.load(Ordering::SeqCst) && crowd.is_rung());
-        crowd.poll();
-        second.wake_by_ref();
-        crowd.poll();
-        assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 3, 1]);
-        // Its place is another's now.
-        assert_eq!(crowd.free, [1]);
-        crowd.push(member(1));
-        assert!(crowd.free.is_empty());
-        crowd.poll();
-        assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 4, 1]);
+        alone(|| {
+            let task = Arc::<Count>::default();
+            let waker = Waker::from(Arc::clone(&task));
+            let mut crowd = Crowd::new();
+            let polls: [Rc<Cell<u32>>; 3] = Default::default();
+            let wakers: [Rc<Cell<Option<Waker>>>; 3] = Default::default();
+            let is_done = Rc::<Cell<bool>>::default();
+            let member = |at: usize| {
+                let (polls, kept, is_done) =
+                    (Rc::clone(&polls[at]), Rc::clone(&wakers[at]), Rc::clone(&is_done));
+                poll_fn(move |cx| {
+                    polls.set(polls.get() + 1);
+                    kept.set(Some(cx.waker().clone()));
+                    if is_done.get() { Poll::Ready(()) } else { Poll::Pending }
+                })
+            };
+            (0..3).for_each(|at| crowd.push(member(at)));
+            crowd.begin_turn(&Context::from_waker(&waker));
+            crowd.poll();
+            assert!(!crowd.is_rung());
+            crowd.poll();
+            assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 1, 1]);
+            // Within a turn the task is not woken, but told at its end.
+            let second = wakers[1].take().unwrap();
+            second.wake_by_ref();
+            second.wake_by_ref();
+            assert!(!task.0.load(Ordering::SeqCst) && crowd.end_turn());
+            crowd.poll();
+            assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 2, 1]);
+            // Outside of one it is woken; and one that has ended is not polled again.
+            is_done.set(true);
+            second.wake_by_ref();
+            assert!(task.0.load(Ordering::SeqCst) && crowd.is_rung());
+            crowd.poll();
+            second.wake_by_ref();
+            crowd.poll();
+            assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 3, 1]);
+            // Its place is another's now.
+            assert_eq!(crowd.free, [1]);
+            crowd.push(member(1));
+            assert!(crowd.free.is_empty());
+            crowd.poll();
+            assert_eq!(polls.each_ref().map(|polls| polls.get()), [1, 4, 1]);
+        });
     }
 }

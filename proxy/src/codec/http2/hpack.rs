@@ -3,6 +3,7 @@
 //! Read with all that a peer may use; written with the static table only. A table of our own for each connection
 //! would save bytes that a response's head seldom has, and cost memory and a lookup for each field.
 
+pub mod fuzz;
 pub mod huffman;
 mod table;
 

@@ -140,9 +140,14 @@ impl Handle {
         self.with((), |stream| remember(&mut stream.writer, cx));
     }
 
-    /// Whoever is at the other end may take as long as it likes.
-    pub fn be_patient(&self) {
-        self.with((), |stream| stream.is_patient = true);
+    /// It carries bytes: whoever is at the other end may take as long as it likes, and what has come is read to its end.
+    pub fn be_tunnel(&self) {
+        self.with((), |stream| (stream.is_patient, stream.keeps_inbox) = (true, true));
+    }
+
+    /// Whether all that was given to the stream is on its way, or nobody wants it.
+    pub fn has_sent(&self) -> bool {
+        self.with(true, |stream| stream.outbox_bytes == 0 || stream.over.is_some())
     }
 
     /// Ready once all that was given to the stream is on its way, its end as well; with `false` where nobody wants it.

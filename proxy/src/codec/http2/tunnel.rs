@@ -29,8 +29,13 @@ impl Http2Tunnel {
     /// Of the stream that this body comes by.
     pub fn new(body: Http2Body) -> Http2Tunnel {
         let stream = body.stream();
-        stream.be_patient();
+        stream.be_tunnel();
         Http2Tunnel { stream, _body: body, rest: Bytes::new(), has_finished: false }
+    }
+
+    /// Whether nothing waits for room in the windows of the stream.
+    pub fn has_sent(&self) -> bool {
+        self.stream.has_sent()
     }
 
     /// Tears a tunnel down, so that the peer sees that this was no end in good order (RFC 9113, section 8.5).

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use naru_tests::certificates::{Issued, NAME};
-use naru_tests::{Authority, Python};
+use naru_tests::{Authority, Foreign};
 use serde_json::{Value, json};
 
-pub struct Peer(Python);
+pub struct Peer(Foreign);
 
 /// Which of its connections.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ fn field<'a>(fields: &'a Value, name: &str) -> Option<&'a str> {
 
 impl Peer {
     pub fn start() -> Peer {
-        Peer(Python::start("http3/client.py"))
+        Peer(Foreign::start("http3/client.py"))
     }
 
     /// # Errors

@@ -144,6 +144,74 @@ async fn whoever_breaks_the_words_changes_nothing() {
     assert_eq!(client::get(new.address, "/bytes/3").await.text(), "xxx");
 }
 
+/// What the words come to: everything up to `Complete`.
+async fn given(stranger: &Stranger) -> Vec<std::net::TcpListener> {
+    stranger.say(ASK.as_bytes());
+    let mut sockets = Vec::new();
+    loop {
+        let (packet, given) = stranger.hear().await;
+        sockets.extend(given.into_iter().map(std::net::TcpListener::from));
+        if packet.contains("complete") {
+            return sockets;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_file_is_not_read_again_once_another_process_was_told_that_it_serves() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let stand = Stand::new(&Bootstrap::to(up.address).text());
+    for _ in 0..8 {
+        let old = stand.first(&["--workers", "2"]).await;
+        let stranger = Stranger::connect(&stand);
+        let sockets = given(&stranger).await;
+        // Both are there when it looks next.
+        old.signal(rustix::process::Signal::STOP);
+        old.signal(rustix::process::Signal::HUP);
+        stranger.say(SERVING.as_bytes());
+        old.signal(rustix::process::Signal::CONT);
+        let (answer, _) = stranger.hear().await;
+        if answer.contains("has changed meanwhile") {
+            // The signal was first.
+            old.says("was read again; it is in effect", 1).await;
+            continue;
+        }
+        assert!(answer.contains("draining"), "{answer}");
+        let exit = old.ends().await;
+        assert_eq!(exit.status.code(), Some(0), "{}", exit.stderr);
+        assert!(!exit.stderr.contains("read again; it is in effect"), "{}", exit.stderr);
+        drop(sockets);
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_were_lent_in_vain_are_the_old_processs_alone_again() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let stand = Stand::new(&Bootstrap::to(up.address).text());
+    for is_gone in [true, false] {
+        let old = stand.first(&["--workers", "1"]).await;
+        let stranger = Stranger::connect(&stand);
+        let sockets = given(&stranger).await;
+        if is_gone {
+            drop(stranger);
+            old.says("naru: this process goes on", 1).await;
+            // Who is answered after that comes after what was done about it.
+            let next = Stranger::connect(&stand);
+            next.say(b"nonsense");
+            assert!(next.hear().await.0.contains("refused"));
+        }
+        let address = old.address;
+        old.signal(rustix::process::Signal::TERM);
+        assert_eq!(old.ends().await.status.code(), Some(0));
+        // It lets nobody begin to connect to what is its own, before it closes it: a handle of somebody else's shows
+        // it. What somebody else may serve from stays as it was.
+        let patience = std::time::Duration::from_millis(500);
+        let connected = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await;
+        assert_eq!(connected.is_err(), is_gone, "{connected:?}");
+        drop(sockets);
+    }
+}
+
 #[tokio::test]
 async fn a_process_that_is_ended_during_a_takeover_leaves_the_sockets_to_the_other() {
     let up = Upstream::plain(Speaks::Http1).await;
@@ -151,15 +219,7 @@ async fn a_process_that_is_ended_during_a_takeover_leaves_the_sockets_to_the_oth
     let old = stand.first(&["--workers", "2"]).await;
     let address = old.address;
     let stranger = Stranger::connect(&stand);
-    stranger.say(ASK.as_bytes());
-    let mut sockets = Vec::new();
-    loop {
-        let (packet, given) = stranger.hear().await;
-        sockets.extend(given.into_iter().map(std::net::TcpListener::from));
-        if packet.contains("complete") {
-            break;
-        }
-    }
+    let sockets = given(&stranger).await;
     assert_eq!(sockets.len(), 2);
     old.signal(rustix::process::Signal::TERM);
     assert_eq!(old.ends().await.status.code(), Some(0));

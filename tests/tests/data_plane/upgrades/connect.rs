@@ -20,7 +20,7 @@ async fn ask(naru: &Naru, is_http2: bool) -> (u16, Side) {
         let (answer, side) = Side::request(client, request).await.unwrap();
         return (answer.status().as_u16(), side);
     }
-    let mut wire = Wire::connect(naru.address).await;
+    let mut wire = Wire::connect_narrow(naru.address).await;
     wire.send(ASK).await;
     let head = wire.head().await;
     assert_eq!((head.get("content-length"), head.get("transfer-encoding")), (None, None));
@@ -48,6 +48,29 @@ async fn a_tunnel_that_breaks_is_no_end_in_good_order() {
             assert_eq!((status, reason == Reason::ClientGone), (200, client_breaks), "{reason:?}");
             naru.settles().await;
         }
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_tunnel_broke_is_delivered_to_who_takes_it_slowly() {
+    for is_http2 in [false, true] {
+        let up = WireListener::bind().await;
+        let naru = Naru::start(&Bootstrap::new(ENDS).cluster("up", up.address, ""));
+        let ((status, mut client), mut upstream) = tokio::join!(ask(&naru, is_http2), up.accept());
+        assert_eq!(status, 200);
+        client.send("x").await;
+        upstream.expect(b"x").await;
+        // More than the client has room for, and no more than there is room for on the way.
+        let said: Vec<u8> = (0..96 * 1024).map(|at| (at % 251) as u8).collect();
+        upstream.send(&said).await;
+        upstream.delivered().await;
+        upstream.reset();
+        let (heard, end) = client.end().await;
+        assert!(heard == said, "{is_http2}: {} bytes of {}", heard.len(), said.len());
+        assert_eq!(end, End::Reset, "{is_http2}");
+        assert_eq!(naru.ended(1).await, [(200, Reason::UpstreamAborted)]);
+        drop(client);
+        naru.settles().await;
     }
 }
 

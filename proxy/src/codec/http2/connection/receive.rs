@@ -368,7 +368,7 @@ impl Connection {
         let mut stream = self.new_stream(id);
         stream.left = length;
         stream.has_received_all = ends_stream;
-        let place = self.streams.insert(stream);
+        let place = self.streams.insert(Box::new(stream));
         self.index.push((id, place));
         match request {
             Ok(request) if !is_short && !depends_on_itself => {
@@ -547,7 +547,7 @@ impl Connection {
             }
         }
         put_settings_ack(&mut self.out);
-        self.waiting_to_open.drain(..).for_each(std::task::Waker::wake);
+        self.wake_waiting();
         Ok(())
     }
 
@@ -614,7 +614,7 @@ impl Connection {
             while let Some((_, place)) = self.index.last().copied().filter(|(id, _)| *id > last) {
                 self.close(place, Over::LeftOut);
             }
-            self.waiting_to_open.drain(..).for_each(std::task::Waker::wake);
+            self.wake_waiting();
         }
         Ok(())
     }

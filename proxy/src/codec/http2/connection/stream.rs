@@ -46,6 +46,8 @@ pub struct Stream {
     pub writer: Option<Waker>,
     /// Whoever reads may take as long as it likes: what is answered is a stream of messages.
     pub is_patient: bool,
+    /// What has come is read to its end, be it that the stream is reset: it carries bytes, and no message.
+    pub keeps_inbox: bool,
     /// Where its head stands in all that was sent.
     pub head_at: u64,
     pub received: u64,
@@ -100,6 +102,7 @@ impl Stream {
             is_queued: false,
             writer: None,
             is_patient: false,
+            keeps_inbox: false,
             head_at: 0,
             received: 0,
             over: None,

@@ -73,27 +73,6 @@ fn accept(connection: &mut Connection) -> usize {
     place
 }
 
-impl Connection {
-    fn check_invariants(&self) {
-        assert!(self.index.is_sorted_by(|a, b| a.0 < b.0), "numbers grow");
-        for (id, place) in &self.index {
-            let stream = &self.streams[*place];
-            assert_eq!((stream.id, stream.over), (*id, None));
-            assert_eq!(stream.outbox_bytes, stream.outbox.iter().map(Bytes::len).sum::<usize>());
-        }
-        for (_, stream) in &self.streams {
-            assert!(stream.over.is_none() || stream.handles > 0, "nobody frees {}", stream.id);
-            assert!(stream.inbox.len() <= self.terms.stream_window.max(WINDOW) as usize);
-        }
-        assert!(self.index.len() <= self.terms.streams_max as usize);
-        assert!(self.receive_window <= i64::from(self.terms.connection_window.max(WINDOW)));
-        let held: usize = self.streams.iter().map(|(_, stream)| stream.inbox.len()).sum();
-        assert!(held <= self.terms.connection_window.max(WINDOW) as usize, "{held}");
-        assert!(self.recent.ended.len() <= Recent::ENDED_MAX && self.recent.reset.len() <= Recent::RESET_MAX);
-        assert!(self.failure.is_none() || self.index.is_empty());
-    }
-}
-
 /// Moves a part of what one side has to say to the other.
 fn carry(from: &mut Connection, to: &mut Connection, input: &mut BytesMut, bytes: usize) {
     from.pump();
@@ -555,6 +534,76 @@ fn what_nobody_reads_is_given_back_to_the_window() {
     client.let_go(place);
     assert!(heard.load(std::sync::atomic::Ordering::Relaxed));
     assert_eq!(kinds(&mut client), [(Kind::WindowUpdate, 0)]);
+}
+
+#[test]
+fn a_stream_that_stays_keeps_no_room_for_the_many_that_were_there_with_it() {
+    let many = Terms { streams_max: 1_000, ..terms(65_536, 1 << 20) };
+    let mut connection = Connection::new(Role::Server, many, at(0));
+    let mut input = BytesMut::from(PREFACE);
+    frame::put_settings(&mut input, &[]);
+    for number in 0..1_000 {
+        put_request(&mut input, 2 * number + 1, true);
+    }
+    connection.receive(&mut input, at(0));
+    let places: Vec<usize> = (0..1_000).map(|_| accept(&mut connection)).collect();
+    let (stays, go) = places.split_last().unwrap();
+    for place in go {
+        connection.send_response(*place, StatusCode::OK, &HeaderMap::new(), true);
+        connection.let_go(*place);
+    }
+    connection.check_invariants();
+    assert_eq!((connection.index.len(), connection.streams.len()), (1, 1));
+    assert!(connection.stream(*stays).is_some());
+    let room = connection.streams.capacity() * size_of_val(&connection.streams[*stays]);
+    assert!(room < 16 * 1024 && size_of::<Stream>() > 400, "{room}");
+}
+
+#[test]
+fn who_waits_for_a_stream_is_known_once_and_forgotten_when_it_waits_no_more() {
+    let mut client = Connection::new(Role::Client, terms(65_536, 70_000), at(0));
+    let (heard, first) = waker();
+    let (second_heard, second) = waker();
+    let (mut one, mut other) = (None, None);
+    for _ in 0..3 {
+        client.wait_to_open(&mut one, &Context::from_waker(&second));
+        client.wait_to_open(&mut one, &Context::from_waker(&first));
+        // Another request of the same task.
+        client.wait_to_open(&mut other, &Context::from_waker(&first));
+    }
+    assert_eq!(client.waiting_to_open.len(), 2);
+    client.wait_no_more(other.unwrap());
+    assert_eq!(client.waiting_to_open.len(), 1);
+    client.wake_waiting();
+    let heard = [heard, second_heard].map(|heard| heard.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!((client.waiting_to_open.len(), heard), (0, [true, false]));
+    client.wait_to_open(&mut one, &Context::from_waker(&second));
+    assert_eq!(client.waiting_to_open.len(), 1, "it waits again");
+}
+
+#[test]
+fn what_has_come_of_a_tunnel_is_read_after_its_reset() {
+    for is_tunnel in [false, true] {
+        let mut connection = started(&[]);
+        let mut input = BytesMut::new();
+        put_request(&mut input, 1, false);
+        connection.receive(&mut input, at(0));
+        let place = accept(&mut connection);
+        connection.stream(place).unwrap().keeps_inbox = is_tunnel;
+        put_head(&mut input, 5, Kind::Data, 0, 1);
+        input.extend_from_slice(b"hello");
+        frame::put_reset(&mut input, 1, Code::CANCEL);
+        connection.receive(&mut input, at(0));
+        let told = connection.stream(place).unwrap().inbox.take();
+        assert_eq!(told.as_deref(), is_tunnel.then_some(&b"hello"[..]));
+        if let Some(told) = told {
+            connection.consume(place, told.len());
+        }
+        assert_eq!(connection.to_return, 5);
+        connection.let_go(place);
+        assert!(connection.streams.is_empty());
+        connection.check_invariants();
+    }
 }
 
 /// Whether it was woken.

@@ -1,4 +1,4 @@
-//! Programs of others, in Python: they are asked by lines of JSON and answer by lines of JSON.
+//! Programs of others, in Python and JavaScript: they are asked by lines of JSON and answer by lines of JSON.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,22 +11,27 @@ use crate::within;
 
 /// One that runs for as long as its test.
 #[derive(Debug)]
-pub struct Python {
+pub struct Foreign {
     child: Child,
     commands: ChildStdin,
     answers_rx: mpsc::UnboundedReceiver<String>,
     script: &'static str,
 }
 
-impl Python {
-    /// `script` stands in the folder `tests`.
-    pub fn start(script: &'static str) -> Python {
-        let mut child = Command::new(python())
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", python().display()));
+impl Foreign {
+    /// `script` stands in the folder `tests`. One of JavaScript is told where its packages are.
+    pub fn start(script: &'static str) -> Foreign {
+        let mut command = if script.ends_with(".py") {
+            Command::new(tool("venv/bin/python"))
+        } else {
+            Command::new("node")
+        };
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+        if script.ends_with(".mjs") {
+            command.arg(tool("node"));
+        }
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let commands = child.stdin.take().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let (answers_tx, answers_rx) = mpsc::unbounded_channel();
@@ -36,7 +41,7 @@ impl Python {
                 let _ = answers_tx.send(line);
             }
         });
-        Python { child, commands, answers_rx, script }
+        Foreign { child, commands, answers_rx, script }
     }
 
     pub async fn answer(&mut self) -> Value {
@@ -51,7 +56,7 @@ impl Python {
     }
 }
 
-impl Drop for Python {
+impl Drop for Foreign {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -60,10 +65,10 @@ impl Drop for Python {
 }
 
 /// What `cargo xtask setup` has made.
-fn python() -> PathBuf {
+fn tool(path: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
-    let python = target.join("tools/venv/bin/python");
-    assert!(python.exists(), "there is no {}: run `cargo xtask setup` once", python.display());
-    python
+    let tool = target.join("tools").join(path);
+    assert!(tool.exists(), "there is no {}: run `cargo xtask setup` once", tool.display());
+    tool
 }
