@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::check_command::check_loaded;
 use crate::cli::{ExplainArgs, Failure, Output};
-use crate::policies::{Documents, Policy, of_cluster, of_rule};
+use crate::policies::{Documents, Policy, of_cluster, of_gate, of_rule};
 use crate::problems;
 use crate::say::say;
 
@@ -255,7 +255,15 @@ impl Told<'_> {
     fn policies(&self, rule: &Rule, forward: &Forward) -> Vec<Policy> {
         let fault = self.listener.chains.get(self.chain).and_then(|chain| chain.http.fault.as_ref());
         let sources = self.documents.of_rule(&rule.origin);
-        of_rule::of(forward, fault, &self.parts.method, &self.parts.headers, &sources)
+        let mut policies = self.checks(rule);
+        policies.extend(of_rule::of(forward, fault, &self.parts.method, &self.parts.headers, &sources));
+        policies
+    }
+
+    /// What it passes before it goes anywhere.
+    fn checks(&self, rule: &Rule) -> Vec<Policy> {
+        let chain = self.listener.chains.get(self.chain);
+        chain.map_or_else(Vec::new, |chain| of_gate::of(&chain.http.gate, &rule.gate, &self.documents))
     }
 
     /// Those of one of the clusters that it may go to.
@@ -339,9 +347,11 @@ impl Told<'_> {
                 match &rule.action {
                     Action::Redirect(redirect) => {
                         let _ = writeln!(out, "-> answered {} (Redirect)", redirect.status.as_u16());
+                        out.push_str(&lines_of(&self.checks(rule)));
                     }
                     Action::Direct(direct) => {
                         let _ = writeln!(out, "-> answered {} (DirectResponse)", direct.status.as_u16());
+                        out.push_str(&lines_of(&self.checks(rule)));
                     }
                     Action::Forward(forward) => {
                         for (cluster, share) in self.shares() {
@@ -625,4 +635,8 @@ fn step_text(step: &FallbackStep) -> String {
         FallbackStep::StaleResponse => "a stale response (not yet)".to_owned(),
         FallbackStep::Answer(answer) => format!("answered {}", answer.status.as_u16()),
     }
+}
+
+fn lines_of(policies: &[Policy]) -> String {
+    policies.iter().map(|policy| format!("   {}\n", policy.to_line())).collect()
 }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod quotas;
+mod stores;
 mod tokens;
 
 use std::future::poll_fn;
@@ -19,6 +20,7 @@ use naru_journey::gate::{Answer, Head, Question};
 
 pub use counts::CheckCounts;
 pub use quotas::{QuotaStatus, SharedQuotas};
+pub use stores::{SharedStore, StoreHere, StoreStatus};
 pub use tokens::{AllKeys, SharedKeys, TokensHere};
 
 use crate::loaded::Loaded;
@@ -73,7 +75,10 @@ impl Passage {
 
 async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
-        Question::Spend(_) => Answer::Nobody,
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
+        Question::Spend(asked) => {
+            let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };
+            store.spend(&loaded.snapshot, &asked).await.map_or(Answer::Nobody, Answer::Spent)
+        }
     }
 }

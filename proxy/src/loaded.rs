@@ -15,6 +15,7 @@ use naru_spec::{Discovery, LogFormat};
 use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
+use crate::gate::StoreHere;
 use crate::gate::TokensHere;
 use crate::guarded::Guarded;
 use crate::limited::Limited;
@@ -39,6 +40,8 @@ pub struct Loaded {
     warming: RefCell<BTreeSet<ClusterId>>,
     /// Of rules that have any, in their order.
     mirrors: BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>>,
+    /// By name.
+    pub stores: BTreeMap<String, Rc<StoreHere>>,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,14 @@ impl Loaded {
             let on_demand = on_demand(prepared, ClusterId(id), &limited, older);
             ClusterHere::new(connectors, guarded, retrying, limited, on_demand, stats)
         });
+        let stores = snapshot.stores.iter().filter_map(|store| {
+            let known =
+                older.and_then(|older| older.stores.get(&store.name)).filter(|known| known.is_of(store));
+            let shared = prepared.stores.get(&store.name)?;
+            let here = known.map_or_else(|| StoreHere::new(store, shared, prepared.origin), Rc::clone);
+            Some((store.name.clone(), here))
+        });
+        let stores = stores.collect();
         let older = older.map(|older| (&older.snapshot.limits, &older.clusters.limits));
         let limits = LimitsHere::new(&snapshot.limits, &prepared.named_limits, older);
         let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
@@ -127,6 +138,7 @@ impl Loaded {
             tokens: TokensHere::new(&prepared.keys),
             logs: logs_of_chains.collect(),
             warming: RefCell::default(),
+            stores,
             mirrors: mirrors_of(&snapshot, &metrics.mirrors),
             snapshot,
         })

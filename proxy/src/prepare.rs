@@ -18,7 +18,7 @@ use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas};
+use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas, SharedStore};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -57,6 +57,8 @@ pub struct Prepared {
     pub keys: AllKeys,
     /// What checks have said; all snapshots have the same.
     pub checks: Arc<CheckCounts>,
+    /// By name.
+    pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// All snapshots have the same.
@@ -125,6 +127,11 @@ impl Prepared {
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
         let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
         let keys = keys(&snapshot, older.map(|older| &older.keys))?;
+        let stores = snapshot.stores.iter().map(|store| {
+            let known = older.and_then(|older| older.stores.get(&store.name));
+            (store.name.clone(), known.cloned().unwrap_or_default())
+        });
+        let stores = stores.collect();
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         Ok(Prepared {
@@ -142,6 +149,7 @@ impl Prepared {
             quotas,
             keys,
             checks,
+            stores,
             recent_writes,
             #[cfg(feature = "http3")]
             crossings: older.map(|older| Arc::clone(&older.crossings)).unwrap_or_default(),

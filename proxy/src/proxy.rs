@@ -20,7 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
-use crate::gate::QuotaStatus;
+use crate::gate::{QuotaStatus, StoreStatus};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -313,6 +313,12 @@ impl Proxy {
     /// What checks of tokens and policies have said, and how often.
     pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.board.current().checks.all()
+    }
+
+    /// The stores that counts are kept in.
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        let current = self.board.current();
+        current.stores.iter().map(|(name, store)| store.status(name)).collect()
     }
 
     /// What chains with a limit of connections are called, how many each has, and how many it has turned away.

@@ -22,6 +22,7 @@ pub mod openssl;
 pub mod pebble;
 pub mod program;
 pub mod foreign;
+pub mod redis;
 pub mod up;
 pub mod scenario;
 pub mod envoy;

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use naru_base::Reason;
 use naru_journey::Snapshot;
-use naru_proxy::{ClusterStatus, NamedLimitStatus, Options, Proxy, Report, StartError, StrainStatus};
+use naru_proxy::{
+    ClusterStatus, NamedLimitStatus, Options, Proxy, QuotaStatus, Report, StartError, StoreStatus,
+    StrainStatus,
+};
 use naru_spec::Config;
 
 use crate::{Bootstrap, until, within};
@@ -88,6 +91,14 @@ impl Naru {
 
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.proxy().named_limits()
+    }
+
+    pub fn quotas(&self) -> Vec<QuotaStatus> {
+        self.proxy().quotas()
+    }
+
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        self.proxy().stores()
     }
 
     pub fn clusters(&self) -> Vec<ClusterStatus> {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use crate::workspace::{find_program, node_packages, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -24,13 +24,14 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("npm", "npm"),
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
+    ("redis-server", "redis-server"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";
 /// nginx proxies TCP by a module of its own, which `bench/config/nginx.conf` loads from here.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Packages that start a service when they are installed, which nobody asked for.
-const SERVICES: [&str; 2] = ["nginx", "haproxy"];
+const SERVICES: [&str; 3] = ["nginx", "haproxy", "redis-server"];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 const PACKAGES: &str = include_str!("../package.json");
 /// The environment keeps the list that it was made from, and so do the packages of npm.

@@ -5,6 +5,7 @@
 //! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
 //! of its own here.
 
+pub mod local_rate;
 pub mod policies;
 pub mod quotas;
 pub mod tokens;
@@ -16,11 +17,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Reason};
 use naru_identity::{Identified, Names};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, Invalid, RouteTable};
+use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable};
 
 use crate::View;
 use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
+use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
 use tokens::{CompiledTokens, KeysKnown, Read, Reading};
@@ -39,6 +41,7 @@ pub struct CompiledGate {
 pub enum CompiledCheck {
     Tokens(CompiledTokens),
     Policies(CompiledPolicies),
+    LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
 }
 
@@ -139,37 +142,67 @@ pub enum Answer {
     Read(Read),
 }
 
+/// What the gates of a snapshot share, and what is wrong with them.
+pub(crate) struct Found<'a> {
+    pub quotas: &'a mut Known,
+    pub keys: &'a mut KeysKnown,
+    pub problems: &'a mut Vec<Invalid>,
+}
+
 impl CompiledGate {
-    /// `None` where no request passes anything.
+    /// `None` where no request passes anything. `of` is what the chain is called.
     pub(crate) fn compile(
         gate: &Gate,
         routes: &RouteTable,
-        known: &mut Known,
-        keys: &mut KeysKnown,
-        problems: &mut Vec<Invalid>,
+        of: &str,
+        found: &mut Found<'_>,
     ) -> Option<Box<CompiledGate>> {
-        let rules = || routes.virtual_hosts.iter().flat_map(|host| &host.rules);
-        if gate.is_empty() && rules().all(|rule| rule.gate.is_empty()) {
+        let rules =
+            || routes.virtual_hosts.iter().flat_map(|host| host.rules.iter().map(move |rule| (host, rule)));
+        if gate.is_empty() && rules().all(|(_, rule)| rule.gate.is_empty()) {
             return None;
         }
-        let mut compile = |checks: &[Check]| -> Box<[CompiledCheck]> {
-            checks.iter().filter_map(|check| CompiledCheck::new(check, known, keys, problems)).collect()
+        let mut compile = |checks: &[Check], own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
+            let of_check = |check: &Check| {
+                let is_own = changes.iter().any(|change| match change {
+                    GateChange::Instead(other) | GateChange::Also(other) => other == check,
+                    GateChange::Without(_) => false,
+                });
+                if is_own { format!("{of}/{own}") } else { of.to_owned() }
+            };
+            let mut compiled: Vec<CompiledCheck> = Vec::new();
+            for check in checks {
+                let Some(next) = CompiledCheck::new(check, &of_check(check), found) else { continue };
+                // Limits that stand beside each other are asked together: all of them, or none.
+                if let CompiledCheck::Quotas(quotas) = next {
+                    match compiled.last_mut() {
+                        Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
+                            before.join(quotas)
+                        }
+                        _ => compiled.push(CompiledCheck::Quotas(quotas)),
+                    }
+                } else {
+                    compiled.push(next);
+                }
+            }
+            compiled.into_boxed_slice()
         };
-        let mut lists = vec![compile(&gate.checks)];
+        let mut lists = vec![compile(&gate.checks, "", &[])];
         let mut of_rules = Vec::new();
-        // Rules one after another mostly say the same.
-        let mut last: Option<(&[naru_spec::GateChange], u32)> = None;
-        for rule in rules() {
-            let at = match last {
+        // Rules one after another mostly say the same, and share what they say where it is shared anyway.
+        let mut last: Option<(&[GateChange], u32)> = None;
+        for (at, (host, rule)) in rules().enumerate() {
+            let list = match last {
                 _ if rule.gate.is_empty() => 0,
-                Some((changes, at)) if changes == rule.gate.as_slice() => at,
+                Some((changes, list)) if changes == rule.gate.as_slice() && is_shared(changes) => list,
                 _ => {
-                    lists.push(compile(&gate.of_rule(&rule.gate)));
+                    let own = format!("{}/{at}.{}", host.name, rule.name);
+                    lists.push(compile(&gate.of_rule(&rule.gate), &own, &rule.gate));
                     lists.len() as u32 - 1
                 }
             };
-            last = Some((&rule.gate, at));
-            of_rules.push(at);
+            last = Some((&rule.gate, list));
+            of_rules.push(list);
         }
         Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice() }))
     }
@@ -181,20 +214,27 @@ impl CompiledGate {
     }
 }
 
+/// Whether rules that say this share what it counts.
+fn is_shared(changes: &[GateChange]) -> bool {
+    changes.iter().all(|change| match change {
+        GateChange::Instead(check) | GateChange::Also(check) => matches!(check.kind, CheckKind::Quotas(_)),
+        GateChange::Without(_) => true,
+    })
+}
+
 impl CompiledCheck {
     /// Nothing where it cannot be compiled, which is told.
-    fn new(
-        check: &Check,
-        known: &mut Known,
-        keys: &mut KeysKnown,
-        problems: &mut Vec<Invalid>,
-    ) -> Option<CompiledCheck> {
+    fn new(check: &Check, of: &str, found: &mut Found<'_>) -> Option<CompiledCheck> {
+        let known = &mut *found.quotas;
         let compiled = match &check.kind {
-            CheckKind::Jwt(settings) => CompiledTokens::new(settings, keys).map(CompiledCheck::Tokens),
+            CheckKind::Jwt(settings) => CompiledTokens::new(settings, found.keys).map(CompiledCheck::Tokens),
             CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
+            CheckKind::LocalRate(settings) => {
+                Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
+            }
             CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
         };
-        compiled.map_err(|found| problems.extend(found)).ok()
+        compiled.map_err(|problems| found.problems.extend(problems)).ok()
     }
 
     /// Asks it about a request; once more with the answer to what it has asked.
@@ -202,6 +242,7 @@ impl CompiledCheck {
         &self,
         now: Instant,
         head: &mut Head<'_>,
+        draw: u64,
         answer: Option<Answer>,
         memory: &mut Memory,
         view: &impl View,
@@ -209,6 +250,7 @@ impl CompiledCheck {
         match self {
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
+            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, &mut memory.told, view),
         }
     }

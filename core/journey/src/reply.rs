@@ -117,6 +117,10 @@ fn refused(refusal: &Refusal, is_grpc: bool) -> Reply {
         reply.headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status)));
         reply.grpc_status = Some(grpc_status);
     }
+    // They take the place of what is said else.
+    for (name, _) in &refusal.headers {
+        reply.headers.remove(name);
+    }
     for (name, value) in &refusal.headers {
         reply.headers.append(name, value.clone());
     }

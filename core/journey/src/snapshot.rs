@@ -15,9 +15,9 @@ use naru_spec::{
 };
 
 use crate::fallbacks::Fallbacks;
-use crate::gate::CompiledGate;
 use crate::gate::quotas::Known;
 use crate::gate::tokens::KeysKnown;
+use crate::gate::{CompiledGate, Found};
 use crate::limits::NamedLimits;
 use crate::record::Plan;
 use crate::upgrade;
@@ -111,8 +111,9 @@ impl Snapshot {
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
                         let mut of_gate = Vec::new();
-                        let gate =
-                            CompiledGate::compile(&http.gate, &routes, &mut quotas, &mut keys, &mut of_gate);
+                        let mut known =
+                            Found { quotas: &mut quotas, keys: &mut keys, problems: &mut of_gate };
+                        let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut known);
                         problems.extend(
                             of_gate.into_iter().map(|invalid| (Place::Listener(listener_at), invalid)),
                         );

@@ -119,12 +119,14 @@ pub(crate) fn listeners(
         if !chains.is_empty() {
             let mut listener = Listener::new(format!("gateway/{address}"), address, chains);
             edges.change(&gateways, &mut listener, findings);
+            routes.rates.change(&gateways, &mut listener);
             listeners.push(listener);
         }
         if !over_quic.is_empty() {
             let mut listener = http3::listener(address, over_quic);
             // What is wrong with them was told of the listener beside it.
             edges.change(&gateways, &mut listener, &mut routes.quiet());
+            routes.rates.change(&gateways, &mut listener);
             listeners.push(listener);
         }
     }

@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 
 use http::HeaderName;
 use naru_resource::deployment::LabelSelector;
+use naru_resource::gateway::{Server, ServerTlsMode};
 use naru_resource::security::{AuthorizationPolicy, JwtRule, RequestAuthentication};
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{Gateway, Meta, Place, Resources, Text, meta};
 use naru_spec::{
-    Address, Check, CheckKind, ClaimHeader, Cluster, DataSource, Discovery, DnsSettings, Endpoint, Gate, Jwt,
-    JwtHeader, JwtKeys, JwtProvider, JwtRequirement, Match, Path, PeerTests, RemoteKeys, SanMatch,
-    StringMatch, UpstreamTls, code, defaults,
+    Address, Check, CheckKind, ClaimHeader, Cluster, DataSource, Discovery, DnsSettings, Endpoint, Gate,
+    GateChange, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, Match, Path, PeerTests, RemoteKeys,
+    SanMatch, StringMatch, UpstreamTls, code, defaults,
 };
 
 use crate::findings::Findings;
@@ -120,6 +121,11 @@ impl<'a> Guards<'a> {
     }
 }
 
+/// For a rule whose requests are asked neither for tokens nor by policies.
+pub(crate) fn nothing() -> Vec<GateChange> {
+    [JWT_FILTER, RBAC_FILTER].map(|name| GateChange::Without(name.to_owned())).to_vec()
+}
+
 /// Which gateways a document is for.
 struct Chosen<'a> {
     meta: &'a Meta,
@@ -161,6 +167,16 @@ impl Chosen<'_> {
                 );
             }
         }
+        let passes = |gateway: &&Gateway| gateway.spec.servers.iter().any(passes_through);
+        let mut chosen = resources.gateways.iter().filter(|gateway| self.is_for(gateway));
+        if let Some(gateway) = chosen.find(passes) {
+            let message = format!(
+                "connections that the Gateway '{}' passes through are not asked",
+                gateway.meta.name.value
+            );
+            let hint = "a Gateway of its own for what is not HTTP";
+            findings.error(code::UNSUPPORTED_FIELD, place, &spec, message, hint);
+        }
         if !resources.gateways.iter().any(|gateway| self.is_for(gateway)) {
             let message = "it is for no Gateway, and nobody is kept out by it";
             let hint = "naru asks it at gateways: by selector.matchLabels of the Gateway's own selector, by targetRefs, \
@@ -168,6 +184,19 @@ impl Chosen<'_> {
             findings.error(code::NO_EFFECT, place, &spec, message, hint);
         }
     }
+}
+
+/// What a server passes through is no request.
+fn passes_through(server: &Server) -> bool {
+    let protocol = server.port.protocol.to_ascii_uppercase();
+    let is_http = matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "HTTPS");
+    // What says no mode is passed through, unless it only leads to HTTPS.
+    let passes = server.tls.as_ref().is_some_and(|tls| {
+        let mode = tls.mode.map_or(ServerTlsMode::Passthrough, |mode| mode.value);
+        let is_passed = matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough);
+        is_passed && tls.https_redirect.is_none()
+    });
+    !is_http || protocol == "HTTPS" && passes
 }
 
 /// As Istio joins them: any provider's token will do, and none at all.

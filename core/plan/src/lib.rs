@@ -30,6 +30,7 @@ mod headers;
 mod attached;
 mod account;
 mod load;
+mod rates;
 mod fallbacks;
 mod classes;
 mod groups;
@@ -189,6 +190,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let at_edge = (&edges, &guards);
     gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
     acme::answer(&mut config.listeners, &surroundings.answers);
+    config.stores = routes.rates.stores();
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.clusters = routes.into_clusters();

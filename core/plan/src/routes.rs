@@ -23,6 +23,7 @@ use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Effective, Policies, naru_suggestion};
+use crate::rates::Rates;
 use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
 use crate::{Client, delegates, headers, matching};
@@ -95,6 +96,7 @@ pub(crate) struct Routes<'a> {
     pub account: Account,
     attached: Attached<'a>,
     loads: Loads,
+    pub(crate) rates: Rates<'a>,
     pub groups: Groups<'a>,
     pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
@@ -121,6 +123,7 @@ impl<'a> Routes<'a> {
         let mut account = Account::default();
         let attached = Attached::of(resources, registry, &mut account, findings);
         let loads = Loads::of(resources, registry, &mut account, findings);
+        let rates = Rates::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, &mut account, findings);
         let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
@@ -131,6 +134,7 @@ impl<'a> Routes<'a> {
             account,
             attached,
             loads,
+            rates,
             groups,
             guards,
             fallbacks,
@@ -270,8 +274,9 @@ impl<'a> Routes<'a> {
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
+        let gate = self.rates.of_route(keys, &mut self.account);
         let origin = findings.locate(route.place);
-        Some(Rule { name, origin, matches, action, request_headers, response_headers, gate: Vec::new() })
+        Some(Rule { name, origin, matches, action, request_headers, response_headers, gate })
     }
 
     fn forward(

@@ -40,6 +40,7 @@ pub mod config;
 pub mod fallback;
 pub mod traffic_policy;
 pub mod load;
+pub mod rate_limit;
 pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod security;
@@ -55,6 +56,7 @@ pub use gateway::Gateway;
 pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
+pub use rate_limit::RateLimit;
 pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
@@ -80,6 +82,7 @@ pub struct Resources {
     pub traffic_policies: Vec<TrafficPolicy>,
     pub acme_issuers: Vec<AcmeIssuer>,
     pub bulkheads: Vec<Bulkhead>,
+    pub rate_limits: Vec<RateLimit>,
     pub circuit_breakers: Vec<CircuitBreaker>,
     pub retries: Vec<Retry>,
     pub edge_policies: Vec<EdgePolicy>,

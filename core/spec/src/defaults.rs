@@ -297,6 +297,8 @@ pub const QUOTAS_AT_ONCE_MAX: usize = 8;
 pub const QUOTA_KEYS_MAX: u32 = 100_000;
 /// Of an address of IPv6: what one customer is given (RFC 6177).
 pub const QUOTA_IPV6_BITS: u8 = 64;
+/// For one answer of a store of counts: a round trip in a data centre, and room for a pause.
+pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);
 /// A key that is longer is cut: what somebody sends is not kept whole.
 pub const QUOTA_KEY_BYTES_MAX: usize = 1_024;
 

@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Jwt, Quotas, Rbac};
+use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -24,6 +24,8 @@ pub enum CheckKind {
     Jwt(Box<Jwt>),
     /// Who may do what.
     Rbac(Box<Rbac>),
+    /// Envoy's `local_ratelimit`.
+    LocalRate(Box<LocalRate>),
     /// A `RateLimit` of naru.dev.
     Quotas(Box<Quotas>),
 }
@@ -44,6 +46,7 @@ impl CheckKind {
         match self {
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
+            CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
         }
     }
@@ -53,6 +56,7 @@ impl CheckKind {
             CheckKind::Jwt(settings) => settings.problems(),
             // What is wrong with an expression is told where it is compiled.
             CheckKind::Rbac(_) => Vec::new(),
+            CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
         }
     }

@@ -28,6 +28,7 @@ pub mod identity;
 pub mod authorization;
 pub mod gate;
 pub mod quota;
+pub mod local_rate;
 pub mod store;
 pub mod route;
 pub mod recover;
@@ -82,6 +83,7 @@ pub use limits::{
 pub use listener::{
     ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
 };
+pub use local_rate::LocalRate;
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };

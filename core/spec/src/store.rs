@@ -31,25 +31,11 @@ pub struct Store {
 }
 
 /// A Redis, or a cluster of them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
     /// `host:port`; of a cluster those that are asked first.
     pub nodes: Vec<String>,
     pub is_cluster: bool,
-    pub user: Option<String>,
-    pub password: Option<String>,
-}
-
-impl std::fmt::Debug for Redis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Redis { nodes, is_cluster, user, password } = self;
-        f.debug_struct("Redis")
-            .field("nodes", nodes)
-            .field("is_cluster", is_cluster)
-            .field("user", user)
-            .field("has_password", &password.is_some())
-            .finish()
-    }
 }
 
 impl Store {

@@ -1,7 +1,7 @@
 //! What is left of the limits of clusters, under Envoy's names.
 
 use naru_admit::cluster::gauges;
-use naru_proxy::{ClusterStatus, NamedLimitStatus};
+use naru_proxy::{ClusterStatus, NamedLimitStatus, QuotaStatus, StoreStatus};
 
 use super::guards::Stat;
 
@@ -59,4 +59,41 @@ pub fn of_named(limit: &NamedLimitStatus) -> impl Iterator<Item = Stat> + use<> 
     ]
     .into_iter()
     .flatten()
+}
+
+/// Of a rate limit of clients.
+pub fn of_quota(quota: &QuotaStatus) -> [Stat; 5] {
+    let stat = |name: &str, is_gauge, help, value| Stat { name: name.to_owned(), is_gauge, help, value };
+    [
+        stat("allowed_total", false, "Requests that a rate limit has let pass.", quota.allowed_total),
+        stat("refused_total", false, "Requests that a rate limit has refused.", quota.refused_total),
+        stat(
+            "shadowed_total",
+            false,
+            "Requests that a rate limit in shadow would have refused.",
+            quota.shadowed_total,
+        ),
+        stat("keys", true, "Keys of a rate limit that still count.", quota.keys),
+        stat(
+            "evicted_total",
+            false,
+            "Keys that still counted and gave way for want of room.",
+            quota.evicted_total,
+        ),
+    ]
+}
+
+/// Of a store of counts.
+pub fn of_store(store: &StoreStatus) -> [Stat; 3] {
+    let stat = |name: &str, is_gauge, help, value| Stat { name: name.to_owned(), is_gauge, help, value };
+    [
+        stat("asked_total", false, "Questions to a store of counts.", store.asked_total),
+        stat(
+            "unanswered_total",
+            false,
+            "Questions that a store of counts has not answered.",
+            store.unanswered_total,
+        ),
+        stat("up", true, "1 where no worker does without the store.", store.is_up.into()),
+    ]
 }

@@ -8,15 +8,23 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
-use naru_proxy::{ClusterStatus, MirrorReport, NamedLimitStatus, Report, StrainStatus};
+use naru_proxy::{
+    ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, StoreStatus, StrainStatus,
+};
 
-use super::guards::BreakerStats;
+use super::guards::{BreakerStats, Stat};
 use super::{Admin, Whole, guards, limits, mirrors, page as whole_page, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
     let mut text = write(&report, admin.proxy.snapshots_in_use());
-    text.push_str(&guarded(&admin.proxy.clusters(), &admin.proxy.named_limits(), &report.mirrors));
+    text.push_str(&guarded(
+        &admin.proxy.clusters(),
+        &admin.proxy.named_limits(),
+        &admin.proxy.quotas(),
+        &admin.proxy.stores(),
+        &report.mirrors,
+    ));
     text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&strained(&admin.proxy.strain()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -251,7 +259,13 @@ struct Family {
 type Families = BTreeMap<String, Family>;
 
 /// What is known of clusters beside what workers count.
-fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[MirrorReport]) -> String {
+fn guarded(
+    clusters: &[ClusterStatus],
+    limits: &[NamedLimitStatus],
+    quotas: &[QuotaStatus],
+    stores: &[StoreStatus],
+    copied: &[MirrorReport],
+) -> String {
     let mut out = Exposition::default();
     let mut families = Families::new();
     for cluster in clusters {
@@ -285,6 +299,12 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[Mi
             add_breaker(&mut families, &labels, guards::of_breaker(breaker));
         }
     }
+    for quota in quotas {
+        add_all(&mut families, "naru_rate_limit", &quota.name, limits::of_quota(quota));
+    }
+    for store in stores {
+        add_all(&mut families, "naru_store", &store.name, limits::of_store(store));
+    }
     for mirror in copied {
         let mut labels = String::new();
         label(&mut labels, "virtual_host", &mirror.name.virtual_host);
@@ -307,6 +327,18 @@ fn guarded(clusters: &[ClusterStatus], limits: &[NamedLimitStatus], copied: &[Mi
         }
     }
     out.text
+}
+
+/// Of what is known by its name alone.
+fn add_all(families: &mut Families, prefix: &str, name: &str, stats: impl IntoIterator<Item = Stat>) {
+    let mut labels = String::new();
+    label(&mut labels, "name", name);
+    for stat in stats {
+        let kind = if stat.is_gauge { "gauge" } else { "counter" };
+        let family = families.entry(format!("{prefix}_{}", stat.name));
+        let family = family.or_insert_with(|| Family { kind, help: stat.help, samples: Vec::new() });
+        family.samples.push((labels.clone(), stat.value));
+    }
 }
 
 /// A breaker, by the labels of what it is for.

@@ -91,6 +91,14 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
             stats.extend(of_breaker(&format!("load.{}.{}", limit.kind, limit.name), &breaker));
         }
     }
+    for quota in admin.proxy.quotas() {
+        let counts = limits::of_quota(&quota).into_iter();
+        stats.extend(counts.map(|stat| (format!("rate_limit.{}.{}", quota.name, stat.name), stat.value)));
+    }
+    for store in admin.proxy.stores() {
+        let counts = limits::of_store(&store).into_iter();
+        stats.extend(counts.map(|stat| (format!("store.{}.{}", store.name, stat.name), stat.value)));
+    }
     for mirror in &report.mirrors {
         let name = &mirror.name;
         for (of_cluster, value) in mirrors::of_cluster(mirror) {

@@ -33,6 +33,13 @@ impl Documents {
         Documents { resources }
     }
 
+    /// Where the document stands that a check has its name from.
+    pub fn of_check(&self, name: &str) -> Option<String> {
+        let of = |kind: &str, meta: &Meta| format!("{kind}/{}/{}", meta.namespace(), meta.name.value) == name;
+        let document = self.resources.rate_limits.iter().find(|document| of("RateLimit", &document.meta))?;
+        Some(self.resources.files.locate(document.meta.name.place))
+    }
+
     /// `origin` is where the rule stands.
     pub fn of_rule(&self, origin: &str) -> Sources<'_> {
         let files = &self.resources.files;

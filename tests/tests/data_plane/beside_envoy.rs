@@ -13,6 +13,7 @@ mod connects;
 mod identity;
 mod webs;
 mod outliers;
+mod rates;
 mod drawn;
 mod differences;
 

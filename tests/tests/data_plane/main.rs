@@ -29,6 +29,7 @@ mod tls;
 mod certificates;
 mod limits;
 mod load_limits;
+mod rate_limits;
 mod overload;
 mod edge;
 mod identity;

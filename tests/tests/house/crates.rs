@@ -42,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/tls", &["core/base", "core/spec"]),
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
+    ("wire/redis", &["core/spec", "core/admit"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

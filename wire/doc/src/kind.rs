@@ -4,6 +4,7 @@ mod istio;
 mod gateway;
 mod policy;
 mod load;
+mod rate_limit;
 mod edge;
 mod security;
 mod fallback;
@@ -57,6 +58,7 @@ known! {
     "Namespace", "", &["v1"] => namespaces;
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
+    "RateLimit", "naru.dev", &["v1alpha1"] => rate_limits;
     "CircuitBreaker", "naru.dev", &["v1alpha1"] => circuit_breakers;
     "Retry", "naru.dev", &["v1alpha1"] => retries;
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;

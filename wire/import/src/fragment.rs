@@ -5,12 +5,11 @@ use naru_spec::defaults;
 
 use crate::kubernetes::{NARU, document, tell_renamed};
 use crate::notes::{Notes, code};
-use crate::yaml::Map;
+use crate::yaml::{Map, Value};
 use crate::{Output, field};
 
 /// What comes closest to a piece that cannot be carried over.
 const HINTS: &[(&str, &str)] = &[
-    ("rate_limiting", "nothing limits callers yet: see docs/gaps.md"),
     ("caching_strategy", "naru caches no responses: cache in the service"),
     ("spring", "it is the program's own: give it as env of its container"),
     ("scrape_configs", "Prometheus reads it: naru has /metrics"),
@@ -31,6 +30,7 @@ pub(crate) fn import(node: &Node, notes: &mut Notes<'_>, output: &mut Output) {
             ("throttling", Kind::Map(services)) => {
                 services.iter().for_each(|service| throttle(service, notes, output));
             }
+            ("rate_limiting", Kind::Map(limits)) => rates(entry, limits, notes, output),
             (key, _) => {
                 let hint = HINTS.iter().find(|(known, _)| *known == key).map_or("", |(_, hint)| *hint);
                 let message = format!("'{key}' is not carried over");
@@ -78,4 +78,69 @@ fn throttle(service: &Entry, notes: &mut Notes<'_>, output: &mut Output) {
     let map = document(NARU, "Bulkhead", &name, spec);
     let origin = notes.origin(at, &format!("throttling {}", service.key));
     output.add("Bulkhead", name, origin, map);
+}
+
+/// Limits of callers: `requests` in a `window`, for whom the key says. The widest comes first, as it is the cheapest.
+const CALLERS: &[(&str, &str)] = &[("global", "global"), ("per_ip", "ip"), ("per_user", "user")];
+
+fn rates(entry: &Entry, limits: &[Entry], notes: &mut Notes<'_>, output: &mut Output) {
+    let at = entry.key_position;
+    for other in limits.iter().filter(|limit| CALLERS.iter().all(|(known, _)| *known != limit.key)) {
+        let path = format!("rate_limiting.{}", other.key);
+        let message = format!("nobody knows whom '{}' is for: it is left out", other.key);
+        notes.warning(code::NOT_CARRIED_OVER, other.key_position, &path, message, "");
+    }
+    let mut made = Vec::new();
+    for (key, name) in CALLERS {
+        let Some(limit) = limits.iter().find(|limit| limit.key == *key) else { continue };
+        let path = format!("rate_limiting.{key}");
+        let requests = match field(&limit.node, "requests").map(|node| &node.kind) {
+            Some(Kind::Integer(number)) => u32::try_from(*number).ok().filter(|number| *number > 0),
+            _ => None,
+        };
+        let window = field(&limit.node, "window").and_then(window);
+        let (Some(requests), Some(window)) = (requests, window) else {
+            let message = format!("'{key}' says no requests above zero in a window: it is left out");
+            let hint = "requests: 100, window: 60s";
+            notes.warning(code::NOT_CARRIED_OVER, limit.key_position, &path, message, hint);
+            continue;
+        };
+        let part = match *name {
+            "ip" => Some(Map::new().with("from", "address")),
+            "user" => {
+                let message = "a user is whoever sends the same Authorization header".to_owned();
+                let hint = "nothing says what a user is known by: correct key, and trust no header that clients \
+                            can make up";
+                notes.note(code::ASSUMED, limit.key_position, &path, message, hint);
+                Some(Map::new().with("from", "header").with("name", "authorization"))
+            }
+            _ => None,
+        };
+        let map = Map::new().with("name", *name).with("requests", requests).with("window", window.as_str());
+        made.push(Value::Map(map.with_some("key", part.map(|part| vec![Value::Map(part)]))));
+    }
+    if made.is_empty() {
+        return;
+    }
+    let message =
+        "requests come back steadily, and are refused with 429; each proxy counts for itself".to_owned();
+    let hint = "algorithm: fixedWindow gives all of them at the beginning of each window; redis has proxies share counts";
+    notes.note(code::DIFFERS, at, "rate_limiting", message, hint);
+    let name = output.names.claim("RateLimit", "callers");
+    let map = document(NARU, "RateLimit", &name, Map::new().with("limits", made));
+    let origin = notes.origin(at, "rate_limiting");
+    output.add("RateLimit", name, origin, map);
+}
+
+/// A length of time as it is written; a number is one of seconds.
+fn window(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Integer(seconds) if *seconds > 0 => Some(format!("{seconds}s")),
+        Kind::Text(text) => {
+            let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+            let number: u64 = text.strip_suffix(digits)?.parse().ok()?;
+            (number > 0 && matches!(digits, "ms" | "s" | "m" | "h")).then(|| text.clone())
+        }
+        _ => None,
+    }
 }

@@ -68,6 +68,11 @@ fn throttling_is_of_the_services_that_the_other_files_have() {
 }
 
 #[test]
+fn limits_of_callers_are_for_all_gateways() {
+    golden(&["rate-limiting.yaml"], "expected/rate-limiting");
+}
+
+#[test]
 fn every_document_is_yaml_that_can_be_read_back() {
     let mut count = 0;
     for file in fs::read_dir(data()).unwrap() {

@@ -14,6 +14,7 @@ mod udp;
 mod quic;
 mod routes;
 mod recovery;
+mod local_rate;
 mod matching;
 mod connect;
 mod headers;

@@ -13,6 +13,7 @@ mod udp;
 mod quic;
 mod routes;
 mod recovery;
+mod local_rate;
 mod matching;
 mod clusters;
 mod balancing;

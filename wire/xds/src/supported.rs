@@ -390,6 +390,21 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.type.matcher.v3.ListMatcher", &["one_of"]),
     ("envoy.type.matcher.v3.OrMatcher", &["value_matchers"]),
     (
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        &[
+            "stat_prefix",
+            "status",
+            "token_bucket",
+            "filter_enabled",
+            "filter_enforced",
+            "response_headers_to_add",
+            "enable_x_ratelimit_headers",
+            "rate_limited_as_resource_exhausted",
+        ],
+    ),
+    ("envoy.type.v3.HttpStatus", &["code"]),
+    ("envoy.type.v3.TokenBucket", &["max_tokens", "tokens_per_fill", "fill_interval"]),
+    (
         "envoy.extensions.filters.http.router.v3.Router",
         &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],
     ),

@@ -21,6 +21,9 @@ use crate::View;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// As many as [`Spent::shadowed`] has bits for.
+const TOGETHER_MAX: usize = 32;
+
 /// An index into [`crate::Snapshot::quotas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuotaId(pub u32);
@@ -40,7 +43,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    fn id(&mut self, quota: &Quota) -> QuotaId {
+    pub(crate) fn id(&mut self, quota: &Quota) -> QuotaId {
         let next = QuotaId(self.all.len() as u32);
         *self.by_name.entry(quota.name.clone()).or_insert_with(|| {
             self.all.push(quota.clone());
@@ -102,6 +105,20 @@ impl CompiledQuotas {
             window: quota.algorithm.policy().1,
         });
         CompiledQuotas { limits: limits.collect(), store: settings.store.clone() }
+    }
+
+    /// Whether both are counted at the same place, and none of the other's limits is here already.
+    pub(crate) fn can_join(&self, other: &CompiledQuotas) -> bool {
+        let is_here = |limit: &CompiledQuota| self.limits.iter().any(|known| known.id == limit.id);
+        self.store.is_none()
+            && other.store.is_none()
+            && self.limits.len() + other.limits.len() <= TOGETHER_MAX
+            && !other.limits.iter().any(is_here)
+    }
+
+    pub(crate) fn join(&mut self, other: CompiledQuotas) {
+        let own = std::mem::take(&mut self.limits).into_vec();
+        self.limits = own.into_iter().chain(other.limits).collect();
     }
 
     pub(crate) fn decide(

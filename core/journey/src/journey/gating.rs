@@ -66,12 +66,12 @@ impl Journey {
         if self.state != State::Gated {
             return;
         }
-        let checks = self.checks(snapshot);
+        let (checks, draw) = (self.checks(snapshot), self.draw);
         loop {
             let Some(gating) = self.gating_mut() else { return };
             let Some(check) = checks.get(gating.at) else { break };
             let answer = gating.answer.take();
-            match check.decide(now, head, answer, &mut gating.memory, view) {
+            match check.decide(now, head, draw, answer, &mut gating.memory, view) {
                 Step::Pass => gating.at += 1,
                 Step::Refuse(refusal) => {
                     let reason = refusal.reason;

@@ -5,8 +5,9 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, identity, recovery, routes, tls, value};
+use super::{access_log, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
+use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{Any, buffer, core, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
@@ -230,6 +231,13 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
                 let text = "the router ends the chain of filters: that for gRPC-Web stands before it";
                 findings.invalid(&path, Invalid::new(text));
             }
+        } else if let Some(said) = unpack::<LocalRateLimit>(any) {
+            if routers > 0 {
+                let text = "the router ends the chain of filters: that for rate limits stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
+            found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else if let Some(said) = unpack::<buffer::Buffer>(any) {
             // None at all, or 0, is told by the API's own rules.
             let max = said.max_request_bytes.map(|max| u64::from(max.value));
@@ -245,7 +253,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only jwt_authn, rbac, fault, buffer, grpc_web and the router are";
+            let hint = "only jwt_authn, rbac, local_ratelimit, fault, buffer, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, ClusterChoice, DirectResponse, Domain, Fault, Format, Forward, HostRewrite, Invalid, PathRewrite,
-    Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
+    Action, Check, CheckKind, ClusterChoice, DirectResponse, Domain, Fault, Format, Forward, GateChange,
+    HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement,
+    VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, connect, headers, matching, recovery, value};
+use super::{balancing, connect, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
+use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{Any, core, fault::HttpFault, matcher, route};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
@@ -106,7 +108,8 @@ fn virtual_host(
 fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &mut Findings<'_>) -> Rule {
     use route::route::Action as Said;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
-    let fault = fault(&said.typed_per_filter_config, &path.field("typed_per_filter_config"), findings);
+    let (fault, gate) =
+        of_filters(&said.typed_per_filter_config, &path.field("typed_per_filter_config"), findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -146,7 +149,7 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     };
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     Rule {
-        gate: Vec::new(),
+        gate,
         name: said.name.clone(),
         origin: String::new(),
         matches: vec![block],
@@ -168,14 +171,23 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     }
 }
 
-/// What a route says to filters: the fault filter is the only one that listens.
-fn fault(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Fault> {
+/// What a route says to filters, of those that listen.
+fn of_filters(
+    said: &HashMap<String, Any>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> (Option<Fault>, Vec<GateChange>) {
     let mut names: Vec<&String> = said.keys().collect();
     names.sort();
-    let mut fault = None;
+    let (mut fault, mut gate) = (None, Vec::new());
     for name in names {
         let path = path.key(name);
         let any = said.get(name);
+        if let Some(said) = any.and_then(unpack::<LocalRateLimit>) {
+            let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
+            gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
+            continue;
+        }
         match any.and_then(unpack::<HttpFault>) {
             Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
             None => {
@@ -185,12 +197,12 @@ fn fault(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of the fault filter are",
+                    "only those of the filters for faults and for local rate limits are",
                 );
             }
         }
     }
-    fault
+    (fault, gate)
 }
 
 /// Metadata that is not naru's own would have no effect.

@@ -1,12 +1,12 @@
 //! The HTTP connection manager and its access logs.
 
 use naru_spec::{
-    AccessLog, Action, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat, LogSink,
-    Rule, ServerHeader, defaults,
+    AccessLog, Action, CheckKind, Codec, EscapedSlashes, HostPort, Http, Http2Settings, JsonField, LogFormat,
+    LogSink, Rule, ServerHeader, defaults,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{identity, recovery, routes, tls, value};
+use super::{identity, local_rate, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -31,9 +31,9 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(routes::write(&http.routes))),
         http_filters: grpc_web_filter(http)
             .into_iter()
-            .chain(identity::filters(http))
             .chain(fault_filter(http))
             .chain(buffer_filter(http))
+            .chain(checks(http))
             .chain([filter(ROUTER, pack(&router))])
             .collect(),
         access_log: http.access_log.iter().map(access_log).collect(),
@@ -115,12 +115,22 @@ fn escaped_slashes(what: EscapedSlashes) -> hcm::http_connection_manager::PathWi
 
 const ROUTER: &str = "envoy.filters.http.router";
 
-pub(super) fn filter(name: &str, config: Any) -> hcm::HttpFilter {
+fn filter(name: &str, config: Any) -> hcm::HttpFilter {
     hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
+}
+
+/// What is ours alone has no spelling.
+fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
+    http.gate.checks.iter().filter_map(|check| match &check.kind {
+        CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
+        CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
+        CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
+        CheckKind::Quotas(_) => None,
+    })
 }
 
 fn grpc_web_filter(http: &Http) -> Option<hcm::HttpFilter> {

@@ -2,24 +2,15 @@
 
 use ipnet::IpNet;
 use naru_spec::{
-    AuthTest, Check, CheckKind, ClaimMatch, HeaderTest, Http, Jwt, JwtKeys, JwtProvider, JwtRequirement,
-    Rbac, RbacAction, RbacPolicy, RbacRules, StringMatch, ValueMatch,
+    AuthTest, ClaimMatch, HeaderTest, Jwt, JwtKeys, JwtProvider, JwtRequirement, Rbac, RbacAction,
+    RbacPolicy, RbacRules, StringMatch, ValueMatch,
 };
 
-use super::{http, matching, value};
-use crate::proto::{core, hcm, http_rbac, jwt_authn, kinds, matcher, rbac, route, uri_template};
+use super::{matching, value};
+use crate::proto::{core, http_rbac, jwt_authn, kinds, matcher, rbac, route, uri_template};
 use crate::schema::pack;
 
-/// The filters of a chain's gate, in their order, as far as Envoy has words for them.
-pub(super) fn filters(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
-    http.gate.checks.iter().filter_map(|Check { name, kind }| match kind {
-        CheckKind::Jwt(said) => Some(http::filter(name, pack(&jwt(said)))),
-        CheckKind::Rbac(said) => Some(http::filter(name, pack(&policies(said)))),
-        CheckKind::Quotas(_) => None,
-    })
-}
-
-fn jwt(said: &Jwt) -> jwt_authn::JwtAuthentication {
+pub(super) fn jwt(said: &Jwt) -> jwt_authn::JwtAuthentication {
     use jwt_authn::requirement_rule::RequirementType;
     jwt_authn::JwtAuthentication {
         providers: said.providers.iter().map(|said| (said.name.clone(), provider(said))).collect(),
@@ -116,7 +107,7 @@ fn requirement(said: &JwtRequirement) -> Option<jwt_authn::JwtRequirement> {
     Some(jwt_authn::JwtRequirement { requires_type: Some(requires_type) })
 }
 
-fn policies(said: &Rbac) -> http_rbac::Rbac {
+pub(super) fn policies(said: &Rbac) -> http_rbac::Rbac {
     http_rbac::Rbac {
         rules: said.rules.as_ref().map(rules),
         shadow_rules: said.shadow.as_ref().map(rules),

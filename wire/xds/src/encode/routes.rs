@@ -1,15 +1,18 @@
 //! Route tables: virtual hosts, routes and what they do.
 
+use std::collections::HashMap;
+
 use http::StatusCode;
 use naru_spec::{
-    Action, ClusterChoice, DirectResponse, Format, Forward, HostRewrite, Match, PathRewrite, Pattern,
-    QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, Terminate, TlsRequirement, VirtualHost,
+    Action, Check, CheckKind, ClusterChoice, DirectResponse, Format, Forward, GateChange, HostRewrite, Match,
+    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, Terminate,
+    TlsRequirement, VirtualHost,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, matching, recovery, tcp, value};
+use super::{balancing, local_rate, matching, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
-use crate::proto::{core, matcher, route};
+use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
 
 /// Envoy's own limit where none is said.
@@ -83,13 +86,7 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
             Action::Redirect(redirect) => Said::Redirect(redirect_action(redirect)),
             Action::Direct(direct) => Said::DirectResponse(direct_response(direct)),
         }),
-        typed_per_filter_config: match &rule.action {
-            Action::Forward(forward) => {
-                let fault = forward.fault.as_ref().map(recovery::fault);
-                fault.map(|fault| (FAULT_FILTER.to_owned(), pack(&fault))).into_iter().collect()
-            }
-            _ => Default::default(),
-        },
+        typed_per_filter_config: of_filters(rule),
         metadata: extension.write().map(|fields| core::Metadata {
             filter_metadata: [(ROUTE_METADATA.to_owned(), fields)].into(),
             ..Default::default()
@@ -100,6 +97,22 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
         response_headers_to_remove: value::removals(&rule.response_headers),
         ..Default::default()
     }
+}
+
+fn of_filters(rule: &Rule) -> HashMap<String, Any> {
+    let fault = match &rule.action {
+        Action::Forward(forward) => forward.fault.as_ref().map(recovery::fault),
+        Action::Redirect(_) | Action::Direct(_) => None,
+    };
+    let fault = fault.map(|fault| (FAULT_FILTER.to_owned(), pack(&fault)));
+    // What is ours alone has no spelling.
+    let gate = rule.gate.iter().filter_map(|change| match change {
+        GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) => {
+            Some((name.clone(), pack(&local_rate::write(rate))))
+        }
+        GateChange::Instead(_) | GateChange::Without(_) | GateChange::Also(_) => None,
+    });
+    fault.into_iter().chain(gate).collect()
 }
 
 fn route_action(forward: &Forward) -> route::RouteAction {

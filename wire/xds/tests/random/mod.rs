@@ -11,18 +11,19 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
-    ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
-    Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
-    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings, HashPolicy,
-    HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort,
-    HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
-    LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
-    OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
-    ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
-    Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch, TcpCheck,
-    TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
-    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Check, CheckKind, CipherSuite,
+    ClientCertDetails, Cluster, ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve,
+    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
+    EscapedSlashes, Fault, FaultScope, FilterChain, Fingerprint, Format, Forward, ForwardClientCert,
+    GateChange, GrpcCheck, GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch,
+    HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
+    HttpCheck, JsonField, LeastRequest, Listener, LoadBalancing, LocalRate, Locality, LogFormat, LogSink,
+    MaglevSize, Match, NameMatch, Offered, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths,
+    Pattern, PeerTests, Pipe, Probe, ProxyProtocol, ProxyVersion, QueryOps, Quic, Redirect, RedirectPath,
+    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader,
+    StaplePolicy, StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths,
+    Thresholds, TlsRequirement, TlsVersion, TokenBucket, Transport, Upgrades, UpstreamProtocol, UpstreamTls,
+    ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -616,6 +617,7 @@ impl Dice {
         http.skip_xff_append = self.coin();
         http.internal_networks = self.few(Dice::network);
         http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
+        http.gate.checks.extend(self.maybe(Dice::local_rate));
         http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
@@ -736,11 +738,31 @@ impl Dice {
         }
     }
 
+    fn local_rate(&mut self) -> Check {
+        let bucket = self.maybe(|dice| TokenBucket {
+            tokens_max: 1 + dice.below(1 << 20) as u32,
+            tokens_per_fill: 1 + dice.below(100) as u32,
+            fill_interval: Duration::from_millis(50 + dice.below(100_000)),
+        });
+        let rate = LocalRate {
+            enabled: Fraction::new(self.below(101) as u32, Denominator::Hundred),
+            enforced: Fraction::new(self.below(10_001) as u32, Denominator::TenThousand),
+            status: self.one(&[429, 503, 400]),
+            tells: self.coin(),
+            is_resource_exhausted: self.coin(),
+            ..LocalRate::new(self.word(), bucket)
+        };
+        Check {
+            name: "envoy.filters.http.local_ratelimit".into(),
+            kind: CheckKind::LocalRate(Box::new(rate)),
+        }
+    }
+
     fn rule(&mut self, clusters: &[String]) -> Rule {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
-            gate: Vec::new(),
+            gate: self.maybe(|dice| GateChange::Instead(dice.local_rate())).into_iter().collect(),
             name: self.word(),
             origin: String::new(),
             matches,

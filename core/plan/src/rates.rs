@@ -1,0 +1,303 @@
+//! Rate limits of clients: what `RateLimit` documents mean.
+//!
+//! One is for all gateways, for one of them, or for the routes of a VirtualService. All that are for a request act on it
+//! together. What is counted is kept by the name of the document and of the limit, so that listeners and routes that
+//! have the same one share its counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderName;
+use naru_resource::rate_limit::{
+    RateAlgorithm, RateKey, RateLimit, RateLimitKey, RateLimitRedis, RateLimitRule, RateOtherwise,
+};
+use naru_resource::{Gateway, Number, Resources};
+use naru_spec::{
+    Check, CheckKind, GateChange, Listener, Path, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store,
+    StoreUse, WithoutStore, code, defaults,
+};
+
+use crate::account::{Account, DOCUMENT, Idle, Said};
+use crate::attached::{self, RouteKey, Target};
+use crate::findings::Findings;
+use crate::registry::Registry;
+
+const FIELD: &str = "rateLimit";
+
+/// Checks by what they are for.
+#[derive(Debug, Default)]
+pub(crate) struct Rates<'a> {
+    of_all: Vec<Check>,
+    of_gateways: Vec<(&'a Gateway, Check)>,
+    of_routes: BTreeMap<RouteKey, Vec<(naru_resource::Place, Check)>>,
+    stores: Vec<Store>,
+}
+
+impl<'a> Rates<'a> {
+    pub fn of(
+        resources: &'a Resources,
+        registry: &Registry,
+        account: &mut Account,
+        findings: &mut Findings<'_>,
+    ) -> Rates<'a> {
+        let mut rates = Rates::default();
+        for document in &resources.rate_limits {
+            let check = rates.check(document, findings);
+            let namespace = document.meta.namespace();
+            let path = Path::ROOT.field("spec.targetRef");
+            match &document.spec.target_ref {
+                None => rates.of_all.push(check),
+                Some(target) if target.kind.value == "Gateway" => {
+                    if let Some(section) = &target.section_name {
+                        let message = "a Gateway has no sections that a limit could be for";
+                        let path = path.field("sectionName");
+                        findings.error(code::UNSUPPORTED_FIELD, section.place, &path, message, "remove it");
+                    }
+                    let gateway = resources.gateways.iter().find(|gateway| {
+                        gateway.meta.name.value == target.name.value && gateway.meta.namespace() == namespace
+                    });
+                    let Some(gateway) = gateway else {
+                        let message = format!("there is no Gateway '{}' in {namespace}", target.name.value);
+                        let (place, path) = (target.name.place, path.field("name"));
+                        findings.error(code::UNKNOWN_REFERENCE, place, &path, message, "");
+                        continue;
+                    };
+                    rates.of_gateways.push((gateway, check));
+                }
+                Some(target) if target.kind.value == "VirtualService" => {
+                    attached::check_group(target, findings);
+                    let target = Target::of(target, "RateLimit", namespace, resources, registry, findings);
+                    let Some(Target::Route(key)) = target else { continue };
+                    let place = document.meta.name.place;
+                    let (path, route) = (DOCUMENT.to_owned(), Some(key.clone()));
+                    account.expect(Said { place, field: FIELD, path, route, otherwise: Idle::NoHttp });
+                    rates.of_routes.entry(key).or_default().push((place, check));
+                }
+                Some(target) => {
+                    let message = format!("a RateLimit cannot be attached to a {}", target.kind.value);
+                    let hint = "it can be attached to a Gateway, to a VirtualService, to one of its routes by \
+                                sectionName, or to all gateways without a targetRef";
+                    let path = path.field("kind");
+                    findings.error(code::UNKNOWN_VALUE, target.kind.place, &path, message, hint);
+                }
+            }
+        }
+        rates
+    }
+
+    /// Changes a listener of these gateways.
+    pub fn change(&self, gateways: &[&Gateway], listener: &mut Listener) {
+        let of_gateways = self.of_gateways.iter();
+        let own = of_gateways.filter(|(own, _)| gateways.iter().any(|gateway| std::ptr::eq(*own, *gateway)));
+        let checks: Vec<&Check> = self.of_all.iter().chain(own.map(|(_, check)| check)).collect();
+        for chain in listener.chains.iter_mut().filter(|chain| chain.tcp.is_none()) {
+            for check in &checks {
+                chain.http.gate.insert((*check).clone());
+            }
+        }
+    }
+
+    /// What a route says beside its listener: all that is said of it by any of its names.
+    pub fn of_route(&self, keys: &[RouteKey], account: &mut Account) -> Vec<GateChange> {
+        let own = keys.iter().rev().filter_map(|key| self.of_routes.get(key)).flatten();
+        own.map(|(place, check)| {
+            account.take(*place, FIELD);
+            GateChange::Also(check.clone())
+        })
+        .collect()
+    }
+
+    pub fn stores(&self) -> Vec<Store> {
+        self.stores.clone()
+    }
+
+    fn check(&mut self, document: &RateLimit, findings: &mut Findings<'_>) -> Check {
+        let name = format!("RateLimit/{}/{}", document.meta.namespace(), document.meta.name.value);
+        let path = Path::ROOT.field("spec.limits");
+        if document.spec.limits.is_empty() {
+            let message = "it has no limits";
+            findings.error(code::MISSING_FIELD, document.spec.place, &path, message, "say at least one");
+        }
+        let mut limits: Vec<Quota> = Vec::new();
+        for (at, said) in document.spec.limits.iter().enumerate() {
+            let path = path.at(at);
+            let Some(quota) = quota(said, &name, &path, findings) else { continue };
+            if limits.iter().any(|known| known.name == quota.name) {
+                let message = format!("there is a limit named '{}' already", said.name.value);
+                findings.error(code::DUPLICATE, said.name.place, &path.field("name"), message, "");
+                continue;
+            }
+            limits.push(quota);
+        }
+        if limits.len() > defaults::QUOTAS_AT_ONCE_MAX {
+            let message = format!("more than {} limits", defaults::QUOTAS_AT_ONCE_MAX);
+            let hint = "use a second document";
+            findings.error(code::INVALID_VALUE, document.spec.place, &path, message, hint);
+        }
+        let store = document.spec.redis.as_ref().map(|said| self.store(said, findings));
+        Check { name, kind: CheckKind::Quotas(Box::new(Quotas { limits, store })) }
+    }
+
+    /// A store is known by where it is.
+    fn store(&mut self, said: &RateLimitRedis, findings: &mut Findings<'_>) -> StoreUse {
+        let path = Path::ROOT.field("spec.redis");
+        let nodes: Vec<String> = said.addresses.iter().map(|address| address.value.clone()).collect();
+        if nodes.is_empty() {
+            let message = "the field 'addresses' is missing";
+            findings.error(code::MISSING_FIELD, said.place, &path, message, "host:port");
+        }
+        for (at, address) in said.addresses.iter().enumerate() {
+            let is_one = address.value.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+            });
+            if !is_one {
+                let message = format!("'{}' is no address", address.value);
+                let path = path.field("addresses");
+                findings.error(code::INVALID_VALUE, address.place, &path.at(at), message, "host:port");
+            }
+        }
+        let is_cluster = said.cluster.as_ref().is_some_and(|flag| flag.value);
+        if let Some(second) = said.addresses.get(1).filter(|_| !is_cluster) {
+            let message = "a single Redis has one address";
+            let path = path.field("addresses");
+            findings.error(
+                code::INVALID_VALUE,
+                second.place,
+                &path.at(1),
+                message,
+                "say cluster: true, or one",
+            );
+        }
+        let name = format!("{}{}", if is_cluster { "redis-cluster:" } else { "redis:" }, nodes.join(","));
+        let timeout = said.timeout.as_ref().map_or(defaults::STORE_TIMEOUT, |said| said.value);
+        if let Some(zero) = said.timeout.as_ref().filter(|_| timeout.is_zero()) {
+            let message = "nobody answers in no time";
+            findings.error(code::INVALID_VALUE, zero.place, &path.field("timeout"), message, "");
+        }
+        let otherwise = match said.otherwise.as_ref().map(|said| said.value) {
+            Some(RateOtherwise::Allow) => WithoutStore::Allow,
+            Some(RateOtherwise::Refuse) => WithoutStore::Refuse,
+            Some(RateOtherwise::Local) | None => WithoutStore::Local,
+        };
+        if !self.stores.iter().any(|store| store.name == name) {
+            self.stores.push(Store { name: name.clone(), redis: Redis { nodes, is_cluster } });
+        }
+        StoreUse { name, timeout, otherwise }
+    }
+}
+
+fn quota(said: &RateLimitRule, of: &str, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Quota> {
+    let mut count = |number: &Number, field: &'static str| {
+        let count = u32::try_from(number.value).ok().filter(|count| *count > 0);
+        if count.is_none() {
+            let message = format!("{} is out of range: 1 to {}", number.value, u32::MAX);
+            findings.error(code::INVALID_VALUE, number.place, &path.field(field), message, "");
+        }
+        count
+    };
+    let requests = count(&said.requests, "requests");
+    let burst = said.burst.as_ref().map(|burst| count(burst, "burst"));
+    let cost = said.cost.as_ref().map_or(Some(1), |cost| count(cost, "cost"));
+    let keys_max = said.max_keys.as_ref().map_or(Some(defaults::QUOTA_KEYS_MAX), |max| count(max, "maxKeys"));
+    let window = said.window.value;
+    if window < Duration::from_millis(1) {
+        let message = "a window is 1 ms or more";
+        findings.error(code::INVALID_VALUE, said.window.place, &path.field("window"), message, "");
+        return None;
+    }
+    let keys = path.field("key");
+    let parts = said.key.iter().enumerate().map(|(at, part)| key(part, &keys.at(at), findings));
+    let key: Option<Vec<QuotaKey>> = parts.collect::<Vec<_>>().into_iter().collect();
+    if let (true, Some(max)) = (said.key.is_empty(), &said.max_keys) {
+        let message = "maxKeys means nothing without a key";
+        findings.warning(code::NO_EFFECT, max.place, &path.field("maxKeys"), message, "remove it");
+    }
+    let requests = requests?;
+    let algorithm = match said.algorithm.as_ref().map(|said| said.value) {
+        Some(RateAlgorithm::TokenBucket) | None => {
+            let burst = match burst {
+                Some(burst) => burst?,
+                None => requests,
+            };
+            QuotaAlgorithm::TokenBucket { requests, window, burst }
+        }
+        Some(other) => {
+            if let Some(burst) = &said.burst {
+                let message = "a window has no burst";
+                let hint = "remove it, or use a tokenBucket";
+                findings.error(code::CONFLICTING_FIELDS, burst.place, &path.field("burst"), message, hint);
+            }
+            match other {
+                RateAlgorithm::SlidingWindow => QuotaAlgorithm::SlidingWindow { requests, window },
+                RateAlgorithm::FixedWindow | RateAlgorithm::TokenBucket => {
+                    QuotaAlgorithm::FixedWindow { requests, window }
+                }
+            }
+        }
+    };
+    let cost = cost?;
+    if let Some(said) = said.cost.as_ref().filter(|_| cost > algorithm.capacity()) {
+        let message = format!("no request ever passes: at most {} are there at once", algorithm.capacity());
+        findings.error(code::INVALID_VALUE, said.place, &path.field("cost"), message, "");
+        return None;
+    }
+    Some(Quota {
+        name: format!("{of}/{}", said.name.value),
+        algorithm,
+        key: key?,
+        cost,
+        is_shadow: said.shadow.as_ref().is_some_and(|flag| flag.value),
+        keys_max: keys_max?,
+    })
+}
+
+fn key(said: &RateLimitKey, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<QuotaKey> {
+    let source = said.from.value;
+    let has_name = matches!(source, RateKey::Header | RateKey::Cookie | RateKey::Claim);
+    if let Some(name) = said.name.as_ref().filter(|_| !has_name) {
+        let message = "this part of a key has no name";
+        findings.error(code::NO_EFFECT, name.place, &path.field("name"), message, "remove it");
+    }
+    if let Some(bits) = said.ipv6_bits.as_ref().filter(|_| source != RateKey::Address) {
+        let message = "only addresses have bits";
+        findings.error(code::NO_EFFECT, bits.place, &path.field("ipv6Bits"), message, "remove it");
+    }
+    let mut name = || {
+        if said.name.is_none() {
+            let message = "the field 'name' is missing";
+            findings.error(code::MISSING_FIELD, said.place, path, message, "");
+        }
+        said.name.as_ref()
+    };
+    match source {
+        RateKey::Address => {
+            let bits = said.ipv6_bits.as_ref();
+            let ipv6_bits = bits.map_or(Some(defaults::QUOTA_IPV6_BITS), |bits| {
+                u8::try_from(bits.value).ok().filter(|bits| (1..=128).contains(bits))
+            });
+            if let (None, Some(bits)) = (ipv6_bits, bits) {
+                let message = format!("{} is out of range: 1 to 128", bits.value);
+                findings.error(code::INVALID_VALUE, bits.place, &path.field("ipv6Bits"), message, "");
+            }
+            Some(QuotaKey::Address { ipv6_bits: ipv6_bits? })
+        }
+        RateKey::Header => {
+            let name = name()?;
+            let header = name.value.parse::<HeaderName>().ok();
+            if header.is_none() {
+                let message = format!("'{}' is no name of a header", name.value);
+                findings.error(code::INVALID_VALUE, name.place, &path.field("name"), message, "");
+            }
+            header.map(QuotaKey::Header)
+        }
+        RateKey::Cookie => name().map(|name| QuotaKey::Cookie(name.value.clone())),
+        RateKey::Path => Some(QuotaKey::Path),
+        RateKey::Method => Some(QuotaKey::Method),
+        RateKey::Claim | RateKey::Session => {
+            let message = "nobody verifies tokens or sessions yet, which a limit could count by";
+            let hint = "count by a header that your service trusts, or by a cookie";
+            findings.error(code::UNSUPPORTED_FIELD, said.from.place, &path.field("from"), message, hint);
+            None
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a request passes before it goes anywhere.
+
+use naru_spec::{
+    Check, CheckKind, Gate, GateChange, LocalRate, Quota, QuotaAlgorithm, QuotaKey, StoreUse, WithoutStore,
+};
+use serde_json::json;
+
+use super::{Policy, counted, in_percent, ms, percent};
+use crate::policies::Documents;
+
+/// In the order in which they are asked: those of the listener, as the rule changes them.
+pub fn of(gate: &Gate, changes: &[GateChange], documents: &Documents) -> Vec<Policy> {
+    gate.of_rule(changes).iter().flat_map(|check| of_check(check, documents)).collect()
+}
+
+fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
+    let origin = documents.of_check(&check.name);
+    match &check.kind {
+        CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
+        CheckKind::Quotas(settings) => {
+            let limits = settings.limits.iter();
+            limits.map(|quota| rate_limit(quota, settings.store.as_ref(), origin.clone())).collect()
+        }
+    }
+}
+
+fn local_rate(settings: &LocalRate) -> Option<Policy> {
+    let bucket = settings.bucket.filter(|_| !settings.enabled.is_none())?;
+    let (enabled, enforced) = (percent(settings.enabled), percent(settings.enforced));
+    let text = format!(
+        "{} come every {:?}, at most {} at once; {enabled} of the requests take one, and {enforced} of those that find \
+         none are answered {}",
+        counted(bucket.tokens_per_fill, "token", "tokens"),
+        bucket.fill_interval,
+        bucket.tokens_max,
+        settings.status
+    );
+    let values = json!({
+        "max_tokens": bucket.tokens_max,
+        "tokens_per_fill": bucket.tokens_per_fill,
+        "fill_interval_ms": ms(bucket.fill_interval),
+        "enabled_percent": in_percent(settings.enabled),
+        "enforced_percent": in_percent(settings.enforced),
+        "status": settings.status,
+    });
+    Some(Policy::new("localRateLimit", text, values, None))
+}
+
+fn rate_limit(quota: &Quota, store: Option<&StoreUse>, origin: Option<String>) -> Policy {
+    let (requests, window) = quota.algorithm.policy();
+    let (algorithm, burst) = match quota.algorithm {
+        QuotaAlgorithm::TokenBucket { burst, .. } => ("tokenBucket", Some(burst)),
+        QuotaAlgorithm::FixedWindow { .. } => ("fixedWindow", None),
+        QuotaAlgorithm::SlidingWindow { .. } => ("slidingWindow", None),
+    };
+    let parts: Vec<String> = quota.key.iter().map(part).collect();
+    let whose = match parts.as_slice() {
+        [] => "for all together".to_owned(),
+        parts => format!("for each {}", parts.join(" and ")),
+    };
+    let cost = match quota.cost {
+        1 => String::new(),
+        cost => format!(", of which this takes {cost}"),
+    };
+    let at_once = burst.filter(|burst| *burst != requests).map(|burst| format!(", {burst} at once"));
+    let elsewhere = store.map(|store| {
+        let otherwise = match store.otherwise {
+            WithoutStore::Allow => "nobody is refused",
+            WithoutStore::Refuse => "all are refused",
+            WithoutStore::Local => "each proxy counts by itself",
+        };
+        format!(", counted at {}; without it {otherwise}", store.name)
+    });
+    let shadow = if quota.is_shadow { "; in shadow: nobody is refused" } else { "" };
+    let text = format!(
+        "at most {} in {window:?} {whose}{}{cost}{}{shadow}",
+        counted(requests, "request", "requests"),
+        at_once.unwrap_or_default(),
+        elsewhere.unwrap_or_default(),
+    );
+    let values = json!({
+        "requests": requests,
+        "window_ms": ms(window),
+        "algorithm": algorithm,
+        "burst": burst,
+        "cost": quota.cost,
+        "key": parts,
+        "shadow": quota.is_shadow,
+        "max_keys": quota.keys_max,
+        "store": store.map(|store| &store.name),
+        "counted_as": quota.name,
+    });
+    Policy::new("rateLimit", text, values, origin)
+}
+
+fn part(part: &QuotaKey) -> String {
+    match part {
+        QuotaKey::Address { .. } => "address".to_owned(),
+        QuotaKey::Header(name) => format!("header {name}"),
+        QuotaKey::Cookie(name) => format!("cookie {name}"),
+        QuotaKey::Path => "path".to_owned(),
+        QuotaKey::Method => "method".to_owned(),
+    }
+}
