@@ -9,6 +9,7 @@
 //! Values of supported fields that naru cannot act on are told by `decode`.
 
 mod hints;
+mod identity;
 
 use std::collections::HashMap;
 
@@ -269,141 +270,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.filters.common.fault.v3.FaultDelay", &["fixed_delay", "header_delay", "percentage"]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay", &[]),
     ("envoy.extensions.filters.http.buffer.v3.Buffer", &["max_request_bytes"]),
-    // Who asks, and may they?
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-        &["providers", "rules", "bypass_cors_preflight", "requirement_map", "strip_failure_response"],
-    ),
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider",
-        &[
-            "issuer",
-            "audiences",
-            "require_expiration",
-            "max_lifetime",
-            "remote_jwks",
-            "local_jwks",
-            "forward",
-            "from_headers",
-            "from_params",
-            "from_cookies",
-            "forward_payload_header",
-            "pad_forward_payload_header",
-            "payload_in_metadata",
-            "normalize_payload_in_metadata",
-            "clock_skew_seconds",
-            "claim_to_headers",
-            // Verified tokens are remembered anyway, and not for longer than they are valid.
-            "jwt_cache_config*",
-        ],
-    ),
-    ("envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.NormalizePayload", &["space_delimited_claims"]),
-    // Keys are fetched when they are first asked for, and whoever asks waits for them.
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks",
-        &["http_uri", "cache_duration", "async_fetch={}"],
-    ),
-    ("envoy.config.core.v3.HttpUri", &["uri", "cluster", "timeout"]),
-    ("envoy.extensions.filters.http.jwt_authn.v3.JwtHeader", &["name", "value_prefix"]),
-    ("envoy.extensions.filters.http.jwt_authn.v3.JwtClaimToHeader", &["header_name", "claim_name"]),
-    ("envoy.extensions.filters.http.jwt_authn.v3.ProviderWithAudiences", &["provider_name", "audiences"]),
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirement",
-        &[
-            "provider_name",
-            "provider_and_audiences",
-            "requires_any",
-            "requires_all",
-            "allow_missing_or_failed",
-            "allow_missing",
-        ],
-    ),
-    ("envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementOrList", &["requirements"]),
-    ("envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementAndList", &["requirements"]),
-    (
-        "envoy.extensions.filters.http.jwt_authn.v3.RequirementRule",
-        &["match", "requires", "requirement_name"],
-    ),
-    ("envoy.extensions.filters.http.rbac.v3.RBAC", &["rules", "shadow_rules", "shadow_rules_stat_prefix"]),
-    ("envoy.config.rbac.v3.RBAC", &["action", "policies", "audit_logging_options={}"]),
-    ("envoy.config.rbac.v3.Policy", &["permissions", "principals"]),
-    (
-        "envoy.config.rbac.v3.Permission",
-        &[
-            "and_rules",
-            "or_rules",
-            "any",
-            "header",
-            "url_path",
-            "destination_ip",
-            "destination_port",
-            "destination_port_range",
-            "metadata",
-            "not_rule",
-            "requested_server_name",
-            "uri_template",
-            "sourced_metadata",
-        ],
-    ),
-    ("envoy.config.core.v3.TypedExtensionConfig", &["name", "typed_config"]),
-    ("envoy.config.rbac.v3.SourcedMetadata", &["metadata_matcher", "metadata_source"]),
-    ("envoy.config.rbac.v3.Permission.Set", &["rules"]),
-    (
-        "envoy.config.rbac.v3.Principal",
-        &[
-            "and_ids",
-            "or_ids",
-            "any",
-            "authenticated",
-            "source_ip",
-            "direct_remote_ip",
-            "remote_ip",
-            "header",
-            "url_path",
-            "metadata",
-            "not_id",
-            "sourced_metadata",
-        ],
-    ),
-    ("envoy.config.rbac.v3.Principal.Set", &["ids"]),
-    ("envoy.config.rbac.v3.Principal.Authenticated", &["principal_name"]),
-    ("envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig", &["path_template"]),
-    ("envoy.type.matcher.v3.PathMatcher", &["path"]),
-    ("envoy.type.matcher.v3.MetadataMatcher", &["filter", "path", "value", "invert"]),
-    ("envoy.type.matcher.v3.MetadataMatcher.PathSegment", &["key"]),
-    (
-        "envoy.type.matcher.v3.ValueMatcher",
-        &[
-            "null_match",
-            "double_match",
-            "string_match",
-            "bool_match",
-            "present_match",
-            "list_match",
-            "or_match",
-        ],
-    ),
-    ("envoy.type.matcher.v3.ValueMatcher.NullMatch", &[]),
-    ("envoy.type.matcher.v3.DoubleMatcher", &["range", "exact"]),
-    ("envoy.type.v3.DoubleRange", &["start", "end"]),
-    ("envoy.type.v3.Int32Range", &["start", "end"]),
-    ("envoy.type.matcher.v3.ListMatcher", &["one_of"]),
-    ("envoy.type.matcher.v3.OrMatcher", &["value_matchers"]),
-    (
-        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        &[
-            "stat_prefix",
-            "status",
-            "token_bucket",
-            "filter_enabled",
-            "filter_enforced",
-            "response_headers_to_add",
-            "enable_x_ratelimit_headers",
-            "rate_limited_as_resource_exhausted",
-        ],
-    ),
-    ("envoy.type.v3.HttpStatus", &["code"]),
-    ("envoy.type.v3.TokenBucket", &["max_tokens", "tokens_per_fill", "fill_interval"]),
     (
         "envoy.extensions.filters.http.router.v3.Router",
         &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],
@@ -878,9 +744,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher", &["san_type", "matcher"]),
 ];
 
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
+    SUPPORTED.iter().chain(identity::SUPPORTED)
+}
+
 /// The messages that may stand where the API takes any.
 pub(crate) fn extensions() -> impl Iterator<Item = &'static str> {
-    SUPPORTED.iter().map(|(name, _)| *name).filter(|name| name.starts_with("envoy.extensions."))
+    all().map(|(name, _)| *name).filter(|name| name.starts_with("envoy.extensions."))
 }
 
 /// Tells every field that is set and not acted on, and everything that breaks a rule of the API.
@@ -892,7 +762,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub fn new() -> Check {
-        Check { supported: SUPPORTED.iter().copied().collect(), rules: Rules::default() }
+        Check { supported: all().copied().collect(), rules: Rules::default() }
     }
 
     pub fn message(&mut self, message: &DynamicMessage, path: &Path<'_>, findings: &mut Findings<'_>) {

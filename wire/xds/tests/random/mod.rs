@@ -11,19 +11,18 @@ use ipnet::IpNet;
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction, Weight};
 use naru_spec::{
-    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, Check, CheckKind, CipherSuite,
-    ClientCertDetails, Cluster, ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve,
-    DataSource, DirectResponse, Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint,
-    EscapedSlashes, Fault, FaultScope, FilterChain, Fingerprint, Format, Forward, ForwardClientCert,
-    GateChange, GrpcCheck, GuardSettings, HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch,
-    HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings,
-    HttpCheck, JsonField, LeastRequest, Listener, LoadBalancing, LocalRate, Locality, LogFormat, LogSink,
-    MaglevSize, Match, NameMatch, Offered, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths,
-    Pattern, PeerTests, Pipe, Probe, ProxyProtocol, ProxyVersion, QueryOps, Quic, Redirect, RedirectPath,
-    RetryBudget, RetryLimit, RingSize, RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader,
-    StaplePolicy, StatusRange, StringMatch, TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths,
-    Thresholds, TlsRequirement, TlsVersion, TokenBucket, Transport, Upgrades, UpstreamProtocol, UpstreamTls,
-    ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
+    ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
+    Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GateChange, GrpcCheck, GuardSettings,
+    HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
+    HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField,
+    LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch,
+    Offered, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe,
+    ProxyProtocol, ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize,
+    RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch,
+    TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion,
+    Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -663,7 +662,7 @@ impl Dice {
         http.drain_timeout = self.maybe(Dice::duration).unwrap_or_default();
         http.http2 = self.http2();
         // A filter has no metadata to say more in.
-        http.gate = self.gate(clusters);
+        http.gate.checks.extend(self.gate(clusters).checks);
         http.fault = self.maybe(|d| Fault { scope: FaultScope::Client, ..d.fault() });
         http
     }
@@ -735,26 +734,6 @@ impl Dice {
             ignores_port: self.coin(),
             request_headers: self.ops(),
             response_headers: self.ops(),
-        }
-    }
-
-    fn local_rate(&mut self) -> Check {
-        let bucket = self.maybe(|dice| TokenBucket {
-            tokens_max: 1 + dice.below(1 << 20) as u32,
-            tokens_per_fill: 1 + dice.below(100) as u32,
-            fill_interval: Duration::from_millis(50 + dice.below(100_000)),
-        });
-        let rate = LocalRate {
-            enabled: Fraction::new(self.below(101) as u32, Denominator::Hundred),
-            enforced: Fraction::new(self.below(10_001) as u32, Denominator::TenThousand),
-            status: self.one(&[429, 503, 400]),
-            tells: self.coin(),
-            is_resource_exhausted: self.coin(),
-            ..LocalRate::new(self.word(), bucket)
-        };
-        Check {
-            name: "envoy.filters.http.local_ratelimit".into(),
-            kind: CheckKind::LocalRate(Box::new(rate)),
         }
     }
 
