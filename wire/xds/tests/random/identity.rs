@@ -6,8 +6,8 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
     AuthTest, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate, Jwt, JwtHeader, JwtKeys,
-    JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction, RbacPolicy, RbacRules,
-    RemoteKeys, ValueMatch,
+    JwtProvider, JwtRequirement, JwtRule, LocalRate, Match, PathMatch, Rbac, RbacAction, RbacPolicy,
+    RbacRules, RemoteKeys, TokenBucket, ValueMatch,
 };
 
 use super::Dice;
