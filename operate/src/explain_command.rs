@@ -263,7 +263,7 @@ impl Told<'_> {
     /// What it passes before it goes anywhere.
     fn checks(&self, rule: &Rule) -> Vec<Policy> {
         let chain = self.listener.chains.get(self.chain);
-        chain.map_or_else(Vec::new, |chain| of_gate::of(&chain.http.gate, &rule.gate, &self.documents))
+        chain.map_or_else(Vec::new, |chain| of_gate::of(&chain.http.gate, &rule.gate, self.documents))
     }
 
     /// Those of one of the clusters that it may go to.

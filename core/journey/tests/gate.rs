@@ -62,6 +62,7 @@ fn gate(store: Option<WithoutStore>) -> Gate {
         name: "counts".into(),
         timeout: Duration::from_millis(20),
         otherwise,
+        proxies: 2,
     });
     let kind = CheckKind::Quotas(Box::new(Quotas { limits: vec![quota], store }));
     Gate { checks: vec![Check { name: "users".into(), kind }] }

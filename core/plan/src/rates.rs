@@ -179,10 +179,20 @@ impl<'a> Rates<'a> {
             Some(RateOtherwise::Refuse) => WithoutStore::Refuse,
             Some(RateOtherwise::Local) | None => WithoutStore::Local,
         };
+        let proxies = said.proxies.as_ref().map_or(Some(1), |said| u32::try_from(said.value).ok());
+        if let (None | Some(0), Some(said)) = (proxies, &said.proxies) {
+            let message = format!("{} is out of range: 1 to {}", said.value, u32::MAX);
+            findings.error(code::INVALID_VALUE, said.place, &path.field("proxies"), message, "");
+        }
+        if let Some(proxies) = said.proxies.as_ref().filter(|_| otherwise != WithoutStore::Local) {
+            let message = "only what is counted without Redis is shared out";
+            let hint = "remove it, or say otherwise: local";
+            findings.warning(code::NO_EFFECT, proxies.place, &path.field("proxies"), message, hint);
+        }
         if !self.stores.iter().any(|store| store.name == name) {
             self.stores.push(Store { name: name.clone(), redis: Redis { nodes, is_cluster } });
         }
-        StoreUse { name, timeout, otherwise }
+        StoreUse { name, timeout, otherwise, proxies: proxies.unwrap_or(1).max(1) }
     }
 }
 

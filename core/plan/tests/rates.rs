@@ -139,7 +139,10 @@ fn counts_can_be_kept_elsewhere() {
     assert_eq!(config.stores, [Store { name: name.clone(), redis: Redis { nodes, is_cluster: true } }]);
     let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
     let otherwise = WithoutStore::Refuse;
-    assert_eq!(quotas.store, Some(StoreUse { name, timeout: Duration::from_millis(20), otherwise }));
+    assert_eq!(
+        quotas.store,
+        Some(StoreUse { name, timeout: Duration::from_millis(20), otherwise, proxies: 1 })
+    );
 }
 
 #[test]
@@ -192,6 +195,11 @@ fn what_cannot_be_is_told_where_it_stands() {
         "targetRef: {kind: Gateway, name: other}",
         one,
         "spec.targetRef.name: there is no Gateway 'other' in default",
+    );
+    check(
+        "redis: {addresses: ['a:1'], proxies: 0}",
+        one,
+        "spec.redis.proxies: 0 is out of range: 1 to 4294967295",
     );
     check("redis: {addresses: [here]}", one, "spec.redis.addresses[0]: 'here' is no address");
     check(

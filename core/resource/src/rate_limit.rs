@@ -43,6 +43,8 @@ objects! {
         cluster: Option<Flag>,
         timeout: Option<Seconds>,
         otherwise: Option<Placed<RateOtherwise>>,
+        /// How many proxies share it.
+        proxies: Option<Number>,
     }
 }
 

@@ -53,6 +53,23 @@ impl QuotaAlgorithm {
         }
     }
 
+    /// One of so many parts of it, of which each lets pass at least so much at once.
+    pub fn part(self, of: u32, at_least: u32) -> QuotaAlgorithm {
+        let part = |whole: u32| whole.div_ceil(of.max(1)).max(at_least);
+        match self {
+            QuotaAlgorithm::TokenBucket { requests, window, burst } => {
+                let requests = requests.div_ceil(of.max(1));
+                QuotaAlgorithm::TokenBucket { requests, window, burst: part(burst) }
+            }
+            QuotaAlgorithm::FixedWindow { requests, window } => {
+                QuotaAlgorithm::FixedWindow { requests: part(requests), window }
+            }
+            QuotaAlgorithm::SlidingWindow { requests, window } => {
+                QuotaAlgorithm::SlidingWindow { requests: part(requests), window }
+            }
+        }
+    }
+
     /// The most that one request may take.
     pub fn capacity(self) -> u32 {
         match self {

@@ -12,6 +12,8 @@ pub struct StoreUse {
     /// For one answer.
     pub timeout: Duration,
     pub otherwise: WithoutStore,
+    /// So many proxies share it: without it each has its part.
+    pub proxies: u32,
 }
 
 /// What is done where a store gives no answer.
@@ -19,7 +21,7 @@ pub struct StoreUse {
 pub enum WithoutStore {
     Allow,
     Refuse,
-    /// As this proxy counts by itself.
+    /// As this proxy counts by itself, by its part of the limit.
     Local,
 }
 

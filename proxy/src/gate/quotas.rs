@@ -102,7 +102,14 @@ impl SharedQuotas {
         });
         let spent = spend(now, &mut bids.collect::<Vec<_>>(), &mut rooms);
         drop(guards);
-        for (at, (_, shared, _)) in order.iter().enumerate() {
+        self.count(claims, spent);
+        Told { spent, rooms }
+    }
+
+    /// Counts what was said to claims, here or elsewhere.
+    pub fn count(&self, claims: &[Claim], spent: Spent) {
+        for (at, claim) in claims.iter().enumerate() {
+            let Some(shared) = self.all.get(claim.quota.index()) else { continue };
             let is_shadowed = spent.shadowed & 1 << at != 0;
             let count = match spent.refused_by {
                 Some(by) if by == at => &shared.refused,
@@ -112,7 +119,6 @@ impl SharedQuotas {
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Told { spent, rooms }
     }
 
     pub fn status(&self, now: Instant, quotas: &[Quota]) -> Vec<QuotaStatus> {

@@ -95,6 +95,13 @@ impl std::fmt::Debug for State {
     }
 }
 
+/// What somebody who asks finds.
+enum Look {
+    Up(Counts),
+    Soon(Rc<Notify>),
+    Away,
+}
+
 /// A question that waits: dropped without an answer, it was in vain.
 struct Pending<'a> {
     store: &'a StoreHere,
@@ -168,28 +175,31 @@ impl StoreHere {
 
     async fn connection(self: &Rc<Self>) -> Option<Counts> {
         loop {
-            let mut state = self.state.borrow_mut();
-            let notify = match &*state {
-                State::Up(counts) => return Some(counts.clone()),
-                State::Trying => return None,
-                State::Away { again } => {
-                    if self.origin.elapsed() >= *again {
-                        *state = State::Trying;
-                        drop(state);
-                        self.begin_to_connect();
-                    }
-                    return None;
-                }
-                State::Connecting(notify) => Rc::clone(notify),
-                State::Idle => {
-                    let notify = Rc::new(Notify::new());
-                    *state = State::Connecting(Rc::clone(&notify));
-                    self.begin_to_connect();
-                    notify
-                }
-            };
-            drop(state);
-            notify.notified().await;
+            match self.look() {
+                Look::Up(counts) => return Some(counts),
+                Look::Away => return None,
+                Look::Soon(notify) => notify.notified().await,
+            }
+        }
+    }
+
+    fn look(self: &Rc<Self>) -> Look {
+        let mut state = self.state.borrow_mut();
+        match &*state {
+            State::Up(counts) => Look::Up(counts.clone()),
+            State::Connecting(notify) => Look::Soon(Rc::clone(notify)),
+            State::Idle => {
+                let notify = Rc::new(Notify::new());
+                *state = State::Connecting(Rc::clone(&notify));
+                self.begin_to_connect();
+                Look::Soon(notify)
+            }
+            State::Away { again } if self.origin.elapsed() >= *again => {
+                *state = State::Trying;
+                self.begin_to_connect();
+                Look::Away
+            }
+            State::Away { .. } | State::Trying => Look::Away,
         }
     }
 

@@ -142,7 +142,7 @@ fn elsewhere(nodes: Vec<String>, otherwise: WithoutStore) -> (Store, StoreUse) {
     let name = "redis:counts".to_owned();
     let store = Store { name: name.clone(), redis: Redis { nodes, is_cluster: false } };
     // So long that a machine that is loaded answers.
-    (store, StoreUse { name, timeout: Duration::from_secs(5), otherwise })
+    (store, StoreUse { name, timeout: Duration::from_secs(5), otherwise, proxies: 2 })
 }
 
 fn shared(up: &Upstream, nodes: Vec<String>, otherwise: WithoutStore, requests: u32) -> Naru {
@@ -192,7 +192,7 @@ async fn each_limit_does_as_it_says_while_its_redis_is_away_and_counts_there_aga
     for (otherwise, first, last) in [
         (WithoutStore::Allow, 200, 200),
         (WithoutStore::Refuse, 500, 500),
-        // By itself it has counted nothing yet.
+        // By itself it has counted nothing yet, and lets its half pass.
         (WithoutStore::Local, 200, 429),
     ] {
         let naru = shared(&up, vec![redis.address.to_string()], otherwise, 3);
@@ -202,7 +202,7 @@ async fn each_limit_does_as_it_says_while_its_redis_is_away_and_counts_there_aga
         for _ in 0..5 {
             statuses.push(one(&naru, "ann").await);
         }
-        assert_eq!((statuses[0], statuses[4]), (first, last), "{otherwise:?}: {statuses:?}");
+        assert_eq!((statuses[0], statuses[2]), (first, last), "{otherwise:?}: {statuses:?}");
         assert!(!naru.stores()[0].is_up);
         assert!(naru.stores()[0].unanswered_total >= 5);
         redis.again().await;
@@ -308,7 +308,8 @@ impl Masters {
         for (_, address) in &masters.all {
             until("the masters to know each other", async || {
                 let slots = say(*address, "CLUSTER SLOTS").await;
-                (slots.starts_with("*3\r\n")).then_some(())
+                let state = say(*address, "CLUSTER INFO").await;
+                (slots.starts_with("*3\r\n") && state.contains("cluster_state:ok")).then_some(())
             })
             .await;
         }
@@ -344,6 +345,10 @@ async fn a_cluster_counts_for_all_who_share_it_and_limits_do_as_they_say_without
             start(config, 1)
         })
         .collect();
+    for naru in &proxies {
+        // Masters that have just met may still say that there is no cluster.
+        until("the cluster to count", async || (one(naru, "warm").await != 500).then_some(())).await;
+    }
     assert_eq!(ask(&proxies[0], "ann", 4).await + ask(&proxies[1], "ann", 6).await, 7);
     for (child, _) in &mut masters.all {
         child.kill().unwrap();

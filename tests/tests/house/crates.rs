@@ -70,6 +70,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("prost", &["wire/xds"]),
     ("prost-reflect", &["wire/xds"]),
     ("hickory-resolver", &["proxy"]),
+    ("redis", &["wire/redis"]),
     ("quinn", &["proxy"]),
     ("quinn-proto", &["proxy", "wire/tls"]),
 ];

@@ -28,7 +28,9 @@ struct Set {
 
 #[derive(Debug)]
 pub struct Ledger {
-    sets: Box<[Set]>,
+    /// None until the first key is kept.
+    sets: Vec<Set>,
+    sets_max: usize,
     /// How often a key that still counted had to give way.
     evicted: u64,
 }
@@ -36,8 +38,8 @@ pub struct Ledger {
 impl Ledger {
     /// One with room for so many keys at least.
     pub fn new(keys_max: u32) -> Ledger {
-        let sets = (keys_max as usize).div_ceil(WAYS).max(1);
-        Ledger { sets: vec![Set::default(); sets].into_boxed_slice(), evicted: 0 }
+        let sets_max = (keys_max as usize).div_ceil(WAYS).max(1);
+        Ledger { sets: Vec::new(), sets_max, evicted: 0 }
     }
 
     /// How often a key that still counted had to give way.
@@ -57,7 +59,7 @@ impl Ledger {
 
     /// The upper half says the set: the lower one may choose among ledgers.
     fn at(&self, key: u64) -> usize {
-        (((key >> 32) * self.sets.len() as u64) >> 32) as usize
+        (((key >> 32) * self.sets_max as u64) >> 32) as usize
     }
 
     /// What is known of a key.
@@ -72,6 +74,9 @@ impl Ledger {
 
     /// Remembers it.
     pub fn keep(&mut self, now: Instant, meter: &Meter, key: u64, cell: Cell) {
+        if self.sets.is_empty() {
+            self.sets.resize(self.sets_max, Set::default());
+        }
         let at = self.at(key);
         let Some(set) = self.sets.get_mut(at) else { return };
         let own = set.places.iter().position(|place| place.key == key && place.cell != Cell::default());

@@ -1,3 +1,5 @@
+//! Quotas by what they admit, and walks that are held against an unbounded table.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

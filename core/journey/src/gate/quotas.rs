@@ -86,6 +86,8 @@ pub struct CompiledQuotas {
 #[derive(Debug)]
 struct CompiledQuota {
     id: QuotaId,
+    /// What is counted here while the store gives no answer.
+    part: Option<QuotaId>,
     key: Box<[QuotaKey]>,
     cost: u32,
     is_shadow: bool,
@@ -98,6 +100,7 @@ impl CompiledQuotas {
     pub(crate) fn new(settings: &Quotas, known: &mut Known) -> CompiledQuotas {
         let limits = settings.limits.iter().map(|quota| CompiledQuota {
             id: known.id(quota),
+            part: part_of(quota, settings.store.as_ref()).map(|part| known.id(&part)),
             key: quota.key.clone().into_boxed_slice(),
             cost: quota.cost,
             is_shadow: quota.is_shadow,
@@ -129,7 +132,7 @@ impl CompiledQuotas {
         told: &mut Vec<(HeaderName, HeaderValue)>,
         view: &impl View,
     ) -> Step {
-        let claims = self.claims(head);
+        let mut claims = self.claims(head);
         if claims.is_empty() {
             return Step::Pass;
         }
@@ -146,7 +149,10 @@ impl CompiledQuotas {
                 WithoutStore::Refuse => {
                     return Step::Refuse(Box::new(Refusal::of(Reason::QuotaUnknown)));
                 }
-                WithoutStore::Local => view.spend(now, &claims),
+                WithoutStore::Local => {
+                    claims.iter_mut().for_each(|claim| claim.quota = self.part(claim.quota));
+                    view.spend(now, &claims)
+                }
             },
         };
         self.tell(&claims, &said.rooms, told);
@@ -165,10 +171,15 @@ impl CompiledQuotas {
         claims.collect()
     }
 
+    fn part(&self, quota: QuotaId) -> QuotaId {
+        self.limits.iter().find(|limit| limit.id == quota).and_then(|limit| limit.part).unwrap_or(quota)
+    }
+
     /// Limits in shadow are none to the client.
     fn tell(&self, claims: &[Claim], rooms: &[Room], told: &mut Vec<(HeaderName, HeaderValue)>) {
         for (claim, room) in claims.iter().zip(rooms).filter(|(claim, _)| !claim.is_shadow) {
-            let Some(limit) = self.limits.iter().find(|limit| limit.id == claim.quota) else { continue };
+            let is_it = |limit: &&CompiledQuota| limit.id == claim.quota || limit.part == Some(claim.quota);
+            let Some(limit) = self.limits.iter().find(is_it) else { continue };
             let label = &limit.label;
             let policy = format!("\"{label}\";q={};w={}", room.limit, seconds(limit.window));
             let left = format!("\"{label}\";r={};t={}", room.remaining, seconds(room.reset));
@@ -178,6 +189,13 @@ impl CompiledQuotas {
             );
         }
     }
+}
+
+/// Of a limit that is counted elsewhere.
+fn part_of(quota: &Quota, store: Option<&StoreUse>) -> Option<Quota> {
+    let store = store.filter(|store| store.otherwise == WithoutStore::Local)?;
+    let algorithm = quota.algorithm.part(store.proxies, quota.cost);
+    Some(Quota { name: format!("{}@local", quota.name), algorithm, ..quota.clone() })
 }
 
 fn refusal(room: Option<&Room>) -> Refusal {

@@ -18,7 +18,7 @@ const ROUTES: &str = r#"
       filter_enforced: { default_value: { numerator: 100 } }
       response_headers_to_add:
       - { header: { key: x-why, value: own } }
-      - { header: { key: x-why, value: again } }
+      - { header: { key: x-more, value: again } }
 - match: { path: "/shadow" }
   direct_response: { status: 200, body: { inline_string: "shadow" } }
   typed_per_filter_config:
@@ -77,6 +77,7 @@ async fn play(address: SocketAddr) -> Vec<String> {
                 "x-ratelimit-limit",
                 "x-ratelimit-remaining",
                 "x-why",
+                "x-more",
                 "content-type",
                 "grpc-status",
                 "grpc-message",

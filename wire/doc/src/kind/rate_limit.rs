@@ -24,6 +24,7 @@ record!(rate::RateLimitRedis {
     cluster: "cluster",
     timeout: "timeout",
     otherwise: "otherwise",
+    proxies: "proxies",
 });
 words!(RateAlgorithm {
     "tokenBucket" => RateAlgorithm::TokenBucket,

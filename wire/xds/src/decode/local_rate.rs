@@ -24,14 +24,13 @@ pub(super) fn read(said: &LocalRateLimit, path: &Path<'_>, findings: &mut Findin
             findings.unsupported(&path.at(at), text.to_owned(), "write it out, without %");
         }
     }
+    let status = said.status.as_ref().and_then(|said| u16::try_from(said.code).ok());
+    // As in Envoy, what is no error is none of a refusal.
+    let status = status.filter(|code| (400..=599).contains(code));
     LocalRate {
         enabled: fraction(&said.filter_enabled),
         enforced: fraction(&said.filter_enforced),
-        // As in Envoy, what is no error is none of a refusal.
-        status: said.status.as_ref().map_or(429, |said| match u16::try_from(said.code) {
-            Ok(code @ 400..=599) => code,
-            _ => 429,
-        }),
+        status: status.unwrap_or(429),
         response_headers: HeaderOps { remove: Vec::new(), ..response_headers },
         tells: said.enable_x_ratelimit_headers == 1,
         is_resource_exhausted: said.rate_limited_as_resource_exhausted,

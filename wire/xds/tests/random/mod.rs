@@ -1,5 +1,6 @@
 //! Random configurations that are valid.
 
+mod gate;
 mod identity;
 mod overload;
 mod recovery;
