@@ -29,11 +29,11 @@ pub(super) fn jwt(said: &jwt_authn::JwtAuthentication, path: &Path<'_>, findings
         use jwt_authn::requirement_rule::RequirementType;
         let requires = match &rule.requirement_type {
             None => JwtRequirement::Nothing,
-            Some(RequirementType::Requires(said)) => requirement(said, &path.field("requires"), findings),
+            Some(RequirementType::Requires(said)) => requirement(said),
             Some(RequirementType::RequirementName(name)) => {
                 let path = path.field("requirement_name");
                 match said.requirement_map.get(name) {
-                    Some(said) => requirement(said, &path, findings),
+                    Some(said) => requirement(said),
                     None => {
                         let text = format!("there is no requirement '{name}' in requirement_map");
                         findings.error(&path, code::UNKNOWN_REFERENCE, text, "");
@@ -137,17 +137,9 @@ fn remote(said: &jwt_authn::RemoteJwks, path: &Path<'_>, findings: &mut Findings
     }
 }
 
-fn requirement(
-    said: &jwt_authn::JwtRequirement,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> JwtRequirement {
+fn requirement(said: &jwt_authn::JwtRequirement) -> JwtRequirement {
     use jwt_authn::jwt_requirement::RequiresType;
-    let mut list = |said: &[jwt_authn::JwtRequirement], field: &str| {
-        let path = path.field(field);
-        let path = path.field("requirements");
-        said.iter().enumerate().map(|(at, said)| requirement(said, &path.at(at), findings)).collect()
-    };
+    let list = |said: &[jwt_authn::JwtRequirement]| said.iter().map(requirement).collect();
     match &said.requires_type {
         None => JwtRequirement::Nothing,
         Some(RequiresType::ProviderName(name)) => {
@@ -156,12 +148,8 @@ fn requirement(
         Some(RequiresType::ProviderAndAudiences(said)) => {
             JwtRequirement::Provider { name: said.provider_name.clone(), audiences: said.audiences.clone() }
         }
-        Some(RequiresType::RequiresAny(said)) => {
-            JwtRequirement::Any(list(&said.requirements, "requires_any"))
-        }
-        Some(RequiresType::RequiresAll(said)) => {
-            JwtRequirement::All(list(&said.requirements, "requires_all"))
-        }
+        Some(RequiresType::RequiresAny(said)) => JwtRequirement::Any(list(&said.requirements)),
+        Some(RequiresType::RequiresAll(said)) => JwtRequirement::All(list(&said.requirements)),
         Some(RequiresType::AllowMissing(_)) => JwtRequirement::AllowMissing,
         Some(RequiresType::AllowMissingOrFailed(_)) => JwtRequirement::AllowMissingOrFailed,
         // Told as a field that is not supported.
