@@ -9,6 +9,8 @@ use naru_tests::files::{Directory, documents};
 use naru_tests::up::free_address;
 use naru_tests::wire::WireListener;
 use naru_tests::{Bootstrap, Naru, Speaks, Up, Upstream, Wire, naru, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const TWO: Options = Options { workers: 2, seed: Some(1) };
 
@@ -219,6 +221,13 @@ spec: {{ action: DENY, rules: [{{ to: [{{ operation: {{ paths: ['/{{*}}/secret/{
         set(&[&mine])
     );
     let up = Up::start(&[("edge.yaml", documents)], &[]).await;
+    // Its socket is claimed before it is shared: whoever comes between is reset.
+    until("the gateway to answer", async || {
+        let mut stream = TcpStream::connect(gate).await.ok()?;
+        stream.write_all(b"GET /public HTTP/1.1\r\nhost: a\r\n\r\n").await.ok()?;
+        (stream.read(&mut [0; 64]).await.ok()? > 0).then_some(())
+    })
+    .await;
     let ask = async |path: &str, headers: &str| {
         let mut client = Wire::connect(gate).await;
         client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await;
