@@ -1,8 +1,9 @@
 //! A client that has shown a certificate, and what its requests tell of it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use http::{HeaderMap, HeaderValue};
+use naru_identity::Names;
 use naru_journey::client_cert::{self, ClientCertificate};
 use naru_spec::{ClientCertDetails, Http};
 use naru_tls::Shown;
@@ -13,11 +14,12 @@ pub struct Certified {
     shown: Box<Shown>,
     /// What the last request told, and what it was asked to.
     told: RefCell<Option<(ClientCertDetails, Option<HeaderValue>)>>,
+    names: OnceCell<Names>,
 }
 
 impl Certified {
     pub fn new(shown: Box<Shown>) -> Certified {
-        Certified { shown, told: RefCell::new(None) }
+        Certified { shown, told: RefCell::new(None), names: OnceCell::new() }
     }
 
     /// Adds to a request what its chain wants upstreams to know.
@@ -34,6 +36,15 @@ impl Certified {
         if let Some(element) = element {
             client_cert::tell(headers, http.forward_client_cert, element);
         }
+    }
+
+    /// What policies know it by.
+    pub fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names {
+            uris: self.shown.uris(),
+            dns: self.shown.dns_names(),
+            subject: self.shown.subject(),
+        })
     }
 
     fn in_words(&self) -> ClientCertificate {

@@ -15,6 +15,7 @@ use naru_admit::Claim;
 use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
+use naru_journey::gate::CheckCount;
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::race::take_turns;
@@ -24,7 +25,7 @@ use naru_spec::{Address, BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
-use crate::gate::SharedQuotas;
+use crate::gate::{CheckCounts, SharedQuotas};
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus};
 use crate::metrics::ClusterReport;
@@ -385,6 +386,7 @@ pub struct Clusters {
     pub limits: LimitsHere,
     pub quotas: SharedQuotas,
     /// How many requests are in a fault, at all workers.
+    pub checks: Arc<CheckCounts>,
     pub faults: Arc<AtomicU32>,
     pub retried: Arc<Retried<SharedWord>>,
     /// Shared by all workers.
@@ -466,6 +468,10 @@ impl View for Clusters {
 
     fn wall(&self) -> WallTime {
         clock::wall_now()
+    }
+
+    fn count_check(&self, what: CheckCount) {
+        self.checks.add(what);
     }
 
     fn faults_active(&self) -> u32 {

@@ -295,7 +295,11 @@ async fn forward(
                     Err(Interrupted::Asked(action)) => next = Some(action),
                 }
             }
-            Action::Check => passage.hear_check(outgoing.headers.as_mut()),
+            Action::Check => {
+                passage.hear_check(outgoing.headers.as_mut());
+                // A token may have stood in it.
+                outgoing.target = passage.line.path.clone();
+            }
             Action::Ask => next = Box::pin(passage.ask()).await,
             Action::Wait { limit, queued } => match passage.wait_at(limit, queued).await {
                 Some(action) => next = Some(action),

@@ -4,8 +4,10 @@
 //! question is answered while the passage is watched as at any other wait, so that its deadline, its client and its
 //! body are heard; whatever answers late has nobody to tell.
 
+mod counts;
 mod quotas;
 mod stores;
+mod tokens;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,11 +18,14 @@ use http::HeaderMap;
 use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
+pub use counts::CheckCounts;
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
+pub use tokens::{AllKeys, SharedKeys, TokensHere};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;
+use crate::worker::Worker;
 
 impl Passage {
     /// Asks the checks of its gate. A request that came with its headers has them until it is sent.
@@ -30,7 +35,16 @@ impl Passage {
         let now = self.worker.clock.now();
         let loaded = Rc::clone(&self.loaded);
         let mut core = loaded.core.borrow_mut();
-        let mut head = Head { line: &self.line, client: &self.client, headers };
+        let connection = Rc::clone(&self.connection);
+        let names = connection.certified.as_ref().map(|certified| certified.names());
+        let mut head = Head {
+            line: &mut self.line,
+            client: &self.client,
+            headers,
+            peer: &connection.peer,
+            server_name: connection.server_name.as_deref(),
+            names,
+        };
         self.journey.on_check(now, &loaded.snapshot, &mut head, &mut core, &loaded.clusters, &mut ());
         if self.client.asks && !self.journey.is_at_gate() {
             naru_recover::consume(headers);
@@ -43,7 +57,8 @@ impl Passage {
     pub async fn ask(&mut self) -> Option<Action> {
         let question = self.journey.question()?.clone();
         let loaded = Rc::clone(&self.loaded);
-        let mut answer = pin!(answer_to(&loaded, question));
+        let worker = Rc::clone(&self.worker);
+        let mut answer = pin!(answer_to(&worker, &loaded, question));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_watch(cx).map(Err),
@@ -58,8 +73,9 @@ impl Passage {
     }
 }
 
-async fn answer_to(loaded: &Rc<Loaded>, question: Question) -> Answer {
+async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
+        Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };
             let Some(told) = store.spend(&loaded.snapshot, &asked).await else { return Answer::Nobody };

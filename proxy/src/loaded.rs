@@ -16,6 +16,7 @@ use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
 use crate::gate::StoreHere;
+use crate::gate::TokensHere;
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{Buffer, Logs};
@@ -33,6 +34,7 @@ pub struct Loaded {
     pub snapshot: SnapshotRef,
     pub core: RefCell<naru_journey::Worker>,
     pub clusters: Clusters,
+    pub tokens: TokensHere,
     /// By chain.
     logs: Vec<Vec<LoadedLog>>,
     /// Clusters with endpoints that warm up, whose end somebody waits for.
@@ -137,10 +139,12 @@ impl Loaded {
                 all: clusters.collect(),
                 limits,
                 quotas: prepared.quotas.clone(),
+                checks: Arc::clone(&prepared.checks),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
                 recent_writes: prepared.recent_writes.clone(),
             },
+            tokens: TokensHere::new(&prepared.keys),
             logs: logs_of_chains.collect(),
             warming: RefCell::default(),
             stores,
@@ -240,7 +244,7 @@ impl Loaded {
         self.clusters.get(cluster).limited.recent.count(now, limit);
     }
 
-    fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
+    pub fn cluster_ids(&self) -> impl Iterator<Item = ClusterId> + use<> {
         (0..self.clusters.all.len() as u32).map(ClusterId)
     }
 }

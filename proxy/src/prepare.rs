@@ -13,12 +13,12 @@ use naru_base::ClusterId;
 use naru_journey::{ChainId, RecentWrites, Retried, Snapshot};
 use naru_spec::config::Place;
 use naru_spec::defaults::HANDSHAKE_TIMEOUT;
-use naru_spec::{Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
+use naru_spec::{Check, CheckKind, Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::{SharedQuotas, SharedStore};
+use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas, SharedStore};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -55,6 +55,10 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// By quota.
     pub quotas: SharedQuotas,
+    /// Of tokens.
+    pub keys: AllKeys,
+    /// What checks have said; all snapshots have the same.
+    pub checks: Arc<CheckCounts>,
     /// By name.
     pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
@@ -122,11 +126,13 @@ impl Prepared {
         let (crowds, tallies) = crowds(&snapshot, older);
         let limits = limits(&snapshot, older);
         let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
+        let checks = older.map(|older| Arc::clone(&older.checks)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
         let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
+        let keys = keys(&snapshot, older.map(|older| &older.keys))?;
         let stores = snapshot.stores.iter().map(|store| {
             let known = older.and_then(|older| older.stores.get(&store.name));
             (store.name.clone(), known.cloned().unwrap_or_default())
@@ -151,6 +157,8 @@ impl Prepared {
             retried,
             named_limits,
             quotas,
+            keys,
+            checks,
             stores,
             recent_writes,
             #[cfg(feature = "http3")]
@@ -367,9 +375,30 @@ fn limits(snapshot: &Snapshot, older: Option<&Prepared>) -> Vec<Arc<Limited>> {
     limits.collect()
 }
 
+/// Whose requests are held against keys.
+fn of_keys(snapshot: &Snapshot, keys: usize) -> Place {
+    let is_it = |check: &Check| match &check.kind {
+        CheckKind::Jwt(jwt) => {
+            jwt.providers.iter().any(|provider| snapshot.keys.get(keys) == Some(&provider.keys))
+        }
+        _ => false,
+    };
+    let has_it =
+        |listener: &Listener| listener.chains.iter().flat_map(|chain| &chain.http.gate.checks).any(is_it);
+    Place::Listener(snapshot.listeners.iter().position(has_it).unwrap_or(0))
+}
+
 /// Says what [`Prepared::new`] would say of certificates and TLS settings.
 pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
-    Sides::build(snapshot, None).map(|_| ()).map_err(StartError::Config)
+    Sides::build(snapshot, None).map(|_| ()).map_err(StartError::Config)?;
+    keys(snapshot, None).map(|_| ())
+}
+
+fn keys(snapshot: &Snapshot, older: Option<&AllKeys>) -> Result<AllKeys, StartError> {
+    let shared = SharedKeys::share(&snapshot.keys, older);
+    shared.map_err(|found| {
+        StartError::Config(found.into_iter().map(|(at, why)| (of_keys(snapshot, at), why)).collect())
+    })
 }
 
 /// Listeners that this build cannot serve.

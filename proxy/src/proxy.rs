@@ -328,6 +328,11 @@ impl Proxy {
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
     }
 
+    /// What checks of tokens and policies have said, and how often.
+    pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.board.current().checks.all()
+    }
+
     /// The stores that counts are kept in.
     pub fn stores(&self) -> Vec<StoreStatus> {
         let current = self.board.current();

@@ -461,6 +461,7 @@ impl Passage {
             upstream_path: self.permit.as_ref().and_then(|permit| permit.endpoint.path()),
             upstream_local: self.upstream_local,
             upstream_failure: self.upstream_failure.as_deref(),
+            details: self.journey.details(),
             connection: self.connection.id,
             stream: self.stream,
             host_name: &self.worker.host_name,

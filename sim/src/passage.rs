@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_journey::Journey;
-use naru_journey::edge::Client;
+use naru_journey::edge::{Client, Peer};
 use naru_journey::record::RequestLine;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
@@ -31,6 +31,7 @@ pub struct KeptHead {
     pub line: RequestLine,
     pub client: Client,
     pub headers: HeaderMap,
+    pub peer: Peer,
 }
 
 /// All that belongs to one request.

@@ -444,8 +444,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         });
         self.expect_upload(&passage);
         if passage.journey.is_at_gate() {
-            let (line, client) = (arrival.line.clone(), arrival.client);
-            passage.head = Some(Box::new(KeptHead { line, client, headers: head.headers.clone() }));
+            let (line, client, peer) = (arrival.line.clone(), arrival.client, request.peer);
+            passage.head = Some(Box::new(KeptHead { line, client, headers: head.headers.clone(), peer }));
         }
         let told = waits.deadline.map(|deadline| deadline.max(self.now));
         let leaves = [waits.patience.map(|patience| self.now + patience), told];
@@ -641,11 +641,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     /// Asks the checks of its gate.
     fn hear_check(&mut self, passage: &mut Passage<T>) {
         let Some(head) = &mut passage.head else { return };
-        let KeptHead { line, client, headers } = &mut **head;
+        let KeptHead { line, client, headers, peer } = &mut **head;
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
         let view = here.fleet.seen_by(passage.worker);
-        let mut head = Head { line, client, headers };
+        let mut head = Head { line, client, headers, peer, server_name: None, names: None };
         passage.journey.on_check(self.now, here.snapshot, &mut head, core, &view, &mut ());
         passage.sends_max = sends_max(here.snapshot, &passage.journey);
         if passage.journey.is_in_fault() && !passage.is_in_fault {

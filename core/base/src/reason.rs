@@ -122,6 +122,10 @@ reasons! {
     AdmissionDenied { "-", Proxy, 503, "denied_by_admission_control", "" }
     /// More calls than a service may be sent in this time.
     RateLimited { "RL", Proxy, 429, "local_rate_limited", "local_rate_limited" }
+    /// A token that is not there, or not valid; the answer says why.
+    TokenDenied { "-", Client, 401, "jwt_authn_access_denied", "" }
+    /// No policy allows it, or one denies it.
+    PolicyDenied { "-", Proxy, 403, "rbac_access_denied_matched_policy[none]", "RBAC: access denied" }
     /// A client has asked more often than it may.
     QuotaExceeded { "RL", Proxy, 429, "request_rate_limited", "" }
     /// Whether a client has asked too often is not known, and it is not let through for that.

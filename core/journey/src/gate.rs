@@ -6,21 +6,26 @@
 //! of its own here.
 
 pub mod local_rate;
+pub mod policies;
 pub mod quotas;
+pub mod tokens;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Reason};
+use naru_identity::{Identified, Names};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, GateChange, RouteTable};
+use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable};
 
 use crate::View;
-use crate::edge::Client;
+use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
 use local_rate::CompiledLocalRate;
+use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
+use tokens::{CompiledTokens, KeysKnown, Read, Reading};
 
 /// The checks of a chain.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct CompiledGate {
 /// A check, ready to be asked.
 #[derive(Debug)]
 pub enum CompiledCheck {
+    Tokens(CompiledTokens),
+    Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
 }
@@ -41,15 +48,43 @@ pub enum CompiledCheck {
 /// A request as checks see it, and change it.
 #[derive(Debug)]
 pub struct Head<'a> {
-    pub line: &'a RequestLine,
+    pub line: &'a mut RequestLine,
     pub client: &'a Client,
     pub headers: &'a mut HeaderMap,
+    pub peer: &'a Peer,
+    /// What the client asked for by TLS.
+    pub server_name: Option<&'a str>,
+    /// Of the certificate that the client has shown.
+    pub names: Option<&'a Names>,
+}
+
+/// What the checks of one request have found out.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What its response is to say, whoever gives it.
+    pub told: Vec<(HeaderName, HeaderValue)>,
+    /// What is known of its tokens.
+    pub tokens: naru_identity::Known,
+    /// Who it is from.
+    pub identified: Identified,
 }
 
 impl Head<'_> {
     pub(crate) fn subject(&self, draw: u64) -> Subject<'_> {
         self.line.subject(self.headers, self.client, draw)
     }
+}
+
+/// What is counted of checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckCount {
+    TokenAllowed,
+    TokenDenied,
+    PolicyAllowed,
+    PolicyDenied,
+    /// What policies would have said that nobody is refused by.
+    ShadowAllowed,
+    ShadowDenied,
 }
 
 /// What a check says.
@@ -70,13 +105,22 @@ pub struct Refusal {
     pub body: Bytes,
     /// To a call of gRPC; else what the status stands for.
     pub grpc_status: Option<u8>,
+    /// `%RESPONSE_CODE_DETAILS%`; else those of the reason.
+    pub details: Option<Box<str>>,
 }
 
 impl Refusal {
     /// One with the status and the words of its reason.
     pub fn of(reason: Reason) -> Refusal {
         let body = Bytes::from(reason.body(false));
-        Refusal { reason, status: reason.status(), headers: Vec::new(), body, grpc_status: None }
+        Refusal {
+            reason,
+            status: reason.status(),
+            headers: Vec::new(),
+            body,
+            grpc_status: None,
+            details: None,
+        }
     }
 }
 
@@ -85,14 +129,24 @@ impl Refusal {
 pub enum Question {
     /// Whether counts that are kept elsewhere have room.
     Spend(Asked),
+    /// What a token claims, and whether it is signed.
+    Read(Reading),
 }
 
 /// What somebody says to a [`Question`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Nobody has answered in time, or what was answered says nothing.
     Nobody,
     Spent(Told),
+    Read(Read),
+}
+
+/// What the gates of a snapshot share, and what is wrong with them.
+pub(crate) struct Found<'a> {
+    pub quotas: &'a mut Known,
+    pub keys: &'a mut KeysKnown,
+    pub problems: &'a mut Vec<Invalid>,
 }
 
 impl CompiledGate {
@@ -101,7 +155,7 @@ impl CompiledGate {
         gate: &Gate,
         routes: &RouteTable,
         of: &str,
-        known: &mut Known,
+        found: &mut Found<'_>,
     ) -> Option<Box<CompiledGate>> {
         let rules =
             || routes.virtual_hosts.iter().flat_map(|host| host.rules.iter().map(move |rule| (host, rule)));
@@ -118,7 +172,7 @@ impl CompiledGate {
             };
             let mut compiled: Vec<CompiledCheck> = Vec::new();
             for check in checks {
-                let next = CompiledCheck::new(check, &of_check(check), known);
+                let Some(next) = CompiledCheck::new(check, &of_check(check), found) else { continue };
                 // Limits that stand beside each other are asked together: all of them, or none.
                 if let CompiledCheck::Quotas(quotas) = next {
                     match compiled.last_mut() {
@@ -169,13 +223,18 @@ fn is_shared(changes: &[GateChange]) -> bool {
 }
 
 impl CompiledCheck {
-    fn new(check: &Check, of: &str, known: &mut Known) -> CompiledCheck {
-        match &check.kind {
+    /// Nothing where it cannot be compiled, which is told.
+    fn new(check: &Check, of: &str, found: &mut Found<'_>) -> Option<CompiledCheck> {
+        let known = &mut *found.quotas;
+        let compiled = match &check.kind {
+            CheckKind::Jwt(settings) => CompiledTokens::new(settings, found.keys).map(CompiledCheck::Tokens),
+            CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
             CheckKind::LocalRate(settings) => {
-                CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known))
+                Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
             }
-            CheckKind::Quotas(settings) => CompiledCheck::Quotas(CompiledQuotas::new(settings, known)),
-        }
+            CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
+        };
+        compiled.map_err(|problems| found.problems.extend(problems)).ok()
     }
 
     /// Asks it about a request; once more with the answer to what it has asked.
@@ -185,12 +244,14 @@ impl CompiledCheck {
         head: &mut Head<'_>,
         draw: u64,
         answer: Option<Answer>,
-        told: &mut Vec<(HeaderName, HeaderValue)>,
+        memory: &mut Memory,
         view: &impl View,
     ) -> Step {
         match self {
-            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, told, view),
-            CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, told, view),
+            CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
+            CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
+            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
+            CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, &mut memory.told, view),
         }
     }
 }

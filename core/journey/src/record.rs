@@ -187,6 +187,8 @@ pub struct Facts<'a> {
     /// Our end of the upstream's connection.
     pub upstream_local: Option<SocketAddr>,
     pub upstream_failure: Option<&'a str>,
+    /// Of a check that refused it.
+    pub details: Option<&'a str>,
     pub connection: u64,
     pub stream: u64,
     pub host_name: &'a str,
@@ -257,7 +259,9 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         }
         Operator::Protocol => !facts.line.is_none() && text(out, protocol(facts.line.version)),
         Operator::ResponseCode => number(out, outcome.map_or(0, |o| u64::from(o.status))),
-        Operator::ResponseCodeDetails => outcome.is_some_and(|o| text(out, o.reason.details())),
+        Operator::ResponseCodeDetails => {
+            outcome.is_some_and(|o| text(out, facts.details.unwrap_or_else(|| o.reason.details())))
+        }
         Operator::ResponseFlags => text(out, outcome.map_or("-", Outcome::flags)),
         Operator::Reason => outcome.is_some_and(|o| text(out, o.reason.name())),
         Operator::BytesReceived => number(out, facts.bytes_received),

@@ -10,14 +10,15 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, Listener, LoadLimits,
+    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, JwtKeys, Listener, LoadLimits,
     Overload, Quota, RouteTable, Store,
 };
 
 use crate::caches::Caches;
 use crate::fallbacks::Fallbacks;
-use crate::gate::CompiledGate;
 use crate::gate::quotas::Known;
+use crate::gate::tokens::KeysKnown;
+use crate::gate::{CompiledGate, Found};
 use crate::limits::NamedLimits;
 use crate::record::Plan;
 use crate::upgrade;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub quotas: Vec<Quota>,
     /// Where counts are kept that several proxies share.
     pub stores: Vec<Store>,
+    /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
+    pub keys: Vec<JwtKeys>,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -84,6 +87,7 @@ impl Snapshot {
         let find = |name: &str| ids.get(name).copied();
         let mut chains = Vec::new();
         let mut quotas = Known::default();
+        let mut keys = KeysKnown::default();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
         let mut caches = Caches::default();
@@ -116,7 +120,13 @@ impl Snapshot {
                             Recoveries::compile(&routes, of_listener, &find, &place, &mut problems);
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
-                        let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut quotas);
+                        let mut of_gate = Vec::new();
+                        let mut known =
+                            Found { quotas: &mut quotas, keys: &mut keys, problems: &mut of_gate };
+                        let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut known);
+                        problems.extend(
+                            of_gate.into_iter().map(|invalid| (Place::Listener(listener_at), invalid)),
+                        );
                         chains.push(Chain { http, is_tcp, has_upgrades, table, gate, recoveries, record });
                     }
                     Err(found) => problems.extend(
@@ -149,6 +159,7 @@ impl Snapshot {
                 caches,
                 cache: cache.unwrap_or_default(),
                 quotas: quotas.all,
+                keys: keys.all,
                 stores,
                 no_retry,
                 chains,

@@ -36,6 +36,9 @@ pub trait View {
         None
     }
 
+    /// Counts what a check has said.
+    fn count_check(&self, _what: crate::gate::CheckCount) {}
+
     /// Another number whenever the fitness of one of its endpoints is another one.
     fn generation(&self, _cluster: ClusterId) -> u64 {
         0

@@ -79,6 +79,7 @@ struct Driven {
     line: RequestLine,
     client: Client,
     headers: HeaderMap,
+    peer: Peer,
     journey: Journey,
 }
 
@@ -107,11 +108,18 @@ impl Driven {
         };
         let request = Request { method: &Method::GET, headers: &headers, facts: facts(&Method::GET, true) };
         let journey = begin(at(0), &snapshot, &request, &mut worker, view);
-        Driven { snapshot, worker, line, client: Client::unknown(&peer), headers, journey }
+        Driven { snapshot, worker, line, client: Client::unknown(&peer), headers, peer, journey }
     }
 
     fn check(&mut self, now: Instant, view: &Counter) {
-        let mut head = Head { line: &self.line, client: &self.client, headers: &mut self.headers };
+        let mut head = Head {
+            line: &mut self.line,
+            client: &self.client,
+            headers: &mut self.headers,
+            peer: &self.peer,
+            server_name: None,
+            names: None,
+        };
         self.journey.on_check(now, &self.snapshot, &mut head, &mut self.worker, view, &mut ());
         assert_eq!(self.journey.check_invariants(), Ok(()));
     }

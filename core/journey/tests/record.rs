@@ -83,6 +83,7 @@ impl World {
             upstream: Some(([10, 1, 1, 1], 9_080).into()),
             upstream_local: None,
             upstream_failure: None,
+            details: None,
             connection: 3,
             stream: 4,
             host_name: "edge-1",

@@ -17,6 +17,7 @@ use naru_spec::{
 
 use crate::Surroundings;
 use crate::findings::Findings;
+use crate::identity;
 
 /// Where nothing is said.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -263,7 +264,8 @@ pub(crate) fn answer(listeners: &mut [Listener], answers: &[AcmeAnswer]) {
 
 fn rule(token: &str, text: &str) -> Rule {
     Rule {
-        gate: Vec::new(),
+        // An issuer has no token, and no policy knows it.
+        gate: identity::nothing(),
         name: "acme-challenge".to_owned(),
         origin: String::new(),
         matches: vec![Match { path: PathMatch::Exact(format!("{WELL_KNOWN}{token}")), ..Match::default() }],

@@ -14,6 +14,7 @@ use crate::Surroundings;
 use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::http3;
+use crate::identity::Guards;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
 use crate::routes::{Context, Routes, catches_all};
@@ -60,7 +61,7 @@ impl Ready<'_> {
 pub(crate) fn listeners(
     resources: &Resources,
     surroundings: &Surroundings,
-    edges: &Edges<'_>,
+    (edges, guards): (&Edges<'_>, &Guards<'_>),
     routes: &mut Routes<'_>,
     listeners: &mut Vec<Listener>,
     findings: &mut Findings<'_>,
@@ -95,12 +96,16 @@ pub(crate) fn listeners(
             servers.into_iter().partition(|ready| ready.tls.is_some());
         let (mut chains, mut over_quic) = (Vec::new(), Vec::new());
         if !without.is_empty() {
-            chains.push(chain(&without, surroundings, routes));
+            let mut chain = chain(&without, surroundings, routes);
+            let gateways: Vec<&Gateway> = without.iter().map(|ready| ready.gateway).collect();
+            chain.http.gate = guards.gate(&gateways, findings);
+            chains.push(chain);
         }
         for ready in with_tls {
             let mut chain = chain(std::slice::from_ref(&ready), surroundings, routes);
             chain.name = format!("{}/{}", ready.gateway.meta.full_name(), chains.len());
             chain.server_names = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok()).collect();
+            chain.http.gate = guards.gate(&[ready.gateway], findings);
             chain.tls = ready.tls;
             if http3::is_asked_for(ready.gateway, chain.tls.as_ref(), findings) {
                 over_quic.push(http3::beside(&mut chain, address.port()));

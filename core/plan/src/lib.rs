@@ -17,6 +17,7 @@
 mod gateways;
 mod http3;
 mod edge;
+mod identity;
 mod outbound;
 mod routes;
 mod tcp;
@@ -60,6 +61,7 @@ use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Problem, Severity};
 
 use crate::edge::Edges;
 use crate::findings::Findings;
+use crate::identity::Guards;
 use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::routes::{Context, Routes};
@@ -186,13 +188,16 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     let edges = Edges::of(resources, &mut findings);
-    gateways::listeners(resources, surroundings, &edges, &mut routes, &mut config.listeners, &mut findings);
+    let guards = Guards::of(resources, &mut findings);
+    let at_edge = (&edges, &guards);
+    gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
     acme::answer(&mut config.listeners, &surroundings.answers);
     config.stores = routes.rates.stores();
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     outbound::listeners(surroundings, &mut routes, &mut config.listeners);
     config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
+    config.clusters.extend(guards.into_clusters());
     config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));
     Planned { config, problems: findings.into_problems() }
 }

@@ -13,7 +13,7 @@ use crate::acme;
 use crate::findings::Findings;
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(crate) fn downstream(
     tls: &ServerTls,

@@ -44,6 +44,7 @@ pub mod rate_limit;
 pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
+pub mod security;
 pub mod acme;
 pub mod session_auth;
 
@@ -59,6 +60,7 @@ pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use rate_limit::RateLimit;
 pub use response_cache::ResponseCache;
+pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
 pub use session_auth::SessionAuth;
@@ -90,4 +92,6 @@ pub struct Resources {
     pub retries: Vec<Retry>,
     pub edge_policies: Vec<EdgePolicy>,
     pub response_caches: Vec<ResponseCache>,
+    pub request_authentications: Vec<RequestAuthentication>,
+    pub authorization_policies: Vec<AuthorizationPolicy>,
 }

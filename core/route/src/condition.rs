@@ -295,6 +295,22 @@ impl HeaderTests {
     }
 }
 
+/// A test of a text for those who ask about other things than rules.
+#[derive(Clone, Debug)]
+pub struct TextTest(Box<Text>);
+
+impl TextTest {
+    /// # Errors
+    /// A pattern that is no expression.
+    pub fn compile(spec: &StringMatch) -> Result<TextTest, Invalid> {
+        Text::compile(spec, &mut Expressions::default()).map(TextTest)
+    }
+
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.0.holds(text)
+    }
+}
+
 impl NameCheck {
     fn compile(spec: &NameMatch, expressions: &mut Expressions) -> Result<Box<NameCheck>, Invalid> {
         let test = match &spec.test {

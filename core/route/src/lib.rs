@@ -39,7 +39,7 @@ mod re2;
 pub mod reference;
 
 pub use action::{CompiledAction, CompiledRule};
-pub use condition::HeaderTests;
+pub use condition::{HeaderTests, TextTest};
 pub use edits::{EditPair, Edits, Fill};
 pub use forward::{Choice, CompiledForward, CompiledHost};
 pub use groups::{CompiledGroups, CompiledReadYourWrites, Group, Grouped, SessionId, Why};

@@ -378,3 +378,20 @@ pub const SESSION_REVOKED_BOUND: usize = 10_000_000;
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Our own have 70.
 pub const SESSION_REFRESH_BYTES_MAX: usize = 256;
+
+// Tokens. Envoy's, unless a line says otherwise.
+pub const JWT_CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// How long keys that were fetched are good.
+pub const JWKS_CACHE: Duration = Duration::from_secs(600);
+/// For fetching them. Istio's.
+pub const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Our own: a token with a key that is not known has them fetched again no oftener than this.
+pub const JWKS_REFETCH_MIN: Duration = Duration::from_secs(10);
+/// After keys could not be fetched. Envoy's `failed_refetch_duration`.
+pub const JWKS_FAILED_REFETCH: Duration = Duration::from_secs(1);
+/// Our own: keys that are no longer published verify for so long after they were last.
+pub const JWKS_PREVIOUS: Duration = Duration::from_secs(600);
+/// Of each provider, at each worker: so many verified tokens are remembered. Envoy's `jwt_cache_size` is 100.
+pub const JWT_CACHE: usize = 1_000;
+/// Our own: no longer token is remembered. Envoy's `jwt_max_token_size`.
+pub const JWT_CACHED_BYTES_MAX: usize = 4_096;

@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, LocalRate, Quotas};
+use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -20,6 +20,10 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
+    /// Tokens that are to be shown.
+    Jwt(Box<Jwt>),
+    /// Who may do what.
+    Rbac(Box<Rbac>),
     /// Envoy's `local_ratelimit`.
     LocalRate(Box<LocalRate>),
     /// A `RateLimit` of naru.dev.
@@ -40,6 +44,8 @@ impl CheckKind {
     /// Where a check stands among others that nobody gave an order: who is it, may it, how often.
     fn rank(&self) -> u8 {
         match self {
+            CheckKind::Jwt(_) => 20,
+            CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
         }
@@ -47,6 +53,9 @@ impl CheckKind {
 
     fn problems(&self) -> Vec<Invalid> {
         match self {
+            CheckKind::Jwt(settings) => settings.problems(),
+            // What is wrong with an expression is told where it is compiled.
+            CheckKind::Rbac(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
         }

@@ -24,6 +24,8 @@ pub mod tcp;
 pub mod http;
 pub mod client_cert;
 pub mod upgrade;
+pub mod identity;
+pub mod authorization;
 pub mod gate;
 pub mod quota;
 pub mod local_rate;
@@ -51,6 +53,7 @@ pub mod suggest;
 pub mod path;
 
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use authorization::{AuthTest, ClaimMatch, Rbac, RbacAction, RbacPolicy, RbacRules, ValueMatch};
 pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
@@ -75,6 +78,7 @@ pub use guard::{
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
 pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
+pub use identity::{ClaimHeader, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, RemoteKeys};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
     Named, PaceLimit, RateClass, RateLimit, SuccessCriteria, TcpKeepalive, Thresholds, TokenBucket,

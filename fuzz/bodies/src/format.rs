@@ -120,6 +120,7 @@ impl World {
             upstream: None,
             upstream_local: None,
             upstream_failure: None,
+            details: None,
             connection: u64::MAX,
             stream: 0,
             host_name: "",
@@ -142,6 +143,7 @@ impl World {
             upstream_path: None,
             upstream: Some(([10, 1, 1, 1], 9_080).into()),
             upstream_failure: Some("TLS_error: \u{1}"),
+            details: None,
             host_name: "edge-1",
             ..self.before()
         }

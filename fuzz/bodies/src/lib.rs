@@ -95,8 +95,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
-    ("token", token),
     ("takeover", takeover),
+    ("token", token),
     ("tunnel", tunnel),
     ("upstream", upstream),
 ];

@@ -27,6 +27,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
         &admin.proxy.stores(),
         &report.mirrors,
     ));
+    text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&strained(&admin.proxy.strain()));
     text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -79,6 +80,22 @@ fn of_sessions(all: &[SessionStatus]) -> String {
         for (labels, stat) in samples {
             out.sample(name, labels, stat.value);
         }
+    }
+    out.text
+}
+
+/// What checks of tokens and policies have said. One that was never asked has no line.
+fn checked(counts: &[(&str, &str, u64)]) -> String {
+    let mut out = Exposition::default();
+    let asked: Vec<_> = counts.iter().filter(|(_, _, count)| *count > 0).collect();
+    if !asked.is_empty() {
+        out.family("naru_checks_total", "counter", "What tokens and policies have said of requests.");
+    }
+    for (check, said, count) in asked {
+        let mut labels = String::new();
+        label(&mut labels, "check", check);
+        label(&mut labels, "result", said);
+        out.sample("naru_checks_total", &labels, *count);
     }
     out.text
 }

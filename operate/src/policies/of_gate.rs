@@ -5,7 +5,7 @@ use naru_spec::{
 };
 use serde_json::json;
 
-use super::{Policy, counted, in_percent, ms, percent};
+use super::{Policy, counted, in_percent, ms, of_identity, percent};
 use crate::policies::Documents;
 
 /// In the order in which they are asked: those of the listener, as the rule changes them.
@@ -16,6 +16,8 @@ pub fn of(gate: &Gate, changes: &[GateChange], documents: &Documents) -> Vec<Pol
 fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
     let origin = documents.of_check(&check.name);
     match &check.kind {
+        CheckKind::Jwt(settings) => of_identity::tokens(settings),
+        CheckKind::Rbac(settings) => of_identity::policies(settings),
         CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
         CheckKind::Quotas(settings) => {
             let limits = settings.limits.iter();

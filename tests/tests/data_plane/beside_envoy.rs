@@ -10,6 +10,7 @@ mod upstreams;
 mod retries;
 mod paths;
 mod connects;
+mod identity;
 mod webs;
 mod outliers;
 mod rates;

@@ -34,6 +34,7 @@ mod rate_limits;
 mod overload;
 mod edge;
 mod sessions;
+mod identity;
 mod mirrors;
 mod swap;
 mod load;

@@ -7,6 +7,7 @@ mod load;
 mod rate_limit;
 mod edge;
 mod response_cache;
+mod security;
 mod fallback;
 mod acme;
 mod session;
@@ -40,6 +41,7 @@ macro_rules! known {
 }
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const SECURITY: &[&str] = &["v1", "v1beta1"];
 
 known! {
     "VirtualService", "networking.istio.io", ISTIO => virtual_services;
@@ -47,6 +49,8 @@ known! {
     "Gateway", "networking.istio.io", ISTIO => gateways;
     "ServiceEntry", "networking.istio.io", ISTIO => service_entries;
     "WorkloadEntry", "networking.istio.io", ISTIO => workload_entries;
+    "RequestAuthentication", "security.istio.io", SECURITY => request_authentications;
+    "AuthorizationPolicy", "security.istio.io", SECURITY => authorization_policies;
     "Service", "", &["v1"] => services;
     "Endpoints", "", &["v1"] => endpoints;
     "EndpointSlice", "discovery.k8s.io", &["v1", "v1beta1"] => endpoint_slices;

@@ -8,6 +8,7 @@
 // From outside in.
 mod listener;
 mod http;
+mod identity;
 mod tcp;
 mod udp;
 mod quic;

@@ -7,6 +7,7 @@
 
 mod listener;
 mod http;
+mod identity;
 mod tcp;
 mod udp;
 mod quic;

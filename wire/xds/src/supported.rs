@@ -9,6 +9,7 @@
 //! Values of supported fields that naru cannot act on are told by `decode`.
 
 mod hints;
+mod identity;
 
 use std::collections::HashMap;
 
@@ -269,21 +270,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.filters.common.fault.v3.FaultDelay", &["fixed_delay", "header_delay", "percentage"]),
     ("envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay", &[]),
     ("envoy.extensions.filters.http.buffer.v3.Buffer", &["max_request_bytes"]),
-    (
-        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        &[
-            "stat_prefix",
-            "status",
-            "token_bucket",
-            "filter_enabled",
-            "filter_enforced",
-            "response_headers_to_add",
-            "enable_x_ratelimit_headers",
-            "rate_limited_as_resource_exhausted",
-        ],
-    ),
-    ("envoy.type.v3.HttpStatus", &["code"]),
-    ("envoy.type.v3.TokenBucket", &["max_tokens", "tokens_per_fill", "fill_interval"]),
     (
         "envoy.extensions.filters.http.router.v3.Router",
         &["suppress_envoy_headers", "dynamic_stats=true", "upstream_log_options={}"],
@@ -758,9 +744,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher", &["san_type", "matcher"]),
 ];
 
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
+    SUPPORTED.iter().chain(identity::SUPPORTED)
+}
+
 /// The messages that may stand where the API takes any.
 pub(crate) fn extensions() -> impl Iterator<Item = &'static str> {
-    SUPPORTED.iter().map(|(name, _)| *name).filter(|name| name.starts_with("envoy.extensions."))
+    all().map(|(name, _)| *name).filter(|name| name.starts_with("envoy.extensions."))
 }
 
 /// Tells every field that is set and not acted on, and everything that breaks a rule of the API.
@@ -772,7 +762,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub fn new() -> Check {
-        Check { supported: SUPPORTED.iter().copied().collect(), rules: Rules::default() }
+        Check { supported: all().copied().collect(), rules: Rules::default() }
     }
 
     pub fn message(&mut self, message: &DynamicMessage, path: &Path<'_>, findings: &mut Findings<'_>) {

@@ -6,11 +6,11 @@
 //! somebody has the journey ask [`Action::Ask`]; [`Journey::on_answer`] goes on with what was said, and with
 //! [`Answer::Nobody`] when the time for it is over. What that means is the check's to say.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use naru_base::Instant;
 
 use super::{Journey, State};
-use crate::gate::{Answer, CompiledCheck, Head, Question, Refusal, Step};
+use crate::gate::{Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
 use crate::{Action, Observer, Snapshot, View, Worker};
 
 /// Where a request stands at its gate, and what came of it.
@@ -21,8 +21,7 @@ pub(super) struct Gating {
     asked: Option<(Question, Instant)>,
     answer: Option<Answer>,
     refusal: Option<Box<Refusal>>,
-    /// What its response is to say, whoever gives it.
-    told: Vec<(HeaderName, HeaderValue)>,
+    memory: Memory,
 }
 
 impl Journey {
@@ -72,7 +71,7 @@ impl Journey {
             let Some(gating) = self.gating_mut() else { return };
             let Some(check) = checks.get(gating.at) else { break };
             let answer = gating.answer.take();
-            match check.decide(now, head, draw, answer, &mut gating.told, view) {
+            match check.decide(now, head, draw, answer, &mut gating.memory, view) {
                 Step::Pass => gating.at += 1,
                 Step::Refuse(refusal) => {
                     let reason = refusal.reason;
@@ -133,6 +132,17 @@ impl Journey {
         self.gating()?.refusal.as_deref()
     }
 
+    /// Who it is from, as far as checks have found out.
+    pub fn identified(&self) -> Option<&naru_identity::Identified> {
+        self.gating().map(|gating| &gating.memory.identified)
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%` of a check's own.
+    #[inline]
+    pub fn details(&self) -> Option<&str> {
+        if self.policed.is_some() { self.refusal()?.details.as_deref() } else { None }
+    }
+
     /// Tells the client what checks have to say.
     #[inline]
     pub(crate) fn tell_gate(&self, headers: &mut HeaderMap) {
@@ -143,7 +153,7 @@ impl Journey {
 
     #[cold]
     fn tell_of_checks(&self, headers: &mut HeaderMap) {
-        let told = self.gating().map_or(&[][..], |gating| &gating.told);
+        let told = self.gating().map_or(&[][..], |gating| &gating.memory.told);
         for (name, value) in told {
             headers.append(name, value.clone());
         }

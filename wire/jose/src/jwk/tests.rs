@@ -1,3 +1,5 @@
+//! What is a key for signatures, and what is none.
+
 use super::*;
 use crate::SigningKey;
 

@@ -5,10 +5,10 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, local_rate, recovery, routes, tls, value};
+use super::{access_log, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
-use crate::proto::{buffer, core, fault::HttpFault, grpc_web, hcm, router};
+use crate::proto::{Any, buffer, core, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -245,9 +245,15 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
                 findings.error(&path, code::DUPLICATE, "there is a buffer filter already", "join them");
             }
             found.body_bytes_max = max;
+        } else if let Some(kind) = check(any, &path, findings) {
+            if routers > 0 {
+                let text = "the router ends the chain of filters: this one stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only the router, the fault filter, the buffer filter, that for local rate limits and that for gRPC-Web are";
+            let hint = "only jwt_authn, rbac, local_ratelimit, fault, buffer, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
@@ -255,6 +261,15 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
         findings.missing(&path, "the HTTP connection manager needs the router in http_filters");
     }
     found
+}
+
+/// What requests pass before they go anywhere, in the order of the filters.
+fn check(any: &Any, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<CheckKind> {
+    if let Some(said) = unpack::<jwt_authn::JwtAuthentication>(any) {
+        return Some(CheckKind::Jwt(Box::new(identity::jwt(&said, path, findings))));
+    }
+    let said = unpack::<http_rbac::Rbac>(any)?;
+    Some(CheckKind::Rbac(Box::new(identity::policies(&said, path, findings))))
 }
 
 /// Envoy asks the filter, and there is none.

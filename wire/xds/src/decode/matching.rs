@@ -134,7 +134,11 @@ pub(super) fn header(
 }
 
 #[expect(deprecated, reason = "the older spelling is still read")]
-fn header_test(said: &route::HeaderMatcher, path: &Path<'_>, findings: &mut Findings<'_>) -> HeaderTest {
+pub(super) fn header_test(
+    said: &route::HeaderMatcher,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> HeaderTest {
     use route::header_matcher::HeaderMatchSpecifier as Said;
     let plain = |test| HeaderTest::Value(StringMatch { test, ignore_case: false });
     match &said.header_match_specifier {

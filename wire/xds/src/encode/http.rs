@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{local_rate, recovery, routes, tls, value};
+use super::{identity, local_rate, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -126,6 +126,8 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
 /// What is ours alone has no spelling.
 fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
     http.gate.checks.iter().filter_map(|check| match &check.kind {
+        CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
+        CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
         CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
         CheckKind::Quotas(_) => None,
     })

@@ -63,7 +63,7 @@ pub(super) fn header(said: &HeaderMatch) -> route::HeaderMatcher {
     header_matcher(said.name.as_str(), said.test.clone(), said.invert, said.missing_as_empty)
 }
 
-fn header_matcher(
+pub(super) fn header_matcher(
     name: &str,
     test: HeaderTest,
     invert: bool,

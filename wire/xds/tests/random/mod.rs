@@ -1,6 +1,7 @@
 //! Random configurations that are valid.
 
 mod gate;
+mod identity;
 mod overload;
 mod recovery;
 
@@ -662,6 +663,7 @@ impl Dice {
         http.drain_timeout = self.maybe(Dice::duration).unwrap_or_default();
         http.http2 = self.http2();
         // A filter has no metadata to say more in.
+        http.gate.checks.extend(self.gate(clusters).checks);
         http.fault = self.maybe(|d| Fault { scope: FaultScope::Client, ..d.fault() });
         http
     }

@@ -1,0 +1,212 @@
+//! One thing that a policy asks, compiled. Envoy's `filters/common/rbac/matchers.cc`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use naru_base::Json;
+use naru_route::{HeaderTests, Subject, TextTest};
+use naru_spec::{AuthTest, ClaimMatch, Invalid, StringMatch, ValueMatch};
+
+use crate::identified::Identified;
+use crate::template::Template;
+
+/// Who asks, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// `None` of a connection that is not HTTP.
+    pub request: Option<&'a Subject<'a>>,
+    /// Who is connected.
+    pub peer: IpAddr,
+    /// The client, as far as it can be trusted.
+    pub remote: IpAddr,
+    /// Where the connection came to.
+    pub local: SocketAddr,
+    pub is_tls: bool,
+    /// What the client asked for by TLS.
+    pub server_name: Option<&'a str>,
+    /// Of the certificate that the client has shown.
+    pub names: Option<&'a Names>,
+    pub identified: &'a Identified,
+}
+
+/// The names of a client's certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub uris: Vec<String>,
+    pub dns: Vec<String>,
+    pub subject: String,
+}
+
+/// A test, ready to be asked.
+#[derive(Debug)]
+pub(crate) enum Test {
+    Always,
+    All(Box<[Test]>),
+    Any(Box<[Test]>),
+    Not(Box<Test>),
+    Header(HeaderTests),
+    Method(TextTest),
+    Authority(TextTest),
+    Path(TextTest),
+    PathTemplate(Template),
+    DestinationIp(IpNet),
+    DestinationPorts(u32, u32),
+    ServerName(TextTest),
+    Tls,
+    Authenticated(TextTest),
+    PeerIp(IpNet),
+    RemoteIp(IpNet),
+    Claim { claims_name: Box<str>, path: Box<[String]>, value: Value, invert: bool },
+}
+
+/// A test of what a claim is.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Null,
+    Present(bool),
+    Bool(bool),
+    Text(TextTest),
+    Number(f64),
+    Range(f64, f64),
+    OneOf(Box<Value>),
+    Any(Box<[Value]>),
+}
+
+impl Test {
+    pub fn compile(said: &AuthTest, problems: &mut Vec<Invalid>) -> Test {
+        let text = |said: &StringMatch, problems: &mut Vec<Invalid>, make: fn(TextTest) -> Test| {
+            TextTest::compile(said).map_or_else(
+                |invalid| {
+                    problems.push(invalid);
+                    Test::Always
+                },
+                make,
+            )
+        };
+        match said {
+            AuthTest::Always => Test::Always,
+            AuthTest::All(list) => Test::All(list.iter().map(|said| Test::compile(said, problems)).collect()),
+            AuthTest::Any(list) => Test::Any(list.iter().map(|said| Test::compile(said, problems)).collect()),
+            AuthTest::Not(said) => Test::Not(Box::new(Test::compile(said, problems))),
+            AuthTest::Header(said) => match HeaderTests::compile(std::slice::from_ref(said)) {
+                Ok(tests) => Test::Header(tests),
+                Err(found) => {
+                    problems.extend(found);
+                    Test::Always
+                }
+            },
+            AuthTest::Method(said) => text(said, problems, Test::Method),
+            AuthTest::Authority(said) => text(said, problems, Test::Authority),
+            AuthTest::Path(said) => text(said, problems, Test::Path),
+            AuthTest::PathTemplate(said) => match Template::parse(said) {
+                Ok(template) => Test::PathTemplate(template),
+                Err(invalid) => {
+                    problems.push(invalid);
+                    Test::Always
+                }
+            },
+            AuthTest::DestinationIp(net) => Test::DestinationIp(*net),
+            AuthTest::DestinationPorts(first, end) => Test::DestinationPorts(*first, *end),
+            AuthTest::ServerName(said) => text(said, problems, Test::ServerName),
+            AuthTest::Authenticated(None) => Test::Tls,
+            AuthTest::Authenticated(Some(said)) => text(said, problems, Test::Authenticated),
+            AuthTest::PeerIp(net) => Test::PeerIp(*net),
+            AuthTest::RemoteIp(net) => Test::RemoteIp(*net),
+            AuthTest::Claim(ClaimMatch { claims_name, path, test, invert }) => Test::Claim {
+                claims_name: claims_name.as_str().into(),
+                path: path.clone().into(),
+                value: Value::compile(test, problems),
+                invert: *invert,
+            },
+        }
+    }
+
+    pub fn holds(&self, asker: &Asker<'_>) -> bool {
+        match self {
+            Test::Always => true,
+            Test::All(tests) => tests.iter().all(|test| test.holds(asker)),
+            Test::Any(tests) => tests.iter().any(|test| test.holds(asker)),
+            Test::Not(test) => !test.holds(asker),
+            Test::Header(tests) => asker.request.is_some_and(|request| tests.all(request.headers)),
+            Test::Method(test) => {
+                asker.request.is_some_and(|request| test.is_match(request.method.as_str().as_bytes()))
+            }
+            Test::Authority(test) => {
+                asker.request.is_some_and(|request| test.is_match(request.authority.as_bytes()))
+            }
+            Test::Path(test) => asker.request.is_some_and(|request| test.is_match(request.path.as_bytes())),
+            Test::PathTemplate(test) => asker.request.is_some_and(|request| test.is_match(request.path)),
+            Test::DestinationIp(net) => contains(net, asker.local.ip()),
+            Test::DestinationPorts(first, end) => (*first..*end).contains(&u32::from(asker.local.port())),
+            Test::ServerName(test) => test.is_match(asker.server_name.unwrap_or("").as_bytes()),
+            Test::Tls => asker.is_tls,
+            Test::Authenticated(test) => asker.is_tls && is_named(test, asker.names),
+            Test::PeerIp(net) => contains(net, asker.peer),
+            Test::RemoteIp(net) => contains(net, asker.remote),
+            Test::Claim { claims_name, path, value, invert } => {
+                let claims = asker.identified.claims(claims_name);
+                let claim = claims.and_then(|claims| claims.at(path.iter().map(String::as_str)));
+                value.holds(claim) != *invert
+            }
+        }
+    }
+}
+
+/// One whose certificate has no name at all is called nothing, which a pattern may take.
+fn is_named(test: &TextTest, names: Option<&Names>) -> bool {
+    let Some(names) = names else { return test.is_match(b"") };
+    let mut all = names.uris.iter().chain(&names.dns);
+    all.any(|name| test.is_match(name.as_bytes())) || test.is_match(names.subject.as_bytes())
+}
+
+/// Of whatever spelling the address is.
+fn contains(net: &IpNet, address: IpAddr) -> bool {
+    net.contains(&address.to_canonical()) || net.contains(&address)
+}
+
+impl Value {
+    fn compile(said: &ValueMatch, problems: &mut Vec<Invalid>) -> Value {
+        match said {
+            ValueMatch::Null => Value::Null,
+            ValueMatch::Present(present) => Value::Present(*present),
+            ValueMatch::Bool(is_true) => Value::Bool(*is_true),
+            ValueMatch::Text(said) => match TextTest::compile(said) {
+                Ok(test) => Value::Text(test),
+                Err(invalid) => {
+                    problems.push(invalid);
+                    Value::Null
+                }
+            },
+            ValueMatch::Number(number) => Value::Number(*number),
+            ValueMatch::Range(first, end) => Value::Range(*first, *end),
+            ValueMatch::OneOf(said) => Value::OneOf(Box::new(Value::compile(said, problems))),
+            ValueMatch::Any(list) => {
+                Value::Any(list.iter().map(|said| Value::compile(said, problems)).collect())
+            }
+        }
+    }
+
+    fn holds(&self, claim: Option<&Json>) -> bool {
+        let number = || match claim {
+            Some(Json::Whole(whole)) => Some(*whole as f64),
+            Some(Json::Real(real)) => Some(*real),
+            _ => None,
+        };
+        match self {
+            Value::Null => matches!(claim, Some(Json::Null)),
+            // Envoy's: that something is not there holds of nothing.
+            Value::Present(present) => *present && claim.is_some(),
+            Value::Bool(is_true) => claim == Some(&Json::Bool(*is_true)),
+            Value::Text(test) => {
+                claim.and_then(Json::as_text).is_some_and(|text| test.is_match(text.as_bytes()))
+            }
+            Value::Number(wanted) => number().is_some_and(|number| number == *wanted),
+            Value::Range(first, end) => number().is_some_and(|number| (*first..*end).contains(&number)),
+            Value::OneOf(test) => match claim {
+                Some(Json::List(values)) => values.iter().any(|value| test.holds(Some(value))),
+                _ => false,
+            },
+            Value::Any(tests) => tests.iter().any(|test| test.holds(claim)),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What checks have said, of all workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use naru_journey::gate::CheckCount;
+
+/// By what is counted.
+#[derive(Debug, Default)]
+pub struct CheckCounts([AtomicU64; 6]);
+
+impl CheckCounts {
+    pub fn add(&self, what: CheckCount) {
+        if let Some(count) = self.0.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The check, what it said, and how often.
+    pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
+        const WORDS: [(&str, &str); 6] = [
+            ("token", "allowed"),
+            ("token", "denied"),
+            ("policy", "allowed"),
+            ("policy", "denied"),
+            ("shadow", "allowed"),
+            ("shadow", "denied"),
+        ];
+        let counts = WORDS.iter().zip(&self.0);
+        counts.map(|((check, said), count)| (*check, *said, count.load(Ordering::Relaxed))).collect()
+    }
+}
