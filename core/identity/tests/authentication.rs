@@ -274,8 +274,7 @@ fn model(requires: &JwtRequirement, tokens: &BTreeMap<&str, Vec<&str>>) -> Resul
                 return Ok(());
             }
             let faults = || others.iter().filter_map(|other| other.err());
-            let says_more =
-                faults().filter(|fault| !matches!(fault, Denial::Missing | Denial::UnknownIssuer)).last();
+            let says_more = faults().rfind(|fault| !matches!(fault, Denial::Missing | Denial::UnknownIssuer));
             let unknown = faults().find(|fault| *fault == Denial::UnknownIssuer);
             let fault = says_more.or(unknown).unwrap_or(Denial::Missing);
             let is_left = list.contains(&JwtRequirement::AllowMissingOrFailed)
