@@ -34,7 +34,9 @@ const WARM_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub fn run(args: &ProxyArgs) -> Result<(), Failure> {
     do_without_huge_pages();
+    let frugal = naru_memory::be_frugal();
     let (document, snapshot) = Document::read(args)?;
+    drop(frugal);
     if args.check {
         naru_proxy::check(&snapshot).map_err(|error| document.refuse_to_start(error))?;
         document.warn()?;

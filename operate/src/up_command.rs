@@ -36,13 +36,15 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(up(args, do_without_huge_pages()))
+    let is_without_huge_pages = do_without_huge_pages();
+    runtime.block_on(up(args, is_without_huge_pages))
 }
 
 async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     if !args.directory.is_dir() {
         return Err(anyhow::anyhow!("'{}' is not a directory", args.directory.display()).into());
     }
+    let frugal = naru_memory::be_frugal();
     let paths = vec![args.directory.clone()];
     let texts = Texts::read(&paths)?;
     let mut mesh = Mesh::new(args, texts.load())?;
@@ -57,6 +59,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let admin_listener = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
+    drop(frugal);
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     let in_force = Rc::new(RefCell::new(config));
     let recalled = Rc::clone(&in_force);
