@@ -65,6 +65,8 @@ pub struct Cached {
     /// The moment of the last look.
     at: Instant,
     is_background: bool,
+    /// See [`Fetched::is_identified`].
+    is_identified: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -204,6 +206,7 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
         told: FORWARDED,
         at: passage.worker.clock.now(),
         is_background: false,
+        is_identified: passage.is_identified || passage.journey.is_identified(),
     }))
 }
 
@@ -482,6 +485,7 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
             came: now,
             wall,
             is_own_location,
+            is_identified: cached.is_identified,
         };
         cached.begin_keep(now, &fetched, &received.body);
         cached.request = request;
@@ -517,6 +521,9 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason) -> Result<Response<OutB
         return Err(passage);
     };
     tell(&mut headers, cached.status());
+    if let Some(note) = &passage.session {
+        note.dress(&mut headers);
+    }
     let date = passage.worker.clock.date();
     passage.journey.on_reply(now, status.as_u16(), None);
     let mut fill_in = |response: &HeaderMap, format: &Format, out: &mut Vec<u8>| {
@@ -586,6 +593,7 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
             came: now,
             wall,
             is_own_location: false,
+            is_identified: cached.is_identified,
         };
         let (fresh, terms) = naru_cache::freshen(&route.policy, &stale, &fetched);
         let fresh = Arc::new(fresh);
@@ -628,6 +636,7 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
         told: FORWARDED,
         at: cached.at,
         is_background: true,
+        is_identified: cached.is_identified,
     });
     let Some(mut headers) = outgoing.headers.clone() else { return };
     for name in [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {

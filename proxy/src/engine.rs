@@ -33,6 +33,7 @@ use crate::codec::{ExtendedConnect, InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::grpc_web::{self as web, TextBody, Web};
 use crate::loaded::Loaded;
+use crate::sessions::Met;
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
@@ -143,8 +144,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     } else {
         wish
     };
-    let (wish, session) = match &http.sessions {
-        None => (wish, None),
+    let Met { wish, note, is_identified } = match &http.sessions {
+        None => Met { wish, note: None, is_identified: false },
         Some(_) => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
     };
     let journey = match wish {
@@ -182,7 +183,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     let mut passage = Passage::new(connection, &loaded, journey, line, &client, upload);
     passage.opening = opening;
     passage.web = web;
-    passage.session = session;
+    passage.session = note;
+    passage.is_identified = is_identified;
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
@@ -199,10 +201,10 @@ fn meet(
     line: &RequestLine,
     parts: &mut Parts,
     wish: Wish,
-) -> (Wish, Option<Box<sessions::Note>>) {
+) -> Met {
     let Some(here) = sessions::of(loaded, chain) else {
         // Nobody passes because nobody looks.
-        return (Wish::Refuse(Reason::SessionStoreAway), None);
+        return Met { wish: Wish::Refuse(Reason::SessionStoreAway), note: None, is_identified: false };
     };
     let wall = connection.worker.clock.wall(now);
     let Parts { headers, extensions, .. } = parts;

@@ -72,6 +72,15 @@ enum Pending {
     Logout(Vec<Id>, Found),
 }
 
+/// What sessions make of a request.
+pub struct Met {
+    /// What becomes of it.
+    pub wish: Wish,
+    pub note: Option<Box<Note>>,
+    /// It has a token, and that is good.
+    pub is_identified: bool,
+}
+
 /// What sessions have to say to a request.
 pub struct Note {
     here: Rc<SessionsHere>,
@@ -122,14 +131,9 @@ impl SessionsHere {
 
     /// Says what becomes of a request, and what its answer is to say.
     #[cold]
-    pub fn meet(
-        self: &Rc<Self>,
-        now: WallTime,
-        head: &mut Head<'_>,
-        wish: Wish,
-    ) -> (Wish, Option<Box<Note>>) {
+    pub fn meet(self: &Rc<Self>, now: WallTime, head: &mut Head<'_>, wish: Wish) -> Met {
         if !matches!(wish, Wish::Route | Wish::Upgrade) {
-            return (wish, None);
+            return Met { wish, note: None, is_identified: false };
         }
         let auth = &*self.auth;
         let headers = &mut *head.headers;
@@ -141,15 +145,18 @@ impl SessionsHere {
         let way = way::way(auth, head.method, head.path, is_preflight);
         let mut note =
             Note { here: Rc::clone(self), pending: Pending::Nothing, origin, told: Vec::new(), answer: None };
+        let mut is_identified = false;
         let wish = match way {
             Way::Protected | Way::Public => {
                 let is_asked = way == Way::Protected;
                 if let Some(Renewed(told)) = head.extensions.get::<Renewed>() {
                     note.told.extend(told.iter().cloned());
                 }
-                match self.judged(now, headers, is_asked, &mut note) {
+                let refused = self.judged(now, headers, is_asked, &mut note);
+                is_identified = refused.is_none();
+                match refused {
                     Some(reason) if is_asked => Wish::Refuse(reason),
-                    Some(_) | None if note.told.is_empty() => return (wish, None),
+                    Some(_) | None if note.told.is_empty() => return Met { wish, note: None, is_identified },
                     _ => wish,
                 }
             }
@@ -179,7 +186,7 @@ impl SessionsHere {
                 Wish::Refuse(Reason::SessionAnswered)
             }
         };
-        (wish, Some(Box::new(note)))
+        Met { wish, note: Some(Box::new(note)), is_identified }
     }
 
     /// Looks at the token of a request. Returns why it is refused, if it is.

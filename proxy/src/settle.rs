@@ -92,6 +92,8 @@ pub struct Passage {
     pub web: Option<Box<Web>>,
     /// What sessions have to say to it.
     pub session: Option<Box<Note>>,
+    /// Sessions have found its token to be good.
+    pub is_identified: bool,
     /// Of the attempt that the last news was about.
     pub permit: Option<Permit>,
     /// Where it counts as a retry.
@@ -152,6 +154,7 @@ impl Passage {
             opening: None,
             web: None,
             session: None,
+            is_identified: false,
             permit: None,
             retrying: None,
             is_in_fault,

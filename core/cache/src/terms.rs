@@ -91,6 +91,8 @@ pub struct Fetched<'a> {
     pub wall: WallTime,
     /// The URL that `Content-Location` names is that of the request.
     pub is_own_location: bool,
+    /// Whoever asks was found out by a token that may not be in `request` any more, be it that it was in another place.
+    pub is_identified: bool,
 }
 
 /// Whether a request of this kind is answered from what is kept.
@@ -163,8 +165,9 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
         return Err(Refused::Private);
     }
     let is_shared = control.public || control.must_revalidate || control.s_maxage.is_some();
-    let is_in_key = policy.key.headers.contains(&header::AUTHORIZATION);
-    if request.contains_key(header::AUTHORIZATION) && !is_shared && !is_in_key {
+    let is_said = request.contains_key(header::AUTHORIZATION);
+    let is_in_key = is_said && policy.key.headers.contains(&header::AUTHORIZATION);
+    if (is_said || fetched.is_identified) && !is_shared && !is_in_key {
         return Err(Refused::Authorization);
     }
     if response.contains_key(header::SET_COOKIE) && !is_explicit {

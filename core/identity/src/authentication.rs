@@ -158,6 +158,7 @@ impl Authentication {
         for (leaf, place, verified) in shown {
             let Some(provider) = self.providers.get(verified.provider) else { continue };
             provider.tell(&verified.token, headers);
+            identified.is_somebody = true;
             if !provider.forward
                 && let Some(rest) = leaf.places.remove(place, headers, query.as_deref())
             {

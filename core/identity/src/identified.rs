@@ -16,6 +16,8 @@ pub struct Token {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identified {
     tokens: Vec<(Arc<str>, Arc<Token>)>,
+    /// A token was verified, be it that nobody gives its claims a name.
+    pub is_somebody: bool,
 }
 
 impl Identified {
@@ -23,10 +25,6 @@ impl Identified {
     pub fn add(&mut self, name: &Arc<str>, token: Arc<Token>) {
         self.tokens.retain(|(known, _)| known != name);
         self.tokens.push((Arc::clone(name), token));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
     }
 
     /// All that a token of that provider claims.

@@ -166,6 +166,7 @@ pub fn kept(
     fill: &mut Fill<'_>,
 ) {
     journey.tell_fallback(snapshot, headers);
+    journey.tell_gate(headers);
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }

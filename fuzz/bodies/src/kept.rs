@@ -44,6 +44,7 @@ pub fn kept(bytes: &[u8]) {
         came: Instant(1_500_000_000),
         wall: WALL,
         is_own_location: false,
+        is_identified: false,
     };
     let Ok(terms) = terms(&policy, &fetched) else { return };
     let head = stored_head(&response, WALL);

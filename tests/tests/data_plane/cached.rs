@@ -4,6 +4,7 @@ mod answers;
 mod documents;
 mod fallback;
 mod http_cache_tests;
+mod personal;
 mod purged;
 mod together;
 

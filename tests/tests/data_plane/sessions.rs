@@ -2,6 +2,7 @@
 
 mod browser;
 mod forged;
+mod kept;
 mod shared;
 
 use std::sync::Arc;

@@ -39,6 +39,7 @@ fn object(now: Instant, path: &str, tongue: u64, seconds: u32, body: Vec<u8>) ->
         came: now,
         wall: WallTime(0),
         is_own_location: false,
+        is_identified: false,
     };
     let terms = terms(&CachePolicy::default(), &fetched).expect("terms");
     Object::new(key(path), &request, 200, &response, Bytes::from(body), terms).expect("no star")

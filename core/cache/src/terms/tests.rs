@@ -1,6 +1,6 @@
 //! What is kept, and for how long: a table for each rule.
 
-use naru_spec::StatusRange;
+use naru_spec::{CacheKeyParts, StatusRange};
 
 use super::*;
 
@@ -22,19 +22,28 @@ fn ask(
     response: &[(&'static str, &'static str)],
 ) -> Result<Terms, Refused> {
     let (request, response) = (headers(request), headers(response));
-    terms(
-        policy,
-        &Fetched {
-            method: &Method::GET,
-            request: &request,
-            status,
-            response: &response,
-            sent: Instant(0),
-            came: Instant(2_000_000_000),
-            wall: WALL,
-            is_own_location: false,
-        },
-    )
+    terms(policy, &fetched(&request, status, &response))
+}
+
+fn fetched<'a>(request: &'a HeaderMap, status: u16, response: &'a HeaderMap) -> Fetched<'a> {
+    Fetched {
+        method: &Method::GET,
+        request,
+        status,
+        response,
+        sent: Instant(0),
+        came: Instant(2_000_000_000),
+        wall: WALL,
+        is_own_location: false,
+        is_identified: false,
+    }
+}
+
+/// Who asked was found out by a token that the request does not have any more.
+fn ask_identified(response: &[(&'static str, &'static str)], policy: &CachePolicy) -> Result<Terms, Refused> {
+    let (request, response) = (headers(&[]), headers(response));
+    let fetched = Fetched { is_identified: true, ..fetched(&request, 200, &response) };
+    terms(policy, &fetched)
 }
 
 fn lifetime_of(status: u16, response: &[(&'static str, &'static str)]) -> Result<u32, Refused> {
@@ -71,6 +80,13 @@ fn what_is_not_for_all_is_not_kept() {
     let mine = [("authorization", "x")];
     assert_eq!(ask(&policy, 200, &mine, &[fresh]), Err(Refused::Authorization));
     assert!(ask(&policy, 200, &mine, &[fresh, ("cache-control", "public")]).is_ok());
+    assert_eq!(ask_identified(&[fresh], &policy), Err(Refused::Authorization));
+    assert!(ask_identified(&[fresh, ("cache-control", "public")], &policy).is_ok());
+    // A key of what is not there any more tells nobody from anybody.
+    let key = CacheKeyParts { headers: vec![header::AUTHORIZATION], ..CacheKeyParts::default() };
+    let by_token = CachePolicy { key, ..CachePolicy::default() };
+    assert!(ask(&by_token, 200, &mine, &[fresh]).is_ok());
+    assert_eq!(ask_identified(&[fresh], &by_token), Err(Refused::Authorization));
     assert_eq!(ask(&policy, 200, &[("cache-control", "no-store")], &[fresh]), Err(Refused::NoStore));
     for status in [206, 304, 416] {
         assert_eq!(lifetime_of(status, &[fresh]), Err(Refused::Status));

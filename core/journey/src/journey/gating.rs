@@ -137,6 +137,11 @@ impl Journey {
         self.gating().map(|gating| &gating.memory.identified)
     }
 
+    /// Whether checks know who it is from.
+    pub fn is_identified(&self) -> bool {
+        self.identified().is_some_and(|who| who.is_somebody)
+    }
+
     /// `%RESPONSE_CODE_DETAILS%` of a check's own.
     #[inline]
     pub fn details(&self) -> Option<&str> {
