@@ -17,6 +17,7 @@ pub mod chance;
 pub mod share;
 pub mod id;
 pub mod json;
+pub mod text;
 pub mod reason;
 
 pub use chance::Chance;
@@ -24,4 +25,5 @@ pub use id::{AttemptId, ClusterId, EndpointId};
 pub use json::Json;
 pub use reason::{Reason, RetryEnd, Side};
 pub use share::{Fraction, Weight};
+pub use text::IpText;
 pub use time::{Instant, WallTime};

@@ -3,15 +3,18 @@
 //! Of a directive that is said several times the first counts (RFC 9111, section 4.2.1). One whose argument is none is
 //! as strict as it can be: no lifetime at all.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use naru_base::WallTime;
+use sfv::BareItem;
 
 use crate::list::{directive, members, seconds, split};
 
-/// Fields that take the place of `Cache-Control`, the nearest to us first (RFC 9213, section 2.2; the older one is the
-/// W3C's "Edge Architecture Specification").
-const TARGETED: [HeaderName; 2] =
-    [HeaderName::from_static("surrogate-control"), HeaderName::from_static("cdn-cache-control")];
+/// Takes the place of `Cache-Control`: W3C, "Edge Architecture Specification".
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+/// The same, farther from us: RFC 9213.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// Directives whose argument is a number.
+const TIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
 
 /// Of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,21 +40,9 @@ pub struct Control {
 
 impl Control {
     pub fn of(headers: &HeaderMap) -> Control {
-        for name in &TARGETED {
-            if headers.contains_key(name) {
-                let mut control = Control { is_targeted: true, ..Control::default() };
-                let mut is_any = false;
-                for value in headers.get_all(name) {
-                    for member in members(value.as_bytes()) {
-                        // `max-age=60;somebody`: its parameters say for whom, and nobody is asked who we are.
-                        is_any |= control.read(split(member, b';').next().unwrap_or_default());
-                    }
-                }
-                // One without anything in it is none (RFC 9213, section 2.1).
-                if is_any {
-                    return control;
-                }
-            }
+        let targeted = Control::of_surrogates(headers).or_else(|| Control::of_dictionary(headers));
+        if let Some(control) = targeted {
+            return control;
         }
         let mut control = Control::default();
         for value in headers.get_all(header::CACHE_CONTROL) {
@@ -62,9 +53,54 @@ impl Control {
         control
     }
 
+    /// One without anything in it that is known says nothing.
+    #[cold]
+    fn of_surrogates(headers: &HeaderMap) -> Option<Control> {
+        let mut control = Control { is_targeted: true, ..Control::default() };
+        let mut is_any = false;
+        for value in headers.get_all(SURROGATE_CONTROL) {
+            for member in members(value.as_bytes()) {
+                // `max-age=60;somebody`: its parameters say for whom, and nobody is asked who we are.
+                is_any |= control.read(split(member, b';').next().unwrap_or_default());
+            }
+        }
+        is_any.then_some(control)
+    }
+
+    /// A dictionary of structured fields. One that is none, and one without anything in it that is known, says nothing
+    /// (RFC 9213, section 2.1).
+    #[cold]
+    fn of_dictionary(headers: &HeaderMap) -> Option<Control> {
+        let lines: Vec<&[u8]> =
+            headers.get_all(CDN_CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
+        let dictionary: sfv::Dictionary = sfv::Parser::new(&lines.join(&b", "[..])).parse().ok()?;
+        let mut control = Control { is_targeted: true, ..Control::default() };
+        let mut is_any = false;
+        for (key, entry) in &dictionary {
+            let sfv::ListEntry::Item(item) = entry else { continue };
+            let is_time = TIMES.contains(&key.as_str());
+            is_any |= match &item.bare_item {
+                BareItem::Integer(number) if is_time => {
+                    control.take(key.as_str().as_bytes(), Some(number.to_string().as_bytes()))
+                }
+                BareItem::String(text) if !is_time => {
+                    control.take(key.as_str().as_bytes(), Some(text.as_str().as_bytes()))
+                }
+                BareItem::Boolean(true) if !is_time => control.take(key.as_str().as_bytes(), None),
+                // What is of another type is ignored.
+                _ => false,
+            };
+        }
+        is_any.then_some(control)
+    }
+
     /// Whether the directive is known.
     fn read(&mut self, member: &[u8]) -> bool {
         let (name, argument) = directive(member);
+        self.take(name, argument)
+    }
+
+    fn take(&mut self, name: &[u8], argument: Option<&[u8]>) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         let time = || argument.and_then(seconds);
         if is("max-age") {
@@ -223,6 +259,18 @@ mod tests {
         assert_eq!(control.max_age, Some(Some(60)));
         let nothing = headers(&[("cache-control", "no-store"), ("cdn-cache-control", "")]);
         assert!(Control::of(&nothing).no_store);
+        // What is no dictionary, or of another type, is as if it were not there.
+        for wrong in
+            ["max-age=60, &&&&&", "max-age=\"60\"", "max-age =60", "MAX-AGE=60", "max-age=60.5", "max-age"]
+        {
+            let said = headers(&[("cache-control", "no-store"), ("cdn-cache-control", wrong)]);
+            assert!(Control::of(&said).no_store, "{wrong}");
+        }
+        let said =
+            headers(&[("cdn-cache-control", "max-age=1, x, max-age=99999999999;for=us, no-cache=\"a\"")]);
+        let control = Control::of(&said);
+        assert_eq!((control.max_age, control.no_cache), (Some(Some(crate::list::SECONDS_MAX)), false));
+        assert_eq!(control.unstored, ["a"]);
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! Envoy's `ConnectionManagerUtility::mutateRequestHeaders`, RFC 9110 section 7.6.1 (headers of one
 //! hop), and nothing that depends on a route.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
-use naru_base::{Chance, Reason};
+use naru_base::{Chance, IpText, Reason};
 use naru_recover::deadline;
 use naru_spec::{Http, Scheme};
 
@@ -191,14 +190,14 @@ pub fn receive(
         headers.insert(X_ENVOY_INTERNAL, HeaderValue::from_static("true"));
     }
     if http.use_remote_address {
-        let hop = HeaderText::address(peer.remote.ip());
+        let hop = IpText::of(peer.remote.ip().to_canonical());
         if !http.skip_xff_append {
             append_forwarded_for(headers, &hop, seen.forwarded_for);
         }
         if is_at_edge {
             let is_hop = address.ip() == peer.remote.ip();
-            let external = if is_hop { hop.value() } else { HeaderText::address(address.ip()).value() };
-            headers.insert(X_ENVOY_EXTERNAL_ADDRESS, external);
+            let external = if is_hop { hop } else { IpText::of(address.ip().to_canonical()) };
+            headers.insert(X_ENVOY_EXTERNAL_ADDRESS, value_of(&external));
         }
     }
     let connection_scheme = peer.scheme();
@@ -439,12 +438,12 @@ fn forwarded_for(headers: &HeaderMap, from_right: u32) -> Option<IpAddr> {
 /// The proxy sends something of its own.
 pub(crate) fn append_hop(headers: &mut HeaderMap, own: IpAddr) {
     let is_there = headers.contains_key(X_FORWARDED_FOR);
-    append_forwarded_for(headers, &HeaderText::address(own), is_there);
+    append_forwarded_for(headers, &IpText::of(own.to_canonical()), is_there);
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, hop: &HeaderText, is_there: bool) {
+fn append_forwarded_for(headers: &mut HeaderMap, hop: &IpText, is_there: bool) {
     if !is_there {
-        headers.insert(X_FORWARDED_FOR, hop.value());
+        headers.insert(X_FORWARDED_FOR, value_of(hop));
         return;
     }
     let mut all = Vec::new();
@@ -456,6 +455,10 @@ fn append_forwarded_for(headers: &mut HeaderMap, hop: &HeaderText, is_there: boo
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(all)) {
         headers.insert(X_FORWARDED_FOR, value);
     }
+}
+
+fn value_of(address: &IpText) -> HeaderValue {
+    HeaderValue::from_bytes(address.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Adds one entry to `Via`.
@@ -475,46 +478,16 @@ fn request_id(chance: &mut Chance) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let high = chance.draw() & !0xf000 | 0x4000;
     let low = chance.draw() & !(0b11 << 62) | (0b10 << 62);
-    let bits = (u128::from(high) << 64) | u128::from(low);
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (at, place) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *place = HEX[(bits >> shift) as usize & 0xf];
+    let mut at = 0;
+    for byte in [high.to_be_bytes(), low.to_be_bytes()].as_flattened() {
+        // Groups of 8, 4, 4, 4 and 12 digits.
+        at += usize::from(matches!(at, 8 | 13 | 18 | 23));
+        if let Some([left, right]) = text.get_mut(at..at + 2) {
+            *left = HEX[usize::from(byte >> 4)];
+            *right = HEX[usize::from(byte & 0xf)];
         }
+        at += 2;
     }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-}
-
-/// A short text on the stack: an address takes at most 39 bytes.
-struct HeaderText {
-    bytes: [u8; 48],
-    len: usize,
-}
-
-impl HeaderText {
-    fn address(ip: IpAddr) -> HeaderText {
-        let mut text = HeaderText { bytes: [0; 48], len: 0 };
-        // Writing to a buffer that is long enough cannot fail.
-        let _ = write!(text, "{}", ip.to_canonical());
-        text
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(self.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
-    }
-}
-
-impl std::fmt::Write for HeaderText {
-    fn write_str(&mut self, s: &str) -> std::fmt::Result {
-        let end = self.len + s.len();
-        self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
-        self.len = end;
-        Ok(())
-    }
 }

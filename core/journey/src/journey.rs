@@ -78,7 +78,7 @@ use std::time::Duration;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::deadline;
-use naru_recover::{Done, Recovery};
+use naru_recover::{Done, Recovery, RouteRecovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
 use naru_spec::Discovery;
 
@@ -305,7 +305,8 @@ impl Journey {
         match self.verdict {
             Verdict::Rule { rule, .. } => match &chain.table.rule(rule).action {
                 CompiledAction::Forward(forward) => {
-                    self.forward(now, snapshot, forward, subject, worker, view, observer);
+                    let of_route = chain.recovery(rule);
+                    self.forward(now, snapshot, forward, of_route, subject, worker, view, observer);
                 }
                 CompiledAction::Redirect(_) => self.answer(Reason::Redirect),
                 CompiledAction::Direct(_) => self.answer(Reason::DirectResponse),
@@ -373,6 +374,7 @@ impl Journey {
         now: Instant,
         snapshot: &Snapshot,
         forward: &CompiledForward,
+        of_route: &RouteRecovery,
         subject: &Subject<'_>,
         worker: &mut Worker,
         view: &impl View,
@@ -393,13 +395,9 @@ impl Journey {
             return self.answer(Reason::NoCluster);
         };
         self.cluster = Some(cluster);
-        if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
-            self.bring(settings, subject);
+        if !snapshot.is_plain {
+            self.look_around(snapshot, cluster, forward, subject, worker);
         }
-        if snapshot.has_instead {
-            self.find_instead(snapshot, subject);
-        }
-        let of_route = self.of_route(snapshot);
         self.has_more = of_route.has_more;
         if of_route.has_more
             && let Some(settings) = of_route.auto_timeout
@@ -419,9 +417,6 @@ impl Journey {
             self.trace = if said == 0 { naru_recover::layer::trace(subject.headers) } else { said };
         }
         self.clock.per_try_timeout = recovery.per_try_timeout(policy, self.clock.response_timeout);
-        if let Some(chosen) = worker.choose(snapshot, cluster, &forward.hash, subject) {
-            self.chosen = chosen;
-        }
         if of_route.has_more && !self.is_tunnel {
             let name = forward.cluster_name(choice);
             if !self.begin_more(now, of_route, name, subject, worker, view) {
@@ -429,6 +424,25 @@ impl Journey {
             }
         }
         self.enter_cluster(now, snapshot, worker, view, observer);
+    }
+
+    /// What the request says of where it goes, and where it may go instead.
+    #[inline(never)]
+    fn look_around(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        forward: &CompiledForward,
+        subject: &Subject<'_>,
+        worker: &mut Worker,
+    ) {
+        if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
+            self.bring(settings, subject);
+        }
+        self.find_instead(snapshot, subject);
+        if let Some(chosen) = worker.choose(snapshot, cluster, &forward.hash, subject) {
+            self.chosen = chosen;
+        }
     }
 
     /// Past the cache and its limits, to an endpoint.
@@ -441,8 +455,11 @@ impl Journey {
         view: &impl View,
         observer: &mut impl Observer,
     ) {
-        if snapshot.is_plain {
-            return self.dispatch(now, snapshot, worker, view, observer);
+        if snapshot.is_plain
+            && let Some(cluster) = self.cluster
+        {
+            let endpoint = worker.pick(now, snapshot, cluster, &self.chosen, view);
+            return self.dispatch_to(now, snapshot, cluster, endpoint, worker, view, observer);
         }
         if self.is_looked_up() {
             return self.look_up();

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, WallTime};
+use naru_base::text::{number as write_number, two_digits};
+use naru_base::{Instant, IpText, WallTime};
 use naru_spec::format::{GrpcStatusForm, TimePiece};
 use naru_spec::{
     AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable,
@@ -115,8 +116,9 @@ impl Kept {
 
     fn gather(names: &[HeaderName], headers: &HeaderMap) -> Kept {
         let mut kept = Vec::with_capacity(names.len());
-        for name in names {
-            if let Some(value) = headers.get(name) {
+        // To go over the headers once costs less than to look each name up.
+        for (name, value) in headers {
+            if names.contains(name) && !kept.iter().any(|(known, _)| known == name) {
                 kept.push((name.clone(), value.clone()));
             }
         }
@@ -275,12 +277,12 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => match facts.upstream_path {
             Some(path) if facts.upstream.is_some() => text(out, path),
-            _ => facts.upstream.is_some_and(|address| display(out, &address)),
+            _ => facts.upstream.is_some_and(|upstream| address(out, upstream, true)),
         },
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }
-        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|address| display(out, &address)),
+        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(out, local, true)),
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),
@@ -336,18 +338,8 @@ fn text(out: &mut Vec<u8>, text: &str) -> bool {
     !text.is_empty()
 }
 
-fn number(out: &mut Vec<u8>, mut value: u64) -> bool {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+fn number(out: &mut Vec<u8>, value: u64) -> bool {
+    write_number(out, value);
     true
 }
 
@@ -367,13 +359,19 @@ fn span(out: &mut Vec<u8>, moments: Option<(Instant, Instant)>) -> bool {
     moments.is_some_and(|(from, to)| number(out, to.since(from).as_millis() as u64))
 }
 
-fn display(out: &mut Vec<u8>, value: &dyn std::fmt::Display) -> bool {
-    use std::io::Write as _;
-    write!(out, "{value}").is_ok()
-}
-
 fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
-    if with_port { display(out, &address) } else { display(out, &address.ip()) }
+    use std::io::Write as _;
+    match address {
+        SocketAddr::V6(address) if with_port => write!(out, "{address}").is_ok(),
+        _ => {
+            out.extend_from_slice(IpText::of(address.ip()).as_bytes());
+            if with_port {
+                out.push(b':');
+                write_number(out, u64::from(address.port()));
+            }
+            true
+        }
+    }
 }
 
 pub fn protocol(version: Version) -> &'static str {
@@ -391,8 +389,8 @@ fn write_time(time: WallTime, out: &mut Vec<u8>) {
     padded(out, c.year, 4);
     for (mark, value) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)]
     {
-        out.push(mark);
-        padded(out, u64::from(value), 2);
+        let [tens, ones] = two_digits(value);
+        out.extend_from_slice(&[mark, tens, ones]);
     }
     out.push(b'.');
     padded(out, u64::from(c.millis), 3);

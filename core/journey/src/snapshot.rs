@@ -10,8 +10,8 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, JwtKeys, Listener, LoadLimits,
-    Overload, Quota, RouteTable, Store,
+    Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Discovery, Fault, Forward, Http, Invalid,
+    JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store,
 };
 
 use crate::caches::Caches;
@@ -39,10 +39,8 @@ pub struct Snapshot {
     pub fallbacks: Fallbacks,
     /// What is kept of answers.
     pub caches: Caches,
-    /// Neither limits nor caches stand between a rule and an endpoint.
+    /// Nothing stands between a rule and its endpoint, and nothing of a request but its rule chooses that.
     pub(crate) is_plain: bool,
-    /// There are fallbacks or caches.
-    pub(crate) has_instead: bool,
     pub cache: CacheStore,
     /// Of a request that goes to another cluster than its own.
     no_retry: CompiledRetry,
@@ -145,8 +143,10 @@ impl Snapshot {
                 chains.iter().map(loads_of_rules),
             );
             let no_retry = CompiledRetry::default();
-            let is_plain = limits.is_empty() && caches.is_empty();
-            let has_instead = !fallbacks.is_empty() || !caches.is_empty();
+            let is_plain = limits.is_empty()
+                && caches.is_empty()
+                && fallbacks.is_empty()
+                && !clusters.iter().any(is_chosen_by_requests);
             Ok(Snapshot {
                 admin,
                 listeners,
@@ -154,7 +154,6 @@ impl Snapshot {
                 overload,
                 limits,
                 is_plain,
-                has_instead,
                 fallbacks,
                 caches,
                 cache: cache.unwrap_or_default(),
@@ -281,6 +280,14 @@ fn is_recovered_alike(a: &Forward, b: &Forward) -> bool {
 }
 
 /// By rule.
+/// Which endpoint of the cluster takes a request depends on what the request says.
+fn is_chosen_by_requests(cluster: &Cluster) -> bool {
+    let settings = &cluster.load_balancing;
+    matches!(cluster.discovery, Discovery::OnDemand(_))
+        || matches!(settings.policy, BalancingPolicy::ConsistentHash(_))
+        || settings.sticky.is_some()
+}
+
 fn loads_of_rules(chain: &Chain) -> Vec<Option<&LoadLimits>> {
     let rules = chain.table.rules().map(|(_, rule)| match &rule.action {
         CompiledAction::Forward(forward) => forward.load.as_deref(),

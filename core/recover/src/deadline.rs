@@ -88,11 +88,11 @@ fn shorter<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 /// Tells an upstream, in Envoy's words where `says_envoy`. The deadline of a gRPC call is told as such.
 #[inline]
 pub fn tell_upstream(headers: &mut HeaderMap, told: Duration, is_grpc: bool, says_envoy: bool) {
-    let milliseconds = u64::try_from(told.as_millis()).unwrap_or(u64::MAX);
+    let milliseconds = HeaderValue::from(u64::try_from(told.as_millis()).unwrap_or(u64::MAX));
     if says_envoy {
-        headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(milliseconds));
+        headers.insert(EXPECTED_TIMEOUT_MS, milliseconds.clone());
     }
-    headers.insert(DEADLINE_MS, HeaderValue::from(milliseconds));
+    headers.insert(DEADLINE_MS, milliseconds);
     if is_grpc && let Ok(value) = HeaderValue::from_str(&GrpcTimeout(told).to_string()) {
         headers.insert(GRPC_TIMEOUT, value);
     }

@@ -61,7 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The only foreign crates that the core is built on.
-const CORE_USES: &[&str] = &["http", "bytes", "regex", "regex-syntax", "ipnet"];
+const CORE_USES: &[&str] = &["http", "bytes", "regex", "regex-syntax", "ipnet", "sfv"];
 
 /// Foreign crates that only some may name. Benches compare with the bare libraries.
 const RESERVED: &[(&str, &[&str])] = &[

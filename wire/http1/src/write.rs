@@ -105,7 +105,9 @@ fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap, is_written: impl Fn(&head
 }
 
 fn write_length(out: &mut Vec<u8>, length: u64) {
-    let _ = write!(out, "content-length: {length}\r\n");
+    out.extend_from_slice(b"content-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_chunked(out: &mut Vec<u8>) {

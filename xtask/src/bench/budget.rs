@@ -54,6 +54,7 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
     let routes = samples.ratio((Quantity::LastRoute, Peer::Naru), (Quantity::FirstRoute, Peer::Naru));
     let policies =
         samples.ratio((Quantity::WithPolicies, Peer::Naru), (Quantity::WithoutPolicies, Peer::Naru));
+    let cached = samples.ratio((Quantity::Cached, Peer::Naru), (Quantity::Proxied, Peer::Naru));
     vec![
         ratio("h1, CPU over HAProxy's", over(Quantity::H1, Peer::Haproxy), 1.25, 1.0),
         ratio("h1, CPU over Envoy's", over(Quantity::H1, Peer::Envoy), 0.6, 0.5),
@@ -67,6 +68,7 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         ratio("last of 10,000 routes, CPU over the first's", routes, 1.10, 1.10),
         ratio("last of 100,000 routes, CPU over the first's", huge, 1.10, 1.10),
         ratio("every policy, CPU over none", policies, 1.15, 1.15),
+        ratio("a GET from the cache, CPU over one from upstream", cached, 0.5, 0.5),
         kilobytes("VmRSS per idle connection, h1", idle, 12.0, 12.0),
         ratio("the same, over Envoy's", over(Quantity::IdleConnection, Peer::Envoy), 1.0, 1.0),
         megabytes("VmRSS idle, 2 workers", memory(Size::Small), 30.0, 25.0),

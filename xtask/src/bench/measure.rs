@@ -38,6 +38,7 @@ pub enum Measure {
     Latency,
     Routes,
     Policies,
+    Cache,
     Start,
     Idle,
     Memory,
@@ -145,7 +146,20 @@ impl Measure {
                 }
                 Measure::Latency => latencies(site, peer, settings),
                 Measure::Routes => routes(site, peer, settings),
-                Measure::Policies => without_and_with_policies(site, peer, settings),
+                Measure::Policies => {
+                    let with = Shape { policies: true, ..Shape::SMALL };
+                    let ways = [(Shape::SMALL, Quantity::WithoutPolicies), (with, Quantity::WithPolicies)];
+                    of_documents(site, peer, settings, ways)
+                }
+                Measure::Cache => {
+                    let with = Shape { cached: true, ..Shape::SMALL };
+                    of_documents(
+                        site,
+                        peer,
+                        settings,
+                        [(Shape::SMALL, Quantity::Proxied), (with, Quantity::Cached)],
+                    )
+                }
                 Measure::Start => start_times(site, peer, settings),
                 // It starts only where it may have two descriptors for each connection.
                 Measure::Idle if peer == Peer::Haproxy => Ok(Vec::new()),
@@ -191,12 +205,16 @@ fn memory_of_idle_connections(site: &Site, peer: Peer) -> anyhow::Result<Values>
     Ok(vec![(Quantity::IdleConnection, slope / 1000.0)])
 }
 
-/// Of naru alone: what every policy together costs.
-fn without_and_with_policies(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
+/// Of naru alone, by `naru up`: what a request costs with one set of documents and with another.
+fn of_documents(
+    site: &Site,
+    peer: Peer,
+    settings: &Settings,
+    ways: [(Shape, Quantity); 2],
+) -> anyhow::Result<Values> {
     let mut values = Vec::new();
-    for (policies, quantity) in [(false, Quantity::WithoutPolicies), (true, Quantity::WithPolicies)] {
+    for (shape, quantity) in ways {
         if peer == Peer::Naru {
-            let shape = Shape { policies, ..Shape::SMALL };
             let manner = Manner { reads: Reads::Documents, ..Manner::default() };
             let mut proxy = Running::exec(site, peer, shape, &manner)?;
             proxy.wait_until_ready()?;

@@ -36,11 +36,13 @@ pub struct Shape {
     pub upstream_h2: bool,
     /// With every policy that a request can meet.
     pub policies: bool,
+    /// With a cache that answers.
+    pub cached: bool,
 }
 
 impl Shape {
     pub const SMALL: Shape =
-        Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false, policies: false };
+        Shape { workers: 1, routes: 0, clusters: 0, upstream_h2: false, policies: false, cached: false };
     pub const LARGE: Shape = Shape { routes: 10_000, clusters: 1_000, ..Shape::SMALL };
     pub const HUGE: Shape = Shape { routes: 100_000, ..Shape::LARGE };
 }
@@ -308,6 +310,7 @@ impl Peer {
                 Reads::Documents => &[
                     ("documents/routing.yaml", "documents/routing.yaml"),
                     ("documents/policies.yaml", "documents/policies.yaml"),
+                    ("documents/cached.yaml", "documents/cached.yaml"),
                 ],
             },
         }

@@ -62,6 +62,7 @@ impl Block<'_> {
                     "upstream h2" => shape.upstream_h2,
                     "policies" => shape.policies,
                     "no policies" => !shape.policies,
+                    "cached" => shape.cached,
                     _ => false,
                 };
                 if holds { vec![Values::new()] } else { Vec::new() }

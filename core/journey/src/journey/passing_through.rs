@@ -86,7 +86,8 @@ impl Journey {
         observer.routed(self.verdict);
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
             Some(CompiledAction::Forward(forward)) => {
-                self.forward(now, snapshot, forward, subject, worker, view, observer);
+                let of_route = self.of_route(snapshot);
+                self.forward(now, snapshot, forward, of_route, subject, worker, view, observer);
                 // They are for a response, and a tunnel has none.
                 self.clock.response_timeout = None;
                 self.clock.caller_end = None;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use naru_proxy::Options;
 use naru_spec::CachePolicy;
 use naru_tests::client::request;
-use naru_tests::{Answer, Client, Outbound, Speaks, Upstream};
+use naru_tests::wire::WireListener;
+use naru_tests::{Answer, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, Wire};
 
-use super::start;
+use super::{ALL, config_of, start};
 
 async fn ask(client: &mut Client, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Answer {
     let mut asked = request(method, path, Outbound::empty());
@@ -41,6 +43,34 @@ async fn an_answer_is_given_again_over_any_protocol_as_long_as_it_is_fresh() {
     }
     assert_eq!(up.requests(), 1, "and for both the same");
     naru.settles().await;
+}
+
+#[tokio::test]
+async fn what_comes_before_an_answer_is_passed_on_and_not_given_again() {
+    let up = WireListener::bind().await;
+    let bootstrap = Bootstrap::new(ALL).cluster("up", up.address, "");
+    let naru = Naru::start_on(
+        config_of(&bootstrap, &CachePolicy::default()),
+        &Options { workers: 1, seed: Some(1) },
+    );
+    let mut client = Wire::connect(naru.address).await;
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut upstream = up.accept().await;
+    upstream.request().await;
+    upstream
+        .send(
+            "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n\
+             HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 2\r\n\r\nok",
+        )
+        .await;
+    for (status, link) in [(102, None), (103, Some("</a.css>"))] {
+        let head = client.head().await;
+        assert_eq!((head.status(), head.get("link"), head.get("cache-status")), (status, link, None));
+    }
+    assert_eq!(client.response().await.body, b"ok");
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let again = client.response().await;
+    assert_eq!((again.status(), &again.body[..], again.head.get("link")), (200, &b"ok"[..], None));
 }
 
 #[tokio::test]
