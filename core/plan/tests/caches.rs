@@ -68,7 +68,7 @@ metadata: {name: process}
 spec: {maxBytes: 4000000, classes: {mine: {ttl: 7s}}}
 ",
     );
-    assert_eq!(planned.config.cache.unwrap().bytes_max, 4_000_000);
+    assert_eq!(planned.config.cache.as_ref().unwrap().bytes_max, 4_000_000);
     let all = policy_of(&planned, "all").unwrap();
     assert_eq!((all.class.as_str(), all.lifetime), ("hot", Some(Duration::from_secs(300))));
     let list = policy_of(&planned, "list").unwrap();

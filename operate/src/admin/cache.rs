@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use http::{Method, Response, StatusCode};
 use naru_cache::Purge;
-use naru_proxy::CacheStatus;
+use naru_proxy::{CacheStatus, Purged};
 use serde_json::json;
 
 use super::{Admin, Query, Whole, json as json_page, text};
@@ -127,7 +127,10 @@ pub async fn purge(admin: &Admin, method: &Method, query: &Query<'_>) -> Respons
         _ => return text(StatusCode::BAD_REQUEST, "write http://host/path, or a tag\n"),
     };
     match admin.proxy.purge(&purge).await {
-        Some(gone) => json_page(&json!({ "purged": gone })),
+        Some(Purged { forgotten, is_told: None }) => json_page(&json!({ "purged": forgotten })),
+        Some(Purged { forgotten, is_told: Some(is_told) }) => {
+            json_page(&json!({ "purged": forgotten, "others": if is_told { "told" } else { "told later" } }))
+        }
         None => text(StatusCode::NOT_FOUND, "no route keeps answers\n"),
     }
 }
