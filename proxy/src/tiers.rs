@@ -22,7 +22,7 @@ use naru_journey::Snapshot;
 use naru_spec::{CacheDisk, CachePolicy, CacheRedis, CacheWrite, defaults};
 
 use crate::clock::Origin;
-use crate::shared_cache::{SharedCache, count};
+use crate::shared_cache::SharedCache;
 use disk::Disk;
 use shared::Shared;
 

@@ -57,7 +57,7 @@ pub use invalidate::{invalidated, is_own_location, is_unsafe};
 pub use judge::{Judgement, judge, may_be_given_instead};
 pub use key::{Key, Place, url_of};
 pub use object::{Head, Object};
-pub use packed::{Packed, choose, pack_choice};
+pub use packed::{Packed, choose, pack_choice, seal};
 pub use purges::Purges;
 pub use range::{Part, part_of};
 pub use shards::Shards;

@@ -82,11 +82,16 @@ fn close(kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out.put_u64_le(0);
     out.push(kind);
     write(&mut out);
-    let sum = hash(SEED, out.get(12..).unwrap_or_default());
-    if let Some(place) = out.get_mut(4..12) {
+    seal(&mut out);
+    out
+}
+
+/// Puts the sum where it stands, for whoever has written all else.
+pub fn seal(bytes: &mut [u8]) {
+    let sum = hash(SEED, bytes.get(12..).unwrap_or_default());
+    if let Some(place) = bytes.get_mut(4..12) {
         place.copy_from_slice(&sum.to_le_bytes());
     }
-    out
 }
 
 impl Object {

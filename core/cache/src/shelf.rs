@@ -72,7 +72,8 @@ pub enum Purge {
 }
 
 impl Purge {
-    pub(crate) fn means(&self, object: &Object) -> bool {
+    /// Whether an object is to be forgotten.
+    pub fn means(&self, object: &Object) -> bool {
         match self {
             Purge::All => true,
             Purge::Url(url) => object.key.url() == url,
