@@ -35,6 +35,7 @@ use crate::codec::BodyBroken;
 use crate::engine::{self, Outgoing};
 use crate::settle::{OutBody, Passage};
 use crate::shared_cache::{ClassCounts, SharedCache, count};
+use crate::tiers::{self, Claim, Tier, Tiers};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// For the next cache only (W3C, "Edge Architecture Specification").
@@ -67,6 +68,10 @@ pub struct Cached {
     is_background: bool,
     /// See [`Fetched::is_identified`].
     is_identified: bool,
+    /// What is behind the memory, and was asked.
+    tiers: Option<Arc<Tiers>>,
+    /// What they said when the fetch began.
+    claim: Option<Claim>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,12 +93,57 @@ struct Storing {
     length: Option<usize>,
 }
 
+/// A whole answer that is to be kept.
+struct Keeping {
+    shared: Arc<SharedCache>,
+    route: OfRoute,
+    object: Arc<Object>,
+    request: HeaderMap,
+    is_for_others: bool,
+    is_background: bool,
+    flight: Option<FlightId>,
+}
+
+impl Keeping {
+    /// It may be old by now.
+    fn is_void(&self) -> bool {
+        let shelf = self.shared.shelf(self.route.key.url());
+        self.flight.is_none_or(|flight| shelf.is_void(flight))
+    }
+
+    /// Keeps it in memory. Whether it is.
+    fn keep(mut self, now: Instant) -> bool {
+        let Some(flight) = self.flight.take() else { return false };
+        let url = self.route.key.url();
+        let variants_max = self.route.policy.variants_max;
+        let object = Arc::clone(&self.object);
+        let is_kept = self.shared.shelf(url).keep(now, flight, object, &self.request, variants_max);
+        if !self.is_background {
+            count(if is_kept { &self.route.counts.stored } else { &self.route.counts.unstored });
+        }
+        let is_for_others = is_kept && self.is_for_others;
+        let outcome = if is_for_others { Outcome::Kept } else { Outcome::Unshared };
+        self.shared.end(now, flight, &self.route.key, outcome);
+        is_kept
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            // Nothing came of it: another may.
+            self.shared.end(Instant::ZERO, flight, &self.route.key, Outcome::Nothing);
+        }
+    }
+}
+
 const FORWARDED: Told = Told {
     forwarded: Some(Way::UriMiss),
     forwarded_status: None,
     is_stored: false,
     is_collapsed: false,
     ttl: None,
+    detail: None,
 };
 
 impl Cached {
@@ -144,21 +194,22 @@ pub async fn look_up(passage: &mut Passage, outgoing: &mut Outgoing) -> Option<A
                 hear_looked(passage, looked);
                 return None;
             }
+            Looking::Fetch => {}
             Looking::Wait(flight) => match wait(passage, flight, end).await {
-                Ok(Waited::Over) => {}
-                Ok(Waited::Lead(flight)) => {
-                    let looked = lead(passage, outgoing, flight);
-                    hear_looked(passage, looked);
-                    return None;
-                }
-                Ok(Waited::TooLong) => {
-                    let looked = go_alone(passage, outgoing);
-                    hear_looked(passage, looked);
-                    return None;
-                }
+                Ok(Waited::Over) => continue,
+                Ok(Waited::Lead(flight)) => lead(passage, outgoing, flight),
+                Ok(Waited::TooLong) => go_alone(passage, outgoing),
                 Err(action) => return Some(action),
             },
         }
+        let looked = match search(passage, outgoing).await {
+            Ok(Searched::Found) => Looked::Found,
+            Ok(Searched::InMemory) => continue,
+            Ok(Searched::Nothing) => fetch(passage, outgoing),
+            Err(action) => return Some(action),
+        };
+        hear_looked(passage, looked);
+        return None;
     }
 }
 
@@ -207,6 +258,8 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
         at: passage.worker.clock.now(),
         is_background: false,
         is_identified: passage.is_identified || passage.journey.is_identified(),
+        tiers: passage.loaded.prepared.tiers.clone(),
+        claim: None,
     }))
 }
 
@@ -217,6 +270,8 @@ fn place(passage: &Passage, is_tls: bool) -> Place<'_> {
 
 enum Looking {
     Done(Looked),
+    /// It has a flight.
+    Fetch,
     Wait(FlightId),
 }
 
@@ -262,9 +317,94 @@ fn look(passage: &mut Passage, outgoing: &mut Outgoing) -> Looking {
             cached.told.forwarded = Some(way);
             cached.flight = Some(flight);
             cached.stale = stale;
-            Looking::Done(fetch(passage, outgoing))
+            Looking::Fetch
         }
     }
+}
+
+/// What a look behind the memory has come to.
+enum Searched {
+    /// It is there, and is given.
+    Found,
+    /// It is in memory now, and may be given while another is fetched.
+    InMemory,
+    /// At best something stale.
+    Nothing,
+}
+
+/// Looks behind the memory, once.
+async fn search(passage: &mut Passage, outgoing: &Outgoing) -> Result<Searched, Action> {
+    let nothing = Ok(Searched::Nothing);
+    let (Some(cached), Some(headers)) = (&passage.cached, &outgoing.headers) else { return nothing };
+    let (Some(tiers), Some(route), None) = (&cached.tiers, &cached.route, &cached.claim) else {
+        return nothing;
+    };
+    let is_for_one = cached.shared.shelf(route.key.url()).is_for_one(cached.at, &route.key);
+    if is_for_one || cached.flight.is_none() || !tiers::may_hold(&route.policy) {
+        return nothing;
+    }
+    let (tiers, asked) = (Arc::clone(tiers), cached.asked);
+    let (key, request) = (route.key.clone(), headers.clone());
+    let mut searching = Box::pin(async move { tiers.find(key, request, asked).await });
+    let sought = poll_fn(|cx| {
+        if let Poll::Ready(sought) = searching.as_mut().poll(cx) {
+            return Poll::Ready(Ok(sought));
+        }
+        passage.poll_watch(cx).map(Err)
+    });
+    let sought = sought.await?;
+    Ok(take_in(passage, outgoing, sought))
+}
+
+/// What was found behind the memory goes into it.
+fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) -> Searched {
+    let now = passage.worker.clock.now();
+    let (Some(cached), Some(headers)) = (&mut passage.cached, &outgoing.headers) else {
+        return Searched::Nothing;
+    };
+    cached.at = now;
+    cached.claim = Some(sought.claim);
+    let (Some((object, tier)), Some(route), Some(flight)) = (sought.found, &cached.route, cached.flight) else {
+        return Searched::Nothing;
+    };
+    let age = |object: &Object| object.terms.age_at(now);
+    if cached.stale.as_ref().is_some_and(|stale| age(stale) <= age(&object)) {
+        return Searched::Nothing;
+    }
+    let object = Arc::new(object);
+    let variants_max = route.policy.variants_max;
+    if !cached.shared.shelf(route.key.url()).adopt(now, flight, &object, headers, variants_max) {
+        // It was made worthless meanwhile.
+        return Searched::Nothing;
+    }
+    let found = match naru_cache::judge(&object.terms, &cached.asked, now) {
+        Judgement::Validate => {
+            cached.told.forwarded = Some(Way::Stale);
+            cached.stale = Some(object);
+            return Searched::Nothing;
+        }
+        Judgement::StaleWhileRevalidate if cached.is_background => {
+            cached.stale = Some(object);
+            return Searched::Nothing;
+        }
+        Judgement::StaleWhileRevalidate => Searched::InMemory,
+        judgement @ (Judgement::Fresh | Judgement::Stale) => {
+            let wall = passage.worker.clock.wall(now);
+            let given = naru_cache::answer_to(&outgoing.method, headers, &object, wall);
+            cached.told.forwarded = None;
+            cached.told.ttl = Some(ttl(&object.terms, now));
+            cached.told.detail = Some(tier.name());
+            cached.given = Some((Arc::clone(&object), given));
+            cached.count(|counts| match (judgement, tier) {
+                (Judgement::Fresh, Tier::Disk) => &counts.disk_hits,
+                (Judgement::Fresh, Tier::Redis) => &counts.redis_hits,
+                _ => &counts.stale_hits,
+            });
+            Searched::Found
+        }
+    };
+    cached.end_flight(now, Outcome::Kept);
+    found
 }
 
 /// The request goes on: what is there is asked about, and may be given where nothing else comes.
@@ -282,7 +422,7 @@ fn fetch(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
 }
 
 /// It was its turn to fetch what it has waited for.
-fn lead(passage: &mut Passage, outgoing: &mut Outgoing, flight: FlightId) -> Looked {
+fn lead(passage: &mut Passage, outgoing: &Outgoing, flight: FlightId) {
     if let (Some(cached), Some(headers)) = (&mut passage.cached, &outgoing.headers) {
         cached.flight = Some(flight);
         let found = cached
@@ -292,17 +432,15 @@ fn lead(passage: &mut Passage, outgoing: &mut Outgoing, flight: FlightId) -> Loo
         cached.stale = found.flatten();
         cached.told.forwarded = Some(if cached.stale.is_some() { Way::Stale } else { Way::UriMiss });
     }
-    fetch(passage, outgoing)
 }
 
-fn go_alone(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
+fn go_alone(passage: &mut Passage, outgoing: &Outgoing) {
     let flight = passage.cached.as_ref().and_then(|cached| {
         let route = cached.route.as_ref()?;
         Some(cached.shared.shelf(route.key.url()).go_alone(&route.key))
     });
-    match flight {
-        Some(flight) => lead(passage, outgoing, flight),
-        None => Looked::Fetch(Stale::default()),
+    if let Some(flight) = flight {
+        lead(passage, outgoing, flight);
     }
 }
 
@@ -394,14 +532,43 @@ impl Cached {
         let is_whole = length.is_none_or(|length| length == body.len());
         let body = Bytes::from(body.into_boxed_slice());
         let object = Object::new(route.key.clone(), &self.request, status, &head, body, terms);
-        let kept = object.filter(|_| is_whole).zip(self.flight).is_some_and(|(object, flight)| {
-            let variants_max = route.policy.variants_max;
-            self.shared.shelf(route.key.url()).keep(now, flight, object, &self.request, variants_max)
-        });
-        self.count(|counts| if kept { &counts.stored } else { &counts.unstored });
         // Who waits must find something that may be given.
-        let is_for_others = kept && terms.is_fresh(now) && !terms.asks_first;
-        self.end_flight(now, if is_for_others { Outcome::Kept } else { Outcome::Unshared });
+        let is_for_others = terms.is_fresh(now) && !terms.asks_first;
+        let (Some(object), Some(flight)) = (object.filter(|_| is_whole).map(Arc::new), self.flight) else {
+            self.count(|counts| &counts.unstored);
+            return self.end_flight(now, Outcome::Unshared);
+        };
+        let keeping = Keeping {
+            shared: Arc::clone(&self.shared),
+            route: route.clone(),
+            object,
+            request: std::mem::take(&mut self.request),
+            is_for_others,
+            is_background: self.is_background,
+            flight: Some(flight),
+        };
+        self.flight = None;
+        match (self.tiers.clone(), self.claim.take()) {
+            (Some(tiers), Some(claim)) if tiers.is_written_through() => {
+                // The client has its answer: nobody but those who wait for the same waits for the write.
+                tokio::task::spawn_local(async move {
+                    let is_void = keeping.is_void();
+                    if !is_void {
+                        tiers.keep_through(&keeping.object, &claim).await;
+                    }
+                    keeping.keep(tiers.now());
+                });
+            }
+            (Some(tiers), Some(claim)) => {
+                let object = Arc::clone(&keeping.object);
+                if keeping.keep(now) {
+                    tiers.keep(&object, &claim);
+                }
+            }
+            _ => {
+                keeping.keep(now);
+            }
+        }
     }
 
     /// Whether an answer that is passed on is kept, and what becomes of what is there.
@@ -429,6 +596,9 @@ impl Cached {
                     && fetched.status != 304
                     && let (Some(stale), Some(flight)) = (&self.stale, self.flight)
                 {
+                    if let Some(tiers) = self.tiers.as_ref().filter(|_| self.claim.is_some()) {
+                        tiers.forget(route.key.url());
+                    }
                     self.shared.shelf(route.key.url()).replace(flight, stale, None);
                 }
                 self.count(|counts| &counts.unstored);
@@ -465,6 +635,10 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
     if cached.is_unsafe {
         let place = place(passage, cached.is_tls);
         for url in naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers) {
+            // Behind the memory first: what is found there from here on is not taken in.
+            if let Some(tiers) = &cached.tiers {
+                tiers.forget(&url);
+            }
             cached.shared.invalidate(&url);
         }
         is_own_location = naru_cache::is_own_location(place, &parts.headers);
@@ -602,6 +776,9 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
         let is_kept = cached
             .flight
             .is_some_and(|flight| cached.shared.shelf(route.key.url()).replace(flight, &stale, after));
+        if let (true, Some(tiers), Some(claim)) = (is_kept, &cached.tiers, &cached.claim) {
+            tiers.keep(&fresh, claim);
+        }
         cached.told.forwarded_status = Some(304);
         cached.told.is_stored = is_kept;
         cached.count(|counts| &counts.validated);
@@ -637,6 +814,8 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
         at: cached.at,
         is_background: true,
         is_identified: cached.is_identified,
+        tiers: cached.tiers.clone(),
+        claim: None,
     });
     let Some(mut headers) = outgoing.headers.clone() else { return };
     for name in [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
@@ -666,8 +845,13 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
     tokio::task::spawn_local(future);
 }
 
-/// A refresh has looked already.
-pub fn go_on(passage: &mut Passage, outgoing: &mut Outgoing) {
-    let looked = fetch(passage, outgoing);
+/// A refresh has looked already, but not behind the memory: another gateway may have fetched it.
+pub async fn go_on(passage: &mut Passage, outgoing: &mut Outgoing) -> Option<Action> {
+    let looked = match search(passage, outgoing).await {
+        Ok(Searched::Found) => Looked::Found,
+        Ok(Searched::InMemory | Searched::Nothing) => fetch(passage, outgoing),
+        Err(action) => return Some(action),
+    };
     hear_looked(passage, looked);
+    None
 }

@@ -308,7 +308,9 @@ async fn forward(
                 None => passage.hear_turn(),
             },
             Action::Look => passage.hear_turn(),
-            Action::Lookup if passage.cached.is_some() => cached::go_on(&mut passage, &mut outgoing),
+            Action::Lookup if passage.cached.is_some() => {
+                next = Box::pin(cached::go_on(&mut passage, &mut outgoing)).await;
+            }
             Action::Lookup => next = Box::pin(cached::look_up(&mut passage, &mut outgoing)).await,
             Action::Locate { cluster } => next = passage.locate(cluster).await,
             Action::Forward { .. } if passage.web.is_some() => {

@@ -29,6 +29,7 @@ use crate::seats::{Counted, Sources, Tally};
 use crate::sessions::{Service, SessionStatus};
 use crate::shared_cache::SharedCache;
 use crate::shared_limits::{self, SharedLimit};
+use crate::tiers::Tiers;
 use crate::word::SharedWord;
 
 /// A snapshot, and what was made of it once for all workers.
@@ -65,6 +66,8 @@ pub struct Prepared {
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// Where answers are kept.
     pub cache: Option<Arc<SharedCache>>,
+    /// And what is behind that.
+    pub tiers: Option<Arc<Tiers>>,
     /// All snapshots have the same.
     #[cfg(feature = "http3")]
     pub crossings: Arc<crate::quic::crossing::Crossings>,
@@ -142,9 +145,12 @@ impl Prepared {
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         let kept = older.and_then(|older| older.cache.as_ref());
         let cache = SharedCache::of(&snapshot, kept, clock::seed());
+        let tiers = older.and_then(|older| older.tiers.as_ref());
+        let tiers = Tiers::of(&snapshot, cache.as_ref(), tiers, origin).map_err(StartError::Thread)?;
         let sessions = sessions(&snapshot, older, origin)?;
         Ok(Prepared {
             cache,
+            tiers,
             snapshot,
             origin,
             terminators,

@@ -27,7 +27,7 @@ use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
 use crate::sessions::SessionStatus;
-use crate::shared_cache::CacheStatus;
+use crate::shared_cache::{CacheStatus, Purged};
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
 use crate::worker::{self, Accept, Message, Start};
@@ -308,13 +308,28 @@ impl Proxy {
 
     /// What is kept of answers, where anything is.
     pub fn cache(&self) -> Option<CacheStatus> {
-        Some(self.board.current().cache.as_ref()?.status())
+        let current = self.board.current();
+        let mut status = current.cache.as_ref()?.status();
+        status.tiers = current.tiers.as_ref().map(|tiers| tiers.status()).unwrap_or_default();
+        Some(status)
     }
 
-    /// Forgets answers. How many they were; `None` where none are kept.
-    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<u64> {
-        let cache = self.board.current().cache.clone()?;
-        Some(cache.purge(purge).await)
+    /// Forgets answers. How many they were in memory, and whether gateways that share a Redis were told; `None` where
+    /// none are kept.
+    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<Purged> {
+        let current = self.board.current();
+        let (cache, tiers) = (current.cache.clone()?, current.tiers.clone());
+        let forgotten = cache.purge(purge).await;
+        let is_told = match tiers {
+            // What comes from there meanwhile is not taken in: it is forgotten once more behind it.
+            Some(tiers) => {
+                let is_told = tiers.purge(purge).await;
+                cache.purge(purge).await;
+                is_told
+            }
+            None => None,
+        };
+        Some(Purged { forgotten, is_told })
     }
 
     /// Login sessions, each once.

@@ -12,6 +12,8 @@ use naru_base::{Chance, Instant};
 use naru_cache::{Counts, FlightId, Key, Outcome, Purge, Shelf, Ticket};
 use naru_journey::Snapshot;
 
+use crate::tiers::TierStatus;
+
 /// A shelf has at least so many bytes, and there are at most so many of them.
 const SHELF_BYTES: u64 = 8 << 20;
 const SHELVES_MAX: u64 = 16;
@@ -30,6 +32,9 @@ pub struct SharedCache {
 #[derive(Debug, Default)]
 pub struct ClassCounts {
     pub hits: AtomicU64,
+    /// They were on the disk, or in a Redis.
+    pub disk_hits: AtomicU64,
+    pub redis_hits: AtomicU64,
     /// Stale, while another was fetched or as the client allowed.
     pub stale_hits: AtomicU64,
     /// Their origin said that nothing had changed.
@@ -50,7 +55,7 @@ pub struct ClassCounts {
 pub struct ClassStatus {
     pub class: String,
     /// Names of results, and how often each came about.
-    pub results: [(&'static str, u64); 5],
+    pub results: [(&'static str, u64); 7],
     pub collapsed: u64,
     pub stored: u64,
     pub unstored: u64,
@@ -61,6 +66,17 @@ pub struct ClassStatus {
 pub struct CacheStatus {
     pub counts: Counts,
     pub classes: Vec<ClassStatus>,
+    /// What is behind the memory.
+    pub tiers: Vec<TierStatus>,
+}
+
+/// What has come of a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// So many answers in memory.
+    pub forgotten: u64,
+    /// Gateways that share a Redis were told; `None` where there are none.
+    pub is_told: Option<bool>,
 }
 
 impl SharedCache {
@@ -153,7 +169,7 @@ impl SharedCache {
         }
         let classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
         let classes = classes.iter().map(|(class, counts)| counts.status(class)).collect();
-        CacheStatus { counts, classes }
+        CacheStatus { counts, classes, tiers: Vec::new() }
     }
 }
 
@@ -164,6 +180,8 @@ impl ClassCounts {
             class: class.to_owned(),
             results: [
                 ("hit", read(&self.hits)),
+                ("disk", read(&self.disk_hits)),
+                ("redis", read(&self.redis_hits)),
                 ("stale", read(&self.stale_hits)),
                 ("validated", read(&self.validated)),
                 ("instead", read(&self.instead)),

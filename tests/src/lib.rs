@@ -22,6 +22,7 @@ pub mod openssl;
 pub mod pebble;
 pub mod program;
 pub mod redis;
+pub mod redis_cluster;
 pub mod foreign;
 pub mod up;
 pub mod scenario;

@@ -90,7 +90,11 @@ impl Naru {
     }
 
     /// How many answers went; `None` where none are kept.
-    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<u64> {
+    pub fn cache(&self) -> Option<naru_proxy::CacheStatus> {
+        self.proxy().cache()
+    }
+
+    pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<naru_proxy::Purged> {
         self.proxy().purge(purge).await
     }
 

@@ -84,8 +84,19 @@ impl Key {
     }
 
     /// What tells it from others of its URL.
-    pub(crate) fn beside(&self) -> &str {
+    pub fn beside(&self) -> &str {
         self.text.get(self.url_len as usize..).unwrap_or_default()
+    }
+
+    /// All of it, and how long its URL is.
+    pub(crate) fn text(&self) -> (&str, u32) {
+        (&self.text, self.url_len)
+    }
+
+    /// As [`Key::text`] has said it.
+    pub(crate) fn of_text(text: &str, url_len: u32) -> Option<Key> {
+        let is_one = url_len > 0 && text.is_char_boundary(url_len as usize);
+        is_one.then(|| Key { text: text.into(), url_len })
     }
 
     pub fn len(&self) -> usize {

@@ -9,6 +9,9 @@
 //! A [`Shelf`] is one part of the memory: objects by URL, bounded in bytes, evicted as S3-FIFO does (Yang et al., "FIFO
 //! queues are all you need for cache eviction", SOSP 2023), and the fetches that are under way. It has one owner.
 //!
+//! What is kept beyond the memory is decided here, too: an object as bytes ([`Packed`]), purges that reach what is kept
+//! elsewhere ([`Purges`]), which files there are ([`Catalog`]), and which part of a store answers ([`Shards`]).
+//!
 //! Deliberately not here: bodies as they come, who waits where, several shelves beside each other, disks and networks.
 #![forbid(unsafe_code)]
 #![deny(
@@ -20,6 +23,7 @@
 
 // In reading order: what is written in fields, what it means for an answer, for a request, for what is kept.
 mod list;
+mod hash;
 mod date;
 mod control;
 mod key;
@@ -36,17 +40,27 @@ mod ghost;
 mod queue;
 mod flights;
 mod shelf;
+// And beyond the memory: objects as bytes, what was purged of them, which files there are, and who answers.
+mod packed;
+mod purges;
+mod catalog;
+mod shards;
 
+pub use catalog::{Catalog, Name};
 pub use conditional::{Given, answer_to, validate};
 pub use control::{Asked, Control};
 pub use date::parse as parse_date;
 pub use flights::{FlightId, Outcome, Ticket, Turn};
 pub use freshen::{freshen, is_same_by_head};
+pub use hash::hash;
 pub use invalidate::{invalidated, is_own_location, is_unsafe};
 pub use judge::{Judgement, judge, may_be_given_instead};
 pub use key::{Key, Place, url_of};
 pub use object::{Head, Object};
+pub use packed::{Packed, choose, pack_choice, seal};
+pub use purges::Purges;
 pub use range::{Part, part_of};
+pub use shards::Shards;
 pub use shelf::{Counts, Look, Purge, Shelf, Way};
 pub use terms::{Fetched, Refused, Terms, may_lead, may_use, stored_head, terms};
 pub use told::{Told, age_value};

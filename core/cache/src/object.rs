@@ -40,7 +40,7 @@ impl Object {
         Object { head, terms, ..self.clone() }
     }
 
-    pub(crate) fn is_for(&self, request: &HeaderMap) -> bool {
+    pub fn is_for(&self, request: &HeaderMap) -> bool {
         if self.selecting.is_empty() {
             return true;
         }
@@ -67,7 +67,7 @@ impl Object {
 /// A head in as few bytes as there are: for each field the lengths of name and value, and both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 impl Head {
@@ -109,7 +109,7 @@ impl Head {
     }
 
     /// Names, and where values begin and end.
-    fn fields(&self) -> impl Iterator<Item = (&[u8], usize, usize)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], usize, usize)> {
         let mut at = 0;
         std::iter::from_fn(move || {
             let name_len = usize::from(u16::from_le_bytes(self.bytes.get(at..at + 2)?.try_into().ok()?));

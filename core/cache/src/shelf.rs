@@ -13,6 +13,7 @@ use naru_spec::{CachePolicy, defaults};
 
 use crate::control::Asked;
 use crate::flights::{FlightId, Flights, Outcome, Ticket, Turn};
+use crate::hash::{hash, step};
 use crate::judge::{Judgement, judge};
 use crate::key::Key;
 use crate::object::Object;
@@ -71,7 +72,8 @@ pub enum Purge {
 }
 
 impl Purge {
-    fn means(&self, object: &Object) -> bool {
+    /// Whether an object is to be forgotten.
+    pub fn means(&self, object: &Object) -> bool {
         match self {
             Purge::All => true,
             Purge::Url(url) => object.key.url() == url,
@@ -231,14 +233,42 @@ impl<W> Shelf<W> {
         &mut self,
         now: Instant,
         flight: FlightId,
-        object: Object,
+        object: impl Into<Arc<Object>>,
         request: &HeaderMap,
         variants_max: u32,
     ) -> bool {
-        let cost = object.cost() as u64;
-        if self.flights.is_void(flight) || cost > self.queue.bytes_max() / OBJECT_PART {
+        let object = object.into();
+        if self.flights.is_void(flight) || self.is_too_large(&object) {
             return false;
         }
+        self.place(now, object, request, variants_max);
+        true
+    }
+
+    /// Takes in what was kept elsewhere, and has room here or not. `false` where it may be old.
+    pub fn adopt(
+        &mut self,
+        now: Instant,
+        flight: FlightId,
+        object: &Arc<Object>,
+        request: &HeaderMap,
+        variants_max: u32,
+    ) -> bool {
+        if self.flights.is_void(flight) {
+            return false;
+        }
+        if !self.is_too_large(object) {
+            self.place(now, Arc::clone(object), request, variants_max);
+        }
+        true
+    }
+
+    fn is_too_large(&self, object: &Object) -> bool {
+        object.cost() as u64 > self.queue.bytes_max() / OBJECT_PART
+    }
+
+    fn place(&mut self, now: Instant, object: Arc<Object>, request: &HeaderMap, variants_max: u32) {
+        let cost = object.cost();
         let hash = self.hash(object.key.url());
         if object.terms.is_fresh(now) {
             let mark = self.mark(hash, &object.key);
@@ -260,7 +290,7 @@ impl<W> Shelf<W> {
         same.into_iter().for_each(|slot| self.remove(slot));
         let slot = self.queue.insert(hash, cost as u32);
         let next = self.index.insert(hash, slot);
-        let kept = Kept { object: Arc::new(object), hash, next };
+        let kept = Kept { object, hash, next };
         let at = slot as usize;
         if self.kept.len() <= at {
             self.kept.resize_with(at + 1, || None);
@@ -270,7 +300,16 @@ impl<W> Shelf<W> {
         }
         self.objects += 1;
         self.make_room();
-        true
+    }
+
+    /// Whether what a flight brings may be old.
+    pub fn is_void(&self, flight: FlightId) -> bool {
+        self.flights.is_void(flight)
+    }
+
+    /// Whether answers of this key are known to be for nobody else.
+    pub fn is_for_one(&self, now: Instant, key: &Key) -> bool {
+        self.is_unshared(now, self.hash(key.url()), key)
     }
 
     /// The same object with another head takes the place of one that is still there. `None` takes it away.
@@ -405,12 +444,7 @@ impl<W> Shelf<W> {
 
     /// Seeded, so that nobody can choose URLs that meet: where they do they are still told apart.
     fn hash(&self, url: &str) -> u64 {
-        let mut chunks = url.as_bytes().chunks_exact(8);
-        let mut hash = self.seed;
-        for chunk in &mut chunks {
-            hash = mix(hash ^ chunk.try_into().map_or(0, u64::from_le_bytes));
-        }
-        mix(chunks.remainder().iter().copied().fold(hash ^ url.len() as u64, step))
+        hash(self.seed, url.as_bytes())
     }
 
     /// What holds between any two calls.
@@ -439,17 +473,6 @@ impl<W> Shelf<W> {
         }
         Ok(())
     }
-}
-
-fn step(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-}
-
-/// The finalizer of SplitMix64.
-fn mix(mut hash: u64) -> u64 {
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

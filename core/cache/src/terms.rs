@@ -148,7 +148,7 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
         return Err(Refused::Method);
     }
     // Parts of answers are not kept, nor what only says that something has not changed.
-    if status < 200 || matches!(status, 206 | 304 | 416) || response.contains_key("grpc-status") {
+    if !is_stored_status(status) || response.contains_key("grpc-status") {
         return Err(Refused::Status);
     }
     if control.must_understand {
@@ -235,6 +235,15 @@ fn initial_age(fetched: &Fetched<'_>, date: u64, now: u64) -> u32 {
 /// The first member; what is no number says nothing (RFC 9111, section 5.1).
 fn age_said(response: &HeaderMap) -> Option<u32> {
     seconds(members(response.get(header::AGE)?.as_bytes()).next()?)
+}
+
+pub(crate) fn is_stored_status(status: u16) -> bool {
+    (200..1_000).contains(&status) && !matches!(status, 206 | 304 | 416)
+}
+
+/// Whether a field is never kept.
+pub(crate) fn is_unstored_field(name: &str) -> bool {
+    UNSTORED.contains(&name) || name == "age"
 }
 
 /// What may be kept that says nothing of it (RFC 9110, section 15.1); but for parts of answers.

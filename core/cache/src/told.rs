@@ -19,6 +19,8 @@ pub struct Told {
     pub is_collapsed: bool,
     /// How much longer it is fresh, in seconds.
     pub ttl: Option<i64>,
+    /// Where it was, if not in memory.
+    pub detail: Option<&'static str>,
 }
 
 impl Told {
@@ -45,6 +47,9 @@ impl Told {
         if let Some(ttl) = self.ttl {
             write!(said, "; ttl={ttl}").ok()?;
         }
+        if let Some(detail) = self.detail {
+            write!(said, "; detail={detail}").ok()?;
+        }
         HeaderValue::try_from(said).ok()
     }
 }
@@ -65,8 +70,11 @@ mod tests {
             is_stored: false,
             is_collapsed: false,
             ttl: Some(376),
+            detail: None,
         };
         assert_eq!(hit.value("naru").expect("a value"), "naru; hit; ttl=376");
+        let shared = Told { detail: Some("redis"), ..hit };
+        assert_eq!(shared.value("naru").expect("a value"), "naru; hit; ttl=376; detail=redis");
         let miss = Told {
             forwarded: Some(Way::Stale),
             forwarded_status: Some(304),

@@ -27,14 +27,37 @@ pub fn selecting(response: &HeaderMap, request: &HeaderMap) -> Option<Box<[u8]>>
         return None;
     }
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    Some(said_in(&names, request))
+}
+
+fn said_in(names: &[HeaderName], request: &HeaderMap) -> Box<[u8]> {
     let mut out = Vec::new();
-    for name in &names {
+    for name in names {
         out.extend_from_slice(name.as_str().as_bytes());
         out.push(0);
         normalize(request, name, &mut out);
         out.push(b'\n');
     }
-    Some(out.into_boxed_slice())
+    out.into_boxed_slice()
+}
+
+/// The names in what [`selecting`] has made, each with a line's end.
+pub fn names_of(selecting: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in selecting.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        out.extend(line.split(|byte| *byte == 0).next().unwrap_or_default());
+        out.push(b'\n');
+    }
+    out
+}
+
+/// What another request says in the fields that [`names_of`] has named; `None` where these are no such names.
+pub fn selecting_by(names: &[u8], request: &HeaderMap) -> Option<Box<[u8]>> {
+    let names = names.split(|byte| *byte == b'\n').filter(|name| !name.is_empty());
+    let names: Vec<HeaderName> =
+        names.take(FIELDS_MAX + 1).map(|name| HeaderName::from_bytes(name).ok()).collect::<Option<_>>()?;
+    let is_sorted = names.is_sorted_by(|a, b| a.as_str() < b.as_str());
+    (is_sorted && !names.is_empty() && names.len() <= FIELDS_MAX).then(|| said_in(&names, request))
 }
 
 /// Whether a request is one that was alike in the fields of `selecting`. `language` is what the answer is written in.

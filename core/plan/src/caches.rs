@@ -3,6 +3,8 @@
 //! One with a target is for a VirtualService or one of its routes, and the more specific wins. One without is for the
 //! process: how much memory there is, and how long what is in a class is fresh.
 
+mod tiers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -65,7 +67,8 @@ impl Caches {
             findings.error(code::NO_EFFECT, place, &path.field(field), message, hint);
         }
         if let Some(bytes) = &spec.max_bytes {
-            let most = u64::try_from(bytes.value).ok().map(|bytes_max| CacheStore { bytes_max });
+            let most = u64::try_from(bytes.value).ok();
+            let most = most.map(|bytes_max| CacheStore { bytes_max, ..CacheStore::default() });
             match most.filter(|store| store.problems().is_empty()) {
                 Some(store) => self.store = Some(store),
                 None => {
@@ -77,6 +80,11 @@ impl Caches {
         }
         for (name, class) in &spec.classes {
             classes.insert(name.value.clone(), class.ttl.value);
+        }
+        if let Some(said) = &spec.tiers {
+            let mut store = self.store.take().unwrap_or_default();
+            (store.disk, store.redis) = tiers::of(said, findings);
+            self.store = Some(store);
         }
     }
 
@@ -94,6 +102,7 @@ impl Caches {
         let of_process = [
             ("maxBytes", spec.max_bytes.map(|bytes| bytes.place)),
             ("classes", spec.classes.first().map(|(name, _)| name.place)),
+            ("tiers", spec.tiers.as_ref().map(|tiers| tiers.place)),
         ];
         for (field, place) in of_process.into_iter().filter_map(|(field, place)| Some((field, place?))) {
             let message = format!("'{field}' is for the process as a whole");
@@ -131,7 +140,7 @@ impl Caches {
 
     /// How much is kept, if it is said.
     pub fn store(&self) -> Option<CacheStore> {
-        self.store
+        self.store.clone()
     }
 
     /// Of one route: that of the most specific that has one.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
-use naru_spec::{Action, CacheKeyQuery, CachePolicy};
+use naru_spec::{Action, CacheKeyQuery, CachePolicy, CacheWrite};
 
 const ROUTES: &str = "
 apiVersion: v1
@@ -68,7 +68,7 @@ metadata: {name: process}
 spec: {maxBytes: 4000000, classes: {mine: {ttl: 7s}}}
 ",
     );
-    assert_eq!(planned.config.cache.unwrap().bytes_max, 4_000_000);
+    assert_eq!(planned.config.cache.as_ref().unwrap().bytes_max, 4_000_000);
     let all = policy_of(&planned, "all").unwrap();
     assert_eq!((all.class.as_str(), all.lifetime), ("hot", Some(Duration::from_secs(300))));
     let list = policy_of(&planned, "list").unwrap();
@@ -83,4 +83,34 @@ spec: {maxBytes: 4000000, classes: {mine: {ttl: 7s}}}
 #[test]
 fn without_a_document_nothing_is_kept() {
     assert_eq!(policy_of(&planned(""), "list"), None);
+}
+
+#[test]
+fn tiers_stand_behind_the_memory() {
+    let planned = planned(
+        "---
+apiVersion: naru.dev/v1alpha1
+kind: ResponseCache
+metadata: {name: process}
+spec:
+  maxBytes: 4000000
+  tiers:
+    disk: {directory: /var/cache/naru, maxBytes: 100000000}
+    redis:
+      addresses: ['10.0.0.5:6379', '10.0.0.6:6379']
+      cluster: true
+      prefix: shop
+      timeout: 30ms
+      write: through
+      queue: 10
+      pollEvery: 1s
+",
+    );
+    let store = planned.config.cache.unwrap();
+    let disk = store.disk.unwrap();
+    assert_eq!((disk.directory.as_str(), disk.bytes_max), ("/var/cache/naru", 100_000_000));
+    let redis = store.redis.unwrap();
+    assert!(redis.redis.is_cluster && redis.redis.nodes.len() == 2 && redis.prefix == "shop");
+    assert_eq!((redis.timeout, redis.poll), (Duration::from_millis(30), Duration::from_secs(1)));
+    assert_eq!((redis.write, redis.queue_max), (CacheWrite::Through, 10));
 }

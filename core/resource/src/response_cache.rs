@@ -1,7 +1,7 @@
 //! Our own `ResponseCache`: what is kept of a route's answers; without a target, the memory and the classes of all.
 
 use crate::traffic_policy::TargetRef;
-use crate::{Flag, Meta, Number, Place, Seconds, Text, Texts};
+use crate::{Flag, Meta, Number, Place, Placed, Seconds, Text, Texts};
 
 objects! {
     ResponseCache {
@@ -16,6 +16,8 @@ objects! {
         max_bytes: Option<Number>,
         /// Of the process.
         classes: Vec<(Text, CacheClass)>,
+        /// Of the process: what is behind its memory.
+        tiers: Option<CacheTiers>,
         /// `static`, `hot`, `realtime`, or one of `classes`.
         class: Option<Text>,
         ttl: Option<Seconds>,
@@ -57,4 +59,33 @@ objects! {
         disabled: Option<Flag>,
         max_wait: Option<Seconds>,
     }
+
+    CacheTiers {
+        disk: Option<CacheDisk>,
+        redis: Option<CacheRedis>,
+    }
+
+    CacheDisk {
+        directory: Text,
+        max_bytes: Number,
+        timeout: Option<Seconds>,
+    }
+
+    CacheRedis {
+        /// `host:port`; of a cluster those that are asked first.
+        addresses: Texts,
+        cluster: Option<Flag>,
+        prefix: Option<Text>,
+        timeout: Option<Seconds>,
+        write: Option<Placed<CacheWrite>>,
+        /// So many answers wait to be written.
+        queue: Option<Number>,
+        poll_every: Option<Seconds>,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheWrite {
+    Through,
+    Behind,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::http::HeaderName;
 
-use crate::{Invalid, StatusRange, defaults};
+use crate::{Invalid, Redis, StatusRange, defaults};
 
 /// Of the answers of a route.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,15 +54,50 @@ pub enum CacheKeyQuery {
     Without(Vec<String>),
 }
 
-/// The memory of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The memory of a process, and what is behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheStore {
     pub bytes_max: u64,
+    pub disk: Option<CacheDisk>,
+    pub redis: Option<CacheRedis>,
+}
+
+/// A directory of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheDisk {
+    pub directory: String,
+    pub bytes_max: u64,
+    /// For one answer.
+    pub timeout: Duration,
+}
+
+/// A Redis that gateways share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRedis {
+    pub redis: Redis,
+    /// Those with the same share their answers.
+    pub prefix: String,
+    /// For one answer.
+    pub timeout: Duration,
+    pub write: CacheWrite,
+    /// So many answers wait to be written, at most.
+    pub queue_max: u32,
+    /// How often it is asked what others have made worthless.
+    pub poll: Duration,
+}
+
+/// When an answer that was fetched is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheWrite {
+    /// Before others are given it: they wait for the write, for no longer than an answer may take.
+    Through,
+    /// At some time after it; what finds no place to wait is not written.
+    Behind,
 }
 
 impl Default for CacheStore {
     fn default() -> CacheStore {
-        CacheStore { bytes_max: defaults::CACHE_BYTES_MAX }
+        CacheStore { bytes_max: defaults::CACHE_BYTES_MAX, disk: None, redis: None }
     }
 }
 
@@ -112,6 +147,24 @@ impl CacheStore {
         let is_small = self.bytes_max < defaults::CACHE_BYTES_MIN;
         let problem =
             is_small.then(|| Invalid::new("a cache has less than 1 MiB").hint("1048576 bytes or more"));
-        problem.into_iter().collect()
+        let mut found: Vec<Invalid> = problem.into_iter().collect();
+        if let Some(disk) = &self.disk {
+            if disk.bytes_max < defaults::CACHE_DISK_BYTES_MIN {
+                found.push(Invalid::new("a cache has less than 16 MiB of disk").hint("16777216 bytes or more"));
+            }
+            if disk.directory.is_empty() || disk.timeout.is_zero() {
+                found.push(Invalid::new("a cache on a disk needs a directory and a timeout"));
+            }
+        }
+        if let Some(shared) = &self.redis {
+            if shared.redis.nodes.is_empty() {
+                found.push(Invalid::new("the Redis of a cache has no address"));
+            }
+            if shared.timeout.is_zero() || shared.queue_max == 0 || shared.poll < defaults::CACHE_POLL_MIN {
+                let hint = "timeout and queue are above zero, pollEvery is 10 ms or more";
+                found.push(Invalid::new("the Redis of a cache can never answer").hint(hint));
+            }
+        }
+        found
     }
 }

@@ -125,6 +125,20 @@ pub const CACHE_HEURISTIC_MAX: Duration = Duration::from_secs(86_400);
 pub const CACHE_LIFETIME_MAX: Duration = Duration::from_secs(2_147_483_648);
 /// How long it is remembered that an answer cannot be shared, so that nobody waits for it. Varnish's hit-for-miss.
 pub const CACHE_UNSHARED: Duration = Duration::from_secs(120);
+/// Of a disk: room for what is of the largest size by default, and more.
+pub const CACHE_DISK_BYTES_MIN: u64 = 16 << 20;
+/// For one answer of a disk. Longer than a seek, shorter than what anybody notices.
+pub const CACHE_DISK_TIMEOUT: Duration = Duration::from_millis(50);
+/// Answers that wait to be written to a Redis.
+pub const CACHE_QUEUE: u32 = 1_024;
+/// And how much they may hold.
+pub const CACHE_QUEUE_BYTES: u64 = 64 << 20;
+/// How often gateways hear what others have made worthless.
+pub const CACHE_POLL: Duration = Duration::from_millis(200);
+pub const CACHE_POLL_MIN: Duration = Duration::from_millis(10);
+pub const CACHE_PREFIX: &str = "naru";
+/// How long a Redis keeps what is stale: to be asked about, and to be given where nothing better comes.
+pub const CACHE_STALE_KEPT: Duration = Duration::from_secs(3_600);
 /// Of answers of no class.
 pub const CACHE_CLASS: &str = "default";
 /// Names of classes, and how long what is in them is fresh: the MSA guide's.

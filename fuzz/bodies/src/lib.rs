@@ -31,6 +31,7 @@ mod asked;
 mod grpc_web;
 mod compared;
 mod kept;
+mod packed;
 mod journey;
 mod exchange;
 // What another process of ours says.
@@ -53,6 +54,7 @@ pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
 pub use kept::kept;
+pub use packed::packed;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -85,6 +87,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http3", http3),
     ("journey", journey),
     ("kept", kept),
+    ("packed", packed),
     ("measured", measured),
     ("nginx", nginx),
     ("path", path),

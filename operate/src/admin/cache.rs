@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use http::{Method, Response, StatusCode};
 use naru_cache::Purge;
-use naru_proxy::CacheStatus;
+use naru_proxy::{CacheStatus, Purged};
 use serde_json::json;
 
 use super::{Admin, Query, Whole, json as json_page, text};
@@ -25,14 +25,27 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
             class.results.iter().map(|(result, count)| format!("{result} {count}")).collect();
         let _ = writeln!(
             out,
-            "{}: {}% from memory; {}; {} waited for another; {} kept, {} not",
+            "{}: {}% from what is kept; {}; {} waited for another; {} kept, {} not",
             class.class,
-            percent_from_memory(&class.results),
+            percent_kept(&class.results),
             results.join(", "),
             class.collapsed,
             class.stored,
             class.unstored
         );
+    }
+    for tier in &status.tiers {
+        let said: Vec<String> = tier.requests.iter().map(|(result, count)| format!("{result} {count}")).collect();
+        let written: Vec<String> = tier.writes.iter().map(|(result, count)| format!("{result} {count}")).collect();
+        let state = if tier.is_up { "up" } else { "gives no answer" };
+        let _ = write!(out, "{}: {state}; {}; written: {}", tier.tier, said.join(", "), written.join(", "));
+        if let Some((objects, bytes)) = tier.held {
+            let _ = write!(out, "; {objects} answers in {bytes} bytes");
+        }
+        if let Some(untold) = tier.untold {
+            let _ = write!(out, "; {untold} to be told to others");
+        }
+        out.push('\n');
     }
     text(StatusCode::OK, out)
 }
@@ -43,14 +56,28 @@ fn described(status: &CacheStatus) -> serde_json::Value {
         let results: BTreeMap<_, _> = class.results.into_iter().collect();
         json!({
             "class": class.class,
-            "percent_from_memory": percent_from_memory(&class.results),
+            "percent_from_what_is_kept": percent_kept(&class.results),
             "results": results,
             "collapsed": class.collapsed,
             "stored": class.stored,
             "not_stored": class.unstored,
         })
     });
+    let tiers = status.tiers.iter().map(|tier| {
+        let requests: BTreeMap<_, _> = tier.requests.into_iter().collect();
+        let writes: BTreeMap<_, _> = tier.writes.into_iter().collect();
+        json!({
+            "tier": tier.tier,
+            "up": tier.is_up,
+            "requests": requests,
+            "writes": writes,
+            "objects": tier.held.map(|(objects, _)| objects),
+            "bytes": tier.held.map(|(_, bytes)| bytes),
+            "untold": tier.untold,
+        })
+    });
     json!({
+        "tiers": tiers.collect::<Vec<_>>(),
         "objects": counts.objects,
         "bytes": counts.bytes,
         "bytes_max": counts.bytes_max,
@@ -60,7 +87,7 @@ fn described(status: &CacheStatus) -> serde_json::Value {
     })
 }
 
-fn percent_from_memory(results: &[(&'static str, u64)]) -> u64 {
+fn percent_kept(results: &[(&'static str, u64)]) -> u64 {
     let all: u64 = results.iter().map(|(_, count)| count).sum();
     let missed: u64 = results.iter().filter(|(result, _)| *result == "miss").map(|(_, count)| count).sum();
     (all - missed) * 100 / all.max(1)
@@ -74,6 +101,29 @@ pub fn add_stats(status: Option<&CacheStatus>, stats: &mut BTreeMap<String, u64>
             labels.and_then(|(_, result)| result).map_or(String::new(), |result| format!(".{result}"));
         stats.insert(format!("cache.{class}{name}{result}"), value);
     }
+    for (name, tier, result, _, value) in tier_numbers(status) {
+        let result = result.map_or(String::new(), |result| format!(".{result}"));
+        stats.insert(format!("cache.tier.{tier}.{name}{result}"), value);
+    }
+}
+
+/// A number of a tier: its name, whose it is, its result where it is of one, and whether it is a gauge.
+type TierNumber = (&'static str, &'static str, Option<&'static str>, bool, u64);
+
+pub fn tier_numbers(status: Option<&CacheStatus>) -> Vec<TierNumber> {
+    let mut all = Vec::new();
+    for tier in status.iter().flat_map(|status| &status.tiers) {
+        let name = tier.tier;
+        all.push(("up", name, None, true, u64::from(tier.is_up)));
+        all.extend(tier.requests.iter().map(|(result, count)| ("requests", name, Some(*result), false, *count)));
+        all.extend(tier.writes.iter().map(|(result, count)| ("writes", name, Some(*result), false, *count)));
+        all.extend(tier.untold.map(|untold| ("untold", name, None, true, untold)));
+        if let Some((objects, bytes)) = tier.held {
+            all.push(("objects", name, None, true, objects));
+            all.push(("bytes", name, None, true, bytes));
+        }
+    }
+    all
 }
 
 /// A number: its name, its class and result where it is of one, and whether it is a gauge.
@@ -127,7 +177,10 @@ pub async fn purge(admin: &Admin, method: &Method, query: &Query<'_>) -> Respons
         _ => return text(StatusCode::BAD_REQUEST, "write http://host/path, or a tag\n"),
     };
     match admin.proxy.purge(&purge).await {
-        Some(gone) => json_page(&json!({ "purged": gone })),
+        Some(Purged { forgotten, is_told: None }) => json_page(&json!({ "purged": forgotten })),
+        Some(Purged { forgotten, is_told: Some(is_told) }) => {
+            json_page(&json!({ "purged": forgotten, "others": if is_told { "told" } else { "told later" } }))
+        }
         None => text(StatusCode::NOT_FOUND, "no route keeps answers\n"),
     }
 }
@@ -161,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_nothing_is_none() {
-        assert_eq!(percent_from_memory(&[]), 0);
-        assert_eq!(percent_from_memory(&[("hit", 3), ("miss", 1)]), 75);
+        assert_eq!(percent_kept(&[]), 0);
+        assert_eq!(percent_kept(&[("hit", 3), ("miss", 1)]), 75);
     }
 }

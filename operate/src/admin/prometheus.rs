@@ -60,7 +60,30 @@ fn kept(status: Option<&CacheStatus>) -> String {
         }
         out.sample(&name, &labels, value);
     }
+    of_tiers(status, &mut out);
     out.text
+}
+
+/// What is behind the memory of answers.
+fn of_tiers(status: Option<&CacheStatus>, out: &mut Exposition) {
+    let mut last = String::new();
+    let mut all = cache::tier_numbers(status);
+    all.sort_by_key(|(name, ..)| *name);
+    for (name, tier, result, is_gauge, value) in all {
+        let end = if is_gauge { "" } else { "_total" };
+        let name = format!("naru_cache_tier_{name}{end}");
+        if name != last {
+            let kind = if is_gauge { "gauge" } else { "counter" };
+            out.family(&name, kind, "Tiers behind the memory of answers, and what they said.");
+            last.clone_from(&name);
+        }
+        let mut labels = String::new();
+        label(&mut labels, "tier", tier);
+        if let Some(result) = result {
+            label(&mut labels, "result", result);
+        }
+        out.sample(&name, &labels, value);
+    }
 }
 
 /// Login sessions.

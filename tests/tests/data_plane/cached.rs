@@ -4,8 +4,10 @@ mod answers;
 mod documents;
 mod fallback;
 mod http_cache_tests;
+mod million;
 mod personal;
 mod purged;
+mod tiers;
 mod together;
 
 use naru_proxy::Options;

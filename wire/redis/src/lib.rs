@@ -1,4 +1,6 @@
-//! How are counts kept in a Redis that several proxies share?
+//! How are counts and answers kept in a Redis that several proxies share?
+//!
+//! Answers are in [`answers`]; what follows is about counts.
 //!
 //! In come the limits of one request, each with the name of its count; out comes what `naru_admit::quota` would have
 //! said of counts in this process. One round trip asks for all of them: a script looks at all counts, takes from all or
@@ -10,6 +12,7 @@
 //! Deliberately not here: when to ask, how long to wait, and what is done without an answer.
 
 mod script;
+pub mod answers;
 
 use std::time::Duration;
 
