@@ -12,7 +12,7 @@ use naru_resource::session_auth::{self as said, SessionAuthSpec};
 use naru_resource::{Flag, Gateway, Place, Resources, Seconds, Text, Texts};
 use naru_spec::{
     Cluster, DataSource, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, StorePlace,
-    TlsRequirement, code,
+    TlsRequirement, code, defaults,
 };
 
 use crate::findings::Findings;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::session::{SessionFault, is_below, is_path, is_reserved, is_token};
+use crate::session::{SessionFault, is_below, is_path, is_reserved};
 use crate::{DataSource, Invalid, defaults};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
