@@ -208,7 +208,8 @@ fn meet(
     };
     let wall = connection.worker.clock.wall(now);
     let Parts { headers, extensions, .. } = parts;
-    let mut head = sessions::Head { method: &line.method, path: line.path.path(), headers, extensions };
+    let (path, query) = (line.path.path(), line.path.query());
+    let mut head = sessions::Head { method: &line.method, path, query, headers, extensions };
     here.meet(wall, &mut head, wish)
 }
 
@@ -222,8 +223,9 @@ async fn renew(connection: &Connection, parts: &mut Parts) {
 
 /// Asks the store what is needed to answer.
 async fn settle_session(passage: &mut Passage) -> Reason {
+    let (worker, loaded) = (Rc::clone(&passage.worker), Rc::clone(&passage.loaded));
     let Some(note) = &mut passage.session else { return Reason::SessionAnswered };
-    let reason = sessions::carry_out(note).await;
+    let reason = sessions::carry_out(note, &worker, &loaded).await;
     passage.journey.answer_for(reason);
     reason
 }

@@ -26,6 +26,7 @@ mod shadow;
 mod tunnel;
 mod upgraded;
 mod grpc_web;
+mod asking;
 mod sessions;
 mod gate;
 mod tcp;

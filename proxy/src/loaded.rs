@@ -128,8 +128,9 @@ impl Loaded {
             all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
                 .collect()
         });
-        let of_chains = prepared.sessions.iter().zip(snapshot.chains()).map(|(service, chain)| {
-            Some(SessionsHere::new(chain.http.sessions.as_ref()?, service.as_ref()?))
+        let of_chains = prepared.sessions.iter().zip(&prepared.providers).zip(snapshot.chains());
+        let of_chains = of_chains.map(|((service, provider), chain)| {
+            Some(SessionsHere::new(chain.http.sessions.as_ref()?, service.as_ref()?, provider.as_ref()))
         });
         let sessions: Vec<_> = of_chains.collect();
         Rc::new(Loaded {

@@ -26,7 +26,7 @@ use crate::names::{NameId, Names};
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
-use crate::sessions::{Service, SessionStatus};
+use crate::sessions::{Provider, Service, SessionStatus};
 use crate::shared_cache::SharedCache;
 use crate::shared_limits::{self, SharedLimit};
 use crate::tiers::Tiers;
@@ -77,6 +77,8 @@ pub struct Prepared {
     tallies: Vec<Option<Arc<Tally>>>,
     /// By chain; of those that have sessions.
     pub sessions: Vec<Option<Arc<Service>>>,
+    /// By chain; of those whose people log in at one.
+    pub providers: Vec<Option<Arc<Provider>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -147,6 +149,8 @@ impl Prepared {
         let cache = SharedCache::of(&snapshot, kept, clock::seed());
         let tiers = older.and_then(|older| older.tiers.as_ref());
         let tiers = Tiers::of(&snapshot, cache.as_ref(), tiers, origin).map_err(StartError::Thread)?;
+        // One whose secret cannot be read starts nothing.
+        let providers = providers(&snapshot, older).map_err(StartError::Config)?;
         let sessions = sessions(&snapshot, older, origin)?;
         Ok(Prepared {
             cache,
@@ -172,6 +176,7 @@ impl Prepared {
             crowds,
             tallies,
             sessions,
+            providers,
             cluster_names,
             stat_prefixes,
             names,
@@ -221,13 +226,18 @@ impl Prepared {
 
     /// Of all chains, each once.
     pub fn session_statuses(&self) -> Vec<SessionStatus> {
-        let mut known: Vec<&Arc<Service>> = Vec::new();
-        for service in self.sessions.iter().flatten() {
-            if !known.iter().any(|known| Arc::ptr_eq(known, service)) {
-                known.push(service);
+        let mut known: Vec<(&Arc<Service>, &Option<Arc<Provider>>)> = Vec::new();
+        for (service, provider) in self.sessions.iter().zip(&self.providers) {
+            let Some(service) = service else { continue };
+            if !known.iter().any(|(known, _)| Arc::ptr_eq(known, service)) {
+                known.push((service, provider));
             }
         }
-        known.into_iter().map(|service| service.status()).collect()
+        let told = |(service, provider): (&Arc<Service>, &Option<Arc<Provider>>)| SessionStatus {
+            provider: provider.as_ref().map(|provider| provider.status()),
+            ..service.status()
+        };
+        known.into_iter().map(told).collect()
     }
 
     pub fn terminator(&self, chain: ChainId) -> Option<&Terminator> {
@@ -279,6 +289,29 @@ impl Prepared {
             && new.http2 == old.http2
             && new.proxy_protocol == old.proxy_protocol
     }
+}
+
+/// What is known of a provider stays known, for the snapshot before, or for another chain.
+fn providers(
+    snapshot: &Snapshot,
+    older: Option<&Prepared>,
+) -> Result<Vec<Option<Arc<Provider>>>, Vec<(Place, Invalid)>> {
+    let mut all: Vec<Option<Arc<Provider>>> = Vec::new();
+    let before = older.map(|older| older.providers.as_slice()).unwrap_or_default();
+    let listeners = snapshot.listeners.iter().enumerate();
+    let listeners = listeners.flat_map(|(at, listener)| listener.chains.iter().map(move |_| at));
+    for (chain, listener) in snapshot.chains().iter().zip(listeners) {
+        let auth = chain.http.sessions.as_ref();
+        let made = auth.and_then(|auth| auth.oidc.as_ref().map(|oidc| (&auth.name, oidc)));
+        let Some((name, oidc)) = made else {
+            all.push(None);
+            continue;
+        };
+        let known = all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
+        let provider = Provider::new(name, oidc, known.as_ref());
+        all.push(Some(provider.map_err(|invalid| vec![(Place::Listener(listener), invalid)])?));
+    }
+    Ok(all)
 }
 
 /// Who keeps sessions already keeps them on: for the snapshot before, or for another chain.

@@ -9,6 +9,8 @@
 
 mod cookie;
 mod keys;
+mod oidc;
+mod provider;
 mod service;
 mod verify;
 
@@ -22,20 +24,23 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN,
-    RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    RETRY_AFTER, SET_COOKIE, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use naru_base::{Json, Reason, WallTime};
 use naru_journey::arrival::Wish;
 use naru_journey::reply::Reply;
-use naru_session::{Family, Id, Verdict, Way, way};
+use naru_session::login::{self, ATTEMPT_COOKIE};
+use naru_session::{Family, Id, Said, Verdict, Way, way};
 use naru_spec::{SessionAuth, SessionClaim};
 
+pub use provider::Provider;
 pub use service::{Service, SessionStatus};
 
 use crate::engine;
 use crate::loaded::Loaded;
 use crate::settle::{Broken, OutBody, Passage};
+use crate::worker::Worker;
 use cookie::Found;
 use service::{Known, Pair, Refreshed};
 use verify::Cache;
@@ -56,6 +61,8 @@ const KEYS_AGE_MAX: Duration = Duration::from_secs(300);
 pub struct SessionsHere {
     auth: Arc<SessionAuth>,
     service: Arc<Service>,
+    /// Where people log in, if it is not the application.
+    provider: Option<Arc<Provider>>,
     version: Cell<u64>,
     known: RefCell<Arc<Known>>,
     cache: Cache,
@@ -68,8 +75,12 @@ enum Pending {
     /// The answer of the application says who it is.
     Login,
     Refresh(Found),
-    /// The ids of the token, where it is ours; and the cookie.
-    Logout(Vec<Id>, Found),
+    /// The ids of the token, where it is ours; and the cookie; and where a page follows.
+    Logout(Vec<Id>, Found, Option<oidc::Out>),
+    /// To the provider.
+    Start(oidc::Start),
+    /// From the provider.
+    Back(oidc::Back),
 }
 
 /// What sessions make of a request.
@@ -106,15 +117,21 @@ struct Renewed(Vec<(HeaderName, HeaderValue)>);
 pub struct Head<'a> {
     pub method: &'a Method,
     pub path: &'a str,
+    pub query: Option<&'a str>,
     pub headers: &'a mut HeaderMap,
     pub extensions: &'a http::Extensions,
 }
 
 impl SessionsHere {
-    pub fn new(auth: &Arc<SessionAuth>, service: &Arc<Service>) -> Rc<SessionsHere> {
+    pub fn new(
+        auth: &Arc<SessionAuth>,
+        service: &Arc<Service>,
+        provider: Option<&Arc<Provider>>,
+    ) -> Rc<SessionsHere> {
         Rc::new(SessionsHere {
             auth: Arc::clone(auth),
             service: Arc::clone(service),
+            provider: provider.cloned(),
             version: Cell::new(0),
             known: RefCell::default(),
             cache: Cache::default(),
@@ -152,17 +169,38 @@ impl SessionsHere {
                 if let Some(Renewed(told)) = head.extensions.get::<Renewed>() {
                     note.told.extend(told.iter().cloned());
                 }
-                let refused = self.judged(now, headers, is_asked, &mut note);
+                // He is led somewhere only as long as what he has brought is still there.
+                let start = (is_asked && wish == Wish::Route).then(|| self.start(head.method, headers, head.path, head.query));
+                let refused = self.judged(now, head.method, headers, is_asked, &mut note);
                 is_identified = refused.is_none();
                 match refused {
+                    Some(Reason::SessionStoreAway) if is_asked => Wish::Refuse(Reason::SessionStoreAway),
+                    Some(_) if let Some(Some(start)) = start => {
+                        note.told.clear();
+                        note.pending = Pending::Start(start);
+                        Wish::Refuse(Reason::SessionLogin)
+                    }
                     Some(reason) if is_asked => Wish::Refuse(reason),
                     Some(_) | None if note.told.is_empty() => return Met { wish, note: None, is_identified },
                     _ => wish,
                 }
             }
             Way::Login => {
+                self.strip(headers);
                 note.pending = Pending::Login;
                 wish
+            }
+            Way::Start => {
+                let back = login::wanted_back(head.query.unwrap_or_default());
+                note.pending = self.provider.as_ref().map_or(Pending::Nothing, |provider| {
+                    Pending::Start(oidc::Start::of(provider.settings(), headers, back))
+                });
+                Wish::Refuse(Reason::SessionLogin)
+            }
+            Way::Callback => {
+                let former = self.ids(now, headers);
+                note.pending = Pending::Back(oidc::Back::of(headers, head.query.unwrap_or_default(), former));
+                Wish::Refuse(Reason::SessionAnswered)
             }
             Way::Refresh | Way::Logout if !may_ask(auth, headers) => Wish::Refuse(Reason::SessionOrigin),
             Way::Refresh => {
@@ -171,7 +209,9 @@ impl SessionsHere {
             }
             Way::Logout => {
                 let ids = self.ids(now, headers);
-                note.pending = Pending::Logout(ids, cookie::find(headers, &auth.refresh.cookie));
+                let settings = self.provider.as_ref().map(|provider| provider.settings());
+                let out = settings.and_then(|settings| oidc::Out::of(settings, headers));
+                note.pending = Pending::Logout(ids, cookie::find(headers, &auth.refresh.cookie), out);
                 Wish::Refuse(Reason::SessionAnswered)
             }
             Way::Keys => Wish::Refuse(self.publish(now, &mut note)),
@@ -189,16 +229,56 @@ impl SessionsHere {
         Met { wish, note: Some(Box::new(note)), is_identified }
     }
 
+    /// To the provider, where there is one and a person waits for this page.
+    fn start(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        path: &str,
+        query: Option<&str>,
+    ) -> Option<oidc::Start> {
+        let provider = self.provider.as_ref().filter(|_| login::is_navigation(method, headers))?;
+        let wanted = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        Some(oidc::Start::of(provider.settings(), headers, login::way_back(&wanted)))
+    }
+
+    /// The token of a request, and whether its browser has brought it by itself. Two are none.
+    fn shown(&self, headers: &HeaderMap) -> Result<Option<(String, bool)>, ()> {
+        if let Some(token) = token_of(headers)? {
+            return Ok(Some((token, false)));
+        }
+        let Some(name) = &self.auth.access.cookie else { return Ok(None) };
+        match cookie::find(headers, name) {
+            Found::One(token) if !token.is_empty() => Ok(Some((token, true))),
+            Found::One(_) | Found::None => Ok(None),
+            Found::Several => Err(()),
+        }
+    }
+
+    /// Cookies that are between browsers and naru.
+    fn strip(&self, headers: &mut HeaderMap) {
+        if let Some(access) = &self.auth.access.cookie {
+            let refresh = &self.auth.refresh.cookie;
+            cookie::strip(headers, |name| name == access || name == refresh || name.starts_with(ATTEMPT_COOKIE));
+        }
+    }
+
     /// Looks at the token of a request. Returns why it is refused, if it is.
     fn judged(
         &self,
         now: WallTime,
+        method: &Method,
         headers: &mut HeaderMap,
         is_asked: bool,
         note: &mut Note,
     ) -> Option<Reason> {
-        let token = match token_of(headers) {
-            Ok(Some(token)) => token,
+        let shown = self.shown(headers);
+        // What a browser brings by itself, pages of others may have it bring.
+        let may_act = (method.is_safe() && !headers.contains_key(UPGRADE)) || may_ask(&self.auth, headers);
+        self.strip(headers);
+        let (token, is_brought) = match shown {
+            Ok(Some((_, true))) if !may_act => return Some(Reason::SessionOrigin),
+            Ok(Some(shown)) => shown,
             Ok(None) => {
                 if is_asked {
                     note.challenge(None);
@@ -240,13 +320,18 @@ impl SessionsHere {
         }
         if !self.auth.access.is_forwarded {
             headers.remove(AUTHORIZATION);
+        } else if is_brought
+            && !headers.contains_key(AUTHORIZATION)
+            && let Some(bearer) = bearer_of(&token)
+        {
+            headers.insert(AUTHORIZATION, bearer);
         }
         None
     }
 
     /// Of the token of who logs out. It may have expired meanwhile, or its key may have been replaced.
     fn ids(&self, now: WallTime, headers: &HeaderMap) -> Vec<Id> {
-        let Ok(Some(token)) = token_of(headers) else { return Vec::new() };
+        let Ok(Some((token, _))) = self.shown(headers) else { return Vec::new() };
         let known = self.known();
         let Some(keys) = &known.keys else { return Vec::new() };
         let (_, verified) = verify::verdict(&self.cache, &known, keys, &self.auth, now, &token);
@@ -276,7 +361,10 @@ impl SessionsHere {
         if !parts.method.is_safe() {
             return;
         }
-        let Ok(Some(token)) = token_of(&parts.headers) else { return };
+        let Ok(Some((token, is_brought))) = self.shown(&parts.headers) else { return };
+        if is_brought && parts.headers.contains_key(AUTHORIZATION) {
+            return;
+        }
         let Found::One(refresh) = cookie::find(&parts.headers, &self.auth.refresh.cookie) else { return };
         let verdict = {
             let known = self.known();
@@ -337,7 +425,7 @@ impl Note {
 
     /// Whether the store is to be asked before the request is answered.
     pub fn is_pending(&self) -> bool {
-        matches!(self.pending, Pending::Refresh(_) | Pending::Logout(..))
+        !matches!(self.pending, Pending::Nothing | Pending::Login)
     }
 
     /// Says in an answer of the application what is to be said.
@@ -383,6 +471,10 @@ impl Note {
         if let Some(value) = cookie::set(&self.here.auth.refresh, "", 0) {
             self.tell(SET_COOKIE, value);
         }
+        let access = self.here.auth.access.cookie.as_ref();
+        if let Some(value) = access.and_then(|name| cookie::of_host(name, "", 0)) {
+            self.tell(SET_COOKIE, value);
+        }
     }
 }
 
@@ -392,11 +484,13 @@ pub fn of(loaded: &Loaded, chain: naru_journey::ChainId) -> Option<&Rc<SessionsH
 }
 
 /// Asks the store what a request needs that naru answers itself. Returns why it is answered.
-pub async fn carry_out(note: &mut Note) -> Reason {
+pub async fn carry_out(note: &mut Note, worker: &Rc<Worker>, loaded: &Rc<Loaded>) -> Reason {
     let here = Rc::clone(&note.here);
     let auth = &here.auth;
     match std::mem::replace(&mut note.pending, Pending::Nothing) {
         Pending::Nothing | Pending::Login => Reason::SessionAnswered,
+        Pending::Start(start) => oidc::begin(note, start, worker, loaded).await,
+        Pending::Back(back) => oidc::finish(note, back, worker, loaded).await,
         Pending::Refresh(Found::One(token)) => match here.service.refresh(auth, token).await {
             Refreshed::Pair(pair) => {
                 give(auth, &pair, &mut note.told);
@@ -421,7 +515,7 @@ pub async fn carry_out(note: &mut Note) -> Reason {
             note.tell(RELOGIN_REQUIRED, TRUE);
             Reason::SessionMissing
         }
-        Pending::Logout(ids, found) => {
+        Pending::Logout(ids, found, out) => {
             let token = match found {
                 Found::One(token) => Some(token),
                 Found::None | Found::Several => None,
@@ -436,6 +530,9 @@ pub async fn carry_out(note: &mut Note) -> Reason {
             // It holds here; elsewhere once the store is back.
             let status = if is_everywhere { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED };
             note.answer = Some((status, Bytes::new()));
+            if let Some(out) = out {
+                oidc::lead_out(note, out, worker, loaded).await;
+            }
             Reason::SessionAnswered
         }
     }
@@ -457,9 +554,9 @@ pub async fn pass_on(mut passage: Box<Passage>) -> Result<Response<OutBody>, Bro
     let auth = &here.auth;
     let subject = text_of(head.headers.remove(&auth.subject_header));
     let said = auth.claims.iter().filter_map(|SessionClaim { claim, header }| {
-        text_of(head.headers.remove(header)).map(|value| (claim.clone(), value))
+        text_of(head.headers.remove(header)).map(|value| (claim.clone(), Said::Text(value)))
     });
-    let claims: Vec<(String, String)> = said.collect();
+    let claims: Vec<(String, Said)> = said.collect();
     let Some(subject) = subject.filter(|_| head.status.is_success()) else { return engine::pass_on(passage) };
     let family = Family::begin(crate::clock::wall_now(), subject, claims, auth.refresh.lifetime);
     match here.service.log_in(auth, family).await {
@@ -487,6 +584,17 @@ fn give(auth: &SessionAuth, pair: &Pair, told: &mut Vec<(HeaderName, HeaderValue
     if let Some(bearer) = bearer(pair) {
         told.push((AUTHORIZATION, bearer));
     }
+    give_cookies(auth, pair, told);
+}
+
+/// The same without the header: what a browser keeps.
+fn give_cookies(auth: &SessionAuth, pair: &Pair, told: &mut Vec<(HeaderName, HeaderValue)>) {
+    // It lasts as long as the session, so that one that has expired is there to be refreshed.
+    let seconds = pair.refresh_lifetime.as_secs();
+    let access = auth.access.cookie.as_ref();
+    if let Some(value) = access.and_then(|name| cookie::of_host(name, &pair.access, seconds)) {
+        told.push((SET_COOKIE, value));
+    }
     if let Some(value) = cookie::set(&auth.refresh, &pair.refresh, pair.refresh_lifetime.as_secs()) {
         told.push((SET_COOKIE, value));
     }
@@ -494,7 +602,11 @@ fn give(auth: &SessionAuth, pair: &Pair, told: &mut Vec<(HeaderName, HeaderValue
 }
 
 fn bearer(pair: &Pair) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", pair.access)).ok()?;
+    bearer_of(&pair.access)
+}
+
+fn bearer_of(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

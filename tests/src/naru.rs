@@ -66,8 +66,13 @@ impl Naru {
 
     /// As [`Naru::update`], for tests that have no time to read a file again and again.
     pub async fn update_to(&self, config: Config) {
-        let updated = within("an update", self.proxy().update(compile_config(config))).await;
-        updated.unwrap_or_else(|error| panic!("{error}"));
+        self.try_update_to(config).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// # Errors
+    /// Nothing has changed, and why.
+    pub async fn try_update_to(&self, config: Config) -> Result<(), StartError> {
+        within("an update", self.proxy().update(compile_config(config))).await
     }
 
     /// Where all listeners listen.

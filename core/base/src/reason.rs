@@ -197,6 +197,16 @@ reasons! {
     SessionOrigin { "-", Client, 403, "session_origin_refused", "Origin is not allowed" }
     /// What is known of sessions cannot be read or written.
     SessionStoreAway { "-", Proxy, 503, "session_store_away", "session store is away" }
+    /// Somebody is led to the provider that says who he is.
+    SessionLogin { "-", Proxy, 302, "session_login", "" }
+    /// What a browser brings back from a provider is not what it was sent for, or was used before.
+    SessionLoginRefused { "-", Client, 400, "session_login_refused", "This login is over, or was begun in another browser. Please begin again." }
+    /// The provider lets somebody not in.
+    SessionLoginDenied { "-", Client, 403, "session_login_denied", "The login was denied." }
+    /// What the provider says of who logs in cannot be believed.
+    SessionLoginInvalid { "-", Upstream, 502, "session_login_invalid", "The answer of the login provider cannot be believed." }
+    /// The provider does not answer, or not as one does.
+    SessionProviderAway { "-", Upstream, 503, "session_provider_away", "The login provider does not answer." }
 
     /// A tunnel with HTTP in it: the requests have their own lines.
     TunnelServed { "-", Proxy, 200, "tunnel_served", "" }

@@ -87,6 +87,11 @@ impl<'a> Edges<'a> {
         edges
     }
 
+    /// Those that naru itself asks who logs in.
+    pub fn clusters(&self) -> Vec<naru_spec::Cluster> {
+        self.sessions.clusters()
+    }
+
     /// Changes a listener of these gateways.
     pub fn change(&self, gateways: &[&Gateway], listener: &mut Listener, findings: &mut Findings<'_>) {
         self.sessions.change(gateways, listener, findings);

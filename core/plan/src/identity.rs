@@ -315,11 +315,11 @@ fn read(at: usize, rule: &JwtRule, hears: &mut dyn Hears) -> Option<JwtProvider>
     })
 }
 
-/// Where keys are fetched.
-struct Site {
-    host: String,
-    port: u16,
-    is_tls: bool,
+/// Where keys are fetched, or somebody else is asked by naru itself.
+pub(crate) struct Site {
+    pub host: String,
+    pub port: u16,
+    pub is_tls: bool,
 }
 
 impl Site {
@@ -338,26 +338,32 @@ impl Site {
     fn cluster_name(&self) -> String {
         format!("jwks|{}|{}|{}", if self.is_tls { "https" } else { "http" }, self.host, self.port)
     }
+
+    /// Over TLS it is believed where one of these authorities says that it is this host.
+    pub fn cluster(&self, name: String, authorities: DataSource) -> Cluster {
+        let (discovery, address) = match self.host.parse() {
+            Ok(ip) => (Discovery::Static, Address::Socket(SocketAddr::new(ip, self.port))),
+            Err(_) => {
+                let address = Address::Name { host: self.host.clone(), port: self.port };
+                (Discovery::StrictDns(DnsSettings::default()), address)
+            }
+        };
+        let mut cluster = Cluster::new(name, discovery, vec![Endpoint::new(address)]);
+        cluster.tls = self.is_tls.then(|| UpstreamTls {
+            sni: Some(self.host.clone()),
+            trusted_ca: Some(authorities),
+            peer: PeerTests {
+                names: vec![SanMatch::any_kind(StringMatch::exact(self.host.clone()))],
+                ..PeerTests::default()
+            },
+            ..UpstreamTls::default()
+        });
+        cluster
+    }
 }
 
 fn cluster_of(rule: &JwtRule) -> Option<Cluster> {
     let site = Site::of(rule.jwks_uri.as_ref().filter(|_| rule.jwks.is_none())?)?;
-    let (discovery, address) = match site.host.parse() {
-        Ok(ip) => (Discovery::Static, Address::Socket(SocketAddr::new(ip, site.port))),
-        Err(_) => {
-            let address = Address::Name { host: site.host.clone(), port: site.port };
-            (Discovery::StrictDns(DnsSettings::default()), address)
-        }
-    };
-    let mut cluster = Cluster::new(site.cluster_name(), discovery, vec![Endpoint::new(address)]);
-    cluster.tls = site.is_tls.then(|| UpstreamTls {
-        sni: Some(site.host.clone()),
-        trusted_ca: Some(DataSource::File(SYSTEM_AUTHORITIES.to_owned())),
-        peer: PeerTests {
-            names: vec![SanMatch::any_kind(StringMatch::exact(site.host.clone()))],
-            ..PeerTests::default()
-        },
-        ..UpstreamTls::default()
-    });
-    Some(cluster)
+    let name = site.cluster_name();
+    Some(site.cluster(name, DataSource::File(SYSTEM_AUTHORITIES.to_owned())))
 }

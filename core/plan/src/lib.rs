@@ -198,6 +198,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
     config.clusters.extend(guards.into_clusters());
+    config.clusters.extend(edges.clusters());
     config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));
     Planned { config, problems: findings.into_problems() }
 }

@@ -2,6 +2,8 @@
 //!
 //! One is for all servers of its Gateway that speak HTTP. Servers that lead all their clients to HTTPS ask for no token.
 
+mod login;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use http::HeaderName;
 use naru_resource::session_auth::{self as said, SessionAuthSpec};
 use naru_resource::{Flag, Gateway, Place, Resources, Seconds, Text, Texts};
 use naru_spec::{
-    DataSource, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, StorePlace,
-    TlsRequirement, code,
+    Cluster, DataSource, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, StorePlace,
+    TlsRequirement, code, defaults,
 };
 
 use crate::findings::Findings;
@@ -37,6 +39,11 @@ impl<'a> Sessions<'a> {
             sessions.of_gateways.push((gateway, written, Arc::new(auth)));
         }
         sessions
+    }
+
+    /// Those that lead to providers.
+    pub fn clusters(&self) -> Vec<Cluster> {
+        self.of_gateways.iter().flat_map(|(_, written, auth)| login::clusters(written, auth)).collect()
     }
 
     /// Changes a listener of these gateways.
@@ -105,9 +112,19 @@ fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth
         auth.subject_header = header;
     }
     auth.claims = claims(&spec.login.claims, &login.field("claims"), findings);
+    if let Some(said) = &spec.login.oidc {
+        let oidc = login::read(said, &auth.name, &login.field("oidc"), findings);
+        auth.oidc = Some(Box::new(oidc));
+        // Browsers bring cookies, and nothing else.
+        auth.access.cookie = Some(defaults::OIDC_ACCESS_COOKIE.to_owned());
+        auth.refresh.cookie_path = "/".to_owned();
+        auth.is_transparent = true;
+    }
     if let Some(said) = &spec.refresh {
         auth.refresh_path.clone_from(&said.path.value);
-        auth.refresh.cookie_path.clone_from(&said.path.value);
+        if auth.oidc.is_none() {
+            auth.refresh.cookie_path.clone_from(&said.path.value);
+        }
     }
     if let Some(said) = &spec.logout {
         auth.logout_path.clone_from(&said.path.value);
@@ -134,17 +151,20 @@ fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth
         time(&mut auth.access.lifetime, &said.lifetime);
         time(&mut auth.access.skew, &said.clock_skew);
         auth.access.is_forwarded = is_on(&said.forward, true);
+        auth.access.cookie = said.cookie.as_ref().map(|cookie| cookie.value.clone()).or(auth.access.cookie);
         let path = path.field("accessToken").field("claimsToHeaders").to_string();
         auth.access.to_headers = claims(&said.claims_to_headers, &Path::ROOT.field(&path), findings);
     }
     if let Some(said) = &spec.refresh_token {
         set(&mut auth.refresh.cookie, &said.cookie);
         set(&mut auth.refresh.cookie_path, &said.cookie_path);
+        // What needs the cookie everywhere is not what somebody wants who says where it goes.
+        auth.is_transparent &= auth.refresh.cookie_path == "/";
         auth.refresh.cookie_domain = said.domain.as_ref().map(|domain| domain.value.clone());
         time(&mut auth.refresh.lifetime, &said.lifetime);
         time(&mut auth.refresh.reuse_interval, &said.reuse_interval);
     }
-    auth.is_transparent = is_on(&spec.transparent_refresh, false);
+    auth.is_transparent = is_on(&spec.transparent_refresh, auth.is_transparent);
     auth.origins = spec.cors.as_ref().map(|said| texts(&said.allow_origins)).unwrap_or_default();
     time(&mut auth.store.timeout, &spec.store.timeout);
     time(&mut auth.store.poll_every, &spec.store.poll_every);
@@ -161,15 +181,7 @@ fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth
 fn store(said: &said::SessionStore, path: &Path<'_>, findings: &mut Findings<'_>) -> (StorePlace, Seal) {
     let seal = match &said.seal {
         None => Seal::Beside,
-        Some(seal) => match (&seal.file, &seal.environment) {
-            (Some(file), None) => Seal::Given(DataSource::File(file.value.clone())),
-            (None, Some(name)) => Seal::Given(DataSource::Environment(name.value.clone())),
-            _ => {
-                let message = "exactly one of file and environment is needed";
-                findings.error(code::CONFLICTING_FIELDS, seal.place, &path.field("seal"), message, "");
-                Seal::Beside
-            }
-        },
+        Some(seal) => secret(seal, &path.field("seal"), findings).map_or(Seal::Beside, Seal::Given),
     };
     let place = match (&said.directory, &said.redis) {
         (Some(directory), None) => StorePlace::Directory(directory.value.clone()),
@@ -200,6 +212,18 @@ fn store(said: &said::SessionStore, path: &Path<'_>, findings: &mut Findings<'_>
     (place, seal)
 }
 
+fn secret(said: &said::SessionSecret, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<DataSource> {
+    match (&said.file, &said.environment) {
+        (Some(file), None) => Some(DataSource::File(file.value.clone())),
+        (None, Some(name)) => Some(DataSource::Environment(name.value.clone())),
+        _ => {
+            let message = "exactly one of file and environment is needed";
+            findings.error(code::CONFLICTING_FIELDS, said.place, path, message, "");
+            None
+        }
+    }
+}
+
 /// Where something is said, or might have been.
 fn place_of(spec: &SessionAuthSpec, field: &str) -> Place {
     let keys = spec.keys.as_ref().map(|said| said.place);
@@ -216,6 +240,9 @@ fn place_of(spec: &SessionAuthSpec, field: &str) -> Place {
         "public" => first(&spec.public),
         "transparentRefresh" => spec.transparent_refresh.as_ref().map(|said| said.place),
         "cors.allowOrigins" => spec.cors.as_ref().map(|said| said.place),
+        field if field.starts_with("login.oidc.") => {
+            spec.login.oidc.as_ref().map(|said| login::place_of(said, field)).or(Some(spec.login.place))
+        }
         field if field.starts_with("keys.") => keys,
         field if field.starts_with("accessToken.") => access,
         field if field.starts_with("refreshToken.") => refresh,

@@ -33,6 +33,52 @@ objects! {
         paths: Texts,
         subject_header: Option<Text>,
         claims: Vec<SessionClaim>,
+        oidc: Option<SessionOidc>,
+    }
+
+    /// A provider of OpenID Connect.
+    SessionOidc {
+        issuer: Text,
+        client_id: Text,
+        /// None of a public client.
+        client_secret: Option<SessionSecret>,
+        client_authentication: Option<Placed<OidcClientAuthentication>>,
+        scopes: Texts,
+        callback_path: Option<Text>,
+        start_path: Option<Text>,
+        /// What browsers know the gateway by.
+        origin: Option<Text>,
+        subject_claim: Option<Text>,
+        claims: Vec<OidcClaim>,
+        /// Where nothing is looked up.
+        endpoints: Option<OidcEndpoints>,
+        /// Where the provider may be asked beside the host of its issuer.
+        hosts: Texts,
+        /// A file of authorities that the provider's certificates are checked against.
+        ca_certificates: Option<Text>,
+        parameters: Vec<(Text, Text)>,
+        timeout: Option<Seconds>,
+        logout_at_provider: Option<Flag>,
+        after_logout: Option<Text>,
+    }
+
+    OidcClaim {
+        claim: Text,
+        /// What it is called in our tokens; the same where nothing is said.
+        name: Option<Text>,
+    }
+
+    OidcEndpoints {
+        authorization: Text,
+        token: Text,
+        jwks: Text,
+        end_session: Option<Text>,
+    }
+
+    /// One of both.
+    SessionSecret {
+        file: Option<Text>,
+        environment: Option<Text>,
     }
 
     SessionClaim {
@@ -59,6 +105,7 @@ objects! {
         lifetime: Option<Seconds>,
         clock_skew: Option<Seconds>,
         forward: Option<Flag>,
+        cookie: Option<Text>,
         claims_to_headers: Vec<SessionClaim>,
     }
 
@@ -78,7 +125,7 @@ objects! {
     SessionStore {
         directory: Option<Text>,
         redis: Option<SessionRedis>,
-        seal: Option<SessionSeal>,
+        seal: Option<SessionSecret>,
         timeout: Option<Seconds>,
         poll_every: Option<Seconds>,
         revoked_max: Option<Number>,
@@ -89,15 +136,17 @@ objects! {
         prefix: Option<Text>,
     }
 
-    /// One of both.
-    SessionSeal {
-        file: Option<Text>,
-        environment: Option<Text>,
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionAlgorithm {
     Es256,
     EdDsa,
+}
+
+/// How a client with a secret says it (RFC 6749, section 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OidcClientAuthentication {
+    Basic,
+    Post,
 }

@@ -17,16 +17,16 @@
 
 use std::time::Duration;
 
-use naru_base::WallTime;
+use naru_base::{Json, WallTime};
 
 use crate::since;
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Family {
     /// Who it is, as the application has said.
     pub subject: String,
-    /// What else the application has said.
-    pub claims: Vec<(String, String)>,
+    /// What else the application has said, or the provider.
+    pub claims: Vec<(String, Said)>,
     /// When he logged in.
     pub began: WallTime,
     pub expires: WallTime,
@@ -35,6 +35,14 @@ pub struct Family {
     /// When the last token was issued.
     pub rotated: WallTime,
     pub is_revoked: bool,
+}
+
+/// A claim of somebody.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    Text(String),
+    /// Anything but a text.
+    Value(Json),
 }
 
 /// Who it is is nobody's business who reads logs.
@@ -50,7 +58,7 @@ impl std::fmt::Debug for Family {
 }
 
 /// What comes of a refresh token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Presented {
     /// The family as it is to be written; its generation is that of the token to issue.
     Rotated(Family),
@@ -67,7 +75,7 @@ impl Family {
     pub fn begin(
         now: WallTime,
         subject: String,
-        claims: Vec<(String, String)>,
+        claims: Vec<(String, Said)>,
         lifetime: Duration,
     ) -> Family {
         Family {

@@ -7,6 +7,7 @@
 //! | situation | what is decided | where |
 //! |---|---|---|
 //! | a request with an access token | served, served with a hint to refresh, or refused | [`token`] |
+//! | somebody logs in at a provider | what he is sent with, and what is believed of what he brings back | [`login`] |
 //! | a key is old | another one signs; the next one is known beforehand | [`ring`] |
 //! | a refresh token is presented | the next one, the same next one again, or the family is revoked | [`family`] |
 //! | somebody logs out | his tokens are on the list until they expire | [`revoked`] |
@@ -27,6 +28,7 @@
 
 // In reading order: what a request is to sessions, what its token is worth, then what tokens hang on, then who keeps it.
 pub mod way;
+pub mod login;
 pub mod token;
 pub mod ring;
 pub mod family;
@@ -34,7 +36,7 @@ pub mod revoked;
 pub mod keeper;
 pub mod written;
 
-pub use family::{Family, Presented};
+pub use family::{Family, Presented, Said};
 pub use keeper::{Action, Cursor, Keeper, News, Pace};
 pub use revoked::Revoked;
 pub use ring::{Key, Ring, Standing};

@@ -11,6 +11,10 @@ use naru_spec::session::is_below;
 pub enum Way {
     /// To the application, whose answer says who it is.
     Login,
+    /// naru leads to the provider.
+    Start,
+    /// Somebody comes back from the provider.
+    Callback,
     /// naru answers with another pair.
     Refresh,
     /// naru ends the session.
@@ -33,7 +37,9 @@ pub fn way(auth: &SessionAuth, method: &Method, path: &str, is_preflight: bool) 
     if let Some((way, allowed)) = own(auth, path) {
         return match method {
             _ if is_preflight => Way::Preflight,
-            _ if method == allowed || (*allowed == Method::GET && method == Method::HEAD) => way,
+            _ if method == allowed => way,
+            // Who only looks has not come back.
+            _ if method == Method::HEAD && way == Way::Keys => way,
             _ => Way::MethodNotAllowed,
         };
     }
@@ -100,6 +106,10 @@ fn own<'a>(auth: &SessionAuth, path: &str) -> Option<(Way, &'a Method)> {
         Some((Way::Logout, &Method::POST))
     } else if !auth.jwks_path.is_empty() && path == auth.jwks_path {
         Some((Way::Keys, &Method::GET))
+    } else if auth.oidc.as_ref().is_some_and(|oidc| path == oidc.callback_path) {
+        Some((Way::Callback, &Method::GET))
+    } else if auth.oidc.as_ref().is_some_and(|oidc| !path.is_empty() && path == oidc.start_path) {
+        Some((Way::Start, &Method::GET))
     } else {
         None
     }
@@ -175,6 +185,25 @@ mod tests {
             (Method::GET, "/", false, Way::Public),
         ] {
             assert_eq!(way(&auth, &method, path, is_preflight), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn who_logs_in_at_a_provider_comes_back_by_a_get_and_nothing_else() {
+        let mut auth = auth();
+        let mut oidc = naru_spec::OidcLogin::new("https://id.example", "shop");
+        assert_eq!(way(&auth, &Method::GET, "/oidc/callback", false), Way::Public, "nobody is asked to");
+        oidc.start_path = "/login".to_owned();
+        auth.oidc = Some(Box::new(oidc));
+        for (method, path, expected) in [
+            (Method::GET, "/oidc/callback", Way::Callback),
+            (Method::HEAD, "/oidc/callback", Way::MethodNotAllowed),
+            (Method::POST, "/oidc/callback", Way::MethodNotAllowed),
+            (Method::GET, "/oidc/callback/", Way::Public),
+            (Method::GET, "/login", Way::Start),
+            (Method::HEAD, "/login", Way::MethodNotAllowed),
+        ] {
+            assert_eq!(way(&auth, &method, path, false), expected, "{method} {path}");
         }
     }
 

@@ -393,6 +393,20 @@ pub const SESSION_TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Our own have 70.
 pub const SESSION_REFRESH_BYTES_MAX: usize = 256;
 
+/// Of a login at a provider of OpenID Connect.
+pub const OIDC_SCOPE: &str = "openid";
+pub const OIDC_CALLBACK_PATH: &str = "/oidc/callback";
+/// Of each question to the provider.
+pub const OIDC_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the provider says of itself is asked again.
+pub const OIDC_METADATA_CACHE: Duration = Duration::from_secs(3_600);
+/// So long may somebody be at the provider.
+pub const OIDC_ATTEMPT: Duration = Duration::from_secs(600);
+/// What a browser keeps of it; cookies have no more.
+pub const OIDC_ATTEMPT_BYTES_MAX: usize = 4_096;
+/// The access token of who has logged in there, as a cookie: browsers take it from this host only, over TLS only.
+pub const OIDC_ACCESS_COOKIE: &str = "__Host-accessToken";
+
 // Tokens. Envoy's, unless a line says otherwise.
 pub const JWT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How long keys that were fetched are good.

@@ -43,6 +43,7 @@ pub mod guard;
 pub mod limits;
 pub mod cache;
 pub mod session;
+pub mod login;
 pub mod overload;
 pub mod tls;
 pub mod ciphers;
@@ -89,6 +90,7 @@ pub use listener::{
     ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
 };
 pub use local_rate::LocalRate;
+pub use login::{ClientAuthentication, OidcClaim, OidcEndpoints, OidcLogin, OidcSite};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
 };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::{DataSource, Invalid, defaults};
+use crate::{DataSource, Invalid, OidcLogin, defaults};
 
 /// A field as documents spell it, and what is wrong with it.
 pub type SessionFault = (&'static str, Invalid);
@@ -22,6 +22,8 @@ pub struct SessionAuth {
     pub audiences: Vec<String>,
     /// POSTs to these paths go to the application, which answers who it is.
     pub login_paths: Vec<String>,
+    /// People log in at a provider of OpenID Connect.
+    pub oidc: Option<Box<OidcLogin>>,
     /// Where it says so. The client does not see it.
     pub subject_header: HeaderName,
     /// What else it says, and what that is called in tokens.
@@ -72,6 +74,8 @@ pub struct AccessTokens {
     pub skew: Duration,
     /// The application sees the token.
     pub is_forwarded: bool,
+    /// Browsers bring the token in this cookie as well, which no script reads.
+    pub cookie: Option<String>,
     /// Who it is, for the application: claims of the token as headers. Clients cannot set them.
     pub to_headers: Vec<SessionClaim>,
 }
@@ -145,6 +149,7 @@ impl SessionAuth {
             issuer: defaults::SESSION_ISSUER.to_owned(),
             audiences: Vec::new(),
             login_paths: Vec::new(),
+            oidc: None,
             subject_header: HeaderName::from_static(defaults::SESSION_SUBJECT_HEADER),
             claims: Vec::new(),
             refresh_path: defaults::SESSION_REFRESH_PATH.to_owned(),
@@ -161,6 +166,7 @@ impl SessionAuth {
                 lifetime: defaults::SESSION_ACCESS_LIFETIME,
                 skew: defaults::SESSION_CLOCK_SKEW,
                 is_forwarded: true,
+                cookie: None,
                 to_headers: Vec::new(),
             },
             refresh: RefreshTokens {
@@ -195,8 +201,8 @@ impl SessionAuth {
     pub fn problems(&self) -> Vec<SessionFault> {
         let mut found = Vec::new();
         let mut complain = |field, invalid: Invalid| found.push((field, invalid));
-        if self.login_paths.is_empty() {
-            let hint = "the path that is answered with who it is, as /api/auth/login";
+        if self.login_paths.is_empty() && self.oidc.is_none() {
+            let hint = "the path that is answered with who it is, as /api/auth/login; or oidc";
             complain("login.paths", Invalid::new("nobody can log in").hint(hint));
         }
         let paths = [
@@ -214,8 +220,14 @@ impl SessionAuth {
                 complain(field, Invalid::new(format!("'{path}' is no path")).hint("/ and what follows it"));
             }
         }
-        let mut own: Vec<&String> =
-            self.login_paths.iter().chain([&self.refresh_path, &self.logout_path, &self.jwks_path]).collect();
+        let of_oidc = self.oidc.iter().flat_map(|oidc| [&oidc.callback_path, &oidc.start_path]);
+        let of_oidc = of_oidc.filter(|path| !path.is_empty());
+        let mut own: Vec<&String> = self
+            .login_paths
+            .iter()
+            .chain([&self.refresh_path, &self.logout_path, &self.jwks_path])
+            .chain(of_oidc)
+            .collect();
         own.sort_unstable();
         if let Some([twice, _]) = own.windows(2).find(|pair| matches!(pair, [one, other] if one == other)) {
             complain("refresh.path", Invalid::new(format!("'{twice}' is asked for two things")));
@@ -259,6 +271,19 @@ impl SessionAuth {
             let message = format!("'{}' is no name of a cookie", self.refresh.cookie);
             complain("refreshToken.cookie", Invalid::new(message));
         }
+        if let Some(cookie) = &self.access.cookie {
+            if !is_token(cookie) {
+                let message = format!("'{cookie}' is no name of a cookie");
+                complain("accessToken.cookie", Invalid::new(message));
+            } else if *cookie == self.refresh.cookie {
+                let message = "the refresh token is called that";
+                complain("accessToken.cookie", Invalid::new(message));
+            }
+        }
+        if self.oidc.is_some() && self.access.cookie.is_none() {
+            let message = "a browser that comes back from the provider has nothing to show but a cookie";
+            complain("accessToken.cookie", Invalid::new(message));
+        }
         if let Some(domain) = &self.refresh.cookie_domain
             && (domain.is_empty() || !domain.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)))
         {
@@ -289,6 +314,10 @@ impl SessionAuth {
             let message = format!("the claim '{}' is naru's own", claim.claim);
             complain("login.claims", Invalid::new(message));
         }
+        if let Some(oidc) = &self.oidc {
+            oidc.problems(&mut found);
+        }
+        let mut complain = |field, invalid: Invalid| found.push((field, invalid));
         if let StorePlace::Redis { urls, .. } = &self.store.place {
             if urls.is_empty() {
                 complain("store.redis.urls", Invalid::new("no address"));
@@ -313,17 +342,17 @@ pub fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn is_path(path: &str) -> bool {
+pub(crate) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| (b'!'..=b'~').contains(&b) && !b"?#;\"\\%".contains(&b))
 }
 
 /// RFC 9110, section 5.6.2.
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     let is_known = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(is_known)
 }
 
-fn is_reserved(claim: &str) -> bool {
+pub(crate) fn is_reserved(claim: &str) -> bool {
     matches!(claim, "" | "iss" | "sub" | "aud" | "exp" | "nbf" | "iat" | "jti" | "sid")
 }
 

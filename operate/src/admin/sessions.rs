@@ -33,6 +33,9 @@ pub fn stats(sessions: &SessionStatus) -> Vec<Stat> {
     all.push(stat("revoked", true, sessions.revoked));
     all.push(stat("store_away", true, u64::from(sessions.is_away)));
     all.push(stat("keys", true, sessions.keys.len() as u64));
+    if let Some((_, fault)) = &sessions.provider {
+        all.push(stat("provider_fault", true, u64::from(fault.is_some())));
+    }
     all
 }
 
@@ -45,6 +48,9 @@ fn written(sessions: &SessionStatus) -> String {
     for (id, phase) in &sessions.keys {
         let _ = writeln!(out, "  key {id} {phase}");
     }
+    if let Some((issuer, fault)) = &sessions.provider {
+        let _ = writeln!(out, "  logins at {issuer}: {}", fault.as_deref().unwrap_or("well"));
+    }
     out
 }
 
@@ -53,8 +59,11 @@ fn described(sessions: &SessionStatus) -> Value {
         sessions.keys.iter().map(|(id, phase)| json!({ "id": id, "phase": phase })).collect();
     let counts: serde_json::Map<String, Value> =
         sessions.counts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let provider = sessions.provider.as_ref();
+    let provider = provider.map(|(issuer, fault)| json!({ "issuer": issuer, "fault": fault }));
     json!({
         "name": sessions.name,
+        "provider": provider,
         "store_is_away": sessions.is_away,
         "ring": sessions.ring_version,
         "revoked": sessions.revoked,

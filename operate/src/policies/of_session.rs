@@ -19,13 +19,20 @@ fn way_of(auth: &SessionAuth, parts: &Parts, path: &str) -> Way {
 pub fn of(auth: &SessionAuth, parts: &Parts, path: &str) -> Option<Policy> {
     let name = &auth.name;
     let (text, kind) = match way_of(auth, parts, path) {
-        Way::Protected => (format!("session: an access token of '{name}', else 401"), "protected"),
+        Way::Protected => match &auth.oidc {
+            Some(oidc) => {
+                let at = &oidc.issuer;
+                (format!("session: an access token of '{name}', else to {at} (scripts: 401)"), "protected")
+            }
+            None => (format!("session: an access token of '{name}', else 401"), "protected"),
+        },
         Way::Login => {
             let header = &auth.subject_header;
             (format!("session: '{name}' begins where the answer has {header}"), "login")
         }
         Way::Public => return None,
         Way::Refresh | Way::Logout | Way::Keys | Way::Preflight | Way::MethodNotAllowed => return None,
+        Way::Start | Way::Callback => return None,
     };
     Some(Policy::new("session", text, json!({ "sessions": name, "is": kind }), None))
 }
@@ -36,6 +43,8 @@ pub fn answers(auth: &SessionAuth, parts: &Parts, path: &str) -> Option<String> 
         Way::Refresh => "refreshes tokens",
         Way::Logout => "ends the session",
         Way::Keys => "publishes the keys",
+        Way::Start => "leads to the provider",
+        Way::Callback => "lets in who comes back from the provider",
         Way::Preflight => "says which origins may ask",
         Way::MethodNotAllowed => "answers 405",
         Way::Login | Way::Protected | Way::Public => return None,

@@ -13,12 +13,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use naru_base::{Json, WallTime};
 use naru_jose::secret;
-use naru_session::{Action, Family, Id, Keeper, News, Pace, Presented, Revoked, Ring, written};
+use naru_session::login::Attempt;
+use naru_session::{
+    Action, Family, Id, Keeper, News, Pace, Presented, Revoked, Ring, Said, written,
+};
 use naru_spec::{DataSource, Seal, SessionAuth, StorePlace, defaults};
 use naru_store::{Away, RING, Store, Swapped, Write};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -51,6 +54,8 @@ struct Shared {
     known: Mutex<Arc<Known>>,
     counts: SessionCounts,
     is_away: AtomicBool,
+    /// There once the store could be opened.
+    seal: OnceLock<Arc<secret::Seal>>,
 }
 
 /// What there is to judge tokens by.
@@ -72,6 +77,10 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct SessionCounts {
     pub logins: AtomicU64,
+    /// Who was led to a provider.
+    pub begun: AtomicU64,
+    /// Who came back from there, and was not let in.
+    pub refused_logins: AtomicU64,
     pub refreshes: AtomicU64,
     /// Of these, the ones that were answered with the same token again.
     pub repeats: AtomicU64,
@@ -100,6 +109,8 @@ pub struct SessionStatus {
     pub ring_version: u64,
     /// Ids and phases of keys: never a key.
     pub keys: Vec<(String, &'static str)>,
+    /// The issuer where people log in, and what is wrong with it.
+    pub provider: Option<(String, Option<String>)>,
 }
 
 /// A pair of tokens.
@@ -135,6 +146,12 @@ enum Task {
         ids: Vec<Id>,
         token: Option<String>,
         done_tx: oneshot::Sender<bool>,
+    },
+    /// Whether nobody has ended it before.
+    Attempt {
+        state: Id,
+        until: WallTime,
+        done_tx: oneshot::Sender<Option<bool>>,
     },
     Configure(Arc<SessionAuth>),
     End,
@@ -193,6 +210,41 @@ impl Service {
         count(&self.shared.counts.logins);
     }
 
+    pub fn count_begun(&self) {
+        count(&self.shared.counts.begun);
+    }
+
+    pub fn count_refused_login(&self) {
+        count(&self.shared.counts.refused_logins);
+    }
+
+    /// Seals an attempt to log in for its browser. `None` where there is no seal yet.
+    pub fn seal_attempt(&self, plain: &[u8]) -> Option<String> {
+        let sealed = self.shared.seal.get()?.seal(self.attempt_context().as_bytes(), plain).ok()?;
+        Some(secret::to_text(&sealed))
+    }
+
+    /// An attempt that one of us has sealed.
+    pub fn open_attempt(&self, sealed: &str) -> Option<Attempt> {
+        if sealed.len() > defaults::OIDC_ATTEMPT_BYTES_MAX {
+            return None;
+        }
+        let sealed = secret::from_text(sealed)?;
+        let plain = self.shared.seal.get()?.open(self.attempt_context().as_bytes(), &sealed).ok()?;
+        Attempt::read(&plain).ok()
+    }
+
+    fn attempt_context(&self) -> String {
+        format!("naru/{}/attempt", self.name)
+    }
+
+    /// Whether nobody has ended it before. `None` where the store is away.
+    pub async fn end_attempt(&self, state: Id, until: WallTime) -> Option<bool> {
+        let (done_tx, done_rx) = oneshot::channel();
+        self.tasks_tx.try_send(Task::Attempt { state, until, done_tx }).ok()?;
+        done_rx.await.ok()?
+    }
+
     /// `None` where the store is away.
     pub async fn log_in(&self, auth: &Arc<SessionAuth>, family: Family) -> Option<Pair> {
         let (done_tx, done_rx) = oneshot::channel();
@@ -235,6 +287,8 @@ impl Service {
             name: self.name.clone(),
             counts: vec![
                 ("logins", read(&counts.logins)),
+                ("begun_logins", read(&counts.begun)),
+                ("refused_logins", read(&counts.refused_logins)),
                 ("refreshes", read(&counts.refreshes)),
                 ("repeated_refreshes", read(&counts.repeats)),
                 ("refused_refreshes", read(&counts.refused)),
@@ -247,6 +301,7 @@ impl Service {
             is_away: self.shared.is_away.load(Ordering::Relaxed),
             ring_version: ring.map_or(0, Ring::version),
             keys: keys.map(|(ring, key)| (key.id.to_string(), phase(ring, key.id))).collect(),
+            provider: None,
         }
     }
 }
@@ -302,6 +357,9 @@ async fn run(
             }
         }
     };
+    let seal = Arc::new(seal);
+    // It is opened once.
+    let _ = shared.seal.set(Arc::clone(&seal));
     let keeper = Keeper::new(pace(&auth), auth.store.revoked_max);
     let inner = Rc::new(Inner {
         origin,
@@ -372,7 +430,7 @@ fn beside(directory: &Path) -> Result<Vec<u8>, Away> {
 struct Inner {
     origin: Origin,
     store: Store,
-    seal: secret::Seal,
+    seal: Arc<secret::Seal>,
     keeper: RefCell<Keeper>,
     /// The ring as it stands in the store.
     ring_there: RefCell<Option<Vec<u8>>>,
@@ -539,6 +597,11 @@ impl Inner {
                 self.keeper.borrow_mut().set_pace(pace(&auth));
                 *self.auth.borrow_mut() = auth;
                 self.wake.notify_one();
+            }
+            Task::Attempt { state, until, done_tx } => {
+                let write = Write { name: format!("attempt:{state}"), expected: None, value: vec![1], until: Some(until) };
+                let swapped = self.told(self.store.swap(wall_now(), write).await);
+                let _ = done_tx.send(swapped.ok().map(|swapped| swapped == Swapped::Done));
             }
             Task::Login { auth, family, done_tx } => {
                 let pair = self.told(self.log_in(&auth, &family).await).ok();
@@ -711,7 +774,10 @@ impl Inner {
             ("jti".to_owned(), Json::from(jti.to_string().as_str())),
             ("sid".to_owned(), Json::from(sid.to_string().as_str())),
         ]);
-        let said = family.claims.iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
+        let said = family.claims.iter().map(|(name, said)| match said {
+            Said::Text(text) => (name.clone(), Json::from(text.as_str())),
+            Said::Value(value) => (name.clone(), value.clone()),
+        });
         claims.extend(said);
         let mut token = sid.0.to_be_bytes().to_vec();
         token.extend(family.generation.to_be_bytes());

@@ -1,7 +1,5 @@
 //! How often clients may ask, on sockets.
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use naru_base::Reason;
@@ -10,12 +8,10 @@ use naru_spec::{
     Check, CheckKind, Config, GateChange, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
     WithoutStore,
 };
-use naru_tests::files::Directory;
 use naru_tests::naru::config;
-use naru_tests::up::free_address;
+use naru_tests::redis::Masters;
 use naru_tests::wire::WireListener;
 use naru_tests::{Bootstrap, Naru, Speaks, Upstream, Wire, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 /// Windows in which no test ends: what comes again while it runs is not counted.
@@ -259,78 +255,11 @@ async fn a_store_that_says_nothing_or_nonsense_holds_nobody_for_long() {
     }
 }
 
-/// Masters of a cluster, which end with the test.
-struct Masters {
-    all: Vec<(Child, SocketAddr)>,
-    _files: Directory,
-}
-
-impl Drop for Masters {
-    fn drop(&mut self) {
-        for (child, _) in &mut self.all {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Masters {
-    async fn start() -> Masters {
-        let mut masters = Masters { all: Vec::new(), _files: Directory::new() };
-        while masters.all.len() < 3 {
-            let address = free_address();
-            // Ten thousand above it is the port by which masters speak with each other.
-            if address.port() > 50_000 {
-                continue;
-            }
-            let directory = masters._files.path(&address.port().to_string());
-            std::fs::create_dir(&directory).unwrap();
-            let child = Command::new("redis-server")
-                .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", ""])
-                .args(["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"])
-                .current_dir(directory)
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("redis-server is installed: cargo xtask setup");
-            masters.all.push((child, address));
-            until("a master to listen", async || tokio::net::TcpStream::connect(address).await.ok()).await;
-        }
-        let first = masters.all[0].1;
-        for (at, (_, address)) in masters.all.iter().enumerate() {
-            let slots = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)][at];
-            assert_eq!(
-                say(*address, &format!("CLUSTER ADDSLOTSRANGE {} {}", slots.0, slots.1)).await,
-                "+OK\r\n"
-            );
-            assert_eq!(say(*address, &format!("CLUSTER MEET 127.0.0.1 {}", first.port())).await, "+OK\r\n");
-        }
-        for (_, address) in &masters.all {
-            until("the masters to know each other", async || {
-                let slots = say(*address, "CLUSTER SLOTS").await;
-                let state = say(*address, "CLUSTER INFO").await;
-                (slots.starts_with("*3\r\n") && state.contains("cluster_state:ok")).then_some(())
-            })
-            .await;
-        }
-        masters
-    }
-}
-
-/// What a Redis answers to a line.
-async fn say(address: SocketAddr, line: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4_096];
-    let length = stream.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..length]).into_owned()
-}
-
 #[tokio::test]
 async fn a_cluster_counts_for_all_who_share_it_and_limits_do_as_they_say_without_it() {
     let mut masters = Masters::start().await;
     let up = Upstream::plain(Speaks::Http1).await;
-    let nodes: Vec<String> = masters.all.iter().map(|(_, address)| address.to_string()).collect();
+    let nodes: Vec<String> = masters.addresses.iter().map(ToString::to_string).collect();
     let proxies: Vec<Naru> = (0..2)
         .map(|_| {
             let (mut store, uses) = elsewhere(nodes.clone(), WithoutStore::Refuse);
@@ -350,9 +279,8 @@ async fn a_cluster_counts_for_all_who_share_it_and_limits_do_as_they_say_without
         until("the cluster to count", async || (one(naru, "warm").await != 500).then_some(())).await;
     }
     assert_eq!(ask(&proxies[0], "ann", 4).await + ask(&proxies[1], "ann", 6).await, 7);
-    for (child, _) in &mut masters.all {
-        child.kill().unwrap();
-        child.wait().unwrap();
+    for at in 0..3 {
+        masters.kill(at);
     }
     for naru in proxies {
         assert_eq!(one(&naru, "ann").await, 500);

@@ -1,8 +1,10 @@
 //! Login sessions: the contract of the seed, with real HTTP.
 
 mod browser;
+mod clustered;
 mod forged;
 mod kept;
+mod oidc;
 mod shared;
 
 use std::sync::Arc;
@@ -24,6 +26,12 @@ fn config(upstream: &Upstream, lines: &str) -> Config {
 
 /// The same with these servers, and rules before the one that leads to the upstream.
 fn planned(upstream: &Upstream, servers: &str, lines: &str, rules: &str) -> Config {
+    let login = "{ paths: [/describe/login, /status/401], claims: [{ claim: role, header: x-said-role }] }";
+    with_login(upstream, servers, login, lines, rules)
+}
+
+/// The same with another login.
+fn with_login(upstream: &Upstream, servers: &str, login: &str, lines: &str, rules: &str) -> Config {
     let (ip, port) = (upstream.address.ip(), upstream.address.port());
     let documents = format!(
         "apiVersion: networking.istio.io/v1
@@ -37,7 +45,7 @@ kind: SessionAuth
 metadata: {{ name: login }}
 spec:
   targetRef: {{ kind: Gateway, name: edge }}
-  login: {{ paths: [/describe/login, /status/401], claims: [{{ claim: role, header: x-said-role }}] }}
+  login: {login}
   public: [/describe/public]
 {lines}
 ---

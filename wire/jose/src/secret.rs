@@ -5,8 +5,10 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+
+use crate::Algorithm;
 
 /// The system gave no randomness, or what was sealed is not what was opened. It says no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,19 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
+}
+
+/// What an ID token says of an access token beside it, as `at_hash`: the left half of its digest (OpenID Connect Core 1.0,
+/// section 3.1.3.6). Of Ed25519 it is the hash that it is built on.
+pub fn half_digest(algorithm: Algorithm, bytes: &[u8]) -> String {
+    let hash = match algorithm {
+        Algorithm::Hs256 | Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &SHA256,
+        Algorithm::Hs384 | Algorithm::Rs384 | Algorithm::Ps384 | Algorithm::Es384 => &SHA384,
+        Algorithm::Hs512 | Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 | Algorithm::EdDsa => &SHA512,
+    };
+    let whole = digest(hash, bytes);
+    let half = whole.as_ref().split_at(whole.as_ref().len() / 2).0;
+    crate::base64url::encode(half)
 }
 
 /// base64url without padding, as in tokens.
@@ -104,6 +119,15 @@ mod tests {
             assert_eq!(seal.open(b"here", &changed), Err(Failed));
             assert_eq!(seal.open(b"here", &sealed[..at]), Err(Failed));
         }
+    }
+
+    #[test]
+    fn half_a_digest_is_what_openid_connect_says() {
+        // Core 1.0, appendix A.4: an ID token of RS256 beside this access token.
+        let token = b"jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        assert_eq!(half_digest(Algorithm::Rs256, token), "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(half_digest(Algorithm::Es384, token).len(), 32);
+        assert_eq!(half_digest(Algorithm::EdDsa, token).len(), 43);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Login sessions.
 
-use naru_resource::session_auth::{self as session, SessionAlgorithm};
+use naru_resource::session_auth::{self as session, OidcClientAuthentication, SessionAlgorithm};
 
 use crate::kind::document;
 use crate::read::{record, words};
@@ -23,7 +23,38 @@ record!(session::SessionAuthSpec {
     cors: "cors",
     store: "store",
 });
-record!(session::SessionLogin { paths: "paths", subject_header: "subjectHeader", claims: "claims" });
+record!(session::SessionLogin {
+    paths: "paths",
+    subject_header: "subjectHeader",
+    claims: "claims",
+    oidc: "oidc",
+});
+record!(session::SessionOidc {
+    issuer: "issuer",
+    client_id: "clientId",
+    client_secret: "clientSecret",
+    client_authentication: "clientAuthentication",
+    scopes: "scopes",
+    callback_path: "callbackPath",
+    start_path: "startPath",
+    origin: "origin",
+    subject_claim: "subjectClaim",
+    claims: "claims",
+    endpoints: "endpoints",
+    hosts: "hosts",
+    ca_certificates: "caCertificates",
+    parameters: "parameters",
+    timeout: "timeout",
+    logout_at_provider: "logoutAtProvider",
+    after_logout: "afterLogout",
+});
+record!(session::OidcClaim { claim: "claim", name: "as" });
+record!(session::OidcEndpoints {
+    authorization: "authorization",
+    token: "token",
+    jwks: "jwks",
+    end_session: "endSession",
+});
 record!(session::SessionClaim { claim: "claim", header: "header" });
 record!(session::SessionPath { path: "path" });
 record!(session::SessionJwks { path: "path", disabled: "disabled" });
@@ -32,6 +63,7 @@ record!(session::SessionAccess {
     lifetime: "lifetime",
     clock_skew: "clockSkew",
     forward: "forward",
+    cookie: "cookie",
     claims_to_headers: "claimsToHeaders",
 });
 record!(session::SessionRefresh {
@@ -51,8 +83,12 @@ record!(session::SessionStore {
     revoked_max: "revokedMax",
 });
 record!(session::SessionRedis { urls: "urls", prefix: "prefix" });
-record!(session::SessionSeal { file: "file", environment: "environment" });
+record!(session::SessionSecret { file: "file", environment: "environment" });
 words!(SessionAlgorithm {
     "ES256" => SessionAlgorithm::Es256,
     "EdDSA" => SessionAlgorithm::EdDsa,
+});
+words!(OidcClientAuthentication {
+    "client_secret_basic" => OidcClientAuthentication::Basic,
+    "client_secret_post" => OidcClientAuthentication::Post,
 });
