@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 use naru_resource::rate_limit::{
-    RateAlgorithm, RateKey, RateLimit, RateLimitKey, RateLimitRedis, RateLimitRule, RateOtherwise,
+    RateAlgorithm, RateKey, RateLacking, RateLimit, RateLimitKey, RateLimitRedis, RateLimitRule, RateOtherwise,
 };
 use naru_resource::{Gateway, Number, Resources};
 use naru_spec::{
-    Check, CheckKind, GateChange, Listener, Path, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store,
+    Check, CheckKind, GateChange, Lacking, Listener, Path, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store,
     StoreUse, WithoutStore, code, defaults,
 };
 
@@ -222,6 +222,10 @@ fn quota(said: &RateLimitRule, of: &str, path: &Path<'_>, findings: &mut Finding
         let message = "maxKeys means nothing without a key";
         findings.warning(code::NO_EFFECT, max.place, &path.field("maxKeys"), message, "remove it");
     }
+    if let (true, Some(lacking)) = (said.key.is_empty(), &said.lacking) {
+        let message = "without a key nothing can be lacking";
+        findings.warning(code::NO_EFFECT, lacking.place, &path.field("lacking"), message, "remove it");
+    }
     let requests = requests?;
     let algorithm = match said.algorithm.as_ref().map(|said| said.value) {
         Some(RateAlgorithm::TokenBucket) | None => {
@@ -255,10 +259,24 @@ fn quota(said: &RateLimitRule, of: &str, path: &Path<'_>, findings: &mut Finding
         name: format!("{of}/{}", said.name.value),
         algorithm,
         key: key?,
+        lacking: match said.lacking.as_ref().map(|said| said.value) {
+            Some(RateLacking::Together) => Lacking::Together,
+            Some(RateLacking::Uncounted) | None => Lacking::Uncounted,
+        },
         cost,
         is_shadow: said.shadow.as_ref().is_some_and(|flag| flag.value),
         keys_max: keys_max?,
     })
+}
+
+/// A name, or `[a][b]` for one within another, as conditions of Istio write it.
+fn claim(name: &str) -> Option<Vec<String>> {
+    let Some(inner) = name.strip_prefix('[') else {
+        return Some(vec![name.to_owned()]).filter(|_| !name.is_empty());
+    };
+    let names: Vec<String> = inner.strip_suffix(']')?.split("][").map(str::to_owned).collect();
+    let is_one = |name: &String| !name.is_empty() && !name.contains(['[', ']']);
+    Some(names).filter(|names| names.iter().all(is_one))
 }
 
 fn key(said: &RateLimitKey, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<QuotaKey> {
@@ -303,11 +321,16 @@ fn key(said: &RateLimitKey, path: &Path<'_>, findings: &mut Findings<'_>) -> Opt
         RateKey::Cookie => name().map(|name| QuotaKey::Cookie(name.value.clone())),
         RateKey::Path => Some(QuotaKey::Path),
         RateKey::Method => Some(QuotaKey::Method),
-        RateKey::Claim | RateKey::Session => {
-            let message = "nobody verifies tokens or sessions yet, which a limit could count by";
-            let hint = "count by a header that your service trusts, or by a cookie";
-            findings.error(code::UNSUPPORTED_FIELD, said.from.place, &path.field("from"), message, hint);
-            None
+        RateKey::Session => Some(QuotaKey::Session),
+        RateKey::Claim => {
+            let name = name()?;
+            let claim = claim(&name.value);
+            if claim.is_none() {
+                let message = format!("'{}' is no name of a claim", name.value);
+                let hint = "a name, or [a][b] for a claim within another";
+                findings.error(code::INVALID_VALUE, name.place, &path.field("name"), message, hint);
+            }
+            claim.map(QuotaKey::Claim)
         }
     }
 }

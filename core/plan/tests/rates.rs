@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Config, GateChange, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
+    Check, CheckKind, Config, GateChange, Lacking, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
     StoreUse, WithoutStore, defaults,
 };
 
@@ -92,6 +92,7 @@ fn the_limits_of_the_traffic_guide_are_for_all_gateways() {
         name: format!("RateLimit/default/limits/{name}"),
         algorithm,
         key,
+        lacking: Lacking::Uncounted,
         cost: 1,
         is_shadow: false,
         keys_max: defaults::QUOTA_KEYS_MAX,
@@ -173,8 +174,8 @@ fn what_cannot_be_is_told_where_it_stands() {
     );
     check(
         "",
-        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: sub}]}]",
-        "spec.limits[0].key[0].from: nobody verifies tokens or sessions yet, which a limit could count by",
+        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: '[realm][']}]",
+        "spec.limits[0].key[0].name: '[realm][' is no name of a claim",
     );
     check(
         "",

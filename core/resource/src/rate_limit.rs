@@ -25,6 +25,7 @@ objects! {
         burst: Option<Number>,
         cost: Option<Number>,
         key: Vec<RateLimitKey>,
+        lacking: Option<Placed<RateLacking>>,
         shadow: Option<Flag>,
         max_keys: Option<Number>,
     }
@@ -64,6 +65,13 @@ pub enum RateKey {
     Method,
     Claim,
     Session,
+}
+
+/// What becomes of a request that lacks a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLacking {
+    Uncounted,
+    Together,
 }
 
 /// What is done where nobody answers.

@@ -94,7 +94,7 @@ pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
-pub use quota::{Quota, QuotaAlgorithm, QuotaKey, Quotas};
+pub use quota::{Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas};
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,

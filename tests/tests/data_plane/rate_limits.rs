@@ -7,7 +7,7 @@ use std::time::Duration;
 use naru_base::Reason;
 use naru_proxy::Options;
 use naru_spec::{
-    Check, CheckKind, Config, GateChange, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
+    Check, CheckKind, Config, GateChange, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
     WithoutStore,
 };
 use naru_tests::files::Directory;
@@ -26,6 +26,7 @@ fn quota(name: &str, requests: u32, key: Vec<QuotaKey>) -> Quota {
         name: name.into(),
         algorithm: QuotaAlgorithm::FixedWindow { requests, window: LONG },
         key,
+        lacking: Lacking::Uncounted,
         cost: 1,
         is_shadow: false,
         keys_max: 1_000,

@@ -1,6 +1,6 @@
 //! How often somebody may ask.
 
-use naru_resource::rate_limit::{self as rate, RateAlgorithm, RateKey, RateOtherwise};
+use naru_resource::rate_limit::{self as rate, RateAlgorithm, RateKey, RateLacking, RateOtherwise};
 
 use crate::kind::document;
 use crate::read::{record, words};
@@ -15,6 +15,7 @@ record!(rate::RateLimitRule {
     burst: "burst",
     cost: "cost",
     key: "key",
+    lacking: "lacking",
     shadow: "shadow",
     max_keys: "maxKeys",
 });
@@ -39,6 +40,10 @@ words!(RateKey {
     "method" => RateKey::Method,
     "claim" => RateKey::Claim,
     "session" => RateKey::Session,
+});
+words!(RateLacking {
+    "uncounted" => RateLacking::Uncounted,
+    "together" => RateLacking::Together,
 });
 words!(RateOtherwise {
     "allow" => RateOtherwise::Allow,
