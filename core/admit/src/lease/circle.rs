@@ -305,7 +305,9 @@ impl Circle {
         let Some(peer) = self.peers.get_mut(to) else { return Beat::default() };
         peer.sent += 1;
         let is_heard = peer.heard.is_some_and(|heard| now < heard + lease);
-        let may_grant = is_warm && is_heard && peer.promised <= now && peer.stamp > 0;
+        // What the process before has said is no answer to the one that is spoken to.
+        let stamp = if peer.process == Some(peer.addressed) { peer.stamp } else { 0 };
+        let may_grant = is_warm && is_heard && peer.promised <= now && stamp > 0;
         let is_grant = may_grant && !peer.is_let_go && !peer.was_gone;
         if is_grant {
             peer.granted = peer.granted.max(end);
@@ -317,7 +319,7 @@ impl Circle {
             to_process: peer.addressed,
             number: peer.sent,
             stamp: now.0.max(1),
-            echo: peer.stamp,
+            echo: stamp,
             is_grant,
             let_go,
             lent: peer.lent,

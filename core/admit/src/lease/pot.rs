@@ -5,8 +5,9 @@
 //!
 //! Who has less than a request costs asks all others at once, each for its share of what is lacking, and for more with
 //! each time that this was not enough. What he gets he has for a twentieth of the limit's window, as its giver's bucket
-//! fills again meanwhile: so all together are never allowed more than a twentieth beyond the limit. Where nobody has
-//! anything left, nobody is asked again for as long as it takes for a request's worth to come back.
+//! fills again meanwhile: so all together are never allowed more than a twentieth beyond the limit. Of a fixed window he
+//! has it until that ends. Where nobody has anything left, nobody is asked again for as long as it takes for a request's
+//! worth to come back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -85,9 +86,8 @@ pub enum Spend {
     Wait(Vec<Wish>),
 }
 
-/// Where a request stands with one limit.
+/// Where a request stands with a limit of which too little is here.
 enum Standing {
-    Enough,
     Lacking,
     Asking { is_pending: bool },
 }
@@ -287,19 +287,28 @@ impl Pot {
         let cell = self.ledger.look(now, meter, key);
         let left = meter.left(now, cell);
         let is_asking = |known: &Borrowed| known.asked.is_some_and(|asked| now < asked.at + ANSWER_MAX);
-        if comes_first && self.borrowed.get(&key).is_some_and(is_asking) {
+        let is_asking = self.borrowed.get(&key).is_some_and(is_asking);
+        if comes_first && is_asking {
             return Lent { units: 0, is_more: left > 0 };
         }
         let units = left.min(wanted);
         if units > 0 {
             self.ledger.keep(now, meter, key, meter.drawn(now, cell, units));
         }
-        Lent { units, is_more: left > units }
+        // What was borrowed itself goes on to who comes first only where nothing has come back for it meanwhile.
+        let passes_on = !comes_first && !meter.refills();
+        let borrowed = if passes_on { self.borrowed(now, key) } else { 0 };
+        let more = borrowed.min(wanted - units);
+        if let Some(known) = self.borrowed.get_mut(&key).filter(|_| more > 0) {
+            known.units -= more;
+        }
+        let is_more = left + borrowed > units + more || is_asking;
+        Lent { units: units + more, is_more }
     }
 
     /// Somebody has answered what was asked at that moment.
     pub fn receive(&mut self, now: Instant, meter: &Meter, key: u64, asked_at: Instant, lent: Lent) {
-        let until = asked_at + meter.window() / 20;
+        let until = kept_until(meter, asked_at);
         let Some(borrowed) = self.borrowed.get_mut(&key) else { return };
         let Some(mut asked) = borrowed.asked.filter(|asked| asked.at == asked_at && asked.left > 0) else {
             return;
@@ -316,6 +325,16 @@ impl Pot {
         if asked.left == 0 {
             borrowed.conclude(now, meter, asked.is_more);
         }
+    }
+}
+
+/// How long something is had that was asked for then. In a fixed window nothing comes back for who gave it.
+fn kept_until(meter: &Meter, asked_at: Instant) -> Instant {
+    let end = asked_at + meter.window() / 20;
+    match meter.window_end(asked_at) {
+        None => end,
+        Some(window) if meter.refills() => end.min(window),
+        Some(window) => window,
     }
 }
 

@@ -226,6 +226,19 @@ impl Meter {
         }
     }
 
+    /// Whether something comes back before a window ends.
+    pub fn refills(&self) -> bool {
+        self.kind != Kind::Fixed
+    }
+
+    /// When the window of a moment ends; a bucket has none.
+    pub fn window_end(&self, at: Instant) -> Option<Instant> {
+        match self.kind {
+            Kind::Bucket(_) => None,
+            Kind::Fixed | Kind::Sliding => Some(Instant((at.0 / self.window + 1).saturating_mul(self.window))),
+        }
+    }
+
     /// What a limit is counted over.
     pub fn window(&self) -> Duration {
         Duration::from_nanos(self.window)
