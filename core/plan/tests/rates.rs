@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Config, GateChange, Lacking, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
+    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
     StoreUse, WithoutStore, defaults,
 };
 
@@ -137,7 +137,7 @@ fn counts_can_be_kept_elsewhere() {
     let config = planned(&text);
     let name = "redis-cluster:10.0.0.1:6379,redis-2:6379".to_owned();
     let nodes = vec!["10.0.0.1:6379".to_owned(), "redis-2:6379".to_owned()];
-    assert_eq!(config.stores, [Store { name: name.clone(), redis: Redis { nodes, is_cluster: true } }]);
+    assert_eq!(config.stores, [Store { name: name.clone(), place: CountPlace::Redis(Redis::plain(nodes, true)) }]);
     let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
     let otherwise = WithoutStore::Refuse;
     assert_eq!(

@@ -107,7 +107,7 @@ pub use session::{
     AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
     SessionStore, StorePlace,
 };
-pub use store::{Redis, Store, StoreUse, WithoutStore};
+pub use store::{CountPlace, Leases, Redis, RedisTls, Store, StoreUse, WithoutStore};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,

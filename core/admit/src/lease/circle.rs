@@ -334,6 +334,11 @@ impl Circle {
             return Reception::Ignored;
         }
         let lease = self.lease;
+        if beat.to_process > self.process {
+            // It has known a later process of this member than this one can be: a clock was set back.
+            *self = Circle::new(self.own, self.peers.len(), beat.to_process + 1, self.lease, now);
+            return Reception::Strange;
+        }
         let Some(peer) = self.peers.get_mut(from) else { return Reception::Ignored };
         if beat.to_process != self.process {
             // It may be a recording. It says nothing but who is to be spoken to, and that only gets newer.
@@ -370,11 +375,6 @@ impl Circle {
             self.empty_since = self.empty_since.max(Some(since));
         }
         Reception::Taken
-    }
-
-    /// A message between beats, of a member that speaks to this process.
-    pub fn is_of_now(&self, from: usize, process: u64, to_process: u64) -> bool {
-        to_process == self.process && self.peers.get(from).is_some_and(|peer| peer.process == Some(process))
     }
 
     /// The other members that were heard lately.

@@ -43,6 +43,8 @@ impl QuotaId {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub all: Vec<Quota>,
+    /// Those that are counted elsewhere, and in which store.
+    pub stored: Vec<(QuotaId, String)>,
     by_name: BTreeMap<String, QuotaId>,
 }
 
@@ -72,6 +74,9 @@ pub struct Asked {
     /// By name.
     pub store: String,
     pub claims: Vec<Claim>,
+    /// Whoever asks waits so long.
+    pub within: Duration,
+    pub otherwise: WithoutStore,
 }
 
 /// What is said to claims: how much is left of each, in their order.
@@ -103,9 +108,17 @@ struct CompiledQuota {
 
 impl CompiledQuotas {
     pub(crate) fn new(settings: &Quotas, known: &mut Known) -> CompiledQuotas {
-        let limits = settings.limits.iter().map(|quota| CompiledQuota {
-            id: known.id(quota),
-            part: part_of(quota, settings.store.as_ref()).map(|part| known.id(&part)),
+        let mut id = |quota: &Quota| {
+            let id = known.id(quota);
+            if let Some(store) = &settings.store {
+                known.stored.push((id, store.name.clone()));
+            }
+            (id, part_of(quota, settings.store.as_ref()).map(|part| known.id(&part)))
+        };
+        let ids: Vec<_> = settings.limits.iter().map(&mut id).collect();
+        let limits = settings.limits.iter().zip(ids).map(|(quota, (id, part))| CompiledQuota {
+            id,
+            part,
             key: quota.key.clone().into_boxed_slice(),
             lacking: quota.lacking,
             cost: quota.cost,
@@ -146,8 +159,9 @@ impl CompiledQuotas {
             (None, _) => view.spend(now, &claims),
             (Some(_), Some(Answer::Spent(said))) if said.rooms.len() == claims.len() => said,
             (Some(store), None) => {
-                let question = Question::Spend(Asked { store: store.name.clone(), claims });
-                return Step::Ask(question, store.timeout);
+                let (within, otherwise) = (store.timeout, store.otherwise);
+                let asked = Asked { store: store.name.clone(), claims, within, otherwise };
+                return Step::Ask(Question::Spend(asked), store.timeout);
             }
             (Some(store), Some(Answer::Nobody | Answer::Spent(_) | Answer::Read(_))) => match store.otherwise
             {
