@@ -6,7 +6,7 @@ use crate::kind::document;
 use crate::read::{record, words};
 
 document!(rate::RateLimit { spec: "spec" });
-record!(rate::RateLimitSpec { target_ref: "targetRef", limits: "limits", redis: "redis" });
+record!(rate::RateLimitSpec { target_ref: "targetRef", limits: "limits", redis: "redis", leases: "leases" });
 record!(rate::RateLimitRule {
     name: "name",
     requests: "requests",
@@ -23,9 +23,21 @@ record!(rate::RateLimitKey { from: "from", name: "name", ipv6_bits: "ipv6Bits" }
 record!(rate::RateLimitRedis {
     addresses: "addresses",
     cluster: "cluster",
+    tls: "tls",
+    user: "user",
+    password: "password",
     timeout: "timeout",
     otherwise: "otherwise",
     proxies: "proxies",
+});
+record!(rate::RateLimitTls { ca: "ca" });
+record!(rate::RateLimitSecret { file: "file", environment: "environment" });
+record!(rate::RateLimitLeases {
+    members: "members",
+    secret: "secret",
+    lease: "lease",
+    timeout: "timeout",
+    otherwise: "otherwise",
 });
 words!(RateAlgorithm {
     "tokenBucket" => RateAlgorithm::TokenBucket,
