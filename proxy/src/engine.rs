@@ -144,8 +144,8 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     } else {
         wish
     };
-    let Met { wish, note, is_identified } = match &http.sessions {
-        None => Met { wish, note: None, is_identified: false },
+    let Met { wish, note, token } = match &http.sessions {
+        None => Met { wish, note: None, token: None },
         Some(_) => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
     };
     let journey = match wish {
@@ -184,7 +184,10 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     passage.opening = opening;
     passage.web = web;
     passage.session = note;
-    passage.is_identified = is_identified;
+    if let Some(token) = token {
+        passage.is_identified = true;
+        passage.journey.know_session(token);
+    }
     if http.always_set_request_id_in_response {
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
@@ -204,7 +207,7 @@ fn meet(
 ) -> Met {
     let Some(here) = sessions::of(loaded, chain) else {
         // Nobody passes because nobody looks.
-        return Met { wish: Wish::Refuse(Reason::SessionStoreAway), note: None, is_identified: false };
+        return Met { wish: Wish::Refuse(Reason::SessionStoreAway), note: None, token: None };
     };
     let wall = connection.worker.clock.wall(now);
     let Parts { headers, extensions, .. } = parts;

@@ -5,6 +5,7 @@
 //! body are heard; whatever answers late has nobody to tell.
 
 mod counts;
+mod leases;
 mod quotas;
 mod stores;
 mod tokens;
@@ -19,6 +20,7 @@ use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
 pub use counts::CheckCounts;
+pub use leases::{CircleStatus, Circled};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
 pub use tokens::{AllKeys, SharedKeys, TokensHere};

@@ -13,12 +13,14 @@ use naru_base::ClusterId;
 use naru_journey::{ChainId, RecentWrites, Retried, Snapshot};
 use naru_spec::config::Place;
 use naru_spec::defaults::HANDSHAKE_TIMEOUT;
-use naru_spec::{Check, CheckKind, Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
+use naru_spec::{
+    Check, CheckKind, Cluster, CountPlace, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls,
+};
 use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas, SharedStore};
+use crate::gate::{AllKeys, CheckCounts, Circled, SharedKeys, SharedQuotas, SharedStore};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -138,11 +140,7 @@ impl Prepared {
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
         let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
         let keys = keys(&snapshot, older.map(|older| &older.keys))?;
-        let stores = snapshot.stores.iter().map(|store| {
-            let known = older.and_then(|older| older.stores.get(&store.name));
-            (store.name.clone(), known.cloned().unwrap_or_default())
-        });
-        let stores = stores.collect();
+        let stores = stores(&snapshot, older, origin)?;
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
         let kept = older.and_then(|older| older.cache.as_ref());
@@ -336,6 +334,37 @@ fn sessions(
             None => Service::start(auth, origin).map_err(StartError::Thread)?,
         };
         all.push(Some(service));
+    }
+    Ok(all)
+}
+
+/// What all workers know of stores of counts. Who shares limits goes on under its name, as long as it is the same.
+fn stores(
+    snapshot: &Snapshot,
+    older: Option<&Prepared>,
+    origin: Origin,
+) -> Result<BTreeMap<String, Arc<SharedStore>>, StartError> {
+    let mut all = BTreeMap::new();
+    for store in &snapshot.stores {
+        let known = older.and_then(|older| older.stores.get(&store.name)).cloned();
+        let shared = match &store.place {
+            CountPlace::Redis(_) => known.unwrap_or_default(),
+            CountPlace::Leases(leases) => {
+                let is_it = |known: &Arc<SharedStore>| known.circled().is_some_and(|it| it.is_of(leases));
+                let shared = match known.filter(is_it) {
+                    Some(known) => known,
+                    None => {
+                        let circled = Circled::start(&store.name, leases, origin).map_err(StartError::Thread)?;
+                        Arc::new(SharedStore::of_circle(circled))
+                    }
+                };
+                let own = snapshot.stored_quotas.iter().filter(|(_, name)| *name == store.name);
+                let quotas: Vec<_> = own.filter_map(|(id, _)| snapshot.quotas.get(id.index())).collect();
+                shared.circled().iter().for_each(|circled| circled.configure(&quotas));
+                shared
+            }
+        };
+        all.insert(store.name.clone(), shared);
     }
     Ok(all)
 }

@@ -28,6 +28,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use naru_base::{Json, Reason, WallTime};
+use naru_identity::Token;
 use naru_journey::arrival::Wish;
 use naru_journey::reply::Reply;
 use naru_session::login::{self, ATTEMPT_COOKIE};
@@ -88,8 +89,8 @@ pub struct Met {
     /// What becomes of it.
     pub wish: Wish,
     pub note: Option<Box<Note>>,
-    /// It has a token, and that is good.
-    pub is_identified: bool,
+    /// Its token, where that is good.
+    pub token: Option<Arc<Token>>,
 }
 
 /// What sessions have to say to a request.
@@ -150,7 +151,7 @@ impl SessionsHere {
     #[cold]
     pub fn meet(self: &Rc<Self>, now: WallTime, head: &mut Head<'_>, wish: Wish) -> Met {
         if !matches!(wish, Wish::Route | Wish::Upgrade) {
-            return Met { wish, note: None, is_identified: false };
+            return Met { wish, note: None, token: None };
         }
         let auth = &*self.auth;
         let headers = &mut *head.headers;
@@ -162,7 +163,7 @@ impl SessionsHere {
         let way = way::way(auth, head.method, head.path, is_preflight);
         let mut note =
             Note { here: Rc::clone(self), pending: Pending::Nothing, origin, told: Vec::new(), answer: None };
-        let mut is_identified = false;
+        let mut token = None;
         let wish = match way {
             Way::Protected | Way::Public => {
                 let is_asked = way == Way::Protected;
@@ -171,8 +172,9 @@ impl SessionsHere {
                 }
                 // He is led somewhere only as long as what he has brought is still there.
                 let start = (is_asked && wish == Wish::Route).then(|| self.start(head.method, headers, head.path, head.query));
-                let refused = self.judged(now, head.method, headers, is_asked, &mut note);
-                is_identified = refused.is_none();
+                let judged = self.judged(now, head.method, headers, is_asked, &mut note);
+                let refused = judged.as_ref().err().copied();
+                token = judged.ok();
                 match refused {
                     Some(Reason::SessionStoreAway) if is_asked => Wish::Refuse(Reason::SessionStoreAway),
                     Some(_) if let Some(Some(start)) = start => {
@@ -181,7 +183,7 @@ impl SessionsHere {
                         Wish::Refuse(Reason::SessionLogin)
                     }
                     Some(reason) if is_asked => Wish::Refuse(reason),
-                    Some(_) | None if note.told.is_empty() => return Met { wish, note: None, is_identified },
+                    Some(_) | None if note.told.is_empty() => return Met { wish, note: None, token },
                     _ => wish,
                 }
             }
@@ -226,7 +228,7 @@ impl SessionsHere {
                 Wish::Refuse(Reason::SessionAnswered)
             }
         };
-        Met { wish, note: Some(Box::new(note)), is_identified }
+        Met { wish, note: Some(Box::new(note)), token }
     }
 
     /// To the provider, where there is one and a person waits for this page.
@@ -263,7 +265,10 @@ impl SessionsHere {
         }
     }
 
-    /// Looks at the token of a request. Returns why it is refused, if it is.
+    /// Looks at the token of a request.
+    ///
+    /// # Errors
+    /// Why it is refused.
     fn judged(
         &self,
         now: WallTime,
@@ -271,30 +276,30 @@ impl SessionsHere {
         headers: &mut HeaderMap,
         is_asked: bool,
         note: &mut Note,
-    ) -> Option<Reason> {
+    ) -> Result<Arc<Token>, Reason> {
         let shown = self.shown(headers);
         // What a browser brings by itself, pages of others may have it bring.
         let may_act = (method.is_safe() && !headers.contains_key(UPGRADE)) || may_ask(&self.auth, headers);
         self.strip(headers);
         let (token, is_brought) = match shown {
-            Ok(Some((_, true))) if !may_act => return Some(Reason::SessionOrigin),
+            Ok(Some((_, true))) if !may_act => return Err(Reason::SessionOrigin),
             Ok(Some(shown)) => shown,
             Ok(None) => {
                 if is_asked {
                     note.challenge(None);
                 }
-                return Some(Reason::SessionMissing);
+                return Err(Reason::SessionMissing);
             }
             Err(()) => {
                 if is_asked {
                     note.challenge(Some("invalid_token"));
                 }
-                return Some(Reason::SessionInvalid);
+                return Err(Reason::SessionInvalid);
             }
         };
         let known = self.known();
         let Some(keys) = &known.keys else {
-            return Some(if is_asked { away(note) } else { Reason::SessionStoreAway });
+            return Err(if is_asked { away(note) } else { Reason::SessionStoreAway });
         };
         let (verdict, verified) = verify::verdict(&self.cache, &known, keys, &self.auth, now, &token);
         if verdict.needs_refresh() {
@@ -303,19 +308,18 @@ impl SessionsHere {
         if verdict.needs_login() {
             note.tell(RELOGIN_REQUIRED, TRUE);
         }
-        let refusal = verdict.refusal();
-        if refusal.is_some() {
+        // What is served has a signature that holds.
+        let refusal = verdict.refusal().or(verified.is_none().then_some(Reason::SessionInvalid));
+        let (None, Some(verified)) = (refusal, verified) else {
             if is_asked {
                 note.challenge(Some("invalid_token"));
             }
-            return refusal;
-        }
-        if let Some(verified) = verified {
-            for SessionClaim { claim, header } in &self.auth.access.to_headers {
-                let value = verified.all.get(claim).and_then(as_header);
-                if let Some(value) = value {
-                    headers.insert(header, value);
-                }
+            return Err(refusal.unwrap_or(Reason::SessionInvalid));
+        };
+        for SessionClaim { claim, header } in &self.auth.access.to_headers {
+            let value = verified.token.claims.get(claim).and_then(as_header);
+            if let Some(value) = value {
+                headers.insert(header, value);
             }
         }
         if !self.auth.access.is_forwarded {
@@ -326,7 +330,7 @@ impl SessionsHere {
         {
             headers.insert(AUTHORIZATION, bearer);
         }
-        None
+        Ok(Arc::clone(&verified.token))
     }
 
     /// Of the token of who logs out. It may have expired meanwhile, or its key may have been replaced.

@@ -26,6 +26,7 @@ pub mod bulkhead;
 pub mod rate;
 pub mod token_bucket;
 pub mod quota;
+pub mod lease;
 pub mod adaptive;
 pub mod histogram;
 pub mod admission;

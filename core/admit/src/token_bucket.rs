@@ -66,6 +66,27 @@ impl Bucket {
         if over > 0 { Err(Duration::from_nanos(over.div_ceil(PER_NANO))) } else { Ok(after) }
     }
 
+    /// What one token is, and what a full bucket holds, in the measure of the word.
+    pub fn parts(&self) -> (u64, u64) {
+        (self.cost, self.span)
+    }
+
+    /// What is left, in the measure of the word.
+    pub fn left(&self, now: Instant, word: u64) -> u64 {
+        self.span.saturating_sub(word.saturating_sub(now.0.saturating_mul(PER_NANO)))
+    }
+
+    /// The word once so much more is taken, in its own measure: all there is at most.
+    pub fn drawn(&self, now: Instant, word: u64, units: u64) -> u64 {
+        let now = now.0.saturating_mul(PER_NANO);
+        word.max(now).saturating_add(units).min(now.saturating_add(self.span))
+    }
+
+    /// How long it takes until so much is left, in the measure of the word.
+    pub fn until_left(&self, now: Instant, word: u64, units: u64) -> Duration {
+        Duration::from_nanos(units.saturating_sub(self.left(now, word)).div_ceil(PER_NANO))
+    }
+
     /// Whether a word can be what was taken until `now` has made of it.
     ///
     /// # Errors

@@ -10,12 +10,13 @@ pub mod policies;
 pub mod quotas;
 pub mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use naru_base::{Instant, Reason};
-use naru_identity::{Identified, Names};
+use naru_base::{Instant, Json, Reason};
+use naru_identity::{Identified, Names, Token};
 use naru_route::{RuleId, Subject};
 use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable};
 
@@ -67,6 +68,16 @@ pub struct Memory {
     pub tokens: naru_identity::Known,
     /// Who it is from.
     pub identified: Identified,
+    /// What its login session claims.
+    pub session: Option<Arc<Token>>,
+}
+
+impl Memory {
+    /// A claim of a verified token: of those that a check has asked for, or else of the login session.
+    pub fn claim(&self, path: &[String]) -> Option<&Json> {
+        let of_session = || self.session.as_ref()?.claims.at(path.iter().map(String::as_str));
+        self.identified.claim(path).or_else(of_session)
+    }
 }
 
 impl Head<'_> {
@@ -251,7 +262,7 @@ impl CompiledCheck {
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
-            CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, &mut memory.told, view),
+            CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, memory, view),
         }
     }
 }

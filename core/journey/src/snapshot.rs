@@ -16,7 +16,7 @@ use naru_spec::{
 
 use crate::caches::Caches;
 use crate::fallbacks::Fallbacks;
-use crate::gate::quotas::Known;
+use crate::gate::quotas::{Known, QuotaId};
 use crate::gate::tokens::KeysKnown;
 use crate::gate::{CompiledGate, Found};
 use crate::limits::NamedLimits;
@@ -46,6 +46,8 @@ pub struct Snapshot {
     no_retry: CompiledRetry,
     /// The limits of clients: see [`crate::gate::quotas::QuotaId`].
     pub quotas: Vec<Quota>,
+    /// Those that are counted elsewhere, and the names of their stores.
+    pub stored_quotas: Vec<(QuotaId, String)>,
     /// Where counts are kept that several proxies share.
     pub stores: Vec<Store>,
     /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
@@ -158,6 +160,7 @@ impl Snapshot {
                 caches,
                 cache: cache.unwrap_or_default(),
                 quotas: quotas.all,
+                stored_quotas: quotas.stored,
                 keys: keys.all,
                 stores,
                 no_retry,

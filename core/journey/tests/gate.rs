@@ -17,7 +17,7 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::record::RequestLine;
 use naru_journey::{Action, Cause, Journey, Snapshot, View, Wait, Worker, reply};
 use naru_spec::{
-    Check, CheckKind, Gate, Quota, QuotaAlgorithm, QuotaKey, Quotas, Scheme, StoreUse, WithoutStore,
+    Check, CheckKind, Gate, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas, Scheme, StoreUse, WithoutStore,
 };
 
 /// Whoever counts: so many may pass.
@@ -54,6 +54,7 @@ fn gate(store: Option<WithoutStore>) -> Gate {
         name: "RateLimit/shop/\"users".into(),
         algorithm: QuotaAlgorithm::FixedWindow { requests: 2, window: Duration::from_secs(60) },
         key: vec![QuotaKey::Header("x-user".parse().unwrap()), QuotaKey::Cookie("sid".into())],
+        lacking: Lacking::Uncounted,
         cost: 1,
         is_shadow: false,
         keys_max: 10,

@@ -5,16 +5,18 @@
 //! have the same one share its counts.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
 use naru_resource::rate_limit::{
-    RateAlgorithm, RateKey, RateLimit, RateLimitKey, RateLimitRedis, RateLimitRule, RateOtherwise,
+    RateAlgorithm, RateKey, RateLacking, RateLimit, RateLimitKey, RateLimitLeases, RateLimitRedis,
+    RateLimitRule, RateLimitSecret, RateOtherwise,
 };
-use naru_resource::{Gateway, Number, Resources};
+use naru_resource::{Gateway, Number, Resources, Seconds};
 use naru_spec::{
-    Check, CheckKind, GateChange, Listener, Path, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store,
-    StoreUse, WithoutStore, code, defaults,
+    Check, CheckKind, CountPlace, DataSource, GateChange, Lacking, Leases, Listener, Path, Quota,
+    QuotaAlgorithm, QuotaKey, Quotas, Redis, RedisTls, Store, StoreUse, WithoutStore, code, defaults,
 };
 
 use crate::account::{Account, DOCUMENT, Idle, Said};
@@ -134,7 +136,17 @@ impl<'a> Rates<'a> {
             let hint = "use a second document";
             findings.error(code::INVALID_VALUE, document.spec.place, &path, message, hint);
         }
-        let store = document.spec.redis.as_ref().map(|said| self.store(said, findings));
+        let store = match (&document.spec.redis, &document.spec.leases) {
+            (Some(_), Some(leases)) => {
+                let path = Path::ROOT.field("spec.leases");
+                let message = "a limit is counted in one place";
+                findings.error(code::CONFLICTING_FIELDS, leases.place, &path, message, "remove redis or leases");
+                None
+            }
+            (Some(said), None) => Some(self.store(said, findings)),
+            (None, Some(said)) => Some(self.leases(said, findings)),
+            (None, None) => None,
+        };
         Check { name, kind: CheckKind::Quotas(Box::new(Quotas { limits, store })) }
     }
 
@@ -168,17 +180,22 @@ impl<'a> Rates<'a> {
                 "say cluster: true, or one",
             );
         }
-        let name = format!("{}{}", if is_cluster { "redis-cluster:" } else { "redis:" }, nodes.join(","));
-        let timeout = said.timeout.as_ref().map_or(defaults::STORE_TIMEOUT, |said| said.value);
-        if let Some(zero) = said.timeout.as_ref().filter(|_| timeout.is_zero()) {
-            let message = "nobody answers in no time";
-            findings.error(code::INVALID_VALUE, zero.place, &path.field("timeout"), message, "");
+        let password = said.password.as_ref().and_then(|said| secret(said, &path.field("password"), findings));
+        if let Some(user) = said.user.as_ref().filter(|_| said.password.is_none()) {
+            let message = "a user needs a password";
+            findings.error(code::MISSING_FIELD, user.place, &path.field("user"), message, "password: {file: ...}");
         }
-        let otherwise = match said.otherwise.as_ref().map(|said| said.value) {
-            Some(RateOtherwise::Allow) => WithoutStore::Allow,
-            Some(RateOtherwise::Refuse) => WithoutStore::Refuse,
-            Some(RateOtherwise::Local) | None => WithoutStore::Local,
-        };
+        let tls = said.tls.as_ref().map(|tls| RedisTls { authority: DataSource::File(tls.ca.value.clone()) });
+        let user = said.user.as_ref().map(|user| user.value.clone());
+        let login = user.as_ref().map_or(String::new(), |user| format!("{user}@"));
+        let name = format!(
+            "redis{}{}:{login}{}",
+            if tls.is_some() { "s" } else { "" },
+            if is_cluster { "-cluster" } else { "" },
+            nodes.join(",")
+        );
+        let timeout = timeout(said.timeout.as_ref(), &path, findings);
+        let otherwise = otherwise(said.otherwise.as_ref().map(|said| said.value));
         let proxies = said.proxies.as_ref().map_or(Some(1), |said| u32::try_from(said.value).ok());
         if let (None | Some(0), Some(said)) = (proxies, &said.proxies) {
             let message = format!("{} is out of range: 1 to {}", said.value, u32::MAX);
@@ -189,10 +206,101 @@ impl<'a> Rates<'a> {
             let hint = "remove it, or say otherwise: local";
             findings.warning(code::NO_EFFECT, proxies.place, &path.field("proxies"), message, hint);
         }
-        if !self.stores.iter().any(|store| store.name == name) {
-            self.stores.push(Store { name: name.clone(), redis: Redis { nodes, is_cluster } });
-        }
+        let redis = CountPlace::Redis(Redis { nodes, is_cluster, tls, user, password });
+        self.know(&name, redis, said.place, &path, findings);
         StoreUse { name, timeout, otherwise, proxies: proxies.unwrap_or(1).max(1) }
+    }
+
+    fn leases(&mut self, said: &RateLimitLeases, findings: &mut Findings<'_>) -> StoreUse {
+        let path = Path::ROOT.field("spec.leases");
+        let mut members: Vec<SocketAddr> = Vec::new();
+        for (at, text) in said.members.iter().enumerate() {
+            let known = text.value.parse::<SocketAddr>().ok();
+            let known = known.filter(|address| address.port() > 0 && !address.ip().is_unspecified());
+            let (code, message) = match known {
+                None => (code::INVALID_VALUE, format!("'{}' is no address and port of a proxy", text.value)),
+                Some(known) if members.contains(&known) => {
+                    (code::DUPLICATE, format!("{known} is a member already"))
+                }
+                Some(known) => {
+                    members.push(known);
+                    continue;
+                }
+            };
+            let path = path.field("members");
+            findings.error(code, text.place, &path.at(at), message, "of each proxy one, as 10.0.0.5:7400");
+        }
+        if !(1..=defaults::LEASE_MEMBERS_MAX).contains(&said.members.len()) {
+            let message = format!("between 1 and {} proxies share a limit", defaults::LEASE_MEMBERS_MAX);
+            findings.error(code::INVALID_VALUE, said.place, &path.field("members"), message, "");
+        }
+        let lease = said.lease.as_ref().map_or(defaults::LEASE, |said| said.value);
+        if let Some(short) = said.lease.as_ref().filter(|_| lease < defaults::LEASE_MIN) {
+            let message = format!("a lease is {} ms or more", defaults::LEASE_MIN.as_millis());
+            findings.error(code::INVALID_VALUE, short.place, &path.field("lease"), message, "");
+        }
+        let secret = secret(&said.secret, &path.field("secret"), findings);
+        // All members have them in one order, whatever each says.
+        members.sort();
+        let names: Vec<String> = members.iter().map(ToString::to_string).collect();
+        let name = format!("leases:{}", names.join(","));
+        let timeout = timeout(said.timeout.as_ref(), &path, findings);
+        let otherwise = otherwise(said.otherwise.as_ref().map(|said| said.value));
+        let proxies = members.len() as u32;
+        if let Some(secret) = secret {
+            let leases = CountPlace::Leases(Leases { members, secret, lease });
+            self.know(&name, leases, said.place, &path, findings);
+        }
+        StoreUse { name, timeout, otherwise, proxies: proxies.max(1) }
+    }
+
+    /// Who asks at the same place asks in the same way.
+    fn know(
+        &mut self,
+        name: &str,
+        place: CountPlace,
+        at: naru_resource::Place,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        match self.stores.iter().find(|store| store.name == name) {
+            Some(known) if known.place == place => {}
+            Some(_) => {
+                let message = format!("another RateLimit describes {name} otherwise");
+                let hint = "say the same of it everywhere";
+                findings.error(code::CONFLICTING_FIELDS, at, path, message, hint);
+            }
+            None => self.stores.push(Store { name: name.to_owned(), place }),
+        }
+    }
+}
+
+fn timeout(said: Option<&Seconds>, path: &Path<'_>, findings: &mut Findings<'_>) -> Duration {
+    let timeout = said.map_or(defaults::STORE_TIMEOUT, |said| said.value);
+    if let Some(zero) = said.filter(|_| timeout.is_zero()) {
+        let message = "nobody answers in no time";
+        findings.error(code::INVALID_VALUE, zero.place, &path.field("timeout"), message, "");
+    }
+    timeout
+}
+
+fn otherwise(said: Option<RateOtherwise>) -> WithoutStore {
+    match said {
+        Some(RateOtherwise::Allow) => WithoutStore::Allow,
+        Some(RateOtherwise::Refuse) => WithoutStore::Refuse,
+        Some(RateOtherwise::Local) | None => WithoutStore::Local,
+    }
+}
+
+fn secret(said: &RateLimitSecret, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<DataSource> {
+    match (&said.file, &said.environment) {
+        (Some(file), None) => Some(DataSource::File(file.value.clone())),
+        (None, Some(name)) => Some(DataSource::Environment(name.value.clone())),
+        _ => {
+            let message = "exactly one of file and environment is needed";
+            findings.error(code::CONFLICTING_FIELDS, said.place, path, message, "");
+            None
+        }
     }
 }
 
@@ -221,6 +329,10 @@ fn quota(said: &RateLimitRule, of: &str, path: &Path<'_>, findings: &mut Finding
     if let (true, Some(max)) = (said.key.is_empty(), &said.max_keys) {
         let message = "maxKeys means nothing without a key";
         findings.warning(code::NO_EFFECT, max.place, &path.field("maxKeys"), message, "remove it");
+    }
+    if let (true, Some(lacking)) = (said.key.is_empty(), &said.lacking) {
+        let message = "without a key nothing can be lacking";
+        findings.warning(code::NO_EFFECT, lacking.place, &path.field("lacking"), message, "remove it");
     }
     let requests = requests?;
     let algorithm = match said.algorithm.as_ref().map(|said| said.value) {
@@ -255,10 +367,24 @@ fn quota(said: &RateLimitRule, of: &str, path: &Path<'_>, findings: &mut Finding
         name: format!("{of}/{}", said.name.value),
         algorithm,
         key: key?,
+        lacking: match said.lacking.as_ref().map(|said| said.value) {
+            Some(RateLacking::Together) => Lacking::Together,
+            Some(RateLacking::Uncounted) | None => Lacking::Uncounted,
+        },
         cost,
         is_shadow: said.shadow.as_ref().is_some_and(|flag| flag.value),
         keys_max: keys_max?,
     })
+}
+
+/// A name, or `[a][b]` for one within another, as conditions of Istio write it.
+fn claim(name: &str) -> Option<Vec<String>> {
+    let Some(inner) = name.strip_prefix('[') else {
+        return Some(vec![name.to_owned()]).filter(|_| !name.is_empty());
+    };
+    let names: Vec<String> = inner.strip_suffix(']')?.split("][").map(str::to_owned).collect();
+    let is_one = |name: &String| !name.is_empty() && !name.contains(['[', ']']);
+    Some(names).filter(|names| names.iter().all(is_one))
 }
 
 fn key(said: &RateLimitKey, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<QuotaKey> {
@@ -303,11 +429,16 @@ fn key(said: &RateLimitKey, path: &Path<'_>, findings: &mut Findings<'_>) -> Opt
         RateKey::Cookie => name().map(|name| QuotaKey::Cookie(name.value.clone())),
         RateKey::Path => Some(QuotaKey::Path),
         RateKey::Method => Some(QuotaKey::Method),
-        RateKey::Claim | RateKey::Session => {
-            let message = "nobody verifies tokens or sessions yet, which a limit could count by";
-            let hint = "count by a header that your service trusts, or by a cookie";
-            findings.error(code::UNSUPPORTED_FIELD, said.from.place, &path.field("from"), message, hint);
-            None
+        RateKey::Session => Some(QuotaKey::Session),
+        RateKey::Claim => {
+            let name = name()?;
+            let claim = claim(&name.value);
+            if claim.is_none() {
+                let message = format!("'{}' is no name of a claim", name.value);
+                let hint = "a name, or [a][b] for a claim within another";
+                findings.error(code::INVALID_VALUE, name.place, &path.field("name"), message, hint);
+            }
+            claim.map(QuotaKey::Claim)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Config, GateChange, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
+    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
     StoreUse, WithoutStore, defaults,
 };
 
@@ -92,6 +92,7 @@ fn the_limits_of_the_traffic_guide_are_for_all_gateways() {
         name: format!("RateLimit/default/limits/{name}"),
         algorithm,
         key,
+        lacking: Lacking::Uncounted,
         cost: 1,
         is_shadow: false,
         keys_max: defaults::QUOTA_KEYS_MAX,
@@ -136,7 +137,7 @@ fn counts_can_be_kept_elsewhere() {
     let config = planned(&text);
     let name = "redis-cluster:10.0.0.1:6379,redis-2:6379".to_owned();
     let nodes = vec!["10.0.0.1:6379".to_owned(), "redis-2:6379".to_owned()];
-    assert_eq!(config.stores, [Store { name: name.clone(), redis: Redis { nodes, is_cluster: true } }]);
+    assert_eq!(config.stores, [Store { name: name.clone(), place: CountPlace::Redis(Redis::plain(nodes, true)) }]);
     let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
     let otherwise = WithoutStore::Refuse;
     assert_eq!(
@@ -173,8 +174,8 @@ fn what_cannot_be_is_told_where_it_stands() {
     );
     check(
         "",
-        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: sub}]}]",
-        "spec.limits[0].key[0].from: nobody verifies tokens or sessions yet, which a limit could count by",
+        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: '[realm][']}]",
+        "spec.limits[0].key[0].name: '[realm][' is no name of a claim",
     );
     check(
         "",

@@ -15,6 +15,7 @@ objects! {
         limits: Vec<RateLimitRule>,
         /// Where they are counted, if not in each proxy.
         redis: Option<RateLimitRedis>,
+        leases: Option<RateLimitLeases>,
     }
 
     RateLimitRule {
@@ -25,6 +26,7 @@ objects! {
         burst: Option<Number>,
         cost: Option<Number>,
         key: Vec<RateLimitKey>,
+        lacking: Option<Placed<RateLacking>>,
         shadow: Option<Flag>,
         max_keys: Option<Number>,
     }
@@ -41,10 +43,34 @@ objects! {
         /// `host:port`; of a cluster those that are asked first.
         addresses: Texts,
         cluster: Option<Flag>,
+        tls: Option<RateLimitTls>,
+        user: Option<Text>,
+        password: Option<RateLimitSecret>,
         timeout: Option<Seconds>,
         otherwise: Option<Placed<RateOtherwise>>,
         /// How many proxies share it.
         proxies: Option<Number>,
+    }
+
+    RateLimitTls {
+        /// Who vouches for the Redis: a file.
+        ca: Text,
+    }
+
+    /// One of both.
+    RateLimitSecret {
+        file: Option<Text>,
+        environment: Option<Text>,
+    }
+
+    /// In the proxies themselves, which hand shares to each other.
+    RateLimitLeases {
+        /// `address:port` of each, this one too.
+        members: Texts,
+        secret: RateLimitSecret,
+        lease: Option<Seconds>,
+        timeout: Option<Seconds>,
+        otherwise: Option<Placed<RateOtherwise>>,
     }
 }
 
@@ -64,6 +90,13 @@ pub enum RateKey {
     Method,
     Claim,
     Session,
+}
+
+/// What becomes of a request that lacks a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLacking {
+    Uncounted,
+    Together,
 }
 
 /// What is done where nobody answers.

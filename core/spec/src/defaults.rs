@@ -337,6 +337,12 @@ pub const QUOTA_KEYS_MAX: u32 = 100_000;
 pub const QUOTA_IPV6_BITS: u8 = 64;
 /// For one answer of a store of counts: a round trip in a data centre, and room for a pause.
 pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);
+/// Who shares limits is taken for gone when he was not heard for so long.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// An eighth of it is between two words of a member.
+pub const LEASE_MIN: Duration = Duration::from_millis(200);
+/// Each tells each other of all.
+pub const LEASE_MEMBERS_MAX: usize = 32;
 /// A key that is longer is cut: what somebody sends is not kept whole.
 pub const QUOTA_KEY_BYTES_MAX: usize = 1_024;
 

@@ -41,9 +41,11 @@ pub enum GateChange {
 }
 
 impl CheckKind {
-    /// Where a check stands among others that nobody gave an order: who is it, may it, how often.
+    /// Where a check stands among others that nobody gave an order: who is it, may it, how often. Limits by address
+    /// alone come before tokens, so that a flood costs no signatures.
     fn rank(&self) -> u8 {
         match self {
+            CheckKind::Quotas(quotas) if quotas.is_of_addresses() => 10,
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,

@@ -98,7 +98,7 @@ pub use overload::Overload;
 pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
-pub use quota::{Quota, QuotaAlgorithm, QuotaKey, Quotas};
+pub use quota::{Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas};
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,
@@ -111,7 +111,7 @@ pub use session::{
     AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
     SessionStore, StorePlace,
 };
-pub use store::{Redis, Store, StoreUse, WithoutStore};
+pub use store::{CountPlace, Leases, Redis, RedisTls, Store, StoreUse, WithoutStore};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,

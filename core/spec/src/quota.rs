@@ -22,9 +22,10 @@ pub struct Quota {
     /// What counts are kept by.
     pub name: String,
     pub algorithm: QuotaAlgorithm,
-    /// What of a request says who it is counted for. Empty: all are counted together. A request that lacks a part
-    /// is not counted.
+    /// What of a request says who it is counted for. Empty: all are counted together.
     pub key: Vec<QuotaKey>,
+    /// What becomes of a request that lacks a part.
+    pub lacking: Lacking,
     /// What one request takes.
     pub cost: u32,
     /// It refuses nothing, and tells what it would have refused.
@@ -81,6 +82,16 @@ impl QuotaAlgorithm {
     }
 }
 
+/// What becomes of a request that lacks a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Lacking {
+    /// It is not counted.
+    #[default]
+    Uncounted,
+    /// It is counted with all others that lack the same.
+    Together,
+}
+
 /// What of a request says who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuotaKey {
@@ -92,9 +103,27 @@ pub enum QuotaKey {
     Cookie(String),
     Path,
     Method,
+    /// Of a token that was verified: names within each other.
+    Claim(Vec<String>),
+    /// The login session.
+    Session,
 }
 
 impl Quotas {
+    /// Whether nothing but addresses says who is counted, each for himself: nobody can use up what is another's, and no
+    /// token has to be read for it.
+    pub fn is_of_addresses(&self) -> bool {
+        let of_address = |limit: &Quota| {
+            let is_known = |part: &QuotaKey| match part {
+                QuotaKey::Address { .. } | QuotaKey::Path | QuotaKey::Method => true,
+                QuotaKey::Header(_) | QuotaKey::Cookie(_) | QuotaKey::Claim(_) | QuotaKey::Session => false,
+            };
+            limit.key.iter().all(is_known)
+                && limit.key.iter().any(|part| matches!(part, QuotaKey::Address { .. }))
+        };
+        self.limits.iter().all(of_address)
+    }
+
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         if self.limits.len() > defaults::QUOTAS_AT_ONCE_MAX {
@@ -116,6 +145,9 @@ impl Quotas {
             if quota.cost == 0 || quota.cost > quota.algorithm.capacity() {
                 let text = format!("the cost of '{}' is between 1 and what it allows at once", quota.name);
                 found.push(Invalid::new(text));
+            }
+            if quota.key.iter().any(|part| matches!(part, QuotaKey::Claim(path) if path.is_empty())) {
+                found.push(Invalid::new(format!("a claim of '{}' has no name", quota.name)));
             }
             if quota.keys_max == 0 {
                 found.push(Invalid::new(format!("'{}' can remember no key", quota.name)));

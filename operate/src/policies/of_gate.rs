@@ -102,5 +102,7 @@ fn part(part: &QuotaKey) -> String {
         QuotaKey::Cookie(name) => format!("cookie {name}"),
         QuotaKey::Path => "path".to_owned(),
         QuotaKey::Method => "method".to_owned(),
+        QuotaKey::Claim(path) => format!("claim {}", path.join(".")),
+        QuotaKey::Session => "session".to_owned(),
     }
 }

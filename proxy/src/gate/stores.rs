@@ -22,9 +22,10 @@ use naru_base::Instant;
 use naru_journey::Snapshot;
 use naru_journey::gate::quotas::{Asked, Told};
 use naru_redis::{Counts, NoAnswer, Take};
-use naru_spec::Store;
+use naru_spec::{CountPlace, Store};
 use tokio::sync::Notify;
 
+use super::{CircleStatus, Circled};
 use crate::clock::Origin;
 
 /// For a connection, and for anything on it: longer than a question may take.
@@ -41,6 +42,8 @@ pub struct SharedStore {
     unanswered: AtomicU64,
     /// Workers that do without it.
     without: AtomicU64,
+    /// Where it is the proxies themselves.
+    circled: Option<Arc<Circled>>,
 }
 
 /// How a store is seen from outside.
@@ -49,17 +52,31 @@ pub struct StoreStatus {
     pub name: String,
     pub asked_total: u64,
     pub unanswered_total: u64,
-    /// No worker does without it.
+    /// No worker does without it; of proxies that share limits, this one has its share.
     pub is_up: bool,
+    /// Of proxies that share limits.
+    pub circle: Option<CircleStatus>,
 }
 
 impl SharedStore {
+    /// Of proxies that share limits.
+    pub fn of_circle(circled: Arc<Circled>) -> SharedStore {
+        SharedStore { circled: Some(circled), ..SharedStore::default() }
+    }
+
+    pub fn circled(&self) -> Option<&Arc<Circled>> {
+        self.circled.as_ref()
+    }
+
     pub fn status(&self, name: &str) -> StoreStatus {
+        let circle = self.circled.as_ref().map(|circled| circled.status());
+        let is_up = circle.map_or_else(|| self.without.load(Ordering::Relaxed) == 0, |circle| circle.is_active);
         StoreStatus {
             name: name.to_owned(),
             asked_total: self.asked.load(Ordering::Relaxed),
             unanswered_total: self.unanswered.load(Ordering::Relaxed),
-            is_up: self.without.load(Ordering::Relaxed) == 0,
+            is_up,
+            circle,
         }
     }
 }
@@ -136,6 +153,13 @@ impl StoreHere {
     /// Takes from counts that are kept there. `None` where nobody says anything.
     pub async fn spend(self: &Rc<Self>, snapshot: &Snapshot, asked: &Asked) -> Option<Told> {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(circled) = &self.shared.circled {
+            let told = circled.spend(&snapshot.quotas, asked).await;
+            if told.is_none() {
+                self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            return told;
+        }
         let takes: Vec<Take> = asked
             .claims
             .iter()
@@ -207,11 +231,15 @@ impl StoreHere {
     fn begin_to_connect(self: &Rc<Self>) {
         let store = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let connected = Counts::connect(&store.store.redis, CONNECT_TIMEOUT);
-            let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
-            let connected = connected.unwrap_or_else(|_| {
-                Err(NoAnswer { text: "nobody answers in time".to_owned(), is_lost: true })
-            });
+            let failed = |text: &str| Err(NoAnswer { text: text.to_owned(), is_lost: true });
+            let connected = match &store.store.place {
+                CountPlace::Redis(redis) => {
+                    let connected = Counts::connect(redis, CONNECT_TIMEOUT);
+                    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
+                    connected.unwrap_or_else(|_| failed("nobody answers in time"))
+                }
+                CountPlace::Leases(_) => failed("the proxies have it"),
+            };
             let state = match connected {
                 Ok(counts) => {
                     store.silent.set(0);

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use naru_base::{Json, WallTime};
+use naru_base::WallTime;
+use naru_identity::Token;
 use naru_jose::{Jwt, secret};
 use naru_session::token::judge;
 use naru_session::{Claims, Id, Standing, Verdict};
@@ -23,7 +25,7 @@ const BYTES_MAX: usize = 8 * 1024;
 pub struct Verified {
     key: Id,
     pub claims: Claims,
-    pub all: Json,
+    pub token: Arc<Token>,
 }
 
 /// Tokens that were verified lately, by their digests. Signatures do not age: what a token is worth now is judged each
@@ -93,7 +95,10 @@ fn verify(keys: &Keyset, auth: &SessionAuth, token: &str) -> (Option<Id>, Option
     if signer.public().verify(&jwt.compact).is_err() {
         return (Some(key), None);
     }
-    (Some(key), claims(&jwt, auth).map(|claims| Rc::new(Verified { key, claims, all: jwt.claims })))
+    (Some(key), claims(&jwt, auth).map(|claims| {
+        let payload = jwt.compact.payload_text().into();
+        Rc::new(Verified { key, claims, token: Arc::new(Token { claims: jwt.claims, payload }) })
+    }))
 }
 
 fn claims(jwt: &Jwt<'_>, auth: &SessionAuth) -> Option<Claims> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use naru_base::Reason;
 use naru_proxy::Options;
 use naru_spec::{
-    Check, CheckKind, Config, GateChange, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
+    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
     WithoutStore,
 };
 use naru_tests::naru::config;
@@ -22,6 +22,7 @@ fn quota(name: &str, requests: u32, key: Vec<QuotaKey>) -> Quota {
         name: name.into(),
         algorithm: QuotaAlgorithm::FixedWindow { requests, window: LONG },
         key,
+        lacking: Lacking::Uncounted,
         cost: 1,
         is_shadow: false,
         keys_max: 1_000,
@@ -134,15 +135,15 @@ async fn a_rule_has_limits_of_its_own_and_counts_outlive_a_configuration() {
 }
 
 /// Counted elsewhere.
-fn elsewhere(nodes: Vec<String>, otherwise: WithoutStore) -> (Store, StoreUse) {
+fn elsewhere(nodes: Vec<String>, is_cluster: bool, otherwise: WithoutStore) -> (Store, StoreUse) {
     let name = "redis:counts".to_owned();
-    let store = Store { name: name.clone(), redis: Redis { nodes, is_cluster: false } };
+    let store = Store { name: name.clone(), place: CountPlace::Redis(Redis::plain(nodes, is_cluster)) };
     // So long that a machine that is loaded answers.
     (store, StoreUse { name, timeout: Duration::from_secs(5), otherwise, proxies: 2 })
 }
 
 fn shared(up: &Upstream, nodes: Vec<String>, otherwise: WithoutStore, requests: u32) -> Naru {
-    let (store, uses) = elsewhere(nodes, otherwise);
+    let (store, uses) = elsewhere(nodes, false, otherwise);
     let limits = vec![quota("doc/all", requests, Vec::new()), quota("doc/user", 40, user())];
     let mut config = with(config(&Bootstrap::to(up.address)), check("doc", limits, Some(uses)));
     config.stores.push(store);
@@ -227,7 +228,7 @@ async fn a_store_that_says_nothing_or_nonsense_holds_nobody_for_long() {
     ] {
         let store = WireListener::bind().await;
         let address = store.address.to_string();
-        let (settings, mut uses) = elsewhere(vec![address], WithoutStore::Refuse);
+        let (settings, mut uses) = elsewhere(vec![address], false, WithoutStore::Refuse);
         uses.timeout = Duration::from_millis(50);
         let limits = vec![quota("doc/user", 40, user())];
         let mut config = with(config(&Bootstrap::to(up.address)), check("doc", limits, Some(uses)));
@@ -262,8 +263,7 @@ async fn a_cluster_counts_for_all_who_share_it_and_limits_do_as_they_say_without
     let nodes: Vec<String> = masters.addresses.iter().map(ToString::to_string).collect();
     let proxies: Vec<Naru> = (0..2)
         .map(|_| {
-            let (mut store, uses) = elsewhere(nodes.clone(), WithoutStore::Refuse);
-            store.redis.is_cluster = true;
+            let (store, uses) = elsewhere(nodes.clone(), true, WithoutStore::Refuse);
             let mut config = config(&Bootstrap::to(up.address));
             // Documents are counted on different masters.
             for document in ["one", "two", "three", "four"] {

@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
     ("wire/redis", &["core/spec", "core/admit"]),
+    ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

@@ -6,6 +6,7 @@ use std::fmt;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::Algorithm;
@@ -64,6 +65,44 @@ pub fn to_text(bytes: &[u8]) -> String {
 
 pub fn from_text(text: &str) -> Option<Vec<u8>> {
     crate::base64url::decode(text)
+}
+
+/// HMAC with SHA-256, by a key that is made of a secret for one purpose.
+pub struct Mac {
+    key: hmac::Key,
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mac")
+    }
+}
+
+impl Mac {
+    pub const BYTES: usize = 32;
+
+    pub fn new(secret: &[u8], purpose: &str) -> Mac {
+        let of_secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let key = hmac::sign(&of_secret, purpose.as_bytes());
+        Mac { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()) }
+    }
+
+    pub fn sign(&self, message: &[u8]) -> [u8; Mac::BYTES] {
+        let mut out = [0; Mac::BYTES];
+        out.copy_from_slice(hmac::sign(&self.key, message).as_ref());
+        out
+    }
+
+    /// Takes the same time wherever both differ.
+    pub fn is_of(&self, message: &[u8], mac: &[u8]) -> bool {
+        hmac::verify(&self.key, message, mac).is_ok()
+    }
+
+    /// A number that nobody can foresee who does not know the secret.
+    pub fn number(&self, message: &[u8]) -> u64 {
+        let mac = self.sign(message);
+        mac.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
 }
 
 /// AES-256-GCM with a nonce of its own for each message, which stands before it.

@@ -17,8 +17,11 @@ pub mod answers;
 use std::time::Duration;
 
 use naru_admit::quota::{Room, Spent};
-use naru_spec::{QuotaAlgorithm, Redis};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value};
+use naru_spec::{DataSource, QuotaAlgorithm, Redis};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, Value,
+};
 
 /// What one request takes of one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,21 +82,64 @@ impl From<RedisError> for NoAnswer {
     }
 }
 
+fn failure(text: String) -> NoAnswer {
+    NoAnswer { text, is_lost: true }
+}
+
+/// What is said of a failure names the place and never what is there.
+fn read(source: &DataSource) -> Result<Vec<u8>, NoAnswer> {
+    match source {
+        DataSource::File(path) => {
+            std::fs::read(path).map_err(|error| failure(format!("{path}: {error}")))
+        }
+        DataSource::Inline(bytes) => Ok(bytes.clone()),
+        DataSource::Environment(name) => std::env::var_os(name)
+            .map(|value| value.into_encoded_bytes())
+            .ok_or_else(|| failure(format!("{name} is not in the environment"))),
+    }
+}
+
 impl Counts {
+    /// A password and who vouches are read each time, so that they can be replaced.
+    ///
     /// # Errors
-    /// Nobody answers there within the time.
+    /// Nobody answers there within the time, or it is not who it should be.
     pub async fn connect(redis: &Redis, timeout: Duration) -> Result<Counts, NoAnswer> {
-        let urls = redis.nodes.iter().map(|node| format!("redis://{node}"));
+        let scheme = if redis.tls.is_some() { "rediss" } else { "redis" };
+        let mut login = RedisConnectionInfo::default();
+        if let Some(user) = &redis.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &redis.password {
+            let password = read(password)?;
+            let password = std::str::from_utf8(password.trim_ascii_end())
+                .map_err(|_| failure("the password is no text".to_owned()))?;
+            login = login.set_password(password);
+        }
+        let certificates = redis.tls.as_ref().map(|tls| read(&tls.authority)).transpose()?;
+        let certificates =
+            certificates.map(|authority| TlsCertificates { client_tls: None, root_cert: Some(authority) });
+        let nodes = redis.nodes.iter().map(|node| {
+            let known = format!("{scheme}://{node}").into_connection_info()?;
+            Ok(known.set_redis_settings(login.clone()))
+        });
+        let nodes: Vec<ConnectionInfo> = nodes.collect::<RedisResult<_>>()?;
         if redis.is_cluster {
-            let nodes: RedisResult<Vec<_>> = urls.map(|url| url.into_connection_info()).collect();
-            let client = redis::cluster::ClusterClientBuilder::new(nodes?)
+            let mut builder = redis::cluster::ClusterClientBuilder::new(nodes)
                 .connection_timeout(timeout)
                 .response_timeout(timeout)
-                .retries(1)
-                .build()?;
+                .retries(1);
+            if let Some(certificates) = certificates {
+                builder = builder.certs(certificates);
+            }
+            let client = builder.build()?;
             return Ok(Counts(Connection::Cluster(client.get_async_connection().await?)));
         }
-        let client = Client::open(urls.into_iter().next().unwrap_or_default())?;
+        let one = nodes.into_iter().next().ok_or_else(|| failure("it has no address".to_owned()))?;
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(one, certificates)?,
+            None => Client::open(one)?,
+        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));

@@ -31,6 +31,8 @@ pub struct Ledger {
     /// None until the first key is kept.
     sets: Vec<Set>,
     sets_max: usize,
+    /// What newcomers begin with, as long as there is no set.
+    floor: Cell,
     /// How often a key that still counted had to give way.
     evicted: u64,
 }
@@ -39,7 +41,7 @@ impl Ledger {
     /// One with room for so many keys at least.
     pub fn new(keys_max: u32) -> Ledger {
         let sets_max = (keys_max as usize).div_ceil(WAYS).max(1);
-        Ledger { sets: Vec::new(), sets_max, evicted: 0 }
+        Ledger { sets: Vec::new(), sets_max, floor: Cell::default(), evicted: 0 }
     }
 
     /// How often a key that still counted had to give way.
@@ -64,7 +66,7 @@ impl Ledger {
 
     /// What is known of a key.
     pub fn look(&self, now: Instant, meter: &Meter, key: u64) -> Cell {
-        let Some(set) = self.set(key) else { return Cell::default() };
+        let Some(set) = self.set(key) else { return self.floor };
         let known = set.places.iter().find(|place| place.key == key && !meter.is_blank(now, place.cell));
         match known {
             Some(place) => place.cell,
@@ -72,10 +74,21 @@ impl Ledger {
         }
     }
 
+    /// Changes what is known of all keys, those of newcomers too.
+    pub fn change(&mut self, now: Instant, meter: &Meter, change: impl Fn(Cell) -> Cell) {
+        self.floor = change(self.floor);
+        for set in &mut self.sets {
+            set.floor = change(set.floor);
+            for place in set.places.iter_mut().filter(|place| !meter.is_blank(now, place.cell)) {
+                place.cell = change(place.cell);
+            }
+        }
+    }
+
     /// Remembers it.
     pub fn keep(&mut self, now: Instant, meter: &Meter, key: u64, cell: Cell) {
         if self.sets.is_empty() {
-            self.sets.resize(self.sets_max, Set::default());
+            self.sets.resize(self.sets_max, Set { floor: self.floor, ..Set::default() });
         }
         let at = self.at(key);
         let Some(set) = self.sets.get_mut(at) else { return };

@@ -172,6 +172,78 @@ impl Meter {
         Duration::from_nanos(wait.max(1))
     }
 
+    /// What a request costs in parts of what is counted, where a key has so many: of a bucket in time, of windows in
+    /// requests.
+    pub fn price(&self, cost: u32, parts: u32) -> u64 {
+        let one = match self.kind {
+            Kind::Bucket(bucket) => bucket.parts().0,
+            Kind::Fixed | Kind::Sliding => 1,
+        };
+        one.saturating_mul(cost.into()).saturating_mul(parts.into())
+    }
+
+    /// All that a key can hold, in the measure of [`Meter::price`].
+    pub fn whole(&self) -> u64 {
+        match self.kind {
+            Kind::Bucket(bucket) => bucket.parts().1,
+            Kind::Fixed | Kind::Sliding => self.requests.into(),
+        }
+    }
+
+    /// What is left of it.
+    pub fn left(&self, now: Instant, cell: Cell) -> u64 {
+        match self.kind {
+            Kind::Bucket(bucket) => bucket.left(now, cell.at),
+            Kind::Fixed | Kind::Sliding => {
+                let cell = self.turned(now, cell);
+                let used = u64::from(cell.used).saturating_add(self.carried(now, cell));
+                u64::from(self.requests).saturating_sub(used)
+            }
+        }
+    }
+
+    /// The cell once so much more is taken: all there is at most.
+    pub fn drawn(&self, now: Instant, cell: Cell, units: u64) -> Cell {
+        match self.kind {
+            Kind::Bucket(bucket) => Cell { at: bucket.drawn(now, cell.at, units), used: 0, before: 0 },
+            Kind::Fixed | Kind::Sliding => {
+                let cell = self.turned(now, cell);
+                let units = u32::try_from(units.min(self.left(now, cell))).unwrap_or(u32::MAX);
+                Cell { used: cell.used.saturating_add(units), ..cell }
+            }
+        }
+    }
+
+    /// How long until so much is left.
+    pub fn until_left(&self, now: Instant, cell: Cell, units: u64) -> Duration {
+        match self.kind {
+            Kind::Bucket(bucket) => bucket.until_left(now, cell.at, units),
+            Kind::Fixed | Kind::Sliding if self.left(now, cell) >= units => Duration::ZERO,
+            Kind::Fixed | Kind::Sliding => {
+                let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.requests);
+                self.wait(now, self.turned(now, cell), units)
+            }
+        }
+    }
+
+    /// Whether something comes back before a window ends.
+    pub fn refills(&self) -> bool {
+        self.kind != Kind::Fixed
+    }
+
+    /// When the window of a moment ends; a bucket has none.
+    pub fn window_end(&self, at: Instant) -> Option<Instant> {
+        match self.kind {
+            Kind::Bucket(_) => None,
+            Kind::Fixed | Kind::Sliding => Some(Instant((at.0 / self.window + 1).saturating_mul(self.window))),
+        }
+    }
+
+    /// What a limit is counted over.
+    pub fn window(&self) -> Duration {
+        Duration::from_nanos(self.window)
+    }
+
     /// Whether a cell can be what requests until `now` have made of it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use naru_base::chance::mix;
 use naru_base::{Instant, Reason};
-use naru_spec::{LocalRate, Quota, QuotaAlgorithm, TokenBucket};
+use naru_spec::{Lacking, LocalRate, Quota, QuotaAlgorithm, TokenBucket};
 
 use super::quotas::{Claim, Known, QuotaId};
 use super::{Refusal, Step};
@@ -40,6 +40,7 @@ impl CompiledLocalRate {
                     burst: bucket.tokens_max,
                 },
                 key: Vec::new(),
+                lacking: Lacking::Uncounted,
                 cost: 1,
                 is_shadow: false,
                 keys_max: 1,

@@ -5,6 +5,7 @@
 //! client says what is left, by the `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-10) and, to one that is
 //! refused, `Retry-After` (RFC 9110, section 10.2.3).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,14 +13,17 @@ use std::time::Duration;
 use http::header::{COOKIE, HeaderMap, RETRY_AFTER};
 use http::{HeaderName, HeaderValue};
 use naru_admit::quota::{Room, Spent};
-use naru_base::{Instant, Reason};
-use naru_spec::{Quota, QuotaKey, Quotas, StoreUse, WithoutStore, defaults};
+use naru_base::{Instant, Json, Reason};
+use naru_spec::{Lacking, Quota, QuotaKey, Quotas, StoreUse, WithoutStore, defaults};
 
-use super::{Answer, Head, Question, Refusal, Step};
+use super::{Answer, Head, Memory, Question, Refusal, Step};
 use crate::View;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What a token of a login session calls it.
+const SESSION_ID: &str = "sid";
 
 /// As many as [`Spent::shadowed`] has bits for.
 const TOGETHER_MAX: usize = 32;
@@ -39,6 +43,8 @@ impl QuotaId {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub all: Vec<Quota>,
+    /// Those that are counted elsewhere, and in which store.
+    pub stored: Vec<(QuotaId, String)>,
     by_name: BTreeMap<String, QuotaId>,
 }
 
@@ -68,6 +74,9 @@ pub struct Asked {
     /// By name.
     pub store: String,
     pub claims: Vec<Claim>,
+    /// Whoever asks waits so long.
+    pub within: Duration,
+    pub otherwise: WithoutStore,
 }
 
 /// What is said to claims: how much is left of each, in their order.
@@ -89,6 +98,7 @@ struct CompiledQuota {
     /// What is counted here while the store gives no answer.
     part: Option<QuotaId>,
     key: Box<[QuotaKey]>,
+    lacking: Lacking,
     cost: u32,
     is_shadow: bool,
     /// As the fields call it.
@@ -98,10 +108,19 @@ struct CompiledQuota {
 
 impl CompiledQuotas {
     pub(crate) fn new(settings: &Quotas, known: &mut Known) -> CompiledQuotas {
-        let limits = settings.limits.iter().map(|quota| CompiledQuota {
-            id: known.id(quota),
-            part: part_of(quota, settings.store.as_ref()).map(|part| known.id(&part)),
+        let mut id = |quota: &Quota| {
+            let id = known.id(quota);
+            if let Some(store) = &settings.store {
+                known.stored.push((id, store.name.clone()));
+            }
+            (id, part_of(quota, settings.store.as_ref()).map(|part| known.id(&part)))
+        };
+        let ids: Vec<_> = settings.limits.iter().map(&mut id).collect();
+        let limits = settings.limits.iter().zip(ids).map(|(quota, (id, part))| CompiledQuota {
+            id,
+            part,
             key: quota.key.clone().into_boxed_slice(),
+            lacking: quota.lacking,
             cost: quota.cost,
             is_shadow: quota.is_shadow,
             label: label(&quota.name),
@@ -129,10 +148,10 @@ impl CompiledQuotas {
         now: Instant,
         head: &Head<'_>,
         answer: Option<Answer>,
-        told: &mut Vec<(HeaderName, HeaderValue)>,
+        memory: &mut Memory,
         view: &impl View,
     ) -> Step {
-        let mut claims = self.claims(head);
+        let mut claims = self.claims(head, memory);
         if claims.is_empty() {
             return Step::Pass;
         }
@@ -140,8 +159,9 @@ impl CompiledQuotas {
             (None, _) => view.spend(now, &claims),
             (Some(_), Some(Answer::Spent(said))) if said.rooms.len() == claims.len() => said,
             (Some(store), None) => {
-                let question = Question::Spend(Asked { store: store.name.clone(), claims });
-                return Step::Ask(question, store.timeout);
+                let (within, otherwise) = (store.timeout, store.otherwise);
+                let asked = Asked { store: store.name.clone(), claims, within, otherwise };
+                return Step::Ask(Question::Spend(asked), store.timeout);
             }
             (Some(store), Some(Answer::Nobody | Answer::Spent(_) | Answer::Read(_))) => match store.otherwise
             {
@@ -155,7 +175,7 @@ impl CompiledQuotas {
                 }
             },
         };
-        self.tell(&claims, &said.rooms, told);
+        self.tell(&claims, &said.rooms, &mut memory.told);
         match said.spent.refused_by {
             None => Step::Pass,
             Some(at) => Step::Refuse(Box::new(refusal(said.rooms.get(at)))),
@@ -163,9 +183,9 @@ impl CompiledQuotas {
     }
 
     /// One for each limit of which the request has the key.
-    fn claims(&self, head: &Head<'_>) -> Vec<Claim> {
+    fn claims(&self, head: &Head<'_>, memory: &Memory) -> Vec<Claim> {
         let claims = self.limits.iter().filter_map(|limit| {
-            let key = key_of(&limit.key, head)?;
+            let key = key_of(limit, head, memory)?;
             Some(Claim { quota: limit.id, key, cost: limit.cost, is_shadow: limit.is_shadow })
         });
         claims.collect()
@@ -219,19 +239,44 @@ fn label(name: &str) -> Box<str> {
     plain.collect::<String>().into_boxed_str()
 }
 
-/// `None` where the request lacks a part. Each part stands behind its length.
-fn key_of(parts: &[QuotaKey], head: &Head<'_>) -> Option<Box<[u8]>> {
+/// `None` where the request lacks a part, and is not to be counted then. Each part stands behind its length, one that is
+/// lacking behind a length that none has.
+fn key_of(limit: &CompiledQuota, head: &Head<'_>, memory: &Memory) -> Option<Box<[u8]>> {
     let mut key = Vec::new();
-    for part in parts {
-        match part {
-            QuotaKey::Address { ipv6_bits } => put(&mut key, &address(head.client.address.ip(), *ipv6_bits)),
-            QuotaKey::Header(name) => put(&mut key, head.headers.get(name)?.as_bytes()),
-            QuotaKey::Cookie(name) => put(&mut key, cookie(head.headers, name)?),
-            QuotaKey::Path => put(&mut key, head.line.path.path().as_bytes()),
-            QuotaKey::Method => put(&mut key, head.line.method.as_str().as_bytes()),
+    for part in &limit.key {
+        match (part_of_key(part, head, memory), limit.lacking) {
+            (Some(part), _) => put(&mut key, &part),
+            (None, Lacking::Together) => key.extend(u32::MAX.to_be_bytes()),
+            (None, Lacking::Uncounted) => return None,
         }
     }
     Some(key.into_boxed_slice())
+}
+
+fn part_of_key<'a>(part: &QuotaKey, head: &'a Head<'_>, memory: &'a Memory) -> Option<Cow<'a, [u8]>> {
+    let part = match part {
+        QuotaKey::Address { ipv6_bits } => {
+            return Some(Cow::Owned(address(head.client.address.ip(), *ipv6_bits)));
+        }
+        QuotaKey::Claim(path) => return text_of(memory.claim(path)?),
+        QuotaKey::Header(name) => head.headers.get(name)?.as_bytes(),
+        QuotaKey::Cookie(name) => cookie(head.headers, name)?,
+        QuotaKey::Path => head.line.path.path().as_bytes(),
+        QuotaKey::Method => head.line.method.as_str().as_bytes(),
+        QuotaKey::Session => memory.session.as_ref()?.claims.get(SESSION_ID)?.as_text()?.as_bytes(),
+    };
+    Some(Cow::Borrowed(part))
+}
+
+/// What a claim says who it is by: a text, a number, yes or no. A list and an object say nobody.
+fn text_of(claim: &Json) -> Option<Cow<'_, [u8]>> {
+    match claim {
+        Json::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
+        Json::Whole(whole) => Some(Cow::Owned(whole.to_string().into_bytes())),
+        Json::Real(real) => Some(Cow::Owned(real.to_string().into_bytes())),
+        Json::Bool(is) => Some(Cow::Owned(is.to_string().into_bytes())),
+        Json::Null | Json::List(_) | Json::Map(_) => None,
+    }
 }
 
 fn put(key: &mut Vec<u8>, part: &[u8]) {

@@ -6,8 +6,11 @@
 //! somebody has the journey ask [`Action::Ask`]; [`Journey::on_answer`] goes on with what was said, and with
 //! [`Answer::Nobody`] when the time for it is over. What that means is the check's to say.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use naru_base::Instant;
+use naru_identity::Token;
 
 use super::{Journey, State};
 use crate::gate::{Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
@@ -90,6 +93,14 @@ impl Journey {
         let subject = head.subject(self.draw);
         let chain = snapshot.chain(self.chain);
         self.set_off(now, snapshot, chain, &subject, worker, view, observer);
+    }
+
+    /// Its login session was found to be good before it came to the gate.
+    #[cold]
+    pub fn know_session(&mut self, token: Arc<Token>) {
+        if let Some(gating) = self.gating_mut() {
+            gating.memory.session = Some(token);
+        }
     }
 
     /// What [`Action::Ask`] is to ask.

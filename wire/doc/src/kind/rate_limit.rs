@@ -1,12 +1,12 @@
 //! How often somebody may ask.
 
-use naru_resource::rate_limit::{self as rate, RateAlgorithm, RateKey, RateOtherwise};
+use naru_resource::rate_limit::{self as rate, RateAlgorithm, RateKey, RateLacking, RateOtherwise};
 
 use crate::kind::document;
 use crate::read::{record, words};
 
 document!(rate::RateLimit { spec: "spec" });
-record!(rate::RateLimitSpec { target_ref: "targetRef", limits: "limits", redis: "redis" });
+record!(rate::RateLimitSpec { target_ref: "targetRef", limits: "limits", redis: "redis", leases: "leases" });
 record!(rate::RateLimitRule {
     name: "name",
     requests: "requests",
@@ -15,6 +15,7 @@ record!(rate::RateLimitRule {
     burst: "burst",
     cost: "cost",
     key: "key",
+    lacking: "lacking",
     shadow: "shadow",
     max_keys: "maxKeys",
 });
@@ -22,9 +23,21 @@ record!(rate::RateLimitKey { from: "from", name: "name", ipv6_bits: "ipv6Bits" }
 record!(rate::RateLimitRedis {
     addresses: "addresses",
     cluster: "cluster",
+    tls: "tls",
+    user: "user",
+    password: "password",
     timeout: "timeout",
     otherwise: "otherwise",
     proxies: "proxies",
+});
+record!(rate::RateLimitTls { ca: "ca" });
+record!(rate::RateLimitSecret { file: "file", environment: "environment" });
+record!(rate::RateLimitLeases {
+    members: "members",
+    secret: "secret",
+    lease: "lease",
+    timeout: "timeout",
+    otherwise: "otherwise",
 });
 words!(RateAlgorithm {
     "tokenBucket" => RateAlgorithm::TokenBucket,
@@ -39,6 +52,10 @@ words!(RateKey {
     "method" => RateKey::Method,
     "claim" => RateKey::Claim,
     "session" => RateKey::Session,
+});
+words!(RateLacking {
+    "uncounted" => RateLacking::Uncounted,
+    "together" => RateLacking::Together,
 });
 words!(RateOtherwise {
     "allow" => RateOtherwise::Allow,
