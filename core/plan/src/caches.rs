@@ -3,7 +3,7 @@
 //! One with a target is for a VirtualService or one of its routes, and the more specific wins. One without is for the
 //! process: how much memory there is, and how long what is in a class is fresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -132,6 +132,11 @@ impl Caches {
     /// How much is kept, if it is said.
     pub fn store(&self) -> Option<CacheStore> {
         self.store
+    }
+
+    /// Those that routes are in.
+    pub fn classes(&self) -> BTreeSet<&str> {
+        self.of_routes.values().map(|(policy, _)| policy.class.as_str()).collect()
     }
 
     /// Of one route: that of the most specific that has one.

@@ -44,6 +44,7 @@ pub mod limits;
 pub mod cache;
 pub mod session;
 pub mod overload;
+pub mod surge;
 pub mod tls;
 pub mod ciphers;
 pub mod access_log;
@@ -108,6 +109,7 @@ pub use session::{
     SessionStore, StorePlace,
 };
 pub use store::{Redis, Store, StoreUse, WithoutStore};
+pub use surge::{Shed, ShedRule, Surge, SurgeLevel, SurgeSignal, SurgeStep, SurgeThreshold};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,
