@@ -29,17 +29,13 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
 }
 
 fn shed(rule: &ShedRule, origin: Option<String>) -> Policy {
-    let share = if rule.share == naru_base::Fraction::ALL {
-        String::new()
-    } else {
-        format!("{} of ", percent(rule.share))
+    let share = match rule.share {
+        naru_base::Fraction::ALL => String::new(),
+        share => format!("{} of the ", percent(share)),
     };
     let text = format!(
-        "from level {} of the Surge on, {share}what {} block{} for is answered 503, to come again after {:?}",
-        rule.from_level,
-        if rule.blocks.len() == 1 { "its" } else { "one of its" },
-        if rule.blocks.len() == 1 { " is" } else { "s is" },
-        rule.retry_after
+        "from level {} of the Surge on, {share}requests that match are answered 503, to come again after {:?}",
+        rule.from_level, rule.retry_after
     );
     let values = json!({
         "from_level": rule.from_level,
