@@ -32,6 +32,7 @@ mod limits;
 mod load_limits;
 mod rate_limits;
 mod overload;
+mod surge;
 mod edge;
 mod sessions;
 mod identity;
