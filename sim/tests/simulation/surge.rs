@@ -32,8 +32,9 @@ fn what_is_not_simulated_is_refused() {
     let mut config = documents(&folder.join("mesh"));
     let surge = config.surge.as_mut().unwrap();
     surge.levels[0].enter[0].signal = naru_spec::SurgeSignal::Cpu;
-    surge.levels[0].leave.iter_mut().for_each(|leave| leave.signal = surge.levels[0].enter[0].signal);
+    surge.levels[0].leave.iter_mut().for_each(|leave| leave.signal = naru_spec::SurgeSignal::Cpu);
     surge.levels[0].enter.truncate(1);
+    surge.levels[0].leave.truncate(1);
     surge.levels[1].steps.push(naru_spec::SurgeStep::Pause { workload: "ads".to_owned() });
     surge.levels[1].steps.push(naru_spec::SurgeStep::Replicas {
         workload: "shop".to_owned(),

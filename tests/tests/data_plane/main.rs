@@ -33,6 +33,7 @@ mod load_limits;
 mod rate_limits;
 mod overload;
 mod surge;
+mod products;
 mod edge;
 mod sessions;
 mod identity;
