@@ -289,6 +289,7 @@ pub fn fuzz(bytes: &[u8]) {
         }
     }
     memory_total(text);
+    kib_in(text, "MemAvailable:");
     process_ticks(text);
     let quota = field_of(text, "quota").zip(field_of(text, "period"));
     assert!((1..=2_000).contains(&thousandths(quota, 2_000)));
@@ -372,6 +373,24 @@ mod tests {
         assert_eq!(machine.pressure(&Resource::CgroupMemory { bytes_max: Some(1) }), Some(0), "no limit");
         machine.write("proc/self/cgroup", "");
         assert_eq!(machine.pressure(&Resource::CgroupMemory { bytes_max: None }), None);
+    }
+
+    #[test]
+    fn a_machine_is_as_full_as_itself_or_its_group_whichever_is_more() {
+        let machine = Machine::new(VERSION_2);
+        // A quarter of what the group may have; what the machine has left is not said.
+        assert_eq!(machine.gauges().memory(), Some(250_000));
+        machine.write("proc/meminfo", "MemTotal:       80000 kB\nMemAvailable: 20000 kB\n");
+        assert_eq!(machine.gauges().memory(), Some(750_000));
+        machine.write("proc/self/cgroup", "");
+        machine.write("proc/stat", "cpu  100 0 100 800 9 9\n");
+        let mut gauges = machine.gauges();
+        assert_eq!(gauges.processors(Instant::ZERO), Some(0));
+        machine.write("proc/stat", "cpu  150 0 100 850 9 9\n");
+        // Half of it, and a fifth of that.
+        assert_eq!(gauges.processors(Instant::ZERO + Duration::from_secs(1)), Some(100_000));
+        machine.write("proc/stat", "");
+        assert_eq!(gauges.processors(Instant::ZERO + Duration::from_secs(2)), None);
     }
 
     #[test]
