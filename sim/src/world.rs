@@ -285,7 +285,13 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             })
             .collect();
         let mirrors = fleet.shared.mirrors.borrow_mut().of(snapshot);
-        self.proxies.push(ProxyHere { snapshot, workers, fleet, mirrors, surge: SurgeHere::of(self.now, snapshot) });
+        self.proxies.push(ProxyHere {
+            snapshot,
+            workers,
+            fleet,
+            mirrors,
+            surge: SurgeHere::of(self.now, snapshot),
+        });
         self.start_guards(proxy);
         self.look_after_surge(proxy);
         proxy

@@ -174,11 +174,7 @@ impl<W> Shelf<W> {
                     .then(|| self.flights.begin(hash, key, true));
                 return Look::Given { object, judgement, refresh };
             }
-            way = if terms.is_fresh(now) && !terms.asks_first {
-                Way::Request
-            } else {
-                Way::Stale
-            };
+            way = if terms.is_fresh(now) && !terms.asks_first { Way::Request } else { Way::Stale };
             stale = Some(object);
         }
         if asked.only_if_cached {

@@ -306,9 +306,8 @@ impl Reader<'_, '_, '_> {
         let mut quotas = Vec::new();
         for document in &documents {
             let limits = document.spec.limits.iter();
-            let meant = limits.filter(|rule| {
-                said.limit.as_ref().is_none_or(|limit| limit.value == rule.name.value)
-            });
+            let meant =
+                limits.filter(|rule| said.limit.as_ref().is_none_or(|limit| limit.value == rule.name.value));
             quotas.extend(meant.map(|rule| {
                 let (namespace, name) = (document.meta.namespace(), &document.meta.name.value);
                 format!("RateLimit/{namespace}/{name}/{}", rule.name.value)
@@ -319,9 +318,7 @@ impl Reader<'_, '_, '_> {
                 (Some(name), _) if documents.is_empty() => {
                     (name.place, "name", format!("there is no RateLimit '{}' in {namespace}", name.value))
                 }
-                (_, Some(limit)) => {
-                    (limit.place, "limit", format!("there is no limit '{}'", limit.value))
-                }
+                (_, Some(limit)) => (limit.place, "limit", format!("there is no limit '{}'", limit.value)),
                 _ => (said.place, "name", "there is no RateLimit".to_owned()),
             };
             self.findings.error(code::UNKNOWN_REFERENCE, place, &path.field(field), message, "");
@@ -381,9 +378,11 @@ impl Reader<'_, '_, '_> {
             }
             (None, Some(priority)) => {
                 let is_marked = |deployment: &&Deployment| {
-                    deployment.meta.labels.iter().any(|(name, value)| {
-                        name.value == PRIORITY && value.value == priority.value
-                    })
+                    deployment
+                        .meta
+                        .labels
+                        .iter()
+                        .any(|(name, value)| name.value == PRIORITY && value.value == priority.value)
                 };
                 let names: Vec<String> =
                     self.resources.deployments.iter().filter(is_marked).map(own_name).collect();
@@ -392,7 +391,8 @@ impl Reader<'_, '_, '_> {
                     .filter(|name| self.processes.iter().any(|process| process.name == *name))
                     .collect();
                 if run.is_empty() {
-                    let message = format!("no Deployment that runs here has it: {PRIORITY}: {}", priority.value);
+                    let message =
+                        format!("no Deployment that runs here has it: {PRIORITY}: {}", priority.value);
                     let hint = "label those that can be done without";
                     let path = path.field("priority");
                     self.findings.error(code::UNKNOWN_REFERENCE, priority.place, &path, message, hint);

@@ -108,7 +108,10 @@ fn the_playbook_of_the_traffic_guide_is_read_with_its_defaults() {
     assert_eq!(busy.enter, [is(SurgeSignal::Requests, 800), is(SurgeSignal::P99, 800_000)]);
     assert_eq!(busy.leave, [is(SurgeSignal::Requests, 500), is(SurgeSignal::P99, 600_000)]);
     assert_eq!((busy.enter_after, busy.leave_after), (Duration::from_secs(5), Duration::from_secs(60)));
-    assert_eq!((&full.enter, &full.leave), (&vec![is(SurgeSignal::Errors, 55)], &vec![is(SurgeSignal::Errors, 41)]));
+    assert_eq!(
+        (&full.enter, &full.leave),
+        (&vec![is(SurgeSignal::Errors, 55)], &vec![is(SurgeSignal::Errors, 41)])
+    );
     assert_eq!((full.enter_after, full.leave_after), (Duration::from_secs(1), Duration::from_secs(120)));
     let quotas = ["all", "user"].map(|limit| format!("RateLimit/default/guide/{limit}")).to_vec();
     assert_eq!(
@@ -140,7 +143,9 @@ fn the_playbook_of_the_traffic_guide_is_read_with_its_defaults() {
 fn nothing_is_shed_and_nothing_is_asked_without_a_surge() {
     let config = planned("");
     assert_eq!(config.surge, None);
-    assert!(config.listeners[0].chains[0].http.gate.checks.iter().all(|check| check.name.starts_with("Rate")));
+    assert!(
+        config.listeners[0].chains[0].http.gate.checks.iter().all(|check| check.name.starts_with("Rate"))
+    );
 }
 
 #[test]
@@ -184,9 +189,15 @@ fn what_cannot_be_is_told_where_it_stands() {
     );
     check(&steps("{}"), "spec.levels[0].steps[0]: a step is one thing, and this says 0");
     for (step, expected) in [
-        ("{cacheLifetime: {class: static, factor: 2}}", "cacheLifetime.class: no route keeps answers of the class 'static'"),
+        (
+            "{cacheLifetime: {class: static, factor: 2}}",
+            "cacheLifetime.class: no route keeps answers of the class 'static'",
+        ),
         ("{cacheLifetime: {factor: 0.5}}", "cacheLifetime.factor: 0.5 is out of range: 1 to 100"),
-        ("{rateLimit: {name: nobody, factor: 0.5}}", "rateLimit.name: there is no RateLimit 'nobody' in default"),
+        (
+            "{rateLimit: {name: nobody, factor: 0.5}}",
+            "rateLimit.name: there is no RateLimit 'nobody' in default",
+        ),
         ("{rateLimit: {limit: ip, factor: 0.5}}", "rateLimit.limit: there is no limit 'ip'"),
         ("{rateLimit: {factor: 2}}", "rateLimit.factor: 2 is out of range: 0.01 to 1"),
         ("{shed: {match: []}}", "shed.match: nothing says what is shed"),

@@ -94,7 +94,9 @@ impl SurgeSignal {
     pub fn phrase(self, value: u64) -> String {
         match self {
             SurgeSignal::Queued => value.to_string(),
-            SurgeSignal::P95 | SurgeSignal::P99 if value.is_multiple_of(1_000) => format!("{}ms", value / 1_000),
+            SurgeSignal::P95 | SurgeSignal::P99 if value.is_multiple_of(1_000) => {
+                format!("{}ms", value / 1_000)
+            }
             SurgeSignal::P95 | SurgeSignal::P99 => format!("{}.{:03}ms", value / 1_000, value % 1_000),
             _ if value.is_multiple_of(10) => format!("{}%", value / 10),
             _ => format!("{}.{}%", value / 10, value % 10),
@@ -154,7 +156,9 @@ impl Surge {
     pub fn quota_percent(&self, quota: &str, level: u32) -> u32 {
         let quota = quota.strip_suffix(defaults::QUOTA_LOCAL_SUFFIX).unwrap_or(quota);
         let of_quota = self.steps_at(level).filter_map(|step| match step {
-            SurgeStep::RateLimit { quotas, percent } => quotas.iter().any(|of| of == quota).then_some(*percent),
+            SurgeStep::RateLimit { quotas, percent } => {
+                quotas.iter().any(|of| of == quota).then_some(*percent)
+            }
             _ => None,
         });
         of_quota.last().unwrap_or(100)
@@ -209,7 +213,8 @@ impl Surge {
         }
         if self.capacity.is_none_or(|capacity| capacity == 0) && self.asks_for(SurgeSignal::Requests) {
             found.push(
-                Invalid::new("nobody knows what requests are a part of").hint("say capacity.requestsPerSecond"),
+                Invalid::new("nobody knows what requests are a part of")
+                    .hint("say capacity.requestsPerSecond"),
             );
         }
         for level in &self.levels {
@@ -219,10 +224,13 @@ impl Surge {
             }
             for enter in &level.enter {
                 let is_left = level.leave.iter().any(|leave| leave.signal == enter.signal);
-                let is_above = level.leave.iter().any(|leave| leave.signal == enter.signal && leave.value > enter.value);
+                let is_above =
+                    level.leave.iter().any(|leave| leave.signal == enter.signal && leave.value > enter.value);
                 if !is_left || is_above {
                     let signal = enter.signal.name();
-                    found.push(Invalid::new(format!("level '{name}' is left at a {signal} above which it is entered")));
+                    found.push(Invalid::new(format!(
+                        "level '{name}' is left at a {signal} above which it is entered"
+                    )));
                 }
             }
             for step in &level.steps {

@@ -154,7 +154,13 @@ impl Counts {
 
 impl Meter {
     /// One look.
-    pub fn on_look(&mut self, now: Instant, counts: Counts, gauges: Gauges, capacity: Option<u32>) -> Signals {
+    pub fn on_look(
+        &mut self,
+        now: Instant,
+        counts: Counts,
+        gauges: Gauges,
+        capacity: Option<u32>,
+    ) -> Signals {
         self.looks.push_back((now, counts));
         if self.looks.len() > LOOKS + 1 {
             self.looks.pop_front();
@@ -176,10 +182,13 @@ impl Meter {
         signals.set(SurgeSignal::Requests, requests);
         signals.set(SurgeSignal::P95, happened.slowest(5));
         signals.set(SurgeSignal::P99, happened.slowest(1));
-        signals.set(SurgeSignal::Errors, share(
-            happened.errors + happened.refused,
-            happened.durations.iter().sum::<u64>() + happened.refused,
-        ));
+        signals.set(
+            SurgeSignal::Errors,
+            share(
+                happened.errors + happened.refused,
+                happened.durations.iter().sum::<u64>() + happened.refused,
+            ),
+        );
         let looked_up = happened.cache_hits + happened.cache_misses;
         signals.set(SurgeSignal::CacheMisses, share(happened.cache_misses, looked_up));
         signals

@@ -90,7 +90,11 @@ fn checked(counts: &[(&str, &str, u64)]) -> String {
     let mut out = Exposition::default();
     let asked: Vec<_> = counts.iter().filter(|(_, _, count)| *count > 0).collect();
     if !asked.is_empty() {
-        out.family("naru_checks_total", "counter", "What tokens, policies and a Surge have said of requests.");
+        out.family(
+            "naru_checks_total",
+            "counter",
+            "What tokens, policies and a Surge have said of requests.",
+        );
     }
     for (check, said, count) in asked {
         let mut labels = String::new();
@@ -105,7 +109,11 @@ fn checked(counts: &[(&str, &str, u64)]) -> String {
 fn surged(status: Option<&SurgeStatus>) -> String {
     let mut out = Exposition::default();
     let Some(status) = status else { return out.text };
-    out.family("naru_surge_level", "gauge", "At which level of its Surge the process is; 0 is the ordinary one.");
+    out.family(
+        "naru_surge_level",
+        "gauge",
+        "At which level of its Surge the process is; 0 is the ordinary one.",
+    );
     out.sample("naru_surge_level", "", u64::from(status.level));
     let held = u64::from(status.hold != naru_surge::Hold::None);
     out.family("naru_surge_held", "gauge", "1 where an operator holds the level.");

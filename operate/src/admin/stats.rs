@@ -9,8 +9,7 @@ use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
 use super::{
-    Admin, Query, Whole, cache, guards, json, limits, mirrors, prometheus, sessions, strain, surge, tcp,
-    text,
+    Admin, Query, Whole, cache, guards, json, limits, mirrors, prometheus, sessions, strain, surge, tcp, text,
 };
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {

@@ -135,12 +135,7 @@ impl StoreHere {
     }
 
     /// Takes from counts that are kept there. `None` where nobody says anything.
-    pub async fn spend(
-        self: &Rc<Self>,
-        snapshot: &Snapshot,
-        surged: &Surged,
-        asked: &Asked,
-    ) -> Option<Told> {
+    pub async fn spend(self: &Rc<Self>, snapshot: &Snapshot, surged: &Surged, asked: &Asked) -> Option<Told> {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         let takes: Vec<Take> = asked
             .claims

@@ -43,8 +43,12 @@ struct Thread {
 
 impl Watch {
     pub fn new(origin: Origin, board: &Arc<Board>, level: &Arc<Level>) -> Watch {
-        let shared =
-            Shared { origin, board: Arc::downgrade(board), level: Arc::clone(level), controller: Mutex::default() };
+        let shared = Shared {
+            origin,
+            board: Arc::downgrade(board),
+            level: Arc::clone(level),
+            controller: Mutex::default(),
+        };
         Watch { shared: Arc::new(shared), thread: Mutex::default() }
     }
 

@@ -238,15 +238,22 @@ fn unsimulated(surge: Option<&Surge>) -> Vec<(String, String)> {
         for threshold in &level.enter {
             if matches!(threshold.signal, SurgeSignal::Cpu | SurgeSignal::Memory | SurgeSignal::CacheMisses) {
                 let signal = threshold.signal.name();
-                let what =
-                    format!("level '{}' of the Surge is entered for {signal}, which is not simulated", level.name);
-                found.push((what, "enter it for requestsPercent, p95, p99, errorsPercent or queued".to_owned()));
+                let what = format!(
+                    "level '{}' of the Surge is entered for {signal}, which is not simulated",
+                    level.name
+                );
+                found.push((
+                    what,
+                    "enter it for requestsPercent, p95, p99, errorsPercent or queued".to_owned(),
+                ));
             }
         }
         for step in &level.steps {
             let what = match step {
                 // Without a ResponseCache, which is refused itself, there is no such step.
-                SurgeStep::CacheLifetime { .. } | SurgeStep::RateLimit { .. } | SurgeStep::Shed { .. } => continue,
+                SurgeStep::CacheLifetime { .. } | SurgeStep::RateLimit { .. } | SurgeStep::Shed { .. } => {
+                    continue;
+                }
                 SurgeStep::Pause { workload } => format!("pauses '{workload}'"),
                 SurgeStep::Replicas { workload, .. } => format!("asks for more of '{workload}'"),
             };

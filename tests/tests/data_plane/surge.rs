@@ -103,7 +103,8 @@ impl Shop {
     async fn ask(&self, path: &str, headers: &str) -> Option<Message> {
         tokio::net::TcpStream::connect(self.gate).await.ok()?;
         let mut wire = Wire::connect(self.gate).await;
-        wire.send(format!("GET {path} HTTP/1.1\r\nhost: shop.local\r\n{headers}connection: close\r\n\r\n")).await;
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: shop.local\r\n{headers}connection: close\r\n\r\n"))
+            .await;
         Some(wire.response().await)
     }
 
@@ -144,8 +145,7 @@ impl Shop {
     async fn ready(&self, name: &str) -> usize {
         let clusters = self.up.page("/clusters").await;
         let is_one = |line: &&str| {
-            line.starts_with(&format!("outbound|80||{name}."))
-                && line.ends_with("::health_flags::healthy")
+            line.starts_with(&format!("outbound|80||{name}.")) && line.ends_with("::health_flags::healthy")
         };
         clusters.lines().filter(is_one).count()
     }
@@ -240,7 +240,8 @@ async fn a_load_that_comes_and_goes_is_followed_and_told() {
     let held = shop.described().await;
     assert_eq!((&held["level"], &held["held"]), (&0.into(), &"frozen".into()));
     assert!(shop.up.page("/surge").await.starts_with("level 0 of 2 (normal) for "));
-    for (query, status) in [("level=3", 400), ("level=x", 400), ("", 400), ("freeze&release", 400), ("release", 200)]
+    for (query, status) in
+        [("level=3", 400), ("level=x", 400), ("", 400), ("freeze&release", 400), ("release", 200)]
     {
         assert_eq!(shop.hold(query).await.status(), status, "{query}");
     }

@@ -30,9 +30,10 @@ impl CompiledShed {
     pub(crate) fn new(settings: &Shed) -> Result<CompiledShed, Vec<Invalid>> {
         let mut problems = Vec::new();
         let rules = settings.rules.iter().map(|rule| {
-            let blocks = rule.blocks.iter().filter_map(|block| {
-                Block::compile(block).map_err(|found| problems.extend(found)).ok()
-            });
+            let blocks = rule
+                .blocks
+                .iter()
+                .filter_map(|block| Block::compile(block).map_err(|found| problems.extend(found)).ok());
             Rule {
                 from_level: rule.from_level,
                 blocks: blocks.collect(),

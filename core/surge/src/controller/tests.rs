@@ -188,7 +188,13 @@ struct RefController {
 impl RefController {
     fn new(surge: Surge) -> RefController {
         let levels = surge.levels.len();
-        RefController { surge, level: 0, seen: Vec::new(), left: vec![None; levels], patience: vec![1; levels] }
+        RefController {
+            surge,
+            level: 0,
+            seen: Vec::new(),
+            left: vec![None; levels],
+            patience: vec![1; levels],
+        }
     }
 
     /// For how long something has held without a break.
@@ -238,7 +244,8 @@ fn a_walk_stays_within_its_bounds_and_agrees_with_the_model() {
         let count = 1 + chance.below(4) as usize;
         let levels = (0..count).map(|_| {
             let enter = 300 + chance.below(700);
-            let mut level = level("", enter, 1 + chance.below(enter), (chance.below(8), 1 + chance.below(20)));
+            let mut level =
+                level("", enter, 1 + chance.below(enter), (chance.below(8), 1 + chance.below(20)));
             if chance.below(2) == 0 {
                 level.enter.push(threshold(SurgeSignal::P99, 500_000));
                 level.leave.push(threshold(SurgeSignal::P99, 100_000 + chance.below(400_000)));
