@@ -12,6 +12,7 @@ mod prometheus;
 mod sessions;
 mod stats;
 mod strain;
+mod surge;
 mod tcp;
 
 use std::cell::RefCell;
@@ -94,6 +95,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
     ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
+    ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
+    ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
@@ -112,6 +115,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             response
         }
+        ("/surge/hold", method) => surge::hold(admin, method, &query),
         ("/cache/purge", method) => cache::purge(admin, method, &query).await,
         (_, method) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
@@ -123,6 +127,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/clusters", _) => clusters::page(admin, &query),
         ("/mirrors", _) => mirrors::page(admin, &query).await,
         ("/cache", _) => cache::page(admin, &query),
+        ("/surge", _) => surge::page(admin, &query),
         ("/sessions", _) => sessions::page(admin, &query),
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),

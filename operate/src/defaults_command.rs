@@ -59,6 +59,7 @@ fn defaults() -> Vec<Default> {
     let allowance = |burst: u32, per_second: u32| format!("{burst} at once, {per_second}/s");
     const LISTENERS: &str = "Listeners";
     const OVERLOAD: &str = "When naru runs short";
+    const SURGE: &str = "Surge (kind Surge)";
     const ISTIO: &str = "Routes and clusters of Istio's documents";
     const ENVOY: &str = "Routes and clusters of Envoy's files";
     const PROCESSES: &str = "Processes of Deployments";
@@ -122,6 +123,11 @@ fn defaults() -> Vec<Default> {
         row(OVERLOAD, "requests are refused, of memory", "95 % until 90 %".to_owned(), "naru up"),
         row(OVERLOAD, "requests are refused, of processors", "96 % to 100 %".to_owned(), "naru up"),
         row(OVERLOAD, "keepPaths", d::SPARED_PATHS.join(" "), "naru up"),
+        row(SURGE, "every", length(d::SURGE_EVERY), "naru"),
+        row(SURGE, "enterAfter", length(d::SURGE_ENTER_AFTER), "naru"),
+        row(SURGE, "leaveAfter", length(d::SURGE_LEAVE_AFTER), "naru"),
+        row(SURGE, "leave (of enter)", format!("{} %", d::SURGE_LEAVE_PERCENT), "naru"),
+        row(SURGE, "retryAfter of shed", length(d::SURGE_RETRY_AFTER), "naru"),
         row(ISTIO, "timeout", "none".to_owned(), "Istio"),
         row(ISTIO, "retries.attempts", number(d::MESH_RETRIES), "Istio"),
         row(ISTIO, "loadBalancer.simple", "LEAST_REQUEST".to_owned(), "Istio"),

@@ -81,14 +81,15 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     };
     let supervisor = Supervisor::start(settings, sink);
     mesh.learn_outbound(&proxy);
-    supervisor.apply(mesh.workloads());
+    let mut surge_levels = proxy.surge_levels();
+    supervisor.apply(mesh.workloads(in_force.borrow().surge.as_ref(), *surge_levels.borrow_and_update()));
     for line in mesh.greeting(args) {
         eprintln!("naru: {line}");
     }
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     acme.follow(mesh.orders());
-    let mut running = Running { args, proxy, supervisor, mesh, in_force, acme, acme_events };
+    let mut running = Running { args, proxy, supervisor, mesh, in_force, acme, acme_events, surge_levels };
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
@@ -104,6 +105,8 @@ struct Running<'a> {
     in_force: Rc<RefCell<Config>>,
     acme: Acme,
     acme_events: UnboundedReceiver<acme::Event>,
+    /// What is given up for the load.
+    surge_levels: tokio::sync::watch::Receiver<u32>,
 }
 
 impl Running<'_> {
@@ -127,6 +130,7 @@ impl Running<'_> {
                     }
                 }
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
+                Ok(()) = self.surge_levels.changed() => self.run_workloads(),
                 texts = watch.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
                     Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
@@ -160,6 +164,12 @@ impl Running<'_> {
         Ok(())
     }
 
+    /// As many of each as the load calls for.
+    fn run_workloads(&mut self) {
+        let level = *self.surge_levels.borrow_and_update();
+        self.supervisor.apply(self.mesh.workloads(self.in_force.borrow().surge.as_ref(), level));
+    }
+
     /// A save takes effect, or changes nothing.
     async fn reload(&mut self, texts: &Texts) {
         let directory = self.args.directory.display();
@@ -173,7 +183,7 @@ impl Running<'_> {
         match self.put_in_force(checked).await {
             Ok(()) => {
                 self.mesh.learn_outbound(&self.proxy);
-                self.supervisor.apply(self.mesh.workloads());
+                self.run_workloads();
                 self.acme.follow(self.mesh.orders());
                 eprintln!("naru: '{directory}' has changed; it is in effect");
             }

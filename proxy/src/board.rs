@@ -19,7 +19,7 @@ use crate::listen::{ListenerKey, Listening, Opened};
 use crate::names::Names;
 use crate::prepare::{Prepared, clusters_of};
 use crate::proxy::StartError;
-use crate::shared_limits::NamedLimitStatus;
+use crate::shared_limits::{NamedLimitStatus, SharedLimit};
 use crate::socket;
 use crate::worker::{Drain, Message, Update};
 
@@ -387,6 +387,14 @@ impl Board {
         let current = &self.state().current;
         let all = current.snapshot.limits.all.iter().zip(&current.named_limits);
         all.map(|(limit, shared)| shared.status(limit)).collect()
+    }
+
+    /// Requests that wait at limits.
+    pub fn waiting(&self) -> u64 {
+        let current = &self.state().current;
+        let of_limits = current.named_limits.iter().map(SharedLimit::waiting);
+        let of_clusters = current.limits.iter().map(|limited| limited.pending());
+        of_limits.chain(of_clusters).sum()
     }
 
     pub fn drain(&self) {

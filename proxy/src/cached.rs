@@ -63,6 +63,8 @@ pub struct Cached {
     news: Option<HeaderMap>,
     storing: Option<Storing>,
     told: Told,
+    /// So many percent of what they are else are lifetimes that routes say, at the level of a `Surge`.
+    percent: u32,
     /// The moment of the last look.
     at: Instant,
     is_background: bool,
@@ -240,6 +242,8 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
     if route.is_none() && !is_unsafe {
         return None;
     }
+    let class = route.as_ref().map(|route| route.policy.class.as_str());
+    let percent = class.map_or(100, |class| passage.loaded.clusters.surged.cache_percent(class));
     let obeys = route.as_ref().is_some_and(|route| route.policy.obeys_requests);
     Some(Box::new(Cached {
         asked: Asked::of(headers, obeys),
@@ -255,6 +259,7 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
         news: None,
         storing: None,
         told: FORWARDED,
+        percent,
         at: passage.worker.clock.now(),
         is_background: false,
         is_identified: passage.is_identified || passage.journey.is_identified(),
@@ -287,13 +292,14 @@ fn look(passage: &mut Passage, outgoing: &mut Outgoing) -> Looking {
         cached.request = headers.clone();
         return goes_on;
     }
-    let may_lead = naru_cache::may_lead(&outgoing.method, headers, &cached.asked);
+    let may_lead =
+        route.policy.coalesce.is_some() && naru_cache::may_lead(&outgoing.method, headers, &cached.asked);
     let look = cached.shared.shelf(route.key.url()).look(
         now,
         &route.key,
         headers,
         &cached.asked,
-        &route.policy,
+        cached.percent,
         may_lead,
     );
     match look {
@@ -301,7 +307,7 @@ fn look(passage: &mut Passage, outgoing: &mut Outgoing) -> Looking {
             let given =
                 naru_cache::answer_to(&outgoing.method, headers, &object, passage.worker.clock.wall(now));
             cached.told.forwarded = None;
-            cached.told.ttl = Some(ttl(&object.terms, now));
+            cached.told.ttl = Some(ttl(&object.terms.stretched(cached.percent), now));
             cached.given = Some((Arc::clone(&object), given));
             cached.count(
                 |counts| if judgement == Judgement::Fresh { &counts.hits } else { &counts.stale_hits },
@@ -415,7 +421,8 @@ fn fetch(passage: &mut Passage, outgoing: &mut Outgoing) -> Looked {
     };
     cached.request = headers.clone();
     let Some(object) = &cached.stale else { return Looked::Fetch(Stale::default()) };
-    let (left, is_there) = naru_cache::may_be_given_instead(&object.terms, &cached.asked, now);
+    let terms = object.terms.stretched(cached.percent);
+    let (left, is_there) = naru_cache::may_be_given_instead(&terms, &cached.asked, now);
     let is_asked_about = outgoing.method == Method::GET && naru_cache::validate(object, headers);
     let until = left.map(|left| now + Duration::from_secs(u64::from(left)));
     Looked::Fetch(Stale { is_asked_about, until, is_there })
@@ -585,7 +592,7 @@ impl Cached {
                 let exact = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
                 let bytes_max = usize::try_from(route.policy.object_bytes_max).unwrap_or(usize::MAX);
                 self.told.is_stored = true;
-                self.told.ttl = Some(ttl(&terms, now));
+                self.told.ttl = Some(ttl(&terms.stretched(self.percent), now));
                 let body = Vec::with_capacity(exact.unwrap_or(0).min(bytes_max));
                 self.storing =
                     Some(Storing { status: fetched.status, head, terms, body, bytes_max, length: exact });
@@ -789,7 +796,7 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
         cached.end_flight(now, Outcome::Nothing);
         stale
     };
-    cached.told.ttl = Some(ttl(&object.terms, now));
+    cached.told.ttl = Some(ttl(&object.terms.stretched(cached.percent), now));
     let given = naru_cache::answer_to(&method, &cached.request, &object, wall);
     Some((object, given))
 }
@@ -811,6 +818,7 @@ fn refresh_by(passage: &Passage, outgoing: &Outgoing, flight: FlightId, object: 
         news: None,
         storing: None,
         told: FORWARDED,
+        percent: cached.percent,
         at: cached.at,
         is_background: true,
         is_identified: cached.is_identified,

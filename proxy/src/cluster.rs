@@ -32,6 +32,7 @@ use crate::metrics::ClusterReport;
 use crate::on_demand::OnDemandHere;
 use crate::pool::EndpointPool;
 use crate::shared_limits::LimitsHere;
+use crate::surge::Surged;
 use crate::word::SharedWord;
 
 /// An endpoint, as all workers share it.
@@ -385,6 +386,8 @@ pub struct Clusters {
     pub all: Vec<ClusterHere>,
     pub limits: LimitsHere,
     pub quotas: SharedQuotas,
+    /// What is otherwise at the level of a `Surge`.
+    pub surged: Surged,
     /// How many requests are in a fault, at all workers.
     pub checks: Arc<CheckCounts>,
     pub faults: Arc<AtomicU32>,
@@ -448,6 +451,10 @@ impl View for Clusters {
 
     fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
         self.quotas.spend(now, claims)
+    }
+
+    fn surge_level(&self) -> u32 {
+        self.surged.level()
     }
 
     fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {

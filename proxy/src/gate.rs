@@ -80,7 +80,9 @@ async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question)
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };
-            let Some(told) = store.spend(&loaded.snapshot, &asked).await else { return Answer::Nobody };
+            let Some(told) = store.spend(&loaded.snapshot, &loaded.clusters.surged, &asked).await else {
+                return Answer::Nobody;
+            };
             loaded.clusters.quotas.count(&asked.claims, told.spent);
             Answer::Spent(told)
         }

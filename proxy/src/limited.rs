@@ -159,6 +159,11 @@ impl Limited {
         Some(Slot { limited: Arc::clone(self), endpoint: Arc::clone(endpoint), line: Rc::clone(line) })
     }
 
+    /// Requests that wait for a connection.
+    pub fn pending(&self) -> u64 {
+        self.pending.read()
+    }
+
     /// `load` lacks what is counted here.
     pub fn status(&self, now: Instant, limits: &ClusterLimits, load: RetryLoad) -> LimitsStatus {
         let limit = limits.normal.retries;

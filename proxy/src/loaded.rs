@@ -140,6 +140,7 @@ impl Loaded {
                 all: clusters.collect(),
                 limits,
                 quotas: prepared.quotas.clone(),
+                surged: prepared.surged.clone(),
                 checks: Arc::clone(&prepared.checks),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),

@@ -296,6 +296,25 @@ impl Metrics {
         numbers.response_bytes.observe(response_bytes as f64);
     }
 
+    /// What has happened to requests, but for those of one prefix: workloads that call each other.
+    pub fn pulse(&self, but_for: Option<usize>) -> naru_surge::Counts {
+        let mut counts = naru_surge::Counts::default();
+        for (at, rows) in self.rows.borrow().iter().enumerate() {
+            let rows = rows.iter().filter(|row| {
+                Some(row.stat_prefix.index()) != but_for && row.labels.protocol != Protocol::Tcp
+            });
+            for row in rows {
+                let durations = &row.numbers.durations;
+                counts.requests += durations.count();
+                // The first have no cluster: naru has answered them by itself.
+                if at > 0 {
+                    counts.observe_many(row.labels.reason, row.labels.status, &durations.counts);
+                }
+            }
+        }
+        counts
+    }
+
     /// Requests, by name: `names` are all that were ever counted for and not forgotten.
     pub fn series(&self, names: &[Arc<str>]) -> Vec<Series> {
         let name = |at: usize| names.get(at).map_or_else(Arc::default, Arc::clone);
@@ -452,5 +471,16 @@ impl Report {
         self.copies_active += other.copies_active;
         self.copies_bytes += other.copies_bytes;
         self.timers += other.timers;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_measured_in_the_same_buckets() {
+        let micros = BUCKETS.map(|bound| (bound * 1_000.0) as u64);
+        assert_eq!(micros, naru_surge::BOUNDS_US);
     }
 }

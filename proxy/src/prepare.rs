@@ -31,6 +31,7 @@ use crate::seats::{Counted, Sources, Tally};
 use crate::sessions::{Provider, Service, SessionStatus};
 use crate::shared_cache::SharedCache;
 use crate::shared_limits::{self, SharedLimit};
+use crate::surge::Surged;
 use crate::tiers::Tiers;
 use crate::word::SharedWord;
 
@@ -58,6 +59,8 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// By quota.
     pub quotas: SharedQuotas,
+    /// What is otherwise at the level of a `Surge`.
+    pub surged: Surged,
     /// Of tokens.
     pub keys: AllKeys,
     /// What checks have said; all snapshots have the same.
@@ -138,7 +141,8 @@ impl Prepared {
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
-        let quotas = SharedQuotas::share(&snapshot.quotas, quotas);
+        let surged = Surged::of(&snapshot, older.map(|older| &older.surged));
+        let quotas = SharedQuotas::share(&snapshot.quotas, &surged, quotas);
         let keys = keys(&snapshot, older.map(|older| &older.keys))?;
         let stores = stores(&snapshot, older, origin)?;
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
@@ -165,6 +169,7 @@ impl Prepared {
             retried,
             named_limits,
             quotas,
+            surged,
             keys,
             checks,
             stores,

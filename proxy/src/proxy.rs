@@ -30,6 +30,7 @@ use crate::sessions::SessionStatus;
 use crate::shared_cache::{CacheStatus, Purged};
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
+use crate::surge::{self, SurgeOrder, SurgeStatus};
 use crate::worker::{self, Accept, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.
@@ -124,6 +125,7 @@ pub struct Proxy {
     lost: Arc<AtomicU64>,
     strain: Arc<Strain>,
     watch: Watch,
+    surge: surge::Watch,
 }
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
@@ -190,8 +192,12 @@ impl Proxy {
         }
         let watch = Watch::new(Arc::clone(&strain), origin, senders.clone());
         watch.set(prepared.snapshot.overload.as_ref());
+        let (surge, level) = (prepared.snapshot.surge.clone(), Arc::clone(prepared.surged.shared()));
         let board = Board::new(senders, prepared, clock::wall_now(), listening, found, endpoints);
-        let proxy = Proxy { board, threads, log, origin, names: Mutex::new(names), lost, strain, watch };
+        let of_surge = surge::Watch::new(origin, &board, &level);
+        of_surge.set(surge.as_ref());
+        let names = Mutex::new(names);
+        let proxy = Proxy { board, threads, log, origin, names, lost, strain, watch, surge: of_surge };
         Ok(Starting { proxy, opened, left })
     }
 
@@ -239,9 +245,11 @@ impl Proxy {
         self.board.warm(&prepared, &older, &found).await;
         let balanced = self.board.balance(&prepared, &found).await;
         let overload = prepared.snapshot.overload.clone();
+        let surge = prepared.snapshot.surge.clone();
         let next = Next { prepared, listening, sockets, found, balanced };
         let answers = self.board.commit(next, &mut names, clock::wall_now())?;
         self.watch.set(overload.as_ref());
+        self.surge.set(surge.as_ref());
         for answer in answers {
             // A worker that ends before it answers has drained.
             let _ = answer.await;
@@ -362,6 +370,21 @@ impl Proxy {
     /// How short it runs itself, and what is given up for it.
     pub fn strain(&self) -> StrainStatus {
         self.strain.status(self.board.current().snapshot.overload.as_ref())
+    }
+
+    /// How hard the load is, and what is given up for it; where a `Surge` says so.
+    pub fn surge(&self) -> Option<SurgeStatus> {
+        self.surge.status()
+    }
+
+    /// Holds the level of the `Surge`, or lets it go. `None` where there is none, or no such level.
+    pub fn order_surge(&self, order: SurgeOrder) -> Option<SurgeStatus> {
+        self.surge.order(order)
+    }
+
+    /// The level of the `Surge`, and each one after it.
+    pub fn surge_levels(&self) -> tokio::sync::watch::Receiver<u32> {
+        self.board.current().surged.shared().follow()
     }
 
     /// How a thread gives memory that it has freed back to the system.

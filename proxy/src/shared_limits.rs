@@ -128,6 +128,17 @@ impl SharedLimit {
         }
     }
 
+    /// How many requests wait for their turn.
+    pub fn waiting(&self) -> u64 {
+        match self {
+            SharedLimit::Bulkhead { shared, .. } => shared.counts().1,
+            SharedLimit::Breaker { .. }
+            | SharedLimit::Admission { .. }
+            | SharedLimit::Rate(_)
+            | SharedLimit::Adaptive(_) => 0,
+        }
+    }
+
     pub fn status(&self, named: &NamedLimit) -> NamedLimitStatus {
         let mut breaker = None;
         let (active, waiting, limit, refused_total) = match self {

@@ -20,7 +20,7 @@ use naru_journey::arrival::Wish;
 use naru_spec::Overload;
 use naru_spec::overload::{Relief, Timer};
 
-pub use measure::fuzz;
+pub use measure::{Machine, fuzz};
 pub use watch::Watch;
 
 /// What all workers know of it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::ClusterId;
+use naru_spec::defaults;
 use naru_spec::overload::{self, Relief};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -39,6 +40,8 @@ pub enum Message {
     /// Endpoints that somebody guards are as fit as he says now.
     Fitness(Arc<Guarded>),
     Report(oneshot::Sender<Report>),
+    /// Say, with its number, what has happened at the gateways.
+    Pulse(usize, std::sync::mpsc::Sender<(usize, naru_surge::Counts)>),
     /// Something else is called for by how short the proxy runs; and memory is to be given back.
     Strain {
         gives_back: bool,
@@ -362,6 +365,11 @@ impl Worker {
         }
     }
 
+    fn pulse(&self) -> naru_surge::Counts {
+        let names = &self.loaded().prepared.names;
+        self.metrics.pulse(names.iter().position(|name| **name == *defaults::MESH_STAT_PREFIX))
+    }
+
     fn report(&self) -> Report {
         let downstream = &self.metrics.downstream;
         let loaded = self.loaded();
@@ -489,6 +497,7 @@ async fn work(start: Start) -> Rc<Logs> {
             Message::Fitness(guarded) => worker.hear_guard(&guarded),
             // An asker that has gone away wants no answer.
             Message::Report(report_tx) => drop(report_tx.send(worker.report())),
+            Message::Pulse(at, counts_tx) => drop(counts_tx.send((at, worker.pulse()))),
             Message::Beat(beat_tx) => drop(beat_tx.send(())),
             Message::Strain { gives_back } => worker.relieve(gives_back),
             // Nor any sockets: they close.
@@ -523,6 +532,7 @@ async fn work(start: Start) -> Rc<Logs> {
             () = worker.last_closed.notified() => {}
             message = messages_rx.recv() => match message {
                 Some(Message::Report(report_tx)) => drop(report_tx.send(worker.report())),
+                Some(Message::Pulse(at, counts_tx)) => drop(counts_tx.send((at, worker.pulse()))),
                 Some(Message::Beat(beat_tx)) => drop(beat_tx.send(())),
                 Some(Message::Strain { gives_back }) => worker.relieve(gives_back),
                 Some(Message::Endpoints(cluster, set)) => worker.loaded().set_endpoints(cluster, &set),

@@ -74,6 +74,8 @@ pub struct Fleet {
     clusters: Vec<ClusterHere>,
     pub limits: NamedHere,
     quotas: QuotasHere,
+    /// Of a `Surge`.
+    pub surge_level: Cell<u32>,
     /// What all proxies of a world know together, and its sessions.
     pub shared: Rc<Shared>,
     /// A request has changed what a guard is to know of.
@@ -94,7 +96,8 @@ impl Fleet {
             proxy: ProxyId::default(),
             clusters: clusters.collect(),
             limits: NamedHere::default(),
-            quotas: QuotasHere::new(&snapshot.quotas),
+            quotas: QuotasHere::new(&snapshot.quotas, snapshot.surge.as_ref()),
+            surge_level: Cell::new(0),
             shared: Rc::default(),
             has_news: Cell::new(false),
         }
@@ -178,6 +181,11 @@ impl Fleet {
         self.clusters.iter().map(of_cluster).sum::<u64>() + self.limits.active()
     }
 
+    /// Requests that wait at limits.
+    pub fn waiting(&self) -> u64 {
+        self.clusters.iter().map(|here| here.limited.pending).sum::<u64>() + self.limits.waiting()
+    }
+
     /// What a worker sees of it.
     #[inline]
     pub fn seen_by(&self, worker: usize) -> Seen<'_> {
@@ -236,7 +244,11 @@ impl View for Seen<'_> {
     }
 
     fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
-        self.fleet.quotas.spend(now, claims)
+        self.fleet.quotas.spend(now, self.fleet.surge_level.get(), claims)
+    }
+
+    fn surge_level(&self) -> u32 {
+        self.fleet.surge_level.get()
     }
 
     fn claim(&self, now: Instant, limit: LimitId, queued: Queued) -> Claim {

@@ -22,8 +22,8 @@
 //! Simulated are connections with their pools (reused or fresh, closed by the upstream meanwhile,
 //! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave or ask again, workers,
 //! instances with queues that call others; what guards a cluster ([`guarded`]) with probes of its
-//! endpoints, what limits it ([`limited`]), limits with a name ([`named_limits`]), and of headers
-//! those that proxies tell each other of retries by. Deliberately not here: bytes, TLS beside its
+//! endpoints, what limits it ([`limited`]), limits with a name ([`named_limits`]), the levels of a
+//! surge, and of headers those that proxies tell each other of retries by. Deliberately not here: bytes, TLS beside its
 //! failure, flow control, what rewriting does to headers, the time that the proxy itself takes, ALPN
 //! (an upstream without an opinion speaks HTTP/1.1), the choice of a filter chain by server name (a
 //! load names its chain).

@@ -271,6 +271,12 @@ impl NamedHere {
         ids.filter_map(|id| self.counted(id)).map(|(active, waiting)| active + waiting).sum()
     }
 
+    /// How many requests wait in line at all limits.
+    pub fn waiting(&self) -> u64 {
+        let ids = (0..self.all.len() as u32).map(LimitId);
+        ids.filter_map(|id| self.counted(id)).map(|(_, waiting)| waiting).sum()
+    }
+
     /// What holds between any two events. Says what does not.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.all.iter().try_for_each(|here| match here {

@@ -5,36 +5,47 @@
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, spend};
+use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, meter_at, meters_at, spend};
 use naru_base::Instant;
 use naru_journey::gate::quotas::{Claim, Told};
-use naru_spec::Quota;
+use naru_spec::{Quota, Surge};
 
 /// Those of a snapshot, by their ids.
 #[derive(Debug, Default)]
 pub struct QuotasHere {
-    all: RefCell<Vec<(Meter, Ledger)>>,
+    all: RefCell<Vec<QuotaHere>>,
+}
+
+#[derive(Debug)]
+struct QuotaHere {
+    meter: Meter,
+    /// What it is at the levels of a `Surge`.
+    by_level: Box<[Meter]>,
+    ledger: Ledger,
 }
 
 impl QuotasHere {
-    pub fn new(quotas: &[Quota]) -> QuotasHere {
+    pub fn new(quotas: &[Quota], surge: Option<&Surge>) -> QuotasHere {
         let all = quotas.iter().map(|quota| {
             let keys = if quota.key.is_empty() { 1 } else { quota.keys_max };
-            (Meter::new(quota.algorithm), Ledger::new(keys))
+            let (meter, by_level) = (Meter::new(quota.algorithm), meters_at(surge, quota));
+            QuotaHere { meter, by_level, ledger: Ledger::new(keys) }
         });
         QuotasHere { all: RefCell::new(all.collect()) }
     }
 
-    pub fn spend(&self, now: Instant, claims: &[Claim]) -> Told {
+    /// At a level of a `Surge`.
+    pub fn spend(&self, now: Instant, level: u32, claims: &[Claim]) -> Told {
         let mut all = self.all.borrow_mut();
         let mut rooms = vec![Room::default(); claims.len()];
         let mut order: Vec<(usize, Bid<'_>)> = Vec::new();
-        for (id, (meter, ledger)) in all.iter_mut().enumerate() {
+        for (id, QuotaHere { meter, by_level, ledger }) in all.iter_mut().enumerate() {
             let Some(at) = claims.iter().position(|claim| claim.quota.index() == id) else { continue };
             let Some(Claim { key, cost, is_shadow, .. }) = claims.get(at) else { continue };
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
             let key = hasher.finish();
+            let meter = meter_at(meter, by_level, level);
             order.push((at, Bid { meter, ledger, key, cost: *cost, is_shadow: *is_shadow }));
         }
         order.sort_by_key(|(at, _)| *at);

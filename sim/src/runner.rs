@@ -171,6 +171,14 @@ impl Runner<'_> {
             while let Some(noted) = self.world.next_noted() {
                 self.on_noted(&noted);
             }
+            while let Some(noted) = self.world.next_surged() {
+                let group = self.groups[noted.proxy.index()];
+                let what = match group {
+                    0 => noted.what,
+                    _ => format!("{} {}: {}", self.group_names[group], noted.proxy.0, noted.what),
+                };
+                self.recorder.on_note(noted.at, "surge", what);
+            }
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
             }

@@ -13,6 +13,7 @@
 //! | `Passage::poll_watch`, timers        | `News::Tick`                                      |
 //! | `limited::Line`, `dial::dial`        | `connection.rs`                                   |
 //! | `guarded`, `prober`, `shared_limits` | `guards.rs`                                       |
+//! | `surge`                              | `surge.rs`                                        |
 //! | `shadow`                             | `copies.rs`                                       |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
@@ -21,6 +22,7 @@ mod connection;
 mod client;
 mod copies;
 mod guards;
+mod surge;
 mod audit;
 mod beside;
 
@@ -50,6 +52,8 @@ use crate::queue::Queue;
 use crate::request::Request;
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
 use guards::ProbeAnswer;
+use surge::SurgeHere;
+pub use surge::SurgeNoted;
 
 /// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls
 /// with.
@@ -77,6 +81,8 @@ pub struct World<'a, U, T> {
     audited: (ProxyId, ClusterId),
     /// Changes of state that nobody has taken yet.
     noted: VecDeque<Noted>,
+    /// Other levels of a `Surge` that nobody has taken yet.
+    surged: VecDeque<SurgeNoted>,
 }
 
 /// A proxy sees an endpoint, or a whole cluster, in another state.
@@ -96,6 +102,7 @@ struct ProxyHere<'a> {
     workers: Vec<WorkerHere>,
     fleet: Fleet,
     mirrors: OfRules,
+    surge: Option<Box<SurgeHere>>,
 }
 
 /// One worker: its share of the core, and its connections by cluster and endpoint.
@@ -132,6 +139,8 @@ enum Event<T> {
     Guard(ProxyId, ClusterId),
     /// A limit with a name is to know it.
     Limit(ProxyId, LimitId),
+    /// The load of a proxy is looked at.
+    Surge(ProxyId),
     /// The answer to a probe.
     Probed(Ticket),
 }
@@ -239,6 +248,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             audit_in: 0,
             audited: (ProxyId(0), ClusterId(0)),
             noted: VecDeque::new(),
+            surged: VecDeque::new(),
         }
     }
 
@@ -275,8 +285,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             })
             .collect();
         let mirrors = fleet.shared.mirrors.borrow_mut().of(snapshot);
-        self.proxies.push(ProxyHere { snapshot, workers, fleet, mirrors });
+        self.proxies.push(ProxyHere {
+            snapshot,
+            workers,
+            fleet,
+            mirrors,
+            surge: SurgeHere::of(self.now, snapshot),
+        });
         self.start_guards(proxy);
+        self.look_after_surge(proxy);
         proxy
     }
 
@@ -335,9 +352,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.proxies[proxy.index()].snapshot
     }
 
-    /// Whether any cluster of any proxy is guarded.
+    /// Whether anything happens without requests: a cluster is guarded, a load is looked at.
     pub fn is_guarded(&self) -> bool {
-        self.proxies.iter().any(|proxy| proxy.fleet.guarded().next().is_some())
+        self.proxies.iter().any(|proxy| proxy.surge.is_some() || proxy.fleet.guarded().next().is_some())
     }
 
     /// Asks to be told of a moment.
@@ -500,6 +517,11 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 self.background -= 1;
                 self.tick_limit(proxy, limit);
                 self.audit(proxy, None).map(|()| Some(Turn::Moved))
+            }
+            Event::Surge(proxy) => {
+                self.background -= 1;
+                self.look_at_load(proxy);
+                Ok(Some(Turn::Moved))
             }
             Event::Probed(answer) => {
                 self.background -= 1;
@@ -753,6 +775,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             return Err(judge::violation(self.now, &passage, "it ended without an outcome"));
         };
         judge::check_outcome(self.now, &passage, &outcome)?;
+        self.count_load(&passage, &outcome);
         let address = passage.permit.map(|permit| permit.address);
         let snapshot = self.proxies[passage.proxy.index()].snapshot;
         let settled = Settled {

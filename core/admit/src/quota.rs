@@ -18,6 +18,7 @@ pub use ledger::Ledger;
 pub use meter::{Cell, Meter, Room};
 
 use naru_base::Instant;
+use naru_spec::{Quota, Surge};
 
 /// One limit that a request has to pass, with where its key is remembered.
 #[derive(Debug)]
@@ -38,6 +39,22 @@ pub struct Spent {
     pub refused_by: Option<usize>,
     /// A bit for each in shadow that would have refused.
     pub shadowed: u32,
+}
+
+/// What a limit is at each level of a `Surge`, from the first one up; nothing where it is the same at all.
+pub fn meters_at(surge: Option<&Surge>, quota: &Quota) -> Box<[Meter]> {
+    let levels = surge.map_or(0, |surge| surge.levels.len() as u32);
+    let percent = |level| surge.map_or(100, |surge| surge.quota_percent(&quota.name, level));
+    if (1..=levels).all(|level| percent(level) == 100) {
+        return Box::default();
+    }
+    (1..=levels).map(|level| Meter::new(quota.algorithm.tightened(percent(level), quota.cost))).collect()
+}
+
+/// That of a level. What is counted is counted by one as by the other.
+pub fn meter_at<'a>(usual: &'a Meter, levels: &'a [Meter], level: u32) -> &'a Meter {
+    let Some(at) = level.checked_sub(1) else { return usual };
+    levels.get(at as usize).or(levels.last()).unwrap_or(usual)
 }
 
 /// Takes from all limits, or from none. `rooms` are what is left of each then, in the order of `bids`.

@@ -133,6 +133,9 @@ reasons! {
     /// The proxy itself runs short of something.
     Overloaded { "OM", Proxy, 503, "overload", "overloaded" }
 
+    /// More comes than there is room for, and this request is of those that are given up first.
+    Shed { "OM", Proxy, 503, "surge_shed", "shed" }
+
     /// A client's connection while the proxy itself runs short of something.
     ConnectionRejected { "OM", Proxy, 0, "overload_reject", "" }
     /// A client's connection that is one too many: of all, of its listener, or of its address.
@@ -280,7 +283,7 @@ impl Reason {
     pub fn overload_header(self) -> Option<&'static str> {
         match self {
             Reason::Overflow | Reason::BulkheadFull | Reason::BulkheadTimeout => Some("x-envoy-overloaded"),
-            Reason::Overloaded => Some("x-envoy-local-overloaded"),
+            Reason::Overloaded | Reason::Shed => Some("x-envoy-local-overloaded"),
             _ => None,
         }
     }

@@ -105,6 +105,7 @@ mod tests {
             came: naru_base::Instant::ZERO,
             age: 0,
             lifetime: 1,
+            is_by_route: false,
             stale_while_revalidate: 0,
             stale_if_error: 0,
             asks_first: false,

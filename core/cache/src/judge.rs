@@ -64,6 +64,7 @@ mod tests {
             came: Instant::ZERO,
             age: 10,
             lifetime: 60,
+            is_by_route: false,
             stale_while_revalidate: 0,
             stale_if_error: 0,
             asks_first: false,

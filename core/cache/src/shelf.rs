@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use naru_base::{Chance, Instant};
-use naru_spec::{CachePolicy, defaults};
+use naru_spec::defaults;
 
 use crate::control::Asked;
 use crate::flights::{FlightId, Flights, Outcome, Ticket, Turn};
@@ -149,14 +149,15 @@ impl<W> Shelf<W> {
         }
     }
 
-    /// `may_lead` says whether others may wait for what comes of this request, and it for others.
+    /// Lifetimes that routes say are so many `percent` of what they are else. `may_lead` says whether others may wait
+    /// for what comes of this request, and it for others.
     pub fn look(
         &mut self,
         now: Instant,
         key: &Key,
         request: &HeaderMap,
         asked: &Asked,
-        policy: &CachePolicy,
+        percent: u32,
         may_lead: bool,
     ) -> Look {
         let hash = self.hash(key.url());
@@ -166,7 +167,8 @@ impl<W> Shelf<W> {
         if let Some(slot) = found
             && let Some(object) = self.object(slot)
         {
-            let judgement = judge(&object.terms, asked, now);
+            let terms = object.terms.stretched(percent);
+            let judgement = judge(&terms, asked, now);
             if judgement != Judgement::Validate {
                 self.queue.touch(slot);
                 let is_late = judgement == Judgement::StaleWhileRevalidate;
@@ -174,18 +176,13 @@ impl<W> Shelf<W> {
                     .then(|| self.flights.begin(hash, key, true));
                 return Look::Given { object, judgement, refresh };
             }
-            way = if object.terms.is_fresh(now) && !object.terms.asks_first {
-                Way::Request
-            } else {
-                Way::Stale
-            };
+            way = if terms.is_fresh(now) && !terms.asks_first { Way::Request } else { Way::Stale };
             stale = Some(object);
         }
         if asked.only_if_cached {
             return Look::Absent;
         }
-        let may_wait =
-            may_lead && policy.coalesce.is_some() && !asked.no_cache && !self.is_unshared(now, hash, key);
+        let may_wait = may_lead && !asked.no_cache && !self.is_unshared(now, hash, key);
         if may_wait && let Some(flight) = self.flights.led(hash, key) {
             return Look::Wait(flight);
         }

@@ -31,6 +31,8 @@ pub struct Terms {
     /// How old it was then, in seconds.
     pub age: u32,
     pub lifetime: u32,
+    /// Its route says the lifetime, not the answer itself.
+    pub is_by_route: bool,
     pub stale_while_revalidate: u32,
     pub stale_if_error: u32,
     /// It is given to nobody before its origin was asked.
@@ -40,6 +42,15 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// The same, where lifetimes that routes say are so many percent of what they are else.
+    pub fn stretched(&self, percent: u32) -> Terms {
+        if percent == 100 || !self.is_by_route {
+            return *self;
+        }
+        let lifetime = u64::from(self.lifetime) * u64::from(percent) / 100;
+        Terms { lifetime: u32::try_from(lifetime).unwrap_or(SECONDS_MAX).min(SECONDS_MAX), ..*self }
+    }
+
     /// In seconds.
     pub fn age_at(&self, now: Instant) -> u32 {
         let resident = u32::try_from(now.since(self.came).as_secs()).unwrap_or(SECONDS_MAX);
@@ -179,7 +190,10 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
     let now = seconds_of(fetched.wall);
     let date = response.get(header::DATE).and_then(|date| crate::date::parse(date.as_bytes(), fetched.wall));
     let date = date.unwrap_or(now);
-    let lifetime = lifetime(policy, fetched, &control, date);
+    let (lifetime, is_by_route) = match lifetime(policy, fetched, &control, date) {
+        Some((lifetime, is_by_route)) => (Some(lifetime), is_by_route),
+        None => (None, false),
+    };
     let has_validator = response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
     if lifetime.is_none_or(|lifetime| lifetime == 0) && !has_validator {
         return Err(Refused::Useless);
@@ -192,6 +206,7 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
         came: fetched.came,
         age: initial_age(fetched, date, now),
         lifetime: lifetime.unwrap_or(0),
+        is_by_route,
         stale_while_revalidate: usual(control.stale_while_revalidate, policy.stale_while_revalidate),
         stale_if_error: usual(control.stale_if_error, policy.stale_if_error),
         asks_first: control.no_cache,
@@ -199,8 +214,14 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
     })
 }
 
-/// RFC 9111, section 4.2.1; what the route says stands behind what the answer says, unless it overrides that.
-fn lifetime(policy: &CachePolicy, fetched: &Fetched<'_>, control: &Control, date: u64) -> Option<u32> {
+/// RFC 9111, section 4.2.1; what the route says stands behind what the answer says, unless it overrides that. With
+/// whether it is the route that says it.
+fn lifetime(
+    policy: &CachePolicy,
+    fetched: &Fetched<'_>,
+    control: &Control,
+    date: u64,
+) -> Option<(u32, bool)> {
     let Fetched { request, status, response, wall, .. } = *fetched;
     let of_status = policy.negative.iter().find(|(range, _)| range.has(status));
     let of_route = match of_status {
@@ -209,10 +230,12 @@ fn lifetime(policy: &CachePolicy, fetched: &Fetched<'_>, control: &Control, date
     };
     let said = control.lifetime(response, date, wall).filter(|_| !policy.overrides || of_route.is_none());
     let may_guess = (is_heuristic(status) || control.public) && !control.no_cache;
-    said.or(of_route.map(whole)).or_else(|| {
+    let said = said.map(|said| (said, false));
+    said.or(of_route.map(|lifetime| (whole(lifetime), true))).or_else(|| {
         // An answer to somebody in particular that does not say that it is for others is not guessed about.
         let is_guessed = may_guess && !request.contains_key(header::COOKIE);
-        is_guessed.then(|| heuristic(response, date, wall)).flatten()
+        let guessed = is_guessed.then(|| heuristic(response, date, wall)).flatten();
+        guessed.map(|lifetime| (lifetime, false))
     })
 }
 

@@ -8,6 +8,7 @@
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
+pub mod shed;
 pub mod tokens;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::record::RequestLine;
 use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
+use shed::CompiledShed;
 use tokens::{CompiledTokens, KeysKnown, Read, Reading};
 
 /// The checks of a chain.
@@ -40,6 +42,7 @@ pub struct CompiledGate {
 /// A check, ready to be asked.
 #[derive(Debug)]
 pub enum CompiledCheck {
+    Shed(CompiledShed),
     Tokens(CompiledTokens),
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
@@ -96,6 +99,8 @@ pub enum CheckCount {
     /// What policies would have said that nobody is refused by.
     ShadowAllowed,
     ShadowDenied,
+    /// Given up while more comes than there is room for.
+    Shed,
 }
 
 /// What a check says.
@@ -238,6 +243,7 @@ impl CompiledCheck {
     fn new(check: &Check, of: &str, found: &mut Found<'_>) -> Option<CompiledCheck> {
         let known = &mut *found.quotas;
         let compiled = match &check.kind {
+            CheckKind::Shed(settings) => CompiledShed::new(settings).map(CompiledCheck::Shed),
             CheckKind::Jwt(settings) => CompiledTokens::new(settings, found.keys).map(CompiledCheck::Tokens),
             CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
             CheckKind::LocalRate(settings) => {
@@ -259,6 +265,7 @@ impl CompiledCheck {
         view: &impl View,
     ) -> Step {
         match self {
+            CompiledCheck::Shed(shed) => shed.decide(head, draw, view),
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),

@@ -11,7 +11,7 @@ use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
     Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Discovery, Fault, Forward, Http, Invalid,
-    JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store,
+    JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store, Surge,
 };
 
 use crate::caches::Caches;
@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub stored_quotas: Vec<(QuotaId, String)>,
     /// Where counts are kept that several proxies share.
     pub stores: Vec<Store>,
+    /// What is given up while more comes than there is room for.
+    pub surge: Option<Surge>,
     /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
     pub keys: Vec<JwtKeys>,
     chains: Vec<Chain>,
@@ -139,7 +141,7 @@ impl Snapshot {
         }
         drop(ids);
         if problems.is_empty() {
-            let Config { admin, listeners, clusters, overload, cache, stores } = config;
+            let Config { admin, listeners, clusters, overload, cache, stores, surge } = config;
             let limits = NamedLimits::of(
                 clusters.iter().map(|cluster| &cluster.load),
                 chains.iter().map(loads_of_rules),
@@ -163,6 +165,7 @@ impl Snapshot {
                 stored_quotas: quotas.stored,
                 keys: keys.all,
                 stores,
+                surge,
                 no_retry,
                 chains,
                 first_chains,

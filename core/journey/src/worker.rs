@@ -69,6 +69,11 @@ pub trait View {
         Told { spent: Spent::default(), rooms: vec![Room::default(); claims.len()] }
     }
 
+    /// At which level of a `Surge` the process is; 0 is the ordinary one.
+    fn surge_level(&self) -> u32 {
+        0
+    }
+
     /// Has the turn of one that waits in line come?
     fn claim(&self, _now: Instant, _limit: LimitId, _place: Queued) -> Claim {
         Claim::Admitted

@@ -9,15 +9,16 @@ use std::time::Duration;
 use common::{Asked as Request, begin, facts};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use naru_admit::quota::{Room, Spent};
-use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Instant, Reason};
+use naru_base::{AttemptId, Chance, ClusterId, EndpointId, Fraction, Instant, Reason};
 use naru_journey::edge::{Client, Peer};
 use naru_journey::gate::quotas::{Asked, Claim, Told};
-use naru_journey::gate::{Answer, Head, Question};
+use naru_journey::gate::{Answer, CheckCount, Head, Question};
 use naru_journey::outgoing::Stamp;
 use naru_journey::record::RequestLine;
 use naru_journey::{Action, Cause, Journey, Snapshot, View, Wait, Worker, reply};
 use naru_spec::{
-    Check, CheckKind, Gate, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas, Scheme, StoreUse, WithoutStore,
+    Check, CheckKind, Gate, HeaderMatch, HeaderTest, Lacking, Match, Quota, QuotaAlgorithm, QuotaKey, Quotas,
+    Scheme, Shed, ShedRule, StoreUse, WithoutStore,
 };
 
 /// Whoever counts: so many may pass.
@@ -25,11 +26,21 @@ use naru_spec::{
 struct Counter {
     left: Cell<u32>,
     asked: RefCell<Vec<Claim>>,
+    level: Cell<u32>,
+    checks: RefCell<Vec<CheckCount>>,
 }
 
 impl View for Counter {
     fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
         0
+    }
+
+    fn surge_level(&self) -> u32 {
+        self.level.get()
+    }
+
+    fn count_check(&self, what: CheckCount) {
+        self.checks.borrow_mut().push(what);
     }
 
     fn spend(&self, _: Instant, claims: &[Claim]) -> Told {
@@ -86,7 +97,11 @@ struct Driven {
 
 impl Driven {
     fn begin(store: Option<WithoutStore>, is_known: bool, view: &Counter) -> Driven {
-        let snapshot = common::snapshot(|http, _, _| http.gate = gate(store));
+        Driven::at(gate(store), is_known, view)
+    }
+
+    fn at(gate: Gate, is_known: bool, view: &Counter) -> Driven {
+        let snapshot = common::snapshot(|http, _, _| http.gate = gate);
         let mut worker = common::worker(&snapshot, 1, 1);
         let peer = Peer {
             remote: ([10, 0, 0, 1], 5).into(),
@@ -152,6 +167,43 @@ fn who_has_room_goes_on_and_is_told_what_is_left() {
     let headers = driven.reply(Reason::ConnectFailure).headers;
     assert_eq!(headers["ratelimit-policy"], "\"users\";q=2;w=60");
     assert_eq!(headers["ratelimit"], "\"users\";r=1;t=0");
+}
+
+#[test]
+fn what_a_surge_sheds_is_shed_at_its_level_and_above() {
+    let known = HeaderMatch {
+        name: "x-user".parse().unwrap(),
+        test: HeaderTest::Present(true),
+        invert: false,
+        missing_as_empty: false,
+    };
+    let rule = |from_level, share, retry_after| ShedRule {
+        from_level,
+        blocks: vec![Match { headers: vec![known.clone()], ..Match::default() }],
+        share,
+        retry_after: Duration::from_secs(retry_after),
+    };
+    let rules = vec![rule(1, Fraction::NONE, 1), rule(2, Fraction::ALL, 30)];
+    let kind = CheckKind::Shed(Box::new(Shed { rules }));
+    let gate = Gate { checks: vec![Check { name: "Surge/a/b".into(), kind }] };
+    for (level, is_known, is_shed) in
+        [(0, true, false), (1, true, false), (2, true, true), (3, true, true), (3, false, false)]
+    {
+        let view = Counter { level: Cell::new(level), ..Counter::default() };
+        let mut driven = Driven::at(gate.clone(), is_known, &view);
+        assert_eq!(driven.journey.next_action(), Some(Action::Check));
+        driven.check(at(0), &view);
+        let counted = view.checks.borrow().clone();
+        if !is_shed {
+            assert_eq!((driven.journey.next_action(), counted), (SEND, Vec::new()), "{level}, {is_known}");
+            continue;
+        }
+        assert_eq!(driven.journey.next_action(), Some(Action::Reply(Reason::Shed)), "{level}");
+        assert_eq!(counted, [CheckCount::Shed]);
+        let reply = driven.reply(Reason::Shed);
+        assert_eq!((reply.status.as_u16(), &reply.headers["retry-after"]), (503, &"30".parse().unwrap()));
+        assert_eq!(reply.headers["x-envoy-local-overloaded"], "true");
+    }
 }
 
 #[test]

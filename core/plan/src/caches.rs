@@ -5,7 +5,7 @@
 
 mod tiers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -141,6 +141,11 @@ impl Caches {
     /// How much is kept, if it is said.
     pub fn store(&self) -> Option<CacheStore> {
         self.store.clone()
+    }
+
+    /// Those that routes are in.
+    pub fn classes(&self) -> BTreeSet<&str> {
+        self.of_routes.values().map(|(policy, _)| policy.class.as_str()).collect()
     }
 
     /// Of one route: that of the most specific that has one.

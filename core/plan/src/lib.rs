@@ -34,6 +34,7 @@ mod rates;
 mod fallbacks;
 mod caches;
 mod classes;
+mod surge;
 mod groups;
 mod clusters;
 mod balancing;
@@ -191,6 +192,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let guards = Guards::of(resources, &mut findings);
     let at_edge = (&edges, &guards);
     gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
+    config.surge = surge::of(resources, &routes.caches, &mut config.listeners, &mut findings);
     acme::answer(&mut config.listeners, &surroundings.answers);
     config.stores = routes.rates.stores();
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);

@@ -14,7 +14,7 @@ use crate::{Client, Surroundings, outbound_name};
 pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, listeners: &mut Vec<Listener>) {
     for client in &surroundings.clients {
         let table = table(client, routes);
-        let mut http = Http::new("outbound", table);
+        let mut http = Http::new(defaults::MESH_STAT_PREFIX, table);
         // The client is the workload itself, which may have any number of calls under way.
         http.http2 = Http2Settings::default();
         http.access_log = surroundings.access_log.clone();

@@ -47,6 +47,7 @@ pub mod response_cache;
 pub mod security;
 pub mod acme;
 pub mod session_auth;
+pub mod surge;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
@@ -64,6 +65,7 @@ pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
 pub use session_auth::SessionAuth;
+pub use surge::Surge;
 pub use traffic_policy::{Retry, TrafficPolicy};
 pub use virtual_service::VirtualService;
 
@@ -92,6 +94,7 @@ pub struct Resources {
     pub retries: Vec<Retry>,
     pub edge_policies: Vec<EdgePolicy>,
     pub response_caches: Vec<ResponseCache>,
+    pub surges: Vec<Surge>,
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
 }

@@ -27,6 +27,7 @@ mod host;
 mod index;
 mod group;
 mod condition;
+mod block;
 mod radix;
 mod dictionary;
 mod action;
@@ -39,6 +40,7 @@ mod re2;
 pub mod reference;
 
 pub use action::{CompiledAction, CompiledRule};
+pub use block::Block;
 pub use condition::{HeaderTests, TextTest};
 pub use edits::{EditPair, Edits, Fill};
 pub use forward::{Choice, CompiledForward, CompiledHost};

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use naru_base::share::Denominator;
 use naru_base::{Chance, Fraction};
 use naru_route::reference::{Decision, RefTable};
-use naru_route::{Observer, Outcome, RuleId, Subject, Table, Verdict};
+use naru_route::{Block, Observer, Outcome, RuleId, Subject, Table, Verdict};
 use naru_spec::{
     Action, DirectResponse, Domain, HeaderMatch, HeaderOps, HeaderTest, Match, NameMatch, PathMatch, Pattern,
     RouteTable, Rule, Scheme, StringMatch, TlsRequirement, ValueTest, VirtualHost,
@@ -53,6 +53,41 @@ fn the_tables_decide_as_the_reference_does() {
     if only.is_none() {
         assert!(verdicts.iter().all(|&count| count > TABLES * REQUESTS / 50), "{verdicts:?}");
     }
+}
+
+/// One block by itself, as a table of it alone decides.
+#[test]
+fn a_block_holds_where_a_rule_of_it_would_be_taken() {
+    let mut holding = 0;
+    for seed in 0..TABLES {
+        let mut dice = Dice { chance: Chance::split(seed, "block"), is_telling: false };
+        let mut host = dice.virtual_host(false);
+        let spec = dice.block(seed % 6 == 0);
+        let rule = host.rules.pop();
+        let direct = DirectResponse { status: http::StatusCode::OK, body: Vec::new() };
+        let rule = rule.unwrap_or_else(|| Rule {
+            gate: Vec::new(),
+            name: String::new(),
+            origin: String::new(),
+            matches: Vec::new(),
+            action: Action::Direct(Box::new(direct)),
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+        });
+        host.domains = vec![Domain::Any];
+        host.tls = TlsRequirement::None;
+        host.rules = vec![Rule { matches: vec![spec.clone()], ..rule }];
+        let routes = RouteTable { virtual_hosts: vec![host], ..RouteTable::default() };
+        let (reference, block) = (RefTable::new(&routes), Block::compile(&spec).unwrap());
+        for _ in 0..20 {
+            let request = dice.request();
+            let subject = request.subject();
+            let is_taken = matches!(reference.find(&subject), Verdict::Rule { .. });
+            assert_eq!(block.holds(&subject), is_taken, "seed {seed}: {spec:#?} {subject:#?}");
+            holding += u64::from(is_taken);
+        }
+    }
+    assert!(holding > TABLES / 2, "{holding}");
 }
 
 fn kind(verdict: Verdict) -> usize {

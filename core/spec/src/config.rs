@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use crate::route::{Action, Rule};
 use crate::{
-    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, Store, UpstreamProtocol,
+    CacheStore, Cluster, Discovery, Fallback, GuardPart, Invalid, Listener, Overload, Store, Surge,
+    UpstreamProtocol,
 };
 
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub cache: Option<CacheStore>,
     /// Where counts are kept that several proxies share.
     pub stores: Vec<Store>,
+    /// What is given up while more comes than there is room for.
+    pub surge: Option<Surge>,
 }
 
 /// Where the admin interface listens.
@@ -32,6 +35,7 @@ pub struct Admin {
 pub enum Place {
     /// What is given up when the proxy runs short.
     Overload(crate::overload::Part),
+    Surge,
     Listener(usize),
     Cluster(usize),
     /// The certificates and settings of a filter chain.
@@ -75,6 +79,8 @@ impl Config {
             let problems = overload.problems().into_iter();
             found.extend(problems.map(|(part, invalid)| (Place::Overload(part), invalid)));
         }
+        let of_surge = self.surge.iter().flat_map(Surge::problems);
+        found.extend(of_surge.map(|invalid| (Place::Surge, invalid)));
         let mut clusters = BTreeSet::new();
         for (at, cluster) in self.clusters.iter().enumerate() {
             if !clusters.insert(cluster.name.as_str()) {

@@ -346,6 +346,30 @@ pub const LEASE_MEMBERS_MAX: usize = 32;
 /// A key that is longer is cut: what somebody sends is not kept whole.
 pub const QUOTA_KEY_BYTES_MAX: usize = 1_024;
 
+// What is given up while more comes than there is room for.
+
+/// Between two looks.
+pub const SURGE_EVERY: Duration = Duration::from_secs(1);
+/// A worker is asked for its numbers each time.
+pub const SURGE_EVERY_MIN: Duration = Duration::from_millis(50);
+pub const SURGE_LEVELS_MAX: usize = 8;
+/// How long what a level is entered for has to last.
+pub const SURGE_ENTER_AFTER: Duration = Duration::from_secs(5);
+/// How long it has to be over before it is left.
+pub const SURGE_LEAVE_AFTER: Duration = Duration::from_secs(60);
+/// A level is left below this part of what it is entered for, in percent.
+pub const SURGE_LEAVE_PERCENT: u64 = 75;
+/// A hundred times as long.
+pub const SURGE_LIFETIME_PERCENT_MAX: u32 = 10_000;
+/// When those who are shed may come again.
+pub const SURGE_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// A share of fewer requests in one look than this says nothing.
+pub const SURGE_REQUESTS_MIN: u64 = 10;
+/// What the numbers of workloads that call each other stand under.
+pub const MESH_STAT_PREFIX: &str = "outbound";
+/// What a limit is counted as while its store gives no answer.
+pub const QUOTA_LOCAL_SUFFIX: &str = "@local";
+
 // The overload manager. Envoy's, unless a line says otherwise.
 pub const OVERLOAD_REFRESH: Duration = Duration::from_secs(1);
 /// Our own: what is measured oftener says nothing new.

@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac};
+use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac, Shed};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -20,6 +20,8 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
+    /// What a `Surge` refuses while it is called for.
+    Shed(Box<Shed>),
     /// Tokens that are to be shown.
     Jwt(Box<Jwt>),
     /// Who may do what.
@@ -41,10 +43,11 @@ pub enum GateChange {
 }
 
 impl CheckKind {
-    /// Where a check stands among others that nobody gave an order: who is it, may it, how often. Limits by address
-    /// alone come before tokens, so that a flood costs no signatures.
+    /// Where a check stands among others that nobody gave an order: who is it, may it, how often. What is shed costs
+    /// nobody more than that, and limits by address alone come before tokens, so that a flood costs no signatures.
     fn rank(&self) -> u8 {
         match self {
+            CheckKind::Shed(_) => 5,
             CheckKind::Quotas(quotas) if quotas.is_of_addresses() => 10,
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
@@ -57,7 +60,7 @@ impl CheckKind {
         match self {
             CheckKind::Jwt(settings) => settings.problems(),
             // What is wrong with an expression is told where it is compiled.
-            CheckKind::Rbac(_) => Vec::new(),
+            CheckKind::Rbac(_) | CheckKind::Shed(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
         }

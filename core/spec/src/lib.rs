@@ -45,6 +45,7 @@ pub mod cache;
 pub mod session;
 pub mod login;
 pub mod overload;
+pub mod surge;
 pub mod tls;
 pub mod ciphers;
 pub mod access_log;
@@ -112,6 +113,7 @@ pub use session::{
     SessionStore, StorePlace,
 };
 pub use store::{CountPlace, Leases, Redis, RedisTls, Store, StoreUse, WithoutStore};
+pub use surge::{Shed, ShedRule, Surge, SurgeLevel, SurgeSignal, SurgeStep, SurgeThreshold};
 pub use tcp::TcpProxy;
 pub use tls::{
     AlpnChallenge, Certificate, DataSource, DownstreamTls, Fingerprint, PeerTests, SanKind, SanMatch,

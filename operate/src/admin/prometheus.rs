@@ -10,7 +10,7 @@ use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
     CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
-    StoreStatus, StrainStatus,
+    StoreStatus, StrainStatus, SurgeStatus,
 };
 
 use super::guards::{BreakerStats, Stat};
@@ -28,6 +28,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
         &report.mirrors,
     ));
     text.push_str(&checked(&admin.proxy.checks()));
+    text.push_str(&surged(admin.proxy.surge().as_ref()));
     text.push_str(&strained(&admin.proxy.strain()));
     text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -112,7 +113,11 @@ fn checked(counts: &[(&str, &str, u64)]) -> String {
     let mut out = Exposition::default();
     let asked: Vec<_> = counts.iter().filter(|(_, _, count)| *count > 0).collect();
     if !asked.is_empty() {
-        out.family("naru_checks_total", "counter", "What tokens and policies have said of requests.");
+        out.family(
+            "naru_checks_total",
+            "counter",
+            "What tokens, policies and a Surge have said of requests.",
+        );
     }
     for (check, said, count) in asked {
         let mut labels = String::new();
@@ -120,6 +125,25 @@ fn checked(counts: &[(&str, &str, u64)]) -> String {
         label(&mut labels, "result", said);
         out.sample("naru_checks_total", &labels, *count);
     }
+    out.text
+}
+
+/// How hard the load is, and what is given up for it.
+fn surged(status: Option<&SurgeStatus>) -> String {
+    let mut out = Exposition::default();
+    let Some(status) = status else { return out.text };
+    out.family(
+        "naru_surge_level",
+        "gauge",
+        "At which level of its Surge the process is; 0 is the ordinary one.",
+    );
+    out.sample("naru_surge_level", "", u64::from(status.level));
+    let held = u64::from(status.hold != naru_surge::Hold::None);
+    out.family("naru_surge_held", "gauge", "1 where an operator holds the level.");
+    out.sample("naru_surge_held", "", held);
+    let name = "naru_surge_transitions_total";
+    out.family(name, "counter", "How often the process came to another level of its Surge.");
+    out.sample(name, "", status.transitions_total);
     out.text
 }
 

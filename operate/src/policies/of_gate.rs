@@ -1,7 +1,8 @@
 //! What a request passes before it goes anywhere.
 
 use naru_spec::{
-    Check, CheckKind, Gate, GateChange, LocalRate, Quota, QuotaAlgorithm, QuotaKey, StoreUse, WithoutStore,
+    Check, CheckKind, Gate, GateChange, LocalRate, Quota, QuotaAlgorithm, QuotaKey, ShedRule, StoreUse,
+    WithoutStore,
 };
 use serde_json::json;
 
@@ -16,6 +17,7 @@ pub fn of(gate: &Gate, changes: &[GateChange], documents: &Documents) -> Vec<Pol
 fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
     let origin = documents.of_check(&check.name);
     match &check.kind {
+        CheckKind::Shed(settings) => settings.rules.iter().map(|rule| shed(rule, origin.clone())).collect(),
         CheckKind::Jwt(settings) => of_identity::tokens(settings),
         CheckKind::Rbac(settings) => of_identity::policies(settings),
         CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
@@ -24,6 +26,23 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
             limits.map(|quota| rate_limit(quota, settings.store.as_ref(), origin.clone())).collect()
         }
     }
+}
+
+fn shed(rule: &ShedRule, origin: Option<String>) -> Policy {
+    let share = match rule.share {
+        naru_base::Fraction::ALL => String::new(),
+        share => format!("{} of the ", percent(share)),
+    };
+    let text = format!(
+        "from level {} of the Surge on, {share}requests that match are answered 503, to come again after {:?}",
+        rule.from_level, rule.retry_after
+    );
+    let values = json!({
+        "from_level": rule.from_level,
+        "share_percent": in_percent(rule.share),
+        "retry_after_ms": ms(rule.retry_after),
+    });
+    Policy::new("surgeShed", text, values, origin)
 }
 
 fn local_rate(settings: &LocalRate) -> Option<Policy> {

@@ -37,8 +37,10 @@ impl Documents {
     /// Where the document stands that a check has its name from.
     pub fn of_check(&self, name: &str) -> Option<String> {
         let of = |kind: &str, meta: &Meta| format!("{kind}/{}/{}", meta.namespace(), meta.name.value) == name;
-        let document = self.resources.rate_limits.iter().find(|document| of("RateLimit", &document.meta))?;
-        Some(self.resources.files.locate(document.meta.name.place))
+        let limits = self.resources.rate_limits.iter().map(|document| ("RateLimit", &document.meta));
+        let surges = self.resources.surges.iter().map(|document| ("Surge", &document.meta));
+        let (_, meta) = limits.chain(surges).find(|(kind, meta)| of(kind, meta))?;
+        Some(self.resources.files.locate(meta.name.place))
     }
 
     /// `origin` is where the rule stands.

@@ -9,7 +9,7 @@ use naru_plan::{
     processes,
 };
 use naru_proxy::Proxy;
-use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload};
+use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
@@ -128,8 +128,14 @@ impl Mesh {
         self.outbound = listeners.map(|(listener, address)| (listener.name.clone(), address)).collect();
     }
 
-    pub fn workloads(&self) -> Vec<run::Workload> {
-        self.processes.iter().map(|process| self.workload(process)).collect()
+    /// Those that run at a level of a `Surge`.
+    pub fn workloads(&self, surge: Option<&Surge>, level: u32) -> Vec<run::Workload> {
+        let all = self.processes.iter().map(|process| {
+            let usual = process.replicas;
+            let replicas = surge.map_or(usual, |surge| surge.replicas(&process.name, usual, level));
+            run::Workload { replicas, ..self.workload(process) }
+        });
+        all.collect()
     }
 
     fn workload(&self, process: &Process) -> run::Workload {

@@ -10,10 +10,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, spend};
+use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, meter_at, meters_at, spend};
 use naru_base::Instant;
 use naru_journey::gate::quotas::{Claim, Told};
 use naru_spec::Quota;
+
+use crate::surge::Surged;
 
 const SHARDS: usize = 64;
 
@@ -45,6 +47,9 @@ pub struct QuotaStatus {
 #[derive(Clone, Debug)]
 pub struct SharedQuotas {
     all: Arc<[Arc<SharedQuota>]>,
+    /// What they are at the levels of a `Surge`.
+    by_level: Arc<[Box<[Meter]>]>,
+    surged: Surged,
     /// Makes hashes that nobody outside can foresee.
     hasher: RandomState,
     next_number: u64,
@@ -52,7 +57,11 @@ pub struct SharedQuotas {
 
 impl SharedQuotas {
     /// What was there before under the same name goes on.
-    pub fn share(quotas: &[Quota], older: Option<(&[Quota], &SharedQuotas)>) -> SharedQuotas {
+    pub fn share(
+        quotas: &[Quota],
+        surged: &Surged,
+        older: Option<(&[Quota], &SharedQuotas)>,
+    ) -> SharedQuotas {
         let mut known = BTreeMap::new();
         let (mut next_number, hasher) = older.map_or_else(Default::default, |(quotas, shared)| {
             known.extend(
@@ -68,7 +77,8 @@ impl SharedQuotas {
             }
         });
         let all = all.collect();
-        SharedQuotas { all, hasher, next_number }
+        let by_level = quotas.iter().map(|quota| meters_at(surged.settings(), quota)).collect();
+        SharedQuotas { all, by_level, surged: surged.clone(), hasher, next_number }
     }
 
     /// Takes from the limits of a request: from all, or from none.
@@ -93,8 +103,13 @@ impl SharedQuotas {
             guards.extend(shared.lock(*key).map(|guard| (at, guard)));
         }
         guards.sort_unstable_by_key(|(at, _)| *at);
+        let level = self.surged.level();
+        let meter = |claim: &Claim, usual| {
+            let levels = self.by_level.get(claim.quota.index());
+            levels.map_or(usual, |levels| meter_at(usual, levels, level))
+        };
         let bids = order.iter().zip(&mut guards).map(|((claim, shared, key), (_, guard))| Bid {
-            meter: &shared.meter,
+            meter: meter(claim, &shared.meter),
             ledger: guard,
             key: *key,
             cost: claim.cost,

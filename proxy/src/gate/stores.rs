@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 
 use super::{CircleStatus, Circled};
 use crate::clock::Origin;
+use crate::surge::Surged;
 
 /// For a connection, and for anything on it: longer than a question may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -151,7 +152,7 @@ impl StoreHere {
     }
 
     /// Takes from counts that are kept there. `None` where nobody says anything.
-    pub async fn spend(self: &Rc<Self>, snapshot: &Snapshot, asked: &Asked) -> Option<Told> {
+    pub async fn spend(self: &Rc<Self>, snapshot: &Snapshot, surged: &Surged, asked: &Asked) -> Option<Told> {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         if let Some(circled) = &self.shared.circled {
             let told = circled.spend(&snapshot.quotas, asked).await;
@@ -166,7 +167,8 @@ impl StoreHere {
             .filter_map(|claim| {
                 let quota = snapshot.quotas.get(claim.quota.index())?;
                 let (group, limit) = quota.name.rsplit_once('/').unwrap_or(("", &quota.name));
-                Some(Take::new(group, limit, &claim.key, quota.algorithm, claim.cost, claim.is_shadow))
+                let algorithm = surged.algorithm(quota);
+                Some(Take::new(group, limit, &claim.key, algorithm, claim.cost, claim.is_shadow))
             })
             .collect();
         let mut pending = Pending { store: self, is_answered: false };

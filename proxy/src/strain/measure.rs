@@ -23,6 +23,28 @@ pub struct Gauges {
     process: Usage,
 }
 
+/// What all processes of this machine use together, as [`Gauges`] measure it.
+#[derive(Debug)]
+pub struct Machine(Gauges);
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine(Gauges::of_this_process())
+    }
+}
+
+impl Machine {
+    /// In millionths.
+    pub fn processors(&mut self, now: Instant) -> Option<u32> {
+        self.0.processors(now)
+    }
+
+    /// In millionths.
+    pub fn memory(&self) -> Option<u32> {
+        self.0.memory()
+    }
+}
+
 /// Of processors: how much was used at the last look, and how much could have been; and the pressure then.
 #[derive(Debug, Default)]
 struct Usage {
@@ -87,6 +109,28 @@ impl Gauges {
                 Some(self.process.on(used_ns, could, CPU_SMOOTHING_OF_PROCESS))
             }
         }
+    }
+
+    /// How much of the processors of this machine is used, or of what the control group may use, where that is more. An
+    /// average of about five measurements.
+    fn processors(&mut self, now: Instant) -> Option<u32> {
+        let host = fs::read_to_string(self.proc.join("stat")).ok().and_then(|text| host_times(&text));
+        let host = host.map(|(used, could)| self.host.on(used, could, CPU_SMOOTHING_OF_PROCESS));
+        let group = self.processors_of_group().map(|(used, thousandths)| {
+            self.container.on(used, per_thousand(now.0, thousandths), CPU_SMOOTHING_OF_PROCESS)
+        });
+        host.into_iter().chain(group).max()
+    }
+
+    /// The same of memory.
+    fn memory(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.proc.join("meminfo")).ok();
+        let host = text.and_then(|text| {
+            let (all, available) = (memory_total(&text)?, kib_in(&text, "MemAvailable:")?);
+            Some(share(all.saturating_sub(available), all))
+        });
+        let group = self.memory_of_group().and_then(|(used, allowed)| Some(share(used, allowed?)));
+        host.into_iter().chain(group).max()
     }
 
     /// What the process has for itself: resident, but for what it maps of files.
@@ -205,7 +249,12 @@ fn process_ticks(text: &str) -> Option<u64> {
 }
 
 fn memory_total(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    kib_in(text, "MemTotal:")
+}
+
+/// In bytes.
+fn kib_in(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kib.saturating_mul(1_024))
 }
@@ -240,6 +289,7 @@ pub fn fuzz(bytes: &[u8]) {
         }
     }
     memory_total(text);
+    kib_in(text, "MemAvailable:");
     process_ticks(text);
     let quota = field_of(text, "quota").zip(field_of(text, "period"));
     assert!((1..=2_000).contains(&thousandths(quota, 2_000)));
@@ -323,6 +373,24 @@ mod tests {
         assert_eq!(machine.pressure(&Resource::CgroupMemory { bytes_max: Some(1) }), Some(0), "no limit");
         machine.write("proc/self/cgroup", "");
         assert_eq!(machine.pressure(&Resource::CgroupMemory { bytes_max: None }), None);
+    }
+
+    #[test]
+    fn a_machine_is_as_full_as_itself_or_its_group_whichever_is_more() {
+        let machine = Machine::new(VERSION_2);
+        // A quarter of what the group may have; what the machine has left is not said.
+        assert_eq!(machine.gauges().memory(), Some(250_000));
+        machine.write("proc/meminfo", "MemTotal:       80000 kB\nMemAvailable: 20000 kB\n");
+        assert_eq!(machine.gauges().memory(), Some(750_000));
+        machine.write("proc/self/cgroup", "");
+        machine.write("proc/stat", "cpu  100 0 100 800 9 9\n");
+        let mut gauges = machine.gauges();
+        assert_eq!(gauges.processors(Instant::ZERO), Some(0));
+        machine.write("proc/stat", "cpu  150 0 100 850 9 9\n");
+        // Half of it, and a fifth of that.
+        assert_eq!(gauges.processors(Instant::ZERO + Duration::from_secs(1)), Some(100_000));
+        machine.write("proc/stat", "");
+        assert_eq!(gauges.processors(Instant::ZERO + Duration::from_secs(2)), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Discovery, defaults};
+use naru_spec::{Discovery, Surge, SurgeSignal, SurgeStep, defaults};
 use serde_saphyr::Spanned;
 
 use super::{Binder, Owners, ProxyPlan, Unit};
@@ -33,6 +33,10 @@ impl<'a> Binder<'a> {
                     "a route keeps answers (ResponseCache), which is not simulated".to_owned(),
                     "leave the ResponseCache out".to_owned(),
                 );
+                self.problems.push(problem);
+            }
+            for (what, hint) in unsimulated(snapshot.surge.as_ref()) {
+                let problem = self.problem((0, 0), "config".to_owned(), "not-served", what, hint);
                 self.problems.push(problem);
             }
             for (id, endpoints) in fleet.clusters() {
@@ -225,4 +229,37 @@ pub(super) fn places(proxies: &[ProxyPlan], instances: &[Instance]) -> Vec<Vec<V
         proxy.fleet.clusters().map(of_cluster).collect()
     };
     proxies.iter().map(of_proxy).collect()
+}
+
+/// What a `Surge` asks for that is not simulated, and what to do about it.
+fn unsimulated(surge: Option<&Surge>) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for level in surge.iter().flat_map(|surge| &surge.levels) {
+        for threshold in &level.enter {
+            if matches!(threshold.signal, SurgeSignal::Cpu | SurgeSignal::Memory | SurgeSignal::CacheMisses) {
+                let signal = threshold.signal.name();
+                let what = format!(
+                    "level '{}' of the Surge is entered for {signal}, which is not simulated",
+                    level.name
+                );
+                found.push((
+                    what,
+                    "enter it for requestsPercent, p95, p99, errorsPercent or queued".to_owned(),
+                ));
+            }
+        }
+        for step in &level.steps {
+            let what = match step {
+                // Without a ResponseCache, which is refused itself, there is no such step.
+                SurgeStep::CacheLifetime { .. } | SurgeStep::RateLimit { .. } | SurgeStep::Shed { .. } => {
+                    continue;
+                }
+                SurgeStep::Pause { workload } => format!("pauses '{workload}'"),
+                SurgeStep::Replicas { workload, .. } => format!("asks for more of '{workload}'"),
+            };
+            let what = format!("level '{}' of the Surge {what}, and workloads are not simulated", level.name);
+            found.push((what, "leave the step out".to_owned()));
+        }
+    }
+    found
 }

@@ -19,7 +19,7 @@ fn read(path: &Path) -> String {
 }
 
 /// What a directory of documents means.
-fn documents(folder: &Path) -> Config {
+pub fn documents(folder: &Path) -> Config {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut loaded = naru_doc::Loaded::default();
@@ -48,7 +48,7 @@ pub fn play(file: &Path, seed: u64) -> Transcript {
     simulate(&configs, &scenario, Options { seed, is_traced: false }).unwrap()
 }
 
-fn check(golden: &Path, text: &str) {
+pub fn check(golden: &Path, text: &str) {
     if is_set("NARU_BLESS") {
         fs::write(golden, text).unwrap();
     }

@@ -22,3 +22,4 @@ mod statistics;
 mod problems;
 mod example;
 mod goldens;
+mod surge;

@@ -32,6 +32,8 @@ mod limits;
 mod load_limits;
 mod rate_limits;
 mod overload;
+mod surge;
+mod products;
 mod edge;
 mod sessions;
 mod identity;

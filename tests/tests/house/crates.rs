@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/cache", &["core/base", "core/spec"]),
     ("core/renew", &["core/base"]),
     ("core/session", &["core/base", "core/spec"]),
+    ("core/surge", &["core/base", "core/spec"]),
     // What of a request a policy asks for is matched as rules match it.
     ("core/identity", &["core/base", "core/spec", "core/route"]),
     // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.

@@ -20,6 +20,9 @@ fn every_directory_of_documents_is_fine() {
     };
     read(&files("examples/read-write-groups", &["yaml"]));
     read(&files("examples/sessions", &["yaml"]));
+    read(&files("examples/dailyfeed", &["yaml"]));
+    read(&files("examples/maltan", &["yaml"]));
+    read(&files("examples/simulation-surge", &["yaml"]));
     let whole = files("examples/bookinfo", &["yaml"]);
     assert!(whole.len() >= 4, "{whole:?}");
     read(&whole);

@@ -11,6 +11,7 @@ mod security;
 mod fallback;
 mod acme;
 mod session;
+mod surge;
 mod kubernetes;
 mod pod;
 
@@ -67,6 +68,7 @@ known! {
     "ResponseCache", "naru.dev", &["v1alpha1"] => response_caches;
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
     "SessionAuth", "naru.dev", &["v1alpha1"] => session_auths;
+    "Surge", "naru.dev", &["v1alpha1"] => surges;
 }
 
 /// Reads one document, or a `List` of them.

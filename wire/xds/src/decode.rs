@@ -122,8 +122,8 @@ fn tell_problems_of_the_whole(
     for (place, invalid) in config.problems() {
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
-            // Told where it was read.
-            Place::Overload(_) => {}
+            // Told where it was read; what no bootstrap file says.
+            Place::Overload(_) | Place::Surge => {}
             Place::Cluster(at) => error(&clusters.at(*at).field("name"), code::DUPLICATE),
             Place::Balancing(at) => error(&clusters.at(*at).field("lb_policy"), code::INVALID_VALUE),
             Place::Guard { cluster, part } => {
@@ -214,7 +214,7 @@ pub(crate) fn tell_at_places(
             |path: &Path<'_>| findings.error(path, code::INVALID_VALUE, &invalid.message, &invalid.hint);
         match place {
             // Told when it was loaded.
-            Place::Overload(_) => {}
+            Place::Overload(_) | Place::Surge => {}
             Place::Cluster(at) => tell(&clusters.at(*at)),
             Place::Balancing(at) => tell(&clusters.at(*at).field("lb_policy")),
             Place::Guard { cluster, part } => tell(&guards::path(&clusters.at(*cluster), *part)),

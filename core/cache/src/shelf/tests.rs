@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 use naru_base::WallTime;
-use naru_spec::CacheKeyParts;
+use naru_spec::{CacheKeyParts, CachePolicy};
 
 use super::*;
 use crate::{Fetched, Place, terms};
@@ -58,16 +58,16 @@ fn second(at: u64) -> Instant {
 
 struct Fixture {
     shelf: Shelf<u32>,
-    policy: CachePolicy,
+    percent: u32,
 }
 
 impl Fixture {
     fn new() -> Fixture {
-        Fixture { shelf: Shelf::new(1 << 20, Chance::new(1)), policy: CachePolicy::default() }
+        Fixture { shelf: Shelf::new(1 << 20, Chance::new(1)), percent: 100 }
     }
 
     fn look(&mut self, now: Instant, path: &str) -> Look {
-        self.shelf.look(now, &key(path), &request(0), &Asked::default(), &self.policy, true)
+        self.shelf.look(now, &key(path), &request(0), &Asked::default(), self.percent, true)
     }
 }
 
@@ -264,7 +264,7 @@ fn it_gives_what_the_obvious_model_gives() {
 }
 
 fn walk_look(f: &mut Fixture, model: &mut RefShelf, now: Instant, path: &str, tongue: u64, step: u32) {
-    let look = f.shelf.look(now, &key(path), &request(tongue), &Asked::default(), &f.policy, true);
+    let look = f.shelf.look(now, &key(path), &request(tongue), &Asked::default(), f.percent, true);
     let known = model.kept.iter().find(|kept| kept.0 == path && kept.1 == tongue);
     let late = known.map(|kept| now.since(kept.3).as_secs());
     match look {
@@ -343,4 +343,36 @@ fn walk_end(
             assert_eq!(woken.len(), flight.waiting.len());
         }
     }
+}
+
+/// What a route says lasts longer while that is asked for, and no longer once it is not; what an answer says is as it
+/// says.
+#[test]
+fn lifetimes_that_routes_say_are_stretched_and_are_as_before_after_that() {
+    let mut f = Fixture::new();
+    let keep = |f: &mut Fixture, path: &str, is_by_route| {
+        let mut object = object(second(0), path, 0, 10, Vec::new());
+        object.terms.is_by_route = is_by_route;
+        object.terms.stale_while_revalidate = 0;
+        let flight = fetch(f.look(second(0), path));
+        assert!(f.shelf.keep(second(0), flight, object, &request(0), 4));
+        f.shelf.end(second(0), flight, &key(path), Outcome::Kept);
+    };
+    keep(&mut f, "/route", true);
+    keep(&mut f, "/said", false);
+    let mut is_given = |percent, at, path: &str| {
+        f.percent = percent;
+        match f.look(second(at), path) {
+            Look::Given { judgement, .. } => judgement == Judgement::Fresh,
+            Look::Fetch { flight, .. } => {
+                f.shelf.end(second(at), flight, &key(path), Outcome::Nothing);
+                false
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(is_given(100, 9, "/route") && !is_given(100, 10, "/route"));
+    assert!(is_given(300, 29, "/route") && !is_given(300, 30, "/route"));
+    assert!(!is_given(100, 20, "/route"), "as before");
+    assert!(is_given(300, 9, "/said") && !is_given(300, 10, "/said"));
 }

@@ -215,7 +215,11 @@ impl CompiledQuotas {
 fn part_of(quota: &Quota, store: Option<&StoreUse>) -> Option<Quota> {
     let store = store.filter(|store| store.otherwise == WithoutStore::Local)?;
     let algorithm = quota.algorithm.part(store.proxies, quota.cost);
-    Some(Quota { name: format!("{}@local", quota.name), algorithm, ..quota.clone() })
+    Some(Quota {
+        name: format!("{}{}", quota.name, defaults::QUOTA_LOCAL_SUFFIX),
+        algorithm,
+        ..quota.clone()
+    })
 }
 
 fn refusal(room: Option<&Room>) -> Refusal {

@@ -129,7 +129,7 @@ fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
         CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
         CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
         CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
-        CheckKind::Quotas(_) => None,
+        CheckKind::Quotas(_) | CheckKind::Shed(_) => None,
     })
 }
 
