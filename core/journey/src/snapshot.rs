@@ -10,12 +10,14 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, CacheStore, Cluster, Config, Fault, Forward, Http, Invalid, JwtKeys, Listener, LoadLimits,
-    Overload, Quota, RouteTable, Store,
+    Action, Admin, CacheStore, Cluster, Config, Credentials, Fault, Forward, Http, Invalid, JwtKeys, Listener,
+    LoadLimits, Overload, Quota, RouteTable, Store,
 };
 
 use crate::caches::Caches;
+use crate::door::CompiledDoor;
 use crate::fallbacks::Fallbacks;
+use crate::gate::credentials::CredentialsKnown;
 use crate::gate::quotas::Known;
 use crate::gate::tokens::KeysKnown;
 use crate::gate::{CompiledGate, Found};
@@ -52,6 +54,10 @@ pub struct Snapshot {
     pub stores: Vec<Store>,
     /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
     pub keys: Vec<JwtKeys>,
+    /// What credentials are held against: see [`crate::gate::credentials::CredentialsId`].
+    pub credentials: Vec<Credentials>,
+    /// Databases of addresses, by their paths: see [`crate::door::GeoId`].
+    pub geo: Vec<String>,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -67,6 +73,8 @@ pub struct Chain {
     /// Some of its requests may ask for another protocol.
     pub has_upgrades: bool,
     pub table: Table,
+    /// What requests pass before anything is asked of them.
+    pub door: Option<Box<CompiledDoor>>,
     /// What requests pass before they go anywhere.
     pub gate: Option<Box<CompiledGate>>,
     recoveries: Recoveries,
@@ -88,6 +96,8 @@ impl Snapshot {
         let mut chains = Vec::new();
         let mut quotas = Known::default();
         let mut keys = KeysKnown::default();
+        let mut credentials = CredentialsKnown::default();
+        let mut geo = Vec::new();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
         let mut caches = Caches::default();
@@ -121,13 +131,28 @@ impl Snapshot {
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
                         let mut of_gate = Vec::new();
-                        let mut known =
-                            Found { quotas: &mut quotas, keys: &mut keys, problems: &mut of_gate };
+                        let mut known = Found {
+                            quotas: &mut quotas,
+                            keys: &mut keys,
+                            credentials: &mut credentials,
+                            problems: &mut of_gate,
+                        };
                         let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut known);
                         problems.extend(
                             of_gate.into_iter().map(|invalid| (Place::Listener(listener_at), invalid)),
                         );
-                        chains.push(Chain { http, is_tcp, has_upgrades, table, gate, recoveries, record });
+                        let door = http.door.as_ref();
+                        let door = door.map(|door| Box::new(CompiledDoor::compile(door, &mut geo)));
+                        chains.push(Chain {
+                            http,
+                            is_tcp,
+                            has_upgrades,
+                            table,
+                            door,
+                            gate,
+                            recoveries,
+                            record,
+                        });
                     }
                     Err(found) => problems.extend(
                         found
@@ -160,6 +185,8 @@ impl Snapshot {
                 cache: cache.unwrap_or_default(),
                 quotas: quotas.all,
                 keys: keys.all,
+                credentials: credentials.all,
+                geo,
                 stores,
                 no_retry,
                 chains,

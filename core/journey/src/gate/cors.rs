@@ -1,0 +1,193 @@
+//! Pages of other origins: which may read an answer, and what a browser is told that asks before it asks (CORS).
+//!
+//! Envoy's `source/extensions/filters/http/cors/cors_filter.cc`; Fetch, section "CORS protocol". What is found out of a
+//! request is told in its response, whoever gives that. Beside Envoy, responses say that they vary by `Origin`, as a
+//! cache in between would else give one page what was said to another.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use naru_base::Reason;
+use naru_base::chance::mix;
+use naru_route::TextTest;
+use naru_spec::{Cors, Invalid};
+
+use super::{CheckCount, Refusal, Step};
+use crate::View;
+
+const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+
+/// A policy, ready to be asked.
+#[derive(Debug)]
+pub struct CompiledCors {
+    origins: Box<[TextTest]>,
+    methods: Listed,
+    headers: Listed,
+    exposed: Option<HeaderValue>,
+    max_age: Option<HeaderValue>,
+    settings: Cors,
+}
+
+/// What is allowed.
+#[derive(Debug)]
+enum Listed {
+    Nothing,
+    /// Whatever was asked for.
+    Any,
+    These(HeaderValue),
+}
+
+/// What is known of a request's page.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// It may read the response.
+    allowed: Option<HeaderValue>,
+}
+
+/// What checks read of a request here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks<'a> {
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    pub draw: u64,
+}
+
+impl CompiledCors {
+    pub(crate) fn new(said: &Cors) -> Result<CompiledCors, Vec<Invalid>> {
+        let (mut origins, mut problems) = (Vec::new(), Vec::new());
+        for origin in &said.origins {
+            match TextTest::compile(origin) {
+                Ok(test) => origins.push(test),
+                Err(invalid) => problems.push(invalid),
+            }
+        }
+        let mut value = |text: &str, what: &str| match HeaderValue::from_str(text) {
+            _ if text.is_empty() => None,
+            Ok(value) => Some(value),
+            Err(_) => {
+                problems.push(Invalid::new(format!("{what} of a CORS policy cannot stand in a header")));
+                None
+            }
+        };
+        let mut listed = |text: &str, what: &str| match text {
+            "*" => Listed::Any,
+            _ => value(text, what).map_or(Listed::Nothing, Listed::These),
+        };
+        let (methods, headers) =
+            (listed(&said.methods, "the methods"), listed(&said.headers, "the headers"));
+        let exposed = value(&said.exposed, "what is exposed");
+        let max_age = value(&said.max_age, "the age");
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(CompiledCors {
+            origins: origins.into(),
+            methods,
+            headers,
+            exposed,
+            max_age,
+            settings: said.clone(),
+        })
+    }
+
+    pub(crate) fn decide(&self, asks: Asks<'_>, page: &mut Option<Page>, view: &impl View) -> Step {
+        let is_enabled = self.settings.enabled.takes(mix(asks.draw ^ 0x63_6f72_7365_6e61));
+        if !is_enabled && !self.settings.shadow.takes(mix(asks.draw ^ 0x63_6f72_7373_6861)) {
+            return Step::Pass;
+        }
+        let found = self.page(asks.headers);
+        if let Some(is_allowed) = found.as_ref().map(|page| page.allowed.is_some()) {
+            view.count_check(if is_allowed { CheckCount::OriginAllowed } else { CheckCount::OriginDenied });
+        }
+        if !is_enabled {
+            return Step::Pass;
+        }
+        let is_cross = found.is_some();
+        let told = page.insert(found.unwrap_or_default());
+        let asked = asks.headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|asked| !asked.is_empty());
+        let Some(asked) = asked.filter(|_| is_cross && asks.method == Method::OPTIONS) else {
+            return Step::Pass;
+        };
+        if told.allowed.is_none() && self.settings.forwards_unmatched {
+            return Step::Pass;
+        }
+        let mut refusal = Refusal::of(Reason::CorsPreflight);
+        let mut say = |name, value: &HeaderValue| refusal.headers.push((name, value.clone()));
+        if self.settings.credentials {
+            say(ACCESS_CONTROL_ALLOW_CREDENTIALS, &TRUE);
+        }
+        match &self.methods {
+            Listed::Nothing => {}
+            Listed::Any => say(ACCESS_CONTROL_ALLOW_METHODS, asked),
+            Listed::These(value) => say(ACCESS_CONTROL_ALLOW_METHODS, value),
+        }
+        match (&self.headers, asks.headers.get(ACCESS_CONTROL_REQUEST_HEADERS)) {
+            (Listed::Nothing, _) => {}
+            (Listed::Any, Some(asked)) => say(ACCESS_CONTROL_ALLOW_HEADERS, asked),
+            // As Envoy: nothing was asked for, and nothing is what is allowed.
+            (Listed::Any, None) => say(ACCESS_CONTROL_ALLOW_HEADERS, &HeaderValue::from_static("")),
+            (Listed::These(value), _) => say(ACCESS_CONTROL_ALLOW_HEADERS, value),
+        }
+        if let Some(age) = &self.max_age {
+            say(ACCESS_CONTROL_MAX_AGE, age);
+        }
+        let is_private = asks.headers.get(REQUEST_PRIVATE_NETWORK).is_some_and(|asked| asked == TRUE);
+        if self.settings.private_network && is_private {
+            say(ALLOW_PRIVATE_NETWORK, &TRUE);
+        }
+        Step::Refuse(Box::new(refusal))
+    }
+
+    /// Of a request that nobody has asked this policy about, as it was refused before.
+    pub(crate) fn late(&self, asks: Asks<'_>) -> Option<Page> {
+        let is_enabled = self.settings.enabled.takes(mix(asks.draw ^ 0x63_6f72_7365_6e61));
+        is_enabled.then(|| self.page(asks.headers).unwrap_or_default())
+    }
+
+    /// Nothing, where a request does not say which page it comes of.
+    fn page(&self, headers: &HeaderMap) -> Option<Page> {
+        let origin = headers.get(ORIGIN).filter(|origin| !origin.is_empty())?;
+        let takes = |test: &TextTest| test.is_match(b"*") || test.is_match(origin.as_bytes());
+        Some(Page { allowed: self.origins.iter().any(takes).then(|| origin.clone()) })
+    }
+
+    /// Says in a response what its page may read, in the place of what the upstream says of it.
+    pub(crate) fn tell(&self, page: &Page, headers: &mut HeaderMap) {
+        add_to_list(headers, &VARY, "origin", || HeaderValue::from_static("Origin"));
+        let Some(origin) = &page.allowed else { return };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if self.settings.credentials {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+        }
+        if let Some(exposed) = &self.exposed {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        }
+    }
+}
+
+/// Adds what a list of names does not have.
+fn add_to_list(headers: &mut HeaderMap, list: &HeaderName, name: &str, value: impl FnOnce() -> HeaderValue) {
+    let lines = headers.get_all(list).iter().map(HeaderValue::as_bytes);
+    let mut known = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if !known.any(|known| known == b"*" || known.eq_ignore_ascii_case(name.as_bytes())) {
+        headers.append(list, value());
+    }
+}
+
+/// Exposes more names in a response that its page may read, beside those that are.
+pub fn expose(headers: &mut HeaderMap, names: &'static [&'static str]) {
+    for name in names {
+        let value = || HeaderValue::from_static(name);
+        add_to_list(headers, &ACCESS_CONTROL_EXPOSE_HEADERS, name, value);
+    }
+}
+
+/// Says that a response is another one for another page, once.
+pub fn vary_by_origin(headers: &mut HeaderMap) {
+    add_to_list(headers, &VARY, "origin", || HeaderValue::from_static("Origin"));
+}
