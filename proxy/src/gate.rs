@@ -5,6 +5,7 @@
 //! body are heard; whatever answers late has nobody to tell.
 
 mod counts;
+mod credentials;
 mod quotas;
 mod stores;
 mod tokens;
@@ -19,6 +20,7 @@ use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
 pub use counts::CheckCounts;
+pub use credentials::{AllCredentials, CredentialsHere, Desk, share as share_credentials};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
 pub use tokens::{AllKeys, SharedKeys, TokensHere};
@@ -75,6 +77,7 @@ impl Passage {
 
 async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
+        Question::Who(shown) => Answer::Who(loaded.credentials.find(shown).await),
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };

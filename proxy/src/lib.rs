@@ -28,6 +28,8 @@ mod upgraded;
 mod grpc_web;
 mod sessions;
 mod gate;
+mod geo;
+mod watched;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]

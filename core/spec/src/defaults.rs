@@ -418,13 +418,12 @@ pub const PASSWORD_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many passwords wait to be held against hashes, of all clients; and of one address, of IPv6 one /64.
 pub const PASSWORDS_WAITING_MAX: usize = 64;
 pub const PASSWORDS_WAITING_PER_ADDRESS_MAX: usize = 4;
-/// So many passwords that were right are remembered, and as many that were not; and for so long.
+/// So many passwords that were right are remembered, and as many that were not, until their file changes.
 pub const PASSWORDS_KNOWN_MAX: usize = 4_096;
-pub const PASSWORD_KNOWN_FOR: Duration = Duration::from_secs(300);
 /// A hash that costs more than this is refused when it is read: 2^14 rounds of bcrypt take about a second.
 pub const BCRYPT_COST_MAX: u32 = 14;
 /// KiB that a hash of argon2 may take, and rounds.
-pub const ARGON2_MEMORY_MAX: u32 = 256 * 1024;
+pub const ARGON2_MEMORY_MAX: u32 = 128 * 1024;
 pub const ARGON2_ROUNDS_MAX: u32 = 16;
 /// How often files of credentials and of addresses are looked at.
 pub const FILES_WATCHED_EVERY: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ pub struct Places(Reader<Vec<u8>>);
 
 impl std::fmt::Debug for Places {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Places({})", self.0.metadata.database_type)
+        write!(f, "Places({})", self.0.metadata().database_type)
     }
 }
 
@@ -40,7 +40,7 @@ impl Places {
 
     /// What it is a database of, and when it was made, in seconds since 1970.
     pub fn what(&self) -> (&str, u64) {
-        (&self.0.metadata.database_type, self.0.metadata.build_epoch)
+        (&self.0.metadata().database_type, self.0.metadata().build_epoch)
     }
 
     /// All that it knows. What is not there, and what cannot be read, is not known.
