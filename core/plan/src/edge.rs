@@ -41,9 +41,13 @@ impl<'a> Edges<'a> {
                 continue;
             };
             let path = spec.field("targetRef");
+            // Of a route is only what stands in `doors.rs`, and what is wrong with the reference is told there.
+            if target.kind.value == "VirtualService" {
+                continue;
+            }
             if target.kind.value != "Gateway" {
                 let message = format!("an EdgePolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a Gateway, or to all of them without a targetRef";
+                let hint = "it can be attached to a Gateway, to a VirtualService, or to all gateways without a targetRef";
                 findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
                 continue;
             }
