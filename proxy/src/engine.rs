@@ -791,6 +791,9 @@ pub fn pass_head_on(
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
+    if let Some(note) = &passage.session {
+        note.expose(&mut parts.headers);
+    }
     if passage.journey.binds_client(&passage.loaded.snapshot) {
         let core = passage.loaded.core.borrow();
         passage.journey.bind_client(&passage.loaded.snapshot, &core, &mut parts.headers);

@@ -76,6 +76,7 @@ pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use gate::{QuotaStatus, StoreStatus};
+pub use watched::FileStatus;
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

@@ -181,9 +181,16 @@ fn add_to_list(headers: &mut HeaderMap, list: &HeaderName, name: &str, value: im
 
 /// Exposes more names in a response that its page may read, beside those that are.
 pub fn expose(headers: &mut HeaderMap, names: &'static [&'static str]) {
+    let lines = headers.get_all(ACCESS_CONTROL_EXPOSE_HEADERS).iter().filter_map(|line| line.to_str().ok());
+    let known = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    let mut all: Vec<&str> = known.collect();
     for name in names {
-        let value = || HeaderValue::from_static(name);
-        add_to_list(headers, &ACCESS_CONTROL_EXPOSE_HEADERS, name, value);
+        if !all.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            all.push(name);
+        }
+    }
+    if let Ok(value) = HeaderValue::try_from(all.join(", ")) {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, value);
     }
 }
 
