@@ -196,12 +196,14 @@ impl Reader<'_, '_> {
         let bytes = self.count_within(&said.max_header_bytes, 1_024, 8 << 20, &path.field("maxHeaderBytes"));
         let count = self.count(&said.max_header_count, 1, &path.field("maxHeaderCount"));
         let body = self.count(&said.max_body_bytes, 0, &path.field("maxBodyBytes"));
+        let hops = self.count_within(&said.trusted_hops, 0, 32, &path.field("trustedHops"));
         let body_pace = said.body_pace.as_ref().map(|said| self.pace(said, &path.field("bodyPace")));
         let response_pace =
             said.response_pace.as_ref().map(|said| self.pace(said, &path.field("responsePace")));
         for http in listener.chains.iter_mut().map(|chain| &mut chain.http) {
             set(&mut http.header_bytes_max, bytes);
             set(&mut http.header_count_max, count);
+            set(&mut http.xff_num_trusted_hops, hops);
             http.body_bytes_max = body.or(http.body_bytes_max);
             set(&mut http.request_headers_timeout, or_none(&said.headers_timeout));
             set(&mut http.request_timeout, or_none(&said.timeout));

@@ -124,6 +124,8 @@ objects! {
         idle_timeout: Option<Seconds>,
         body_pace: Option<EdgePace>,
         response_pace: Option<EdgePace>,
+        /// Proxies in front that are trusted to have said who asks.
+        trusted_hops: Option<Number>,
     }
 
     /// So many bytes, at least, in so much time of waiting; no bytes are no bound.

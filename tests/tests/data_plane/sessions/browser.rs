@@ -11,10 +11,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::*;
 
-struct Chromium(Child);
+pub struct Chromium(Child);
 
 impl Chromium {
-    fn open(files: &Directory, url: &str) -> Chromium {
+    pub fn open(files: &Directory, url: &str) -> Chromium {
         let child = Command::new("chromium")
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
@@ -78,7 +78,7 @@ const told = answer => [answer.status, answer.headers.get('x-token-refresh-neede
 ";
 
 /// What the page has to say, once it says it. A browser may have connections that it says nothing on.
-async fn report(listener: TcpListener) -> serde_json::Value {
+pub async fn report(listener: TcpListener) -> serde_json::Value {
     let (said_tx, mut said_rx) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -79,6 +79,7 @@ record!(edge::EdgeRequests {
     idle_timeout: "idleTimeout",
     body_pace: "bodyPace",
     response_pace: "responsePace",
+    trusted_hops: "trustedHops",
 });
 record!(edge::EdgePace { bytes: "bytes", window: "window" });
 record!(edge::EdgeHttp2 {
