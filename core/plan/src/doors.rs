@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 use naru_base::Fraction;
 use naru_resource::edge_policy::{
@@ -35,6 +35,18 @@ const API_KEYS: &str = "apiKeys";
 const BASIC_AUTH: &str = "basicAuth";
 const SECURITY_HEADERS: &str = "securityHeaders";
 const GEO: &str = "geo";
+
+/// Headers that say where a message goes and where it ends.
+const OF_MESSAGES: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::COOKIE,
+];
 
 /// What a policy says of requests. What it turns off is `Some(None)`.
 #[derive(Debug, Default)]
@@ -429,9 +441,16 @@ impl Reader<'_, '_, '_> {
 
     fn header(&mut self, name: &Text, path: &Path<'_>) -> Option<HeaderName> {
         let header = name.parse::<HeaderName>().ok();
-        if header.is_none() {
-            let message = format!("'{}' is no name of a header", name.value);
-            self.error(code::INVALID_VALUE, name.place, path, message, "");
+        match &header {
+            None => {
+                let message = format!("'{}' is no name of a header", name.value);
+                self.error(code::INVALID_VALUE, name.place, path, message, "");
+            }
+            Some(header) if OF_MESSAGES.contains(header) => {
+                let message = format!("'{header}' is for the message itself");
+                self.error(code::INVALID_VALUE, name.place, path, message, "another name");
+            }
+            Some(_) => {}
         }
         header
     }
@@ -561,8 +580,8 @@ impl Reader<'_, '_, '_> {
             headers.transport = value(text, "strictTransportSecurity");
         }
         let plain = [
-            ("contentTypeOptions", http::header::X_CONTENT_TYPE_OPTIONS, &said.content_type_options),
-            ("referrerPolicy", http::header::REFERRER_POLICY, &said.referrer_policy),
+            ("contentTypeOptions", header::X_CONTENT_TYPE_OPTIONS, &said.content_type_options),
+            ("referrerPolicy", header::REFERRER_POLICY, &said.referrer_policy),
             ("permissionsPolicy", HeaderName::from_static("permissions-policy"), &said.permissions_policy),
         ];
         for (field, name, text) in plain {
@@ -595,14 +614,14 @@ impl Reader<'_, '_, '_> {
             let message = "it cannot stand in a header";
             self.error(code::INVALID_VALUE, text.place, &path.field("contentSecurityPolicy"), message, "");
         }
-        headers.set(http::header::CONTENT_SECURITY_POLICY, policy.filter(|policy| !policy.is_empty()));
+        headers.set(header::CONTENT_SECURITY_POLICY, policy.filter(|policy| !policy.is_empty()));
         // For browsers that know no frame-ancestors; others are not to be shut out by it.
         let options = match framing.as_deref() {
             Some(["'none'"]) => Some(HeaderValue::from_static("DENY")),
             Some(["'self'"]) => Some(HeaderValue::from_static("SAMEORIGIN")),
             _ => None,
         };
-        headers.set(http::header::X_FRAME_OPTIONS, options);
+        headers.set(header::X_FRAME_OPTIONS, options);
         headers
     }
 }

@@ -212,7 +212,7 @@ mod tests {
         check(sha, "ann", "Password", false);
         check(sha, "bob", "password", false);
         // jBCrypt's vectors.
-        let bcrypt = "ann:$2a$06$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkY8jIucDrjc8deX1s.";
+        let bcrypt = "ann:$2a$06$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.";
         check(bcrypt, "ann", "", true);
         check(bcrypt, "ann", "a", false);
         let bcrypt = "ann:$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe";

@@ -198,3 +198,113 @@ pub fn expose(headers: &mut HeaderMap, names: &'static [&'static str]) {
 pub fn vary_by_origin(headers: &mut HeaderMap) {
     add_to_list(headers, &VARY, "origin", || HeaderValue::from_static("Origin"));
 }
+
+#[cfg(test)]
+mod tests {
+    use naru_base::{ClusterId, EndpointId, Fraction};
+    use naru_spec::StringMatch;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl View for Nobody {
+        fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+            0
+        }
+    }
+
+    fn policy() -> Cors {
+        Cors {
+            methods: "GET,PUT".into(),
+            headers: "*".into(),
+            exposed: "x-own".into(),
+            max_age: "60".into(),
+            credentials: true,
+            ..Cors::new(vec![StringMatch::exact("https://a.test")])
+        }
+    }
+
+    /// What a request is answered at once, and what its response is told.
+    fn play(said: &Cors, method: &Method, pairs: &[(&'static str, &'static str)]) -> (Option<Vec<String>>, Vec<String>) {
+        let cors = CompiledCors::new(said).unwrap();
+        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.collect();
+        let mut page = None;
+        let step = cors.decide(Asks { method, headers: &headers, draw: 7 }, &mut page, &Nobody);
+        let words = |name: &HeaderName, value: &HeaderValue| format!("{name}: {}", value.to_str().unwrap());
+        let answer = match step {
+            Step::Refuse(refusal) => {
+                assert_eq!((refusal.reason, refusal.status), (Reason::CorsPreflight, 200));
+                Some(refusal.headers.iter().map(|(name, value)| words(name, value)).collect())
+            }
+            _ => None,
+        };
+        let mut response = HeaderMap::new();
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("https://theirs.test"));
+        response.insert(VARY, HeaderValue::from_static("accept, ORIGIN"));
+        if let Some(page) = &page {
+            cors.tell(page, &mut response);
+        }
+        (answer, response.iter().map(|(name, value)| words(name, value)).collect())
+    }
+
+    #[test]
+    fn a_page_that_may_read_is_told_so_in_the_place_of_what_the_upstream_says() {
+        let (answer, told) = play(&policy(), &Method::GET, &[("origin", "https://a.test")]);
+        assert_eq!(answer, None);
+        for line in [
+            "access-control-allow-origin: https://a.test",
+            "access-control-allow-credentials: true",
+            "access-control-expose-headers: x-own",
+            "vary: accept, ORIGIN",
+        ] {
+            assert!(told.iter().any(|said| said == line), "{line}: {told:?}");
+        }
+        let (_, told) = play(&policy(), &Method::GET, &[("origin", "https://b.test")]);
+        assert_eq!(told, ["access-control-allow-origin: https://theirs.test", "vary: accept, ORIGIN"]);
+    }
+
+    #[test]
+    fn a_preflight_is_answered_and_nothing_else_is() {
+        let asked = [
+            ("origin", "https://a.test"),
+            ("access-control-request-method", "DELETE"),
+            ("access-control-request-headers", "x-b"),
+        ];
+        let (answer, _) = play(&policy(), &Method::OPTIONS, &asked);
+        let expected = [
+            "access-control-allow-credentials: true",
+            "access-control-allow-methods: GET,PUT",
+            "access-control-allow-headers: x-b",
+            "access-control-max-age: 60",
+        ];
+        assert_eq!(answer.unwrap(), expected);
+        assert_eq!(play(&policy(), &Method::GET, &asked).0, None);
+        assert_eq!(play(&policy(), &Method::OPTIONS, &asked[..1]).0, None);
+        let other = [("origin", "https://b.test"), asked[1]];
+        assert_eq!(play(&policy(), &Method::OPTIONS, &other).0, None, "it goes on");
+        let ignore = Cors { forwards_unmatched: false, ..policy() };
+        assert!(play(&ignore, &Method::OPTIONS, &other).0.is_some());
+    }
+
+    #[test]
+    fn a_policy_that_is_off_says_nothing() {
+        let off = Cors { enabled: Fraction::NONE, ..policy() };
+        let shadow = Cors { enabled: Fraction::NONE, shadow: Fraction::ALL, ..policy() };
+        for said in [off, shadow] {
+            let asked = [("origin", "https://a.test"), ("access-control-request-method", "GET")];
+            let (answer, told) = play(&said, &Method::OPTIONS, &asked);
+            assert_eq!(answer, None);
+            assert_eq!(told, ["access-control-allow-origin: https://theirs.test", "vary: accept, ORIGIN"]);
+        }
+    }
+
+    #[test]
+    fn what_is_exposed_is_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-own,AUTHORIZATION"));
+        expose(&mut headers, &["Authorization", "X-Token"]);
+        assert_eq!(headers[ACCESS_CONTROL_EXPOSE_HEADERS], "x-own, AUTHORIZATION, X-Token");
+    }
+}

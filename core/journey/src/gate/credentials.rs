@@ -349,3 +349,149 @@ fn remove_cookie(headers: &mut HeaderMap, name: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Version};
+    use naru_base::{ClusterId, EndpointId};
+    use naru_spec::{Hashes, Scheme};
+
+    use super::*;
+    use crate::edge::{Client, Peer};
+    use crate::record::RequestLine;
+
+    struct Nobody;
+
+    impl View for Nobody {
+        fn active(&self, _: ClusterId, _: EndpointId) -> u32 {
+            0
+        }
+    }
+
+    fn with_head<T>(target: &str, headers: &mut HeaderMap, act: impl FnOnce(&mut Head<'_>) -> T) -> (T, String) {
+        let peer = Peer {
+            remote: ([192, 0, 2, 1], 5).into(),
+            local: ([192, 0, 2, 2], 80).into(),
+            is_tls: false,
+            is_certified: false,
+            is_in_tunnel: false,
+        };
+        let mut line = RequestLine {
+            method: Method::GET,
+            path: target.parse().unwrap(),
+            authority: None,
+            scheme: Scheme::Http,
+            version: Version::HTTP_11,
+        };
+        let client = Client::unknown(&peer);
+        let mut head =
+            Head { line: &mut line, client: &client, headers, peer: &peer, server_name: None, names: None };
+        let came = act(&mut head);
+        (came, line.path.to_string())
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    fn keys() -> CompiledKeys {
+        let settings = ApiKeys {
+            places: vec![
+                KeyPlace::Header(HeaderName::from_static("x-key")),
+                KeyPlace::Query("key".into()),
+                KeyPlace::Cookie("key".into()),
+            ],
+            keys: Credentials::Keys(Vec::new()),
+            client_header: Some(HeaderName::from_static("x-client")),
+            forwards: false,
+            clients: vec!["ann".into()],
+        };
+        CompiledKeys::new(&settings, &mut CredentialsKnown::default())
+    }
+
+    #[track_caller]
+    fn shows(target: &str, pairs: &[(&'static str, &str)], expected: Option<&str>) {
+        let mut headers = headers(pairs);
+        let (shown, _) = with_head(target, &mut headers, |head| keys().shown(head));
+        let shown = shown.map(|shown| String::from_utf8_lossy(shown.secret.bytes()).into_owned());
+        assert_eq!(shown.as_deref(), expected, "{target} {pairs:?}");
+    }
+
+    #[test]
+    fn a_key_stands_in_the_first_place_that_has_one() {
+        shows("/", &[], None);
+        shows("/?key=a", &[("x-key", "b"), ("cookie", "key=c")], Some("b"));
+        shows("/?key=a", &[("x-key", ""), ("cookie", "key=c")], Some("a"));
+        shows("/?key=&x=1", &[("cookie", "a=1; key=\"c\"; b")], Some("c"));
+        shows("/?keys=a&key=%61%2", &[], Some("a%2"));
+        shows("/", &[("x-key", "Bearer b")], Some("b"));
+        shows("/", &[("cookie", "xkey=c; keyx=d")], None);
+    }
+
+    #[test]
+    fn a_key_is_taken_out_wherever_it_could_stand_and_its_client_is_told() {
+        let mut headers = headers(&[
+            ("x-key", "a"),
+            ("x-client", "root"),
+            ("cookie", "a=1; key=b;c=2"),
+            ("x-other", "key=a"),
+        ]);
+        let mut memory = Memory::default();
+        let known = |client: &str| Some(Answer::Who(Who::Client(client.into())));
+        let (step, target) = with_head("/p?a=1&key=b&%6bey=c&b=key", &mut headers, |head| {
+            keys().decide(head, known("ann"), &mut memory, &Nobody)
+        });
+        assert!(matches!(step, Step::Pass) && memory.identified.is_somebody);
+        assert_eq!(target, "/p?a=1&b=key");
+        assert_eq!((headers.get("x-key"), &headers["x-client"], &headers["cookie"]), (None, &HeaderValue::from_static("ann"), &HeaderValue::from_static("a=1; c=2")));
+        let mut memory = Memory::default();
+        let (step, _) =
+            with_head("/", &mut headers, |head| keys().decide(head, known("bob"), &mut memory, &Nobody));
+        assert!(matches!(step, Step::Refuse(refusal) if refusal.status == 403));
+        assert!(!memory.identified.is_somebody && !headers.contains_key("x-client"));
+    }
+
+    #[test]
+    fn what_is_no_name_with_a_password_is_told_apart() {
+        let settings = BasicAuth {
+            passwords: Credentials::Passwords {
+                file: naru_spec::DataSource::Inline(Vec::new()),
+                hashes: Hashes::All,
+            },
+            realm: Some("a \"b\"".into()),
+            header: None,
+            client_header: None,
+            forwards: false,
+        };
+        let passwords = CompiledPasswords::new(&settings, &mut CredentialsKnown::default());
+        let check = |value: &str, expected: Result<(&str, &str), &str>| {
+            let mut headers = headers(&[("authorization", value)]);
+            let (shown, _) = with_head("/", &mut headers, |head| passwords.shown(head));
+            let shown = shown.map(|shown| {
+                (shown.name.unwrap().into_string(), String::from_utf8_lossy(shown.secret.bytes()).into_owned())
+            });
+            let shown = shown.as_ref().map(|(name, secret)| (name.as_str(), secret.as_str()));
+            assert_eq!(shown.map_err(|(details, _)| *details), expected, "{value}");
+        };
+        check("Basic YW5uOnBhc3N3b3Jk", Ok(("ann", "password")));
+        check("basic  YW5uOnBhOnM", Ok(("ann", "pa:s")));
+        check("Basic YW5uOg==", Ok(("ann", "")));
+        check("Basic YW5u", Err("invalid_format_for_basic_auth"));
+        check("Basic !", Err("invalid_format_for_basic_auth"));
+        check("Basic /zo6", Err("invalid_format_for_basic_auth"));
+        check("Bearer YW5uOnBhc3N3b3Jk", Err("invalid_scheme_for_basic_auth"));
+        let mut headers = HeaderMap::new();
+        let (step, _) = with_head("/", &mut headers, |head| {
+            passwords.decide(head, None, &mut Memory::default(), &Nobody)
+        });
+        let Step::Refuse(refusal) = step else { panic!("{step:?}") };
+        assert_eq!(refusal.headers, [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"a \\\"b\\\"\""))]);
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let mut headers = headers(&[("x-key", "hunter2")]);
+        let (shown, _) = with_head("/", &mut headers, |head| keys().shown(head));
+        assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
+    }
+}
