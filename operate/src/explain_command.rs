@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::check_command::check_loaded;
 use crate::cli::{ExplainArgs, Failure, Output};
-use crate::policies::{Documents, Policy, of_cluster, of_gate, of_rule, of_session};
+use crate::policies::{Documents, Policy, of_cluster, of_edge, of_gate, of_rule, of_session};
 use crate::problems;
 use crate::say::say;
 
@@ -266,7 +266,8 @@ impl Told<'_> {
         let chain = self.listener.chains.get(self.chain);
         let asked = self.sessions().and_then(|auth| of_session::of(auth, &self.parts, self.path()));
         let checks = chain.map(|chain| of_gate::of(&chain.http.gate, &rule.gate, self.documents));
-        asked.into_iter().chain(checks.into_iter().flatten()).collect()
+        let door = chain.and_then(|chain| chain.http.door.as_deref()).map(of_edge::door);
+        door.into_iter().flatten().chain(asked).chain(checks.into_iter().flatten()).collect()
     }
 
     fn sessions(&self) -> Option<&SessionAuth> {

@@ -4,6 +4,7 @@
 //! acts, in the order in which a request meets them. What does nothing has no line.
 
 pub mod of_cluster;
+pub mod of_edge;
 pub mod of_gate;
 mod of_identity;
 mod of_load;

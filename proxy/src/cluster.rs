@@ -6,7 +6,7 @@
 //! name and the endpoint its address.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::gate::CheckCount;
+use naru_journey::door::{GeoId, GeoPlace};
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::race::take_turns;
@@ -26,6 +27,7 @@ use naru_tls::Connector;
 
 use crate::clock;
 use crate::gate::{CheckCounts, SharedQuotas};
+use crate::geo::GeoHere;
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus};
 use crate::metrics::ClusterReport;
@@ -388,6 +390,7 @@ pub struct Clusters {
     pub quotas: SharedQuotas,
     /// What is otherwise at the level of a `Surge`.
     pub surged: Surged,
+    pub geo: GeoHere,
     /// How many requests are in a fault, at all workers.
     pub checks: Arc<CheckCounts>,
     pub faults: Arc<AtomicU32>,
@@ -475,6 +478,10 @@ impl View for Clusters {
 
     fn wall(&self) -> WallTime {
         clock::wall_now()
+    }
+
+    fn place(&self, geo: GeoId, address: IpAddr) -> GeoPlace {
+        self.geo.find(geo, address)
     }
 
     fn count_check(&self, what: CheckCount) {

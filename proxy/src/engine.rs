@@ -17,6 +17,7 @@ use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use naru_base::{AttemptId, ClusterId, Instant, Reason};
 use naru_journey::arrival::{Arrival, Wish, receive};
+use naru_journey::door::CompiledDoor;
 use naru_journey::edge::{Client, Upgrade};
 use naru_journey::outgoing::Stamp;
 use naru_journey::proxied::Ends;
@@ -144,6 +145,10 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
     } else {
         wish
     };
+    let wish = match &loaded.snapshot.chain(chain).door {
+        None => wish,
+        Some(door) => stopped(door, &loaded, &client, &mut parts.headers, wish),
+    };
     let Met { wish, note, token } = match &http.sessions {
         None => Met { wish, note: None, token: None },
         Some(_) => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
@@ -192,6 +197,24 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         passage.request_id = parts.headers.get(edge::X_REQUEST_ID).cloned();
     }
     (passage, parts, client.scheme)
+}
+
+/// What becomes of a request at the door.
+#[cold]
+fn stopped(
+    door: &CompiledDoor,
+    loaded: &Loaded,
+    client: &Client,
+    headers: &mut HeaderMap,
+    wish: Wish,
+) -> Wish {
+    match wish {
+        Wish::Refuse(_) => wish,
+        Wish::Route | Wish::Upgrade | Wish::Tunnel => {
+            let refused = door.meet(client.address.ip(), headers, &loaded.clusters);
+            refused.map_or(wish, Wish::Refuse)
+        }
+    }
 }
 
 /// What sessions make of a request.
@@ -775,6 +798,9 @@ pub fn pass_head_on(
         Stamp { request_id: passage.request_id.as_ref(), date: &date },
         &mut fill_in,
     );
+    if let Some(note) = &passage.session {
+        note.expose(&mut parts.headers);
+    }
     if passage.journey.binds_client(&passage.loaded.snapshot) {
         let core = passage.loaded.core.borrow();
         passage.journey.bind_client(&passage.loaded.snapshot, &core, &mut parts.headers);

@@ -5,6 +5,7 @@
 //! body are heard; whatever answers late has nobody to tell.
 
 mod counts;
+mod credentials;
 mod leases;
 mod quotas;
 mod stores;
@@ -20,6 +21,7 @@ use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
 pub use counts::CheckCounts;
+pub use credentials::{AllCredentials, CredentialsHere, Desk, share as share_credentials};
 pub use leases::{CircleStatus, Circled};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
@@ -77,6 +79,7 @@ impl Passage {
 
 async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
     match question {
+        Question::Who(shown) => Answer::Who(loaded.credentials.find(shown).await),
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };

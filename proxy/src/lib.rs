@@ -29,6 +29,8 @@ mod grpc_web;
 mod asking;
 mod sessions;
 mod gate;
+mod geo;
+mod watched;
 mod tcp;
 mod udp;
 #[cfg(feature = "http3")]
@@ -77,6 +79,7 @@ pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
 pub use gate::{QuotaStatus, StoreStatus};
+pub use watched::FileStatus;
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

@@ -16,7 +16,8 @@ use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
 use crate::gate::StoreHere;
-use crate::gate::TokensHere;
+use crate::gate::{CredentialsHere, TokensHere};
+use crate::geo::GeoHere;
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{Buffer, Logs};
@@ -35,6 +36,7 @@ pub struct Loaded {
     pub core: RefCell<naru_journey::Worker>,
     pub clusters: Clusters,
     pub tokens: TokensHere,
+    pub credentials: CredentialsHere,
     /// By chain.
     logs: Vec<Vec<LoadedLog>>,
     /// Clusters with endpoints that warm up, whose end somebody waits for.
@@ -142,11 +144,13 @@ impl Loaded {
                 quotas: prepared.quotas.clone(),
                 surged: prepared.surged.clone(),
                 checks: Arc::clone(&prepared.checks),
+                geo: GeoHere::new(&prepared.geo),
                 faults: Arc::clone(&prepared.faults),
                 retried: Arc::clone(&prepared.retried),
                 recent_writes: prepared.recent_writes.clone(),
             },
             tokens: TokensHere::new(&prepared.keys),
+            credentials: CredentialsHere::new(&prepared.credentials, &prepared.desk),
             logs: logs_of_chains.collect(),
             warming: RefCell::default(),
             stores,

@@ -20,7 +20,10 @@ use naru_tls::{Connector, Terminator};
 
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
-use crate::gate::{AllKeys, CheckCounts, Circled, SharedKeys, SharedQuotas, SharedStore};
+use crate::gate::{
+    AllCredentials, AllKeys, CheckCounts, Circled, Desk, SharedKeys, SharedQuotas, SharedStore, share_credentials,
+};
+use crate::geo::{self, AllGeo};
 use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
@@ -63,6 +66,11 @@ pub struct Prepared {
     pub surged: Surged,
     /// Of tokens.
     pub keys: AllKeys,
+    pub credentials: AllCredentials,
+    /// Where passwords are held against hashes; all snapshots have the same.
+    pub desk: Arc<Desk>,
+    /// Databases of addresses.
+    pub geo: AllGeo,
     /// What checks have said; all snapshots have the same.
     pub checks: Arc<CheckCounts>,
     /// By name.
@@ -144,6 +152,15 @@ impl Prepared {
         let surged = Surged::of(&snapshot, older.map(|older| &older.surged));
         let quotas = SharedQuotas::share(&snapshot.quotas, &surged, quotas);
         let keys = keys(&snapshot, older.map(|older| &older.keys))?;
+        let credentials = credentials(&snapshot, older.map(|older| &older.credentials), true)?;
+        let geo = geo(&snapshot, older.map(|older| &older.geo), true)?;
+        let desk = match older {
+            Some(older) => Arc::clone(&older.desk),
+            None => {
+                let desk = Desk::new();
+                Arc::new(desk.map_err(|why| StartError::Config(vec![(Place::Listener(0), why)]))?)
+            }
+        };
         let stores = stores(&snapshot, older, origin)?;
         let recent_writes = older.and_then(|older| older.recent_writes.clone());
         let recent_writes = recent_writes.or_else(|| snapshot.has_sessions().then(Arc::default));
@@ -171,6 +188,9 @@ impl Prepared {
             quotas,
             surged,
             keys,
+            credentials,
+            desk,
+            geo,
             checks,
             stores,
             recent_writes,
@@ -456,15 +476,47 @@ fn of_keys(snapshot: &Snapshot, keys: usize) -> Place {
         }
         _ => false,
     };
+    of_listener(snapshot, is_it)
+}
+
+/// The first that has such a check.
+fn of_listener(snapshot: &Snapshot, is_it: impl Fn(&Check) -> bool) -> Place {
     let has_it =
-        |listener: &Listener| listener.chains.iter().flat_map(|chain| &chain.http.gate.checks).any(is_it);
+        |listener: &Listener| listener.chains.iter().flat_map(|chain| &chain.http.gate.checks).any(&is_it);
     Place::Listener(snapshot.listeners.iter().position(has_it).unwrap_or(0))
 }
 
 /// Says what [`Prepared::new`] would say of certificates and TLS settings.
 pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
     Sides::build(snapshot, None).map(|_| ()).map_err(StartError::Config)?;
-    keys(snapshot, None).map(|_| ())
+    keys(snapshot, None)?;
+    credentials(snapshot, None, false)?;
+    geo(snapshot, None, false).map(|_| ())
+}
+
+fn credentials(
+    snapshot: &Snapshot,
+    older: Option<&AllCredentials>,
+    is_kept: bool,
+) -> Result<AllCredentials, StartError> {
+    share_credentials(&snapshot.credentials, older, is_kept).map_err(|found| {
+        let problems = found.into_iter().map(|(at, why)| {
+            let said = snapshot.credentials.get(at);
+            let is_it = |check: &Check| match &check.kind {
+                CheckKind::ApiKeys(keys) => Some(&keys.keys) == said,
+                CheckKind::BasicAuth(basic) => Some(&basic.passwords) == said,
+                _ => false,
+            };
+            (of_listener(snapshot, is_it), why)
+        });
+        StartError::Config(problems.collect())
+    })
+}
+
+fn geo(snapshot: &Snapshot, older: Option<&AllGeo>, is_kept: bool) -> Result<AllGeo, StartError> {
+    geo::share(&snapshot.geo, older, is_kept).map_err(|found| {
+        StartError::Config(found.into_iter().map(|(_, why)| (Place::Listener(0), why)).collect())
+    })
 }
 
 fn keys(snapshot: &Snapshot, older: Option<&AllKeys>) -> Result<AllKeys, StartError> {

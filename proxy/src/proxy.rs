@@ -21,6 +21,7 @@ use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
 use crate::gate::{QuotaStatus, StoreStatus};
+use crate::watched::FileStatus;
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -351,9 +352,21 @@ impl Proxy {
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
     }
 
-    /// What checks of tokens and policies have said, and how often.
+    /// What checks have said, and how often.
     pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.board.current().checks.all()
+    }
+
+    /// Files that are read again when they change: of keys, of passwords, of addresses.
+    pub fn files(&self) -> Vec<FileStatus> {
+        let current = self.board.current();
+        let of_credentials = current.credentials.iter().flat_map(|shared| shared.status());
+        let of_geo = current.geo.iter().flat_map(|(_, shared)| shared.status());
+        let mut all: Vec<FileStatus> = of_credentials.chain(of_geo).collect();
+        all.sort_by(|one, other| (&one.path, one.is_well).cmp(&(&other.path, other.is_well)));
+        // What two read is well where both are.
+        all.dedup_by(|later, first| later.path == first.path);
+        all
     }
 
     /// The stores that counts are kept in.

@@ -22,14 +22,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN,
-    RETRY_AFTER, SET_COOKIE, UPGRADE, VARY, WWW_AUTHENTICATE,
+    RETRY_AFTER, SET_COOKIE, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use naru_base::{Json, Reason, WallTime};
 use naru_identity::Token;
 use naru_journey::arrival::Wish;
+use naru_journey::gate::cors;
 use naru_journey::reply::Reply;
 use naru_session::login::{self, ATTEMPT_COOKIE};
 use naru_session::{Family, Id, Said, Verdict, Way, way};
@@ -51,8 +52,7 @@ const RELOGIN_REQUIRED: HeaderName = HeaderName::from_static("x-relogin-required
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 /// What pages of other origins may read.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("X-Token-Refresh-Needed, X-Relogin-Required, Authorization");
+const EXPOSED: &[&str] = &["X-Token-Refresh-Needed", "X-Relogin-Required", "Authorization"];
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// How long others may keep our keys.
 const KEYS_AGE_MAX: Duration = Duration::from_secs(300);
@@ -441,9 +441,13 @@ impl Note {
                 headers.append(name, value.clone());
             }
         }
-        // Whether a page may read the answer is said by who answers; of ours it may read these.
+    }
+
+    /// Whether a page may read the answer is said by who answers, or by a policy; of ours it may read these, beside what
+    /// else is exposed. To be called when all others have spoken.
+    pub fn expose(&self, headers: &mut HeaderMap) {
         if self.origin.is_some() && !self.told.is_empty() {
-            headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            cors::expose(headers, EXPOSED);
         }
     }
 
@@ -460,14 +464,16 @@ impl Note {
             reply.headers.insert(CACHE_CONTROL, NO_STORE);
         }
         if self.origin.is_some() {
-            reply.headers.append(VARY, HeaderValue::from_static("Origin"));
+            cors::vary_by_origin(&mut reply.headers);
         }
         if self.may_read()
             && let Some(origin) = self.origin.take()
         {
             reply.headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             reply.headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-            reply.headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+        if reply.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            cors::expose(&mut reply.headers, EXPOSED);
         }
     }
 

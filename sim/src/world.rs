@@ -400,7 +400,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if waits.is_repeat {
             head.headers.insert(layer::ATTEMPT, HeaderValue::from_static("2"));
         }
-        let arrival = receive(&mut head, http, &request.peer, core);
+        let mut arrival = receive(&mut head, http, &request.peer, core);
+        if let Some(door) = snapshot.chain(request.chain).door.as_ref().filter(|_| arrival.wish == Wish::Route) {
+            let view = here.fleet.seen_by(worker);
+            let refused = door.meet(arrival.client.address.ip(), &mut head.headers, &view);
+            arrival.wish = refused.map_or(Wish::Route, Wish::Refuse);
+        }
         let key = self.passages.reserve();
         let of_head = RequestFacts::of(&head.method, &head.headers, &arrival.client, request.body.is_empty());
         let facts =

@@ -64,6 +64,22 @@ impl Naru {
         within("an update", self.proxy().update(compile_text(text))).await
     }
 
+    /// # Errors
+    /// Nothing has changed, and why.
+    pub async fn try_update_to(&self, config: Config) -> Result<(), StartError> {
+        within("an update", self.proxy().update(compile_config(config))).await
+    }
+
+    /// What checks have said, and how often.
+    pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.proxy().checks()
+    }
+
+    /// Files that are read again when they change.
+    pub fn files(&self) -> Vec<naru_proxy::FileStatus> {
+        self.proxy().files()
+    }
+
     /// As [`Naru::update`], for tests that have no time to read a file again and again.
     pub async fn update_to(&self, config: Config) {
         self.try_update_to(config).await.unwrap_or_else(|error| panic!("{error}"));

@@ -126,6 +126,18 @@ reasons! {
     TokenDenied { "-", Client, 401, "jwt_authn_access_denied", "" }
     /// No policy allows it, or one denies it.
     PolicyDenied { "-", Proxy, 403, "rbac_access_denied_matched_policy[none]", "RBAC: access denied" }
+    /// Its address is denied, or is none of those that are allowed.
+    AddressDenied { "-", Client, 403, "address_denied", "address denied" }
+    /// A browser that asks whether its page may ask (Fetch, "CORS-preflight fetch") is answered by the proxy.
+    CorsPreflight { "-", Proxy, 200, "cors_response", "" }
+    /// A page of another origin would change something.
+    CsrfDenied { "-", Client, 403, "csrf_origin_mismatch", "Invalid origin" }
+    /// An API key that is not there, or is none.
+    KeyDenied { "-", Client, 401, "unknown_api_key", "Client authentication failed." }
+    /// A name and a password that are not there, or not right.
+    PasswordDenied { "-", Client, 401, "invalid_credential_for_basic_auth", "User authentication failed. Invalid username/password combination." }
+    /// Too many passwords wait to be held against their hashes.
+    PasswordsBusy { "-", Proxy, 503, "passwords_busy", "too many passwords wait to be checked" }
     /// A client has asked more often than it may.
     QuotaExceeded { "RL", Proxy, 429, "request_rate_limited", "" }
     /// Whether a client has asked too often is not known, and it is not let through for that.

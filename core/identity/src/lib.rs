@@ -15,8 +15,9 @@
     clippy::iter_over_hash_type
 )]
 
-// In reading order: what is asked for and why it is refused, where tokens stand, who issued them, then who
+// In reading order: from where one may ask at all; what is asked for and why it is refused, where tokens stand, who issued them, then who
 // may do what.
+mod networks;
 mod authentication;
 mod denial;
 mod identified;
@@ -32,6 +33,7 @@ pub use authorization::{Authorization, Decision};
 pub use denial::Denial;
 pub use freshness::{Freshness, Turn};
 pub use identified::{Identified, Token};
+pub use networks::Networks;
 pub use provider::Accepted;
 pub use template::is_template;
 pub use test::{Asker, Names};

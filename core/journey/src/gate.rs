@@ -5,9 +5,13 @@
 //! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
 //! of its own here.
 
+pub mod cors;
+pub mod credentials;
+mod csrf;
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
+mod responses;
 pub mod shed;
 pub mod tokens;
 
@@ -17,13 +21,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Json, Reason};
-use naru_identity::{Identified, Names, Token};
+use naru_identity::{Identified, Names, Networks, Token};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable};
+use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable, Scheme, SecurityHeaders};
 
 use crate::View;
 use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
+use cors::{Asks, CompiledCors, Page};
+use credentials::{CompiledKeys, CompiledPasswords, CredentialsKnown, Shown, Who};
+use csrf::CompiledCsrf;
 use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
@@ -43,6 +50,12 @@ pub struct CompiledGate {
 #[derive(Debug)]
 pub enum CompiledCheck {
     Shed(CompiledShed),
+    SecurityHeaders(SecurityHeaders),
+    Addresses(Networks),
+    Cors(CompiledCors),
+    Csrf(CompiledCsrf),
+    Keys(CompiledKeys),
+    Passwords(CompiledPasswords),
     Tokens(CompiledTokens),
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
@@ -73,6 +86,10 @@ pub struct Memory {
     pub identified: Identified,
     /// What its login session claims.
     pub session: Option<Arc<Token>>,
+    /// The page that it comes of, where a policy says which may read its response.
+    pub page: Option<Page>,
+    /// It came over TLS, as far as anybody has asked.
+    pub is_secure: bool,
 }
 
 impl Memory {
@@ -101,6 +118,17 @@ pub enum CheckCount {
     ShadowDenied,
     /// Given up while more comes than there is room for.
     Shed,
+    AddressAllowed,
+    AddressDenied,
+    /// A page of another origin that may read the response, or may not.
+    OriginAllowed,
+    OriginDenied,
+    CsrfAllowed,
+    CsrfDenied,
+    KeyAllowed,
+    KeyDenied,
+    PasswordAllowed,
+    PasswordDenied,
 }
 
 /// What a check says.
@@ -147,6 +175,8 @@ pub enum Question {
     Spend(Asked),
     /// What a token claims, and whether it is signed.
     Read(Reading),
+    /// Whose a key is, or whether a password is right.
+    Who(Shown),
 }
 
 /// What somebody says to a [`Question`].
@@ -156,12 +186,14 @@ pub enum Answer {
     Nobody,
     Spent(Told),
     Read(Read),
+    Who(Who),
 }
 
 /// What the gates of a snapshot share, and what is wrong with them.
 pub(crate) struct Found<'a> {
     pub quotas: &'a mut Known,
     pub keys: &'a mut KeysKnown,
+    pub credentials: &'a mut CredentialsKnown,
     pub problems: &'a mut Vec<Invalid>,
 }
 
@@ -230,10 +262,10 @@ impl CompiledGate {
     }
 }
 
-/// Whether rules that say this share what it counts.
+/// Whether rules that say this share what it counts, if it counts anything.
 fn is_shared(changes: &[GateChange]) -> bool {
     changes.iter().all(|change| match change {
-        GateChange::Instead(check) | GateChange::Also(check) => matches!(check.kind, CheckKind::Quotas(_)),
+        GateChange::Instead(check) | GateChange::Also(check) => !matches!(check.kind, CheckKind::LocalRate(_)),
         GateChange::Without(_) => true,
     })
 }
@@ -244,6 +276,16 @@ impl CompiledCheck {
         let known = &mut *found.quotas;
         let compiled = match &check.kind {
             CheckKind::Shed(settings) => CompiledShed::new(settings).map(CompiledCheck::Shed),
+            CheckKind::SecurityHeaders(said) => Ok(CompiledCheck::SecurityHeaders((**said).clone())),
+            CheckKind::Addresses(said) => Ok(CompiledCheck::Addresses(Networks::compile(said))),
+            CheckKind::Cors(said) => CompiledCors::new(said).map(CompiledCheck::Cors),
+            CheckKind::Csrf(said) => CompiledCsrf::new(said).map(CompiledCheck::Csrf),
+            CheckKind::ApiKeys(said) => {
+                Ok(CompiledCheck::Keys(CompiledKeys::new(said, found.credentials)))
+            }
+            CheckKind::BasicAuth(said) => {
+                Ok(CompiledCheck::Passwords(CompiledPasswords::new(said, found.credentials)))
+            }
             CheckKind::Jwt(settings) => CompiledTokens::new(settings, found.keys).map(CompiledCheck::Tokens),
             CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
             CheckKind::LocalRate(settings) => {
@@ -266,10 +308,59 @@ impl CompiledCheck {
     ) -> Step {
         match self {
             CompiledCheck::Shed(shed) => shed.decide(head, draw, view),
+            CompiledCheck::SecurityHeaders(_) => {
+                memory.is_secure = head.line.scheme == Scheme::Https;
+                Step::Pass
+            }
+            CompiledCheck::Addresses(networks) => admit(networks, head, view),
+            CompiledCheck::Cors(cors) => {
+                let asks = Asks { method: &head.line.method, headers: head.headers, draw };
+                cors.decide(asks, &mut memory.page, view)
+            }
+            CompiledCheck::Csrf(csrf) => csrf.decide(head, draw, view),
+            CompiledCheck::Keys(keys) => keys.decide(head, answer, memory, view),
+            CompiledCheck::Passwords(passwords) => passwords.decide(head, answer, memory, view),
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, memory, view),
+        }
+    }
+}
+
+fn admit(networks: &Networks, head: &Head<'_>, view: &impl View) -> Step {
+    let is_admitted = networks.admit(head.client.address.ip());
+    view.count_check(if is_admitted { CheckCount::AddressAllowed } else { CheckCount::AddressDenied });
+    if is_admitted { Step::Pass } else { Step::Refuse(Box::new(Refusal::of(Reason::AddressDenied))) }
+}
+
+/// Says in a response what checks have to say to whoever reads it. `request` is one that no check has seen.
+#[cold]
+pub(crate) fn tell(
+    checks: &[CompiledCheck],
+    memory: Option<&Memory>,
+    request: Option<&Subject<'_>>,
+    headers: &mut HeaderMap,
+) {
+    for (name, value) in memory.iter().flat_map(|memory| &memory.told) {
+        headers.append(name, value.clone());
+    }
+    for check in checks {
+        match check {
+            CompiledCheck::SecurityHeaders(said) => {
+                let is_secure = memory.is_some_and(|memory| memory.is_secure)
+                    || request.is_some_and(|request| request.scheme == Scheme::Https);
+                responses::dress(said, is_secure, headers);
+            }
+            CompiledCheck::Cors(cors) => {
+                let asks =
+                    |of: &Subject<'_>| cors.late(Asks { method: of.method, headers: of.headers, draw: of.draw });
+                let late = if memory.is_none() { request.and_then(asks) } else { None };
+                if let Some(page) = memory.and_then(|memory| memory.page.as_ref()).or(late.as_ref()) {
+                    cors.tell(page, headers);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod grpc_web;
 pub mod edge;
 pub mod client_cert;
 pub mod limits;
+pub mod door;
 pub mod gate;
 pub mod fallbacks;
 pub mod caches;

@@ -149,7 +149,7 @@ pub fn response(
         headers.insert(X_ENVOY_SERVICE_TIME, HeaderValue::from(now.since(sent).as_millis() as u64));
     }
     journey.tell_fallback(snapshot, headers);
-    journey.tell_gate(headers);
+    journey.tell_gate(snapshot, None, headers);
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }
@@ -166,7 +166,7 @@ pub fn kept(
     fill: &mut Fill<'_>,
 ) {
     journey.tell_fallback(snapshot, headers);
-    journey.tell_gate(headers);
+    journey.tell_gate(snapshot, None, headers);
     if let Some((rule, _, _)) = forwarding(snapshot, journey) {
         apply(&rule.edits(journey.choice()).response, headers, fill);
     }

@@ -89,7 +89,7 @@ pub fn compose(
         }
     };
     journey.tell_fallback(snapshot, &mut reply.headers);
-    journey.tell_gate(&mut reply.headers);
+    journey.tell_gate(snapshot, subject, &mut reply.headers);
     if let Some(name) = reason.overload_header().filter(|_| fallback.is_none()) {
         reply.headers.insert(name, HeaderValue::from_static("true"));
     }

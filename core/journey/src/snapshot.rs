@@ -10,12 +10,14 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Discovery, Fault, Forward, Http, Invalid,
-    JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store, Surge,
+    Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Credentials, Discovery, Fault, Forward, Http,
+    Invalid, JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store, Surge,
 };
 
 use crate::caches::Caches;
+use crate::door::CompiledDoor;
 use crate::fallbacks::Fallbacks;
+use crate::gate::credentials::CredentialsKnown;
 use crate::gate::quotas::{Known, QuotaId};
 use crate::gate::tokens::KeysKnown;
 use crate::gate::{CompiledGate, Found};
@@ -54,6 +56,10 @@ pub struct Snapshot {
     pub surge: Option<Surge>,
     /// Where the keys of tokens are: see [`crate::gate::tokens::KeysId`].
     pub keys: Vec<JwtKeys>,
+    /// What credentials are held against: see [`crate::gate::credentials::CredentialsId`].
+    pub credentials: Vec<Credentials>,
+    /// Databases of addresses, by their paths: see [`crate::door::GeoId`].
+    pub geo: Vec<String>,
     chains: Vec<Chain>,
     /// The first chain of each listener.
     pub(crate) first_chains: Vec<u32>,
@@ -69,6 +75,8 @@ pub struct Chain {
     /// Some of its requests may ask for another protocol.
     pub has_upgrades: bool,
     pub table: Table,
+    /// What requests pass before anything is asked of them.
+    pub door: Option<Box<CompiledDoor>>,
     /// What requests pass before they go anywhere.
     pub gate: Option<Box<CompiledGate>>,
     recoveries: Recoveries,
@@ -90,6 +98,8 @@ impl Snapshot {
         let mut chains = Vec::new();
         let mut quotas = Known::default();
         let mut keys = KeysKnown::default();
+        let mut credentials = CredentialsKnown::default();
+        let mut geo = Vec::new();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
         let mut caches = Caches::default();
@@ -123,13 +133,28 @@ impl Snapshot {
                         let is_tcp = chain.tcp.is_some();
                         let has_upgrades = upgrade::has_any(&http, &table);
                         let mut of_gate = Vec::new();
-                        let mut known =
-                            Found { quotas: &mut quotas, keys: &mut keys, problems: &mut of_gate };
+                        let mut known = Found {
+                            quotas: &mut quotas,
+                            keys: &mut keys,
+                            credentials: &mut credentials,
+                            problems: &mut of_gate,
+                        };
                         let gate = CompiledGate::compile(&http.gate, &routes, &http.stat_prefix, &mut known);
                         problems.extend(
                             of_gate.into_iter().map(|invalid| (Place::Listener(listener_at), invalid)),
                         );
-                        chains.push(Chain { http, is_tcp, has_upgrades, table, gate, recoveries, record });
+                        let door = http.door.as_ref();
+                        let door = door.map(|door| Box::new(CompiledDoor::compile(door, &mut geo)));
+                        chains.push(Chain {
+                            http,
+                            is_tcp,
+                            has_upgrades,
+                            table,
+                            door,
+                            gate,
+                            recoveries,
+                            record,
+                        });
                     }
                     Err(found) => problems.extend(
                         found
@@ -164,6 +189,8 @@ impl Snapshot {
                 quotas: quotas.all,
                 stored_quotas: quotas.stored,
                 keys: keys.all,
+                credentials: credentials.all,
+                geo,
                 stores,
                 surge,
                 no_retry,

@@ -36,6 +36,11 @@ pub trait View {
         None
     }
 
+    /// What is known of where an address is.
+    fn place(&self, _geo: crate::door::GeoId, _address: std::net::IpAddr) -> crate::door::GeoPlace {
+        crate::door::GeoPlace::default()
+    }
+
     /// Counts what a check has said.
     fn count_check(&self, _what: crate::gate::CheckCount) {}
 

@@ -41,9 +41,13 @@ impl<'a> Edges<'a> {
                 continue;
             };
             let path = spec.field("targetRef");
+            // Of a route is only what stands in `doors.rs`, and what is wrong with the reference is told there.
+            if target.kind.value == "VirtualService" {
+                continue;
+            }
             if target.kind.value != "Gateway" {
                 let message = format!("an EdgePolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a Gateway, or to all of them without a targetRef";
+                let hint = "it can be attached to a Gateway, to a VirtualService, or to all gateways without a targetRef";
                 findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
                 continue;
             }
@@ -197,12 +201,14 @@ impl Reader<'_, '_> {
         let bytes = self.count_within(&said.max_header_bytes, 1_024, 8 << 20, &path.field("maxHeaderBytes"));
         let count = self.count(&said.max_header_count, 1, &path.field("maxHeaderCount"));
         let body = self.count(&said.max_body_bytes, 0, &path.field("maxBodyBytes"));
+        let hops = self.count_within(&said.trusted_hops, 0, 32, &path.field("trustedHops"));
         let body_pace = said.body_pace.as_ref().map(|said| self.pace(said, &path.field("bodyPace")));
         let response_pace =
             said.response_pace.as_ref().map(|said| self.pace(said, &path.field("responsePace")));
         for http in listener.chains.iter_mut().map(|chain| &mut chain.http) {
             set(&mut http.header_bytes_max, bytes);
             set(&mut http.header_count_max, count);
+            set(&mut http.xff_num_trusted_hops, hops);
             http.body_bytes_max = body.or(http.body_bytes_max);
             set(&mut http.request_headers_timeout, or_none(&said.headers_timeout));
             set(&mut http.request_timeout, or_none(&said.timeout));

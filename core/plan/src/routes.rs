@@ -17,6 +17,7 @@ use crate::attached::Attached;
 use crate::caches::Caches;
 use crate::clusters::{self, Clusters};
 use crate::delegates::Expanded;
+use crate::doors::{self, Doors};
 use crate::fallbacks::Fallbacks;
 use crate::findings::Findings;
 use crate::groups::Groups;
@@ -98,6 +99,7 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     loads: Loads,
     pub(crate) rates: Rates<'a>,
+    pub(crate) doors: Doors<'a>,
     pub groups: Groups<'a>,
     pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
@@ -126,6 +128,7 @@ impl<'a> Routes<'a> {
         let attached = Attached::of(resources, registry, &mut account, findings);
         let loads = Loads::of(resources, registry, &mut account, findings);
         let rates = Rates::of(resources, registry, &mut account, findings);
+        let doors = Doors::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, &mut account, findings);
         let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
@@ -138,6 +141,7 @@ impl<'a> Routes<'a> {
             attached,
             loads,
             rates,
+            doors,
             groups,
             guards,
             fallbacks,
@@ -279,7 +283,10 @@ impl<'a> Routes<'a> {
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
-        let gate = self.rates.of_route(keys, &mut self.account);
+        let mut gate = self.rates.of_route(keys, &mut self.account);
+        gate.extend(self.doors.of_route(keys, &mut self.account));
+        let cors = route.cors_policy.as_ref();
+        gate.extend(cors.and_then(|cors| doors::cors(cors, &path.field("corsPolicy"), findings)));
         let origin = findings.locate(route.place);
         Some(Rule { name, origin, matches, action, request_headers, response_headers, gate })
     }
@@ -336,7 +343,6 @@ impl<'a> Routes<'a> {
         forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
         forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
         forward.mirrors = self.mirrors(service, route, context, path, findings);
-        check_later(route, path, findings);
         Some(forward)
     }
 
@@ -699,14 +705,6 @@ impl<'a> Routes<'a> {
 /// A percentage that says nothing is 0 %.
 fn percent_said(said: &Percent) -> (f64, Place) {
     said.value.as_ref().map_or((0.0, said.place), |value| (value.value, value.place))
-}
-
-/// Fields of a route that are checked, and do not act yet.
-fn check_later(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
-    if let Some(cors) = &route.cors_policy {
-        let message = "naru does not act on 'corsPolicy' yet: preflights go to the service";
-        findings.warning(code::NOT_YET, cors.place, &path.field("corsPolicy"), message, "");
-    }
 }
 
 /// A share of the sum, with one digit behind the point where it needs one.

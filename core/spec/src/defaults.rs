@@ -453,3 +453,35 @@ pub const JWKS_PREVIOUS: Duration = Duration::from_secs(600);
 pub const JWT_CACHE: usize = 1_000;
 /// Our own: no longer token is remembered. Envoy's `jwt_max_token_size`.
 pub const JWT_CACHED_BYTES_MAX: usize = 4_096;
+
+// Edge policies. Our own, unless a line says otherwise.
+/// What browsers are told where an EdgePolicy asks for security headers: they guess no types, tell others less of where
+/// they come from, and put a page into none of others. OWASP, "HTTP Security Response Headers Cheat Sheet".
+pub const SECURITY_HEADERS: &[(&str, &str)] = &[
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+    ("x-frame-options", "SAMEORIGIN"),
+    ("content-security-policy", "frame-ancestors 'self'"),
+];
+/// A year, of this host alone.
+pub const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
+/// What upstreams are told the name of a key by.
+pub const KEY_CLIENT_HEADER: &str = "x-api-client";
+pub const KEY_HEADER: &str = "x-api-key";
+/// What upstreams are told the name of a password by.
+pub const PASSWORD_CLIENT_HEADER: &str = "x-auth-user";
+pub const COUNTRY_HEADER: &str = "x-country";
+/// For a password to be held against its hash, with all that wait before it.
+pub const PASSWORD_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many passwords wait to be held against hashes, of all clients; and of one address, of IPv6 one /64.
+pub const PASSWORDS_WAITING_MAX: usize = 64;
+pub const PASSWORDS_WAITING_PER_ADDRESS_MAX: usize = 4;
+/// So many passwords that were right are remembered, and as many that were not, until their file changes.
+pub const PASSWORDS_KNOWN_MAX: usize = 4_096;
+/// A hash that costs more than this is refused when it is read: 2^14 rounds of bcrypt take about a second.
+pub const BCRYPT_COST_MAX: u32 = 14;
+/// KiB that a hash of argon2 may take, and rounds.
+pub const ARGON2_MEMORY_MAX: u32 = 128 * 1024;
+pub const ARGON2_ROUNDS_MAX: u32 = 16;
+/// How often files of credentials and of addresses are looked at.
+pub const FILES_WATCHED_EVERY: Duration = Duration::from_secs(2);

@@ -3,7 +3,9 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac, Shed};
+use crate::{
+    Addresses, ApiKeys, BasicAuth, Cors, Csrf, Invalid, Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed,
+};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -22,6 +24,18 @@ pub struct Check {
 pub enum CheckKind {
     /// What a `Surge` refuses while it is called for.
     Shed(Box<Shed>),
+    /// What browsers are told in every answer. It refuses nobody.
+    SecurityHeaders(Box<SecurityHeaders>),
+    /// Where requests may come from.
+    Addresses(Box<Addresses>),
+    /// Pages of other origins that may read answers; it answers those that ask whether they may.
+    Cors(Box<Cors>),
+    /// Pages of other origins that change something.
+    Csrf(Box<Csrf>),
+    /// Keys that are to be shown.
+    ApiKeys(Box<ApiKeys>),
+    /// Names and passwords that are to be shown.
+    BasicAuth(Box<BasicAuth>),
     /// Tokens that are to be shown.
     Jwt(Box<Jwt>),
     /// Who may do what.
@@ -43,12 +57,20 @@ pub enum GateChange {
 }
 
 impl CheckKind {
-    /// Where a check stands among others that nobody gave an order: who is it, may it, how often. What is shed costs
-    /// nobody more than that, and limits by address alone come before tokens, so that a flood costs no signatures.
+    /// Where a check stands among others that nobody gave an order: is it from where it may be, how often does it come,
+    /// may its page ask, who is it, may it. What costs least comes first; a preflight, which shows nothing of who asks,
+    /// is answered before anybody asks for that, and limits by address alone come before tokens, so that a flood costs no
+    /// signatures.
     fn rank(&self) -> u8 {
         match self {
+            CheckKind::SecurityHeaders(_) => 0,
+            CheckKind::Addresses(_) => 4,
             CheckKind::Shed(_) => 5,
-            CheckKind::Quotas(quotas) if quotas.is_of_addresses() => 10,
+            CheckKind::Quotas(quotas) if quotas.is_of_addresses() => 6,
+            CheckKind::Cors(_) => 8,
+            CheckKind::Csrf(_) => 10,
+            CheckKind::ApiKeys(_) => 12,
+            CheckKind::BasicAuth(_) => 14,
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
@@ -60,7 +82,9 @@ impl CheckKind {
         match self {
             CheckKind::Jwt(settings) => settings.problems(),
             // What is wrong with an expression is told where it is compiled.
-            CheckKind::Rbac(_) | CheckKind::Shed(_) => Vec::new(),
+            CheckKind::Rbac(_) | CheckKind::Shed(_) | CheckKind::Cors(_) | CheckKind::Csrf(_) => Vec::new(),
+            CheckKind::SecurityHeaders(_) | CheckKind::Addresses(_) | CheckKind::BasicAuth(_) => Vec::new(),
+            CheckKind::ApiKeys(settings) => settings.problems(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
         }

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use crate::cluster::Http2Settings;
 use crate::limits::PaceLimit;
 use crate::{
-    AccessLog, ClientCertDetails, Fault, ForwardClientCert, Gate, RouteTable, SessionAuth, Upgrades, defaults,
+    AccessLog, Addresses, ClientCertDetails, Fault, ForwardClientCert, Gate, Geo, RouteTable, SessionAuth,
+    Upgrades, defaults,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,8 @@ pub struct Http {
     pub fault: Option<Fault>,
     /// Who is logged in is asked of each request.
     pub sessions: Option<Arc<SessionAuth>>,
+    /// What requests pass before anything is asked of them.
+    pub door: Option<Box<Door>>,
     /// What requests pass before they go anywhere.
     pub gate: Gate,
     pub http2: Http2Settings,
@@ -125,11 +128,20 @@ impl Http {
             grpc_web: false,
             fault: None,
             sessions: None,
+            door: None,
             gate: Gate::default(),
             http2: Http2Settings::edge(),
             http2_limits: Http2Limits::default(),
         }
     }
+}
+
+/// What is done with every request before sessions, rules and checks see it: who may not even ask is refused, and who
+/// may is given headers of where he is, which rules may then ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Door {
+    pub addresses: Addresses,
+    pub geo: Option<Geo>,
 }
 
 /// What a peer of HTTP/2 may have us do for nothing.

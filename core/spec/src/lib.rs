@@ -27,6 +27,12 @@ pub mod upgrade;
 pub mod identity;
 pub mod authorization;
 pub mod gate;
+pub mod addresses;
+pub mod cors;
+pub mod csrf;
+pub mod credentials;
+pub mod security_headers;
+pub mod geo;
 pub mod quota;
 pub mod local_rate;
 pub mod store;
@@ -54,6 +60,7 @@ pub mod problem;
 pub mod suggest;
 pub mod path;
 
+pub use addresses::Addresses;
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
 pub use authorization::{AuthTest, ClaimMatch, Rbac, RbacAction, RbacPolicy, RbacRules, ValueMatch};
 pub use balancing::{
@@ -69,11 +76,15 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use cors::Cors;
+pub use credentials::{ApiKeys, BasicAuth, Credentials, Hashes, KeyPlace, KeySource};
+pub use csrf::Csrf;
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
 pub use gate::{Check, CheckKind, Gate, GateChange};
+pub use geo::{Geo, GeoFact};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};
 pub use guard::{
     AfterHalfOpen, BreakerState, CallFailures, CircuitBreaker, Enforcing, FailurePercentage, Fallback,
@@ -81,7 +92,7 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Allowance, Codec, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
+pub use http::{Allowance, Codec, Door, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
 pub use identity::{ClaimHeader, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, RemoteKeys};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,
@@ -108,6 +119,7 @@ pub use route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathRewrite, QueryOps, Redirect,
     RedirectPath, RouteTable, Rule, Terminate, TlsRequirement, VirtualHost, WeightedCluster,
 };
+pub use security_headers::SecurityHeaders;
 pub use session::{
     AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
     SessionStore, StorePlace,

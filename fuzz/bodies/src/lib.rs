@@ -21,6 +21,7 @@ mod documents;
 mod import;
 mod hello;
 mod token;
+mod known;
 mod http1;
 mod wires;
 mod tunnel;
@@ -61,6 +62,7 @@ pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
 pub use takeover::takeover;
+pub use known::known;
 pub use token::token;
 pub use tunnel::tunnel;
 pub use wires::{hpack, http2, http3, measured, probed, qpack};
@@ -100,6 +102,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("scenario", scenario),
     ("takeover", takeover),
     ("token", token),
+    ("known", known),
     ("tunnel", tunnel),
     ("upstream", upstream),
 ];

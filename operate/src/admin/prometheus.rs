@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
-    CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
+    CacheStatus, ClusterStatus, FileStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
     StoreStatus, StrainStatus, SurgeStatus,
 };
 
@@ -29,6 +29,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
     ));
     text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&surged(admin.proxy.surge().as_ref()));
+    text.push_str(&watched(&admin.proxy.files()));
     text.push_str(&strained(&admin.proxy.strain()));
     text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -108,16 +109,12 @@ fn of_sessions(all: &[SessionStatus]) -> String {
     out.text
 }
 
-/// What checks of tokens and policies have said. One that was never asked has no line.
+/// What checks have said. One that was never asked has no line.
 fn checked(counts: &[(&str, &str, u64)]) -> String {
     let mut out = Exposition::default();
     let asked: Vec<_> = counts.iter().filter(|(_, _, count)| *count > 0).collect();
     if !asked.is_empty() {
-        out.family(
-            "naru_checks_total",
-            "counter",
-            "What tokens, policies and a Surge have said of requests.",
-        );
+        out.family("naru_checks_total", "counter", "What checks have said of requests.");
     }
     for (check, said, count) in asked {
         let mut labels = String::new();
@@ -144,6 +141,27 @@ fn surged(status: Option<&SurgeStatus>) -> String {
     let name = "naru_surge_transitions_total";
     out.family(name, "counter", "How often the process came to another level of its Surge.");
     out.sample(name, "", status.transitions_total);
+    out.text
+}
+
+/// Files that are read again when they change.
+fn watched(files: &[FileStatus]) -> String {
+    let mut out = Exposition::default();
+    let labels = |file: &FileStatus| {
+        let mut labels = String::new();
+        label(&mut labels, "file", &file.path);
+        labels
+    };
+    if !files.is_empty() {
+        out.family("naru_file_up", "gauge", "Whether a file is as it was read last.");
+        for file in files {
+            out.sample("naru_file_up", &labels(file), u64::from(file.is_well));
+        }
+        out.family("naru_file_reads_total", "counter", "How often a file was read.");
+        for file in files {
+            out.sample("naru_file_reads_total", &labels(file), file.reads);
+        }
+    }
     out.text
 }
 

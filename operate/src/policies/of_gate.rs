@@ -6,7 +6,7 @@ use naru_spec::{
 };
 use serde_json::json;
 
-use super::{Policy, counted, in_percent, ms, of_identity, percent};
+use super::{Policy, counted, in_percent, ms, of_edge, of_identity, percent};
 use crate::policies::Documents;
 
 /// In the order in which they are asked: those of the listener, as the rule changes them.
@@ -18,6 +18,12 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
     let origin = documents.of_check(&check.name);
     match &check.kind {
         CheckKind::Shed(settings) => settings.rules.iter().map(|rule| shed(rule, origin.clone())).collect(),
+        CheckKind::SecurityHeaders(said) => vec![of_edge::headers(said)],
+        CheckKind::Addresses(said) => vec![of_edge::addresses(said)],
+        CheckKind::Cors(said) => of_edge::cors(said).into_iter().collect(),
+        CheckKind::Csrf(said) => of_edge::csrf(said).into_iter().collect(),
+        CheckKind::ApiKeys(said) => vec![of_edge::keys(said)],
+        CheckKind::BasicAuth(said) => vec![of_edge::passwords(said)],
         CheckKind::Jwt(settings) => of_identity::tokens(settings),
         CheckKind::Rbac(settings) => of_identity::policies(settings),
         CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),

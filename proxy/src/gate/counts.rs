@@ -6,7 +6,7 @@ use naru_journey::gate::CheckCount;
 
 /// By what is counted.
 #[derive(Debug, Default)]
-pub struct CheckCounts([AtomicU64; 7]);
+pub struct CheckCounts([AtomicU64; 17]);
 
 impl CheckCounts {
     pub fn add(&self, what: CheckCount) {
@@ -17,7 +17,7 @@ impl CheckCounts {
 
     /// The check, what it said, and how often.
     pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-        const WORDS: [(&str, &str); 7] = [
+        const WORDS: [(&str, &str); 17] = [
             ("token", "allowed"),
             ("token", "denied"),
             ("policy", "allowed"),
@@ -25,6 +25,16 @@ impl CheckCounts {
             ("shadow", "allowed"),
             ("shadow", "denied"),
             ("surge", "denied"),
+            ("address", "allowed"),
+            ("address", "denied"),
+            ("cors", "allowed"),
+            ("cors", "denied"),
+            ("csrf", "allowed"),
+            ("csrf", "denied"),
+            ("key", "allowed"),
+            ("key", "denied"),
+            ("password", "allowed"),
+            ("password", "denied"),
         ];
         let counts = WORDS.iter().zip(&self.0);
         counts.map(|((check, said), count)| (*check, *said, count.load(Ordering::Relaxed))).collect()

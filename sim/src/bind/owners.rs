@@ -39,6 +39,20 @@ impl<'a> Binder<'a> {
                 let problem = self.problem((0, 0), "config".to_owned(), "not-served", what, hint);
                 self.problems.push(problem);
             }
+            let unknown = [
+                (!snapshot.credentials.is_empty(), "requests show API keys or passwords", "apiKeys and basicAuth"),
+                (!snapshot.geo.is_empty(), "a database says where addresses are", "geo"),
+            ];
+            for (_, what, field) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {
+                let problem = self.problem(
+                    (0, 0),
+                    "config".to_owned(),
+                    "not-served",
+                    format!("{what}, which is not simulated"),
+                    format!("leave {field} of EdgePolicy documents out"),
+                );
+                self.problems.push(problem);
+            }
             for (id, endpoints) in fleet.clusters() {
                 let cluster = &snapshot.cluster(id).name;
                 let is_on_demand = matches!(snapshot.cluster(id).discovery, Discovery::OnDemand(_));

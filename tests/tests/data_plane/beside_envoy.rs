@@ -14,6 +14,7 @@ mod identity;
 mod webs;
 mod outliers;
 mod rates;
+mod edge;
 mod drawn;
 mod differences;
 

@@ -15,6 +15,7 @@ mod on_demand;
 mod up;
 mod import;
 mod documents;
+mod edge_policies;
 mod explained;
 mod shown;
 mod access_log;

@@ -1,6 +1,6 @@
 //! Login sessions: the contract of the seed, with real HTTP.
 
-mod browser;
+pub(crate) mod browser;
 mod clustered;
 mod forged;
 mod kept;

@@ -46,6 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/store", &["core/base", "core/spec", "core/session"]),
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
+    // What is hashed, and compared in the same time whatever it is, is its.
+    ("wire/known", &["wire/jose"]),
     ("wire/redis", &["core/spec", "core/admit"]),
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
     ("proxy", &["core", "wire"]),
@@ -75,6 +77,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("prost", &["wire/xds"]),
     ("prost-reflect", &["wire/xds"]),
     ("redb", &["wire/store"]),
+    ("argon2", &["wire/known"]),
+    ("bcrypt", &["wire/known"]),
+    ("maxminddb", &["wire/known"]),
     ("redis", &["wire/redis", "wire/store"]),
     ("hickory-resolver", &["proxy"]),
     ("redis", &["wire/redis"]),

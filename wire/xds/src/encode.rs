@@ -14,6 +14,7 @@ mod quic;
 mod routes;
 mod recovery;
 mod local_rate;
+mod edge;
 mod matching;
 mod clusters;
 mod balancing;

@@ -4,7 +4,7 @@
 //! configuration itself are replaced by `[redacted]` in a dump, and only there.
 
 use naru_base::WallTime;
-use naru_spec::{Certificate, Config, DataSource};
+use naru_spec::{Certificate, CheckKind, Config, Credentials, DataSource, KeySource};
 use prost_reflect::SerializeOptions;
 use serde::de::Error as _;
 use serde_json::{Value, json};
@@ -98,6 +98,9 @@ pub fn redacted(config: &Config) -> Config {
         }
     };
     for listener in &mut config.listeners {
+        for check in listener.chains.iter_mut().flat_map(|chain| &mut chain.http.gate.checks) {
+            redact_check(&mut check.kind);
+        }
         for tls in listener.chains.iter_mut().filter_map(|chain| chain.tls.as_mut()) {
             tls.certificates.iter_mut().for_each(redact);
         }
@@ -106,4 +109,26 @@ pub fn redacted(config: &Config) -> Config {
         tls.certificate.iter_mut().for_each(redact);
     }
     config
+}
+
+/// Of a rule nothing is written that has keys or passwords in it.
+fn redact_check(check: &mut CheckKind) {
+    let hide = |source: &mut DataSource| {
+        if let DataSource::Inline(bytes) = source {
+            *bytes = REDACTED.as_bytes().to_vec();
+        }
+    };
+    let credentials = match check {
+        CheckKind::ApiKeys(said) => &mut said.keys,
+        CheckKind::BasicAuth(said) => &mut said.passwords,
+        _ => return,
+    };
+    match credentials {
+        Credentials::Passwords { file, .. } => hide(file),
+        Credentials::Keys(sources) => sources.iter_mut().for_each(|source| {
+            if let KeySource::Key { key, .. } = source {
+                hide(key);
+            }
+        }),
+    }
 }

@@ -163,8 +163,7 @@ impl CompiledQuotas {
                 let asked = Asked { store: store.name.clone(), claims, within, otherwise };
                 return Step::Ask(Question::Spend(asked), store.timeout);
             }
-            (Some(store), Some(Answer::Nobody | Answer::Spent(_) | Answer::Read(_))) => match store.otherwise
-            {
+            (Some(store), Some(_)) => match store.otherwise {
                 WithoutStore::Allow => return Step::Pass,
                 WithoutStore::Refuse => {
                     return Step::Refuse(Box::new(Refusal::of(Reason::QuotaUnknown)));

@@ -116,7 +116,10 @@ impl CompiledTokens {
                 if query.as_deref() != head.line.path.query() {
                     put_query(&mut head.line.path, query.as_deref().unwrap_or(""));
                 }
+                // Who has shown a key as well is somebody without a token, too.
+                let is_somebody = memory.identified.is_somebody;
                 memory.identified = identified;
+                memory.identified.is_somebody |= is_somebody;
                 Step::Pass
             }
             Verdict::Deny(denial) => self.refuse(head, denial, view),
@@ -147,7 +150,7 @@ impl CompiledTokens {
     }
 }
 
-fn put_query(path: &mut PathAndQuery, query: &str) {
+pub(super) fn put_query(path: &mut PathAndQuery, query: &str) {
     let text = if query.is_empty() { path.path().to_owned() } else { format!("{}?{query}", path.path()) };
     if let Ok(changed) = PathAndQuery::try_from(text) {
         *path = changed;

@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use naru_base::Instant;
 use naru_identity::Token;
+use naru_route::{Subject, Verdict};
 
 use super::{Journey, State};
-use crate::gate::{Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
+use crate::gate::{self, Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
 use crate::{Action, Observer, Snapshot, View, Worker};
 
 /// Where a request stands at its gate, and what came of it.
@@ -159,19 +160,34 @@ impl Journey {
         if self.policed.is_some() { self.refusal()?.details.as_deref() } else { None }
     }
 
-    /// Tells the client what checks have to say.
+    /// Tells the client what checks have to say. `request` is needed only where it was refused before any check saw it.
     #[inline]
-    pub(crate) fn tell_gate(&self, headers: &mut HeaderMap) {
-        if self.policed.is_some() {
-            self.tell_of_checks(headers);
+    pub(crate) fn tell_gate(
+        &self,
+        snapshot: &Snapshot,
+        request: Option<&Subject<'_>>,
+        headers: &mut HeaderMap,
+    ) {
+        if snapshot.chain(self.chain).gate.is_some() {
+            self.tell_of_checks(snapshot, request, headers);
         }
     }
 
     #[cold]
-    fn tell_of_checks(&self, headers: &mut HeaderMap) {
-        let told = self.gating().map_or(&[][..], |gating| &gating.memory.told);
-        for (name, value) in told {
-            headers.append(name, value.clone());
+    fn tell_of_checks(&self, snapshot: &Snapshot, request: Option<&Subject<'_>>, headers: &mut HeaderMap) {
+        let memory = self.gating().map(|gating| &gating.memory);
+        if memory.is_some() || self.rule().is_some() {
+            return gate::tell(self.checks(snapshot), memory, request, headers);
         }
+        // Nobody has asked yet which rule it is for.
+        let chain = snapshot.chain(self.chain);
+        let is_connect = request.is_some_and(|request| request.method == Method::CONNECT);
+        let found = request.map(|request| chain.table.find_for(is_connect, request, &mut ()));
+        let rule = match found {
+            Some(Verdict::Rule { rule, .. }) => Some(rule),
+            _ => None,
+        };
+        let checks = chain.gate.as_ref().map_or(&[][..], |gate| gate.checks(rule));
+        gate::tell(checks, None, request, headers);
     }
 }

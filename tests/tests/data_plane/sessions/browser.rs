@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::*;
 
-pub(super) struct Chromium(Child);
+pub struct Chromium(Child);
 
 impl Chromium {
     pub fn open(files: &Directory, url: &str) -> Chromium {
@@ -80,7 +80,7 @@ const told = answer => [answer.status, answer.headers.get('x-token-refresh-neede
 ";
 
 /// What the page has to say, once it says it. A browser may have connections that it says nothing on.
-pub(super) async fn report(listener: TcpListener) -> serde_json::Value {
+pub async fn report(listener: TcpListener) -> serde_json::Value {
     let (said_tx, mut said_rx) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -1,4 +1,4 @@
-//! The bounds of an edge.
+//! The bounds of an edge, who may come in, and what browsers are told.
 
 use naru_resource::edge_policy as edge;
 
@@ -12,6 +12,56 @@ record!(edge::EdgePolicySpec {
     requests: "requests",
     http2: "http2",
     overload: "overload",
+    addresses: "addresses",
+    geo: "geo",
+    csrf: "csrf",
+    api_keys: "apiKeys",
+    basic_auth: "basicAuth",
+    security_headers: "securityHeaders",
+});
+record!(edge::EdgeAddresses { allow: "allow", deny: "deny" });
+record!(edge::EdgeGeo { database: "database", headers: "headers" });
+record!(edge::EdgeGeoHeaders {
+    country: "country",
+    continent: "continent",
+    region: "region",
+    city: "city",
+    asn: "asn",
+});
+record!(edge::EdgeCsrf {
+    disabled: "disabled",
+    shadow: "shadow",
+    additional_origins: "additionalOrigins",
+});
+record!(edge::EdgeKeys {
+    disabled: "disabled",
+    from: "from",
+    keys: "keys",
+    file: "file",
+    secret: "secret",
+    client_header: "clientHeader",
+    forward: "forward",
+    clients: "clients",
+});
+record!(edge::EdgeKeyPlace { header: "header", query: "query", cookie: "cookie" });
+record!(edge::EdgeKey { client: "client", sha256: "sha256" });
+record!(edge::EdgeBasicAuth {
+    disabled: "disabled",
+    file: "file",
+    secret: "secret",
+    realm: "realm",
+    client_header: "clientHeader",
+    forward: "forward",
+});
+record!(edge::EdgeSecurityHeaders {
+    disabled: "disabled",
+    strict_transport_security: "strictTransportSecurity",
+    content_type_options: "contentTypeOptions",
+    referrer_policy: "referrerPolicy",
+    frame_ancestors: "frameAncestors",
+    content_security_policy: "contentSecurityPolicy",
+    permissions_policy: "permissionsPolicy",
+    overrides: "override",
 });
 record!(edge::EdgeConnections {
     max: "max",
@@ -29,6 +79,7 @@ record!(edge::EdgeRequests {
     idle_timeout: "idleTimeout",
     body_pace: "bodyPace",
     response_pace: "responsePace",
+    trusted_hops: "trustedHops",
 });
 record!(edge::EdgePace { bytes: "bytes", window: "window" });
 record!(edge::EdgeHttp2 {

@@ -5,7 +5,7 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, identity, local_rate, recovery, routes, tls, value};
+use super::{access_log, edge, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{Any, buffer, core, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
@@ -253,7 +253,8 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only jwt_authn, rbac, local_ratelimit, fault, buffer, grpc_web and the router are";
+            let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, rbac, local_ratelimit, fault, buffer, \
+                        grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
@@ -268,8 +269,10 @@ fn check(any: &Any, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Chec
     if let Some(said) = unpack::<jwt_authn::JwtAuthentication>(any) {
         return Some(CheckKind::Jwt(Box::new(identity::jwt(&said, path, findings))));
     }
-    let said = unpack::<http_rbac::Rbac>(any)?;
-    Some(CheckKind::Rbac(Box::new(identity::policies(&said, path, findings))))
+    if let Some(said) = unpack::<http_rbac::Rbac>(any) {
+        return Some(CheckKind::Rbac(Box::new(identity::policies(&said, path, findings))));
+    }
+    edge::check(any, path, findings)
 }
 
 /// Envoy asks the filter, and there is none.

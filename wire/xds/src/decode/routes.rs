@@ -10,7 +10,7 @@ use naru_spec::{
     VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, connect, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, edge, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
@@ -78,11 +78,13 @@ fn virtual_host(
     }
     let routes = path.field("routes");
     let rules = said.routes.iter().enumerate();
+    let of_host = &said.typed_per_filter_config;
+    check_host_filters(of_host, &path.field("typed_per_filter_config"), findings);
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     VirtualHost {
         name: said.name.clone(),
         domains,
-        rules: rules.map(|(at, said)| rule(said, body_bytes_max, &routes.at(at), findings)).collect(),
+        rules: rules.map(|(at, said)| rule(said, of_host, body_bytes_max, &routes.at(at), findings)).collect(),
         tls: match said.require_tls() {
             TlsRequirementType::None => TlsRequirement::None,
             TlsRequirementType::ExternalOnly => TlsRequirement::ExternalOnly,
@@ -105,11 +107,17 @@ fn virtual_host(
     }
 }
 
-fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &mut Findings<'_>) -> Rule {
+fn rule(
+    said: &route::Route,
+    of_host: &HashMap<String, Any>,
+    body_bytes_max: usize,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Rule {
     use route::route::Action as Said;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
     let (fault, gate) =
-        of_filters(&said.typed_per_filter_config, &path.field("typed_per_filter_config"), findings);
+        of_filters(&said.typed_per_filter_config, of_host, &path.field("typed_per_filter_config"), findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -171,18 +179,46 @@ fn rule(said: &route::Route, body_bytes_max: usize, path: &Path<'_>, findings: &
     }
 }
 
+/// What a virtual host says to filters goes for each of its routes; here is what cannot be said so.
+fn check_host_filters(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let mut names: Vec<&String> = said.keys().collect();
+    names.sort();
+    for name in names {
+        let path = path.key(name);
+        let any = said.get(name);
+        if edge::of_route(None, any, &path, findings).is_none() {
+            let found = any.map_or("", |any| type_name(&any.type_url));
+            let text = format!("settings of '{found}' for one virtual host are not supported");
+            let hint = "only those of the filters for CORS and CSRF are; others can be said for each route";
+            findings.error(&path, code::UNSUPPORTED_EXTENSION, text, hint);
+        }
+    }
+}
+
 /// What a route says to filters, of those that listen.
 fn of_filters(
     said: &HashMap<String, Any>,
+    of_host: &HashMap<String, Any>,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> (Option<Fault>, Vec<GateChange>) {
-    let mut names: Vec<&String> = said.keys().collect();
+    let mut names: Vec<&String> = said.keys().chain(of_host.keys()).collect();
     names.sort();
+    names.dedup();
     let (mut fault, mut gate) = (None, Vec::new());
     for name in names {
         let path = path.key(name);
         let any = said.get(name);
+        // What is wrong with what its host says was told there.
+        let mut quiet = Findings::default();
+        let hears = if any.is_some() { &mut *findings } else { &mut quiet };
+        if let Some(kind) = edge::of_route(any, of_host.get(name), &path, hears) {
+            gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
+            continue;
+        }
+        if any.is_none() {
+            continue;
+        }
         if let Some(said) = any.and_then(unpack::<LocalRateLimit>) {
             let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
             gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
@@ -197,7 +233,7 @@ fn of_filters(
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of the filters for faults and for local rate limits are",
+                    "only those of the filters for CORS, CSRF, faults and local rate limits are",
                 );
             }
         }

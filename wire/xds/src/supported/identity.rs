@@ -120,6 +120,38 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.type.v3.Int32Range", &["start", "end"]),
     ("envoy.type.matcher.v3.ListMatcher", &["one_of"]),
     ("envoy.type.matcher.v3.OrMatcher", &["value_matchers"]),
+    // It says nothing itself: routes do.
+    ("envoy.extensions.filters.http.cors.v3.Cors", &[]),
+    (
+        "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        &[
+            "allow_origin_string_match",
+            "allow_methods",
+            "allow_headers",
+            "expose_headers",
+            "max_age",
+            "allow_credentials",
+            "filter_enabled",
+            "shadow_enabled",
+            "allow_private_network_access",
+            "forward_not_matching_preflights",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.csrf.v3.CsrfPolicy",
+        &["filter_enabled", "shadow_enabled", "additional_origins"],
+    ),
+    (
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+        &["credentials", "key_sources", "forwarding"],
+    ),
+    ("envoy.extensions.filters.http.api_key_auth.v3.Credential", &["key", "client"]),
+    ("envoy.extensions.filters.http.api_key_auth.v3.KeySource", &["header", "query", "cookie"]),
+    ("envoy.extensions.filters.http.api_key_auth.v3.Forwarding", &["header", "hide_credentials"]),
+    (
+        "envoy.extensions.filters.http.basic_auth.v3.BasicAuth",
+        &["users", "forward_username_header", "authentication_header"],
+    ),
     (
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
         &[

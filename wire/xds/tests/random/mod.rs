@@ -618,6 +618,7 @@ impl Dice {
         http.internal_networks = self.few(Dice::network);
         http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
         http.gate.checks.extend(self.maybe(Dice::local_rate));
+        http.gate.checks.extend(self.maybe(Dice::csrf));
         http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
@@ -742,7 +743,12 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
-            gate: self.maybe(|dice| GateChange::Instead(dice.local_rate())).into_iter().collect(),
+            gate: {
+                let cors = self.maybe(|dice| GateChange::Instead(dice.cors()));
+                let csrf = self.maybe(|dice| GateChange::Instead(dice.csrf()));
+                let rate = self.maybe(|dice| GateChange::Instead(dice.local_rate()));
+                cors.into_iter().chain(csrf).chain(rate).collect()
+            },
             name: self.word(),
             origin: String::new(),
             matches,

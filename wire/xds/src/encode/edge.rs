@@ -1,0 +1,86 @@
+//! The filters `cors`, `csrf`, `api_key_auth` and `basic_auth` in Envoy's words.
+
+use naru_spec::{
+    ApiKeys, BasicAuth, CheckKind, Cors, Credentials, Csrf, DataSource, Hashes, KeyPlace, KeySource,
+};
+
+use super::{matching, value};
+use crate::proto::api_key_auth::{ApiKeyAuth, Credential, Forwarding, KeySource as Place};
+use crate::proto::{Any, basic_auth, http_cors, http_csrf};
+use crate::schema::pack;
+
+/// Nothing for what Envoy has no words for.
+pub(super) fn filter(kind: &CheckKind) -> Option<Any> {
+    match kind {
+        CheckKind::Cors(_) => Some(pack(&http_cors::Cors::default())),
+        CheckKind::Csrf(said) => Some(pack(&csrf(said))),
+        CheckKind::ApiKeys(said) => keys(said).map(|said| pack(&said)),
+        CheckKind::BasicAuth(said) => basic(said).map(|said| pack(&said)),
+        _ => None,
+    }
+}
+
+/// What a route says to it.
+pub(super) fn of_route(kind: &CheckKind) -> Option<Any> {
+    match kind {
+        CheckKind::Cors(said) => Some(pack(&cors(said))),
+        CheckKind::Csrf(said) => Some(pack(&csrf(said))),
+        _ => None,
+    }
+}
+
+fn cors(said: &Cors) -> http_cors::CorsPolicy {
+    http_cors::CorsPolicy {
+        allow_origin_string_match: said.origins.iter().map(matching::string_match).collect(),
+        allow_methods: said.methods.clone(),
+        allow_headers: said.headers.clone(),
+        expose_headers: said.exposed.clone(),
+        max_age: said.max_age.clone(),
+        allow_credentials: Some(value::flag(said.credentials)),
+        filter_enabled: Some(matching::fraction(said.enabled)),
+        shadow_enabled: Some(matching::fraction(said.shadow)),
+        allow_private_network_access: Some(value::flag(said.private_network)),
+        forward_not_matching_preflights: Some(value::flag(said.forwards_unmatched)),
+    }
+}
+
+fn csrf(said: &Csrf) -> http_csrf::CsrfPolicy {
+    http_csrf::CsrfPolicy {
+        filter_enabled: Some(matching::fraction(said.enabled)),
+        shadow_enabled: Some(matching::fraction(said.shadow)),
+        additional_origins: said.origins.iter().map(matching::string_match).collect(),
+    }
+}
+
+fn keys(said: &ApiKeys) -> Option<ApiKeyAuth> {
+    let Credentials::Keys(sources) = &said.keys else { return None };
+    let credentials = sources.iter().map(|source| match source {
+        KeySource::Key { client, key: DataSource::Inline(key) } => {
+            Some(Credential { key: String::from_utf8_lossy(key).into_owned(), client: client.clone() })
+        }
+        _ => None,
+    });
+    let places = said.places.iter().map(|place| match place {
+        KeyPlace::Header(name) => Place { header: name.to_string(), ..Place::default() },
+        KeyPlace::Query(name) => Place { query: name.clone(), ..Place::default() },
+        KeyPlace::Cookie(name) => Place { cookie: name.clone(), ..Place::default() },
+    });
+    let header = said.client_header.as_ref().map(ToString::to_string).unwrap_or_default();
+    let has_forwarding = !header.is_empty() || !said.forwards;
+    Some(ApiKeyAuth {
+        credentials: credentials.collect::<Option<_>>()?,
+        key_sources: places.collect(),
+        forwarding: has_forwarding.then_some(Forwarding { header, hide_credentials: !said.forwards }),
+    })
+}
+
+fn basic(said: &BasicAuth) -> Option<basic_auth::BasicAuth> {
+    let Credentials::Passwords { file, hashes: Hashes::Sha1 } = &said.passwords else { return None };
+    let name = |header: &Option<http::HeaderName>| header.as_ref().map(ToString::to_string).unwrap_or_default();
+    Some(basic_auth::BasicAuth {
+        users: Some(value::data_source(file)),
+        forward_username_header: name(&said.client_header),
+        authentication_header: name(&said.header),
+        ..Default::default()
+    })
+}
