@@ -5,6 +5,8 @@
 //! body are heard; whatever answers late has nobody to tell.
 
 mod counts;
+mod exchange;
+mod external;
 mod quotas;
 mod stores;
 mod tokens;
@@ -15,6 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::HeaderMap;
+use naru_identity::external::Beginning;
 use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
@@ -25,6 +28,7 @@ pub use tokens::{AllKeys, SharedKeys, TokensHere};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;
+use crate::upload::{Gathered, Upload};
 use crate::worker::Worker;
 
 impl Passage {
@@ -58,7 +62,12 @@ impl Passage {
         let question = self.journey.question()?.clone();
         let loaded = Rc::clone(&self.loaded);
         let worker = Rc::clone(&self.worker);
-        let mut answer = pin!(answer_to(&worker, &loaded, question));
+        let about = external::About {
+            connection: Rc::clone(&self.connection),
+            began: self.journey.so_far(self.worker.clock.now()).began,
+        };
+        let upload = self.upload.clone();
+        let mut answer = pin!(answer_to(&worker, &loaded, &about, upload.as_ref(), question));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_watch(cx).map(Err),
@@ -73,8 +82,29 @@ impl Passage {
     }
 }
 
-async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
+async fn answer_to(
+    worker: &Rc<Worker>,
+    loaded: &Rc<Loaded>,
+    about: &external::About,
+    upload: Option<&Rc<Upload>>,
+    question: Question,
+) -> Answer {
     match question {
+        Question::Judge(asking) => {
+            let judged = external::judge(worker, loaded, about, asking).await;
+            judged.map_or(Answer::Nobody, |judgement| Answer::Judged(Box::new(judgement)))
+        }
+        Question::Gather { bytes_max, allows_partial } => {
+            let Some(upload) = upload else { return Answer::Gathered(None) };
+            match poll_fn(|cx| upload.poll_gather(cx, bytes_max.into(), allows_partial)).await {
+                Gathered::Beginning { bytes, is_partial } => {
+                    Answer::Gathered(Some(Beginning { bytes, is_partial }))
+                }
+                Gathered::TooLong => Answer::TooLong,
+                // The journey hears of it.
+                Gathered::Broken => std::future::pending().await,
+            }
+        }
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };

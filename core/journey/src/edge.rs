@@ -21,7 +21,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 pub const X_ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
-pub(crate) const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+pub const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -437,7 +437,7 @@ fn forwarded_for(headers: &HeaderMap, from_right: u32) -> Option<IpAddr> {
 }
 
 /// The proxy sends something of its own.
-pub(crate) fn append_hop(headers: &mut HeaderMap, own: IpAddr) {
+pub fn append_hop(headers: &mut HeaderMap, own: IpAddr) {
     let is_there = headers.contains_key(X_FORWARDED_FOR);
     append_forwarded_for(headers, &HeaderText::address(own), is_there);
 }

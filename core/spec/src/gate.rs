@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac};
+use crate::{External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -22,6 +22,8 @@ pub struct Check {
 pub enum CheckKind {
     /// Tokens that are to be shown.
     Jwt(Box<Jwt>),
+    /// Whom else is asked.
+    External(Box<External>),
     /// Who may do what.
     Rbac(Box<Rbac>),
     /// Envoy's `local_ratelimit`.
@@ -38,6 +40,8 @@ pub enum GateChange {
     Without(String),
     /// Beside those of the listener.
     Also(Check),
+    /// To whoever else is asked by the check with this name.
+    Ask(String, Box<ExternalChange>),
 }
 
 impl CheckKind {
@@ -45,6 +49,7 @@ impl CheckKind {
     fn rank(&self) -> u8 {
         match self {
             CheckKind::Jwt(_) => 20,
+            CheckKind::External(_) => 30,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
@@ -54,6 +59,7 @@ impl CheckKind {
     fn problems(&self) -> Vec<Invalid> {
         match self {
             CheckKind::Jwt(settings) => settings.problems(),
+            CheckKind::External(settings) => settings.problems(),
             // What is wrong with an expression is told where it is compiled.
             CheckKind::Rbac(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
@@ -84,6 +90,13 @@ impl Gate {
                 }
                 GateChange::Without(name) => checks.retain(|own| own.name != *name),
                 GateChange::Also(check) => insert(&mut checks, check.clone()),
+                GateChange::Ask(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::External(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
             }
         }
         checks
@@ -99,7 +112,7 @@ impl GateChange {
     pub fn problems(&self) -> Vec<Invalid> {
         match self {
             GateChange::Instead(check) | GateChange::Also(check) => check.kind.problems(),
-            GateChange::Without(_) => Vec::new(),
+            GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod upgrade;
 pub mod identity;
 pub mod authorization;
 pub mod gate;
+pub mod external;
 pub mod quota;
 pub mod local_rate;
 pub mod store;
@@ -69,6 +70,9 @@ pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
+pub use external::{
+    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
+};
 pub use gate::{Check, CheckKind, Gate, GateChange};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};
 pub use guard::{

@@ -6,7 +6,7 @@ use naru_journey::gate::CheckCount;
 
 /// By what is counted.
 #[derive(Debug, Default)]
-pub struct CheckCounts([AtomicU64; 6]);
+pub struct CheckCounts([AtomicU64; 11]);
 
 impl CheckCounts {
     pub fn add(&self, what: CheckCount) {
@@ -17,13 +17,18 @@ impl CheckCounts {
 
     /// The check, what it said, and how often.
     pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-        const WORDS: [(&str, &str); 6] = [
+        const WORDS: [(&str, &str); 11] = [
             ("token", "allowed"),
             ("token", "denied"),
             ("policy", "allowed"),
             ("policy", "denied"),
             ("shadow", "allowed"),
             ("shadow", "denied"),
+            ("audit", "matched"),
+            ("external", "allowed"),
+            ("external", "denied"),
+            ("external", "failed"),
+            ("external", "failure_allowed"),
         ];
         let counts = WORDS.iter().zip(&self.0);
         counts.map(|((check, said), count)| (*check, *said, count.load(Ordering::Relaxed))).collect()

@@ -46,6 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
     ("wire/redis", &["core/spec", "core/admit"]),
+    // What is told of a request, and what an answer means, is said in the core's words.
+    ("wire/authz", &["core/base", "core/identity"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

@@ -116,6 +116,7 @@ impl CompiledTokens {
                 if query.as_deref() != head.line.path.query() {
                     put_query(&mut head.line.path, query.as_deref().unwrap_or(""));
                 }
+                memory.reroutes |= identified.reroutes;
                 memory.identified = identified;
                 Step::Pass
             }
@@ -147,7 +148,7 @@ impl CompiledTokens {
     }
 }
 
-fn put_query(path: &mut PathAndQuery, query: &str) {
+pub(super) fn put_query(path: &mut PathAndQuery, query: &str) {
     let text = if query.is_empty() { path.path().to_owned() } else { format!("{}?{query}", path.path()) };
     if let Ok(changed) = PathAndQuery::try_from(text) {
         *path = changed;
