@@ -45,6 +45,7 @@ pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
 pub mod security;
+pub mod mesh_config;
 pub mod acme;
 pub mod session_auth;
 
@@ -57,6 +58,7 @@ pub use edge_policy::EdgePolicy;
 pub use gateway::Gateway;
 pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
+pub use mesh_config::MeshConfig;
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use rate_limit::RateLimit;
 pub use response_cache::ResponseCache;
@@ -94,4 +96,5 @@ pub struct Resources {
     pub response_caches: Vec<ResponseCache>,
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
+    pub mesh_configs: Vec<MeshConfig>,
 }

@@ -48,8 +48,9 @@ impl CheckKind {
     /// Where a check stands among others that nobody gave an order: who is it, may it, how often.
     fn rank(&self) -> u8 {
         match self {
+            // What others set may be a token.
+            CheckKind::External(_) => 10,
             CheckKind::Jwt(_) => 20,
-            CheckKind::External(_) => 30,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
@@ -88,7 +89,7 @@ impl Gate {
                         *own = check.clone();
                     }
                 }
-                GateChange::Without(name) => checks.retain(|own| own.name != *name),
+                GateChange::Without(name) => checks.retain(|own| !is_called(&own.name, name)),
                 GateChange::Also(check) => insert(&mut checks, check.clone()),
                 GateChange::Ask(name, change) => {
                     for own in checks.iter_mut().filter(|own| own.name == *name) {
@@ -115,6 +116,11 @@ impl GateChange {
             GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
         }
     }
+}
+
+/// Of a name with a slash what stands before it means all of its kind.
+fn is_called(own: &str, name: &str) -> bool {
+    own.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn insert(checks: &mut Vec<Check>, check: Check) {

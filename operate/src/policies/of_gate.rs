@@ -17,6 +17,7 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
     let origin = documents.of_check(&check.name);
     match &check.kind {
         CheckKind::Jwt(settings) => of_identity::tokens(settings),
+        CheckKind::External(settings) => vec![of_identity::external(settings)],
         CheckKind::Rbac(settings) => of_identity::policies(settings),
         CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
         CheckKind::Quotas(settings) => {

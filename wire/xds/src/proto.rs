@@ -13,6 +13,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as f
 pub(crate) use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
