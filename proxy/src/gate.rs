@@ -97,9 +97,7 @@ async fn answer_to(
         Question::Gather { bytes_max, allows_partial } => {
             let Some(upload) = upload else { return Answer::Gathered(None) };
             match poll_fn(|cx| upload.poll_gather(cx, bytes_max.into(), allows_partial)).await {
-                Gathered::Beginning { bytes, is_partial } => {
-                    Answer::Gathered(Some(Beginning { bytes, is_partial }))
-                }
+                Gathered::Beginning { bytes, read } => Answer::Gathered(Some(Beginning { bytes, read })),
                 Gathered::TooLong => Answer::TooLong,
                 // The journey hears of it.
                 Gathered::Broken => std::future::pending().await,

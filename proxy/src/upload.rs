@@ -231,9 +231,8 @@ impl Upload {
                 bytes.extend_from_slice(data);
             }
         }
-        let is_partial = bytes.len() as u64 > bytes_max;
         bytes.truncate(usize::try_from(bytes_max).unwrap_or(usize::MAX));
-        Poll::Ready(Gathered::Beginning { bytes: bytes.freeze(), is_partial })
+        Poll::Ready(Gathered::Beginning { bytes: bytes.freeze(), read: gathered })
     }
 
     /// Whether all of it was read before anybody wanted it.
@@ -393,8 +392,8 @@ impl Kept {
 pub enum Gathered {
     Beginning {
         bytes: Bytes,
-        /// There is more of it.
-        is_partial: bool,
+        /// All that was read; there may be more.
+        read: u64,
     },
     TooLong,
     Broken,

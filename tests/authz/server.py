@@ -95,8 +95,8 @@ class Grpc(service.AuthorizationServicer):
                 [
                     option("x-why", "one"),
                     option("x-why", "two"),
-                    option("set-cookie", "a=1", append=True),
-                    option("set-cookie", "b=2", append=True),
+                    option("set-cookie", "a=1"),
+                    option("set-cookie", "b=2"),
                     option("content-type", "text/html", append=False),
                 ]
             )

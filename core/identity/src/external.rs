@@ -76,7 +76,14 @@ pub struct Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beginning {
     pub bytes: Bytes,
-    pub is_partial: bool,
+    /// Of the body, as far as it was read.
+    pub read: u64,
+}
+
+impl Beginning {
+    pub fn is_partial(&self) -> bool {
+        self.read > self.bytes.len() as u64
+    }
 }
 
 /// What is done with a request.
@@ -183,7 +190,7 @@ impl Externals {
             }
         }
         if let Some(body) = body {
-            let is_partial = if body.is_partial { "true" } else { "false" };
+            let is_partial = if body.is_partial() { "true" } else { "false" };
             told.push((PARTIAL_BODY.as_str().into(), Bytes::from_static(is_partial.as_bytes())));
         }
         if let Some(http) = &self.http {
@@ -281,25 +288,23 @@ impl Externals {
         }
     }
 
-    /// What a refusal says to the client, and nothing where it cannot be said.
-    pub fn denial(&self, denied: &Denied) -> Option<(Vec<(HeaderName, HeaderValue)>, Bytes)> {
+    /// What a refusal says to the client.
+    pub fn denial(&self, denied: &Denied) -> (Vec<(HeaderName, HeaderValue)>, Bytes) {
         let mut headers = HeaderMap::new();
-        let is_whole = changes::apply(&denied.headers, &mut headers, &[]);
-        if self.settings.validates && !is_whole {
-            return None;
-        }
+        // What cannot be a header is none of a refusal, which holds all the same.
+        changes::apply(&denied.headers, &mut headers, &[]);
         let mut body = denied.body.clone();
         if let Some(max) = self.settings.denied_body_bytes_max {
             body.truncate(usize::try_from(max).unwrap_or(usize::MAX));
         }
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
-        Some((headers.collect(), body))
+        (headers.collect(), body)
     }
 
-    /// Changes a request as they say; `false` where that cannot be, and nothing is to be done with it then.
+    /// Changes a request as they say; `false` where that cannot be, and nothing is to be done with it then: what is left
+    /// out could be who the upstream takes the client for.
     pub fn change(&self, changes: &Changes, headers: &mut HeaderMap, query: &mut Option<String>) -> bool {
-        let is_whole = changes.apply(headers, query);
-        is_whole || !self.settings.validates
+        changes.apply(headers, query)
     }
 }
 

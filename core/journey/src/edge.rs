@@ -437,7 +437,7 @@ fn forwarded_for(headers: &HeaderMap, from_right: u32) -> Option<IpAddr> {
 }
 
 /// The proxy sends something of its own.
-pub fn append_hop(headers: &mut HeaderMap, own: IpAddr) {
+pub(crate) fn append_hop(headers: &mut HeaderMap, own: IpAddr) {
     let is_there = headers.contains_key(X_FORWARDED_FOR);
     append_forwarded_for(headers, &HeaderText::address(own), is_there);
 }

@@ -33,8 +33,6 @@ pub struct External {
     pub tells_server_name: bool,
     /// What tokens claim; by gRPC only.
     pub tells_claims: bool,
-    /// What cannot be the name or value of a header is no answer at all; else it is left out.
-    pub validates: bool,
     /// Of a refusal, what is beyond is cut off.
     pub denied_body_bytes_max: Option<u32>,
     /// What only they are told; by gRPC only.
@@ -120,7 +118,6 @@ impl External {
             tells_certificate: false,
             tells_server_name: false,
             tells_claims: false,
-            validates: false,
             denied_body_bytes_max: None,
             context: Vec::new(),
             enabled: Fraction::ALL,
@@ -144,7 +141,11 @@ impl External {
         match change.body {
             BodyChange::AsBefore => {}
             BodyChange::Without => changed.body = None,
-            BodyChange::Instead(body) => changed.body = Some(body),
+            // How it is told is the listener's to say, as in Envoy.
+            BodyChange::Instead(body) => {
+                let is_raw = self.body.is_some_and(|own| own.is_raw);
+                changed.body = Some(ExternalBody { is_raw, ..body });
+            }
         }
         changed
     }

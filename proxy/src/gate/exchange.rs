@@ -171,7 +171,8 @@ impl Courier {
             Err(Some(failure)) => failure,
             Err(None) => return Err(Unanswered::Over),
         };
-        let may_repeat = sent == Sent::No || inquiry.head.method().is_idempotent();
+        let was_closed = reason == naru_base::Reason::UpstreamClosed && inquiry.head.method().is_idempotent();
+        let may_repeat = sent == Sent::No || was_closed;
         if is_reused && may_repeat {
             return Err(Unanswered::Stale);
         }

@@ -22,6 +22,8 @@ use crate::loaded::Loaded;
 use crate::settle::grpc_status;
 use crate::worker::Worker;
 
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
 /// Where a request stands of which somebody is asked.
 pub struct About {
     pub connection: Rc<Connection>,
@@ -39,7 +41,7 @@ pub async fn judge(
     let cluster = find(loaded, settings.cluster())?;
     let is_tls = loaded.snapshot.cluster(cluster).tls.is_some();
     let inquiry = match &settings.service {
-        ExternalService::Http(_) => by_http(about, &asking, is_tls)?,
+        ExternalService::Http(_) => by_http(&asking, is_tls)?,
         ExternalService::Grpc(grpc) => by_grpc(worker, about, &asking, grpc, is_tls)?,
     };
     let heard = exchange(worker, loaded, cluster, &inquiry).await?;
@@ -69,7 +71,7 @@ fn target(authority: &str, path: &str, is_tls: bool) -> Option<Uri> {
 }
 
 /// With the method, the path and the authority of the request itself.
-fn by_http(about: &About, asking: &Asking, is_tls: bool) -> Option<Inquiry> {
+fn by_http(asking: &Asking, is_tls: bool) -> Option<Inquiry> {
     let settings = asking.of.settings();
     let mut head = Request::new(());
     *head.method_mut() = asking.method.clone();
@@ -78,9 +80,10 @@ fn by_http(about: &About, asking: &Asking, is_tls: bool) -> Option<Inquiry> {
     put(headers, &asking.shown.headers);
     let body = asking.shown.body.clone().unwrap_or_default();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    // They are asked by naru, which is one hop more.
-    edge::append_hop(headers, about.connection.peer.local.ip());
+    // As of whatever naru asks by itself.
     headers.insert(edge::X_ENVOY_INTERNAL, HeaderValue::from_static("true"));
+    let timeout = u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(timeout));
     Some(Inquiry { head, body, is_grpc: false, timeout: settings.timeout })
 }
 
@@ -122,7 +125,7 @@ fn by_grpc(
         host: &asking.authority,
         scheme: asking.scheme,
         protocol: asking.protocol,
-        size: asking.shown.body.as_ref().map_or(0, |body| body.len() as u64),
+        size: asking.size,
         headers: &asking.shown.headers,
         is_raw: settings.raw_headers,
         body: asking.shown.body.as_deref(),

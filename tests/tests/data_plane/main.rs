@@ -35,6 +35,7 @@ mod overload;
 mod edge;
 mod sessions;
 mod identity;
+mod external;
 mod mirrors;
 mod swap;
 mod load;

@@ -9,7 +9,7 @@ use crate::proto::{Value, each};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOurs;
 
-/// Of whose headers an edit is: what the older `append: true` means differs.
+/// Of whose headers an edit is: what they say of how it is done means something else for each.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Request,
@@ -109,7 +109,9 @@ fn read_edit(value: Value<'_>, whose: Whose) -> Result<Edit, NotOurs> {
         Ok(())
     })?;
     let how = match (append, action) {
+        // Of a request Envoy 1.40 knows the older word only: what nobody says otherwise is set.
         (Some(true), _) if whose == Whose::Request => How::Join,
+        _ if whose == Whose::Request => How::Set,
         (Some(true), _) | (None, 0) => How::Add,
         (Some(false), _) | (None, 2) => How::Set,
         (None, 1) => How::AddIfAbsent,

@@ -33,13 +33,13 @@ pub struct Edit {
 pub enum How {
     /// Beside what is there.
     Add,
-    /// Behind what is there, in one line.
+    /// Behind what is there, in one line; where nothing is, nothing is done. Envoy's `appendCopy` of these.
     Join,
     AddIfAbsent,
     /// In the place of what is there.
     Set,
     SetIfPresent,
-    /// Nobody knows; as `Set`.
+    /// Nobody knows.
     Unknown,
 }
 
@@ -116,15 +116,15 @@ pub fn apply(edits: &[Edit], headers: &mut HeaderMap, but: &[HeaderName]) -> boo
                 headers.append(name, value);
             }
             How::AddIfAbsent if is_there => {}
-            How::SetIfPresent if !is_there => {}
-            How::Join if is_there => {
+            How::SetIfPresent | How::Join if !is_there => {}
+            How::Join => {
                 let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
                 let joined = [lines.join(&b","[..]).as_slice(), value.as_bytes()].join(&b","[..]);
                 if let Ok(joined) = HeaderValue::from_bytes(&joined) {
                     headers.insert(name, joined);
                 }
             }
-            How::Join | How::AddIfAbsent | How::Set | How::SetIfPresent | How::Unknown => {
+            How::AddIfAbsent | How::Set | How::SetIfPresent | How::Unknown => {
                 headers.insert(name, value);
             }
         }
@@ -204,7 +204,7 @@ mod tests {
         };
         check(How::Add, &[], &["new"]);
         check(How::Add, &["1", "2"], &["1", "2", "new"]);
-        check(How::Join, &[], &["new"]);
+        check(How::Join, &[], &[]);
         check(How::Join, &["1", "2"], &["1,2,new"]);
         check(How::AddIfAbsent, &[], &["new"]);
         check(How::AddIfAbsent, &["1"], &["1"]);

@@ -57,6 +57,8 @@ pub struct Asking {
     pub claims: Vec<(Box<str>, Json)>,
     /// A number of the request.
     pub id: u64,
+    /// Of the body, as far as it was read.
+    pub size: u64,
 }
 
 impl PartialEq for Asking {
@@ -138,6 +140,7 @@ impl CompiledExternal {
             server_name: server_name.map(Into::into),
             service: head.headers.get(SERVICE).and_then(|value| Some(value.to_str().ok()?.into())),
             claims: claims.map(|(name, claims)| (name.into(), claims.clone())).collect(),
+            size: body.map_or(0, |body| body.read),
             id: mix(draw ^ 0x0061_7574_685f_6964),
             of: Arc::clone(&self.said),
         };
@@ -160,9 +163,7 @@ impl CompiledExternal {
                 Step::Pass
             }
             Judgement::Deny(denied) => {
-                let Some((headers, body)) = self.said.denial(&denied) else {
-                    return self.refuse_invalid(view);
-                };
+                let (headers, body) = self.said.denial(&denied);
                 view.count_check(CheckCount::ExternalDenied);
                 let refusal = Refusal::of(Reason::ExternalDenied);
                 // What is no answer at all is none of a refusal.
@@ -191,9 +192,8 @@ impl CompiledExternal {
         view.count_check(CheckCount::ExternalFailed);
         let own = self.said.settings().status_on_error;
         let mut refusal = Refusal { status: own, body: Bytes::new(), ..Refusal::of(Reason::ExternalFailed) };
-        if let Some(said) = said
-            && let Some((headers, body)) = self.said.denial(&said)
-        {
+        if let Some(said) = said {
+            let (headers, body) = self.said.denial(&said);
             if (200..=599).contains(&said.status) {
                 refusal.status = said.status;
             }

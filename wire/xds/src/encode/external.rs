@@ -65,7 +65,7 @@ pub(super) fn write(said: &External) -> ext_authz::ExtAuthz {
         encode_raw_headers: said.raw_headers,
         include_peer_certificate: said.tells_certificate,
         include_tls_session: said.tells_server_name,
-        validate_mutations: said.validates,
+        validate_mutations: true,
         max_denied_response_body_bytes: said.denied_body_bytes_max.unwrap_or_default(),
         metadata_context_namespaces: if said.tells_claims {
             vec!["envoy.filters.http.jwt_authn".to_owned()]

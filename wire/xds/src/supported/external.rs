@@ -12,7 +12,8 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
             "with_request_body",
             "clear_route_cache",
             "status_on_error",
-            "validate_mutations",
+            // Whatever it says: what cannot be done is an error.
+            "validate_mutations*",
             "metadata_context_namespaces",
             "filter_enabled",
             "deny_at_disable",

@@ -65,7 +65,6 @@ impl Dice {
             tells_certificate: self.coin(),
             tells_server_name: self.coin(),
             tells_claims: self.coin(),
-            validates: self.coin(),
             denied_body_bytes_max: self.maybe(|dice| 1 + dice.below(1 << 20) as u32),
             enabled: self.one(&[Fraction::ALL, Fraction::new(50, Denominator::TenThousand)]),
             denies_others: self.coin(),
