@@ -11,6 +11,7 @@ What a server answers stands in the header `x-do` of the request that it is aske
     ok              lets it pass, and says a lot          error       an answer of 500, or gRPC's UNAVAILABLE
     wrong           an answer that is none                own         an error with an answer of its own (gRPC)
     slow            nothing for 30 s                      invalid     a header that cannot be
+    cookie          a refusal with a header that is appended (gRPC)
     query           sets and removes parameters (gRPC)    route       another tenant
     redirect        302 (HTTP)                            frame       what frames a message
 """
@@ -100,6 +101,9 @@ class Grpc(service.AuthorizationServicer):
                     option("content-type", "text/html", append=False),
                 ]
             )
+        elif do == "cookie":
+            answer.status.code = 7
+            answer.denied_response.headers.append(option("set-cookie", "a=1", append=True))
         elif do == "bare":
             answer.status.code = 16
         elif do == "ok":

@@ -277,6 +277,11 @@ impl CompiledGate {
         self.lists.get(self.list(rule)).map_or(&[], |list| list)
     }
 
+    /// Whether there is anybody else who is asked.
+    pub fn asks_others(&self) -> bool {
+        self.lists.iter().flatten().any(|check| matches!(check, CompiledCheck::External(_)))
+    }
+
     /// The numbers of these, in their order: a check of another rule with the same number is the same.
     pub(crate) fn numbers(&self, rule: Option<RuleId>) -> &[u32] {
         self.numbers.get(self.list(rule)).map_or(&[], |list| list)

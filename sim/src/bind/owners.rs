@@ -35,6 +35,17 @@ impl<'a> Binder<'a> {
                 );
                 self.problems.push(problem);
             }
+            let asks = |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
+            if snapshot.chains().iter().any(asks) {
+                let problem = self.problem(
+                    (0, 0),
+                    "config".to_owned(),
+                    "not-served",
+                    "somebody else is asked whether requests may pass, who is not simulated".to_owned(),
+                    "leave the policy with action: CUSTOM, or the filter ext_authz, out".to_owned(),
+                );
+                self.problems.push(problem);
+            }
             for (id, endpoints) in fleet.clusters() {
                 let cluster = &snapshot.cluster(id).name;
                 let is_on_demand = matches!(snapshot.cluster(id).discovery, Discovery::OnDemand(_));

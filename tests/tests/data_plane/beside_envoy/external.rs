@@ -157,6 +157,40 @@ async fn check(lines: &str, asks: &[Ask]) {
     naru.settles().await;
 }
 
+/// `docs/equality-with-envoy.md` explains them.
+pub const DIFFERENCES: [&str; 3] =
+    ["What cannot be a header", "What frames a message", "Headers that are appended to a refusal"];
+
+#[tokio::test]
+async fn answers_that_naru_takes_otherwise() {
+    let mut foreign = Foreign::start("authz/server.py");
+    let ports = foreign.answer().await;
+    let grpc = SocketAddr::from(([127, 0, 0, 1], ports["grpc"].as_u64().unwrap() as u16));
+    let up = Upstream::plain(Speaks::Http1).await;
+    let lines = "grpc_service: { envoy_grpc: { cluster_name: by-grpc }, timeout: 20s }\n";
+    let bootstrap = Bootstrap::new("- match: { prefix: / }\n  route: { cluster: up }")
+        .cluster("up", up.address, "")
+        .cluster("by-grpc", grpc, HTTP2)
+        .filter(filter(lines).trim_end());
+    let envoy = Envoy::start(&bootstrap.clone().admin().text()).await;
+    let naru = Naru::start(&bootstrap);
+    let ask = async |address: SocketAddr, word: &str| {
+        let mut client = Wire::connect(address).await;
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-do: {word}\r\n\r\n");
+        client.send(head).await;
+        let answer = client.response().await;
+        (answer.status(), answer.head.get("set-cookie").map(str::to_owned))
+    };
+    let cookie = Some("a=1".to_owned());
+    for (word, by_envoy, by_naru) in
+        [("invalid", (503, None), (500, None)), ("frame", (400, None), (200, None)), ("cookie", (403, None), (403, cookie))]
+    {
+        assert_eq!(ask(envoy.address, word).await, by_envoy, "Envoy: {word}");
+        assert_eq!(ask(naru.address, word).await, by_naru, "naru: {word}");
+    }
+    naru.settles().await;
+}
+
 const CLIENT: &str = "x-set: old\r\nx-join: old\r\nx-add: old\r\nx-absent: old\r\nx-over: old\r\nx-if: old\r\n\
                       x-gone: 1\r\nx-twice: a\r\nx-twice: b\r\nauthorization: Basic YTpi\r\n";
 
@@ -289,7 +323,7 @@ async fn what_is_told_and_what_may_be_said_is_bounded_alike() {
         "validate_mutations: true\nmax_denied_response_body_bytes: 10\n",
         "include_peer_certificate: true\ninclude_tls_session: true\nmetadata_context_namespaces: [envoy.filters.http.jwt_authn]\n",
         "filter_enabled: { default_value: { numerator: 0, denominator: HUNDRED } }\n",
-        "filter_enabled: { default_value: { numerator: 0, denominator: HUNDRED } }\nstatus_on_error: { code: 418 }\n\
+        "filter_enabled: { default_value: { numerator: 0, denominator: HUNDRED } }\nstatus_on_error: { code: 429 }\n\
          deny_at_disable: { default_value: true, runtime_key: x }\n",
     ] {
         check(&format!("{grpc}{more}"), &asks).await;
