@@ -47,6 +47,11 @@ impl Certified {
         })
     }
 
+    /// Its certificate as URL-encoded PEM.
+    pub fn certificate(&self) -> String {
+        self.shown.certificate()
+    }
+
     fn in_words(&self) -> ClientCertificate {
         ClientCertificate {
             to: self.shown.to().to_vec(),

@@ -6,6 +6,8 @@
 
 mod counts;
 mod credentials;
+mod exchange;
+mod external;
 mod leases;
 mod quotas;
 mod stores;
@@ -17,6 +19,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::HeaderMap;
+use naru_identity::external::Beginning;
 use naru_journey::Action;
 use naru_journey::gate::{Answer, Head, Question};
 
@@ -29,6 +32,7 @@ pub use tokens::{AllKeys, SharedKeys, TokensHere};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;
+use crate::upload::{Gathered, Upload};
 use crate::worker::Worker;
 
 impl Passage {
@@ -62,7 +66,12 @@ impl Passage {
         let question = self.journey.question()?.clone();
         let loaded = Rc::clone(&self.loaded);
         let worker = Rc::clone(&self.worker);
-        let mut answer = pin!(answer_to(&worker, &loaded, question));
+        let about = external::About {
+            connection: Rc::clone(&self.connection),
+            began: self.journey.so_far(self.worker.clock.now()).began,
+        };
+        let upload = self.upload.clone();
+        let mut answer = pin!(answer_to(&worker, &loaded, &about, upload.as_ref(), question));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_watch(cx).map(Err),
@@ -77,9 +86,28 @@ impl Passage {
     }
 }
 
-async fn answer_to(worker: &Rc<Worker>, loaded: &Rc<Loaded>, question: Question) -> Answer {
+async fn answer_to(
+    worker: &Rc<Worker>,
+    loaded: &Rc<Loaded>,
+    about: &external::About,
+    upload: Option<&Rc<Upload>>,
+    question: Question,
+) -> Answer {
     match question {
         Question::Who(shown) => Answer::Who(loaded.credentials.find(shown).await),
+        Question::Judge(asking) => {
+            let judged = external::judge(worker, loaded, about, asking).await;
+            judged.map_or(Answer::Nobody, |judgement| Answer::Judged(Box::new(judgement)))
+        }
+        Question::Gather { bytes_max, allows_partial } => {
+            let Some(upload) = upload else { return Answer::Gathered(None) };
+            match poll_fn(|cx| upload.poll_gather(cx, bytes_max.into(), allows_partial)).await {
+                Gathered::Beginning { bytes, read } => Answer::Gathered(Some(Beginning { bytes, read })),
+                Gathered::TooLong => Answer::TooLong,
+                // The journey hears of it.
+                Gathered::Broken => std::future::pending().await,
+            }
+        }
         Question::Read(reading) => Answer::Read(tokens::read(worker, loaded, reading).await),
         Question::Spend(asked) => {
             let Some(store) = loaded.stores.get(&asked.store) else { return Answer::Nobody };

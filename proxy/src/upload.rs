@@ -1,11 +1,12 @@
 //! The body of a request on its way to an upstream, and what is kept of it to send it again.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use naru_admit::Pace;
@@ -35,8 +36,8 @@ pub struct Upload {
     is_over: Cell<bool>,
     /// Whether its client is fast enough.
     paced: Option<Paced>,
-    /// Read before anybody wanted it.
-    ahead: RefCell<Option<NextFrame>>,
+    /// Read before anybody wanted it: by a look at how fast it comes, or for somebody who is told of it.
+    ahead: RefCell<VecDeque<NextFrame>>,
     /// Who waits for more of it.
     sender: RefCell<Option<Waker>>,
     /// Who wants to hear news.
@@ -184,7 +185,7 @@ impl Upload {
         match next {
             Poll::Ready(frame) => {
                 pace.set(Pace::default());
-                *self.ahead.borrow_mut() = Some(frame);
+                self.ahead.borrow_mut().push_back(frame);
                 if let Some(sender) = self.sender.take() {
                     sender.wake();
                 }
@@ -193,11 +194,64 @@ impl Upload {
         }
     }
 
-    fn bytes_ahead(&self) -> usize {
-        match &*self.ahead.borrow() {
-            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
-            _ => 0,
+    /// Reads the beginning of the body, which stays there for whoever sends it: up to so many bytes, and the rest of the
+    /// frame in which these end. What is longer is too long, unless a part will do.
+    pub fn poll_gather(&self, cx: &mut Context<'_>, bytes_max: u64, allows_partial: bool) -> Poll<Gathered> {
+        let mut gathered = self.bytes_ahead() as u64;
+        let mut is_whole = self.is_read_ahead();
+        while !is_whole && gathered <= bytes_max && !(allows_partial && gathered == bytes_max) {
+            let mut body = self.body.borrow_mut();
+            let Some(source) = &mut *body else { return Poll::Ready(Gathered::Broken) };
+            let next = Pin::new(&mut *source).poll_frame(cx);
+            self.keep_pace(&next);
+            let frame = ready!(next);
+            self.has_moved.set(true);
+            match &frame {
+                Some(Err(_)) => {
+                    let is_malformed = source.is_malformed();
+                    self.tell(if is_malformed { Milestone::Malformed } else { Milestone::Aborted });
+                    return Poll::Ready(Gathered::Broken);
+                }
+                Some(Ok(frame)) => gathered += frame.data_ref().map_or(0, |data| data.len() as u64),
+                None => {}
+            }
+            is_whole = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
+                || source.is_end_stream();
+            drop(body);
+            self.ahead.borrow_mut().push_back(frame);
         }
+        if gathered > bytes_max && !allows_partial {
+            return Poll::Ready(Gathered::TooLong);
+        }
+        let mut bytes = BytesMut::new();
+        for next in &*self.ahead.borrow() {
+            if let Some(Ok(frame)) = next
+                && let Some(data) = frame.data_ref()
+            {
+                bytes.extend_from_slice(data);
+            }
+        }
+        bytes.truncate(usize::try_from(bytes_max).unwrap_or(usize::MAX));
+        Poll::Ready(Gathered::Beginning { bytes: bytes.freeze(), read: gathered })
+    }
+
+    /// Whether all of it was read before anybody wanted it.
+    fn is_read_ahead(&self) -> bool {
+        let is_end = |next: &NextFrame| {
+            next.as_ref().is_none_or(|frame| frame.as_ref().map_or(true, Frame::is_trailers))
+        };
+        self.ahead.borrow().back().is_some_and(is_end)
+            || self.body.borrow().as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn take_ahead(&self) -> Option<NextFrame> {
+        self.ahead.borrow_mut().pop_front()
+    }
+
+    fn bytes_ahead(&self) -> usize {
+        let ahead = self.ahead.borrow();
+        let frames = ahead.iter().filter_map(|next| next.as_ref()?.as_ref().ok()?.data_ref());
+        frames.map(Bytes::len).sum()
     }
 
     /// The client is waited for, or is no longer.
@@ -227,7 +281,7 @@ impl Upload {
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let mut body = self.body.borrow_mut();
         let Some(body) = &mut *body else { return Poll::Ready(Some(Err(BodyBroken))) };
-        let next = match self.ahead.take() {
+        let next = match self.take_ahead() {
             Some(frame) => Poll::Ready(frame),
             None => Pin::new(&mut *body).poll_frame(cx),
         };
@@ -333,10 +387,24 @@ impl Kept {
     }
 }
 
+/// What came of reading ahead.
+#[derive(Debug)]
+pub enum Gathered {
+    Beginning {
+        bytes: Bytes,
+        /// All that was read; there may be more.
+        read: u64,
+    },
+    TooLong,
+    Broken,
+}
+
 /// What an upstream connection is given to send.
 #[derive(Debug)]
 pub enum UploadBody {
     Empty,
+    /// Of a request of naru's own.
+    Whole(Option<Bytes>),
     Upload {
         upload: Rc<Upload>,
         /// How many of the kept frames this attempt has sent.
@@ -363,8 +431,13 @@ impl Body for UploadBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        let UploadBody::Upload { upload, sent, trailers_sent } = self.get_mut() else {
-            return Poll::Ready(None);
+        let (upload, sent, trailers_sent) = match self.get_mut() {
+            UploadBody::Upload { upload, sent, trailers_sent } => (upload, sent, trailers_sent),
+            UploadBody::Whole(bytes) => {
+                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            UploadBody::Empty => return Poll::Ready(None),
         };
         let kept = upload.kept.borrow();
         if let Some(frame) = kept.frames.get(*sent) {
@@ -385,11 +458,12 @@ impl Body for UploadBody {
     fn is_end_stream(&self) -> bool {
         match self {
             UploadBody::Empty => true,
+            UploadBody::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             UploadBody::Upload { upload, sent, trailers_sent } => {
                 let kept = upload.kept.borrow();
                 let has_more = kept.frames.len() > *sent
                     || (kept.trailers.is_some() && !trailers_sent)
-                    || upload.ahead.borrow().is_some();
+                    || !upload.ahead.borrow().is_empty();
                 !has_more && upload.body.borrow().as_ref().is_some_and(Body::is_end_stream)
             }
         }
@@ -398,6 +472,9 @@ impl Body for UploadBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             UploadBody::Empty => SizeHint::with_exact(0),
+            UploadBody::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             UploadBody::Upload { upload, sent, .. } => {
                 let kept = upload.kept.borrow();
                 let again: usize = kept.frames.iter().skip(*sent).map(Bytes::len).sum();

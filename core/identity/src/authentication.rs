@@ -159,6 +159,7 @@ impl Authentication {
             let Some(provider) = self.providers.get(verified.provider) else { continue };
             provider.tell(&verified.token, headers);
             identified.is_somebody = true;
+            identified.reroutes |= provider.reroutes;
             if !provider.forward
                 && let Some(rest) = leaf.places.remove(place, headers, query.as_deref())
             {

@@ -12,7 +12,7 @@ pub struct Authorization {
 }
 
 #[derive(Debug)]
-struct Rules {
+pub(crate) struct Rules {
     action: RbacAction,
     policies: Box<[Policy]>,
 }
@@ -71,7 +71,7 @@ impl Authorization {
 }
 
 impl Rules {
-    fn compile(said: &RbacRules, problems: &mut Vec<Invalid>) -> Rules {
+    pub(crate) fn compile(said: &RbacRules, problems: &mut Vec<Invalid>) -> Rules {
         let mut policies: Vec<&RbacPolicy> = said.policies.iter().collect();
         policies.sort_by(|one, other| one.name.cmp(&other.name));
         let policies = policies.into_iter().map(|said| Policy {
@@ -83,7 +83,7 @@ impl Rules {
         Rules { action: said.action, policies: policies.collect() }
     }
 
-    fn decide(&self, asker: &Asker<'_>) -> Decision<'_> {
+    pub(crate) fn decide(&self, asker: &Asker<'_>) -> Decision<'_> {
         let holds = |tests: &[Test]| tests.iter().any(|test| test.holds(asker));
         let found =
             self.policies.iter().find(|policy| holds(&policy.permissions) && holds(&policy.principals));

@@ -27,6 +27,8 @@ mod freshness;
 mod authorization;
 mod test;
 mod template;
+// Who else is asked.
+pub mod external;
 
 pub use authentication::{Authentication, Known, Verdict, Wanted};
 pub use authorization::{Authorization, Decision};

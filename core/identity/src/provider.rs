@@ -26,6 +26,7 @@ pub(crate) struct Provider {
     clock_skew: Duration,
     requires_expiry: bool,
     lifetime_max: Option<Duration>,
+    pub reroutes: bool,
     pub kinds: Vec<Kind>,
 }
 
@@ -61,6 +62,7 @@ impl Provider {
             clock_skew: said.clock_skew,
             requires_expiry: said.requires_expiry,
             lifetime_max: said.lifetime_max,
+            reroutes: said.reroutes,
             kinds,
         }
     }

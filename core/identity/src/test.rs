@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use naru_base::Json;
-use naru_route::{HeaderTests, Subject, TextTest};
-use naru_spec::{AuthTest, ClaimMatch, Invalid, StringMatch, ValueMatch};
+use naru_route::{ClaimTest, HeaderTests, Subject, TextTest};
+use naru_spec::{AuthTest, Invalid, StringMatch};
 
 use crate::identified::Identified;
 use crate::template::Template;
@@ -56,20 +55,7 @@ pub(crate) enum Test {
     Authenticated(TextTest),
     PeerIp(IpNet),
     RemoteIp(IpNet),
-    Claim { claims_name: Box<str>, path: Box<[String]>, value: Value, invert: bool },
-}
-
-/// A test of what a claim is.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Null,
-    Present(bool),
-    Bool(bool),
-    Text(TextTest),
-    Number(f64),
-    Range(f64, f64),
-    OneOf(Box<Value>),
-    Any(Box<[Value]>),
+    Claim(ClaimTest),
 }
 
 impl Test {
@@ -112,11 +98,12 @@ impl Test {
             AuthTest::Authenticated(Some(said)) => text(said, problems, Test::Authenticated),
             AuthTest::PeerIp(net) => Test::PeerIp(*net),
             AuthTest::RemoteIp(net) => Test::RemoteIp(*net),
-            AuthTest::Claim(ClaimMatch { claims_name, path, test, invert }) => Test::Claim {
-                claims_name: claims_name.as_str().into(),
-                path: path.clone().into(),
-                value: Value::compile(test, problems),
-                invert: *invert,
+            AuthTest::Claim(said) => match ClaimTest::compile(said) {
+                Ok(test) => Test::Claim(test),
+                Err(found) => {
+                    problems.extend(found);
+                    Test::Always
+                }
             },
         }
     }
@@ -143,11 +130,7 @@ impl Test {
             Test::Authenticated(test) => asker.is_tls && is_named(test, asker.names),
             Test::PeerIp(net) => contains(net, asker.peer),
             Test::RemoteIp(net) => contains(net, asker.remote),
-            Test::Claim { claims_name, path, value, invert } => {
-                let claims = asker.identified.claims(claims_name);
-                let claim = claims.and_then(|claims| claims.at(path.iter().map(String::as_str)));
-                value.holds(claim) != *invert
-            }
+            Test::Claim(test) => test.holds(Some(asker.identified)),
         }
     }
 }
@@ -162,51 +145,4 @@ fn is_named(test: &TextTest, names: Option<&Names>) -> bool {
 /// Of whatever spelling the address is.
 fn contains(net: &IpNet, address: IpAddr) -> bool {
     net.contains(&address.to_canonical()) || net.contains(&address)
-}
-
-impl Value {
-    fn compile(said: &ValueMatch, problems: &mut Vec<Invalid>) -> Value {
-        match said {
-            ValueMatch::Null => Value::Null,
-            ValueMatch::Present(present) => Value::Present(*present),
-            ValueMatch::Bool(is_true) => Value::Bool(*is_true),
-            ValueMatch::Text(said) => match TextTest::compile(said) {
-                Ok(test) => Value::Text(test),
-                Err(invalid) => {
-                    problems.push(invalid);
-                    Value::Null
-                }
-            },
-            ValueMatch::Number(number) => Value::Number(*number),
-            ValueMatch::Range(first, end) => Value::Range(*first, *end),
-            ValueMatch::OneOf(said) => Value::OneOf(Box::new(Value::compile(said, problems))),
-            ValueMatch::Any(list) => {
-                Value::Any(list.iter().map(|said| Value::compile(said, problems)).collect())
-            }
-        }
-    }
-
-    fn holds(&self, claim: Option<&Json>) -> bool {
-        let number = || match claim {
-            Some(Json::Whole(whole)) => Some(*whole as f64),
-            Some(Json::Real(real)) => Some(*real),
-            _ => None,
-        };
-        match self {
-            Value::Null => matches!(claim, Some(Json::Null)),
-            // Envoy's: that something is not there holds of nothing.
-            Value::Present(present) => *present && claim.is_some(),
-            Value::Bool(is_true) => claim == Some(&Json::Bool(*is_true)),
-            Value::Text(test) => {
-                claim.and_then(Json::as_text).is_some_and(|text| test.is_match(text.as_bytes()))
-            }
-            Value::Number(wanted) => number().is_some_and(|number| number == *wanted),
-            Value::Range(first, end) => number().is_some_and(|number| (*first..*end).contains(&number)),
-            Value::OneOf(test) => match claim {
-                Some(Json::List(values)) => values.iter().any(|value| test.holds(Some(value))),
-                _ => false,
-            },
-            Value::Any(tests) => tests.iter().any(|test| test.holds(claim)),
-        }
-    }
 }

@@ -68,6 +68,7 @@ fn subject<'a>(method: &'a Method, path: &'a str, headers: &'a HeaderMap) -> Sub
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: 0,
+        claims: None,
     }
 }
 

@@ -67,6 +67,7 @@ impl World {
             source: self.remote,
             is_internal: false,
             draw: 0,
+            claims: None,
         };
         asked(&Asker {
             request: self.is_http.then_some(&subject),

@@ -145,6 +145,7 @@ impl RequestLine {
             source: client.address.ip(),
             is_internal: client.is_internal,
             draw,
+            claims: None,
         }
     }
 }

@@ -108,6 +108,7 @@ mod tests {
             source: Ipv4Addr::LOCALHOST.into(),
             is_internal: false,
             draw: 0,
+            claims: None,
         };
         Brought::of(settings, &subject)
     }

@@ -8,6 +8,7 @@
 pub mod cors;
 pub mod credentials;
 mod csrf;
+pub mod external;
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
@@ -21,7 +22,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Json, Reason};
-use naru_identity::{Identified, Names, Networks, Token};
+use naru_identity::external::{Beginning, Edit, Judgement};
+use naru_identity::{Asker, Identified, Names, Networks, Token};
 use naru_route::{RuleId, Subject};
 use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable, Scheme, SecurityHeaders};
 
@@ -31,6 +33,7 @@ use crate::record::RequestLine;
 use cors::{Asks, CompiledCors, Page};
 use credentials::{CompiledKeys, CompiledPasswords, CredentialsKnown, Shown, Who};
 use csrf::CompiledCsrf;
+use external::{Asking, CompiledExternal};
 use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
@@ -44,6 +47,8 @@ pub struct CompiledGate {
     lists: Vec<Box<[CompiledCheck]>>,
     /// By rule.
     of_rules: Box<[u32]>,
+    /// Beside the lists: what is the same check in several of them has one number.
+    numbers: Vec<Box<[u32]>>,
 }
 
 /// A check, ready to be asked.
@@ -57,6 +62,7 @@ pub enum CompiledCheck {
     Keys(CompiledKeys),
     Passwords(CompiledPasswords),
     Tokens(CompiledTokens),
+    External(Box<CompiledExternal>),
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
@@ -80,6 +86,10 @@ pub struct Head<'a> {
 pub struct Memory {
     /// What its response is to say, whoever gives it.
     pub told: Vec<(HeaderName, HeaderValue)>,
+    /// What somebody else wants it to say.
+    pub dressed: Vec<Edit>,
+    /// The request is not what it was when its rule was found.
+    pub reroutes: bool,
     /// What is known of its tokens.
     pub tokens: naru_identity::Known,
     /// Who it is from.
@@ -103,6 +113,20 @@ impl Memory {
 impl Head<'_> {
     pub(crate) fn subject(&self, draw: u64) -> Subject<'_> {
         self.line.subject(self.headers, self.client, draw)
+    }
+
+    /// Who asks, as policies see it.
+    pub(crate) fn asker<'a>(&'a self, subject: &'a Subject<'a>, identified: &'a Identified) -> Asker<'a> {
+        Asker {
+            request: Some(subject),
+            peer: self.peer.remote.ip(),
+            remote: self.client.address.ip(),
+            local: self.peer.local,
+            is_tls: self.peer.is_tls,
+            server_name: self.server_name,
+            names: self.names,
+            identified,
+        }
     }
 }
 
@@ -129,6 +153,14 @@ pub enum CheckCount {
     KeyDenied,
     PasswordAllowed,
     PasswordDenied,
+    /// A policy that nobody is refused by is for a request.
+    AuditMatched,
+    ExternalAllowed,
+    ExternalDenied,
+    /// Whoever is asked gives no answer, or none that can be done.
+    ExternalFailed,
+    /// The same, and the request passes all the same.
+    ExternalFailureAllowed,
 }
 
 /// What a check says.
@@ -177,6 +209,10 @@ pub enum Question {
     Read(Reading),
     /// Whose a key is, or whether a password is right.
     Who(Shown),
+    /// The beginning of the request's body, up to so many bytes; of a longer one only where it may be in part.
+    Gather { bytes_max: u32, allows_partial: bool },
+    /// Whether somebody else lets it pass.
+    Judge(Box<Asking>),
 }
 
 /// What somebody says to a [`Question`].
@@ -187,6 +223,11 @@ pub enum Answer {
     Spent(Told),
     Read(Read),
     Who(Who),
+    /// Nothing where there is no body.
+    Gathered(Option<Beginning>),
+    /// The body is longer than may be.
+    TooLong,
+    Judged(Box<Judgement>),
 }
 
 /// What the gates of a snapshot share, and what is wrong with them.
@@ -210,29 +251,49 @@ impl CompiledGate {
         if gate.is_empty() && rules().all(|(_, rule)| rule.gate.is_empty()) {
             return None;
         }
+        // What each number stands for.
+        let mut numbered: Vec<Vec<(String, Check)>> = Vec::new();
+        let mut numbers: Vec<Box<[u32]>> = Vec::new();
         let mut compile = |checks: &[Check], own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
             let of_check = |check: &Check| {
                 let is_own = changes.iter().any(|change| match change {
                     GateChange::Instead(other) | GateChange::Also(other) => other == check,
-                    GateChange::Without(_) => false,
+                    GateChange::Without(_) | GateChange::Ask(..) => false,
                 });
                 if is_own { format!("{of}/{own}") } else { of.to_owned() }
             };
             let mut compiled: Vec<CompiledCheck> = Vec::new();
+            let mut sources: Vec<Vec<(String, Check)>> = Vec::new();
             for check in checks {
                 let Some(next) = CompiledCheck::new(check, &of_check(check), found) else { continue };
+                let source = (of_check(check), check.clone());
                 // Limits that stand beside each other are asked together: all of them, or none.
                 if let CompiledCheck::Quotas(quotas) = next {
                     match compiled.last_mut() {
                         Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
-                            before.join(quotas)
+                            before.join(quotas);
+                            if let Some(joined) = sources.last_mut() {
+                                joined.push(source);
+                            }
                         }
-                        _ => compiled.push(CompiledCheck::Quotas(quotas)),
+                        _ => {
+                            compiled.push(CompiledCheck::Quotas(quotas));
+                            sources.push(vec![source]);
+                        }
                     }
                 } else {
                     compiled.push(next);
+                    sources.push(vec![source]);
                 }
             }
+            let number = |source: Vec<(String, Check)>| {
+                let known = numbered.iter().position(|known| is_same(known, &source));
+                known.unwrap_or_else(|| {
+                    numbered.push(source);
+                    numbered.len() - 1
+                }) as u32
+            };
+            numbers.push(sources.into_iter().map(number).collect());
             compiled.into_boxed_slice()
         };
         let mut lists = vec![compile(&gate.checks, "", &[])];
@@ -252,21 +313,51 @@ impl CompiledGate {
             last = Some((&rule.gate, list));
             of_rules.push(list);
         }
-        Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice() }))
+        Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice(), numbers }))
+    }
+
+    fn list(&self, rule: Option<RuleId>) -> usize {
+        rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0) as usize
     }
 
     /// What the requests of a rule pass, or those without one.
     pub fn checks(&self, rule: Option<RuleId>) -> &[CompiledCheck] {
-        let at = rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0);
-        self.lists.get(at as usize).map_or(&[], |list| list)
+        self.lists.get(self.list(rule)).map_or(&[], |list| list)
+    }
+
+    /// Whether there is anybody else who is asked.
+    pub fn asks_others(&self) -> bool {
+        self.lists.iter().flatten().any(|check| matches!(check, CompiledCheck::External(_)))
+    }
+
+    /// The numbers of these, in their order: a check of another rule with the same number is the same.
+    pub(crate) fn numbers(&self, rule: Option<RuleId>) -> &[u32] {
+        self.numbers.get(self.list(rule)).map_or(&[], |list| list)
+    }
+}
+
+/// Whoever else is asked is so once for each filter, whatever rules say to it.
+fn is_same(one: &[(String, Check)], other: &[(String, Check)]) -> bool {
+    match (one, other) {
+        ([(_, one)], [(_, other)])
+            if matches!(
+                (&one.kind, &other.kind),
+                (CheckKind::External(_), CheckKind::External(_))
+            ) =>
+        {
+            one.name == other.name
+        }
+        _ => one == other,
     }
 }
 
 /// Whether rules that say this share what it counts, if it counts anything.
 fn is_shared(changes: &[GateChange]) -> bool {
     changes.iter().all(|change| match change {
-        GateChange::Instead(check) | GateChange::Also(check) => !matches!(check.kind, CheckKind::LocalRate(_)),
-        GateChange::Without(_) => true,
+        GateChange::Instead(check) | GateChange::Also(check) => {
+            !matches!(check.kind, CheckKind::LocalRate(_) | CheckKind::External(_))
+        }
+        GateChange::Without(_) | GateChange::Ask(..) => true,
     })
 }
 
@@ -287,6 +378,9 @@ impl CompiledCheck {
                 Ok(CompiledCheck::Passwords(CompiledPasswords::new(said, found.credentials)))
             }
             CheckKind::Jwt(settings) => CompiledTokens::new(settings, found.keys).map(CompiledCheck::Tokens),
+            CheckKind::External(settings) => {
+                CompiledExternal::new(settings).map(|external| CompiledCheck::External(Box::new(external)))
+            }
             CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
             CheckKind::LocalRate(settings) => {
                 Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
@@ -321,6 +415,7 @@ impl CompiledCheck {
             CompiledCheck::Keys(keys) => keys.decide(head, answer, memory, view),
             CompiledCheck::Passwords(passwords) => passwords.decide(head, answer, memory, view),
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
+            CompiledCheck::External(external) => external.decide(head, draw, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, memory, view),

@@ -117,11 +117,16 @@ fn refused(refusal: &Refusal, is_grpc: bool) -> Reply {
         reply.headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status)));
         reply.grpc_status = Some(grpc_status);
     }
+    // A client of gRPC is told what came of its call.
+    let is_own = |name: &header::HeaderName| {
+        is_grpc && (*name == header::CONTENT_TYPE || name.as_str().starts_with("grpc-"))
+    };
+    let headers = refusal.headers.iter().filter(|(name, _)| !is_own(name));
     // They take the place of what is said else.
-    for (name, _) in &refusal.headers {
+    for (name, _) in headers.clone() {
         reply.headers.remove(name);
     }
-    for (name, value) in &refusal.headers {
+    for (name, value) in headers {
         reply.headers.append(name, value.clone());
     }
     reply

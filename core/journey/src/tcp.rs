@@ -94,5 +94,6 @@ pub fn subject<'a>(
         source: client.ip(),
         is_internal: false,
         draw,
+        claims: None,
     }
 }

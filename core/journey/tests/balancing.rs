@@ -122,6 +122,7 @@ fn begin(now: Instant, snapshot: &Snapshot, worker: &mut Worker, view: &impl Vie
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     Journey::begin(now, snapshot, ChainId(0), &subject, RequestFacts::NONE, worker, view, &mut ())
 }

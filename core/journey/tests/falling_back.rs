@@ -142,6 +142,7 @@ fn begin(snapshot: &Snapshot, worker: &mut Worker, facts: RequestFacts, view: &i
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     Journey::begin(at(0), snapshot, ChainId(0), &subject, facts, worker, view, &mut ())
 }

@@ -112,6 +112,7 @@ fn subject<'a>(method: &'a Method, headers: &'a HeaderMap, draw: u64) -> Subject
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw,
+        claims: None,
     }
 }
 

@@ -99,6 +99,7 @@ fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, is_grpc: bool, 
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     let facts =
         RequestFacts { repeats: Facts { may_repeat: true, is_repeat: false }, is_grpc, ..RequestFacts::NONE };

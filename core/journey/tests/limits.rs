@@ -103,6 +103,7 @@ fn begin(snapshot: &Snapshot, worker: &mut Worker, now: Instant, view: &impl Vie
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     let facts = RequestFacts { repeats: Facts { may_repeat: true, is_repeat: false }, ..RequestFacts::NONE };
     Journey::begin(now, snapshot, ChainId(0), &subject, facts, worker, view, &mut ())

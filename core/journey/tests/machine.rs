@@ -53,6 +53,7 @@ fn begin(
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     let facts = RequestFacts {
         repeats: Facts::of(method, &HeaderMap::new(), false),
@@ -346,6 +347,7 @@ fn a_client_may_ask_for_a_timeout_of_its_own() {
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: 0,
+        claims: None,
     };
     for (timeout_ms, expected) in [(Some(250), Some((at(250), Wait::Response))), (Some(0), None)] {
         let facts = RequestFacts {
@@ -401,6 +403,7 @@ fn pass_through(journey: &mut Journey, snapshot: &Snapshot, worker: &mut Worker,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     journey.pass_through(now, snapshot, &subject, worker, &Idle, &mut ());
 }

@@ -306,6 +306,7 @@ fn journey(snapshot: &Snapshot, worker: &mut Worker) -> Journey {
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     let facts = RequestFacts::NONE;
     Journey::begin(at(0), snapshot, ChainId(0), &subject, facts, worker, &Door::default(), &mut ())

@@ -2,10 +2,12 @@
 //!
 //! Istio asks them where a workload is called, gateways among them. Here they are asked at gateways; one that is for
 //! none is an error, as nobody would be kept out by it. Which documents are for a Gateway is [`Guards::of`]'s to say, and
-//! what they become are the checks that Istio makes filters of: tokens, then policies that audit, deny, allow.
+//! what they become are the checks that Istio makes filters of: whoever else is asked, tokens, then policies that audit,
+//! deny, allow.
 
 mod authorization;
 mod condition;
+mod external;
 
 use std::net::SocketAddr;
 
@@ -22,6 +24,7 @@ use naru_spec::{
 };
 
 use crate::findings::Findings;
+use crate::routes::Routes;
 use crate::tls::SYSTEM_AUTHORITIES;
 
 /// What is written there holds for all namespaces.
@@ -38,6 +41,8 @@ pub(crate) struct Guards<'a> {
     authentications: Vec<&'a RequestAuthentication>,
     policies: Vec<&'a AuthorizationPolicy>,
     clusters: Vec<Cluster>,
+    /// Who else is asked, by name.
+    providers: external::Providers,
 }
 
 impl<'a> Guards<'a> {
@@ -78,6 +83,16 @@ impl<'a> Guards<'a> {
         guards
     }
 
+    /// Finds who else is asked by policies, and where.
+    pub fn find_providers(
+        &mut self,
+        resources: &Resources,
+        routes: &mut Routes<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        self.providers = external::providers(&self.policies, resources, routes, findings);
+    }
+
     /// Those that keys are fetched from.
     pub fn into_clusters(self) -> Vec<Cluster> {
         self.clusters
@@ -98,8 +113,9 @@ impl<'a> Guards<'a> {
                 rules.extend(&spec.jwt_rules);
             }
         }
+        let mut jwt_check = None;
         if !rules.is_empty() {
-            gate.checks.push(Check { name: JWT_FILTER.into(), kind: CheckKind::Jwt(Box::new(jwt(&rules))) });
+            jwt_check = Some(Check { name: JWT_FILTER.into(), kind: CheckKind::Jwt(Box::new(jwt(&rules))) });
         }
         let policies = self.policies.iter().copied().filter(|document| {
             let spec = document.spec.as_ref();
@@ -114,6 +130,8 @@ impl<'a> Guards<'a> {
             gateways.iter().any(|gateway| chosen.is_for(gateway))
         });
         let policies: Vec<_> = policies.collect();
+        gate.checks.extend(external::checks(&policies, &self.providers, findings));
+        gate.checks.extend(jwt_check);
         for rbac in authorization::checks(&policies, findings) {
             gate.checks.push(Check { name: RBAC_FILTER.into(), kind: CheckKind::Rbac(Box::new(rbac)) });
         }
@@ -123,7 +141,7 @@ impl<'a> Guards<'a> {
 
 /// For a rule whose requests are asked neither for tokens nor by policies.
 pub(crate) fn nothing() -> Vec<GateChange> {
-    [JWT_FILTER, RBAC_FILTER].map(|name| GateChange::Without(name.to_owned())).to_vec()
+    [JWT_FILTER, RBAC_FILTER, external::FILTER].map(|name| GateChange::Without(name.to_owned())).to_vec()
 }
 
 /// Which gateways a document is for.
@@ -310,6 +328,7 @@ fn read(at: usize, rule: &JwtRule, hears: &mut dyn Hears) -> Option<JwtProvider>
         payload_header,
         claim_headers,
         claims_name: CLAIMS.to_owned(),
+        reroutes: true,
         spaced_claims,
         ..JwtProvider::new(format!("origins-{at}"), rule.issuer.value.clone(), keys)
     })

@@ -190,7 +190,8 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     let edges = Edges::of(resources, &mut findings);
-    let guards = Guards::of(resources, &mut findings);
+    let mut guards = Guards::of(resources, &mut findings);
+    guards.find_providers(resources, &mut routes, &mut findings);
     let at_edge = (&edges, &guards);
     gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
     config.surge = surge::of(resources, &routes.caches, &mut config.listeners, &mut findings);

@@ -4,7 +4,7 @@ use http::HeaderName;
 use naru_resource::virtual_service::HttpMatch;
 use naru_resource::{Place, StringMatch as Written, Test, Text};
 use naru_spec::{
-    HeaderMatch, HeaderTest, Invalid, Match, NameMatch, Path, PathMatch, Pattern, StringMatch, ValueTest,
+    ClaimMatch, HeaderMatch, HeaderTest, Invalid, Match, NameMatch, Path, PathMatch, Pattern, StringMatch, ValueMatch, ValueTest,
     code,
 };
 
@@ -36,12 +36,18 @@ pub(crate) fn block(written: &HttpMatch, path: &Path<'_>, findings: &mut Finding
         let path = headers.key(name);
         match name.as_str() {
             ":path" | ":method" | ":authority" | ":scheme" => pseudo(name, said, &mut block, &path, findings),
+            _ if is_claim(name) => block.claims.extend(claim(name, said, false, &path, findings)),
             _ => block.headers.extend(header(name, said, false, &path, findings)),
         }
     }
     let without = path.field("withoutHeaders");
     for (name, said) in &written.without_headers {
-        block.headers.extend(header(name, said, true, &without.key(name), findings));
+        let path = without.key(name);
+        if is_claim(name) {
+            block.claims.extend(claim(name, said, true, &path, findings));
+        } else {
+            block.headers.extend(header(name, said, true, &path, findings));
+        }
     }
     let query = path.field("queryParams");
     for (name, said) in &written.query_params {
@@ -103,6 +109,50 @@ fn pattern(text: &str, place: Place, path: &Path<'_>, findings: &mut Findings<'_
     }
 }
 
+/// Whether it is no header but what a verified token claims.
+pub(crate) fn is_claim(name: &str) -> bool {
+    name.starts_with('@')
+}
+
+/// A test of a claim, which is a text or a list of texts. Istio's `route.go`: `translateMetadataMatch`.
+fn claim(
+    name: &Text,
+    said: &Written,
+    is_without: bool,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<ClaimMatch> {
+    let Some(parts) = claim_path(name) else {
+        let message = format!("'{}' names no claim", name.value);
+        let hint = "@request.auth.claims.NAME, or @request.auth.claims[NAME][INNER]";
+        findings.error(code::INVALID_VALUE, name.place, path, message, hint);
+        return None;
+    };
+    let test = match string_match(said, path, findings) {
+        None if said.test == Test::Present => ValueMatch::Present(true),
+        None => return None,
+        Some(test) => {
+            let of_list = ValueMatch::OneOf(Box::new(ValueMatch::Text(test.clone())));
+            ValueMatch::Any(vec![ValueMatch::Text(test), of_list])
+        }
+    };
+    let claims_name = crate::identity::CLAIMS.to_owned();
+    Some(ClaimMatch { claims_name, path: parts, test, invert: is_without })
+}
+
+fn claim_path(name: &str) -> Option<Vec<String>> {
+    let rest = name.strip_prefix("@request.auth.claims")?;
+    let parts: Vec<String> = match rest.strip_prefix('.') {
+        Some(dotted) => dotted.split('.').map(str::to_owned).collect(),
+        None => {
+            let inner = rest.strip_prefix('[')?.strip_suffix(']')?;
+            inner.split("][").map(str::to_owned).collect()
+        }
+    };
+    let is_name = |part: &String| !part.is_empty() && !part.contains(['[', ']']);
+    parts.iter().all(is_name).then_some(parts)
+}
+
 fn header(
     name: &Text,
     said: &Written,
@@ -110,11 +160,6 @@ fn header(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<HeaderMatch> {
-    if name.starts_with('@') {
-        let message = "naru does not match claims of tokens yet";
-        findings.error(code::UNSUPPORTED_FIELD, name.place, path, message, "");
-        return None;
-    }
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         let message = format!("the header '{}' is not in lower case", name.value);
         let hint = format!("write '{}': Istio takes no other", name.to_ascii_lowercase());

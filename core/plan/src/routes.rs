@@ -225,6 +225,9 @@ impl<'a> Routes<'a> {
         let mut matches: Vec<Match> = Vec::new();
         let mut names: Vec<&Text> = Vec::new();
         for (at, block) in route.matches.iter().enumerate() {
+            if matches!(context, Context::Any) {
+                self.check_claims(service, block, &blocks.at(at), findings);
+            }
             if is_for(block, context) {
                 matches.push(matching::block(block, &blocks.at(at), findings));
                 names.extend(&block.name);
@@ -289,6 +292,29 @@ impl<'a> Routes<'a> {
         gate.extend(cors.and_then(|cors| doors::cors(cors, &path.field("corsPolicy"), findings)));
         let origin = findings.locate(route.place);
         Some(Rule { name, origin, matches, action, request_headers, response_headers, gate })
+    }
+
+    /// Claims are known where tokens are verified.
+    fn check_claims(
+        &self,
+        service: &VirtualService,
+        block: &HttpMatch,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        let names = block.headers.iter().chain(&block.without_headers).map(|(name, _)| name);
+        for name in names.filter(|name| matching::is_claim(name)) {
+            let path = path.field("headers");
+            if Owner::of(service).is_mesh_only {
+                let message = "claims of tokens are known at gateways only: no request is taken by this";
+                let hint = "name a Gateway in spec.gateways";
+                findings.error(code::NO_EFFECT, name.place, &path, message, hint);
+            } else if self.resources.request_authentications.is_empty() {
+                let message = "nobody verifies tokens: there is no claim that could be as this says";
+                let hint = "a RequestAuthentication for the Gateway";
+                findings.warning(code::NO_EFFECT, name.place, &path, message, hint);
+            }
+        }
     }
 
     fn forward(

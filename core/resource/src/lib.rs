@@ -45,6 +45,7 @@ pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
 pub mod security;
+pub mod mesh_config;
 pub mod acme;
 pub mod session_auth;
 pub mod surge;
@@ -58,6 +59,7 @@ pub use edge_policy::EdgePolicy;
 pub use gateway::Gateway;
 pub use load::Bulkhead;
 pub use meta::{Meta, StringMatch, Test};
+pub use mesh_config::MeshConfig;
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use rate_limit::RateLimit;
 pub use response_cache::ResponseCache;
@@ -97,4 +99,5 @@ pub struct Resources {
     pub surges: Vec<Surge>,
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
+    pub mesh_configs: Vec<MeshConfig>,
 }

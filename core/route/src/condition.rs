@@ -11,7 +11,7 @@ use naru_spec::{HeaderMatch, HeaderTest, Invalid, Match, NameMatch, StringMatch,
 use regex::bytes::Regex;
 
 use crate::re2::Expressions;
-use crate::{Field, Subject};
+use crate::{ClaimTest, Field, Subject};
 
 /// One thing that must hold. Small, because there is one for each rule and more.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub(crate) enum Condition {
     Query(Box<NameCheck>),
     Cookie(Box<NameCheck>),
     PathRegex(Box<Regex>),
+    Claim(Box<ClaimTest>),
 }
 
 /// A test of one text.
@@ -101,6 +102,12 @@ pub(crate) fn compile(
     for cookie in &block.cookies {
         push(NameCheck::compile(cookie, expressions).map(Condition::Cookie));
     }
+    for claim in &block.claims {
+        match ClaimTest::compile(claim) {
+            Ok(test) => list.push(Condition::Claim(Box::new(test))),
+            Err(found) => problems.extend(found),
+        }
+    }
     list.sort_by_key(Condition::is_costly);
     if let Some(fraction) = block.fraction {
         list.push(Condition::Fraction(fraction));
@@ -144,6 +151,7 @@ impl Condition {
             Condition::Query(check) | Condition::Cookie(check) => {
                 check.test.as_ref().is_some_and(Text::is_regex)
             }
+            Condition::Claim(_) => true,
             Condition::Sources(_) | Condition::Grpc | Condition::PathRegex(_) => false,
         }
     }
@@ -160,6 +168,7 @@ impl Condition {
             Condition::Sources(nets) => nets.contain(subject.source),
             Condition::Grpc => is_grpc(subject.headers),
             Condition::PathRegex(regex) => regex.is_match(subject.path.as_bytes()),
+            Condition::Claim(test) => test.holds(subject.claims),
             Condition::Fraction(fraction) => fraction.takes(subject.fraction_draw()),
         }
     }
@@ -175,6 +184,7 @@ impl Condition {
             Condition::Sources(_) => Field::Source,
             Condition::Grpc => Field::Grpc,
             Condition::PathRegex(_) => Field::Path,
+            Condition::Claim(_) => Field::Claim,
             Condition::Fraction(_) => Field::Fraction,
         }
     }

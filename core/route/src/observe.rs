@@ -35,4 +35,5 @@ pub enum Field {
     Source,
     Grpc,
     Fraction,
+    Claim,
 }

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use naru_spec::{
-    Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, Scheme, StringMatch,
+    ClaimMatch, Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, Scheme, StringMatch,
     TlsRequirement, ValueTest, VirtualHost,
 };
 use regex::bytes::Regex;
 
-use crate::{Field, RuleId, Subject, Verdict, re2};
+use crate::{ClaimTest, Field, RuleId, Subject, Verdict, re2};
 
 /// The first rule that holds for a request.
 pub fn find(routes: &RouteTable, subject: &Subject<'_>) -> Verdict {
@@ -228,6 +228,7 @@ impl<'a> RefTable<'a> {
         self.header_failure(block, subject)
             .or_else(|| self.query_failure(block, subject))
             .or_else(|| self.cookie_failure(block, subject))
+            .or_else(|| claim_failure(block, subject))
             .or_else(|| {
                 let fraction = block.fraction?;
                 if fraction.takes(subject.fraction_draw()) {
@@ -378,6 +379,15 @@ fn patterns(block: &Match) -> Vec<&Pattern> {
         }
     }
     found
+}
+
+/// What a claim is, is asked the same way by all.
+fn claim_failure(block: &Match, subject: &Subject<'_>) -> Option<Decision> {
+    let holds = |said: &ClaimMatch| ClaimTest::compile(said).is_ok_and(|test| test.holds(subject.claims));
+    let said = block.claims.iter().find(|said| !holds(said))?;
+    let claim = subject.claims.and_then(|claims| claims.claim(&said.claims_name, &said.path));
+    let expected = inverted(said.invert, "is a claim of a token that is as the rule says".to_owned());
+    failed(Field::Claim, &said.path.join("."), expected, claim.map(|claim| format!("{claim:?}")).as_deref())
 }
 
 fn failed(field: Field, name: &str, expected: String, actual: Option<&str>) -> Option<Decision> {

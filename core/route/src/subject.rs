@@ -1,8 +1,10 @@
 //! The question and its answer.
 
+use std::fmt::Debug;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method};
+use naru_base::Json;
 use naru_base::chance::mix;
 use naru_spec::Scheme;
 
@@ -25,6 +27,14 @@ pub struct Subject<'a> {
     /// One uniform number per request. Every chance that routing takes is derived from it, so that
     /// equal draws decide equally.
     pub draw: u64,
+    /// What tokens claim; nothing before they are verified.
+    pub claims: Option<&'a dyn Claims>,
+}
+
+/// What is known of who asks, once tokens are verified.
+pub trait Claims: Debug {
+    /// A claim of the token that is called so, by names within each other.
+    fn claim(&self, of: &str, path: &[String]) -> Option<&Json>;
 }
 
 impl Subject<'_> {

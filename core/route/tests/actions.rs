@@ -208,6 +208,7 @@ fn subject<'a>(authority: &'a str, sent: &'a str, scheme: Scheme, headers: &'a H
         source: [192, 0, 2, 1].into(),
         is_internal: false,
         draw: 0,
+        claims: None,
     }
 }
 

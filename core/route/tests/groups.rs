@@ -70,6 +70,7 @@ fn subject<'a>(method: &'a Method, path: &'a str, headers: &'a HeaderMap) -> Sub
         source: [127, 0, 0, 1].into(),
         is_internal: false,
         draw: 7,
+        claims: None,
     }
 }
 

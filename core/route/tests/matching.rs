@@ -87,6 +87,7 @@ impl Request {
             source: self.source.parse().unwrap(),
             is_internal: self.is_internal,
             draw: self.draw,
+            claims: None,
         }
     }
 }

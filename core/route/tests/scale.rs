@@ -76,6 +76,7 @@ fn ask(table: &Table, ask: &Ask<'_>) -> (Option<u32>, u32) {
         source: [127, 0, 0, 1].into(),
         is_internal: false,
         draw: 1,
+        claims: None,
     };
     let mut asked = Asked::default();
     match table.find(&subject, &mut asked) {

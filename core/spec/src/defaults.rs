@@ -443,6 +443,12 @@ pub const JWT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub const JWKS_CACHE: Duration = Duration::from_secs(600);
 /// For fetching them. Istio's.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// For an answer of who is asked whether a request may pass. Envoy's `ext_authz`.
+pub const EXTERNAL_TIMEOUT: Duration = Duration::from_millis(200);
+/// The same of a provider of Istio's that says nothing.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(600);
+/// Our own: more than this is no answer.
+pub const EXTERNAL_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Our own: a token with a key that is not known has them fetched again no oftener than this.
 pub const JWKS_REFETCH_MIN: Duration = Duration::from_secs(10);
 /// After keys could not be fetched. Envoy's `failed_refetch_duration`.

@@ -4,7 +4,8 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Cors, Csrf, Invalid, Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed,
+    Addresses, ApiKeys, BasicAuth, Cors, Csrf, External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac,
+    SecurityHeaders, Shed,
 };
 
 /// The checks of a listener, in order.
@@ -38,6 +39,8 @@ pub enum CheckKind {
     BasicAuth(Box<BasicAuth>),
     /// Tokens that are to be shown.
     Jwt(Box<Jwt>),
+    /// Whom else is asked.
+    External(Box<External>),
     /// Who may do what.
     Rbac(Box<Rbac>),
     /// Envoy's `local_ratelimit`.
@@ -54,6 +57,8 @@ pub enum GateChange {
     Without(String),
     /// Beside those of the listener.
     Also(Check),
+    /// To whoever else is asked by the check with this name.
+    Ask(String, Box<ExternalChange>),
 }
 
 impl CheckKind {
@@ -71,6 +76,8 @@ impl CheckKind {
             CheckKind::Csrf(_) => 10,
             CheckKind::ApiKeys(_) => 12,
             CheckKind::BasicAuth(_) => 14,
+            // What others set may be a token.
+            CheckKind::External(_) => 16,
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
@@ -81,6 +88,7 @@ impl CheckKind {
     fn problems(&self) -> Vec<Invalid> {
         match self {
             CheckKind::Jwt(settings) => settings.problems(),
+            CheckKind::External(settings) => settings.problems(),
             // What is wrong with an expression is told where it is compiled.
             CheckKind::Rbac(_) | CheckKind::Shed(_) | CheckKind::Cors(_) | CheckKind::Csrf(_) => Vec::new(),
             CheckKind::SecurityHeaders(_) | CheckKind::Addresses(_) | CheckKind::BasicAuth(_) => Vec::new(),
@@ -111,8 +119,15 @@ impl Gate {
                         *own = check.clone();
                     }
                 }
-                GateChange::Without(name) => checks.retain(|own| own.name != *name),
+                GateChange::Without(name) => checks.retain(|own| !is_called(&own.name, name)),
                 GateChange::Also(check) => insert(&mut checks, check.clone()),
+                GateChange::Ask(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::External(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
             }
         }
         checks
@@ -128,9 +143,14 @@ impl GateChange {
     pub fn problems(&self) -> Vec<Invalid> {
         match self {
             GateChange::Instead(check) | GateChange::Also(check) => check.kind.problems(),
-            GateChange::Without(_) => Vec::new(),
+            GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
         }
     }
+}
+
+/// Of a name with a slash what stands before it means all of its kind.
+fn is_called(own: &str, name: &str) -> bool {
+    own.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn insert(checks: &mut Vec<Check>, check: Check) {

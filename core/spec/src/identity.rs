@@ -47,6 +47,8 @@ pub struct JwtProvider {
     pub requires_expiry: bool,
     /// How long a token may be valid from its `iat` on.
     pub lifetime_max: Option<Duration>,
+    /// What upstreams are told may change which rule takes the request.
+    pub reroutes: bool,
 }
 
 impl JwtProvider {
@@ -69,6 +71,7 @@ impl JwtProvider {
             spaced_claims: Vec::new(),
             requires_expiry: false,
             lifetime_max: None,
+            reroutes: false,
         }
     }
 

@@ -33,6 +33,7 @@ pub mod csrf;
 pub mod credentials;
 pub mod security_headers;
 pub mod geo;
+pub mod external;
 pub mod quota;
 pub mod local_rate;
 pub mod store;
@@ -83,6 +84,9 @@ pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
+pub use external::{
+    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
+};
 pub use gate::{Check, CheckKind, Gate, GateChange};
 pub use geo::{Geo, GeoFact};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};

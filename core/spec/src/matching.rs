@@ -6,10 +6,10 @@ use http::HeaderName;
 use ipnet::IpNet;
 use naru_base::Fraction;
 
-use crate::Invalid;
+use crate::{ClaimMatch, Invalid};
 
 /// One block: everything it says must hold (AND). A rule has several blocks (OR).
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Match {
     /// Of the path without its query.
     pub path: PathMatch,
@@ -28,6 +28,8 @@ pub struct Match {
     pub fraction: Option<Fraction>,
     /// Only gRPC requests (`content-type: application/grpc`, also with `+proto` and the like).
     pub grpc: bool,
+    /// What verified tokens claim. A chain of which a rule asks for that finds the rule again behind its tokens.
+    pub claims: Vec<ClaimMatch>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

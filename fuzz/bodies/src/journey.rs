@@ -195,6 +195,7 @@ impl<'a> Walk<'a> {
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_internal: false,
             draw: worker.draw_request(),
+            claims: None,
         };
         let facts = RequestFacts {
             repeats: Facts::of(&method, &headers, false),
@@ -308,6 +309,7 @@ impl<'a> Walk<'a> {
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             is_internal: false,
             draw: 7,
+            claims: None,
         };
         let (now, worker) = (self.now, &mut self.worker);
         self.journey.pass_through(now, self.snapshot, &subject, worker, &self.held, &mut ());

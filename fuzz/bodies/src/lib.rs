@@ -21,6 +21,7 @@ mod documents;
 mod import;
 mod hello;
 mod token;
+mod authz;
 mod known;
 mod http1;
 mod wires;
@@ -42,6 +43,7 @@ mod place;
 mod quiet;
 
 pub use asked::asked;
+pub use authz::authz;
 pub use bootstrap::bootstrap;
 pub use certificate::{certificate, revoked};
 pub use compared::compared;
@@ -73,6 +75,7 @@ pub type Body = fn(&[u8]);
 /// Every body by the name of its target and of its corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("asked", asked),
+    ("authz", authz),
     ("bootstrap", bootstrap),
     ("certificate", certificate),
     ("compared", compared),

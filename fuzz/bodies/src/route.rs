@@ -99,6 +99,7 @@ impl Ask {
                 source: self.source,
                 is_internal,
                 draw: self.draw,
+                claims: None,
             };
             let expected = reference.find(&subject);
             let mut seen = Seen::default();

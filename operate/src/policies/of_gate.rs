@@ -25,6 +25,7 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
         CheckKind::ApiKeys(said) => vec![of_edge::keys(said)],
         CheckKind::BasicAuth(said) => vec![of_edge::passwords(said)],
         CheckKind::Jwt(settings) => of_identity::tokens(settings),
+        CheckKind::External(settings) => vec![of_identity::external(settings)],
         CheckKind::Rbac(settings) => of_identity::policies(settings),
         CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
         CheckKind::Quotas(settings) => {

@@ -1,6 +1,6 @@
 //! What tokens a request has to show, and which policies it is asked for.
 
-use naru_spec::{Jwt, JwtKeys, Rbac, RbacAction, RbacRules};
+use naru_spec::{External, ExternalService, Jwt, JwtKeys, Rbac, RbacAction, RbacRules};
 use serde_json::json;
 
 use super::Policy;
@@ -21,6 +21,40 @@ pub fn tokens(settings: &Jwt) -> Vec<Policy> {
         Policy::new("token", format!("tokens of {issuer} are held against {keys}"), values, None)
     });
     providers.collect()
+}
+
+/// Who else is asked.
+pub fn external(settings: &External) -> Policy {
+    let protocol = match &settings.service {
+        ExternalService::Http(_) => "HTTP",
+        ExternalService::Grpc(_) => "gRPC",
+    };
+    let cluster = settings.cluster();
+    let which = match &settings.only_for {
+        None => "each request".to_owned(),
+        Some(rules) => {
+            let names: Vec<_> = rules.policies.iter().map(|policy| policy.name.as_str()).collect();
+            format!("requests of {}", names.join(", "))
+        }
+    };
+    let otherwise = if settings.failure_allows {
+        "passes".to_owned()
+    } else {
+        format!("is answered {}", settings.status_on_error)
+    };
+    let timeout = settings.timeout;
+    let text = format!(
+        "{cluster} is asked about {which} by {protocol}; one without an answer in {timeout:?} {otherwise}"
+    );
+    let values = json!({
+        "cluster": cluster,
+        "protocol": protocol,
+        "timeout_ms": super::ms(timeout),
+        "failure_allows": settings.failure_allows,
+        "status_on_error": settings.status_on_error,
+        "body_bytes_max": settings.body.map(|body| body.bytes_max),
+    });
+    Policy::new("externalAuthorization", text, values, None)
 }
 
 /// One for each rule of a document, with where it is written.

@@ -128,6 +128,7 @@ fn chance_is_used_as_the_proxy_uses_it() {
             source: [192, 0, 2, 1].into(),
             is_internal: false,
             draw: worker.draw_request(),
+            claims: None,
         };
         let facts = naru_journey::RequestFacts::NONE;
         let chain = naru_journey::ChainId(0);

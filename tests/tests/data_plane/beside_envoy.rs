@@ -11,6 +11,7 @@ mod retries;
 mod paths;
 mod connects;
 mod identity;
+mod external;
 mod webs;
 mod outliers;
 mod rates;

@@ -38,6 +38,7 @@ mod products;
 mod edge;
 mod sessions;
 mod identity;
+mod external;
 mod mirrors;
 mod swap;
 mod load;

@@ -50,6 +50,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/known", &["wire/jose"]),
     ("wire/redis", &["core/spec", "core/admit"]),
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
+    // What is told of a request, and what an answer means, is said in the core's words.
+    ("wire/authz", &["core/base", "core/identity"]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),

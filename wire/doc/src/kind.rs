@@ -8,6 +8,7 @@ mod rate_limit;
 mod edge;
 mod response_cache;
 mod security;
+mod mesh_config;
 mod fallback;
 mod acme;
 mod session;
@@ -69,6 +70,7 @@ known! {
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
     "SessionAuth", "naru.dev", &["v1alpha1"] => session_auths;
     "Surge", "naru.dev", &["v1alpha1"] => surges;
+    "MeshConfig", "naru.dev", &["v1alpha1"] => mesh_configs;
 }
 
 /// Reads one document, or a `List` of them.
@@ -81,6 +83,11 @@ pub(crate) fn read(node: &Node, reader: &mut Reader<'_>, resources: &mut Resourc
             items.iter().for_each(|item| read(item, reader, resources));
         }
         return;
+    }
+    match kind {
+        "IstioOperator" => return mesh_config::operator(node, reader, resources),
+        "ConfigMap" => mesh_config::config_map(node, reader, resources),
+        _ => {}
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let of_kind = KNOWN.iter().filter(|known| known.kind == kind).collect::<Vec<_>>();

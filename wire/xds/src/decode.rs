@@ -8,6 +8,7 @@
 // From outside in.
 mod listener;
 mod http;
+mod external;
 mod identity;
 mod tcp;
 mod udp;

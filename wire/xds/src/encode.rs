@@ -7,6 +7,7 @@
 
 mod listener;
 mod http;
+mod external;
 mod identity;
 mod tcp;
 mod udp;

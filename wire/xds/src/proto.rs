@@ -17,6 +17,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::http::basic_auth::v3
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as http_cors;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::csrf::v3 as http_csrf;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;

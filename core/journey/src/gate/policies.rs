@@ -1,7 +1,7 @@
 //! Policies of who may do what: `naru-identity` holds them against who asks.
 
 use naru_base::Reason;
-use naru_identity::{Asker, Authorization};
+use naru_identity::Authorization;
 use naru_spec::{Invalid, Rbac};
 
 use super::{CheckCount, Head, Memory, Refusal, Step};
@@ -20,21 +20,18 @@ impl CompiledPolicies {
 
     pub(crate) fn decide(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> Step {
         let subject = head.subject(0);
-        let asker = Asker {
-            request: Some(&subject),
-            peer: head.peer.remote.ip(),
-            remote: head.client.address.ip(),
-            local: head.peer.local,
-            is_tls: head.peer.is_tls,
-            server_name: head.server_name,
-            names: head.names,
-            identified: &memory.identified,
-        };
+        let asker = head.asker(&subject, &memory.identified);
         if let Some(shadow) = self.authorization.decide_in_shadow(&asker) {
             let count = if shadow.is_allowed { CheckCount::ShadowAllowed } else { CheckCount::ShadowDenied };
             view.count_check(count);
         }
         let Some(decision) = self.authorization.decide(&asker) else { return Step::Pass };
+        if self.authorization.only_watches() {
+            if decision.policy.is_some() {
+                view.count_check(CheckCount::AuditMatched);
+            }
+            return Step::Pass;
+        }
         view.count_check(if decision.is_allowed {
             CheckCount::PolicyAllowed
         } else {

@@ -118,6 +118,7 @@ impl CompiledTokens {
                 }
                 // Who has shown a key as well is somebody without a token, too.
                 let is_somebody = memory.identified.is_somebody;
+                memory.reroutes |= identified.reroutes;
                 memory.identified = identified;
                 memory.identified.is_somebody |= is_somebody;
                 Step::Pass

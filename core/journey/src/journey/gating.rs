@@ -5,12 +5,16 @@
 //! [`Journey::on_check`], which needs the head once more, as checks may change it. A check that must know something from
 //! somebody has the journey ask [`Action::Ask`]; [`Journey::on_answer`] goes on with what was said, and with
 //! [`Answer::Nobody`] when the time for it is over. What that means is the check's to say.
+//!
+//! What a check finds out or changes may have another rule take the request ([`Memory::reroutes`]): the rule is found
+//! again at once, and what that one asks for and was not asked yet is asked, be it that it stands before. So nobody
+//! comes to a rule past its checks. Envoy asks only the filters that are left.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
-use naru_base::Instant;
-use naru_identity::Token;
+use naru_base::{Instant, Reason};
+use naru_identity::{Token, external};
 use naru_route::{Subject, Verdict};
 
 use super::{Journey, State};
@@ -26,6 +30,8 @@ pub(super) struct Gating {
     answer: Option<Answer>,
     refusal: Option<Box<Refusal>>,
     memory: Memory,
+    /// The numbers of those that were passed before the rule changed.
+    passed: Vec<u32>,
 }
 
 impl Journey {
@@ -70,13 +76,26 @@ impl Journey {
         if self.state != State::Gated {
             return;
         }
-        let (checks, draw) = (self.checks(snapshot), self.draw);
+        let (mut checks, draw) = (self.checks(snapshot), self.draw);
         loop {
+            let number = self.number(snapshot);
             let Some(gating) = self.gating_mut() else { return };
             let Some(check) = checks.get(gating.at) else { break };
+            if !gating.passed.is_empty() && number.is_some_and(|number| gating.passed.contains(&number)) {
+                gating.at += 1;
+                continue;
+            }
             let answer = gating.answer.take();
             match check.decide(now, head, draw, answer, &mut gating.memory, view) {
-                Step::Pass => gating.at += 1,
+                Step::Pass => {
+                    gating.at += 1;
+                    if std::mem::take(&mut gating.memory.reroutes) {
+                        if !self.find_again(snapshot, head, observer) {
+                            return self.answer(Reason::UpgradeRefused);
+                        }
+                        checks = self.checks(snapshot);
+                    }
+                }
                 Step::Refuse(refusal) => {
                     let reason = refusal.reason;
                     gating.refusal = Some(refusal);
@@ -102,6 +121,41 @@ impl Journey {
         if let Some(gating) = self.gating_mut() {
             gating.memory.session = Some(token);
         }
+    }
+
+    /// That of the check that is asked next.
+    fn number(&self, snapshot: &Snapshot) -> Option<u32> {
+        let gate = snapshot.chain(self.chain).gate.as_ref()?;
+        gate.numbers(self.rule().map(|(rule, _)| rule)).get(self.gating()?.at).copied()
+    }
+
+    /// Finds the rule of a request that is another one now. `false`: it asks for a protocol that is not to be had there.
+    fn find_again(
+        &mut self,
+        snapshot: &Snapshot,
+        head: &Head<'_>,
+        observer: &mut impl Observer,
+    ) -> bool {
+        let chain = snapshot.chain(self.chain);
+        let Some(gating) = self.gating() else { return true };
+        let subject = head.subject(self.draw);
+        let subject = Subject { claims: Some(&gating.memory.identified), ..subject };
+        let verdict = chain.table.find_for(self.request.is_connect, &subject, observer);
+        observer.routed(verdict);
+        if verdict == self.verdict {
+            return true;
+        }
+        let numbers = chain.gate.as_ref().map_or(&[][..], |gate| {
+            gate.numbers(self.rule().map(|(rule, _)| rule))
+        });
+        self.verdict = verdict;
+        let may_be = !self.request.is_upgrade || self.may_upgrade(snapshot, &head.subject(self.draw));
+        if let Some(gating) = self.gating_mut() {
+            let passed = numbers.get(..gating.at).unwrap_or_default();
+            gating.passed.extend_from_slice(passed);
+            gating.at = 0;
+        }
+        may_be
     }
 
     /// What [`Action::Ask`] is to ask.
@@ -176,6 +230,9 @@ impl Journey {
     #[cold]
     fn tell_of_checks(&self, snapshot: &Snapshot, request: Option<&Subject<'_>>, headers: &mut HeaderMap) {
         let memory = self.gating().map(|gating| &gating.memory);
+        if let Some(memory) = memory {
+            external::apply(&memory.dressed, headers, &[]);
+        }
         if memory.is_some() || self.rule().is_some() {
             return gate::tell(self.checks(snapshot), memory, request, headers);
         }

@@ -86,6 +86,7 @@ pub fn begin_for(
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_internal: false,
         draw: worker.draw_request(),
+        claims: None,
     };
     Journey::begin(now, snapshot, ChainId(0), &subject, asked.facts, worker, view, &mut ())
 }

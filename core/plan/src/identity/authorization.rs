@@ -8,6 +8,7 @@ use naru_resource::{Place, Text};
 use naru_spec::{AuthTest, Path, Rbac, RbacAction, RbacPolicy, RbacRules, code};
 
 use super::condition::{Part, Side, part};
+use super::external;
 use crate::findings::Findings;
 
 /// Tells what is wrong with a document.
@@ -16,15 +17,7 @@ pub(super) fn check(document: &AuthorizationPolicy, findings: &mut Findings<'_>)
     let path = Path::ROOT.field("spec");
     let action = spec.action.map(|said| said.value);
     if action == Some(PolicyAction::Custom) {
-        let place = spec.action.map_or(document.place, |said| said.place);
-        let message = "naru does not ask others whether a request may pass";
-        findings.error(
-            code::UNSUPPORTED_FIELD,
-            place,
-            &path.field("action"),
-            message,
-            "ALLOW, DENY or AUDIT",
-        );
+        external::check(document, findings);
     } else if let Some(provider) = &spec.provider {
         let message = "only CUSTOM has a provider";
         findings.error(code::NO_EFFECT, provider.place, &path.field("provider"), message, "remove it");
@@ -72,7 +65,7 @@ pub(super) fn checks(policies: &[&AuthorizationPolicy], findings: &Findings<'_>)
     audit.into_iter().chain(deny).chain(allow).collect()
 }
 
-fn rules_of(document: &AuthorizationPolicy, findings: &Findings<'_>) -> Vec<RbacPolicy> {
+pub(super) fn rules_of(document: &AuthorizationPolicy, findings: &Findings<'_>) -> Vec<RbacPolicy> {
     let (namespace, name) = (document.meta.namespace(), &document.meta.name.value);
     let rules = document.spec.iter().flat_map(|spec| spec.rules.iter().enumerate());
     let policies = rules.map(|(at, rule)| {

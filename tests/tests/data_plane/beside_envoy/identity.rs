@@ -378,3 +378,33 @@ async fn policies_ask_for_what_tokens_claim() {
         check(&[providers(&keys, rules), of(test)], &asks).await;
     }
 }
+
+/// `docs/equality-with-envoy.md` explains it.
+pub const DIFFERENCE: &str = "Tokens are read more strictly";
+
+#[tokio::test]
+async fn tokens_that_envoy_reads_and_naru_does_not() {
+    let keys = Keys::new();
+    let rules = "rules:\n- match: { prefix: / }\n  requires: { provider_name: one }\n";
+    let up = Upstream::plain(Speaks::Http1).await;
+    let filter = providers(&keys, rules);
+    let bootstrap = Bootstrap::new(ROUTES).cluster("up", up.address, "").filter(filter.trim_end());
+    let envoy = Envoy::start(&bootstrap.clone().admin().text()).await;
+    let naru = Naru::start(&bootstrap);
+    let raw = |header: &str, payload: &str| bearer(&keys.es.sign_text(header, payload.as_bytes()));
+    let es = r#"{"alg":"ES256","kid":"es"}"#;
+    let good = r#"{"iss":"https://one.example","aud":"shop"}"#;
+    let long = format!(r#"{{"iss":"https://one.example","aud":"shop","x":"{}"}}"#, "x".repeat(20_000));
+    let asks = [
+        raw(r#"{"alg":"ES256","kid":"es","crit":["b64"],"b64":false}"#, good),
+        raw(es, r#"{"iss":"https://one.example","aud":"shop","sub":"a","sub":"b"}"#),
+        raw(es, &long),
+    ];
+    let (by_envoy, by_naru) = (ask(envoy.address, &asks).await, ask(naru.address, &asks).await);
+    for at in 0..asks.len() {
+        assert!(by_envoy[at].starts_with("200 "), "request {at}: {}", by_envoy[at]);
+        assert!(by_naru[at].starts_with("401 "), "request {at}: {}", by_naru[at]);
+    }
+    assert!(ask(naru.address, &[raw(es, good)]).await[0].starts_with("200 "));
+    naru.settles().await;
+}

@@ -5,10 +5,10 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, edge, identity, local_rate, recovery, routes, tls, value};
+use super::{access_log, edge, external, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
-use crate::proto::{Any, buffer, core, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
+use crate::proto::{Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
@@ -253,8 +253,8 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, rbac, local_ratelimit, fault, buffer, \
-                        grpc_web and the router are";
+            let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, ext_authz, rbac, local_ratelimit, fault, \
+                        buffer, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
@@ -268,6 +268,9 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
 fn check(any: &Any, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<CheckKind> {
     if let Some(said) = unpack::<jwt_authn::JwtAuthentication>(any) {
         return Some(CheckKind::Jwt(Box::new(identity::jwt(&said, path, findings))));
+    }
+    if let Some(said) = unpack::<ext_authz::ExtAuthz>(any) {
+        return Some(CheckKind::External(Box::new(external::read(&said, path, findings))));
     }
     if let Some(said) = unpack::<http_rbac::Rbac>(any) {
         return Some(CheckKind::Rbac(Box::new(identity::policies(&said, path, findings))));

@@ -116,6 +116,7 @@ fn provider(
             .max_lifetime
             .as_ref()
             .map(|said| value::duration(said, &path.field("max_lifetime"), findings)),
+        reroutes: said.clear_route_cache,
     }
 }
 
@@ -347,6 +348,15 @@ fn sourced(said: &rbac::SourcedMetadata, path: &Path<'_>, findings: &mut Finding
 const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 
 fn metadata(said: &matcher::MetadataMatcher, path: &Path<'_>, findings: &mut Findings<'_>) -> AuthTest {
+    claim_of(said, path, findings).map_or(AuthTest::Always, AuthTest::Claim)
+}
+
+/// What is asked of a claim. What is wrong is told.
+pub(super) fn claim_of(
+    said: &matcher::MetadataMatcher,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<ClaimMatch> {
     let mut names = said.path.iter().filter_map(|segment| {
         let matcher::metadata_matcher::path_segment::Segment::Key(key) = segment.segment.as_ref()?;
         Some(key.clone())
@@ -354,14 +364,14 @@ fn metadata(said: &matcher::MetadataMatcher, path: &Path<'_>, findings: &mut Fin
     if said.filter != JWT_FILTER {
         let text = format!("metadata of the filter '{}' is not known", said.filter);
         findings.unsupported_value(&path.field("filter"), text, format!("only that of {JWT_FILTER} is"));
-        return AuthTest::Always;
+        return None;
     }
     let Some(claims_name) = names.next() else {
         findings.missing(&path.field("path"), "the first name is the payload_in_metadata of a provider");
-        return AuthTest::Always;
+        return None;
     };
     let test = said.value.as_ref().map(|said| claim(said, &path.field("value"), findings));
-    AuthTest::Claim(ClaimMatch {
+    Some(ClaimMatch {
         claims_name,
         path: names.collect(),
         test: test.unwrap_or(ValueMatch::Present(true)),

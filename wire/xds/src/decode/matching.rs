@@ -5,7 +5,7 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{HeaderMatch, HeaderTest, Invalid, Match, NameMatch, PathMatch, StringMatch, ValueTest};
 
-use super::{headers, value};
+use super::{headers, identity, value};
 use crate::extension::{SOURCE_ADDRESS, is_anything};
 use crate::findings::{Findings, code};
 use crate::proto::{core, kinds, matcher, route};
@@ -55,6 +55,10 @@ pub(super) fn read(said: &route::RouteMatch, path: &Path<'_>, findings: &mut Fin
     let listed = path.field("filter_state");
     for (at, said) in said.filter_state.iter().enumerate() {
         sources(said, &mut found.sources, &listed.at(at), findings);
+    }
+    let listed = path.field("dynamic_metadata");
+    for (at, said) in said.dynamic_metadata.iter().enumerate() {
+        found.claims.extend(identity::claim_of(said, &listed.at(at), findings));
     }
     found
 }

@@ -10,9 +10,10 @@ use naru_spec::{
     VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, connect, edge, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, edge, external, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
+use crate::proto::ext_authz::ExtAuthzPerRoute;
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{Any, core, fault::HttpFault, matcher, route};
 use crate::schema::{type_name, unpack};
@@ -224,6 +225,10 @@ fn of_filters(
             gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
             continue;
         }
+        if let Some(said) = any.and_then(unpack::<ExtAuthzPerRoute>) {
+            gate.extend(external::of_route(name, &said));
+            continue;
+        }
         match any.and_then(unpack::<HttpFault>) {
             Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
             None => {
@@ -233,7 +238,7 @@ fn of_filters(
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of the filters for CORS, CSRF, faults and local rate limits are",
+                    "only those of ext_authz and of the filters for CORS, CSRF, faults and local rate limits are",
                 );
             }
         }

@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{edge, identity, local_rate, recovery, routes, tls, value};
+use super::{edge, external, identity, local_rate, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -125,12 +125,22 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
 
 /// What is ours alone has no spelling.
 fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
-    http.gate.checks.iter().filter_map(|check| match &check.kind {
+    let chooser = |check: &naru_spec::Check| match &check.kind {
+        CheckKind::External(said) => external::chooser(said),
+        _ => None,
+    };
+    let with_chooser = move |check| (check, chooser(check));
+    let of = |check: &naru_spec::Check| match &check.kind {
         CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
+        CheckKind::External(said) => Some(filter(&check.name, pack(&external::write(said)))),
         CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
         CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
         CheckKind::Quotas(_) | CheckKind::Shed(_) => None,
         other => edge::filter(other).map(|said| filter(&check.name, said)),
+    };
+    http.gate.checks.iter().map(with_chooser).flat_map(move |(check, chooser)| {
+        let before = chooser.map(|said| filter("envoy.filters.http.rbac", pack(&said)));
+        before.into_iter().chain(of(check))
     })
 }
 

@@ -35,6 +35,7 @@ fn provider(said: &JwtProvider) -> jwt_authn::JwtProvider {
         audiences: said.audiences.clone(),
         require_expiration: said.requires_expiry,
         max_lifetime: said.lifetime_max.map(value::duration),
+        clear_route_cache: said.reroutes,
         forward: said.forward,
         from_headers: said
             .from_headers
@@ -219,7 +220,7 @@ fn sourced(said: &ClaimMatch) -> rbac::SourcedMetadata {
     }
 }
 
-fn claim(said: &ClaimMatch) -> matcher::MetadataMatcher {
+pub(super) fn claim(said: &ClaimMatch) -> matcher::MetadataMatcher {
     use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
     let names = std::iter::once(&said.claims_name).chain(&said.path);
     matcher::MetadataMatcher {

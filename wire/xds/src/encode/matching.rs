@@ -5,7 +5,7 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, StringMatch, ValueTest};
 
-use super::value;
+use super::{identity, value};
 use crate::extension::{SOURCE_ADDRESS, anything};
 use crate::proto::{core, kinds, matcher, route, xds_core};
 
@@ -33,6 +33,7 @@ pub(super) fn write(block: &Match) -> route::RouteMatch {
         cookies: block.cookies.iter().map(cookie).collect(),
         grpc: block.grpc.then(Default::default),
         filter_state: if block.sources.is_empty() { Vec::new() } else { vec![sources(&block.sources)] },
+        dynamic_metadata: block.claims.iter().map(identity::claim).collect(),
         ..Default::default()
     }
 }

@@ -24,6 +24,7 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
             "normalize_payload_in_metadata",
             "clock_skew_seconds",
             "claim_to_headers",
+            "clear_route_cache",
             // Verified tokens are remembered anyway, and not for longer than they are valid.
             "jwt_cache_config*",
         ],

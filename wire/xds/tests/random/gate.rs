@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use naru_base::Fraction;
 use naru_base::share::Denominator;
-use naru_spec::{Check, CheckKind, Cors, Csrf, LocalRate, StringMatch, TokenBucket, ValueTest};
+use naru_spec::{
+    BodyChange, Check, CheckKind, Cors, Csrf, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp,
+    ExternalService, GateChange, LocalRate, StringMatch, TokenBucket, ValueTest,
+};
 
 use super::Dice;
 
@@ -62,5 +65,78 @@ impl Dice {
             name: "envoy.filters.http.local_ratelimit".into(),
             kind: CheckKind::LocalRate(Box::new(rate)),
         }
+    }
+
+    /// Of one of these clusters.
+    pub(super) fn external(&mut self, clusters: &[String]) -> Check {
+        let cluster = if clusters.is_empty() { self.token() } else { self.one(clusters) };
+        let literals = |dice: &mut Dice| dice.few(|dice| (dice.name(), dice.one(&["a", "50%"]).to_owned()));
+        let service = if self.coin() {
+            let authority = self.one(&["", "authz.example"]).to_owned();
+            ExternalService::Grpc(ExternalGrpc { cluster, authority, metadata: literals(self) })
+        } else {
+            let (path_prefix, path) = self.one(&[("", ""), ("/check", ""), ("", "/all")]);
+            ExternalService::Http(ExternalHttp {
+                cluster,
+                path_prefix: path_prefix.into(),
+                path: path.into(),
+                headers_to_add: literals(self),
+                upstream_headers: self.few(Dice::string_match),
+                upstream_headers_to_append: self.few(Dice::string_match),
+                client_headers: self.few(Dice::string_match),
+                client_headers_on_success: self.few(Dice::string_match),
+            })
+        };
+        let external = External {
+            timeout: Duration::from_millis(1 + self.below(10_000)),
+            failure_allows: self.coin(),
+            tells_failure: self.coin(),
+            status_on_error: self.one(&[403, 503, 200]),
+            reroutes: self.coin(),
+            body: self.maybe(Dice::external_body),
+            allowed_headers: Some(self.few(Dice::string_match)).filter(|list| !list.is_empty()),
+            disallowed_headers: self.few(Dice::string_match),
+            raw_headers: self.coin(),
+            tells_certificate: self.coin(),
+            tells_server_name: self.coin(),
+            tells_claims: self.coin(),
+            denied_body_bytes_max: self.maybe(|dice| 1 + dice.below(1 << 20) as u32),
+            enabled: self.one(&[Fraction::ALL, Fraction::new(50, Denominator::TenThousand)]),
+            denies_others: self.coin(),
+            ..External::new(service)
+        };
+        Check { name: "envoy.filters.http.ext_authz".into(), kind: CheckKind::External(Box::new(external)) }
+    }
+
+    fn external_body(&mut self) -> ExternalBody {
+        ExternalBody {
+            bytes_max: 1 + self.below(1 << 20) as u32,
+            allows_partial: self.coin(),
+            is_raw: self.coin(),
+        }
+    }
+
+    pub(super) fn gate_changes(&mut self) -> Vec<GateChange> {
+        let mut changes = Vec::new();
+        changes.extend(self.maybe(|dice| GateChange::Instead(dice.cors())));
+        changes.extend(self.maybe(|dice| GateChange::Instead(dice.csrf())));
+        let name = "envoy.filters.http.ext_authz".to_owned();
+        match self.below(4) {
+            0 => changes.push(GateChange::Without(name)),
+            1 => {
+                let mut context = self.few(|dice| (dice.word(), dice.word()));
+                context.sort();
+                context.dedup_by(|one, other| one.0 == other.0);
+                let body = match self.below(3) {
+                    0 => BodyChange::AsBefore,
+                    1 => BodyChange::Without,
+                    _ => BodyChange::Instead(self.external_body()),
+                };
+                changes.push(GateChange::Ask(name, Box::new(ExternalChange { context, body })));
+            }
+            _ => {}
+        }
+        changes.extend(self.maybe(|dice| GateChange::Instead(dice.local_rate())));
+        changes
     }
 }

@@ -68,6 +68,7 @@ impl Dice {
             claims_name: self.one(&["", "payload"]).to_owned(),
             spaced_claims: self.few(Dice::token),
             requires_expiry: self.coin(),
+            reroutes: self.coin(),
             lifetime_max: self.maybe(|dice| Duration::from_secs(dice.one(&[60, 3_600]))),
             ..JwtProvider::new(name, "", keys)
         }
@@ -130,12 +131,16 @@ impl Dice {
     }
 
     fn claim(&mut self) -> AuthTest {
-        AuthTest::Claim(ClaimMatch {
+        AuthTest::Claim(self.claim_match())
+    }
+
+    pub(super) fn claim_match(&mut self) -> ClaimMatch {
+        ClaimMatch {
             claims_name: "payload".into(),
             path: (0..1 + self.below(2)).map(|_| self.token()).collect(),
             test: self.value_match(2),
             invert: self.coin(),
-        })
+        }
     }
 
     fn value_match(&mut self, depth: u32) -> ValueMatch {

@@ -15,7 +15,7 @@ use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
     ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
     Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
-    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GateChange, GrpcCheck, GuardSettings,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings,
     HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
     HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField,
     LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch,
@@ -619,6 +619,7 @@ impl Dice {
         http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
         http.gate.checks.extend(self.maybe(Dice::local_rate));
         http.gate.checks.extend(self.maybe(Dice::csrf));
+        http.gate.checks.extend(self.maybe(|dice| dice.external(clusters)));
         http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
@@ -743,12 +744,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
-            gate: {
-                let cors = self.maybe(|dice| GateChange::Instead(dice.cors()));
-                let csrf = self.maybe(|dice| GateChange::Instead(dice.csrf()));
-                let rate = self.maybe(|dice| GateChange::Instead(dice.local_rate()));
-                cors.into_iter().chain(csrf).chain(rate).collect()
-            },
+            gate: self.gate_changes(),
             name: self.word(),
             origin: String::new(),
             matches,
@@ -782,6 +778,7 @@ impl Dice {
                 Fraction::new(d.below(120) as u32, denominator)
             }),
             grpc: self.coin(),
+            claims: self.few(|dice| dice.claim_match()),
         }
     }
 
