@@ -5,23 +5,31 @@
 //! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
 //! of its own here.
 
+pub mod bodies;
+pub mod files;
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
 pub mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Reason};
+use naru_content::given::Given;
 use naru_identity::{Identified, Names};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable};
+use naru_spec::{
+    Check, CheckKind, Compressor, Decompressor, Gate, GateChange, Invalid, RouteTable, StaticFiles,
+};
 
 use crate::View;
 use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
+use bodies::Bodies;
+use files::{FileAsked, FileSaid};
 use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
@@ -43,6 +51,10 @@ pub enum CompiledCheck {
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
+    Compress(Arc<Compressor>),
+    Decompress(Decompressor),
+    BodyLimit(u64),
+    Files(Arc<StaticFiles>),
 }
 
 /// A request as checks see it, and change it.
@@ -67,6 +79,10 @@ pub struct Memory {
     pub tokens: naru_identity::Known,
     /// Who it is from.
     pub identified: Identified,
+    /// What becomes of bodies, where something does.
+    pub bodies: Option<Box<Bodies>>,
+    /// What of a file is given.
+    pub given: Option<Box<Given>>,
 }
 
 impl Head<'_> {
@@ -131,6 +147,8 @@ pub enum Question {
     Spend(Asked),
     /// What a token claims, and whether it is signed.
     Read(Reading),
+    /// Which of some files is there.
+    File(Box<FileAsked>),
 }
 
 /// What somebody says to a [`Question`].
@@ -140,6 +158,7 @@ pub enum Answer {
     Nobody,
     Spent(Told),
     Read(Read),
+    File(FileSaid),
 }
 
 /// What the gates of a snapshot share, and what is wrong with them.
@@ -233,6 +252,10 @@ impl CompiledCheck {
                 Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
             }
             CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
+            CheckKind::Compress(settings) => Ok(CompiledCheck::Compress(Arc::new((**settings).clone()))),
+            CheckKind::Decompress(settings) => Ok(CompiledCheck::Decompress((**settings).clone())),
+            CheckKind::BodyLimit(max) => Ok(CompiledCheck::BodyLimit(*max)),
+            CheckKind::Files(settings) => Ok(CompiledCheck::Files(Arc::new((**settings).clone()))),
         };
         compiled.map_err(|problems| found.problems.extend(problems)).ok()
     }
@@ -252,6 +275,10 @@ impl CompiledCheck {
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, &mut memory.told, view),
+            CompiledCheck::Compress(settings) => bodies::compressed(settings, head.headers, memory),
+            CompiledCheck::Decompress(settings) => bodies::decompressed(settings, head.headers, memory),
+            CompiledCheck::BodyLimit(max) => bodies::bounded(*max, head.headers, memory),
+            CompiledCheck::Files(settings) => files::decide(settings, head, draw, answer, memory),
         }
     }
 }

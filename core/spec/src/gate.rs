@@ -3,7 +3,7 @@
 //! A listener has a list, in the order in which it is passed (Envoy's order of filters), and a rule may say otherwise.
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
-use crate::{Invalid, Jwt, LocalRate, Quotas, Rbac};
+use crate::{Compressor, Decompressor, Invalid, Jwt, LocalRate, Quotas, Rbac, StaticFiles};
 
 /// The checks of a listener, in order.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -28,6 +28,14 @@ pub enum CheckKind {
     LocalRate(Box<LocalRate>),
     /// A `RateLimit` of naru.dev.
     Quotas(Box<Quotas>),
+    /// Answers are compressed on their way back: Envoy's `compressor`.
+    Compress(Box<Compressor>),
+    /// Bodies of requests are read out of their coding: Envoy's `decompressor`.
+    Decompress(Box<Decompressor>),
+    /// So many bytes of a request's body: Envoy's `buffer`.
+    BodyLimit(u64),
+    /// Files in an upstream's place.
+    Files(Box<StaticFiles>),
 }
 
 /// What a rule says otherwise than its listener.
@@ -48,6 +56,11 @@ impl CheckKind {
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
+            CheckKind::Compress(_) => 80,
+            CheckKind::Decompress(_) => 82,
+            CheckKind::BodyLimit(_) => 84,
+            // Whoever is refused is told of no file.
+            CheckKind::Files(_) => 200,
         }
     }
 
@@ -58,6 +71,10 @@ impl CheckKind {
             CheckKind::Rbac(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
+            CheckKind::Compress(settings) => settings.problems(),
+            CheckKind::Decompress(settings) => settings.problems(),
+            CheckKind::BodyLimit(_) => Vec::new(),
+            CheckKind::Files(settings) => settings.problems(),
         }
     }
 }

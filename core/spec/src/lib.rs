@@ -29,6 +29,7 @@ pub mod authorization;
 pub mod gate;
 pub mod quota;
 pub mod local_rate;
+pub mod content;
 pub mod store;
 pub mod route;
 pub mod recover;
@@ -65,6 +66,9 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use content::{
+    Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles,
+};
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };

@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
     ("core/cache", &["core/base", "core/spec"]),
+    // Dates of HTTP are read in one place.
+    ("core/content", &["core/base", "core/spec", "core/cache"]),
     ("core/renew", &["core/base"]),
     ("core/session", &["core/base", "core/spec"]),
     // What of a request a policy asks for is matched as rules match it.
@@ -34,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "core/guard",
             "core/recover",
             "core/admit",
+            "core/content",
             "core/identity",
         ],
     ),
@@ -46,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/http1", &[]),
     ("wire/jose", &["core/base"]),
     ("wire/redis", &["core/spec", "core/admit"]),
+    ("wire/coding", &[]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),
@@ -76,6 +80,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("redis", &["wire/redis", "wire/store"]),
     ("hickory-resolver", &["proxy"]),
     ("redis", &["wire/redis"]),
+    ("brotli", &["wire/coding"]),
+    ("flate2", &["wire/coding"]),
+    ("zstd", &["wire/coding"]),
     ("quinn", &["proxy"]),
     ("quinn-proto", &["proxy", "wire/tls"]),
 ];
