@@ -16,6 +16,7 @@ use naru_spec::defaults::HANDSHAKE_TIMEOUT;
 use naru_spec::{Check, CheckKind, Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 
+use crate::packed::CodingCounts;
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas, SharedStore};
@@ -59,6 +60,8 @@ pub struct Prepared {
     pub keys: AllKeys,
     /// What checks have said; all snapshots have the same.
     pub checks: Arc<CheckCounts>,
+    /// What was compressed; all snapshots have the same.
+    pub codings: Arc<CodingCounts>,
     /// By name.
     pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
@@ -127,6 +130,7 @@ impl Prepared {
         let limits = limits(&snapshot, older);
         let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
         let checks = older.map(|older| Arc::clone(&older.checks)).unwrap_or_default();
+        let codings = older.map(|older| Arc::clone(&older.codings)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
@@ -159,6 +163,7 @@ impl Prepared {
             quotas,
             keys,
             checks,
+            codings,
             stores,
             recent_writes,
             #[cfg(feature = "http3")]

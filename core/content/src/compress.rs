@@ -50,8 +50,9 @@ pub fn begin(
 /// Says that the answer depends on `Accept-Encoding`.
 pub fn vary(headers: &mut HeaderMap) {
     let said = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
-    let mut said = said.flat_map(members);
-    if !said.any(|name| name == "*" || name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str())) {
+    let is_it = |name: &str| name == "*" || name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str());
+    let is_said = said.flat_map(members).any(is_it);
+    if !is_said {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }

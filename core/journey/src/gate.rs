@@ -278,7 +278,7 @@ impl CompiledCheck {
             CompiledCheck::Compress(settings) => bodies::compressed(settings, head.headers, memory),
             CompiledCheck::Decompress(settings) => bodies::decompressed(settings, head.headers, memory),
             CompiledCheck::BodyLimit(max) => bodies::bounded(*max, head.headers, memory),
-            CompiledCheck::Files(settings) => files::decide(settings, head, draw, answer, memory),
+            CompiledCheck::Files(settings) => files::decide(settings, head, draw, answer, memory, view),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::Method;
-use naru_base::{Reason, WallTime};
+use naru_base::Reason;
 use naru_content::Accepted;
 use naru_content::files::{Wanted, wanted, with_slash};
 use naru_content::given::{Found, give};
@@ -17,6 +17,7 @@ use naru_spec::defaults::FILES_TIMEOUT;
 use naru_spec::{ContentCoding, StaticFiles};
 
 use super::{Answer, Head, Memory, Question, Refusal, Step};
+use crate::View;
 
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct FileAsked {
 /// What is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileSaid {
-    Found { found: Found, now: WallTime },
+    Found(Found),
     /// A directory, whose path lacks its slash.
     Directory,
     Missing,
@@ -44,6 +45,7 @@ pub(super) fn decide(
     draw: u64,
     answer: Option<Answer>,
     memory: &mut Memory,
+    view: &impl View,
 ) -> Step {
     let said = match answer {
         None => return ask(files, head),
@@ -51,8 +53,8 @@ pub(super) fn decide(
         Some(_) => FileSaid::Unreadable,
     };
     match said {
-        FileSaid::Found { found, now } => {
-            let given = give(files, &found, &head.line.method, head.headers, now, draw);
+        FileSaid::Found(found) => {
+            let given = give(files, &found, &head.line.method, head.headers, view.wall(), draw);
             let reason = if found.status == 404 { Reason::FileNotFound } else { Reason::StaticFile };
             let refusal = answered(reason, given.status, given.headers.clone());
             memory.given = Some(Box::new(given));
