@@ -33,28 +33,34 @@ impl Accepted {
     /// The one that is wanted most of those that are there, each with whether it goes before others that are wanted as
     /// much. Without a wish for any of them, none: the content goes as it is.
     ///
-    /// As in Envoy, what the client names first goes first among equals.
+    /// As in Envoy, what the client names first goes first among equals; of several that go before others, it is the
+    /// last.
     pub fn choose(&self, there: &[(ContentCoding, bool)]) -> Option<ContentCoding> {
         let said = self.said.as_deref()?;
         let is_refused =
             |coding: ContentCoding| said.iter().any(|(name, wish)| *wish == 0 && is_named(name, coding));
-        let allowed = || there.iter().filter(|(coding, _)| !is_refused(*coding));
-        let mut best: Option<(&str, u16)> = None;
-        for (name, wish) in said {
-            let known = allowed().find(|(coding, _)| is_named(name, *coding));
-            if known.is_none() && name != ANY && !name.eq_ignore_ascii_case(IDENTITY) {
-                continue;
-            }
-            let is_first = known.is_some_and(|(_, is_first)| *is_first);
-            let before = best.map_or(0, |(_, wish)| wish);
-            if *wish > before || (*wish == before && *wish > 0 && is_first) {
-                best = Some((name, *wish));
+        let allowed = || {
+            let ranked = there.iter().zip(1_usize..).map(|((coding, is_first), at)| {
+                let rank = if *is_first { at } else { 0 };
+                (*coding, rank)
+            });
+            ranked.filter(|(coding, _)| !is_refused(*coding))
+        };
+        let first = || allowed().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let mut best: Option<(Option<ContentCoding>, u16, usize)> = None;
+        for (name, wish) in said.iter().filter(|(_, wish)| *wish > 0) {
+            let (coding, rank) = match allowed().find(|(coding, _)| is_named(name, *coding)) {
+                Some((coding, rank)) => (Some(coding), rank),
+                None if name == ANY => (first().map(|(coding, _)| coding), 0),
+                None if name.eq_ignore_ascii_case(IDENTITY) => (None, 0),
+                None => continue,
+            };
+            let (wish_before, rank_before) = best.map_or((0, 0), |(_, wish, rank)| (wish, rank));
+            if (*wish, rank) > (wish_before, rank_before) {
+                best = Some((coding, *wish, rank));
             }
         }
-        match best? {
-            (ANY, _) => allowed().next().map(|(coding, _)| *coding),
-            (name, _) => allowed().find(|(coding, _)| is_named(name, *coding)).map(|(coding, _)| *coding),
-        }
+        best?.0
     }
 }
 
@@ -147,5 +153,16 @@ mod tests {
         assert_eq!(chosen(Some("gzip, br;q=0.9"), &there), Some(Gzip));
         assert_eq!(chosen(Some("gzip"), &there), Some(Gzip));
         assert_eq!(chosen(Some("br;q=0"), &there), None);
+        let ranked = [(Gzip, true), (Brotli, true), (Zstd, true)];
+        for (said, expected) in [
+            ("gzip, deflate, br, zstd", Zstd),
+            ("gzip, deflate, br", Brotli),
+            ("br, gzip", Brotli),
+            ("*", Zstd),
+            ("zstd;q=0, *", Brotli),
+            ("gzip, br;q=0.9", Gzip),
+        ] {
+            assert_eq!(chosen(Some(said), &ranked), Some(expected), "{said}");
+        }
     }
 }

@@ -226,6 +226,19 @@ impl CompiledGate {
         Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice() }))
     }
 
+    /// Whether something becomes of bodies, or files are given.
+    pub(crate) fn has_bodies(&self) -> bool {
+        self.lists.iter().flatten().any(|check| {
+            matches!(
+                check,
+                CompiledCheck::Compress(_)
+                    | CompiledCheck::Decompress(_)
+                    | CompiledCheck::BodyLimit(_)
+                    | CompiledCheck::Files(_)
+            )
+        })
+    }
+
     /// What the requests of a rule pass, or those without one.
     pub fn checks(&self, rule: Option<RuleId>) -> &[CompiledCheck] {
         let at = rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0);

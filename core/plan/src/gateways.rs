@@ -120,6 +120,7 @@ pub(crate) fn listeners(
             let mut listener = Listener::new(format!("gateway/{address}"), address, chains);
             edges.change(&gateways, &mut listener, findings);
             routes.rates.change(&gateways, &mut listener);
+            routes.contents.change(&gateways, &mut listener);
             listeners.push(listener);
         }
         if !over_quic.is_empty() {
@@ -127,6 +128,7 @@ pub(crate) fn listeners(
             // What is wrong with them was told of the listener beside it.
             edges.change(&gateways, &mut listener, &mut routes.quiet());
             routes.rates.change(&gateways, &mut listener);
+            routes.contents.change(&gateways, &mut listener);
             listeners.push(listener);
         }
     }

@@ -24,6 +24,7 @@ use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Effective, Policies, naru_suggestion};
+use crate::contents::Contents;
 use crate::rates::Rates;
 use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
@@ -98,6 +99,7 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     loads: Loads,
     pub(crate) rates: Rates<'a>,
+    pub(crate) contents: Contents<'a>,
     pub groups: Groups<'a>,
     pub guards: Guards,
     pub(crate) fallbacks: Fallbacks<'a>,
@@ -126,6 +128,7 @@ impl<'a> Routes<'a> {
         let attached = Attached::of(resources, registry, &mut account, findings);
         let loads = Loads::of(resources, registry, &mut account, findings);
         let rates = Rates::of(resources, registry, &mut account, findings);
+        let contents = Contents::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, &mut account, findings);
         let fallbacks = Fallbacks::of(resources, registry, &mut account, findings);
@@ -138,6 +141,7 @@ impl<'a> Routes<'a> {
             attached,
             loads,
             rates,
+            contents,
             groups,
             guards,
             fallbacks,
@@ -279,7 +283,9 @@ impl<'a> Routes<'a> {
             self.check_waits(&forward, route, path, findings);
             Action::Forward(Box::new(forward))
         };
-        let gate = self.rates.of_route(keys, &mut self.account);
+        let mut gate = self.rates.of_route(keys, &mut self.account);
+        gate.extend(additions.body_limit(&mut self.account, findings));
+        gate.extend(self.contents.of_route(keys, &mut self.account));
         let origin = findings.locate(route.place);
         Some(Rule { name, origin, matches, action, request_headers, response_headers, gate })
     }

@@ -44,12 +44,14 @@ pub mod rate_limit;
 pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
+pub mod content;
 pub mod security;
 pub mod acme;
 pub mod session_auth;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
+pub use content::{Compression, StaticFiles};
 pub use config::{ConfigMap, Namespace, Secret};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
@@ -92,6 +94,8 @@ pub struct Resources {
     pub retries: Vec<Retry>,
     pub edge_policies: Vec<EdgePolicy>,
     pub response_caches: Vec<ResponseCache>,
+    pub compressions: Vec<Compression>,
+    pub static_files: Vec<StaticFiles>,
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
 }

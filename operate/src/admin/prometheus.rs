@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
-    CacheStatus, ClusterStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
+    CacheStatus, ClusterStatus, CodingStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
     StoreStatus, StrainStatus,
 };
 
@@ -28,6 +28,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
         &report.mirrors,
     ));
     text.push_str(&checked(&admin.proxy.checks()));
+    text.push_str(&coded(&admin.proxy.codings()));
     text.push_str(&strained(&admin.proxy.strain()));
     text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -96,6 +97,30 @@ fn checked(counts: &[(&str, &str, u64)]) -> String {
         label(&mut labels, "check", check);
         label(&mut labels, "result", said);
         out.sample("naru_checks_total", &labels, *count);
+    }
+    out.text
+}
+
+/// What was compressed. A coding that nothing was compressed in has no line.
+fn coded(codings: &[CodingStatus]) -> String {
+    let mut out = Exposition::default();
+    let used: Vec<&CodingStatus> = codings.iter().filter(|status| status.answers > 0).collect();
+    if used.is_empty() {
+        return out.text;
+    }
+    type Count = fn(&CodingStatus) -> u64;
+    let families: [(&str, &str, Count); 3] = [
+        ("naru_compressed_total", "Answers that were compressed.", |status| status.answers),
+        ("naru_compressed_bytes_before_total", "Bytes of them before.", |status| status.bytes_before),
+        ("naru_compressed_bytes_after_total", "Bytes of them after.", |status| status.bytes_after),
+    ];
+    for (name, help, count) in families {
+        out.family(name, "counter", help);
+        for status in &used {
+            let mut labels = String::new();
+            label(&mut labels, "coding", status.coding);
+            out.sample(name, &labels, count(status));
+        }
     }
     out.text
 }

@@ -37,8 +37,10 @@ impl Documents {
     /// Where the document stands that a check has its name from.
     pub fn of_check(&self, name: &str) -> Option<String> {
         let of = |kind: &str, meta: &Meta| format!("{kind}/{}/{}", meta.namespace(), meta.name.value) == name;
-        let document = self.resources.rate_limits.iter().find(|document| of("RateLimit", &document.meta))?;
-        Some(self.resources.files.locate(document.meta.name.place))
+        let limits = self.resources.rate_limits.iter().find(|document| of("RateLimit", &document.meta));
+        let files = self.resources.static_files.iter().find(|document| of("StaticFiles", &document.meta));
+        let meta = limits.map(|document| &document.meta).or(files.map(|document| &document.meta))?;
+        Some(self.resources.files.locate(meta.name.place))
     }
 
     /// `origin` is where the rule stands.

@@ -35,6 +35,18 @@ impl<'a> Binder<'a> {
                 );
                 self.problems.push(problem);
             }
+            if snapshot.has_bodies() {
+                let problem = self.problem(
+                    (0, 0),
+                    "config".to_owned(),
+                    "not-served",
+                    "bodies are compressed, read out of their codings or limited, or files are given (Compression, \
+                     StaticFiles, maxRequestBytes), which is not simulated"
+                        .to_owned(),
+                    "leave these out".to_owned(),
+                );
+                self.problems.push(problem);
+            }
             for (id, endpoints) in fleet.clusters() {
                 let cluster = &snapshot.cluster(id).name;
                 let is_on_demand = matches!(snapshot.cluster(id).discovery, Discovery::OnDemand(_));

@@ -17,6 +17,7 @@ mod recovery;
 mod local_rate;
 mod matching;
 mod connect;
+mod content;
 mod headers;
 mod clusters;
 mod balancing;

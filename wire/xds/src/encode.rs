@@ -16,6 +16,7 @@ mod recovery;
 mod local_rate;
 mod matching;
 mod clusters;
+mod content;
 mod balancing;
 mod guards;
 mod limits;

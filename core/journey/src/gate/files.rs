@@ -99,22 +99,16 @@ fn ask(files: &Arc<StaticFiles>, head: &Head<'_>) -> Step {
 /// Those that the client accepts, the one that it wants most first.
 fn codings(files: &StaticFiles, head: &Head<'_>) -> Vec<ContentCoding> {
     let mut there: Vec<(ContentCoding, bool)> =
-        files.precompressed.iter().map(|coding| (*coding, false)).collect();
+        files.precompressed.iter().rev().map(|coding| (*coding, true)).collect();
     let mut chosen = Vec::new();
     if there.is_empty() {
         return chosen;
     }
     // Among those that are wanted as much, the order is that of the settings.
-    if let Some((_, is_first)) = there.first_mut() {
-        *is_first = true;
-    }
     let accepted = Accepted::of(head.headers);
     while let Some(coding) = accepted.choose(&there) {
         chosen.push(coding);
         there.retain(|(other, _)| *other != coding);
-        if let Some((_, is_first)) = there.first_mut() {
-            *is_first = true;
-        }
     }
     chosen
 }

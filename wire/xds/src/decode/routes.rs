@@ -10,7 +10,7 @@ use naru_spec::{
     VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, connect, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, content, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
@@ -188,6 +188,10 @@ fn of_filters(
             gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
             continue;
         }
+        if let Some(change) = any.and_then(|any| content::change(name, any)) {
+            gate.push(change);
+            continue;
+        }
         match any.and_then(unpack::<HttpFault>) {
             Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
             None => {
@@ -197,7 +201,7 @@ fn of_filters(
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of the filters for faults and for local rate limits are",
+                    "only those of the filters for faults, local rate limits, compression and buffers are",
                 );
             }
         }

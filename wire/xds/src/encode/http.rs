@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{identity, local_rate, recovery, routes, tls, value};
+use super::{content, identity, local_rate, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -129,7 +129,10 @@ fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
         CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
         CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
         CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
-        CheckKind::Quotas(_) => None,
+        CheckKind::Quotas(_) | CheckKind::Files(_) => None,
+        CheckKind::Compress(_) | CheckKind::Decompress(_) | CheckKind::BodyLimit(_) => {
+            content::filter(&check.kind).map(|said| filter(&check.name, said))
+        }
     })
 }
 

@@ -10,7 +10,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, local_rate, matching, recovery, tcp, value};
+use super::{balancing, content, local_rate, matching, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
@@ -110,7 +110,10 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
         GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) => {
             Some((name.clone(), pack(&local_rate::write(rate))))
         }
-        GateChange::Instead(_) | GateChange::Without(_) | GateChange::Also(_) => None,
+        GateChange::Instead(Check { name, kind }) => {
+            content::of_route(kind).map(|said| (name.clone(), said))
+        }
+        GateChange::Without(_) | GateChange::Also(_) => None,
     });
     fault.into_iter().chain(gate).collect()
 }

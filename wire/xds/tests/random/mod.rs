@@ -15,7 +15,7 @@ use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
     ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
     Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
-    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GateChange, GrpcCheck, GuardSettings,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings,
     HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
     HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField,
     LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch,
@@ -742,7 +742,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
-            gate: self.maybe(|dice| GateChange::Instead(dice.local_rate())).into_iter().collect(),
+            gate: self.gate_changes(),
             name: self.word(),
             origin: String::new(),
             matches,
