@@ -31,6 +31,8 @@ mod asked;
 mod grpc_web;
 mod compared;
 mod kept;
+mod inflated;
+mod sought;
 mod journey;
 mod exchange;
 // What another process of ours says.
@@ -51,6 +53,7 @@ pub use grpc_web::grpc_web;
 pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
+pub use inflated::inflated;
 pub use journey::journey;
 pub use kept::kept;
 pub use path::path;
@@ -58,6 +61,7 @@ pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
+pub use sought::sought;
 pub use takeover::takeover;
 pub use token::token;
 pub use tunnel::tunnel;
@@ -83,6 +87,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http1", http1),
     ("http2", http2),
     ("http3", http3),
+    ("inflated", inflated),
     ("journey", journey),
     ("kept", kept),
     ("measured", measured),
@@ -95,6 +100,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
+    ("sought", sought),
     ("takeover", takeover),
     ("token", token),
     ("tunnel", tunnel),

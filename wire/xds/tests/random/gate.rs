@@ -17,7 +17,7 @@ impl Dice {
         rate.into_iter().chain(self.maybe(Dice::content_change)).collect()
     }
 
-    fn local_rate(&mut self) -> Check {
+    pub(super) fn local_rate(&mut self) -> Check {
         let bucket = self.maybe(|dice| TokenBucket {
             tokens_max: 1 + dice.below(1 << 20) as u32,
             tokens_per_fill: 1 + dice.below(100) as u32,
