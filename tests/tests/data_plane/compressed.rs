@@ -100,7 +100,7 @@ async fn what_is_sent_piece_by_piece_arrives_piece_by_piece() {
     let naru = start(with(up.address, compressors()));
     for (coding, named) in [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")] {
         let mut client = Wire::connect(naru.address).await;
-        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {named}\r\n\r\n")).await;
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {named}\r\nte: trailers\r\n\r\n")).await;
         let mut upstream = up.accept().await;
         upstream.request().await;
         upstream.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
@@ -172,6 +172,7 @@ async fn what_has_no_body_or_a_coding_of_its_own_is_left_as_it_is() {
             assert_eq!(head.get("content-length"), Some("1000"));
         }
     }
+    drop((client, upstream));
     naru.settles().await;
 }
 
@@ -200,6 +201,7 @@ async fn what_is_kept_is_kept_plain_and_given_to_each_as_it_wants_it() {
     let part = ask(&mut wire, &line("\r\naccept-encoding: gzip\r\nrange: bytes=10-19")).await;
     assert_eq!((part.status(), part.head.get("content-encoding"), part.body.len()), (206, None, 10));
     assert_eq!(up.requests(), 1);
+    drop(wire);
     naru.settles().await;
 }
 
@@ -243,7 +245,7 @@ const CODINGS: [(Coding, &str); 3] = [(Coding::Gzip, "gzip"), (Coding::Brotli, "
 async fn a_request_reaches_its_upstream_out_of_its_coding() {
     let up = Upstream::plain(Speaks::Http1).await;
     let naru = start(with(up.address, vec![inflating(1 << 20)]));
-    let body: Vec<u8> = (0..200_000u32).map(|at| b'a' + (at * at % 23) as u8).collect();
+    let body: Vec<u8> = (0..200_000u64).map(|at| b'a' + (at * at % 23) as u8).collect();
     for (coding, named) in CODINGS {
         let answer = post(&naru, "/echo", named, &encoded(coding, &body)).await;
         assert!(answer.status() == 200 && answer.body == body, "{named}: {}", answer.status());
@@ -259,7 +261,7 @@ async fn a_request_reaches_its_upstream_out_of_its_coding() {
 async fn a_bomb_is_refused() {
     let up = Upstream::plain(Speaks::Http1).await;
     let naru = start(with(up.address, vec![inflating(10 << 20)]));
-    // A gigabyte of nothing.
+    // Much of nothing.
     let (zeros, mut refused) = (vec![0; 1 << 20], 0);
     for (coding, named) in CODINGS {
         let mut encoder = match coding {
@@ -268,7 +270,7 @@ async fn a_bomb_is_refused() {
             Coding::Zstd => Encoder::zstd(3, 19, false),
         };
         let mut bomb = Vec::new();
-        for _ in 0..1_024 {
+        for _ in 0..40 {
             encoder.write(&zeros, &mut bomb);
         }
         encoder.finish(&mut bomb);
@@ -313,11 +315,13 @@ async fn a_route_says_how_large_a_body_may_be() {
     wire.send("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 1001\r\n\r\n").await;
     assert_eq!(wire.response().await.status(), 413);
     assert_eq!(up.requests(), 1);
+    drop(wire);
     let mut wire = Wire::connect(naru.address).await;
     wire.send("POST /length HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n").await;
     wire.send([b'x'; 1_000]).await;
     wire.send("\r\n1\r\nx\r\n0\r\n\r\n").await;
     assert_eq!(wire.response().await.status(), 413);
+    drop(wire);
     assert_eq!(naru.ended(3).await.iter().filter(|end| **end == (413, Reason::BodyTooLarge)).count(), 2);
     naru.settles().await;
 }

@@ -29,7 +29,7 @@ pub fn site() -> Directory {
     write("style.css", "a { color: red }\n".repeat(400).as_bytes());
     write("sub/index.html", b"<h1>sub</h1>\n");
     write("sub/with space.txt", b"space");
-    write("data.bin", &(0..300_000u32).map(|at| (at * at % 251) as u8).collect::<Vec<_>>());
+    write("data.bin", &(0..300_000u64).map(|at| (at * at % 251) as u8).collect::<Vec<_>>());
     write("nothing.txt", b"");
     write("noext", b"noext");
     write(".hidden", b"hidden");
@@ -281,6 +281,7 @@ async fn a_large_file_waits_for_its_client_and_delays_nobody() {
     wire.send("GET /large.bin HTTP/1.1\r\nhost: a\r\nrange: bytes=1000-33555431\r\n\r\n").await;
     let answer = wire.response().await;
     assert_eq!((answer.status(), answer.body.len()), (206, 33_554_432));
+    drop(wire);
     naru.settles().await;
 }
 
@@ -296,6 +297,7 @@ async fn a_file_that_becomes_shorter_breaks_off() {
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1).unwrap();
     let transfer = client.rest(head, true).await;
     assert!(matches!(transfer, Transfer::Broken(_)));
+    drop(client);
     assert_eq!(naru.ended(1).await, [(200, Reason::FileUnreadable)]);
     naru.settles().await;
 }

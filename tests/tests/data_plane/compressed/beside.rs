@@ -14,7 +14,7 @@ const FILTERS: [(&str, &str); 3] = [
 fn bootstrap(up: &Upstream, response: &str) -> Bootstrap {
     FILTERS.iter().fold(Bootstrap::to(up.address), |bootstrap, (name, library)| {
         bootstrap.filter(&format!(
-            "{{name: {name}, typed_config: {{'@type': \
+            "- {{name: {name}, typed_config: {{'@type': \
              type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor, \
              response_direction_config: {{{response}}}, compressor_library: {{name: {name}, typed_config: \
              {{'@type': type.googleapis.com/envoy.extensions.compression.{library}}}}}}}}}"
