@@ -100,7 +100,10 @@ impl Packed {
                             Ok(data) => {
                                 self.turn += data.len();
                                 self.is_held_back = true;
-                                self.counts.of(self.coding).taken.fetch_add(data.len() as u64, Ordering::Relaxed);
+                                self.counts
+                                    .of(self.coding)
+                                    .taken
+                                    .fetch_add(data.len() as u64, Ordering::Relaxed);
                                 self.encoder.write(&data, &mut out);
                             }
                             Err(trailers) => {

@@ -16,7 +16,6 @@ use naru_spec::defaults::HANDSHAKE_TIMEOUT;
 use naru_spec::{Check, CheckKind, Cluster, DownstreamTls, FilterChain, Invalid, Listener, UpstreamTls};
 use naru_tls::{Connector, Terminator};
 
-use crate::packed::CodingCounts;
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::gate::{AllKeys, CheckCounts, SharedKeys, SharedQuotas, SharedStore};
@@ -24,6 +23,7 @@ use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
+use crate::packed::CodingCounts;
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};

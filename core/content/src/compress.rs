@@ -91,9 +91,8 @@ fn may_be(compressor: &Compressor, status: u16, headers: &HeaderMap, content_typ
         let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
         length.is_some_and(|length| length >= u64::from(compressor.length_min))
     });
-    let is_grpc = content_type.is_some_and(|name| {
-        name == "application/grpc" || name.starts_with("application/grpc+")
-    });
+    let is_grpc =
+        content_type.is_some_and(|name| name == "application/grpc" || name.starts_with("application/grpc+"));
     is_long
         && !is_grpc
         && status >= 200
@@ -260,7 +259,9 @@ mod tests {
     fn of_several_one_compresses() {
         let brotli = Compressor::new(Coder::usual(ContentCoding::Brotli));
         let both = [&gzip(), &brotli];
-        for (said, expected) in [("gzip, br", "gzip"), ("br, gzip", "br"), ("gzip;q=0.1, br", "br"), ("*", "gzip")] {
+        for (said, expected) in
+            [("gzip, br", "gzip"), ("br, gzip", "br"), ("gzip;q=0.1, br", "br"), ("*", "gzip")]
+        {
             let mut headers = head(&[("content-type", "text/css")]);
             assert!(begin(&both, &accepted(said), 200, &mut headers, false).is_some(), "{said}");
             assert_eq!(headers["content-encoding"], expected, "{said}");

@@ -66,7 +66,8 @@ fn segments(files: &StaticFiles, path: &str) -> Option<(Vec<Vec<u8>>, bool)> {
         let name = decoded(segment)?;
         let is_name = !name.contains(&b'/') && !name.contains(&0) && name != b"." && name != b"..";
         // RFC 8615 has a directory that everybody may see.
-        let is_open = files.gives_hidden || !name.starts_with(b".") || (names.is_empty() && name == b".well-known");
+        let is_open =
+            files.gives_hidden || !name.starts_with(b".") || (names.is_empty() && name == b".well-known");
         if !is_name || !is_open {
             return None;
         }
@@ -176,8 +177,23 @@ mod tests {
     fn what_could_lead_elsewhere_means_none() {
         let mut files = StaticFiles::new("/srv");
         for path in [
-            "/../a", "/a/../b", "/a/..", "/./a", "/%2e%2e/a", "/%2E%2e%2fa", "/a%2fb", "/a%2Fb", "/a%00b", "/a%",
-            "/a%2", "/a%zz", "/.git/config", "/a/.env", "/a/.well-known/b", "/%2ehidden", "/a/.",
+            "/../a",
+            "/a/../b",
+            "/a/..",
+            "/./a",
+            "/%2e%2e/a",
+            "/%2E%2e%2fa",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%00b",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/.git/config",
+            "/a/.env",
+            "/a/.well-known/b",
+            "/%2ehidden",
+            "/a/.",
         ] {
             check(&files, path, &[]);
         }

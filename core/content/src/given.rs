@@ -57,7 +57,8 @@ pub fn give(
 ) -> Given {
     let own = validators(found);
     let whole = Range { start: 0, end: found.length };
-    let mut given = Given { status: found.status, headers: validating(files, found, &own), pieces: Vec::new() };
+    let mut given =
+        Given { status: found.status, headers: validating(files, found, &own), pieces: Vec::new() };
     // What is given in place of what was asked for is no state of that.
     let met = if found.status == 200 { met(method, headers, &own, now) } else { Met::Yes { parts: false } };
     let asked = match met {
@@ -162,7 +163,8 @@ fn validating(files: &StaticFiles, found: &Found, own: &Validators) -> Vec<(Head
 
 fn content_type(files: &StaticFiles, path: &[u8]) -> String {
     let ending = ending_of(path);
-    let own = files.types.iter().find(|(known, _)| Some(known) == ending.as_ref()).map(|(_, said)| said.as_str());
+    let own =
+        files.types.iter().find(|(known, _)| Some(known) == ending.as_ref()).map(|(_, said)| said.as_str());
     own.or_else(|| type_of(path)).unwrap_or(&files.usual_type).to_owned()
 }
 
@@ -245,14 +247,21 @@ mod tests {
         assert_eq!(several.status, 206);
         assert_eq!(said["content-type"], "multipart/byteranges; boundary=naru0000000000000007");
         assert!(!said.contains_key("content-range"));
-        let text: String = several.pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::OfFile(range) => format!("<{}-{}>", range.start, range.end),
-        }).collect();
+        let text: String = several
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.clone(),
+                Piece::OfFile(range) => format!("<{}-{}>", range.start, range.end),
+            })
+            .collect();
         let head = |range: &str| {
-            format!("\r\n--naru0000000000000007\r\nContent-Type: text/css\r\nContent-Range: bytes {range}/100\r\n\r\n")
+            format!(
+                "\r\n--naru0000000000000007\r\nContent-Type: text/css\r\nContent-Range: bytes {range}/100\r\n\r\n"
+            )
         };
-        let expected = format!("{}<0-1>{}<99-100>\r\n--naru0000000000000007--\r\n", head("0-0"), head("99-99"));
+        let expected =
+            format!("{}<0-1>{}<99-100>\r\n--naru0000000000000007--\r\n", head("0-0"), head("99-99"));
         assert_eq!(text, expected);
         let (nothing, said) = given(&files, &found("a.css"), &[("range", "bytes=100-")]);
         assert_eq!((nothing.status, nothing.length()), (416, 0));
@@ -274,7 +283,10 @@ mod tests {
         let mut files = StaticFiles::new("/srv");
         files.types = vec![("css".to_owned(), "text/css; charset=utf-8".to_owned())];
         files.usual_type = "text/plain".to_owned();
-        let of = |pattern: &str, said: &str| Lifetime { pattern: pattern.to_owned(), cache_control: said.to_owned() };
+        let of = |pattern: &str, said: &str| Lifetime {
+            pattern: pattern.to_owned(),
+            cache_control: said.to_owned(),
+        };
         files.lifetimes = vec![of("/assets/*", "public, max-age=31536000, immutable"), of("*", "no-cache")];
         let (_, said) = given(&files, &found("assets/a.css"), &[]);
         assert_eq!(said["content-type"], "text/css; charset=utf-8");

@@ -96,7 +96,17 @@ mod tests {
 
     #[test]
     fn what_is_no_range_asks_for_all() {
-        for said in ["", "bytes", "bytes=", "bytes=-", "bytes=3-2", "lines=0-1", "bytes=a-b", "bytes=0-1,x", "bytes=1"] {
+        for said in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=3-2",
+            "lines=0-1",
+            "bytes=a-b",
+            "bytes=0-1,x",
+            "bytes=1",
+        ] {
             assert_eq!(parts(said.as_bytes(), 10), Asked::Whole, "{said}");
         }
         let many: Vec<String> = (0..17).map(|at| format!("{at}-{at}")).collect();

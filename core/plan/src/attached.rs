@@ -226,7 +226,15 @@ fn expect(policy: &TrafficPolicy, route: &RouteKey, account: &mut Account, findi
 /// What a policy says of routes, each part that may act without the others.
 fn parts(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
     let spec = &policy.spec;
-    let whole = ["match.cookies", "match.sourceAddresses", "query", "idleTimeout", "maxRequestBytes", "hedge", "mirror"];
+    let whole = [
+        "match.cookies",
+        "match.sourceAddresses",
+        "query",
+        "idleTimeout",
+        "maxRequestBytes",
+        "hedge",
+        "mirror",
+    ];
     let mut parts = fields(policy);
     parts.retain(|(field, _)| whole.contains(field));
     parts.extend(spec.retry.iter().flat_map(classes::retry_parts));

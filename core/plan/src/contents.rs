@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use naru_resource::content::{
-    Compression, CompressionRequests, CompressionResponses, FilesLinks, FilesOtherwise, StaticFiles as SaidFiles,
+    Compression, CompressionRequests, CompressionResponses, FilesLinks, FilesOtherwise,
+    StaticFiles as SaidFiles,
 };
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::{Gateway, Meta, Number, Place, Resources, Text};
 use naru_spec::{
-    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, Lifetime, Links, Listener, OnEtag,
-    Path, StaticFiles, code, defaults,
+    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, Lifetime, Links, Listener,
+    OnEtag, Path, StaticFiles, code, defaults,
 };
 
 use crate::account::{Account, DOCUMENT, Idle, Said};
@@ -99,7 +100,9 @@ impl<'a> Contents<'a> {
         let files = files(document, findings);
         let of = "it can be attached to a VirtualService, or to one of its routes by sectionName";
         let target = &document.spec.target_ref;
-        let Some(key) = route_of(target, "StaticFiles", of, meta, resources, registry, findings) else { return };
+        let Some(key) = route_of(target, "StaticFiles", of, meta, resources, registry, findings) else {
+            return;
+        };
         expect(FILES, place, &key, account);
         let name = format!("StaticFiles/{}/{}", meta.namespace(), meta.name.value);
         let check = Check { name, kind: CheckKind::Files(Box::new(files)) };
@@ -243,7 +246,8 @@ fn compressors(said: &CompressionResponses, findings: &mut Findings<'_>) -> Vec<
     let levels = said.levels.as_ref();
     let mut level = |said: Option<&Number>, name: &'static str, most: u64| {
         let least = u64::from(name != "br");
-        number(said, least, most, &of_levels.field(name), findings).and_then(|level| u32::try_from(level).ok())
+        number(said, least, most, &of_levels.field(name), findings)
+            .and_then(|level| u32::try_from(level).ok())
     };
     let zstd = level(levels.and_then(|said| said.zstd.as_ref()), "zstd", 19);
     let br = level(levels.and_then(|said| said.br.as_ref()), "br", 11);
@@ -268,11 +272,15 @@ fn compressors(said: &CompressionResponses, findings: &mut Findings<'_>) -> Vec<
     }
     let made = codings.into_iter().rev().map(|coding| {
         let coder = match (coding, Coder::usual(coding)) {
-            (_, Coder::Gzip { window_bits, .. }) if gzip.is_some() => Coder::Gzip { level: gzip, window_bits },
+            (_, Coder::Gzip { window_bits, .. }) if gzip.is_some() => {
+                Coder::Gzip { level: gzip, window_bits }
+            }
             (_, Coder::Brotli { quality, window_bits }) => {
                 Coder::Brotli { quality: br.unwrap_or(quality), window_bits }
             }
-            (_, Coder::Zstd { level, has_checksum }) => Coder::Zstd { level: zstd.unwrap_or(level), has_checksum },
+            (_, Coder::Zstd { level, has_checksum }) => {
+                Coder::Zstd { level: zstd.unwrap_or(level), has_checksum }
+            }
             (_, usual) => usual,
         };
         let compressor = Compressor {
@@ -328,7 +336,8 @@ fn files(document: &SaidFiles, findings: &mut Findings<'_>) -> StaticFiles {
     let pages = pages.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
     for (field, text) in index.chain(pages) {
         let mut names = text.value.split('/');
-        if text.value.is_empty() || text.value.ends_with('/') || names.any(|name| name == "." || name == "..") {
+        if text.value.is_empty() || text.value.ends_with('/') || names.any(|name| name == "." || name == "..")
+        {
             let message = format!("'{}' is no file below the directory", text.value);
             findings.error(code::INVALID_VALUE, text.place, &path.field(field), message, "");
         }

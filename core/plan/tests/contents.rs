@@ -3,7 +3,8 @@
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Coder, Compressor, ContentCoding, Gate, Http, Links, OnEtag, Rule, StaticFiles, defaults,
+    Check, CheckKind, Coder, Compressor, ContentCoding, Gate, Http, Links, OnEtag, Rule, StaticFiles,
+    defaults,
 };
 
 const ROUTES: &str = "
@@ -74,7 +75,9 @@ fn codings(checks: &[Check]) -> Vec<&'static str> {
 }
 
 fn compression(name: &str, target: &str, spec: &str) -> String {
-    format!("---\napiVersion: naru.dev/v1alpha1\nkind: Compression\nmetadata: {{name: {name}}}\nspec: {{{target} {spec}}}\n")
+    format!(
+        "---\napiVersion: naru.dev/v1alpha1\nkind: Compression\nmetadata: {{name: {name}}}\nspec: {{{target} {spec}}}\n"
+    )
 }
 
 fn files(spec: &str) -> String {
@@ -91,7 +94,11 @@ fn the_closest_compression_holds_whole() {
         &[
             compression("all", "", "responses: {}, requests: {codings: [gzip], maxBytes: 99, maxRatio: 7}"),
             compression("other", "targetRef: {kind: Gateway, name: other},", "responses: {codings: [gzip]}"),
-            compression("list", route, "responses: {codings: [br, gzip], levels: {br: 7}, minBytes: 5, contentTypes: [a/b]}"),
+            compression(
+                "list",
+                route,
+                "responses: {codings: [br, gzip], levels: {br: 7}, minBytes: 5, contentTypes: [a/b]}",
+            ),
         ]
         .concat(),
     );
@@ -100,7 +107,10 @@ fn the_closest_compression_holds_whole() {
     assert_eq!(codings(&site), ["gzip", "br", "zstd"]);
     let usual = compressors(&site)[2];
     assert_eq!(usual.coder, Coder::usual(ContentCoding::Zstd));
-    assert_eq!((usual.length_min, usual.etag, usual.is_first), (defaults::COMPRESSION_BYTES_MIN, OnEtag::Weaken, true));
+    assert_eq!(
+        (usual.length_min, usual.etag, usual.is_first),
+        (defaults::COMPRESSION_BYTES_MIN, OnEtag::Weaken, true)
+    );
     assert!(usual.content_types.iter().any(|name| name == "text/event-stream"));
     let inflating = site.iter().find_map(|check| match &check.kind {
         CheckKind::Decompress(made) => Some((made.codings.clone(), made.bytes_max, made.ratio_max)),
@@ -122,7 +132,8 @@ fn the_closest_compression_holds_whole() {
 fn a_route_turns_it_off() {
     let route = "targetRef: {kind: VirtualService, name: routes, sectionName: list},";
     let planned = planned(
-        &[compression("all", "", "responses: {}"), compression("off", route, "responses: {disabled: true}")].concat(),
+        &[compression("all", "", "responses: {}"), compression("off", route, "responses: {disabled: true}")]
+            .concat(),
     );
     assert_eq!(of_rule(&planned, 80, "list"), []);
     assert_eq!(of_rule(&planned, 80, "site").len(), 3);
@@ -173,13 +184,20 @@ fn a_route_bounds_bodies() {
 #[test]
 fn what_cannot_be_is_told_with_its_place() {
     let check = |documents: String, expected: &[&str]| {
-        let said: Vec<String> =
-            read(&documents).problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+        let said: Vec<String> = read(&documents)
+            .problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.message))
+            .collect();
         assert_eq!(said, expected, "{documents}");
     };
     check(compression("a", "", ""), &["spec: it says nothing of responses and nothing of requests"]);
     check(
-        compression("a", "", "responses: {codings: [gzip, deflate, gzip], levels: {gzip: 10, zstd: 0}, contentTypes: [html]}"),
+        compression(
+            "a",
+            "",
+            "responses: {codings: [gzip, deflate, gzip], levels: {gzip: 10, zstd: 0}, contentTypes: [html]}",
+        ),
         &[
             "spec.responses.codings[1]: 'deflate' is no coding that naru knows",
             "spec.responses.codings[2]: 'gzip' is there twice",
@@ -208,7 +226,9 @@ fn what_cannot_be_is_told_with_its_place() {
         &["spec: two documents are for the same: the other is case.yaml:31:18"],
     );
     check(
-        files("  directory: www\n  stripPrefix: a\n  fallback: ../x\n  notFound: /404.html\n  extensions: [html]\n"),
+        files(
+            "  directory: www\n  stripPrefix: a\n  fallback: ../x\n  notFound: /404.html\n  extensions: [html]\n",
+        ),
         &[
             "spec.directory: 'www' is not the whole path of a directory",
             "spec.stripPrefix: 'a' is no beginning of a path",

@@ -51,8 +51,8 @@ pub mod session_auth;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
-pub use content::{Compression, StaticFiles};
 pub use config::{ConfigMap, Namespace, Secret};
+pub use content::{Compression, StaticFiles};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
 pub use edge_policy::EdgePolicy;

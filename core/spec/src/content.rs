@@ -62,10 +62,9 @@ impl Coder {
     pub fn usual(coding: ContentCoding) -> Coder {
         match coding {
             ContentCoding::Gzip => Coder::Gzip { level: None, window_bits: defaults::GZIP_WINDOW_BITS },
-            ContentCoding::Brotli => Coder::Brotli {
-                quality: defaults::BROTLI_QUALITY,
-                window_bits: defaults::BROTLI_WINDOW_BITS,
-            },
+            ContentCoding::Brotli => {
+                Coder::Brotli { quality: defaults::BROTLI_QUALITY, window_bits: defaults::BROTLI_WINDOW_BITS }
+            }
             ContentCoding::Zstd => Coder::Zstd { level: defaults::ZSTD_LEVEL, has_checksum: false },
         }
     }
@@ -120,9 +119,8 @@ impl Compressor {
             Coder::Brotli { quality, .. } => ("brotli", 11, quality),
             Coder::Zstd { level, .. } => ("zstd", 19, level),
         };
-        let problem = (said > most).then(|| {
-            Invalid::new(format!("{said} is no level of {what}")).hint(format!("at most {most}"))
-        });
+        let problem = (said > most)
+            .then(|| Invalid::new(format!("{said} is no level of {what}")).hint(format!("at most {most}")));
         problem.into_iter().collect()
     }
 }

@@ -66,9 +66,7 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
-pub use content::{
-    Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles,
-};
+pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles};
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use naru_base::WallTime;
+use naru_content::Accepted;
 use naru_content::files::{wanted, with_slash};
 use naru_content::given::{Found, Piece, give};
-use naru_content::Accepted;
 use naru_spec::{ContentCoding, StaticFiles};
 
 /// A path, a line of `Range`, one of `If-None-Match`, one of `If-Modified-Since`, one of `Accept-Encoding`.
@@ -34,7 +34,10 @@ pub fn sought(bytes: &[u8]) {
         }
     }
     let location = with_slash(path, None);
-    assert!(location.starts_with('/') && !location.starts_with("//") && !location.contains('\\'), "{location}");
+    assert!(
+        location.starts_with('/') && !location.starts_with("//") && !location.contains('\\'),
+        "{location}"
+    );
     let there: Vec<_> = ContentCoding::ALL.iter().map(|coding| (*coding, true)).collect();
     let _ = Accepted::of(&headers).choose(&there);
     for length in [0, 1, 10, u64::MAX >> 1] {

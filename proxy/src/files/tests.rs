@@ -82,7 +82,9 @@ fn kernels_without_it_follow_no_link() {
     let open = |path: &[u8]| open_by_names(&top, path, OFlags::RDONLY | OFlags::CLOEXEC);
     assert!(open(b"a.txt").is_ok());
     assert!(open(b"sub//b.txt").is_ok());
-    for path in [&b"in.txt"[..], b"out.txt", b"far.txt", b"up/secret", b"../secret", b"sub/../a.txt", b"", b"none"] {
+    for path in
+        [&b"in.txt"[..], b"out.txt", b"far.txt", b"up/secret", b"../secret", b"sub/../a.txt", b"", b"none"]
+    {
         assert!(open(path).is_err(), "{}", String::from_utf8_lossy(path));
     }
 }

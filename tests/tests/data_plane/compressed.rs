@@ -76,7 +76,9 @@ async fn an_answer_goes_in_the_coding_that_its_client_wants() {
     let naru = start(with(up.address, compressors()));
     for path in ["/bytes/300000", "/chunks/300000"] {
         let mut wire = Wire::connect(naru.address).await;
-        let line = |said: &str| format!("GET {path} HTTP/1.1\r\nx-reply: content-type: text/plain | etag: \"a\"{said}");
+        let line = |said: &str| {
+            format!("GET {path} HTTP/1.1\r\nx-reply: content-type: text/plain | etag: \"a\"{said}")
+        };
         let plain = ask(&mut wire, &line("")).await;
         assert_eq!(plain.head.get("vary"), Some("Accept-Encoding"));
         assert_eq!((plain.head.get("content-encoding"), plain.head.get("etag")), (None, Some("\"a\"")));
@@ -90,7 +92,10 @@ async fn an_answer_goes_in_the_coding_that_its_client_wants() {
         }
     }
     let codings = naru.codings();
-    assert!(codings.iter().all(|status| status.answers == 2 && status.bytes_before == 600_000), "{codings:?}");
+    assert!(
+        codings.iter().all(|status| status.answers == 2 && status.bytes_before == 600_000),
+        "{codings:?}"
+    );
     naru.settles().await;
 }
 
@@ -100,10 +105,14 @@ async fn what_is_sent_piece_by_piece_arrives_piece_by_piece() {
     let naru = start(with(up.address, compressors()));
     for (coding, named) in [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")] {
         let mut client = Wire::connect(naru.address).await;
-        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {named}\r\nte: trailers\r\n\r\n")).await;
+        client
+            .send(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {named}\r\nte: trailers\r\n\r\n"))
+            .await;
         let mut upstream = up.accept().await;
         upstream.request().await;
-        upstream.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        upstream
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
         let head = client.head().await;
         assert_eq!(head.get("content-encoding"), Some(named));
         let mut decoder = Decoder::new(coding);
@@ -142,7 +151,11 @@ async fn what_has_no_body_or_a_coding_of_its_own_is_left_as_it_is() {
         ("HEAD", "200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1000\r\n\r\n", true),
         ("GET", "304 Not Modified\r\ncontent-type: text/plain\r\netag: \"a\"\r\n\r\n", true),
         ("GET", "204 No Content\r\ncontent-type: text/plain\r\n\r\n", true),
-        ("GET", "200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: x\r\ncontent-length: 40\r\n\r\n", false),
+        (
+            "GET",
+            "200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: x\r\ncontent-length: 40\r\n\r\n",
+            false,
+        ),
         ("GET", "206 Partial Content\r\ncontent-range: bytes 0-39/99\r\ncontent-length: 40\r\n\r\n", false),
         ("GET", "200 OK\r\ncontent-type: image/png\r\ncontent-length: 40\r\n\r\n", false),
         ("GET", "200 OK\r\ncache-control: no-transform\r\ncontent-length: 40\r\n\r\n", false),
@@ -166,7 +179,11 @@ async fn what_has_no_body_or_a_coding_of_its_own_is_left_as_it_is() {
         if length > 0 {
             assert_eq!(client.exactly(length).await.unwrap(), "x".repeat(length).into_bytes());
         }
-        assert_eq!(head.get("content-encoding"), answer.contains("content-encoding").then_some("x"), "{answer}");
+        assert_eq!(
+            head.get("content-encoding"),
+            answer.contains("content-encoding").then_some("x"),
+            "{answer}"
+        );
         assert_eq!(head.get("vary").is_some(), vary, "{answer}");
         if method == "HEAD" {
             assert_eq!(head.get("content-length"), Some("1000"));
@@ -186,7 +203,9 @@ async fn what_is_kept_is_kept_plain_and_given_to_each_as_it_wants_it() {
     let naru = start(config);
     let mut wire = Wire::connect(naru.address).await;
     let line = |said: &str| {
-        format!("GET /bytes/100000 HTTP/1.1\r\nx-reply: content-type: text/plain | cache-control: max-age=1000{said}")
+        format!(
+            "GET /bytes/100000 HTTP/1.1\r\nx-reply: content-type: text/plain | cache-control: max-age=1000{said}"
+        )
     };
     let first = ask(&mut wire, &line("\r\naccept-encoding: gzip")).await;
     let whole = decoded("gzip", &first.body);
@@ -290,7 +309,9 @@ async fn what_is_not_in_its_coding_is_refused() {
     let mut refused = 0;
     for (coding, named) in CODINGS {
         let whole = encoded(coding, &b"a body of some length, and more of it".repeat(50));
-        for body in [&b"this is in no coding at all"[..], &whole[..whole.len() - 3], &[&whole[..], b"tail"].concat()] {
+        for body in
+            [&b"this is in no coding at all"[..], &whole[..whole.len() - 3], &[&whole[..], b"tail"].concat()]
+        {
             let answer = post(&naru, "/length", named, body).await;
             assert_eq!(answer.status(), 400, "{named} {}", answer.text());
             refused += 1;

@@ -102,16 +102,30 @@ async fn files_are_given_and_nothing_else_is() {
         }
     }
     for path in [
-        "/none", "/.hidden", "/.git/config", "/out.txt", "/../outside", "/sub/../../outside", "/%2e%2e/outside",
-        "/..%2foutside", "/sub%2findex.html", "/a.txt%00.html", "/a.txt/", "/empty/", "/%zz", "/a.txt/b",
-        "//../outside", "/sub/%2e%2e/%2e%2e/outside",
+        "/none",
+        "/.hidden",
+        "/.git/config",
+        "/out.txt",
+        "/../outside",
+        "/sub/../../outside",
+        "/%2e%2e/outside",
+        "/..%2foutside",
+        "/sub%2findex.html",
+        "/a.txt%00.html",
+        "/a.txt/",
+        "/empty/",
+        "/%zz",
+        "/a.txt/b",
+        "//../outside",
+        "/sub/%2e%2e/%2e%2e/outside",
     ] {
         let answer = ask(&naru, "GET", path, "").await;
         assert_eq!((answer.status(), answer.text().as_str()), (404, "Not Found"), "{path}");
     }
     for path in ["/sub", "/sub?x=1", "/empty"] {
         let answer = ask(&naru, "GET", path, "").await;
-        let (path, query) = path.split_once('?').map_or((path, String::new()), |(path, query)| (path, format!("?{query}")));
+        let (path, query) =
+            path.split_once('?').map_or((path, String::new()), |(path, query)| (path, format!("?{query}")));
         assert_eq!(answer.status(), 301);
         assert_eq!(answer.head.get("location"), Some(format!("{path}/{query}").as_str()));
     }
@@ -139,9 +153,12 @@ async fn parts_and_conditions_hold() {
         assert_eq!((answer.status(), answer.head.get("etag")), (304, Some(etag)), "{fields}");
     }
     assert_eq!(ask(&naru, "GET", "/data.bin", "if-match: \"other\"\r\n").await.status(), 412);
-    for (range, start, end) in
-        [("0-0", 0, 1), ("100000-199999", 100_000, 200_000), ("-5", 299_995, 300_000), ("299999-", 299_999, 300_000)]
-    {
+    for (range, start, end) in [
+        ("0-0", 0, 1),
+        ("100000-199999", 100_000, 200_000),
+        ("-5", 299_995, 300_000),
+        ("299999-", 299_999, 300_000),
+    ] {
         let fields = format!("range: bytes={range}\r\nif-range: {etag}\r\n");
         let answer = ask(&naru, "GET", "/data.bin", &fields).await;
         assert_eq!(answer.status(), 206);
@@ -152,7 +169,9 @@ async fn parts_and_conditions_hold() {
     let answer = ask(&naru, "GET", "/data.bin", "range: bytes=0-1,200000-299999\r\n").await;
     let boundary = answer.head.get("content-type").unwrap().rsplit_once('=').unwrap().1;
     let part = |range: &str, bytes: &[u8]| {
-        let head = format!("\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {range}/300000\r\n\r\n");
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {range}/300000\r\n\r\n"
+        );
         [head.as_bytes(), bytes].concat()
     };
     let end = format!("\r\n--{boundary}--\r\n");
@@ -182,7 +201,10 @@ async fn what_is_not_there_has_something_in_its_place() {
     rule.gate = vec![also(files.clone())];
     let naru = start(config.clone());
     let style = ask(&naru, "GET", "/style", "").await;
-    assert_eq!((style.head.get("content-type"), style.head.get("cache-control")), (Some("text/css"), Some("max-age=60")));
+    assert_eq!(
+        (style.head.get("content-type"), style.head.get("cache-control")),
+        (Some("text/css"), Some("max-age=60"))
+    );
     for path in ["/app/route", "/.hidden", "/../outside", "/empty/"] {
         let answer = ask(&naru, "GET", path, "").await;
         assert!(answer.status() == 200 && answer.body == read(&directory, "index.html"), "{path}");
@@ -228,7 +250,10 @@ async fn what_was_compressed_before_is_given_to_who_accepts_it() {
     ] {
         let answer = ask(&naru, "GET", "/style.css", accepted).await;
         assert_eq!(answer.head.get("content-encoding"), coding, "{accepted}");
-        assert_eq!((answer.head.get("content-type"), answer.head.get("vary")), (Some("text/css"), Some("Accept-Encoding")));
+        assert_eq!(
+            (answer.head.get("content-type"), answer.head.get("vary")),
+            (Some("text/css"), Some("Accept-Encoding"))
+        );
         assert!(answer.body == body, "{accepted}");
         tags.push(answer.head.get("etag").unwrap().to_owned());
     }
@@ -236,7 +261,10 @@ async fn what_was_compressed_before_is_given_to_who_accepts_it() {
     tags.dedup();
     assert_eq!(tags.len(), 3, "each coding has a tag of its own");
     let part = ask(&naru, "GET", "/style.css", "accept-encoding: br\r\nrange: bytes=3-\r\n").await;
-    assert_eq!((part.status(), part.text().as_str(), part.head.get("content-encoding")), (206, "brotli", Some("br")));
+    assert_eq!(
+        (part.status(), part.text().as_str(), part.head.get("content-encoding")),
+        (206, "brotli", Some("br"))
+    );
     // What was not is compressed where it is asked for, but no part of it.
     let mut config = given(files);
     let mut compressor = Compressor::new(Coder::usual(ContentCoding::Zstd));
@@ -274,7 +302,11 @@ async fn a_large_file_waits_for_its_client_and_delays_nobody() {
     drop(slow);
     let gone = until("its client to be gone", async || {
         let report = naru.report().await;
-        report.series.iter().find(|series| series.labels.reason == Reason::ClientGone).map(|series| series.requests())
+        report
+            .series
+            .iter()
+            .find(|series| series.labels.reason == Reason::ClientGone)
+            .map(|series| series.requests())
     });
     assert_eq!(gone.await, 1);
     let mut wire = Wire::connect(naru.address).await;

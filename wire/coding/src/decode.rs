@@ -1,7 +1,7 @@
 //! Out of a coding.
 
-use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use brotli::enc::StandardAlloc;
+use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder as Zstd, InBuffer, Operation, OutBuffer};
 
@@ -136,16 +136,8 @@ fn brotli_into(
     }
     let (mut left, mut taken) = (input.len(), 0);
     let (mut room, mut filled, mut total) = (out.len(), 0, 0);
-    let result = BrotliDecompressStream(
-        &mut left,
-        &mut taken,
-        input,
-        &mut room,
-        &mut filled,
-        out,
-        &mut total,
-        state,
-    );
+    let result =
+        BrotliDecompressStream(&mut left, &mut taken, input, &mut room, &mut filled, out, &mut total, state);
     *input = input.get(taken..).unwrap_or_default();
     match result {
         BrotliResult::ResultSuccess if input.is_empty() => *is_whole = true,

@@ -44,8 +44,7 @@ impl Encoder {
 
     /// `quality` is 0 to 11, `window_bits` 10 to 24.
     pub fn brotli(quality: u32, window_bits: u32) -> Encoder {
-        let writer =
-            CompressorWriter::new(Vec::new(), ROOM, quality.min(11), window_bits.clamp(10, 24));
+        let writer = CompressorWriter::new(Vec::new(), ROOM, quality.min(11), window_bits.clamp(10, 24));
         Encoder { kind: Kind::Brotli(Some(Box::new(writer))), is_broken: false }
     }
 

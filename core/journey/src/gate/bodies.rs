@@ -71,7 +71,8 @@ pub(super) fn decompressed(settings: &Decompressor, headers: &mut HeaderMap, mem
 
 /// A request that says itself that it is too large goes nowhere.
 pub(super) fn bounded(max: u64, headers: &HeaderMap, memory: &mut Memory) -> Step {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > max) {
         return Step::Refuse(Box::new(Refusal::of(Reason::BodyTooLarge)));
     }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{self, HeaderName, HeaderValue};
 use naru_base::Reason;
 use naru_content::Accepted;
 use naru_content::files::{Wanted, wanted, with_slash};

@@ -143,8 +143,7 @@ impl CompiledQuotas {
                 let question = Question::Spend(Asked { store: store.name.clone(), claims });
                 return Step::Ask(question, store.timeout);
             }
-            (Some(store), Some(_)) => match store.otherwise
-            {
+            (Some(store), Some(_)) => match store.otherwise {
                 WithoutStore::Allow => return Step::Pass,
                 WithoutStore::Refuse => {
                     return Step::Refuse(Box::new(Refusal::of(Reason::QuotaUnknown)));

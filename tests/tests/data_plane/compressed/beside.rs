@@ -41,9 +41,23 @@ async fn play(response: &str) {
     let naru = Naru::start(&bootstrap(&up, response));
     let envoy = Envoy::start(&bootstrap(&up, response).admin().text()).await;
     let accepted = [
-        "", "gzip", "br", "zstd", "gzip, br", "br, gzip", "gzip;q=0.5, br;q=0.4", "gzip;q=0", "*", "*;q=0",
-        "identity", "identity;q=0.5, gzip;q=0.4", "gzip;q=x, br", "deflate", "deflate, gzip;q=0.3, *;q=0.1",
-        "GZIP", "gzip ; q=0.2 , zstd;q=0.3",
+        "",
+        "gzip",
+        "br",
+        "zstd",
+        "gzip, br",
+        "br, gzip",
+        "gzip;q=0.5, br;q=0.4",
+        "gzip;q=0",
+        "*",
+        "*;q=0",
+        "identity",
+        "identity;q=0.5, gzip;q=0.4",
+        "gzip;q=x, br",
+        "deflate",
+        "deflate, gzip;q=0.3, *;q=0.1",
+        "GZIP",
+        "gzip ; q=0.2 , zstd;q=0.3",
     ];
     let replies = [
         "content-type: text/plain",
@@ -82,7 +96,11 @@ async fn play(response: &str) {
                     },
                 };
                 both.push(match method {
-                    "HEAD" => (answer.status(), said(&Message { body: Vec::new(), ..without_coding(answer) }).1, Vec::new()),
+                    "HEAD" => (
+                        answer.status(),
+                        said(&Message { body: Vec::new(), ..without_coding(answer) }).1,
+                        Vec::new(),
+                    ),
                     _ => said(&answer),
                 });
             }

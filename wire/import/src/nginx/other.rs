@@ -92,7 +92,10 @@ const LOST: &[(&[&str], &str)] = &[
         &["limit_conn", "limit_conn_zone", "limit_rate", "limit_req", "limit_req_zone"],
         "nothing limits callers now: see docs/gaps.md",
     ),
-    (&["client_max_body_size"], "say requests.maxBodyBytes in an EdgePolicy, or maxRequestBytes in a TrafficPolicy of the route"),
+    (
+        &["client_max_body_size"],
+        "say requests.maxBodyBytes in an EdgePolicy, or maxRequestBytes in a TrafficPolicy of the route",
+    ),
     (&["error_page", "proxy_intercept_errors"], "errors are passed on as they come"),
     (
         &["proxy_cache", "proxy_cache_path", "proxy_cache_valid", "proxy_cache_key"],

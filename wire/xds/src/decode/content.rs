@@ -1,7 +1,8 @@
 //! The filters for codings of bodies, and for how large a body may be.
 
 use naru_spec::{
-    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, Http, OnEtag, Path, defaults,
+    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, Http, OnEtag, Path,
+    defaults,
 };
 
 use crate::findings::{Findings, code};

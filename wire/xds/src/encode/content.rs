@@ -4,8 +4,8 @@ use naru_spec::{CheckKind, Coder, Compressor, ContentCoding, Decompressor, OnEta
 
 use super::value;
 use crate::proto::{
-    Any, BoolValue, brotli, brotli_decompressor, buffer, compressor, core, decompressor, gzip, gzip_decompressor,
-    zstd, zstd_decompressor,
+    Any, BoolValue, brotli, brotli_decompressor, buffer, compressor, core, decompressor, gzip,
+    gzip_decompressor, zstd, zstd_decompressor,
 };
 use crate::schema::pack;
 
@@ -27,7 +27,8 @@ pub(super) fn of_route(kind: &CheckKind) -> Option<Any> {
         })),
         CheckKind::BodyLimit(max) => {
             use buffer::buffer_per_route::Override;
-            let said = if *max == u64::MAX { Override::Disabled(true) } else { Override::Buffer(limit(*max)) };
+            let said =
+                if *max == u64::MAX { Override::Disabled(true) } else { Override::Buffer(limit(*max)) };
             Some(pack(&buffer::BufferPerRoute { r#override: Some(said) }))
         }
         _ => None,
@@ -101,7 +102,9 @@ fn compress(said: &Compressor) -> compressor::Compressor {
 }
 
 fn decompress(said: &Decompressor) -> Option<decompressor::Decompressor> {
-    use decompressor::decompressor::{CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig};
+    use decompressor::decompressor::{
+        CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig,
+    };
     let [coding] = said.codings[..] else { return None };
     let common = |is_on: bool, ignores: bool| {
         Some(CommonDirectionConfig { enabled: Some(flag(is_on)), ignore_no_transform_header: ignores })

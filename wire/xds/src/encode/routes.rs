@@ -110,9 +110,7 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
         GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) => {
             Some((name.clone(), pack(&local_rate::write(rate))))
         }
-        GateChange::Instead(Check { name, kind }) => {
-            content::of_route(kind).map(|said| (name.clone(), said))
-        }
+        GateChange::Instead(Check { name, kind }) => content::of_route(kind).map(|said| (name.clone(), said)),
         GateChange::Without(_) | GateChange::Also(_) => None,
     });
     fault.into_iter().chain(gate).collect()

@@ -56,7 +56,10 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.filters.http.decompressor.v3.Decompressor.RequestDirectionConfig",
         &["common_config", "advertise_accept_encoding*"],
     ),
-    ("envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig", &["common_config"]),
+    (
+        "envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig",
+        &["common_config"],
+    ),
     ("envoy.extensions.compression.gzip.decompressor.v3.Gzip", &["max_inflate_ratio", "chunk_size*"]),
     ("envoy.extensions.compression.brotli.decompressor.v3.Brotli", &["chunk_size*"]),
     ("envoy.extensions.compression.zstd.decompressor.v3.Zstd", &["chunk_size*"]),

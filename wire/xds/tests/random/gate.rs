@@ -5,7 +5,8 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
-    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, LocalRate, OnEtag, TokenBucket,
+    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, LocalRate, OnEtag,
+    TokenBucket,
 };
 
 use super::Dice;
