@@ -6,6 +6,7 @@
 pub mod of_cluster;
 pub mod of_edge;
 pub mod of_gate;
+mod of_content;
 mod of_identity;
 mod of_load;
 pub mod of_rule;

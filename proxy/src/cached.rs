@@ -34,6 +34,7 @@ use crate::cluster::add;
 use crate::codec::BodyBroken;
 use crate::engine::{self, Outgoing};
 use crate::settle::{OutBody, Passage};
+use crate::shaped;
 use crate::shared_cache::{ClassCounts, SharedCache, count};
 use crate::tiers::{self, Claim, Tier, Tiers};
 
@@ -715,6 +716,9 @@ pub fn answer(mut passage: Box<Passage>, reason: Reason) -> Result<Response<OutB
     outgoing::kept(&passage.loaded.snapshot, &passage.journey, &mut headers, stamp, &mut fill_in);
     let record = &passage.loaded.snapshot.chain(passage.journey.chain()).record;
     passage.kept_response = record.keep_response(&headers);
+    if passage.journey.bodies().is_some() {
+        return Ok(shaped::answer(passage, status, headers, body));
+    }
     let is_head = passage.line.method == Method::HEAD;
     let mut response = Response::new(OutBody::whole(if is_head { Bytes::new() } else { body }, passage));
     *response.status_mut() = status;

@@ -39,7 +39,7 @@ use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
 use crate::worker::Worker;
-use crate::{cached, hedged, sessions, shadow, tunnel};
+use crate::{cached, hedged, sessions, shadow, shaped, tunnel};
 
 /// Answers one request.
 pub async fn serve(
@@ -805,6 +805,9 @@ pub fn pass_head_on(
         let core = passage.loaded.core.borrow();
         passage.journey.bind_client(&passage.loaded.snapshot, &core, &mut parts.headers);
     }
+    if passage.journey.bodies().is_some() {
+        shaped::pass_on(&mut passage, &mut parts);
+    }
     let kept = passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&parts.headers);
     passage.kept_response = kept;
     parts.version = Version::HTTP_11;
@@ -877,6 +880,9 @@ fn answer_saying(
         && passage.line.version < Version::HTTP_2
     {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if passage.file.is_some() || passage.journey.bodies().is_some() {
+        return shaped::answer(passage, reply.status, headers, said);
     }
     let is_head = passage.line.method == Method::HEAD;
     let body = if is_head { Bytes::new() } else { said };

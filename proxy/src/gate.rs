@@ -58,12 +58,23 @@ impl Passage {
             naru_recover::consume(headers);
         }
         drop(core);
+        if !self.journey.is_at_gate()
+            && let (Some(bodies), Some(upload)) = (self.journey.bodies(), &self.upload)
+        {
+            if let Some(decode) = bodies.decode {
+                upload.inflate(decode);
+            }
+            upload.limit(bodies.bytes_max.unwrap_or(u64::MAX));
+        }
         self.count_fault();
     }
 
     /// Has what a check asks answered. Returns what the journey asks for meanwhile.
     pub async fn ask(&mut self) -> Option<Action> {
-        let question = self.journey.question()?.clone();
+        let question = match self.journey.question()?.clone() {
+            Question::File(asked) => return self.find_file(*asked).await,
+            question => question,
+        };
         let loaded = Rc::clone(&self.loaded);
         let worker = Rc::clone(&self.worker);
         let about = external::About {
@@ -117,5 +128,7 @@ async fn answer_to(
             loaded.clusters.quotas.count(&asked.claims, told.spent);
             Answer::Spent(told)
         }
+        // Whoever asks keeps what is found.
+        Question::File(_) => Answer::Nobody,
     }
 }

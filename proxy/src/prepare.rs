@@ -28,6 +28,7 @@ use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::log::{LogWriter, Sink};
 use crate::names::{NameId, Names};
+use crate::packed::CodingCounts;
 use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
@@ -73,6 +74,8 @@ pub struct Prepared {
     pub geo: AllGeo,
     /// What checks have said; all snapshots have the same.
     pub checks: Arc<CheckCounts>,
+    /// What was compressed; all snapshots have the same.
+    pub codings: Arc<CodingCounts>,
     /// By name.
     pub stores: BTreeMap<String, Arc<SharedStore>>,
     /// Once a snapshot has asked for it, all that follow have the same.
@@ -145,6 +148,7 @@ impl Prepared {
         let limits = limits(&snapshot, older);
         let retried = older.map(|older| Arc::clone(&older.retried)).unwrap_or_default();
         let checks = older.map(|older| Arc::clone(&older.checks)).unwrap_or_default();
+        let codings = older.map(|older| Arc::clone(&older.codings)).unwrap_or_default();
         let faults = older.map(|older| Arc::clone(&older.faults)).unwrap_or_default();
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
@@ -192,6 +196,7 @@ impl Prepared {
             desk,
             geo,
             checks,
+            codings,
             stores,
             recent_writes,
             #[cfg(feature = "http3")]

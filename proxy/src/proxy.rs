@@ -352,6 +352,11 @@ impl Proxy {
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
     }
 
+    /// What was put into codings and taken out of them.
+    pub fn codings(&self) -> Vec<crate::CodingStatus> {
+        self.board.current().codings.status()
+    }
+
     /// What checks have said, and how often.
     pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.board.current().checks.all()

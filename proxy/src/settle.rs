@@ -32,6 +32,7 @@ use crate::cluster::{EndpointHere, add};
 use crate::codec::InBody;
 use crate::contain;
 use crate::dial::Wire;
+use crate::files::Opened;
 use crate::grpc_web::{self, Web};
 use crate::loaded::Loaded;
 use crate::metrics::{Labels, Protocol};
@@ -40,6 +41,7 @@ use crate::pool::Http1Connection;
 use crate::prober::X_ENVOY_IMMEDIATE_FAIL;
 use crate::sessions::Note;
 use crate::shadow::trial::Hearing;
+use crate::shaped::{self, Shaped};
 use crate::timer::Timer;
 use crate::tunnel::{Changed, Ledger};
 use crate::upgraded::Opening;
@@ -90,6 +92,10 @@ pub struct Passage {
     pub opening: Option<Box<Opening>>,
     /// It is a call of gRPC-Web.
     pub web: Option<Box<Web>>,
+    /// A file that stands in the answer.
+    pub file: Option<Box<Opened>>,
+    /// Its answer is not what an upstream sends, as it sends it.
+    pub shaped: Option<Box<Shaped>>,
     /// What sessions have to say to it.
     pub session: Option<Box<Note>>,
     /// Sessions have found its token to be good.
@@ -153,6 +159,8 @@ impl Passage {
             tunnel: None,
             opening: None,
             web: None,
+            file: None,
+            shaped: None,
             session: None,
             is_identified: false,
             permit: None,
@@ -650,9 +658,10 @@ impl Body for OutBody {
         match &mut *self {
             OutBody::Empty | OutBody::Changed(_) => Poll::Ready(None),
             OutBody::Passing(passage) => {
-                let polled = match passage.web {
-                    None => passage.poll_frame(cx),
-                    Some(_) => grpc_web::poll_frame(passage, cx),
+                let polled = match (&passage.shaped, &passage.web) {
+                    (None, None) => passage.poll_frame(cx),
+                    (None, Some(_)) => grpc_web::poll_frame(passage, cx),
+                    (Some(_), _) => shaped::poll_frame(passage, cx),
                 };
                 if matches!(polled, Poll::Ready(Some(Err(Broken)))) {
                     let connection = Rc::clone(&passage.connection);
@@ -663,7 +672,7 @@ impl Body for OutBody {
                     return Poll::Pending;
                 }
                 // What ended is settled now, and not when somebody drops an empty body.
-                if passage.journey.has_ended() {
+                if passage.journey.has_ended() && !passage.shaped.as_ref().is_some_and(|it| it.goes_on()) {
                     *self = OutBody::Empty;
                 }
                 polled
@@ -696,6 +705,7 @@ impl Body for OutBody {
             OutBody::Breaking => SizeHint::default(),
             // There may be more of it, or the same in other letters.
             OutBody::Passing(passage) if passage.web.is_some() => SizeHint::default(),
+            OutBody::Passing(passage) if passage.shaped.is_some() => SizeHint::default(),
             OutBody::Passing(passage) => {
                 passage.response.as_ref().map_or_else(SizeHint::default, |received| received.body.size_hint())
             }

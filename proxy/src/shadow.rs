@@ -257,7 +257,8 @@ impl Courier {
                 | Milestone::Aborted
                 | Milestone::Malformed
                 | Milestone::TooSlow
-                | Milestone::TooLarge,
+                | Milestone::TooLarge
+                | Milestone::Refused(_),
             )
             | None => {}
         }

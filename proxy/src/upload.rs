@@ -10,12 +10,14 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use naru_admit::Pace;
-use naru_base::Instant;
+use naru_base::{Instant, Reason};
 use naru_journey::Milestone;
+use naru_journey::gate::bodies::Decode;
 use naru_spec::PaceLimit;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::codec::{BodyBroken, InBody};
+use crate::inflated::Inflated;
 use crate::mirrors::Budget;
 use crate::shadow::tap::{Tap, Tapped};
 use crate::worker::Worker;
@@ -29,7 +31,7 @@ pub struct Upload {
     taps: RefCell<Vec<Rc<Tap>>>,
     kept: RefCell<Kept>,
     received: Cell<u64>,
-    bytes_max: u64,
+    bytes_max: Cell<u64>,
     /// News that nobody has taken yet.
     news: Cell<Option<Milestone>>,
     has_moved: Cell<bool>,
@@ -44,7 +46,7 @@ pub struct Upload {
     listener: RefCell<Option<Waker>>,
 }
 
-type NextFrame = Option<Result<Frame<Bytes>, BodyBroken>>;
+pub type NextFrame = Option<Result<Frame<Bytes>, BodyBroken>>;
 
 #[derive(Debug)]
 struct Paced {
@@ -90,7 +92,7 @@ impl Upload {
     fn of(body: Source, paced: Option<Paced>, bytes_max: u64) -> Rc<Upload> {
         Rc::new(Upload {
             paced,
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
             ahead: RefCell::default(),
             taps: RefCell::default(),
             body: RefCell::new(Some(body)),
@@ -110,6 +112,23 @@ impl Upload {
         let tap = Tap::new(&hint, budget);
         self.taps.borrow_mut().push(Rc::clone(&tap));
         tap
+    }
+
+    /// No more than so much is read of it.
+    pub fn limit(&self, max: u64) {
+        self.bytes_max.set(self.bytes_max.get().min(max));
+    }
+
+    /// It is read out of a coding from here on. Nobody has sent any of it yet.
+    pub fn inflate(&self, decode: Decode) {
+        let mut body = self.body.borrow_mut();
+        *body = match body.take() {
+            Some(Source::Client(inner)) => {
+                let inflated = Inflated::new(inner, self.ahead.take(), decode);
+                Some(Source::Client(InBody::Inflated(Box::new(inflated))))
+            }
+            other => other,
+        };
     }
 
     /// Whether all that was read so far is still here.
@@ -294,7 +313,11 @@ impl Upload {
             Some(Ok(frame)) => frame,
             Some(Err(broken)) => {
                 self.taps.borrow().iter().for_each(|tap| tap.break_off());
-                self.tell(if body.is_malformed() { Milestone::Malformed } else { Milestone::Aborted });
+                self.tell(match body.refused() {
+                    Some(reason) => Milestone::Refused(reason),
+                    None if body.is_malformed() => Milestone::Malformed,
+                    None => Milestone::Aborted,
+                });
                 return Poll::Ready(Some(Err(broken)));
             }
             None => {
@@ -306,7 +329,7 @@ impl Upload {
             }
         };
         let received = self.received.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
-        if received > self.bytes_max {
+        if received > self.bytes_max.get() {
             self.taps.borrow().iter().for_each(|tap| tap.break_off());
             self.tell(Milestone::TooLarge);
             return Poll::Ready(Some(Err(BodyBroken)));
@@ -330,6 +353,13 @@ impl Upload {
 }
 
 impl Source {
+    fn refused(&self) -> Option<Reason> {
+        match self {
+            Source::Client(body) => body.refused(),
+            Source::Copied(_) => None,
+        }
+    }
+
     fn is_malformed(&self) -> bool {
         matches!(self, Source::Client(body) if body.is_malformed())
     }

@@ -446,6 +446,8 @@ pub fn run(start: Start) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .on_thread_unpark(clock::on_wake)
+        // They read files.
+        .max_blocking_threads(crate::files::READERS_MAX)
         .build_local(tokio::runtime::LocalOptions::default())?;
     let logs = runtime.block_on(work(start));
     // Requests that are broken off have lines, too.

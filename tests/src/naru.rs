@@ -123,6 +123,10 @@ impl Naru {
         self.proxy().named_limits()
     }
 
+    pub fn codings(&self) -> Vec<naru_proxy::CodingStatus> {
+        self.proxy().codings()
+    }
+
     pub fn quotas(&self) -> Vec<QuotaStatus> {
         self.proxy().quotas()
     }

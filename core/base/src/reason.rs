@@ -84,6 +84,15 @@ reasons! {
     /// The client wants nothing but what is kept (RFC 9111, section 5.2.1.7), and nothing is.
     NotCached { "-", Client, 504, "cache.only_if_cached", "" }
 
+    /// A file, or what its client has of it already.
+    StaticFile { "-", Proxy, 200, "static_file", "" }
+    /// There is no file of this name that may be given.
+    FileNotFound { "-", Client, 404, "static_file_not_found", "Not Found" }
+    /// Files are only read.
+    FileMethod { "-", Client, 405, "static_file_method_not_allowed", "Method Not Allowed" }
+    /// The disk does not answer, or the directory is not there.
+    FileUnreadable { "-", Proxy, 503, "static_file_unreadable", "Service Unavailable" }
+
     /// No virtual host or no rule takes the request.
     NoRoute { "NR", Proxy, 404, "route_not_found", "" }
     /// The rule names a cluster that does not exist.
@@ -186,6 +195,10 @@ reasons! {
     PathRedirected { "-", Proxy, 307, "path_normalization_failed", "" }
     /// The body of the request is larger than allowed.
     BodyTooLarge { "-", Client, 413, "request_payload_too_large", "Payload Too Large" }
+    /// More comes out of the body of the request than is allowed, once it is read out of its coding.
+    InflatedTooLarge { "-", Client, 413, "request_inflated_too_large", "Payload Too Large" }
+    /// The body of the request is not of the coding that it says.
+    BodyCoding { "-", Client, 400, "request_decompression_failed", "Bad Request" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).
@@ -306,8 +319,8 @@ impl Reason {
 
     /// Whether the request went its whole way: an answer of the upstream, or one that a rule gives.
     pub fn is_success(self) -> bool {
-        use Reason::{DirectResponse, Forwarded, Redirect, TunnelServed};
-        matches!(self, Forwarded | DirectResponse | Redirect | TunnelServed) || self.is_cached()
+        use Reason::{DirectResponse, Forwarded, Redirect, StaticFile, TunnelServed};
+        matches!(self, Forwarded | DirectResponse | Redirect | StaticFile | TunnelServed) || self.is_cached()
     }
 
     /// Whether the answer is one that was kept.

@@ -125,6 +125,8 @@ pub enum Milestone {
     TooSlow,
     /// A request that is larger than it may be.
     TooLarge,
+    /// A request whose body is not what it may be otherwise.
+    Refused(Reason),
 }
 
 /// What the shell is to do.

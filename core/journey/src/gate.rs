@@ -5,10 +5,12 @@
 //! time. In which order checks are asked, and when, is in [`crate::journey`]'s `gating`; each kind of check has a file
 //! of its own here.
 
+pub mod bodies;
 pub mod cors;
 pub mod credentials;
 mod csrf;
 pub mod external;
+pub mod files;
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
@@ -22,18 +24,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::{Instant, Json, Reason};
+use naru_content::given::Given;
 use naru_identity::external::{Beginning, Edit, Judgement};
 use naru_identity::{Asker, Identified, Names, Networks, Token};
 use naru_route::{RuleId, Subject};
-use naru_spec::{Check, CheckKind, Gate, GateChange, Invalid, RouteTable, Scheme, SecurityHeaders};
+use naru_spec::{
+    Check, CheckKind, Compressor, Decompressor, Gate, GateChange, Invalid, RouteTable, Scheme, SecurityHeaders,
+    StaticFiles,
+};
 
 use crate::View;
 use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
+use bodies::Bodies;
 use cors::{Asks, CompiledCors, Page};
 use credentials::{CompiledKeys, CompiledPasswords, CredentialsKnown, Shown, Who};
 use csrf::CompiledCsrf;
 use external::{Asking, CompiledExternal};
+use files::{FileAsked, FileSaid};
 use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
@@ -66,6 +74,10 @@ pub enum CompiledCheck {
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
     Quotas(CompiledQuotas),
+    Compress(Arc<Compressor>),
+    Decompress(Decompressor),
+    BodyLimit(u64),
+    Files(Arc<StaticFiles>),
 }
 
 /// A request as checks see it, and change it.
@@ -100,6 +112,10 @@ pub struct Memory {
     pub page: Option<Page>,
     /// It came over TLS, as far as anybody has asked.
     pub is_secure: bool,
+    /// What becomes of bodies, where something does.
+    pub bodies: Option<Box<Bodies>>,
+    /// What of a file is given.
+    pub given: Option<Box<Given>>,
 }
 
 impl Memory {
@@ -213,6 +229,8 @@ pub enum Question {
     Gather { bytes_max: u32, allows_partial: bool },
     /// Whether somebody else lets it pass.
     Judge(Box<Asking>),
+    /// Which of some files is there.
+    File(Box<FileAsked>),
 }
 
 /// What somebody says to a [`Question`].
@@ -228,6 +246,7 @@ pub enum Answer {
     /// The body is longer than may be.
     TooLong,
     Judged(Box<Judgement>),
+    File(FileSaid),
 }
 
 /// What the gates of a snapshot share, and what is wrong with them.
@@ -320,6 +339,19 @@ impl CompiledGate {
         rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0) as usize
     }
 
+    /// Whether something becomes of bodies, or files are given.
+    pub(crate) fn has_bodies(&self) -> bool {
+        self.lists.iter().flatten().any(|check| {
+            matches!(
+                check,
+                CompiledCheck::Compress(_)
+                    | CompiledCheck::Decompress(_)
+                    | CompiledCheck::BodyLimit(_)
+                    | CompiledCheck::Files(_)
+            )
+        })
+    }
+
     /// What the requests of a rule pass, or those without one.
     pub fn checks(&self, rule: Option<RuleId>) -> &[CompiledCheck] {
         self.lists.get(self.list(rule)).map_or(&[], |list| list)
@@ -386,6 +418,10 @@ impl CompiledCheck {
                 Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
             }
             CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
+            CheckKind::Compress(settings) => Ok(CompiledCheck::Compress(Arc::new((**settings).clone()))),
+            CheckKind::Decompress(settings) => Ok(CompiledCheck::Decompress((**settings).clone())),
+            CheckKind::BodyLimit(max) => Ok(CompiledCheck::BodyLimit(*max)),
+            CheckKind::Files(settings) => Ok(CompiledCheck::Files(Arc::new((**settings).clone()))),
         };
         compiled.map_err(|problems| found.problems.extend(problems)).ok()
     }
@@ -419,6 +455,10 @@ impl CompiledCheck {
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
             CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, memory, view),
+            CompiledCheck::Compress(settings) => bodies::compressed(settings, head.headers, memory),
+            CompiledCheck::Decompress(settings) => bodies::decompressed(settings, head.headers, memory),
+            CompiledCheck::BodyLimit(max) => bodies::bounded(*max, head.headers, memory),
+            CompiledCheck::Files(settings) => files::decide(settings, head, draw, answer, memory, view),
         }
     }
 }

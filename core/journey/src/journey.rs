@@ -619,6 +619,7 @@ impl Journey {
             Milestone::Malformed => self.give_up(now, Reason::ClientProtocol),
             Milestone::TooSlow => self.give_up(now, Reason::RequestTimeout),
             Milestone::TooLarge => self.give_up(now, Reason::BodyTooLarge),
+            Milestone::Refused(reason) => self.give_up(now, reason),
         }
     }
 
@@ -636,7 +637,11 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow | Milestone::TooLarge => {
+            Milestone::Aborted
+            | Milestone::Malformed
+            | Milestone::TooSlow
+            | Milestone::TooLarge
+            | Milestone::Refused(_) => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }

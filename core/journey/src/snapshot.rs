@@ -224,6 +224,11 @@ impl Snapshot {
         &self.no_retry
     }
 
+    /// Whether a gate has something become of bodies, or gives files.
+    pub fn has_bodies(&self) -> bool {
+        self.chains.iter().filter_map(|chain| chain.gate.as_ref()).any(|gate| gate.has_bodies())
+    }
+
     #[inline]
     pub fn chain(&self, id: ChainId) -> &Chain {
         &self.chains[id.0 as usize]

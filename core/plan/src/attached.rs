@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use naru_resource::traffic_policy::TargetRef;
 use naru_resource::virtual_service::HttpRoute;
 use naru_resource::{Place, Resources, Text, TrafficPolicy, VirtualService};
-use naru_spec::{Forward, Match, Path, QueryOps, code};
+use naru_spec::{Check, CheckKind, Forward, GateChange, Match, Path, QueryOps, code};
 
 use crate::account::{Account, Idle, Said};
 use crate::classes::{self, Classes};
@@ -226,7 +226,15 @@ fn expect(policy: &TrafficPolicy, route: &RouteKey, account: &mut Account, findi
 /// What a policy says of routes, each part that may act without the others.
 fn parts(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
     let spec = &policy.spec;
-    let whole = ["match.cookies", "match.sourceAddresses", "query", "idleTimeout", "hedge", "mirror"];
+    let whole = [
+        "match.cookies",
+        "match.sourceAddresses",
+        "query",
+        "idleTimeout",
+        "maxRequestBytes",
+        "hedge",
+        "mirror",
+    ];
     let mut parts = fields(policy);
     parts.retain(|(field, _)| whole.contains(field));
     parts.extend(spec.retry.iter().flat_map(classes::retry_parts));
@@ -251,6 +259,7 @@ fn fields(policy: &TrafficPolicy) -> Vec<(&'static str, Place)> {
         ),
         ("query", spec.query.as_ref().map(|query| query.place)),
         ("idleTimeout", spec.idle_timeout.as_ref().map(|timeout| timeout.place)),
+        ("maxRequestBytes", spec.max_request_bytes.map(|max| max.place)),
         ("retry", spec.retry.as_ref().map(|retry| retry.place)),
         ("hedge", spec.hedge.as_ref().map(|hedge| hedge.place)),
         ("timeout", spec.timeout.as_ref().map(|timeout| timeout.place)),
@@ -333,6 +342,24 @@ impl<'a> Additions<'a> {
                         findings.error(code::INVALID_VALUE, text.place, &path.at(at), message, hint);
                     }
                 }
+            }
+        }
+    }
+
+    /// How large the body of a request may be, beside what its listener says.
+    pub fn body_limit(&self, account: &mut Account, findings: &mut Findings<'_>) -> Option<GateChange> {
+        let said = |policy: &'a TrafficPolicy| policy.spec.max_request_bytes.map(|max| (max, max.place));
+        let max = self.first("maxRequestBytes", None, said, account)?;
+        match u64::try_from(max.value) {
+            Ok(bytes) => {
+                let name = "TrafficPolicy/maxRequestBytes".to_owned();
+                Some(GateChange::Also(Check { name, kind: CheckKind::BodyLimit(bytes) }))
+            }
+            Err(_) => {
+                let message = format!("{} is no number of bytes", max.value);
+                let path = Path::ROOT.field("spec.maxRequestBytes");
+                findings.error(code::INVALID_VALUE, max.place, &path, message, "0 or more");
+                None
             }
         }
     }

@@ -121,6 +121,7 @@ pub(crate) fn listeners(
             edges.change(&gateways, &mut listener, findings);
             routes.rates.change(&gateways, &mut listener);
             routes.doors.change(&gateways, &mut listener, findings);
+            routes.contents.change(&gateways, &mut listener);
             listeners.push(listener);
         }
         if !over_quic.is_empty() {
@@ -129,6 +130,7 @@ pub(crate) fn listeners(
             edges.change(&gateways, &mut listener, &mut routes.quiet());
             routes.rates.change(&gateways, &mut listener);
             routes.doors.change(&gateways, &mut listener, &mut routes.quiet());
+            routes.contents.change(&gateways, &mut listener);
             listeners.push(listener);
         }
     }

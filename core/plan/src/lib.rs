@@ -31,6 +31,7 @@ mod attached;
 mod account;
 mod load;
 mod rates;
+mod contents;
 mod doors;
 mod fallbacks;
 mod caches;

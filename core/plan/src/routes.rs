@@ -16,6 +16,7 @@ use crate::actions::{check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::caches::Caches;
 use crate::clusters::{self, Clusters};
+use crate::contents::Contents;
 use crate::delegates::Expanded;
 use crate::doors::{self, Doors};
 use crate::fallbacks::Fallbacks;
@@ -99,6 +100,7 @@ pub(crate) struct Routes<'a> {
     attached: Attached<'a>,
     loads: Loads,
     pub(crate) rates: Rates<'a>,
+    pub(crate) contents: Contents<'a>,
     pub(crate) doors: Doors<'a>,
     pub groups: Groups<'a>,
     pub guards: Guards,
@@ -128,6 +130,7 @@ impl<'a> Routes<'a> {
         let attached = Attached::of(resources, registry, &mut account, findings);
         let loads = Loads::of(resources, registry, &mut account, findings);
         let rates = Rates::of(resources, registry, &mut account, findings);
+        let contents = Contents::of(resources, registry, &mut account, findings);
         let doors = Doors::of(resources, registry, &mut account, findings);
         let groups = Groups::of(resources, registry, findings);
         let guards = Guards::of(resources, registry, &mut account, findings);
@@ -141,6 +144,7 @@ impl<'a> Routes<'a> {
             attached,
             loads,
             rates,
+            contents,
             doors,
             groups,
             guards,
@@ -287,6 +291,8 @@ impl<'a> Routes<'a> {
             Action::Forward(Box::new(forward))
         };
         let mut gate = self.rates.of_route(keys, &mut self.account);
+        gate.extend(additions.body_limit(&mut self.account, findings));
+        gate.extend(self.contents.of_route(keys, &mut self.account));
         gate.extend(self.doors.of_route(keys, &mut self.account));
         let cors = route.cors_policy.as_ref();
         gate.extend(cors.and_then(|cors| doors::cors(cors, &path.field("corsPolicy"), findings)));

@@ -44,6 +44,7 @@ pub mod rate_limit;
 pub mod circuit_breaker;
 pub mod edge_policy;
 pub mod response_cache;
+pub mod content;
 pub mod security;
 pub mod mesh_config;
 pub mod acme;
@@ -53,6 +54,7 @@ pub mod surge;
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
 pub use config::{ConfigMap, Namespace, Secret};
+pub use content::{Compression, StaticFiles};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
 pub use edge_policy::EdgePolicy;
@@ -97,6 +99,8 @@ pub struct Resources {
     pub edge_policies: Vec<EdgePolicy>,
     pub response_caches: Vec<ResponseCache>,
     pub surges: Vec<Surge>,
+    pub compressions: Vec<Compression>,
+    pub static_files: Vec<StaticFiles>,
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
     pub mesh_configs: Vec<MeshConfig>,

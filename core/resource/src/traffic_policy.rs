@@ -18,6 +18,8 @@ objects! {
         matches: Option<PolicyMatch>,
         query: Option<QueryOperations>,
         idle_timeout: Option<Seconds>,
+        /// Of a body.
+        max_request_bytes: Option<Number>,
         adaptive_concurrency: Option<AdaptiveConcurrency>,
         admission_control: Option<AdmissionControl>,
         outbound_rate: Option<OutboundRate>,

@@ -4,8 +4,8 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Cors, Csrf, External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac,
-    SecurityHeaders, Shed,
+    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, External, ExternalChange, Invalid, Jwt,
+    LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.
@@ -47,6 +47,14 @@ pub enum CheckKind {
     LocalRate(Box<LocalRate>),
     /// A `RateLimit` of naru.dev.
     Quotas(Box<Quotas>),
+    /// Answers are compressed on their way back: Envoy's `compressor`.
+    Compress(Box<Compressor>),
+    /// Bodies of requests are read out of their coding: Envoy's `decompressor`.
+    Decompress(Box<Decompressor>),
+    /// So many bytes of a request's body: Envoy's `buffer`.
+    BodyLimit(u64),
+    /// Files in an upstream's place.
+    Files(Box<StaticFiles>),
 }
 
 /// What a rule says otherwise than its listener.
@@ -82,6 +90,11 @@ impl CheckKind {
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
             CheckKind::Quotas(_) => 70,
+            CheckKind::Compress(_) => 80,
+            CheckKind::Decompress(_) => 82,
+            CheckKind::BodyLimit(_) => 84,
+            // Whoever is refused is told of no file.
+            CheckKind::Files(_) => 200,
         }
     }
 
@@ -95,6 +108,10 @@ impl CheckKind {
             CheckKind::ApiKeys(settings) => settings.problems(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
+            CheckKind::Compress(settings) => settings.problems(),
+            CheckKind::Decompress(settings) => settings.problems(),
+            CheckKind::BodyLimit(_) => Vec::new(),
+            CheckKind::Files(settings) => settings.problems(),
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod geo;
 pub mod external;
 pub mod quota;
 pub mod local_rate;
+pub mod content;
 pub mod store;
 pub mod route;
 pub mod recover;
@@ -77,6 +78,7 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
 pub use config::{Admin, Config};
+pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles};
 pub use cors::Cors;
 pub use credentials::{ApiKeys, BasicAuth, Credentials, Hashes, KeyPlace, KeySource};
 pub use csrf::Csrf;

@@ -34,6 +34,8 @@ mod grpc_web;
 mod compared;
 mod kept;
 mod packed;
+mod inflated;
+mod sought;
 mod journey;
 mod exchange;
 // What another process of ours says.
@@ -55,6 +57,7 @@ pub use grpc_web::grpc_web;
 pub use hello::hello;
 pub use http1::http1;
 pub use import::{compose, nginx};
+pub use inflated::inflated;
 pub use journey::journey;
 pub use kept::kept;
 pub use packed::packed;
@@ -63,6 +66,7 @@ pub use proxied::proxied;
 pub use regex::regex;
 pub use route::route;
 pub use scenario::scenario;
+pub use sought::sought;
 pub use takeover::takeover;
 pub use known::known;
 pub use token::token;
@@ -90,6 +94,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http1", http1),
     ("http2", http2),
     ("http3", http3),
+    ("inflated", inflated),
     ("journey", journey),
     ("kept", kept),
     ("packed", packed),
@@ -103,6 +108,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("revoked", revoked),
     ("route", route),
     ("scenario", scenario),
+    ("sought", sought),
     ("takeover", takeover),
     ("token", token),
     ("known", known),

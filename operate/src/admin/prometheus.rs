@@ -9,8 +9,8 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
-    CacheStatus, ClusterStatus, FileStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report, SessionStatus,
-    StoreStatus, StrainStatus, SurgeStatus,
+    CacheStatus, ClusterStatus, CodingStatus, FileStatus, MirrorReport, NamedLimitStatus, QuotaStatus, Report,
+    SessionStatus, StoreStatus, StrainStatus, SurgeStatus,
 };
 
 use super::guards::{BreakerStats, Stat};
@@ -30,6 +30,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
     text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&surged(admin.proxy.surge().as_ref()));
     text.push_str(&watched(&admin.proxy.files()));
+    text.push_str(&coded(&admin.proxy.codings()));
     text.push_str(&strained(&admin.proxy.strain()));
     text.push_str(&kept(admin.proxy.cache().as_ref()));
     whole_page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(text))
@@ -160,6 +161,30 @@ fn watched(files: &[FileStatus]) -> String {
         out.family("naru_file_reads_total", "counter", "How often a file was read.");
         for file in files {
             out.sample("naru_file_reads_total", &labels(file), file.reads);
+        }
+    }
+    out.text
+}
+
+/// What was compressed. A coding that nothing was compressed in has no line.
+fn coded(codings: &[CodingStatus]) -> String {
+    let mut out = Exposition::default();
+    let used: Vec<&CodingStatus> = codings.iter().filter(|status| status.answers > 0).collect();
+    if used.is_empty() {
+        return out.text;
+    }
+    type Count = fn(&CodingStatus) -> u64;
+    let families: [(&str, &str, Count); 3] = [
+        ("naru_compressed_total", "Answers that were compressed.", |status| status.answers),
+        ("naru_compressed_bytes_before_total", "Bytes of them before.", |status| status.bytes_before),
+        ("naru_compressed_bytes_after_total", "Bytes of them after.", |status| status.bytes_after),
+    ];
+    for (name, help, count) in families {
+        out.family(name, "counter", help);
+        for status in &used {
+            let mut labels = String::new();
+            label(&mut labels, "coding", status.coding);
+            out.sample(name, &labels, count(status));
         }
     }
     out.text

@@ -6,7 +6,7 @@ use naru_spec::{
 };
 use serde_json::json;
 
-use super::{Policy, counted, in_percent, ms, of_edge, of_identity, percent};
+use super::{Policy, counted, in_percent, ms, of_content, of_edge, of_identity, percent};
 use crate::policies::Documents;
 
 /// In the order in which they are asked: those of the listener, as the rule changes them.
@@ -32,6 +32,10 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
             let limits = settings.limits.iter();
             limits.map(|quota| rate_limit(quota, settings.store.as_ref(), origin.clone())).collect()
         }
+        CheckKind::Compress(settings) => of_content::compressed(settings).into_iter().collect(),
+        CheckKind::Decompress(settings) => of_content::decompressed(settings).into_iter().collect(),
+        CheckKind::BodyLimit(max) => of_content::limited(*max).into_iter().collect(),
+        CheckKind::Files(settings) => vec![of_content::files(settings, origin)],
     }
 }
 

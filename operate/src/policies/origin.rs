@@ -39,7 +39,8 @@ impl Documents {
         let of = |kind: &str, meta: &Meta| format!("{kind}/{}/{}", meta.namespace(), meta.name.value) == name;
         let limits = self.resources.rate_limits.iter().map(|document| ("RateLimit", &document.meta));
         let surges = self.resources.surges.iter().map(|document| ("Surge", &document.meta));
-        let (_, meta) = limits.chain(surges).find(|(kind, meta)| of(kind, meta))?;
+        let files = self.resources.static_files.iter().map(|document| ("StaticFiles", &document.meta));
+        let (_, meta) = limits.chain(surges).chain(files).find(|(kind, meta)| of(kind, meta))?;
         Some(self.resources.files.locate(meta.name.place))
     }
 

@@ -6,12 +6,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use naru_base::Reason;
 
 use super::http1::link::Http1Body;
 use super::http2::Http2Body;
 #[cfg(feature = "http3")]
 use super::http3::Http3Body;
 use crate::grpc_web::TextBody;
+use crate::inflated::Inflated;
 
 /// The body of a message that a peer sends.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub enum InBody {
     Http2(Http2Body),
     /// One of them, as base64.
     Text(Box<TextBody>),
+    /// One of them, out of its coding.
+    Inflated(Box<Inflated>),
     /// It is boxed, so that the others are no larger for it.
     #[cfg(feature = "http3")]
     Http3(Box<Http3Body>),
@@ -34,7 +38,15 @@ impl InBody {
             InBody::Text(body) => body.is_malformed,
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.is_malformed(),
-            InBody::Empty | InBody::Http2(_) => false,
+            InBody::Empty | InBody::Http2(_) | InBody::Inflated(_) => false,
+        }
+    }
+
+    /// Why what came out of its coding is not passed on.
+    pub fn refused(&self) -> Option<Reason> {
+        match self {
+            InBody::Inflated(body) => body.refused(),
+            _ => None,
         }
     }
 
@@ -86,6 +98,7 @@ impl Body for InBody {
             InBody::Http1(body) => Pin::new(body).poll_frame(cx),
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
             InBody::Text(body) => body.poll_frame(cx),
+            InBody::Inflated(body) => body.poll_frame(cx),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => Pin::new(&mut **body).poll_frame(cx),
         }
@@ -98,6 +111,7 @@ impl Body for InBody {
             InBody::Http1(body) => body.is_end_stream(),
             InBody::Http2(body) => body.is_end_stream(),
             InBody::Text(body) => body.is_end_stream(),
+            InBody::Inflated(body) => body.is_end_stream(),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.is_end_stream(),
         }
@@ -109,7 +123,7 @@ impl Body for InBody {
             InBody::Empty => SizeHint::with_exact(0),
             InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
-            InBody::Text(_) => SizeHint::default(),
+            InBody::Text(_) | InBody::Inflated(_) => SizeHint::default(),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.size_hint(),
         }

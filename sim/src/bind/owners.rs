@@ -52,6 +52,11 @@ impl<'a> Binder<'a> {
                     "somebody else is asked whether requests may pass",
                     "the policy with action: CUSTOM, or the filter ext_authz,",
                 ),
+                (
+                    snapshot.has_bodies(),
+                    "bodies are compressed, read out of their codings or limited, or files are given",
+                    "Compression, StaticFiles and maxRequestBytes",
+                ),
             ];
             for (_, what, left_out) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {
                 let problem = self.problem(

@@ -9,6 +9,8 @@ mod recovering;
 mod scenarios;
 mod groups;
 mod cached;
+mod compressed;
+mod static_files;
 mod balancing;
 mod localities;
 mod on_demand;

@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/guard", &["core/base", "core/spec"]),
     ("core/admit", &["core/base", "core/spec"]),
     ("core/cache", &["core/base", "core/spec"]),
+    // Dates of HTTP are read in one place.
+    ("core/content", &["core/base", "core/spec", "core/cache"]),
     ("core/renew", &["core/base"]),
     ("core/session", &["core/base", "core/spec"]),
     ("core/surge", &["core/base", "core/spec"]),
@@ -35,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "core/guard",
             "core/recover",
             "core/admit",
+            "core/content",
             "core/identity",
         ],
     ),
@@ -52,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
     // What is told of a request, and what an answer means, is said in the core's words.
     ("wire/authz", &["core/base", "core/identity"]),
+    ("wire/coding", &[]),
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),
@@ -85,6 +89,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("redis", &["wire/redis", "wire/store"]),
     ("hickory-resolver", &["proxy"]),
     ("redis", &["wire/redis"]),
+    ("brotli", &["wire/coding"]),
+    ("flate2", &["wire/coding"]),
+    ("zstd", &["wire/coding"]),
     ("quinn", &["proxy"]),
     ("quinn-proto", &["proxy", "wire/tls"]),
 ];

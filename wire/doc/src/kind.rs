@@ -7,6 +7,7 @@ mod load;
 mod rate_limit;
 mod edge;
 mod response_cache;
+mod content;
 mod security;
 mod mesh_config;
 mod fallback;
@@ -67,6 +68,8 @@ known! {
     "Retry", "naru.dev", &["v1alpha1"] => retries;
     "EdgePolicy", "naru.dev", &["v1alpha1"] => edge_policies;
     "ResponseCache", "naru.dev", &["v1alpha1"] => response_caches;
+    "Compression", "naru.dev", &["v1alpha1"] => compressions;
+    "StaticFiles", "naru.dev", &["v1alpha1"] => static_files;
     "AcmeIssuer", "naru.dev", &["v1alpha1"] => acme_issuers;
     "SessionAuth", "naru.dev", &["v1alpha1"] => session_auths;
     "Surge", "naru.dev", &["v1alpha1"] => surges;

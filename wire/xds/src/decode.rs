@@ -19,6 +19,7 @@ mod local_rate;
 mod edge;
 mod matching;
 mod connect;
+mod content;
 mod headers;
 mod clusters;
 mod balancing;

@@ -18,6 +18,7 @@ mod local_rate;
 mod edge;
 mod matching;
 mod clusters;
+mod content;
 mod balancing;
 mod guards;
 mod limits;

@@ -8,6 +8,7 @@
 //! A field that proto3 cannot tell from an absent one (a plain `false`, 0 or "") counts as absent.
 //! Values of supported fields that naru cannot act on are told by `decode`.
 
+mod content;
 mod external;
 mod hints;
 mod identity;
@@ -748,7 +749,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED)
+    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED).chain(content::SUPPORTED)
 }
 
 /// The messages that may stand where the API takes any.

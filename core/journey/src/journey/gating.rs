@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use naru_base::{Instant, Reason};
+use naru_content::given::Given;
 use naru_identity::{Token, external};
 use naru_route::{Subject, Verdict};
 
 use super::{Journey, State};
+use crate::gate::bodies::Bodies;
 use crate::gate::{self, Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
 use crate::{Action, Observer, Snapshot, View, Worker};
 
@@ -212,6 +214,17 @@ impl Journey {
     #[inline]
     pub fn details(&self) -> Option<&str> {
         if self.policed.is_some() { self.refusal()?.details.as_deref() } else { None }
+    }
+
+    /// What becomes of bodies, where checks say so.
+    #[inline]
+    pub fn bodies(&self) -> Option<&Bodies> {
+        if self.policed.is_some() { self.gating()?.memory.bodies.as_deref() } else { None }
+    }
+
+    /// What of a file is given, where one is.
+    pub fn given(&self) -> Option<&Given> {
+        self.gating()?.memory.given.as_deref()
     }
 
     /// Tells the client what checks have to say. `request` is needed only where it was refused before any check saw it.

@@ -12,6 +12,7 @@ record!(policy::TrafficPolicySpec {
     matches: "match",
     query: "query",
     idle_timeout: "idleTimeout",
+    max_request_bytes: "maxRequestBytes",
     adaptive_concurrency: "adaptiveConcurrency",
     admission_control: "admissionControl",
     outbound_rate: "outboundRate",

@@ -79,7 +79,7 @@ const LOST: &[(&[&str], &str)] = &[
     (&["include"], "import that file too: includes are not followed"),
     (
         &["alias", "autoindex", "index", "root", "try_files"],
-        "naru serves no files: put a server of files behind it",
+        "say it in a StaticFiles at its route: see docs/static-files.md",
     ),
     (&["rewrite"], "say rewrite.uri, or rewrite.uriRegexRewrite, of the route"),
     (&["if"], "conditions on headers, methods and queries stand in a route's match"),
@@ -92,7 +92,10 @@ const LOST: &[(&[&str], &str)] = &[
         &["limit_conn", "limit_conn_zone", "limit_rate", "limit_req", "limit_req_zone"],
         "nothing limits callers now: see docs/gaps.md",
     ),
-    (&["client_max_body_size"], "bodies of any size are passed on: limit them behind naru"),
+    (
+        &["client_max_body_size"],
+        "say requests.maxBodyBytes in an EdgePolicy, or maxRequestBytes in a TrafficPolicy of the route",
+    ),
     (&["error_page", "proxy_intercept_errors"], "errors are passed on as they come"),
     (
         &["proxy_cache", "proxy_cache_path", "proxy_cache_valid", "proxy_cache_key"],
@@ -100,7 +103,7 @@ const LOST: &[(&[&str], &str)] = &[
     ),
     (
         &["gzip", "gzip_types", "gzip_min_length", "gzip_vary", "brotli"],
-        "naru compresses nothing: compress behind it",
+        "say it in a Compression: see docs/compression.md",
     ),
     (&["map", "geo", "split_clients", "set"], "variables are not carried over: weights split traffic"),
     (

@@ -5,7 +5,7 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, edge, external, identity, local_rate, recovery, routes, tls, value};
+use super::{access_log, content, edge, external, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
@@ -30,6 +30,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.grpc_web = filters.grpc_web;
     http.body_bytes_max = filters.body_bytes_max;
     http.gate = filters.gate;
+    content::settle_limit(&mut http, filters.buffer);
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
     }
@@ -189,6 +190,8 @@ struct Filters {
     has_fault: bool,
     grpc_web: bool,
     body_bytes_max: Option<u64>,
+    /// What the buffer filter is called.
+    buffer: Option<String>,
     gate: Gate,
 }
 
@@ -245,6 +248,14 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
                 findings.error(&path, code::DUPLICATE, "there is a buffer filter already", "join them");
             }
             found.body_bytes_max = max;
+            found.buffer = Some(filter.name.clone());
+        } else if content::is_one(any) {
+            if routers > 0 {
+                let text = "the router ends the chain of filters: this one stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            let kind = content::check(any, &path, findings);
+            found.gate.checks.extend(kind.map(|kind| Check { name: filter.name.clone(), kind }));
         } else if let Some(kind) = check(any, &path, findings) {
             if routers > 0 {
                 let text = "the router ends the chain of filters: this one stands before it";
@@ -254,7 +265,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
             let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, ext_authz, rbac, local_ratelimit, fault, \
-                        buffer, grpc_web and the router are";
+                        buffer, compressor, decompressor, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }

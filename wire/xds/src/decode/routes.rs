@@ -10,7 +10,7 @@ use naru_spec::{
     VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{balancing, connect, edge, external, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, content, edge, external, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::ext_authz::ExtAuthzPerRoute;
@@ -229,6 +229,10 @@ fn of_filters(
             gate.extend(external::of_route(name, &said));
             continue;
         }
+        if let Some(change) = any.and_then(|any| content::change(name, any)) {
+            gate.push(change);
+            continue;
+        }
         match any.and_then(unpack::<HttpFault>) {
             Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
             None => {
@@ -238,7 +242,7 @@ fn of_filters(
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of ext_authz and of the filters for CORS, CSRF, faults and local rate limits are",
+                    "only those of ext_authz and of the filters for CORS, CSRF, faults, local rate limits, compression and buffers are",
                 );
             }
         }

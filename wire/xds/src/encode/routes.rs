@@ -10,7 +10,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, edge, external, local_rate, matching, recovery, tcp, value};
+use super::{balancing, content, edge, external, local_rate, matching, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
@@ -113,7 +113,9 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
         GateChange::Ask(name, change) => Some((name.clone(), external::of_rule(change))),
         // Of the others Envoy has no word for that.
         GateChange::Without(name) if name.contains("ext_authz") => Some((name.clone(), external::disabled())),
-        GateChange::Instead(Check { name, kind }) => Some((name.clone(), edge::of_route(kind)?)),
+        GateChange::Instead(Check { name, kind }) => {
+            Some((name.clone(), edge::of_route(kind).or_else(|| content::of_route(kind))?))
+        }
         GateChange::Without(_) | GateChange::Also(_) => None,
     });
     fault.into_iter().chain(gate).collect()

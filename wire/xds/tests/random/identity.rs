@@ -25,6 +25,8 @@ impl Dice {
             }));
             gate.checks.push(Check { name: "envoy.filters.http.rbac".into(), kind });
         }
+        gate.checks.extend(self.maybe(Dice::compressor));
+        gate.checks.extend(self.maybe(Dice::decompressor));
         gate
     }
 
