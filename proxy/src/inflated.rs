@@ -3,6 +3,7 @@
 //! What comes out is as much as whoever reads it has room for, piece by piece; more than is allowed, and the request is
 //! refused. A bomb costs a piece and a window of memory, and the time for as much as is allowed to come out of it.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -26,7 +27,7 @@ const PIECES: u32 = 4;
 pub struct Inflated {
     inner: InBody,
     /// Read before it was known that it is in a coding.
-    ahead: Option<NextFrame>,
+    ahead: VecDeque<NextFrame>,
     decoder: Decoder,
     decode: Decode,
     input: Bytes,
@@ -39,7 +40,7 @@ pub struct Inflated {
 }
 
 impl Inflated {
-    pub fn new(inner: InBody, ahead: Option<NextFrame>, decode: Decode) -> Inflated {
+    pub fn new(inner: InBody, ahead: VecDeque<NextFrame>, decode: Decode) -> Inflated {
         let coding = match decode.coding {
             ContentCoding::Gzip => Coding::Gzip,
             ContentCoding::Brotli => Coding::Brotli,
@@ -66,7 +67,7 @@ impl Inflated {
     }
 
     pub fn is_end_stream(&self) -> bool {
-        let is_out = self.input.is_empty() && !self.has_more && self.ahead.is_none();
+        let is_out = self.input.is_empty() && !self.has_more && self.ahead.is_empty();
         is_out && self.inner.is_end_stream() && (self.decoder.is_whole() || self.taken == 0)
     }
 
@@ -85,7 +86,7 @@ impl Inflated {
                 }
             }
             self.pieces = 0;
-            let next = match self.ahead.take() {
+            let next = match self.ahead.pop_front() {
                 Some(next) => next,
                 None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
             };

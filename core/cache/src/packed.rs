@@ -43,6 +43,7 @@ const KIND_OBJECT: u8 = 0;
 const KIND_CHOICE: u8 = 1;
 const ASKS_FIRST: u8 = 1;
 const IS_STRICT: u8 = 2;
+const IS_BY_ROUTE: u8 = 4;
 
 /// What bytes mean.
 #[derive(Clone, Debug)]
@@ -102,8 +103,8 @@ impl Object {
 
     /// `purges`: how many were known when it was fetched.
     pub fn pack(&self, purges: u64, now: Instant, wall: WallTime) -> Vec<u8> {
-        let Terms { came, age, lifetime, stale_while_revalidate, stale_if_error, asks_first, is_strict } =
-            self.terms;
+        let Terms { came, age, lifetime, stale_while_revalidate, stale_if_error, .. } = self.terms;
+        let Terms { asks_first, is_strict, is_by_route, .. } = self.terms;
         let came = wall.0.saturating_sub(now.0.saturating_sub(came.0)) / 1_000_000;
         let (key, url_len) = self.key.text();
         close(KIND_OBJECT, |out| {
@@ -114,7 +115,8 @@ impl Object {
             for number in [age, lifetime, stale_while_revalidate, stale_if_error] {
                 out.put_u32_le(number);
             }
-            out.push(u8::from(asks_first) * ASKS_FIRST + u8::from(is_strict) * IS_STRICT);
+            let flags = [(asks_first, ASKS_FIRST), (is_strict, IS_STRICT), (is_by_route, IS_BY_ROUTE)];
+            out.push(flags.into_iter().map(|(is_so, flag)| u8::from(is_so) * flag).sum());
             out.put_u16_le(self.status);
             out.put_u32_le(url_len);
             // All of it is in memory, of which an object is a small part.
@@ -161,7 +163,7 @@ fn read_object(mut rest: Bytes, now: Instant, wall: WallTime) -> Option<Packed> 
     let mut seconds = || Some(rest.get_u32_le()).filter(|seconds| *seconds <= SECONDS_MAX);
     let [age, lifetime, stale_while_revalidate, stale_if_error] =
         [seconds()?, seconds()?, seconds()?, seconds()?];
-    let flags = Some(rest.get_u8()).filter(|flags| *flags <= (ASKS_FIRST | IS_STRICT))?;
+    let flags = Some(rest.get_u8()).filter(|flags| *flags <= (ASKS_FIRST | IS_STRICT | IS_BY_ROUTE))?;
     let status = Some(rest.get_u16_le()).filter(|status| is_stored_status(*status))?;
     let url_len = rest.get_u32_le();
     let lengths = [rest.get_u32_le(), rest.get_u32_le(), rest.get_u32_le(), rest.get_u32_le()];
@@ -183,6 +185,7 @@ fn read_object(mut rest: Bytes, now: Instant, wall: WallTime) -> Option<Packed> 
         stale_if_error,
         asks_first: flags & ASKS_FIRST != 0,
         is_strict: flags & IS_STRICT != 0,
+        is_by_route: flags & IS_BY_ROUTE != 0,
     };
     let object = Object { key, selecting: selecting.to_vec().into(), status, head, body, terms };
     Some(Packed::Object(Box::new(object), purges))

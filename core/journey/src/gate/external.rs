@@ -105,7 +105,7 @@ impl CompiledExternal {
             Some(Answer::Gathered(body)) => self.ask(head, draw, body.as_ref(), memory),
             Some(Answer::TooLong) => Step::Refuse(Box::new(Refusal::of(Reason::BodyTooLarge))),
             Some(Answer::Judged(judgement)) => self.judge(*judgement, head, memory, view),
-            Some(Answer::Nobody | Answer::Spent(_) | Answer::Read(_)) => self.fail(None, head, view),
+            Some(_) => self.fail(None, head, view),
         }
     }
 

@@ -70,7 +70,7 @@ fn redis(said: &SaidRedis, findings: &mut Findings<'_>) -> Option<CacheRedis> {
         findings.error(code::INVALID_VALUE, short.place, &path, message, "10ms or more");
     }
     Some(CacheRedis {
-        redis: Redis { nodes, is_cluster },
+        redis: Redis { nodes, is_cluster, tls: None, user: None, password: None },
         prefix: prefix.to_owned(),
         timeout,
         write,
