@@ -371,7 +371,8 @@ fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) ->
     };
     cached.at = now;
     cached.claim = Some(sought.claim);
-    let (Some((object, tier)), Some(route), Some(flight)) = (sought.found, &cached.route, cached.flight) else {
+    let (Some((object, tier)), Some(route), Some(flight)) = (sought.found, &cached.route, cached.flight)
+    else {
         return Searched::Nothing;
     };
     let age = |object: &Object| object.terms.age_at(now);

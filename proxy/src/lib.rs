@@ -94,7 +94,7 @@ pub use prepare::SnapshotRef;
 pub use proxy::{Lent, Options, Proxy, StartError, Starting, check};
 pub use sessions::SessionStatus;
 pub use shared_cache::{CacheStatus, ClassStatus, Purged};
-pub use tiers::TierStatus;
 pub use shared_limits::NamedLimitStatus;
 pub use strain::{ReliefStatus, ResourceStatus, StrainStatus};
 pub use surge::{SurgeOrder, SurgeStatus, SurgeTransition};
+pub use tiers::TierStatus;

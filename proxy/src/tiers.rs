@@ -186,8 +186,7 @@ impl Tiers {
         }
         let disk = settings.0.as_ref().map(|disk| Disk::start(disk, origin)).transpose()?;
         let shared = settings.1.as_ref();
-        let shared =
-            shared.map(|redis| Shared::start(redis, memory, disk.as_ref(), origin)).transpose()?;
+        let shared = shared.map(|redis| Shared::start(redis, memory, disk.as_ref(), origin)).transpose()?;
         Ok(Some(Arc::new(Tiers { settings, memory: Arc::clone(memory), origin, disk, shared })))
     }
 

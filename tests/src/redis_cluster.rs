@@ -23,21 +23,28 @@ pub struct RedisCluster {
 struct Master {
     child: Option<Child>,
     address: SocketAddr,
+    /// Where the masters talk to each other.
+    bus: SocketAddr,
     files: Directory,
 }
 
 impl RedisCluster {
     pub async fn start(needs_all: bool) -> RedisCluster {
-        let masters =
-            SLOTS.map(|_| Master { child: None, address: free_address(), files: Directory::new() });
+        let masters = SLOTS.map(|_| Master {
+            child: None,
+            address: free_address(),
+            bus: free_address(),
+            files: Directory::new(),
+        });
         let mut cluster = RedisCluster { masters: masters.into(), needs_all };
         for at in 0..SLOTS.len() {
             cluster.again(at).await;
         }
-        let first = cluster.masters[0].address.port();
+        let first = &cluster.masters[0];
+        let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", first.address.port(), first.bus.port());
         for (master, (from, to)) in cluster.masters.iter().zip(SLOTS) {
             let slots = say(master.address, &format!("CLUSTER ADDSLOTSRANGE {from} {to}")).await;
-            let met = say(master.address, &format!("CLUSTER MEET 127.0.0.1 {first}")).await;
+            let met = say(master.address, &meet).await;
             assert_eq!((slots.as_str(), met.as_str()), ("+OK\r\n", "+OK\r\n"));
         }
         cluster.is_whole().await;
@@ -48,8 +55,7 @@ impl RedisCluster {
     pub async fn again(&mut self, at: usize) {
         let needs_all = if self.needs_all { "yes" } else { "no" };
         let master = &mut self.masters[at];
-        // The port of the bus is 10,000 higher, unless it is said.
-        let (port, bus) = (master.address.port().to_string(), free_address().port().to_string());
+        let (port, bus) = (master.address.port().to_string(), master.bus.port().to_string());
         let child = Command::new("redis-server")
             .args(["--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1", "--save", ""])
             .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"])

@@ -196,9 +196,8 @@ fn is_head(head: &Head) -> bool {
     let mut bytes = 0;
     let is_each = head.fields().all(|(name, start, end)| {
         bytes = end;
-        let known = HeaderName::from_bytes(name).is_ok_and(|known| {
-            known.as_str().as_bytes() == name && !is_unstored_field(known.as_str())
-        });
+        let known = HeaderName::from_bytes(name)
+            .is_ok_and(|known| known.as_str().as_bytes() == name && !is_unstored_field(known.as_str()));
         known && head.bytes.get(start..end).is_some_and(|value| HeaderValue::from_bytes(value).is_ok())
     });
     is_each && bytes == head.bytes.len()
@@ -254,7 +253,10 @@ mod tests {
         let read = Packed::read(&bytes, Instant(1), later).expect("an object");
         let (after, purges) = read.into_object(&key(), &none).expect("of this key");
         assert_eq!((purges, after.status, &after.body[..]), (9, 200, &b"body"[..]));
-        assert_eq!((&after.head, &after.key, &after.selecting), (&before.head, &before.key, &before.selecting));
+        assert_eq!(
+            (&after.head, &after.key, &after.selecting),
+            (&before.head, &before.key, &before.selecting)
+        );
         let expected = Terms { came: Instant(1), age: 39, ..before.terms };
         assert_eq!(after.terms, expected);
         let early = Packed::read(&bytes, Instant(1), WallTime(0)).expect("an object");

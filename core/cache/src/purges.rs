@@ -43,7 +43,8 @@ impl Purges {
     }
 
     pub fn is_void(&self, known: u64, object: &Object) -> bool {
-        known < self.floor || self.all.iter().rev().take_while(|(at, _)| *at > known).any(|(_, p)| p.means(object))
+        known < self.floor
+            || self.all.iter().rev().take_while(|(at, _)| *at > known).any(|(_, p)| p.means(object))
     }
 
     /// Those that are known, by number; and what they begin after.

@@ -150,7 +150,9 @@ impl CacheStore {
         let mut found: Vec<Invalid> = problem.into_iter().collect();
         if let Some(disk) = &self.disk {
             if disk.bytes_max < defaults::CACHE_DISK_BYTES_MIN {
-                found.push(Invalid::new("a cache has less than 16 MiB of disk").hint("16777216 bytes or more"));
+                found.push(
+                    Invalid::new("a cache has less than 16 MiB of disk").hint("16777216 bytes or more"),
+                );
             }
             if disk.directory.is_empty() || disk.timeout.is_zero() {
                 found.push(Invalid::new("a cache on a disk needs a directory and a timeout"));

@@ -69,9 +69,7 @@ pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
     Locality, MaglevSize, PeakEwma, RingSize, Sticky, StickyCarrier, Thousandths, WarmUp,
 };
-pub use cache::{
-    CacheDisk, CacheKeyParts, CacheKeyQuery, CachePolicy, CacheRedis, CacheStore, CacheWrite,
-};
+pub use cache::{CacheDisk, CacheKeyParts, CacheKeyQuery, CachePolicy, CacheRedis, CacheStore, CacheWrite};
 pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
 pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{

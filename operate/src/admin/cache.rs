@@ -35,8 +35,10 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
         );
     }
     for tier in &status.tiers {
-        let said: Vec<String> = tier.requests.iter().map(|(result, count)| format!("{result} {count}")).collect();
-        let written: Vec<String> = tier.writes.iter().map(|(result, count)| format!("{result} {count}")).collect();
+        let said: Vec<String> =
+            tier.requests.iter().map(|(result, count)| format!("{result} {count}")).collect();
+        let written: Vec<String> =
+            tier.writes.iter().map(|(result, count)| format!("{result} {count}")).collect();
         let state = if tier.is_up { "up" } else { "gives no answer" };
         let _ = write!(out, "{}: {state}; {}; written: {}", tier.tier, said.join(", "), written.join(", "));
         if let Some((objects, bytes)) = tier.held {
@@ -115,7 +117,9 @@ pub fn tier_numbers(status: Option<&CacheStatus>) -> Vec<TierNumber> {
     for tier in status.iter().flat_map(|status| &status.tiers) {
         let name = tier.tier;
         all.push(("up", name, None, true, u64::from(tier.is_up)));
-        all.extend(tier.requests.iter().map(|(result, count)| ("requests", name, Some(*result), false, *count)));
+        all.extend(
+            tier.requests.iter().map(|(result, count)| ("requests", name, Some(*result), false, *count)),
+        );
         all.extend(tier.writes.iter().map(|(result, count)| ("writes", name, Some(*result), false, *count)));
         all.extend(tier.untold.map(|untold| ("untold", name, None, true, untold)));
         if let Some((objects, bytes)) = tier.held {

@@ -115,7 +115,9 @@ impl Inner {
     }
 
     fn path(&self, name: Name) -> PathBuf {
-        self.root.join(format!("{:02x}", name.url >> 56)).join(format!("{:016x}{:016x}", name.url, name.object))
+        self.root
+            .join(format!("{:02x}", name.url >> 56))
+            .join(format!("{:016x}{:016x}", name.url, name.object))
     }
 
     fn say(&self, why: Option<&str>) {
@@ -153,7 +155,8 @@ impl Disk {
         let (writes_tx, writes_rx) = mpsc::channel();
         let reads_rx = Arc::new(Mutex::new(reads_rx));
         for _ in 0..READERS {
-            let (of_thread, reads_rx, writes_tx) = (Arc::clone(&inner), Arc::clone(&reads_rx), writes_tx.clone());
+            let (of_thread, reads_rx, writes_tx) =
+                (Arc::clone(&inner), Arc::clone(&reads_rx), writes_tx.clone());
             let thread = std::thread::Builder::new().name("naru-disk-read".to_owned());
             thread.spawn(move || {
                 loop {
@@ -208,7 +211,8 @@ impl Disk {
             done_tx,
         });
         let is_sent = reading.is_some_and(|reading| self.reads_tx.send(reading).is_ok());
-        let answer = if is_sent { tokio::time::timeout(self.settings.timeout, done_rx).await.ok() } else { None };
+        let answer =
+            if is_sent { tokio::time::timeout(self.settings.timeout, done_rx).await.ok() } else { None };
         let mut state = self.shared.state();
         let Some(found) = answer else {
             count(&counts.unanswered);
@@ -317,7 +321,8 @@ impl Inner {
                 Some(packed) => {
                     let (object, known) = packed.into_object(key, request)?;
                     let state = self.state();
-                    let is_void = state.purges.is_void(known, &object) || state.forgotten.contains_key(&name.url);
+                    let is_void =
+                        state.purges.is_void(known, &object) || state.forgotten.contains_key(&name.url);
                     return (!is_void).then_some(object);
                 }
                 // Torn, or not there any more.
@@ -569,7 +574,8 @@ impl Inner {
             }
             _ => Err(error),
         });
-        let moved = written.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&beside, &path));
+        let moved =
+            written.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&beside, &path));
         if moved.is_err() {
             let _ = fs::remove_file(&beside);
         }
@@ -658,9 +664,10 @@ fn read_purges(text: &str) -> Option<(Purges, u64)> {
     for line in lines {
         let mut words = line.split(' ');
         let (number, kind, value) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
-        let bytes = value.as_bytes().chunks(2).map(|pair| {
-            u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-        });
+        let bytes = value
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
         let value = String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()?;
         let purge = match kind {
             "all" => Purge::All,

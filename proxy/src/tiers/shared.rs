@@ -338,15 +338,20 @@ impl Inner {
             let inner = Rc::clone(self);
             tokio::task::spawn_local(async move { inner.probe(part).await });
         }
-        if !self.is_reading.replace(true) {
-            let inner = Rc::clone(self);
-            tokio::task::spawn_local(async move {
-                while inner.read_news().await {}
-                inner.catch_disk_up().await;
-                inner.is_reading.set(false);
-            });
-        }
+        self.read_more();
         self.tell_more();
+    }
+
+    fn read_more(self: &Rc<Self>) {
+        if self.is_reading.replace(true) {
+            return;
+        }
+        let inner = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while inner.read_news().await {}
+            inner.catch_disk_up().await;
+            inner.is_reading.set(false);
+        });
     }
 
     fn connect(self: &Rc<Self>) {
@@ -358,8 +363,7 @@ impl Inner {
         self.connected_at.set(Some(now));
         let inner = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let connecting =
-                Answers::connect(&inner.settings.redis, &inner.settings.prefix, PATIENCE);
+            let connecting = Answers::connect(&inner.settings.redis, &inner.settings.prefix, PATIENCE);
             let connected = tokio::time::timeout(PATIENCE, connecting).await;
             inner.is_connecting.set(false);
             match connected {
@@ -551,6 +555,8 @@ impl Inner {
         tokio::task::spawn_local(async move {
             while inner.tell().await {}
             inner.is_telling.set(false);
+            // Until what was told is read again, nothing that is fetched is written.
+            inner.read_more();
         });
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use naru_resource::response_cache::{CacheDisk as SaidDisk, CacheRedis as SaidRedis, CacheTiers, CacheWrite as SaidWrite};
+use naru_resource::response_cache::{
+    CacheDisk as SaidDisk, CacheRedis as SaidRedis, CacheTiers, CacheWrite as SaidWrite,
+};
 use naru_resource::{Seconds, Texts};
 use naru_spec::{CacheDisk, CacheRedis, CacheWrite, Path, Redis, code, defaults};
 

@@ -9,8 +9,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let folder =
-            Folder(std::env::temp_dir().join(format!("naru-disk-{}-{name}", std::process::id())));
+        let folder = Folder(std::env::temp_dir().join(format!("naru-disk-{}-{name}", std::process::id())));
         let _ = fs::remove_dir_all(&folder.0);
         folder
     }
@@ -26,7 +25,10 @@ impl Folder {
     fn files(&self) -> Vec<PathBuf> {
         let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let folders = folders.map(|folder| folder.path()).filter(|path| path.is_dir());
-        folders.flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten()).map(|f| f.path()).collect()
+        folders
+            .flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten())
+            .map(|f| f.path())
+            .collect()
     }
 }
 
@@ -144,7 +146,8 @@ async fn it_stays_within_its_bytes() {
     let disk = open(&folder).await;
     for at in 0..60 {
         put(&disk, &object(&format!("/{at}"), ",", &none, 500_000)).await;
-        let bytes: u64 = folder.files().iter().map(|file| fs::metadata(file).map_or(0, |about| about.len())).sum();
+        let bytes: u64 =
+            folder.files().iter().map(|file| fs::metadata(file).map_or(0, |about| about.len())).sum();
         assert!(bytes <= 16 << 20, "{bytes}");
     }
     let held = disk.status().held.expect("a disk");
@@ -189,7 +192,11 @@ async fn what_another_start_of_the_machine_has_left_is_not_believed() {
 #[tokio::test]
 async fn a_place_that_cannot_be_a_directory_is_missed_and_nothing_else() {
     let none = HeaderMap::new();
-    let settings = CacheDisk { directory: "/dev/null/x".to_owned(), bytes_max: 16 << 20, timeout: Duration::from_secs(60) };
+    let settings = CacheDisk {
+        directory: "/dev/null/x".to_owned(),
+        bytes_max: 16 << 20,
+        timeout: Duration::from_secs(60),
+    };
     let disk = Disk::start(&settings, Origin::now()).expect("threads");
     until(|| disk.shared.is_told.load(Ordering::Relaxed)).await;
     let object = object("/1", ",", &none, 10);

@@ -62,7 +62,12 @@ async fn a_class_keeps_answers_and_pages_tell_of_them() {
     }
     assert_eq!(up.requests(), 3, "another route keeps nothing");
     let page = naru.page("/cache").await;
-    assert!(page.contains("hot: 66% from what is kept; hit 2, disk 0, redis 0, stale 0, validated 0, instead 0, miss 1;"), "{page}");
+    assert!(
+        page.contains(
+            "hot: 66% from what is kept; hit 2, disk 0, redis 0, stale 0, validated 0, instead 0, miss 1;"
+        ),
+        "{page}"
+    );
     let metrics = naru.page("/metrics").await;
     assert!(metrics.contains("naru_cache_requests_total{class=\"hot\",result=\"hit\"} 2"), "{metrics}");
     assert!(naru.page("/stats").await.contains("cache.hot.requests.hit: 2"));
