@@ -301,7 +301,8 @@ fn providers(
             all.push(None);
             continue;
         };
-        let known = all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
+        let known =
+            all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
         let provider = Provider::new(name, oidc, known.as_ref());
         all.push(Some(provider.map_err(|invalid| vec![(Place::Listener(listener), invalid)])?));
     }
