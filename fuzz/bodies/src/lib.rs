@@ -21,6 +21,7 @@ mod documents;
 mod import;
 mod hello;
 mod token;
+mod login;
 mod http1;
 mod wires;
 mod tunnel;
@@ -53,6 +54,7 @@ pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
 pub use kept::kept;
+pub use login::login;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -85,6 +87,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("http3", http3),
     ("journey", journey),
     ("kept", kept),
+    ("login", login),
     ("measured", measured),
     ("nginx", nginx),
     ("path", path),
