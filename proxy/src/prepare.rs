@@ -173,7 +173,7 @@ impl Prepared {
         let tiers = older.and_then(|older| older.tiers.as_ref());
         let tiers = Tiers::of(&snapshot, cache.as_ref(), tiers, origin).map_err(StartError::Thread)?;
         // One whose secret cannot be read starts nothing.
-        let providers = providers(&snapshot, older).map_err(StartError::Config)?;
+        let providers = providers(&snapshot, older)?;
         let sessions = sessions(&snapshot, older, origin)?;
         Ok(Prepared {
             cache,
@@ -323,7 +323,7 @@ impl Prepared {
 fn providers(
     snapshot: &Snapshot,
     older: Option<&Prepared>,
-) -> Result<Vec<Option<Arc<Provider>>>, Vec<(Place, Invalid)>> {
+) -> Result<Vec<Option<Arc<Provider>>>, StartError> {
     let mut all: Vec<Option<Arc<Provider>>> = Vec::new();
     let before = older.map(|older| older.providers.as_slice()).unwrap_or_default();
     let listeners = snapshot.listeners.iter().enumerate();
@@ -335,9 +335,11 @@ fn providers(
             all.push(None);
             continue;
         };
-        let known = all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
+        let known =
+            all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
         let provider = Provider::new(name, oidc, known.as_ref());
-        all.push(Some(provider.map_err(|invalid| vec![(Place::Listener(listener), invalid)])?));
+        let told = |invalid| StartError::Config(vec![(Place::Listener(listener), invalid)]);
+        all.push(Some(provider.map_err(told)?));
     }
     Ok(all)
 }

@@ -171,7 +171,8 @@ impl SessionsHere {
                     note.told.extend(told.iter().cloned());
                 }
                 // He is led somewhere only as long as what he has brought is still there.
-                let start = (is_asked && wish == Wish::Route).then(|| self.start(head.method, headers, head.path, head.query));
+                let start = (is_asked && wish == Wish::Route)
+                    .then(|| self.start(head.method, headers, head.path, head.query));
                 let judged = self.judged(now, head.method, headers, is_asked, &mut note);
                 let refused = judged.as_ref().err().copied();
                 token = judged.ok();
@@ -261,7 +262,9 @@ impl SessionsHere {
     fn strip(&self, headers: &mut HeaderMap) {
         if let Some(access) = &self.auth.access.cookie {
             let refresh = &self.auth.refresh.cookie;
-            cookie::strip(headers, |name| name == access || name == refresh || name.starts_with(ATTEMPT_COOKIE));
+            cookie::strip(headers, |name| {
+                name == access || name == refresh || name.starts_with(ATTEMPT_COOKIE)
+            });
         }
     }
 

@@ -72,12 +72,7 @@ pub enum Presented {
 
 impl Family {
     /// Somebody has logged in. Whatever he was before, this is another session (OWASP: session fixation).
-    pub fn begin(
-        now: WallTime,
-        subject: String,
-        claims: Vec<(String, Said)>,
-        lifetime: Duration,
-    ) -> Family {
+    pub fn begin(now: WallTime, subject: String, claims: Vec<(String, Said)>, lifetime: Duration) -> Family {
         Family {
             subject,
             claims,

@@ -74,7 +74,9 @@ impl std::fmt::Display for LoginFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoginFault::NoAnswer => f.write_str("what came back is no answer of a provider"),
-            LoginFault::OtherBrowser => f.write_str("the browser that came back was not sent with this state"),
+            LoginFault::OtherBrowser => {
+                f.write_str("the browser that came back was not sent with this state")
+            }
             LoginFault::Used => f.write_str("the answer was used before"),
             LoginFault::TooLate => f.write_str("the browser came back too late"),
             LoginFault::OtherProvider => f.write_str("another provider has answered"),
@@ -118,7 +120,8 @@ impl Metadata {
             match settings.cluster_for(address) {
                 Some(_) => Ok(address.to_owned()),
                 None => {
-                    let place = parts_of(address).map_or("nowhere".to_owned(), |(_, host, port)| format!("{host}:{port}"));
+                    let place = parts_of(address)
+                        .map_or("nowhere".to_owned(), |(_, host, port)| format!("{host}:{port}"));
                     Err(format!("its {name} is at {place}: name that in login.oidc.hosts"))
                 }
             }
@@ -137,8 +140,14 @@ impl Metadata {
         let methods = said.get("token_endpoint_auth_methods_supported").map(Json::each).unwrap_or_default();
         let takes = |method: &str| methods.iter().any(|one| one.as_text() == Some(method));
         Ok(Metadata {
-            endpoints: OidcEndpoints { authorization, token: asked("token_endpoint")?, jwks: asked("jwks_uri")?, end_session },
-            names_itself: said.get("authorization_response_iss_parameter_supported") == Some(&Json::Bool(true)),
+            endpoints: OidcEndpoints {
+                authorization,
+                token: asked("token_endpoint")?,
+                jwks: asked("jwks_uri")?,
+                end_session,
+            },
+            names_itself: said.get("authorization_response_iss_parameter_supported")
+                == Some(&Json::Bool(true)),
             takes_post_only: takes("client_secret_post") && !takes("client_secret_basic"),
         })
     }
@@ -165,7 +174,8 @@ impl Metadata {
 /// by what they accept. Whoever brings a token, asks by a script or only in advance does not.
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_in_advance = text("sec-purpose").or_else(|| text("purpose")).is_some_and(|said| said.contains("prefetch"));
+    let is_in_advance =
+        text("sec-purpose").or_else(|| text("purpose")).is_some_and(|said| said.contains("prefetch"));
     if *method != Method::GET
         || headers.contains_key(header::AUTHORIZATION)
         || headers.contains_key(header::UPGRADE)

@@ -124,7 +124,10 @@ impl OidcLogin {
         }
         if self.secret.is_none() && self.client_authentication != ClientAuthentication::Either {
             let message = "there is no secret to say";
-            complain("login.oidc.clientAuthentication", Invalid::new(message).hint("clientSecret: {file: ..}"));
+            complain(
+                "login.oidc.clientAuthentication",
+                Invalid::new(message).hint("clientSecret: {file: ..}"),
+            );
         }
         if !self.scopes.iter().any(|scope| scope == "openid") {
             let message = "without the scope 'openid' the provider does not say who it is";
@@ -149,10 +152,14 @@ impl OidcLogin {
             complain("login.oidc.afterLogout", Invalid::new(message).hint("/ and what follows it"));
         }
         if let Some(origin) = &self.origin
-            && (is_trusted(origin).is_err() || origin.split_once("://").is_some_and(|(_, rest)| rest.contains('/')))
+            && (is_trusted(origin).is_err()
+                || origin.split_once("://").is_some_and(|(_, rest)| rest.contains('/')))
         {
             let message = format!("'{origin}' is no origin");
-            complain("login.oidc.origin", Invalid::new(message).hint("as https://shop.example, without a path"));
+            complain(
+                "login.oidc.origin",
+                Invalid::new(message).hint("as https://shop.example, without a path"),
+            );
         }
         for claim in &self.claims {
             if is_reserved(&claim.name) {
@@ -230,7 +237,11 @@ pub fn parts_of(address: &str) -> Option<(bool, String, u16)> {
 pub fn is_trusted(address: &str) -> Result<(), String> {
     let (is_tls, host, _) = parts_of(address).ok_or_else(|| format!("'{address}' is no address"))?;
     let is_here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    if is_tls || is_here { Ok(()) } else { Err(format!("'{address}' is not https: others could read what is said")) }
+    if is_tls || is_here {
+        Ok(())
+    } else {
+        Err(format!("'{address}' is not https: others could read what is said"))
+    }
 }
 
 #[cfg(test)]
@@ -252,10 +263,14 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told() {
         assert_eq!(fields(&|_| ()), [""; 0]);
-        for issuer in ["", "id.example", "http://id.example", "https://id.example?a=b", "ftp://x", "https://a@b"] {
+        for issuer in
+            ["", "id.example", "http://id.example", "https://id.example?a=b", "ftp://x", "https://a@b"]
+        {
             assert_eq!(fields(&|login| login.issuer = issuer.into()), ["issuer"], "{issuer}");
         }
-        for issuer in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:8/x", "https://id.example:8443/"] {
+        for issuer in
+            ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:8/x", "https://id.example:8443/"]
+        {
             assert_eq!(fields(&|login| login.issuer = issuer.into()), [""; 0], "{issuer}");
         }
         assert_eq!(fields(&|login| login.client_id.clear()), ["clientId"]);

@@ -230,7 +230,14 @@ impl SessionAuth {
             .collect();
         own.sort_unstable();
         if let Some([twice, _]) = own.windows(2).find(|pair| matches!(pair, [one, other] if one == other)) {
-            complain("refresh.path", Invalid::new(format!("'{twice}' is asked for two things")));
+            let of_oidc =
+                |path: fn(&OidcLogin) -> &String| self.oidc.as_ref().is_some_and(|oidc| path(oidc) == *twice);
+            let field = match () {
+                () if of_oidc(|oidc| &oidc.start_path) => "login.oidc.startPath",
+                () if of_oidc(|oidc| &oidc.callback_path) => "login.oidc.callbackPath",
+                () => "refresh.path",
+            };
+            complain(field, Invalid::new(format!("'{twice}' is asked for two things")));
         }
         let second = Duration::from_secs(1);
         for (field, time) in [

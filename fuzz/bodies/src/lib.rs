@@ -23,6 +23,7 @@ mod hello;
 mod token;
 mod authz;
 mod known;
+mod login;
 mod http1;
 mod wires;
 mod tunnel;
@@ -61,6 +62,7 @@ pub use inflated::inflated;
 pub use journey::journey;
 pub use kept::kept;
 pub use packed::packed;
+pub use login::login;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -98,6 +100,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("journey", journey),
     ("kept", kept),
     ("packed", packed),
+    ("login", login),
     ("measured", measured),
     ("nginx", nginx),
     ("path", path),

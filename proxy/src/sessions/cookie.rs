@@ -30,12 +30,18 @@ pub fn find(headers: &HeaderMap, name: &str) -> Found {
 pub fn names(headers: &HeaderMap, beginning: &str) -> Vec<String> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.map(|(name, _)| name).filter(|name| name.starts_with(beginning)).take(32).map(str::to_owned).collect()
+    pairs
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with(beginning))
+        .take(32)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Takes cookies out that are naru's own: the application has no business with them.
 pub fn strip(headers: &mut HeaderMap, is_own: impl Fn(&str) -> bool) {
-    let has_own = |line: &HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(|pair| is_of(pair, &is_own));
+    let has_own =
+        |line: &HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(|pair| is_of(pair, &is_own));
     if !headers.get_all(COOKIE).iter().any(has_own) {
         return;
     }
@@ -111,11 +117,19 @@ mod tests {
                 headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             strip(&mut headers, |name| name == "own" || name.starts_with("__Host-oidc-"));
-            headers.get_all(COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect::<Vec<_>>()
+            headers
+                .get_all(COOKIE)
+                .iter()
+                .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(stripped(&["a=b; own=x=y ;c=d"]), ["a=b; c=d"]);
         assert_eq!(stripped(&["own=x", "__Host-oidc-1=y; b"]), ["b"]);
-        assert_eq!(stripped(&["owner=x;  a=\u{e9}"]), ["owner=x;  a=\u{e9}"], "none of ours: nothing is touched");
+        assert_eq!(
+            stripped(&["owner=x;  a=\u{e9}"]),
+            ["owner=x;  a=\u{e9}"],
+            "none of ours: nothing is touched"
+        );
         assert_eq!(stripped(&["own=1; own=2"]), [""; 0]);
         assert_eq!(stripped(&[]), [""; 0]);
     }

@@ -197,14 +197,19 @@ async fn let_in(
         None => return Err(LoginFault::StoreAway),
     }
     let redeemed = provider.redeem(worker, loaded, &metadata, &attempt, &code).await?;
-    let token =
-        IdToken { typ: redeemed.typ.as_deref(), claims: &redeemed.claims, at_hash: redeemed.at_hash.as_deref() };
+    let token = IdToken {
+        typ: redeemed.typ.as_deref(),
+        claims: &redeemed.claims,
+        at_hash: redeemed.at_hash.as_deref(),
+    };
     let skew = auth.access.skew;
     let (subject, claims) = identity(settings, &token, attempt.nonce, wall_now(), skew, secret::is_equal)?;
     let family = Family::begin(wall_now(), subject, claims, auth.refresh.lifetime);
     let pair = here.service.log_in(auth, family).await.ok_or(LoginFault::StoreAway)?;
     if !fits(auth, &pair.access) {
-        return Err(LoginFault::Unbelievable("what it says of somebody is too long for a cookie: take fewer claims"));
+        return Err(LoginFault::Unbelievable(
+            "what it says of somebody is too long for a cookie: take fewer claims",
+        ));
     }
     give_cookies(auth, &pair, &mut note.told);
     // A browser has one session: who logs in again leaves none behind.
@@ -223,7 +228,9 @@ pub async fn lead_out(note: &mut Note, out: Out, worker: &Rc<Worker>, loaded: &R
     let here = Rc::clone(&note.here);
     let Some(provider) = &here.provider else { return };
     let settings = provider.settings();
-    let after = out.origin.map_or(settings.after_logout.clone(), |origin| format!("{origin}{}", settings.after_logout));
+    let after = out
+        .origin
+        .map_or(settings.after_logout.clone(), |origin| format!("{origin}{}", settings.after_logout));
     let mut address = after.clone();
     if settings.logs_out_there
         // While the provider is away he is logged out here all the same.

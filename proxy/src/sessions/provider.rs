@@ -66,7 +66,11 @@ impl Provider {
     ///
     /// # Errors
     /// The secret cannot be read.
-    pub fn new(name: &str, settings: &OidcLogin, older: Option<&Arc<Provider>>) -> Result<Arc<Provider>, Invalid> {
+    pub fn new(
+        name: &str,
+        settings: &OidcLogin,
+        older: Option<&Arc<Provider>>,
+    ) -> Result<Arc<Provider>, Invalid> {
         let secret = settings.secret.as_ref().map(|source| read_secret(name, source)).transpose()?;
         if let Some(older) = older.filter(|older| *older.settings == *settings && older.secret == secret) {
             return Ok(Arc::clone(older));
@@ -113,10 +117,16 @@ impl Provider {
         let before = std::mem::replace(&mut self.state().fault, fault.clone());
         match (&before, &fault) {
             (_, Some(why)) if before != fault => {
-                eprintln!("naru: sessions '{}': the login provider {}: {why}", self.name, self.settings.issuer);
+                eprintln!(
+                    "naru: sessions '{}': the login provider {}: {why}",
+                    self.name, self.settings.issuer
+                );
             }
             (Some(_), None) => {
-                eprintln!("naru: sessions '{}': the login provider {} answers", self.name, self.settings.issuer);
+                eprintln!(
+                    "naru: sessions '{}': the login provider {} answers",
+                    self.name, self.settings.issuer
+                );
             }
             _ => {}
         }
@@ -136,7 +146,8 @@ impl Provider {
         loop {
             // Who waits must hear of an end that comes before it waits.
             let ended = self.ended.notified();
-            let (turn, known) = self.want(worker, loaded, What::Metadata, |state| state.metadata.value.is_none());
+            let (turn, known) =
+                self.want(worker, loaded, What::Metadata, |state| state.metadata.value.is_none());
             if let Some(metadata) = known.metadata {
                 return Ok(metadata);
             }
@@ -163,7 +174,9 @@ impl Provider {
                 Some(Ok(())) => return Ok(()),
                 Some(Err(fault)) if fault != TokenFault::NoKey => return Err(unbelievable(fault)),
                 Some(Err(fault)) if turn == Turn::Use => return Err(unbelievable(fault)),
-                Some(Err(fault)) => self.wait(turn, ended, What::Keys).await.map_err(|_| unbelievable(fault))?,
+                Some(Err(fault)) => {
+                    self.wait(turn, ended, What::Keys).await.map_err(|_| unbelievable(fault))?
+                }
                 None => self.wait(turn, ended, What::Keys).await?,
             }
         }
@@ -217,7 +230,9 @@ impl Provider {
                 let asked = async {
                     match what {
                         What::Metadata => provider.ask_metadata(&loaded, nth).await.map(Fetched::Metadata),
-                        What::Keys => provider.ask_keys(&loaded, metadata.as_deref(), nth).await.map(Fetched::Keys),
+                        What::Keys => {
+                            provider.ask_keys(&loaded, metadata.as_deref(), nth).await.map(Fetched::Keys)
+                        }
                     }
                 };
                 let fetched = tokio::time::timeout(timeout, asked).await;
@@ -277,7 +292,11 @@ impl Provider {
         let cluster = self.settings.cluster_for(address).ok_or("it may not be asked there")?;
         let request = asking::request(Method::GET, address, Bytes::new()).ok_or("its address is none")?;
         let (status, text) = asking::ask(loaded, cluster, nth, request, JWKS_BYTES_MAX).await?;
-        if status == StatusCode::OK { Ok(text) } else { Err(format!("it answers {address} with {}", status.as_u16())) }
+        if status == StatusCode::OK {
+            Ok(text)
+        } else {
+            Err(format!("it answers {address} with {}", status.as_u16()))
+        }
     }
 
     /// Changes a code for an ID token whose signature holds, and for the access token beside it.
@@ -302,7 +321,8 @@ impl Provider {
         let jwt = Jwt::parse(token).map_err(|fault| LoginFault::Unbelievable(fault.text()))?;
         self.verify(worker, loaded, &jwt).await?;
         let header = &jwt.compact.header;
-        let at_hash = text("access_token").map(|token| secret::half_digest(header.algorithm, token.as_bytes()));
+        let at_hash =
+            text("access_token").map(|token| secret::half_digest(header.algorithm, token.as_bytes()));
         Ok(Redeemed { typ: header.typ.clone(), claims: jwt.claims.clone(), at_hash })
     }
 
@@ -338,7 +358,9 @@ impl Provider {
         match error {
             // The code was used, is over, or was given for somebody else's verifier.
             Some("invalid_grant") => Err(LoginFault::Used),
-            Some("invalid_client" | "unauthorized_client") => Err(away("it does not know this client, or its secret")),
+            Some("invalid_client" | "unauthorized_client") => {
+                Err(away("it does not know this client, or its secret"))
+            }
             _ => Err(LoginFault::Away(format!("it answers a code with {}", status.as_u16()))),
         }
     }
@@ -377,7 +399,8 @@ fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
 }
 
 fn read_secret(name: &str, source: &DataSource) -> Result<String, Invalid> {
-    let told = |why: String| Invalid::new(format!("sessions '{name}': the client secret cannot be read: {why}"));
+    let told =
+        |why: String| Invalid::new(format!("sessions '{name}': the client secret cannot be read: {why}"));
     let bytes = match source {
         DataSource::File(path) => std::fs::read(path).map_err(|error| told(format!("{path}: {error}")))?,
         DataSource::Inline(bytes) => bytes.clone(),
@@ -405,7 +428,12 @@ mod tests {
     fn what_is_wrong_with_a_secret_is_told_and_the_secret_is_not() {
         let empty = read_secret("a", &DataSource::Inline(b" \n".to_vec())).unwrap_err();
         assert!(empty.message.contains("empty"), "{}", empty.message);
-        assert!(read_secret("a", &DataSource::File("/nowhere/x".into())).unwrap_err().message.contains("/nowhere/x"));
+        assert!(
+            read_secret("a", &DataSource::File("/nowhere/x".into()))
+                .unwrap_err()
+                .message
+                .contains("/nowhere/x")
+        );
         let mut settings = OidcLogin::new("https://id.example", "shop");
         settings.secret = Some(DataSource::Inline(b"hunter2\n".to_vec()));
         let provider = Provider::new("a", &settings, None).unwrap();

@@ -19,9 +19,7 @@ use std::time::Duration;
 use naru_base::{Json, WallTime};
 use naru_jose::secret;
 use naru_session::login::Attempt;
-use naru_session::{
-    Action, Family, Id, Keeper, News, Pace, Presented, Revoked, Ring, Said, written,
-};
+use naru_session::{Action, Family, Id, Keeper, News, Pace, Presented, Revoked, Ring, Said, written};
 use naru_spec::{DataSource, Seal, SessionAuth, StorePlace, defaults};
 use naru_store::{Away, RING, Store, Swapped, Write};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -599,7 +597,12 @@ impl Inner {
                 self.wake.notify_one();
             }
             Task::Attempt { state, until, done_tx } => {
-                let write = Write { name: format!("attempt:{state}"), expected: None, value: vec![1], until: Some(until) };
+                let write = Write {
+                    name: format!("attempt:{state}"),
+                    expected: None,
+                    value: vec![1],
+                    until: Some(until),
+                };
                 let swapped = self.told(self.store.swap(wall_now(), write).await);
                 let _ = done_tx.send(swapped.ok().map(|swapped| swapped == Swapped::Done));
             }

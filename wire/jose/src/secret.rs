@@ -51,7 +51,9 @@ pub fn half_digest(algorithm: Algorithm, bytes: &[u8]) -> String {
     let hash = match algorithm {
         Algorithm::Hs256 | Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &SHA256,
         Algorithm::Hs384 | Algorithm::Rs384 | Algorithm::Ps384 | Algorithm::Es384 => &SHA384,
-        Algorithm::Hs512 | Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 | Algorithm::EdDsa => &SHA512,
+        Algorithm::Hs512 | Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 | Algorithm::EdDsa => {
+            &SHA512
+        }
     };
     let whole = digest(hash, bytes);
     let half = whole.as_ref().split_at(whole.as_ref().len() / 2).0;

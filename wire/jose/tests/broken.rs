@@ -142,3 +142,109 @@ fn no_cut_and_no_change_of_a_token_is_accepted() {
         }
     }
 }
+
+#[test]
+fn a_key_that_is_for_something_else_verifies_nothing() {
+    // rejectWrongUse, rejectWrongKeyOps.
+    for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+        let key = SigningKey::generate(algorithm, "k").expect("a key");
+        let text = key.sign_text(&format!(r#"{{"alg":"{algorithm}","kid":"k"}}"#), b"foo");
+        let with = |name: &str, value: Json| {
+            let Json::Map(mut members) = key.public().to_json() else { panic!("an object") };
+            members.retain(|(known, _)| known != name && known != "alg");
+            members.push((name.to_owned(), value));
+            Jwk::read(&Json::Map(members)).map(|key| Jwks::of(vec![key]))
+        };
+        let list = |all: &[&str]| Json::List(all.iter().map(|one| Json::from(*one)).collect());
+        for (name, value) in [
+            ("use", Json::from("enc")),
+            ("use", Json::from("")),
+            ("use", Json::Whole(1)),
+            ("key_ops", list(&["encrypt"])),
+            ("key_ops", list(&["encrypt", "decrypt"])),
+            ("key_ops", list(&["verify", "encrypt"])),
+            ("key_ops", list(&["verify", "verify"])),
+            ("key_ops", list(&[])),
+            ("key_ops", Json::from("verify")),
+            ("alg", Json::from("none")),
+            ("alg", Json::from("HS256")),
+            ("alg", Json::from("ES521")),
+        ] {
+            let verified = with(name, value.clone()).is_ok_and(|keys| verifies(&keys, &text));
+            assert!(!verified, "{algorithm}: {name} {value:?}");
+        }
+        for (name, value) in
+            [("use", Json::from("sig")), ("key_ops", list(&["verify"])), ("alg", algorithm.name().into())]
+        {
+            assert!(verifies(&with(name, value).expect("a key"), &text), "{algorithm}: {name}");
+        }
+    }
+}
+
+#[test]
+fn base64_has_one_text_and_json_may_have_space() {
+    // The group "base64": letters that are none, spaces, padding and bits that say nothing, wherever they stand.
+    let key = SigningKey::from_bytes(Algorithm::Hs256, "k", &[0; 32]).expect("a secret");
+    let keys = keys_of(&key);
+    let text = key.sign_text(r#"{"alg":"HS256","kid":"k"}"#, b"Test");
+    let [h, p, s] = text.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    for other in ["    ", "?", "####", "=", "==", "\n", "\0", "+", "/"] {
+        for text in [
+            format!("{other}{h}.{p}.{s}"),
+            format!("{h}{other}.{p}.{s}"),
+            format!("{h}.{other}{p}.{s}"),
+            format!("{h}.{p}{other}.{s}"),
+            format!("{h}.{p}.{other}{s}"),
+            format!("{h}.{p}.{s}{other}"),
+            format!("{h}.{p}.{other}{}", &s[1..]),
+        ] {
+            assert!(!verifies(&keys, &text), "{text:?}");
+        }
+        // Nor where what is signed is the text with it. Two vectors say that this is valid, which RFC 7515 does not.
+        let header = format!("{h}{other}");
+        let signed = key.sign_text(r#"{"alg":"HS256","kid":"k"}"#, b"Test");
+        assert!(!verifies(&keys, &signed.replacen(h, &header, 1)), "{header:?}");
+    }
+    // "AB" and "AA" are the same byte.
+    assert!(
+        Compact::parse(&format!("{h}.AB.{s}")).is_err() && Compact::parse(&format!("{h}.AA.{s}")).is_ok()
+    );
+    for header in [r#" { "kid" : "k", "alg" : "HS256" } "#, "{\"kid\":\"k\",\n\t\"alg\":\"HS256\"}"] {
+        assert!(verifies(&keys, &key.sign_text(header, b"Test")), "{header:?}");
+    }
+}
+
+#[test]
+fn numbers_at_the_edge_are_no_signature_of_ecdsa() {
+    // The group "SpecialCaseEs256": r and s of 0, 1, n - 1 and n, too long, too large, with zeros behind.
+    let key = SigningKey::generate(Algorithm::Es256, "k").expect("a key");
+    let keys = keys_of(&key);
+    let text = key.sign_text(r#"{"alg":"ES256","kid":"k"}"#, b"foo");
+    let (signed, signature) = text.rsplit_once('.').expect("three parts");
+    let signature = secret::from_text(signature).expect("base64url");
+    let (r, s) = signature.split_at(32);
+    let n: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+        0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let mut before = n;
+    before[31] -= 1;
+    let mut one = [0; 32];
+    one[31] = 1;
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for r in [[0; 32], one, before, n, [0xff; 32]] {
+        all.extend([[0; 32], one, before, n, [0xff; 32]].map(|s| [r, s].concat()));
+        all.extend([[&r[..], s].concat(), [r.to_vec(), signature[..32].to_vec()].concat()]);
+    }
+    all.push([&[0][..], r, &[0], s].concat());
+    all.push([r, &[0], s, &[0]].concat());
+    all.push([&[1][..], r, &[0], s].concat());
+    all.push([&[0; 256][..], r, &[0; 256], s].concat());
+    all.push([s, r].concat());
+    all.push(r.to_vec());
+    for signature in all {
+        let text = format!("{signed}.{}", secret::to_text(&signature));
+        assert!(!verifies(&keys, &text), "{signature:x?}");
+    }
+    assert!(verifies(&keys, &text));
+}

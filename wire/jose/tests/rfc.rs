@@ -37,6 +37,40 @@ const COOKBOOK_TOKEN: &str = concat!(
     "s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0",
 );
 
+/// RFC 7515, A.2.
+const RSA_KEY: &str = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}"#;
+const RSA_TOKEN: &str = concat!(
+    "eyJhbGciOiJSUzI1NiJ9.",
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.",
+    "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+);
+
+/// RFC 7515, A.4.
+const EC_521_KEY: &str = r#"{"kty":"EC","crv":"P-521","x":"AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk","y":"ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"}"#;
+const EC_521_TOKEN: &str = "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
+
+/// RFC 7520, 3.1 and 3.3: the keys of 4.1 to 4.3.
+const BILBO_RSA_KEY: &str = r#"{"kty":"RSA","kid":"bilbo.baggins@hobbiton.example","use":"sig","n":"n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw","e":"AQAB"}"#;
+const BILBO_EC_KEY: &str = r#"{"kty":"EC","kid":"bilbo.baggins@hobbiton.example","use":"sig","crv":"P-521","x":"AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt","y":"AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1"}"#;
+const BILBO_RS256: (&str, &str) = (
+    r#"{"alg":"RS256","kid":"bilbo.baggins@hobbiton.example"}"#,
+    "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0KLUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg",
+);
+const BILBO_PS384: (&str, &str) = (
+    r#"{"alg":"PS384","kid":"bilbo.baggins@hobbiton.example"}"#,
+    "cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw",
+);
+const BILBO_ES512: (&str, &str) = (
+    r#"{"alg":"ES512","kid":"bilbo.baggins@hobbiton.example"}"#,
+    "AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2",
+);
+
+/// The payload that all examples of RFC 7520 have.
+fn cookbook((header, signature): (&str, &str)) -> String {
+    let payload = COOKBOOK_TOKEN.split('.').nth(1).unwrap_or_default();
+    format!("{}.{payload}.{signature}", naru_jose::secret::to_text(header.as_bytes()))
+}
+
 #[track_caller]
 fn expect_signed(key: &str, token: &str) {
     let key = Jwk::parse(key.as_bytes()).expect("a key");
@@ -50,6 +84,25 @@ fn each_example_is_verified() {
     expect_signed(EC_KEY, EC_TOKEN);
     expect_signed(ED_KEY, ED_TOKEN);
     expect_signed(COOKBOOK_KEY, COOKBOOK_TOKEN);
+    expect_signed(RSA_KEY, RSA_TOKEN);
+    expect_signed(EC_521_KEY, EC_521_TOKEN);
+    expect_signed(BILBO_RSA_KEY, &cookbook(BILBO_RS256));
+    expect_signed(BILBO_RSA_KEY, &cookbook(BILBO_PS384));
+    expect_signed(BILBO_EC_KEY, &cookbook(BILBO_ES512));
+}
+
+#[test]
+fn an_example_is_refused_for_another_example() {
+    let key = Jwk::parse(BILBO_RSA_KEY.as_bytes()).expect("a key");
+    for (header, signature) in [
+        (BILBO_PS384.0, BILBO_RS256.1),
+        (BILBO_RS256.0, BILBO_PS384.1),
+        (r#"{"alg":"PS256","kid":"bilbo.baggins@hobbiton.example"}"#, BILBO_PS384.1),
+        (r#"{"alg":"RS256","kid":"frodo.baggins@hobbiton.example"}"#, BILBO_RS256.1),
+    ] {
+        let text = cookbook((header, signature));
+        assert!(key.verify(&Compact::parse(&text).expect("a token")).is_err(), "{header}");
+    }
 }
 
 #[test]

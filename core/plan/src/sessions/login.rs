@@ -4,7 +4,8 @@ use naru_resource::session_auth::{self as said, OidcClientAuthentication, Sessio
 use naru_resource::{Place, Text};
 use naru_spec::login::parts_of;
 use naru_spec::{
-    ClientAuthentication, Cluster, DataSource, OidcClaim, OidcEndpoints, OidcLogin, OidcSite, Path, SessionAuth, code,
+    ClientAuthentication, Cluster, DataSource, OidcClaim, OidcEndpoints, OidcLogin, OidcSite, Path,
+    SessionAuth, code,
 };
 
 use super::{is_on, secret, set, texts, time};
@@ -13,9 +14,15 @@ use crate::identity::Site;
 use crate::tls::SYSTEM_AUTHORITIES;
 
 /// `owner` is whose it is: two that are at the same place may believe different authorities.
-pub(super) fn read(said: &SessionOidc, owner: &str, path: &Path<'_>, findings: &mut Findings<'_>) -> OidcLogin {
+pub(super) fn read(
+    said: &SessionOidc,
+    owner: &str,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> OidcLogin {
     let mut oidc = OidcLogin::new(&said.issuer.value, &said.client_id.value);
-    oidc.secret = said.client_secret.as_ref().and_then(|said| secret(said, &path.field("clientSecret"), findings));
+    oidc.secret =
+        said.client_secret.as_ref().and_then(|said| secret(said, &path.field("clientSecret"), findings));
     oidc.client_authentication = match said.client_authentication.map(|said| said.value) {
         None => ClientAuthentication::Either,
         Some(OidcClientAuthentication::Basic) => ClientAuthentication::Basic,
@@ -56,14 +63,23 @@ pub(super) fn read(said: &SessionOidc, owner: &str, path: &Path<'_>, findings: &
     // What is wrong with them is told with all else that is wrong with it.
     match &said.endpoints {
         None => add(&said.issuer.value),
-        Some(endpoints) => [&endpoints.token, &endpoints.jwks].into_iter().all(|endpoint| add(&endpoint.value)),
+        Some(endpoints) => {
+            [&endpoints.token, &endpoints.jwks].into_iter().all(|endpoint| add(&endpoint.value))
+        }
     };
     for (at, host) in said.hosts.iter().enumerate() {
-        let address = if host.value.contains("://") { host.value.clone() } else { format!("https://{}", host.value) };
+        let address =
+            if host.value.contains("://") { host.value.clone() } else { format!("https://{}", host.value) };
         if naru_spec::login::is_trusted(&address).is_err() || !add(&address) {
             let message = format!("'{}' is no host that is asked over TLS", host.value);
             let path = path.field("hosts");
-            findings.error(code::INVALID_VALUE, host.place, &path.at(at), message, "as keys.example, or keys.example:8443");
+            findings.error(
+                code::INVALID_VALUE,
+                host.place,
+                &path.at(at),
+                message,
+                "as keys.example, or keys.example:8443",
+            );
         }
     }
     oidc
@@ -71,7 +87,9 @@ pub(super) fn read(said: &SessionOidc, owner: &str, path: &Path<'_>, findings: &
 
 /// Those of one document.
 pub(super) fn clusters(written: &said::SessionAuth, auth: &SessionAuth) -> Vec<Cluster> {
-    let Some((said, oidc)) = written.spec.login.oidc.as_ref().zip(auth.oidc.as_ref()) else { return Vec::new() };
+    let Some((said, oidc)) = written.spec.login.oidc.as_ref().zip(auth.oidc.as_ref()) else {
+        return Vec::new();
+    };
     let authorities = said.ca_certificates.as_ref().map_or(SYSTEM_AUTHORITIES, |file| &file.value);
     let of_site = |site: &OidcSite| {
         let OidcSite { is_tls, host, port, cluster } = site.clone();

@@ -97,7 +97,9 @@ fn the_way_back_is_a_path_of_this_host() {
     for path in ["/", "/a?b=c&d=%2F%2Fe", "/a//b", "/.//x", "/a:b@c"] {
         assert_eq!(way_back(path), path);
     }
-    for path in ["", "a", "//evil.example", "/\\evil.example", "https://evil.example", "\\\\x", "/\t/x", "/a b", "/é"] {
+    for path in
+        ["", "a", "//evil.example", "/\\evil.example", "https://evil.example", "\\\\x", "/\t/x", "/a b", "/é"]
+    {
         assert_eq!(way_back(path), "/", "{path:?}");
     }
     assert_eq!(way_back(&format!("/{}", "a".repeat(BACK_MAX))), "/", "there is no room for it");
@@ -172,14 +174,17 @@ fn a_provider_says_where_it_is_asked_and_is_asked_nowhere_else() {
     assert!(!posted(&["client_secret_post", "client_secret_basic"]) && !posted(&[]));
     assert_eq!(
         found.logout(&settings(), "https://shop.example/").as_deref(),
-        Some("https://id.example/out?client_id=shop%20%26%20co&post_logout_redirect_uri=https%3A%2F%2Fshop.example%2F")
+        Some(
+            "https://id.example/out?client_id=shop%20%26%20co&post_logout_redirect_uri=https%3A%2F%2Fshop.example%2F"
+        )
     );
 }
 
 #[test]
 fn what_comes_back_is_read_strictly() {
     let state = attempt().state;
-    let read = Callback::read(&format!("code=a%2Fb+c&state={state}&iss=https%3A%2F%2Fid.example&x=y")).unwrap();
+    let read =
+        Callback::read(&format!("code=a%2Fb+c&state={state}&iss=https%3A%2F%2Fid.example&x=y")).unwrap();
     assert_eq!((read.code.as_deref(), read.issuer.as_deref()), (Some("a/b c"), Some("https://id.example")));
     assert!(!format!("{read:?}").contains("a/b c"));
     for query in [
@@ -223,7 +228,10 @@ fn only_what_this_browser_was_sent_for_is_accepted() {
     assert_eq!(accepted(&good, at(1), &named), Err(LoginFault::OtherProvider), "it always says so");
     assert_eq!(accepted(&format!("{good}&iss=https%3A%2F%2Fid.example"), at(1), &named), Ok("c".to_owned()));
     let denied = accepted(&format!("error=access_denied&state={state}"), at(1), &metadata).unwrap_err();
-    assert_eq!((denied.to_string().as_str(), denied.reason()), ("the provider says access_denied", Reason::SessionLoginDenied));
+    assert_eq!(
+        (denied.to_string().as_str(), denied.reason()),
+        ("the provider says access_denied", Reason::SessionLoginDenied)
+    );
     let strange = accepted(&format!("error=a%0Ab&state={state}"), at(1), &metadata).unwrap_err();
     assert_eq!(strange.to_string(), "the provider says no", "nobody writes into our logs");
     // Nobody is told that it was denied but who was sent.
@@ -245,7 +253,9 @@ fn claims() -> Vec<(&'static str, Json)> {
     ]
 }
 
-fn judged(change: &dyn Fn(&mut Vec<(&'static str, Json)>)) -> Result<(String, Vec<(String, Said)>), LoginFault> {
+fn judged(
+    change: &dyn Fn(&mut Vec<(&'static str, Json)>),
+) -> Result<(String, Vec<(String, Said)>), LoginFault> {
     let mut claims = claims();
     change(&mut claims);
     let claims = map(&claims);
@@ -350,7 +360,8 @@ fn whatever_comes_back_is_read_without_harm() {
     let alphabet: Vec<char> = "code=state&%+errois12aF\u{e9}\0;#/".chars().collect();
     for _ in 0..50_000 {
         let length = chance.below(60);
-        let text: String = (0..length).map(|_| alphabet[chance.below(alphabet.len() as u64) as usize]).collect();
+        let text: String =
+            (0..length).map(|_| alphabet[chance.below(alphabet.len() as u64) as usize]).collect();
         let _ = Callback::read(&text);
         assert_eq!(way_back(&wanted_back(&text)), wanted_back(&text));
         let mut encoded = String::new();

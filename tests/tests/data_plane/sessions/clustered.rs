@@ -21,7 +21,11 @@ async fn a_master_that_is_killed_costs_nobody_his_session_and_is_missed_only_whe
     let lines = kept_by(&masters, &files);
     let (one, other) = (start(config(&upstream, &lines)), start(config(&upstream, &lines)));
     let mut browser = Browser::of(&one, "han").await;
-    let mut there = Browser { access: browser.access.clone(), cookie: browser.cookie.clone(), ..Browser::new(&other).await };
+    let mut there = Browser {
+        access: browser.access.clone(),
+        cookie: browser.cookie.clone(),
+        ..Browser::new(&other).await
+    };
     until("the other to know the keys", async || (there.get("/describe").await.status == 200).then_some(()))
         .await;
     let owner = masters.owner("{naru:login.default}:ring").await;
@@ -38,7 +42,8 @@ async fn a_master_that_is_killed_costs_nobody_his_session_and_is_missed_only_whe
     .await;
     until("refreshes without it", async || (new.refresh().await.status == 200).then_some(())).await;
     assert_eq!(new.log_out().await.status, 204);
-    let mut out = Browser { access: new.access.clone(), cookie: new.cookie.clone(), ..Browser::new(&other).await };
+    let mut out =
+        Browser { access: new.access.clone(), cookie: new.cookie.clone(), ..Browser::new(&other).await };
     until("the other to hear of it", async || (out.get("/describe").await.status == 401).then_some(())).await;
     masters.again(neighbour).await;
     masters.know_each_other().await;
@@ -60,7 +65,11 @@ async fn a_master_that_is_killed_costs_nobody_his_session_and_is_missed_only_whe
     until("logins to be possible", async || (late.log_in("kim").await.status == 200).then_some(())).await;
     assert_eq!(late.get("/describe").await.status, 200);
     until("refreshes to be possible", async || (late.refresh().await.status == 200).then_some(())).await;
-    assert_eq!(client::get(one.address, "/.well-known/jwks.json").await.text(), keys, "nobody made other keys");
+    assert_eq!(
+        client::get(one.address, "/.well-known/jwks.json").await.text(),
+        keys,
+        "nobody made other keys"
+    );
     until("the other to hear of who logged out meanwhile", async || {
         (there.get("/describe").await.status == 401).then_some(())
     })

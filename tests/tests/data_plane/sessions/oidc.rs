@@ -23,7 +23,8 @@ pub struct Provider {
 }
 
 const CLIENT: &str = "shop & co";
-const SECRET: &str = "a secret/with ü?&=";
+/// Each letter that means something on its way.
+const SECRET: &str = "a secret/with+%3F:?&=";
 
 impl Provider {
     /// For people who come back to these addresses. `change` is told its settings before it starts.
@@ -143,7 +144,13 @@ fn parts(url: &str) -> (String, String) {
 
 impl Person {
     /// One exchange; cookies are kept.
-    async fn ask(&mut self, method: Method, url: &str, form: Option<&str>, headers: &[(&str, &str)]) -> Answer {
+    async fn ask(
+        &mut self,
+        method: Method,
+        url: &str,
+        form: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         self.trail.push(url.to_owned());
         let (host, path) = parts(url);
         let body = form.map_or_else(Outbound::empty, |form| Outbound::sized(form.to_owned()));
@@ -195,7 +202,11 @@ impl Person {
             }
             let Some(location) = next.header("location") else { return (url, Some(next)) };
             let host = parts(&url).0;
-            url = if location.starts_with('/') { format!("http://{host}{location}") } else { location.to_owned() };
+            url = if location.starts_with('/') {
+                format!("http://{host}{location}")
+            } else {
+                location.to_owned()
+            };
             answer = Some(next);
         }
         panic!("he is led about: {:?}", self.trail);
@@ -251,7 +262,10 @@ async fn somebody_logs_in_at_a_real_provider_and_has_a_session_as_any_other() {
     assert!(cookie.starts_with("__Host-oidc-"), "{cookie}");
     assert!(cookie.ends_with("; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"), "{cookie}");
     let location = led.header("location").unwrap().to_owned();
-    assert!(location.starts_with(&format!("http://{}/auth?response_type=code&", provider.address)), "{location}");
+    assert!(
+        location.starts_with(&format!("http://{}/auth?response_type=code&", provider.address)),
+        "{location}"
+    );
     assert_eq!(query(&location, "code_challenge_method"), "S256");
     assert_eq!(query(&location, "code_challenge").len(), 43);
     assert_eq!((query(&location, "state").len(), query(&location, "nonce").len()), (32, 32));
@@ -338,7 +352,13 @@ async fn scripts_are_told_401_and_people_are_led() {
 async fn whoever_has_logged_in_is_refreshed_on_his_way_and_another_login_ends_the_session_before() {
     let address = free_address();
     let provider = Provider::start(&[back_to(address)], |_| ()).await;
-    let shop = Shop::open(address, &provider.issuer(), ", startPath: /login", "  keys: { rotateEvery: 2s, grace: 0s }\n").await;
+    let shop = Shop::open(
+        address,
+        &provider.issuer(),
+        ", startPath: /login",
+        "  keys: { rotateEvery: 2s, grace: 0s }\n",
+    )
+    .await;
     is_ready(address).await;
     let mut han = Person::default();
     let url = format!("http://{address}/describe");
@@ -351,8 +371,10 @@ async fn whoever_has_logged_in_is_refreshed_on_his_way_and_another_login_ends_th
     })
     .await;
     // What a page of somebody else has the browser send does nothing.
-    let unsafe_one = |origin: &'static str, site: &'static str| [("origin", origin), ("sec-fetch-site", site)];
-    let forged = han.ask(Method::POST, &url, Some("a=b"), &unsafe_one("https://evil.example", "cross-site")).await;
+    let unsafe_one =
+        |origin: &'static str, site: &'static str| [("origin", origin), ("sec-fetch-site", site)];
+    let forged =
+        han.ask(Method::POST, &url, Some("a=b"), &unsafe_one("https://evil.example", "cross-site")).await;
     assert!(matches!(forged.status.as_u16(), 401 | 403), "{forged:?}");
     assert_ne!(forged.text(), "", "it is refused by naru");
     // Another login of the same browser.
@@ -375,7 +397,10 @@ async fn clients_of_each_kind_are_known_to_a_real_provider() {
     // Public; with the secret in the body; with what is said where nothing is said, at a provider that takes only that.
     for (more, change) in [
         (", clientSecret: null", json!({ "token_endpoint_auth_method": "none", "client_secret": null })),
-        (", clientAuthentication: client_secret_post", json!({ "token_endpoint_auth_method": "client_secret_post" })),
+        (
+            ", clientAuthentication: client_secret_post",
+            json!({ "token_endpoint_auth_method": "client_secret_post" }),
+        ),
         (", clientAuthentication: client_secret_basic", json!({})),
     ] {
         let address = free_address();
@@ -406,22 +431,23 @@ async fn clients_of_each_kind_are_known_to_a_real_provider() {
 async fn who_logs_out_with_a_form_is_led_to_the_provider_and_back() {
     let address = free_address();
     let provider = Provider::start(&[back_to(address)], |_| ()).await;
-    let shop = Shop::open(address, &provider.issuer(), ", logoutAtProvider: true", "  public: [/]\n").await;
-    is_ready(address).await;
-    let mut han = Person::default();
-    han.page(&format!("http://{address}/describe")).await;
-    let out = han.ask(Method::POST, &format!("http://{address}/api/auth/logout"), Some(""), PAGE).await;
-    assert_eq!(out.status, 401, "nobody is logged in: {out:?}");
-    drop(shop);
-
     let shop = Shop::open(address, &provider.issuer(), ", logoutAtProvider: true", "").await;
     is_ready(address).await;
+    let mut han = Person::default();
+    let out = han.ask(Method::POST, &format!("http://{address}/api/auth/logout"), Some(""), PAGE).await;
+    assert_eq!(out.status, 401, "nobody is logged in: {out:?}");
     han.open(&format!("http://{address}/describe")).await;
     let out = han.ask(Method::POST, &format!("http://{address}/api/auth/logout"), Some(""), PAGE).await;
     assert_eq!(out.status, 303, "{out:?}");
     let location = out.header("location").unwrap();
-    assert!(location.starts_with(&format!("http://{}/session/end?client_id=", provider.address)), "{location}");
-    assert_eq!(query(location, "post_logout_redirect_uri"), format!("http%3A%2F%2F127.0.0.1%3A{}%2F", address.port()));
+    assert!(
+        location.starts_with(&format!("http://{}/session/end?client_id=", provider.address)),
+        "{location}"
+    );
+    assert_eq!(
+        query(location, "post_logout_redirect_uri"),
+        format!("http%3A%2F%2F127.0.0.1%3A{}%2F", address.port())
+    );
     assert_eq!(han.cookie(address, "__Host-accessToken"), None);
     let page = han.page(location).await;
     assert_eq!(page.status, 200, "the provider knows the client and where it sends people: {}", page.text());

@@ -15,7 +15,11 @@ async fn while_the_provider_is_away_people_are_told_so_and_who_is_logged_in_goes
     assert_eq!((away.status.as_u16(), away.header("retry-after")), (503, Some("1")), "{away:?}");
     assert_eq!(away.text(), "The login provider does not answer.");
     assert!(away.header("set-cookie").is_none());
-    assert_eq!(han.ask(Method::GET, &url, None, &[]).await.status, 401, "scripts are told what they always are");
+    assert_eq!(
+        han.ask(Method::GET, &url, None, &[]).await.status,
+        401,
+        "scripts are told what they always are"
+    );
     assert_eq!(han.page(&format!("http://{address}/describe/public")).await.status, 200);
 
     provider.again().await;
@@ -82,7 +86,8 @@ async fn a_provider_that_says_nothing_is_given_up_and_asked_once_for_all_who_wai
     // It falls silent while a code is changed: nobody is let in, and nobody waits for ever.
     pretender.set(|said| said.is_silent = true);
     let mut person = person;
-    let answer = person.page(&format!("http://{address}/oidc/callback?code=x&state={}", query(&led, "state"))).await;
+    let answer =
+        person.page(&format!("http://{address}/oidc/callback?code=x&state={}", query(&led, "state"))).await;
     assert_eq!(answer.status, 503);
     assert_eq!(person.cookie(address, "__Host-accessToken"), None);
     drop(naru);
@@ -117,7 +122,8 @@ async fn what_it_says_of_itself_has_to_be_its_own() {
     pretender.set(|said| {
         said.metadata["jwks_uri"] = json!(format!("{}/keys", elsewhere.issuer));
     });
-    let shop = Shop::open(address, &pretender.issuer, &format!(", hosts: ['{}']", elsewhere.issuer), "").await;
+    let shop =
+        Shop::open(address, &pretender.issuer, &format!(", hosts: ['{}']", elsewhere.issuer), "").await;
     is_ready(address).await;
     let mut person = Person::default();
     let led = person.page(&format!("http://{address}/describe")).await.header("location").unwrap().to_owned();
@@ -149,7 +155,8 @@ async fn what_it_says_of_itself_has_to_be_its_own() {
 #[tokio::test]
 async fn whom_the_provider_lets_not_in_is_not_let_in() {
     let address = free_address();
-    let provider = Provider::start(&[back_to(address)], |settings| settings["person"] = json!("nobody")).await;
+    let provider =
+        Provider::start(&[back_to(address)], |settings| settings["person"] = json!("nobody")).await;
     let shop = Shop::open(address, &provider.issuer(), "", "").await;
     is_ready(address).await;
     let mut person = Person::default();
@@ -159,7 +166,10 @@ async fn whom_the_provider_lets_not_in_is_not_let_in() {
     drop(shop);
     // One that does not know naru, or its secret.
     let address = free_address();
-    let provider = Provider::start(&[back_to(address)], |settings| settings["clients"][0]["client_secret"] = json!("another")).await;
+    let provider = Provider::start(&[back_to(address)], |settings| {
+        settings["clients"][0]["client_secret"] = json!("another")
+    })
+    .await;
     let shop = Shop::open(address, &provider.issuer(), "", "").await;
     is_ready(address).await;
     let (_, answer) = Person::default().open(&format!("http://{address}/describe")).await;

@@ -71,7 +71,8 @@ impl Pretender {
             let whole = String::from_utf8_lossy(&text).into_owned();
             let Some((head, body)) = whole.split_once("\r\n\r\n") else { continue };
             let length = head.to_ascii_lowercase();
-            let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            let length =
+                length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 break (head.to_owned(), body.to_owned());
             }
@@ -93,7 +94,8 @@ impl Pretender {
             tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
         }
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        let answer =
+            format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
         stream.write_all(answer.as_bytes()).await.ok()
     }
 
@@ -126,4 +128,3 @@ impl Pretender {
 pub fn key(name: &str) -> SigningKey {
     SigningKey::generate(Algorithm::Es256, name).unwrap()
 }
-
