@@ -31,6 +31,7 @@ mod certificates;
 mod limits;
 mod load_limits;
 mod rate_limits;
+mod leases;
 mod overload;
 mod edge;
 mod sessions;
