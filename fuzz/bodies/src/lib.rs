@@ -35,6 +35,7 @@ mod journey;
 mod exchange;
 // What another process of ours says.
 mod takeover;
+mod leased;
 // What they share.
 mod place;
 mod quiet;
@@ -53,6 +54,7 @@ pub use http1::http1;
 pub use import::{compose, nginx};
 pub use journey::journey;
 pub use kept::kept;
+pub use leased::leased;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -86,6 +88,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("journey", journey),
     ("kept", kept),
     ("measured", measured),
+    ("leased", leased),
     ("nginx", nginx),
     ("path", path),
     ("probed", probed),
