@@ -32,6 +32,7 @@ mod limits;
 mod load_limits;
 mod rate_limits;
 mod leases;
+mod secured_redis;
 mod overload;
 mod edge;
 mod sessions;

@@ -1,6 +1,7 @@
 //! Login sessions: the contract of the seed, with real HTTP.
 
 mod browser;
+mod counted;
 mod forged;
 mod kept;
 mod shared;
