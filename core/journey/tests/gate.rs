@@ -241,7 +241,9 @@ fn a_question_waits_for_its_answer_and_not_longer_than_it_may() {
         driven.journey.next_action();
         driven.check(at(1), &view);
         assert_eq!(driven.journey.next_action(), Some(Action::Ask));
-        let Some(Question::Spend(Asked { store, claims })) = driven.journey.question() else { panic!() };
+        let Some(Question::Spend(asked)) = driven.journey.question() else { panic!() };
+        let Asked { store, claims, within, otherwise: said } = asked;
+        assert_eq!((*within, *said), (Duration::from_millis(20), otherwise));
         assert_eq!((store.as_str(), claims.len()), ("counts", 1));
         assert_eq!(driven.journey.deadline(), Some((at(21), Wait::Question)));
         driven.journey.tick(at(20));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Problem, Quota, QuotaAlgorithm, QuotaKey, Redis, Severity, Store,
+    Check, CheckKind, Config, CountPlace, DataSource, GateChange, Lacking, Leases, Problem, Quota, QuotaAlgorithm,
+    QuotaKey, Redis, RedisTls, Severity, Store,
     StoreUse, WithoutStore, defaults,
 };
 
@@ -147,6 +148,56 @@ fn counts_can_be_kept_elsewhere() {
 }
 
 #[test]
+fn a_redis_may_ask_who_one_is() {
+    let text = limit(
+        "redis: {addresses: ['redis:6380'], tls: {ca: /ca.pem}, user: naru, password: {environment: REDIS}}",
+        "[{name: a, requests: 1, window: 1s}]",
+    );
+    let file = DataSource::File("/ca.pem".into());
+    let redis = Redis {
+        nodes: vec!["redis:6380".into()],
+        is_cluster: false,
+        tls: Some(RedisTls { authority: file }),
+        user: Some("naru".into()),
+        password: Some(DataSource::Environment("REDIS".into())),
+    };
+    let store = Store { name: "rediss:naru@redis:6380".into(), place: CountPlace::Redis(redis) };
+    assert_eq!(planned(&text).stores, [store]);
+}
+
+#[test]
+fn shares_can_be_leased() {
+    let text = limit(
+        "leases: {members: ['10.0.0.2:7400', '10.0.0.1:7400'], secret: {file: /secret}, lease: 1s, otherwise: refuse}",
+        "[{name: a, requests: 1, window: 1s}]",
+    );
+    let config = planned(&text);
+    let members = vec!["10.0.0.1:7400".parse().unwrap(), "10.0.0.2:7400".parse().unwrap()];
+    let leases =
+        Leases { members, secret: DataSource::File("/secret".into()), lease: Duration::from_secs(1) };
+    let name = "leases:10.0.0.1:7400,10.0.0.2:7400".to_owned();
+    assert_eq!(config.stores, [Store { name: name.clone(), place: CountPlace::Leases(leases) }]);
+    let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
+    let (timeout, otherwise) = (defaults::STORE_TIMEOUT, WithoutStore::Refuse);
+    assert_eq!(quotas.store, Some(StoreUse { name, timeout, otherwise, proxies: 2 }));
+}
+
+#[test]
+fn who_is_counted_may_be_said_by_a_token() {
+    let text = limit(
+        "",
+        "
+  - {name: a, requests: 1, window: 1s, lacking: together, key: [{from: claim, name: sub}, {from: claim, name: '[a][b.c]'}]}
+  - {name: b, requests: 1, window: 1s, key: [{from: session}]}",
+    );
+    let (checks, _) = gates(&planned(&text));
+    let claims = [vec!["sub".to_owned()], vec!["a".to_owned(), "b.c".to_owned()]];
+    assert_eq!(limits(&checks[0])[0].key, claims.map(QuotaKey::Claim));
+    assert_eq!(limits(&checks[0])[0].lacking, Lacking::Together);
+    assert_eq!(limits(&checks[0])[1].key, [QuotaKey::Session]);
+}
+
+#[test]
 fn what_cannot_be_is_told_where_it_stands() {
     let check = |target: &str, limits: &str, expected: &str| {
         let (_, errors) = load(&limit(target, limits));
@@ -174,7 +225,7 @@ fn what_cannot_be_is_told_where_it_stands() {
     );
     check(
         "",
-        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: '[realm][']}]",
+        "[{name: a, requests: 3, window: 1s, key: [{from: claim, name: '[realm]['}]}]",
         "spec.limits[0].key[0].name: '[realm][' is no name of a claim",
     );
     check(
@@ -202,6 +253,28 @@ fn what_cannot_be_is_told_where_it_stands() {
         one,
         "spec.redis.proxies: 0 is out of range: 1 to 4294967295",
     );
+    let secret = "secret: {file: /secret}";
+    for (leases, expected) in [
+        ("members: [here:1]", "spec.leases.members[0]: 'here:1' is no address and port of a proxy"),
+        ("members: ['0.0.0.0:1']", "spec.leases.members[0]: '0.0.0.0:1' is no address and port of a proxy"),
+        ("members: ['1.1.1.1:1', '1.1.1.1:1']", "spec.leases.members[1]: 1.1.1.1:1 is a member already"),
+        ("members: []", "spec.leases.members: between 1 and 32 proxies share a limit"),
+        ("members: ['1.1.1.1:1'], lease: 100ms", "spec.leases.lease: a lease is 200 ms or more"),
+        ("members: ['1.1.1.1:1'], timeout: 0s", "spec.leases.timeout: nobody answers in no time"),
+    ] {
+        check(&format!("leases: {{{leases}, {secret}}}"), one, expected);
+    }
+    check(
+        "leases: {members: ['1.1.1.1:1'], secret: {}}",
+        one,
+        "spec.leases.secret: exactly one of file and environment is needed",
+    );
+    check(
+        "leases: {members: ['1.1.1.1:1'], secret: {file: /a}}\n  redis: {addresses: ['a:1']}",
+        one,
+        "spec.leases: a limit is counted in one place",
+    );
+    check("redis: {addresses: ['a:1'], user: naru}", one, "spec.redis.user: a user needs a password");
     check("redis: {addresses: [here]}", one, "spec.redis.addresses[0]: 'here' is no address");
     check(
         "redis: {addresses: ['a:1', 'b:1']}",

@@ -41,6 +41,7 @@ mod journey;
 mod exchange;
 // What another process of ours says.
 mod takeover;
+mod leased;
 // What they share.
 mod place;
 mod quiet;
@@ -63,6 +64,7 @@ pub use journey::journey;
 pub use kept::kept;
 pub use packed::packed;
 pub use login::login;
+pub use leased::leased;
 pub use path::path;
 pub use proxied::proxied;
 pub use regex::regex;
@@ -102,6 +104,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("packed", packed),
     ("login", login),
     ("measured", measured),
+    ("leased", leased),
     ("nginx", nginx),
     ("path", path),
     ("probed", probed),

@@ -84,9 +84,9 @@ pub fn of_quota(quota: &QuotaStatus) -> [Stat; 5] {
 }
 
 /// Of a store of counts.
-pub fn of_store(store: &StoreStatus) -> [Stat; 3] {
+pub fn of_store(store: &StoreStatus) -> Vec<Stat> {
     let stat = |name: &str, is_gauge, help, value| Stat { name: name.to_owned(), is_gauge, help, value };
-    [
+    let mut stats = vec![
         stat("asked_total", false, "Questions to a store of counts.", store.asked_total),
         stat(
             "unanswered_total",
@@ -95,5 +95,11 @@ pub fn of_store(store: &StoreStatus) -> [Stat; 3] {
             store.unanswered_total,
         ),
         stat("up", true, "1 where no worker does without the store.", store.is_up.into()),
-    ]
+    ];
+    if let Some(circle) = &store.circle {
+        let present = "Proxies that share limits, of which this one hears, itself too.";
+        stats.push(stat("members_present", true, present, circle.present.into()));
+        stats.push(stat("parts", true, "So many parts a shared limit has.", circle.parts.into()));
+    }
+    stats
 }

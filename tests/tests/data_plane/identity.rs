@@ -216,6 +216,12 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {{ name: nobody }}
 spec: {{ action: DENY, rules: [{{ to: [{{ operation: {{ paths: ['/{{*}}/secret/{{**}}'] }} }}] }}] }}
+---
+apiVersion: naru.dev/v1alpha1
+kind: RateLimit
+metadata: {{ name: often }}
+spec:
+  limits: [{{ name: user, requests: 2, window: 10h, algorithm: fixedWindow, key: [{{ from: claim, name: sub }}] }}]
 ",
         gate.port(),
         set(&[&mine])
@@ -247,6 +253,10 @@ spec: {{ action: DENY, rules: [{{ to: [{{ operation: {{ paths: ['/{{*}}/secret/{
     ] {
         assert_eq!(ask(path, headers).await, expected, "{path} {headers}");
     }
+    // Once was before; who is refused by a policy has used up nothing.
+    assert_eq!(ask("/", &bearer).await, "200 in");
+    assert_eq!(ask("/", &bearer).await, "429 ");
+    assert_eq!(ask("/public/a", "").await, "200 in", "who is nobody is not counted");
     let page = until("the counts", async || {
         let page = up.page("/metrics").await;
         page.contains("naru_checks_total{check=\"token\",result=\"denied\"} 2").then_some(page)

@@ -34,6 +34,8 @@ mod certificates;
 mod limits;
 mod load_limits;
 mod rate_limits;
+mod leases;
+mod secured_redis;
 mod overload;
 mod surge;
 mod products;

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod clustered;
+mod counted;
 mod forged;
 mod kept;
 mod oidc;

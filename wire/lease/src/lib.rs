@@ -23,8 +23,9 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::time::Duration;
 
-use naru_admit::lease::{Beat, Lent};
+use naru_admit::lease::{Beat, Circle, Lent};
 use naru_base::Instant;
 use naru_jose::secret::Mac;
 
@@ -126,6 +127,10 @@ impl Words {
         if bytes.len() > BYTES_MAX || !self.messages.is_of(said, code) {
             return None;
         }
+        self.parse(said)
+    }
+
+    fn parse(&self, said: &[u8]) -> Option<Message> {
         let mut rest = Rest(said);
         if rest.byte()? != VERSION || rest.long()? != self.circle {
             return None;
@@ -151,6 +156,30 @@ impl Words {
         let count = rest.byte()?;
         let items: Option<Vec<Item>> = (0..count).map(|_| rest.item()).collect();
         Some(Message { beat, items: items? }).filter(|_| rest.0.is_empty())
+    }
+}
+
+/// Reads what stands behind version and circle, as if the secret were known, and has a member hear it.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let words = Words::new(b"a secret that everybody knows", "fuzz");
+    assert_eq!(words.read(bytes), None, "nobody who knows the secret has written it");
+    let mut said = vec![VERSION];
+    said.extend(words.circle.to_be_bytes());
+    said.extend(bytes);
+    let Some(message) = words.parse(&said) else { return };
+    if message.items.len() <= ITEMS_MAX {
+        let written = words.write(&message);
+        assert_eq!(written.strip_prefix(said.as_slice()).map(<[u8]>::len), Some(Mac::BYTES));
+        assert_eq!(words.read(&written).as_ref(), Some(&message));
+    }
+    let now = Instant(1 << 40);
+    let mut circle = Circle::new(0, 3, 7, Duration::from_secs(2), now);
+    for _ in 0..2 {
+        circle.on_beat(now, &message.beat);
+        let right = circle.turn(now).right;
+        assert!(right.parts >= 1 && !right.is_active, "one who speaks is no quorum");
+        circle.beat(now, usize::from(message.beat.from));
     }
 }
 
