@@ -70,6 +70,7 @@ fn snapshot(groups: ReadWriteGroups, retry: Option<RetryPolicy>) -> Snapshot {
         overload: None,
         cache: None,
         stores: Vec::new(),
+        surge: None,
     })
     .unwrap()
 }

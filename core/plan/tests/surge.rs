@@ -185,7 +185,7 @@ fn what_cannot_be_is_told_where_it_stands() {
     );
     check(
         &format!("{}---\n{}", steps("{pause: {workload: shop}}"), steps("{pause: {workload: shop}}")),
-        "spec: two documents are for the process: the other is case.yaml:53:18",
+        "spec: two documents are for the process: the other is case.yaml:47:18",
     );
     check(&steps("{}"), "spec.levels[0].steps[0]: a step is one thing, and this says 0");
     for (step, expected) in [

@@ -136,6 +136,7 @@ impl Settings {
             overload: None,
             cache: None,
             stores: Vec::new(),
+            surge: None,
         })
         .expect("it compiles")
     }

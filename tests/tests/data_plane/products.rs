@@ -89,6 +89,13 @@ fn by(response: &Message) -> &str {
     response.head.get("x-workload").unwrap_or("nobody")
 }
 
+/// How much longer an answer from memory is fresh, in seconds.
+fn lifetime(response: &Message) -> i64 {
+    let said = response.head.get("cache-status").unwrap();
+    let left = said.strip_prefix("naru; hit; ttl=").unwrap_or_else(|| panic!("{said}"));
+    left.parse().unwrap()
+}
+
 #[tokio::test]
 async fn dailyfeed_is_what_its_readme_says() {
     let feed = Product::start("dailyfeed").await;
@@ -118,7 +125,7 @@ async fn dailyfeed_is_what_its_readme_says() {
     let calls = body["calls"].as_array().unwrap();
     assert_eq!((&calls[0]["status"], &calls[1]["status"]), (&200.into(), &200.into()), "{body:#}");
     assert_eq!(calls[0]["body"]["version"], "read");
-    assert!(timeline.head.get("ratelimit-policy").unwrap().contains("q="), "{timeline:?}");
+    assert_eq!(timeline.head.all("ratelimit-policy").len(), 3, "{timeline:?}");
     // What is read and what is written goes to processes of its own, and who has written reads there.
     assert_eq!(by(&feed.ask("GET", "/api/posts/1", &token).await), "content/read");
     let written = feed.ask("POST", "/api/posts", &token).await;
@@ -156,7 +163,7 @@ async fn maltan_is_what_its_readme_says() {
         assert_eq!((response.status(), by(&response)), (200, service), "{path}");
     }
     let again = guide.get("/api/places").await;
-    assert!(again.head.get("cache-status").unwrap().contains("hit; ttl=2"), "five minutes: {again:?}");
+    assert!((1..=300).contains(&lifetime(&again)), "five minutes: {again:?}");
     let limits = guide.up.page("/stats?filter=load").await;
     assert!(limits.contains("bulkhead"), "{limits}");
     // The playbook: what can be done without is paused, and a page is whole without it.
@@ -168,7 +175,7 @@ async fn maltan_is_what_its_readme_says() {
     let told = policy.head.all("ratelimit-policy").join(", ");
     assert!(told.contains("\"global\";q=500;w=1") && told.contains("\"user\";q=50;w=60"), "{told}");
     let kept = guide.get("/api/places").await;
-    assert!(kept.head.get("cache-status").unwrap().contains("hit; ttl=8"), "fifteen minutes: {kept:?}");
+    assert!((301..=900).contains(&lifetime(&kept)), "fifteen minutes: {kept:?}");
     guide.hold(2).await;
     guide.until_ready("user", "", 4).await;
     guide.until_ready("place", "", 4).await;

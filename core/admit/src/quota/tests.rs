@@ -183,3 +183,47 @@ fn a_walk_never_admits_more_than_a_limit_says() {
     }
     assert!(evicted > 1_000, "some keys had to give way: {evicted}");
 }
+
+/// Half of a limit, and all of it again: who has taken more than half waits, and nothing of what was counted is lost or
+/// given.
+#[test]
+fn a_limit_that_is_tightened_for_a_while_goes_on_counting() {
+    use naru_spec::{Surge, SurgeLevel, SurgeStep};
+
+    for algorithm in [bucket(10, SECOND), QuotaAlgorithm::FixedWindow { requests: 10, window: SECOND }] {
+        let quota = naru_spec::Quota {
+            name: "a".into(),
+            algorithm,
+            key: Vec::new(),
+            cost: 1,
+            is_shadow: false,
+            keys_max: 1,
+        };
+        let step = SurgeStep::RateLimit { quotas: vec!["a".into()], percent: 50 };
+        let level = |steps| SurgeLevel {
+            name: String::new(),
+            enter: Vec::new(),
+            leave: Vec::new(),
+            enter_after: SECOND,
+            leave_after: SECOND,
+            steps,
+        };
+        let levels = vec![level(Vec::new()), level(vec![step])];
+        let surge = Surge { every: SECOND, capacity: None, levels };
+        let (usual, by_level) = (Meter::new(algorithm), meters_at(Some(&surge), &quota));
+        let mut ledger = Ledger::new(1);
+        let mut passed = |level, count| {
+            let meter = meter_at(&usual, &by_level, level);
+            (0..count).filter(|_| try_one(at(0), meter, &mut ledger, 1).0.refused_by.is_none()).count()
+        };
+        assert_eq!(passed(1, 3), 3, "{algorithm:?}");
+        // Of five there are three taken; a bucket is filled as it was, by its share.
+        let more = passed(2, 10);
+        assert!((2..=3).contains(&more), "{algorithm:?}: {more}");
+        assert_eq!(passed(7, 10), 0, "a level that is not there is the last");
+        let rest = passed(0, 20);
+        assert!(3 + more + rest <= 10 && rest >= 1, "{algorithm:?}: {rest}");
+        assert_eq!(meters_at(Some(&surge), &naru_spec::Quota { name: "b".into(), ..quota }).len(), 0);
+        assert_eq!(meter_at(&usual, &[], 2), &usual);
+    }
+}

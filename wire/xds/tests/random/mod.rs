@@ -33,7 +33,7 @@ pub fn config(seed: u64) -> Config {
     let listeners = (0..dice.below(3)).map(|n| dice.listener(n, &names)).collect();
     let admin = dice.maybe(|d| Admin { address: d.socket(9_901) });
     let overload = dice.maybe(Dice::overload);
-    Config { admin, listeners, clusters, overload, cache: None, stores: Vec::new() }
+    Config { admin, listeners, clusters, overload, cache: None, stores: Vec::new(), surge: None }
 }
 
 struct Dice(Chance);
