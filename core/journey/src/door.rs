@@ -75,7 +75,11 @@ impl CompiledDoor {
     pub fn meet(&self, client: IpAddr, headers: &mut HeaderMap, view: &impl View) -> Option<Reason> {
         if let Some(networks) = &self.networks {
             let is_admitted = networks.admit(client);
-            view.count_check(if is_admitted { CheckCount::AddressAllowed } else { CheckCount::AddressDenied });
+            view.count_check(if is_admitted {
+                CheckCount::AddressAllowed
+            } else {
+                CheckCount::AddressDenied
+            });
             if !is_admitted {
                 return Some(Reason::AddressDenied);
             }

@@ -10,8 +10,8 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, CacheStore, Cluster, Config, Credentials, Fault, Forward, Http, Invalid, JwtKeys, Listener,
-    LoadLimits, Overload, Quota, RouteTable, Store,
+    Action, Admin, CacheStore, Cluster, Config, Credentials, Fault, Forward, Http, Invalid, JwtKeys,
+    Listener, LoadLimits, Overload, Quota, RouteTable, Store,
 };
 
 use crate::caches::Caches;

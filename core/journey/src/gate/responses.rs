@@ -1,7 +1,7 @@
 //! What browsers are told to be careful about, in every response.
 
-use http::header::STRICT_TRANSPORT_SECURITY;
 use http::HeaderMap;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use naru_spec::SecurityHeaders;
 
 /// Says in a response what is not said there, or all of it.
