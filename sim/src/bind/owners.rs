@@ -36,20 +36,16 @@ impl<'a> Binder<'a> {
                 self.problems.push(problem);
             }
             let unknown = [
-                (
-                    !snapshot.credentials.is_empty(),
-                    "requests show API keys or passwords",
-                    "apiKeys and basicAuth",
-                ),
+                (!snapshot.credentials.is_empty(), "requests show API keys or passwords", "apiKeys and basicAuth"),
                 (!snapshot.geo.is_empty(), "a database says where addresses are", "geo"),
             ];
-            for (_, what, field) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {
+            for (_, what, fields) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {
                 let problem = self.problem(
                     (0, 0),
                     "config".to_owned(),
                     "not-served",
                     format!("{what}, which is not simulated"),
-                    format!("leave {field} of EdgePolicy documents out"),
+                    format!("leave {fields} out of the EdgePolicy"),
                 );
                 self.problems.push(problem);
             }

@@ -452,3 +452,54 @@ async fn lists_that_cannot_be_read_change_nothing() {
     assert_eq!(ask(naru.address, "GET", "/describe", "").await.status, 200);
     naru.settles().await;
 }
+
+#[tokio::test]
+async fn what_sessions_refuse_can_be_read_where_a_policy_allows_it() {
+    let (up, files) = (Upstream::plain(Speaks::Http1).await, Directory::new());
+    let cors = "corsPolicy: { allowOrigins: [{ exact: 'https://page.test' }], allowMethods: [GET], exposeHeaders: [x-own] }";
+    let sessions = format!(
+        "---\napiVersion: naru.dev/v1alpha1\nkind: SessionAuth\nmetadata: {{ name: login }}\nspec:\n  \
+         targetRef: {{ kind: Gateway, name: edge }}\n  login: {{ paths: [/describe/login] }}\n  \
+         store: {{ directory: {} }}\n",
+        files.path("kept").display()
+    );
+    let naru = start(planned(&up, &format!("  - {{ name: all, route: UP, {cors} }}"), &sessions));
+    let origin = "origin: https://page.test\r\n";
+    let got = until("keys", async || {
+        let got = ask(naru.address, "GET", "/describe", origin).await;
+        (got.status == 401).then_some(got)
+    })
+    .await;
+    assert_eq!(got.head.get("access-control-allow-origin"), Some("https://page.test"));
+    let exposed = "x-own, X-Token-Refresh-Needed, X-Relogin-Required, Authorization";
+    assert_eq!(got.head.get("access-control-expose-headers"), Some(exposed));
+    assert_eq!(got.head.get("vary"), Some("Origin"));
+    let preflight = format!("{origin}access-control-request-method: GET\r\n");
+    let got = ask(naru.address, "OPTIONS", "/describe", &preflight).await;
+    assert_eq!((got.status, got.head.get("access-control-allow-methods")), (200, Some("GET")));
+    let got = ask(naru.address, "GET", "/describe", "origin: https://evil.test\r\n").await;
+    assert_eq!((got.status, got.head.get("access-control-allow-origin")), (401, None));
+    assert_eq!(up.requests(), 0);
+    naru.settles().await;
+}
+
+#[tokio::test]
+async fn who_asks_is_whom_trusted_proxies_name() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let lines = "  addresses: { deny: [203.0.113.0/24] }\n  requests: { trustedHops: 1 }";
+    let naru = start(planned(&up, TO_UP, &policy("edge", lines)));
+    for (said, expected) in [
+        ("203.0.113.9", 403),
+        ("192.0.2.1, 203.0.113.9", 403),
+        // What stands before the last one is what a client says of itself.
+        ("203.0.113.9, 192.0.2.1", 200),
+    ] {
+        let got = ask(naru.address, "GET", "/describe", &format!("x-forwarded-for: {said}\r\n")).await;
+        assert_eq!(got.status, expected, "{said}");
+    }
+    let lines = "  addresses: { deny: [203.0.113.0/24] }";
+    naru.update_to(planned_at(naru.address, &up, TO_UP, &policy("edge", lines))).await;
+    let got = ask(naru.address, "GET", "/describe", "x-forwarded-for: 203.0.113.9\r\n").await;
+    assert_eq!(got.status, 200, "nobody in front is trusted");
+    naru.settles().await;
+}

@@ -14,3 +14,35 @@ pub(crate) fn dress(said: &SecurityHeaders, is_secure: bool, headers: &mut Heade
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+
+    use super::*;
+
+    fn dressed(said: &SecurityHeaders, is_secure: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        dress(said, is_secure, &mut headers);
+        headers
+    }
+
+    #[test]
+    fn an_answer_that_says_it_itself_knows_better_unless_it_is_overridden() {
+        let preset = SecurityHeaders::preset();
+        let headers = dressed(&preset, false);
+        assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[REFERRER_POLICY], "no-referrer");
+        let headers = dressed(&SecurityHeaders { overrides: true, ..preset }, false);
+        assert_eq!(headers[REFERRER_POLICY], "strict-origin-when-cross-origin");
+    }
+
+    #[test]
+    fn what_is_said_of_tls_is_said_over_tls_only() {
+        let preset = SecurityHeaders::preset();
+        assert_eq!(dressed(&preset, true)[STRICT_TRANSPORT_SECURITY], "max-age=31536000");
+        assert!(!dressed(&preset, false).contains_key(STRICT_TRANSPORT_SECURITY));
+    }
+}
