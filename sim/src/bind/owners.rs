@@ -36,7 +36,11 @@ impl<'a> Binder<'a> {
                 self.problems.push(problem);
             }
             let unknown = [
-                (!snapshot.credentials.is_empty(), "requests show API keys or passwords", "apiKeys and basicAuth"),
+                (
+                    !snapshot.credentials.is_empty(),
+                    "requests show API keys or passwords",
+                    "apiKeys and basicAuth",
+                ),
                 (!snapshot.geo.is_empty(), "a database says where addresses are", "geo"),
             ];
             for (_, what, fields) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {

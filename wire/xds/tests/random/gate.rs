@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use naru_base::Fraction;
 use naru_base::share::Denominator;
-use naru_spec::{Check, CheckKind, Cors, Csrf, LocalRate, StringMatch, TokenBucket, ValueTest};
+use naru_spec::{Check, CheckKind, Cors, Csrf, GateChange, LocalRate, StringMatch, TokenBucket, ValueTest};
 
 use super::Dice;
 
@@ -18,8 +18,15 @@ impl Dice {
         vec![StringMatch { test, ignore_case: self.coin() }]
     }
 
-    /// What a route says to the filter.
-    pub(super) fn cors(&mut self) -> Check {
+    /// What a route says to filters.
+    pub(super) fn gate_of_rule(&mut self) -> Vec<GateChange> {
+        let cors = self.maybe(|dice| GateChange::Instead(dice.cors()));
+        let csrf = self.maybe(|dice| GateChange::Instead(dice.csrf()));
+        let rate = self.maybe(|dice| GateChange::Instead(dice.local_rate()));
+        cors.into_iter().chain(csrf).chain(rate).collect()
+    }
+
+    fn cors(&mut self) -> Check {
         let cors = Cors {
             methods: self.one(&["", "*", "GET,POST"]).into(),
             headers: self.word(),

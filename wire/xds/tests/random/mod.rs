@@ -15,15 +15,15 @@ use naru_spec::{
     AccessLog, Action, Address, Admin, BalancingPolicy, Certificate, CipherSuite, ClientCertDetails, Cluster,
     ClusterChoice, ClusterLimits, Codec, Config, ConsistentHash, Cookie, Curve, DataSource, DirectResponse,
     Discovery, DnsFamily, DnsSettings, Domain, DownstreamTls, Endpoint, EscapedSlashes, Fault, FaultScope,
-    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GateChange, GrpcCheck, GuardSettings,
-    HashPolicy, HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest,
-    HealthCheck, HostPort, HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField,
-    LeastRequest, Listener, LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch,
-    Offered, OnDemand, OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe,
-    ProxyProtocol, ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize,
-    RouteTable, Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch,
-    TcpCheck, TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion,
-    Transport, Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
+    FilterChain, Fingerprint, Format, Forward, ForwardClientCert, GrpcCheck, GuardSettings, HashPolicy,
+    HashSource, HashTable, HeaderAction, HeaderMatch, HeaderOp, HeaderOps, HeaderTest, HealthCheck, HostPort,
+    HostRewrite, Http, Http2Keepalive, Http2Settings, HttpCheck, JsonField, LeastRequest, Listener,
+    LoadBalancing, Locality, LogFormat, LogSink, MaglevSize, Match, NameMatch, Offered, OnDemand,
+    OutlierDetection, PathMatch, PathRewrite, Paths, Pattern, PeerTests, Pipe, Probe, ProxyProtocol,
+    ProxyVersion, QueryOps, Quic, Redirect, RedirectPath, RetryBudget, RetryLimit, RingSize, RouteTable,
+    Rule, SanKind, SanMatch, Scheme, ServerHeader, StaplePolicy, StatusRange, StringMatch, TcpCheck,
+    TcpKeepalive, TcpProxy, Terminate, Thousandths, Thresholds, TlsRequirement, TlsVersion, Transport,
+    Upgrades, UpstreamProtocol, UpstreamTls, ValueTest, VirtualHost, WarmUp, WeightedCluster,
 };
 
 pub fn config(seed: u64) -> Config {
@@ -743,12 +743,7 @@ impl Dice {
         let mut matches = self.few(Dice::block);
         matches.push(self.block());
         Rule {
-            gate: {
-                let cors = self.maybe(|dice| GateChange::Instead(dice.cors()));
-                let csrf = self.maybe(|dice| GateChange::Instead(dice.csrf()));
-                let rate = self.maybe(|dice| GateChange::Instead(dice.local_rate()));
-                cors.into_iter().chain(csrf).chain(rate).collect()
-            },
+            gate: self.gate_of_rule(),
             name: self.word(),
             origin: String::new(),
             matches,
