@@ -21,7 +21,6 @@ use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
 use crate::gate::{QuotaStatus, StoreStatus};
-use crate::watched::FileStatus;
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -32,6 +31,7 @@ use crate::shared_cache::{CacheStatus, Purged};
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
 use crate::surge::{self, SurgeOrder, SurgeStatus};
+use crate::watched::FileStatus;
 use crate::worker::{self, Accept, Message, Start};
 
 /// A worker that does not answer a scrape within this time is left out of it.

@@ -401,7 +401,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             head.headers.insert(layer::ATTEMPT, HeaderValue::from_static("2"));
         }
         let mut arrival = receive(&mut head, http, &request.peer, core);
-        if let Some(door) = snapshot.chain(request.chain).door.as_ref().filter(|_| arrival.wish == Wish::Route) {
+        if let Some(door) =
+            snapshot.chain(request.chain).door.as_ref().filter(|_| arrival.wish == Wish::Route)
+        {
             let view = here.fleet.seen_by(worker);
             let refused = door.meet(arrival.client.address.ip(), &mut head.headers, &view);
             arrival.wish = refused.map_or(Wish::Route, Wish::Refuse);

@@ -51,9 +51,15 @@ impl GeoPlace {
 }
 
 #[derive(Debug)]
+struct CompiledGeo {
+    id: GeoId,
+    headers: Box<[(GeoFact, HeaderName)]>,
+}
+
+#[derive(Debug)]
 pub struct CompiledDoor {
     networks: Option<Networks>,
-    geo: Option<(GeoId, Box<[(GeoFact, HeaderName)]>)>,
+    geo: Option<CompiledGeo>,
 }
 
 impl CompiledDoor {
@@ -64,7 +70,7 @@ impl CompiledDoor {
                 known.push(geo.database.clone());
                 known.len() - 1
             });
-            (GeoId(id as u32), geo.headers.clone().into_boxed_slice())
+            CompiledGeo { id: GeoId(id as u32), headers: geo.headers.clone().into_boxed_slice() }
         });
         let networks = (!said.addresses.is_empty()).then(|| Networks::compile(&said.addresses));
         CompiledDoor { networks, geo }
@@ -75,14 +81,18 @@ impl CompiledDoor {
     pub fn meet(&self, client: IpAddr, headers: &mut HeaderMap, view: &impl View) -> Option<Reason> {
         if let Some(networks) = &self.networks {
             let is_admitted = networks.admit(client);
-            view.count_check(if is_admitted { CheckCount::AddressAllowed } else { CheckCount::AddressDenied });
+            view.count_check(if is_admitted {
+                CheckCount::AddressAllowed
+            } else {
+                CheckCount::AddressDenied
+            });
             if !is_admitted {
                 return Some(Reason::AddressDenied);
             }
         }
-        if let Some((id, told)) = &self.geo {
-            let place = view.place(*id, client);
-            for (fact, name) in told {
+        if let Some(geo) = &self.geo {
+            let place = view.place(geo.id, client);
+            for (fact, name) in &geo.headers {
                 match place.value(*fact) {
                     Some(value) => _ = headers.insert(name, value),
                     None => _ = headers.remove(name),

@@ -403,9 +403,7 @@ impl CompiledCheck {
             CheckKind::Addresses(said) => Ok(CompiledCheck::Addresses(Networks::compile(said))),
             CheckKind::Cors(said) => CompiledCors::new(said).map(CompiledCheck::Cors),
             CheckKind::Csrf(said) => CompiledCsrf::new(said).map(CompiledCheck::Csrf),
-            CheckKind::ApiKeys(said) => {
-                Ok(CompiledCheck::Keys(CompiledKeys::new(said, found.credentials)))
-            }
+            CheckKind::ApiKeys(said) => Ok(CompiledCheck::Keys(CompiledKeys::new(said, found.credentials))),
             CheckKind::BasicAuth(said) => {
                 Ok(CompiledCheck::Passwords(CompiledPasswords::new(said, found.credentials)))
             }
@@ -488,8 +486,9 @@ pub(crate) fn tell(
                 responses::dress(said, is_secure, headers);
             }
             CompiledCheck::Cors(cors) => {
-                let asks =
-                    |of: &Subject<'_>| cors.late(Asks { method: of.method, headers: of.headers, draw: of.draw });
+                let asks = |of: &Subject<'_>| {
+                    cors.late(Asks { method: of.method, headers: of.headers, draw: of.draw })
+                };
                 let late = if memory.is_none() { request.and_then(asks) } else { None };
                 if let Some(page) = memory.and_then(|memory| memory.page.as_ref()).or(late.as_ref()) {
                     cors.tell(page, headers);

@@ -87,8 +87,10 @@ impl<'a> Doors<'a> {
                     let Some(Target::Route(key)) = target else { continue };
                     let place = document.meta.name.place;
                     if let Some((before, _)) = doors.of_routes.get(&key) {
-                        let message =
-                            format!("two documents are for the same routes: the other is {}", findings.locate(*before));
+                        let message = format!(
+                            "two documents are for the same routes: the other is {}",
+                            findings.locate(*before)
+                        );
                         let path = Path::ROOT.field("spec.targetRef");
                         findings.error(code::CONFLICT, place, &path, message, "join them");
                         continue;
@@ -208,7 +210,13 @@ pub(crate) fn cors(said: &CorsPolicy, path: &Path<'_>, findings: &mut Findings<'
         let path = path.field("allowOrigin");
         if said.allow_origins.is_empty() {
             let hint = "write allowOrigins: [{ exact: ... }]";
-            findings.warning(code::LEGACY_NAME, old.place, &path, "'allowOrigin' is 'allowOrigins' now", hint);
+            findings.warning(
+                code::LEGACY_NAME,
+                old.place,
+                &path,
+                "'allowOrigin' is 'allowOrigins' now",
+                hint,
+            );
             origins.extend(said.allow_origin.iter().map(|origin| StringMatch::exact(origin.value.clone())));
         } else {
             let message = "only one of allowOrigin and allowOrigins can be said";
@@ -256,8 +264,7 @@ pub(crate) fn cors(said: &CorsPolicy, path: &Path<'_>, findings: &mut Findings<'
         }
         age.value.as_secs().to_string()
     });
-    let joined =
-        |names: &Texts| names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(",");
+    let joined = |names: &Texts| names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(",");
     let cors = Cors {
         methods: joined(&said.allow_methods),
         headers: joined(&said.allow_headers),
@@ -298,7 +305,8 @@ impl Reader<'_, '_, '_> {
         let spec = &self.document.spec;
         let path = Path::ROOT.field("spec");
         let mut asked = Asked::default();
-        let is_of_route = spec.target_ref.as_ref().is_some_and(|target| target.kind.value == "VirtualService");
+        let is_of_route =
+            spec.target_ref.as_ref().is_some_and(|target| target.kind.value == "VirtualService");
         let of_gateways = [
             ("connections", spec.connections.as_ref().map(|said| said.place)),
             ("requests", spec.requests.as_ref().map(|said| said.place)),
@@ -346,7 +354,14 @@ impl Reader<'_, '_, '_> {
         asked
     }
 
-    fn error(&mut self, code: &'static str, place: Place, path: &Path<'_>, message: impl Into<String>, hint: &str) {
+    fn error(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        path: &Path<'_>,
+        message: impl Into<String>,
+        hint: &str,
+    ) {
         self.findings.error(code, place, path, message.into(), hint);
     }
 
@@ -434,8 +449,11 @@ impl Reader<'_, '_, '_> {
             }
             origins.push(test);
         }
-        let (enabled, shadow) =
-            if is_on(&said.shadow) { (Fraction::NONE, Fraction::ALL) } else { (Fraction::ALL, Fraction::NONE) };
+        let (enabled, shadow) = if is_on(&said.shadow) {
+            (Fraction::NONE, Fraction::ALL)
+        } else {
+            (Fraction::ALL, Fraction::NONE)
+        };
         Csrf { enabled, shadow, origins }
     }
 
@@ -593,12 +611,15 @@ impl Reader<'_, '_, '_> {
         let ancestors: Option<Vec<&str>> =
             said.frame_ancestors.as_ref().map(|all| all.iter().map(|one| one.value.as_str()).collect());
         let says_ancestors = csp.is_some_and(|csp| csp.to_ascii_lowercase().contains("frame-ancestors"));
-        if let (true, Some(first)) = (says_ancestors, said.frame_ancestors.as_ref().and_then(|all| all.first())) {
+        if let (true, Some(first)) =
+            (says_ancestors, said.frame_ancestors.as_ref().and_then(|all| all.first()))
+        {
             let message = "contentSecurityPolicy says frame-ancestors already";
             let path = path.field("frameAncestors");
             self.error(code::CONFLICTING_FIELDS, first.place, &path, message, "say it once");
         }
-        let mut directives: Vec<String> = csp.map(|csp| csp.trim_end_matches([';', ' ']).to_owned()).into_iter().collect();
+        let mut directives: Vec<String> =
+            csp.map(|csp| csp.trim_end_matches([';', ' ']).to_owned()).into_iter().collect();
         directives.retain(|csp| !csp.is_empty());
         let framing = match (&ancestors, says_ancestors) {
             // What stands in the policy is all that is known of it.

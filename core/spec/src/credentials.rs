@@ -9,7 +9,10 @@ use crate::{DataSource, Invalid};
 pub enum Credentials {
     Keys(Vec<KeySource>),
     /// Lines of `name:hash` as htpasswd writes them.
-    Passwords { file: DataSource, hashes: Hashes },
+    Passwords {
+        file: DataSource,
+        hashes: Hashes,
+    },
 }
 
 /// Where keys are said.
@@ -17,9 +20,15 @@ pub enum Credentials {
 pub enum KeySource {
     /// Lines of `name:hash`, the SHA-256 of a key in hexadecimal.
     File(String),
-    Sha256 { client: String, hash: [u8; 32] },
+    Sha256 {
+        client: String,
+        hash: [u8; 32],
+    },
     /// The key itself.
-    Key { client: String, key: DataSource },
+    Key {
+        client: String,
+        key: DataSource,
+    },
 }
 
 /// Without hashes: of a short key they are the key.

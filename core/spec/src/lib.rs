@@ -62,8 +62,8 @@ pub mod problem;
 pub mod suggest;
 pub mod path;
 
-pub use addresses::Addresses;
 pub use access_log::{AccessLog, JsonField, LogFormat, LogSink};
+pub use addresses::Addresses;
 pub use authorization::{AuthTest, ClaimMatch, Rbac, RbacAction, RbacPolicy, RbacRules, ValueMatch};
 pub use balancing::{
     BalancingPolicy, ConsistentHash, Cookie, HashPolicy, HashSource, HashTable, LeastRequest, LoadBalancing,
@@ -96,7 +96,9 @@ pub use guard::{
     OutlierDetection, Percent, Probe, Recorded, StatusRange, SuccessRate, TcpCheck, WaitInOpen, Window,
 };
 pub use header::{HeaderAction, HeaderOp, HeaderOps};
-pub use http::{Allowance, Codec, Door, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader};
+pub use http::{
+    Allowance, Codec, Door, EscapedSlashes, HostPort, Http, Http2Limits, Paths, Scheme, ServerHeader,
+};
 pub use identity::{ClaimHeader, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, RemoteKeys};
 pub use limits::{
     AdaptiveConcurrency, AdmissionControl, Bulkhead, ClusterLimits, Http2Keepalive, LoadLimits, MinRtt,

@@ -16,8 +16,8 @@ use naru_jose::secret;
 use naru_journey::gate::credentials::{CredentialsId, Shown, Who};
 use naru_known::{Effort, Keys, Passwords};
 use naru_spec::defaults::{
-    ARGON2_MEMORY_MAX, ARGON2_ROUNDS_MAX, BCRYPT_COST_MAX, PASSWORDS_KNOWN_MAX,
-    PASSWORDS_WAITING_MAX, PASSWORDS_WAITING_PER_ADDRESS_MAX,
+    ARGON2_MEMORY_MAX, ARGON2_ROUNDS_MAX, BCRYPT_COST_MAX, PASSWORDS_KNOWN_MAX, PASSWORDS_WAITING_MAX,
+    PASSWORDS_WAITING_PER_ADDRESS_MAX,
 };
 use naru_spec::{Credentials, DataSource, Hashes, Invalid, KeySource};
 use tokio::sync::oneshot;
@@ -177,7 +177,8 @@ impl CredentialsHere {
             }
             (Held::Passwords(passwords), Some(name)) => {
                 let digest = self.desk.digest(number, version, name, secret);
-                let work = Work { passwords: Arc::clone(passwords), name: name.clone(), secret: secret.into() };
+                let work =
+                    Work { passwords: Arc::clone(passwords), name: name.clone(), secret: secret.into() };
                 match self.desk.ask(digest, work, shown.address) {
                     Turn::Known(client) => known(client),
                     Turn::Wait(answer) => answer.await.map_or(Who::Busy, known),

@@ -10,9 +10,9 @@ use naru_proxy::Options;
 use naru_spec::Config;
 use naru_tests::files::Directory;
 use naru_tests::foreign::Foreign;
-use naru_tests::message::Head;
 use naru_tests::up::free_address;
 use naru_tests::upstream::{header, headers};
+use naru_tests::wire::Head;
 use naru_tests::{Naru, Speaks, Upstream, Wire, until};
 
 fn read(documents: &str) -> Config {
@@ -40,7 +40,8 @@ fn planned(up: &Upstream, routes: &str, others: &str) -> Config {
 
 fn planned_at(address: SocketAddr, up: &Upstream, routes: &str, others: &str) -> Config {
     let (port, to) = (address.port(), up.address.port());
-    let routes = routes.replace("UP", &format!("[{{ destination: {{ host: up.test, port: {{ number: {to} }} }} }}]"));
+    let routes =
+        routes.replace("UP", &format!("[{{ destination: {{ host: up.test, port: {{ number: {to} }} }} }}]"));
     read(&format!(
         "apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -77,7 +78,9 @@ fn start(config: Config) -> Naru {
 
 /// An EdgePolicy with these lines.
 fn policy(name: &str, lines: &str) -> String {
-    format!("---\napiVersion: naru.dev/v1alpha1\nkind: EdgePolicy\nmetadata: {{ name: {name} }}\nspec:\n{lines}\n")
+    format!(
+        "---\napiVersion: naru.dev/v1alpha1\nkind: EdgePolicy\nmetadata: {{ name: {name} }}\nspec:\n{lines}\n"
+    )
 }
 
 const TO_UP: &str = "  - { name: all, route: UP }";
@@ -134,7 +137,8 @@ async fn an_address_that_is_denied_is_answered_before_anybody_asks_anything() {
 #[tokio::test]
 async fn a_route_may_be_for_fewer_addresses_than_its_gateway() {
     let up = Upstream::plain(Speaks::Http1).await;
-    let routes = "  - { name: inner, match: [{ uri: { prefix: /inner } }], route: UP }\n  - { name: all, route: UP }";
+    let routes =
+        "  - { name: inner, match: [{ uri: { prefix: /inner } }], route: UP }\n  - { name: all, route: UP }";
     let target = |section: &str| format!("  targetRef: {{ kind: VirtualService, name: shop{section} }}\n");
     let inner = policy("inner", &(target(", sectionName: inner") + "  addresses: { allow: [10.0.0.0/8] }"));
     let all = policy("all", "  addresses: { allow: [127.0.0.0/8] }");
@@ -177,7 +181,10 @@ async fn a_key_is_known_by_its_hash_and_its_client_goes_on_in_its_place() {
     let bob = ask(naru.address, "GET", "/describe", "x-api-key: hunter2\r\n").await;
     assert_eq!((bob.status, header(&bob.seen, "x-api-client")), (200, Some("bob")));
     for wrong in ["abd", OF_ABC, "hunter"] {
-        assert_eq!(ask(naru.address, "GET", "/describe", &format!("x-api-key: {wrong}\r\n")).await.status, 401);
+        assert_eq!(
+            ask(naru.address, "GET", "/describe", &format!("x-api-key: {wrong}\r\n")).await.status,
+            401
+        );
     }
     // Another list is in effect as soon as it is there, and one that is none is not.
     files.write("keys", "carl:nonsense\n");
@@ -197,7 +204,9 @@ async fn a_key_is_known_by_its_hash_and_its_client_goes_on_in_its_place() {
 #[tokio::test]
 async fn what_one_client_was_answered_no_other_is_given_from_memory() {
     let up = Upstream::plain(Speaks::Http1).await;
-    let lines = format!("  apiKeys: {{ from: [{{ header: x-api-key }}], keys: [{{ client: ann, sha256: '{OF_ABC}' }}] }}");
+    let lines = format!(
+        "  apiKeys: {{ from: [{{ header: x-api-key }}], keys: [{{ client: ann, sha256: '{OF_ABC}' }}] }}"
+    );
     let cache = "---\napiVersion: naru.dev/v1alpha1\nkind: ResponseCache\nmetadata: { name: all }\nspec:\n  \
                  targetRef: { kind: VirtualService, name: shop }\n  ttl: 1h\n";
     let naru = start(planned(&up, TO_UP, &(policy("edge", &lines) + cache)));
@@ -216,7 +225,8 @@ async fn passwords_are_held_against_slow_hashes_without_holding_anybody_else() {
     let argon2 = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
     let file = files.write("htpasswd", &format!("bob:{bcrypt}\ncarl:{argon2}\n"));
     let lines = format!("  basicAuth: {{ file: '{}', realm: shop }}", file.display());
-    let routes = "  - { name: open, match: [{ uri: { prefix: /open } }], route: UP }\n  - { name: all, route: UP }";
+    let routes =
+        "  - { name: open, match: [{ uri: { prefix: /open } }], route: UP }\n  - { name: all, route: UP }";
     let open = policy(
         "open",
         "  targetRef: { kind: VirtualService, name: shop, sectionName: open }\n  basicAuth: { disabled: true }",
@@ -347,7 +357,8 @@ async fn requests_go_where_their_country_says_and_not_where_they_say() {
                   - { name: all, route: UP, headers: { request: { set: { x-route: all } } } }";
     let naru = start(planned(&up, routes, &policy("edge", &lines)));
     let got = ask(naru.address, "GET", "/describe", "x-country: US\r\nx-region: CA\r\n").await;
-    let said = ["x-route", "x-country", "x-continent", "x-city", "x-asn", "x-region"].map(|name| header(&got.seen, name));
+    let said = ["x-route", "x-country", "x-continent", "x-city", "x-asn", "x-region"]
+        .map(|name| header(&got.seen, name));
     assert_eq!(said, [Some("swiss"), Some("CH"), Some("EU"), Some("Z%C3%BCrich"), Some("64500"), None]);
     // Another database is in effect as soon as it is there.
     let other = files.path("other.mmdb");
@@ -355,7 +366,8 @@ async fn requests_go_where_their_country_says_and_not_where_they_say() {
     std::fs::rename(&other, &database).unwrap();
     until("the new database", async || {
         let got = ask(naru.address, "GET", "/describe", "").await;
-        (header(&got.seen, "x-country") == Some("FR") && header(&got.seen, "x-route") == Some("all")).then_some(())
+        (header(&got.seen, "x-country") == Some("FR") && header(&got.seen, "x-route") == Some("all"))
+            .then_some(())
     })
     .await;
     // One that is gone tells so, and what was read goes on.
@@ -394,7 +406,9 @@ async fn a_page_reads_refusals_and_answers_that_were_kept() {
     check(&ask(naru.address, "GET", "/keyed", origin).await, 401);
     check(&ask(naru.address, "GET", "/keyed", &format!("{origin}x-api-key: abc\r\n")).await, 200);
     // A preflight shows no key, and needs none.
-    let preflight = format!("{origin}access-control-request-method: PUT\r\naccess-control-request-headers: x-api-key\r\n");
+    let preflight = format!(
+        "{origin}access-control-request-method: PUT\r\naccess-control-request-headers: x-api-key\r\n"
+    );
     let got = ask(naru.address, "OPTIONS", "/keyed", &preflight).await;
     check(&got, 200);
     assert_eq!(got.head.get("access-control-allow-methods"), Some("GET,PUT"));
@@ -407,11 +421,17 @@ async fn a_page_reads_refusals_and_answers_that_were_kept() {
     assert_eq!((got.status(), got.head.get("access-control-allow-origin")), (413, Some("https://page.test")));
     // Others are told nothing, but that it depends on who asks.
     let got = ask(naru.address, "GET", "/keyed", "origin: https://evil.test\r\n").await;
-    assert_eq!((got.status, got.head.get("access-control-allow-origin"), got.head.get("vary")), (401, None, Some("Origin")));
+    assert_eq!(
+        (got.status, got.head.get("access-control-allow-origin"), got.head.get("vary")),
+        (401, None, Some("Origin"))
+    );
     let got = ask(naru.address, "GET", "/describe", "").await;
-    assert_eq!((got.status, got.head.get("access-control-allow-origin"), got.head.get("vary")), (200, None, Some("Origin")));
+    assert_eq!(
+        (got.status, got.head.get("access-control-allow-origin"), got.head.get("vary")),
+        (200, None, Some("Origin"))
+    );
     naru.settles().await;
-    assert!(naru.ended(9).await.contains(&(200, Reason::CorsPreflight)));
+    assert!(naru.ended(8).await.contains(&(200, Reason::CorsPreflight)));
 }
 
 #[tokio::test]
@@ -430,5 +450,56 @@ async fn lists_that_cannot_be_read_change_nothing() {
         assert!(format!("{error:?}").contains(expected), "{error:?}");
     }
     assert_eq!(ask(naru.address, "GET", "/describe", "").await.status, 200);
+    naru.settles().await;
+}
+
+#[tokio::test]
+async fn what_sessions_refuse_can_be_read_where_a_policy_allows_it() {
+    let (up, files) = (Upstream::plain(Speaks::Http1).await, Directory::new());
+    let cors = "corsPolicy: { allowOrigins: [{ exact: 'https://page.test' }], allowMethods: [GET], exposeHeaders: [x-own] }";
+    let sessions = format!(
+        "---\napiVersion: naru.dev/v1alpha1\nkind: SessionAuth\nmetadata: {{ name: login }}\nspec:\n  \
+         targetRef: {{ kind: Gateway, name: edge }}\n  login: {{ paths: [/describe/login] }}\n  \
+         store: {{ directory: {} }}\n",
+        files.path("kept").display()
+    );
+    let naru = start(planned(&up, &format!("  - {{ name: all, route: UP, {cors} }}"), &sessions));
+    let origin = "origin: https://page.test\r\n";
+    let got = until("keys", async || {
+        let got = ask(naru.address, "GET", "/describe", origin).await;
+        (got.status == 401).then_some(got)
+    })
+    .await;
+    assert_eq!(got.head.get("access-control-allow-origin"), Some("https://page.test"));
+    let exposed = "x-own, X-Token-Refresh-Needed, X-Relogin-Required, Authorization";
+    assert_eq!(got.head.get("access-control-expose-headers"), Some(exposed));
+    assert_eq!(got.head.get("vary"), Some("Origin"));
+    let preflight = format!("{origin}access-control-request-method: GET\r\n");
+    let got = ask(naru.address, "OPTIONS", "/describe", &preflight).await;
+    assert_eq!((got.status, got.head.get("access-control-allow-methods")), (200, Some("GET")));
+    let got = ask(naru.address, "GET", "/describe", "origin: https://evil.test\r\n").await;
+    assert_eq!((got.status, got.head.get("access-control-allow-origin")), (401, None));
+    assert_eq!(up.requests(), 0);
+    naru.settles().await;
+}
+
+#[tokio::test]
+async fn who_asks_is_whom_trusted_proxies_name() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let lines = "  addresses: { deny: [203.0.113.0/24] }\n  requests: { trustedHops: 1 }";
+    let naru = start(planned(&up, TO_UP, &policy("edge", lines)));
+    for (said, expected) in [
+        ("203.0.113.9", 403),
+        ("192.0.2.1, 203.0.113.9", 403),
+        // What stands before the last one is what a client says of itself.
+        ("203.0.113.9, 192.0.2.1", 200),
+    ] {
+        let got = ask(naru.address, "GET", "/describe", &format!("x-forwarded-for: {said}\r\n")).await;
+        assert_eq!(got.status, expected, "{said}");
+    }
+    let lines = "  addresses: { deny: [203.0.113.0/24] }";
+    naru.update_to(planned_at(naru.address, &up, TO_UP, &policy("edge", lines))).await;
+    let got = ask(naru.address, "GET", "/describe", "x-forwarded-for: 203.0.113.9\r\n").await;
+    assert_eq!(got.status, 200, "nobody in front is trusted");
     naru.settles().await;
 }

@@ -57,8 +57,7 @@ fn pairs(bytes: &[u8]) -> Result<Vec<(usize, &str, &str)>, Fault> {
         if said.is_empty() || said.starts_with('#') {
             continue;
         }
-        let (name, what) =
-            said.split_once(':').ok_or_else(|| Fault::at(line, "it is no 'name:hash'"))?;
+        let (name, what) = said.split_once(':').ok_or_else(|| Fault::at(line, "it is no 'name:hash'"))?;
         check_name(name).map_err(|text| Fault::at(line, text))?;
         pairs.push((line, name, what));
     }

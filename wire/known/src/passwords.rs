@@ -89,7 +89,9 @@ impl Hash {
     fn read(text: &str, effort: Effort) -> Result<Hash, String> {
         if let Some(rest) = text.strip_prefix("{SHA}") {
             let bytes = STANDARD.decode(rest).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok());
-            return bytes.map(Hash::Sha1).ok_or_else(|| "'{SHA}' without a SHA-1 in base64 behind it".to_owned());
+            return bytes
+                .map(Hash::Sha1)
+                .ok_or_else(|| "'{SHA}' without a SHA-1 in base64 behind it".to_owned());
         }
         if effort.only_sha1 {
             return Err("only {SHA} is taken here, as in Envoy: htpasswd -s".to_owned());
@@ -102,17 +104,15 @@ impl Hash {
                 let is_one = text.len() == 60 && rest.len() == 53 && parts.next().is_none();
                 // Two digits: the library counts on it.
                 match cost.filter(|cost| is_one && (4..=31).contains(cost)) {
-                    Some(cost) if cost > effort.bcrypt_max => Err(format!(
-                        "a bcrypt of cost {cost} takes too long: {} at most",
-                        effort.bcrypt_max
-                    )),
+                    Some(cost) if cost > effort.bcrypt_max => {
+                        Err(format!("a bcrypt of cost {cost} takes too long: {} at most", effort.bcrypt_max))
+                    }
                     Some(cost) => Ok(Hash::Bcrypt { text: text.into(), cost }),
                     None => Err("it begins as a bcrypt hash and is none".to_owned()),
                 }
             }
-            Some(name @ ("argon2id" | "argon2i" | "argon2d")) => {
-                argon2_hash(name, &mut parts, effort)?.ok_or_else(|| format!("it begins as a hash of {name} and is none"))
-            }
+            Some(name @ ("argon2id" | "argon2i" | "argon2d")) => argon2_hash(name, &mut parts, effort)?
+                .ok_or_else(|| format!("it begins as a hash of {name} and is none")),
             Some("apr1") => Err("MD5 ($apr1$) is not taken: make one with htpasswd -B".to_owned()),
             _ => Err("its hash is none of bcrypt, argon2 and {SHA}: make one with htpasswd -B".to_owned()),
         }
@@ -219,10 +219,12 @@ mod tests {
         check(bcrypt, "ann", "a", true);
         check(bcrypt, "ann", "b", false);
         // The reference implementation's test.c: version 0x13, 2 rounds, 2^8 KiB.
-        let argon2 = "ann:$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8";
+        let argon2 =
+            "ann:$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8";
         check(argon2, "ann", "password", true);
         check(argon2, "ann", "differentpassword", false);
-        let argon2 = "ann:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let argon2 =
+            "ann:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         check(argon2, "ann", "password", true);
         check(argon2, "ann", "passwort", false);
     }
@@ -239,12 +241,20 @@ mod tests {
         check("ann:$2y$05$abc", EFFORT, "line 1: it begins as a bcrypt hash");
         let costly = "ann:$2a$13$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe";
         check(costly, EFFORT, "line 1: a bcrypt of cost 13 takes too long");
-        check("ann:$argon2id$v=19$m=1048576,t=2,p=1$c29tZXNhbHQ$aa", EFFORT, "line 1: an argon2 of m=1048576");
+        check(
+            "ann:$argon2id$v=19$m=1048576,t=2,p=1$c29tZXNhbHQ$aa",
+            EFFORT,
+            "line 1: an argon2 of m=1048576",
+        );
         check("ann:$argon2id$v=19$m=256$c29tZXNhbHQ$aa", EFFORT, "line 1: it begins as a hash of argon2id");
         let sha = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
         check(&format!("ann:{sha}\nann:{sha}"), EFFORT, "line 2: there is a 'ann' already");
         let envoy = Effort { only_sha1: true, ..EFFORT };
-        check("ann:$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe", envoy, "line 1: only {SHA}");
+        check(
+            "ann:$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe",
+            envoy,
+            "line 1: only {SHA}",
+        );
     }
 
     #[test]

@@ -54,8 +54,15 @@ impl Places {
             let path = [PathElement::Key(list), PathElement::Index(0), PathElement::Key(name)];
             found.decode_path::<String>(&path).ok().flatten()
         };
+        // Writers take the smallest type that has room for it.
         let number = |name: &'static str| {
-            found.decode_path::<u32>(&[PathElement::Key(name)]).ok().flatten()
+            let path = [PathElement::Key(name)];
+            let of_32 = || found.decode_path::<u32>(&path).ok().flatten();
+            let of_16 = || found.decode_path::<u16>(&path).ok().flatten().map(u32::from);
+            let of_64 = || found.decode_path::<u64>(&path).ok().flatten().and_then(|one| one.try_into().ok());
+            let signed =
+                || found.decode_path::<i32>(&path).ok().flatten().and_then(|one| one.try_into().ok());
+            of_32().or_else(of_16).or_else(of_64).or_else(signed)
         };
         Place {
             country: text(&["country", "iso_code"]).or_else(|| text(&["registered_country", "iso_code"])),

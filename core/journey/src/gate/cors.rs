@@ -78,8 +78,7 @@ impl CompiledCors {
             "*" => Listed::Any,
             _ => value(text, what).map_or(Listed::Nothing, Listed::These),
         };
-        let (methods, headers) =
-            (listed(&said.methods, "the methods"), listed(&said.headers, "the headers"));
+        let (methods, headers) = (listed(&said.methods, "the methods"), listed(&said.headers, "the headers"));
         let exposed = value(&said.exposed, "what is exposed");
         let max_age = value(&said.max_age, "the age");
         if !problems.is_empty() {
@@ -226,9 +225,14 @@ mod tests {
     }
 
     /// What a request is answered at once, and what its response is told.
-    fn play(said: &Cors, method: &Method, pairs: &[(&'static str, &'static str)]) -> (Option<Vec<String>>, Vec<String>) {
+    fn play(
+        said: &Cors,
+        method: &Method,
+        pairs: &[(&'static str, &'static str)],
+    ) -> (Option<Vec<String>>, Vec<String>) {
         let cors = CompiledCors::new(said).unwrap();
-        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        let headers =
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
         let headers: HeaderMap = headers.collect();
         let mut page = None;
         let step = cors.decide(Asks { method, headers: &headers, draw: 7 }, &mut page, &Nobody);

@@ -232,17 +232,13 @@ impl CompiledPasswords {
             "User authentication failed. Missing username and password.",
         ))?;
         let text = value.to_str().unwrap_or_default();
-        let (scheme, text) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("Basic") {
-            return Err((
-                "invalid_scheme_for_basic_auth",
-                "User authentication failed. Expected 'Basic' authentication scheme.",
-            ));
-        }
-        let format = (
-            "invalid_format_for_basic_auth",
-            "User authentication failed. Invalid basic credential format.",
-        );
+        let basic = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Basic"));
+        let (_, text) = basic.ok_or((
+            "invalid_scheme_for_basic_auth",
+            "User authentication failed. Expected 'Basic' authentication scheme.",
+        ))?;
+        let format =
+            ("invalid_format_for_basic_auth", "User authentication failed. Invalid basic credential format.");
         let decoded = base64::decode(text.trim_start()).ok_or(format)?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or(format)?;
         let (name, password) = decoded.split_at(colon);
@@ -336,7 +332,8 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
 /// The others stay as they are.
 fn remove_cookie(headers: &mut HeaderMap, name: &str) {
     let lines: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
-    let has_any = lines.iter().any(|line| line.as_bytes().split(|byte| *byte == b';').any(|p| is_cookie(p, name)));
+    let has_any =
+        lines.iter().any(|line| line.as_bytes().split(|byte| *byte == b';').any(|p| is_cookie(p, name)));
     if !has_any {
         return;
     }
@@ -368,7 +365,11 @@ mod tests {
         }
     }
 
-    fn with_head<T>(target: &str, headers: &mut HeaderMap, act: impl FnOnce(&mut Head<'_>) -> T) -> (T, String) {
+    fn with_head<T>(
+        target: &str,
+        headers: &mut HeaderMap,
+        act: impl FnOnce(&mut Head<'_>) -> T,
+    ) -> (T, String) {
         let peer = Peer {
             remote: ([192, 0, 2, 1], 5).into(),
             local: ([192, 0, 2, 2], 80).into(),
@@ -443,7 +444,10 @@ mod tests {
         });
         assert!(matches!(step, Step::Pass) && memory.identified.is_somebody);
         assert_eq!(target, "/p?a=1&b=key");
-        assert_eq!((headers.get("x-key"), &headers["x-client"], &headers["cookie"]), (None, &HeaderValue::from_static("ann"), &HeaderValue::from_static("a=1; c=2")));
+        assert_eq!(
+            (headers.get("x-key"), &headers["x-client"], &headers["cookie"]),
+            (None, &HeaderValue::from_static("ann"), &HeaderValue::from_static("a=1; c=2"))
+        );
         let mut memory = Memory::default();
         let (step, _) =
             with_head("/", &mut headers, |head| keys().decide(head, known("bob"), &mut memory, &Nobody));
@@ -468,7 +472,10 @@ mod tests {
             let mut headers = headers(&[("authorization", value)]);
             let (shown, _) = with_head("/", &mut headers, |head| passwords.shown(head));
             let shown = shown.map(|shown| {
-                (shown.name.unwrap().into_string(), String::from_utf8_lossy(shown.secret.bytes()).into_owned())
+                (
+                    shown.name.unwrap().into_string(),
+                    String::from_utf8_lossy(shown.secret.bytes()).into_owned(),
+                )
             });
             let shown = shown.as_ref().map(|(name, secret)| (name.as_str(), secret.as_str()));
             assert_eq!(shown.map_err(|(details, _)| *details), expected, "{value}");
@@ -479,13 +486,17 @@ mod tests {
         check("Basic YW5u", Err("invalid_format_for_basic_auth"));
         check("Basic !", Err("invalid_format_for_basic_auth"));
         check("Basic /zo6", Err("invalid_format_for_basic_auth"));
+        check("Basic", Err("invalid_scheme_for_basic_auth"));
         check("Bearer YW5uOnBhc3N3b3Jk", Err("invalid_scheme_for_basic_auth"));
         let mut headers = HeaderMap::new();
         let (step, _) = with_head("/", &mut headers, |head| {
             passwords.decide(head, None, &mut Memory::default(), &Nobody)
         });
         let Step::Refuse(refusal) = step else { panic!("{step:?}") };
-        assert_eq!(refusal.headers, [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"a \\\"b\\\"\""))]);
+        assert_eq!(
+            refusal.headers,
+            [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"a \\\"b\\\"\""))]
+        );
     }
 
     #[test]

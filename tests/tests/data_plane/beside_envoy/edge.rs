@@ -27,7 +27,8 @@ async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> St
         .send(format!("{method} {path} HTTP/1.1\r\nhost: a.test\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n"))
         .await;
     let got = client.response().await;
-    let said: Vec<_> = NAMES.iter().filter_map(|name| Some(format!("{name}={}", got.head.get(name)?))).collect();
+    let said: Vec<_> =
+        NAMES.iter().filter_map(|name| Some(format!("{name}={}", got.head.get(name)?))).collect();
     let body = if got.status() == 200 { String::new() } else { got.text() };
     format!("{method} {path} {headers:?}: {} {said:?} {body:?}", got.status())
 }
@@ -120,13 +121,17 @@ async fn a_refusal_behind_the_filter_can_be_read_by_its_page() {
         vec![
             ask(address, "GET", "/exact", origin).await,
             ask(address, "GET", "/plain", origin).await,
-            ask(address, "OPTIONS", "/exact", &format!("{origin}access-control-request-method: PUT\r\n")).await,
+            ask(address, "OPTIONS", "/exact", &format!("{origin}access-control-request-method: PUT\r\n"))
+                .await,
             ask(address, "GET", "/exact", "origin: https://other.test\r\n").await,
         ]
     };
     let by_envoy = by(envoy.address).await;
     compare(&by_envoy, &by(naru.address).await);
-    assert!(by_envoy[0].contains("401") && by_envoy[0].contains("access-control-allow-origin="), "{by_envoy:#?}");
+    assert!(
+        by_envoy[0].contains("401") && by_envoy[0].contains("access-control-allow-origin="),
+        "{by_envoy:#?}"
+    );
     naru.settles().await;
 }
 
@@ -137,7 +142,10 @@ async fn what_other_pages_would_change_is_refused_as_by_envoy() {
     let none = "filter_enabled: { default_value: { numerator: 0 } }";
     let csrf = |name: &str, said: &str| route(name, "envoy.filters.http.csrf", &format!("{CSRF}, {said}"));
     let routes = [
-        csrf("more", &format!("{all}, additional_origins: [{{ exact: friend.test }}, {{ suffix: .friends.test }}]")),
+        csrf(
+            "more",
+            &format!("{all}, additional_origins: [{{ exact: friend.test }}, {{ suffix: .friends.test }}]"),
+        ),
         csrf("off", none),
         csrf("shadow", &format!("{none}, shadow_enabled: {{ default_value: {{ numerator: 100 }} }}")),
         "- match: { prefix: \"/\" }\n  route: { cluster: up }\n".to_owned(),
@@ -179,7 +187,10 @@ async fn what_other_pages_would_change_is_refused_as_by_envoy() {
     };
     let by_envoy = by(envoy.address).await;
     compare(&by_envoy, &by(naru.address).await);
-    assert!(by_envoy.iter().any(|line| line.contains("403") && line.contains("Invalid origin")), "{by_envoy:#?}");
+    assert!(
+        by_envoy.iter().any(|line| line.contains("403") && line.contains("Invalid origin")),
+        "{by_envoy:#?}"
+    );
     naru.settles().await;
 }
 
@@ -222,7 +233,9 @@ async fn who_shows_a_password_is_answered_as_by_envoy() {
             let header = if shown.is_empty() { String::new() } else { format!("authorization: {shown}\r\n") };
             said.push(ask(address, "GET", "/bytes/2?a=1", &header).await);
         }
-        said.push(told(address, "authorization: Basic YW5uOnBhc3N3b3Jk\r\nx-user: spoofed\r\n", "/describe").await);
+        said.push(
+            told(address, "authorization: Basic YW5uOnBhc3N3b3Jk\r\nx-user: spoofed\r\n", "/describe").await,
+        );
         said
     };
     let by_envoy = by(envoy.address).await;

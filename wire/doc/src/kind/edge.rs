@@ -28,11 +28,7 @@ record!(edge::EdgeGeoHeaders {
     city: "city",
     asn: "asn",
 });
-record!(edge::EdgeCsrf {
-    disabled: "disabled",
-    shadow: "shadow",
-    additional_origins: "additionalOrigins",
-});
+record!(edge::EdgeCsrf { disabled: "disabled", shadow: "shadow", additional_origins: "additionalOrigins" });
 record!(edge::EdgeKeys {
     disabled: "disabled",
     from: "from",

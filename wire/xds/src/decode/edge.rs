@@ -54,8 +54,7 @@ fn cors(policies: &[http_cors::CorsPolicy], path: &Path<'_>, findings: &mut Find
     let origins = policies.iter().map(|policy| &policy.allow_origin_string_match);
     let origins = origins.clone().find(|all| !all.is_empty()).into_iter().flatten().enumerate();
     let listed = path.field("allow_origin_string_match");
-    let origins =
-        origins.map(|(at, said)| matching::string_match(said, &listed.at(at), findings)).collect();
+    let origins = origins.map(|(at, said)| matching::string_match(said, &listed.at(at), findings)).collect();
     let text = |of: fn(&http_cors::CorsPolicy) -> &String| {
         policies.iter().map(of).find(|text| !text.is_empty()).cloned().unwrap_or_default()
     };
@@ -83,9 +82,7 @@ fn csrf(said: &http_csrf::CsrfPolicy, path: &Path<'_>, findings: &mut Findings<'
         // That it is said is one of the API's own rules.
         enabled: fraction(said.filter_enabled.as_ref()).unwrap_or(Fraction::ALL),
         shadow: fraction(said.shadow_enabled.as_ref()).unwrap_or(Fraction::NONE),
-        origins: origins
-            .map(|(at, said)| matching::string_match(said, &listed.at(at), findings))
-            .collect(),
+        origins: origins.map(|(at, said)| matching::string_match(said, &listed.at(at), findings)).collect(),
     }
 }
 

@@ -85,7 +85,9 @@ fn virtual_host(
     VirtualHost {
         name: said.name.clone(),
         domains,
-        rules: rules.map(|(at, said)| rule(said, of_host, body_bytes_max, &routes.at(at), findings)).collect(),
+        rules: rules
+            .map(|(at, said)| rule(said, of_host, body_bytes_max, &routes.at(at), findings))
+            .collect(),
         tls: match said.require_tls() {
             TlsRequirementType::None => TlsRequirement::None,
             TlsRequirementType::ExternalOnly => TlsRequirement::ExternalOnly,

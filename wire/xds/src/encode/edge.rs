@@ -76,7 +76,8 @@ fn keys(said: &ApiKeys) -> Option<ApiKeyAuth> {
 
 fn basic(said: &BasicAuth) -> Option<basic_auth::BasicAuth> {
     let Credentials::Passwords { file, hashes: Hashes::Sha1 } = &said.passwords else { return None };
-    let name = |header: &Option<http::HeaderName>| header.as_ref().map(ToString::to_string).unwrap_or_default();
+    let name =
+        |header: &Option<http::HeaderName>| header.as_ref().map(ToString::to_string).unwrap_or_default();
     Some(basic_auth::BasicAuth {
         users: Some(value::data_source(file)),
         forward_username_header: name(&said.client_header),

@@ -22,8 +22,7 @@ impl Dice {
         vec![StringMatch { test, ignore_case: self.coin() }]
     }
 
-    /// What a route says to the filter.
-    pub(super) fn cors(&mut self) -> Check {
+    fn cors(&mut self) -> Check {
         let cors = Cors {
             methods: self.one(&["", "*", "GET,POST"]).into(),
             headers: self.word(),
