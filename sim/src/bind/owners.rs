@@ -35,7 +35,8 @@ impl<'a> Binder<'a> {
                 );
                 self.problems.push(problem);
             }
-            let asks = |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
+            let asks =
+                |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
             if snapshot.chains().iter().any(asks) {
                 let problem = self.problem(
                     (0, 0),

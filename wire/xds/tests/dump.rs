@@ -2,8 +2,8 @@
 
 use naru_base::WallTime;
 use naru_spec::{
-    BodyChange, Certificate, Check, CheckKind, DataSource, External, ExternalChange, ExternalGrpc, ExternalService,
-    GateChange,
+    BodyChange, Certificate, Check, CheckKind, DataSource, External, ExternalChange, ExternalGrpc,
+    ExternalService, GateChange,
 };
 
 const SEED: &str = include_str!("data/envoy-bootstrap.yaml");

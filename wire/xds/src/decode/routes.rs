@@ -10,7 +10,7 @@ use naru_spec::{
     VirtualHost, WeightedCluster, defaults,
 };
 
-use super::{external, balancing, connect, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, external, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::ext_authz::ExtAuthzPerRoute;

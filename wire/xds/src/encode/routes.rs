@@ -10,7 +10,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{external, balancing, local_rate, matching, recovery, tcp, value};
+use super::{balancing, external, local_rate, matching, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
