@@ -372,10 +372,7 @@ impl CompiledGate {
 fn is_same(one: &[(String, Check)], other: &[(String, Check)]) -> bool {
     match (one, other) {
         ([(_, one)], [(_, other)])
-            if matches!(
-                (&one.kind, &other.kind),
-                (CheckKind::External(_), CheckKind::External(_))
-            ) =>
+            if matches!((&one.kind, &other.kind), (CheckKind::External(_), CheckKind::External(_))) =>
         {
             one.name == other.name
         }

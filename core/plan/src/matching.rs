@@ -4,8 +4,8 @@ use http::HeaderName;
 use naru_resource::virtual_service::HttpMatch;
 use naru_resource::{Place, StringMatch as Written, Test, Text};
 use naru_spec::{
-    ClaimMatch, HeaderMatch, HeaderTest, Invalid, Match, NameMatch, Path, PathMatch, Pattern, StringMatch, ValueMatch, ValueTest,
-    code,
+    ClaimMatch, HeaderMatch, HeaderTest, Invalid, Match, NameMatch, Path, PathMatch, Pattern, StringMatch,
+    ValueMatch, ValueTest, code,
 };
 
 use crate::findings::Findings;

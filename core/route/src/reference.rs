@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use naru_spec::{
-    ClaimMatch, Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, Scheme, StringMatch,
-    TlsRequirement, ValueTest, VirtualHost,
+    ClaimMatch, Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, RouteTable, Scheme,
+    StringMatch, TlsRequirement, ValueTest, VirtualHost,
 };
 use regex::bytes::Regex;
 

@@ -80,13 +80,13 @@ pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Link
 pub use cors::Cors;
 pub use credentials::{ApiKeys, BasicAuth, Credentials, Hashes, KeyPlace, KeySource};
 pub use csrf::Csrf;
+pub use external::{
+    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
+};
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
 pub use format::{Format, Operator, Piece};
-pub use external::{
-    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
-};
 pub use gate::{Check, CheckKind, Gate, GateChange};
 pub use geo::{Geo, GeoFact};
 pub use groups::{ReadWriteGroups, ReadYourWrites, SessionKey};

@@ -176,7 +176,10 @@ async fn a_rule_that_asks_for_claims_takes_whose_token_is_verified() {
         direct("staff", "match: [{ headers: { '@request.auth.claims.groups': { exact: staff } } }]"),
         direct("deep", "match: [{ headers: { '@request.auth.claims[realm][roles]': { prefix: ro } } }]"),
         direct("named", "match: [{ headers: { x-sub: { regex: 'a.*' } } }]"),
-        direct("else", "match: [{ uri: { prefix: / }, withoutHeaders: { '@request.auth.claims.bad': { exact: 'yes' } } }]"),
+        direct(
+            "else",
+            "match: [{ uri: { prefix: / }, withoutHeaders: { '@request.auth.claims.bad': { exact: 'yes' } } }]",
+        ),
         direct("bad", "match: [{ uri: { prefix: / } }]"),
     ];
     let documents = format!(

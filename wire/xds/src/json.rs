@@ -4,7 +4,7 @@
 //! configuration itself are replaced by `[redacted]` in a dump, and only there.
 
 use naru_base::WallTime;
-use naru_spec::{Certificate, CheckKind, Config, Credentials, DataSource, KeySource};
+use naru_spec::{Certificate, CheckKind, Config, Credentials, DataSource, ExternalService, GateChange, Http, KeySource};
 use prost_reflect::SerializeOptions;
 use serde::de::Error as _;
 use serde_json::{Value, json};
@@ -89,7 +89,27 @@ fn message<M: prost::Message + prost::Name>(schema: &Schema, message: &M) -> Val
     json.unwrap_or_else(|error| json!({ "error": error.to_string() }))
 }
 
-/// The same configuration with its inline private keys taken out.
+fn redact_questions(http: &mut Http) {
+    let take_out = |value: &mut String| REDACTED.clone_into(value);
+    for check in &mut http.gate.checks {
+        let CheckKind::External(said) = &mut check.kind else { continue };
+        said.context.iter_mut().for_each(|(_, value)| take_out(value));
+        let told = match &mut said.service {
+            ExternalService::Http(http) => &mut http.headers_to_add,
+            ExternalService::Grpc(grpc) => &mut grpc.metadata,
+        };
+        told.iter_mut().for_each(|(_, value)| take_out(value));
+    }
+    let rules = http.routes.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules);
+    for change in rules.flat_map(|rule| &mut rule.gate) {
+        if let GateChange::Ask(_, change) = change {
+            change.context.iter_mut().for_each(|(_, value)| take_out(value));
+        }
+    }
+}
+
+/// The same configuration without its inline private keys, and without what only those are told who are asked whether
+/// requests may pass: it may be what they know naru by.
 pub fn redacted(config: &Config) -> Config {
     let mut config = config.clone();
     let redact = |certificate: &mut Certificate| {
@@ -103,6 +123,9 @@ pub fn redacted(config: &Config) -> Config {
         }
         for tls in listener.chains.iter_mut().filter_map(|chain| chain.tls.as_mut()) {
             tls.certificates.iter_mut().for_each(redact);
+        }
+        for chain in &mut listener.chains {
+            redact_questions(&mut chain.http);
         }
     }
     for tls in config.clusters.iter_mut().filter_map(|cluster| cluster.tls.as_mut()) {

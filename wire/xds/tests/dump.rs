@@ -1,7 +1,10 @@
 //! The dump of a configuration, as Envoy's admin interface gives it.
 
 use naru_base::WallTime;
-use naru_spec::{Certificate, DataSource};
+use naru_spec::{
+    BodyChange, Certificate, Check, CheckKind, DataSource, External, ExternalChange, ExternalGrpc,
+    ExternalService, GateChange,
+};
 
 const SEED: &str = include_str!("data/envoy-bootstrap.yaml");
 
@@ -44,4 +47,21 @@ fn private_keys_are_not_in_a_dump() {
         naru_xds::to_json(&config).to_string().contains("the secret"),
         "what is to be read back is whole"
     );
+}
+
+#[test]
+fn what_only_they_are_told_who_are_asked_is_not_in_a_dump() {
+    let mut config = naru_xds::load("seed", SEED).expect("the seed loads").config;
+    let said = || vec![("tenant".to_owned(), "the secret".to_owned())];
+    let name = "envoy.filters.http.ext_authz".to_owned();
+    let metadata = vec![(http::header::AUTHORIZATION, "the secret".to_owned())];
+    let grpc = ExternalGrpc { cluster: "a".into(), metadata, ..ExternalGrpc::default() };
+    let external = External { context: said(), ..External::new(ExternalService::Grpc(grpc)) };
+    let http = &mut config.listeners[0].chains[0].http;
+    http.gate.checks.push(Check { name: name.clone(), kind: CheckKind::External(Box::new(external)) });
+    let change = ExternalChange { context: said(), body: BodyChange::AsBefore };
+    http.routes.virtual_hosts[0].rules[0].gate.push(GateChange::Ask(name, Box::new(change)));
+    let dump = naru_xds::config_dump(&config, WallTime(0)).to_string();
+    assert!(!dump.contains("the secret"), "{dump}");
+    assert!(naru_xds::to_json(&config).to_string().contains("the secret"));
 }

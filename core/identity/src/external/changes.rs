@@ -233,7 +233,10 @@ mod tests {
     fn what_cannot_be_a_header_is_left_out_and_told() {
         let check = |name: &str, value: &str, how| {
             let mut headers = HeaderMap::new();
-            assert!(!apply(&[edit(name, value, how), edit("x-b", "2", How::Set)], &mut headers, &[]), "{name}");
+            assert!(
+                !apply(&[edit(name, value, how), edit("x-b", "2", How::Set)], &mut headers, &[]),
+                "{name}"
+            );
             assert_eq!(lines(&headers), ["x-b: 2"]);
         };
         check("x a", "1", How::Set);

@@ -147,7 +147,13 @@ impl CompiledExternal {
         Step::Ask(Question::Judge(Box::new(asking)), settings.timeout)
     }
 
-    fn judge(&self, judgement: Judgement, head: &mut Head<'_>, memory: &mut Memory, view: &impl View) -> Step {
+    fn judge(
+        &self,
+        judgement: Judgement,
+        head: &mut Head<'_>,
+        memory: &mut Memory,
+        view: &impl View,
+    ) -> Step {
         match judgement {
             Judgement::Pass(changes) => {
                 let mut query = head.line.path.query().map(str::to_owned);
@@ -167,7 +173,8 @@ impl CompiledExternal {
                 view.count_check(CheckCount::ExternalDenied);
                 let refusal = Refusal::of(Reason::ExternalDenied);
                 // What is no answer at all is none of a refusal.
-                let status = if (200..=599).contains(&denied.status) { denied.status } else { refusal.status };
+                let status =
+                    if (200..=599).contains(&denied.status) { denied.status } else { refusal.status };
                 Step::Refuse(Box::new(Refusal { status, headers, body, ..refusal }))
             }
             Judgement::Fail(said) => self.fail(said, head, view),

@@ -132,12 +132,7 @@ impl Journey {
     }
 
     /// Finds the rule of a request that is another one now. `false`: it asks for a protocol that is not to be had there.
-    fn find_again(
-        &mut self,
-        snapshot: &Snapshot,
-        head: &Head<'_>,
-        observer: &mut impl Observer,
-    ) -> bool {
+    fn find_again(&mut self, snapshot: &Snapshot, head: &Head<'_>, observer: &mut impl Observer) -> bool {
         let chain = snapshot.chain(self.chain);
         let Some(gating) = self.gating() else { return true };
         let subject = head.subject(self.draw);
@@ -147,9 +142,8 @@ impl Journey {
         if verdict == self.verdict {
             return true;
         }
-        let numbers = chain.gate.as_ref().map_or(&[][..], |gate| {
-            gate.numbers(self.rule().map(|(rule, _)| rule))
-        });
+        let numbers =
+            chain.gate.as_ref().map_or(&[][..], |gate| gate.numbers(self.rule().map(|(rule, _)| rule)));
         self.verdict = verdict;
         let may_be = !self.request.is_upgrade || self.may_upgrade(snapshot, &head.subject(self.draw));
         if let Some(gating) = self.gating_mut() {

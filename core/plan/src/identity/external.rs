@@ -126,8 +126,7 @@ pub(super) fn checks(
         }
         let rules = documents.iter().flat_map(|document| authorization::rules_of(document, findings));
         let only_for = RbacRules { action: RbacAction::Deny, policies: rules.collect() };
-        let kind =
-            CheckKind::External(Box::new(External { only_for: Some(only_for), ..external.clone() }));
+        let kind = CheckKind::External(Box::new(External { only_for: Some(only_for), ..external.clone() }));
         // One that asks another one is another check.
         Some(Check { name: format!("{FILTER}/{name}"), kind })
     };
@@ -220,7 +219,12 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn apply(self, service: ExternalService, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<External> {
+    fn apply(
+        self,
+        service: ExternalService,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<External> {
         let mut external = External::new(service);
         external.timeout = self.timeout.map_or(defaults::PROVIDER_TIMEOUT, |timeout| timeout.value);
         if let Some(timeout) = self.timeout.filter(|timeout| timeout.value.is_zero()) {

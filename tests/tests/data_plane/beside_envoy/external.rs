@@ -73,8 +73,26 @@ fn post(target: &str, body: &[u8]) -> Ask {
 }
 
 const TOLD: [&str; 20] = [
-    "x-do", "x-user", "x-set", "x-join", "x-join-new", "x-add", "x-absent", "x-absent-new", "x-over", "x-if",
-    "x-if-new", "x-gone", "x-tenant", "x-hidden", "x-told", "x-evil", "authorization", "connection", "x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body",
+    "x-do",
+    "x-user",
+    "x-set",
+    "x-join",
+    "x-join-new",
+    "x-add",
+    "x-absent",
+    "x-absent-new",
+    "x-over",
+    "x-if",
+    "x-if-new",
+    "x-gone",
+    "x-tenant",
+    "x-hidden",
+    "x-told",
+    "x-evil",
+    "authorization",
+    "connection",
+    "x-envoy-auth-failure-mode-allowed",
+    "x-envoy-auth-partial-body",
 ];
 
 /// What is answered, what the upstream got, and what was asked meanwhile.
@@ -97,8 +115,19 @@ async fn ask(address: SocketAddr, asks: &[Ask], foreign: &mut Foreign) -> Vec<St
             Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
         };
         let names = [
-            "x-why", "set-cookie", "content-type", "www-authenticate", "location", "x-told", "x-told-set", "x-up",
-            "x-up-absent", "x-up-if", "x-other", "grpc-status", "grpc-message",
+            "x-why",
+            "set-cookie",
+            "content-type",
+            "www-authenticate",
+            "location",
+            "x-told",
+            "x-told-set",
+            "x-up",
+            "x-up-absent",
+            "x-up-if",
+            "x-other",
+            "grpc-status",
+            "grpc-message",
         ];
         let own: Vec<_> = names.iter().map(|name| answer.head.all(name)).collect();
         let asked = foreign.ask(json!({ "take": 0 })).await;
@@ -112,7 +141,9 @@ async fn ask(address: SocketAddr, asks: &[Ask], foreign: &mut Foreign) -> Vec<St
 fn plain(mut asked: Value) -> Value {
     if let Some(headers) = asked["headers"].as_object_mut() {
         // Of a message without a body naru does not say that it is empty.
-        headers.retain(|name, value| name != "x-request-id" && (name != "content-length" || value != &json!(["0"])));
+        headers.retain(|name, value| {
+            name != "x-request-id" && (name != "content-length" || value != &json!(["0"]))
+        });
         if let Some(hops) = headers.get_mut("x-forwarded-for") {
             *hops = json!("hops");
         }
@@ -182,9 +213,11 @@ async fn answers_that_naru_takes_otherwise() {
         (answer.status(), answer.head.get("set-cookie").map(str::to_owned))
     };
     let cookie = Some("a=1".to_owned());
-    for (word, by_envoy, by_naru) in
-        [("invalid", (503, None), (500, None)), ("frame", (400, None), (200, None)), ("cookie", (403, None), (403, cookie))]
-    {
+    for (word, by_envoy, by_naru) in [
+        ("invalid", (503, None), (500, None)),
+        ("frame", (400, None), (200, None)),
+        ("cookie", (403, None), (403, cookie)),
+    ] {
         assert_eq!(ask(envoy.address, word).await, by_envoy, "Envoy: {word}");
         assert_eq!(ask(naru.address, word).await, by_naru, "naru: {word}");
     }
@@ -201,7 +234,10 @@ async fn by_grpc_the_same_is_asked_and_done() {
     let asks = [
         get("/a?b=c", CLIENT),
         does("ok", CLIENT),
-        get("/a?b", "x-do: ok\r\nx-reply: x-up: old|x-up-absent: old|x-up-if: old|x-told: old|x-told-set: old\r\n"),
+        get(
+            "/a?b",
+            "x-do: ok\r\nx-reply: x-up: old|x-up-absent: old|x-up-if: old|x-told: old|x-told-set: old\r\n",
+        ),
         does("deny", CLIENT),
         does("deny", "content-type: application/grpc\r\n"),
         does("bare", ""),
@@ -244,7 +280,9 @@ async fn by_http_the_same_is_asked_and_done() {
          disallowed_headers: {{ patterns: [{{ exact: x-twice }}] }}\nstatus_on_error: {{ code: 503 }}\n"
     );
     check(&all, &asks).await;
-    let over = format!("{service}  path_override: /all\nencode_raw_headers: true\nallowed_headers: {{ patterns: [{{ prefix: X, ignore_case: true }}] }}\n");
+    let over = format!(
+        "{service}  path_override: /all\nencode_raw_headers: true\nallowed_headers: {{ patterns: [{{ prefix: X, ignore_case: true }}] }}\n"
+    );
     check(&over, &asks[..3]).await;
 }
 
@@ -315,7 +353,8 @@ async fn bodies_are_told_alike() {
 
 #[tokio::test]
 async fn what_is_told_and_what_may_be_said_is_bounded_alike() {
-    let grpc = "grpc_service: { envoy_grpc: { cluster_name: by-grpc, authority: authz.example }, timeout: 20s }\n";
+    let grpc =
+        "grpc_service: { envoy_grpc: { cluster_name: by-grpc, authority: authz.example }, timeout: 20s }\n";
     let asks = [get("/a?b=c", CLIENT), does("ok", CLIENT), does("deny", "")];
     for more in [
         "allowed_headers: { patterns: [{ prefix: x- }, { exact: ':path' }] }\ndisallowed_headers: { patterns: [{ suffix: twice }] }\n",
@@ -332,9 +371,11 @@ async fn what_is_told_and_what_may_be_said_is_bounded_alike() {
 
 #[tokio::test]
 async fn another_rule_takes_what_was_changed() {
-    let valid = "grpc_service: { envoy_grpc: { cluster_name: by-grpc }, timeout: 20s }\nvalidate_mutations: true\n";
+    let valid =
+        "grpc_service: { envoy_grpc: { cluster_name: by-grpc }, timeout: 20s }\nvalidate_mutations: true\n";
     check(valid, &[does("invalid", ""), does("ok", "")]).await;
-    let grpc = "grpc_service: { envoy_grpc: { cluster_name: by-grpc }, timeout: 20s }\nclear_route_cache: true\n";
+    let grpc =
+        "grpc_service: { envoy_grpc: { cluster_name: by-grpc }, timeout: 20s }\nclear_route_cache: true\n";
     let asks = [
         get("/", ""),
         does("route", ""),

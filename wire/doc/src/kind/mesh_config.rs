@@ -91,7 +91,9 @@ fn istios(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>, resources: &mut
     if let Some(list) = field(node, "extensionProviders") {
         let place = reader.place(list.position);
         let read = Read::read(list, &path.field("extensionProviders"), reader);
-        resources.mesh_configs.extend(read.map(|extension_providers| MeshConfig { place, extension_providers }));
+        resources
+            .mesh_configs
+            .extend(read.map(|extension_providers| MeshConfig { place, extension_providers }));
     }
 }
 

@@ -48,8 +48,7 @@ pub(super) fn read(said: &ext_authz::ExtAuthz, path: &Path<'_>, findings: &mut F
     external.raw_headers = said.encode_raw_headers;
     external.tells_certificate = said.include_peer_certificate;
     external.tells_server_name = said.include_tls_session;
-    external.denied_body_bytes_max =
-        Some(said.max_denied_response_body_bytes).filter(|max| *max > 0);
+    external.denied_body_bytes_max = Some(said.max_denied_response_body_bytes).filter(|max| *max > 0);
     let listed = path.field("metadata_context_namespaces");
     for (at, name) in said.metadata_context_namespaces.iter().enumerate() {
         if name == JWT_FILTER {

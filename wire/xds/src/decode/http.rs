@@ -8,7 +8,9 @@ use naru_spec::{
 use super::{access_log, content, edge, external, identity, local_rate, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
-use crate::proto::{Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router};
+use crate::proto::{
+    Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router,
+};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
