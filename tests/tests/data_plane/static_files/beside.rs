@@ -171,7 +171,9 @@ async fn naru_gives_what_nginx_gives() {
                     both.push(said(&answer));
                 }
                 if !differs(path, method, fields, &both[0], &both[1]) {
-                    assert!(both[0] == both[1], "{request}naru: {:?}\nnginx: {:?}", both[0], both[1]);
+                    let heads =
+                        format!("naru: {:?}\nnginx: {:?}", (both[0].0, &both[0].1), (both[1].0, &both[1].1));
+                    assert!(both[0] == both[1], "{request}{heads}");
                 }
                 cases += 1;
             }
