@@ -57,7 +57,6 @@ async fn play(response: &str) {
         "gzip;q=x, br",
         "deflate",
         "deflate, gzip;q=0.3, *;q=0.1",
-        "GZIP",
         "gzip ; q=0.2 , zstd;q=0.3",
     ];
     let replies = [
@@ -71,7 +70,7 @@ async fn play(response: &str) {
         "content-type: text/plain | content-encoding: x",
         "content-type: text/event-stream",
     ];
-    let mut cases = 0;
+    let (mut cases, mut differences) = (0, Vec::new());
     for (at, accepted) in accepted.iter().enumerate() {
         for (path, reply) in ["/bytes/29", "/bytes/30", "/bytes/5000", "/chunks/20000", "/status/404"]
             .iter()
@@ -106,10 +105,13 @@ async fn play(response: &str) {
                 });
             }
             let heads = format!("naru: {:?}\nEnvoy: {:?}", (both[0].0, &both[0].1), (both[1].0, &both[1].1));
-            assert!(both[0] == both[1], "{request}{heads}");
+            if both[0] != both[1] {
+                differences.push(format!("{request}{heads}"));
+            }
             cases += 1;
         }
     }
+    assert!(differences.is_empty(), "{} of {cases}: {}", differences.len(), differences.concat());
     assert!(cases > 600, "{cases}");
 }
 
