@@ -705,7 +705,9 @@ impl Body for OutBody {
             OutBody::Breaking => SizeHint::default(),
             // There may be more of it, or the same in other letters.
             OutBody::Passing(passage) if passage.web.is_some() => SizeHint::default(),
-            OutBody::Passing(passage) if passage.shaped.is_some() => SizeHint::default(),
+            OutBody::Passing(passage) if passage.shaped.is_some() => {
+                passage.shaped.as_ref().map_or_else(SizeHint::default, |shaped| shaped.size_hint())
+            }
             OutBody::Passing(passage) => {
                 passage.response.as_ref().map_or_else(SizeHint::default, |received| received.body.size_hint())
             }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, response};
-use http_body::{Body as _, Frame};
+use http_body::{Body as _, Frame, SizeHint};
 use naru_base::Reason;
 use naru_journey::Milestone;
 
@@ -37,6 +37,15 @@ enum Source {
 pub type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Shaped {
+    /// How much comes is known of what is not packed.
+    pub fn size_hint(&self) -> SizeHint {
+        match (&self.source, &self.packed) {
+            (Source::Whole(rest), None) => SizeHint::with_exact(rest.len() as u64),
+            (Source::File(body), None) => SizeHint::with_exact(body.length()),
+            _ => SizeHint::default(),
+        }
+    }
+
     /// Whether there is more than its source has given.
     pub fn goes_on(&self) -> bool {
         self.packed.as_ref().is_some_and(|packed| !packed.is_done())

@@ -9,10 +9,11 @@ use naru_spec::{Coder, Compressor, ContentCoding, OnEtag};
 
 use crate::{Accepted, members};
 
-/// Decides about an answer, and changes its head for it. `compressors` stand in their order on the way of the request;
-/// `has_ended` says that the head is all of the answer.
+/// Decides about an answer, and changes its head for it. `compressors` stand in their order on the way of the request,
+/// each with whether it knows what the client accepts: one before it may have taken that away. `has_ended` says that the
+/// head is all of the answer.
 pub fn begin(
-    compressors: &[&Compressor],
+    compressors: &[(&Compressor, bool)],
     accepted: &Accepted,
     status: u16,
     headers: &mut HeaderMap,
@@ -24,13 +25,13 @@ pub fn begin(
     let mut coder = None;
     let mut varies = false;
     // The last is the first on the way back.
-    for compressor in compressors.iter().rev() {
+    for (compressor, knows) in compressors.iter().rev() {
         if !may_be(compressor, status, headers, content_type.as_deref()) {
             continue;
         }
         varies = true;
         let coding = compressor.coder.coding();
-        if !has_ended && chosen == Some(coding) && coder.is_none() {
+        if *knows && !has_ended && chosen == Some(coding) && coder.is_none() {
             coder = Some(compressor.coder);
             match compressor.etag {
                 OnEtag::Weaken => weaken(headers),
@@ -65,9 +66,9 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Of one coding, the first that is there speaks.
-fn codings(compressors: &[&Compressor], content_type: Option<&str>) -> Vec<(ContentCoding, bool)> {
+fn codings(compressors: &[(&Compressor, bool)], content_type: Option<&str>) -> Vec<(ContentCoding, bool)> {
     let mut there: Vec<(ContentCoding, bool)> = Vec::new();
-    for compressor in compressors {
+    for (compressor, _) in compressors {
         let coding = compressor.coder.coding();
         if is_of_type(compressor, content_type) && there.iter().all(|(known, _)| *known != coding) {
             there.push((coding, compressor.is_first));
@@ -187,7 +188,7 @@ mod tests {
 
     fn check(what: &str, status: u16, fields: &[(&str, &str)], expected: &[(&str, &str)]) {
         let mut headers = head(fields);
-        begin(&[&gzip()], &accepted("gzip"), status, &mut headers, false);
+        begin(&[(&gzip(), true)], &accepted("gzip"), status, &mut headers, false);
         assert_eq!(headers, head(expected), "{what}");
     }
 
@@ -226,7 +227,7 @@ mod tests {
     fn who_does_not_want_it_is_told_that_others_may() {
         for (said, has_ended) in [("br", false), ("gzip", true)] {
             let mut headers = head(&[("content-length", "100"), ("etag", "\"a\"")]);
-            assert_eq!(begin(&[&gzip()], &accepted(said), 200, &mut headers, has_ended), None);
+            assert_eq!(begin(&[(&gzip(), true)], &accepted(said), 200, &mut headers, has_ended), None);
             let expected = [("content-length", "100"), ("etag", "\"a\""), ("vary", "Accept-Encoding")];
             assert_eq!(headers, head(&expected));
         }
@@ -237,28 +238,29 @@ mod tests {
         let mut etag = gzip();
         etag.etag = OnEtag::Leave;
         let mut headers = head(&[("etag", "W/\"a\"")]);
-        assert_eq!(begin(&[&etag], &accepted("gzip"), 200, &mut headers, false), None);
+        assert_eq!(begin(&[(&etag, true)], &accepted("gzip"), 200, &mut headers, false), None);
         assert!(!headers.contains_key("vary"));
         etag.etag = OnEtag::Weaken;
         let mut headers = head(&[("etag", "\"a\"")]);
-        assert!(begin(&[&etag], &accepted("gzip"), 200, &mut headers, false).is_some());
+        assert!(begin(&[(&etag, true)], &accepted("gzip"), 200, &mut headers, false).is_some());
         assert_eq!(headers["etag"], "W/\"a\"");
         let mut codes = gzip();
         codes.statuses_not = vec![404];
-        assert_eq!(begin(&[&codes], &accepted("gzip"), 404, &mut HeaderMap::new(), false), None);
-        assert!(begin(&[&codes], &accepted("gzip"), 200, &mut HeaderMap::new(), false).is_some());
+        assert_eq!(begin(&[(&codes, true)], &accepted("gzip"), 404, &mut HeaderMap::new(), false), None);
+        assert!(begin(&[(&codes, true)], &accepted("gzip"), 200, &mut HeaderMap::new(), false).is_some());
         let mut types = gzip();
         types.content_types = Vec::new();
         let mut headers = head(&[("content-type", "image/png")]);
-        assert!(begin(&[&types], &accepted("gzip"), 200, &mut headers, false).is_some());
+        assert!(begin(&[(&types, true)], &accepted("gzip"), 200, &mut headers, false).is_some());
         let mut headers = head(&[("content-type", "application/grpc")]);
-        assert_eq!(begin(&[&types], &accepted("gzip"), 200, &mut headers, false), None);
+        assert_eq!(begin(&[(&types, true)], &accepted("gzip"), 200, &mut headers, false), None);
     }
 
     #[test]
     fn of_several_one_compresses() {
         let brotli = Compressor::new(Coder::usual(ContentCoding::Brotli));
-        let both = [&gzip(), &brotli];
+        let gzip = gzip();
+        let both = [(&gzip, true), (&brotli, true)];
         for (said, expected) in
             [("gzip, br", "gzip"), ("br, gzip", "br"), ("gzip;q=0.1, br", "br"), ("*", "gzip")]
         {
@@ -268,10 +270,19 @@ mod tests {
             assert_eq!(headers.get_all("vary").iter().count(), 1, "{said}");
         }
         // One that is for another type leaves the choice to others.
-        let mut scripts = gzip();
+        let mut scripts = gzip.clone();
         scripts.content_types = vec!["application/javascript".to_owned()];
         let mut headers = head(&[("content-type", "text/css")]);
-        assert!(begin(&[&scripts, &brotli], &accepted("gzip, br;q=0.1"), 200, &mut headers, false).is_some());
+        assert!(
+            begin(
+                &[(&scripts, true), (&brotli, true)],
+                &accepted("gzip, br;q=0.1"),
+                200,
+                &mut headers,
+                false
+            )
+            .is_some()
+        );
         assert_eq!(headers["content-encoding"], "br");
     }
 

@@ -223,7 +223,7 @@ fn what_cannot_be_is_told_with_its_place() {
     );
     check(
         [compression("a", "", "responses: {}"), compression("b", "", "responses: {}")].concat(),
-        &["spec: two documents are for the same: the other is case.yaml:31:18"],
+        &["spec: two documents are for the same: the other is case.yaml:29:18"],
     );
     check(
         files(

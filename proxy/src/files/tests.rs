@@ -78,7 +78,7 @@ fn no_link_leads_out_of_the_root() {
 fn kernels_without_it_follow_no_link() {
     let root = Root::new("names");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = sys::open(&root.srv(), flags, Mode::empty()).unwrap();
+    let top = sys::open(root.srv(), flags, Mode::empty()).unwrap();
     let open = |path: &[u8]| open_by_names(&top, path, OFlags::RDONLY | OFlags::CLOEXEC);
     assert!(open(b"a.txt").is_ok());
     assert!(open(b"sub//b.txt").is_ok());

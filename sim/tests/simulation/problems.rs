@@ -87,6 +87,27 @@ services:
 }
 
 #[test]
+fn what_becomes_of_bodies_is_not_played() {
+    let yaml = "\
+config: none
+duration: 1s
+load: []
+services:
+  - { name: s, serves: [one] }
+";
+    let scenario = Scenario::parse("s.yaml", yaml).unwrap();
+    let files = naru_spec::CheckKind::Files(Box::new(naru_spec::StaticFiles::new("/srv")));
+    for kind in [files, naru_spec::CheckKind::BodyLimit(1)] {
+        let mut config = plain();
+        let check = naru_spec::Check { name: "check".into(), kind };
+        config.listeners[0].chains[0].http.gate.checks.push(check);
+        let Err(RunError::Scenario(told)) = run(config, &scenario, 1) else { panic!("it was played") };
+        let told: Vec<&str> = told.iter().map(|problem| problem.code).collect();
+        assert_eq!(told, ["not-served"]);
+    }
+}
+
+#[test]
 fn an_endpoint_has_one_service() {
     let yaml = "\
 config: none

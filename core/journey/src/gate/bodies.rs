@@ -17,8 +17,8 @@ use super::{Memory, Refusal, Step};
 pub struct Bodies {
     /// What the client accepts.
     accepted: Option<Accepted>,
-    /// In the order on the way of the request.
-    compressors: Vec<Arc<Compressor>>,
+    /// In the order on the way of the request, with whether the field was still there.
+    compressors: Vec<(Arc<Compressor>, bool)>,
     /// The body of the request is read out of a coding.
     pub decode: Option<Decode>,
     /// So much of it is read.
@@ -36,7 +36,8 @@ pub struct Decode {
 impl Bodies {
     /// Decides about an answer, and changes its head for it.
     pub fn compress(&self, status: u16, headers: &mut HeaderMap, has_ended: bool) -> Option<Coder> {
-        let compressors: Vec<&Compressor> = self.compressors.iter().map(|one| &**one).collect();
+        let compressors: Vec<(&Compressor, bool)> =
+            self.compressors.iter().map(|(one, knows)| (&**one, *knows)).collect();
         compress::begin(&compressors, self.accepted.as_ref()?, status, headers, has_ended)
     }
 }
@@ -48,7 +49,8 @@ pub(super) fn compressed(settings: &Arc<Compressor>, headers: &mut HeaderMap, me
         if bodies.accepted.is_none() {
             bodies.accepted = Some(Accepted::of(headers));
         }
-        bodies.compressors.push(Arc::clone(settings));
+        let knows = headers.contains_key(header::ACCEPT_ENCODING);
+        bodies.compressors.push((Arc::clone(settings), knows));
         if settings.removes_accept_encoding {
             headers.remove(header::ACCEPT_ENCODING);
         }

@@ -24,11 +24,12 @@ fn bootstrap(up: &Upstream, response: &str) -> Bootstrap {
 
 /// What of an answer both must say alike.
 fn said(answer: &Message) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let names = ["content-encoding", "vary", "etag", "content-length", "content-type", "accept-ranges"];
-    let headers = &answer.head.headers;
-    let mut headers: Vec<(String, String)> =
-        headers.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-    headers.sort();
+    let names = ["accept-ranges", "content-encoding", "content-length", "content-type", "etag", "vary"];
+    // A list may stand in one line or in several.
+    let of = |name: &str| {
+        Some((name.to_owned(), answer.head.all(name).join(", "))).filter(|(_, said)| !said.is_empty())
+    };
+    let headers = names.iter().filter_map(|name| of(name)).collect();
     let body = match answer.head.get("content-encoding").filter(|coding| *coding != "x") {
         Some(coding) => decoded(coding, &answer.body),
         None => answer.body.clone(),
@@ -56,7 +57,6 @@ async fn play(response: &str) {
         "gzip;q=x, br",
         "deflate",
         "deflate, gzip;q=0.3, *;q=0.1",
-        "GZIP",
         "gzip ; q=0.2 , zstd;q=0.3",
     ];
     let replies = [
@@ -70,7 +70,7 @@ async fn play(response: &str) {
         "content-type: text/plain | content-encoding: x",
         "content-type: text/event-stream",
     ];
-    let mut cases = 0;
+    let (mut cases, mut differences) = (0, Vec::new());
     for (at, accepted) in accepted.iter().enumerate() {
         for (path, reply) in ["/bytes/29", "/bytes/30", "/bytes/5000", "/chunks/20000", "/status/404"]
             .iter()
@@ -104,11 +104,15 @@ async fn play(response: &str) {
                     _ => said(&answer),
                 });
             }
-            assert!(both[0] == both[1], "{request}naru: {:?}\nEnvoy: {:?}", both[0], both[1]);
+            let heads = format!("naru: {:?}\nEnvoy: {:?}", (both[0].0, &both[0].1), (both[1].0, &both[1].1));
+            if both[0] != both[1] {
+                differences.push(format!("{request}{heads}"));
+            }
             cases += 1;
         }
     }
-    assert!(cases > 700, "{cases}");
+    assert!(differences.is_empty(), "{} of {cases}: {}", differences.len(), differences.concat());
+    assert!(cases > 600, "{cases}");
 }
 
 /// There is no body that could be in it.
