@@ -127,14 +127,22 @@ impl<'a> Doors<'a> {
         let own = self.of_gateways.iter().find(is_of).map(|(_, asked)| asked);
         let all = || own.into_iter().chain(&self.whole);
         if listener.chains.iter().any(|chain| chain.tcp.is_some()) {
-            for (field, place) in own.iter().flat_map(|asked| &asked.places) {
+            let of_all = self.whole.iter().flat_map(|asked| &asked.places).map(|said| (said, false));
+            let of_own = own.iter().flat_map(|asked| &asked.places).map(|said| (said, true));
+            for ((field, place), is_own) in of_own.chain(of_all) {
                 let message = format!(
                     "'{field}' is asked of requests: connections that {} passes through are not asked",
                     listener.address
                 );
-                let hint = "a Gateway of its own for what is not HTTP";
                 let path = Path::ROOT.field("spec");
-                findings.error(code::UNSUPPORTED_FIELD, *place, &path.field(field), message, hint);
+                let path = path.field(field);
+                let hint = "a Gateway of its own for what is not HTTP";
+                if is_own {
+                    findings.error(code::UNSUPPORTED_FIELD, *place, &path, message, hint);
+                } else {
+                    // Of all gateways, the others ask.
+                    findings.warning(code::NO_EFFECT, *place, &path, message, "a policy for each Gateway");
+                }
             }
         }
         let door = Door {
