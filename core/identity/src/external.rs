@@ -262,9 +262,11 @@ impl Externals {
             500.. => Judgement::Fail(None),
             _ => {
                 let own = [WWW_AUTHENTICATE, LOCATION];
-                let is_told = |name: &HeaderName| match http.client.0.is_empty() {
-                    true => *name != HOST,
-                    false => own.contains(name) || http.client.any(name.as_str()),
+                let is_told = |name: &HeaderName| {
+                    if http.client.0.is_empty() {
+                        return *name != HOST;
+                    }
+                    own.contains(name) || http.client.any(name.as_str())
                 };
                 let told = said.filter(|(name, _)| is_told(name));
                 let headers = told.map(|(name, value)| edit(name, value, How::Add)).collect();

@@ -47,6 +47,7 @@ pub struct Heard {
 }
 
 /// A question on its way, counted as requests are.
+#[derive(Debug)]
 struct Courier {
     worker: Rc<Worker>,
     loaded: Rc<Loaded>,

@@ -25,6 +25,7 @@ use crate::worker::Worker;
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// Where a request stands of which somebody is asked.
+#[derive(Debug)]
 pub struct About {
     pub connection: Rc<Connection>,
     pub began: Instant,
