@@ -386,7 +386,8 @@ fn stores(
                 let shared = match known.filter(is_it) {
                     Some(known) => known,
                     None => {
-                        let circled = Circled::start(&store.name, leases, origin).map_err(StartError::Thread)?;
+                        let circled =
+                            Circled::start(&store.name, leases, origin).map_err(StartError::Thread)?;
                         Arc::new(SharedStore::of_circle(circled))
                     }
                 };

@@ -140,7 +140,13 @@ impl<'a> Rates<'a> {
             (Some(_), Some(leases)) => {
                 let path = Path::ROOT.field("spec.leases");
                 let message = "a limit is counted in one place";
-                findings.error(code::CONFLICTING_FIELDS, leases.place, &path, message, "remove redis or leases");
+                findings.error(
+                    code::CONFLICTING_FIELDS,
+                    leases.place,
+                    &path,
+                    message,
+                    "remove redis or leases",
+                );
                 None
             }
             (Some(said), None) => Some(self.store(said, findings)),
@@ -180,10 +186,17 @@ impl<'a> Rates<'a> {
                 "say cluster: true, or one",
             );
         }
-        let password = said.password.as_ref().and_then(|said| secret(said, &path.field("password"), findings));
+        let password =
+            said.password.as_ref().and_then(|said| secret(said, &path.field("password"), findings));
         if let Some(user) = said.user.as_ref().filter(|_| said.password.is_none()) {
             let message = "a user needs a password";
-            findings.error(code::MISSING_FIELD, user.place, &path.field("user"), message, "password: {file: ...}");
+            findings.error(
+                code::MISSING_FIELD,
+                user.place,
+                &path.field("user"),
+                message,
+                "password: {file: ...}",
+            );
         }
         let tls = said.tls.as_ref().map(|tls| RedisTls { authority: DataSource::File(tls.ca.value.clone()) });
         let user = said.user.as_ref().map(|user| user.value.clone());

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
 use naru_spec::{
-    Check, CheckKind, Config, CountPlace, DataSource, GateChange, Lacking, Leases, Problem, Quota, QuotaAlgorithm,
-    QuotaKey, Redis, RedisTls, Severity, Store,
-    StoreUse, WithoutStore, defaults,
+    Check, CheckKind, Config, CountPlace, DataSource, GateChange, Lacking, Leases, Problem, Quota,
+    QuotaAlgorithm, QuotaKey, Redis, RedisTls, Severity, Store, StoreUse, WithoutStore, defaults,
 };
 
 const AROUND: &str = "
@@ -138,7 +137,10 @@ fn counts_can_be_kept_elsewhere() {
     let config = planned(&text);
     let name = "redis-cluster:10.0.0.1:6379,redis-2:6379".to_owned();
     let nodes = vec!["10.0.0.1:6379".to_owned(), "redis-2:6379".to_owned()];
-    assert_eq!(config.stores, [Store { name: name.clone(), place: CountPlace::Redis(Redis::plain(nodes, true)) }]);
+    assert_eq!(
+        config.stores,
+        [Store { name: name.clone(), place: CountPlace::Redis(Redis::plain(nodes, true)) }]
+    );
     let CheckKind::Quotas(quotas) = &gates(&config).0[0].kind else { panic!() };
     let otherwise = WithoutStore::Refuse;
     assert_eq!(

@@ -245,7 +245,9 @@ impl Circled {
                     words.name(&name)
                 }
                 // Nobody else is there to whom it would have to mean the same.
-                None => naru_jose::secret::sha256(&claim.key).first_chunk().map(|first| u64::from_be_bytes(*first))?,
+                None => naru_jose::secret::sha256(&claim.key)
+                    .first_chunk()
+                    .map(|first| u64::from_be_bytes(*first))?,
             };
             Some(Taken { claim, limit: self.limit(quota)?, key })
         });
@@ -370,8 +372,9 @@ async fn run(name: &str, settings: &Leases, weak: &Weak<Circled>, mut questions_
         if circled.read_secret(name) {
             match listen(&settings.members).await {
                 Ok(found) => break found,
-                Err(why) => circled
-                    .tell(&format!("naru: {name} is heard at none of its addresses ({why}): this proxy counts by itself")),
+                Err(why) => circled.tell(&format!(
+                    "naru: {name} is heard at none of its addresses ({why}): this proxy counts by itself"
+                )),
             }
         }
         drop(circled);
@@ -461,7 +464,10 @@ impl Member<'_> {
             // Before anybody counts by them.
             circled.parts.store(right.parts, Ordering::Relaxed);
             for limit in circled.all() {
-                limit.shards.iter().for_each(|pot| lock(pot).cut(now, &limit.meter, parts_before, right.parts));
+                limit
+                    .shards
+                    .iter()
+                    .for_each(|pot| lock(pot).cut(now, &limit.meter, parts_before, right.parts));
             }
             self.parts = right.parts;
         }

@@ -71,7 +71,8 @@ impl SharedStore {
 
     pub fn status(&self, name: &str) -> StoreStatus {
         let circle = self.circled.as_ref().map(|circled| circled.status());
-        let is_up = circle.map_or_else(|| self.without.load(Ordering::Relaxed) == 0, |circle| circle.is_active);
+        let is_up =
+            circle.map_or_else(|| self.without.load(Ordering::Relaxed) == 0, |circle| circle.is_active);
         StoreStatus {
             name: name.to_owned(),
             asked_total: self.asked.load(Ordering::Relaxed),

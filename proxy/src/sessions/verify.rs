@@ -95,10 +95,13 @@ fn verify(keys: &Keyset, auth: &SessionAuth, token: &str) -> (Option<Id>, Option
     if signer.public().verify(&jwt.compact).is_err() {
         return (Some(key), None);
     }
-    (Some(key), claims(&jwt, auth).map(|claims| {
-        let payload = jwt.compact.payload_text().into();
-        Rc::new(Verified { key, claims, token: Arc::new(Token { claims: jwt.claims, payload }) })
-    }))
+    (
+        Some(key),
+        claims(&jwt, auth).map(|claims| {
+            let payload = jwt.compact.payload_text().into();
+            Rc::new(Verified { key, claims, token: Arc::new(Token { claims: jwt.claims, payload }) })
+        }),
+    )
 }
 
 fn claims(jwt: &Jwt<'_>, auth: &SessionAuth) -> Option<Claims> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use naru_base::Reason;
 use naru_proxy::Options;
 use naru_spec::{
-    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas, Redis, Store, StoreUse,
-    WithoutStore,
+    Check, CheckKind, Config, CountPlace, GateChange, Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas,
+    Redis, Store, StoreUse, WithoutStore,
 };
 use naru_tests::naru::config;
 use naru_tests::redis::Masters;

@@ -52,9 +52,11 @@ async fn a_redis_is_asked_over_tls_by_its_user_and_nobody_else_is_believed() {
     until("Redis to listen", async || tokio::net::TcpStream::connect(address).await.ok()).await;
     let start = |ca: Option<std::path::PathBuf>, user: &str, password: &str| {
         let tls = ca.map(|ca| RedisTls { authority: DataSource::File(ca.display().to_string()) });
-        let password = DataSource::File(files.write(&format!("password-{user}"), password).display().to_string());
+        let password =
+            DataSource::File(files.write(&format!("password-{user}"), password).display().to_string());
         let nodes = vec![address.to_string()];
-        let redis = Redis { nodes, is_cluster: false, tls, user: Some(user.into()), password: Some(password) };
+        let redis =
+            Redis { nodes, is_cluster: false, tls, user: Some(user.into()), password: Some(password) };
         let quota = Quota {
             name: "doc/all".into(),
             algorithm: QuotaAlgorithm::FixedWindow { requests: 3, window: Duration::from_secs(36_000) },

@@ -19,8 +19,8 @@ use std::time::Duration;
 use naru_admit::quota::{Room, Spent};
 use naru_spec::{DataSource, QuotaAlgorithm, Redis};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    RedisResult, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, RedisResult, TlsCertificates, Value,
 };
 
 /// What one request takes of one limit.
@@ -89,9 +89,7 @@ fn failure(text: String) -> NoAnswer {
 /// What is said of a failure names the place and never what is there.
 fn read(source: &DataSource) -> Result<Vec<u8>, NoAnswer> {
     match source {
-        DataSource::File(path) => {
-            std::fs::read(path).map_err(|error| failure(format!("{path}: {error}")))
-        }
+        DataSource::File(path) => std::fs::read(path).map_err(|error| failure(format!("{path}: {error}"))),
         DataSource::Inline(bytes) => Ok(bytes.clone()),
         DataSource::Environment(name) => std::env::var_os(name)
             .map(|value| value.into_encoded_bytes())

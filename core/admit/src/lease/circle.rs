@@ -336,7 +336,8 @@ impl Circle {
         let lease = self.lease;
         if beat.to_process > self.process {
             // It has known a later process of this member than this one can be: a clock was set back.
-            *self = Circle::new(self.own, self.peers.len(), beat.to_process.saturating_add(1), self.lease, now);
+            *self =
+                Circle::new(self.own, self.peers.len(), beat.to_process.saturating_add(1), self.lease, now);
             return Reception::Strange;
         }
         let Some(peer) = self.peers.get_mut(from) else { return Reception::Ignored };

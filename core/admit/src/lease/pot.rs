@@ -268,7 +268,8 @@ impl Pot {
         borrowed.batch = match borrowed.units {
             _ if now >= borrowed.until + meter.window() / 20 => 0,
             wasted if has_ended && wasted > 0 => borrowed.batch / 2,
-            _ => borrowed.batch.saturating_mul(2).min(meter.whole() / 4),
+            // What its last borrower does not use is nobody's for a while: of all of them no more than a twentieth.
+            _ => borrowed.batch.saturating_mul(2).min(meter.whole() / 20),
         };
         borrowed.batch = borrowed.batch.max(lacking);
         if has_ended {
@@ -343,7 +344,8 @@ impl Borrowed {
     fn conclude(&mut self, now: Instant, meter: &Meter, is_more: bool) {
         self.asked = None;
         if !is_more {
-            let one = meter.window() / u32::try_from(meter.whole() / meter.price(1, 1).max(1)).unwrap_or(1).max(1);
+            let one =
+                meter.window() / u32::try_from(meter.whole() / meter.price(1, 1).max(1)).unwrap_or(1).max(1);
             self.none_until = now + one.clamp(PAUSE_MIN, PAUSE_MAX);
         }
     }

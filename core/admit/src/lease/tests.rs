@@ -174,7 +174,9 @@ impl World {
                 };
                 member.next_beat = now + member.circle.beat_every();
                 self.turn(from);
-                (0..self.members.len()).filter(|to| *to != from).for_each(|to| self.send(from, to, Vec::new()));
+                (0..self.members.len())
+                    .filter(|to| *to != from)
+                    .for_each(|to| self.send(from, to, Vec::new()));
             }
         }
         self.now = self.now.max(end);
@@ -250,8 +252,12 @@ fn a_walk_never_admits_more_than_a_limit_says() {
         let requests = 20 + chance.below(100) as u32;
         let window = Duration::from_millis(2_000 + chance.below(8_000));
         let algorithm = QuotaAlgorithm::TokenBucket { requests, window, burst: requests };
-        let network =
-            Network { lost: chance.below(30), doubled: chance.below(30), late: 1 + chance.below(40), very_late: 3_000 };
+        let network = Network {
+            lost: chance.below(30),
+            doubled: chance.below(30),
+            late: 1 + chance.below(40),
+            very_late: 3_000,
+        };
         let mut world = World::new(seed, count, algorithm, network);
         let mut down: Option<(usize, Instant)> = None;
         let mut quiet_until = Instant(3_000 * MS);
@@ -411,7 +417,8 @@ fn of_two_the_first_goes_on_alone_and_of_three_one_alone_does_not() {
 fn a_recording_of_another_process_says_nothing() {
     let now = Instant(5);
     let mut circle = Circle::new(0, 2, 10, LEASE, now);
-    let old = Beat { from: 1, to: 0, from_process: 3, to_process: 9, number: 1, is_grant: true, ..Beat::default() };
+    let old =
+        Beat { from: 1, to: 0, from_process: 3, to_process: 9, number: 1, is_grant: true, ..Beat::default() };
     assert_eq!(circle.on_beat(now, &old), Reception::Strange);
     assert_eq!(circle.present(now).count(), 0);
     let good = Beat { to_process: 10, stamp: 7, ..old };

@@ -235,7 +235,9 @@ impl Meter {
     pub fn window_end(&self, at: Instant) -> Option<Instant> {
         match self.kind {
             Kind::Bucket(_) => None,
-            Kind::Fixed | Kind::Sliding => Some(Instant((at.0 / self.window + 1).saturating_mul(self.window))),
+            Kind::Fixed | Kind::Sliding => {
+                Some(Instant((at.0 / self.window + 1).saturating_mul(self.window)))
+            }
         }
     }
 
