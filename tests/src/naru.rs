@@ -64,12 +64,6 @@ impl Naru {
         within("an update", self.proxy().update(compile_text(text))).await
     }
 
-    /// # Errors
-    /// Nothing has changed, and why.
-    pub async fn try_update_to(&self, config: Config) -> Result<(), StartError> {
-        within("an update", self.proxy().update(compile_config(config))).await
-    }
-
     /// What checks have said, and how often.
     pub fn checks(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.proxy().checks()

@@ -238,6 +238,7 @@ mod tests {
             stale_if_error: 8,
             asks_first: false,
             is_strict: true,
+            is_by_route: true,
         };
         let body = Bytes::from_static(b"body");
         Object::new(key(), request, 200, &head, body, terms).expect("no star")

@@ -76,6 +76,7 @@ mod tests {
             stale_if_error: 0,
             asks_first: false,
             is_strict: false,
+            is_by_route: false,
         };
         Object::new(key, &HeaderMap::new(), 200, &head, Bytes::new(), terms).expect("no star")
     }

@@ -29,8 +29,8 @@ use naru_identity::external::{Beginning, Edit, Judgement};
 use naru_identity::{Asker, Identified, Names, Networks, Token};
 use naru_route::{RuleId, Subject};
 use naru_spec::{
-    Check, CheckKind, Compressor, Decompressor, Gate, GateChange, Invalid, RouteTable, Scheme, SecurityHeaders,
-    StaticFiles,
+    Check, CheckKind, Compressor, Decompressor, Gate, GateChange, Invalid, RouteTable, Scheme,
+    SecurityHeaders, StaticFiles,
 };
 
 use crate::View;

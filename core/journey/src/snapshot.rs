@@ -10,8 +10,8 @@ use naru_recover::{CompiledRetry, RouteRecovery};
 use naru_route::{CompiledAction, RuleId, Table};
 use naru_spec::config::Place;
 use naru_spec::{
-    Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Credentials, Discovery, Fault, Forward, Http,
-    Invalid, JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store, Surge,
+    Action, Admin, BalancingPolicy, CacheStore, Cluster, Config, Credentials, Discovery, Fault, Forward,
+    Http, Invalid, JwtKeys, Listener, LoadLimits, Overload, Quota, RouteTable, Store, Surge,
 };
 
 use crate::caches::Caches;

@@ -39,14 +39,19 @@ impl<'a> Binder<'a> {
                 let problem = self.problem((0, 0), "config".to_owned(), "not-served", what, hint);
                 self.problems.push(problem);
             }
-            let asks = |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
+            let asks =
+                |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
             let unknown = [
                 (
                     !snapshot.credentials.is_empty(),
                     "requests show API keys or passwords",
                     "apiKeys and basicAuth of EdgePolicy documents",
                 ),
-                (!snapshot.geo.is_empty(), "a database says where addresses are", "geo of EdgePolicy documents"),
+                (
+                    !snapshot.geo.is_empty(),
+                    "a database says where addresses are",
+                    "geo of EdgePolicy documents",
+                ),
                 (
                     snapshot.chains().iter().any(asks),
                     "somebody else is asked whether requests may pass",

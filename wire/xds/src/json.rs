@@ -4,7 +4,9 @@
 //! configuration itself are replaced by `[redacted]` in a dump, and only there.
 
 use naru_base::WallTime;
-use naru_spec::{Certificate, CheckKind, Config, Credentials, DataSource, ExternalService, GateChange, Http, KeySource};
+use naru_spec::{
+    Certificate, CheckKind, Config, Credentials, DataSource, ExternalService, GateChange, Http, KeySource,
+};
 use prost_reflect::SerializeOptions;
 use serde::de::Error as _;
 use serde_json::{Value, json};

@@ -21,11 +21,11 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::api_key_auth::v3 as api_key_auth;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::basic_auth::v3 as basic_auth;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::compressor::v3 as compressor;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as http_cors;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::csrf::v3 as http_csrf;
-pub(crate) use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
-pub(crate) use envoy_types::pb::envoy::extensions::filters::http::compressor::v3 as compressor;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::decompressor::v3 as decompressor;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;

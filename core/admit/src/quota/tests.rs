@@ -197,6 +197,7 @@ fn a_limit_that_is_tightened_for_a_while_goes_on_counting() {
             key: Vec::new(),
             cost: 1,
             is_shadow: false,
+            lacking: naru_spec::Lacking::Uncounted,
             keys_max: 1,
         };
         let step = SurgeStep::RateLimit { quotas: vec!["a".into()], percent: 50 };

@@ -60,6 +60,8 @@ fn same(one: &[u8], other: &[u8]) -> bool {
     one == other
 }
 
+type Change<'a> = dyn Fn(&mut Vec<(&'static str, Json)>) + 'a;
+
 #[test]
 fn a_person_who_waits_for_a_page_is_led_and_a_script_is_not() {
     let asks = |headers: &[(&'static str, &'static str)]| {
@@ -139,7 +141,7 @@ fn he_is_led_with_what_binds_the_answer_to_him() {
 
 #[test]
 fn a_provider_says_where_it_is_asked_and_is_asked_nowhere_else() {
-    let read = |change: &dyn Fn(&mut Vec<(&'static str, Json)>)| {
+    let read = |change: &Change<'_>| {
         let mut said = said();
         change(&mut said);
         Metadata::read(&settings(), &map(&said))
@@ -253,9 +255,7 @@ fn claims() -> Vec<(&'static str, Json)> {
     ]
 }
 
-fn judged(
-    change: &dyn Fn(&mut Vec<(&'static str, Json)>),
-) -> Result<(String, Vec<(String, Said)>), LoginFault> {
+fn judged(change: &Change<'_>) -> Result<(String, Vec<(String, Said)>), LoginFault> {
     let mut claims = claims();
     change(&mut claims);
     let claims = map(&claims);

@@ -68,6 +68,7 @@ fn object(path: &str, vary: &str, request: &HeaderMap, body: usize) -> Arc<Objec
         stale_if_error: 0,
         asks_first: false,
         is_strict: false,
+        is_by_route: false,
     };
     Arc::new(Object::new(key, request, 200, &head, Bytes::from(vec![7; body]), terms).expect("no star"))
 }

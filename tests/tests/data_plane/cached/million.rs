@@ -65,7 +65,7 @@ fn a_million_answers_stay_within_their_bytes_and_a_scan_leaves_what_is_wanted() 
         // Each of the others once in so many.
         if at % 4 == 0 {
             let wanted = key(at / 4 % HOT);
-            match shelf.look(now, &wanted, &none, &asked, &policy, true) {
+            match shelf.look(now, &wanted, &none, &asked, 100, true) {
                 Look::Given { .. } => {}
                 Look::Fetch { flight, .. } => {
                     hot_fetches += 1;

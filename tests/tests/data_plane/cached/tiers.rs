@@ -19,7 +19,7 @@ const KEEP: (&str, &str) = ("x-reply", "cache-control: max-age=600");
 
 fn redis(nodes: Vec<String>, is_cluster: bool, write: CacheWrite, timeout: Duration) -> CacheStore {
     let redis = CacheRedis {
-        redis: Redis { nodes, is_cluster },
+        redis: Redis { nodes, is_cluster, tls: None, user: None, password: None },
         prefix: "test".to_owned(),
         timeout,
         write,

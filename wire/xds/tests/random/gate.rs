@@ -5,9 +5,9 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
-    BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Csrf, Decompressor, External, ExternalBody,
-    ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, LocalRate, OnEtag, StringMatch,
-    TokenBucket, ValueTest,
+    BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Csrf, Decompressor, External,
+    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, LocalRate, OnEtag,
+    StringMatch, TokenBucket, ValueTest,
 };
 
 use super::Dice;
