@@ -100,7 +100,10 @@ pub fn with_slash(path: &str, query: Option<&str>) -> String {
             character => location.push(character),
         }
     }
-    location.push('/');
+    // Two slashes at the beginning would be another host.
+    if !location.ends_with('/') {
+        location.push('/');
+    }
     if let Some(query) = query {
         location.push('?');
         location.push_str(query);
@@ -234,6 +237,9 @@ mod tests {
         assert_eq!(with_slash("//evil.example/a", None), "/evil.example/a/");
         assert_eq!(with_slash("/\\evil.example", None), "/evil.example/");
         assert_eq!(with_slash("/a\\b", None), "/a%5Cb/");
+        for root in ["", "/", "//", "/\\"] {
+            assert_eq!(with_slash(root, None), "/");
+        }
     }
 
     #[test]

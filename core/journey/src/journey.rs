@@ -80,7 +80,6 @@ use naru_guard::{AttemptResult, Grpc, Ticket};
 use naru_recover::deadline;
 use naru_recover::{Done, Recovery, RouteRecovery};
 use naru_route::{Choice, CompiledAction, CompiledForward, RuleId, Subject, Verdict};
-use naru_spec::Discovery;
 
 pub use caching::{Looked, Stale};
 pub use copies::Copies;
@@ -424,25 +423,6 @@ impl Journey {
             }
         }
         self.enter_cluster(now, snapshot, worker, view, observer);
-    }
-
-    /// What the request says of where it goes, and where it may go instead.
-    #[inline(never)]
-    fn look_around(
-        &mut self,
-        snapshot: &Snapshot,
-        cluster: ClusterId,
-        forward: &CompiledForward,
-        subject: &Subject<'_>,
-        worker: &mut Worker,
-    ) {
-        if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
-            self.bring(settings, subject);
-        }
-        self.find_instead(snapshot, subject);
-        if let Some(chosen) = worker.choose(snapshot, cluster, &forward.hash, subject) {
-            self.chosen = chosen;
-        }
     }
 
     /// Past the cache and its limits, to an endpoint.

@@ -7,8 +7,8 @@
 use std::net::SocketAddr;
 
 use naru_base::{ClusterId, EndpointId, Instant, Reason};
-use naru_route::Subject;
-use naru_spec::OnDemand;
+use naru_route::{CompiledForward, Subject};
+use naru_spec::{Discovery, OnDemand};
 
 use super::{Journey, State};
 use crate::brought::{Brought, is_own};
@@ -23,6 +23,25 @@ enum Nowhere {
 }
 
 impl Journey {
+    /// What the request says of where it goes, and where it may go instead.
+    #[inline(never)]
+    pub(super) fn look_around(
+        &mut self,
+        snapshot: &Snapshot,
+        cluster: ClusterId,
+        forward: &CompiledForward,
+        subject: &Subject<'_>,
+        worker: &mut Worker,
+    ) {
+        if let Discovery::OnDemand(settings) = &snapshot.cluster(cluster).discovery {
+            self.bring(settings, subject);
+        }
+        self.find_instead(snapshot, subject);
+        if let Some(chosen) = worker.choose(snapshot, cluster, &forward.hash, subject) {
+            self.chosen = chosen;
+        }
+    }
+
     #[cold]
     pub(super) fn bring(&mut self, settings: &OnDemand, subject: &Subject<'_>) {
         self.policed().brought = Some(Brought::of(settings, subject));
