@@ -315,9 +315,14 @@ impl Stage<'_> {
             }
             let ask = Ask { headers: vec![("x-pick", format!("key{at}"))], to: 0, ..Ask::default() };
             let (keys, n) = (std::mem::take(&mut self.keys), self.begin(&ask));
-            self.ask(n, &ask, false).await;
+            let seen = self.ask(n, &ask, false).await;
             self.keys = keys;
-            let endpoint = self.upstreams.arrivals(n)[0];
+            let arrived = self.upstreams.arrivals(n);
+            let Some(&endpoint) = arrived.first() else {
+                // The times of routes are short, and a machine that has other things to do may let one pass.
+                assert!(at < 1_000, "it comes to nobody: {seen:?}");
+                continue;
+            };
             self.keys[endpoint].get_or_insert(format!("key{at}"));
         }
     }
