@@ -1,5 +1,6 @@
-//! How are numbers and addresses written? Without the machinery of `std::fmt`, which costs a request more than routing it.
+//! How are numbers and addresses written, and escapes read? Without the machinery of `std::fmt`, which costs a request more than routing it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -82,6 +83,27 @@ pub fn number(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Without percent-encoding (RFC 3986, section 2.1); an escape that is none stays as it is.
+pub fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut out = Vec::with_capacity(text.len());
+    let mut left = text;
+    while let Some((&first, rest)) = left.split_first() {
+        left = rest;
+        match (first, rest) {
+            (b'%', [high, low, rest @ ..]) if let (Some(high), Some(low)) = (digit(*high), digit(*low)) => {
+                out.push((high * 16 + low) as u8);
+                left = rest;
+            }
+            _ => out.push(first),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Two digits.
 #[inline]
 pub fn two_digits(value: u8) -> [u8; 2] {
@@ -111,6 +133,16 @@ mod tests {
         }
         let longest: IpAddr = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         assert_eq!(IpText::of(longest).as_bytes().len(), LONGEST);
+    }
+
+    #[test]
+    fn an_escape_that_is_none_stays() {
+        for (text, plain) in
+            [("a", "a"), ("%41%2f", "A/"), ("%", "%"), ("%4", "%4"), ("%%41", "%A"), ("%g1%31", "%g11")]
+        {
+            assert_eq!(*percent_decoded(text.as_bytes()), *plain.as_bytes(), "{text}");
+        }
+        assert_eq!(*percent_decoded(b"%ff"), [0xff]);
     }
 
     #[test]

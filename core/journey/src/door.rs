@@ -12,7 +12,7 @@ use naru_identity::Networks;
 use naru_spec::{Door, GeoFact};
 
 use crate::View;
-use crate::gate::CheckCount;
+use crate::gate::{CheckCount, Distinct};
 
 /// An index into [`crate::Snapshot::geo`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,13 +64,10 @@ pub struct CompiledDoor {
 
 impl CompiledDoor {
     /// `known` are the databases of the snapshot.
-    pub(crate) fn compile(said: &Door, known: &mut Vec<String>) -> CompiledDoor {
-        let geo = said.geo.as_ref().map(|geo| {
-            let id = known.iter().position(|path| *path == geo.database).unwrap_or_else(|| {
-                known.push(geo.database.clone());
-                known.len() - 1
-            });
-            CompiledGeo { id: GeoId(id as u32), headers: geo.headers.clone().into_boxed_slice() }
+    pub(crate) fn compile(said: &Door, known: &mut Distinct<String>) -> CompiledDoor {
+        let geo = said.geo.as_ref().map(|geo| CompiledGeo {
+            id: GeoId(known.id(&geo.database)),
+            headers: geo.headers.clone().into_boxed_slice(),
         });
         let networks = (!said.addresses.is_empty()).then(|| Networks::compile(&said.addresses));
         CompiledDoor { networks, geo }
@@ -130,7 +127,7 @@ mod tests {
         let headers = headers.map(|(fact, name)| (fact, HeaderName::from_static(name))).to_vec();
         let geo = Geo { database: "a".into(), headers };
         let door = Door { addresses: Addresses::default(), geo: Some(geo) };
-        let door = CompiledDoor::compile(&door, &mut Vec::new());
+        let door = CompiledDoor::compile(&door, &mut Distinct::default());
         let spoofed = || -> HeaderMap {
             let names = ["x-country", "x-city", "x-asn", "x-other"].map(HeaderName::from_static);
             names.into_iter().map(|name| (name, HeaderValue::from_static("XX"))).collect()
@@ -149,7 +146,7 @@ mod tests {
     #[test]
     fn who_is_denied_stays_outside() {
         let addresses = Addresses { allow: Vec::new(), deny: vec!["192.0.2.0/24".parse().unwrap()] };
-        let door = CompiledDoor::compile(&Door { addresses, geo: None }, &mut Vec::new());
+        let door = CompiledDoor::compile(&Door { addresses, geo: None }, &mut Distinct::default());
         let mut headers = HeaderMap::new();
         assert_eq!(door.meet([192, 0, 2, 1].into(), &mut headers, &Known), Some(Reason::AddressDenied));
         assert_eq!(door.meet([192, 0, 3, 1].into(), &mut headers, &Known), None);

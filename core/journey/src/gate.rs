@@ -29,8 +29,8 @@ use naru_identity::external::{Beginning, Edit, Judgement};
 use naru_identity::{Asker, Identified, Names, Networks, Token};
 use naru_route::{RuleId, Subject};
 use naru_spec::{
-    Check, CheckKind, Compressor, Decompressor, Gate, GateChange, Invalid, RouteTable, Scheme,
-    SecurityHeaders, StaticFiles,
+    Check, CheckKind, Compressor, Credentials, Decompressor, Gate, GateChange, Invalid, JwtKeys, RouteTable,
+    Scheme, SecurityHeaders, StaticFiles,
 };
 
 use crate::View;
@@ -38,7 +38,7 @@ use crate::edge::{Client, Peer};
 use crate::record::RequestLine;
 use bodies::Bodies;
 use cors::{Asks, CompiledCors, Page};
-use credentials::{CompiledKeys, CompiledPasswords, CredentialsKnown, Shown, Who};
+use credentials::{CompiledKeys, CompiledPasswords, Shown, Who};
 use csrf::CompiledCsrf;
 use external::{Asking, CompiledExternal};
 use files::{FileAsked, FileSaid};
@@ -46,7 +46,7 @@ use local_rate::CompiledLocalRate;
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
 use shed::CompiledShed;
-use tokens::{CompiledTokens, KeysKnown, Read, Reading};
+use tokens::{CompiledTokens, Read, Reading};
 
 /// The checks of a chain.
 #[derive(Debug)]
@@ -249,11 +249,33 @@ pub enum Answer {
     File(FileSaid),
 }
 
+/// What checks of a snapshot need from elsewhere, by number: what is said alike is one.
+#[derive(Debug)]
+pub(crate) struct Distinct<T> {
+    pub all: Vec<T>,
+}
+
+impl<T> Default for Distinct<T> {
+    fn default() -> Distinct<T> {
+        Distinct { all: Vec::new() }
+    }
+}
+
+impl<T: Clone + PartialEq> Distinct<T> {
+    pub fn id(&mut self, said: &T) -> u32 {
+        let at = self.all.iter().position(|known| known == said).unwrap_or_else(|| {
+            self.all.push(said.clone());
+            self.all.len() - 1
+        });
+        at as u32
+    }
+}
+
 /// What the gates of a snapshot share, and what is wrong with them.
 pub(crate) struct Found<'a> {
     pub quotas: &'a mut Known,
-    pub keys: &'a mut KeysKnown,
-    pub credentials: &'a mut CredentialsKnown,
+    pub keys: &'a mut Distinct<JwtKeys>,
+    pub credentials: &'a mut Distinct<Credentials>,
     pub problems: &'a mut Vec<Invalid>,
 }
 

@@ -17,10 +17,8 @@ use naru_spec::{
 use crate::caches::Caches;
 use crate::door::CompiledDoor;
 use crate::fallbacks::Fallbacks;
-use crate::gate::credentials::CredentialsKnown;
 use crate::gate::quotas::{Known, QuotaId};
-use crate::gate::tokens::KeysKnown;
-use crate::gate::{CompiledGate, Found};
+use crate::gate::{CompiledGate, Distinct, Found};
 use crate::limits::NamedLimits;
 use crate::record::Plan;
 use crate::upgrade;
@@ -97,9 +95,9 @@ impl Snapshot {
         let find = |name: &str| ids.get(name).copied();
         let mut chains = Vec::new();
         let mut quotas = Known::default();
-        let mut keys = KeysKnown::default();
-        let mut credentials = CredentialsKnown::default();
-        let mut geo = Vec::new();
+        let mut keys = Distinct::default();
+        let mut credentials = Distinct::default();
+        let mut geo = Distinct::default();
         let mut first_chains = Vec::new();
         let mut fallbacks = Fallbacks::default();
         let mut caches = Caches::default();
@@ -190,7 +188,7 @@ impl Snapshot {
                 stored_quotas: quotas.stored,
                 keys: keys.all,
                 credentials: credentials.all,
-                geo,
+                geo: geo.all,
                 stores,
                 surge,
                 no_retry,

@@ -3,6 +3,7 @@
 //! By its method and its path, once both are in the form that routes see, and by where the page stands that sent it.
 
 use http::Method;
+use naru_base::text::percent_decoded;
 use naru_spec::SessionAuth;
 use naru_spec::session::is_below;
 
@@ -68,7 +69,7 @@ fn plain(path: &str) -> Option<String> {
     if is_plain {
         return None;
     }
-    let decoded = decoded(path.as_bytes()).replace('\\', "/");
+    let decoded = String::from_utf8_lossy(&percent_decoded(path.as_bytes())).replace('\\', "/");
     let mut segments: Vec<&str> = Vec::new();
     for segment in decoded.split('/') {
         match segment.split(';').next().unwrap_or_default() {
@@ -80,22 +81,6 @@ fn plain(path: &str) -> Option<String> {
         }
     }
     Some(format!("/{}", segments.join("/")))
-}
-
-fn decoded(mut path: &[u8]) -> String {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut out = Vec::with_capacity(path.len());
-    while let Some((&first, rest)) = path.split_first() {
-        path = rest;
-        match (first, rest) {
-            (b'%', [high, low, rest @ ..]) if let (Some(high), Some(low)) = (digit(*high), digit(*low)) => {
-                out.push((high * 16 + low) as u8);
-                path = rest;
-            }
-            _ => out.push(first),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What naru answers itself, and to which method.

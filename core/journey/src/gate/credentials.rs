@@ -13,9 +13,10 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::Reason;
+use naru_base::text::percent_decoded;
 use naru_spec::{ApiKeys, BasicAuth, Credentials, KeyPlace, defaults};
 
-use super::{Answer, CheckCount, Head, Memory, Question, Refusal, Step};
+use super::{Answer, CheckCount, Distinct, Head, Memory, Question, Refusal, Step};
 use crate::{View, base64};
 
 /// An index into [`crate::Snapshot::credentials`].
@@ -26,22 +27,6 @@ impl CredentialsId {
     #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// What credentials are held against, in a snapshot: those of one place are one.
-#[derive(Debug, Default)]
-pub(crate) struct CredentialsKnown {
-    pub all: Vec<Credentials>,
-}
-
-impl CredentialsKnown {
-    fn id(&mut self, said: &Credentials) -> CredentialsId {
-        let at = self.all.iter().position(|known| known == said).unwrap_or_else(|| {
-            self.all.push(said.clone());
-            self.all.len() - 1
-        });
-        CredentialsId(at as u32)
     }
 }
 
@@ -94,8 +79,8 @@ pub struct CompiledPasswords {
 }
 
 impl CompiledKeys {
-    pub(crate) fn new(settings: &ApiKeys, known: &mut CredentialsKnown) -> CompiledKeys {
-        CompiledKeys { of: known.id(&settings.keys), settings: settings.clone() }
+    pub(crate) fn new(settings: &ApiKeys, known: &mut Distinct<Credentials>) -> CompiledKeys {
+        CompiledKeys { of: CredentialsId(known.id(&settings.keys)), settings: settings.clone() }
     }
 
     pub(crate) fn decide(
@@ -143,7 +128,7 @@ impl CompiledKeys {
                     let value = head.headers.get(name)?.as_bytes();
                     value.strip_prefix(b"Bearer ").unwrap_or(value).into()
                 }
-                KeyPlace::Query(name) => parameter(query?, name)?.into(),
+                KeyPlace::Query(name) => parameter(query?, name)?,
                 KeyPlace::Cookie(name) => cookie(head.headers, name)?.into(),
             };
             (!key.is_empty()).then_some(key)
@@ -160,7 +145,7 @@ impl CompiledKeys {
                 KeyPlace::Query(name) => {
                     let Some(query) = head.line.path.query() else { continue };
                     if parameter(query, name).is_some() {
-                        let kept = query.split('&').filter(|pair| name_of(pair) != name.as_bytes());
+                        let kept = query.split('&').filter(|pair| *name_of(pair) != *name.as_bytes());
                         let kept = kept.collect::<Vec<_>>().join("&");
                         super::tokens::put_query(&mut head.line.path, &kept);
                     }
@@ -184,8 +169,8 @@ fn busy() -> Refusal {
 }
 
 impl CompiledPasswords {
-    pub(crate) fn new(settings: &BasicAuth, known: &mut CredentialsKnown) -> CompiledPasswords {
-        CompiledPasswords { of: known.id(&settings.passwords), settings: settings.clone() }
+    pub(crate) fn new(settings: &BasicAuth, known: &mut Distinct<Credentials>) -> CompiledPasswords {
+        CompiledPasswords { of: CredentialsId(known.id(&settings.passwords)), settings: settings.clone() }
     }
 
     pub(crate) fn decide(
@@ -285,35 +270,14 @@ fn tell(headers: &mut HeaderMap, name: Option<&HeaderName>, client: &str) {
     }
 }
 
-fn name_of(pair: &str) -> Vec<u8> {
-    decoded(pair.split_once('=').map_or(pair, |(name, _)| name))
+fn name_of(pair: &str) -> Cow<'_, [u8]> {
+    percent_decoded(pair.split_once('=').map_or(pair, |(name, _)| name).as_bytes())
 }
 
 /// The first parameter of that name.
-fn parameter(query: &str, name: &str) -> Option<Vec<u8>> {
-    let pair = query.split('&').find(|pair| name_of(pair) == name.as_bytes())?;
-    Some(decoded(pair.split_once('=').map_or("", |(_, value)| value)))
-}
-
-/// Without percent-encoding; what is none stays.
-fn decoded(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
+    let pair = query.split('&').find(|pair| *name_of(pair) == *name.as_bytes())?;
+    Some(percent_decoded(pair.split_once('=').map_or("", |(_, value)| value).as_bytes()))
 }
 
 fn is_cookie(pair: &[u8], name: &str) -> bool {
@@ -407,7 +371,7 @@ mod tests {
             forwards: false,
             clients: vec!["ann".into()],
         };
-        CompiledKeys::new(&settings, &mut CredentialsKnown::default())
+        CompiledKeys::new(&settings, &mut Distinct::default())
     }
 
     #[track_caller]
@@ -467,7 +431,7 @@ mod tests {
             client_header: None,
             forwards: false,
         };
-        let passwords = CompiledPasswords::new(&settings, &mut CredentialsKnown::default());
+        let passwords = CompiledPasswords::new(&settings, &mut Distinct::default());
         let check = |value: &str, expected: Result<(&str, &str), &str>| {
             let mut headers = headers(&[("authorization", value)]);
             let (shown, _) = with_head("/", &mut headers, |head| passwords.shown(head));

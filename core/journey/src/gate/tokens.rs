@@ -14,7 +14,7 @@ use naru_base::Reason;
 use naru_identity::{Accepted, Authentication, Denial, Token, Verdict, Wanted};
 use naru_spec::{Invalid, Jwt, JwtKeys, defaults};
 
-use super::{Answer, CheckCount, Head, Memory, Question, Refusal, Step};
+use super::{Answer, CheckCount, Distinct, Head, Memory, Question, Refusal, Step};
 use crate::View;
 
 /// An index into [`crate::Snapshot::keys`].
@@ -25,22 +25,6 @@ impl KeysId {
     #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// Where keys are, in a snapshot: those of one place are one.
-#[derive(Debug, Default)]
-pub(crate) struct KeysKnown {
-    pub all: Vec<JwtKeys>,
-}
-
-impl KeysKnown {
-    fn id(&mut self, keys: &JwtKeys) -> KeysId {
-        let at = self.all.iter().position(|known| known == keys).unwrap_or_else(|| {
-            self.all.push(keys.clone());
-            self.all.len() - 1
-        });
-        KeysId(at as u32)
     }
 }
 
@@ -83,14 +67,14 @@ pub struct Read {
 }
 
 impl CompiledTokens {
-    pub(crate) fn new(said: &Jwt, keys: &mut KeysKnown) -> Result<CompiledTokens, Vec<Invalid>> {
+    pub(crate) fn new(said: &Jwt, keys: &mut Distinct<JwtKeys>) -> Result<CompiledTokens, Vec<Invalid>> {
         let authentication = Authentication::compile(said)?;
         let timeouts = said.providers.iter().filter_map(|provider| match &provider.keys {
             JwtKeys::Remote(remote) => Some(remote.timeout),
             JwtKeys::Local(_) => None,
         });
         let timeout = timeouts.max().unwrap_or(defaults::JWKS_TIMEOUT);
-        let keys = said.providers.iter().map(|provider| keys.id(&provider.keys)).collect();
+        let keys = said.providers.iter().map(|provider| KeysId(keys.id(&provider.keys))).collect();
         Ok(CompiledTokens { said: Arc::new(Tokens { authentication, keys }), timeout })
     }
 
