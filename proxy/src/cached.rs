@@ -238,7 +238,9 @@ fn begin(passage: &Passage, outgoing: &Outgoing) -> Option<Box<Cached>> {
             let cluster =
                 passage.journey.cluster().map_or("", |cluster| snapshot.cluster(cluster).name.as_str());
             let key = Key::new(place(passage, is_tls), &policy.key, headers, &[rule, cluster]);
-            OfRoute { counts: shared.class(&policy.class), policy, key }
+            let known = passage.loaded.prepared.cache_classes.get(&policy.class);
+            let counts = known.map_or_else(|| shared.class(&policy.class), Arc::clone);
+            OfRoute { counts, policy, key }
         });
     if route.is_none() && !is_unsafe {
         return None;

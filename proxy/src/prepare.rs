@@ -34,7 +34,7 @@ use crate::prober::ProbeSettings;
 use crate::proxy::StartError;
 use crate::seats::{Counted, Sources, Tally};
 use crate::sessions::{Provider, Service, SessionStatus};
-use crate::shared_cache::SharedCache;
+use crate::shared_cache::{ClassCounts, SharedCache};
 use crate::shared_limits::{self, SharedLimit};
 use crate::surge::Surged;
 use crate::tiers::Tiers;
@@ -83,6 +83,8 @@ pub struct Prepared {
     pub recent_writes: Option<Arc<RecentWrites<SharedWord>>>,
     /// Where answers are kept.
     pub cache: Option<Arc<SharedCache>>,
+    /// What is counted there, by class: a request takes no lock for that.
+    pub cache_classes: BTreeMap<String, Arc<ClassCounts>>,
     /// And what is behind that.
     pub tiers: Option<Arc<Tiers>>,
     /// All snapshots have the same.
@@ -176,8 +178,10 @@ impl Prepared {
         // One whose secret cannot be read starts nothing.
         let providers = providers(&snapshot, older)?;
         let sessions = sessions(&snapshot, older, origin)?;
+        let cache_classes = cache.as_ref().map(|cache| cache.classes()).unwrap_or_default();
         Ok(Prepared {
             cache,
+            cache_classes,
             tiers,
             snapshot,
             origin,

@@ -112,6 +112,11 @@ impl SharedCache {
         }
     }
 
+    /// All of them.
+    pub fn classes(&self) -> BTreeMap<String, Arc<ClassCounts>> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The shelf of a URL.
     pub fn shelf(&self, url: &str) -> MutexGuard<'_, Shelf<Waker>> {
         let hash =
