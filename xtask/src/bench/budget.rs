@@ -3,7 +3,7 @@
 //! Two columns: what the trunk may start at, and what the finished product must keep.
 
 use super::peer::Peer;
-use super::samples::{Quantity, Samples, Size, Spread};
+use super::samples::{Quantile, Quantity, Samples, Size, Spread};
 
 pub struct Verdict {
     pub title: &'static str,
@@ -11,16 +11,33 @@ pub struct Verdict {
     pub unit: &'static str,
     pub now_max: f64,
     pub finished_max: f64,
+    pub judged: Judged,
+}
+
+/// Which of the measured values must not exceed the budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Judged {
+    Median,
+    /// The range is what the median lies in with a chance of 95 %, and its upper end counts.
+    UpperBound,
 }
 
 impl Verdict {
     /// None if it was not measured.
     pub fn holds_now(&self) -> Option<bool> {
-        self.measured.map(|measured| measured.median <= self.now_max)
+        Some(self.judged()? <= self.now_max)
     }
 
     pub fn holds_finished(&self) -> Option<bool> {
-        self.measured.map(|measured| measured.median <= self.finished_max)
+        Some(self.judged()? <= self.finished_max)
+    }
+
+    fn judged(&self) -> Option<f64> {
+        let measured = self.measured?;
+        Some(match self.judged {
+            Judged::Median => measured.median,
+            Judged::UpperBound => measured.most,
+        })
     }
 }
 
@@ -33,6 +50,7 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         unit: "x",
         now_max,
         finished_max,
+        judged: Judged::Median,
     };
     let megabytes = |title, measured, now_max, finished_max| Verdict {
         title,
@@ -40,6 +58,7 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         unit: " MB",
         now_max,
         finished_max,
+        judged: Judged::Median,
     };
     let kilobytes = |title, measured, now_max, finished_max| Verdict {
         title,
@@ -47,6 +66,7 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         unit: " KB",
         now_max,
         finished_max,
+        judged: Judged::Median,
     };
     let huge = samples.ratio((Quantity::LastOfHuge, Peer::Naru), (Quantity::FirstOfHuge, Peer::Naru));
     let idle = samples.spread(Quantity::IdleConnection, Peer::Naru);
@@ -54,6 +74,12 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
     let routes = samples.ratio((Quantity::LastRoute, Peer::Naru), (Quantity::FirstRoute, Peer::Naru));
     let policies =
         samples.ratio((Quantity::WithPolicies, Peer::Naru), (Quantity::WithoutPolicies, Peer::Naru));
+    let p99 = |title, rate| {
+        let quantity = Quantity::Latency(rate, Quantile::P99);
+        let best = samples.best(quantity, &[Peer::Nginx, Peer::Haproxy, Peer::Envoy]);
+        let bounds = best.and_then(|best| samples.bounds_of_ratio((quantity, Peer::Naru), (quantity, best)));
+        Verdict { judged: Judged::UpperBound, ..ratio(title, bounds, 1.15, 1.15) }
+    };
     let cached = samples.ratio((Quantity::Cached, Peer::Naru), (Quantity::Proxied, Peer::Naru));
     vec![
         ratio("h1, CPU over HAProxy's", over(Quantity::H1, Peer::Haproxy), 1.25, 1.0),
@@ -65,6 +91,8 @@ pub fn judge(samples: &Samples) -> Vec<Verdict> {
         ratio("h1 over TLS, CPU over the better of nginx and HAProxy", tls_over_better, 1.15, 1.0),
         ratio("TCP, CPU of an exchange over HAProxy's", over(Quantity::Tcp, Peer::Haproxy), 1.05, 1.05),
         ratio("TCP, CPU of a megabyte over HAProxy's", over(Quantity::TcpBytes, Peer::Haproxy), 1.05, 1.05),
+        p99("p99 at 2,000 requests/s, h1, over the best peer's: upper bound of 95 %", 2_000),
+        p99("p99 at 8,000 requests/s, h1, over the best peer's: upper bound of 95 %", 8_000),
         ratio("last of 10,000 routes, CPU over the first's", routes, 1.10, 1.10),
         ratio("last of 100,000 routes, CPU over the first's", huge, 1.10, 1.10),
         ratio("every policy, CPU over none", policies, 1.15, 1.15),

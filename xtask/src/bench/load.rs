@@ -74,6 +74,8 @@ impl Outcome {
 
 const STREAMS: u32 = 32;
 const WARM_UP_SECONDS: f64 = 0.5;
+/// Turns at a rate are short, and what they ask is warm.
+const WARM_UP_SECONDS_OPEN: f64 = 0.2;
 
 impl<'a> Load<'a> {
     pub fn new(protocol: Protocol, path: &'a str, connections: usize, pace: Pace) -> Load<'a> {
@@ -154,7 +156,7 @@ impl<'a> Load<'a> {
                 vec![format!("--seconds={seconds}"), format!("--warm-up-seconds={WARM_UP_SECONDS}")]
             }
             Pace::Open { seconds, rate } => {
-                let warm_up = format!("--warm-up-seconds={WARM_UP_SECONDS}");
+                let warm_up = format!("--warm-up-seconds={WARM_UP_SECONDS_OPEN}");
                 vec![format!("--seconds={seconds}"), format!("--rate={rate}"), warm_up]
             }
             Pace::Counted { requests, warm_up } => {

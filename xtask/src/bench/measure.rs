@@ -50,6 +50,8 @@ pub struct Settings {
     /// Of closed-loop load.
     pub seconds: f64,
     pub latency_seconds: f64,
+    /// So many times in each round, every proxy in turn.
+    pub latency_turns: usize,
     pub rates: [u32; 2],
     /// Before memory is read.
     pub settle: Duration,
@@ -61,7 +63,8 @@ impl Settings {
     pub const FULL: Settings = Settings {
         rounds: 5,
         seconds: 5.0,
-        latency_seconds: 8.0,
+        latency_seconds: 0.4,
+        latency_turns: 60,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(30),
         starts: 5,
@@ -69,7 +72,8 @@ impl Settings {
     pub const QUICK: Settings = Settings {
         rounds: 2,
         seconds: 1.5,
-        latency_seconds: 2.0,
+        latency_seconds: 0.4,
+        latency_turns: 10,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(3),
         starts: 2,
@@ -99,6 +103,9 @@ impl Measure {
     ) -> anyhow::Result<()> {
         if self == Measure::Memory {
             return measure_memory(site, peers, settings, samples);
+        }
+        if self == Measure::Latency {
+            return latencies(site, peers, settings, samples);
         }
         let closed = |protocol, path| settings.load(protocol, path);
         let upstream_h2 = Shape { upstream_h2: true, ..Shape::SMALL };
@@ -144,7 +151,6 @@ impl Measure {
                     let ways = [(Quantity::Tcp, closed(Protocol::Tcp, "/")), (Quantity::TcpBytes, few)];
                     cpu_of(Shape::SMALL, &ways)
                 }
-                Measure::Latency => latencies(site, peer, settings),
                 Measure::Routes => routes(site, peer, settings),
                 Measure::Policies => {
                     let with = Shape { policies: true, ..Shape::SMALL };
@@ -164,7 +170,8 @@ impl Measure {
                 // It starts only where it may have two descriptors for each connection.
                 Measure::Idle if peer == Peer::Haproxy => Ok(Vec::new()),
                 Measure::Idle => memory_of_idle_connections(site, peer),
-                Measure::Memory => Ok(Vec::new()),
+                // Of all of them at once: above.
+                Measure::Memory | Measure::Latency => Ok(Vec::new()),
             };
             for (quantity, value) in measured().with_context(|| format!("measuring {peer:?} ({self:?})"))? {
                 samples.add(quantity, peer, value);
@@ -242,19 +249,28 @@ pub fn first_and_last_path(routes: usize) -> [String; 2] {
     [0, routes - 1].map(|number| format!("/route-{}/item", route_name(number)))
 }
 
-fn latencies(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
-    let mut proxy = Running::start(site, peer, Shape::SMALL)?;
-    let mut values = Vec::new();
+/// A busy moment of the machine is a hundred times what a proxy takes, so turns are short and many, and every proxy
+/// is there all the time.
+fn latencies(site: &Site, peers: &[Peer], settings: &Settings, samples: &mut Samples) -> anyhow::Result<()> {
+    let start = |peer: &Peer| Ok((*peer, Running::start(site, *peer, Shape::SMALL)?));
+    let mut proxies = peers.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
     for rate in settings.rates {
         let pace = Pace::Open { seconds: settings.latency_seconds, rate };
         let load = Load::new(Protocol::H1, "/", CONNECTIONS, pace);
-        let said = load.run(site, &mut proxy)?.said;
-        for (quantile, name) in [(Quantile::P50, "p50"), (Quantile::P99, "p99"), (Quantile::P999, "p999")] {
-            let value = said["latency_us"][name].as_f64().context("the load says no latency")?;
-            values.push((Quantity::Latency(rate, quantile), value));
+        for _ in 0..settings.latency_turns {
+            for (peer, proxy) in &mut proxies {
+                let said = load.run(site, proxy)?.said;
+                for (quantile, name) in
+                    [(Quantile::P50, "p50"), (Quantile::P99, "p99"), (Quantile::P999, "p999")]
+                {
+                    let value = said["latency_us"][name].as_f64().context("the load says no latency")?;
+                    samples.add(Quantity::Latency(rate, quantile), *peer, value);
+                }
+            }
+            proxies.rotate_left(1);
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 fn start_times(site: &Site, peer: Peer, settings: &Settings) -> anyhow::Result<Values> {
@@ -312,17 +328,17 @@ fn measure_memory(
     Ok(())
 }
 
-/// How a proxy is told to read its configuration again. Envoy's static bootstrap is read once, and naru cannot swap a
-/// configuration yet.
+/// How a proxy is told to read its configuration again. Envoy's static bootstrap is read once.
 fn reload_signal(peer: Peer) -> Option<Signal> {
     match peer {
-        Peer::Nginx => Some(Signal::HUP),
+        Peer::Nginx | Peer::Naru => Some(Signal::HUP),
         Peer::Haproxy => Some(Signal::USR2),
-        Peer::Forwarder | Peer::Envoy | Peer::Naru => None,
+        Peer::Forwarder | Peer::Envoy => None,
     }
 }
 
-/// Reloads, and waits until no process of the old generation is left.
+/// Reloads, and waits until no process of the old generation is left. naru stays the process that it is, and holds a
+/// change up for a second at most.
 fn reload(peer: Peer, proxy: &mut Running) -> anyhow::Result<()> {
     let Some(signal) = reload_signal(peer) else { return Ok(()) };
     let master = proxy.process.pid();
@@ -330,6 +346,9 @@ fn reload(peer: Peer, proxy: &mut Running) -> anyhow::Result<()> {
     let old = workers()?;
     let begin = Instant::now();
     proxy.process.signal(signal)?;
+    if peer == Peer::Naru {
+        sleep(Duration::from_secs(1));
+    }
     loop {
         let now = workers()?;
         if now.len() >= old.len() && !now.iter().any(|pid| old.contains(pid)) {

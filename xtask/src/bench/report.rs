@@ -53,9 +53,10 @@ fn write_page(
     writeln!(page, "{machine}\n")?;
     writeln!(
         page,
-        "{} rounds; {} s of load for each number, {} s for latencies; memory {} s after ready. Median (least to most).\n",
+        "{} rounds; {} s of load for each number, {} times {} s for latencies; memory {} s after ready. Median (least to most).\n",
         settings.rounds,
         settings.seconds,
+        settings.latency_turns,
         settings.latency_seconds,
         settings.settle.as_secs(),
     )?;
@@ -64,7 +65,7 @@ fn write_page(
         "## Budget\n\n| naru | measured | now at most | | finished at most | |\n|---|---|---|---|---|---|"
     )?;
     for verdict in verdicts {
-        let Verdict { title, measured, unit, now_max, finished_max } = verdict;
+        let Verdict { title, measured, unit, now_max, finished_max, judged: _ } = verdict;
         let measured =
             measured.map_or("not measured".into(), |spread| format!("{}{unit}", with_range(spread)));
         let (now, finished) = (said(verdict.holds_now()), said(verdict.holds_finished()));
@@ -114,8 +115,7 @@ fn write_row(page: &mut String, samples: &Samples, quantity: Quantity, peer: Pee
 fn why_not_reloaded(peer: Peer) -> Option<&'static str> {
     match peer {
         Peer::Envoy => Some("a static bootstrap is read once"),
-        Peer::Naru => Some("until configuration can be swapped"),
-        Peer::Forwarder | Peer::Nginx | Peer::Haproxy => None,
+        Peer::Forwarder | Peer::Nginx | Peer::Haproxy | Peer::Naru => None,
     }
 }
 

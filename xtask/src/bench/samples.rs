@@ -129,6 +129,20 @@ impl Samples {
         Spread::of(pairs.map(|(above, below)| above / below).collect())
     }
 
+    /// Whichever of `others` has the least median.
+    pub fn best(&self, quantity: Quantity, others: &[Peer]) -> Option<Peer> {
+        let median = |peer: &Peer| Some((self.spread(quantity, *peer)?.median, *peer));
+        let medians: Option<Vec<_>> = others.iter().map(median).collect();
+        Some(medians?.into_iter().min_by(|one, other| one.0.total_cmp(&other.0))?.1)
+    }
+
+    /// One quantity over another, pair by pair: the median, and between which values it lies with a chance of 95 %.
+    /// None where there are too few pairs to say.
+    pub fn bounds_of_ratio(&self, above: (Quantity, Peer), below: (Quantity, Peer)) -> Option<Spread> {
+        let pairs = self.rounds.get(&above)?.iter().zip(self.rounds.get(&below)?);
+        Spread::of_median(pairs.map(|(above, below)| above / below).collect())
+    }
+
     /// The same over whichever of `others` has least, round by round.
     pub fn ratio_to_least(&self, quantity: Quantity, peer: Peer, others: &[Peer]) -> Option<Spread> {
         let others: Option<Vec<_>> =
@@ -166,6 +180,25 @@ impl Spread {
             if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
         Some(Spread { least, median, most })
     }
+
+    /// The median, and what it lies between with a chance of 95 %, whatever the values are spread like: each of them is
+    /// above it or below as a coin falls (the sign test; Conover, Practical Nonparametric Statistics, 3.2).
+    pub fn of_median(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let number = values.len();
+        // How likely it is that just so many of them are below it, and that so many or fewer are.
+        let mut chance = 0.5f64.powi(i32::try_from(number).ok()?);
+        let mut so_far = chance;
+        let mut outside = 0;
+        while so_far <= 0.025 {
+            outside += 1;
+            chance *= (number + 1 - outside) as f64 / outside as f64;
+            so_far += chance;
+        }
+        let least = *values.get(outside.checked_sub(1)?)?;
+        let most = *values.get(number.checked_sub(outside)?)?;
+        Some(Spread { least, most, ..Spread::of(values)? })
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +227,29 @@ mod tests {
         }
         let ratio = samples.ratio_to_least(Quantity::Tls, Peer::Naru, &[Peer::Nginx, Peer::Haproxy]);
         assert_eq!(ratio, Some(Spread { least: 0.5, median: 1.25, most: 2.0 }));
+    }
+
+    /// The ranks are those of the tables: of 10 values the second and the ninth, of 30 the tenth and the twenty-first.
+    #[test]
+    fn knows_what_a_median_lies_between() {
+        let between = |number: u32| {
+            let bounds = Spread::of_median((1..=number).map(f64::from).collect())?;
+            Some((bounds.least, bounds.median, bounds.most))
+        };
+        assert_eq!(between(10), Some((2.0, 5.5, 9.0)));
+        assert_eq!(between(30), Some((10.0, 15.5, 21.0)));
+        assert_eq!(between(5), None, "five values say too little");
+    }
+
+    #[test]
+    fn knows_the_best_of_others_by_its_median() {
+        let mut samples = Samples::default();
+        for (nginx, haproxy) in [(1.0, 2.0), (9.0, 2.0), (9.0, 20.0)] {
+            samples.add(Quantity::H1, Peer::Nginx, nginx);
+            samples.add(Quantity::H1, Peer::Haproxy, haproxy);
+        }
+        assert_eq!(samples.best(Quantity::H1, &[Peer::Nginx, Peer::Haproxy]), Some(Peer::Haproxy));
+        assert_eq!(samples.best(Quantity::H1, &[Peer::Nginx, Peer::Envoy]), None, "one was not measured");
     }
 
     #[test]
