@@ -81,6 +81,8 @@ impl LocalSaid {
 struct Matched<'a> {
     own: usize,
     values: Option<Box<[u8]>>,
+    /// As it was found: a value may give way to another of the same request.
+    word: u64,
     described: &'a Described,
 }
 
@@ -121,12 +123,12 @@ impl LocalLimiter {
 
     pub fn ask(&self, now: Instant, state: &mut LocalState, asked: &[Described]) -> LocalSaid {
         let mut matched: Vec<Matched<'_>> =
-            asked.iter().filter_map(|described| self.find(described)).collect();
+            asked.iter().filter_map(|described| self.find(state, described)).collect();
         matched.sort_by(|one, other| self.by_rate(one, other));
         let mut shadow = None;
-        for (at, one) in matched.iter().enumerate() {
+        for (at, one) in matched.iter_mut().enumerate() {
             let Some(own) = self.descriptors.get(one.own) else { continue };
-            let word = self.word(state, one);
+            let word = word(state, one);
             let hits = one.described.hits.unwrap_or(1);
             let after = if one.described.gives_back {
                 Some(own.bucket.give_back(now, word, hits))
@@ -137,7 +139,7 @@ impl LocalLimiter {
                 own.bucket.take_several(now, word, hits).ok()
             };
             match after {
-                Some(after) => self.keep(state, one, after),
+                Some(after) => keep(state, one, after),
                 None if own.is_shadow => shadow = shadow.or(Some(at)),
                 None => {
                     let told = self.told(now, state, one);
@@ -165,13 +167,15 @@ impl LocalLimiter {
     }
 
     /// The descriptor that is for exactly this, or else the first that leaves something of it open.
-    fn find<'a>(&self, described: &'a Described) -> Option<Matched<'a>> {
+    fn find<'a>(&self, state: &mut LocalState, described: &'a Described) -> Option<Matched<'a>> {
         let exact = self.descriptors.iter().position(|own| !own.is_open && *own.entries == *described.entries);
         if let Some(own) = exact {
-            return Some(Matched { own, values: None, described });
+            return Some(Matched { own, values: None, word: 0, described });
         }
         let own = self.descriptors.iter().position(|own| own.is_open && own.takes(described))?;
-        Some(Matched { own, values: Some(recent::key(&described.entries)), described })
+        let values = recent::key(&described.entries);
+        let word = state.open.get_mut(own)?.come(&values, self.values_max);
+        Some(Matched { own, values: Some(values), word, described })
     }
 
     /// Slower ones first; those that are as fast stay in the order in which the request is described.
@@ -184,32 +188,9 @@ impl LocalLimiter {
         one.saturating_mul(other_time).cmp(&other.saturating_mul(one_time))
     }
 
-    fn word(&self, state: &mut LocalState, matched: &Matched<'_>) -> u64 {
-        let known = match &matched.values {
-            Some(values) => state.open.get_mut(matched.own).map(|open| open.word(values, self.values_max)),
-            None => state.words.get(matched.own).copied(),
-        };
-        known.unwrap_or(0)
-    }
-
-    fn keep(&self, state: &mut LocalState, matched: &Matched<'_>, word: u64) {
-        match &matched.values {
-            Some(values) => {
-                if let Some(open) = state.open.get_mut(matched.own) {
-                    open.keep(values, word);
-                }
-            }
-            None => {
-                if let Some(known) = state.words.get_mut(matched.own) {
-                    *known = word;
-                }
-            }
-        }
-    }
-
-    fn told(&self, now: Instant, state: &mut LocalState, matched: &Matched<'_>) -> Option<LocalTold> {
+    fn told(&self, now: Instant, state: &LocalState, matched: &Matched<'_>) -> Option<LocalTold> {
         let own = self.descriptors.get(matched.own)?;
-        let word = self.word(state, matched);
+        let word = word(state, matched);
         Some(told(now, &own.bucket, word, own.settings.tokens_max, matched.described.tells))
     }
 }
@@ -221,6 +202,30 @@ impl Own {
         };
         self.entries.len() == described.entries.len()
             && described.entries.iter().zip(&self.entries).all(is_taken)
+    }
+}
+
+fn word(state: &LocalState, matched: &Matched<'_>) -> u64 {
+    let known = match &matched.values {
+        Some(values) => state.open.get(matched.own).and_then(|open| open.word(values)),
+        None => state.words.get(matched.own).copied(),
+    };
+    known.unwrap_or(matched.word)
+}
+
+fn keep(state: &mut LocalState, matched: &mut Matched<'_>, word: u64) {
+    matched.word = word;
+    match &matched.values {
+        Some(values) => {
+            if let Some(open) = state.open.get_mut(matched.own) {
+                open.keep(values, word);
+            }
+        }
+        None => {
+            if let Some(known) = state.words.get_mut(matched.own) {
+                *known = word;
+            }
+        }
     }
 }
 

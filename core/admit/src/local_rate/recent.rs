@@ -17,7 +17,7 @@ pub struct Recent {
 
 impl Recent {
     /// The word of a value that has come now; a new one takes the place of who came longest ago.
-    pub fn word(&mut self, value: &[u8], values_max: usize) -> u64 {
+    pub fn come(&mut self, value: &[u8], values_max: usize) -> u64 {
         self.turn += 1;
         let word = match self.words.get_mut(value) {
             Some((word, turn)) => {
@@ -38,7 +38,12 @@ impl Recent {
         word
     }
 
-    /// Of a value that has come.
+    /// Of a value that is remembered.
+    pub fn word(&self, value: &[u8]) -> Option<u64> {
+        self.words.get(value).map(|(word, _)| *word)
+    }
+
+    /// Of a value that has come; nothing of one that has given way since.
     pub fn keep(&mut self, value: &[u8], word: u64) {
         if let Some((known, _)) = self.words.get_mut(value) {
             *known = word;

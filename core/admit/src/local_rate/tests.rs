@@ -1,5 +1,8 @@
 //! Buckets by what requests are called, beside a list that says the same at length.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use naru_base::Chance;
 use naru_spec::LocalDescriptor;
 
@@ -146,7 +149,8 @@ struct RefLimiter {
     settings: LocalRate,
     of_all: RefBucket,
     own: Vec<RefBucket>,
-    open: Vec<Vec<(Vec<String>, RefBucket)>>,
+    /// Who has one in his hand goes on with it when it has given way, and has not come again.
+    open: Vec<Vec<(Vec<String>, Rc<RefCell<RefBucket>>)>>,
 }
 
 #[derive(Clone)]
@@ -191,25 +195,36 @@ impl RefLimiter {
             let found = exact.or_else(|| all().find(|(_, said)| said.is_open() && fits(said, false)));
             if let Some((at, said)) = found {
                 let rate = f64::from(said.bucket.tokens_per_fill) / said.bucket.fill_interval.as_secs_f64();
-                matched.push((rate, at, described));
+                let values: Vec<String> =
+                    described.entries.iter().map(|(_, value)| value.to_string()).collect();
+                if said.is_open() {
+                    let known = &mut self.open[at];
+                    let known_at = known.iter().position(|(own, _)| *own == values);
+                    let bucket = known_at.map(|at| known.remove(at).1);
+                    if known.len() >= self.settings.values_max as usize {
+                        known.remove(0);
+                    }
+                    let bucket = bucket.unwrap_or_else(|| Rc::new(RefCell::new(RefBucket::new(said.bucket))));
+                    known.push((values.clone(), Rc::clone(&bucket)));
+                    matched.push((rate, at, described, Some((values, bucket))));
+                } else {
+                    matched.push((rate, at, described, None));
+                }
             }
         }
         matched.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut is_shadowed = false;
-        for (_, at, described) in &matched {
+        for (_, at, described, open) in &matched {
             let said = &self.settings.descriptors[*at];
-            let bucket = if said.is_open() {
-                let values: Vec<String> = described.entries.iter().map(|(_, value)| value.to_string()).collect();
-                let known = &mut self.open[*at];
-                let known_at = known.iter().position(|(own, _)| *own == values);
-                let bucket = known_at.map(|at| known.remove(at).1);
-                if known.len() >= self.settings.values_max as usize {
-                    known.remove(0);
-                }
-                known.push((values, bucket.unwrap_or_else(|| RefBucket::new(said.bucket))));
-                &mut known.last_mut().unwrap().1
-            } else {
-                &mut self.own[*at]
+            let open = open.as_ref().map(|(values, own)| {
+                let known = self.open[*at].iter().find(|(known, _)| known == values);
+                known.map_or(own, |(_, known)| known)
+            });
+            let open = open.cloned();
+            let mut open = open.as_ref().map(|open| open.borrow_mut());
+            let bucket = match &mut open {
+                Some(open) => &mut **open,
+                None => &mut self.own[*at],
             };
             let hits = described.hits.unwrap_or(1);
             let is_given = match described.gives_back {
@@ -252,7 +267,8 @@ fn a_walk_does_as_the_list_does() {
             bucket: (chance.below(3) > 0).then(|| bucket(&mut chance)),
             descriptors,
             always_takes_of_all: chance.below(2) == 0,
-            values_max: 1 + chance.below(3) as u32,
+            // As many as one request has at most: those of one request do not give way to each other.
+            values_max: 3 + chance.below(2) as u32,
             ..LocalRate::new("s", None)
         };
         let limiter = LocalLimiter::new(&settings);

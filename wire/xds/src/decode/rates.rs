@@ -104,6 +104,7 @@ fn hits(
 const LATE: &str = "this is not known yet when a request is counted";
 const LATE_HINT: &str = "%REQ()%, %PROTOCOL%, addresses of clients and %REQUESTED_SERVER_NAME% are";
 
+#[expect(deprecated, reason = "the older spelling of metadata is told as a field that is not supported")]
 fn part(
     said: &route::rate_limit::Action,
     path: &Path<'_>,
@@ -237,8 +238,10 @@ fn claim(
         findings.unsupported_value(&of_key.field("key"), text, format!("only that of {JWT_FILTER} is"));
         return None;
     }
+    // Told as a field that is not supported.
     let names = metadata.path.iter().filter_map(|segment| match segment.segment.as_ref()? {
         Segment::Key(key) => Some(key.clone()),
+        Segment::Index(_) => None,
     });
     let names: Vec<String> = names.collect();
     if names.is_empty() {

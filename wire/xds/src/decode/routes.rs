@@ -276,6 +276,7 @@ fn of_both(
 }
 
 /// What requests of a route are called.
+#[expect(deprecated, reason = "the older spelling is still read")]
 fn described(
     said: &route::RouteAction,
     of_host: &[Descriptor],

@@ -103,6 +103,7 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
 }
 
 /// With what its requests are called.
+#[expect(deprecated, reason = "it has no other spelling for all filters")]
 fn described(rule: &Rule, mut action: route::RouteAction) -> route::RouteAction {
     if let Some(said) = rates_of(rule) {
         action.rate_limits = rates::descriptors(&said.own);
