@@ -1,4 +1,4 @@
-//! How is another asked by gRPC whether a request may pass, and what does it answer?
+//! How is another asked by gRPC whether a request may pass, or how often, and what does it answer?
 //!
 //! `envoy.service.auth.v3.Authorization/Check`: [`question`] writes a `CheckRequest`, [`answer`] reads a
 //! `CheckResponse`. `envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit`: [`limits`] writes a

@@ -3,12 +3,12 @@
 
 use std::net::IpAddr;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use naru_admit::described::Described;
 use naru_route::{Edits, HeaderTests, TextTest};
 use naru_spec::{
-    DescribedHeader, Descriptor, DescriptorPart, Format, HitCount, Hits, Invalid, NameMatch, Operator, Piece,
+    DescribedHeader, Descriptor, DescriptorPart, Format, HeaderMatch, HitCount, Hits, Invalid, NameMatch, Operator, Piece,
     PseudoHeader, defaults,
 };
 
@@ -49,7 +49,8 @@ enum Named {
 
 #[derive(Debug)]
 enum HeaderCheck {
-    Own(HeaderTests),
+    /// `plain` asks for the opposite of what is asked where `inverts` is said.
+    Own { name: HeaderName, whole: HeaderTests, plain: HeaderTests, inverts: bool },
     Pseudo { which: PseudoHeader, test: Option<TextTest>, inverts: bool },
 }
 
@@ -182,13 +183,22 @@ fn compile(part: &DescriptorPart, problems: &mut Vec<Invalid>) -> Option<Compile
 
 fn header_check(test: &DescribedHeader, problems: &mut Vec<Invalid>) -> Option<HeaderCheck> {
     match test {
-        DescribedHeader::Own(own) => match HeaderTests::compile(std::slice::from_ref(own)) {
-            Ok(tests) => Some(HeaderCheck::Own(tests)),
-            Err(found) => {
-                problems.extend(found);
-                None
+        DescribedHeader::Own(own) => {
+            let plain = HeaderMatch { invert: false, ..own.clone() };
+            let compile = |test: &HeaderMatch| HeaderTests::compile(std::slice::from_ref(test));
+            match (compile(own), compile(&plain)) {
+                (Ok(whole), Ok(plain)) => Some(HeaderCheck::Own {
+                    name: own.name.clone(),
+                    whole,
+                    plain,
+                    inverts: own.invert,
+                }),
+                (Err(found), _) | (_, Err(found)) => {
+                    problems.extend(found);
+                    None
+                }
             }
-        },
+        }
         DescribedHeader::Pseudo { which, test, inverts } => {
             let test = test.as_ref().map(TextTest::compile).transpose();
             let test = test.map_err(|invalid| problems.push(invalid)).ok()?;
@@ -273,7 +283,18 @@ impl CompiledPart {
 impl HeaderCheck {
     fn holds(&self, head: &Head<'_>) -> bool {
         match self {
-            HeaderCheck::Own(tests) => tests.all(head.headers),
+            // As Envoy 1.40 has it: of several values one is enough.
+            HeaderCheck::Own { name, plain, inverts, .. }
+                if head.headers.get_all(name).iter().nth(1).is_some() =>
+            {
+                let mut values = head.headers.get_all(name).iter();
+                let holds = values.any(|value| {
+                    let one: HeaderMap = [(name.clone(), value.clone())].into_iter().collect();
+                    plain.all(&one)
+                });
+                holds != *inverts
+            }
+            HeaderCheck::Own { whole, .. } => whole.all(head.headers),
             HeaderCheck::Pseudo { which, test, inverts } => {
                 let value = pseudo(*which, head);
                 test.as_ref().is_none_or(|test| test.is_match(value.as_bytes())) != *inverts
@@ -411,7 +432,7 @@ fn write(operator: &Operator, head: &Head<'_>, out: &mut Vec<u8>) {
 }
 
 /// The headers of a request as they are once more are added.
-pub(crate) fn edited(edits: &Edits, head: &Head<'_>) -> http::HeaderMap {
+pub(crate) fn edited(edits: &Edits, head: &Head<'_>) -> HeaderMap {
     let mut headers = head.headers.clone();
     edits.apply(&mut headers, &mut |_, format, out| out.extend(fill(format, head)));
     headers
@@ -419,7 +440,7 @@ pub(crate) fn edited(edits: &Edits, head: &Head<'_>) -> http::HeaderMap {
 
 /// The headers that are added to a message which has none yet.
 pub(crate) fn added(edits: &Edits, head: &Head<'_>) -> Vec<(HeaderName, http::HeaderValue)> {
-    let mut headers = http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     edits.apply(&mut headers, &mut |_, format, out| out.extend(fill(format, head)));
     headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }

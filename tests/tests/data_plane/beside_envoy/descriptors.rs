@@ -304,6 +304,9 @@ async fn requests_are_called_the_same() {
             { "name": ":method", "string_match": { "exact": "POST" }, "invert_match": true },
             { "name": "x-n", "range_match": { "start": 3, "end": 9 } },
         ] })), "not", "v"),
+        (headers_match(json!({ "descriptor_value": "v", "descriptor_key": "no 1", "headers": [
+            { "name": "x-a", "string_match": { "exact": "1" }, "invert_match": true },
+        ] })), "no 1", "v"),
         (query_match(json!({ "descriptor_value": "v", "query_parameters": [
             { "name": "q", "string_match": { "exact": "a b" } },
         ] })), "query_match", "v"),
@@ -325,7 +328,7 @@ async fn requests_are_called_the_same() {
         (matches("source_cluster", json!({})), "source_cluster", "mine"),
         (matches("metadata", json!({ "descriptor_key": "m", "default_value": "d",
             "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } })), "m", "d"),
-        (matches("metadata", json!({ "descriptor_key": "m", 
+        (matches("metadata", json!({ "descriptor_key": "m",
             "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } })), "m", ""),
         (json!({ "actions": [by_header("x-a", "a")["actions"][0],
             { "request_headers": { "header_name": "x-b", "descriptor_key": "b", "skip_if_absent": true } }] }), "a", "1"),
@@ -347,7 +350,6 @@ async fn requests_are_called_the_same() {
         asks: asks.clone(),
         by_one: false,
     };
-    // All of them at once: each entry of a descriptor is a part of it.
     let up = Upstream::plain(Speaks::Http1).await;
     for (rate, key, value) in rates {
         let case = case((rate.clone(), key, value), plain());
