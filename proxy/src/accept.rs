@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use http::{Request, Response};
 use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
+use naru_journey::gate::local_rate::ConnectionRates;
 use naru_journey::proxied::Ends;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
@@ -163,6 +164,8 @@ pub struct Connection {
     pub stall: Rc<Stall>,
     /// A tunnel that the client has asked for, until HTTP is over on the connection.
     pub waiting: RefCell<Option<Box<Waiting>>>,
+    /// Of limits that each connection has for itself.
+    pub rates: ConnectionRates,
     /// Where interim responses to the request that is being answered go.
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
@@ -228,6 +231,7 @@ impl Connection {
             unused_since: Cell::new(worker.clock.now()),
             stall: Stall::new(worker),
             waiting: RefCell::new(None),
+            rates: ConnectionRates::default(),
             interim: RefCell::new(None),
             tunnel: RefCell::new(None),
         }

@@ -12,11 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use naru_admit::Claim;
+use naru_admit::described::Described;
+use naru_admit::local_rate::LocalSaid;
 use naru_balance::{EndpointFacts, Roster};
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::door::{GeoId, GeoPlace};
 use naru_journey::gate::CheckCount;
+use naru_journey::gate::local_rate::{LocalRateCount, LocalRateId};
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::race::take_turns;
@@ -26,7 +29,7 @@ use naru_spec::{Address, BalancingPolicy, Endpoint, LoadBalancing, RetryLimit};
 use naru_tls::Connector;
 
 use crate::clock;
-use crate::gate::{CheckCounts, SharedQuotas};
+use crate::gate::{CheckCounts, SharedLocalRates, SharedQuotas};
 use crate::geo::GeoHere;
 use crate::guarded::{self, GuardStatus, Guarded};
 use crate::limited::{Limited, LimitsStatus};
@@ -388,6 +391,7 @@ pub struct Clusters {
     pub all: Vec<ClusterHere>,
     pub limits: LimitsHere,
     pub quotas: SharedQuotas,
+    pub local_rates: SharedLocalRates,
     /// What is otherwise at the level of a `Surge`.
     pub surged: Surged,
     pub geo: GeoHere,
@@ -454,6 +458,14 @@ impl View for Clusters {
 
     fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
         self.quotas.spend(now, claims)
+    }
+
+    fn local_rate(&self, now: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
+        self.local_rates.ask(now, rate, asked)
+    }
+
+    fn count_local_rate(&self, rate: LocalRateId, what: LocalRateCount) {
+        self.local_rates.count(rate, what);
     }
 
     fn surge_level(&self) -> u32 {

@@ -9,7 +9,9 @@ mod credentials;
 mod exchange;
 mod external;
 mod leases;
+mod local_rates;
 mod quotas;
+mod rate_service;
 mod stores;
 mod tokens;
 
@@ -26,6 +28,7 @@ use naru_journey::gate::{Answer, Head, Question};
 pub use counts::CheckCounts;
 pub use credentials::{AllCredentials, CredentialsHere, Desk, share as share_credentials};
 pub use leases::{CircleStatus, Circled};
+pub use local_rates::{LocalRateStatus, SharedLocalRates};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
 pub use tokens::{AllKeys, SharedKeys, TokensHere};
@@ -52,6 +55,7 @@ impl Passage {
             peer: &connection.peer,
             server_name: connection.server_name.as_deref(),
             names,
+            rates: Some(&connection.rates),
         };
         self.journey.on_check(now, &loaded.snapshot, &mut head, &mut core, &loaded.clusters, &mut ());
         if self.client.asks && !self.journey.is_at_gate() {
@@ -109,6 +113,10 @@ async fn answer_to(
         Question::Judge(asking) => {
             let judged = external::judge(worker, loaded, about, asking).await;
             judged.map_or(Answer::Nobody, |judgement| Answer::Judged(Box::new(judgement)))
+        }
+        Question::Limit(asking) => {
+            let said = rate_service::ask(worker, loaded, &asking).await;
+            said.map_or(Answer::Nobody, |answer| Answer::Limited(Box::new(answer)))
         }
         Question::Gather { bytes_max, allows_partial } => {
             let Some(upload) = upload else { return Answer::Gathered(None) };

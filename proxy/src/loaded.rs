@@ -142,6 +142,7 @@ impl Loaded {
                 all: clusters.collect(),
                 limits,
                 quotas: prepared.quotas.clone(),
+                local_rates: prepared.local_rates.clone(),
                 surged: prepared.surged.clone(),
                 checks: Arc::clone(&prepared.checks),
                 geo: GeoHere::new(&prepared.geo),

@@ -21,7 +21,7 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::gate::{
-    AllCredentials, AllKeys, CheckCounts, Circled, Desk, SharedKeys, SharedQuotas, SharedStore,
+    AllCredentials, AllKeys, CheckCounts, Circled, Desk, SharedKeys, SharedLocalRates, SharedQuotas, SharedStore,
     share_credentials,
 };
 use crate::geo::{self, AllGeo};
@@ -64,6 +64,7 @@ pub struct Prepared {
     pub named_limits: Vec<SharedLimit>,
     /// By quota.
     pub quotas: SharedQuotas,
+    pub local_rates: SharedLocalRates,
     /// What is otherwise at the level of a `Surge`.
     pub surged: Surged,
     /// Of tokens.
@@ -156,6 +157,8 @@ impl Prepared {
         let known = older.map(|older| (&older.snapshot.limits, &*older.named_limits));
         let named_limits = shared_limits::share(&snapshot.limits, known, origin);
         let quotas = older.map(|older| (&*older.snapshot.quotas, &older.quotas));
+        let local_rates = older.map(|older| (&*older.snapshot.local_rates, &older.local_rates));
+        let local_rates = SharedLocalRates::share(&snapshot.local_rates, local_rates);
         let surged = Surged::of(&snapshot, older.map(|older| &older.surged));
         let quotas = SharedQuotas::share(&snapshot.quotas, &surged, quotas);
         let keys = keys(&snapshot, older.map(|older| &older.keys))?;
@@ -195,6 +198,7 @@ impl Prepared {
             retried,
             named_limits,
             quotas,
+            local_rates,
             surged,
             keys,
             credentials,

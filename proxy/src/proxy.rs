@@ -20,7 +20,7 @@ use crate::clock::{self, Origin};
 use crate::cluster::{Balanced, ClusterStatus};
 use crate::contain::Watchman;
 use crate::discover::{self, Follower};
-use crate::gate::{QuotaStatus, StoreStatus};
+use crate::gate::{LocalRateStatus, QuotaStatus, StoreStatus};
 use crate::listen::{self, Inherited, ListenerKey, Listening, Opened, Sites};
 use crate::log::LogWriter;
 use crate::metrics::Report;
@@ -350,6 +350,12 @@ impl Proxy {
     pub fn quotas(&self) -> Vec<QuotaStatus> {
         let current = self.board.current();
         current.quotas.status(current.origin.elapsed(), &current.snapshot.quotas)
+    }
+
+    /// Envoy's local rate limits, by their prefixes.
+    pub fn local_rates(&self) -> Vec<LocalRateStatus> {
+        let current = self.board.current();
+        current.local_rates.status(&current.snapshot.local_rates)
     }
 
     /// What was put into codings and taken out of them.

@@ -5,9 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use naru_admit::Claim;
+use naru_admit::described::Described;
+use naru_admit::local_rate::LocalSaid;
 use naru_balance::EndpointFacts;
 use naru_base::{Chance, ClusterId, EndpointId, Instant};
 use naru_guard::Fitness;
+use naru_journey::gate::local_rate::LocalRateId;
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
 use naru_journey::{Admission, RecentRequests, RecentWrites, Retried, SessionId, Snapshot, View};
@@ -18,7 +21,7 @@ use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
-use crate::quotas::QuotasHere;
+use crate::quotas::{LocalRatesHere, QuotasHere};
 use crate::upstream::{Place, ProxyId};
 
 /// Finds the addresses of a name, as DNS would; `None` where there is no answer.
@@ -74,6 +77,7 @@ pub struct Fleet {
     clusters: Vec<ClusterHere>,
     pub limits: NamedHere,
     quotas: QuotasHere,
+    local_rates: LocalRatesHere,
     /// Of a `Surge`.
     pub surge_level: Cell<u32>,
     /// What all proxies of a world know together, and its sessions.
@@ -97,6 +101,7 @@ impl Fleet {
             clusters: clusters.collect(),
             limits: NamedHere::default(),
             quotas: QuotasHere::new(&snapshot.quotas, snapshot.surge.as_ref()),
+            local_rates: LocalRatesHere::new(&snapshot.local_rates),
             surge_level: Cell::new(0),
             shared: Rc::default(),
             has_news: Cell::new(false),
@@ -245,6 +250,10 @@ impl View for Seen<'_> {
 
     fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
         self.fleet.quotas.spend(now, self.fleet.surge_level.get(), claims)
+    }
+
+    fn local_rate(&self, now: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
+        self.fleet.local_rates.ask(now, rate, asked)
     }
 
     fn surge_level(&self) -> u32 {

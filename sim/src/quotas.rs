@@ -1,12 +1,17 @@
-//! Rate limits of clients of one proxy: the counterpart of `proxy/src/gate/quotas.rs`, on virtual time.
+//! Rate limits of clients of one proxy: the counterpart of `proxy/src/gate/quotas.rs` and `local_rates.rs`, on virtual
+//! time.
 //!
 //! All workers of a proxy share them. Nobody foresees anything here, so that keys are hashed without a secret.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
+use naru_admit::described::Described;
+use naru_admit::local_rate::{LocalLimiter, LocalSaid, LocalState};
 use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, meter_at, meters_at, spend};
 use naru_base::Instant;
+use naru_journey::gate::local_rate::{KnownLocalRate, LocalRateId};
 use naru_journey::gate::quotas::{Claim, Told};
 use naru_spec::{Quota, Surge};
 
@@ -53,5 +58,26 @@ impl QuotasHere {
         let spent =
             if bids.len() == claims.len() { spend(now, &mut bids, &mut rooms) } else { Spent::default() };
         Told { spent, rooms }
+    }
+}
+
+/// Local rate limits of a snapshot, by their ids.
+#[derive(Debug, Default)]
+pub struct LocalRatesHere {
+    all: RefCell<Vec<(Arc<LocalLimiter>, LocalState)>>,
+}
+
+impl LocalRatesHere {
+    pub fn new(known: &[KnownLocalRate]) -> LocalRatesHere {
+        let all = known.iter().map(|known| (Arc::clone(&known.limiter), known.limiter.full()));
+        LocalRatesHere { all: RefCell::new(all.collect()) }
+    }
+
+    pub fn ask(&self, now: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
+        let mut all = self.all.borrow_mut();
+        match all.get_mut(rate.index()) {
+            Some((limiter, state)) => limiter.ask(now, state, asked),
+            None => LocalSaid::PASSES,
+        }
     }
 }

@@ -674,7 +674,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
         let view = here.fleet.seen_by(passage.worker);
-        let mut head = Head { line, client, headers, peer, server_name: None, names: None };
+        let mut head = Head { line, client, headers, peer, server_name: None, names: None, rates: None };
         passage.journey.on_check(self.now, here.snapshot, &mut head, core, &view, &mut ());
         passage.sends_max = sends_max(here.snapshot, &passage.journey);
         if passage.journey.is_in_fault() && !passage.is_in_fault {

@@ -25,6 +25,8 @@ pub mod cluster;
 pub mod bulkhead;
 pub mod rate;
 pub mod token_bucket;
+pub mod described;
+pub mod local_rate;
 pub mod quota;
 pub mod lease;
 pub mod adaptive;

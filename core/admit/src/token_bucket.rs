@@ -66,6 +66,12 @@ impl Bucket {
         if over > 0 { Err(Duration::from_nanos(over.div_ceil(PER_NANO))) } else { Ok(after) }
     }
 
+    /// What the word becomes when so many tokens are put back: a bucket is full at most.
+    pub fn give_back(&self, now: Instant, word: u64, tokens: u64) -> u64 {
+        let now = now.0.saturating_mul(PER_NANO);
+        word.saturating_sub(self.cost.saturating_mul(tokens)).max(now)
+    }
+
     /// What one token is, and what a full bucket holds, in the measure of the word.
     pub fn parts(&self) -> (u64, u64) {
         (self.cost, self.span)

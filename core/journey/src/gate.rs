@@ -9,11 +9,13 @@ pub mod bodies;
 pub mod cors;
 pub mod credentials;
 mod csrf;
+mod descriptors;
 pub mod external;
 pub mod files;
 pub mod local_rate;
 pub mod policies;
 pub mod quotas;
+pub mod rate_service;
 mod responses;
 pub mod shed;
 pub mod tokens;
@@ -23,11 +25,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use naru_admit::described::ServiceAnswer;
 use naru_base::{Instant, Json, Reason};
 use naru_content::given::Given;
 use naru_identity::external::{Beginning, Edit, Judgement};
 use naru_identity::{Asker, Identified, Names, Networks, Token};
-use naru_route::{RuleId, Subject};
+use naru_route::{CompiledAction, CompiledForward, RuleId, Subject, Table};
 use naru_spec::{
     Check, CheckKind, Compressor, Credentials, Decompressor, Gate, GateChange, Invalid, JwtKeys, RouteTable,
     Scheme, SecurityHeaders, StaticFiles,
@@ -42,9 +45,10 @@ use credentials::{CompiledKeys, CompiledPasswords, Shown, Who};
 use csrf::CompiledCsrf;
 use external::{Asking, CompiledExternal};
 use files::{FileAsked, FileSaid};
-use local_rate::CompiledLocalRate;
+use local_rate::{CompiledLocalRate, ConnectionRates, KnownLocalRate};
 use policies::CompiledPolicies;
 use quotas::{Asked, CompiledQuotas, Known, Told};
+use rate_service::{CompiledRateService, RateAsking};
 use shed::CompiledShed;
 use tokens::{CompiledTokens, Read, Reading};
 
@@ -73,6 +77,7 @@ pub enum CompiledCheck {
     External(Box<CompiledExternal>),
     Policies(CompiledPolicies),
     LocalRate(CompiledLocalRate),
+    RateService(CompiledRateService),
     Quotas(CompiledQuotas),
     Compress(Arc<Compressor>),
     Decompress(Decompressor),
@@ -91,6 +96,36 @@ pub struct Head<'a> {
     pub server_name: Option<&'a str>,
     /// Of the certificate that the client has shown.
     pub names: Option<&'a Names>,
+    /// What its connection has used up by itself; nothing is known of it where there is none.
+    pub rates: Option<&'a ConnectionRates>,
+}
+
+/// What is decided of a request beside its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub draw: u64,
+    pub table: &'a Table,
+    pub rule: Option<RuleId>,
+}
+
+impl<'a> Way<'a> {
+    fn forward(&self) -> Option<&'a CompiledForward> {
+        match &self.table.rule(self.rule?).action {
+            CompiledAction::Forward(forward) => Some(forward),
+            CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
+        }
+    }
+
+    /// What its cluster is called.
+    pub fn cluster(&self) -> Option<&'a str> {
+        let forward = self.forward()?;
+        Some(forward.cluster_name(forward.choose(self.draw)))
+    }
+
+    /// Whether there is such a cluster.
+    pub fn goes_somewhere(&self) -> bool {
+        self.forward().is_some_and(|forward| forward.choose(self.draw).cluster.is_some())
+    }
 }
 
 /// What the checks of one request have found out.
@@ -177,6 +212,12 @@ pub enum CheckCount {
     ExternalFailed,
     /// The same, and the request passes all the same.
     ExternalFailureAllowed,
+    /// A rate limit service lets it pass, or says that it is beyond a limit.
+    RateServiceOk,
+    RateServiceOver,
+    /// It gives no answer, and the request is refused, or passes all the same.
+    RateServiceFailed,
+    RateServiceFailureAllowed,
 }
 
 /// What a check says.
@@ -229,6 +270,8 @@ pub enum Question {
     Gather { bytes_max: u32, allows_partial: bool },
     /// Whether somebody else lets it pass.
     Judge(Box<Asking>),
+    /// Whether a rate limit service has room for it.
+    Limit(Box<RateAsking>),
     /// Which of some files is there.
     File(Box<FileAsked>),
 }
@@ -246,6 +289,7 @@ pub enum Answer {
     /// The body is longer than may be.
     TooLong,
     Judged(Box<Judgement>),
+    Limited(Box<ServiceAnswer>),
     File(FileSaid),
 }
 
@@ -274,6 +318,7 @@ impl<T: Clone + PartialEq> Distinct<T> {
 /// What the gates of a snapshot share, and what is wrong with them.
 pub(crate) struct Found<'a> {
     pub quotas: &'a mut Known,
+    pub local_rates: &'a mut Vec<KnownLocalRate>,
     pub keys: &'a mut Distinct<JwtKeys>,
     pub credentials: &'a mut Distinct<Credentials>,
     pub problems: &'a mut Vec<Invalid>,
@@ -295,13 +340,22 @@ impl CompiledGate {
         // What each number stands for.
         let mut numbered: Vec<Vec<(String, Check)>> = Vec::new();
         let mut numbers: Vec<Box<[u32]>> = Vec::new();
-        let mut compile = |checks: &[Check], own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
+        let mut compile = |checks: &[Check], host: &str, own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
             let of_check = |check: &Check| {
                 let is_own = changes.iter().any(|change| match change {
+                    // What requests are called is added to it.
+                    GateChange::Instead(other) if counts_here(&other.kind) => other.name == check.name,
                     GateChange::Instead(other) | GateChange::Also(other) => other == check,
-                    GateChange::Without(_) | GateChange::Ask(..) => false,
+                    GateChange::Without(_)
+                    | GateChange::Ask(..)
+                    | GateChange::Count(..)
+                    | GateChange::Describe(_) => false,
                 });
-                if is_own { format!("{of}/{own}") } else { of.to_owned() }
+                match &check.kind {
+                    CheckKind::LocalRate(rate) if is_own && rate.is_of_host => format!("{of}/{host}"),
+                    _ if is_own => format!("{of}/{host}/{own}"),
+                    _ => of.to_owned(),
+                }
             };
             let mut compiled: Vec<CompiledCheck> = Vec::new();
             let mut sources: Vec<Vec<(String, Check)>> = Vec::new();
@@ -337,7 +391,7 @@ impl CompiledGate {
             numbers.push(sources.into_iter().map(number).collect());
             compiled.into_boxed_slice()
         };
-        let mut lists = vec![compile(&gate.checks, "", &[])];
+        let mut lists = vec![compile(&gate.checks, "", "", &[])];
         let mut of_rules = Vec::new();
         // Rules one after another mostly say the same, and share what they say where it is shared anyway.
         let mut last: Option<(&[GateChange], u32)> = None;
@@ -346,8 +400,8 @@ impl CompiledGate {
                 _ if rule.gate.is_empty() => 0,
                 Some((changes, list)) if changes == rule.gate.as_slice() && is_shared(changes) => list,
                 _ => {
-                    let own = format!("{}/{at}.{}", host.name, rule.name);
-                    lists.push(compile(&gate.of_rule(&rule.gate), &own, &rule.gate));
+                    let own = format!("{at}.{}", rule.name);
+                    lists.push(compile(&gate.of_rule(&rule.gate), &host.name, &own, &rule.gate));
                     lists.len() as u32 - 1
                 }
             };
@@ -381,7 +435,16 @@ impl CompiledGate {
 
     /// Whether there is anybody else who is asked.
     pub fn asks_others(&self) -> bool {
-        self.lists.iter().flatten().any(|check| matches!(check, CompiledCheck::External(_)))
+        let asks =
+            |check| matches!(check, &CompiledCheck::External(_) | &CompiledCheck::RateService(_));
+        self.lists.iter().flatten().any(asks)
+    }
+
+    /// Whether connections have limits of their own.
+    pub fn counts_connections(&self) -> bool {
+        let counts =
+            |check: &CompiledCheck| matches!(check, CompiledCheck::LocalRate(rate) if rate.is_of_connection());
+        self.lists.iter().flatten().any(counts)
     }
 
     /// The numbers of these, in their order: a check of another rule with the same number is the same.
@@ -394,12 +457,24 @@ impl CompiledGate {
 fn is_same(one: &[(String, Check)], other: &[(String, Check)]) -> bool {
     match (one, other) {
         ([(_, one)], [(_, other)])
-            if matches!((&one.kind, &other.kind), (CheckKind::External(_), CheckKind::External(_))) =>
+            if matches!(
+                (&one.kind, &other.kind),
+                (CheckKind::External(_), CheckKind::External(_))
+                    | (CheckKind::RateService(_), CheckKind::RateService(_))
+            ) =>
         {
             one.name == other.name
         }
+        // Whatever requests are called, they take of the same buckets.
+        ([(place, one)], [(other_place, other)]) if counts_here(&one.kind) && counts_here(&other.kind) => {
+            place == other_place && one.name == other.name
+        }
         _ => one == other,
     }
+}
+
+fn counts_here(kind: &CheckKind) -> bool {
+    matches!(kind, CheckKind::LocalRate(_))
 }
 
 /// Whether rules that say this share what it counts, if it counts anything.
@@ -408,7 +483,10 @@ fn is_shared(changes: &[GateChange]) -> bool {
         GateChange::Instead(check) | GateChange::Also(check) => {
             !matches!(check.kind, CheckKind::LocalRate(_) | CheckKind::External(_))
         }
-        GateChange::Without(_) | GateChange::Ask(..) => true,
+        GateChange::Without(_)
+        | GateChange::Ask(..)
+        | GateChange::Count(..)
+        | GateChange::Describe(_) => true,
     })
 }
 
@@ -432,7 +510,11 @@ impl CompiledCheck {
             }
             CheckKind::Rbac(settings) => CompiledPolicies::new(settings).map(CompiledCheck::Policies),
             CheckKind::LocalRate(settings) => {
-                Ok(CompiledCheck::LocalRate(CompiledLocalRate::new(settings, of, known)))
+                let name = format!("{of}/{}/{}", check.name, settings.stat_prefix);
+                CompiledLocalRate::new(settings, name, found.local_rates).map(CompiledCheck::LocalRate)
+            }
+            CheckKind::RateService(settings) => {
+                CompiledRateService::new(settings).map(CompiledCheck::RateService)
             }
             CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
             CheckKind::Compress(settings) => Ok(CompiledCheck::Compress(Arc::new((**settings).clone()))),
@@ -448,11 +530,12 @@ impl CompiledCheck {
         &self,
         now: Instant,
         head: &mut Head<'_>,
-        draw: u64,
+        way: &Way<'_>,
         answer: Option<Answer>,
         memory: &mut Memory,
         view: &impl View,
     ) -> Step {
+        let draw = way.draw;
         match self {
             CompiledCheck::Shed(shed) => shed.decide(head, draw, view),
             CompiledCheck::SecurityHeaders(_) => {
@@ -470,7 +553,8 @@ impl CompiledCheck {
             CompiledCheck::Tokens(tokens) => tokens.decide(head, answer, memory, view),
             CompiledCheck::External(external) => external.decide(head, draw, answer, memory, view),
             CompiledCheck::Policies(policies) => policies.decide(head, memory, view),
-            CompiledCheck::LocalRate(rate) => rate.decide(now, draw, &mut memory.told, view),
+            CompiledCheck::LocalRate(rate) => rate.decide(now, head, way, memory, view),
+            CompiledCheck::RateService(service) => service.decide(head, way, answer, memory, view),
             CompiledCheck::Quotas(quotas) => quotas.decide(now, head, answer, memory, view),
             CompiledCheck::Compress(settings) => bodies::compressed(settings, head.headers, memory),
             CompiledCheck::Decompress(settings) => bodies::decompressed(settings, head.headers, memory),

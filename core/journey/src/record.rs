@@ -359,7 +359,7 @@ fn span(out: &mut Vec<u8>, moments: Option<(Instant, Instant)>) -> bool {
     moments.is_some_and(|(from, to)| number(out, to.since(from).as_millis() as u64))
 }
 
-fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
+pub(crate) fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
     use std::io::Write as _;
     match address {
         SocketAddr::V6(address) if with_port => write!(out, "{address}").is_ok(),

@@ -17,6 +17,7 @@ use naru_spec::{
 use crate::caches::Caches;
 use crate::door::CompiledDoor;
 use crate::fallbacks::Fallbacks;
+use crate::gate::local_rate::KnownLocalRate;
 use crate::gate::quotas::{Known, QuotaId};
 use crate::gate::{CompiledGate, Distinct, Found};
 use crate::limits::NamedLimits;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     no_retry: CompiledRetry,
     /// The limits of clients: see [`crate::gate::quotas::QuotaId`].
     pub quotas: Vec<Quota>,
+    /// The buckets of local rate limits: see [`crate::gate::local_rate::LocalRateId`].
+    pub local_rates: Vec<KnownLocalRate>,
     /// Those that are counted elsewhere, and the names of their stores.
     pub stored_quotas: Vec<(QuotaId, String)>,
     /// Where counts are kept that several proxies share.
@@ -95,6 +98,7 @@ impl Snapshot {
         let find = |name: &str| ids.get(name).copied();
         let mut chains = Vec::new();
         let mut quotas = Known::default();
+        let mut local_rates = Vec::new();
         let mut keys = Distinct::default();
         let mut credentials = Distinct::default();
         let mut geo = Distinct::default();
@@ -133,6 +137,7 @@ impl Snapshot {
                         let mut of_gate = Vec::new();
                         let mut known = Found {
                             quotas: &mut quotas,
+                            local_rates: &mut local_rates,
                             keys: &mut keys,
                             credentials: &mut credentials,
                             problems: &mut of_gate,
@@ -185,6 +190,7 @@ impl Snapshot {
                 caches,
                 cache: cache.unwrap_or_default(),
                 quotas: quotas.all,
+                local_rates,
                 stored_quotas: quotas.stored,
                 keys: keys.all,
                 credentials: credentials.all,

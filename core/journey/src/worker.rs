@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use naru_admit::Claim;
+use naru_admit::described::Described;
+use naru_admit::local_rate::LocalSaid;
 use naru_admit::quota::{Room, Spent};
 use naru_balance::{
     Balancer, Bound, EndpointFacts, Fitness as InBalance, Hashable, Hashed, Loads, PickContext, Roster, Tried,
@@ -17,6 +19,7 @@ use naru_recover::RetryLoad;
 use naru_route::{SessionId, Subject};
 use naru_spec::{BalancingPolicy, HashPolicy, RetryLimit};
 
+use crate::gate::local_rate::{LocalRateCount, LocalRateId};
 use crate::gate::quotas::{Claim as QuotaClaim, Told};
 use crate::limits::{Leaving, LimitId, Pass, Queued};
 use crate::timeouts::{LearnedTimeout, Timeouts};
@@ -73,6 +76,14 @@ pub trait View {
     fn spend(&self, _now: Instant, claims: &[QuotaClaim]) -> Told {
         Told { spent: Spent::default(), rooms: vec![Room::default(); claims.len()] }
     }
+
+    /// Takes of the buckets of a local rate limit that this process counts by itself.
+    fn local_rate(&self, _now: Instant, _rate: LocalRateId, _asked: &[Described]) -> LocalSaid {
+        LocalSaid::PASSES
+    }
+
+    /// Counts what a local rate limit has said.
+    fn count_local_rate(&self, _rate: LocalRateId, _what: LocalRateCount) {}
 
     /// At which level of a `Surge` the process is; 0 is the ordinary one.
     fn surge_level(&self) -> u32 {

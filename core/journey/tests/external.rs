@@ -138,6 +138,7 @@ impl Driven {
             peer: &self.peer,
             server_name: None,
             names: None,
+            rates: None,
         };
         self.journey.on_check(now, &self.snapshot, &mut head, &mut self.worker, &Nothing, &mut ());
         assert_eq!(self.journey.check_invariants(), Ok(()));

@@ -135,6 +135,7 @@ impl Driven {
             peer: &self.peer,
             server_name: None,
             names: None,
+            rates: None,
         };
         self.journey.on_check(now, &self.snapshot, &mut head, &mut self.worker, view, &mut ());
         assert_eq!(self.journey.check_invariants(), Ok(()));

@@ -39,7 +39,7 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
             let is_http = port.protocol != Protocol::Tcp;
             let service = routes.for_host(&known.host, &client.namespace).filter(|_| is_http);
-            let rules = match service {
+            let mut rules = match service {
                 Some(service) => rules(service, client, port.number, routes),
                 None => {
                     let context = Context::Mesh { client, port: port.number };
@@ -48,6 +48,10 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
                     vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
                 }
             };
+            if is_http {
+                let changes = routes.rates.of_service(&known.host);
+                rules.iter_mut().for_each(|rule| rule.gate.extend(changes.iter().cloned()));
+            }
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));
             virtual_hosts.push(host(&known.host, port.number, domains.collect(), rules));
         }

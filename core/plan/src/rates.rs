@@ -1,6 +1,7 @@
 //! Rate limits of clients: what `RateLimit` documents mean.
 //!
-//! One is for all gateways, for one of them, or for the routes of a VirtualService. All that are for a request act on it
+//! One is for all gateways, for one of them, for the routes of a VirtualService, or for a Service, where workloads call
+//! it. All that are for a request act on it
 //! together. What is counted is kept by the name of the document and of the limit, so that listeners and routes that
 //! have the same one share its counts.
 
@@ -22,7 +23,7 @@ use naru_spec::{
 use crate::account::{Account, DOCUMENT, Idle, Said};
 use crate::attached::{self, RouteKey, Target};
 use crate::findings::Findings;
-use crate::registry::Registry;
+use crate::registry::{Protocol, Registry};
 
 const FIELD: &str = "rateLimit";
 
@@ -32,6 +33,8 @@ pub(crate) struct Rates<'a> {
     of_all: Vec<Check>,
     of_gateways: Vec<(&'a Gateway, Check)>,
     of_routes: BTreeMap<RouteKey, Vec<(naru_resource::Place, Check)>>,
+    /// By its host.
+    of_services: BTreeMap<String, Vec<Check>>,
     stores: Vec<Store>,
 }
 
@@ -75,10 +78,25 @@ impl<'a> Rates<'a> {
                     account.expect(Said { place, field: FIELD, path, route, otherwise: Idle::NoHttp });
                     rates.of_routes.entry(key).or_default().push((place, check));
                 }
+                Some(target) if target.kind.value == "Service" => {
+                    attached::check_group(target, findings);
+                    let said = Target::of(target, "RateLimit", namespace, resources, registry, findings);
+                    let Some(Target::Service(host)) = said else { continue };
+                    let known = registry.services().find(|known| known.host == host);
+                    let is_http = |known: &crate::registry::Known| {
+                        known.ports.iter().any(|port| port.protocol != Protocol::Tcp)
+                    };
+                    if !known.is_some_and(is_http) {
+                        let message = "it has no effect: no port that it is for speaks HTTP";
+                        let path = path.field("name");
+                        findings.warning(code::NO_EFFECT, target.name.place, &path, message, "leave it out");
+                    }
+                    rates.of_services.entry(host).or_default().push(check);
+                }
                 Some(target) => {
                     let message = format!("a RateLimit cannot be attached to a {}", target.kind.value);
                     let hint = "it can be attached to a Gateway, to a VirtualService, to one of its routes by \
-                                sectionName, or to all gateways without a targetRef";
+                                sectionName, to a Service, or to all gateways without a targetRef";
                     let path = path.field("kind");
                     findings.error(code::UNKNOWN_VALUE, target.kind.place, &path, message, hint);
                 }
@@ -107,6 +125,12 @@ impl<'a> Rates<'a> {
             GateChange::Also(check.clone())
         })
         .collect()
+    }
+
+    /// What is said of a service where workloads call it.
+    pub fn of_service(&self, host: &str) -> Vec<GateChange> {
+        let checks = self.of_services.get(host).into_iter().flatten();
+        checks.map(|check| GateChange::Also(check.clone())).collect()
     }
 
     pub fn stores(&self) -> Vec<Store> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use naru_plan::{Planned, Surroundings, plan};
+use naru_plan::{Client, Planned, Surroundings, plan};
 use naru_spec::{
     Check, CheckKind, Config, CountPlace, DataSource, GateChange, Lacking, Leases, Problem, Quota,
     QuotaAlgorithm, QuotaKey, Redis, RedisTls, Severity, Store, StoreUse, WithoutStore, defaults,
@@ -128,6 +128,55 @@ fn a_limit_is_for_what_it_is_attached_to() {
     assert!(rules.iter().all(|changes| changes.len() == 1));
 }
 
+/// What each host of a caller's listener says of its rules.
+fn of_callers(text: &str) -> (Vec<(String, usize)>, Vec<Problem>) {
+    let mut loaded = naru_doc::Loaded::default();
+    naru_doc::load("case.yaml", &format!("{AROUND}{text}"), &mut loaded);
+    assert!(loaded.problems.is_empty(), "{:#?}", loaded.problems);
+    let surroundings = Surroundings { clients: vec![Client::unnamed()], ..Surroundings::default() };
+    let planned = plan(&loaded.resources, &surroundings);
+    let listener = planned.config.listeners.iter().find(|listener| listener.name.starts_with("outbound/"));
+    let http = &listener.unwrap().chains[0].http;
+    assert!(http.gate.checks.is_empty());
+    let hosts = http.routes.virtual_hosts.iter().map(|host| {
+        let limits = host.rules.iter().flat_map(|rule| &rule.gate).filter(|change| {
+            matches!(change, GateChange::Also(Check { kind: CheckKind::Quotas(_), .. }))
+        });
+        (host.name.clone(), limits.count())
+    });
+    (hosts.collect(), planned.problems)
+}
+
+#[test]
+fn a_limit_of_a_service_is_where_workloads_call_it() {
+    let one = "[{name: a, requests: 1, window: 1s}]";
+    let others = "
+apiVersion: v1
+kind: Service
+metadata: {name: orders}
+spec: {ports: [{name: http, port: 80}, {name: tcp-more, port: 81}]}
+---";
+    let of_users = limit("targetRef: {kind: Service, name: users}", one);
+    let (hosts, problems) = of_callers(&format!("{others}{of_users}"));
+    assert!(problems.is_empty(), "{problems:#?}");
+    let limited: Vec<&str> =
+        hosts.iter().filter(|(_, limits)| *limits > 0).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(limited, ["users.default.svc.cluster.local:80"]);
+    // A gateway counts by what it says itself.
+    let (checks, rules) = gates(&planned(&of_users));
+    assert!(checks.is_empty() && rules.iter().all(Vec::is_empty));
+    let bytes = "
+apiVersion: v1
+kind: Service
+metadata: {name: bytes}
+spec: {ports: [{name: tcp, port: 80}]}
+---";
+    let (hosts, problems) = of_callers(&format!("{bytes}{}", limit("targetRef: {kind: Service, name: bytes}", one)));
+    assert!(hosts.iter().all(|(_, limits)| *limits == 0));
+    let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(told, ["it has no effect: no port that it is for speaks HTTP"]);
+}
+
 #[test]
 fn counts_can_be_kept_elsewhere() {
     let text = limit(
@@ -241,9 +290,14 @@ fn what_cannot_be_is_told_where_it_stands() {
         "spec.limits[1].name: there is a limit named 'a' already",
     );
     check(
-        "targetRef: {kind: Service, name: users}",
+        "targetRef: {kind: DestinationRule, name: users}",
         one,
-        "spec.targetRef.kind: a RateLimit cannot be attached to a Service",
+        "spec.targetRef.kind: a RateLimit cannot be attached to a DestinationRule",
+    );
+    check(
+        "targetRef: {kind: Service, name: users, sectionName: http}",
+        one,
+        "spec.targetRef.sectionName: a Service has no subsets: name its DestinationRule",
     );
     check(
         "targetRef: {kind: Gateway, name: other}",

@@ -47,7 +47,7 @@ enum Value {
 impl Edits {
     /// Compiles the levels, the innermost first. What [`problems`](Edits::problems) tells of is
     /// left out.
-    pub(crate) fn compile(levels: &[&HeaderOps]) -> Edits {
+    pub fn compile(levels: &[&HeaderOps]) -> Edits {
         let levels = levels.iter().map(|ops| Level::compile(ops));
         Edits { levels: levels.filter(|level| !level.is_empty()).collect() }
     }

@@ -445,6 +445,12 @@ pub const JWKS_CACHE: Duration = Duration::from_secs(600);
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// For an answer of who is asked whether a request may pass. Envoy's `ext_authz`.
 pub const EXTERNAL_TIMEOUT: Duration = Duration::from_millis(200);
+/// For an answer of a rate limit service. Envoy's `ratelimit`.
+pub const RATE_SERVICE_TIMEOUT: Duration = Duration::from_millis(20);
+/// Values of an open descriptor that are remembered. Envoy's `max_dynamic_descriptors`.
+pub const LOCAL_RATE_VALUES_MAX: u32 = 20;
+/// What one request takes at most of what a descriptor is for. Envoy's.
+pub const DESCRIPTOR_HITS_MAX: u64 = 1_000_000_000;
 /// The same of a provider of Istio's that says nothing.
 pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Our own: more than this is no answer.

@@ -4,8 +4,9 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, External, ExternalChange, Invalid,
-    Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
+    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, Descriptor, External, ExternalChange, Invalid,
+    Jwt, LocalRate, Quotas, RateService, RateServiceChange, Rbac, RuleRates, SecurityHeaders, Shed,
+    StaticFiles,
 };
 
 /// The checks of a listener, in order.
@@ -45,6 +46,8 @@ pub enum CheckKind {
     Rbac(Box<Rbac>),
     /// Envoy's `local_ratelimit`.
     LocalRate(Box<LocalRate>),
+    /// Somebody else counts: Envoy's `ratelimit`.
+    RateService(Box<RateService>),
     /// A `RateLimit` of naru.dev.
     Quotas(Box<Quotas>),
     /// Answers are compressed on their way back: Envoy's `compressor`.
@@ -67,6 +70,10 @@ pub enum GateChange {
     Also(Check),
     /// To whoever else is asked by the check with this name.
     Ask(String, Box<ExternalChange>),
+    /// To whoever counts by the check with this name.
+    Count(String, Box<RateServiceChange>),
+    /// What its requests are called for all who count.
+    Describe(Box<RuleRates>),
 }
 
 impl CheckKind {
@@ -89,6 +96,7 @@ impl CheckKind {
             CheckKind::Jwt(_) => 20,
             CheckKind::Rbac(_) => 40,
             CheckKind::LocalRate(_) => 60,
+            CheckKind::RateService(_) => 65,
             CheckKind::Quotas(_) => 70,
             CheckKind::Compress(_) => 80,
             CheckKind::Decompress(_) => 82,
@@ -107,6 +115,7 @@ impl CheckKind {
             CheckKind::SecurityHeaders(_) | CheckKind::Addresses(_) | CheckKind::BasicAuth(_) => Vec::new(),
             CheckKind::ApiKeys(settings) => settings.problems(),
             CheckKind::LocalRate(settings) => settings.problems(),
+            CheckKind::RateService(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
             CheckKind::Compress(settings) => settings.problems(),
             CheckKind::Decompress(settings) => settings.problems(),
@@ -145,7 +154,20 @@ impl Gate {
                         }
                     }
                 }
+                GateChange::Count(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::RateService(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
+                GateChange::Describe(_) => {}
             }
+        }
+        // Whoever counts sees them, also who was put there by the rule.
+        for said in changes {
+            let GateChange::Describe(said) = said else { continue };
+            checks.iter_mut().for_each(|check| describe(check, said));
         }
         checks
     }
@@ -161,7 +183,24 @@ impl GateChange {
         match self {
             GateChange::Instead(check) | GateChange::Also(check) => check.kind.problems(),
             GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
+            GateChange::Count(_, change) => change.rates.iter().flat_map(Descriptor::problems).collect(),
+            GateChange::Describe(said) => {
+                said.own.iter().chain(&said.of_host).flat_map(Descriptor::problems).collect()
+            }
         }
+    }
+}
+
+/// What a filter says of descriptors itself goes before what rules say.
+fn describe(check: &mut Check, said: &RuleRates) {
+    match &mut check.kind {
+        CheckKind::LocalRate(settings) if settings.rates.is_empty() => {
+            settings.rates = said.seen(settings.stage, settings.host_rates);
+        }
+        CheckKind::RateService(settings) if settings.rates.is_empty() => {
+            settings.rates = said.seen(settings.stage, settings.host_rates);
+        }
+        _ => {}
     }
 }
 

@@ -36,6 +36,8 @@ pub mod geo;
 pub mod external;
 pub mod quota;
 pub mod local_rate;
+pub mod descriptor;
+pub mod rate_service;
 pub mod content;
 pub mod store;
 pub mod route;
@@ -83,6 +85,9 @@ pub use csrf::Csrf;
 pub use external::{
     BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
 };
+pub use descriptor::{
+    DescribedHeader, Descriptor, DescriptorPart, HitCount, Hits, HostRates, PseudoHeader, RateOverride, RuleRates,
+};
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,
 };
@@ -107,7 +112,7 @@ pub use limits::{
 pub use listener::{
     ConnectionLimit, ConnectionLimits, FilterChain, Listener, Pipe, ProxyProtocol, ProxyVersion, Transport,
 };
-pub use local_rate::LocalRate;
+pub use local_rate::{LocalDescriptor, LocalRate};
 pub use login::{ClientAuthentication, OidcClaim, OidcEndpoints, OidcLogin, OidcSite};
 pub use matching::{
     Domain, HeaderMatch, HeaderTest, Match, NameMatch, PathMatch, Pattern, StringMatch, ValueTest,
@@ -117,6 +122,7 @@ pub use path::Path;
 pub use problem::{Invalid, Problem, Severity, code};
 pub use quic::Quic;
 pub use quota::{Lacking, Quota, QuotaAlgorithm, QuotaKey, Quotas};
+pub use rate_service::{RateRequests, RateService, RateServiceChange};
 pub use recover::{
     AutoTimeout, Backoff, Hedge, RateLimitedBackoff, Repeats, ResetFormat, ResetHeader, RetryBudget,
     RetryClass, RetryLimit, RetryOn, RetryPolicy,

@@ -1,7 +1,7 @@
 //! What is left of the limits of clusters, under Envoy's names.
 
 use naru_admit::cluster::gauges;
-use naru_proxy::{ClusterStatus, NamedLimitStatus, QuotaStatus, StoreStatus};
+use naru_proxy::{ClusterStatus, LocalRateStatus, NamedLimitStatus, QuotaStatus, StoreStatus};
 
 use super::guards::Stat;
 
@@ -81,6 +81,21 @@ pub fn of_quota(quota: &QuotaStatus) -> [Stat; 5] {
             quota.evicted_total,
         ),
     ]
+}
+
+/// Of Envoy's local rate limits with one prefix.
+pub fn of_local_rate(rate: &LocalRateStatus) -> Vec<Stat> {
+    const STATS: [(&str, &str); 5] = [
+        ("enabled_total", "Requests that a local rate limit was asked for."),
+        ("ok_total", "Requests that a local rate limit has let pass."),
+        ("rate_limited_total", "Requests for which a local rate limit had no token."),
+        ("enforced_total", "Requests that a local rate limit has refused."),
+        ("shadow_mode_total", "Requests that only a descriptor in shadow would have refused."),
+    ];
+    let all = STATS.into_iter().zip(rate.counts);
+    let stat =
+        |((name, help), value): ((&str, _), _)| Stat { name: name.to_owned(), is_gauge: false, help, value };
+    all.map(stat).collect()
 }
 
 /// Of a store of counts.

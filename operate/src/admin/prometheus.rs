@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
+    LocalRateStatus,
     CacheStatus, ClusterStatus, CodingStatus, FileStatus, MirrorReport, NamedLimitStatus, QuotaStatus,
     Report, SessionStatus, StoreStatus, StrainStatus, SurgeStatus,
 };
@@ -24,6 +25,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
         &admin.proxy.clusters(),
         &admin.proxy.named_limits(),
         &admin.proxy.quotas(),
+        &admin.proxy.local_rates(),
         &admin.proxy.stores(),
         &report.mirrors,
     ));
@@ -407,6 +409,7 @@ fn guarded(
     clusters: &[ClusterStatus],
     limits: &[NamedLimitStatus],
     quotas: &[QuotaStatus],
+    local_rates: &[LocalRateStatus],
     stores: &[StoreStatus],
     copied: &[MirrorReport],
 ) -> String {
@@ -445,6 +448,10 @@ fn guarded(
     }
     for quota in quotas {
         add_all(&mut families, "naru_rate_limit", &quota.name, limits::of_quota(quota));
+    }
+    for rate in local_rates {
+        let stats = limits::of_local_rate(rate);
+        add_all(&mut families, "naru_local_rate_limit", &rate.stat_prefix, stats);
     }
     for store in stores {
         add_all(&mut families, "naru_store", &store.name, limits::of_store(store));

@@ -97,6 +97,13 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
         let counts = limits::of_quota(&quota).into_iter();
         stats.extend(counts.map(|stat| (format!("rate_limit.{}.{}", quota.name, stat.name), stat.value)));
     }
+    for rate in admin.proxy.local_rates() {
+        let counts = limits::of_local_rate(&rate).into_iter();
+        let prefix = format!("{}.http_local_rate_limit", rate.stat_prefix);
+        stats.extend(counts.map(|stat| {
+            (format!("{prefix}.{}", stat.name.trim_end_matches("_total")), stat.value)
+        }));
+    }
     for store in admin.proxy.stores() {
         let counts = limits::of_store(&store).into_iter();
         stats.extend(counts.map(|stat| (format!("store.{}.{}", store.name, stat.name), stat.value)));

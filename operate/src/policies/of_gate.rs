@@ -1,8 +1,8 @@
 //! What a request passes before it goes anywhere.
 
 use naru_spec::{
-    Check, CheckKind, Gate, GateChange, LocalRate, Quota, QuotaAlgorithm, QuotaKey, ShedRule, StoreUse,
-    WithoutStore,
+    Check, CheckKind, Gate, GateChange, LocalDescriptor, LocalRate, Quota, QuotaAlgorithm, QuotaKey, RateService,
+    ShedRule, StoreUse, TokenBucket, WithoutStore,
 };
 use serde_json::json;
 
@@ -27,7 +27,8 @@ fn of_check(check: &Check, documents: &Documents) -> Vec<Policy> {
         CheckKind::Jwt(settings) => of_identity::tokens(settings),
         CheckKind::External(settings) => vec![of_identity::external(settings)],
         CheckKind::Rbac(settings) => of_identity::policies(settings),
-        CheckKind::LocalRate(settings) => local_rate(settings).into_iter().collect(),
+        CheckKind::LocalRate(settings) => local_rate(settings),
+        CheckKind::RateService(settings) => rate_service(settings).into_iter().collect(),
         CheckKind::Quotas(settings) => {
             let limits = settings.limits.iter();
             limits.map(|quota| rate_limit(quota, settings.store.as_ref(), origin.clone())).collect()
@@ -56,18 +57,41 @@ fn shed(rule: &ShedRule, origin: Option<String>) -> Policy {
     Policy::new("surgeShed", text, values, origin)
 }
 
-fn local_rate(settings: &LocalRate) -> Option<Policy> {
-    let bucket = settings.bucket.filter(|_| !settings.enabled.is_none())?;
+fn local_rate(settings: &LocalRate) -> Vec<Policy> {
+    if settings.enabled.is_none() {
+        return Vec::new();
+    }
+    let of_all = settings.bucket.iter().map(|bucket| (bucket, None));
+    let of_some = settings.descriptors.iter().map(|said| (&said.bucket, Some(said)));
+    of_all.chain(of_some).map(|(bucket, said)| of_bucket(settings, *bucket, said)).collect()
+}
+
+fn of_bucket(settings: &LocalRate, bucket: TokenBucket, said: Option<&LocalDescriptor>) -> Policy {
     let (enabled, enforced) = (percent(settings.enabled), percent(settings.enforced));
+    let whose = match said {
+        None => String::new(),
+        Some(said) => {
+            let entry = |(key, value): &(String, String)| match value.as_str() {
+                "" => format!("each {key}"),
+                value => format!("{key} '{value}'"),
+            };
+            let entries: Vec<String> = said.entries.iter().map(entry).collect();
+            format!("of requests with {}: ", entries.join(" and "))
+        }
+    };
+    let of_connection = if settings.is_of_connection { ", for each connection" } else { "" };
+    let answered = match said {
+        Some(said) if said.is_shadow => "are not refused".to_owned(),
+        _ => format!("are answered {}", settings.status),
+    };
     let text = format!(
-        "{} come every {:?}, at most {} at once; {enabled} of the requests take one, and {enforced} of those that find \
-         none are answered {}",
+        "{whose}{} come every {:?}, at most {} at once{of_connection}; {enabled} of the requests take one, and {enforced} \
+         of those that find none {answered}",
         counted(bucket.tokens_per_fill, "token", "tokens"),
         bucket.fill_interval,
         bucket.tokens_max,
-        settings.status
     );
-    let values = json!({
+    let mut values = json!({
         "max_tokens": bucket.tokens_max,
         "tokens_per_fill": bucket.tokens_per_fill,
         "fill_interval_ms": ms(bucket.fill_interval),
@@ -75,7 +99,41 @@ fn local_rate(settings: &LocalRate) -> Option<Policy> {
         "enforced_percent": in_percent(settings.enforced),
         "status": settings.status,
     });
-    Some(Policy::new("localRateLimit", text, values, None))
+    if let Some(said) = said {
+        values["entries"] = said.entries.iter().map(|(key, value)| json!([key, value])).collect();
+        values["shadow"] = json!(said.is_shadow);
+    }
+    Policy::new("localRateLimit", text, values, None)
+}
+
+fn rate_service(settings: &RateService) -> Option<Policy> {
+    let rates = if settings.rule_rates.is_empty() { &settings.rates } else { &settings.rule_rates };
+    if rates.is_empty() || settings.enabled.is_none() {
+        return None;
+    }
+    let (enabled, enforced) = (percent(settings.enabled), percent(settings.enforced));
+    let within = settings.timeout.map_or(String::new(), |timeout| format!(" within {timeout:?}"));
+    let text = format!(
+        "the rate limit service '{}' is asked{within} about {enabled} of the requests, by {}; {enforced} of those beyond a limit are answered {}, \
+         and {} of those that nobody answers for are answered {}",
+        settings.service.cluster,
+        counted(rates.len() as u32, "descriptor", "descriptors"),
+        settings.status,
+        percent(settings.denies_failed),
+        settings.status_on_error,
+    );
+    let values = json!({
+        "domain": settings.domain,
+        "cluster": settings.service.cluster,
+        "descriptors": rates.len(),
+        "timeout_ms": settings.timeout.map(ms),
+        "enabled_percent": in_percent(settings.enabled),
+        "enforced_percent": in_percent(settings.enforced),
+        "denied_without_answer_percent": in_percent(settings.denies_failed),
+        "status": settings.status,
+        "status_on_error": settings.status_on_error,
+    });
+    Some(Policy::new("rateLimitService", text, values, None))
 }
 
 fn rate_limit(quota: &Quota, store: Option<&StoreUse>, origin: Option<String>) -> Policy {

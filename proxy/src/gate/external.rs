@@ -53,17 +53,17 @@ pub async fn judge(
     Some(asking.of.judge_http(heard.status.as_u16(), &heard.headers, heard.body))
 }
 
-fn find(loaded: &Loaded, name: &str) -> Option<ClusterId> {
+pub(super) fn find(loaded: &Loaded, name: &str) -> Option<ClusterId> {
     loaded.cluster_ids().find(|id| loaded.snapshot.cluster(*id).name == name)
 }
 
 /// The message of a call that went well.
-fn said_by_grpc(heard: &Heard) -> Option<Bytes> {
+pub(super) fn said_by_grpc(heard: &Heard) -> Option<Bytes> {
     let status = heard.trailers.as_ref().and_then(grpc_status).or_else(|| grpc_status(&heard.headers));
     (heard.status == StatusCode::OK && status == Some(0)).then(|| heard.body.clone())
 }
 
-fn target(authority: &str, path: &str, is_tls: bool) -> Option<Uri> {
+pub(super) fn target(authority: &str, path: &str, is_tls: bool) -> Option<Uri> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Some(Authority::try_from(authority).ok()?);

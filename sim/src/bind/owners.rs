@@ -41,6 +41,9 @@ impl<'a> Binder<'a> {
             }
             let asks =
                 |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
+            let counts = |chain: &naru_journey::Chain| {
+                chain.gate.as_ref().is_some_and(|gate| gate.counts_connections())
+            };
             let unknown = [
                 (
                     !snapshot.credentials.is_empty(),
@@ -55,7 +58,12 @@ impl<'a> Binder<'a> {
                 (
                     snapshot.chains().iter().any(asks),
                     "somebody else is asked whether requests may pass",
-                    "the policy with action: CUSTOM, or the filter ext_authz,",
+                    "the policy with action: CUSTOM, or the filters ext_authz and ratelimit,",
+                ),
+                (
+                    snapshot.chains().iter().any(counts),
+                    "connections of clients have rate limits of their own",
+                    "local_rate_limit_per_downstream_connection",
                 ),
                 (
                     snapshot.has_bodies(),

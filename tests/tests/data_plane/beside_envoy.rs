@@ -15,6 +15,8 @@ mod external;
 mod webs;
 mod outliers;
 mod rates;
+mod descriptors;
+mod rate_service;
 mod edge;
 mod drawn;
 mod differences;

@@ -21,14 +21,8 @@ enum Whose {
 /// # Errors
 /// There is none, there are several, or it is no `CheckResponse`.
 pub fn answer(framed: &[u8]) -> Result<CheckResponse, NotOurs> {
-    let (head, rest) = framed.split_first_chunk::<5>().ok_or(NotOurs)?;
-    let [flags, length @ ..] = *head;
-    let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| NotOurs)?;
-    if flags != 0 || rest.len() != length {
-        return Err(NotOurs);
-    }
     let mut said = CheckResponse::default();
-    each(rest, |field, value| {
+    each(unframed(framed)?, |field, value| {
         match field {
             1 => each(value.bytes()?, |field, value| {
                 if field == 1 {
@@ -55,6 +49,14 @@ pub fn answer(framed: &[u8]) -> Result<CheckResponse, NotOurs> {
         Ok(())
     })?;
     Ok(said)
+}
+
+/// The one message of an answer.
+pub(crate) fn unframed(framed: &[u8]) -> Result<&[u8], NotOurs> {
+    let (head, rest) = framed.split_first_chunk::<5>().ok_or(NotOurs)?;
+    let [flags, length @ ..] = *head;
+    let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| NotOurs)?;
+    if flags != 0 || rest.len() != length { Err(NotOurs) } else { Ok(rest) }
 }
 
 fn read_denied(message: &[u8], denied: &mut Denied) -> Result<(), NotOurs> {

@@ -104,7 +104,7 @@ pub fn question(said: &Question<'_>) -> Bytes {
     framed(check.as_bytes())
 }
 
-fn framed(message: &[u8]) -> Bytes {
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(message.len() + 5);
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));

@@ -16,6 +16,7 @@ mod quic;
 mod routes;
 mod recovery;
 mod local_rate;
+mod rates;
 mod edge;
 mod matching;
 mod connect;
@@ -106,6 +107,8 @@ pub(crate) fn read_bootstrap(
     for (at, cluster) in resources.clusters.iter().enumerate() {
         config.clusters.push(clusters::read(cluster, &clusters.at(at), findings));
     }
+    let own = message.node.as_ref().map_or("", |node| node.cluster.as_str());
+    rates::name_source(&mut config, own);
     tell_problems_of_the_whole(&config, resources, &path, findings);
     config
 }

@@ -15,6 +15,7 @@ mod quic;
 mod routes;
 mod recovery;
 mod local_rate;
+mod rates;
 mod edge;
 mod matching;
 mod clusters;

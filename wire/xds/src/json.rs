@@ -94,6 +94,9 @@ fn message<M: prost::Message + prost::Name>(schema: &Schema, message: &M) -> Val
 fn redact_questions(http: &mut Http) {
     let take_out = |value: &mut String| REDACTED.clone_into(value);
     for check in &mut http.gate.checks {
+        if let CheckKind::RateService(said) = &mut check.kind {
+            said.service.metadata.iter_mut().for_each(|(_, value)| take_out(value));
+        }
         let CheckKind::External(said) = &mut check.kind else { continue };
         said.context.iter_mut().for_each(|(_, value)| take_out(value));
         let told = match &mut said.service {

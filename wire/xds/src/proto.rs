@@ -7,6 +7,7 @@ pub(crate) use envoy_types::pb::envoy::config::core::v3 as core;
 pub(crate) use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use envoy_types::pb::envoy::config::listener::v3 as listener;
 pub(crate) use envoy_types::pb::envoy::config::overload::v3 as overload;
+pub(crate) use envoy_types::pb::envoy::config::ratelimit::v3 as ratelimit;
 pub(crate) use envoy_types::pb::envoy::config::rbac::v3 as rbac;
 pub(crate) use envoy_types::pb::envoy::config::route::v3 as route;
 pub(crate) use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file_log;
@@ -17,6 +18,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::compression::gzip::compressor
 pub(crate) use envoy_types::pb::envoy::extensions::compression::gzip::decompressor::v3 as gzip_decompressor;
 pub(crate) use envoy_types::pb::envoy::extensions::compression::zstd::compressor::v3 as zstd;
 pub(crate) use envoy_types::pb::envoy::extensions::compression::zstd::decompressor::v3 as zstd_decompressor;
+pub(crate) use envoy_types::pb::envoy::extensions::common::ratelimit::v3 as ratelimit_common;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::api_key_auth::v3 as api_key_auth;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::basic_auth::v3 as basic_auth;
@@ -30,6 +32,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as f
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_rate;
+pub(crate) use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3 as rate_service;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as http_rbac;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol;

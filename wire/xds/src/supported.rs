@@ -12,6 +12,7 @@ mod content;
 mod external;
 mod hints;
 mod identity;
+mod rates;
 
 use std::collections::HashMap;
 
@@ -313,6 +314,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_add",
             "response_headers_to_remove",
             "typed_per_filter_config",
+            "rate_limits",
             "metadata={}",
         ],
     ),
@@ -405,7 +407,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "hash_policy",
             "upgrade_configs",
             "max_stream_duration={}",
-            "include_vh_rate_limits=false",
+            "rate_limits",
+            "include_vh_rate_limits",
             "metadata_match={}",
         ],
     ),
@@ -749,7 +752,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED).chain(content::SUPPORTED)
+    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED).chain(content::SUPPORTED).chain(rates::SUPPORTED)
 }
 
 /// The messages that may stand where the API takes any.

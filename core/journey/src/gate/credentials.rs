@@ -350,7 +350,7 @@ mod tests {
         };
         let client = Client::unknown(&peer);
         let mut head =
-            Head { line: &mut line, client: &client, headers, peer: &peer, server_name: None, names: None };
+            Head { line: &mut line, client: &client, headers, peer: &peer, server_name: None, names: None, rates: None };
         let came = act(&mut head);
         (came, line.path.to_string())
     }

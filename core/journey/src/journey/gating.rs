@@ -20,7 +20,7 @@ use naru_route::{Subject, Verdict};
 
 use super::{Journey, State};
 use crate::gate::bodies::Bodies;
-use crate::gate::{self, Answer, CompiledCheck, Head, Memory, Question, Refusal, Step};
+use crate::gate::{self, Answer, CompiledCheck, Head, Memory, Question, Refusal, Step, Way};
 use crate::{Action, Observer, Snapshot, View, Worker};
 
 /// Where a request stands at its gate, and what came of it.
@@ -78,9 +78,10 @@ impl Journey {
         if self.state != State::Gated {
             return;
         }
-        let (mut checks, draw) = (self.checks(snapshot), self.draw);
+        let (mut checks, draw, chain) = (self.checks(snapshot), self.draw, self.chain);
         loop {
             let number = self.number(snapshot);
+            let rule = self.rule().map(|(rule, _)| rule);
             let Some(gating) = self.gating_mut() else { return };
             let Some(check) = checks.get(gating.at) else { break };
             if !gating.passed.is_empty() && number.is_some_and(|number| gating.passed.contains(&number)) {
@@ -88,7 +89,8 @@ impl Journey {
                 continue;
             }
             let answer = gating.answer.take();
-            match check.decide(now, head, draw, answer, &mut gating.memory, view) {
+            let way = Way { draw, table: &snapshot.chain(chain).table, rule };
+            match check.decide(now, head, &way, answer, &mut gating.memory, view) {
                 Step::Pass => {
                     gating.at += 1;
                     if std::mem::take(&mut gating.memory.reroutes) {

@@ -12,7 +12,7 @@ use crate::findings::Findings;
 use crate::proto::{core, ext_authz, kinds, matcher};
 
 /// The filter whose metadata is known.
-const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
+pub(super) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 
 pub(super) fn read(said: &ext_authz::ExtAuthz, path: &Path<'_>, findings: &mut Findings<'_>) -> External {
     use ext_authz::ext_authz::Services;
@@ -68,6 +68,19 @@ pub(super) fn read(said: &ext_authz::ExtAuthz, path: &Path<'_>, findings: &mut F
 }
 
 fn grpc(said: &core::GrpcService, path: &Path<'_>, findings: &mut Findings<'_>) -> External {
+    let mut external = External::new(ExternalService::Grpc(grpc_service(said, path, findings)));
+    if let Some(timeout) = &said.timeout {
+        external.timeout = value::duration(timeout, &path.field("timeout"), findings);
+    }
+    external
+}
+
+/// Who is asked by gRPC.
+pub(super) fn grpc_service(
+    said: &core::GrpcService,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> ExternalGrpc {
     use core::grpc_service::TargetSpecifier;
     let mut grpc = ExternalGrpc::default();
     // Another way to reach it is told as a field that is not supported.
@@ -76,11 +89,7 @@ fn grpc(said: &core::GrpcService, path: &Path<'_>, findings: &mut Findings<'_>) 
         grpc.authority.clone_from(&said.authority);
     }
     grpc.metadata = literals(&said.initial_metadata, &path.field("initial_metadata"), findings);
-    let mut external = External::new(ExternalService::Grpc(grpc));
-    if let Some(timeout) = &said.timeout {
-        external.timeout = value::duration(timeout, &path.field("timeout"), findings);
-    }
-    external
+    grpc
 }
 
 #[expect(deprecated, reason = "the older spelling is still read")]

@@ -5,11 +5,11 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, content, edge, external, identity, local_rate, recovery, routes, tls, value};
+use super::{access_log, content, edge, external, identity, local_rate, rates, recovery, routes, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{
-    Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, router,
+    Any, buffer, core, ext_authz, fault::HttpFault, grpc_web, hcm, http_rbac, jwt_authn, rate_service, router,
 };
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
@@ -243,6 +243,13 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             }
             let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
+        } else if let Some(said) = unpack::<rate_service::RateLimit>(any) {
+            if routers > 0 {
+                let text = "the router ends the chain of filters: that for rate limits stands before it";
+                findings.invalid(&path, Invalid::new(text));
+            }
+            let kind = CheckKind::RateService(Box::new(rates::service(&said, &path, findings)));
+            found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else if let Some(said) = unpack::<buffer::Buffer>(any) {
             // None at all, or 0, is told by the API's own rules.
             let max = said.max_request_bytes.map(|max| u64::from(max.value));
@@ -266,7 +273,7 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
-            let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, ext_authz, rbac, local_ratelimit, fault, \
+            let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, ext_authz, rbac, local_ratelimit, ratelimit, fault, \
                         buffer, compressor, decompressor, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }

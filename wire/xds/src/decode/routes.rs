@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, Check, CheckKind, ClusterChoice, DirectResponse, Domain, Fault, Format, Forward, GateChange,
-    HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement,
+    Action, Check, CheckKind, ClusterChoice, Descriptor, DirectResponse, Domain, Fault, Format, Forward, GateChange,
+    HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, RuleRates, Scheme, TlsRequirement,
     VirtualHost, WeightedCluster, defaults,
 };
 
+use super::rates::{self, Said};
 use super::{balancing, connect, content, edge, external, headers, local_rate, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::ext_authz::ExtAuthzPerRoute;
 use crate::proto::local_rate::LocalRateLimit;
+use crate::proto::rate_service::RateLimitPerRoute;
 use crate::proto::{Any, core, fault::HttpFault, matcher, route};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
@@ -80,13 +82,15 @@ fn virtual_host(
     let routes = path.field("routes");
     let rules = said.routes.iter().enumerate();
     let of_host = &said.typed_per_filter_config;
+    let rates = path.field("rate_limits");
+    let rates = rates::descriptors(&said.rate_limits, Said::AtRoutes, &rates, findings);
     check_host_filters(of_host, &path.field("typed_per_filter_config"), findings);
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     VirtualHost {
         name: said.name.clone(),
         domains,
         rules: rules
-            .map(|(at, said)| rule(said, of_host, body_bytes_max, &routes.at(at), findings))
+            .map(|(at, said)| rule(said, (of_host, &rates), body_bytes_max, &routes.at(at), findings))
             .collect(),
         tls: match said.require_tls() {
             TlsRequirementType::None => TlsRequirement::None,
@@ -112,14 +116,14 @@ fn virtual_host(
 
 fn rule(
     said: &route::Route,
-    of_host: &HashMap<String, Any>,
+    (of_host, rates_of_host): (&HashMap<String, Any>, &[Descriptor]),
     body_bytes_max: usize,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Rule {
-    use route::route::Action as Said;
+    use route::route::Action as Acts;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
-    let (fault, gate) =
+    let (fault, mut gate) =
         of_filters(&said.typed_per_filter_config, of_host, &path.field("typed_per_filter_config"), findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
@@ -128,7 +132,8 @@ fn rule(
     );
     block.query.extend(extension.query_not);
     let action = match &said.action {
-        Some(Said::Route(said)) => {
+        Some(Acts::Route(said)) => {
+            gate.extend(described(said, rates_of_host, &path.field("route"), findings));
             let mut forward = forward(said, &path.field("route"), findings);
             forward.query = extension.query;
             forward.fault = fault;
@@ -147,8 +152,8 @@ fn rule(
                 findings.error(&path.field("metadata"), code::INVALID_VALUE, text, "");
             }
             match other {
-                Some(Said::Redirect(said)) => redirect(said, &path.field("redirect"), findings),
-                Some(Said::DirectResponse(said)) => {
+                Some(Acts::Redirect(said)) => redirect(said, &path.field("redirect"), findings),
+                Some(Acts::DirectResponse(said)) => {
                     direct(said, body_bytes_max, &path.field("direct_response"), findings)
                 }
                 _ => Action::Direct(Box::new(DirectResponse {
@@ -189,10 +194,11 @@ fn check_host_filters(said: &HashMap<String, Any>, path: &Path<'_>, findings: &m
     for name in names {
         let path = path.key(name);
         let any = said.get(name);
-        if edge::of_route(None, any, &path, findings).is_none() {
+        let said = any.and_then(|any| of_both(name, any, true, &path, findings));
+        if said.is_none() && edge::of_route(None, any, &path, findings).is_none() {
             let found = any.map_or("", |any| type_name(&any.type_url));
             let text = format!("settings of '{found}' for one virtual host are not supported");
-            let hint = "only those of the filters for CORS and CSRF are; others can be said for each route";
+            let hint = "only those of the filters for CORS, CSRF and rate limits are; others can be said for each route";
             findings.error(&path, code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
@@ -219,12 +225,12 @@ fn of_filters(
             gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
             continue;
         }
-        if any.is_none() {
+        let nearest = any.or_else(|| of_host.get(name));
+        if let Some(change) = nearest.and_then(|said| of_both(name, said, any.is_none(), &path, hears)) {
+            gate.push(change);
             continue;
         }
-        if let Some(said) = any.and_then(unpack::<LocalRateLimit>) {
-            let kind = CheckKind::LocalRate(Box::new(local_rate::read(&said, &path, findings)));
-            gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
+        if any.is_none() {
             continue;
         }
         if let Some(said) = any.and_then(unpack::<ExtAuthzPerRoute>) {
@@ -244,12 +250,45 @@ fn of_filters(
                     &path,
                     code::UNSUPPORTED_EXTENSION,
                     text,
-                    "only those of ext_authz and of the filters for CORS, CSRF, faults, local rate limits, compression and buffers are",
+                    "only those of ext_authz and of the filters for CORS, CSRF, faults, rate limits, compression and buffers are",
                 );
             }
         }
     }
     (fault, gate)
+}
+
+/// What can be said for a virtual host as for a route.
+fn of_both(
+    name: &str,
+    any: &Any,
+    is_of_host: bool,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<GateChange> {
+    if let Some(said) = unpack::<LocalRateLimit>(any) {
+        let rate = local_rate::of_route(&said, is_of_host, path, findings);
+        let kind = CheckKind::LocalRate(Box::new(rate));
+        return Some(GateChange::Instead(Check { name: name.to_owned(), kind }));
+    }
+    let said = unpack::<RateLimitPerRoute>(any)?;
+    Some(GateChange::Count(name.to_owned(), Box::new(rates::service_of_route(&said, path, findings))))
+}
+
+/// What requests of a route are called.
+#[expect(deprecated, reason = "the older spelling is still read")]
+fn described(
+    said: &route::RouteAction,
+    of_host: &[Descriptor],
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<GateChange> {
+    let rates = RuleRates {
+        own: rates::descriptors(&said.rate_limits, Said::AtRoutes, &path.field("rate_limits"), findings),
+        of_host: of_host.to_vec(),
+        includes_host: said.include_vh_rate_limits.is_some_and(|said| said.value),
+    };
+    (rates != RuleRates::default()).then(|| GateChange::Describe(Box::new(rates)))
 }
 
 /// Metadata that is not naru's own would have no effect.

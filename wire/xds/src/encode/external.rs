@@ -3,7 +3,7 @@
 use http::HeaderName;
 use naru_base::Fraction;
 use naru_spec::{
-    BodyChange, External, ExternalBody, ExternalChange, ExternalService, Rbac, RbacAction, RbacRules,
+    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalService, Rbac, RbacAction, RbacRules,
     StringMatch,
 };
 
@@ -19,16 +19,8 @@ pub(super) fn write(said: &External) -> ext_authz::ExtAuthz {
     ext_authz::ExtAuthz {
         services: Some(match &said.service {
             ExternalService::Grpc(grpc) => Services::GrpcService(core::GrpcService {
-                target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
-                    core::grpc_service::EnvoyGrpc {
-                        cluster_name: grpc.cluster.clone(),
-                        authority: grpc.authority.clone(),
-                        ..Default::default()
-                    },
-                )),
                 timeout: Some(value::duration(said.timeout)),
-                initial_metadata: literals(&grpc.metadata),
-                ..Default::default()
+                ..grpc_service(grpc)
             }),
             ExternalService::Http(http) => Services::HttpService(ext_authz::HttpService {
                 server_uri: Some(core::HttpUri {
@@ -78,6 +70,20 @@ pub(super) fn write(said: &External) -> ext_authz::ExtAuthz {
             runtime_key: "ext_authz.deny_at_disable".to_owned(),
         }),
         filter_enabled_metadata: said.only_for.as_ref().map(|_| was_chosen()),
+        ..Default::default()
+    }
+}
+
+/// Who is asked by gRPC.
+pub(super) fn grpc_service(grpc: &ExternalGrpc) -> core::GrpcService {
+    let target = core::grpc_service::EnvoyGrpc {
+        cluster_name: grpc.cluster.clone(),
+        authority: grpc.authority.clone(),
+        ..Default::default()
+    };
+    core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(target)),
+        initial_metadata: literals(&grpc.metadata),
         ..Default::default()
     }
 }

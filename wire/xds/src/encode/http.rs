@@ -6,7 +6,7 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{content, edge, external, identity, local_rate, recovery, routes, tls, value};
+use super::{content, edge, external, identity, local_rate, rates, recovery, routes, tls, value};
 use crate::extension::{list, text};
 use crate::proto::{
     self, Any, Struct, Value, accesslog, buffer, core, file_log, grpc_web, hcm, router, stream_log,
@@ -135,6 +135,7 @@ fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
         CheckKind::External(said) => Some(filter(&check.name, pack(&external::write(said)))),
         CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
         CheckKind::LocalRate(rate) => Some(filter(&check.name, pack(&local_rate::write(rate)))),
+        CheckKind::RateService(said) => Some(filter(&check.name, pack(&rates::service(said)))),
         CheckKind::Quotas(_) | CheckKind::Shed(_) | CheckKind::Files(_) => None,
         CheckKind::Compress(_) | CheckKind::Decompress(_) | CheckKind::BodyLimit(_) => {
             content::filter(&check.kind).map(|said| filter(&check.name, said))

@@ -100,7 +100,7 @@ pub(super) fn string_match(said: &StringMatch) -> matcher::StringMatcher {
     }
 }
 
-fn query(said: &NameMatch) -> route::QueryParameterMatcher {
+pub(super) fn query(said: &NameMatch) -> route::QueryParameterMatcher {
     use route::query_parameter_matcher::QueryParameterMatchSpecifier;
     route::QueryParameterMatcher {
         name: said.name.clone(),

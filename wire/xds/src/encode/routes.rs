@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_spec::{
     Action, Check, CheckKind, ClusterChoice, DirectResponse, Format, Forward, GateChange, HostRewrite, Match,
-    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, Scheme, Terminate,
+    PathRewrite, Pattern, QueryOps, Redirect, RedirectPath, RouteTable, Rule, RuleRates, Scheme, Terminate,
     TlsRequirement, VirtualHost,
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, content, edge, external, local_rate, matching, recovery, tcp, value};
+use super::{balancing, content, edge, external, local_rate, matching, rates, recovery, tcp, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
@@ -41,6 +41,7 @@ pub(super) fn write(table: &RouteTable) -> route::RouteConfiguration {
 
 fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
     use route::virtual_host::TlsRequirementType;
+    let rates = host.rules.iter().find_map(rates_of).map_or(&[][..], |said| &said.of_host);
     let routes = host.rules.iter().flat_map(|rule| rule.matches.iter().map(|block| route(rule, block)));
     route::VirtualHost {
         name: host.name.clone(),
@@ -56,6 +57,8 @@ fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
         request_headers_to_remove: value::removals(&host.request_headers),
         response_headers_to_add: value::additions(&host.response_headers),
         response_headers_to_remove: value::removals(&host.response_headers),
+        rate_limits: rates::descriptors(rates),
+        typed_per_filter_config: of_host(host),
         ..Default::default()
     }
 }
@@ -82,7 +85,7 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
         name: rule.name.clone(),
         r#match: Some(matching::write(block)),
         action: Some(match &rule.action {
-            Action::Forward(forward) => Said::Route(route_action(forward)),
+            Action::Forward(forward) => Said::Route(described(rule, route_action(forward))),
             Action::Redirect(redirect) => Said::Redirect(redirect_action(redirect)),
             Action::Direct(direct) => Said::DirectResponse(direct_response(direct)),
         }),
@@ -99,6 +102,35 @@ fn route(rule: &Rule, block: &Match) -> route::Route {
     }
 }
 
+/// With what its requests are called.
+#[expect(deprecated, reason = "it has no other spelling for all filters")]
+fn described(rule: &Rule, mut action: route::RouteAction) -> route::RouteAction {
+    if let Some(said) = rates_of(rule) {
+        action.rate_limits = rates::descriptors(&said.own);
+        action.include_vh_rate_limits = said.includes_host.then(|| value::flag(true));
+    }
+    action
+}
+
+fn rates_of(rule: &Rule) -> Option<&RuleRates> {
+    rule.gate.iter().find_map(|change| match change {
+        GateChange::Describe(said) => Some(&**said),
+        _ => None,
+    })
+}
+
+/// What a virtual host says to filters whose buckets its rules share.
+fn of_host(host: &VirtualHost) -> HashMap<String, Any> {
+    let changes = host.rules.iter().flat_map(|rule| &rule.gate);
+    let said = changes.filter_map(|change| match change {
+        GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) if rate.is_of_host => {
+            Some((name.clone(), pack(&local_rate::write(rate))))
+        }
+        _ => None,
+    });
+    said.collect()
+}
+
 fn of_filters(rule: &Rule) -> HashMap<String, Any> {
     let fault = match &rule.action {
         Action::Forward(forward) => forward.fault.as_ref().map(recovery::fault),
@@ -107,16 +139,19 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
     let fault = fault.map(|fault| (FAULT_FILTER.to_owned(), pack(&fault)));
     // What is ours alone has no spelling.
     let gate = rule.gate.iter().filter_map(|change| match change {
+        // Its virtual host says it.
+        GateChange::Instead(Check { kind: CheckKind::LocalRate(rate), .. }) if rate.is_of_host => None,
         GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) => {
             Some((name.clone(), pack(&local_rate::write(rate))))
         }
+        GateChange::Count(name, change) => Some((name.clone(), rates::service_of_rule(change))),
         GateChange::Ask(name, change) => Some((name.clone(), external::of_rule(change))),
         // Of the others Envoy has no word for that.
         GateChange::Without(name) if name.contains("ext_authz") => Some((name.clone(), external::disabled())),
         GateChange::Instead(Check { name, kind }) => {
             Some((name.clone(), edge::of_route(kind).or_else(|| content::of_route(kind))?))
         }
-        GateChange::Without(_) | GateChange::Also(_) => None,
+        GateChange::Without(_) | GateChange::Also(_) | GateChange::Describe(_) => None,
     });
     fault.into_iter().chain(gate).collect()
 }

@@ -153,19 +153,6 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.filters.http.basic_auth.v3.BasicAuth",
         &["users", "forward_username_header", "authentication_header"],
     ),
-    (
-        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        &[
-            "stat_prefix",
-            "status",
-            "token_bucket",
-            "filter_enabled",
-            "filter_enforced",
-            "response_headers_to_add",
-            "enable_x_ratelimit_headers",
-            "rate_limited_as_resource_exhausted",
-        ],
-    ),
     ("envoy.type.v3.HttpStatus", &["code"]),
     ("envoy.type.v3.TokenBucket", &["max_tokens", "tokens_per_fill", "fill_interval"]),
 ];

@@ -6,8 +6,8 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
     BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Csrf, Decompressor, External,
-    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, LocalRate, OnEtag,
-    StringMatch, TokenBucket, ValueTest,
+    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, OnEtag, StringMatch,
+    ValueTest,
 };
 
 use super::Dice;
@@ -45,26 +45,6 @@ impl Dice {
             origins: self.origins(),
         };
         Check { name: "envoy.filters.http.csrf".into(), kind: CheckKind::Csrf(Box::new(csrf)) }
-    }
-
-    pub(super) fn local_rate(&mut self) -> Check {
-        let bucket = self.maybe(|dice| TokenBucket {
-            tokens_max: 1 + dice.below(1 << 20) as u32,
-            tokens_per_fill: 1 + dice.below(100) as u32,
-            fill_interval: Duration::from_millis(50 + dice.below(100_000)),
-        });
-        let rate = LocalRate {
-            enabled: Fraction::new(self.below(101) as u32, Denominator::Hundred),
-            enforced: Fraction::new(self.below(10_001) as u32, Denominator::TenThousand),
-            status: self.one(&[429, 503, 400]),
-            tells: self.coin(),
-            is_resource_exhausted: self.coin(),
-            ..LocalRate::new(self.word(), bucket)
-        };
-        Check {
-            name: "envoy.filters.http.local_ratelimit".into(),
-            kind: CheckKind::LocalRate(Box::new(rate)),
-        }
     }
 
     /// Of one of these clusters.
@@ -136,7 +116,7 @@ impl Dice {
             }
             _ => {}
         }
-        changes.extend(self.maybe(|dice| GateChange::Instead(dice.local_rate())));
+        changes.extend(self.rate_changes());
         // By name, as they are read.
         changes.extend(self.maybe(Dice::content_change));
         changes
