@@ -258,6 +258,11 @@ impl Prepared {
     }
 
     /// Of all chains, each once.
+    /// Who keeps the sessions with this name.
+    pub fn sessions_named(&self, name: &str) -> Option<&Arc<Service>> {
+        self.sessions.iter().flatten().find(|service| service.name() == name)
+    }
+
     pub fn session_statuses(&self) -> Vec<SessionStatus> {
         let mut known: Vec<(&Arc<Service>, &Option<Arc<Provider>>)> = Vec::new();
         for (service, provider) in self.sessions.iter().zip(&self.providers) {

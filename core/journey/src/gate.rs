@@ -136,12 +136,15 @@ impl Head<'_> {
         Asker {
             request: Some(subject),
             peer: self.peer.remote.ip(),
-            remote: self.client.address.ip(),
+            remote: self.client.address,
             local: self.peer.local,
             is_tls: self.peer.is_tls,
+            is_certified: self.peer.is_certified,
+            protocol: crate::record::protocol(self.line.version),
             server_name: self.server_name,
             names: self.names,
             identified,
+            session: None,
         }
     }
 }
@@ -177,6 +180,8 @@ pub enum CheckCount {
     ExternalFailed,
     /// The same, and the request passes all the same.
     ExternalFailureAllowed,
+    /// It cannot be told whether the condition of a policy holds.
+    ConditionFailed,
 }
 
 /// What a check says.
@@ -299,7 +304,7 @@ impl CompiledGate {
             let of_check = |check: &Check| {
                 let is_own = changes.iter().any(|change| match change {
                     GateChange::Instead(other) | GateChange::Also(other) => other == check,
-                    GateChange::Without(_) | GateChange::Ask(..) => false,
+                    _ => false,
                 });
                 if is_own { format!("{of}/{own}") } else { of.to_owned() }
             };
@@ -408,7 +413,7 @@ fn is_shared(changes: &[GateChange]) -> bool {
         GateChange::Instead(check) | GateChange::Also(check) => {
             !matches!(check.kind, CheckKind::LocalRate(_) | CheckKind::External(_))
         }
-        GateChange::Without(_) | GateChange::Ask(..) => true,
+        _ => true,
     })
 }
 

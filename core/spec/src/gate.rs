@@ -4,8 +4,8 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, External, ExternalChange, Invalid,
-    Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
+    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, Cors, Credentials, Csrf, Decompressor, External,
+    ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.
@@ -67,6 +67,12 @@ pub enum GateChange {
     Also(Check),
     /// To whoever else is asked by the check with this name.
     Ask(String, Box<ExternalChange>),
+    /// To whoever asks for keys by that name.
+    Keys(String, Box<ApiKeysChange>),
+    /// Other passwords than those of the check with this name.
+    Passwords(String, Credentials),
+    /// Of the check for tokens with this name, one requirement for all requests of the rule.
+    Require(String, String),
 }
 
 impl CheckKind {
@@ -105,7 +111,7 @@ impl CheckKind {
             // What is wrong with an expression is told where it is compiled.
             CheckKind::Rbac(_) | CheckKind::Shed(_) | CheckKind::Cors(_) | CheckKind::Csrf(_) => Vec::new(),
             CheckKind::SecurityHeaders(_) | CheckKind::Addresses(_) | CheckKind::BasicAuth(_) => Vec::new(),
-            CheckKind::ApiKeys(settings) => settings.problems(),
+            CheckKind::ApiKeys(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
             CheckKind::Compress(settings) => settings.problems(),
@@ -145,6 +151,27 @@ impl Gate {
                         }
                     }
                 }
+                GateChange::Keys(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::ApiKeys(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
+                GateChange::Passwords(name, passwords) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::BasicAuth(settings) = &mut own.kind {
+                            settings.passwords = passwords.clone();
+                        }
+                    }
+                }
+                GateChange::Require(name, requirement) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::Jwt(settings) = &mut own.kind {
+                            **settings = settings.requiring(requirement);
+                        }
+                    }
+                }
             }
         }
         checks
@@ -160,7 +187,11 @@ impl GateChange {
     pub fn problems(&self) -> Vec<Invalid> {
         match self {
             GateChange::Instead(check) | GateChange::Also(check) => check.kind.problems(),
-            GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
+            GateChange::Without(_)
+            | GateChange::Ask(..)
+            | GateChange::Keys(..)
+            | GateChange::Passwords(..)
+            | GateChange::Require(..) => Vec::new(),
         }
     }
 }

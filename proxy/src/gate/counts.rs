@@ -6,7 +6,7 @@ use naru_journey::gate::CheckCount;
 
 /// By what is counted.
 #[derive(Debug, Default)]
-pub struct CheckCounts([AtomicU64; 22]);
+pub struct CheckCounts([AtomicU64; 23]);
 
 impl CheckCounts {
     pub fn add(&self, what: CheckCount) {
@@ -17,7 +17,7 @@ impl CheckCounts {
 
     /// The check, what it said, and how often.
     pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-        const WORDS: [(&str, &str); 22] = [
+        const WORDS: [(&str, &str); 23] = [
             ("token", "allowed"),
             ("token", "denied"),
             ("policy", "allowed"),
@@ -40,6 +40,7 @@ impl CheckCounts {
             ("external", "denied"),
             ("external", "failed"),
             ("external", "failure_allowed"),
+            ("condition", "failed"),
         ];
         let counts = WORDS.iter().zip(&self.0);
         counts.map(|((check, said), count)| (*check, *said, count.load(Ordering::Relaxed))).collect()

@@ -16,6 +16,8 @@ mod webs;
 mod outliers;
 mod rates;
 mod edge;
+mod conditions;
+mod per_filter;
 mod drawn;
 mod differences;
 
