@@ -89,11 +89,16 @@ impl Checker {
             Cel::Text(_) => Kind::Text,
             Cel::Bytes(_) => Kind::Bytes,
             Cel::List(list) => {
-                list.iter().for_each(|said| drop(self.kind(said)));
+                for said in list {
+                    self.kind(said);
+                }
                 Kind::List
             }
             Cel::Map(entries) => {
-                entries.iter().for_each(|(key, value)| drop((self.kind(key), self.kind(value))));
+                for (key, value) in entries {
+                    self.kind(key);
+                    self.kind(value);
+                }
                 Kind::Map
             }
             Cel::Ident(name) => {
