@@ -95,7 +95,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
     ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
-    ("/sessions/revoke", "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several"),
+    (
+        "/sessions/revoke",
+        "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several",
+    ),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/listeners", "listeners and their addresses; ?format=json"),

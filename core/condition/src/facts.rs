@@ -212,7 +212,8 @@ fn whole_path<'a>(facts: &'a Facts<'a>) -> Cow<'a, str> {
 
 /// Several values are joined by commas, as in Envoy. What is no UTF-8 has its odd bytes replaced.
 fn header<'a>(facts: &'a Facts<'a>, name: &HeaderName) -> Option<Cow<'a, str>> {
-    let mut values = facts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut values =
+        facts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let first = values.next()?;
     Some(values.fold(first, |mut joined, next| {
         let all = joined.to_mut();

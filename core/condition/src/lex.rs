@@ -23,8 +23,21 @@ const SIGNS: [&str; 25] = [
 
 /// Words that mean nothing yet and may not be names.
 const RESERVED: [&str; 15] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
 ];
 
 pub(crate) struct Lexer<'a> {

@@ -42,7 +42,8 @@ const KEPT: &str = "__result__";
 /// The first thing that is wrong.
 pub fn parse(text: &str) -> Result<Cel, Wrong> {
     if text.len() > defaults::CONDITION_BYTES_MAX {
-        let message = format!("it has {} bytes, of {} that it may", text.len(), defaults::CONDITION_BYTES_MAX);
+        let message =
+            format!("it has {} bytes, of {} that it may", text.len(), defaults::CONDITION_BYTES_MAX);
         return Err(Wrong::at(text, 0, message));
     }
     let mut lexer = Lexer::new(text);
@@ -326,7 +327,9 @@ impl Parser<'_> {
         };
         let wrong = |message: String| Wrong::at(self.text, at, message);
         if !counts.contains(&args.len()) {
-            return Err(wrong(format!("{name}() has a name and what is asked of it: list.{name}(x, x == 'a')")));
+            return Err(wrong(format!(
+                "{name}() has a name and what is asked of it: list.{name}(x, x == 'a')"
+            )));
         }
         let has_test = args.len() == 3;
         let mut args = args.into_iter();
@@ -360,11 +363,8 @@ impl Parser<'_> {
             }
             _ => {
                 let one = next();
-                let step = if has_test {
-                    Cel::call("_?_:_", vec![one, grown(next()), kept()])
-                } else {
-                    grown(one)
-                };
+                let step =
+                    if has_test { Cel::call("_?_:_", vec![one, grown(next()), kept()]) } else { grown(one) };
                 (Cel::List(Vec::new()), always(), step, kept())
             }
         };

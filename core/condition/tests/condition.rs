@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue};
 use naru_base::{Chance, Json};
-use naru_condition::{Condition, Fail, Facts, check, parse};
+use naru_condition::{Condition, Facts, Fail, check, parse};
 use naru_spec::Cel;
 
 struct World {
@@ -238,7 +238,9 @@ fn names_that_are_none_and_types_that_cannot_meet_are_told() {
         assert!(Condition::compile(&tree).is_ok(), "{said}");
         assert_eq!(check(&tree).first().map(|problem| problem.message.as_str()), Some(expected), "{said}");
     }
-    for said in ["request.auth.claims.a == 7", "connection.mtls", "has(request.referer)", "[1].exists(x, x == 'a')"] {
+    for said in
+        ["request.auth.claims.a == 7", "connection.mtls", "has(request.referer)", "[1].exists(x, x == 'a')"]
+    {
         assert_eq!(check(&parse(said).unwrap()), [], "{said}");
     }
 }
@@ -284,9 +286,9 @@ fn nothing_that_is_asked_is_too_dear() {
 #[test]
 fn whatever_is_written_nothing_breaks() {
     const PARTS: [&str; 38] = [
-        "request", ".", "path", "headers", "['x-a']", "==", "!=", "<", "&&", "||", "!", "-", "+", "*", "/", "%",
-        "1", "2u", "1.5", "'a'", "b'a'", "true", "null", "(", ")", "[", "]", "{", "}", ",", ":", "?", "in",
-        "x", ".all(x,", ".map(x,", "size(", "has(",
+        "request", ".", "path", "headers", "['x-a']", "==", "!=", "<", "&&", "||", "!", "-", "+", "*", "/",
+        "%", "1", "2u", "1.5", "'a'", "b'a'", "true", "null", "(", ")", "[", "]", "{", "}", ",", ":", "?",
+        "in", "x", ".all(x,", ".map(x,", "size(", "has(",
     ];
     let mut chance = Chance::new(7);
     let world = World::new();

@@ -83,9 +83,10 @@ impl Rules {
             origin: said.origin.as_str().into(),
             permissions: said.permissions.iter().map(|said| Test::compile(said, problems)).collect(),
             principals: said.principals.iter().map(|said| Test::compile(said, problems)).collect(),
-            condition: said.condition.as_ref().and_then(|said| {
-                Condition::compile(said).map_err(|found| problems.extend(found)).ok()
-            }),
+            condition: said
+                .condition
+                .as_ref()
+                .and_then(|said| Condition::compile(said).map_err(|found| problems.extend(found)).ok()),
         });
         Rules { action: said.action, policies: policies.collect() }
     }

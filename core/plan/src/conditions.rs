@@ -49,8 +49,7 @@ pub(crate) fn read(said: &EdgeConditions, path: &Path<'_>, findings: &mut Findin
         } else {
             Rbac { rules, ..Rbac::default() }
         };
-        checks
-            .push(Check { name: format!("{CONDITIONS}/{field}"), kind: CheckKind::Rbac(Box::new(rbac)) });
+        checks.push(Check { name: format!("{CONDITIONS}/{field}"), kind: CheckKind::Rbac(Box::new(rbac)) });
     }
     checks
 }

@@ -79,14 +79,21 @@ pub struct ApiKeysChange {
     pub places: Option<Vec<KeyPlace>>,
     /// Only these may; empty: whoever has a key.
     pub clients: Vec<String>,
-    pub forwarding: Option<KeyForwarding>,
+    /// In the place of what the listener says, be it nothing.
+    pub forwarding: KeyForwarding,
 }
 
-/// What upstreams are told of a key.
+/// What upstreams are told of a key: by default the key, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyForwarding {
     pub client_header: Option<HeaderName>,
     pub forwards: bool,
+}
+
+impl Default for KeyForwarding {
+    fn default() -> KeyForwarding {
+        KeyForwarding { client_header: None, forwards: true }
+    }
 }
 
 impl ApiKeys {
@@ -99,10 +106,8 @@ impl ApiKeys {
         if let Some(places) = &change.places {
             changed.places.clone_from(places);
         }
-        if let Some(said) = &change.forwarding {
-            changed.client_header.clone_from(&said.client_header);
-            changed.forwards = said.forwards;
-        }
+        changed.client_header.clone_from(&change.forwarding.client_header);
+        changed.forwards = change.forwarding.forwards;
         changed
     }
 }

@@ -4,8 +4,8 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, Cors, Credentials, Csrf, Decompressor, External,
-    ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
+    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, Cors, Credentials, Csrf, Decompressor,
+    External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, Rbac, SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.

@@ -80,7 +80,9 @@ pub use condition::{Cel, CelCall, CelFold, CelSelect};
 pub use config::{Admin, Config};
 pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles};
 pub use cors::Cors;
-pub use credentials::{ApiKeys, ApiKeysChange, BasicAuth, Credentials, Hashes, KeyForwarding, KeyPlace, KeySource};
+pub use credentials::{
+    ApiKeys, ApiKeysChange, BasicAuth, Credentials, Hashes, KeyForwarding, KeyPlace, KeySource,
+};
 pub use csrf::Csrf;
 pub use external::{
     BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,

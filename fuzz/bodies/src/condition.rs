@@ -28,7 +28,8 @@ pub fn condition(bytes: &[u8]) {
     assert!(told.iter().all(|problem| !problem.message.is_empty()));
     let Ok(condition) = Condition::compile(&tree) else { return };
     let mut headers = HeaderMap::new();
-    headers.extend(HeaderValue::from_str(said).ok().map(|value| (http::HeaderName::from_static("x-a"), value)));
+    headers
+        .extend(HeaderValue::from_str(said).ok().map(|value| (http::HeaderName::from_static("x-a"), value)));
     let groups = Json::List(vec!["staff".into(), Json::Whole(7), Json::Null]);
     let claims = Json::Map(vec![("sub".to_owned(), said.into()), ("groups".to_owned(), groups)]);
     let tokens = [("payload", &claims)];

@@ -1,5 +1,6 @@
 //! Conditions in CEL: does what naru reads of a text come to the same as the tree of it does by Envoy?
 //!
+//! Envoy goes over no list and joins none, which naru does: that is in the tests of `core/condition` alone.
 //! Each condition stands in the policy of a route of its own; both are asked with the same requests.
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ fn tree(said: &Cel) -> Value {
         Cel::Uint(whole) => constant("uint64_value", json!(whole.to_string())),
         Cel::Double(real) => constant("double_value", json!(real)),
         Cel::Text(text) => constant("string_value", json!(text)),
-        Cel::Bytes(bytes) => constant("bytes_value", json!(naru_jose_base64(bytes))),
+        Cel::Bytes(bytes) => constant("bytes_value", json!(base64_of(bytes))),
         Cel::Ident(name) => json!({ "ident_expr": { "name": name } }),
         Cel::Select(said) => json!({ "select_expr":
             { "operand": tree(&said.of), "field": said.field, "test_only": said.tests } }),
@@ -33,7 +34,8 @@ fn tree(said: &Cel) -> Value {
         }
         Cel::List(list) => json!({ "list_expr": { "elements": list.iter().map(tree).collect::<Vec<_>>() } }),
         Cel::Map(entries) => {
-            let entries = entries.iter().map(|(key, value)| json!({ "map_key": tree(key), "value": tree(value) }));
+            let entries =
+                entries.iter().map(|(key, value)| json!({ "map_key": tree(key), "value": tree(value) }));
             json!({ "struct_expr": { "entries": entries.collect::<Vec<_>>() } })
         }
         Cel::Fold(said) => json!({ "comprehension_expr": {
@@ -48,7 +50,7 @@ fn tree(said: &Cel) -> Value {
     }
 }
 
-fn naru_jose_base64(bytes: &[u8]) -> String {
+fn base64_of(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
@@ -87,17 +89,10 @@ const CONDITIONS: &[&str] = &[
     "1.5 > 1",
     "'a' < 'b' && b'a' < b'b' && false < true",
     "'é'.size() == 1 && size('abc') == 3 && size([1, 2]) == 2 && size({'a': 1}) == 1",
-    "[1, 2, 3].exists(x, x == 2) && [1, 2].all(x, x > 0)",
-    "[0, 1].exists(x, 1 / x == 1)",
-    "[0, 1].all(x, 1 / x == 1)",
-    "[1, 0].all(x, 1 / x == 2)",
-    "[1, 2, 2].exists_one(x, x == 1)",
-    "[1, 2, 3].filter(x, x > 1) == [2, 3]",
-    "[1, 2, 3].map(x, x * 2) == [2, 4, 6]",
     "{'a': 1}.a == 1 && {'a': 1}['a'] == 1 && has({'a': 1}.a) && !has({'a': 1}.b)",
     "{'a': 1}.b == 1",
     "'a' in {'a': 1} && !('b' in {'a': 1})",
-    "[1, 2] == [1, 2] && {'a': 1} == {'a': 1} && [1] + [2] == [1, 2]",
+    "[1, 2] == [1, 2] && {'a': 1} == {'a': 1} && [1] != [2]",
     "[1, 2][1] == 2",
     "[1, 2][2] == 2",
     "null == null",
@@ -161,7 +156,10 @@ async fn conditions_hold_for_the_same_requests() {
     let by_naru = ask(naru.address).await;
     let differences: Vec<_> = by_envoy.iter().zip(&by_naru).filter(|(one, other)| one != other).collect();
     assert!(differences.is_empty(), "{differences:#?}");
-    assert!(by_envoy.iter().any(|line| line.ends_with("403")) && by_envoy.iter().any(|line| line.ends_with("200")));
+    assert!(
+        by_envoy.iter().any(|line| line.ends_with("403"))
+            && by_envoy.iter().any(|line| line.ends_with("200"))
+    );
     drop(envoy);
     naru.settles().await;
 }

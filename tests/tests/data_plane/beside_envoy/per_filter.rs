@@ -39,7 +39,7 @@ fn route(path: &str, says: &[String]) -> String {
 }
 
 fn host(name: &str, says: &[String], routes: &[String]) -> String {
-    let mut lines = format!("- name: {name}\n  domains: [{name}.test]\n");
+    let mut lines = format!("- name: \"{name}\"\n  domains: [{name}.test]\n");
     if !says.is_empty() {
         lines += "  typed_per_filter_config:\n";
         lines.extend(says.iter().map(|said| format!("    {said}\n")));
@@ -65,7 +65,13 @@ async fn ask(address: SocketAddr, host: &str, path: &str, headers: &str) -> Stri
 }
 
 /// Each path of each host with each headers.
-async fn check(filters: &[String], hosts: &str, names: &[&str], paths: &[&str], headers: &[&str]) -> Vec<String> {
+async fn check(
+    filters: &[String],
+    hosts: &str,
+    names: &[&str],
+    paths: &[&str],
+    headers: &[&str],
+) -> Vec<String> {
     let up = Upstream::plain(Speaks::Http1).await;
     let bootstrap = Bootstrap::with_virtual_hosts(hosts).cluster("up", up.address, "");
     let bootstrap = filters.iter().fold(bootstrap, |bootstrap, filter| bootstrap.filter(filter));
@@ -126,26 +132,35 @@ async fn keys_and_passwords_are_those_of_the_nearest() {
     let routes = |all: &[(&str, &[String])]| -> Vec<String> {
         all.iter().map(|(path, says)| route(path, says)).collect()
     };
-    let hosts = host("plain", &[], &routes(&[
-        ("/bob", &[bob.clone()]),
-        ("/only", &[only.clone(), no_basic.clone()]),
-        ("/others", &[others.clone(), no_basic.clone()]),
-        ("/told", &[told.clone(), no_basic.clone()]),
-        ("/off", &[no_basic.clone(), no_keys.clone()]),
-        ("/", &[]),
-    ])) + &host("bob", &[bob.clone(), only.clone()], &routes(&[
-        ("/bob", &[ann.clone()]),
-        ("/only", &[no_basic.clone()]),
-        ("/others", &[others.clone()]),
-        ("/off", &[no_basic.clone(), no_keys.clone()]),
-        ("/", &[]),
-    ])) + &host("open", &[no_basic.clone(), no_keys.clone()], &routes(&[
-        ("/bob", &[bob.clone()]),
-        ("/only", &[only.clone()]),
-        ("/", &[]),
-    ]));
+    let hosts = host(
+        "plain",
+        &[],
+        &routes(&[
+            ("/bob", &[bob.clone()]),
+            ("/only", &[only.clone(), no_basic.clone()]),
+            ("/others", &[others.clone(), no_basic.clone()]),
+            ("/told", &[told.clone(), no_basic.clone()]),
+            ("/off", &[no_basic.clone(), no_keys.clone()]),
+            ("/", &[]),
+        ]),
+    ) + &host(
+        "bob",
+        &[bob.clone(), only.clone()],
+        &routes(&[
+            ("/bob", &[ann.clone()]),
+            ("/only", &[no_basic.clone()]),
+            ("/others", &[others.clone()]),
+            ("/off", &[no_basic.clone(), no_keys.clone()]),
+            ("/", &[]),
+        ]),
+    ) + &host(
+        "open",
+        &[no_basic.clone(), no_keys.clone()],
+        &routes(&[("/bob", &[bob.clone()]), ("/only", &[only.clone()]), ("/", &[])]),
+    );
     // "ann:password", "bob:password".
-    let (ann, bob) = ("authorization: Basic YW5uOnBhc3N3b3Jk\r\n", "authorization: Basic Ym9iOnBhc3N3b3Jk\r\n");
+    let (ann, bob) =
+        ("authorization: Basic YW5uOnBhc3N3b3Jk\r\n", "authorization: Basic Ym9iOnBhc3N3b3Jk\r\n");
     let all: Vec<String> = ["", ann, bob]
         .iter()
         .flat_map(|shown| {
@@ -154,7 +169,15 @@ async fn keys_and_passwords_are_those_of_the_nearest() {
         })
         .collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let paths = ["/bob/describe", "/only/describe", "/others/describe", "/others?k=own-key", "/told/describe", "/off/describe", "/describe"];
+    let paths = [
+        "/bob/describe",
+        "/only/describe",
+        "/others/describe",
+        "/others?k=own-key",
+        "/told/describe",
+        "/off/describe",
+        "/describe",
+    ];
     let seen = check(&filters, &hosts, &["plain", "bob", "open"], &paths, &all).await;
     shows(&seen, &["plain /only", "one-key", "403", "Client is forbidden"]);
     shows(&seen, &["bob /bob", "YW5u", "two-key", " 200 "]);
@@ -192,24 +215,32 @@ async fn policies_and_tokens_are_those_of_the_nearest() {
     let rbac = |name: &str| says("rbac", "RBACPerRoute", &format!("rbac: {{ {} }}", policy(name)));
     let (no_tokens, no_policies) =
         (says("jwt_authn", "PerRouteConfig", "disabled: true"), says("rbac", "RBACPerRoute", ""));
-    let hosts = host("plain", &[], &[
-        route("/two", &[needs("of-two"), rbac("user")]),
-        route("/any", &[needs("any"), no_policies.clone()]),
-        route("/maybe", &[needs("maybe"), off("rbac")]),
-        route("/none", &[no_tokens.clone(), no_policies.clone()]),
-        route("/free", &[]),
-        route("/", &[]),
-    ]) + &host("user", &[needs("of-two"), rbac("user")], &[
-        route("/two", &[rbac("admin")]),
-        route("/any", &[needs("any")]),
-        route("/none", &[no_tokens.clone(), no_policies.clone()]),
-        route("/free", &[]),
-        route("/", &[]),
-    ]) + &host("open", &[off("jwt_authn"), no_policies.clone()], &[
-        route("/two", &[needs("of-two")]),
-        route("/any", &[rbac("user")]),
-        route("/", &[]),
-    ]);
+    let hosts = host(
+        "plain",
+        &[],
+        &[
+            route("/two", &[needs("of-two"), rbac("user")]),
+            route("/any", &[needs("any"), no_policies.clone()]),
+            route("/maybe", &[needs("maybe"), off("rbac")]),
+            route("/none", &[no_tokens.clone(), no_policies.clone()]),
+            route("/free", &[]),
+            route("/", &[]),
+        ],
+    ) + &host(
+        "user",
+        &[needs("of-two"), rbac("user")],
+        &[
+            route("/two", &[rbac("admin")]),
+            route("/any", &[needs("any")]),
+            route("/none", &[no_tokens.clone(), no_policies.clone()]),
+            route("/free", &[]),
+            route("/", &[]),
+        ],
+    ) + &host(
+        "open",
+        &[off("jwt_authn"), no_policies.clone()],
+        &[route("/two", &[needs("of-two")]), route("/any", &[rbac("user")]), route("/", &[])],
+    );
     let of = |name: &str, token: &str| match (name, token) {
         ("", "") => String::new(),
         ("", token) => format!("authorization: Bearer {token}\r\n"),
@@ -220,8 +251,14 @@ async fn policies_and_tokens_are_those_of_the_nearest() {
     let all: Vec<String> =
         tokens.iter().flat_map(|token| ["", "admin", "user"].map(|role| of(role, token))).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let paths =
-        ["/two/describe", "/any/describe", "/maybe/describe", "/none/describe", "/free/describe", "/describe"];
+    let paths = [
+        "/two/describe",
+        "/any/describe",
+        "/maybe/describe",
+        "/none/describe",
+        "/free/describe",
+        "/describe",
+    ];
     let seen = check(&filters, &hosts, &["plain", "user", "open"], &paths, &all).await;
     shows(&seen, &["plain /two", "x-role: user", " 200 "]);
     shows(&seen, &["user /two", "x-role: user", " 403 "]);
@@ -241,15 +278,20 @@ async fn pages_and_codings_are_those_of_the_nearest() {
         says("csrf", "CsrfPolicy", &format!("filter_enabled: {{ default_value: {{ numerator: {share} }} }}"))
     };
     let hosts = host("plain", &[], &[route("/own", &[cors("https://b.test"), csrf(0)]), route("/", &[])])
-        + &host("page", &[cors("https://page.test"), csrf(0)], &[
-            route("/own", &[cors("https://b.test"), csrf(100)]),
-            route("/off", &[off("cors"), off("csrf")]),
-            route("/", &[]),
-        ])
-        + &host("off", &[off("cors"), off("csrf")], &[
-            route("/own", &[cors("https://b.test"), csrf(100)]),
-            route("/", &[]),
-        ]);
+        + &host(
+            "page",
+            &[cors("https://page.test"), csrf(0)],
+            &[
+                route("/own", &[cors("https://b.test"), csrf(100)]),
+                route("/off", &[off("cors"), off("csrf")]),
+                route("/", &[]),
+            ],
+        )
+        + &host(
+            "off",
+            &[off("cors"), off("csrf")],
+            &[route("/own", &[cors("https://b.test"), csrf(100)]), route("/", &[])],
+        );
     let headers = ["", "origin: https://page.test\r\n", "origin: https://b.test\r\n"];
     let paths = ["/own/describe", "/off/describe", "/describe"];
     let seen = check(&filters, &hosts, &["plain", "page", "off"], &paths, &headers).await;

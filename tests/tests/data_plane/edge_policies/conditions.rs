@@ -17,11 +17,9 @@ async fn conditions_say_who_may_and_what_cannot_be_told_lets_nobody_in() {
     - { name: writers, when: \"request.headers['x-role'] == 'writer'\" }";
     let of_route = "  targetRef: { kind: VirtualService, name: shop, sectionName: admin }
   conditions: { allow: [{ name: admins, when: \"request.headers['x-role'].matches('^(admin|writer)$')\" }] }";
-    let naru =
-        start(planned(&up, TWO, &(policy("edge", of_gateway) + &policy("admin", of_route))));
-    let status = async |method: &str, path: &str, lines: &str| {
-        ask(naru.address, method, path, lines).await.status
-    };
+    let naru = start(planned(&up, TWO, &(policy("edge", of_gateway) + &policy("admin", of_route))));
+    let status =
+        async |method: &str, path: &str, lines: &str| ask(naru.address, method, path, lines).await.status;
     assert_eq!(status("GET", "/describe", "user-agent: curl\r\n").await, 200);
     assert_eq!(status("GET", "/describe", "user-agent: a bot\r\n").await, 403);
     assert_eq!(status("POST", "/describe", "user-agent: curl\r\n").await, 403);

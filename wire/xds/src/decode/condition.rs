@@ -5,8 +5,8 @@ use naru_spec::{Cel, CelCall, CelFold, CelSelect, Path};
 
 use crate::findings::Findings;
 use crate::proto::expr::constant::ConstantKind;
-use crate::proto::expr::expr::create_struct::entry::KeyKind;
 use crate::proto::expr::expr::ExprKind;
+use crate::proto::expr::expr::create_struct::entry::KeyKind;
 use crate::proto::expr::{Constant, Expr};
 
 /// Nothing where it is told what is wrong.

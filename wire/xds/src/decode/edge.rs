@@ -59,7 +59,7 @@ pub(super) fn keys_of_route(
         keys: (!said.credentials.is_empty()).then(|| credentials(&said.credentials)),
         places: (!places.is_empty()).then_some(places),
         clients: said.allowed_clients.clone(),
-        forwarding,
+        forwarding: forwarding.unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,9 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, content, edge, external, identity, local_rate, per_filter, recovery, routes, tls, value};
+use super::{
+    access_log, content, edge, external, identity, local_rate, per_filter, recovery, routes, tls, value,
+};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{

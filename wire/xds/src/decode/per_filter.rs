@@ -81,8 +81,7 @@ pub(super) fn of_route(
     let (mut fault, mut gate) = (None, Vec::new());
     for name in names {
         let path = path.key(name);
-        let layers: Vec<Layer> =
-            all.iter().filter_map(|said| said.get(name)).map(Layer::of).collect();
+        let layers: Vec<Layer> = all.iter().filter_map(|said| said.get(name)).map(Layer::of).collect();
         // What is wrong with what others say was told there.
         let mut quiet = Findings::default();
         let hears = if said.contains_key(name) { &mut *findings } else { &mut quiet };

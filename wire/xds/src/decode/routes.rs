@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, ClusterChoice, DirectResponse, Domain, Format, Forward, HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement,
-    VirtualHost, WeightedCluster, defaults,
+    Action, ClusterChoice, DirectResponse, Domain, Format, Forward, HostRewrite, Invalid, PathRewrite,
+    Redirect, RedirectPath, RouteTable, Rule, Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
 use super::per_filter::{self, Above};
@@ -86,9 +86,7 @@ fn virtual_host(
     VirtualHost {
         name: said.name.clone(),
         domains,
-        rules: rules
-            .map(|(at, said)| rule(said, above, body_bytes_max, &routes.at(at), findings))
-            .collect(),
+        rules: rules.map(|(at, said)| rule(said, above, body_bytes_max, &routes.at(at), findings)).collect(),
         tls: match said.require_tls() {
             TlsRequirementType::None => TlsRequirement::None,
             TlsRequirementType::ExternalOnly => TlsRequirement::ExternalOnly,

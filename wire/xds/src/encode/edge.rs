@@ -1,11 +1,14 @@
 //! The filters `cors`, `csrf`, `api_key_auth` and `basic_auth` in Envoy's words.
 
 use naru_spec::{
-    ApiKeys, ApiKeysChange, BasicAuth, CheckKind, Cors, Credentials, Csrf, DataSource, Hashes, KeyPlace, KeySource,
+    ApiKeys, ApiKeysChange, BasicAuth, CheckKind, Cors, Credentials, Csrf, DataSource, Hashes, KeyForwarding,
+    KeyPlace, KeySource,
 };
 
 use super::{matching, value};
-use crate::proto::api_key_auth::{ApiKeyAuth, ApiKeyAuthPerRoute, Credential, Forwarding, KeySource as Place};
+use crate::proto::api_key_auth::{
+    ApiKeyAuth, ApiKeyAuthPerRoute, Credential, Forwarding, KeySource as Place,
+};
 use crate::proto::{Any, basic_auth, http_cors, http_csrf};
 use crate::schema::pack;
 
@@ -84,9 +87,10 @@ fn keys(said: &ApiKeys) -> Option<ApiKeyAuth> {
 }
 
 pub(super) fn keys_of_route(said: &ApiKeysChange) -> Option<ApiKeyAuthPerRoute> {
-    let forwarding = said.forwarding.as_ref().map(|said| Forwarding {
-        header: said.client_header.as_ref().map(ToString::to_string).unwrap_or_default(),
-        hide_credentials: !said.forwards,
+    let told = &said.forwarding;
+    let forwarding = (*told != KeyForwarding::default()).then(|| Forwarding {
+        header: told.client_header.as_ref().map(ToString::to_string).unwrap_or_default(),
+        hide_credentials: !told.forwards,
     });
     Some(ApiKeyAuthPerRoute {
         credentials: said.keys.as_ref().map_or(Some(Vec::new()), credentials)?,

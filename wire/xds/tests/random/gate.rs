@@ -7,7 +7,8 @@ use naru_base::share::Denominator;
 use naru_spec::{
     ApiKeysChange, BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Credentials, Csrf,
     DataSource, Decompressor, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp,
-    ExternalService, GateChange, Hashes, KeyForwarding, KeyPlace, KeySource, LocalRate, OnEtag, StringMatch, TokenBucket, ValueTest,
+    ExternalService, GateChange, Hashes, KeyForwarding, KeyPlace, KeySource, LocalRate, OnEtag, StringMatch,
+    TokenBucket, ValueTest,
 };
 
 use super::Dice;
@@ -121,13 +122,16 @@ impl Dice {
         let mut changes = Vec::new();
         changes.extend(self.maybe(|dice| {
             let change = ApiKeysChange {
-                keys: dice.maybe(|dice| Credentials::Keys(vec![KeySource::Key { client: dice.token(), key: DataSource::Inline(dice.token().into_bytes()) }])),
-                places: dice.maybe(|dice| vec![KeyPlace::Query(dice.token()), KeyPlace::Cookie("key".into())]),
-                clients: dice.few(Dice::token),
-                forwarding: dice.maybe(|dice| KeyForwarding {
-                    client_header: dice.maybe(Dice::name),
-                    forwards: dice.coin(),
+                keys: dice.maybe(|dice| {
+                    Credentials::Keys(vec![KeySource::Key {
+                        client: dice.token(),
+                        key: DataSource::Inline(dice.token().into_bytes()),
+                    }])
                 }),
+                places: dice
+                    .maybe(|dice| vec![KeyPlace::Query(dice.token()), KeyPlace::Cookie("key".into())]),
+                clients: dice.few(Dice::token),
+                forwarding: KeyForwarding { client_header: dice.maybe(Dice::name), forwards: dice.coin() },
             };
             GateChange::Keys("envoy.filters.http.api_key_auth".into(), Box::new(change))
         }));

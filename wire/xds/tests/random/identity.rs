@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use naru_spec::{
-    AuthTest, Cel, CelCall, CelFold, CelSelect, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate, Jwt, JwtHeader, JwtKeys,
-    JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction, RbacPolicy, RbacRules,
-    RemoteKeys, ValueMatch,
+    AuthTest, Cel, CelCall, CelFold, CelSelect, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate,
+    Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction,
+    RbacPolicy, RbacRules, RemoteKeys, ValueMatch,
 };
 
 use super::Dice;
@@ -115,7 +115,9 @@ impl Dice {
             let number = Cel::Int(dice.below(9) as i64 - 4);
             let other = match dice.below(4) {
                 0 => Cel::call("_<_", vec![Cel::call("size", vec![map]), number]),
-                1 => Cel::call("_==_", vec![Cel::Bytes(vec![0, 255]), Cel::Bytes(vec![dice.below(256) as u8])]),
+                1 => {
+                    Cel::call("_==_", vec![Cel::Bytes(vec![0, 255]), Cel::Bytes(vec![dice.below(256) as u8])])
+                }
                 2 => Cel::Select(Box::new(CelSelect {
                     of: Cel::select(Cel::Ident("request".into()), "headers"),
                     field: dice.token(),
