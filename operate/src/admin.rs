@@ -95,6 +95,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
     ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
+    (
+        "/sessions/revoke",
+        "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several",
+    ),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/listeners", "listeners and their addresses; ?format=json"),
@@ -117,6 +121,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         }
         ("/surge/hold", method) => surge::hold(admin, method, &query),
         ("/cache/purge", method) => cache::purge(admin, method, &query).await,
+        ("/sessions/revoke", method) => sessions::revoke(admin, method, &query).await,
         (_, method) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
         }

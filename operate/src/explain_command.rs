@@ -271,7 +271,10 @@ impl Told<'_> {
     }
 
     fn sessions(&self) -> Option<&SessionAuth> {
-        self.listener.chains.get(self.chain)?.http.sessions.as_deref()
+        let all = &self.listener.chains.get(self.chain)?.http.sessions;
+        let host = self.parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority = host.or_else(|| self.parts.uri.authority().map(|authority| authority.as_str()));
+        all.get(SessionAuth::of_host(all, authority.unwrap_or(""))?).map(|auth| &**auth)
     }
 
     /// As rules see it.

@@ -34,7 +34,7 @@ use crate::codec::{ExtendedConnect, InBody, Interim, SendFailure};
 use crate::dial::{self, Connected, Want};
 use crate::grpc_web::{self as web, TextBody, Web};
 use crate::loaded::Loaded;
-use crate::sessions::Met;
+use crate::sessions::{Met, Whose};
 use crate::settle::{Broken, Carrier, OutBody, Passage, Received, grpc_status};
 use crate::upgraded::{self, Opening};
 use crate::upload::{Upload, UploadBody};
@@ -149,9 +149,9 @@ fn begin(connection: &Rc<Connection>, mut parts: Parts, body: InBody) -> (Box<Pa
         None => wish,
         Some(door) => stopped(door, &loaded, &client, &mut parts.headers, wish),
     };
-    let Met { wish, note, token } = match &http.sessions {
-        None => Met { wish, note: None, token: None },
-        Some(_) => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
+    let Met { wish, note, token } = match http.sessions.as_slice() {
+        [] => Met { wish, note: None, token: None },
+        _ => meet(&loaded, chain, now, connection, &line, &mut parts, wish),
     };
     let journey = match wish {
         Wish::Refuse(reason) => Journey::refuse(now, chain, reason),
@@ -228,9 +228,13 @@ fn meet(
     parts: &mut Parts,
     wish: Wish,
 ) -> Met {
-    let Some(here) = sessions::of(loaded, chain) else {
+    let here = match sessions::of(loaded, chain, line.authority.as_ref()) {
+        Whose::These(here) => here,
+        Whose::Nobodys => return Met { wish, note: None, token: None },
         // Nobody passes because nobody looks.
-        return Met { wish: Wish::Refuse(Reason::SessionStoreAway), note: None, token: None };
+        Whose::Missing => {
+            return Met { wish: Wish::Refuse(Reason::SessionStoreAway), note: None, token: None };
+        }
     };
     let wall = connection.worker.clock.wall(now);
     let Parts { headers, extensions, .. } = parts;
@@ -242,7 +246,12 @@ fn meet(
 /// Has the token of a request refreshed before anybody looks at it, where that is asked for and needed.
 async fn renew(connection: &Connection, parts: &mut Parts) {
     let loaded = connection.loaded();
-    let Some(here) = sessions::of(&loaded, connection.chain()).filter(|here| here.renews()) else { return };
+    let of_target = parts.uri.authority().and_then(|said| HeaderValue::from_str(said.as_str()).ok());
+    let authority = of_target.or_else(|| parts.headers.get(header::HOST).cloned());
+    let here = match sessions::of(&loaded, connection.chain(), authority.as_ref()) {
+        Whose::These(here) if here.renews() => here,
+        _ => return,
+    };
     let wall = connection.worker.clock.wall(connection.worker.clock.now());
     here.renew(wall, parts).await;
 }

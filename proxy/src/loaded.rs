@@ -44,7 +44,7 @@ pub struct Loaded {
     /// Of rules that have any, in their order.
     mirrors: BTreeMap<(ChainId, RuleId), Box<[Rc<MirrorHere>]>>,
     /// By chain.
-    pub sessions: Vec<Option<Rc<SessionsHere>>>,
+    pub sessions: Vec<Vec<Rc<SessionsHere>>>,
     /// Some of them refresh requests on their way.
     pub renews: bool,
     /// By name.
@@ -131,10 +131,12 @@ impl Loaded {
                 .collect()
         });
         let of_chains = prepared.sessions.iter().zip(&prepared.providers).zip(snapshot.chains());
-        let of_chains = of_chains.map(|((service, provider), chain)| {
-            Some(SessionsHere::new(chain.http.sessions.as_ref()?, service.as_ref()?, provider.as_ref()))
+        let of_chains = of_chains.map(|((services, providers), chain)| {
+            let all = chain.http.sessions.iter().zip(services).zip(providers);
+            all.map(|((auth, service), provider)| SessionsHere::new(auth, service, provider.as_ref()))
+                .collect()
         });
-        let sessions: Vec<_> = of_chains.collect();
+        let sessions: Vec<Vec<_>> = of_chains.collect();
         Rc::new(Loaded {
             prepared: Arc::clone(prepared),
             core: RefCell::new(core),

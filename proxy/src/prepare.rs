@@ -95,10 +95,10 @@ pub struct Prepared {
     crowds: Vec<Crowd>,
     /// By chain; of those that have a limit.
     tallies: Vec<Option<Arc<Tally>>>,
-    /// By chain; of those that have sessions.
-    pub sessions: Vec<Option<Arc<Service>>>,
+    /// By chain, as its settings have them.
+    pub sessions: Vec<Vec<Arc<Service>>>,
     /// By chain; of those whose people log in at one.
-    pub providers: Vec<Option<Arc<Provider>>>,
+    pub providers: Vec<Vec<Option<Arc<Provider>>>>,
     /// By cluster.
     cluster_names: Vec<NameId>,
     /// By chain.
@@ -261,11 +261,16 @@ impl Prepared {
         all.collect()
     }
 
+    /// Who keeps the sessions with this name.
+    pub fn sessions_named(&self, name: &str) -> Option<&Arc<Service>> {
+        self.sessions.iter().flatten().find(|service| service.name() == name)
+    }
+
     /// Of all chains, each once.
     pub fn session_statuses(&self) -> Vec<SessionStatus> {
         let mut known: Vec<(&Arc<Service>, &Option<Arc<Provider>>)> = Vec::new();
-        for (service, provider) in self.sessions.iter().zip(&self.providers) {
-            let Some(service) = service else { continue };
+        let all = self.sessions.iter().flatten().zip(self.providers.iter().flatten());
+        for (service, provider) in all {
             if !known.iter().any(|(known, _)| Arc::ptr_eq(known, service)) {
                 known.push((service, provider));
             }
@@ -332,23 +337,25 @@ impl Prepared {
 fn providers(
     snapshot: &Snapshot,
     older: Option<&Prepared>,
-) -> Result<Vec<Option<Arc<Provider>>>, StartError> {
-    let mut all: Vec<Option<Arc<Provider>>> = Vec::new();
+) -> Result<Vec<Vec<Option<Arc<Provider>>>>, StartError> {
+    let mut all: Vec<Vec<Option<Arc<Provider>>>> = Vec::new();
     let before = older.map(|older| older.providers.as_slice()).unwrap_or_default();
     let listeners = snapshot.listeners.iter().enumerate();
     let listeners = listeners.flat_map(|(at, listener)| listener.chains.iter().map(move |_| at));
     for (chain, listener) in snapshot.chains().iter().zip(listeners) {
-        let auth = chain.http.sessions.as_ref();
-        let made = auth.and_then(|auth| auth.oidc.as_ref().map(|oidc| (&auth.name, oidc)));
-        let Some((name, oidc)) = made else {
-            all.push(None);
-            continue;
-        };
-        let known =
-            all.iter().chain(before).flatten().find(|known| *known.settings().as_ref() == **oidc).cloned();
-        let provider = Provider::new(name, oidc, known.as_ref());
-        let told = |invalid| StartError::Config(vec![(Place::Listener(listener), invalid)]);
-        all.push(Some(provider.map_err(told)?));
+        let mut of_chain: Vec<Option<Arc<Provider>>> = Vec::new();
+        for auth in &chain.http.sessions {
+            let Some(oidc) = &auth.oidc else {
+                of_chain.push(None);
+                continue;
+            };
+            let mut known = of_chain.iter().chain(all.iter().chain(before).flatten()).flatten();
+            let known = known.find(|known| *known.settings().as_ref() == **oidc).cloned();
+            let provider = Provider::new(&auth.name, oidc, known.as_ref());
+            let told = |invalid| StartError::Config(vec![(Place::Listener(listener), invalid)]);
+            of_chain.push(Some(provider.map_err(told)?));
+        }
+        all.push(of_chain);
     }
     Ok(all)
 }
@@ -358,23 +365,23 @@ fn sessions(
     snapshot: &Snapshot,
     older: Option<&Prepared>,
     origin: Origin,
-) -> Result<Vec<Option<Arc<Service>>>, StartError> {
-    let mut all: Vec<Option<Arc<Service>>> = Vec::new();
+) -> Result<Vec<Vec<Arc<Service>>>, StartError> {
+    let mut all: Vec<Vec<Arc<Service>>> = Vec::new();
     for chain in snapshot.chains() {
-        let Some(auth) = &chain.http.sessions else {
-            all.push(None);
-            continue;
-        };
-        let before = older.iter().flat_map(|older| &older.sessions);
-        let known = all.iter().chain(before).flatten().find(|service| service.is_for(auth)).cloned();
-        let service = match known {
-            Some(known) => {
-                known.configure(auth);
-                known
-            }
-            None => Service::start(auth, origin).map_err(StartError::Thread)?,
-        };
-        all.push(Some(service));
+        let mut of_chain: Vec<Arc<Service>> = Vec::new();
+        for auth in &chain.http.sessions {
+            let before = older.iter().flat_map(|older| &older.sessions);
+            let mut known = of_chain.iter().chain(all.iter().chain(before).flatten());
+            let service = match known.find(|service| service.is_for(auth)).cloned() {
+                Some(known) => {
+                    known.configure(auth);
+                    known
+                }
+                None => Service::start(auth, origin).map_err(StartError::Thread)?,
+            };
+            of_chain.push(service);
+        }
+        all.push(of_chain);
     }
     Ok(all)
 }

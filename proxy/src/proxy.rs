@@ -346,6 +346,15 @@ impl Proxy {
         self.board.current().session_statuses()
     }
 
+    /// Ends the token or the session with this id, of the sessions of this name. Whether all gateways know of it, or
+    /// will be told; `None` where there are no such sessions.
+    pub async fn end_session(&self, name: &str, id: naru_session::Id) -> Option<bool> {
+        let current = self.board.current();
+        let service = Arc::clone(current.sessions_named(name)?);
+        drop(current);
+        Some(service.end_one(id).await)
+    }
+
     /// The rate limits of clients.
     pub fn quotas(&self) -> Vec<QuotaStatus> {
         let current = self.board.current();

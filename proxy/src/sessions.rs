@@ -490,9 +490,27 @@ impl Note {
     }
 }
 
-/// The sessions of the chain, where it has any.
-pub fn of(loaded: &Loaded, chain: naru_journey::ChainId) -> Option<&Rc<SessionsHere>> {
-    loaded.sessions.get(chain.0 as usize)?.as_ref()
+/// Whose sessions a request is for.
+pub enum Whose<'a> {
+    /// Its host has none.
+    Nobodys,
+    /// They should be there, and are not.
+    Missing,
+    These(&'a Rc<SessionsHere>),
+}
+
+/// The sessions of the chain for requests to this host.
+pub fn of<'a>(
+    loaded: &'a Loaded,
+    chain: naru_journey::ChainId,
+    authority: Option<&HeaderValue>,
+) -> Whose<'a> {
+    let all = &loaded.snapshot.chain(chain).http.sessions;
+    // What is no text is no host that anybody has named.
+    let authority = authority.and_then(|authority| authority.to_str().ok()).unwrap_or("");
+    let Some(at) = SessionAuth::of_host(all, authority) else { return Whose::Nobodys };
+    let here = loaded.sessions.get(chain.0 as usize).and_then(|here| here.get(at));
+    here.map_or(Whose::Missing, Whose::These)
 }
 
 /// Asks the store what a request needs that naru answers itself. Returns why it is answered.

@@ -113,6 +113,11 @@ impl Naru {
         self.proxy().purge(purge).await
     }
 
+    /// Ends a token or a session by its id.
+    pub async fn end_session(&self, name: &str, id: &str) -> Option<bool> {
+        self.proxy().end_session(name, id.parse().ok()?).await
+    }
+
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.proxy().named_limits()
     }

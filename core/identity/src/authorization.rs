@@ -1,5 +1,6 @@
 //! Whether somebody may do what they ask for: policies, the first of which holds decides. Envoy's `rbac`.
 
+use naru_condition::Condition;
 use naru_spec::{Invalid, Rbac, RbacAction, RbacPolicy, RbacRules};
 
 use crate::test::{Asker, Test};
@@ -23,6 +24,7 @@ struct Policy {
     origin: Box<str>,
     permissions: Box<[Test]>,
     principals: Box<[Test]>,
+    condition: Option<Condition>,
 }
 
 /// What rules say of somebody.
@@ -33,6 +35,8 @@ pub struct Decision<'a> {
     pub policy: Option<&'a str>,
     /// Where it is written.
     pub origin: &'a str,
+    /// Of so many policies it could not be told whether their condition holds.
+    pub failed: u32,
 }
 
 impl Decision<'_> {
@@ -79,14 +83,29 @@ impl Rules {
             origin: said.origin.as_str().into(),
             permissions: said.permissions.iter().map(|said| Test::compile(said, problems)).collect(),
             principals: said.principals.iter().map(|said| Test::compile(said, problems)).collect(),
+            condition: said
+                .condition
+                .as_ref()
+                .and_then(|said| Condition::compile(said).map_err(|found| problems.extend(found)).ok()),
         });
         Rules { action: said.action, policies: policies.collect() }
     }
 
     pub(crate) fn decide(&self, asker: &Asker<'_>) -> Decision<'_> {
         let holds = |tests: &[Test]| tests.iter().any(|test| test.holds(asker));
-        let found =
-            self.policies.iter().find(|policy| holds(&policy.permissions) && holds(&policy.principals));
+        let mut failed = 0;
+        let mut is_met = |condition: &Condition| {
+            asker.holds(condition).unwrap_or_else(|| {
+                failed += 1;
+                // Nobody comes in by a failure, and nobody is spared by one.
+                self.action == RbacAction::Deny
+            })
+        };
+        let found = self.policies.iter().find(|policy| {
+            holds(&policy.permissions)
+                && holds(&policy.principals)
+                && policy.condition.as_ref().is_none_or(&mut is_met)
+        });
         let is_allowed = match self.action {
             RbacAction::Allow => found.is_some(),
             RbacAction::Deny => found.is_none(),
@@ -96,6 +115,7 @@ impl Rules {
             is_allowed,
             policy: found.map(|policy| &*policy.name),
             origin: found.map_or("", |policy| &policy.origin),
+            failed,
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use naru_base::Json;
+use naru_condition::{Condition, Facts};
 use naru_route::{ClaimTest, HeaderTests, Subject, TextTest};
 use naru_spec::{AuthTest, Invalid, StringMatch};
 
@@ -16,16 +18,52 @@ pub struct Asker<'a> {
     pub request: Option<&'a Subject<'a>>,
     /// Who is connected.
     pub peer: IpAddr,
-    /// The client, as far as it can be trusted.
-    pub remote: IpAddr,
+    /// The client, as far as it can be trusted; its port is 0 where it came from a header.
+    pub remote: SocketAddr,
     /// Where the connection came to.
     pub local: SocketAddr,
     pub is_tls: bool,
+    /// The client has shown a certificate.
+    pub is_certified: bool,
+    /// `HTTP/1.1`.
+    pub protocol: &'a str,
     /// What the client asked for by TLS.
     pub server_name: Option<&'a str>,
     /// Of the certificate that the client has shown.
     pub names: Option<&'a Names>,
     pub identified: &'a Identified,
+    /// What the login session claims.
+    pub session: Option<&'a Json>,
+}
+
+impl Asker<'_> {
+    /// Whether a condition holds. Nothing where that cannot be told.
+    pub(crate) fn holds(&self, condition: &Condition) -> Option<bool> {
+        let request = self.request?;
+        let tokens: Vec<_> = self.identified.all().collect();
+        let names = self.names;
+        condition
+            .holds(&Facts {
+                method: request.method.as_str(),
+                authority: request.authority,
+                path: request.path,
+                query: request.query,
+                scheme: request.scheme.as_str(),
+                protocol: self.protocol,
+                headers: request.headers,
+                source: self.remote,
+                destination: self.local,
+                is_tls: self.is_tls,
+                is_certified: self.is_certified,
+                subject: names.map(|names| names.subject.as_str()).filter(|subject| !subject.is_empty()),
+                uri: names.and_then(|names| names.uris.first()).map(String::as_str),
+                dns: names.and_then(|names| names.dns.first()).map(String::as_str),
+                server_name: self.server_name,
+                tokens: &tokens,
+                session: self.session,
+            })
+            .ok()
+    }
 }
 
 /// The names of a client's certificate.
@@ -129,7 +167,7 @@ impl Test {
             Test::Tls => asker.is_tls,
             Test::Authenticated(test) => asker.is_tls && is_named(test, asker.names),
             Test::PeerIp(net) => contains(net, asker.peer),
-            Test::RemoteIp(net) => contains(net, asker.remote),
+            Test::RemoteIp(net) => contains(net, asker.remote.ip()),
             Test::Claim(test) => test.holds(Some(asker.identified)),
         }
     }

@@ -72,12 +72,15 @@ impl World {
         asked(&Asker {
             request: self.is_http.then_some(&subject),
             peer: self.peer,
-            remote: self.remote,
+            remote: (self.remote, 0).into(),
             local: self.local,
             is_tls: self.is_tls,
+            is_certified: false,
+            protocol: "HTTP/1.1",
             server_name: self.server_name,
             names: self.names.as_ref(),
             identified: &self.identified,
+            session: None,
         })
     }
 }
@@ -92,6 +95,7 @@ fn policy(name: &str, permission: AuthTest, principal: AuthTest) -> RbacPolicy {
         origin: format!("{name}.yaml:1:1"),
         permissions: vec![permission],
         principals: vec![principal],
+        condition: None,
     }
 }
 

@@ -171,12 +171,15 @@ impl Head<'_> {
         Asker {
             request: Some(subject),
             peer: self.peer.remote.ip(),
-            remote: self.client.address.ip(),
+            remote: self.client.address,
             local: self.peer.local,
             is_tls: self.peer.is_tls,
+            is_certified: self.peer.is_certified,
+            protocol: crate::record::protocol(self.line.version),
             server_name: self.server_name,
             names: self.names,
             identified,
+            session: None,
         }
     }
 }
@@ -218,6 +221,8 @@ pub enum CheckCount {
     /// It gives no answer, and the request is refused, or passes all the same.
     RateServiceFailed,
     RateServiceFailureAllowed,
+    /// It cannot be told whether the condition of a policy holds.
+    ConditionFailed,
 }
 
 /// What a check says.
@@ -346,10 +351,7 @@ impl CompiledGate {
                     // What requests are called is added to it.
                     GateChange::Instead(other) if counts_here(&other.kind) => other.name == check.name,
                     GateChange::Instead(other) | GateChange::Also(other) => other == check,
-                    GateChange::Without(_)
-                    | GateChange::Ask(..)
-                    | GateChange::Count(..)
-                    | GateChange::Describe(_) => false,
+                    _ => false,
                 });
                 match &check.kind {
                     CheckKind::LocalRate(rate) if is_own && rate.is_of_host => format!("{of}/{host}"),
@@ -483,10 +485,7 @@ fn is_shared(changes: &[GateChange]) -> bool {
         GateChange::Instead(check) | GateChange::Also(check) => {
             !matches!(check.kind, CheckKind::LocalRate(_) | CheckKind::External(_))
         }
-        GateChange::Without(_)
-        | GateChange::Ask(..)
-        | GateChange::Count(..)
-        | GateChange::Describe(_) => true,
+        _ => true,
     })
 }
 

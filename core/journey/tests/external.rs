@@ -51,6 +51,7 @@ fn policy(header: &'static str) -> Check {
         origin: String::new(),
         permissions: vec![AuthTest::Always],
         principals: vec![AuthTest::Header(has(header, HeaderTest::Present(true)))],
+        condition: None,
     };
     let rules = Some(RbacRules { action: RbacAction::Deny, policies: vec![policy] });
     Check { name: "policy".into(), kind: CheckKind::Rbac(Box::new(Rbac { rules, ..Rbac::default() })) }

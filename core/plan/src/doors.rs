@@ -23,6 +23,7 @@ use naru_spec::{
 
 use crate::account::{Account, Idle, Said};
 use crate::attached::{self, RouteKey, Target};
+use crate::conditions::{self, CONDITIONS};
 use crate::findings::Findings;
 use crate::matching::string_match;
 use crate::registry::Registry;
@@ -55,6 +56,7 @@ struct Asked {
     places: BTreeMap<&'static str, Place>,
     addresses: Option<Addresses>,
     geo: Option<Geo>,
+    conditions: Option<Vec<Check>>,
     /// By name, what the gate asks.
     checks: BTreeMap<&'static str, Option<CheckKind>>,
 }
@@ -161,6 +163,9 @@ impl<'a> Doors<'a> {
                     chain.http.gate.insert(Check { name: (*name).to_owned(), kind: kind.clone() });
                 }
             }
+            for check in all().find_map(|asked| asked.conditions.as_ref()).into_iter().flatten() {
+                chain.http.gate.insert(check.clone());
+            }
         }
     }
 
@@ -181,6 +186,11 @@ impl<'a> Doors<'a> {
             {
                 let kind = CheckKind::Addresses(Box::new(addresses.clone()));
                 changes.push(GateChange::Also(Check { name: ADDRESSES.to_owned(), kind }));
+            }
+            if let Some(checks) = &asked.conditions
+                && is_first(CONDITIONS, account)
+            {
+                changes.extend(checks.iter().cloned().map(GateChange::Also));
             }
             for (name, kind) in &asked.checks {
                 if !is_first(name, account) {
@@ -332,6 +342,10 @@ impl Reader<'_, '_, '_> {
         if let Some(said) = &spec.addresses {
             asked.places.insert(ADDRESSES, said.place);
             asked.addresses = Some(self.addresses(said, &path.field(ADDRESSES)));
+        }
+        if let Some(said) = &spec.conditions {
+            asked.places.insert(CONDITIONS, said.place);
+            asked.conditions = Some(conditions::read(said, &path.field(CONDITIONS), self.findings));
         }
         if let Some(said) = &spec.geo {
             asked.places.insert(GEO, said.place);

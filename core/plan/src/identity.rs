@@ -236,7 +236,7 @@ fn jwt(rules: &[&JwtRule]) -> Jwt {
         }
     };
     let rules = vec![naru_spec::JwtRule { matches: Match::default(), requires }];
-    Jwt { providers, rules, bypass_cors_preflight: true, strip_failure_response: false }
+    Jwt { providers, rules, named: Vec::new(), bypass_cors_preflight: true, strip_failure_response: false }
 }
 
 /// Who hears what is wrong.

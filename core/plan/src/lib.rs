@@ -32,6 +32,7 @@ mod account;
 mod load;
 mod rates;
 mod contents;
+mod conditions;
 mod doors;
 mod fallbacks;
 mod caches;

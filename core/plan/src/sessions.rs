@@ -1,6 +1,6 @@
 //! Login sessions of gateways: what `SessionAuth` documents mean.
 //!
-//! One is for all servers of its Gateway that speak HTTP. Servers that lead all their clients to HTTPS ask for no token.
+//! One is for all servers of its Gateway that speak HTTP, or for some of their hosts. Servers that lead all their clients to HTTPS ask for no token.
 
 mod login;
 
@@ -11,8 +11,8 @@ use http::HeaderName;
 use naru_resource::session_auth::{self as said, SessionAuthSpec};
 use naru_resource::{Flag, Gateway, Place, Resources, Seconds, Text, Texts};
 use naru_spec::{
-    Cluster, DataSource, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, StorePlace,
-    TlsRequirement, code, defaults,
+    Cluster, DataSource, Domain, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim,
+    StorePlace, TlsRequirement, code, defaults,
 };
 
 use crate::findings::Findings;
@@ -27,15 +27,20 @@ impl<'a> Sessions<'a> {
         let mut sessions = Sessions::default();
         for written in &resources.session_auths {
             let Some(gateway) = gateway_of(written, resources, findings) else { continue };
-            if let Some((_, before, _)) =
-                sessions.of_gateways.iter().find(|(known, ..)| std::ptr::eq(*known, gateway))
-            {
-                let other = findings.locate(before.meta.name.place);
-                let message = format!("two documents are for this Gateway: the other is {other}");
-                let path = Path::ROOT.field("spec.targetRef");
-                findings.error(code::CONFLICT, written.meta.name.place, &path, message, "join them");
-            }
             let auth = read(written, findings);
+            let of_same = sessions.of_gateways.iter().filter(|(known, ..)| std::ptr::eq(*known, gateway));
+            let is_twice = |other: &SessionAuth| {
+                auth.hosts.is_empty() && other.hosts.is_empty()
+                    || auth.hosts.iter().any(|host| other.hosts.contains(host))
+            };
+            if let Some((_, before, _)) = of_same.into_iter().find(|(_, _, other)| is_twice(other)) {
+                let other = findings.locate(before.meta.name.place);
+                let message =
+                    format!("two documents are for the same hosts of this Gateway: the other is {other}");
+                let path = Path::ROOT.field("spec.targetRef");
+                let hint = "join them, or say hosts";
+                findings.error(code::CONFLICT, written.meta.name.place, &path, message, hint);
+            }
             sessions.of_gateways.push((gateway, written, Arc::new(auth)));
         }
         sessions
@@ -48,22 +53,71 @@ impl<'a> Sessions<'a> {
 
     /// Changes a listener of these gateways.
     pub fn change(&self, gateways: &[&Gateway], listener: &mut Listener, findings: &mut Findings<'_>) {
-        let find =
-            |gateway: &&Gateway| self.of_gateways.iter().find(|(known, ..)| std::ptr::eq(*known, *gateway));
-        let Some((_, written, auth)) = gateways.iter().find_map(find) else { return };
-        let is_other =
-            |gateway: &&Gateway| find(gateway).is_none_or(|(_, _, other)| !Arc::ptr_eq(other, auth));
-        if gateways.iter().any(is_other) {
+        let of = |gateway: &Gateway| -> Vec<&(&'a Gateway, &'a said::SessionAuth, Arc<SessionAuth>)> {
+            self.of_gateways.iter().filter(|(known, ..)| std::ptr::eq(*known, gateway)).collect()
+        };
+        let Some(all) = gateways.iter().map(|gateway| of(gateway)).find(|all| !all.is_empty()) else {
+            return;
+        };
+        let names = |all: &[&(&Gateway, &said::SessionAuth, Arc<SessionAuth>)]| -> Vec<String> {
+            all.iter().map(|(_, _, auth)| auth.name.clone()).collect()
+        };
+        if let Some((_, written, _)) = all.first()
+            && gateways.iter().any(|gateway| names(&of(gateway)) != names(&all))
+        {
             let message = format!("gateways at {} have different sessions, and share it", listener.address);
             let path = Path::ROOT.field("spec.targetRef");
             findings.error(code::CONFLICT, written.meta.name.place, &path, message, "use two ports");
         }
+        let auths: Vec<Arc<SessionAuth>> = all.iter().map(|(_, _, auth)| Arc::clone(auth)).collect();
         for chain in listener.chains.iter_mut().filter(|chain| chain.tcp.is_none()) {
             let hosts = &chain.http.routes.virtual_hosts;
             if hosts.is_empty() || hosts.iter().any(|host| host.tls == TlsRequirement::None) {
-                chain.http.sessions = Some(Arc::clone(auth));
+                chain.http.sessions.clone_from(&auths);
+            }
+            let domains = hosts.iter().flat_map(|host| &host.domains);
+            for (_, written, auth) in &all {
+                let open = domains.clone().find(|domain| is_left_open(domain, auth, &auths));
+                if let (Some(domain), Some(host)) = (open, written.spec.hosts.first()) {
+                    let message = format!(
+                        "routes for '{domain}' take requests for these hosts, and for others that nobody is asked \
+                         for a token at: whoever writes another host comes past the sessions"
+                    );
+                    let hint = "name the hosts of the routes (hosts of a server or a VirtualService), or add a \
+                                SessionAuth without hosts";
+                    let path = Path::ROOT.field("spec.hosts");
+                    findings.error(code::INVALID_VALUE, host.place, &path, message, hint);
+                }
             }
         }
+    }
+}
+
+/// Routes of this domain lead to what is behind sessions, by hosts that have none.
+fn is_left_open(domain: &Domain, auth: &SessionAuth, all: &[Arc<SessionAuth>]) -> bool {
+    let covers = |host: &Domain| match (host, domain) {
+        (Domain::Any, _) => true,
+        (Domain::Suffix(suffix), Domain::Suffix(own)) => own.ends_with(suffix.as_str()),
+        (Domain::Prefix(prefix), Domain::Prefix(own)) => own.starts_with(prefix.as_str()),
+        (host, Domain::Exact(name)) => host.takes(without_port(name)),
+        (host, domain) => host == domain,
+    };
+    let is_covered = all.iter().any(|auth| auth.hosts.is_empty() || auth.hosts.iter().any(covers));
+    let meets = |host: &Domain| match (host, domain) {
+        (_, Domain::Exact(_)) => false,
+        (Domain::Exact(name), domain) => domain.takes(name),
+        (Domain::Suffix(suffix), Domain::Suffix(own)) => suffix.ends_with(own.as_str()),
+        (Domain::Prefix(prefix), Domain::Prefix(own)) => prefix.starts_with(own.as_str()),
+        // A prefix and a suffix may meet in some host.
+        _ => true,
+    };
+    !is_covered && auth.hosts.iter().any(meets)
+}
+
+fn without_port(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => name,
     }
 }
 
@@ -102,6 +156,21 @@ fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth
     let path = Path::ROOT.field("spec");
     let (place, seal) = store(&spec.store, &path.field("store"), findings);
     let mut auth = SessionAuth::new(written.meta.full_name(), place, seal);
+    let of_hosts = path.field("hosts");
+    for (at, host) in spec.hosts.iter().enumerate() {
+        match Domain::parse(host) {
+            Ok(domain) => auth.hosts.push(domain),
+            Err(invalid) => {
+                findings.error(
+                    code::INVALID_VALUE,
+                    host.place,
+                    &of_hosts.at(at),
+                    invalid.message,
+                    &invalid.hint,
+                );
+            }
+        }
+    }
     set(&mut auth.issuer, &spec.issuer);
     auth.audiences = texts(&spec.audiences);
     auth.login_paths = texts(&spec.login.paths);

@@ -19,6 +19,8 @@ objects! {
         /// Of the process.
         overload: Option<EdgeOverload>,
         addresses: Option<EdgeAddresses>,
+        /// What has to hold of requests, in CEL.
+        conditions: Option<EdgeConditions>,
         /// Of gateways.
         geo: Option<EdgeGeo>,
         csrf: Option<EdgeCsrf>,
@@ -31,6 +33,18 @@ objects! {
     EdgeAddresses {
         allow: Texts,
         deny: Texts,
+    }
+
+    EdgeConditions {
+        allow: Vec<EdgeCondition>,
+        deny: Vec<EdgeCondition>,
+        /// Who would be refused is only counted.
+        shadow: Option<Flag>,
+    }
+
+    EdgeCondition {
+        name: Text,
+        when: Text,
     }
 
     EdgeGeo {

@@ -12,6 +12,8 @@ objects! {
     SessionAuthSpec {
         /// A Gateway.
         target_ref: TargetRef,
+        /// Of its hosts these; without any, all that no other one is for.
+        hosts: Texts,
         issuer: Option<Text>,
         audiences: Texts,
         login: SessionLogin,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::{HeaderMatch, StringMatch};
+use crate::{Cel, HeaderMatch, StringMatch};
 
 /// What is asked of a request, or of a connection.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -32,7 +32,7 @@ pub enum RbacAction {
     Log,
 }
 
-/// For requests for which one of the permissions holds, and one of the principals.
+/// For requests for which one of the permissions holds, and one of the principals, and the condition, if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RbacPolicy {
     pub name: String,
@@ -40,6 +40,8 @@ pub struct RbacPolicy {
     pub origin: String,
     pub permissions: Vec<AuthTest>,
     pub principals: Vec<AuthTest>,
+    /// Where it cannot be told whether it holds, it does for a policy that refuses, and does not for any other.
+    pub condition: Option<Cel>,
 }
 
 /// One thing that holds or does not.

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::{DataSource, Invalid};
+use crate::DataSource;
 
 /// What credentials are held against. Those of one place are one, and are read again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,13 +72,43 @@ pub struct ApiKeys {
     pub clients: Vec<String>,
 }
 
+/// What a rule says otherwise than its listener.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ApiKeysChange {
+    pub keys: Option<Credentials>,
+    pub places: Option<Vec<KeyPlace>>,
+    /// Only these may; empty: whoever has a key.
+    pub clients: Vec<String>,
+    /// In the place of what the listener says, be it nothing.
+    pub forwarding: KeyForwarding,
+}
+
+/// What upstreams are told of a key: by default the key, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyForwarding {
+    pub client_header: Option<HeaderName>,
+    pub forwards: bool,
+}
+
+impl Default for KeyForwarding {
+    fn default() -> KeyForwarding {
+        KeyForwarding { client_header: None, forwards: true }
+    }
+}
+
 impl ApiKeys {
-    pub fn problems(&self) -> Vec<Invalid> {
-        let mut found = Vec::new();
-        if self.places.is_empty() {
-            found.push(Invalid::new("nothing says where a key stands").hint("a header, a query or a cookie"));
+    /// With what a rule says.
+    pub fn changed(&self, change: &ApiKeysChange) -> ApiKeys {
+        let mut changed = ApiKeys { clients: change.clients.clone(), ..self.clone() };
+        if let Some(keys) = &change.keys {
+            changed.keys = keys.clone();
         }
-        found
+        if let Some(places) = &change.places {
+            changed.places.clone_from(places);
+        }
+        changed.client_header.clone_from(&change.forwarding.client_header);
+        changed.forwards = change.forwarding.forwards;
+        changed
     }
 }
 

@@ -50,6 +50,14 @@ pub const TUNNEL_FIRST_BYTES_MAX: usize = 8 * 1024;
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Istio's bound for a regular expression.
 pub const PATTERN_BYTES_MAX: usize = 1_024;
+/// Of a compiled regular expression in a condition. Our own.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 1 << 20;
+/// Of the text of a condition in CEL, and of its tree. Our own, as are those below.
+pub const CONDITION_BYTES_MAX: usize = 4_096;
+pub const CONDITION_NODES_MAX: usize = 1_000;
+pub const CONDITION_DEPTH_MAX: usize = 64;
+/// Steps that one answer may cost: some hundred microseconds.
+pub const CONDITION_COST_MAX: usize = 20_000;
 /// Envoy's `max_direct_response_body_size_bytes` is 4 KiB; Istio allows 1 MiB, and so do we.
 pub const DIRECT_BODY_BYTES_MAX: usize = 1 << 20;
 /// A request body up to this size can be sent again. Our own: Envoy keeps up to 1 MiB.

@@ -4,9 +4,9 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, Descriptor, External, ExternalChange, Invalid,
-    Jwt, LocalRate, Quotas, RateService, RateServiceChange, Rbac, RuleRates, SecurityHeaders, Shed,
-    StaticFiles,
+    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, Cors, Credentials, Csrf, Decompressor,
+    Descriptor, External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, RateService, RateServiceChange,
+    Rbac, RuleRates, SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.
@@ -74,6 +74,12 @@ pub enum GateChange {
     Count(String, Box<RateServiceChange>),
     /// What its requests are called for all who count.
     Describe(Box<RuleRates>),
+    /// To whoever asks for keys by that name.
+    Keys(String, Box<ApiKeysChange>),
+    /// Other passwords than those of the check with this name.
+    Passwords(String, Credentials),
+    /// Of the check for tokens with this name, one requirement for all requests of the rule.
+    Require(String, String),
 }
 
 impl CheckKind {
@@ -113,7 +119,7 @@ impl CheckKind {
             // What is wrong with an expression is told where it is compiled.
             CheckKind::Rbac(_) | CheckKind::Shed(_) | CheckKind::Cors(_) | CheckKind::Csrf(_) => Vec::new(),
             CheckKind::SecurityHeaders(_) | CheckKind::Addresses(_) | CheckKind::BasicAuth(_) => Vec::new(),
-            CheckKind::ApiKeys(settings) => settings.problems(),
+            CheckKind::ApiKeys(_) => Vec::new(),
             CheckKind::LocalRate(settings) => settings.problems(),
             CheckKind::RateService(settings) => settings.problems(),
             CheckKind::Quotas(settings) => settings.problems(),
@@ -161,7 +167,28 @@ impl Gate {
                         }
                     }
                 }
+                GateChange::Keys(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::ApiKeys(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
                 GateChange::Describe(_) => {}
+                GateChange::Passwords(name, passwords) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::BasicAuth(settings) = &mut own.kind {
+                            settings.passwords = passwords.clone();
+                        }
+                    }
+                }
+                GateChange::Require(name, requirement) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::Jwt(settings) = &mut own.kind {
+                            **settings = settings.requiring(requirement);
+                        }
+                    }
+                }
             }
         }
         // Whoever counts sees them, also who was put there by the rule.
@@ -182,7 +209,11 @@ impl GateChange {
     pub fn problems(&self) -> Vec<Invalid> {
         match self {
             GateChange::Instead(check) | GateChange::Also(check) => check.kind.problems(),
-            GateChange::Without(_) | GateChange::Ask(..) => Vec::new(),
+            GateChange::Without(_)
+            | GateChange::Ask(..)
+            | GateChange::Keys(..)
+            | GateChange::Passwords(..)
+            | GateChange::Require(..) => Vec::new(),
             GateChange::Count(_, change) => change.rates.iter().flat_map(Descriptor::problems).collect(),
             GateChange::Describe(said) => {
                 said.own.iter().chain(&said.of_host).flat_map(Descriptor::problems).collect()

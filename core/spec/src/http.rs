@@ -78,7 +78,7 @@ pub struct Http {
     /// Made for requests of all routes that have none of their own.
     pub fault: Option<Fault>,
     /// Who is logged in is asked of each request.
-    pub sessions: Option<Arc<SessionAuth>>,
+    pub sessions: Vec<Arc<SessionAuth>>,
     /// What requests pass before anything is asked of them.
     pub door: Option<Box<Door>>,
     /// What requests pass before they go anywhere.
@@ -127,7 +127,7 @@ impl Http {
             upgrades: Upgrades::default(),
             grpc_web: false,
             fault: None,
-            sessions: None,
+            sessions: Vec::new(),
             door: None,
             gate: Gate::default(),
             http2: Http2Settings::edge(),

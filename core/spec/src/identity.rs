@@ -12,6 +12,8 @@ pub struct Jwt {
     pub providers: Vec<JwtProvider>,
     /// The first that matches says what is asked. A request that none of them takes is asked for nothing.
     pub rules: Vec<JwtRule>,
+    /// What a route may ask for instead, by name.
+    pub named: Vec<(String, JwtRequirement)>,
     /// Browsers ask without a token whether they may ask with one.
     pub bypass_cors_preflight: bool,
     /// Who is refused is not told why.
@@ -140,6 +142,13 @@ pub enum JwtRequirement {
 }
 
 impl Jwt {
+    /// With one requirement for all requests. One that nobody has named takes nobody's token.
+    pub fn requiring(&self, name: &str) -> Jwt {
+        let requires = self.named.iter().find(|(known, _)| known == name);
+        let requires = requires.map_or(JwtRequirement::Any(Vec::new()), |(_, requires)| requires.clone());
+        Jwt { rules: vec![JwtRule { matches: Match::default(), requires }], ..self.clone() }
+    }
+
     /// What is wrong with it, each with the provider or the rule that it is about.
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
@@ -158,8 +167,11 @@ impl Jwt {
                 }
             }
         }
-        for rule in &self.rules {
-            self.missing(&rule.requires, &mut found);
+        for requires in self.rules.iter().map(|rule| &rule.requires) {
+            self.missing(requires, &mut found);
+        }
+        for (_, requires) in &self.named {
+            self.missing(requires, &mut found);
         }
         found
     }

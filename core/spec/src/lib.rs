@@ -26,6 +26,7 @@ pub mod client_cert;
 pub mod upgrade;
 pub mod identity;
 pub mod authorization;
+pub mod condition;
 pub mod gate;
 pub mod addresses;
 pub mod cors;
@@ -77,10 +78,13 @@ pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
 };
+pub use condition::{Cel, CelCall, CelFold, CelSelect};
 pub use config::{Admin, Config};
 pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles};
 pub use cors::Cors;
-pub use credentials::{ApiKeys, BasicAuth, Credentials, Hashes, KeyPlace, KeySource};
+pub use credentials::{
+    ApiKeys, ApiKeysChange, BasicAuth, Credentials, Hashes, KeyForwarding, KeyPlace, KeySource,
+};
 pub use csrf::Csrf;
 pub use external::{
     BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,

@@ -161,6 +161,26 @@ impl Domain {
             .hint("write 'name', '*.suffix', 'prefix.*' or '*'")),
         }
     }
+
+    /// Whether it takes a host in lower case, without its port.
+    pub fn takes(&self, host: &str) -> bool {
+        match self {
+            Domain::Exact(name) => name == host,
+            Domain::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            Domain::Prefix(prefix) => host.len() > prefix.len() && host.starts_with(prefix.as_str()),
+            Domain::Any => true,
+        }
+    }
+
+    /// Of several that take a host the nearest is the one: exact, then the longer.
+    pub fn nearness(&self) -> (u8, usize) {
+        match self {
+            Domain::Exact(name) => (3, name.len()),
+            Domain::Suffix(suffix) => (2, suffix.len()),
+            Domain::Prefix(prefix) => (1, prefix.len()),
+            Domain::Any => (0, 0),
+        }
+    }
 }
 
 impl fmt::Display for Domain {

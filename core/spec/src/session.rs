@@ -3,11 +3,12 @@
 //! Plain data. What a token is worth is `session`'s question; who signs and stores is the shell's.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::{DataSource, Invalid, OidcLogin, defaults};
+use crate::{DataSource, Domain, Invalid, OidcLogin, defaults};
 
 /// A field as documents spell it, and what is wrong with it.
 pub type SessionFault = (&'static str, Invalid);
@@ -16,6 +17,8 @@ pub type SessionFault = (&'static str, Invalid);
 pub struct SessionAuth {
     /// Those of the same name share their keys and sessions: `login.dailyfeed`.
     pub name: String,
+    /// Of requests to these hosts, whatever their port; without any, of all that no other one is for.
+    pub hosts: Vec<Domain>,
     /// The `iss` of tokens.
     pub issuer: String,
     /// The `aud` of tokens; none where it is empty.
@@ -147,6 +150,7 @@ impl SessionAuth {
         SessionAuth {
             name: name.into(),
             issuer: defaults::SESSION_ISSUER.to_owned(),
+            hosts: Vec::new(),
             audiences: Vec::new(),
             login_paths: Vec::new(),
             oidc: None,
@@ -186,6 +190,31 @@ impl SessionAuth {
                 revoked_max: defaults::SESSION_REVOKED_MAX,
             },
         }
+    }
+
+    /// How near it is to a host; nothing where it is for others.
+    pub fn nearness(&self, host: &str) -> Option<(u8, usize)> {
+        if self.hosts.is_empty() {
+            return Some((0, 0));
+        }
+        self.hosts.iter().filter(|domain| domain.takes(host)).map(Domain::nearness).max()
+    }
+
+    /// Which of several is for requests to a host, as a client says it.
+    pub fn of_host(all: &[Arc<SessionAuth>], authority: &str) -> Option<usize> {
+        if let [one] = all
+            && one.hosts.is_empty()
+        {
+            return Some(0);
+        }
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if is_port(port) => host,
+            _ => authority,
+        };
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let near = all.iter().enumerate().filter_map(|(at, auth)| Some((auth.nearness(&host)?, at)));
+        near.max_by_key(|(nearness, at)| (*nearness, std::cmp::Reverse(*at))).map(|(_, at)| at)
     }
 
     /// How long a token that is revoked has to be remembered.

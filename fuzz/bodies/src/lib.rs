@@ -14,6 +14,7 @@
 mod bootstrap;
 mod format;
 mod regex;
+mod condition;
 mod route;
 mod certificate;
 mod scenario;
@@ -51,6 +52,7 @@ pub use authz::authz;
 pub use bootstrap::bootstrap;
 pub use certificate::{certificate, revoked};
 pub use compared::compared;
+pub use condition::condition;
 pub use documents::documents;
 pub use edge::edge;
 pub use exchange::{downstream, upstream};
@@ -88,6 +90,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("certificate", certificate),
     ("compared", compared),
     ("compose", compose),
+    ("condition", condition),
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use naru_proxy::SessionStatus;
 use serde_json::{Value, json};
 
@@ -18,6 +18,30 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
         return text(StatusCode::OK, "no gateway has sessions\n");
     }
     text(StatusCode::OK, sessions.iter().map(written).collect::<String>())
+}
+
+/// Ends a token by its `jti`, or a session with all of its tokens by its `sid`.
+pub async fn revoke(admin: &Admin, method: &Method, query: &Query<'_>) -> Response<Whole> {
+    if *method != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use POST\n");
+    }
+    let sessions = admin.proxy.sessions();
+    let name = match (query.get("name"), sessions.as_slice()) {
+        (_, []) => return text(StatusCode::NOT_FOUND, "no gateway has sessions\n"),
+        (Some(name), _) => name,
+        (None, [one]) => one.name.as_str(),
+        (None, _) => return text(StatusCode::BAD_REQUEST, "say which: ?name=, as /sessions lists them\n"),
+    };
+    let Some(id) = query.get("id").and_then(|id| id.parse().ok()) else {
+        let told = "say ?id=: the jti of a token, or the sid of a session, of 32 hexadecimal digits\n";
+        return text(StatusCode::BAD_REQUEST, told);
+    };
+    match admin.proxy.end_session(name, id).await {
+        Some(is_told) => {
+            json_page(&json!({ "revoked": 1, "others": if is_told { "told" } else { "told later" } }))
+        }
+        None => text(StatusCode::NOT_FOUND, format!("there are no sessions named '{name}'\n")),
+    }
 }
 
 /// What is counted and measured, under names that are the same on every page.

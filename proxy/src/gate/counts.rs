@@ -6,7 +6,7 @@ use naru_journey::gate::CheckCount;
 
 /// By what is counted.
 #[derive(Debug, Default)]
-pub struct CheckCounts([AtomicU64; 26]);
+pub struct CheckCounts([AtomicU64; 27]);
 
 impl CheckCounts {
     pub fn add(&self, what: CheckCount) {
@@ -17,7 +17,7 @@ impl CheckCounts {
 
     /// The check, what it said, and how often.
     pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-        const WORDS: [(&str, &str); 26] = [
+        const WORDS: [(&str, &str); 27] = [
             ("token", "allowed"),
             ("token", "denied"),
             ("policy", "allowed"),
@@ -44,6 +44,7 @@ impl CheckCounts {
             ("rate_service", "over_limit"),
             ("rate_service", "failed"),
             ("rate_service", "failure_allowed"),
+            ("condition", "failed"),
         ];
         let counts = WORDS.iter().zip(&self.0);
         counts.map(|((check, said), count)| (*check, *said, count.load(Ordering::Relaxed))).collect()

@@ -86,6 +86,8 @@ pub struct SessionCounts {
     /// Refresh tokens that were used twice: whole sessions that were ended.
     pub reused: AtomicU64,
     pub logouts: AtomicU64,
+    /// Tokens and sessions that an operator has ended.
+    pub ended: AtomicU64,
     pub rotations: AtomicU64,
     pub store_failures: AtomicU64,
     /// How many the list has now.
@@ -145,6 +147,8 @@ enum Task {
         token: Option<String>,
         done_tx: oneshot::Sender<bool>,
     },
+    /// Somebody else wants it ended. Whether all gateways will know.
+    End(Id, oneshot::Sender<bool>),
     /// Whether nobody has ended it before.
     Attempt {
         state: Id,
@@ -152,7 +156,7 @@ enum Task {
         done_tx: oneshot::Sender<Option<bool>>,
     },
     Configure(Arc<SessionAuth>),
-    End,
+    Close,
 }
 
 impl Service {
@@ -192,7 +196,7 @@ impl Service {
     /// Gives its store back: the process carries no more requests.
     pub fn end(&self) {
         // Where it is full, it ends with its last owner.
-        let _ = self.tasks_tx.try_send(Task::End);
+        let _ = self.tasks_tx.try_send(Task::Close);
     }
 
     #[inline]
@@ -266,6 +270,16 @@ impl Service {
         self.tasks_tx.try_send(task).is_ok() && done_rx.await.unwrap_or(false)
     }
 
+    /// Ends the token or the session with this id. Whether all gateways will know at once.
+    pub async fn end_one(&self, id: Id) -> bool {
+        let (done_tx, done_rx) = oneshot::channel();
+        self.tasks_tx.try_send(Task::End(id, done_tx)).is_ok() && done_rx.await.unwrap_or(false)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn status(&self) -> SessionStatus {
         let counts = &self.shared.counts;
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
@@ -292,6 +306,7 @@ impl Service {
                 ("refused_refreshes", read(&counts.refused)),
                 ("reused_refresh_tokens", read(&counts.reused)),
                 ("logouts", read(&counts.logouts)),
+                ("ended_by_operators", read(&counts.ended)),
                 ("key_rotations", read(&counts.rotations)),
                 ("store_failures", read(&counts.store_failures)),
             ],
@@ -351,7 +366,7 @@ async fn run(
                 biased;
                 () = &mut pause => break,
                 // Its sender is dropped with it: the store is away.
-                task = tasks_rx.recv() => if matches!(task, None | Some(Task::End)) { return },
+                task = tasks_rx.recv() => if matches!(task, None | Some(Task::Close)) { return },
             }
         }
     };
@@ -374,7 +389,7 @@ async fn run(
     });
     let keeping = tokio::task::spawn_local(keep(Rc::clone(&inner)));
     while let Some(task) = tasks_rx.recv().await {
-        if matches!(task, Task::End) {
+        if matches!(task, Task::Close) {
             break;
         }
         let inner = Rc::clone(&inner);
@@ -590,11 +605,17 @@ impl Inner {
     async fn carry_out(&self, task: Task) {
         // Who has asked may have gone.
         match task {
-            Task::End => {}
+            Task::Close => {}
             Task::Configure(auth) => {
                 self.keeper.borrow_mut().set_pace(pace(&auth));
                 *self.auth.borrow_mut() = auth;
                 self.wake.notify_one();
+            }
+            Task::End(id, done_tx) => {
+                let auth = Arc::clone(&self.auth.borrow());
+                let is_everywhere = self.told(self.log_out(&auth, &[id]).await).is_ok();
+                count(&self.shared.counts.ended);
+                let _ = done_tx.send(is_everywhere);
             }
             Task::Attempt { state, until, done_tx } => {
                 let write = Write {

@@ -18,6 +18,8 @@ mod rates;
 mod descriptors;
 mod rate_service;
 mod edge;
+mod conditions;
+mod per_filter;
 mod drawn;
 mod differences;
 

@@ -1,6 +1,7 @@
 //! Who may come in, and what browsers are told: documents, on real sockets.
 
 mod browser;
+mod conditions;
 
 use std::net::SocketAddr;
 

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 mod clustered;
 mod counted;
 mod forged;
+mod hosts;
 mod kept;
 mod oidc;
 mod shared;

@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/session", &["core/base", "core/spec"]),
     ("core/surge", &["core/base", "core/spec"]),
     // What of a request a policy asks for is matched as rules match it.
-    ("core/identity", &["core/base", "core/spec", "core/route"]),
+    ("core/identity", &["core/base", "core/spec", "core/route", "core/condition"]),
+    ("core/condition", &["core/base", "core/spec"]),
     // A policy may ask for headers of requests and responses: there is one matcher of headers, and it is the rules'.
     ("core/recover", &["core/base", "core/spec", "core/route"]),
     (
@@ -41,10 +42,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "core/identity",
         ],
     ),
-    ("core/plan", &["core/base", "core/spec", "core/resource"]),
+    ("core/plan", &["core/base", "core/spec", "core/resource", "core/condition"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/import", &["core/spec", "wire/doc"]),
-    ("wire/xds", &["core/base", "core/spec", "wire/doc"]),
+    ("wire/xds", &["core/base", "core/spec", "core/condition", "wire/doc"]),
     ("wire/tls", &["core/base", "core/spec"]),
     ("wire/store", &["core/base", "core/spec", "core/session"]),
     ("wire/http1", &[]),

@@ -169,13 +169,15 @@ impl Shared {
         let epoch: u64 = number(&epoch)?;
         let Value::Array(rows) = rows else { return Err(strange()) };
         let mut seq = if epoch == cursor.epoch { cursor.seq } else { 0 };
-        let mut revoked = Vec::new();
+        let (mut revoked, mut seen) = (Vec::new(), 0);
         let mut pairs = flat(rows).into_iter();
         while let (Some(member), Some(score)) = (pairs.next(), pairs.next()) {
             seq = seq.max(number(&score)?);
-            revoked.push(member_of(&member).ok_or_else(strange)?);
+            seen += 1;
+            // An application may have written something else there: that ends no session, and no list.
+            revoked.extend(member_of(&member));
         }
-        let is_partial = revoked.len() >= PAGE_MAX;
+        let is_partial = seen >= PAGE_MAX;
         Ok(Rows { cursor: Cursor { epoch, seq }, revoked, is_partial, ring: value(ring)? })
     }
 

@@ -9,6 +9,7 @@ mod listener;
 mod http;
 mod external;
 mod identity;
+mod condition;
 mod tcp;
 mod udp;
 mod quic;

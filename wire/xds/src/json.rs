@@ -107,8 +107,11 @@ fn redact_questions(http: &mut Http) {
     }
     let rules = http.routes.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules);
     for change in rules.flat_map(|rule| &mut rule.gate) {
-        if let GateChange::Ask(_, change) = change {
-            change.context.iter_mut().for_each(|(_, value)| take_out(value));
+        match change {
+            GateChange::Ask(_, change) => change.context.iter_mut().for_each(|(_, value)| take_out(value)),
+            GateChange::Keys(_, change) => change.keys.iter_mut().for_each(redact_credentials),
+            GateChange::Passwords(_, said) => redact_credentials(said),
+            _ => {}
         }
     }
 }
@@ -139,17 +142,19 @@ pub fn redacted(config: &Config) -> Config {
     config
 }
 
-/// Of a rule nothing is written that has keys or passwords in it.
 fn redact_check(check: &mut CheckKind) {
+    match check {
+        CheckKind::ApiKeys(said) => redact_credentials(&mut said.keys),
+        CheckKind::BasicAuth(said) => redact_credentials(&mut said.passwords),
+        _ => {}
+    }
+}
+
+fn redact_credentials(credentials: &mut Credentials) {
     let hide = |source: &mut DataSource| {
         if let DataSource::Inline(bytes) = source {
             *bytes = REDACTED.as_bytes().to_vec();
         }
-    };
-    let credentials = match check {
-        CheckKind::ApiKeys(said) => &mut said.keys,
-        CheckKind::BasicAuth(said) => &mut said.passwords,
-        _ => return,
     };
     match credentials {
         Credentials::Passwords { file, .. } => hide(file),

@@ -52,6 +52,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as
 pub(crate) use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use envoy_types::pb::envoy::r#type::v3 as kinds;
+pub(crate) use envoy_types::pb::google::api::expr::v1alpha1 as expr;
 pub(crate) use envoy_types::pb::google::protobuf::{
     Any, BoolValue, Duration, ListValue, Struct, UInt32Value, UInt64Value, Value, value,
 };

@@ -298,6 +298,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_remove",
             "max_direct_response_body_size_bytes",
             "ignore_port_in_host_matching",
+            "typed_per_filter_config",
             "validate_clusters=true",
             "metadata={}",
         ],

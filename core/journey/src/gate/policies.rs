@@ -1,7 +1,7 @@
 //! Policies of who may do what: `naru-identity` holds them against who asks.
 
 use naru_base::Reason;
-use naru_identity::Authorization;
+use naru_identity::{Asker, Authorization};
 use naru_spec::{Invalid, Rbac};
 
 use super::{CheckCount, Head, Memory, Refusal, Step};
@@ -20,12 +20,15 @@ impl CompiledPolicies {
 
     pub(crate) fn decide(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> Step {
         let subject = head.subject(0);
-        let asker = head.asker(&subject, &memory.identified);
+        let session = memory.session.as_ref().map(|token| &token.claims);
+        let asker = Asker { session, ..head.asker(&subject, &memory.identified) };
         if let Some(shadow) = self.authorization.decide_in_shadow(&asker) {
             let count = if shadow.is_allowed { CheckCount::ShadowAllowed } else { CheckCount::ShadowDenied };
             view.count_check(count);
+            count_failed(shadow.failed, view);
         }
         let Some(decision) = self.authorization.decide(&asker) else { return Step::Pass };
+        count_failed(decision.failed, view);
         if self.authorization.only_watches() {
             if decision.policy.is_some() {
                 view.count_check(CheckCount::AuditMatched);
@@ -45,4 +48,8 @@ impl CompiledPolicies {
             ..Refusal::of(Reason::PolicyDenied)
         }))
     }
+}
+
+fn count_failed(failed: u32, view: &impl View) {
+    (0..failed).for_each(|_| view.count_check(CheckCount::ConditionFailed));
 }

@@ -75,6 +75,7 @@ pub(super) fn rules_of(document: &AuthorizationPolicy, findings: &Findings<'_>) 
             origin: findings.locate(rule.place),
             permissions,
             principals,
+            condition: None,
         }
     });
     policies.collect()

@@ -51,6 +51,73 @@ async fn what_one_gateway_does_the_other_knows() {
     is_to_log_in(&there.refresh().await);
 }
 
+/// What a token says of itself.
+fn claim(token: &str, name: &str) -> String {
+    use base64::Engine;
+    let payload = token.split('.').nth(1).unwrap();
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    claims[name].as_str().unwrap().to_owned()
+}
+
+/// As docs/sessions.md tells applications to.
+fn tell(redis: &Redis, id: &str) {
+    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 600;
+    let script = "local n = redis.call('INCR', KEYS[3]) \
+                  redis.call('ZADD', KEYS[1], n, ARGV[1] .. ':' .. ARGV[2] .. '000000000') \
+                  redis.call('ZADD', KEYS[2], ARGV[2] + 1, ARGV[1] .. ':' .. ARGV[2] .. '000000000')";
+    let keys = ["revoked", "ends", "seq"].map(|key| format!("{{naru:login.default}}:{key}"));
+    let port = redis.address.port().to_string();
+    let mut command = std::process::Command::new("redis-cli");
+    command.args(["-p", &port, "EVAL", script, "3"]).args(&keys).args([id, &until.to_string()]);
+    let said = command.output().unwrap();
+    assert!(said.status.success() && !String::from_utf8_lossy(&said.stdout).contains("ERR"), "{said:?}");
+}
+
+#[tokio::test]
+async fn operators_and_applications_end_tokens_and_sessions() {
+    let (upstream, files, redis) =
+        (Upstream::plain(Speaks::Http1).await, Directory::new(), Redis::start().await);
+    let lines = kept_by(&redis, &files);
+    let (one, other) = (start(config(&upstream, &lines)), start(config(&upstream, &lines)));
+    let mut browser = Browser::of(&one, "han").await;
+    let mut there = beside(&browser, &other).await;
+    until("the other to know the keys", async || (there.get("/describe").await.status == 200).then_some(()))
+        .await;
+    // An operator ends a token: another one is had with the cookie.
+    assert_eq!(one.end_session("login.default", &claim(&browser.access, "jti")).await, Some(true));
+    is_to_log_in(&browser.get("/describe").await);
+    let ended = async |browser: &mut Browser| {
+        let told = until("it to be known there", async || {
+            let answer = browser.get("/describe").await;
+            (answer.status == 401).then_some(answer)
+        });
+        is_to_log_in(&told.await);
+    };
+    ended(&mut there).await;
+    assert_eq!(browser.refresh().await.status, 200);
+    assert_eq!(browser.get("/describe").await.status, 200);
+    there.access.clone_from(&browser.access);
+    // A session: the cookie is worth nothing any more.
+    assert_eq!(one.end_session("login.default", &claim(&browser.access, "sid")).await, Some(true));
+    is_to_log_in(&browser.get("/describe").await);
+    is_to_log_in(&browser.refresh().await);
+    ended(&mut there).await;
+    // Others than these go on.
+    assert_eq!(one.end_session("other.default", &claim(&browser.access, "sid")).await, None);
+    assert_eq!(one.end_session("login.default", "no id").await, None);
+    // An application puts a token on the list, and something that is none.
+    let mut second = Browser::of(&one, "kim").await;
+    let mut third = Browser::of(&one, "lee").await;
+    tell(&redis, "not-an-id");
+    tell(&redis, &claim(&second.access, "jti"));
+    ended(&mut second).await;
+    let mut second_there = beside(&second, &other).await;
+    ended(&mut second_there).await;
+    assert_eq!(third.get("/describe").await.status, 200);
+    assert_eq!(third.refresh().await.status, 200);
+}
+
 #[tokio::test]
 async fn keys_are_replaced_once_by_both_together() {
     let (upstream, files, redis) =

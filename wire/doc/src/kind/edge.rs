@@ -13,6 +13,7 @@ record!(edge::EdgePolicySpec {
     http2: "http2",
     overload: "overload",
     addresses: "addresses",
+    conditions: "conditions",
     geo: "geo",
     csrf: "csrf",
     api_keys: "apiKeys",
@@ -20,6 +21,8 @@ record!(edge::EdgePolicySpec {
     security_headers: "securityHeaders",
 });
 record!(edge::EdgeAddresses { allow: "allow", deny: "deny" });
+record!(edge::EdgeConditions { allow: "allow", deny: "deny", shadow: "shadow" });
+record!(edge::EdgeCondition { name: "name", when: "when" });
 record!(edge::EdgeGeo { database: "database", headers: "headers" });
 record!(edge::EdgeGeoHeaders {
     country: "country",

@@ -8,6 +8,7 @@ use crate::read::{record, words};
 document!(session::SessionAuth { spec: "spec" });
 record!(session::SessionAuthSpec {
     target_ref: "targetRef",
+    hosts: "hosts",
     issuer: "issuer",
     audiences: "audiences",
     login: "login",

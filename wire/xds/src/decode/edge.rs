@@ -3,13 +3,13 @@
 use http::HeaderName;
 use naru_base::Fraction;
 use naru_spec::{
-    ApiKeys, BasicAuth, CheckKind, Cors, Credentials, Csrf, DataSource, Hashes, Invalid, KeyPlace, KeySource,
-    Path,
+    ApiKeys, ApiKeysChange, BasicAuth, CheckKind, Cors, Credentials, Csrf, DataSource, Hashes, Invalid,
+    KeyForwarding, KeyPlace, KeySource, Path,
 };
 
 use super::{matching, value};
 use crate::findings::Findings;
-use crate::proto::api_key_auth::{ApiKeyAuth, KeySource as Place};
+use crate::proto::api_key_auth::{ApiKeyAuth, ApiKeyAuthPerRoute, Credential, KeySource as Place};
 use crate::proto::{Any, basic_auth, core, http_cors, http_csrf};
 use crate::schema::unpack;
 
@@ -29,21 +29,52 @@ pub(super) fn check(any: &Any, path: &Path<'_>, findings: &mut Findings<'_>) -> 
     Some(CheckKind::BasicAuth(Box::new(basic(&said, path, findings))))
 }
 
-/// What a route, or else its virtual host, says to one of these filters. Of CORS each field is said by the first who says
-/// it.
-pub(super) fn of_route(
-    route: Option<&Any>,
-    host: Option<&Any>,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<CheckKind> {
-    let policies = [route, host].map(|any| any.and_then(unpack::<http_cors::CorsPolicy>));
-    let policies: Vec<http_cors::CorsPolicy> = policies.into_iter().flatten().collect();
+/// What is said to one of these filters for a route, the most specific first. Of CORS each field is said by the first who
+/// says it.
+pub(super) fn of_route(said: &[&Any], path: &Path<'_>, findings: &mut Findings<'_>) -> Option<CheckKind> {
+    let policies: Vec<http_cors::CorsPolicy> =
+        said.iter().map_while(|any| unpack::<http_cors::CorsPolicy>(any)).collect();
     if !policies.is_empty() {
         return Some(CheckKind::Cors(Box::new(cors(&policies, path, findings))));
     }
-    let said = [route, host].into_iter().flatten().find_map(unpack::<http_csrf::CsrfPolicy>)?;
+    let said = unpack::<http_csrf::CsrfPolicy>(said.first()?)?;
     Some(CheckKind::Csrf(Box::new(csrf(&said, path, findings))))
+}
+
+/// What a route says of keys beside its listener, or instead.
+pub(super) fn keys_of_route(
+    said: &ApiKeyAuthPerRoute,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> ApiKeysChange {
+    let listed = path.field("key_sources");
+    let places = said.key_sources.iter().enumerate();
+    let places: Vec<_> =
+        places.filter_map(|(at, place)| key_place(place, &listed.at(at), findings)).collect();
+    let forwarding = said.forwarding.as_ref().map(|said| KeyForwarding {
+        client_header: header(&said.header, &path.field("forwarding.header"), findings),
+        forwards: !said.hide_credentials,
+    });
+    ApiKeysChange {
+        keys: (!said.credentials.is_empty()).then(|| credentials(&said.credentials)),
+        places: (!places.is_empty()).then_some(places),
+        clients: said.allowed_clients.clone(),
+        forwarding: forwarding.unwrap_or_default(),
+    }
+}
+
+fn credentials(said: &[Credential]) -> Credentials {
+    let keys = said.iter().map(|said| KeySource::Key {
+        client: said.client.clone(),
+        key: DataSource::Inline(said.key.clone().into_bytes()),
+    });
+    Credentials::Keys(keys.collect())
+}
+
+/// That there are users is one of the API's own rules.
+pub(super) fn users(said: Option<&core::DataSource>) -> Credentials {
+    let file = said.map(value::data_source).unwrap_or(DataSource::Inline(Vec::new()));
+    Credentials::Passwords { file, hashes: Hashes::Sha1 }
 }
 
 fn fraction(said: Option<&core::RuntimeFractionalPercent>) -> Option<Fraction> {
@@ -101,14 +132,10 @@ fn keys(said: &ApiKeyAuth, path: &Path<'_>, findings: &mut Findings<'_>) -> ApiK
     let listed = path.field("key_sources");
     let places = said.key_sources.iter().enumerate();
     let places = places.filter_map(|(at, place)| key_place(place, &listed.at(at), findings)).collect();
-    let keys = said.credentials.iter().map(|said| KeySource::Key {
-        client: said.client.clone(),
-        key: DataSource::Inline(said.key.clone().into_bytes()),
-    });
     let forwarding = said.forwarding.as_ref();
     ApiKeys {
         places,
-        keys: Credentials::Keys(keys.collect()),
+        keys: credentials(&said.credentials),
         client_header: forwarding
             .and_then(|said| header(&said.header, &path.field("forwarding.header"), findings)),
         forwards: !forwarding.is_some_and(|said| said.hide_credentials),
@@ -132,10 +159,8 @@ fn key_place(said: &Place, path: &Path<'_>, findings: &mut Findings<'_>) -> Opti
 }
 
 fn basic(said: &basic_auth::BasicAuth, path: &Path<'_>, findings: &mut Findings<'_>) -> BasicAuth {
-    // That there are users is one of the API's own rules.
-    let file = said.users.as_ref().map(value::data_source).unwrap_or(DataSource::Inline(Vec::new()));
     BasicAuth {
-        passwords: Credentials::Passwords { file, hashes: Hashes::Sha1 },
+        passwords: users(said.users.as_ref()),
         realm: None,
         header: header(&said.authentication_header, &path.field("authentication_header"), findings),
         client_header: header(

@@ -5,7 +5,10 @@ use naru_spec::{
     Paths, RouteTable, Scheme, ServerHeader, defaults,
 };
 
-use super::{access_log, content, edge, external, identity, local_rate, rates, recovery, routes, tls, value};
+use super::{
+    access_log, content, edge, external, identity, local_rate, per_filter, rates, recovery, routes, tls,
+    value,
+};
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
 use crate::proto::{
@@ -33,6 +36,7 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
     http.body_bytes_max = filters.body_bytes_max;
     http.gate = filters.gate;
     content::settle_limit(&mut http, filters.buffer);
+    per_filter::check_names(&http, path, findings);
     if !filters.has_fault {
         leave_out_faults(&mut http.routes, path, findings);
     }

@@ -8,7 +8,7 @@ use naru_spec::{
     JwtRule, Path, Rbac, RbacAction, RbacPolicy, RbacRules, RemoteKeys, StringMatch, ValueMatch, defaults,
 };
 
-use super::{headers, matching, value};
+use super::{condition, headers, matching, value};
 use crate::findings::{Findings, code};
 use crate::proto::{core, http_rbac, jwt_authn, matcher, rbac, route, uri_template};
 use crate::schema::unpack;
@@ -45,9 +45,13 @@ pub(super) fn jwt(said: &jwt_authn::JwtAuthentication, path: &Path<'_>, findings
         let matches = rule.r#match.as_ref().map(|said| matching::read(said, &path.field("match"), findings));
         rules.push(JwtRule { matches: matches.unwrap_or_default(), requires });
     }
+    let mut named: Vec<_> =
+        said.requirement_map.iter().map(|(name, said)| (name.clone(), requirement(said))).collect();
+    named.sort_by(|(one, _), (other, _)| one.cmp(other));
     let said = Jwt {
         providers,
         rules,
+        named,
         bypass_cors_preflight: said.bypass_cors_preflight,
         strip_failure_response: said.strip_failure_response,
     };
@@ -178,7 +182,10 @@ fn rules(said: &rbac::Rbac, path: &Path<'_>, findings: &mut Findings<'_>) -> Rba
             permissions.map(|(at, said)| permission(said, &permitted.at(at), findings)).collect();
         let principals = said.principals.iter().enumerate();
         let principals = principals.map(|(at, said)| principal(said, &named.at(at), findings)).collect();
-        RbacPolicy { name: name.clone(), origin: String::new(), permissions, principals }
+        let of_condition = path.field("condition");
+        let condition =
+            said.condition.as_ref().and_then(|said| condition::read(said, &of_condition, findings));
+        RbacPolicy { name: name.clone(), origin: String::new(), permissions, principals, condition }
     });
     RbacRules {
         policies: policies.collect(),

@@ -5,20 +5,17 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, Check, CheckKind, ClusterChoice, Descriptor, DirectResponse, Domain, Fault, Format, Forward, GateChange,
-    HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, RuleRates, Scheme, TlsRequirement,
+    Action, ClusterChoice, Descriptor, DirectResponse, Domain, Format, Forward, GateChange, HostRewrite,
+    Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, RuleRates, Scheme, TlsRequirement,
     VirtualHost, WeightedCluster, defaults,
 };
 
+use super::per_filter::{self, Above};
 use super::rates::{self, Said};
-use super::{balancing, connect, content, edge, external, headers, local_rate, matching, recovery, value};
+use super::{balancing, connect, headers, matching, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
-use crate::proto::ext_authz::ExtAuthzPerRoute;
-use crate::proto::local_rate::LocalRateLimit;
-use crate::proto::rate_service::RateLimitPerRoute;
-use crate::proto::{Any, core, fault::HttpFault, matcher, route};
-use crate::schema::{type_name, unpack};
+use crate::proto::{Any, core, matcher, route};
 use naru_spec::Path;
 
 pub(super) fn read(
@@ -39,13 +36,15 @@ pub(super) fn read(
     };
     let hosts = path.field("virtual_hosts");
     let mut names = std::collections::BTreeSet::new();
+    let of_table = &said.typed_per_filter_config;
+    per_filter::check(of_table, "route table", &path.field("typed_per_filter_config"), findings);
     for (at, said) in said.virtual_hosts.iter().enumerate() {
         let path = hosts.at(at);
         if !said.name.is_empty() && !names.insert(said.name.as_str()) {
             let text = format!("another virtual host has the name '{}'", said.name);
             findings.error(&path.field("name"), code::DUPLICATE, text, "");
         }
-        table.virtual_hosts.push(virtual_host(said, body_bytes_max, &path, findings));
+        table.virtual_hosts.push(virtual_host(said, of_table, body_bytes_max, &path, findings));
     }
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     table.request_headers =
@@ -62,6 +61,7 @@ pub(super) fn read(
 
 fn virtual_host(
     said: &route::VirtualHost,
+    of_table: &HashMap<String, Any>,
     body_bytes_max: usize,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
@@ -84,13 +84,14 @@ fn virtual_host(
     let of_host = &said.typed_per_filter_config;
     let rates = path.field("rate_limits");
     let rates = rates::descriptors(&said.rate_limits, Said::AtRoutes, &rates, findings);
-    check_host_filters(of_host, &path.field("typed_per_filter_config"), findings);
+    per_filter::check(of_host, "virtual host", &path.field("typed_per_filter_config"), findings);
+    let above = Above { host: of_host, table: of_table };
     let (request, response) = (headers::REQUEST, headers::RESPONSE);
     VirtualHost {
         name: said.name.clone(),
         domains,
         rules: rules
-            .map(|(at, said)| rule(said, (of_host, &rates), body_bytes_max, &routes.at(at), findings))
+            .map(|(at, said)| rule(said, (above, &rates), body_bytes_max, &routes.at(at), findings))
             .collect(),
         tls: match said.require_tls() {
             TlsRequirementType::None => TlsRequirement::None,
@@ -116,15 +117,15 @@ fn virtual_host(
 
 fn rule(
     said: &route::Route,
-    (of_host, rates_of_host): (&HashMap<String, Any>, &[Descriptor]),
+    (above, rates_of_host): (Above<'_>, &[Descriptor]),
     body_bytes_max: usize,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Rule {
     use route::route::Action as Acts;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
-    let (fault, mut gate) =
-        of_filters(&said.typed_per_filter_config, of_host, &path.field("typed_per_filter_config"), findings);
+    let filters = path.field("typed_per_filter_config");
+    let (fault, mut gate) = per_filter::of_route(&said.typed_per_filter_config, above, &filters, findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -185,94 +186,6 @@ fn rule(
             findings,
         ),
     }
-}
-
-/// What a virtual host says to filters goes for each of its routes; here is what cannot be said so.
-fn check_host_filters(said: &HashMap<String, Any>, path: &Path<'_>, findings: &mut Findings<'_>) {
-    let mut names: Vec<&String> = said.keys().collect();
-    names.sort();
-    for name in names {
-        let path = path.key(name);
-        let any = said.get(name);
-        let said = any.and_then(|any| of_both(name, any, true, &path, findings));
-        if said.is_none() && edge::of_route(None, any, &path, findings).is_none() {
-            let found = any.map_or("", |any| type_name(&any.type_url));
-            let text = format!("settings of '{found}' for one virtual host are not supported");
-            let hint = "only those of the filters for CORS, CSRF and rate limits are; others can be said for each route";
-            findings.error(&path, code::UNSUPPORTED_EXTENSION, text, hint);
-        }
-    }
-}
-
-/// What a route says to filters, of those that listen.
-fn of_filters(
-    said: &HashMap<String, Any>,
-    of_host: &HashMap<String, Any>,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> (Option<Fault>, Vec<GateChange>) {
-    let mut names: Vec<&String> = said.keys().chain(of_host.keys()).collect();
-    names.sort();
-    names.dedup();
-    let (mut fault, mut gate) = (None, Vec::new());
-    for name in names {
-        let path = path.key(name);
-        let any = said.get(name);
-        // What is wrong with what its host says was told there.
-        let mut quiet = Findings::default();
-        let hears = if any.is_some() { &mut *findings } else { &mut quiet };
-        if let Some(kind) = edge::of_route(any, of_host.get(name), &path, hears) {
-            gate.push(GateChange::Instead(Check { name: name.clone(), kind }));
-            continue;
-        }
-        let nearest = any.or_else(|| of_host.get(name));
-        if let Some(change) = nearest.and_then(|said| of_both(name, said, any.is_none(), &path, hears)) {
-            gate.push(change);
-            continue;
-        }
-        if any.is_none() {
-            continue;
-        }
-        if let Some(said) = any.and_then(unpack::<ExtAuthzPerRoute>) {
-            gate.extend(external::of_route(name, &said));
-            continue;
-        }
-        if let Some(change) = any.and_then(|any| content::change(name, any)) {
-            gate.push(change);
-            continue;
-        }
-        match any.and_then(unpack::<HttpFault>) {
-            Some(said) => fault = Some(recovery::fault(&said, &path, findings)),
-            None => {
-                let found = any.map_or("", |any| type_name(&any.type_url));
-                let text = format!("settings of '{found}' for one route are not supported");
-                findings.error(
-                    &path,
-                    code::UNSUPPORTED_EXTENSION,
-                    text,
-                    "only those of ext_authz and of the filters for CORS, CSRF, faults, rate limits, compression and buffers are",
-                );
-            }
-        }
-    }
-    (fault, gate)
-}
-
-/// What can be said for a virtual host as for a route.
-fn of_both(
-    name: &str,
-    any: &Any,
-    is_of_host: bool,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<GateChange> {
-    if let Some(said) = unpack::<LocalRateLimit>(any) {
-        let rate = local_rate::of_route(&said, is_of_host, path, findings);
-        let kind = CheckKind::LocalRate(Box::new(rate));
-        return Some(GateChange::Instead(Check { name: name.to_owned(), kind }));
-    }
-    let said = unpack::<RateLimitPerRoute>(any)?;
-    Some(GateChange::Count(name.to_owned(), Box::new(rates::service_of_route(&said, path, findings))))
 }
 
 /// What requests of a route are called.

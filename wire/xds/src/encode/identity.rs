@@ -6,7 +6,7 @@ use naru_spec::{
     RbacPolicy, RbacRules, StringMatch, ValueMatch,
 };
 
-use super::{matching, value};
+use super::{condition, matching, value};
 use crate::proto::{core, http_rbac, jwt_authn, kinds, matcher, rbac, route, uri_template};
 use crate::schema::pack;
 
@@ -21,6 +21,11 @@ pub(super) fn jwt(said: &Jwt) -> jwt_authn::JwtAuthentication {
                 r#match: Some(matching::write(&rule.matches)),
                 requirement_type: requirement(&rule.requires).map(RequirementType::Requires),
             })
+            .collect(),
+        requirement_map: said
+            .named
+            .iter()
+            .map(|(name, said)| (name.clone(), requirement(said).unwrap_or_default()))
             .collect(),
         bypass_cors_preflight: said.bypass_cors_preflight,
         strip_failure_response: said.strip_failure_response,
@@ -121,6 +126,7 @@ fn rules(said: &RbacRules) -> rbac::Rbac {
     let policy = |said: &RbacPolicy| rbac::Policy {
         permissions: said.permissions.iter().map(permission).collect(),
         principals: said.principals.iter().map(principal).collect(),
+        condition: said.condition.as_ref().map(condition::write),
         ..Default::default()
     };
     rbac::Rbac {

@@ -10,8 +10,12 @@ use naru_spec::{
 };
 
 use super::recovery::FAULT_FILTER;
-use super::{balancing, content, edge, external, local_rate, matching, rates, recovery, tcp, value};
+use super::{
+    balancing, content, edge, external, identity, local_rate, matching, rates, recovery, tcp, value,
+};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
+use crate::proto::http_rbac::RbacPerRoute;
+use crate::proto::jwt_authn::{PerRouteConfig, per_route_config::RequirementSpecifier};
 use crate::proto::{Any, core, matcher, route};
 use crate::schema::pack;
 
@@ -148,6 +152,18 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
         GateChange::Ask(name, change) => Some((name.clone(), external::of_rule(change))),
         // Of the others Envoy has no word for that.
         GateChange::Without(name) if name.contains("ext_authz") => Some((name.clone(), external::disabled())),
+        GateChange::Without(name) if name.starts_with("envoy.filters.http.") => {
+            Some((name.clone(), pack(&route::FilterConfig { disabled: true, ..Default::default() })))
+        }
+        GateChange::Instead(Check { name, kind: CheckKind::Rbac(said) }) => {
+            Some((name.clone(), pack(&RbacPerRoute { rbac: Some(identity::policies(said)) })))
+        }
+        GateChange::Require(name, requirement) => {
+            let said = RequirementSpecifier::RequirementName(requirement.clone());
+            Some((name.clone(), pack(&PerRouteConfig { requirement_specifier: Some(said) })))
+        }
+        GateChange::Keys(name, change) => Some((name.clone(), pack(&edge::keys_of_route(change)?))),
+        GateChange::Passwords(name, said) => Some((name.clone(), pack(&edge::users_of_route(said)?))),
         GateChange::Instead(Check { name, kind }) => {
             Some((name.clone(), edge::of_route(kind).or_else(|| content::of_route(kind))?))
         }

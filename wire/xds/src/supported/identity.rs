@@ -58,7 +58,53 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     ("envoy.extensions.filters.http.rbac.v3.RBAC", &["rules", "shadow_rules", "shadow_rules_stat_prefix"]),
     ("envoy.config.rbac.v3.RBAC", &["action", "policies", "audit_logging_options={}"]),
-    ("envoy.config.rbac.v3.Policy", &["permissions", "principals"]),
+    ("envoy.config.rbac.v3.Policy", &["permissions", "principals", "condition", "cel_config"]),
+    // What it allows is always there.
+    ("envoy.config.core.v3.CelExpressionConfig", &["enable_string_conversion", "enable_string_concat"]),
+    (
+        "google.api.expr.v1alpha1.Expr",
+        &[
+            "id",
+            "const_expr",
+            "ident_expr",
+            "select_expr",
+            "call_expr",
+            "list_expr",
+            "struct_expr",
+            "comprehension_expr",
+        ],
+    ),
+    (
+        "google.api.expr.v1alpha1.Constant",
+        &[
+            "null_value",
+            "bool_value",
+            "int64_value",
+            "uint64_value",
+            "double_value",
+            "string_value",
+            "bytes_value",
+        ],
+    ),
+    ("google.api.expr.v1alpha1.Expr.Ident", &["name"]),
+    ("google.api.expr.v1alpha1.Expr.Select", &["operand", "field", "test_only"]),
+    ("google.api.expr.v1alpha1.Expr.Call", &["target", "function", "args"]),
+    ("google.api.expr.v1alpha1.Expr.CreateList", &["elements"]),
+    ("google.api.expr.v1alpha1.Expr.CreateStruct", &["entries"]),
+    ("google.api.expr.v1alpha1.Expr.CreateStruct.Entry", &["id", "map_key", "value"]),
+    (
+        "google.api.expr.v1alpha1.Expr.Comprehension",
+        &["iter_var", "iter_range", "accu_var", "accu_init", "loop_condition", "loop_step", "result"],
+    ),
+    // Of one route, or of all of a virtual host or a table.
+    ("envoy.config.route.v3.FilterConfig", &["config", "disabled"]),
+    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", &["rbac"]),
+    ("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", &["disabled", "requirement_name"]),
+    (
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+        &["credentials", "key_sources", "allowed_clients", "forwarding"],
+    ),
+    ("envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute", &["users"]),
     (
         "envoy.config.rbac.v3.Permission",
         &[

@@ -5,9 +5,9 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
-    BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Csrf, Decompressor, External,
-    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, OnEtag, StringMatch,
-    ValueTest,
+    ApiKeysChange, BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Credentials, Csrf,
+    DataSource, Decompressor, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp,
+    ExternalService, GateChange, Hashes, KeyForwarding, KeyPlace, KeySource, OnEtag, StringMatch, ValueTest,
 };
 
 use super::Dice;
@@ -97,7 +97,28 @@ impl Dice {
     }
 
     pub(super) fn gate_changes(&mut self) -> Vec<GateChange> {
+        // By name, as they are read.
         let mut changes = Vec::new();
+        changes.extend(self.maybe(|dice| {
+            let change = ApiKeysChange {
+                keys: dice.maybe(|dice| {
+                    Credentials::Keys(vec![KeySource::Key {
+                        client: dice.token(),
+                        key: DataSource::Inline(dice.token().into_bytes()),
+                    }])
+                }),
+                places: dice
+                    .maybe(|dice| vec![KeyPlace::Query(dice.token()), KeyPlace::Cookie("key".into())]),
+                clients: dice.few(Dice::token),
+                forwarding: KeyForwarding { client_header: dice.maybe(Dice::name), forwards: dice.coin() },
+            };
+            GateChange::Keys("envoy.filters.http.api_key_auth".into(), Box::new(change))
+        }));
+        changes.extend(self.maybe(|dice| {
+            let file = DataSource::Inline(dice.word().into_bytes());
+            let passwords = Credentials::Passwords { file, hashes: Hashes::Sha1 };
+            GateChange::Passwords("envoy.filters.http.basic_auth".into(), passwords)
+        }));
         changes.extend(self.maybe(|dice| GateChange::Instead(dice.cors())));
         changes.extend(self.maybe(|dice| GateChange::Instead(dice.csrf())));
         let name = "envoy.filters.http.ext_authz".to_owned();
@@ -116,8 +137,14 @@ impl Dice {
             }
             _ => {}
         }
+        let tokens = "envoy.filters.http.jwt_authn".to_owned();
+        match self.below(3) {
+            0 => changes.push(GateChange::Without(tokens)),
+            1 => changes.push(GateChange::Require(tokens, "named".into())),
+            _ => {}
+        }
         changes.extend(self.rate_changes());
-        // By name, as they are read.
+        changes.extend(self.maybe(|dice| GateChange::Instead(dice.policies("envoy.filters.http.rbac"))));
         changes.extend(self.maybe(Dice::content_change));
         changes
     }

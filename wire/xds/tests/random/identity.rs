@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use naru_spec::{
-    AuthTest, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate, Jwt, JwtHeader, JwtKeys,
-    JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction, RbacPolicy, RbacRules,
-    RemoteKeys, ValueMatch,
+    AuthTest, Cel, CelCall, CelFold, CelSelect, Check, CheckKind, ClaimHeader, ClaimMatch, DataSource, Gate,
+    Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, JwtRule, Match, PathMatch, Rbac, RbacAction,
+    RbacPolicy, RbacRules, RemoteKeys, ValueMatch,
 };
 
 use super::Dice;
@@ -18,16 +18,20 @@ impl Dice {
             gate.checks.push(Check { name: "envoy.filters.http.jwt_authn".into(), kind });
         }
         for _ in 0..self.below(2) {
-            let kind = CheckKind::Rbac(Box::new(Rbac {
-                rules: self.maybe(Dice::rules),
-                shadow: self.maybe(Dice::rules),
-                shadow_prefix: self.one(&["", "dry_run_"]).to_owned(),
-            }));
-            gate.checks.push(Check { name: "envoy.filters.http.rbac".into(), kind });
+            gate.checks.push(self.policies("envoy.filters.http.rbac"));
         }
         gate.checks.extend(self.maybe(Dice::compressor));
         gate.checks.extend(self.maybe(Dice::decompressor));
         gate
+    }
+
+    pub(super) fn policies(&mut self, name: &str) -> Check {
+        let kind = CheckKind::Rbac(Box::new(Rbac {
+            rules: self.maybe(Dice::rules),
+            shadow: self.maybe(Dice::rules),
+            shadow_prefix: self.one(&["", "dry_run_"]).to_owned(),
+        }));
+        Check { name: name.into(), kind }
     }
 
     fn jwt(&mut self, clusters: &[String]) -> Jwt {
@@ -39,7 +43,9 @@ impl Dice {
             matches: Match { path: PathMatch::Prefix("/a".into()), ..Match::default() },
             requires: dice.requirement(&names, 2),
         });
-        Jwt { providers, rules, bypass_cors_preflight: self.coin(), strip_failure_response: self.coin() }
+        let named = vec![("named".to_owned(), self.requirement(&names, 2))];
+        let (bypass_cors_preflight, strip_failure_response) = (self.coin(), self.coin());
+        Jwt { providers, rules, named, bypass_cors_preflight, strip_failure_response }
     }
 
     fn provider(&mut self, name: &str, clusters: &[String]) -> JwtProvider {
@@ -94,9 +100,46 @@ impl Dice {
             origin: String::new(),
             permissions: vec![self.permission(2)],
             principals: vec![self.principal(2)],
+            condition: self.condition(),
         });
         let policies = policies.collect();
         RbacRules { action: self.one(&[RbacAction::Allow, RbacAction::Deny, RbacAction::Log]), policies }
+    }
+
+    fn condition(&mut self) -> Option<Cel> {
+        self.maybe(|dice| {
+            let path = Cel::select(Cel::Ident("request".into()), "path");
+            let list = Cel::List(vec![Cel::Text(dice.word()), Cel::Text(dice.token())]);
+            let one = Cel::call("@in", vec![path.clone(), list]);
+            let map = Cel::Map(vec![(Cel::Text("a".into()), Cel::Double(1.5)), (Cel::Bool(true), Cel::Null)]);
+            let number = Cel::Int(dice.below(9) as i64 - 4);
+            let other = match dice.below(4) {
+                0 => Cel::call("_<_", vec![Cel::call("size", vec![map]), number]),
+                1 => {
+                    Cel::call("_==_", vec![Cel::Bytes(vec![0, 255]), Cel::Bytes(vec![dice.below(256) as u8])])
+                }
+                2 => Cel::Select(Box::new(CelSelect {
+                    of: Cel::select(Cel::Ident("request".into()), "headers"),
+                    field: dice.token(),
+                    tests: true,
+                })),
+                _ => Cel::Fold(Box::new(CelFold {
+                    item: "x".into(),
+                    over: Cel::List(vec![Cel::Uint(7)]),
+                    kept: "all".into(),
+                    first: Cel::Bool(true),
+                    goes_on: Cel::Ident("all".into()),
+                    step: Cel::call("_==_", vec![Cel::Ident("x".into()), Cel::Uint(dice.below(9))]),
+                    result: Cel::Ident("all".into()),
+                })),
+            };
+            let starts = Cel::Call(Box::new(CelCall {
+                target: Some(path),
+                function: "startsWith".into(),
+                args: vec![Cel::Text("/".into())],
+            }));
+            Cel::call("_&&_", vec![Cel::call("_||_", vec![one, other]), starts])
+        })
     }
 
     fn permission(&mut self, depth: u32) -> AuthTest {
