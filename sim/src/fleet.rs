@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use naru_admit::Claim;
 use naru_balance::EndpointFacts;
-use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
@@ -20,6 +20,7 @@ use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
 use crate::quotas::QuotasHere;
 use crate::upstream::{Place, ProxyId};
+use crate::wall::wall;
 
 /// Finds the addresses of a name, as DNS would; `None` where there is no answer.
 pub type Resolve<'a> = dyn Fn(&str) -> Option<Vec<IpAddr>> + 'a;
@@ -76,6 +77,8 @@ pub struct Fleet {
     quotas: QuotasHere,
     /// Of a `Surge`.
     pub surge_level: Cell<u32>,
+    /// The date, as of the last time that somebody could ask for it.
+    pub wall: Cell<WallTime>,
     /// What all proxies of a world know together, and its sessions.
     pub shared: Rc<Shared>,
     /// A request has changed what a guard is to know of.
@@ -98,6 +101,7 @@ impl Fleet {
             limits: NamedHere::default(),
             quotas: QuotasHere::new(&snapshot.quotas, snapshot.surge.as_ref()),
             surge_level: Cell::new(0),
+            wall: Cell::new(wall(Instant::ZERO)),
             shared: Rc::default(),
             has_news: Cell::new(false),
         }
@@ -245,6 +249,10 @@ impl View for Seen<'_> {
 
     fn spend(&self, now: Instant, claims: &[QuotaClaim]) -> Told {
         self.fleet.quotas.spend(now, self.fleet.surge_level.get(), claims)
+    }
+
+    fn wall(&self) -> WallTime {
+        self.fleet.wall.get()
     }
 
     fn surge_level(&self) -> u32 {

@@ -18,7 +18,7 @@ use crate::judge::{self, Active, Violation};
 use crate::load::Source;
 use crate::scenario::Scenario;
 use crate::service::{Circle, Errand, Services};
-use crate::transcript::{Ended, Hop, Recorder, Transcript};
+use crate::transcript::{CacheTold, Ended, Hop, Recorder, Transcript};
 use crate::upstream::ProxyId;
 use crate::world::{Noted, Settled, Turn, Waits, World};
 
@@ -179,6 +179,9 @@ impl Runner<'_> {
                 };
                 self.recorder.on_note(noted.at, "surge", what);
             }
+            while let Some(what) = self.world.next_store_note() {
+                self.recorder.on_note(self.world.now(), "store", what);
+            }
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
             }
@@ -200,11 +203,13 @@ impl Runner<'_> {
     }
 
     fn finish(mut self, seed: u64, active: Active) -> Transcript {
-        let (services, fleets) = self.world.into_parts();
+        let (services, fleets, memories, around) = self.world.into_parts();
         let Services { mut ledger, groups, .. } = services;
         let fleets: Vec<_> = self.groups.iter().copied().zip(&fleets).collect();
         let mut transcript =
             self.recorder.finish(seed, &fleets, &mut ledger, &groups, &self.expected, active);
+        transcript.summary.by_cache = CacheTold::of(&memories);
+        transcript.summary.by_store = around.told();
         let mut trace = self.trace.take().unwrap_or_default();
         trace.sort_by_key(|hop| hop.number);
         transcript.trace = trace;
