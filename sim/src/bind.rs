@@ -185,6 +185,14 @@ impl<'a> Binder<'a> {
     fn check_bounds(&mut self) {
         let scenario = self.scenario;
         self.check_workers(scenario.workers.get(), None, "workers");
+        if scenario.gateways.get() > proxies::GATEWAYS_MAX {
+            let what = format!(
+                "there are {} gateways, at most {} are possible",
+                scenario.gateways,
+                proxies::GATEWAYS_MAX
+            );
+            self.tell_of_nothing("gateways", what);
+        }
         let intervals = scenario.duration.0.as_nanos() / scenario.transcript.interval.0.as_nanos().max(1);
         if scenario.transcript.interval.0 < INTERVAL_MIN || intervals >= INTERVALS_MAX as u128 {
             let what =

@@ -165,6 +165,7 @@ impl Reader<'_> {
             &[
                 (scenario.config.is_none(), "config: a directory of documents is needed"),
                 (!scenario.dns.is_empty(), "dns"),
+                (scenario.gateways.get() > 1, "gateways"),
                 (!scenario.stores.is_empty(), "stores"),
                 (!scenario.files.is_empty(), "files"),
             ],

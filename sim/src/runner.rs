@@ -137,6 +137,9 @@ struct Runner<'a> {
     callees: Vec<(Rc<[Callee]>, Chance)>,
     /// Which worker a connection comes to.
     workers: Chance,
+    /// To how many proxies loads come, and to which the next request does.
+    gateways: u32,
+    gateway: Chance,
     /// The group of each proxy.
     groups: Vec<usize>,
     group_names: Vec<String>,
@@ -349,9 +352,14 @@ impl Runner<'_> {
                     (Some(user), _) => user as usize,
                     (None, workers) => self.workers.below(workers as u64) as usize,
                 };
+                let proxy = match (user, self.gateways) {
+                    (_, 1) => 0,
+                    (Some(user), gateways) => user % gateways,
+                    (None, gateways) => self.gateway.below(u64::from(gateways)) as u32,
+                };
                 let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
-                (ProxyId(0), worker, request, timeout, (None, false, 0))
+                (ProxyId(proxy), worker, request, timeout, (None, false, 0))
             }
             Origin::Job { job, group, callee } => {
                 let Some((proxy, _, caller)) = self.world.upstreams().calling(job) else { return Ok(()) };
@@ -495,7 +503,8 @@ impl Runner<'_> {
             None => name.clone(),
         };
         let group = self.groups[proxy.index()];
-        if group != 0 {
+        // The first is the one that nobody asks about.
+        if proxy.0 != 0 {
             subject = format!("{subject}, from {} {}", self.group_names[group], proxy.0);
         }
         let what = format!("{subject}: {}", change.phrase());

@@ -55,6 +55,9 @@ pub struct Scenario {
     /// Threads of the proxy that loads come to, each with its own connections and rotations.
     #[serde(default = "one")]
     pub workers: NonZeroU32,
+    /// Proxies that loads come to, side by side: each request comes to one of them.
+    #[serde(default = "one")]
+    pub gateways: NonZeroU32,
     /// What DNS answers; a name that is not here has no answer.
     #[serde(default)]
     pub dns: BTreeMap<String, Vec<IpAddr>>,

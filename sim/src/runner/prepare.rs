@@ -154,6 +154,8 @@ impl<'a> Runner<'a> {
             calls: Arena::default(),
             callees,
             workers: Chance::split(seed, "workers"),
+            gateways: scenario.gateways.get(),
+            gateway: Chance::split(seed, "gateways"),
             groups,
             group_names: proxy_groups,
             calls_of_loads: 0,
