@@ -15,12 +15,15 @@ use naru_journey::Snapshot;
 use naru_journey::gate::Answer;
 use naru_journey::gate::files::{FileAsked, FileSaid};
 use naru_journey::gate::quotas::{Asked, Told};
-use naru_spec::defaults::{STORE_AGAIN_AFTER, STORE_SILENT_MAX};
+use naru_spec::defaults::{STORE_AGAIN_AFTER, STORE_CONNECT_TIMEOUT, STORE_SILENT_MAX};
 use serde::Serialize;
 
 use crate::arena::Arena;
 use crate::distribution::Distribution;
 use crate::scenario::StoreState;
+
+/// A Redis keeps each key for as long as it means anything; here that ends with so many of a limit.
+const KEYS_MAX: u32 = 1 << 20;
 
 /// What is around the proxies of a world.
 #[derive(Debug, Default)]
@@ -75,16 +78,23 @@ struct Counted {
 }
 
 /// What a worker knows of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreHere {
+    state: Knows,
+    /// It does without the store, until that has answered.
+    is_missed: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreHere {
+enum Knows {
     /// Questions without an answer since the last one with, by when they were given up.
     Up { silent: Vec<Instant> },
     Away { again: Instant },
 }
 
-impl Default for StoreHere {
-    fn default() -> StoreHere {
-        StoreHere::Up { silent: Vec::new() }
+impl Default for Knows {
+    fn default() -> Knows {
+        Knows::Up { silent: Vec::new() }
     }
 }
 
@@ -115,6 +125,10 @@ impl StoreSaid {
 }
 
 impl Around {
+    pub fn new(stores: Vec<StoreSaid>, files: Files) -> Around {
+        Around { stores, files, ..Around::default() }
+    }
+
     /// A worker asks a store.
     pub fn ask(&mut self, now: Instant, name: &str, within: Duration, here: &mut StoreHere) -> Fate {
         let at = self.stores.iter().position(|said| said.at.as_ref().is_none_or(|at| name.contains(at)));
@@ -125,51 +139,50 @@ impl Around {
         let (state, latency) = self.stores[at].draw(now);
         let told = self.told.entry(name.to_owned()).or_default();
         told.asked += 1;
-        if let StoreHere::Up { silent } = here {
+        if let Knows::Up { silent } = &here.state {
             let mut over: Vec<Instant> = silent.iter().copied().filter(|end| *end <= now).collect();
             over.sort_unstable();
             if let Some(last) = over.get(STORE_SILENT_MAX as usize - 1) {
-                *here = StoreHere::Away { again: *last + STORE_AGAIN_AFTER };
-                lose(told, &mut self.noted, name, "it takes too long");
+                here.state = Knows::Away { again: *last + STORE_AGAIN_AFTER };
+                here.miss(told, &mut self.noted, name, "it takes too long");
             }
         }
-        match here {
-            StoreHere::Up { silent } => {
-                let fate = match state {
-                    StoreState::Up if latency < within => {
-                        silent.clear();
-                        return Fate::After(latency);
-                    }
-                    StoreState::Up | StoreState::Silent => {
-                        silent.push(now + within);
-                        Fate::Silence
-                    }
-                    StoreState::Away => {
-                        *here = StoreHere::Away { again: now + STORE_AGAIN_AFTER };
-                        lose(told, &mut self.noted, name, "the connection is lost");
-                        Fate::Nobody
-                    }
-                };
-                told.unanswered += 1;
-                fate
-            }
-            StoreHere::Away { again } => {
-                told.unanswered += 1;
-                if now >= *again {
-                    // Whoever finds it is told nothing yet. One that is silent takes connections.
-                    if state == StoreState::Away {
-                        *again = now + STORE_AGAIN_AFTER;
-                    } else {
-                        *here = StoreHere::default();
+        let fate = match &mut here.state {
+            Knows::Up { silent } => match state {
+                StoreState::Up if latency < within => {
+                    silent.clear();
+                    if std::mem::take(&mut here.is_missed) {
                         told.without = told.without.saturating_sub(1);
                         if told.without == 0 {
                             self.noted.push(format!("{name} answers again"));
                         }
                     }
+                    return Fate::After(latency);
+                }
+                StoreState::Up | StoreState::Silent => {
+                    silent.push(now + within);
+                    Fate::Silence
+                }
+                StoreState::Away => {
+                    here.state = Knows::Away { again: now + STORE_AGAIN_AFTER };
+                    here.miss(told, &mut self.noted, name, "the connection is lost");
+                    Fate::Nobody
+                }
+            },
+            Knows::Away { again } => {
+                // Whoever finds it again is told nothing yet. One that is silent greets nobody.
+                if now >= *again {
+                    match state {
+                        StoreState::Up => here.state = Knows::default(),
+                        StoreState::Away => *again = now + STORE_AGAIN_AFTER,
+                        StoreState::Silent => *again = now + STORE_CONNECT_TIMEOUT + STORE_AGAIN_AFTER,
+                    }
                 }
                 Fate::Nobody
             }
-        }
+        };
+        told.unanswered += 1;
+        fate
     }
 
     /// Takes from counts that are kept in a store.
@@ -182,8 +195,7 @@ impl Around {
             let counted = self.counts.remove(&name).unwrap_or_else(|| Counted {
                 meter: Meter::new(quota.algorithm),
                 by_level: meters_at(snapshot.surge.as_ref(), quota),
-                // A Redis keeps each key for as long as it means anything.
-                ledger: Ledger::new(u32::MAX),
+                ledger: Ledger::new(if quota.key.is_empty() { 1 } else { KEYS_MAX }),
             });
             taken.push((name, counted));
         }
@@ -212,10 +224,15 @@ impl Around {
     }
 }
 
-fn lose(told: &mut StoreTold, noted: &mut Vec<String>, name: &str, why: &str) {
-    told.without += 1;
-    if told.without == 1 {
-        noted.push(format!("{name} gives no answer ({why}): limits that are counted there do as they say for that"));
+impl StoreHere {
+    fn miss(&mut self, told: &mut StoreTold, noted: &mut Vec<String>, name: &str, why: &str) {
+        if !std::mem::replace(&mut self.is_missed, true) {
+            told.without += 1;
+            if told.without == 1 {
+                let otherwise = "limits that are counted there do as they say for that";
+                noted.push(format!("{name} gives no answer ({why}): {otherwise}"));
+            }
+        }
     }
 }
 

@@ -37,25 +37,23 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
-use naru_journey::arrival::{Wish, receive};
 use naru_journey::limits::LimitId;
 use naru_journey::outgoing::Stamp;
-use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
+use naru_journey::{Action, Journey, Outcome, Snapshot, Worker, reply};
 use naru_recover::layer;
 use naru_route::{CompiledAction, Subject};
 
 use crate::arena::{Arena, Ticket};
-use crate::asker::{Asker, Places};
+use crate::asker::Places;
 use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
 use crate::kept::Memory;
 use crate::judge::{self, Active, Violation};
 use crate::mirrors::OfRules;
-use crate::passage::{KeptHead, Key, Passage, Passages, Permit, Upload};
+use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
-use crate::request::Request;
 use crate::stores::{Around, StoreHere};
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
 use guards::ProbeAnswer;

@@ -99,6 +99,6 @@ impl Binder<'_> {
         if !scenario.stores.is_empty() && known.is_empty() {
             self.tell_of_nothing("stores", "the configuration counts nothing in a store".to_owned());
         }
-        Around { stores, files: Files(scenario.files.clone()), ..Around::default() }
+        Around::new(stores, Files(scenario.files.clone()))
     }
 }

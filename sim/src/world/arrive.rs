@@ -140,8 +140,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             sends_max: sends_max(snapshot, &journey),
             journey,
         });
+        let has_memory = here.memory.is_some();
         self.expect_upload(&passage);
-        if passage.journey.is_at_gate() || here.memory.is_some() {
+        if passage.journey.is_at_gate() || has_memory {
             let (line, client, peer) = (arrival.line.clone(), arrival.client, request.peer);
             passage.head = Some(Box::new(KeptHead { line, client, headers: head.headers.clone(), peer }));
         }

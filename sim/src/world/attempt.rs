@@ -156,7 +156,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             && let Some(said) = self.upstreams.head(self.now, flight.place, status)
         {
             headers.get_or_insert_default().extend(said.clone());
-            self.proxies[passage.proxy.index()].fleet.wall.set(wall(self.now));
+            self.proxies[flight.place.proxy.index()].fleet.wall.set(wall(self.now));
             flight.said = Some(Box::new(said));
         }
         if passage.copied.is_some() {

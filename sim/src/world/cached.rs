@@ -31,7 +31,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             Some(self.fetch_kept(passage))
         } else {
             passage.cached = self.begin_cached(passage);
-            self.look(passage)
+            self.look_kept(passage)
         };
         self.hear_looked(passage, looked);
     }
@@ -59,7 +59,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 if !std::mem::replace(&mut cached.is_collapsed, true) {
                     memory.count(&route.policy.class).collapsed += 1;
                 }
-                self.look(passage)
+                self.look_kept(passage)
             }
             Turn::Lead(flight) => {
                 cached.ticket = None;
@@ -132,7 +132,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     /// `None` where it waits for another request.
-    fn look(&mut self, passage: &mut Passage<T>) -> Option<Looked> {
+    fn look_kept(&mut self, passage: &mut Passage<T>) -> Option<Looked> {
         let goes_on = Some(Looked::Fetch(Stale::default()));
         let now = self.now;
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return goes_on };
@@ -160,7 +160,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             }
             Look::Absent => Some(Looked::Absent),
             Look::Wait(flight) => {
-                let Some(ticket) = shelf.wait(flight, passage.key) else { return self.look(passage) };
+                let Some(ticket) = shelf.wait(flight, passage.key) else { return self.look_kept(passage) };
                 cached.ticket = Some(ticket);
                 if cached.waits_until.is_none() {
                     let until = now + route.policy.coalesce.unwrap_or(Duration::ZERO);
