@@ -6,6 +6,7 @@ use naru_base::{Chance, Instant, Json};
 use naru_journey::{ChainId, Snapshot};
 use naru_spec::CountPlace;
 use naru_spec::suggest::did_you_mean;
+use serde_saphyr::Spanned;
 
 use super::{Binder, moment};
 use crate::asker::{Asker, Places, SaidSession, SaidToken, claims_of};
@@ -17,12 +18,13 @@ impl Binder<'_> {
     /// Who asks, where it is said of a request of this chain.
     pub(super) fn asker(
         &mut self,
-        said: Option<&As>,
+        said: Option<&Spanned<As>>,
         snapshot: &Snapshot,
         chain: ChainId,
         path: &str,
     ) -> Option<Rc<Asker>> {
-        let said = said?;
+        let place = said?;
+        let said = &place.value;
         let claims = |members: &std::collections::BTreeMap<String, serde_json::Value>| {
             Json::Map(members.iter().map(|(name, value)| (name.clone(), claims_of(value))).collect())
         };
@@ -44,14 +46,11 @@ impl Binder<'_> {
         let unused = unused.or((has_session && compiled.http.sessions.is_none()).then_some("session"));
         if let Some(name) = unused {
             let what = format!("nothing in the configuration asks for a {name} where this request comes in");
-            let problem = self.problem((0, 0), format!("{path}.as.{name}"), "no-effect", what, String::new());
-            self.problems.push(problem);
+            self.tell(place, format!("{path}.as.{name}"), "no-effect", &what);
         }
         if said.wrong_password && said.user.is_none() {
-            let what = "a password is that of a 'user'".to_owned();
-            let path = format!("{path}.as.wrong_password");
-            let problem = self.problem((0, 0), path, "contradiction", what, String::new());
-            self.problems.push(problem);
+            let what = "a password is that of a 'user'";
+            self.tell(place, format!("{path}.as.wrong_password"), "contradiction", what);
         }
         Some(Rc::new(asker))
     }

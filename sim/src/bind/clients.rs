@@ -35,7 +35,7 @@ struct Written<'a> {
     body: Option<&'a SentBody>,
     protocol: Protocol,
     weight: u32,
-    by: Option<&'a As>,
+    by: Option<&'a Spanned<As>>,
     numbered: Option<Numbered>,
 }
 

@@ -121,7 +121,7 @@ pub struct RequestKind {
     pub body: Option<SentBody>,
     /// Who asks, for checks that want to know it.
     #[serde(rename = "as")]
-    pub by: Option<As>,
+    pub by: Option<Spanned<As>>,
     /// What `{n}` stands for in the path, in headers and in `as`: another number for each request.
     pub numbered: Option<Numbered>,
 }

@@ -83,7 +83,8 @@ fn every_scenario_says_what_its_transcript_says() {
 #[test]
 fn what_a_scenario_expects_does_not_hang_on_its_seed() {
     for file in scenarios() {
-        for seed in 2..6 {
+        // A few more hang on no seed, either, and take as long again.
+        for seed in 2..4 {
             let transcript = play(&file, seed);
             assert!(transcript.is_as_expected(), "{} with seed {seed}\n{transcript}", file.display());
         }
