@@ -110,6 +110,28 @@ pub struct ExplainArgs {
     /// The address that the client comes from
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub source: std::net::IpAddr,
+    /// A claim of the token that it would show; may be given several times. A value of JSON is taken as such
+    #[arg(long = "as", value_name = "CLAIM=VALUE")]
+    pub claims: Vec<String>,
+    /// What that token is worth [default: signed]
+    #[arg(long, value_name = "WHAT", value_parser = ["signed", "expired", "early", "forged", "garbled", "keys_away"])]
+    pub token: Option<String>,
+    /// The client whose API key it would show
+    #[arg(long, value_name = "CLIENT")]
+    pub key: Option<String>,
+    /// The name that it would show the right password for
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A claim of the token of its login session; may be given several times
+    #[arg(long, value_name = "CLAIM=VALUE")]
+    pub session: Vec<String>,
+    /// What that session is worth [default: live]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_parser = ["live", "stale", "expired", "key_rotated", "logged_out", "forged"]
+    )]
+    pub session_is: Option<String>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,

@@ -1,5 +1,7 @@
 //! `naru explain`: where a request would go, and why.
 
+mod gate;
+
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,12 +9,15 @@ use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use naru_journey::edge::Peer;
+use naru_base::Json;
+use naru_journey::arrival::receive;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
-use naru_journey::{Arriving, ChainId, Snapshot, tcp};
+use naru_journey::{Arriving, ChainId, Snapshot, Worker, tcp};
 use naru_plan::{Client, Surroundings};
 use naru_resource::Resources;
 use naru_route::reference::Decision;
 use naru_route::{Group, RuleId, Verdict, Why};
+use naru_sim::asker::{Asker, SaidSession, SaidToken, claims_of};
 use naru_sources::Texts;
 use naru_spec::defaults::ADDRESSES_HOST;
 use naru_spec::suggest::did_you_mean;
@@ -22,6 +27,7 @@ use naru_spec::{
 };
 use serde_json::{Value, json};
 
+use self::gate::{Said, Step, Walk};
 use crate::check_command::check_loaded;
 use crate::cli::{ExplainArgs, Failure, Output};
 use crate::policies::{Documents, Policy, of_cluster, of_edge, of_gate, of_rule, of_session};
@@ -41,7 +47,8 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let parts = request(args)?;
     let is_tls = args.url.scheme_str() == Some("https");
     let port = args.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let asked = Asked { parts, port, is_tls, source: args.source };
+    let asker = asker(args)?;
+    let asked = Asked { parts, port, is_tls, source: args.source, asker };
     let documents = Documents::new(loaded.resources);
     let told = asked.find(&config, &snapshot, &documents)?;
     let answer = match args.output {
@@ -105,12 +112,53 @@ fn request(args: &ExplainArgs) -> anyhow::Result<Parts> {
     Ok(parts)
 }
 
+/// Whom it would be from; nobody in particular where nothing is said.
+fn asker(args: &ExplainArgs) -> anyhow::Result<Option<Asker>> {
+    let has_token = !args.claims.is_empty() || args.token.is_some();
+    let has_session = !args.session.is_empty() || args.session_is.is_some();
+    // The words are those of the options, which are those of the kinds.
+    let word = |said: &Option<String>| said.clone().map(Value::String);
+    let asker = Asker {
+        token: match has_token {
+            true => Some(SaidToken {
+                claims: claims(&args.claims, "--as")?,
+                is: word(&args.token).map(serde_json::from_value).transpose()?.unwrap_or_default(),
+            }),
+            false => None,
+        },
+        key: args.key.clone(),
+        user: args.user.clone(),
+        has_wrong_password: false,
+        session: match has_session {
+            true => Some(SaidSession {
+                claims: claims(&args.session, "--session")?,
+                is: word(&args.session_is).map(serde_json::from_value).transpose()?.unwrap_or_default(),
+            }),
+            false => None,
+        },
+    };
+    Ok(Some(asker).filter(|asker| *asker != Asker::default()))
+}
+
+fn claims(said: &[String], option: &str) -> anyhow::Result<Json> {
+    let mut members = serde_json::Map::new();
+    for claim in said {
+        let (name, value) = claim
+            .split_once('=')
+            .with_context(|| format!("'{claim}' is no claim: write {option} sub=alice"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        members.insert(name.to_owned(), value);
+    }
+    Ok(claims_of(&Value::Object(members)))
+}
+
 /// One request that somebody might send.
 struct Asked {
     parts: Parts,
     port: u16,
     is_tls: bool,
     source: std::net::IpAddr,
+    asker: Option<Asker>,
 }
 
 /// What would happen to it.
@@ -124,6 +172,8 @@ struct Told<'a> {
     documents: &'a Documents,
     /// The request as it is when a rule is looked for.
     parts: Parts,
+    /// What it meets before it goes anywhere.
+    walk: Walk,
 }
 
 impl Asked {
@@ -187,7 +237,23 @@ impl Asked {
             is_in_tunnel: false,
         };
         let mut parts = self.parts.clone();
-        let mut explanation = Explainer::new(snapshot, chain, routes).explain(&mut parts, &peer, 1)?;
+        let explainer = Explainer::new(snapshot, chain, routes);
+        let mut explanation = explainer.explain(&mut parts, &peer, 1)?;
+        let is_http = settings.tcp.is_none() && explanation.refusal.is_none();
+        let walk = match is_http {
+            true => {
+                let (parts, now) = (self.parts.clone(), naru_proxy::wall_now());
+                gate::walk(snapshot, chain, parts, &peer, self.asker.as_ref(), now)
+            }
+            false => Walk::default(),
+        };
+        if let Some(verdict) = walk.rerouted.filter(|_| !walk.is_over) {
+            // What is shown has another rule take it.
+            let line = receive(&mut self.parts.clone(), &settings.http, &peer, &mut Worker::new(snapshot, 1));
+            let subject = line.line.subject(&parts.headers, &line.client, 0);
+            (explanation.destinations, explanation.group) = explainer.leads_to(verdict, &subject, true);
+            explanation.verdict = verdict;
+        }
         // One for addresses is there for no name.
         if let Verdict::NoRule { virtual_host } = explanation.verdict
             && routes.virtual_hosts.get(virtual_host as usize).is_some_and(|host| host.name == ADDRESSES_HOST)
@@ -195,7 +261,7 @@ impl Asked {
             explanation.verdict = Verdict::NoVirtualHost;
             explanation.considered.clear();
         }
-        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config, documents, parts })
+        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config, documents, parts, walk })
     }
 }
 
@@ -339,7 +405,24 @@ impl Told<'_> {
                 }
             }
         }
+        if !self.walk.steps.is_empty() {
+            let _ = writeln!(out, "at the gate, one after another");
+            for step in &self.walk.steps {
+                let _ = writeln!(out, "   {}", step.to_line());
+            }
+            if self.walk.rerouted.is_some() && !self.walk.is_over {
+                let rule = match self.explanation.verdict {
+                    Verdict::Rule { rule, .. } => self.rule(rule).map_or("", |rule| rule.name.as_str()),
+                    _ => "",
+                };
+                let _ = writeln!(out, "   then the rule '{rule}' takes it, by what is known of who asks");
+            }
+        }
         let _ = writeln!(out);
+        if let Some(step) = self.walk.steps.iter().find(|step| matches!(step.said, Said::Answers { .. })) {
+            let _ = writeln!(out, "-> {}", step.to_line().split_once(' ').map_or("", |(_, said)| said.trim()));
+            let _ = writeln!(out, "behind its gate:");
+        }
         out.push_str(&self.outcome(args));
         out
     }
@@ -505,6 +588,7 @@ impl Told<'_> {
             "virtual_host": self.virtual_host(),
             "target": self.explanation.target.as_ref().map(|target| target.as_str()),
             "considered": considered,
+            "gate": self.walk.steps.iter().map(Step::to_json).collect::<Vec<_>>(),
             "verdict": verdict,
         })
     }

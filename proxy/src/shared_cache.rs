@@ -14,9 +14,6 @@ use naru_journey::Snapshot;
 
 use crate::tiers::TierStatus;
 
-/// A shelf has at least so many bytes, and there are at most so many of them.
-const SHELF_BYTES: u64 = 8 << 20;
-const SHELVES_MAX: u64 = 16;
 /// So many objects are looked at in a purge before somebody else may.
 const PURGE_STEP: usize = 512;
 
@@ -97,7 +94,7 @@ impl SharedCache {
     }
 
     fn new(bytes_max: u64, seed: u64) -> SharedCache {
-        let number = (bytes_max / SHELF_BYTES).clamp(1, SHELVES_MAX);
+        let number = naru_cache::shelves(bytes_max);
         let shelf =
             |at: u64| Mutex::new(Shelf::new(bytes_max / number, Chance::split(seed, &format!("shelf {at}"))));
         SharedCache { shelves: (0..number).map(shelf).collect(), bytes_max, seed, classes: Mutex::default() }

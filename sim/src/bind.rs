@@ -7,6 +7,7 @@ mod owners;
 mod services;
 mod proxies;
 mod clients;
+mod askers;
 mod expectations;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::load::Source;
 use crate::scenario::{Arrivals, Herd, Scenario, Service, Version};
 use crate::service::Services;
+use crate::stores::Around;
 use crate::transcript::INTERVALS_MAX;
 
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -40,6 +42,7 @@ pub struct Bound {
     pub proxy_groups: Vec<String>,
     pub services: Services,
     pub sources: Vec<Source>,
+    pub around: Around,
     /// In order of time.
     pub changes: Vec<Change>,
     /// Names that DNS has no answer for, with their clusters.
@@ -139,6 +142,7 @@ impl<'a> Binder<'a> {
         changes.sort_by_key(|change| change.at);
         let places = owners::places(&plans.proxies, &instances);
         let sources = self.sources(seed);
+        let around = self.around(seed);
         let unanswered = self.unanswered();
         let measured = self.expectations(&units, &instances);
         let services_of = units.iter().map(|unit| unit.service_at).collect();
@@ -152,6 +156,7 @@ impl<'a> Binder<'a> {
             proxy_groups: plans.groups,
             services: Services::new(instances, groups, places, ledger),
             sources,
+            around,
             changes,
             unanswered,
             expected: measured.expected,
@@ -180,6 +185,14 @@ impl<'a> Binder<'a> {
     fn check_bounds(&mut self) {
         let scenario = self.scenario;
         self.check_workers(scenario.workers.get(), None, "workers");
+        if scenario.gateways.get() > proxies::GATEWAYS_MAX {
+            let what = format!(
+                "there are {} gateways, at most {} are possible",
+                scenario.gateways,
+                proxies::GATEWAYS_MAX
+            );
+            self.tell_of_nothing("gateways", what);
+        }
         let intervals = scenario.duration.0.as_nanos() / scenario.transcript.interval.0.as_nanos().max(1);
         if scenario.transcript.interval.0 < INTERVAL_MIN || intervals >= INTERVALS_MAX as u128 {
             let what =

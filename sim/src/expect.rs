@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use naru_base::Instant;
+use naru_base::{Instant, Reason};
 use serde::Serialize;
 
 use crate::change::StateChange;
@@ -21,12 +21,40 @@ pub struct Meter {
     begun: u64,
     ended: u64,
     errors: u64,
+    /// Which ends are counted, and how many there were.
+    wanted: Option<Reason>,
+    matched: u64,
+    kept: u64,
     latencies: Latencies,
 }
 
 impl Meter {
     pub fn new(from: Instant, to: Instant) -> Meter {
-        Meter { from, to, begun: 0, ended: 0, errors: 0, latencies: Latencies::default() }
+        Meter {
+            from,
+            to,
+            begun: 0,
+            ended: 0,
+            errors: 0,
+            wanted: None,
+            matched: 0,
+            kept: 0,
+            latencies: Latencies::default(),
+        }
+    }
+
+    /// Counts what ends for a reason.
+    pub fn of_reason(self, wanted: Option<Reason>) -> Meter {
+        Meter { wanted, ..self }
+    }
+
+    /// Of a request whose end is known by its reason.
+    #[inline]
+    pub fn on_reason(&mut self, began: Instant, reason: Reason) {
+        if self.is_meant(began) {
+            self.kept += u64::from(reason.is_cached());
+            self.matched += u64::from(self.wanted == Some(reason));
+        }
     }
 
     fn is_meant(&self, began: Instant) -> bool {
@@ -68,6 +96,7 @@ pub struct Expected {
     /// What it is a share or a multiple of.
     pub of_meter: Option<MeterAt>,
     pub change: Option<StateChange>,
+    pub reason: Option<Reason>,
     /// Whose changes; everybody's where there are none.
     pub addresses: Vec<SocketAddr>,
     pub from: Instant,
@@ -114,6 +143,7 @@ impl Expected {
         let most = self.at_most.as_ref().map(|bound| format!("at most {}", bound.written));
         let bounds: Vec<String> = least.into_iter().chain(most).collect();
         let kind = self.change.map_or(String::new(), |change| format!(" to {}", change.name()));
+        let kind = self.reason.map_or(kind, |reason| format!(" {}", reason.name()));
         Judged {
             holds,
             what: format!("{}{kind} of {}", self.measure.name(), self.of),
@@ -143,6 +173,8 @@ impl Expected {
             Measure::Mean => any.map(|()| meter.latencies.mean().into()),
             Measure::Max => any.map(|()| meter.latencies.max().into()),
             Measure::Errors => ratio(meter.errors, meter.ended, 1_000_000),
+            Measure::Kept => ratio(meter.kept, meter.ended, 1_000_000),
+            Measure::Reasons => Some(meter.matched.into()),
             Measure::Requests => Some(meter.begun.into()),
             Measure::Rate => {
                 let nanos = u128::from(self.to.0.saturating_sub(self.from.0));
@@ -161,8 +193,8 @@ impl Expected {
         };
         match self.measure {
             Measure::Quantile(_) | Measure::Mean | Measure::Max => format!("{}ms", decimal(value, 1_000, 3)),
-            Measure::Errors | Measure::Share => format!("{}%", decimal(value, 10_000, 4)),
-            Measure::Requests | Measure::Changes => value.to_string(),
+            Measure::Errors | Measure::Share | Measure::Kept => format!("{}%", decimal(value, 10_000, 4)),
+            Measure::Requests | Measure::Changes | Measure::Reasons => value.to_string(),
             Measure::Rate => format!("{}/s", decimal(value, 3_600_000, 3)),
             Measure::Amplification => format!("{}x", decimal(value, 1_000, 3)),
         }

@@ -8,7 +8,7 @@ use naru_admit::Claim;
 use naru_admit::described::Described;
 use naru_admit::local_rate::LocalSaid;
 use naru_balance::EndpointFacts;
-use naru_base::{Chance, ClusterId, EndpointId, Instant};
+use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
 use naru_journey::gate::local_rate::LocalRateId;
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
@@ -23,6 +23,7 @@ use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
 use crate::quotas::{LocalRatesHere, QuotasHere};
 use crate::upstream::{Place, ProxyId};
+use crate::wall::wall;
 
 /// Finds the addresses of a name, as DNS would; `None` where there is no answer.
 pub type Resolve<'a> = dyn Fn(&str) -> Option<Vec<IpAddr>> + 'a;
@@ -80,6 +81,8 @@ pub struct Fleet {
     local_rates: LocalRatesHere,
     /// Of a `Surge`.
     pub surge_level: Cell<u32>,
+    /// The date, as of the last time that somebody could ask for it.
+    pub wall: Cell<WallTime>,
     /// What all proxies of a world know together, and its sessions.
     pub shared: Rc<Shared>,
     /// A request has changed what a guard is to know of.
@@ -103,6 +106,7 @@ impl Fleet {
             quotas: QuotasHere::new(&snapshot.quotas, snapshot.surge.as_ref()),
             local_rates: LocalRatesHere::new(&snapshot.local_rates),
             surge_level: Cell::new(0),
+            wall: Cell::new(wall(Instant::ZERO)),
             shared: Rc::default(),
             has_news: Cell::new(false),
         }
@@ -254,6 +258,10 @@ impl View for Seen<'_> {
 
     fn local_rate(&self, now: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
         self.fleet.local_rates.ask(now, rate, asked)
+    }
+
+    fn wall(&self) -> WallTime {
+        self.fleet.wall.get()
     }
 
     fn surge_level(&self) -> u32 {

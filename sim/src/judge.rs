@@ -39,6 +39,8 @@ pub struct Active {
     pub connections: u64,
     /// Requests counted at limits of clusters, at those with a name, and as retries.
     pub limited: u64,
+    /// Fetches that others may wait for, or whose answers are kept.
+    pub fetches: u64,
     /// Calls of clients, and what instances have taken in, as far as whoever asks knows of them.
     pub work: u64,
 }
@@ -57,7 +59,10 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
         if passage.flight.is_some() && passage.permit.is_none() {
             return Err("an attempt is under way that is counted nowhere");
         }
-        let is_waiting = journey.is_between_attempts() || passage.is_at_limit;
+        let is_waiting = journey.is_between_attempts()
+            || passage.is_at_limit
+            || passage.asking.is_some()
+            || passage.cached.as_ref().is_some_and(|cached| cached.ticket.is_some());
         let is_under_way = passage.flight.is_some() || !passage.beside.is_empty();
         if !journey.has_ended() && !is_waiting && !is_under_way && passage.heads == 0 {
             return Err("a request waits for nothing");

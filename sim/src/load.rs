@@ -1,7 +1,10 @@
 //! When requests come, and which.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
 use naru_base::{Chance, Instant};
 
 use crate::body::{Body, BodyEnd};
@@ -9,9 +12,12 @@ use crate::calls::Again;
 use crate::distribution::Distribution;
 use crate::quantity::{Rate, Share};
 use crate::request::Request;
-use crate::scenario::{Arrivals, Herd, Step};
+use crate::scenario::{Arrivals, Herd, Numbered, Step};
 
 /// A user who asks again at once, and is answered at once, would let time stand still.
+/// How `{n}` stands in a path, where braces cannot.
+pub const ESCAPED: &str = "%7Bn%7D";
+
 const THINK_MIN: Duration = Duration::from_micros(1);
 
 /// A load of a scenario, ready to run.
@@ -47,6 +53,7 @@ pub struct Kind {
     pub weight: u32,
     pub body_over: Distribution,
     pub body_broken: Share,
+    pub numbered: Option<Numbered>,
 }
 
 impl Source {
@@ -146,16 +153,62 @@ impl Source {
 impl Kind {
     /// The next request. `None` where it is always the same.
     pub fn draw_body(&self, chance: &mut Chance) -> Option<Request> {
-        if self.request.body.is_empty() {
+        if self.request.body.is_empty() && self.numbered.is_none() {
             return None;
         }
         let mut request = self.request.clone();
+        if let Some(numbered) = self.numbered {
+            put_number(&mut request, draw_number(numbered, chance));
+        }
+        if request.body.is_empty() {
+            return Some(request);
+        }
         request.body = Body::new(request.body.bytes, self.body_over.sample(chance));
         if self.body_broken.takes(chance.draw()) {
             let halves = request.body.in_parts(request.body.parts.max(2));
             request.body = halves.cut(halves.parts / 2, BodyEnd::Broken);
         }
         Some(request)
+    }
+}
+
+/// Of what is popular, how often the next one comes falls as 1/n: the inverse of its sum, which is about a logarithm.
+fn draw_number(numbered: Numbered, chance: &mut Chance) -> u64 {
+    let upto = u64::from(numbered.upto.get());
+    let point = chance.below(1 << 53);
+    if !numbered.popular {
+        return 1 + chance_of(point, upto);
+    }
+    let all = libm::log(upto as f64 + 1.0);
+    (libm::exp(all * point as f64 / (1_u64 << 53) as f64) as u64).clamp(1, upto)
+}
+
+fn chance_of(point: u64, upto: u64) -> u64 {
+    u64::try_from(u128::from(point) * u128::from(upto) >> 53).unwrap_or(0)
+}
+
+const NUMBER: &str = "{n}";
+
+/// Writes a number wherever `{n}` stands.
+fn put_number(request: &mut Request, number: u64) {
+    let number = number.to_string();
+    let written = |text: &str| text.contains(NUMBER).then(|| text.replace(NUMBER, &number));
+    // In a target braces are escaped.
+    let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
+    if target.contains(ESCAPED) {
+        let target = target.replace(ESCAPED, &number);
+        let mut parts = request.head.uri.clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(target).ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            request.head.uri = uri;
+        }
+    }
+    for value in request.head.headers.values_mut() {
+        let other = value.to_str().ok().and_then(written).and_then(|text| HeaderValue::try_from(text).ok());
+        *value = other.unwrap_or_else(|| value.clone());
+    }
+    if let Some(asker) = &mut request.asker {
+        Rc::make_mut(asker).put(NUMBER, &number);
     }
 }
 

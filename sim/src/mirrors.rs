@@ -262,8 +262,11 @@ pub struct Copied {
     /// Absent of one that goes to the request's own cluster.
     pub mirror: Option<usize>,
     pub hearing: Option<Hearing>,
+    /// No copy, but a question of naru's own about this request.
+    pub asked_for: Option<Key>,
     /// Of its answer.
     pub grpc_status: Option<u8>,
+    pub said: Option<Box<HeaderMap>>,
     pub took: Duration,
 }
 

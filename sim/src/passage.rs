@@ -2,6 +2,7 @@
 //! `proxy/src/settle.rs`, `proxy/src/upload.rs` and the futures of `proxy/src/engine.rs`.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use http::{HeaderMap, Method};
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
@@ -11,7 +12,9 @@ use naru_journey::record::RequestLine;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
 
 use crate::arena::Ticket;
+use crate::asker::Asker;
 use crate::body::{Body, BodyEnd};
+use crate::kept::Cached;
 use crate::mirrors::{Copied, Copies};
 use crate::pool::Carrier;
 use crate::queue::Handle;
@@ -46,8 +49,15 @@ pub struct Passage<T> {
     /// On whose behalf it asks.
     pub origin: Option<Ticket>,
     pub journey: Journey,
-    /// Of one that had a gate to pass.
+    /// Of one that had a gate to pass, or whose answer may be kept.
     pub head: Option<Box<KeptHead>>,
+    pub asker: Option<Rc<Asker>>,
+    /// It came with a login session that is good.
+    pub has_session: bool,
+    /// What it has to do with the memory.
+    pub cached: Option<Box<Cached>>,
+    /// A check has somebody asked, or waits for its body.
+    pub asking: Option<Asking>,
     pub is_grpc: bool,
     pub is_head: bool,
     pub is_idempotent: bool,
@@ -101,6 +111,17 @@ impl<T> Passage<T> {
     }
 }
 
+/// What a question of a check waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// The beginning of its body.
+    Body { bytes_max: u32, allows_partial: bool },
+    /// A question of naru's own to a service.
+    Service(Key),
+    /// What is on its way, where anything is.
+    Answer(Option<Ticket>),
+}
+
 /// A request counted at an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Permit {
@@ -137,6 +158,8 @@ pub struct Flight {
     pub answer: Option<Answer>,
     /// The answer says that it was retried nearer to the failure.
     pub says_exhausted: bool,
+    /// What its head says, where its service says anything.
+    pub said: Option<Box<HeaderMap>>,
     /// Of the response's body.
     pub parts: u32,
 }

@@ -165,6 +165,9 @@ impl Reader<'_> {
             &[
                 (scenario.config.is_none(), "config: a directory of documents is needed"),
                 (!scenario.dns.is_empty(), "dns"),
+                (scenario.gateways.get() > 1, "gateways"),
+                (!scenario.stores.is_empty(), "stores"),
+                (!scenario.files.is_empty(), "files"),
             ],
         );
         let loads = scenario.load.iter().enumerate().map(|(at, load)| self.load(at, load)).collect();
@@ -211,6 +214,8 @@ impl Reader<'_> {
                 (load.deadline.is_some(), "deadline"),
                 (load.protocol == Protocol::Http2, "protocol: http2"),
                 (bodies, "requests.body"),
+                (load.requests.iter().any(|request| request.by.is_some()), "requests.as"),
+                (load.requests.iter().any(|request| request.numbered.is_some()), "requests.numbered"),
                 (retry.is_some_and(|retry| retry.timeout.is_some()), "retry.timeout"),
             ],
         );
@@ -304,6 +309,8 @@ impl Reader<'_> {
                     "queue_max",
                 ),
                 (!service.zones.is_empty() || of_version(|version| version.zones.is_some()), "zones"),
+                (!service.headers.is_empty(), "headers"),
+                (service.etag_for.is_some(), "etag_for"),
                 (service.grpc_status.is_some(), "grpc_status"),
                 (service.idle_close.is_some(), "idle_close"),
                 (service.body.over.shape() != Some(Shape::Constant(Duration::ZERO)), "body.over"),

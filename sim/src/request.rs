@@ -1,6 +1,7 @@
 //! What a client sends.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -8,6 +9,7 @@ use http::uri::PathAndQuery;
 use naru_journey::ChainId;
 use naru_journey::edge::Peer;
 
+use crate::asker::Asker;
 use crate::body::Body;
 
 /// A request as a client sends it.
@@ -19,6 +21,8 @@ pub struct Request {
     /// As a codec reads it: the authority in the target (HTTP/2) or in Host (HTTP/1).
     pub head: Parts,
     pub body: Body,
+    /// Who asks, where the scenario says it.
+    pub asker: Option<Rc<Asker>>,
 }
 
 impl Request {
@@ -34,6 +38,6 @@ impl Request {
             is_certified: false,
             is_in_tunnel: false,
         };
-        Request { chain, peer, head, body: Body::EMPTY }
+        Request { chain, peer, head, body: Body::EMPTY, asker: None }
     }
 }

@@ -18,7 +18,7 @@ use crate::judge::{self, Active, Violation};
 use crate::load::Source;
 use crate::scenario::Scenario;
 use crate::service::{Circle, Errand, Services};
-use crate::transcript::{Ended, Hop, Recorder, Transcript};
+use crate::transcript::{CacheTold, Ended, Hop, Recorder, Transcript};
 use crate::upstream::ProxyId;
 use crate::world::{Noted, Settled, Turn, Waits, World};
 
@@ -137,6 +137,9 @@ struct Runner<'a> {
     callees: Vec<(Rc<[Callee]>, Chance)>,
     /// Which worker a connection comes to.
     workers: Chance,
+    /// To how many proxies loads come, and to which the next request does.
+    gateways: u32,
+    gateway: Chance,
     /// The group of each proxy.
     groups: Vec<usize>,
     group_names: Vec<String>,
@@ -179,6 +182,9 @@ impl Runner<'_> {
                 };
                 self.recorder.on_note(noted.at, "surge", what);
             }
+            while let Some(what) = self.world.next_store_note() {
+                self.recorder.on_note(self.world.now(), "store", what);
+            }
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
             }
@@ -200,11 +206,13 @@ impl Runner<'_> {
     }
 
     fn finish(mut self, seed: u64, active: Active) -> Transcript {
-        let (services, fleets) = self.world.into_parts();
+        let (services, fleets, memories, around) = self.world.into_parts();
         let Services { mut ledger, groups, .. } = services;
         let fleets: Vec<_> = self.groups.iter().copied().zip(&fleets).collect();
         let mut transcript =
             self.recorder.finish(seed, &fleets, &mut ledger, &groups, &self.expected, active);
+        transcript.summary.by_cache = CacheTold::of(&memories);
+        transcript.summary.by_store = around.told();
         let mut trace = self.trace.take().unwrap_or_default();
         trace.sort_by_key(|hop| hop.number);
         transcript.trace = trace;
@@ -344,9 +352,14 @@ impl Runner<'_> {
                     (Some(user), _) => user as usize,
                     (None, workers) => self.workers.below(workers as u64) as usize,
                 };
+                let proxy = match (user, self.gateways) {
+                    (_, 1) => 0,
+                    (Some(user), gateways) => user % gateways,
+                    (None, gateways) => self.gateway.below(u64::from(gateways)) as u32,
+                };
                 let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
-                (ProxyId(0), worker, request, timeout, (None, false, 0))
+                (ProxyId(proxy), worker, request, timeout, (None, false, 0))
             }
             Origin::Job { job, group, callee } => {
                 let Some((proxy, _, caller)) = self.world.upstreams().calling(job) else { return Ok(()) };
@@ -490,7 +503,8 @@ impl Runner<'_> {
             None => name.clone(),
         };
         let group = self.groups[proxy.index()];
-        if group != 0 {
+        // The first is the one that nobody asks about.
+        if proxy.0 != 0 {
             subject = format!("{subject}, from {} {}", self.group_names[group], proxy.0);
         }
         let what = format!("{subject}: {}", change.phrase());

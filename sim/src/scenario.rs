@@ -15,6 +15,7 @@
 mod load;
 mod service;
 mod window;
+mod around;
 mod expect;
 mod processes;
 
@@ -27,8 +28,9 @@ use naru_spec::suggest::did_you_mean;
 use naru_spec::{Problem, Severity};
 use serde::Deserialize;
 
+pub use around::{Store, StoreState, StoreWindow};
 pub use expect::{ChangeKind, Expectation, Measure};
-pub use load::{Arrivals, Herd, Load, Protocol, RequestKind, Retry, SentBody, Step};
+pub use load::{Arrivals, As, Herd, Load, Numbered, Protocol, RequestKind, Retry, SentBody, Step};
 pub use processes::{Bounds, Processes};
 pub use service::{
     Abandoned, Call, Deadline, FaultShare, GivenBody, Outbound, RetryHints, Service, Sharing, Version,
@@ -53,6 +55,9 @@ pub struct Scenario {
     /// Threads of the proxy that loads come to, each with its own connections and rotations.
     #[serde(default = "one")]
     pub workers: NonZeroU32,
+    /// Proxies that loads come to, side by side: each request comes to one of them.
+    #[serde(default = "one")]
+    pub gateways: NonZeroU32,
     /// What DNS answers; a name that is not here has no answer.
     #[serde(default)]
     pub dns: BTreeMap<String, Vec<IpAddr>>,
@@ -60,6 +65,12 @@ pub struct Scenario {
     pub transcript: Detail,
     pub load: Vec<Load>,
     pub services: Vec<Service>,
+    /// Where rate limits are counted, if not in a proxy.
+    #[serde(default)]
+    pub stores: Vec<Store>,
+    /// The files of each directory that routes give: how many bytes each has.
+    #[serde(default)]
+    pub files: BTreeMap<String, u64>,
     /// Times when something is different, whichever service it is of.
     #[serde(default)]
     pub events: Vec<Window>,
@@ -206,6 +217,10 @@ services:
             ("      - weight: 3", "        "),
             ("    retry:", "      "),
             ("        body:", "          "),
+            ("        as:", "          "),
+            ("        numbered:", "          "),
+            ("  - at: \"10.0.9.1:6379\"", "    "),
+
             ("  - name: orders", "    "),
             ("      - from: 10s", "        "),
             ("      - host: stock.example", "        "),
@@ -262,7 +277,7 @@ services:
             &serving("colour: red"),
             (
                 "unknown-field: unknown field `colour`, expected one of name, serves, versions, replicas, zones, \
-                 connect, latency, servers, queue_max, status, body, grpc_status, faults, idle_close, \
+                 connect, latency, servers, queue_max, status, body, headers, etag_for, grpc_status, faults, idle_close, \
                  close_notice, during, calls, fails_with, holds_server, deadline, abandoned, \
                  retry_hints, outbound",
                 10,

@@ -23,6 +23,7 @@ pub mod instance;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use naru_base::Instant;
 use naru_guard::ProbeResult;
 use naru_spec::Probe;
@@ -196,7 +197,7 @@ impl Services {
         let is_finished = instance.behaviour.abandoned == Abandoned::Finished;
         if servers.is_none() && !has_calls && is_finished {
             // Nothing can change it any more: the answer is known now.
-            let answer = instance.answer(work.time, &work);
+            let answer = instance.answer(now + work.time, work.time, &work, caller.known);
             self.ledger.on_ended(now, now + work.time, group, end_of(&answer));
             return answer;
         }
@@ -322,7 +323,7 @@ impl Services {
         } else if job.has_failed {
             (instance.response(Duration::ZERO, fails_with, Body::EMPTY), End::Answered(fails_with))
         } else {
-            let answer = instance.answer(Duration::ZERO, &job.work);
+            let answer = instance.answer(now, Duration::ZERO, &job.work, job.caller.known);
             (answer, end_of(&answer))
         };
         self.ledger.on_ended(job.arrived, now, instance.group, end);
@@ -424,6 +425,14 @@ impl Upstreams for Services {
     fn probe(&mut self, now: Instant, place: Place, probe: &Probe, is_connected: bool) -> Probed {
         let nobody = Probed { after: Duration::ZERO, result: Some(ProbeResult::Broken), stays: false };
         self.instance_of(place).map_or(nobody, |at| self.instances[at].probe(now, probe, is_connected))
+    }
+
+    fn says_anything(&self) -> bool {
+        self.instances.iter().any(|instance| instance.behaviour.says_anything())
+    }
+
+    fn head(&self, now: Instant, place: Place, status: u16) -> Option<HeaderMap> {
+        self.instances[self.instance_of(place)?].behaviour.head(now, status)
     }
 
     fn idle_close(&self, place: Place) -> Option<IdleClose> {

@@ -7,14 +7,17 @@ mod recorder;
 mod text;
 mod timeline;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use crate::change::StateChange;
 use crate::expect::Judged;
+use crate::kept::{ClassCounts, Memory};
 use crate::latencies::Latencies;
 use crate::mirrors::MirrorHere;
+use crate::stores::StoreTold;
 
 pub use recorder::{Ended, INTERVALS_MAX, Recorder};
 
@@ -140,6 +143,10 @@ pub struct Summary {
     /// Where there are any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_mirror: Vec<MirrorTold>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_cache: Vec<CacheTold>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_store: Vec<StoreTold>,
     pub active_at_end: ActiveAtEnd,
 }
 
@@ -185,6 +192,25 @@ pub struct MirrorTold {
     /// Of the answers that were compared, until they began.
     pub primary: Latency,
     pub candidate: Latency,
+}
+
+/// What became of requests of one class of what is kept, at all proxies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CacheTold {
+    pub class: String,
+    #[serde(flatten)]
+    pub counts: ClassCounts,
+}
+
+impl CacheTold {
+    /// With memories of proxies that have any.
+    pub fn of(memories: &[Option<Box<Memory>>]) -> Vec<CacheTold> {
+        let mut sums: BTreeMap<&String, ClassCounts> = BTreeMap::new();
+        for (class, counts) in memories.iter().flatten().flat_map(|memory| memory.classes()) {
+            sums.entry(class).or_default().add(counts);
+        }
+        sums.into_iter().map(|(class, counts)| CacheTold { class: class.clone(), counts }).collect()
+    }
 }
 
 impl MirrorTold {

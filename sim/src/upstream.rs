@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderMap;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant};
 use naru_guard::ProbeResult;
 use naru_spec::Probe;
@@ -81,6 +82,8 @@ pub struct Caller {
     pub is_repeat: bool,
     /// What its request is known by on all of its way.
     pub trace: u64,
+    /// Which state of what it asks for it knows already (`If-None-Match`).
+    pub known: Option<u64>,
 }
 
 /// How a probe goes.
@@ -144,6 +147,16 @@ pub trait Upstreams {
 
     /// An endpoint is asked how it is, by a connection that stands or by a new one.
     fn probe(&mut self, now: Instant, place: Place, probe: &Probe, is_connected: bool) -> Probed;
+
+    /// Whether any answer says more than its status.
+    fn says_anything(&self) -> bool {
+        false
+    }
+
+    /// What the head of an answer with this status says, where it says anything.
+    fn head(&self, _now: Instant, _place: Place, _status: u16) -> Option<HeaderMap> {
+        None
+    }
 
     /// `None` where connections are kept for ever.
     fn idle_close(&self, place: Place) -> Option<IdleClose>;

@@ -6,7 +6,7 @@
 //!
 //! | the proxy                            | here                                              |
 //! |--------------------------------------|---------------------------------------------------|
-//! | `engine::serve`                      | [`World::begin`]                                  |
+//! | `engine::serve`                      | `arrive.rs`, [`World::begin`]                     |
 //! | `engine::forward`, `attempt_once`    | `carry_out`, and `attempt.rs`                     |
 //! | `Upload`                             | `client.rs`                                       |
 //! | `Passage::poll_frame`                | the second half of `attempt.rs`                   |
@@ -15,44 +15,50 @@
 //! | `guarded`, `prober`, `shared_limits` | `guards.rs`                                       |
 //! | `surge`                              | `surge.rs`                                        |
 //! | `shadow`                             | `copies.rs`                                       |
+//! | `cached`, `shared_cache`             | `cached.rs`                                       |
+//! | `gate`                               | `gate.rs`                                         |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
+mod arrive;
 mod attempt;
 mod connection;
 mod client;
 mod copies;
+mod cached;
+mod gate;
 mod guards;
 mod surge;
 mod audit;
 mod beside;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason};
-use naru_journey::arrival::{Wish, receive};
-use naru_journey::gate::{Answer as GateAnswer, Head};
 use naru_journey::limits::LimitId;
 use naru_journey::outgoing::Stamp;
-use naru_journey::{Action, Journey, Observer, Outcome, RequestFacts, Snapshot, Worker, reply};
+use naru_journey::{Action, Journey, Outcome, Snapshot, Worker, reply};
 use naru_recover::layer;
 use naru_route::{CompiledAction, Subject};
 
 use crate::arena::{Arena, Ticket};
+use crate::asker::Places;
 use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
+use crate::kept::Memory;
 use crate::judge::{self, Active, Violation};
 use crate::mirrors::OfRules;
-use crate::passage::{KeptHead, Key, Passage, Passages, Permit, Upload};
+use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
-use crate::request::Request;
+use crate::stores::{Around, StoreHere};
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
 use guards::ProbeAnswer;
 use surge::SurgeHere;
+pub(crate) use cached::etag_of;
 pub use surge::SurgeNoted;
 
 /// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls
@@ -83,6 +89,10 @@ pub struct World<'a, U, T> {
     noted: VecDeque<Noted>,
     /// Other levels of a `Surge` that nobody has taken yet.
     surged: VecDeque<SurgeNoted>,
+    /// Some service says more in its answers than a status.
+    says_anything: bool,
+    /// What gives counts and files.
+    around: Around,
 }
 
 /// A proxy sees an endpoint, or a whole cluster, in another state.
@@ -103,6 +113,9 @@ struct ProxyHere<'a> {
     fleet: Fleet,
     mirrors: OfRules,
     surge: Option<Box<SurgeHere>>,
+    memory: Option<Box<Memory>>,
+    /// Where the checks of each chain look for what is shown.
+    places: Vec<Places>,
 }
 
 /// One worker: its share of the core, and its connections by cluster and endpoint.
@@ -112,6 +125,8 @@ struct WorkerHere {
     pools: Vec<Vec<Pool>>,
     /// Copies of requests under way.
     copies: usize,
+    /// By the name of a store: what it knows of it.
+    stores: BTreeMap<String, StoreHere>,
 }
 
 /// Who asks, as far as it matters: when it stops waiting, and why it asks.
@@ -173,6 +188,10 @@ enum News {
     Starved,
     /// It was woken at a limit.
     Turn,
+    /// What it waits for in memory may be there, or it has waited long enough.
+    Looked,
+    /// A question of a check was answered by another one than a service.
+    Answered(Ticket),
     /// It is the first of those who wait for a connection, and there may be one.
     First(AttemptId),
     /// A connection that it could have waited for could not be made.
@@ -233,6 +252,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// No proxy yet.
     pub fn empty(upstreams: U) -> World<'a, U, T> {
+        let says_anything = upstreams.says_anything();
         World {
             now: Instant::ZERO,
             queue: Queue::new(),
@@ -249,12 +269,21 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             audited: (ProxyId(0), ClusterId(0)),
             noted: VecDeque::new(),
             surged: VecDeque::new(),
+            says_anything,
+            around: Around::default(),
         }
     }
 
-    /// What stood behind the proxies, and what each of them counted.
-    pub fn into_parts(self) -> (U, Vec<Fleet>) {
-        (self.upstreams, self.proxies.into_iter().map(|proxy| proxy.fleet).collect())
+    /// What stood behind the proxies, and what each of them counted and keeps.
+    pub fn into_parts(self) -> (U, Vec<Fleet>, Vec<Option<Box<Memory>>>, Around) {
+        let parts = self.proxies.into_iter().map(|proxy| (proxy.fleet, proxy.memory));
+        let (fleets, memories) = parts.unzip();
+        (self.upstreams, fleets, memories, self.around)
+    }
+
+    /// Stores that answer, and files that are there.
+    pub fn put_around(&mut self, around: Around) {
+        self.around = around;
     }
 
     /// One more proxy that has just started.
@@ -281,7 +310,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                     core.set_endpoints(snapshot, id, &facts);
                     pools.push(endpoints.iter().map(|_| Pool::default()).collect());
                 }
-                WorkerHere { core, pools, copies: 0 }
+                WorkerHere { core, pools, copies: 0, stores: BTreeMap::new() }
             })
             .collect();
         let mirrors = fleet.shared.mirrors.borrow_mut().of(snapshot);
@@ -291,6 +320,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             fleet,
             mirrors,
             surge: SurgeHere::of(self.now, snapshot),
+            memory: Memory::of(snapshot, seed),
+            places: snapshot.chains().iter().map(|chain| Places::of(chain.gate.as_deref())).collect(),
         });
         self.start_guards(proxy);
         self.look_after_surge(proxy);
@@ -327,6 +358,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             permits: self.proxies.iter().map(|proxy| proxy.fleet.active()).sum(),
             connections: self.connections_in_use + pools.map(Pool::streams).sum::<u64>(),
             limited: self.proxies.iter().map(|proxy| proxy.fleet.limited()).sum(),
+            fetches: self.proxies.iter().filter_map(|proxy| Some(proxy.memory.as_ref()?.flights())).sum(),
             work: 0,
         }
     }
@@ -367,118 +399,6 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.queue.next_at()
     }
 
-    /// A request arrives at the first proxy, on a connection that `worker` has accepted. Its client
-    /// leaves after `patience`, if it has an end. The request may be over at once.
-    pub fn begin(
-        &mut self,
-        worker: usize,
-        request: &Request,
-        patience: Option<Duration>,
-        tag: T,
-        observer: &mut impl Observer,
-    ) -> Result<Turn<'a, T>, Violation> {
-        let waits = Waits { patience, ..Waits::default() };
-        self.begin_at(ProxyId(0), worker, request, waits, tag, observer).1
-    }
-
-    /// The same at any proxy. The key is for [`World::abandon`].
-    pub fn begin_at(
-        &mut self,
-        proxy: ProxyId,
-        worker: usize,
-        request: &Request,
-        waits: Waits,
-        tag: T,
-        observer: &mut impl Observer,
-    ) -> (Key, Result<Turn<'a, T>, Violation>) {
-        let here = &mut self.proxies[proxy.index()];
-        let snapshot = here.snapshot;
-        let worker = worker % here.workers.len();
-        let http = &snapshot.chain(request.chain).http;
-        let core = &mut here.workers[worker].core;
-        let mut head = request.head.clone();
-        if waits.is_repeat {
-            head.headers.insert(layer::ATTEMPT, HeaderValue::from_static("2"));
-        }
-        let mut arrival = receive(&mut head, http, &request.peer, core);
-        if let Some(door) =
-            snapshot.chain(request.chain).door.as_ref().filter(|_| arrival.wish == Wish::Route)
-        {
-            let view = here.fleet.seen_by(worker);
-            let refused = door.meet(arrival.client.address.ip(), &mut head.headers, &view);
-            arrival.wish = refused.map_or(Wish::Route, Wish::Refuse);
-        }
-        let key = self.passages.reserve();
-        let of_head = RequestFacts::of(&head.method, &head.headers, &arrival.client, request.body.is_empty());
-        let facts =
-            RequestFacts { trace: if waits.trace == 0 { name_of(key) } else { waits.trace }, ..of_head };
-        let draw = core.draw_request();
-        let subject = arrival.line.subject(&head.headers, &arrival.client, draw);
-        let journey = match arrival.wish {
-            Wish::Refuse(reason) => Journey::refuse(self.now, request.chain, reason),
-            // There is nothing in a simulated tunnel.
-            Wish::Tunnel | Wish::Upgrade => Journey::refuse(self.now, request.chain, Reason::UpgradeRefused),
-            Wish::Route => Journey::begin(
-                self.now,
-                snapshot,
-                request.chain,
-                &subject,
-                facts,
-                core,
-                &here.fleet.seen_by(worker),
-                observer,
-            ),
-        };
-        let is_in_fault = journey.is_in_fault();
-        if is_in_fault {
-            here.fleet.shared.faults.update(|count| count + 1);
-        }
-        let mut passage = Box::new(Passage {
-            key,
-            tag,
-            proxy,
-            worker,
-            deadline: waits.deadline,
-            origin: waits.origin,
-            is_grpc: arrival.client.is_grpc,
-            is_head: head.method == http::Method::HEAD,
-            is_idempotent: head.method.is_idempotent(),
-            method: head.method.clone(),
-            head: None,
-            copied: None,
-            copies: None,
-            client_is_http2: head.version >= http::Version::HTTP_2,
-            is_repeat: facts.repeats.is_repeat,
-            trace: facts.trace,
-            is_in_fault,
-            upload: (!facts.has_ended).then(|| Upload::new(request.body)),
-            permit: None,
-            flight: None,
-            beside: Vec::new(),
-            is_retrying: false,
-            is_at_limit: false,
-            says_exhausted: false,
-            tick: None,
-            leaves: None,
-            bytes_sent: 0,
-            heads: 0,
-            sends: 0,
-            sends_max: sends_max(snapshot, &journey),
-            journey,
-        });
-        self.expect_upload(&passage);
-        if passage.journey.is_at_gate() {
-            let (line, client, peer) = (arrival.line.clone(), arrival.client, request.peer);
-            passage.head = Some(Box::new(KeptHead { line, client, headers: head.headers.clone(), peer }));
-        }
-        let told = waits.deadline.map(|deadline| deadline.max(self.now));
-        let leaves = [waits.patience.map(|patience| self.now + patience), told];
-        if let Some(at) = leaves.into_iter().flatten().min() {
-            passage.leaves = Some(self.queue.push(at, Event::Request(key, News::ClientLeaves)));
-        }
-        (key, self.conclude(passage, Some(&subject)))
-    }
-
     /// The answer comes to a request whose upstream had said [`Answer::Later`]. Whoever does not wait
     /// for it any more does not hear it. `says_exhausted` where it says that it was retried already.
     pub fn respond(
@@ -496,7 +416,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     /// The client of a request leaves.
     pub fn abandon(&mut self, key: Key) -> Result<Turn<'a, T>, Violation> {
         match self.passages.take(key) {
-            Some(passage) => self.settle(passage).map(Turn::Settled),
+            Some(passage) => self.end(passage),
             None => Ok(Turn::Moved),
         }
     }
@@ -543,7 +463,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                     return self.hear_copy(passage, news).map(|()| Some(Turn::Moved));
                 }
                 if let News::ClientLeaves = news {
-                    return self.settle(passage).map(|settled| Some(Turn::Settled(settled)));
+                    return self.end(passage).map(Some);
                 }
                 self.tell(&mut passage, news);
                 self.conclude(passage, None).map(Some)
@@ -569,11 +489,16 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             News::Tick => {
                 passage.tick = None;
                 passage.journey.tick(self.now);
+                if passage.asking.is_some() {
+                    self.look_at_question(passage);
+                }
             }
             News::ClientLeaves | News::Fed { .. } | News::Starved => {}
             News::Uploaded => self.on_uploaded(passage),
             News::UploadEnded => self.on_upload_ended(passage),
             News::Turn => self.hear_turn(passage),
+            News::Looked => self.look_again(passage),
+            News::Answered(answer) => self.hear_answer(passage, answer),
             News::First(attempt) => self.on_first(passage, attempt),
             News::NotFirst(attempt, reason) => self.on_not_first(passage, attempt, reason),
             News::ReplyRead => {
@@ -601,7 +526,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         }
         judge::check_request(self.now, &passage)?;
         if passage.journey.has_ended() {
-            return self.settle(passage).map(Turn::Settled);
+            return self.end(passage);
         }
         if let Some((deadline, _)) = passage.journey.deadline() {
             self.expect_tick(&mut passage, deadline);
@@ -610,6 +535,13 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         self.passages.put(passage);
         self.hear_shared(proxy);
         self.audit(proxy, cluster).map(|()| Turn::Moved)
+    }
+
+    /// A request is over. Of one that nobody waits for but the cache nobody hears.
+    fn end(&mut self, passage: Box<Passage<T>>) -> Result<Turn<'a, T>, Violation> {
+        let is_background = passage.cached.as_ref().is_some_and(|cached| cached.is_background);
+        let settled = self.settle(passage)?;
+        Ok(if is_background { Turn::Moved } else { Turn::Settled(settled) })
     }
 
     fn carry_out(&mut self, passage: &mut Passage<T>, action: Action, subject: Option<&Subject<'_>>) {
@@ -628,17 +560,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 self.pass_on(passage, attempt);
             }
             Action::Check => self.hear_check(passage),
-            Action::Ask => self.answer_nobody(passage),
+            Action::Ask => self.ask_about(passage),
             Action::Wait { limit, queued } => self.wait_at(passage, limit, queued),
             Action::Look => self.hear_turn(passage),
-            // Nothing is kept here: see the header of `lib.rs`.
-            Action::Lookup => {
-                let here = &mut self.proxies[passage.proxy.index()];
-                let core = &mut here.workers[passage.worker].core;
-                let view = here.fleet.seen_by(passage.worker);
-                let looked = naru_journey::Looked::Fetch(naru_journey::Stale::default());
-                passage.journey.on_looked(self.now, here.snapshot, looked, core, &view, &mut ());
-            }
+            Action::Lookup => self.look_up(passage),
             // A scenario has no endpoints that come with requests; that is told where it is read.
             Action::Locate { .. } => {
                 let here = &mut self.proxies[passage.proxy.index()];
@@ -667,33 +592,16 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         }
     }
 
-    /// Asks the checks of its gate.
-    fn hear_check(&mut self, passage: &mut Passage<T>) {
-        let Some(head) = &mut passage.head else { return };
-        let KeptHead { line, client, headers, peer } = &mut **head;
-        let here = &mut self.proxies[passage.proxy.index()];
-        let core = &mut here.workers[passage.worker].core;
-        let view = here.fleet.seen_by(passage.worker);
-        let mut head = Head { line, client, headers, peer, server_name: None, names: None, rates: None };
-        passage.journey.on_check(self.now, here.snapshot, &mut head, core, &view, &mut ());
-        passage.sends_max = sends_max(here.snapshot, &passage.journey);
-        if passage.journey.is_in_fault() && !passage.is_in_fault {
-            passage.is_in_fault = true;
-            here.fleet.shared.faults.update(|count| count + 1);
-        }
-    }
-
-    /// There is nobody in a scenario whom a check could ask.
-    fn answer_nobody(&mut self, passage: &mut Passage<T>) {
-        passage.journey.on_answer(self.now, GateAnswer::Nobody);
-    }
-
     /// Answers in the proxy's own name.
     fn answer(&mut self, passage: &mut Passage<T>, reason: Reason, subject: Option<&Subject<'_>>) {
         // Its answer needs nothing that is limited.
         self.leave_limits(passage);
         self.drop_beside(passage);
         self.drop_flight(passage);
+        if reason.is_cached() && self.answer_kept(passage, reason) {
+            return;
+        }
+        let reason = if reason.is_cached() { Reason::NoHealthyUpstream } else { reason };
         // Of its headers only what is said of retries is read.
         let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
         let stamp = Stamp { request_id: None, date: &date };
@@ -705,10 +613,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let reply = reply::compose(snapshot, &passage.journey, reason, subject, is_grpc, stamp, &mut fill);
         passage.says_exhausted = layer::is_exhausted(&reply.headers);
         passage.journey.on_reply(self.now, reply.status.as_u16(), reply.grpc_status);
-        if reply.body.is_empty() || passage.is_head {
+        // Of a file the reply has the head only.
+        let length = passage.journey.given().map_or(reply.body.len() as u64, |given| given.length());
+        if length == 0 || passage.is_head {
             passage.journey.on_response_body(self.now, naru_journey::Milestone::End);
         } else {
-            passage.bytes_sent = reply.body.len() as u64;
+            passage.bytes_sent = length;
             self.queue.push(self.now, Event::Request(passage.key, News::ReplyRead));
         }
     }
@@ -777,12 +687,21 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if passage.copies.is_some() {
             self.leave_copies(&mut passage);
         }
+        if passage.asking.is_some() {
+            self.stop_asking(&mut passage);
+        }
+        let is_background = passage.cached.as_ref().is_some_and(|cached| cached.is_background);
+        if passage.cached.is_some() {
+            self.leave_cached(&mut passage);
+        }
         judge::check_request(self.now, &passage)?;
         let Some(outcome) = passage.journey.outcome() else {
             return Err(judge::violation(self.now, &passage, "it ended without an outcome"));
         };
         judge::check_outcome(self.now, &passage, &outcome)?;
-        self.count_load(&passage, &outcome);
+        if !is_background {
+            self.count_load(&passage, &outcome);
+        }
         let address = passage.permit.map(|permit| permit.address);
         let snapshot = self.proxies[passage.proxy.index()].snapshot;
         let settled = Settled {

@@ -61,6 +61,6 @@ pub use packed::{Packed, choose, pack_choice, seal};
 pub use purges::Purges;
 pub use range::{Part, part_of};
 pub use shards::Shards;
-pub use shelf::{Counts, Look, Purge, Shelf, Way};
+pub use shelf::{Counts, Look, Purge, Shelf, Way, shelves};
 pub use terms::{Fetched, Refused, Terms, may_lead, may_use, stored_head, terms};
 pub use told::{Told, age_value};

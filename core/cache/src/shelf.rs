@@ -24,6 +24,15 @@ const UNSHARED_MAX: usize = 4_096;
 /// An object may be one of so many parts of a shelf.
 const OBJECT_PART: u64 = 4;
 
+/// A shelf has at least so many bytes, and there are at most so many of them.
+const SHELF_BYTES: u64 = 8 << 20;
+const SHELVES_MAX: u64 = 16;
+
+/// How many shelves a memory of so many bytes has.
+pub fn shelves(bytes_max: u64) -> u64 {
+    (bytes_max / SHELF_BYTES).clamp(1, SHELVES_MAX)
+}
+
 /// Why a request is forwarded (RFC 9211, section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

@@ -21,7 +21,7 @@ use naru_spec::{
 
 use crate::denial::Denial;
 use crate::identified::{Identified, Token};
-use crate::places::Places;
+use crate::places::{Kind as TokenPlace, Places};
 use crate::provider::{Accepted, Provider};
 
 /// What the requests of a chain have to show.
@@ -230,6 +230,23 @@ impl Authentication {
         let known = self.providers.get(provider).ok_or(Denial::UnknownIssuer)?;
         known.accept(claims, &wanted.audiences, now)?;
         Ok(Accepted { provider })
+    }
+
+    /// Where tokens are looked for, by whichever rule; each once.
+    pub fn places(&self) -> Vec<TokenPlace> {
+        let mut found: Vec<TokenPlace> = Vec::new();
+        for requires in &self.requires {
+            requires.each_leaf(&mut |leaf| found.extend(leaf.places.kinds().cloned()));
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The issuer that tokens of that place have to name, where there is one; the first of several.
+    pub fn issuer_of(&self, wanted: &Wanted) -> Option<&str> {
+        let known = wanted.provider.as_ref().or(wanted.of_place.first())?;
+        self.providers.get(*known)?.issuer.as_deref()
     }
 
     /// What a provider is called.

@@ -36,6 +36,7 @@ pub use denial::Denial;
 pub use freshness::{Freshness, Turn};
 pub use identified::{Identified, Token};
 pub use networks::Networks;
+pub use places::Kind as TokenPlace;
 pub use provider::Accepted;
 pub use template::is_template;
 pub use test::{Asker, Names};

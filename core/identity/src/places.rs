@@ -19,8 +19,9 @@ pub(crate) struct Place {
     pub of: Vec<usize>,
 }
 
+/// A place of a request in which a token may stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum Kind {
     Header { name: String, prefix: String },
     Param(String),
     Cookie(String),
@@ -48,6 +49,10 @@ impl Places {
         }
         places.sort_by(|one, other| one.kind.cmp(&other.kind));
         Places(places)
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter().map(|place| &place.kind)
     }
 
     pub fn get(&self, place: usize) -> Option<&Place> {

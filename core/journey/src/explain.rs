@@ -122,21 +122,31 @@ impl<'a> Explainer<'a> {
             None if is_connect => self.model.explain_connect(&subject),
             None => self.model.explain(&subject),
         };
-        let forward = match tables {
-            Verdict::Rule { rule, .. } if refusal.is_none() => match &chain.table.rule(rule).action {
-                CompiledAction::Forward(forward) => Some(forward),
-                CompiledAction::Redirect(_) | CompiledAction::Direct(_) => None,
-            },
-            _ => None,
-        };
         // What is in a tunnel is no request, and for no group.
-        let group = forward.filter(|_| wish == Wish::Route).and_then(|forward| grouped(forward, &subject));
-        let destinations = match (forward, &group) {
-            (Some(forward), Some(group)) => forward.weights_in(group.group),
-            (Some(forward), None) => forward.weights(),
-            (None, _) => Vec::new(),
+        let is_request = wish == Wish::Route;
+        let (destinations, group) = match refusal {
+            None => self.leads_to(tables, &subject, is_request),
+            Some(_) => (Vec::new(), None),
         };
         Ok(Explanation { refusal, target, verdict: tables, considered, destinations, group })
+    }
+}
+
+impl Explainer<'_> {
+    /// Where a rule sends a request, each with its weight, and for which group that is.
+    pub fn leads_to(
+        &self,
+        verdict: Verdict,
+        subject: &Subject<'_>,
+        is_request: bool,
+    ) -> (Vec<(String, Weight)>, Option<ExplainedGroup>) {
+        let table = &self.snapshot.chain(self.chain).table;
+        let Verdict::Rule { rule, .. } = verdict else { return (Vec::new(), None) };
+        let CompiledAction::Forward(forward) = &table.rule(rule).action else { return (Vec::new(), None) };
+        match is_request.then(|| grouped(forward, subject)).flatten() {
+            Some(group) => (forward.weights_in(group.group), Some(group)),
+            None => (forward.weights(), None),
+        }
     }
 }
 

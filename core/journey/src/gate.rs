@@ -435,6 +435,11 @@ impl CompiledGate {
         self.lists.get(self.list(rule)).map_or(&[], |list| list)
     }
 
+    /// Each check, of whichever rule.
+    pub fn all(&self) -> impl Iterator<Item = &CompiledCheck> {
+        self.lists.iter().flatten()
+    }
+
     /// Whether there is anybody else who is asked.
     pub fn asks_others(&self) -> bool {
         let asks =

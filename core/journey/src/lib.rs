@@ -65,7 +65,7 @@ pub use journey::{Copies, Journey, Looked, Outcome, Stale};
 pub use limits::{Ending, Leaving, Limit, LimitId, NamedLimit, NamedLimits, Pass, Queued};
 pub use mirrored::{MirrorCounts, MirrorName};
 pub use naru_route::SessionId;
-pub use observe::Observer;
+pub use observe::{CheckSaid, Observer};
 pub use recent_requests::RecentRequests;
 pub use recent_writes::RecentWrites;
 pub use retried::Retried;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use http::HeaderName;
 use naru_resource::rate_limit::{
     RateAlgorithm, RateKey, RateLacking, RateLimit, RateLimitKey, RateLimitLeases, RateLimitRedis,
-    RateLimitRule, RateLimitSecret, RateOtherwise,
+    RateLimitRule, RateLimitSecret, RateLimitTls, RateOtherwise,
 };
-use naru_resource::{Gateway, Number, Resources, Seconds};
+use naru_resource::{Gateway, Number, Resources, Seconds, Text};
 use naru_spec::{
     Check, CheckKind, CountPlace, DataSource, GateChange, Lacking, Leases, Listener, Path, Quota,
     QuotaAlgorithm, QuotaKey, Quotas, Redis, RedisTls, Store, StoreUse, WithoutStore, code, defaults,
@@ -210,20 +210,8 @@ impl<'a> Rates<'a> {
                 "say cluster: true, or one",
             );
         }
-        let password =
-            said.password.as_ref().and_then(|said| secret(said, &path.field("password"), findings));
-        if let Some(user) = said.user.as_ref().filter(|_| said.password.is_none()) {
-            let message = "a user needs a password";
-            findings.error(
-                code::MISSING_FIELD,
-                user.place,
-                &path.field("user"),
-                message,
-                "password: {file: ...}",
-            );
-        }
-        let tls = said.tls.as_ref().map(|tls| RedisTls { authority: DataSource::File(tls.ca.value.clone()) });
-        let user = said.user.as_ref().map(|user| user.value.clone());
+        let login = (said.tls.as_ref(), said.user.as_ref(), said.password.as_ref());
+        let RedisLogin { tls, user, password } = redis_login(login, &path, findings);
         let login = user.as_ref().map_or(String::new(), |user| format!("{user}@"));
         let name = format!(
             "redis{}{}:{login}{}",
@@ -326,6 +314,29 @@ fn otherwise(said: Option<RateOtherwise>) -> WithoutStore {
         Some(RateOtherwise::Allow) => WithoutStore::Allow,
         Some(RateOtherwise::Refuse) => WithoutStore::Refuse,
         Some(RateOtherwise::Local) | None => WithoutStore::Local,
+    }
+}
+
+/// How a Redis is spoken to, and as whom.
+pub(crate) struct RedisLogin {
+    pub tls: Option<RedisTls>,
+    pub user: Option<String>,
+    pub password: Option<DataSource>,
+}
+
+pub(crate) fn redis_login(
+    (tls, user, password): (Option<&RateLimitTls>, Option<&Text>, Option<&RateLimitSecret>),
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> RedisLogin {
+    if let Some(user) = user.filter(|_| password.is_none()) {
+        let (message, hint) = ("a user needs a password", "password: {file: ...}");
+        findings.error(code::MISSING_FIELD, user.place, &path.field("user"), message, hint);
+    }
+    RedisLogin {
+        tls: tls.map(|tls| RedisTls { authority: DataSource::File(tls.ca.value.clone()) }),
+        user: user.map(|user| user.value.clone()),
+        password: password.and_then(|said| secret(said, &path.field("password"), findings)),
     }
 }
 

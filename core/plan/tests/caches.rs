@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use naru_plan::{Planned, Surroundings, plan};
-use naru_spec::{Action, CacheKeyQuery, CachePolicy, CacheWrite};
+use naru_spec::{Action, CacheKeyQuery, CachePolicy, CacheWrite, DataSource};
 
 const ROUTES: &str = "
 apiVersion: v1
@@ -99,6 +99,9 @@ spec:
     redis:
       addresses: ['10.0.0.5:6379', '10.0.0.6:6379']
       cluster: true
+      tls: {ca: /etc/naru/ca.pem}
+      user: naru
+      password: {environment: REDIS_PASSWORD}
       prefix: shop
       timeout: 30ms
       write: through
@@ -111,6 +114,10 @@ spec:
     assert_eq!((disk.directory.as_str(), disk.bytes_max), ("/var/cache/naru", 100_000_000));
     let redis = store.redis.unwrap();
     assert!(redis.redis.is_cluster && redis.redis.nodes.len() == 2 && redis.prefix == "shop");
+    let authority = redis.redis.tls.map(|tls| tls.authority);
+    assert_eq!(authority, Some(DataSource::File("/etc/naru/ca.pem".into())));
+    assert_eq!(redis.redis.user.as_deref(), Some("naru"));
+    assert_eq!(redis.redis.password, Some(DataSource::Environment("REDIS_PASSWORD".into())));
     assert_eq!((redis.timeout, redis.poll), (Duration::from_millis(30), Duration::from_secs(1)));
     assert_eq!((redis.write, redis.queue_max), (CacheWrite::Through, 10));
 }

@@ -1,5 +1,6 @@
 //! Our own `ResponseCache`: what is kept of a route's answers; without a target, the memory and the classes of all.
 
+use crate::rate_limit::{RateLimitSecret, RateLimitTls};
 use crate::traffic_policy::TargetRef;
 use crate::{Flag, Meta, Number, Place, Placed, Seconds, Text, Texts};
 
@@ -75,6 +76,9 @@ objects! {
         /// `host:port`; of a cluster those that are asked first.
         addresses: Texts,
         cluster: Option<Flag>,
+        tls: Option<RateLimitTls>,
+        user: Option<Text>,
+        password: Option<RateLimitSecret>,
         prefix: Option<Text>,
         timeout: Option<Seconds>,
         write: Option<Placed<CacheWrite>>,

@@ -345,6 +345,12 @@ pub const QUOTA_KEYS_MAX: u32 = 100_000;
 pub const QUOTA_IPV6_BITS: u8 = 64;
 /// For one answer of a store of counts: a round trip in a data centre, and room for a pause.
 pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);
+/// For a connection to a store of counts: longer than a question may take.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks for a store of counts that is away.
+pub const STORE_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// So many questions in a row without an answer, and a store of counts is away.
+pub const STORE_SILENT_MAX: u32 = 3;
 /// Who shares limits is taken for gone when he was not heard for so long.
 pub const LEASE: Duration = Duration::from_secs(2);
 /// An eighth of it is between two words of a member.

@@ -16,12 +16,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use naru_base::Instant;
 use naru_journey::Snapshot;
 use naru_journey::gate::quotas::{Asked, Told};
 use naru_redis::{Counts, NoAnswer, Take};
+use naru_spec::defaults::{STORE_AGAIN_AFTER, STORE_CONNECT_TIMEOUT, STORE_SILENT_MAX};
 use naru_spec::{CountPlace, Store};
 use tokio::sync::Notify;
 
@@ -29,12 +29,6 @@ use super::{CircleStatus, Circled};
 use crate::clock::Origin;
 use crate::surge::Surged;
 
-/// For a connection, and for anything on it: longer than a question may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks for a store that is away.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// So many questions in a row without an answer, and it is away.
-const SILENT_MAX: u32 = 3;
 
 /// What all workers know of a store.
 #[derive(Debug, Default)]
@@ -237,8 +231,8 @@ impl StoreHere {
             let failed = |text: &str| Err(NoAnswer { text: text.to_owned(), is_lost: true });
             let connected = match &store.store.place {
                 CountPlace::Redis(redis) => {
-                    let connected = Counts::connect(redis, CONNECT_TIMEOUT);
-                    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
+                    let connected = Counts::connect(redis, STORE_CONNECT_TIMEOUT);
+                    let connected = tokio::time::timeout(STORE_CONNECT_TIMEOUT, connected).await;
                     connected.unwrap_or_else(|_| failed("nobody answers in time"))
                 }
                 CountPlace::Leases(_) => failed("the proxies have it"),
@@ -260,7 +254,7 @@ impl StoreHere {
     }
 
     fn away(&self) -> State {
-        State::Away { again: self.origin.elapsed() + AGAIN_AFTER }
+        State::Away { again: self.origin.elapsed() + STORE_AGAIN_AFTER }
     }
 
     fn go_away(&self) {
@@ -273,7 +267,7 @@ impl StoreHere {
     fn on_silence(&self) {
         self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
         self.silent.set(self.silent.get() + 1);
-        if self.silent.get() >= SILENT_MAX {
+        if self.silent.get() >= STORE_SILENT_MAX {
             self.miss("it takes too long");
             self.go_away();
         }

@@ -15,10 +15,10 @@ use super::{Binder, Unit, moment};
 use crate::body::Body;
 use crate::calls::{Again, Callee};
 use crate::distribution::Distribution;
-use crate::load::{Kind, Source, Waiting};
+use crate::load::{ESCAPED, Kind, Source, Waiting};
 use crate::quantity::Share;
 use crate::request::Request;
-use crate::scenario::{Call, Load, Protocol, RequestKind, Retry, SentBody};
+use crate::scenario::{As, Call, Load, Numbered, Protocol, RequestKind, Retry, SentBody};
 
 /// The port of every simulated client.
 const CLIENT_PORT: u16 = 40_000;
@@ -35,6 +35,8 @@ struct Written<'a> {
     body: Option<&'a SentBody>,
     protocol: Protocol,
     weight: u32,
+    by: Option<&'a Spanned<As>>,
+    numbered: Option<Numbered>,
 }
 
 /// Where connections come in.
@@ -93,7 +95,7 @@ impl<'a> Binder<'a> {
             let kinds: Vec<Kind> = (load.requests.iter().enumerate())
                 .filter_map(|(kind_at, kind)| {
                     let path = format!("load[{at}].requests[{kind_at}]");
-                    self.kind(&path, &written(load, kind), chain, peer)
+                    self.kind(&path, &written(load, kind), self.snapshot(), chain, peer)
                 })
                 .collect();
             let name = load.name.value.clone();
@@ -123,7 +125,8 @@ impl<'a> Binder<'a> {
             path: format!("services[{}].outbound", unit.service_at),
         };
         let snapshot = self.compiled.outbound.get(unit.service_at).copied().unwrap_or(0);
-        let Some((chain, peer)) = self.entrance(&self.compiled.snapshots[snapshot], &door) else {
+        let snapshot = &self.compiled.snapshots[snapshot];
+        let Some((chain, peer)) = self.entrance(snapshot, &door) else {
             return Vec::new();
         };
         let mut callees = Vec::new();
@@ -133,7 +136,7 @@ impl<'a> Binder<'a> {
                 false => format!("services[{}].calls[{at}]", unit.service_at),
             };
             let retry = call.retry.as_ref().map(|retry| self.again(&call.host, retry, &path));
-            let Some(kind) = self.kind(&path, &written_call(call), chain, peer) else { continue };
+            let Some(kind) = self.kind(&path, &written_call(call), snapshot, chain, peer) else { continue };
             callees.push(Callee {
                 kind,
                 share: call.share,
@@ -214,7 +217,14 @@ impl<'a> Binder<'a> {
         Some((id, peer))
     }
 
-    fn kind(&mut self, path: &str, written: &Written<'_>, chain: ChainId, peer: Peer) -> Option<Kind> {
+    fn kind(
+        &mut self,
+        path: &str,
+        written: &Written<'_>,
+        snapshot: &Snapshot,
+        chain: ChainId,
+        peer: Peer,
+    ) -> Option<Kind> {
         let before = self.problems.len();
         let method = written.method.map_or("GET", |method| method.value.as_str());
         let parsed_method = Method::from_bytes(method.as_bytes());
@@ -222,7 +232,11 @@ impl<'a> Binder<'a> {
             self.tell(place, format!("{path}.method"), "invalid-value", &format!("'{method}' is no method"));
         }
         let target = written.path.map_or("/", |target| target.value.as_str());
-        let parsed_target = PathAndQuery::try_from(target).ok().filter(|_| target.starts_with('/'));
+        let escaped = match written.numbered {
+            Some(_) => target.replace("{n}", ESCAPED),
+            None => target.to_owned(),
+        };
+        let parsed_target = PathAndQuery::try_from(escaped).ok().filter(|_| target.starts_with('/'));
         if let (None, Some(place)) = (&parsed_target, written.path) {
             let what = format!("'{target}' is no path, which begins with '/'");
             self.tell(place, format!("{path}.path"), "invalid-value", &what);
@@ -253,7 +267,14 @@ impl<'a> Binder<'a> {
         else {
             return None;
         };
-        let line = format!("{method} {authority}{target}");
+        let asker = self.asker(written.by, snapshot, chain, path);
+        // As a client does that knows how long it is.
+        if let Some(body) = written.body
+            && !headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(body.bytes));
+        }
+        let line = format!("{method} {authority}{}", written.path.map_or("/", |path| &path.value));
         let mut head = http::Request::new(()).into_parts().0;
         head.method = method;
         head.headers = headers;
@@ -275,7 +296,8 @@ impl<'a> Binder<'a> {
         let body = written.body.map_or(Body::EMPTY, |body| Body::new(body.bytes, Duration::ZERO));
         let at_once = || Distribution::constant(Duration::ZERO);
         Some(Kind {
-            request: Request { chain, peer, head, body },
+            request: Request { chain, peer, head, body, asker },
+            numbered: written.numbered,
             line,
             weight: written.weight,
             body_over: written.body.map_or_else(at_once, |body| body.over.clone()),
@@ -293,6 +315,8 @@ fn written<'a>(load: &Load, kind: &'a RequestKind) -> Written<'a> {
         body: kind.body.as_ref(),
         protocol: load.protocol,
         weight: kind.weight.get(),
+        by: kind.by.as_ref(),
+        numbered: kind.numbered,
     }
 }
 
@@ -305,5 +329,7 @@ fn written_call(call: &Call) -> Written<'_> {
         body: call.body.as_ref(),
         protocol: call.protocol,
         weight: 1,
+        by: None,
+        numbered: None,
     }
 }

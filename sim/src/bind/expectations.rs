@@ -70,7 +70,8 @@ impl<'a> Binder<'a> {
         if self.problems.len() > before {
             return;
         }
-        let meter = Meter::new(from, to.unwrap_or(Instant(u64::MAX)));
+        let reason = written.reason.as_ref().map(|reason| reason.value.0);
+        let meter = Meter::new(from, to.unwrap_or(Instant(u64::MAX))).of_reason(reason);
         let (own, whole) = match (groups.clone(), measure) {
             (Some(groups), Measure::Share) => {
                 let service = groups.first().map(|group| units[*group].service_at);
@@ -97,6 +98,7 @@ impl<'a> Binder<'a> {
             meter: own,
             of_meter: whole,
             change: written.change.as_ref().map(|change| change.value.0),
+            reason,
             addresses,
             from,
             to: match measure {
@@ -138,6 +140,16 @@ impl<'a> Binder<'a> {
             (measure == Measure::Changes) == written.change.is_some(),
             "change",
             "changes of one kind are counted: 'measure: changes' goes with 'change'",
+        );
+        check(
+            (measure == Measure::Reasons) == written.reason.is_some(),
+            "reason",
+            "ends of one kind are counted: 'measure: reasons' goes with 'reason'",
+        );
+        check(
+            written.service.is_none() || !matches!(measure, Measure::Reasons | Measure::Kept),
+            "service",
+            "what is kept, and why requests end, is known of loads",
         );
     }
 
@@ -183,11 +195,11 @@ impl<'a> Binder<'a> {
             Measure::Quantile(_) | Measure::Mean | Measure::Max => {
                 Span::try_from(text).map(|span| span.0.as_nanos() / 1_000)
             }
-            Measure::Errors | Measure::Share => {
+            Measure::Errors | Measure::Share | Measure::Kept => {
                 Share::try_from(text).map(|share| u128::from(share.millionths()))
             }
             Measure::Rate => Rate::try_from(text).map(|rate| u128::from(rate.hourly())),
-            Measure::Requests | Measure::Changes => text
+            Measure::Requests | Measure::Changes | Measure::Reasons => text
                 .parse::<u64>()
                 .map(u128::from)
                 .map_err(|_| naru_spec::Invalid::new(format!("'{}' is no count", written.value))),

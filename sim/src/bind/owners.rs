@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Discovery, Surge, SurgeSignal, SurgeStep, defaults};
+use naru_spec::{CountPlace, Discovery, Surge, SurgeSignal, SurgeStep, defaults};
 use serde_saphyr::Spanned;
 
 use super::{Binder, Owners, ProxyPlan, Unit};
@@ -25,40 +25,18 @@ impl<'a> Binder<'a> {
         let by_name = self.served(units, &fleets);
         let mut owners = Owners::new();
         for (snapshot, fleet) in self.compiled.snapshots.iter().zip(&fleets) {
-            if !snapshot.caches.is_empty() {
-                let problem = self.problem(
-                    (0, 0),
-                    "config".to_owned(),
-                    "not-served",
-                    "a route keeps answers (ResponseCache), which is not simulated".to_owned(),
-                    "leave the ResponseCache out".to_owned(),
-                );
-                self.problems.push(problem);
-            }
             for (what, hint) in unsimulated(snapshot.surge.as_ref()) {
                 let problem = self.problem((0, 0), "config".to_owned(), "not-served", what, hint);
                 self.problems.push(problem);
             }
-            let asks =
-                |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_others());
             let counts = |chain: &naru_journey::Chain| {
                 chain.gate.as_ref().is_some_and(|gate| gate.counts_connections())
             };
             let unknown = [
                 (
-                    !snapshot.credentials.is_empty(),
-                    "requests show API keys or passwords",
-                    "apiKeys and basicAuth of EdgePolicy documents",
-                ),
-                (
                     !snapshot.geo.is_empty(),
                     "a database says where addresses are",
                     "geo of EdgePolicy documents",
-                ),
-                (
-                    snapshot.chains().iter().any(asks),
-                    "somebody else is asked whether requests may pass",
-                    "the policy with action: CUSTOM, or the filters ext_authz and ratelimit,",
                 ),
                 (
                     snapshot.chains().iter().any(counts),
@@ -66,9 +44,14 @@ impl<'a> Binder<'a> {
                     "local_rate_limit_per_downstream_connection",
                 ),
                 (
-                    snapshot.has_bodies(),
-                    "bodies are compressed, read out of their codings or limited, or files are given",
-                    "Compression, StaticFiles and maxRequestBytes",
+                    snapshot.cache.disk.is_some() || snapshot.cache.redis.is_some(),
+                    "answers are kept behind the memory",
+                    "tiers of ResponseCache documents",
+                ),
+                (
+                    snapshot.stores.iter().any(|store| matches!(store.place, CountPlace::Leases(_))),
+                    "proxies share limits among themselves",
+                    "leases of RateLimit documents",
                 ),
             ];
             for (_, what, left_out) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {
@@ -278,7 +261,7 @@ fn unsimulated(surge: Option<&Surge>) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for level in surge.iter().flat_map(|surge| &surge.levels) {
         for threshold in &level.enter {
-            if matches!(threshold.signal, SurgeSignal::Cpu | SurgeSignal::Memory | SurgeSignal::CacheMisses) {
+            if matches!(threshold.signal, SurgeSignal::Cpu | SurgeSignal::Memory) {
                 let signal = threshold.signal.name();
                 let what = format!(
                     "level '{}' of the Surge is entered for {signal}, which is not simulated",
@@ -286,13 +269,13 @@ fn unsimulated(surge: Option<&Surge>) -> Vec<(String, String)> {
                 );
                 found.push((
                     what,
-                    "enter it for requestsPercent, p95, p99, errorsPercent or queued".to_owned(),
+                    "enter it for requestsPercent, p95, p99, errorsPercent, queued or cacheMissPercent"
+                        .to_owned(),
                 ));
             }
         }
         for step in &level.steps {
             let what = match step {
-                // Without a ResponseCache, which is refused itself, there is no such step.
                 SurgeStep::CacheLifetime { .. } | SurgeStep::RateLimit { .. } | SurgeStep::Shed { .. } => {
                     continue;
                 }

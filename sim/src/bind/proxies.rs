@@ -1,4 +1,4 @@
-//! The proxies of a scenario: the one that loads come to, and those that services call through.
+//! The proxies of a scenario: those that loads come to, and those that services call through.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use crate::scenario::{Call, Outbound, Sharing};
 use crate::upstream::ProxyId;
 
 const PROXIES_MAX: usize = 10_000;
+pub(super) const GATEWAYS_MAX: u32 = 100;
 /// How the proxy that loads come to is called.
 const EDGE: &str = "edge";
 
@@ -33,9 +34,12 @@ impl<'a> Unit<'a> {
 impl<'a> Binder<'a> {
     pub(super) fn proxies(&mut self, owners: &Owners, seed: u64) -> Plans {
         let workers = self.scenario.workers.get() as usize;
-        let edge = ProxyPlan { group: 0, snapshot: 0, fleet: self.fleet(0), workers, seed };
+        let gateways = (0..u64::from(self.scenario.gateways.get().min(GATEWAYS_MAX))).map(|at| {
+            let seed = if at == 0 { seed } else { Chance::split(seed, &format!("gateway {at}")).draw() };
+            ProxyPlan { group: 0, snapshot: 0, fleet: self.fleet(0), workers, seed }
+        });
         let mut plans =
-            Plans { proxies: vec![edge], groups: vec![EDGE.to_owned()], of_instance: BTreeMap::new() };
+            Plans { proxies: gateways.collect(), groups: vec![EDGE.to_owned()], of_instance: BTreeMap::new() };
         let units = self.units();
         if !self.problems.is_empty() {
             // There may be more of them than any machine has room for.

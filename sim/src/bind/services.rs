@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::Instant;
 use naru_spec::suggest::did_you_mean;
 use serde_saphyr::Spanned;
@@ -11,7 +13,7 @@ use super::owners::written_names;
 use super::proxies::Plans;
 use super::{Binder, Change, Owners, Unit, moment};
 use crate::change::StateChange;
-use crate::scenario::{Fault, FaultShare, State, Window};
+use crate::scenario::{Fault, FaultShare, Service, State, Window};
 use crate::service::{Behaviour, Different, Faults, Group, Instance};
 use crate::upstream::{IdleClose, ProxyId};
 
@@ -96,6 +98,8 @@ impl<'a> Binder<'a> {
             status: answer,
             fails_with,
             body: service.body.clone(),
+            headers: self.headers_of(service, unit.service_at),
+            etag_for: self.etag_for(service, unit.service_at),
             grpc_status: service.grpc_status,
             faults: self.faults(faults, &format!("{path}.faults")),
             idle_close: service
@@ -107,6 +111,30 @@ impl<'a> Binder<'a> {
             retry_hints: service.retry_hints,
             windows: Vec::new(),
         }
+    }
+
+    fn headers_of(&mut self, service: &Service, service_at: usize) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &service.headers {
+            match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value.value)) {
+                (Ok(name), Ok(value)) => drop(headers.append(name, value)),
+                _ => {
+                    let what = format!("'{name}: {}' is no header", value.value);
+                    let path = format!("services[{service_at}].headers.{name}");
+                    self.tell(value, path, "invalid-value", &what);
+                }
+            }
+        }
+        headers
+    }
+
+    fn etag_for(&mut self, service: &Service, service_at: usize) -> Option<Duration> {
+        let lasts = service.etag_for.as_ref()?;
+        if lasts.value.0.is_zero() {
+            let path = format!("services[{service_at}].etag_for");
+            self.tell(lasts, path, "invalid-value", "what is given stays the same for some time");
+        }
+        Some(lasts.value.0)
     }
 
     fn check_status<T>(&mut self, place: &Spanned<T>, status: u16, path: &str) {

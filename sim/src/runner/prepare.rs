@@ -104,8 +104,17 @@ impl<'a> Runner<'a> {
         scenario: &Scenario,
         options: Options,
     ) -> Runner<'a> {
-        let Bound { proxies, proxy_groups, services, sources, changes, unanswered, expected, load_meters } =
-            bound;
+        let Bound {
+            proxies,
+            proxy_groups,
+            services,
+            sources,
+            around,
+            changes,
+            unanswered,
+            expected,
+            load_meters,
+        } = bound;
         let seed = options.seed;
         let groups: Vec<usize> = proxies.iter().map(|proxy| proxy.group).collect();
         let mut shown = Vec::new();
@@ -127,6 +136,7 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let mut world = World::empty(services);
+        world.put_around(around);
         for proxy in proxies {
             let snapshot = &compiled.snapshots[proxy.snapshot];
             world.add_proxy(snapshot, proxy.workers, proxy.seed, proxy.fleet);
@@ -144,6 +154,8 @@ impl<'a> Runner<'a> {
             calls: Arena::default(),
             callees,
             workers: Chance::split(seed, "workers"),
+            gateways: scenario.gateways.get(),
+            gateway: Chance::split(seed, "gateways"),
             groups,
             group_names: proxy_groups,
             calls_of_loads: 0,

@@ -1,6 +1,8 @@
 //! What must come of a scenario.
 
+use naru_base::Reason;
 use naru_spec::Invalid;
+use naru_spec::suggest::did_you_mean;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -19,6 +21,8 @@ pub struct Expectation {
     pub version: Option<Spanned<String>>,
     /// Which changes are counted.
     pub change: Option<Spanned<ChangeKind>>,
+    /// Which ends are counted.
+    pub reason: Option<Spanned<ReasonName>>,
     /// What began before does not count.
     #[serde(default)]
     pub from: Span,
@@ -51,14 +55,23 @@ pub enum Measure {
     Share,
     /// How often something changed its state: `changes`.
     Changes,
+    /// What share of requests was answered from what is kept: `kept`.
+    Kept,
+    /// How many requests ended for a reason: `reasons`.
+    Reasons,
 }
+
+/// Why a request ended, by its name in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ReasonName(pub Reason);
 
 /// A change of state, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ChangeKind(pub StateChange);
 
-const MEASURES: [(&str, Measure); 8] = [
+const MEASURES: [(&str, Measure); 10] = [
     ("mean", Measure::Mean),
     ("max", Measure::Max),
     ("errors", Measure::Errors),
@@ -67,7 +80,22 @@ const MEASURES: [(&str, Measure); 8] = [
     ("amplification", Measure::Amplification),
     ("share", Measure::Share),
     ("changes", Measure::Changes),
+    ("kept", Measure::Kept),
+    ("reasons", Measure::Reasons),
 ];
+
+impl TryFrom<String> for ReasonName {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<ReasonName, Invalid> {
+        let found = Reason::ALL.iter().find(|reason| reason.name() == text);
+        found.map(|reason| ReasonName(*reason)).ok_or_else(|| {
+            let near = did_you_mean(&text, Reason::ALL.iter().map(|reason| reason.name()));
+            let near = if near.is_empty() { "as the access log calls it".to_owned() } else { near };
+            Invalid::new(format!("'{text}' is no reason for which requests end; {near}"))
+        })
+    }
+}
 
 impl TryFrom<String> for Measure {
     type Error = Invalid;

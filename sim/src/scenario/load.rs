@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{at_once, one};
+use crate::asker::{SessionIs, TokenIs};
 use crate::distribution::Distribution;
 use crate::quantity::{Rate, Share, Span};
 
@@ -118,6 +119,40 @@ pub struct RequestKind {
     #[serde(default)]
     pub headers: BTreeMap<String, Spanned<String>>,
     pub body: Option<SentBody>,
+    /// Who asks, for checks that want to know it.
+    #[serde(rename = "as")]
+    pub by: Option<Spanned<As>>,
+    /// What `{n}` stands for in the path, in headers and in `as`: another number for each request.
+    pub numbered: Option<Numbered>,
+}
+
+/// Who asks, and what he shows: no secret, but what would be found of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct As {
+    /// What his token claims. `iss` is that of who may have issued it, `exp` a minute from now, where they are not here.
+    pub token: Option<BTreeMap<String, serde_json::Value>>,
+    pub token_is: Option<TokenIs>,
+    /// The client whose API key it is.
+    pub key: Option<Spanned<String>>,
+    /// The name that a password is shown for.
+    pub user: Option<Spanned<String>>,
+    /// It is not his.
+    #[serde(default)]
+    pub wrong_password: bool,
+    /// What the token of his login session claims.
+    pub session: Option<BTreeMap<String, serde_json::Value>>,
+    pub session_is: Option<SessionIs>,
+}
+
+/// Numbers from 1 on.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Numbered {
+    pub upto: NonZeroU32,
+    /// Number `n` comes about as often as 1/n; else all come alike.
+    #[serde(default)]
+    pub popular: bool,
 }
 
 /// The body of a request.

@@ -42,6 +42,11 @@ pub struct Service {
     pub status: Option<Spanned<u16>>,
     #[serde(default)]
     pub body: GivenBody,
+    /// What answers say: those with `status`, and those that say that nothing has changed.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Spanned<String>>,
+    /// Answers have an `ETag`, which is another one every so long. Who asks by it is answered 304.
+    pub etag_for: Option<Spanned<Span>>,
     /// Responses end with trailers that hold this.
     pub grpc_status: Option<u8>,
     #[serde(default)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::header::{ETAG, HeaderMap, HeaderValue};
 use naru_base::chance::within;
 use naru_base::{Chance, Instant};
 use naru_guard::ProbeResult;
@@ -15,9 +16,11 @@ use crate::distribution::{Distribution, SAMPLE_MAX};
 use crate::quantity::Factor;
 use crate::scenario::{Abandoned, Deadline, Fault, GivenBody, RetryHints, State};
 use crate::upstream::{Answer, Break, Dial, IdleClose, Probed, ProxyId, SERVING};
+use crate::world::etag_of;
 
 /// Of all.
 const MILLIONTHS: u64 = 1_000_000;
+const NOT_MODIFIED: u16 = 304;
 
 /// How instances of a version behave.
 #[derive(Clone, Debug)]
@@ -29,6 +32,10 @@ pub struct Behaviour {
     pub status: u16,
     pub fails_with: u16,
     pub body: GivenBody,
+    /// Of answers as they should be.
+    pub headers: HeaderMap,
+    /// What is given is another one every so long, and has an ETag.
+    pub etag_for: Option<Duration>,
     pub grpc_status: Option<u8>,
     pub faults: Faults,
     pub idle_close: Option<IdleClose>,
@@ -87,6 +94,27 @@ impl Behaviour {
         let faults = self.windows(now).find_map(|window| window.faults.as_ref());
         let fault = faults.unwrap_or(&self.faults).of(draw);
         Work { time: time.min(SAMPLE_MAX), fault, body_over }
+    }
+
+    /// Which state of what it gives it is in.
+    fn revision(&self, now: Instant) -> Option<u64> {
+        let lasts = self.etag_for?;
+        Some(u64::try_from(u128::from(now.0) / lasts.as_nanos().max(1)).unwrap_or(u64::MAX))
+    }
+
+    pub fn says_anything(&self) -> bool {
+        !self.headers.is_empty() || self.etag_for.is_some()
+    }
+
+    /// What the head of an answer says. An error says nothing of what is else given.
+    pub fn head(&self, now: Instant, status: u16) -> Option<HeaderMap> {
+        if !self.says_anything() || !(status == self.status || status == NOT_MODIFIED) {
+            return None;
+        }
+        let mut headers = self.headers.clone();
+        let etag = self.revision(now).and_then(|revision| HeaderValue::try_from(etag_of(revision)).ok());
+        etag.into_iter().for_each(|etag| drop(headers.insert(ETAG, etag)));
+        Some(headers)
     }
 
     /// What is different now, the last written first.
@@ -253,7 +281,11 @@ impl Instance {
     }
 
     /// What is answered to a request that was worked on.
-    pub fn answer(&self, after: Duration, work: &Work) -> Answer {
+    /// `known` is the state of it that whoever asks has already; `now` is when it is answered.
+    pub fn answer(&self, now: Instant, after: Duration, work: &Work, known: Option<u64>) -> Answer {
+        if known.is_some() && work.fault.is_none() && self.behaviour.revision(now) == known {
+            return self.response(after, NOT_MODIFIED, Body::EMPTY);
+        }
         let body = Body::new(self.behaviour.body.bytes, work.body_over);
         match work.fault {
             None | Some(Fault::Hang) => self.response(after, self.behaviour.status, body),

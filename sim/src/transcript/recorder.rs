@@ -330,6 +330,7 @@ impl Recorder {
         let is_error = outcome.status == 0 || outcome.status >= 500;
         for meter in self.meters_of[ended.source].iter().chain(&self.meters_of_all) {
             self.meters[*meter].on_ended(ended.began, duration_us, is_error);
+            self.meters[*meter].on_reason(ended.began, outcome.reason);
         }
     }
 
@@ -413,6 +414,8 @@ impl Recorder {
                 mirrors.all.sort_by(|a, b| a.name.cmp(&b.name));
                 mirrors.all.iter_mut().map(MirrorTold::of).collect()
             }),
+            by_cache: Vec::new(),
+            by_store: Vec::new(),
             active_at_end: ActiveAtEnd {
                 requests: active.requests,
                 permits: active.permits,

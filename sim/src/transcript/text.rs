@@ -3,7 +3,7 @@
 use naru_spec::defaults::ADDRESSES_CLUSTER;
 use std::fmt::{Display, Formatter, Result};
 
-use super::{ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript};
+use super::{CacheTold, ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript};
 
 /// Milliseconds with three places.
 struct Millis(u64);
@@ -158,6 +158,10 @@ impl Transcript {
         summary.by_proxy.iter().try_for_each(|proxy| write_proxy(proxy, f))?;
         summary.by_service.iter().try_for_each(|service| write_service(service, f))?;
         summary.by_mirror.iter().try_for_each(|mirror| write_mirror(mirror, f))?;
+        summary.by_cache.iter().try_for_each(|cache| write_cache(cache, f))?;
+        for store in &summary.by_store {
+            writeln!(f, "  store {}: asked {}, without an answer {}", store.store, store.asked, store.unanswered)?;
+        }
         let active = summary.active_at_end;
         writeln!(
             f,
@@ -182,6 +186,26 @@ impl Transcript {
             )
         })
     }
+}
+
+fn write_cache(cache: &CacheTold, f: &mut Formatter<'_>) -> Result {
+    let counts = &cache.counts;
+    let all = counts.answered() + counts.misses;
+    writeln!(
+        f,
+        "  cache {}: {} from what is kept; hit {}, stale {}, validated {}, instead {}, miss {}; waited {}, stored {}, not stored {}, refreshed {}",
+        cache.class,
+        share(counts.answered(), all),
+        counts.hits,
+        counts.stale_hits,
+        counts.validated,
+        counts.instead,
+        counts.misses,
+        counts.collapsed,
+        counts.stored,
+        counts.unstored,
+        counts.refreshed
+    )
 }
 
 fn write_proxy(proxy: &ProxyCounts, f: &mut Formatter<'_>) -> Result {

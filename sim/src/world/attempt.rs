@@ -12,6 +12,7 @@ use crate::body::{Body, BodyEnd};
 use crate::passage::{Flight, Passage, Phase, Upload};
 use crate::pool::{Carrier, Taken};
 use crate::upstream::{Answer, Break, Caller, Place, ProxyId, Upstreams};
+use crate::wall::wall;
 
 impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Sends the request to an endpoint: on a connection that waits, or on a new one.
@@ -51,6 +52,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             carrier: None,
             answer: None,
             says_exhausted: false,
+            said: None,
             parts: 0,
         });
         match waiting {
@@ -95,8 +97,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let timeout = passage.journey.deadline().filter(|(_, wait)| *wait == Wait::Response);
         let deadline = [passage.deadline, timeout.map(|(at, _)| at)].into_iter().flatten().min();
         let is_repeat = passage.is_repeat || passage.journey.retries() > 0;
+        let known = Self::note_sent(passage, self.now);
         let Passage { key, origin, trace, .. } = *passage;
-        let caller = Caller { key, attempt, deadline, origin, is_repeat, trace };
+        let caller = Caller { key, attempt, deadline, origin, is_repeat, trace, known };
         let answer = self.upstreams.answer(self.now, place, caller);
         if let Some(flight) = &mut passage.flight {
             flight.answer = Some(answer);
@@ -148,10 +151,23 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(Answer::Response { status, grpc_status, body, .. }) = flight.answer else { return };
         flight.phase = Phase::Receiving;
         let has_ended = body.is_empty();
-        let headers = flight.says_exhausted.then(exhausted);
+        let mut headers = flight.says_exhausted.then(exhausted);
+        if self.says_anything
+            && let Some(said) = self.upstreams.head(self.now, flight.place, status)
+        {
+            headers.get_or_insert_default().extend(said.clone());
+            self.proxies[flight.place.proxy.index()].fleet.wall.set(wall(self.now));
+            flight.said = Some(Box::new(said));
+        }
         if passage.copied.is_some() {
             self.on_copy_head(passage, status, grpc_status, has_ended);
             return self.expect_part(passage, attempt);
+        }
+        if let Some(cached) = &mut passage.cached
+            && status == 304
+            && cached.stale.is_some()
+        {
+            cached.news = Some(headers.clone().unwrap_or_default());
         }
         if let Some(status) = grpc_status.filter(|_| has_ended) {
             passage.journey.on_grpc_status(status);
@@ -167,7 +183,17 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             upload.is_forgotten = true;
         }
         self.tell_client(passage);
-        if passage.journey.has_ended() {
+        let has_ended = passage.journey.has_ended();
+        if passage.cached.is_some()
+            && let Some(Answer::Response { status, body, .. }) =
+                passage.flight.as_ref().and_then(|flight| flight.answer)
+        {
+            self.keep_head(passage, status, body.bytes);
+            if has_ended {
+                self.keep(passage);
+            }
+        }
+        if has_ended {
             return self.finish_flight(passage);
         }
         self.expect_part(passage, attempt);
@@ -206,6 +232,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         }
         if parts == body.parts && body.end == BodyEnd::Plain {
             passage.journey.on_response_body(self.now, Milestone::End);
+            if passage.cached.is_some() {
+                self.keep(passage);
+            }
             self.finish_flight(passage);
         } else {
             passage.journey.on_progress(self.now);
@@ -226,6 +255,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             BodyEnd::Broken if passage.copied.is_some() => self.break_copy(passage),
             BodyEnd::Trailers { grpc_status } => {
                 passage.journey.on_response_body(self.now, Milestone::Trailers { grpc_status });
+                if passage.cached.is_some() {
+                    self.keep(passage);
+                }
                 self.finish_flight(passage);
             }
             BodyEnd::Broken => passage.journey.on_response_body(self.now, Milestone::Aborted),

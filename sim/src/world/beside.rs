@@ -62,6 +62,8 @@ pub(super) fn attempt_of(news: News) -> Option<AttemptId> {
         | News::Uploaded
         | News::UploadEnded
         | News::Turn
+        | News::Looked
+        | News::Answered(_)
         | News::ReplyRead => None,
     }
 }

@@ -29,6 +29,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(upload) = &mut passage.upload else { return };
         upload.arrived += 1;
         upload.has_end = upload.ends_plainly();
+        self.gather(passage);
         self.read_upload(passage);
         self.expect_upload(passage);
     }
@@ -36,6 +37,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     pub(super) fn on_upload_ended(&mut self, passage: &mut Passage<T>) {
         let Some(upload) = &mut passage.upload else { return };
         upload.has_end = true;
+        self.gather(passage);
         self.read_upload(passage);
     }
 

@@ -112,10 +112,15 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 shadow,
                 mirror,
                 hearing,
+                asked_for: None,
                 grpc_status: None,
+                said: None,
                 took: std::time::Duration::ZERO,
             })),
             head: None,
+            asker: None,
+            cached: None,
+            asking: None,
             copies: None,
             permit: None,
             flight: None,
@@ -160,7 +165,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             News::Part(attempt) => self.on_part(&mut passage, attempt),
             News::BodyEnded(attempt) => self.on_body_ended(&mut passage, attempt),
             News::Broken(attempt, reason) => self.on_broken(&mut passage, attempt, reason),
-            News::Uploaded | News::UploadEnded | News::ReplyRead => {}
+            News::Uploaded | News::UploadEnded | News::ReplyRead | News::Looked | News::Answered(_) => {}
         }
         self.conclude_copy(passage)
     }
@@ -218,6 +223,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         if let Some(copied) = &mut passage.copied {
             copied.grpc_status = grpc_status.filter(|_| has_ended);
             copied.took = now.since(copied.shadow.began());
+            copied.said = passage.flight.as_mut().and_then(|flight| flight.said.take());
             copied.shadow.on_head(now, status, has_ended, copied.grpc_status);
         }
         if has_ended {
@@ -290,7 +296,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     }
 
     /// It goes on, until its deadline at the latest.
-    fn await_copy(&mut self, mut passage: Box<Passage<T>>) {
+    pub(super) fn await_copy(&mut self, mut passage: Box<Passage<T>>) {
         let deadline = passage.copied.as_ref().and_then(|copied| copied.shadow.deadline());
         if let Some(deadline) = deadline {
             self.expect_tick(&mut passage, deadline);
@@ -317,6 +323,10 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let said =
             Said { status, grpc_status: copied.grpc_status, bytes: passage.bytes_sent, took: copied.took };
         let is_answered = end == Some(ShadowEnd::Answered);
+        if let Some(key) = copied.asked_for {
+            self.on_judged(key, is_answered.then_some((status, copied.said)));
+            return self.forget(&passage);
+        }
         self.say(passage.proxy, copied.hearing, is_answered.then_some(said));
         self.forget(&passage);
     }

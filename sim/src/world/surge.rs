@@ -1,7 +1,7 @@
 //! How hard the load of a proxy is, and at which level it is for it: the counterpart of `proxy/src/surge`.
 //!
-//! What is measured of a machine (processors, memory) and what is kept of answers is not simulated: a `Surge` that asks
-//! for it is refused where a scenario is bound.
+//! What is measured of a machine (processors, memory) is not simulated: a `Surge` that asks for it is refused where a
+//! scenario is bound.
 
 use naru_base::Instant;
 use naru_journey::{Outcome, Snapshot};
@@ -9,6 +9,7 @@ use naru_spec::{SurgeSignal, defaults};
 use naru_surge::{Controller, Counts, Gauges, Meter};
 
 use super::{Event, World};
+use crate::kept::ClassCounts;
 use crate::passage::Passage;
 use crate::upstream::{ProxyId, Upstreams};
 
@@ -66,6 +67,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(surge) = &mut here.surge else { return };
         let queued = surge.controller.surge().asks_for(SurgeSignal::Queued).then(|| here.fleet.waiting());
         let gauges = Gauges { queued, ..Gauges::default() };
+        if let Some(memory) = &here.memory {
+            let classes = || memory.classes().values();
+            surge.counts.cache_hits = classes().map(ClassCounts::answered).sum();
+            surge.counts.cache_misses = classes().map(|counts| counts.misses).sum();
+        }
         let capacity = surge.controller.surge().capacity;
         let signals = surge.meter.on_look(now, surge.counts, gauges, capacity);
         if let Some(transition) = surge.controller.on_signals(now, signals).cloned() {

@@ -87,24 +87,42 @@ services:
 }
 
 #[test]
-fn what_becomes_of_bodies_is_not_played() {
+fn who_asks_and_what_stands_around_is_what_the_configuration_asks_for() {
     let yaml = "\
 config: none
 duration: 1s
-load: []
+load:
+  - name: l
+    arrivals: { constant: 1/s }
+    requests:
+      - { path: /, host: a, as: { token: { sub: me }, wrong_password: true } }
+      - { path: /, host: a, as: { key: mine } }
+      - { path: /, host: a, as: { session_is: expired } }
 services:
-  - { name: s, serves: [one] }
+  - { name: s, serves: [one], headers: { 'a b': c }, etag_for: 0s }
+stores:
+  - { at: '10.0.9.1:6379', during: [{ from: 2s, to: 1s }] }
+expect:
+  - { measure: reasons, at_least: 1 }
+  - { measure: kept, service: s, at_least: 1% }
 ";
-    let scenario = Scenario::parse("s.yaml", yaml).unwrap();
-    let files = naru_spec::CheckKind::Files(Box::new(naru_spec::StaticFiles::new("/srv")));
-    for kind in [files, naru_spec::CheckKind::BodyLimit(1)] {
-        let mut config = plain();
-        let check = naru_spec::Check { name: "check".into(), kind };
-        config.listeners[0].chains[0].http.gate.checks.push(check);
-        let Err(RunError::Scenario(told)) = run(config, &scenario, 1) else { panic!("it was played") };
-        let told: Vec<&str> = told.iter().map(|problem| problem.code).collect();
-        assert_eq!(told, ["not-served"]);
-    }
+    let asks = |line: u32, what: &str| {
+        format!("{line}: nothing in the configuration asks for a {what} where this request comes in [no-effect]")
+    };
+    let expected = [
+        "12: 'a b: c' is no header [invalid-value]".to_owned(),
+        "12: what is given stays the same for some time [invalid-value]".to_owned(),
+        asks(7, "token"),
+        "7: a password is that of a 'user' [contradiction]".to_owned(),
+        asks(8, "key"),
+        asks(9, "session"),
+        "14: '10.0.9.1:6379' is the address of no store of the configuration [unknown-name]".to_owned(),
+        "14: it ends before it begins [invalid-value]".to_owned(),
+        "0: the configuration counts nothing in a store [invalid-value]".to_owned(),
+        "16: ends of one kind are counted: 'measure: reasons' goes with 'reason' [contradiction]".to_owned(),
+        "17: what is kept, and why requests end, is known of loads [contradiction]".to_owned(),
+    ];
+    assert_eq!(problems(yaml), expected);
 }
 
 #[test]

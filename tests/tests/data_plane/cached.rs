@@ -14,10 +14,10 @@ use naru_proxy::Options;
 use naru_spec::{Action, CachePolicy, Config};
 use naru_tests::{Bootstrap, Naru, Upstream};
 
-const ALL: &str = "- match: { prefix: / }\n  route: { cluster: up }\n";
+pub const ALL: &str = "- match: { prefix: / }\n  route: { cluster: up }\n";
 
 /// All routes keep answers by a policy.
-fn config_of(bootstrap: &Bootstrap, policy: &CachePolicy) -> Config {
+pub fn config_of(bootstrap: &Bootstrap, policy: &CachePolicy) -> Config {
     let mut config = naru_tests::naru::config(bootstrap);
     let chains = config.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
     let hosts = chains.flat_map(|chain| &mut chain.http.routes.virtual_hosts);

@@ -76,3 +76,72 @@ fn a_policy_that_does_nothing_is_not_told() {
     }
     assert!(said.contains("at most 1 call, no retry") && said.contains("a fault delays 50%"), "{said}");
 }
+
+/// The documents of a scenario whose requests say who asks.
+fn of_identity() -> Directory {
+    let directory = Directory::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/scenarios/identity");
+    let text = fs::read_to_string(folder.join("documents.yaml")).unwrap();
+    let users = directory.write("users.htpasswd", "kim:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n");
+    directory.write("documents.yaml", &text.replace("/etc/naru/users", &users.display().to_string()));
+    directory
+}
+
+/// What the checks say, each as `check status`, and where the request goes.
+fn at_the_gate(directory: &Directory, arguments: &[&str]) -> (Vec<String>, String) {
+    let mut all = vec!["explain"];
+    all.extend(arguments);
+    all.extend(["--config", "documents.yaml", "--output", "json"]);
+    let said = naru(directory, &all);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let steps = json["gate"].as_array().unwrap().iter().map(|step| {
+        let status = step["status"].as_u64().map_or(String::new(), |status| format!(" {status}"));
+        let reason = step["reason"].as_str().map_or(String::new(), |reason| format!(" {reason}"));
+        format!("{} {}{status}{reason}", step["check"].as_str().unwrap(), step["says"].as_str().unwrap())
+    });
+    (steps.collect(), json["verdict"]["rule"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn explain_says_what_each_check_would_say_to_whom_it_is_told() {
+    let directory = of_identity();
+    let url = "http://shop.example:8080/";
+    let said = |arguments: &[&str]| at_the_gate(&directory, arguments);
+    let last = |arguments: &[&str]| said(arguments).0.last().cloned().unwrap_or_default();
+    // Nobody in particular has no business here, but for what is public.
+    assert_eq!(last(&["GET", url]), "policies answers 403 PolicyDenied");
+    let public = "http://shop.example:8080/public";
+    assert!(said(&["GET", public]).0.iter().all(|step| step.ends_with(" passes")), "{:?}", said(&["GET", public]));
+    let known = ["--as", "sub=alice", "--as", "aud=shop"];
+    let (steps, rule) = said(&[&["GET", url], &known[..]].concat());
+    assert!(steps.iter().all(|step| step.ends_with(" passes")), "{steps:?}");
+    assert!(steps.contains(&"rateLimit passes".to_owned()), "{steps:?}");
+    assert!(rule.ends_with("all"), "{rule}");
+    // By what she claims another rule takes it.
+    let (_, rule) = said(&[&["GET", url, "--as", "group=staff"], &known[..]].concat());
+    assert!(rule.ends_with("staff"), "{rule}");
+    assert_eq!(last(&[&["DELETE", url], &known[..]].concat()), "policies answers 403 PolicyDenied");
+    for worth in ["expired", "early", "forged", "garbled", "keys_away"] {
+        let asked = [&["GET", public, "--token", worth], &known[..]].concat();
+        assert_eq!(last(&asked), "tokens answers 401 TokenDenied", "{worth}");
+    }
+    assert_eq!(last(&["GET", url, "--as", "aud=bank"]), "tokens answers 403 TokenDenied");
+    let feed = "http://shop.example:8080/feed";
+    assert_eq!(last(&["GET", feed]), "apiKeys answers 401 KeyDenied");
+    assert_eq!(last(&["GET", feed, "--key", "toaster"]), "apiKeys answers 401 KeyDenied");
+    assert!(said(&["GET", feed, "--key", "printer"]).0.contains(&"apiKeys passes".to_owned()));
+    // What really stands there is not looked at.
+    assert_eq!(last(&["GET", feed, "-H", "x-api-key: foo"]), "credentials unknown");
+    assert_eq!(last(&["GET", url, "-H", "authorization: Bearer a.b.c"]), "tokens unknown");
+    let admin = "http://shop.example:8080/admin";
+    assert_eq!(last(&["GET", admin]), "basicAuth answers 401 PasswordDenied");
+    assert!(said(&["GET", admin, "--user", "kim"]).0.contains(&"basicAuth passes".to_owned()));
+    // And in words.
+    let text = naru(&directory, &["explain", "GET", url, "--token", "expired", "--config", "documents.yaml"]);
+    let told = "tokens                 answered 401 (TokenDenied, flag UAEX): jwt_authn_access_denied{Jwt_is_expired}";
+    assert!(text.out.contains(told), "{}", text.out);
+    assert!(text.out.contains("-> answered 401 (TokenDenied"), "{}", text.out);
+    let wrong = naru(&directory, &["explain", "GET", url, "--as", "alice", "--config", "documents.yaml"]);
+    assert!(wrong.err.contains("'alice' is no claim: write --as sub=alice"), "{}", wrong.err);
+}

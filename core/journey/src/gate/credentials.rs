@@ -120,6 +120,11 @@ impl CompiledKeys {
         Step::Refuse(Box::new(refused))
     }
 
+    /// Where a key may stand.
+    pub fn places(&self) -> &[KeyPlace] {
+        &self.settings.places
+    }
+
     fn shown(&self, head: &Head<'_>) -> Option<Shown> {
         let query = head.line.path.query();
         let key = self.settings.places.iter().find_map(|place| {
@@ -154,6 +159,12 @@ impl CompiledKeys {
             }
         }
     }
+}
+
+/// A name and its password, as they are shown (RFC 7617, section 2).
+pub fn basic(name: &str, password: &str) -> Option<HeaderValue> {
+    let said = base64::encode(format!("{name}:{password}").as_bytes());
+    HeaderValue::try_from(format!("Basic {said}")).ok()
 }
 
 fn key_denied(details: &str) -> Refusal {
@@ -206,7 +217,8 @@ impl CompiledPasswords {
         Step::Refuse(Box::new(refused))
     }
 
-    fn place(&self) -> &HeaderName {
+    /// In which header names and passwords stand.
+    pub fn place(&self) -> &HeaderName {
         self.settings.header.as_ref().unwrap_or(&AUTHORIZATION)
     }
 

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use http::header::{HOST, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use naru_base::Reason;
-use naru_identity::{Accepted, Authentication, Denial, Token, Verdict, Wanted};
+use naru_identity::{Accepted, Authentication, Denial, Token, TokenPlace, Verdict, Wanted};
 use naru_spec::{Invalid, Jwt, JwtKeys, defaults};
 
 use super::{Answer, CheckCount, Distinct, Head, Memory, Question, Refusal, Step};
@@ -76,6 +76,11 @@ impl CompiledTokens {
         let timeout = timeouts.max().unwrap_or(defaults::JWKS_TIMEOUT);
         let keys = said.providers.iter().map(|provider| KeysId(keys.id(&provider.keys))).collect();
         Ok(CompiledTokens { said: Arc::new(Tokens { authentication, keys }), timeout })
+    }
+
+    /// Where tokens are looked for.
+    pub fn places(&self) -> Vec<TokenPlace> {
+        self.said.authentication.places()
     }
 
     pub(crate) fn decide(

@@ -21,6 +21,7 @@ use naru_route::{Subject, Verdict};
 use super::{Journey, State};
 use crate::gate::bodies::Bodies;
 use crate::gate::{self, Answer, CompiledCheck, Head, Memory, Question, Refusal, Step, Way};
+use crate::observe::CheckSaid;
 use crate::{Action, Observer, Snapshot, View, Worker};
 
 /// Where a request stands at its gate, and what came of it.
@@ -92,6 +93,7 @@ impl Journey {
             let way = Way { draw, table: &snapshot.chain(chain).table, rule };
             match check.decide(now, head, &way, answer, &mut gating.memory, view) {
                 Step::Pass => {
+                    observer.checked(check, CheckSaid::Passed);
                     gating.at += 1;
                     if std::mem::take(&mut gating.memory.reroutes) {
                         if !self.find_again(snapshot, head, observer) {
@@ -101,11 +103,13 @@ impl Journey {
                     }
                 }
                 Step::Refuse(refusal) => {
+                    observer.checked(check, CheckSaid::Refused(&refusal));
                     let reason = refusal.reason;
                     gating.refusal = Some(refusal);
                     return self.answer(reason);
                 }
                 Step::Ask(question, within) => {
+                    observer.checked(check, CheckSaid::Asks(&question));
                     gating.asked = Some((question, now + within));
                     self.actions.push(Action::Ask);
                     return;

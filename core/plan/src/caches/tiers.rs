@@ -9,6 +9,7 @@ use naru_resource::{Seconds, Texts};
 use naru_spec::{CacheDisk, CacheRedis, CacheWrite, Path, Redis, code, defaults};
 
 use crate::findings::Findings;
+use crate::rates::{RedisLogin, redis_login};
 
 pub(super) fn of(said: &CacheTiers, findings: &mut Findings<'_>) -> (Option<CacheDisk>, Option<CacheRedis>) {
     if let (None, None) = (&said.disk, &said.redis) {
@@ -71,8 +72,10 @@ fn redis(said: &SaidRedis, findings: &mut Findings<'_>) -> Option<CacheRedis> {
         let path = path.field("pollEvery");
         findings.error(code::INVALID_VALUE, short.place, &path, message, "10ms or more");
     }
+    let login = (said.tls.as_ref(), said.user.as_ref(), said.password.as_ref());
+    let RedisLogin { tls, user, password } = redis_login(login, &path, findings);
     Some(CacheRedis {
-        redis: Redis { nodes, is_cluster, tls: None, user: None, password: None },
+        redis: Redis { nodes, is_cluster, tls, user, password },
         prefix: prefix.to_owned(),
         timeout,
         write,

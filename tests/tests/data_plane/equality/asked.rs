@@ -159,7 +159,7 @@ impl Asked {
             is_certified: false,
             is_in_tunnel: false,
         };
-        naru_sim::Request { chain: ChainId(0), peer, head, body }
+        naru_sim::Request { chain: ChainId(0), peer, head, body, asker: None }
     }
 
     /// What [`naru_tests::Upstream`] answers.

@@ -34,6 +34,9 @@ record!(cache::CacheDisk { directory: "directory", max_bytes: "maxBytes", timeou
 record!(cache::CacheRedis {
     addresses: "addresses",
     cluster: "cluster",
+    tls: "tls",
+    user: "user",
+    password: "password",
     prefix: "prefix",
     timeout: "timeout",
     write: "write",
