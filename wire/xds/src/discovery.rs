@@ -4,9 +4,11 @@
 //! they carry, and their bytes. What is sent when is decided elsewhere.
 
 mod kind;
+mod frame;
 
 use prost::Message;
 
+pub use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 pub use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Locality, Node};
 pub use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
@@ -14,7 +16,8 @@ pub use envoy_types::pb::envoy::service::discovery::v3::{
 };
 pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
-pub use kind::{KINDS, Kind};
+pub use frame::{BODY_BYTES_MAX, Changed, Framed, Said, Unframer, delta, world};
+pub use kind::{Dialect, KINDS, Kind};
 
 /// The method of gRPC whose responses each hold all that there is of a kind.
 pub const STATE_OF_THE_WORLD: &str =

@@ -1,6 +1,26 @@
-//! Which kinds of resources are there, and in which order do they come?
+//! Which kinds of resources are there, in which order do they come, and who reads them?
 
 use std::fmt;
+
+/// How those who are configured read what they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    Naru,
+    Envoy,
+    /// Clients of gRPC without a proxy, of whatever language.
+    Grpc,
+}
+
+impl Dialect {
+    /// By what a node says that it is.
+    pub fn of_agent(user_agent_name: &str) -> Dialect {
+        match user_agent_name {
+            "naru" => Dialect::Naru,
+            name if name.starts_with("gRPC") => Dialect::Grpc,
+            _ => Dialect::Envoy,
+        }
+    }
+}
 
 /// A kind of resources.
 ///
