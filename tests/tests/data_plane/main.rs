@@ -15,6 +15,7 @@ mod balancing;
 mod localities;
 mod on_demand;
 mod up;
+mod control;
 mod import;
 mod documents;
 mod edge_policies;

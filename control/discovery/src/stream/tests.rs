@@ -66,7 +66,7 @@ fn names_of_the_state_of_the_world() {
         for (names, expected) in steps {
             let said = if nonce == 0 { String::new() } else { nonce.to_string() };
             let answers = ask(&mut stream, all(Cluster, &said, names));
-            assert_eq!(answers, expected.iter().collect::<Vec<_>>(), "{names:?} of {steps:?}");
+            assert_eq!(answers, expected.iter().copied().collect::<Vec<&str>>(), "{names:?} of {steps:?}");
             nonce += answers.len();
         }
     };
@@ -110,7 +110,7 @@ fn names_of_delta() {
         for (subscribe, unsubscribe, expected) in steps {
             let said = if nonce == 0 { String::new() } else { nonce.to_string() };
             let answers = ask(&mut stream, change(Cluster, &said, subscribe, unsubscribe));
-            assert_eq!(answers, expected.iter().collect::<Vec<_>>(), "{subscribe:?} of {steps:?}");
+            assert_eq!(answers, expected.iter().copied().collect::<Vec<&str>>(), "{subscribe:?} of {steps:?}");
             nonce += answers.len();
         }
     };

@@ -29,8 +29,8 @@ fn leads_to(text: &str) -> Vec<String> {
 
 /// Everything in it leads to something in it. Few numbers: much of it is as before.
 fn configuration(chance: &mut Chance, numbers: std::ops::Range<u64>) -> Arc<View> {
-    let mut number = |chance: &mut Chance| numbers.start + chance.below(numbers.end - numbers.start);
-    let mut some = |chance: &mut Chance, prefix: &str, count: u64| -> Vec<String> {
+    let number = |chance: &mut Chance| numbers.start + chance.below(numbers.end - numbers.start);
+    let some = |chance: &mut Chance, prefix: &str, count: u64| -> Vec<String> {
         let all = (0..count).map(|at| format!("{prefix}{at}"));
         all.filter(|_| chance.below(2) == 0).collect()
     };

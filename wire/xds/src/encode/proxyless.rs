@@ -11,7 +11,7 @@ use naru_spec::{
 
 use super::recovery::FAULT_FILTER;
 use super::split::{Shelf, by_endpoints, same_stream};
-use super::{clusters, http, routes, value};
+use super::{clusters, http, routes};
 use crate::discovery::Kind;
 use crate::proto::{cluster as clusters_of, fault, hcm, listener as proto, route, router};
 use crate::schema::pack;
