@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
 use http::Request;
 use http_body::Body as _;
 use hyper_util::rt::TokioIo;
@@ -39,7 +38,7 @@ async fn ask(admin: SocketAddr) -> anyhow::Result<Value> {
     ensure!(response.status().is_success(), "it knows of no proxies ({})", response.status());
     let (mut body, mut bytes) = (response.into_body(), Vec::new());
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() as Result<Bytes, _> {
+        if let Ok(data) = frame?.into_data() {
             bytes.extend_from_slice(&data);
         }
     }

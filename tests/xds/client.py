@@ -1,4 +1,4 @@
-"""A client of gRPC that resolves xds:///SERVICE, as people use it, for tests/tests/data_plane/control.
+"""A client of gRPC that resolves xds:///SERVICE, as people use it, for tests/tests/control_plane/grpc.rs.
 
 Each line of standard input is a command in JSON, and each is answered by one line in JSON:
 

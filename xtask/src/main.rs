@@ -15,6 +15,7 @@ mod simulate_speed;
 mod fuzz;
 mod sent_once;
 mod prove;
+mod control_plane;
 mod soak;
 mod http1_beside;
 mod workspace;
@@ -51,6 +52,8 @@ enum Command {
     SentOnce(sent_once::Options),
     /// Changes configuration, certificates and process under load, many times, and sees that no request is lost.
     Prove(prove::Options),
+    /// Drives Envoy and clients of gRPC by xDS, with ten thousand requests and calls each.
+    ControlPlane(control_plane::Options),
     /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
     Soak(soak::Options),
     /// Sends generated messages of HTTP/1 through naru and its peers, and sees that naru is never the laxer one.
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SentOnce(options) => sent_once::run(&options),
         Command::Prove(options) => prove::run(&options),
+        Command::ControlPlane(options) => control_plane::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Http1Beside(options) => http1_beside::run(&options),
     }

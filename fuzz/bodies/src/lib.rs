@@ -12,6 +12,7 @@
 
 // Configuration, then what is in it, then what clients and upstreams send.
 mod bootstrap;
+mod discovery;
 mod format;
 mod regex;
 mod route;
@@ -51,6 +52,7 @@ pub use authz::authz;
 pub use bootstrap::bootstrap;
 pub use certificate::{certificate, revoked};
 pub use compared::compared;
+pub use discovery::discovery;
 pub use documents::documents;
 pub use edge::edge;
 pub use exchange::{downstream, upstream};
@@ -88,6 +90,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("certificate", certificate),
     ("compared", compared),
     ("compose", compose),
+    ("discovery", discovery),
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),

@@ -15,7 +15,6 @@ mod balancing;
 mod localities;
 mod on_demand;
 mod up;
-mod control;
 mod import;
 mod documents;
 mod edge_policies;

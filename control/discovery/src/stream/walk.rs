@@ -69,6 +69,8 @@ struct Proxy {
     /// Clusters that wait for endpoints since they came or changed.
     warming: BTreeSet<String>,
     inbox: VecDeque<Response>,
+    /// It has listeners, or has accepted that there are none: from now on it may become worse.
+    listens: bool,
     refuses: bool,
 }
 
@@ -113,6 +115,7 @@ impl Proxy {
         if stream.mode() == Mode::StateOfTheWorld {
             (self.has, self.warming) = Default::default();
         }
+        self.listens = self.has.get(&Kind::Listener).is_some_and(|has| !has.is_empty());
         for kind in [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes] {
             let known = self.has.get(&kind).into_iter().flatten();
             let known: Vec<_> =
@@ -143,11 +146,11 @@ impl Proxy {
         let Some(response) = self.inbox.pop_front() else { return };
         let (kind, nonce) = (response.kind, response.nonce);
         self.nonces.insert(kind, nonce);
-        let has_listeners = self.has.contains_key(&Kind::Listener);
-        if self.refuses && has_listeners && chance.below(4) == 0 {
+        if self.refuses && self.listens && chance.below(4) == 0 {
             self.ask(stream, kind, nonce, Some("I would rather not".to_owned()));
             return;
         }
+        self.listens |= kind == Kind::Listener;
         let has = self.has.entry(kind).or_default();
         let mut changed = Vec::new();
         if response.mode == Mode::StateOfTheWorld && kind.is_whole() {
