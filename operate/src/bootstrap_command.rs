@@ -90,5 +90,6 @@ fn node(args: &BootstrapArgs) -> Value {
         metadata.insert("outbound_address".to_owned(), address.to_string().into());
     }
     let id = args.id.clone().unwrap_or_else(|| role.to_owned());
-    json!({ "id": id, "cluster": "naru", "metadata": metadata })
+    // Some clients of gRPC ask for a locality, be it empty.
+    json!({ "id": id, "cluster": "naru", "locality": {}, "metadata": metadata })
 }

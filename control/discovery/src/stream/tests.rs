@@ -121,7 +121,7 @@ fn names_of_delta() {
     check(&[(&["a"], &[], Some("clusters a")), (&["*"], &[], Some("clusters b"))]);
     check(&[(&["a"], &[], Some("clusters a")), (&[], &["a"], None), (&["a"], &[], Some("clusters a"))]);
     // What is not there is said to be gone, once.
-    check(&[(&["c", "a"], &[], Some("clusters a -c")), (&[], &[], None)]);
+    check(&[(&["c", "a"], &[], Some("clusters a")), (&[], &[], Some("clusters -c")), (&[], &[], None)]);
 }
 
 #[test]
@@ -212,6 +212,31 @@ fn a_refusal_is_kept_with_its_reason_until_something_else_is_accepted() {
     assert_eq!(sent(&mut stream), ["clusters a"]);
     ask(&mut stream, all(Cluster, "2", &[]));
     assert_eq!(stream.standings()[0].refused, None);
+}
+
+#[test]
+fn what_was_refused_and_is_gone_from_the_documents_holds_nothing_back() {
+    for mode in [Mode::StateOfTheWorld, Mode::Delta] {
+        let mut stream = begin(mode, of_a());
+        let wish = |kind, nonce: &str, names: &[&str]| match mode {
+            Mode::StateOfTheWorld => all(kind, nonce, names),
+            Mode::Delta => change(kind, nonce, &[], &[]),
+        };
+        let mut bad = vec![(Cluster, "a", "1"), (Endpoints, "a", "1"), (Listener, "l", "1"), (Routes, "r", "2")];
+        bad.extend([(Cluster, "x", "bad"), (Endpoints, "x", "1")]);
+        stream.on_view(view(&bad));
+        assert_eq!(sent(&mut stream).len(), 1);
+        let refused = Asked { error: Some("no".to_owned()), ..wish(Cluster, "5", &[]) };
+        assert_eq!(ask(&mut stream, refused), NONE);
+        stream.on_view(view(&bad[..4]));
+        let mut said = sent(&mut stream);
+        if mode == Mode::StateOfTheWorld {
+            // It says everything once more, and is believed what it says then.
+            assert_eq!(said, ["clusters a"]);
+            said = ask(&mut stream, wish(Cluster, "6", &[]));
+        }
+        assert_eq!(said, ["routes r"], "{mode:?}");
+    }
 }
 
 /// All kinds, the way that Envoy asks for them.

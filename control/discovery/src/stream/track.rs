@@ -44,6 +44,8 @@ pub(super) struct Track {
     names: BTreeSet<Arc<str>>,
     /// As of this the proxy was told everything that it wants.
     sent: Arc<Set>,
+    /// The same of the last response that it has accepted.
+    accepted_set: Arc<Set>,
     otherwise: BTreeMap<Arc<str>, Has>,
     /// Gone, and not taken away yet. What is from an earlier stream is known by its name only.
     lingering: BTreeMap<Arc<str>, Option<Item>>,
@@ -72,6 +74,7 @@ impl Track {
             is_unnamed: false,
             names: BTreeSet::new(),
             sent: Arc::default(),
+            accepted_set: Arc::default(),
             otherwise: BTreeMap::new(),
             lingering: BTreeMap::new(),
             must_answer: false,
@@ -132,6 +135,7 @@ impl Track {
             None if is_new => {
                 self.refused = None;
                 self.doubtful = Vec::new();
+                self.accepted_set = Arc::clone(&self.sent);
                 self.accepted = Some((self.last_version, now));
                 Answered::Accepted
             }
@@ -290,12 +294,14 @@ impl Track {
         let mut removed = Vec::new();
         let mut has_lost = false;
         for name in gone {
-            let was_had = self.otherwise.get(&name) != Some(&Has::Nothing);
-            if lingers && was_had {
-                let item = self.sent.get(&name).cloned();
-                self.lingering.insert(name, item);
+            if lingers {
+                // Also what it waits for: it may still have what was there before.
+                let item = self.accepted_set.get(&name).cloned();
+                if mode == Mode::Delta || item.is_some() {
+                    self.lingering.insert(name, item);
+                }
             } else {
-                has_lost |= was_had;
+                has_lost |= self.otherwise.get(&name) != Some(&Has::Nothing);
                 removed.push(name);
             }
         }
@@ -304,7 +310,16 @@ impl Track {
         }
         self.sent = Arc::clone(set);
         self.otherwise.clear();
-        let must_answer = std::mem::take(&mut self.must_answer);
+        let mut must_answer = std::mem::take(&mut self.must_answer);
+        // What was refused is not there any more, or is sent again.
+        let was_refused = self.refused.is_some();
+        if was_refused && changed.is_empty() && removed.is_empty() && !must_answer {
+            if mode == Mode::StateOfTheWorld && self.kind.is_whole() {
+                must_answer = true;
+            } else {
+                self.refused = None;
+            }
+        }
         let names = changed.iter().map(|(name, _)| Arc::clone(name)).collect();
         match mode {
             Mode::Delta if must_answer || !changed.is_empty() || !removed.is_empty() => {
@@ -331,13 +346,14 @@ impl Track {
         if self.refused.is_some() {
             return None;
         }
-        let names: Vec<Arc<str>> = std::mem::take(&mut self.lingering).into_keys().collect();
-        let removed: Vec<Arc<str>> = names.into_iter().filter(|name| set.get(name).is_none()).collect();
+        let mut gone = std::mem::take(&mut self.lingering);
+        gone.retain(|name, _| set.get(name).is_none());
         match mode {
-            _ if removed.is_empty() => None,
-            Mode::Delta => Some(Offer { removed, ..Offer::default() }),
+            _ if gone.is_empty() => None,
+            Mode::Delta => Some(Offer { removed: gone.into_keys().collect(), ..Offer::default() }),
             Mode::StateOfTheWorld => {
-                self.kind.is_whole().then(|| Offer { resources: self.whole(), ..Offer::default() })
+                let was_sent = self.kind.is_whole() && gone.values().any(Option::is_some);
+                was_sent.then(|| Offer { resources: self.whole(), ..Offer::default() })
             }
         }
     }

@@ -257,7 +257,19 @@ fn walk(seed: u64, mode: Mode) {
     // What was refused is mended: nothing in it is as it was.
     proxy.refuses = false;
     let last = configuration(&mut chance, 10..13);
+    if chance.below(2) == 0 {
+        // Or nothing is there any more.
+        stream.on_view(Arc::new(View::default()));
+        settle(&mut stream, &mut proxy, &mut chance);
+        check_end(&stream, &proxy, &View::default());
+    }
     stream.on_view(Arc::clone(&last));
+    settle(&mut stream, &mut proxy, &mut chance);
+    check_end(&stream, &proxy, &last);
+}
+
+/// Until nothing moves any more.
+fn settle(stream: &mut Stream, proxy: &mut Proxy, chance: &mut Chance) {
     loop {
         let before = proxy.inbox.len();
         proxy.inbox.extend(std::iter::from_fn(|| stream.next(NOW)));
@@ -265,9 +277,12 @@ fn walk(seed: u64, mode: Mode) {
             break;
         }
         while !proxy.inbox.is_empty() {
-            proxy.take(&mut stream, &mut chance);
+            proxy.take(stream, chance);
         }
     }
+}
+
+fn check_end(stream: &Stream, proxy: &Proxy, last: &View) {
     for kind in [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes] {
         let has: BTreeMap<String, u64> = proxy
             .has

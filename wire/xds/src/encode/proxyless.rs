@@ -11,9 +11,9 @@ use naru_spec::{
 
 use super::recovery::FAULT_FILTER;
 use super::split::{Shelf, by_endpoints, same_stream};
-use super::{clusters, http, routes};
+use super::{clusters, http, routes, value};
 use crate::discovery::Kind;
-use crate::proto::{cluster as clusters_of, fault, hcm, listener as proto, route, router};
+use crate::proto::{cluster as clusters_of, endpoint, fault, hcm, listener as proto, route, router};
 use crate::schema::pack;
 
 pub(super) fn write(config: &Config, shelf: &mut Shelf) {
@@ -66,6 +66,9 @@ fn write_cluster(cluster: &Cluster, shelf: &mut Shelf) {
         message.lb_policy = LbPolicy::RingHash.into();
         message.lb_config = written.lb_config;
     }
+    for group in message.load_assignment.iter_mut().flat_map(|assignment| &mut assignment.endpoints) {
+        weigh(group);
+    }
     match cluster.discovery {
         Discovery::Static => by_endpoints(&mut message, shelf),
         _ => {
@@ -74,6 +77,17 @@ fn write_cluster(cluster: &Cluster, shelf: &mut Shelf) {
         }
     }
     shelf.add(Kind::Cluster, &cluster.name, &message);
+}
+
+/// gRPC asks for a locality, and passes one by that has no weight. Where none is said, each endpoint counts the same.
+fn weigh(group: &mut endpoint::LocalityLbEndpoints) {
+    group.locality.get_or_insert_default();
+    if group.load_balancing_weight.is_none() {
+        let weights = group.lb_endpoints.iter().map(|endpoint| {
+            endpoint.load_balancing_weight.map_or(1, |weight| weight.value)
+        });
+        group.load_balancing_weight = Some(value::number(weights.sum()));
+    }
 }
 
 fn write_host(table: &RouteTable, host: &VirtualHost, shelf: &mut Shelf) {
