@@ -233,7 +233,8 @@ fn what_was_refused_and_is_gone_from_the_documents_holds_nothing_back() {
         if mode == Mode::StateOfTheWorld {
             // It says everything once more, and is believed what it says then.
             assert_eq!(said, ["clusters a"]);
-            said = ask(&mut stream, wish(Cluster, "6", &[]));
+            assert_eq!(ask(&mut stream, wish(Cluster, "6", &[])), ["endpoints a"]);
+            said = ask(&mut stream, wish(Endpoints, "7", &["a"]));
         }
         assert_eq!(said, ["routes r"], "{mode:?}");
     }

@@ -132,7 +132,10 @@ impl Proxy {
                     // What it has of endpoints and waits for is wanted anew.
                     subscribe: wanted.iter().cloned().collect(),
                     unsubscribe: Vec::new(),
-                    known: known.into_iter().filter(|(name, _)| !self.warming.contains(name)).collect(),
+                    known: known
+                        .into_iter()
+                        .filter(|(name, _)| kind != Kind::Endpoints || !self.warming.contains(name))
+                        .collect(),
                 },
             };
             self.names.insert(kind, wanted);
@@ -146,7 +149,9 @@ impl Proxy {
         let Some(response) = self.inbox.pop_front() else { return };
         let (kind, nonce) = (response.kind, response.nonce);
         self.nonces.insert(kind, nonce);
-        if self.refuses && self.listens && chance.below(4) == 0 {
+        // There is nothing to say against what goes.
+        let may_refuse = self.refuses && self.listens && !response.resources.is_empty();
+        if may_refuse && chance.below(4) == 0 {
             self.ask(stream, kind, nonce, Some("I would rather not".to_owned()));
             return;
         }
@@ -293,7 +298,7 @@ fn check_end(stream: &Stream, proxy: &Proxy, last: &View) {
             .collect();
         let there: BTreeMap<String, u64> =
             last.set(kind).iter().map(|(name, item)| (name.to_string(), item.version)).collect();
-        assert_eq!(has, there, "{kind}");
+        assert_eq!(has, there, "{kind}: {:?}", stream.standings());
     }
     assert!(proxy.warming.is_empty(), "without endpoints: {:?}", proxy.warming);
     for standing in stream.standings() {
