@@ -27,6 +27,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use naru_discovery::ControlPlane;
 use naru_proxy::Proxy;
 use naru_spec::Config;
 use tokio::net::TcpListener;
@@ -44,6 +45,8 @@ pub struct Admin {
     pub workers: usize,
     /// Processes that this one has taken over from, and that are not done yet.
     pub predecessors: Predecessors,
+    /// Who tells other proxies what there is.
+    pub control: Option<Rc<ControlPlane>>,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
 }
@@ -101,6 +104,7 @@ const PAGES: &[(&str, &str)] = &[
     ),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
+    ("/proxies", "of a control plane: proxies that are connected, and what each has"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
@@ -134,6 +138,10 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/cache", _) => cache::page(admin, &query),
         ("/surge", _) => surge::page(admin, &query),
         ("/sessions", _) => sessions::page(admin, &query),
+        ("/proxies", _) => match &admin.control {
+            Some(control) => json(&control.status()),
+            None => text(StatusCode::NOT_FOUND, "this is no control plane: 'naru up --xds', 'naru control'\n"),
+        },
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
         ("/server_info", _) => server_info(admin),

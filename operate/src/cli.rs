@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
 use crate::{
-    check_command, defaults_command, explain_command, import_command, proxy_command, simulate_command,
-    up_command, workload_command,
+    bootstrap_command, check_command, control_command, defaults_command, explain_command, import_command,
+    proxy_command, simulate_command, status_command, up_command, workload_command,
 };
 
 #[derive(Parser)]
@@ -38,6 +38,12 @@ enum Command {
     /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
     #[command(after_help = PROXY_SIGNALS)]
     Proxy(ProxyArgs),
+    /// Tell proxies by xDS what a directory describes: naru, Envoy, clients of gRPC
+    Control(ControlArgs),
+    /// Say which proxies a control plane has, what each has, what it lacks, and how old that is
+    Status(StatusArgs),
+    /// Write what a proxy needs to find a control plane
+    Config(ConfigArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
     /// A small service with settable latency, errors, body and calls, for examples and tests
@@ -75,9 +81,104 @@ pub struct UpArgs {
     /// Seconds that requests under way may take to finish at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub drain_time: u64,
+    /// Tell other proxies, too, what the directory describes: where they connect by xDS
+    #[arg(long, value_name = "ADDRESS")]
+    pub xds: Option<std::net::SocketAddr>,
     /// Where accounts and certificates of issuers are kept [default: $XDG_STATE_HOME/naru, ~/.local/state/naru]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+}
+
+/// Where a control plane is found, unless it is said otherwise.
+const XDS: &str = "127.0.0.1:15010";
+const CONTROL_ADMIN: &str = "127.0.0.1:15014";
+
+#[derive(Args)]
+pub struct ControlArgs {
+    /// The directory of documents; every valid save in it is sent
+    #[arg(long, value_name = "DIR")]
+    pub config: PathBuf,
+    /// Where proxies connect
+    #[arg(long, value_name = "ADDRESS", default_value = XDS)]
+    pub address: std::net::SocketAddr,
+    /// Where the admin interface listens
+    #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
+    pub admin: std::net::SocketAddr,
+    /// Listen where other machines can connect: to whoever does, everything is told, private keys among it, and
+    /// without TLS
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    /// The admin interface of 'naru control', or of 'naru up --xds'
+    #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
+    pub admin: std::net::SocketAddr,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// The file that a proxy is started with
+    Bootstrap(BootstrapArgs),
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("reader").required(true))]
+pub struct BootstrapArgs {
+    /// For Envoy: `envoy -c FILE`
+    #[arg(long, group = "reader")]
+    pub envoy: bool,
+    /// For naru: `naru proxy -c FILE`
+    #[arg(long, group = "reader")]
+    pub naru: bool,
+    /// For clients of gRPC that resolve xds:///SERVICE: GRPC_XDS_BOOTSTRAP=FILE
+    #[arg(long, group = "reader")]
+    pub grpc: bool,
+    /// What the control plane knows the proxy by [default: what it is]
+    #[arg(long, value_name = "NAME")]
+    pub id: Option<String>,
+    /// A gateway, or the proxy of one workload's calls
+    #[arg(long, value_enum, default_value_t = ProxyRole::Gateway, conflicts_with = "grpc")]
+    pub role: ProxyRole,
+    /// Whose calls it takes, or the namespace that it calls from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// Labels of the workload; of a gateway, those that Gateways select it by [default: none, and all Gateways]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Where a gateway listens whose document does not say it [default: everywhere]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "grpc")]
+    pub gateway_address: Option<std::net::IpAddr>,
+    /// Where a sidecar takes calls [default: 127.0.0.1:15001]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "grpc")]
+    pub outbound_address: Option<std::net::SocketAddr>,
+    /// Where its own admin interface listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", conflicts_with = "grpc")]
+    pub admin: std::net::SocketAddr,
+    /// The control plane
+    #[arg(long, value_name = "ADDRESS", default_value = XDS)]
+    pub xds: std::net::SocketAddr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyRole {
+    Gateway,
+    Sidecar,
+}
+
+fn label(said: &str) -> Result<(String, String), String> {
+    let (name, value) = said.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Args)]
@@ -234,6 +335,9 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain_command::run(&args),
         Command::Import(args) => import_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
+        Command::Control(args) => control_command::run(&args),
+        Command::Status(args) => status_command::run(&args),
+        Command::Config(ConfigArgs { command: ConfigCommand::Bootstrap(args) }) => bootstrap_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use naru_discovery::ControlPlane;
 use naru_proxy::{Options, Proxy, StartError};
 use naru_sources::{Texts, Watch};
 use naru_spec::{Config, Problem};
@@ -23,6 +24,7 @@ use crate::acme::{self, Acme};
 use crate::admin::{self, Admin};
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
+use crate::control_command;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
@@ -59,6 +61,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let admin_listener = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
+    let control = args.xds.map(|address| control_command::start(address, false)).transpose()?.map(Rc::new);
     drop(frugal);
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     let in_force = Rc::new(RefCell::new(config));
@@ -69,6 +72,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
         workers,
         predecessors: Predecessors::default(),
+        control: control.clone(),
         quit: Notify::new(),
     });
     tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));
@@ -89,7 +93,9 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     acme.follow(mesh.orders());
-    let mut running = Running { args, proxy, supervisor, mesh, in_force, acme, acme_events, surge_levels };
+    let mut running =
+        Running { args, proxy, supervisor, mesh, in_force, acme, acme_events, surge_levels, control };
+    running.tell_others();
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
@@ -107,6 +113,8 @@ struct Running<'a> {
     acme_events: UnboundedReceiver<acme::Event>,
     /// What is given up for the load.
     surge_levels: tokio::sync::watch::Receiver<u32>,
+    /// Who tells other proxies the same.
+    control: Option<Rc<ControlPlane>>,
 }
 
 impl Running<'_> {
@@ -161,7 +169,14 @@ impl Running<'_> {
         let (config, snapshot) = checked.compiled.ok_or(None)?;
         self.proxy.update(snapshot).await.map_err(Some)?;
         self.in_force.replace(config);
+        self.tell_others();
         Ok(())
+    }
+
+    fn tell_others(&self) {
+        if let Some(control) = &self.control {
+            control.put(self.mesh.documents());
+        }
     }
 
     /// As many of each as the load calls for.
@@ -200,6 +215,8 @@ impl Running<'_> {
     /// Gateways take no more, requests under way are finished, then processes end.
     async fn end(&mut self, ends: &mut Ends) {
         eprintln!("naru: ending; a second signal ends at once");
+        // Others keep what they have.
+        self.control = None;
         self.mesh.close_gateways();
         let gently = async {
             // Where that fails, requests under way are finished all the same.

@@ -56,6 +56,16 @@ impl Envoy {
     }
 }
 
+/// What Envoy says against a file; nothing where it would start on it.
+pub fn validate(text: &str) -> Option<String> {
+    let files = Directory::new();
+    let config = files.write("bootstrap.yaml", text);
+    let mut command = Command::new(program());
+    command.args(["--mode", "validate", "--concurrency", "1", "--log-level", "error", "--config-path"]);
+    let output = command.arg(config).output().unwrap();
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 impl Drop for Envoy {
     fn drop(&mut self) {
         // It may have ended already.

@@ -77,7 +77,8 @@ impl Drop for Up {
     }
 }
 
-fn follow(mut from: impl std::io::Read + Send + 'static, said: Arc<Mutex<String>>) {
+/// Keeps what a process says.
+pub(crate) fn follow(mut from: impl std::io::Read + Send + 'static, said: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4_096];
         while let Ok(count) = from.read(&mut buffer)

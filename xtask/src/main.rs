@@ -15,6 +15,7 @@ mod simulate_speed;
 mod fuzz;
 mod sent_once;
 mod prove;
+mod control_plane;
 mod soak;
 mod limits;
 mod http1_beside;
@@ -54,6 +55,8 @@ enum Command {
     Prove(prove::Options),
     /// Loads the limits of the traffic guide, on one proxy and on three, and sees that they admit what they say.
     Limits(limits::Options),
+    /// Drives Envoy and clients of gRPC by xDS, with ten thousand requests and calls each.
+    ControlPlane(control_plane::Options),
     /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
     Soak(soak::Options),
     /// Sends generated messages of HTTP/1 through naru and its peers, and sees that naru is never the laxer one.
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Command::SentOnce(options) => sent_once::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Limits(options) => limits::run(&options),
+        Command::ControlPlane(options) => control_plane::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Http1Beside(options) => http1_beside::run(&options),
     }

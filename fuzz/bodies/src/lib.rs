@@ -12,6 +12,7 @@
 
 // Configuration, then what is in it, then what clients and upstreams send.
 mod bootstrap;
+mod discovery;
 mod format;
 mod regex;
 mod condition;
@@ -53,6 +54,7 @@ pub use bootstrap::bootstrap;
 pub use certificate::{certificate, revoked};
 pub use compared::compared;
 pub use condition::condition;
+pub use discovery::discovery;
 pub use documents::documents;
 pub use edge::edge;
 pub use exchange::{downstream, upstream};
@@ -91,6 +93,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("compared", compared),
     ("compose", compose),
     ("condition", condition),
+    ("discovery", discovery),
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use naru_discovery::Documents;
 use naru_doc::Loaded;
 use naru_plan::{
     AcmeOrder, Client, Instance, InstancePort, ProbeKind, Process, Surroundings, acme_orders, outbound_name,
@@ -69,6 +70,14 @@ impl Mesh {
     /// Certificates that are wanted.
     pub fn orders(&self) -> Vec<AcmeOrder> {
         acme_orders(&self.loaded.resources)
+    }
+
+    /// What there is for other proxies: whom it is for, and what is written down, is theirs to say.
+    pub fn documents(&self) -> Documents {
+        let instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
+        let surroundings =
+            Surroundings { instances, access_log: Vec::new(), ..self.surroundings.clone() };
+        Documents { resources: self.loaded.resources.clone(), surroundings }
     }
 
     /// What all of it means now.
@@ -200,6 +209,7 @@ impl Mesh {
             }
         }
         lines.push(format!("admin on http://{}", args.admin));
+        lines.extend(args.xds.map(|address| format!("xDS for other proxies on {address}")));
         let count: u32 = self.processes.iter().map(|process| process.replicas).sum();
         let s = if count == 1 { "" } else { "es" };
         lines.push(format!("{count} process{s} of {} workloads", self.processes.len()));

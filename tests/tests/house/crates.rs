@@ -60,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["core", "wire"]),
     ("control/sources", &["core", "wire"]),
     ("control/workloads", &["core/base"]),
+    ("control/discovery", &["core", "wire"]),
     ("sim", &["core", "wire"]),
     ("operate", &["core", "wire", "proxy", "control", "sim", "operate"]),
     ("operate/memory", &[]),

@@ -27,10 +27,16 @@ mod limits;
 mod overload;
 mod tls;
 mod value;
+mod split;
+mod proxyless;
+mod unsaid;
 
 use naru_spec::{Cluster, Config, Listener, RouteTable};
 
 use crate::proto;
+
+pub use split::{Resource, resources};
+pub use unsaid::{Unsaid, unsaid};
 
 /// A whole bootstrap.
 pub fn bootstrap(config: &Config) -> proto::bootstrap::Bootstrap {

@@ -113,9 +113,9 @@ fn escaped_slashes(what: EscapedSlashes) -> hcm::http_connection_manager::PathWi
     }
 }
 
-const ROUTER: &str = "envoy.filters.http.router";
+pub(super) const ROUTER: &str = "envoy.filters.http.router";
 
-fn filter(name: &str, config: Any) -> hcm::HttpFilter {
+pub(super) fn filter(name: &str, config: Any) -> hcm::HttpFilter {
     hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
@@ -130,7 +130,14 @@ fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
         _ => None,
     };
     let with_chooser = move |check| (check, chooser(check));
-    let of = |check: &naru_spec::Check| match &check.kind {
+    http.gate.checks.iter().map(with_chooser).flat_map(move |(check, chooser)| {
+        let before = chooser.map(|said| filter("envoy.filters.http.rbac", pack(&said)));
+        before.into_iter().chain(of_check(check))
+    })
+}
+
+fn of_check(check: &naru_spec::Check) -> Option<hcm::HttpFilter> {
+    match &check.kind {
         CheckKind::Jwt(said) => Some(filter(&check.name, pack(&identity::jwt(said)))),
         CheckKind::External(said) => Some(filter(&check.name, pack(&external::write(said)))),
         CheckKind::Rbac(said) => Some(filter(&check.name, pack(&identity::policies(said)))),
@@ -141,11 +148,12 @@ fn checks(http: &Http) -> impl Iterator<Item = hcm::HttpFilter> + '_ {
             content::filter(&check.kind).map(|said| filter(&check.name, said))
         }
         other => edge::filter(other).map(|said| filter(&check.name, said)),
-    };
-    http.gate.checks.iter().map(with_chooser).flat_map(move |(check, chooser)| {
-        let before = chooser.map(|said| filter("envoy.filters.http.rbac", pack(&said)));
-        before.into_iter().chain(of(check))
-    })
+    }
+}
+
+/// Whether there is a spelling of it.
+pub(super) fn is_said(check: &naru_spec::Check) -> bool {
+    of_check(check).is_some()
 }
 
 fn grpc_web_filter(http: &Http) -> Option<hcm::HttpFilter> {

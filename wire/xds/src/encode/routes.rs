@@ -141,8 +141,13 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
         Action::Redirect(_) | Action::Direct(_) => None,
     };
     let fault = fault.map(|fault| (FAULT_FILTER.to_owned(), pack(&fault)));
-    // What is ours alone has no spelling.
-    let gate = rule.gate.iter().filter_map(|change| match change {
+    let gate = rule.gate.iter().filter_map(of_change);
+    fault.into_iter().chain(gate).collect()
+}
+
+/// What is ours alone has no spelling.
+fn of_change(change: &GateChange) -> Option<(String, Any)> {
+    match change {
         // Its virtual host says it.
         GateChange::Instead(Check { kind: CheckKind::LocalRate(rate), .. }) if rate.is_of_host => None,
         GateChange::Instead(Check { name, kind: CheckKind::LocalRate(rate) }) => {
@@ -168,8 +173,12 @@ fn of_filters(rule: &Rule) -> HashMap<String, Any> {
             Some((name.clone(), edge::of_route(kind).or_else(|| content::of_route(kind))?))
         }
         GateChange::Without(_) | GateChange::Also(_) | GateChange::Describe(_) => None,
-    });
-    fault.into_iter().chain(gate).collect()
+    }
+}
+
+/// Whether there is a spelling of it.
+pub(super) fn is_said(change: &GateChange) -> bool {
+    of_change(change).is_some()
 }
 
 fn route_action(forward: &Forward) -> route::RouteAction {

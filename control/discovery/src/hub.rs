@@ -1,0 +1,258 @@
+//! What all connected proxies share: what there is for each kind of them, and the list of who is there.
+//!
+//! One thread makes views, each once for all nodes of one [`Role`], and only for roles that somebody has. Streams hear
+//! of another view by a number that changes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use naru_base::Instant;
+use naru_xds::encode::Unsaid;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::node::{Identity, Role};
+use crate::set::{Shelf, View};
+use crate::stream::Stream;
+use crate::views::{Documents, make};
+
+/// Kinds of nodes at a time. More are told to come again.
+const ROLES_MAX: usize = 10_000;
+/// Of those who are gone again.
+const GONE_MAX: usize = 64;
+
+#[derive(Debug)]
+pub struct Hub {
+    pub clock: Clock,
+    orders: mpsc::Sender<Order>,
+    changed: watch::Sender<u64>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    roles: BTreeMap<Role, Given>,
+    proxies: BTreeMap<u64, Arc<Proxy>>,
+    gone: VecDeque<Gone>,
+    next_id: u64,
+    puts: u64,
+    put_at: Option<Instant>,
+}
+
+/// What nodes of one role have.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    followers: usize,
+    pub view: Option<Arc<View>>,
+    pub lost: Arc<[Unsaid]>,
+    /// Why there is none, or none newer.
+    pub refused: Option<String>,
+}
+
+/// A stream that is open.
+#[derive(Debug)]
+pub struct Proxy {
+    pub identity: Identity,
+    pub role: Role,
+    pub peer: SocketAddr,
+    pub connected_at: Instant,
+    pub stream: Mutex<Stream>,
+    pub bytes_sent: AtomicU64,
+}
+
+/// A stream that is over, or never began.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    pub id: String,
+    pub agent: String,
+    pub peer: SocketAddr,
+    pub at: Instant,
+    pub why: String,
+}
+
+#[derive(Debug)]
+pub(crate) enum Order {
+    Put(Box<Documents>),
+    Make(Role),
+}
+
+/// A poisoned lock is one whose holder has panicked; what it held is whole all the same.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(crate) fn new() -> (Hub, mpsc::Receiver<Order>) {
+        let (orders, orders_rx) = mpsc::channel();
+        let (changed, _) = watch::channel(0);
+        let inner = Mutex::new(Inner::default());
+        (Hub { clock: Clock::new(), orders, changed, inner }, orders_rx)
+    }
+
+    pub fn put(&self, documents: Documents) {
+        // The thread that makes views ends with the process only.
+        let _ = self.orders.send(Order::Put(Box::new(documents)));
+    }
+
+    /// Says when some view is another one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Has views made for this role, for as long as the answer is held. `None` where there are too many.
+    pub fn follow(self: &Arc<Hub>, role: &Role) -> Option<Following> {
+        let mut inner = lock(&self.inner);
+        if inner.roles.len() >= ROLES_MAX && !inner.roles.contains_key(role) {
+            return None;
+        }
+        let given = inner.roles.entry(role.clone()).or_default();
+        given.followers += 1;
+        if given.followers == 1 {
+            let _ = self.orders.send(Order::Make(role.clone()));
+        }
+        Some(Following { hub: Arc::clone(self), role: role.clone() })
+    }
+
+    pub fn list(self: &Arc<Hub>, proxy: Arc<Proxy>) -> Listed {
+        let mut inner = lock(&self.inner);
+        inner.next_id += 1;
+        let id = inner.next_id;
+        inner.proxies.insert(id, proxy);
+        Listed { hub: Arc::clone(self), id }
+    }
+
+    pub fn tell_gone(&self, gone: Gone) {
+        let mut inner = lock(&self.inner);
+        if inner.gone.len() == GONE_MAX {
+            inner.gone.pop_front();
+        }
+        inner.gone.push_back(gone);
+    }
+
+    pub fn proxies(&self) -> Vec<Arc<Proxy>> {
+        lock(&self.inner).proxies.values().cloned().collect()
+    }
+
+    pub fn gone(&self) -> Vec<Gone> {
+        lock(&self.inner).gone.iter().cloned().collect()
+    }
+
+    pub fn given(&self, role: &Role) -> Given {
+        lock(&self.inner).roles.get(role).cloned().unwrap_or_default()
+    }
+
+    pub fn roles(&self) -> usize {
+        lock(&self.inner).roles.len()
+    }
+
+    /// How often documents were put, and when last.
+    pub fn puts(&self) -> (u64, Option<Instant>) {
+        let inner = lock(&self.inner);
+        (inner.puts, inner.put_at)
+    }
+
+    fn give(&self, role: &Role, made: Result<(Arc<View>, Arc<[Unsaid]>), String>) {
+        let mut inner = lock(&self.inner);
+        // Nobody may want it any more.
+        let Some(given) = inner.roles.get_mut(role) else { return };
+        match made {
+            Ok((view, lost)) => {
+                (given.view, given.lost, given.refused) = (Some(view), lost, None);
+            }
+            // What it had stays.
+            Err(why) => given.refused = Some(why),
+        }
+    }
+}
+
+/// Somebody is given what there is for a role.
+#[derive(Debug)]
+pub struct Following {
+    hub: Arc<Hub>,
+    role: Role,
+}
+
+impl Following {
+    pub fn given(&self) -> Given {
+        self.hub.given(&self.role)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.hub.inner);
+        if let Some(given) = inner.roles.get_mut(&self.role) {
+            given.followers -= 1;
+            if given.followers == 0 {
+                inner.roles.remove(&self.role);
+            }
+        }
+    }
+}
+
+/// A stream is on the list.
+#[derive(Debug)]
+pub struct Listed {
+    hub: Arc<Hub>,
+    id: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.hub.inner).proxies.remove(&self.id);
+    }
+}
+
+/// Makes views, one after another.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    hub: Arc<Hub>,
+    shelf: Shelf,
+    documents: Option<Box<Documents>>,
+}
+
+impl Maker {
+    pub fn new(hub: Arc<Hub>) -> Maker {
+        Maker { hub, shelf: Shelf::default(), documents: None }
+    }
+
+    /// Until nobody can order anything any more.
+    pub fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        while let Ok(first) = orders.recv() {
+            let (mut put, mut wanted) = (None, Vec::new());
+            // What was put meanwhile counts, and not what was put before it.
+            for order in std::iter::once(first).chain(orders.try_iter()) {
+                match order {
+                    Order::Put(documents) => put = Some(documents),
+                    Order::Make(role) => wanted.push(role),
+                }
+            }
+            if let Some(documents) = put {
+                self.documents = Some(documents);
+                let mut inner = lock(&self.hub.inner);
+                inner.puts += 1;
+                inner.put_at = Some(self.hub.clock.now());
+                wanted = inner.roles.keys().cloned().collect();
+            }
+            for role in wanted {
+                self.make(&role);
+            }
+            self.shelf.sweep();
+        }
+    }
+
+    fn make(&mut self, role: &Role) {
+        let Some(documents) = &self.documents else { return };
+        let before = self.hub.given(role);
+        let made = make(documents, role).map(|made| {
+            let view = self.shelf.view(made.resources, before.view.as_deref());
+            let is_same = before.view.as_ref().is_some_and(|before| **before == view);
+            let view = before.view.filter(|_| is_same).unwrap_or_else(|| Arc::new(view));
+            (view, Arc::from(made.lost))
+        });
+        self.hub.give(role, made);
+        self.hub.changed.send_modify(|number| *number += 1);
+    }
+}

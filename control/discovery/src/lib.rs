@@ -1,0 +1,79 @@
+//! Who is given which configuration, and has it?
+//!
+//! Comes in: documents and what is around them, again whenever they change; proxies that connect by gRPC and say what
+//! they are. Goes out: to each the resources that it needs, by xDS; and for each, what it has, what it lacks, and why.
+//!
+//! Deliberately not here: what documents mean (`core/plan`), how a resource is written (`wire/xds`), what a proxy makes
+//! of it.
+#![forbid(unsafe_code)]
+
+// In the order of a configuration's way: who asks, what there is for him, when it is sent, how it gets there.
+mod node;
+mod set;
+mod views;
+mod stream;
+mod hub;
+mod requests;
+mod body;
+mod serve;
+mod status;
+mod clock;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::{io, thread};
+
+pub use node::{Part, Role};
+pub use set::{Item, Set, Shelf, View};
+pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
+pub use views::{Documents, make};
+
+use hub::{Hub, Maker};
+
+/// A control plane that runs, on two threads of its own: one makes what is sent, one speaks with proxies.
+#[derive(Debug)]
+pub struct ControlPlane {
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    /// Nobody is answered any more once this is gone.
+    _ends: tokio::sync::oneshot::Sender<()>,
+}
+
+impl ControlPlane {
+    /// Listens. Proxies are answered once documents have been [put](ControlPlane::put).
+    pub fn start(address: SocketAddr) -> io::Result<ControlPlane> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (hub, orders) = Hub::new();
+        let hub = Arc::new(hub);
+        let maker = Maker::new(Arc::clone(&hub));
+        thread::Builder::new().name("xds-views".to_owned()).spawn(move || maker.run(&orders))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ends_tx, ends_rx) = tokio::sync::oneshot::channel();
+        let served = Arc::clone(&hub);
+        thread::Builder::new().name("xds".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve::serve(listener, served) => {}
+                    _ = ends_rx => {}
+                }
+            });
+        })?;
+        Ok(ControlPlane { hub, address, _ends: ends_tx })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on this is what there is. It has been found to be without errors.
+    pub fn put(&self, documents: Documents) {
+        self.hub.put(documents);
+    }
+
+    /// Who is connected, and what he has: see `docs/control-plane.md`.
+    pub fn status(&self) -> serde_json::Value {
+        status::of(&self.hub)
+    }
+}

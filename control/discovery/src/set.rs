@@ -1,0 +1,196 @@
+//! What is there for one kind of proxy, by kind and name?
+//!
+//! Resources are encoded once and shared by everybody who is given them: what a connected proxy costs is what it has
+//! asked for, not what it has got.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use naru_xds::discovery::{KINDS, Kind};
+
+/// A resource as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Of its content: what is equal has the same, whoever has made it.
+    pub version: u64,
+    /// The bytes of a `google.protobuf.Any`.
+    pub any: Bytes,
+}
+
+/// Resources of one kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    version: u64,
+    items: BTreeMap<Arc<str>, Item>,
+}
+
+impl Set {
+    pub fn of(items: BTreeMap<Arc<str>, Item>) -> Set {
+        let mut hasher = DefaultHasher::new();
+        for (name, item) in &items {
+            (name, item.version).hash(&mut hasher);
+        }
+        Set { version: hasher.finish(), items }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Item> {
+        self.items.get(name)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Item)> {
+        self.items.iter()
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.items.keys()
+    }
+
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+/// Everything that there is for one kind of proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    sets: [Arc<Set>; KINDS.len()],
+}
+
+impl Default for View {
+    fn default() -> View {
+        View { sets: std::array::from_fn(|_| Arc::default()) }
+    }
+}
+
+impl View {
+    pub fn set(&self, kind: Kind) -> &Arc<Set> {
+        // The array has a place for each kind, in their order.
+        &self.sets[kind as usize]
+    }
+
+    /// One version of the whole, for people.
+    pub fn version(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for set in &self.sets {
+            set.version.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Bytes of all resources.
+    pub fn bytes(&self) -> usize {
+        self.sets.iter().flat_map(|set| set.items.values()).map(|item| item.any.len()).sum()
+    }
+}
+
+/// Makes views, and keeps what several of them hold once.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    items: HashMap<(Kind, u64), Vec<(Arc<str>, Item)>>,
+}
+
+impl Shelf {
+    /// `before` is what the same proxies had: sets that are equal are the same.
+    pub fn view(
+        &mut self,
+        resources: impl IntoIterator<Item = (Kind, String, Vec<u8>)>,
+        before: Option<&View>,
+    ) -> View {
+        let mut sets: [BTreeMap<Arc<str>, Item>; KINDS.len()] = std::array::from_fn(|_| BTreeMap::new());
+        for (kind, name, any) in resources {
+            let (name, item) = self.share(kind, name, any);
+            sets[kind as usize].insert(name, item);
+        }
+        let mut view = View { sets: sets.map(|items| Arc::new(Set::of(items))) };
+        if let Some(before) = before {
+            for (set, known) in view.sets.iter_mut().zip(&before.sets) {
+                if **set == **known {
+                    *set = Arc::clone(known);
+                }
+            }
+        }
+        view
+    }
+
+    fn share(&mut self, kind: Kind, name: String, any: Vec<u8>) -> (Arc<str>, Item) {
+        let mut hasher = DefaultHasher::new();
+        (&name, &any).hash(&mut hasher);
+        let version = hasher.finish();
+        let known = self.items.entry((kind, version)).or_default();
+        let found = known.iter().find(|(known, item)| **known == *name && item.any == any);
+        if let Some((name, item)) = found {
+            return (Arc::clone(name), item.clone());
+        }
+        let (name, item) = (Arc::from(name), Item { version, any: Bytes::from(any) });
+        known.push((Arc::clone(&name), item.clone()));
+        (name, item)
+    }
+
+    /// Forgets what nobody else holds any more.
+    pub fn sweep(&mut self) {
+        self.items.retain(|_, known| {
+            known.retain(|(name, _)| Arc::strong_count(name) > 1);
+            !known.is_empty()
+        });
+    }
+
+    /// Different resources that are kept.
+    pub fn len(&self) -> usize {
+        self.items.values().map(Vec::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use naru_xds::discovery::Kind;
+
+    use super::Shelf;
+
+    fn said(name: &str, bytes: &[u8]) -> (Kind, String, Vec<u8>) {
+        (Kind::Cluster, name.to_owned(), bytes.to_vec())
+    }
+
+    #[test]
+    fn equal_resources_are_kept_once_and_forgotten_with_the_last_view() {
+        let mut shelf = Shelf::default();
+        let first = shelf.view([said("a", b"1"), said("b", b"2")], None);
+        let second = shelf.view([said("a", b"1"), said("b", b"3")], None);
+        assert_eq!(shelf.len(), 3);
+        let any = |view: &super::View| view.set(Kind::Cluster).get("a").unwrap().any.as_ptr();
+        assert_eq!(any(&first), any(&second));
+        drop(second);
+        shelf.sweep();
+        assert_eq!(shelf.len(), 2);
+        drop(first);
+        shelf.sweep();
+        assert!(shelf.is_empty());
+    }
+
+    #[test]
+    fn a_version_is_of_the_content() {
+        let mut shelf = Shelf::default();
+        let first = shelf.view([said("a", b"1")], None);
+        let same = Shelf::default().view([said("a", b"1")], None);
+        let other = shelf.view([said("a", b"2")], Some(&first));
+        assert_eq!(first.version(), same.version());
+        assert_ne!(first.version(), other.version());
+        let again = shelf.view([said("a", b"1")], Some(&first));
+        assert!(Arc::ptr_eq(first.set(Kind::Cluster), again.set(Kind::Cluster)));
+    }
+}

@@ -1,0 +1,105 @@
+//! Who is connected, what does he have, what does he lack, and how old is it? As JSON.
+
+use std::sync::atomic::Ordering;
+
+use naru_base::Instant;
+use serde_json::{Value, json};
+
+use crate::body::hex;
+use crate::hub::{Gone, Hub, Proxy, lock};
+use crate::stream::{Mode, Standing};
+use naru_xds::discovery::Dialect;
+
+pub(crate) fn of(hub: &Hub) -> Value {
+    let now = hub.clock.now();
+    let (puts, put_at) = hub.puts();
+    let mut proxies: Vec<_> = hub.proxies();
+    proxies.sort_by(|a, b| (&a.identity.id, a.connected_at).cmp(&(&b.identity.id, b.connected_at)));
+    json!({
+        "changes": puts,
+        "changed_seconds_ago": put_at.map(|at| seconds(now, at)),
+        "kinds_of_nodes": hub.roles(),
+        "proxies": proxies.iter().map(|proxy| of_proxy(hub, proxy, now)).collect::<Vec<_>>(),
+        "gone": hub.gone().iter().rev().map(|gone| of_gone(gone, now)).collect::<Vec<_>>(),
+    })
+}
+
+fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
+    let given = hub.given(&proxy.role);
+    let (standings, view, mode) = {
+        let stream = lock(&proxy.stream);
+        (stream.standings(), stream.view().clone(), stream.mode())
+    };
+    let labels = proxy.role.labels.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
+    json!({
+        "id": proxy.identity.id,
+        "agent": proxy.identity.agent,
+        "reads": match proxy.role.dialect {
+            Dialect::Naru => "naru",
+            Dialect::Envoy => "envoy",
+            Dialect::Grpc => "grpc",
+        },
+        "role": proxy.role.part.name(),
+        "namespace": proxy.role.namespace,
+        "labels": Value::Object(labels.collect()),
+        "peer": proxy.peer.to_string(),
+        "mode": match mode {
+            Mode::Delta => "delta",
+            Mode::StateOfTheWorld => "state of the world",
+        },
+        "state": state(&standings),
+        "connected_seconds": seconds(now, proxy.connected_at),
+        "bytes_sent": proxy.bytes_sent.load(Ordering::Relaxed),
+        "version": hex(view.version()),
+        "bytes": view.bytes(),
+        "held_back": given.refused,
+        "left_out": given.lost.iter().map(|lost| format!("{}: {}", lost.at, lost.what)).collect::<Vec<_>>(),
+        "resources": standings.iter().map(|standing| of_standing(standing, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// In one word.
+fn state(standings: &[Standing]) -> &'static str {
+    if standings.iter().any(|standing| standing.refused.is_some()) {
+        "refused"
+    } else if standings.iter().all(|standing| standing.is_current) {
+        "current"
+    } else {
+        "behind"
+    }
+}
+
+fn of_standing(standing: &Standing, now: Instant) -> Value {
+    json!({
+        "kind": standing.kind.name(),
+        "subscribed": standing.subscribed.map_or(Value::from("all"), Value::from),
+        "there": standing.resources,
+        "is_current": standing.is_current,
+        "version": hex(standing.wanted),
+        "accepted": standing.accepted.map(|(version, at)| {
+            json!({ "version": hex(version), "seconds_ago": seconds(now, at) })
+        }),
+        "refused": standing.refused.as_ref().map(|refused| json!({
+            "version": hex(refused.version),
+            "reason": refused.reason,
+            "seconds_ago": seconds(now, refused.at),
+        })),
+        "unanswered_seconds": standing.unanswered_since.map(|at| seconds(now, at)),
+        "responses": standing.responses,
+        "stale_requests": standing.stale,
+    })
+}
+
+fn of_gone(gone: &Gone, now: Instant) -> Value {
+    json!({
+        "id": gone.id,
+        "agent": gone.agent,
+        "peer": gone.peer.to_string(),
+        "why": gone.why,
+        "seconds_ago": seconds(now, gone.at),
+    })
+}
+
+fn seconds(now: Instant, at: Instant) -> f64 {
+    (now.since(at).as_secs_f64() * 1_000.0).round() / 1_000.0
+}

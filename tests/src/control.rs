@@ -1,0 +1,107 @@
+//! `naru control`, as a process, and what proxies are started with that it tells of documents.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::files::Directory;
+use crate::program::program;
+use crate::up::{follow, free_address};
+use crate::{client, until};
+
+#[derive(Debug)]
+pub struct Control {
+    pub child: Child,
+    pub directory: Directory,
+    pub xds: SocketAddr,
+    pub admin: SocketAddr,
+    said: Arc<Mutex<String>>,
+}
+
+impl Control {
+    /// On these files.
+    pub async fn start(files: &[(&str, String)]) -> Control {
+        let directory = Directory::new();
+        for (name, text) in files {
+            directory.write(name, text);
+        }
+        Control::on(directory, free_address()).await
+    }
+
+    /// On what is there, where somebody may have listened before.
+    pub async fn on(directory: Directory, xds: SocketAddr) -> Control {
+        let admin = free_address();
+        let mut child = Command::new(program())
+            .args(["control", "--address", &xds.to_string(), "--admin", &admin.to_string(), "--config"])
+            .arg(directory.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        follow(child.stdout.take().unwrap(), Arc::clone(&said));
+        follow(child.stderr.take().unwrap(), Arc::clone(&said));
+        let mut control = Control { child, directory, xds, admin, said };
+        until("naru control to answer", async || {
+            if let Some(status) = control.child.try_wait().unwrap() {
+                panic!("it ended with {status}: {}", control.said());
+            }
+            tokio::net::TcpStream::connect(admin).await.ok()
+        })
+        .await;
+        control
+    }
+
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// As editors do: beside it, and over it.
+    pub fn save(&self, file: &str, text: &str) {
+        let new = self.directory.write(&format!(".{file}.new"), text);
+        std::fs::rename(new, self.directory.path(file)).unwrap();
+    }
+
+    pub async fn status(&self) -> Value {
+        status(self.admin).await
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.said());
+        }
+    }
+}
+
+/// What is known of proxies there.
+pub async fn status(admin: SocketAddr) -> Value {
+    client::get(admin, "/proxies").await.json()
+}
+
+/// Waits until a proxy with this id has everything; says what is known of it.
+pub async fn is_current(admin: SocketAddr, id: &str) -> Value {
+    until(&format!("{id} to have everything"), async || {
+        let status = status(admin).await;
+        let mut proxies = status["proxies"].as_array().unwrap().iter();
+        proxies.find(|proxy| proxy["id"] == id && proxy["state"] == "current").cloned()
+    })
+    .await
+}
+
+/// What `naru config bootstrap` writes.
+pub fn bootstrap(xds: SocketAddr, arguments: &[&str]) -> String {
+    let output = Command::new(program())
+        .args(["config", "bootstrap", "--xds", &xds.to_string()])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

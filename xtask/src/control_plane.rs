@@ -1,0 +1,32 @@
+//! Do Envoy and clients of gRPC do what naru does, when they are driven by it? Many more requests than the ordinary tests
+//! send.
+
+use std::process::Command;
+
+use crate::workspace::{root, run as run_command};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Random requests to Envoy and to naru.
+    #[arg(long, default_value_t = 10_000)]
+    requests: u32,
+    /// Calls of each client of gRPC that are split.
+    #[arg(long, default_value_t = 10_000)]
+    calls: u32,
+    /// How often all clusters are replaced under load.
+    #[arg(long, default_value_t = 100)]
+    changes: u32,
+    /// Where all chance comes from.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--package", "naru-tests", "--test", "control_plane", "--", "--nocapture"]);
+    cargo.env("NARU_REQUESTS", options.requests.to_string());
+    cargo.env("NARU_CALLS", options.calls.to_string());
+    cargo.env("NARU_CHANGES", options.changes.to_string());
+    cargo.env("NARU_SEED", options.seed.to_string());
+    run_command(cargo.current_dir(root()))
+}
