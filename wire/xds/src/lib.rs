@@ -14,6 +14,8 @@ mod rules;
 pub mod decode;
 pub mod encode;
 mod json;
+// What is said to those who run by it.
+pub mod discovery;
 // What they all use.
 mod schema;
 mod proto;

@@ -1,0 +1,33 @@
+//! What do a control plane and those whom it configures say to each other?
+//!
+//! The messages of Envoy's "xDS REST and gRPC protocol", state of the world and delta, the kinds of resources that
+//! they carry, and their bytes. What is sent when is decided elsewhere.
+
+mod kind;
+
+use prost::Message;
+
+pub use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Locality, Node};
+pub use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
+    ResourceName,
+};
+pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
+pub use envoy_types::pb::google::rpc::Status;
+pub use kind::{KINDS, Kind};
+
+/// The method of gRPC whose responses each hold all that there is of a kind.
+pub const STATE_OF_THE_WORLD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+/// The one whose responses hold what has changed.
+pub const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// A message of bytes; `None` where they are not one.
+pub fn read<M: Message + Default>(bytes: &[u8]) -> Option<M> {
+    M::decode(bytes).ok()
+}
+
+/// The bytes of a message.
+pub fn write<M: Message>(message: &M) -> Vec<u8> {
+    message.encode_to_vec()
+}
