@@ -29,6 +29,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
     ));
     text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&surged(admin.proxy.surge().as_ref()));
+    text.push_str(&control_plane::exposed(admin.discovery.as_deref()));
     text.push_str(&watched(&admin.proxy.files()));
     text.push_str(&coded(&admin.proxy.codings()));
     text.push_str(&strained(&admin.proxy.strain()));

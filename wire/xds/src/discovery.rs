@@ -4,6 +4,14 @@
 //! they carry, and their bytes. What is sent when is decided elsewhere.
 
 mod kind;
+// A proxy's side, in the order of what happens.
+mod source;
+mod client;
+mod refer;
+mod known;
+mod whole;
+mod kept;
+mod status;
 
 use prost::Message;
 
@@ -14,7 +22,12 @@ pub use envoy_types::pb::envoy::service::discovery::v3::{
 };
 pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
+pub use client::{Broken, Client, Event};
 pub use kind::{KINDS, Kind};
+pub use source::{ControlPlane, Dynamic};
+pub use status::{KindStatus, Status as ClientStatus, Waiting};
+pub use whole::{Plan, place_name};
+pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
 
 /// The method of gRPC whose responses each hold all that there is of a kind.
 pub const STATE_OF_THE_WORLD: &str =

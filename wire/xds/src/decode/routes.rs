@@ -19,7 +19,7 @@ use crate::proto::{Any, core, fault::HttpFault, matcher, route};
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
-pub(super) fn read(
+pub(crate) fn read(
     said: &route::RouteConfiguration,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
