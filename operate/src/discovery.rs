@@ -89,17 +89,18 @@ impl Discovery {
         loop {
             let ended = self.speak().await;
             let wait = self.client.borrow_mut().lost();
-            self.tell_failure(ended, wait);
+            let Some(why) = ended else { continue };
+            self.tell_failure(why, wait);
             self.use_kept().await;
             self.pause(wait).await;
         }
     }
 
-    /// One stream, from its beginning to its end, and why it ended.
-    async fn speak(&self) -> String {
+    /// One stream, from its beginning to its end, and why it ended; `None` where another is wanted.
+    async fn speak(&self) -> Option<String> {
         let mut stream = match self.open().await {
             Ok(stream) => stream,
-            Err(why) => return why,
+            Err(why) => return Some(why),
         };
         let now = self.now();
         self.client.borrow_mut().connected(now);
@@ -111,16 +112,16 @@ impl Discovery {
             let due = self.due();
             tokio::select! {
                 biased;
-                () = self.is_other.notified() => return "the bootstrap file has changed".to_owned(),
+                () = self.is_other.notified() => return None,
                 message = stream.next() => {
                     let message = match message {
                         Ok(message) => message,
-                        Err(why) => return why,
+                        Err(why) => return Some(why),
                     };
                     let (now, wall) = (self.now(), wall_now());
                     let received = self.client.borrow_mut().receive(now, wall, &message);
                     if received.is_err() {
-                        return "it sent bytes that are no response".to_owned();
+                        return Some("it sent bytes that are no response".to_owned());
                     }
                     self.hear();
                 }

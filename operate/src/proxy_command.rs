@@ -61,7 +61,8 @@ async fn serve(
     given: Vec<Inherited>,
 ) -> Result<(), Failure> {
     let mut client = document.dynamic.as_deref().map(|dynamic| {
-        Client::new(dynamic.clone(), args.seed.unwrap_or_else(naru_proxy::seed), naru_base::Instant::ZERO)
+        let schema = naru_xds::Schema::new();
+        Client::new(schema, dynamic.clone(), args.seed.unwrap_or_else(naru_proxy::seed), naru_base::Instant::ZERO)
     });
     let keeper = document.dynamic.as_deref().and_then(|dynamic| keeper(args, dynamic));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -24,7 +24,7 @@ pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
 pub use client::{Broken, Client, Event};
 pub use kind::{KINDS, Kind};
-pub use source::{ControlPlane, Dynamic};
+pub use source::{Consulted, Dynamic};
 pub use status::{KindStatus, Status as ClientStatus, Waiting};
 pub use whole::{Plan, place_name};
 pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};

@@ -84,7 +84,7 @@ pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded,
     }
     let dynamic = elsewhere.map(Box::new);
     if let Some(dynamic) = &dynamic {
-        config = discovery::Client::new((**dynamic).clone(), 0, Instant::ZERO).config();
+        config = discovery::Client::new(schema.clone(), (**dynamic).clone(), 0, Instant::ZERO).config();
     }
     Ok(Loaded { config, warnings: problems, dynamic })
 }

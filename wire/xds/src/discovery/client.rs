@@ -25,13 +25,14 @@ use prost::Message;
 
 use super::kept;
 use super::known::{Came, Held, Known, Reader, Stamps};
-use super::source::{ControlPlane, Dynamic};
+use super::source::{Consulted, Dynamic};
 use super::status::{KindStatus, Status as ClientStatus, Waiting};
 use super::whole::{Parts, Plan, Whole};
 use super::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, KINDS, Kind, Status,
 };
 use crate::Schema;
+use crate::supported::Check;
 
 /// Between two tries to connect at first, and at most; each is drawn from nothing up to it. Envoy's.
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
@@ -134,12 +135,12 @@ pub struct Broken;
 
 impl Client {
     /// What the file says itself is in force; [`Client::config`] says what that is.
-    pub fn new(dynamic: Dynamic, seed: u64, now: Instant) -> Client {
+    pub fn new(schema: Schema, dynamic: Dynamic, seed: u64, now: Instant) -> Client {
         let secrets = dynamic.statics.secrets.keys().cloned().collect();
         let statics = &dynamic.statics;
         let stamps = Stamps::beyond(statics.clusters.iter().chain(&statics.listeners));
         let mut client = Client {
-            reader: Reader { schema: Schema::new(), stamps, secrets },
+            reader: Reader { schema, check: Check::new(), stamps, secrets },
             dynamic,
             chance: Chance::split(seed, "control plane"),
             known: Known::default(),
@@ -180,13 +181,13 @@ impl Client {
 
     /// Another file with the same control plane, perhaps: what is known of the resources of the one before stays.
     pub fn succeed(&self, dynamic: Dynamic, seed: u64, now: Instant) -> Client {
-        let mut client = Client::new(dynamic, seed, now);
+        let mut client = Client::new(self.reader.schema.clone(), dynamic, seed, now);
         // What is kept of it can be read again by itself.
         let _ = client.restore(now, &self.keep(true));
         client
     }
 
-    pub fn control_plane(&self) -> Option<&ControlPlane> {
+    pub fn control_plane(&self) -> Option<&Consulted> {
         self.dynamic.control_plane.as_ref()
     }
 

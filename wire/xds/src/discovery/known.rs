@@ -134,6 +134,7 @@ impl Known {
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub schema: Schema,
+    pub check: Check,
     pub stamps: Stamps,
     /// The secrets of the bootstrap file.
     pub secrets: BTreeSet<String>,
@@ -176,9 +177,8 @@ impl Reader {
     pub fn read(&mut self, kind: Kind, came: Vec<Came>, known: &Known) -> Result<Vec<Arc<Held>>, String> {
         let mut names = BTreeSet::new();
         let mut all = Vec::with_capacity(came.len());
-        let mut check = Check::new();
         for (at, came) in came.into_iter().enumerate() {
-            let held = self.one(kind, came, at, known, &mut check)?;
+            let held = self.one(kind, came, at, known)?;
             if !names.insert(held.name.clone()) {
                 return Err(format!("there are two {kind} with the name '{}'", held.name));
             }
@@ -193,7 +193,6 @@ impl Reader {
         came: Came,
         at: usize,
         known: &Known,
-        check: &mut Check,
     ) -> Result<Arc<Held>, String> {
         if Kind::of_url(&came.any.type_url) != Some(kind) {
             let (is, wanted) = (type_name(&came.any.type_url), type_name(kind.type_url()));
@@ -249,28 +248,28 @@ impl Reader {
         let root = &Path::ROOT;
         match &body {
             Body::Cluster(said) => {
-                self.check(&**said, check, &mut findings);
+                self.check(&**said, &mut findings);
                 let filled = refer::cluster(said, &mut names);
                 check_discovery_at(said, root, &mut findings);
                 decode::read_cluster(&filled, root, &mut findings);
             }
             Body::Endpoints(said) => {
-                self.check(said, check, &mut findings);
+                self.check(said, &mut findings);
                 decode::read_endpoints(said, root, &mut findings);
             }
             Body::Listener(said) => {
-                self.check(&**said, check, &mut findings);
+                self.check(&**said, &mut findings);
                 check_routes_at(said, root, &mut findings);
                 let filled = refer::listener(said, &mut names);
                 clusters = clusters_of(&decode::read_listener(&filled, root, &mut findings));
             }
             Body::Routes(said) => {
-                self.check(said, check, &mut findings);
+                self.check(said, &mut findings);
                 let table = decode::read_routes(said, root, &mut findings);
                 clusters_of_table(&table, &mut clusters);
             }
             Body::Secret(said) => {
-                self.check(said, check, &mut findings);
+                self.check(said, &mut findings);
                 if !matches!(
                     said.r#type,
                     Some(tls::secret::Type::TlsCertificate(_) | tls::secret::Type::ValidationContext(_))
@@ -291,9 +290,9 @@ impl Reader {
         Ok(Arc::new(Held { name, version, body, any, stamp, clusters, names }))
     }
 
-    fn check<M: Message + Name>(&self, said: &M, check: &mut Check, findings: &mut Findings<'_>) {
+    fn check<M: Message + Name>(&mut self, said: &M, findings: &mut Findings<'_>) {
         match self.schema.reflect(said) {
-            Some(dynamic) => check.message(&dynamic, &Path::ROOT, findings),
+            Some(dynamic) => self.check.message(&dynamic, &Path::ROOT, findings),
             None => findings.error(&Path::ROOT, code::SYNTAX, "the message is nested too deeply", ""),
         }
     }

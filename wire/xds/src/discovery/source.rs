@@ -14,7 +14,7 @@ use crate::proto::{bootstrap, core, tls};
 
 /// Whom a proxy asks, and how.
 #[derive(Clone, Debug)]
-pub struct ControlPlane {
+pub struct Consulted {
     /// The static cluster that it is in.
     pub cluster: String,
     /// What requests call it; the name of the cluster where nothing is said.
@@ -29,7 +29,7 @@ pub struct ControlPlane {
 /// A bootstrap file whose resources, or some of them, come from elsewhere.
 #[derive(Clone, Debug)]
 pub struct Dynamic {
-    pub control_plane: Option<ControlPlane>,
+    pub control_plane: Option<Consulted>,
     pub(super) node: core::Node,
     pub(super) admin: Option<Admin>,
     pub(super) overload: Option<Overload>,
@@ -143,7 +143,7 @@ fn control_plane(
     resources: &bootstrap::bootstrap::StaticResources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
-) -> ControlPlane {
+) -> Consulted {
     use core::api_config_source::ApiType;
     use core::grpc_service::TargetSpecifier;
     let is_delta = match ads.api_type() {
@@ -214,7 +214,7 @@ fn control_plane(
         }
     }
     let authority = if authority.is_empty() { cluster.clone() } else { authority };
-    ControlPlane { cluster, authority, metadata, is_delta, is_node_said_once: ads.set_node_on_first_message_only }
+    Consulted { cluster, authority, metadata, is_delta, is_node_said_once: ads.set_node_on_first_message_only }
 }
 
 /// Where resources come from that come by a control plane; other sources are told as not supported.

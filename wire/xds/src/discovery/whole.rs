@@ -15,7 +15,7 @@ use naru_spec::config::Place;
 use naru_spec::{Cluster, Config, Discovery, Listener, Path};
 
 use super::Kind;
-use super::known::{self, Body, Held, Known, Reader, clusters_of};
+use super::known::{self, Body, Held, Known, clusters_of};
 use super::refer::{self, Reference, Shelf};
 use super::source::{Dynamic, Statics};
 use crate::decode;
@@ -226,6 +226,12 @@ impl Whole {
     ) -> bool {
         let mut reaches = true;
         for name in clusters.iter().filter(|name| !self.clusters.contains_key(*name)) {
+            let statics = &parts.dynamic.statics.clusters;
+            if parts.known.get(Kind::Cluster, name).is_some() || statics.iter().any(|known| known.name == *name) {
+                // It waits itself, and comes when that is over.
+                reaches = false;
+                continue;
+            }
             let key = (Kind::Cluster, name.clone());
             reaches &= is_first && parts.expired.contains(&key);
             missing.insert(key, parts.dynamic.clusters.flatten().or(refer::fetch_timeout(None)));
@@ -271,11 +277,7 @@ impl Whole {
         Ok(Some(Plan::Whole(Box::new(config))))
     }
 
-    pub fn counts(&self) -> (usize, usize) {
-        (self.listeners.len(), self.clusters.len())
-    }
-
-    /// Listeners and clusters in force, of the control plane.
+    /// Whether something of this name is in force.
     pub fn has(&self, kind: Kind, name: &str) -> bool {
         match kind {
             Kind::Cluster => self.clusters.contains_key(name),
@@ -413,13 +415,5 @@ impl Shelf for Taken<'_> {
                 Some(format!("the secret '{}' does not say what peers are checked against", reference.name));
         }
         found
-    }
-}
-
-/// Only tests ask.
-#[cfg(test)]
-impl Reader {
-    pub fn of_nothing() -> Reader {
-        Reader { schema: crate::Schema::new(), stamps: Default::default(), secrets: BTreeSet::new() }
     }
 }

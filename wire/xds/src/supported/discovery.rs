@@ -13,6 +13,8 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.core.v3.ConfigSource",
         &["ads", "self", "initial_fetch_timeout", "resource_api_version=V3"],
     ),
+    ("envoy.config.core.v3.AggregatedConfigSource", &[]),
+    ("envoy.config.core.v3.SelfConfigSource", &["transport_api_version=V3"]),
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.Rds",
         &["config_source", "route_config_name"],

@@ -1,6 +1,7 @@
 //! A control plane without a network, and a proxy that does what its plans say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as cluster_proto;
@@ -20,6 +21,9 @@ use naru_xds::discovery::{
     Resource, read, write,
 };
 use prost::{Message, Name};
+
+/// It takes its time to be made.
+static SCHEMA: LazyLock<naru_xds::Schema> = LazyLock::new(naru_xds::Schema::new);
 
 /// The kinds that are asked for.
 pub const KINDS: [Kind; 5] = [Kind::Cluster, Kind::Endpoints, Kind::Secret, Kind::Listener, Kind::Routes];
@@ -45,7 +49,6 @@ static_resources:
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 1 }} }} }} }}] }}]
 "
     )
-    .replace("    load_assignment:\n      cluster_name: xds\n", "    load_assignment:\n      cluster_name: xds\n")
 }
 
 fn any<M: Message + Name>(message: &M) -> Any {
@@ -225,6 +228,8 @@ struct Asked {
     /// Of delta: what the proxy is said to have.
     sent: BTreeMap<String, String>,
     at_open: Vec<String>,
+    /// Of a state of the world: the version that the proxy said last.
+    said: String,
 }
 
 pub struct Plane {
@@ -248,8 +253,9 @@ pub struct Plane {
 
 impl Plane {
     pub fn new(is_delta: bool) -> Plane {
-        let loaded = naru_xds::load("f.yaml", &bootstrap(is_delta)).unwrap_or_else(|found| panic!("{found:#?}"));
-        let client = Client::new(*loaded.dynamic.unwrap(), 7, Instant::ZERO);
+        let loaded = naru_xds::load_with(&SCHEMA, "f.yaml", &bootstrap(is_delta));
+        let loaded = loaded.unwrap_or_else(|found| panic!("{found:#?}"));
+        let client = Client::new(SCHEMA.clone(), *loaded.dynamic.unwrap(), 7, Instant::ZERO);
         let running = client.config();
         assert_eq!(running, loaded.config);
         Plane {
@@ -336,20 +342,19 @@ impl Plane {
         assert_eq!(request.node.unwrap().id, "one");
         let accepted = self.accepted.get(&kind).cloned().unwrap_or_default();
         let asked = self.asked.entry(kind).or_default();
-        let is_answer = asked.is_open && asked.names == request.resource_names.iter().cloned().collect();
         if !asked.is_open {
             assert_eq!(request.response_nonce, "", "a stream begins without a nonce");
             asked.at_open = vec![request.version_info.clone()];
             asked.at_open.retain(|version| !version.is_empty());
             self.opened.push(kind);
         }
-        let is_new = request.error_detail.is_none() && !request.response_nonce.is_empty();
-        if !is_new {
+        if request.error_detail.is_some() || request.response_nonce.is_empty() {
             assert_eq!(request.version_info, accepted, "what was accepted last");
         }
+        asked.said = request.version_info;
         asked.is_open = true;
         asked.names = request.resource_names.into_iter().collect();
-        let nonce = Some(request.response_nonce).filter(|nonce| !nonce.is_empty() && (is_answer || is_new));
+        let nonce = Some(request.response_nonce).filter(|nonce| !nonce.is_empty());
         (kind, nonce, request.error_detail.map(|status| status.message))
     }
 
@@ -388,6 +393,7 @@ impl Plane {
             self.truth.of(kind).into_iter().filter(|(name, _)| is_wanted(name)).collect();
         self.version += 1;
         let (version, nonce) = (self.version.to_string(), format!("n{}", self.version));
+        let before = self.asked[&kind].sent.clone();
         let bytes = if self.is_delta {
             let sent = &mut self.asked.get_mut(&kind).unwrap().sent;
             let names: BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
@@ -408,7 +414,14 @@ impl Plane {
         } else {
             state(kind, &version, &nonce, all.into_iter().map(|(_, any)| any).collect())
         };
+        let refused = self.refusals.len();
         self.deliver(kind, &version, &nonce, &bytes);
+        if self.refusals.len() > refused
+            && let Some(asked) = self.asked.get_mut(&kind)
+        {
+            // What was refused is not what the proxy has.
+            asked.sent = before;
+        }
     }
 
     /// As a state of the world, whatever it is.
@@ -437,6 +450,7 @@ impl Plane {
         let own: Vec<bool> =
             answers.iter().filter(|(of, said, _)| *of == kind && said == nonce).map(|(.., is_fine)| *is_fine).collect();
         if own == [true] {
+            assert!(self.is_delta || self.asked[&kind].said == version, "what is accepted is said");
             self.accepted.insert(kind, version.to_owned());
         }
         own
@@ -494,14 +508,14 @@ fn state(kind: Kind, version: &str, nonce: &str, resources: Vec<Any>) -> Vec<u8>
 fn expected(truth: &Truth, statics: &Config) -> Config {
     use cluster_proto::cluster::{ClusterDiscoveryType, DiscoveryType};
     use hcm::http_connection_manager::RouteSpecifier;
-    let schema = naru_xds::Schema::new();
+    let schema = &*SCHEMA;
     let mut config = statics.clone();
     for said in &truth.clusters {
         let mut whole = said.clone();
         whole.eds_cluster_config = None;
         whole.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
         whole.load_assignment = truth.endpoints.iter().find(|one| one.cluster_name == said.name).cloned();
-        config.clusters.push(naru_xds::decode::cluster(&schema, &whole).unwrap().0);
+        config.clusters.push(naru_xds::decode::cluster(schema, &whole).unwrap().0);
     }
     for said in &truth.listeners {
         let Some(listener_proto::filter::ConfigType::TypedConfig(packed)) =
@@ -521,7 +535,7 @@ fn expected(truth: &Truth, statics: &Config) -> Config {
             panic!("a port")
         };
         let whole = of_manager(&said.name, port, RouteSpecifier::RouteConfig(table));
-        config.listeners.push(naru_xds::decode::listener(&schema, &whole).unwrap().0);
+        config.listeners.push(naru_xds::decode::listener(schema, &whole).unwrap().0);
     }
     config.clusters.sort_by(|a, b| a.name.cmp(&b.name));
     config.listeners.sort_by(|a, b| a.name.cmp(&b.name));
@@ -564,8 +578,10 @@ fn turn(truth: &mut Truth, chance: &mut Chance) {
     truth.routes = ["r0", "r1"].iter().map(|name| routes(name, &some(&chosen, chance))).collect();
     truth.listeners = (0u32..)
         .zip(LISTENERS)
-        .filter(|_| chance.below(3) > 0)
-        .map(|(at, name)| listener(name, 10_000 + at, ["r0", "r1"][chance.below(2) as usize]))
+        .filter_map(|(at, name)| {
+            let table = ["r0", "r1"][chance.below(2) as usize];
+            (chance.below(3) > 0).then(|| listener(name, 10_000 + at, table))
+        })
         .collect();
 }
 
@@ -676,10 +692,6 @@ fn wrong(plane: &mut Plane, chance: &mut Chance) {
     plane.say(kind);
     if is_asked && has_any {
         assert_eq!(plane.refusals.len(), refused + 1, "{kind}");
-        if plane.is_delta {
-            // What was refused is not what the proxy has: the next response says it again.
-            plane.asked.get_mut(&kind).unwrap().sent.retain(|name, _| truth.of(kind).iter().any(|(known, _)| known == name));
-        }
     }
     plane.truth = truth;
 }
