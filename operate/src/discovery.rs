@@ -280,7 +280,8 @@ impl Discovery {
         let mut told = self.told.borrow_mut();
         if told.failure.as_ref() != Some(&why) {
             let text = shortened(&why);
-            eprintln!("naru: the control plane is away: {text}; tried again in {} ms and so on, and what is in force stays", wait.as_millis());
+            let next = wait.as_millis();
+            eprintln!("naru: the control plane is away: {text}; what is in force stays, and the next try is in {next} ms");
             told.failure = Some(why);
         }
     }
@@ -353,6 +354,11 @@ impl Discovery {
     /// The names and versions of all resources of a kind.
     pub fn versions(&self, kind: Kind) -> Vec<(String, String)> {
         self.client.borrow().versions(kind)
+    }
+
+    /// Where what was said last is kept, where it is.
+    pub fn kept_at(&self) -> Option<String> {
+        self.keeper.as_ref().map(|keeper| keeper.path().display().to_string())
     }
 
     pub fn cluster(&self) -> Option<String> {

@@ -33,7 +33,7 @@ fn in_words(discovery: &Discovery, status: &ClientStatus, told: &Told) -> String
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
     };
-    if let Some(why) = &told.failure {
+    if let (false, Some(why)) = (status.is_connected, &told.failure) {
         line(format!("why: {why}"));
     }
     if told.is_from_disk {
@@ -86,6 +86,7 @@ fn described(discovery: &Discovery, status: &ClientStatus, told: &Told) -> Value
         "failure": told.failure,
         "from_disk": told.is_from_disk,
         "not_in_force": told.not_in_force,
+        "kept_at": discovery.kept_at(),
         "not_kept": told.not_kept,
         "initialized": discovery.is_initialized(),
         "kinds": kinds.collect::<Vec<_>>(),

@@ -577,6 +577,9 @@ impl Client {
                     return Err(why);
                 }
             };
+            if !held.is_empty() {
+                self.waits.remove(&(kind, String::new()));
+            }
             held.into_iter().for_each(|held| self.known.insert(kind, held));
             self.subscriptions.entry(kind).or_default().version = version;
         }
