@@ -5,6 +5,7 @@
 
 mod cache;
 mod clusters;
+mod control_plane;
 mod guards;
 mod limits;
 mod mirrors;
@@ -33,6 +34,7 @@ use naru_spec::Config;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::discovery::Discovery;
 use crate::takeover::Predecessors;
 
 /// What the pages are made of.
@@ -47,8 +49,18 @@ pub struct Admin {
     pub predecessors: Predecessors,
     /// Who tells other proxies what there is.
     pub control: Option<Rc<ControlPlane>>,
+    /// Where some of what holds comes from a control plane.
+    pub discovery: Option<Rc<Discovery>>,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
+}
+
+impl Admin {
+    /// Whether requests are served: names are looked up, endpoints probed, and a control plane has said what holds, or is
+    /// waited for no longer.
+    fn is_ready(&self) -> bool {
+        self.proxy.is_ready() && self.discovery.as_ref().is_none_or(|discovery| discovery.is_initialized())
+    }
 }
 
 /// A configuration is asked for seldom, and would take more memory than the tables that it became: so it is made
@@ -107,6 +119,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/proxies", "of a control plane: proxies that are connected, and what each has"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
+    ("/status", "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];
@@ -129,7 +142,8 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         (_, method) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
         }
-        ("/ready", _) if admin.proxy.is_ready() => text(StatusCode::OK, "LIVE\n"),
+        ("/status", _) => control_plane::page(admin, &query),
+        ("/ready", _) if admin.is_ready() => text(StatusCode::OK, "LIVE\n"),
         ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "INITIALIZING\n"),
         ("/stats", _) => stats::page(admin, &query).await,
         ("/metrics" | "/stats/prometheus", _) => prometheus::page(admin).await,
@@ -188,7 +202,13 @@ fn listeners(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
 
 fn config_dump(admin: &Admin) -> Response<Whole> {
     match (admin.recall.borrow())() {
-        Some(config) => json(&naru_xds::config_dump(&config, admin.proxy.started())),
+        Some(config) => {
+            let mut dump = naru_xds::config_dump(&config, admin.proxy.started());
+            if let Some(discovery) = &admin.discovery {
+                control_plane::tell_versions(discovery, &mut dump);
+            }
+            json(&dump)
+        }
         None => text(StatusCode::INTERNAL_SERVER_ERROR, "the configuration cannot be read again\n"),
     }
 }
@@ -196,7 +216,7 @@ fn config_dump(admin: &Admin) -> Response<Whole> {
 fn server_info(admin: &Admin) -> Response<Whole> {
     json(&serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "state": if admin.proxy.is_ready() { "LIVE" } else { "INITIALIZING" },
+        "state": if admin.is_ready() { "LIVE" } else { "INITIALIZING" },
         "uptime_current_epoch": format!("{}s", admin.proxy.uptime().as_secs()),
         "predecessors": admin.predecessors.to_json(),
         "command_line_options": { "config_path": admin.file, "concurrency": admin.workers },

@@ -273,6 +273,10 @@ pub struct ProxyArgs {
     /// for each configuration file, below $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /tmp]
     #[arg(long, value_name = "PATH")]
     pub takeover_path: Option<PathBuf>,
+    /// Where what a control plane says is kept, for when it is away; 'none' for nowhere [default: $XDG_STATE_HOME/naru,
+    /// ~/.local/state/naru]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Where all chance comes from; for tests that must be repeatable
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -19,6 +19,7 @@ mod workload_command;
 mod takeover;
 mod systemd;
 mod acme;
+mod discovery;
 mod admin;
 mod policies;
 mod pages;

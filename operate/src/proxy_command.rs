@@ -17,11 +17,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use naru_journey::Snapshot;
 use naru_proxy::{Inherited, Options, Proxy};
+use naru_xds::discovery::{Client, Dynamic};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Admin, Recall};
 use crate::cli::{Failure, Output, ProxyArgs};
+use crate::discovery::{Discovery, Keeper};
 use crate::pages::do_without_huge_pages;
 use crate::proxy_command::document::Document;
 use crate::proxy_command::running::{AdminSocket, Running, drained};
@@ -58,6 +60,11 @@ async fn serve(
     document: Document,
     given: Vec<Inherited>,
 ) -> Result<(), Failure> {
+    let mut client = document.dynamic.as_deref().map(|dynamic| {
+        let schema = naru_xds::Schema::new();
+        Client::new(schema, dynamic.clone(), args.seed.unwrap_or_else(naru_proxy::seed), naru_base::Instant::ZERO)
+    });
+    let keeper = document.dynamic.as_deref().and_then(|dynamic| keeper(args, dynamic));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
     let mut ends = Ends::listen()?;
@@ -73,6 +80,14 @@ async fn serve(
         None => Vec::new(),
     };
     inherited.extend(given);
+    let mut snapshot = snapshot;
+    let mut is_from_disk = false;
+    if let (Some(client), Some(keeper), true) = (&mut client, &keeper, inheritance.is_some()) {
+        // The sockets of listeners that a control plane has named are to be taken over as well.
+        if let Some(restored) = restored(client, keeper) {
+            (snapshot, is_from_disk) = (restored, true);
+        }
+    }
     let admin_wanted = snapshot.admin.as_ref().map(|admin| admin.address);
     let old_admin = inheritance.as_mut().and_then(|inheritance| inheritance.admin.take());
     let (admin_listener, has_old_admin) = match admin_wanted {
@@ -117,10 +132,19 @@ async fn serve(
     }
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
-    let recall = RefCell::new(recall(&document));
+    let discovery = client.map(|client| Discovery::new(client, Rc::clone(&proxy), keeper, is_from_disk));
+    let recall = RefCell::new(match &discovery {
+        Some(discovery) => {
+            let discovery = Rc::clone(discovery);
+            Box::new(move || Some(discovery.config()))
+        }
+        None => recall(&document),
+    });
     let file = document.file.clone();
+    let (of_proxy, of_discovery) = (Rc::clone(&proxy), discovery.clone());
+    let quit = Notify::new();
     let admin =
-        Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, predecessors, control: None, quit: Notify::new() });
+        Rc::new(Admin { proxy: of_proxy, file, recall, workers, predecessors, control: None, discovery: of_discovery, quit });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {
             let address = listener.local_addr()?;
@@ -131,13 +155,54 @@ async fn serve(
         }
         _ => None,
     };
+    if let Some(discovery) = &discovery {
+        tokio::task::spawn_local(Rc::clone(discovery).run());
+    }
     let offer = offer(place, has_taken_over)?;
     if has_taken_over {
         manager.ready_instead(&status(&proxy));
     } else {
         manager.ready(&status(&proxy));
     }
-    Running { args, document, proxy, admin, admin_socket, offer, manager, ends, signals }.run().await
+    Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals }.run().await
+}
+
+/// Where what a control plane says is kept.
+fn keeper(args: &ProxyArgs, dynamic: &Dynamic) -> Option<Keeper> {
+    let directory = match &args.state {
+        Some(path) if path == Path::new("none") => return None,
+        Some(path) => path.clone(),
+        None => crate::up_command::default_state(),
+    };
+    Some(Keeper::new(&directory, &args.config, dynamic.node_id()))
+}
+
+/// What the process before this one was told, before anything runs by it; `None` where there is nothing, or it cannot
+/// be used.
+fn restored(client: &mut Client, keeper: &Keeper) -> Option<Snapshot> {
+    let kept = match keeper.read() {
+        Ok(kept) => kept?,
+        Err(error) => {
+            eprintln!("warning: what the control plane said last is not used: {error:#}");
+            return None;
+        }
+    };
+    let mut next = client.succeed(client.dynamic().clone(), 0, naru_base::Instant::ZERO);
+    if let Err(why) = next.restore(naru_base::Instant::ZERO, &kept) {
+        eprintln!("warning: what the control plane said last cannot be used: {why}");
+        return None;
+    }
+    next.begin_with_restored();
+    match Snapshot::compile(next.config()) {
+        Ok(snapshot) => {
+            *client = next;
+            Some(snapshot)
+        }
+        Err(_) => {
+            eprintln!("warning: what the control plane said last cannot be used any more");
+            None
+        }
+    }
 }
 
 /// Where this process meets others.

@@ -67,6 +67,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let in_force = Rc::new(RefCell::new(config));
     let recalled = Rc::clone(&in_force);
     let admin = Rc::new(Admin {
+        discovery: None,
         proxy: Rc::clone(&proxy),
         file: args.directory.display().to_string(),
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
@@ -251,8 +252,13 @@ impl Running<'_> {
 
 /// Where what outlives a process is kept.
 fn state(args: &UpArgs) -> PathBuf {
+    args.state.clone().unwrap_or_else(default_state)
+}
+
+/// Where it is kept where nothing is said.
+pub fn default_state() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let own = args.state.clone().or_else(|| Some(variable("XDG_STATE_HOME")?.join("naru")));
+    let own = variable("XDG_STATE_HOME").map(|path| path.join("naru"));
     let own = own.or_else(|| Some(variable("HOME")?.join(".local/state/naru")));
     own.unwrap_or_else(|| PathBuf::from("/var/lib/naru"))
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use naru_base::{ClusterId, WallTime};
 use naru_guard::Fitness;
 use naru_recover::budget::RetryLoad;
-use naru_spec::LoadBalancing;
+use naru_spec::{Cluster, Discovery, LoadBalancing};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bulletin::{Bulletin, Held};
@@ -303,20 +303,30 @@ impl Board {
         let known = Some((known, settings.clone()));
         let built = Balanced::begin(known, settings.clone(), Arc::clone(&set)).await;
         // Meanwhile another configuration may have come into force.
-        let mut state = self.state();
+        let state = self.state();
         let Some(id) = state.place_of(follower) else { return };
-        let now = &state.current.snapshot.cluster(id).load_balancing;
-        let balanced = Balanced::after(Some((&built, &settings)), now, Arc::clone(&set));
-        if let Some(known) = state.endpoints.get_mut(id.index()) {
-            *known = balanced.clone();
-        }
-        if let Some(guarded) = state.current.guards.get(id.index()).and_then(Option::as_ref) {
-            guarded.set_endpoints(&set);
-        }
-        state.tell(|worker| {
-            // A worker that has ended needs no endpoints.
-            let _ = worker.send(Message::Endpoints(id, balanced.clone()));
-        });
+        put(state, id, &built, &settings, &set);
+    }
+
+    /// A cluster that is not followed, and is in force with the same settings, has these endpoints from now on. Nothing
+    /// else changes, here or at any other cluster.
+    pub async fn set_endpoints(&self, cluster: &Cluster) {
+        let Some((known, settings)) = self.static_one(&cluster.name).map(|(_, known, settings)| (known, settings))
+        else {
+            return;
+        };
+        let set = discover::static_endpoints(cluster, &known.set);
+        let built = Balanced::begin(Some((known, settings.clone())), settings.clone(), Arc::clone(&set)).await;
+        let Some((id, ..)) = self.static_one(&cluster.name) else { return };
+        put(self.state(), id, &built, &settings, &set);
+    }
+
+    fn static_one(&self, name: &str) -> Option<(ClusterId, Balanced, LoadBalancing)> {
+        let state = self.state();
+        let clusters = &state.current.snapshot.clusters;
+        let at = clusters.iter().position(|known| known.name == name)?;
+        let cluster = clusters.get(at).filter(|cluster| cluster.discovery == Discovery::Static)?;
+        Some((ClusterId(at as u32), state.endpoints.get(at)?.clone(), cluster.load_balancing.clone()))
     }
 
     /// What a follower has found so far, and how it is balanced.
@@ -441,6 +451,28 @@ impl Board {
     pub fn stop_following(&self) {
         self.state().following.clear();
     }
+}
+
+/// Tells all workers what the endpoints of a cluster are now.
+fn put(
+    mut state: Held<'_, State, mpsc::UnboundedSender<Message>>,
+    id: ClusterId,
+    built: &Balanced,
+    settings: &LoadBalancing,
+    set: &EndpointSet,
+) {
+    let now = &state.current.snapshot.cluster(id).load_balancing;
+    let balanced = Balanced::after(Some((built, settings)), now, Arc::clone(set));
+    if let Some(known) = state.endpoints.get_mut(id.index()) {
+        *known = balanced.clone();
+    }
+    if let Some(guarded) = state.current.guards.get(id.index()).and_then(Option::as_ref) {
+        guarded.set_endpoints(set);
+    }
+    state.tell(|worker| {
+        // A worker that has ended needs no endpoints.
+        let _ = worker.send(Message::Endpoints(id, balanced.clone()));
+    });
 }
 
 impl State {

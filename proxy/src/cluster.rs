@@ -110,6 +110,11 @@ impl EndpointShared {
         }
     }
 
+    /// What whoever guards the cluster finds, and what is reported of it.
+    pub fn fitness(&self) -> Fitness {
+        guarded::fitness(&self.counts).reported(self.settings.reported)
+    }
+
     pub fn status(&self) -> EndpointStatus {
         let counts = &self.counts;
         EndpointStatus {
@@ -123,7 +128,7 @@ impl EndpointShared {
             connections_total: counts.connections_total.load(Ordering::Relaxed),
             connect_failures_total: counts.connect_failures_total.load(Ordering::Relaxed),
             errors_total: counts.errors_total.load(Ordering::Relaxed),
-            fitness: guarded::fitness(counts),
+            fitness: self.fitness(),
         }
     }
 }
@@ -437,7 +442,7 @@ impl View for Clusters {
 
     fn fitness(&self, cluster: ClusterId, endpoint: EndpointId) -> Fitness {
         let here = self.all[cluster.index()].endpoint(endpoint);
-        here.map_or(Fitness::FIT, |here| guarded::fitness(&here.shared.borrow().counts))
+        here.map_or(Fitness::FIT, |here| here.shared.borrow().fitness())
     }
 
     #[inline]

@@ -258,6 +258,16 @@ impl Proxy {
         Ok(())
     }
 
+    /// Clusters that are in force, and do not look names up, have these endpoints from now on; of the rest of what is said
+    /// of them here nothing is looked at. Connections, limits and what is known of all other endpoints stay.
+    pub async fn set_endpoints(&self, clusters: &[naru_spec::Cluster]) {
+        // Whoever puts another snapshot in force meanwhile would not know of them.
+        let _names = self.names.lock().await;
+        for cluster in clusters {
+            self.board.set_endpoints(cluster).await;
+        }
+    }
+
     /// The one in force.
     pub fn snapshot(&self) -> SnapshotRef {
         SnapshotRef(self.board.current())

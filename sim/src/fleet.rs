@@ -231,7 +231,9 @@ impl View for Seen<'_> {
 
     fn fitness(&self, cluster: ClusterId, endpoint: EndpointId) -> Fitness {
         let guarded = self.fleet.cluster(cluster).and_then(|here| here.guarded.as_ref());
-        guarded.map_or(Fitness::FIT, |guarded| guarded.fitness(endpoint))
+        let fitness = guarded.map_or(Fitness::FIT, |guarded| guarded.fitness(endpoint));
+        let here = self.fleet.endpoints(cluster).get(endpoint.index());
+        fitness.reported(here.map_or_else(Default::default, |here| here.settings.reported))
     }
 
     #[inline]

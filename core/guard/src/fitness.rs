@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use naru_spec::Reported;
+
 /// One byte, for an atomic of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Fitness(u8);
@@ -37,6 +39,17 @@ impl Fitness {
             Health::Excluded => 5,
         };
         Fitness(health | if is_ejected { EJECTED } else { 0 })
+    }
+
+    /// What is left of it by the word of whoever tells of the endpoint: the worse of both.
+    pub fn reported(self, said: Reported) -> Fitness {
+        let worse = match (said, self.health()) {
+            (Reported::Fit, _) => return self,
+            (Reported::Degraded, Health::Unchecked | Health::Healthy) => Health::Degraded,
+            (Reported::Unfit, Health::Unchecked | Health::Healthy | Health::Degraded) => Health::Failed,
+            (_, health) => health,
+        };
+        Fitness::new(self.is_ejected(), worse)
     }
 
     pub fn of_bits(bits: u8) -> Fitness {
@@ -121,6 +134,27 @@ mod tests {
             }
         }
         assert_eq!(Fitness::default(), Fitness::FIT);
+    }
+
+    #[test]
+    fn what_is_reported_makes_nobody_fitter() {
+        use Health::{Degraded, Excluded, Failed, Healthy, Pending, Unchecked};
+        for (said, health, left) in [
+            (Reported::Fit, Failed, Failed),
+            (Reported::Fit, Unchecked, Unchecked),
+            (Reported::Degraded, Unchecked, Degraded),
+            (Reported::Degraded, Healthy, Degraded),
+            (Reported::Degraded, Failed, Failed),
+            (Reported::Degraded, Pending, Pending),
+            (Reported::Unfit, Healthy, Failed),
+            (Reported::Unfit, Degraded, Failed),
+            (Reported::Unfit, Excluded, Excluded),
+        ] {
+            for is_ejected in [false, true] {
+                let left = Fitness::new(is_ejected, left);
+                assert_eq!(Fitness::new(is_ejected, health).reported(said), left, "{said:?} {health:?}");
+            }
+        }
     }
 
     #[test]

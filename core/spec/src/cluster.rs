@@ -146,6 +146,19 @@ pub struct Endpoint {
     /// Of its locality, among those of the same priority; all endpoints of one say the same. It counts
     /// where [`LoadBalancing::weighs_localities`] says so. Zero takes nothing.
     pub locality_weight: Weight,
+    /// What whoever knows of the endpoint says of it, beside what naru finds out itself.
+    pub reported: Reported,
+}
+
+/// How fit an endpoint is by the word of whoever tells of it: Envoy's `health_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reported {
+    #[default]
+    Fit,
+    /// Others are asked first.
+    Degraded,
+    /// It is asked in panic only.
+    Unfit,
 }
 
 impl Endpoint {
@@ -158,6 +171,7 @@ impl Endpoint {
             priority: 0,
             locality: Locality::default(),
             locality_weight: Weight(1),
+            reported: Reported::Fit,
         }
     }
 }

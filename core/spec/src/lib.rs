@@ -76,7 +76,8 @@ pub use cache::{CacheDisk, CacheKeyParts, CacheKeyQuery, CachePolicy, CacheRedis
 pub use ciphers::{CipherSuite, Curve, NamedSuite, Offered, SuiteProblem};
 pub use client_cert::{ClientCertDetails, ForwardClientCert};
 pub use cluster::{
-    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol,
+    Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, Reported,
+    UpstreamProtocol,
 };
 pub use condition::{Cel, CelCall, CelFold, CelSelect};
 pub use config::{Admin, Config};

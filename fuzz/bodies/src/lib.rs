@@ -44,6 +44,7 @@ mod exchange;
 // What another process of ours says.
 mod takeover;
 mod leased;
+mod told;
 // What they share.
 mod place;
 mod quiet;
@@ -78,6 +79,7 @@ pub use scenario::scenario;
 pub use sought::sought;
 pub use takeover::takeover;
 pub use token::token;
+pub use told::told;
 pub use tunnel::tunnel;
 pub use wires::{hpack, http2, http3, measured, probed, qpack};
 
@@ -123,6 +125,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("sought", sought),
     ("takeover", takeover),
     ("token", token),
+    ("told", told),
     ("known", known),
     ("tunnel", tunnel),
     ("upstream", upstream),

@@ -15,7 +15,7 @@ use naru_proxy::{
 };
 
 use super::guards::{BreakerStats, Stat};
-use super::{Admin, Whole, cache, guards, limits, mirrors, page as whole_page, sessions, strain, tcp};
+use super::{Admin, Whole, cache, control_plane, guards, limits, mirrors, page as whole_page, sessions, strain, tcp};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;
@@ -31,6 +31,7 @@ pub async fn page(admin: &Admin) -> Response<Whole> {
     ));
     text.push_str(&checked(&admin.proxy.checks()));
     text.push_str(&surged(admin.proxy.surge().as_ref()));
+    text.push_str(&control_plane::exposed(admin.discovery.as_deref()));
     text.push_str(&watched(&admin.proxy.files()));
     text.push_str(&coded(&admin.proxy.codings()));
     text.push_str(&strained(&admin.proxy.strain()));

@@ -9,7 +9,7 @@ use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
 use super::{
-    Admin, Query, Whole, cache, guards, json, limits, mirrors, prometheus, sessions, strain, surge, tcp, text,
+    Admin, Query, Whole, cache, control_plane, guards, json, limits, mirrors, prometheus, sessions, strain, surge, tcp, text,
 };
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
@@ -134,6 +134,7 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     tcp::add_stats(report, &mut stats);
     strain::add_stats(report, &admin.proxy.strain(), &mut stats);
     surge::add_stats(admin.proxy.surge().as_ref(), &mut stats);
+    control_plane::add_stats(admin.discovery.as_deref(), &mut stats);
     for (prefix, active, limited) in admin.proxy.connection_limits() {
         for (name, value) in [("active_connections", active), ("limited_connections", limited)] {
             *stats.entry(format!("connection_limit.{prefix}.{name}")).or_insert(0) += value;

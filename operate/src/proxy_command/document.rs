@@ -10,6 +10,7 @@ use naru_proxy::StartError;
 use naru_spec::config::Place;
 use naru_spec::{Certificate, Config, DataSource, Invalid, Problem};
 use naru_xds::Loaded;
+use naru_xds::discovery::Dynamic;
 
 use crate::cli::{Failure, Output, ProxyArgs};
 use crate::problems;
@@ -22,6 +23,8 @@ pub struct Document {
     output: Output,
     /// Files of certificates and keys that it names.
     pub certificates: Vec<PathBuf>,
+    /// What does not stand in it, and who has it.
+    pub dynamic: Option<Box<Dynamic>>,
 }
 
 impl Document {
@@ -33,8 +36,9 @@ impl Document {
         let loaded = load_apart(&file, &text)
             .map_err(|found| problems::refuse(&found, &|_| Some(&text), args.output))?;
         let certificates = certificates(&loaded.config);
-        let document = Document { file, text, warnings: loaded.warnings, output: args.output, certificates };
-        let snapshot = Snapshot::compile(loaded.config).map_err(|found| document.refuse(&found))?;
+        let Loaded { config, warnings, dynamic } = loaded;
+        let document = Document { file, text, warnings, output: args.output, certificates, dynamic };
+        let snapshot = Snapshot::compile(config).map_err(|found| document.refuse(&found))?;
         // Reading the configuration took more memory than keeping it does.
         naru_memory::give_back();
         Ok((document, snapshot))
@@ -48,7 +52,14 @@ impl Document {
     /// Prints everything that was found, the warnings first: in JSON that is one array.
     fn refuse(&self, found: &[(Place, Invalid)]) -> Failure {
         let mut all = self.warnings.clone();
-        all.extend(naru_xds::locate(&self.file, &self.text, found));
+        let located = naru_xds::locate(&self.file, &self.text, found);
+        if located.is_empty()
+            && let Some((_, first)) = found.first()
+        {
+            // It is of no place of this text.
+            return anyhow::anyhow!("{first}").into();
+        }
+        all.extend(located);
         problems::refuse(&all, &|_| Some(&self.text), self.output)
     }
 
@@ -66,7 +77,7 @@ pub fn load_apart(file: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
     let read = std::thread::scope(|scope| scope.spawn(|| naru_xds::load(file, text)).join());
     let loaded = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let (config, warnings) = (loaded.config.clone(), loaded.warnings.clone());
-    Ok(Loaded { config, warnings })
+    Ok(Loaded { config, warnings, dynamic: loaded.dynamic.clone() })
 }
 
 fn certificates(config: &Config) -> Vec<PathBuf> {

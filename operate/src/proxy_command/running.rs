@@ -18,6 +18,7 @@ use super::document::{Document, load_apart};
 use super::{Ends, recall, status};
 use crate::admin::Admin;
 use crate::cli::{Failure, ProxyArgs};
+use crate::discovery::Discovery;
 use crate::systemd::Manager;
 use crate::takeover::{Handed, Offer, Offered};
 
@@ -34,6 +35,8 @@ pub struct Running<'a> {
     pub document: Document,
     pub proxy: Rc<Proxy>,
     pub admin: Rc<Admin>,
+    /// Where some of what holds comes from a control plane.
+    pub discovery: Option<Rc<Discovery>>,
     pub admin_socket: Option<AdminSocket>,
     pub offer: Option<Offer>,
     pub manager: Manager,
@@ -87,7 +90,8 @@ impl Running<'_> {
 
     /// Serves and changes until it is to end.
     async fn serve(&mut self) -> End {
-        let Running { args, document, proxy, admin, admin_socket, offer, manager, ends, signals } = self;
+        let Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals } = self;
+        let discovery = discovery.as_deref();
         let (changes, is_given) = (Cell::new(0), Cell::new(false));
         let offered = Offered {
             proxy,
@@ -123,8 +127,10 @@ impl Running<'_> {
                     }
                     changes.set(changes.get() + 1);
                     manager.reloading();
-                    if let Some(newer) = reload(args, proxy, document).await {
-                        let _ = admin.recall.replace(recall(&newer));
+                    if let Some(newer) = reload(args, proxy, discovery, document).await {
+                        if discovery.is_none() {
+                            let _ = admin.recall.replace(recall(&newer));
+                        }
                         *document = newer;
                         certificates = watch(document);
                     }
@@ -137,7 +143,7 @@ impl Running<'_> {
                     }
                     changes.set(changes.get() + 1);
                     match changed {
-                        Ok(_) => renew(proxy, document).await,
+                        Ok(_) => renew(proxy, discovery, document).await,
                         Err(error) => eprintln!("error: {error}\n  the certificates that are in force stay so"),
                     }
                 }
@@ -147,12 +153,27 @@ impl Running<'_> {
 }
 
 /// Reads the file again. All of it takes effect; or nothing, and why has been said.
-async fn reload(args: &ProxyArgs, proxy: &Proxy, before: &Document) -> Option<Document> {
+async fn reload(
+    args: &ProxyArgs,
+    proxy: &Proxy,
+    discovery: Option<&Discovery>,
+    before: &Document,
+) -> Option<Document> {
     let file = &before.file;
     let changed = async {
         let (document, snapshot) = Document::read(args)?;
         let admin = (proxy.snapshot().admin.clone(), snapshot.admin.clone());
-        proxy.update(snapshot).await.map_err(|error| document.refuse_to_start(error))?;
+        match (discovery, &document.dynamic) {
+            (None, None) => proxy.update(snapshot).await.map_err(|error| document.refuse_to_start(error))?,
+            (Some(discovery), Some(dynamic)) => {
+                let succeeded = discovery.succeed((**dynamic).clone()).await;
+                succeeded.map_err(|why| anyhow::anyhow!("{why}"))?;
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                let text = "whether there is a control plane is said when a process begins";
+                return Err(anyhow::anyhow!("{text}\n  help: let another process take over: SIGUSR2").into());
+            }
+        }
         document.warn()?;
         if admin.0 != admin.1 {
             eprintln!("naru: admin.address has changed; it is used by the next process only (--takeover)");
@@ -175,7 +196,17 @@ async fn reload(args: &ProxyArgs, proxy: &Proxy, before: &Document) -> Option<Do
 }
 
 /// The same configuration, with what its files of certificates hold now.
-async fn renew(proxy: &Proxy, document: &Document) {
+async fn renew(proxy: &Proxy, discovery: Option<&Discovery>, document: &Document) {
+    if let Some(discovery) = discovery {
+        match discovery.renew().await {
+            Ok(()) => eprintln!("naru: certificates have changed; they are in effect"),
+            Err(why) => {
+                eprintln!("error: {why}");
+                eprintln!("naru: certificates have changed and cannot be used; those before stay in effect");
+            }
+        }
+        return;
+    }
     let snapshot = load_apart(&document.file, &document.text)
         .ok()
         .and_then(|loaded| naru_journey::Snapshot::compile(loaded.config).ok());

@@ -44,6 +44,7 @@ mod edge;
 mod sessions;
 mod identity;
 mod external;
+mod control_plane;
 mod mirrors;
 mod swap;
 mod load;

@@ -57,6 +57,21 @@ pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded
     decoded(schema, message, listener::read)
 }
 
+pub(crate) use clusters::read as read_cluster;
+pub(crate) use listener::read as read_listener;
+pub(crate) use routes::read as read_routes;
+
+/// The endpoints of a cluster, by themselves.
+pub(crate) fn read_endpoints(
+    said: &proto::endpoint::ClusterLoadAssignment,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let cluster = proto::cluster::Cluster::default();
+    let discovery = naru_spec::Discovery::Static;
+    balancing::endpoints(&said.endpoints, &cluster, &discovery, &path.field("endpoints"), findings);
+}
+
 /// A cluster.
 pub fn cluster(schema: &Schema, message: &proto::cluster::Cluster) -> Decoded<Cluster> {
     decoded(schema, message, clusters::read)
@@ -111,8 +126,23 @@ pub(crate) fn read_bootstrap(
     }
     let own = message.node.as_ref().map_or("", |node| node.cluster.as_str());
     rates::name_source(&mut config, own);
-    tell_problems_of_the_whole(&config, resources, &path, findings);
+    if message.dynamic_resources.as_ref().is_some_and(|said| said.cds_config.is_some()) {
+        tell_problems_of_the_whole(&with_any_cluster(&config), resources, &path, findings);
+    } else {
+        tell_problems_of_the_whole(&config, resources, &path, findings);
+    }
     config
+}
+
+/// As if all clusters were there that it leads to: they may come from a control plane.
+fn with_any_cluster(config: &Config) -> Config {
+    let mut whole = config.clone();
+    let known: std::collections::BTreeSet<String> = whole.clusters.iter().map(|one| one.name.clone()).collect();
+    let led_to = whole.listeners.iter().flat_map(crate::discovery::clusters_of);
+    let others: std::collections::BTreeSet<String> = led_to.filter(|name| !known.contains(name)).collect();
+    let stand_in = |name| Cluster::new(name, naru_spec::Discovery::Static, Vec::new());
+    whole.clusters.extend(others.into_iter().map(stand_in));
+    whole
 }
 
 /// [`Config::problems`], with the paths of the document.

@@ -5,6 +5,14 @@
 
 mod kind;
 mod frame;
+// A proxy's side, in the order of what happens.
+mod source;
+mod client;
+mod refer;
+mod known;
+mod whole;
+mod kept;
+mod status;
 
 use prost::Message;
 
@@ -16,8 +24,13 @@ pub use envoy_types::pb::envoy::service::discovery::v3::{
 };
 pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
+pub use client::{Broken, Client, Event};
 pub use frame::{BODY_BYTES_MAX, Changed, Framed, Said, Unframer, delta, world};
 pub use kind::{Dialect, KINDS, Kind};
+pub use source::{Consulted, Dynamic};
+pub use status::{KindStatus, Status as ClientStatus, Waiting};
+pub use whole::{Plan, place_name};
+pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
 
 /// The method of gRPC whose responses each hold all that there is of a kind.
 pub const STATE_OF_THE_WORLD: &str =

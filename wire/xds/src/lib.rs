@@ -23,6 +23,7 @@ mod extension;
 pub mod findings;
 mod suggest;
 
+use naru_base::Instant;
 use naru_doc::tree;
 use naru_spec::config::Place;
 use naru_spec::{Config, Invalid, Path, Problem};
@@ -44,8 +45,11 @@ pub mod message {
 /// What a document means, and what its author should know about it.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Where some of it comes from elsewhere: what can be in force before that.
     pub config: Config,
     pub warnings: Vec<Problem>,
+    /// What comes from elsewhere, and from where.
+    pub dynamic: Option<Box<discovery::Dynamic>>,
 }
 
 /// Reads a bootstrap, YAML or JSON. All problems are told at once, the warnings among them; only a
@@ -62,20 +66,51 @@ pub fn load_with(schema: &Schema, file_name: &str, text: &str) -> Result<Loaded,
     };
     let mut findings = Findings::in_document(file_name, &document);
     let descriptor = schema.message("envoy.config.bootstrap.v3.Bootstrap");
-    let mut config = Config::default();
+    let (mut config, mut elsewhere) = (Config::default(), None);
     if let Some(dynamic) = read::message(&descriptor, &document, &Path::ROOT, &mut findings) {
         supported::Check::new().message(&dynamic, &Path::ROOT, &mut findings);
         // One form at a time: a large document should not be in memory four times.
         let bytes = dynamic.encode_to_vec();
         drop(dynamic);
         match proto::bootstrap::Bootstrap::decode(bytes.as_slice()) {
-            Ok(message) => config = decode::read_bootstrap(&message, &Path::ROOT, &mut findings),
+            Ok(message) => (config, elsewhere) = read_parts(&message, &mut findings),
             Err(_) => findings.error(&Path::ROOT, code::SYNTAX, "the document is nested too deeply", ""),
         }
     }
     let has_errors = findings.has_errors();
     let problems = findings.into_problems();
-    if has_errors { Err(problems) } else { Ok(Loaded { config, warnings: problems }) }
+    if has_errors {
+        return Err(problems);
+    }
+    let dynamic = elsewhere.map(Box::new);
+    if let Some(dynamic) = &dynamic {
+        config = discovery::Client::new(schema.clone(), (**dynamic).clone(), 0, Instant::ZERO).config();
+    }
+    Ok(Loaded { config, warnings: problems, dynamic })
+}
+
+/// What the file says itself, and what is to come from elsewhere.
+fn read_parts(
+    message: &proto::bootstrap::Bootstrap,
+    findings: &mut Findings<'_>,
+) -> (Config, Option<discovery::Dynamic>) {
+    let Some(mut dynamic) = discovery::Dynamic::read(message, &Path::ROOT, findings) else {
+        return (decode::read_bootstrap(message, &Path::ROOT, findings), None);
+    };
+    let resources = message.static_resources.clone().unwrap_or_default();
+    let path = Path::ROOT.field("static_resources");
+    let (listeners, clusters) = (path.field("listeners"), path.field("clusters"));
+    for (at, listener) in resources.listeners.iter().enumerate() {
+        discovery::check_routes_at(listener, &listeners.at(at), findings);
+    }
+    for (at, cluster) in resources.clusters.iter().enumerate() {
+        discovery::check_discovery_at(cluster, &clusters.at(at), findings);
+    }
+    let config = decode::read_bootstrap(&dynamic.filled(message), &Path::ROOT, findings);
+    if !findings.has_errors() {
+        dynamic.keep(message, &config, &mut discovery::Stamps::default());
+    }
+    (config, Some(dynamic))
 }
 
 /// What was found wrong with a configuration that [`load`] read from this text, with its places.

@@ -9,6 +9,7 @@
 //! Values of supported fields that naru cannot act on are told by `decode`.
 
 mod content;
+mod discovery;
 mod external;
 mod hints;
 mod identity;
@@ -32,7 +33,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "node*",
             "static_resources",
             "admin",
-            "dynamic_resources={}",
+            "dynamic_resources",
             "layered_runtime={}",
             "cluster_manager={}",
             "overload_manager",
@@ -40,7 +41,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "deferred_stat_options={}",
         ],
     ),
-    ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"]),
+    ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters", "secrets"]),
     // What is given up when naru runs short.
     (
         "envoy.config.overload.v3.OverloadManager",
@@ -168,6 +169,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "codec_type",
             "stat_prefix",
             "route_config",
+            "rds",
             "http_filters",
             "access_log",
             "server_name",
@@ -512,6 +514,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "connect_timeout",
             "lb_policy",
             "load_assignment",
+            "eds_cluster_config",
             "dns_lookup_family",
             "dns_refresh_rate",
             "dns_failure_refresh_rate",
@@ -672,7 +675,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.config.endpoint.v3.LbEndpoint",
-        &["endpoint", "load_balancing_weight", "health_status=HEALTHY", "metadata={}"],
+        &["endpoint", "load_balancing_weight", "health_status", "metadata={}"],
     ),
     ("envoy.config.endpoint.v3.Endpoint", &["address", "additional_addresses", "health_check_config={}"]),
     ("envoy.config.endpoint.v3.Endpoint.AdditionalAddress", &["address"]),
@@ -721,7 +724,15 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext",
-        &["tls_params", "tls_certificates", "alpn_protocols", "validation_context"],
+        &[
+            "tls_params",
+            "tls_certificates",
+            "alpn_protocols",
+            "validation_context",
+            "tls_certificate_sds_secret_configs",
+            "validation_context_sds_secret_config",
+            "combined_validation_context",
+        ],
     ),
     (
         "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
@@ -753,7 +764,9 @@ const SUPPORTED: &[(&str, &[&str])] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED).chain(content::SUPPORTED).chain(rates::SUPPORTED)
+    let others =
+        [identity::SUPPORTED, external::SUPPORTED, content::SUPPORTED, discovery::SUPPORTED, rates::SUPPORTED];
+    SUPPORTED.iter().chain(others.into_iter().flatten())
 }
 
 /// The messages that may stand where the API takes any.

@@ -4,7 +4,7 @@ use ::http::HeaderName;
 use naru_base::Weight;
 use naru_spec::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, Invalid, OnDemand,
-    UpstreamProtocol, defaults,
+    Reported, UpstreamProtocol, defaults,
 };
 
 use super::{balancing, guards, http, limits, tcp, tls, value};
@@ -16,7 +16,7 @@ use naru_spec::Path;
 /// The key of `typed_extension_protocol_options`.
 pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-pub(super) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Cluster {
+pub(crate) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Cluster {
     let discovery = discovery(said, path, findings);
     let endpoints = endpoints(said, &discovery, path, findings);
     let mut cluster = Cluster::new(said.name.clone(), discovery, endpoints);
@@ -109,7 +109,7 @@ fn discovery(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>
             Discovery::Static
         }
         DiscoveryType::Eds => unsupported(
-            "endpoints by EDS need a control plane",
+            "endpoints by EDS come from a control plane",
             "one of STATIC, STRICT_DNS, LOGICAL_DNS",
             findings,
         ),
@@ -218,6 +218,7 @@ pub(super) fn endpoint(
     }
     let mut endpoint = Endpoint {
         weight: Weight(said.load_balancing_weight.map_or(1, |v| v.value)),
+        reported: reported(said.health_status()),
         ..Endpoint::new(address)
     };
     if let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)) = &said.host_identifier {
@@ -239,6 +240,17 @@ pub(super) fn endpoint(
         }
     }
     endpoint
+}
+
+/// As Envoy has it, who is being drained is as good as failed.
+fn reported(said: core::HealthStatus) -> Reported {
+    match said {
+        core::HealthStatus::Unknown | core::HealthStatus::Healthy => Reported::Fit,
+        core::HealthStatus::Degraded => Reported::Degraded,
+        core::HealthStatus::Unhealthy | core::HealthStatus::Draining | core::HealthStatus::Timeout => {
+            Reported::Unfit
+        }
+    }
 }
 
 /// In the cluster itself, as Envoy once said it, or among the extensions.

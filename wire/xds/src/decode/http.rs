@@ -25,6 +25,10 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         Some(RouteSpecifier::RouteConfig(table)) => {
             routes::read(table, &path.field("route_config"), findings)
         }
+        Some(RouteSpecifier::Rds(_)) => {
+            findings.unsupported(&path.field("rds"), "routes by RDS come from a control plane", "route_config");
+            RouteTable::default()
+        }
         _ => RouteTable::default(),
     };
     let mut http = Http::new(said.stat_prefix.clone(), table);

@@ -16,7 +16,7 @@ use crate::proto::{
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
-pub(super) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+pub(crate) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
     if let Some(address) = of_datagrams(said) {
         if let Some(settings) = quic::settings(said, path, findings) {
             let address = value::literal_address(&address, &path.field("address"), findings);

@@ -18,7 +18,7 @@ use crate::findings::{Findings, code};
 use crate::proto::{Any, core, matcher, route};
 use naru_spec::Path;
 
-pub(super) fn read(
+pub(crate) fn read(
     said: &route::RouteConfiguration,
     path: &Path<'_>,
     findings: &mut Findings<'_>,

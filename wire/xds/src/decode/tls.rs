@@ -322,6 +322,17 @@ fn certificates(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Certificate> {
+    use tls::common_tls_context::ValidationContextType as Kind;
+    let validation = match &common.validation_context_type {
+        Some(Kind::ValidationContextSdsSecretConfig(_)) => Some("validation_context_sds_secret_config"),
+        Some(Kind::CombinedValidationContext(_)) => Some("combined_validation_context"),
+        _ => None,
+    };
+    let certificates = (!common.tls_certificate_sds_secret_configs.is_empty())
+        .then_some("tls_certificate_sds_secret_configs");
+    for field in validation.into_iter().chain(certificates) {
+        findings.unsupported(&path.field(field), "secrets by SDS come from a control plane", "");
+    }
     let path = path.field("tls_certificates");
     let mut found = Vec::new();
     for (at, said) in common.tls_certificates.iter().enumerate() {

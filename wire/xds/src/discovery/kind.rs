@@ -70,6 +70,18 @@ impl Kind {
         }
     }
 
+    /// What people call one of them.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Kind::Cluster => "cluster",
+            Kind::Endpoints => "endpoints of",
+            Kind::Secret => "secret",
+            Kind::Listener => "listener",
+            Kind::Routes => "routes",
+            Kind::VirtualHost => "virtual host",
+        }
+    }
+
     /// Whether a response to state of the world holds all that there is, so that what it does not hold is gone. Of
     /// the other kinds it holds what has been asked for.
     pub const fn is_whole(self) -> bool {

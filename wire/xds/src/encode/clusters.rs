@@ -1,7 +1,8 @@
 //! Clusters and their endpoints.
 
 use naru_spec::{
-    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, UpstreamProtocol, defaults,
+    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, Reported, UpstreamProtocol,
+    defaults,
 };
 
 use super::{balancing, guards, http, limits, tcp, tls, value};
@@ -89,6 +90,12 @@ pub(super) fn endpoint(endpoint: &Endpoint) -> endpoint::LbEndpoint {
     };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(said)),
+        health_status: match endpoint.reported {
+            Reported::Fit => core::HealthStatus::Unknown,
+            Reported::Degraded => core::HealthStatus::Degraded,
+            Reported::Unfit => core::HealthStatus::Unhealthy,
+        }
+        .into(),
         load_balancing_weight: (endpoint.weight.0 != 1).then(|| value::number(endpoint.weight.0)),
         ..Default::default()
     }

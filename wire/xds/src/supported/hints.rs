@@ -2,15 +2,12 @@
 
 /// What to do instead of setting a field that is not supported.
 pub(super) const HINTS: &[(&str, &str, &str)] = &[
-    ("HttpConnectionManager", "rds", "it needs a control plane: write the routes inline as route_config"),
+    ("ConfigSource", "path_config_source", "resources come over one stream of gRPC: ads: {}"),
+    ("ConfigSource", "path", "resources come over one stream of gRPC: ads: {}"),
+    ("ConfigSource", "api_config_source", "resources come over one stream of gRPC: ads: {}, and ads_config"),
     ("HttpConnectionManager", "scoped_routes", "write the routes inline as route_config"),
     ("HttpFilter", "config_discovery", "it needs a control plane: use typed_config"),
     ("Filter", "config_discovery", "it needs a control plane: use typed_config"),
-    ("Bootstrap", "dynamic_resources", "it needs a control plane: use static_resources"),
-    ("Cluster", "eds_cluster_config", "it needs a control plane: use load_assignment"),
-    ("CommonTlsContext", "tls_certificate_sds_secret_configs", "use tls_certificates with a filename"),
-    ("CommonTlsContext", "validation_context_sds_secret_config", "use validation_context with a filename"),
-    ("CommonTlsContext", "combined_validation_context", "use validation_context"),
     ("WeightedCluster", "total_weight", "remove it: a weight is a share of the sum"),
     ("FileAccessLog", "json_format", "use log_format.json_format"),
     ("FileAccessLog", "typed_json_format", "use log_format.json_format"),
