@@ -13,6 +13,7 @@ mod sessions;
 mod stats;
 mod strain;
 mod surge;
+mod gateway_api;
 mod tcp;
 
 use std::cell::RefCell;
@@ -44,9 +45,14 @@ pub struct Admin {
     pub workers: usize,
     /// Processes that this one has taken over from, and that are not done yet.
     pub predecessors: Predecessors,
+    /// Of documents of the Gateway API that are in force.
+    pub statuses: Statuses,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
 }
+
+/// What becomes of documents of the Gateway API.
+pub type Statuses = Rc<RefCell<Vec<naru_plan::Status>>>;
 
 /// A configuration is asked for seldom, and would take more memory than the tables that it became: so it is made
 /// again from what it came from. `None` where that cannot be read any more.
@@ -95,6 +101,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/cache", "what is kept of answers, and how often it was given; ?format=json"),
     ("/cache/purge", "POST: forget answers; ?url=, ?prefix=, ?tag= or ?all"),
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
+    ("/gateway-api", "what becomes of documents of the Gateway API; ?format=json"),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/listeners", "listeners and their addresses; ?format=json"),
@@ -128,6 +135,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/mirrors", _) => mirrors::page(admin, &query).await,
         ("/cache", _) => cache::page(admin, &query),
         ("/surge", _) => surge::page(admin, &query),
+        ("/gateway-api", _) => gateway_api::page(admin, &query),
         ("/sessions", _) => sessions::page(admin, &query),
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),

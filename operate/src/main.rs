@@ -20,6 +20,7 @@ mod admin;
 mod policies;
 mod pages;
 mod problems;
+mod statuses;
 mod say;
 
 use std::process::ExitCode;

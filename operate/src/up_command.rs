@@ -63,12 +63,14 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     let in_force = Rc::new(RefCell::new(config));
     let recalled = Rc::clone(&in_force);
+    let statuses = Rc::new(RefCell::new(checked.statuses));
     let admin = Rc::new(Admin {
         proxy: Rc::clone(&proxy),
         file: args.directory.display().to_string(),
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
         workers,
         predecessors: Predecessors::default(),
+        statuses: Rc::clone(&statuses),
         quit: Notify::new(),
     });
     tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));
@@ -89,7 +91,8 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     acme.follow(mesh.orders());
-    let mut running = Running { args, proxy, supervisor, mesh, in_force, acme, acme_events, surge_levels };
+    let mut running =
+        Running { args, proxy, supervisor, mesh, in_force, statuses, acme, acme_events, surge_levels };
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
@@ -103,6 +106,8 @@ struct Running<'a> {
     mesh: Mesh,
     /// What the proxy acts by, to be shown.
     in_force: Rc<RefCell<Config>>,
+    /// Of documents of the Gateway API.
+    statuses: admin::Statuses,
     acme: Acme,
     acme_events: UnboundedReceiver<acme::Event>,
     /// What is given up for the load.
@@ -161,6 +166,7 @@ impl Running<'_> {
         let (config, snapshot) = checked.compiled.ok_or(None)?;
         self.proxy.update(snapshot).await.map_err(Some)?;
         self.in_force.replace(config);
+        self.statuses.replace(checked.statuses);
         Ok(())
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn expand<'a>(resources: &'a Resources, findings: &mut Findings<'_>) 
                 continue;
             }
             let spot = Spot { gateway, listener, at: (at, listener_at) };
-            expanded.virtual_services.extend(of_http(&spot, &ruled, &mut number));
+            expanded.virtual_services.extend(of_http(&spot, &world, &ruled, &mut number));
             expanded.virtual_services.extend(of_streams(&spot, &world, resources, &mut number, findings));
         }
     }
@@ -97,6 +97,25 @@ struct Spot<'a> {
 }
 
 impl Spot<'_> {
+    /// Whether another listener of the same port is closer to a host: then it is that one's, and this one is not asked.
+    fn is_outdone(&self, host: &str, world: &World<'_>) -> bool {
+        let values = |state: &GatewayState<'_>| -> Vec<String> {
+            let addresses = state.gateway.spec.addresses.iter();
+            addresses.filter_map(|address| Some(address.value.as_ref()?.value.clone())).collect()
+        };
+        let own = self.listener.hostname().to_ascii_lowercase();
+        let beside = world.gateways.iter().filter(|state| {
+            state.class == Class::Ours && values(state) == values(self.gateway)
+        });
+        let mut others = beside.flat_map(|state| &state.listeners).filter(|other| {
+            other.serves() && other.listener.port.value == self.listener.listener.port.value
+        });
+        others.any(|other| {
+            let other = other.hostname().to_ascii_lowercase();
+            covers(&other, host) && specificity(&other) > specificity(&own)
+        })
+    }
+
     fn bindings<'r>(&self, state: &'r RouteState<'_>) -> Vec<&'r Binding> {
         let bindings = state.parents.iter().filter_map(|parent| match &parent.outcome {
             Ok(Bound::Listeners(bindings)) => Some(bindings),
@@ -141,7 +160,12 @@ impl Spot<'_> {
 }
 
 /// The HTTP and gRPC of a listener: for each host the rules of all routes that take it.
-fn of_http(spot: &Spot<'_>, ruled: &[Ruled<'_>], number: &mut u32) -> Vec<VirtualService> {
+fn of_http(
+    spot: &Spot<'_>,
+    world: &World<'_>,
+    ruled: &[Ruled<'_>],
+    number: &mut u32,
+) -> Vec<VirtualService> {
     let mut hosts: Vec<&str> = Vec::new();
     let mut taken: Vec<(&Ruled<'_>, Vec<&str>)> = Vec::new();
     for ruled in ruled.iter().filter(|ruled| matches!(ruled.state.route, Route::Http(_) | Route::Grpc(_))) {
@@ -154,6 +178,7 @@ fn of_http(spot: &Spot<'_>, ruled: &[Ruled<'_>], number: &mut u32) -> Vec<Virtua
     }
     hosts.sort_unstable();
     hosts.dedup();
+    hosts.retain(|host| !spot.is_outdone(host, world));
     // Hosts that the same routes take in the same order have one table.
     let mut tables: Vec<(Vec<(usize, usize)>, Vec<String>)> = Vec::new();
     for host in hosts {
@@ -366,7 +391,9 @@ pub(crate) fn retell(service: &VirtualService, told: Findings<'_>, findings: &mu
                 .replace(".route[", ".backendRefs[")
                 .replace(".destination.host", ".name")
                 .replace(".destination.port.number", ".port")
-                .replace(".match[", ".matches[");
+                .replace(".match[", ".matches[")
+                .replace(".retries.retryOn", ".retry.codes")
+                .replace(".retries", ".retry");
             problem.path = format!("{}{rest}", beyond.path);
         } else if problem.path.starts_with("spec.tls[") || problem.path.starts_with("spec.tcp[") {
             problem.path = "spec.rules[0]".to_owned();

@@ -386,6 +386,16 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
             }
             virtual_hosts.push(host(domains, rules, ready.port, is_redirected));
         }
+        if ready.gateway.is_api {
+            // Of a host that a listener has, no other one answers.
+            let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+            let left = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
+            let left = left.filter(|domain| *domain != Domain::Any && !taken.contains(&domain));
+            let left: Vec<Domain> = left.collect();
+            if !left.is_empty() {
+                virtual_hosts.push(host(left, Vec::new(), ready.port, false));
+            }
+        }
         if is_redirected {
             // Hosts that nobody has routes for are sent to TLS all the same.
             let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();

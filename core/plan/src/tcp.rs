@@ -9,7 +9,7 @@ use naru_base::Weight;
 use naru_resource::virtual_service::{RouteDestination, TcpMatch, TlsMatch};
 use naru_resource::{Number, Place, Text, Texts, VirtualService};
 use naru_spec::{
-    Action, ClusterChoice, Domain, FilterChain, Forward, Match, Path, RetryPolicy, Rule, TcpProxy, Transport,
+    Action, ClusterChoice, Domain, FilterChain, Forward, Match, Path, Rule, TcpProxy, Transport,
     WeightedCluster, code, defaults,
 };
 
