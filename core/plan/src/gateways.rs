@@ -287,6 +287,15 @@ fn read<'a>(
             Ok(_) => hosts.push(name.to_ascii_lowercase()),
         }
     }
+    if let Some(said) = &server.default_endpoint {
+        let message = "'defaultEndpoint' has no effect, as in Istio";
+        let hint = "a VirtualService for this gateway says where requests go";
+        findings.warning(code::NO_EFFECT, said.place, &path.field("defaultEndpoint"), message, hint);
+    }
+    if let Some(said) = server.tls.as_ref().and_then(|tls| tls.insecure_skip_verify.as_ref()) {
+        let message = "naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified";
+        findings.warning(code::NOT_YET, said.place, &path.field("tls.insecureSkipVerify"), message, "");
+    }
     let ip = match &server.bind {
         None => surroundings.gateway_address,
         Some(bind) => match bind.parse::<IpAddr>() {

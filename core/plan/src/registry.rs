@@ -17,7 +17,8 @@ use crate::{Instance, InstancePort};
 /// Every service, by its full name.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    services: BTreeMap<String, Known>,
+    /// One, or one for each of some namespaces that do not see each other's.
+    services: BTreeMap<String, Vec<Known>>,
 }
 
 /// A service that somebody has defined.
@@ -140,18 +141,27 @@ impl Registry {
     }
 
     fn add(&mut self, known: Known, findings: &mut Findings<'_>) {
-        if let Some(before) = self.services.get(&known.host) {
+        let same = self.services.entry(known.host.clone()).or_default();
+        let is_apart = |before: &Known| {
+            let is_for_all = |one: &Known| one.export_to.iter().all(|name| name.value == "*");
+            before.namespace != known.namespace
+                && !before.is_seen_from(&known.namespace)
+                && !known.is_seen_from(&before.namespace)
+                && !is_for_all(before)
+                && !is_for_all(&known)
+        };
+        if let Some(before) = same.iter().find(|before| !is_apart(before)) {
             let message = format!("the service {} is defined twice", known.host);
             let hint = format!("the first definition is at {}", findings.locate(before.place));
             findings.error(code::DUPLICATE, known.place, &Path::ROOT.field("metadata"), message, hint);
             return;
         }
-        self.services.insert(known.host.clone(), known);
+        same.push(known);
     }
 
     /// Whether somebody is called by browsers.
     pub fn has_grpc_web(&self) -> bool {
-        let mut ports = self.services.values().flat_map(|known| &known.ports);
+        let mut ports = self.services().flat_map(|known| &known.ports);
         ports.any(|port| port.protocol == Protocol::GrpcWeb)
     }
 
@@ -160,12 +170,16 @@ impl Registry {
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Known> {
-        self.services.values()
+        self.services.values().flatten()
     }
 
-    /// The service that a document of `namespace` means by `host`.
+    /// The service that a document of `namespace` means by `host`: of several the one of that namespace, or else one that
+    /// is seen there.
     pub fn find(&self, host: &str, namespace: &str) -> Option<&Known> {
-        self.services.get(&fqdn(host, namespace)).or_else(|| self.services.get(&host.to_ascii_lowercase()))
+        let same = self.services.get(&fqdn(host, namespace));
+        let same = same.or_else(|| self.services.get(&host.to_ascii_lowercase()))?;
+        let own = same.iter().find(|known| known.namespace == namespace);
+        own.or_else(|| same.iter().find(|known| known.is_seen_from(namespace))).or(same.first())
     }
 
     /// The whole name of a host that a document of `namespace` speaks of, also where nobody defines it.
@@ -568,6 +582,12 @@ fn of_workload(
         let hint = "write an address, or say resolution: DNS";
         findings.error(code::INVALID_VALUE, host.place, &path.field("address"), message, hint);
         return None;
+    }
+    for (said, field) in [(&endpoint.network, "network"), (&endpoint.service_account, "serviceAccount")] {
+        if let Some(said) = said {
+            let message = format!("naru does not act on '{field}' of an endpoint: it is called by its address, without mutual TLS");
+            findings.warning(code::NOT_YET, said.place, &path.field(field), message, "");
+        }
     }
     let weight = match endpoint.weight.as_ref().map(|weight| u32::try_from(weight.value)) {
         None => 1,

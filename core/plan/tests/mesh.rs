@@ -79,6 +79,34 @@ fn who_sees_a_service_is_said_by_its_own_document() {
 }
 
 #[test]
+fn two_namespaces_may_have_a_service_of_one_host_each_for_itself() {
+    let entry = |namespace: &str, address: &str, exports: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: e, namespace: {namespace}}}
+spec:
+  hosts: [twice.test]
+  exportTo: ['{exports}']
+  ports: [{{number: 80, name: http}}]
+  resolution: STATIC
+  endpoints: [{{address: {address}}}]
+---
+"
+        )
+    };
+    let both = entry("shop", "10.0.0.1", ".") + &entry("other", "10.0.0.2", ".");
+    for (namespace, address) in [("shop", "10.0.0.1:80"), ("other", "10.0.0.2:80")] {
+        let (config, told) = planned(&both, namespace);
+        assert_eq!(told, [RANGE]);
+        let cluster = config.clusters.iter().find(|cluster| cluster.name.ends_with("twice.test")).unwrap();
+        assert_eq!(cluster.endpoints[0].address.to_string(), address, "{namespace}");
+    }
+    let (_, told) = planned(&(entry("shop", "10.0.0.1", ".") + &entry("other", "10.0.0.2", "*")), "shop");
+    assert!(told.iter().any(|line| line.contains("the service twice.test is defined twice")), "{told:?}");
+}
+
+#[test]
 fn a_service_is_called_by_its_addresses_too() {
     let (config, _) = planned("", "shop");
     let of = |name: &str| {

@@ -1,10 +1,10 @@
 //! Istio's `Sidecar`: what a workload sees of the mesh, and what becomes of calls that go anywhere else.
 
 use crate::destination_rule::ConnectionPool;
-use crate::gateway::{Port, ServerTls};
+use crate::gateway::ServerTls;
 use crate::service_entry::LabelSelector;
 use crate::virtual_service::Destination;
-use crate::{Meta, Place, Placed, Text, Texts};
+use crate::{Meta, Number, Place, Placed, Text, Texts};
 
 objects! {
     Sidecar {
@@ -21,7 +21,7 @@ objects! {
     }
 
     IngressListener {
-        port: Option<Port>,
+        port: Option<SidecarPort>,
         bind: Option<Text>,
         capture_mode: Option<Text>,
         default_endpoint: Option<Text>,
@@ -30,11 +30,18 @@ objects! {
     }
 
     EgressListener {
-        port: Option<Port>,
+        port: Option<SidecarPort>,
         bind: Option<Text>,
         capture_mode: Option<Text>,
         /// `NAMESPACE/HOST`.
         hosts: Texts,
+    }
+
+    SidecarPort {
+        number: Number,
+        protocol: Option<Text>,
+        name: Option<Text>,
+        target_port: Option<Number>,
     }
 
     OutboundTrafficPolicy {

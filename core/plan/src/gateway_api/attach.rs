@@ -21,6 +21,8 @@ pub(super) const GROUP: &str = "gateway.networking.k8s.io";
 const CONTROLLERS: [&str; 2] = [super::status::CONTROLLER, "istio.io/gateway-controller"];
 /// Classes that are there without a document.
 const CLASSES: [&str; 2] = ["naru", "istio"];
+/// Istio's own, for proxies of other kinds.
+const OTHERS: [&str; 3] = ["istio-waypoint", "istio-east-west", "istio-remote"];
 
 pub(super) fn is_ours(controller: &str) -> bool {
     CONTROLLERS.contains(&controller)
@@ -543,6 +545,7 @@ fn gateway_of<'a>(gateway: &'a ApiGateway, resources: &'a Resources) -> GatewayS
         Some(class) if is_ours(&class.spec.controller_name) => Class::Ours,
         Some(_) => Class::Others,
         None if CLASSES.contains(&name) => Class::Ours,
+        None if OTHERS.contains(&name) => Class::Others,
         None => Class::Unknown,
     };
     let listeners = gateway.spec.listeners.iter().enumerate();

@@ -22,6 +22,12 @@ record!(sidecar::IngressListener {
     tls: "tls",
     connection_pool: "connectionPool",
 });
+record!(sidecar::SidecarPort {
+    number: "number",
+    protocol: "protocol",
+    name: "name",
+    target_port: "targetPort",
+});
 record!(sidecar::EgressListener { port: "port", bind: "bind", capture_mode: "captureMode", hosts: "hosts" });
 record!(sidecar::OutboundTrafficPolicy { mode: "mode", egress_proxy: "egressProxy" });
 words!(OutboundMode {
