@@ -19,12 +19,8 @@ pub fn to_text(statuses: &[Status]) -> String {
                 1 => "1 route".to_owned(),
                 many => format!("{many} routes"),
             };
-            let _ = writeln!(
-                out,
-                "  listener {}, {routes}{}",
-                listener.name,
-                conditions(&listener.conditions)
-            );
+            let _ =
+                writeln!(out, "  listener {}, {routes}{}", listener.name, conditions(&listener.conditions));
         }
         for parent in &status.parents {
             let _ = writeln!(out, "  {}{}", parent.parent, conditions(&parent.conditions));
@@ -78,7 +74,8 @@ pub fn to_json(statuses: &[Status]) -> Value {
                 _ => ("parents", "parentRef"),
             };
             let parents = status.parents.iter().map(|parent| {
-                let mut one = json!({ "controllerName": CONTROLLER, "conditions": listed(&parent.conditions) });
+                let mut one =
+                    json!({ "controllerName": CONTROLLER, "conditions": listed(&parent.conditions) });
                 one[reference] = json!(parent.parent);
                 one
             });

@@ -3,9 +3,7 @@
 use http::StatusCode;
 use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute, PathChange};
 use naru_resource::{Number, Place};
-use naru_spec::{
-    DirectResponse, Path, PathRewrite, Pattern, Redirect, RedirectPath, Scheme, code, defaults,
-};
+use naru_spec::{DirectResponse, Path, PathRewrite, Pattern, Redirect, RedirectPath, Scheme, code, defaults};
 
 use crate::findings::Findings;
 use crate::registry::port_number;

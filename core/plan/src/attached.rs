@@ -181,8 +181,10 @@ impl Target {
                     unknown(said.name.place, "name", message);
                     return None;
                 };
-                if let Some(section) =
-                    said.section_name.as_ref().filter(|section| names.iter().all(|name| name.value != section.value))
+                if let Some(section) = said
+                    .section_name
+                    .as_ref()
+                    .filter(|section| names.iter().all(|name| name.value != section.value))
                 {
                     let message =
                         format!("{kind} '{}' has no rule named '{}'", said.name.value, section.value);

@@ -10,8 +10,8 @@ use naru_resource::destination_rule::{
 };
 use naru_resource::{Number, Seconds};
 use naru_spec::{
-    BalancingPolicy, Cluster, ClusterLimits, Discovery, Endpoint, Http2Keepalive, OnDemand,
-    ProxyVersion, RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
+    BalancingPolicy, Cluster, ClusterLimits, Discovery, Endpoint, Http2Keepalive, OnDemand, ProxyVersion,
+    RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
 };
 
 use crate::balancing;

@@ -104,12 +104,13 @@ impl Spot<'_> {
             addresses.filter_map(|address| Some(address.value.as_ref()?.value.clone())).collect()
         };
         let own = self.listener.hostname().to_ascii_lowercase();
-        let beside = world.gateways.iter().filter(|state| {
-            state.class == Class::Ours && values(state) == values(self.gateway)
-        });
-        let mut others = beside.flat_map(|state| &state.listeners).filter(|other| {
-            other.serves() && other.listener.port.value == self.listener.listener.port.value
-        });
+        let beside = world
+            .gateways
+            .iter()
+            .filter(|state| state.class == Class::Ours && values(state) == values(self.gateway));
+        let mut others = beside
+            .flat_map(|state| &state.listeners)
+            .filter(|other| other.serves() && other.listener.port.value == self.listener.listener.port.value);
         others.any(|other| {
             let other = other.hostname().to_ascii_lowercase();
             covers(&other, host) && specificity(&other) > specificity(&own)
@@ -159,13 +160,11 @@ impl Spot<'_> {
     }
 }
 
+/// How far behind the most specific host, and which route.
+type Taker = (usize, usize);
+
 /// The HTTP and gRPC of a listener: for each host the rules of all routes that take it.
-fn of_http(
-    spot: &Spot<'_>,
-    world: &World<'_>,
-    ruled: &[Ruled<'_>],
-    number: &mut u32,
-) -> Vec<VirtualService> {
+fn of_http(spot: &Spot<'_>, world: &World<'_>, ruled: &[Ruled<'_>], number: &mut u32) -> Vec<VirtualService> {
     let mut hosts: Vec<&str> = Vec::new();
     let mut taken: Vec<(&Ruled<'_>, Vec<&str>)> = Vec::new();
     for ruled in ruled.iter().filter(|ruled| matches!(ruled.state.route, Route::Http(_) | Route::Grpc(_))) {
@@ -180,7 +179,7 @@ fn of_http(
     hosts.dedup();
     hosts.retain(|host| !spot.is_outdone(host, world));
     // Hosts that the same routes take in the same order have one table.
-    let mut tables: Vec<(Vec<(usize, usize)>, Vec<String>)> = Vec::new();
+    let mut tables: Vec<(Vec<Taker>, Vec<String>)> = Vec::new();
     for host in hosts {
         let mut takers: Vec<((usize, usize), usize)> = Vec::new();
         for (at, (_, own)) in taken.iter().enumerate() {
@@ -193,7 +192,7 @@ fn of_http(
         // Whether one host is more specific than another is all that counts.
         let mut level = 0;
         let mut before = None;
-        let key: Vec<(usize, usize)> = takers
+        let key: Vec<Taker> = takers
             .into_iter()
             .map(|(specific, at)| {
                 if before.is_some_and(|before| before != specific) {
@@ -315,10 +314,13 @@ fn streams_to(route: Route<'_>, backends: &[BackendRef], resources: &Resources) 
     found.collect()
 }
 
+/// A host, the namespace of routes for it, and these with the port that they are for.
+type OfService<'a> = (String, &'a str, Vec<(&'a Ruled<'a>, Option<u16>)>);
+
 /// Routes whose parents are Services: for workloads that call these. One in the Service's own namespace is for all of
 /// them, any other for those of its namespace.
-fn in_mesh(ruled: &[Ruled<'_>], number: &mut u32) -> Vec<VirtualService> {
-    let mut spots: Vec<(String, &str, Vec<(&Ruled<'_>, Option<u16>)>)> = Vec::new();
+fn in_mesh<'a>(ruled: &'a [Ruled<'a>], number: &mut u32) -> Vec<VirtualService> {
+    let mut spots: Vec<OfService<'a>> = Vec::new();
     for ruled in ruled {
         let namespace = ruled.state.route.meta().namespace();
         for parent in &ruled.state.parents {
@@ -342,7 +344,7 @@ fn in_mesh(ruled: &[Ruled<'_>], number: &mut u32) -> Vec<VirtualService> {
                 entries.push((ranked.rank, route));
             }
         }
-        entries.sort_by(|a, b| b.0.cmp(&a.0));
+        entries.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         let Some(first) = list.first() else { continue };
         *number += 1;
         let meta = first.0.state.route.meta();
@@ -416,9 +418,16 @@ fn check_gateway(state: &GatewayState<'_>, findings: &mut Findings<'_>) {
         }
         Class::Unknown => {
             let name = &gateway.spec.gateway_class_name;
-            let message = format!("there is no GatewayClass '{}': nobody listens for the Gateway", name.value);
+            let message =
+                format!("there is no GatewayClass '{}': nobody listens for the Gateway", name.value);
             let hint = "gatewayClassName: naru is always there";
-            findings.error(code::UNKNOWN_REFERENCE, name.place, &spec.field("gatewayClassName"), message, hint);
+            findings.error(
+                code::UNKNOWN_REFERENCE,
+                name.place,
+                &spec.field("gatewayClassName"),
+                message,
+                hint,
+            );
         }
     }
     if gateway.spec.listeners.is_empty() {
@@ -437,7 +446,8 @@ fn check_gateway(state: &GatewayState<'_>, findings: &mut Findings<'_>) {
     for (at, state) in state.listeners.iter().enumerate() {
         let path = listeners.at(at);
         let said = state.listener;
-        let before = gateway.spec.listeners.iter().take(at).find(|before| before.name.value == said.name.value);
+        let before =
+            gateway.spec.listeners.iter().take(at).find(|before| before.name.value == said.name.value);
         if before.is_some() {
             let message = format!("the listener '{}' is there twice", said.name.value);
             findings.error(code::DUPLICATE, said.name.place, &path.field("name"), message, "");
@@ -519,9 +529,9 @@ fn check_route(state: &RouteState<'_>, resources: &Resources, findings: &mut Fin
         let listed = spec.field("hostnames");
         let inner = host.strip_prefix("*.").unwrap_or(host);
         let is_name = !inner.is_empty()
-            && inner.split('.').all(|part| {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            });
+            && inner
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         if !is_name || host.parse::<std::net::IpAddr>().is_ok() {
             let message = format!("'{}' is no hostname", host.value);
             let hint = "a name, or *.example.com; no port and no address";
@@ -616,7 +626,9 @@ fn server_tls(
     let mode = match (attach::mode_of(said), validation) {
         (ListenerTlsMode::Passthrough, _) => ServerTlsMode::Passthrough,
         (ListenerTlsMode::Terminate, None) => ServerTlsMode::Simple,
-        (ListenerTlsMode::Terminate, Some(_)) if insecure.is_some_and(|m| m.value == "AllowInsecureFallback") => {
+        (ListenerTlsMode::Terminate, Some(_))
+            if insecure.is_some_and(|m| m.value == "AllowInsecureFallback") =>
+        {
             ServerTlsMode::OptionalMutual
         }
         (ListenerTlsMode::Terminate, Some(_)) => ServerTlsMode::Mutual,
@@ -625,11 +637,26 @@ fn server_tls(
     if let Some(validation) = validation {
         let path = path.field("tls.frontendValidation.caCertificateRefs");
         let namespace = state.gateway.meta.namespace();
-        ca = backend_tls::authorities(&validation.ca_certificate_refs, namespace, resources, secrets, &path, findings)
-            .map(|value| Text { value, place: validation.place });
-        if let Some(mode) = insecure.filter(|mode| !matches!(mode.as_str(), "AllowValidOnly" | "AllowInsecureFallback")) {
+        ca = backend_tls::authorities(
+            &validation.ca_certificate_refs,
+            namespace,
+            resources,
+            secrets,
+            &path,
+            findings,
+        )
+        .map(|value| Text { value, place: validation.place });
+        if let Some(mode) =
+            insecure.filter(|mode| !matches!(mode.as_str(), "AllowValidOnly" | "AllowInsecureFallback"))
+        {
             let message = format!("'{}' is not known here", mode.value);
-            findings.error(code::UNKNOWN_VALUE, mode.place, &path, message, "AllowValidOnly or AllowInsecureFallback");
+            findings.error(
+                code::UNKNOWN_VALUE,
+                mode.place,
+                &path,
+                message,
+                "AllowValidOnly or AllowInsecureFallback",
+            );
         }
     }
     let option = |name: &str| {
@@ -643,7 +670,13 @@ fn server_tls(
             "TLSV1_3" | "1.3" => naru_resource::gateway::TlsProtocol::V1_3,
             other => {
                 let message = format!("'{other}' is no version of TLS that naru speaks");
-                findings.error(code::UNKNOWN_VALUE, said.place, &path.field("tls.options"), message, "1.2 or 1.3");
+                findings.error(
+                    code::UNKNOWN_VALUE,
+                    said.place,
+                    &path.field("tls.options"),
+                    message,
+                    "1.2 or 1.3",
+                );
                 return None;
             }
         };

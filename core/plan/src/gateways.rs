@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use naru_resource::gateway::{Server, ServerTlsMode};
 use naru_resource::{Gateway, Resources, Text, VirtualService, meta};
 use naru_spec::{
-    Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule, TlsRequirement,
-    Upgrades, VirtualHost, code,
+    Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule, TlsRequirement, Upgrades,
+    VirtualHost, code,
 };
 
 use crate::Surroundings;
@@ -293,7 +293,8 @@ fn read<'a>(
         findings.warning(code::NO_EFFECT, said.place, &path.field("defaultEndpoint"), message, hint);
     }
     if let Some(said) = server.tls.as_ref().and_then(|tls| tls.insecure_skip_verify.as_ref()) {
-        let message = "naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified";
+        let message =
+            "naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified";
         findings.warning(code::NOT_YET, said.place, &path.field("tls.insecureSkipVerify"), message, "");
     }
     let ip = match &server.bind {

@@ -28,6 +28,7 @@ mod hosts;
 mod actions;
 mod recovery;
 mod delegates;
+mod beside;
 mod matching;
 mod headers;
 mod attached;
@@ -75,8 +76,8 @@ use crate::registry::Registry;
 use crate::routes::{Context, Routes};
 use crate::sidecars::Sidecars;
 
-pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
 pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
+pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
@@ -223,7 +224,9 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     config.clusters = routes.into_clusters();
     config.clusters.extend(guards.into_clusters());
     config.clusters.extend(edges.clusters());
-    config.clusters.extend((!surroundings.clients.is_empty()).then(|| clusters::of_addresses(&policies.mesh)));
+    config
+        .clusters
+        .extend((!surroundings.clients.is_empty()).then(|| clusters::of_addresses(&policies.mesh)));
     Planned { config, problems: findings.into_problems() }
 }
 

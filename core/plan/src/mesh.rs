@@ -11,8 +11,8 @@ use naru_resource::sidecar::OutboundMode;
 use naru_resource::virtual_service::HttpRetry;
 use naru_resource::{Number, Place, Placed, Resources, Text, Texts};
 use naru_spec::{
-    AccessLog, DnsSettings, EscapedSlashes, Format, ForwardClientCert, Http, JsonField, LogFormat, LogSink, Path,
-    Paths, code, defaults,
+    AccessLog, DnsSettings, EscapedSlashes, Format, ForwardClientCert, Http, JsonField, LogFormat, LogSink,
+    Path, Paths, code, defaults,
 };
 
 use crate::findings::Findings;
@@ -235,8 +235,9 @@ fn access_log(said: &mut Said<'_, '_, '_>) -> Option<Vec<AccessLog>> {
     let format = said.of("accessLogFormat", |config| {
         config.access_log_format.as_ref().map(|format| (format, format.place))
     });
-    let encoding = said.of("accessLogEncoding", |config| placed(&config.access_log_encoding).map(|e| (e, e.1)));
-    let is_json = match encoding.map(|(word, place)| (word, place)) {
+    let encoding =
+        said.of("accessLogEncoding", |config| placed(&config.access_log_encoding).map(|e| (e, e.1)));
+    let is_json = match encoding {
         None | Some(("TEXT", _)) => false,
         Some(("JSON", _)) => true,
         Some((other, place)) => {
@@ -251,7 +252,13 @@ fn access_log(said: &mut Said<'_, '_, '_>) -> Option<Vec<AccessLog>> {
         if let Some(format) = format {
             let path = Path::ROOT.field("accessLogFormat");
             let message = "nothing is logged in this form: 'accessLogFile' is not said";
-            said.findings.warning(code::NO_EFFECT, format.place, &path, message, "accessLogFile: /dev/stdout");
+            said.findings.warning(
+                code::NO_EFFECT,
+                format.place,
+                &path,
+                message,
+                "accessLogFile: /dev/stdout",
+            );
         }
         return None;
     };
@@ -272,7 +279,9 @@ fn access_log(said: &mut Said<'_, '_, '_>) -> Option<Vec<AccessLog>> {
     let place = format.map_or(Place::default(), |format| format.place);
     let format = if is_json {
         let fields = match format {
-            Some(format) => format.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            Some(format) => {
+                format.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+            }
             None => JSON_FIELDS.to_vec(),
         };
         let fields: Option<Vec<_>> = fields

@@ -125,7 +125,8 @@ impl Registry {
         findings: &mut Findings<'_>,
     ) -> Registry {
         let mut registry = Registry::default();
-        let all = resources.services.iter().map(|service| of_service(service, resources, instances, findings));
+        let all =
+            resources.services.iter().map(|service| of_service(service, resources, instances, findings));
         let mut all: Vec<Known> = all.collect();
         for entry in &resources.service_entries {
             all.extend(of_entry(entry, resources, instances, findings));
@@ -585,7 +586,9 @@ fn of_workload(
     }
     for (said, field) in [(&endpoint.network, "network"), (&endpoint.service_account, "serviceAccount")] {
         if let Some(said) = said {
-            let message = format!("naru does not act on '{field}' of an endpoint: it is called by its address, without mutual TLS");
+            let message = format!(
+                "naru does not act on '{field}' of an endpoint: it is called by its address, without mutual TLS"
+            );
             findings.warning(code::NOT_YET, said.place, &path.field(field), message, "");
         }
     }

@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::HeaderName;
-use naru_base::{Fraction, Weight};
+use naru_base::Weight;
 use naru_resource::destination_rule::Subset;
-use naru_resource::virtual_service::{
-    Destination, HttpDestination, HttpMatch, HttpRetry, HttpRoute, Percent, Persistence,
-};
+use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRetry, HttpRoute};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Cookie, Discovery, Fallback, Forward, HostRewrite, Match, Mirror, Path,
-    PathMatch, PathRewrite, Pattern, RetryPolicy, Rule, Severity, Sticky, StickyCarrier, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Path, PathMatch,
+    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::account::Account;
@@ -31,7 +28,7 @@ use crate::mesh::{self, Mesh};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Effective, Policies, naru_suggestion};
 use crate::rates::Rates;
-use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
+use crate::recovery::{check_retry, fault_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
 use crate::sidecars::Scope;
 use crate::{Client, delegates, headers, matching};
@@ -342,7 +339,8 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
         let route = &expanded.route;
-        let mut clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
+        let mut clusters =
+            self.destinations(service, &route.route, context, &path.field("route"), findings)?;
         if let Some(persistence) = route.beyond.as_ref().and_then(|beyond| beyond.persistence.as_ref()) {
             self.stick(&mut clusters, persistence, context);
         }
@@ -619,33 +617,8 @@ impl<'a> Routes<'a> {
         Cluster { load, ..cluster }
     }
 
-    /// Leads to clusters of the same endpoints where clients stay with theirs.
-    fn stick(&mut self, choice: &mut ClusterChoice, said: &Persistence, context: &Context<'_>) {
-        let client = match context {
-            Context::Any => return,
-            Context::Gateway { namespace, .. } => *namespace,
-            Context::Mesh { client, .. } => client.namespace.as_str(),
-        };
-        let carrier = if said.is_header {
-            HeaderName::from_bytes(said.name.as_bytes()).ok().map(StickyCarrier::Header)
-        } else {
-            Cookie::new(said.name.as_str(), said.lifetime, "/", Vec::new()).ok().map(StickyCarrier::Cookie)
-        };
-        let Some(carrier) = carrier else { return };
-        let mut led = |name: &mut String| {
-            let Some(cluster) = self.clusters.get(name) else { return };
-            let mut cluster = cluster.clone();
-            cluster.load_balancing.sticky = Some(Sticky { carrier: carrier.clone(), is_strict: false });
-            *name = self.keep(cluster, client);
-        };
-        match choice {
-            ClusterChoice::One(name) => led(name),
-            ClusterChoice::Weighted(several) => several.iter_mut().for_each(|one| led(&mut one.name)),
-        }
-    }
-
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
-    fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
+    pub fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
         let name = cluster.name.clone();
         for number in 0_u32.. {
             if number > 0 {
@@ -674,7 +647,8 @@ impl<'a> Routes<'a> {
         let mut quiet = self.quiet();
         forward.groups = self.groups_of_service(known, port, &context, &mut quiet);
         forward.timeout = None;
-        forward.retry = self.retry(None, clusters::is_hashed(&effective, None, port), &Path::ROOT, &mut quiet);
+        forward.retry =
+            self.retry(None, clusters::is_hashed(&effective, None, port), &Path::ROOT, &mut quiet);
         Rule {
             gate: Vec::new(),
             name: format!("{}:{port}", known.host),
@@ -740,73 +714,10 @@ impl<'a> Routes<'a> {
     pub fn gateway(&self, name: &str, owner: &str) -> Option<&'a naru_resource::Gateway> {
         let (namespace, name) = name.split_once('/').unwrap_or((owner, name));
         let namespace = if namespace == "." { owner } else { namespace };
-        self.resources
-            .gateways
-            .iter()
-            .find(|gateway| {
-                !gateway.is_api && gateway.meta.name.value == name && gateway.meta.namespace() == namespace
-            })
+        self.resources.gateways.iter().find(|gateway| {
+            !gateway.is_api && gateway.meta.name.value == name && gateway.meta.namespace() == namespace
+        })
     }
-
-    /// Copies of the requests; their clusters are built if they are new.
-    fn mirrors(
-        &mut self,
-        service: &VirtualService,
-        route: &HttpRoute,
-        context: &Context<'_>,
-        path: &Path<'_>,
-        findings: &mut Findings<'_>,
-    ) -> Vec<Mirror> {
-        if let (Some(_), Some(second)) = (&route.mirror, route.mirrors.first()) {
-            let message = "only one of mirror and mirrors can be said";
-            findings.error(code::CONFLICTING_FIELDS, second.place, &path.field("mirrors"), message, "");
-        }
-        let mut mirrors = Vec::new();
-        if let Some(destination) = &route.mirror {
-            let (percent, place) = match (&route.mirror_percentage, &route.mirror_percent) {
-                (Some(said), _) => percent_said(said),
-                (None, Some(said)) => (said.value as f64, said.place),
-                (None, None) => (100.0, destination.place),
-            };
-            let of_share = path.field("mirrorPercentage");
-            let share = percent_of(percent, place, &of_share, findings);
-            let path = path.field("mirror");
-            mirrors.extend(self.mirror(service, destination, share, context, &path, findings));
-        }
-        let listed = path.field("mirrors");
-        for (at, said) in route.mirrors.iter().enumerate() {
-            let path = listed.at(at);
-            let (percent, place) = said.percentage.as_ref().map_or((100.0, said.place), percent_said);
-            let share = percent_of(percent, place, &path.field("percentage"), findings);
-            let path = path.field("destination");
-            mirrors.extend(self.mirror(service, &said.destination, share, context, &path, findings));
-        }
-        for invalid in naru_spec::fault::mirror_problems(&mirrors) {
-            findings.error(code::INVALID_VALUE, route.place, &listed, invalid.message, invalid.hint);
-        }
-        mirrors
-    }
-
-    fn mirror(
-        &mut self,
-        service: &VirtualService,
-        destination: &Destination,
-        share: Option<Fraction>,
-        context: &Context<'_>,
-        path: &Path<'_>,
-        findings: &mut Findings<'_>,
-    ) -> Option<Mirror> {
-        let cluster =
-            self.own_destination(Owner::of(service), destination, context, "every copy", path, findings)?;
-        // Istio: none at 0 %.
-        let share = share.filter(|share| share.numerator() > 0)?;
-        Some(Mirror { share, ..Mirror::to(cluster) })
-    }
-}
-
-/// A percentage that says nothing is 0 %.
-fn percent_said(said: &Percent) -> (f64, Place) {
-    said.value.as_ref().map_or((0.0, said.place), |value| (value.value, value.place))
 }
 
 /// A share of the sum, with one digit behind the point where it needs one.

@@ -172,7 +172,9 @@ fn is_same(one: &Sidecar, other: &Sidecar) -> bool {
 
 fn check(sidecar: &Sidecar, registry: &Registry, root: &str, findings: &mut Findings<'_>) {
     let spec = Path::ROOT.field("spec");
-    if let Some(selector) = sidecar.spec.workload_selector.as_ref().filter(|_| sidecar.meta.namespace() == root) {
+    if let Some(selector) =
+        sidecar.spec.workload_selector.as_ref().filter(|_| sidecar.meta.namespace() == root)
+    {
         let message = "one of the root namespace selects nobody elsewhere: it is no default then";
         let path = spec.field("workloadSelector");
         findings.warning(code::NO_EFFECT, selector.place, &path, message, "leave workloadSelector out");
@@ -189,11 +191,18 @@ fn check(sidecar: &Sidecar, registry: &Registry, root: &str, findings: &mut Find
     for (at, listener) in sidecar.spec.egress.iter().enumerate() {
         let path = egress.at(at);
         if listener.hosts.is_empty() {
-            findings.error(code::MISSING_FIELD, listener.place, &path.field("hosts"), "it needs hosts", "./* is all of the namespace");
+            findings.error(
+                code::MISSING_FIELD,
+                listener.place,
+                &path.field("hosts"),
+                "it needs hosts",
+                "./* is all of the namespace",
+            );
         }
         for (said, field) in [(&listener.bind, "bind"), (&listener.capture_mode, "captureMode")] {
             if let Some(said) = said {
-                let message = format!("naru does not act on '{field}': calls come in at the workload's own listener");
+                let message =
+                    format!("naru does not act on '{field}': calls come in at the workload's own listener");
                 findings.warning(code::NOT_YET, said.place, &path.field(field), message, "");
             }
         }
@@ -213,7 +222,13 @@ fn check(sidecar: &Sidecar, registry: &Registry, root: &str, findings: &mut Find
 }
 
 /// Kiali's KIA1004: a host that nobody defines.
-fn check_host(host: &Text, sidecar: &Sidecar, registry: &Registry, path: &Path<'_>, findings: &mut Findings<'_>) {
+fn check_host(
+    host: &Text,
+    sidecar: &Sidecar,
+    registry: &Registry,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
     let Some((_, name)) = host.split_once('/') else {
         let message = format!("'{}' names no namespace", host.value);
         let hint = format!("write ./{0}, or */{0}", host.value);
@@ -245,7 +260,12 @@ mod tests {
     #[test]
     fn hosts_are_of_a_namespace_of_all_or_of_none() {
         let of = |namespace: Option<&str>, host: &str, is_excluded| {
-            Some(Seen { namespace: namespace.map(str::to_owned), host: host.to_owned(), port: None, is_excluded })
+            Some(Seen {
+                namespace: namespace.map(str::to_owned),
+                host: host.to_owned(),
+                port: None,
+                is_excluded,
+            })
         };
         assert_eq!(seen("./*"), of(Some("shop"), "*", false));
         assert_eq!(seen("*/*.example.com"), of(None, "*.example.com", false));

@@ -95,7 +95,7 @@ spec:
     connectionPool:
       tcp: {maxConnections: 10, connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, maxConnectionDuration: 1h, idleTimeout: 1h}
       http: {http1MaxPendingRequests: 10, http2MaxRequests: 10, maxRequestsPerConnection: 10, maxRetries: 3, idleTimeout: 1m, h2UpgradePolicy: DEFAULT, maxConcurrentStreams: 10}
-    outlierDetection: {consecutive5xxErrors: 5, consecutiveGatewayErrors: 5, interval: 10s, baseEjectionTime: 30s, maxEjectionPercent: 100, minHealthPercent: 10, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 5}
+    outlierDetection: {consecutive5xxErrors: 5, consecutiveGatewayErrors: 3, interval: 10s, baseEjectionTime: 30s, maxEjectionPercent: 100, minHealthPercent: 10, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 5}
     tls: {mode: ISTIO_MUTUAL}
     portLevelSettings: [{port: {number: 5432}, loadBalancer: {simple: RANDOM}}]
     proxyProtocol: {version: V1}

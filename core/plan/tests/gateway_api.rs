@@ -109,7 +109,9 @@ fn of_equal_matches_the_older_route_has_it_then_the_first_by_name() {
 #[test]
 fn a_host_is_found_by_the_most_specific_name_and_falls_back_to_less_specific_ones() {
     let rules = |path: &str, backend: &str| {
-        format!("  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: {backend}, port: 80}}]}}]\n")
+        format!(
+            "  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: {backend}, port: 80}}]}}]\n"
+        )
     };
     let exact = route("exact", &format!("  hostnames: [shop.example.com]\n{}", rules("/cart", "a")));
     let wild = route("wild", &format!("  hostnames: ['*.example.com']\n{}", rules("/cart/mine", "b")));
@@ -141,8 +143,9 @@ spec:
 ";
     let wide = route("wide", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
         .replace("{name: gate}", "{name: gate, sectionName: wide}");
-    let other = route("other", "  hostnames: [one.example.com]\n  rules: [{backendRefs: [{name: b, port: 80}]}]\n")
-        .replace("{name: gate}", "{name: gate, port: 8081}");
+    let other =
+        route("other", "  hostnames: [one.example.com]\n  rules: [{backendRefs: [{name: b, port: 80}]}]\n")
+            .replace("{name: gate}", "{name: gate, port: 8081}");
     let expected = "\
 127.0.0.1:8080
   *.example.com
@@ -153,7 +156,10 @@ spec:
 ";
     let found = become_of(&format!("{SERVICES}{gate}{wide}{other}"));
     // A host of a listener to which nothing is attached is that listener's, and is answered 404.
-    assert_eq!(found, expected.replace("    /* -> a.default:80\n", "    /* -> a.default:80\n  one.example.com\n"));
+    assert_eq!(
+        found,
+        expected.replace("    /* -> a.default:80\n", "    /* -> a.default:80\n  one.example.com\n")
+    );
 }
 
 #[test]
@@ -195,7 +201,9 @@ fn filters_do_what_they_say() {
     assert_eq!((gone.status.as_u16(), gone.port), (301, None));
     assert_eq!(gone.path, Some(RedirectPath::Full("/".into())));
     let Action::Forward(strip) = &of("/strip/").action else { panic!() };
-    assert!(matches!(&strip.path, Some(PathRewrite::Regex { pattern, .. }) if pattern.as_str() == "^/strip/*(.*)$"));
+    assert!(
+        matches!(&strip.path, Some(PathRewrite::Regex { pattern, .. }) if pattern.as_str() == "^/strip/*(.*)$")
+    );
     assert_eq!(strip.timeout.unwrap().as_secs(), 10);
     let retry = strip.retry.as_ref().unwrap();
     assert_eq!((retry.retries_max, retry.per_try_timeout.unwrap().as_secs()), (3, 2));
@@ -308,15 +316,21 @@ fn what_is_not_there_or_not_allowed_is_told_with_the_word_of_the_api() {
     let with = |spec: &str| format!("{SERVICES}{GATE}{}", route("r", spec));
     check(
         &with(&to("name: nobody, port: 80")),
-        &["error[unknown-reference] spec.rules[0].backendRefs[0]: there is no Service 'nobody' in default (BackendNotFound)"],
+        &[
+            "error[unknown-reference] spec.rules[0].backendRefs[0]: there is no Service 'nobody' in default (BackendNotFound)",
+        ],
     );
     check(
         &with(&to("name: a, port: 81")),
-        &["error[unknown-reference] spec.rules[0].backendRefs[0]: the Service 'a' has no port 81: it has 80 (BackendNotFound)"],
+        &[
+            "error[unknown-reference] spec.rules[0].backendRefs[0]: the Service 'a' has no port 81: it has 80 (BackendNotFound)",
+        ],
     );
     check(
         &with(&to("name: c, port: 80, namespace: other")),
-        &["error[unknown-reference] spec.rules[0].backendRefs[0]: no ReferenceGrant in other lets a HTTPRoute of default send to its Services (RefNotPermitted)"],
+        &[
+            "error[unknown-reference] spec.rules[0].backendRefs[0]: no ReferenceGrant in other lets a HTTPRoute of default send to its Services (RefNotPermitted)",
+        ],
     );
     let granted = with(&to("name: c, port: 80, namespace: other"))
         + "---
@@ -375,8 +389,10 @@ spec:
   - {{name: closed, port: 8081, protocol: HTTP, allowedRoutes: {{namespaces: {{from: None}}}}}}
   - {{name: open, port: 8082, protocol: HTTP}}
 {}{}",
-        route("r", "  rules: [{backendRefs: [{name: nobody, port: 80}]}]\n").replace("{name: gate}", "{name: gate, sectionName: open}"),
-        route("s", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n").replace("{name: gate}", "{name: gate, sectionName: closed}"),
+        route("r", "  rules: [{backendRefs: [{name: nobody, port: 80}]}]\n")
+            .replace("{name: gate}", "{name: gate, sectionName: open}"),
+        route("s", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
+            .replace("{name: gate}", "{name: gate, sectionName: closed}"),
     );
     let mut loaded = naru_doc::Loaded::default();
     naru_doc::load("case.yaml", &documents, &mut loaded);
@@ -384,7 +400,12 @@ spec:
     for status in statuses(&loaded.resources) {
         lines.push(format!("{} {}: {}", status.kind, status.name, listed(&status.conditions)));
         for listener in &status.listeners {
-            lines.push(format!("  {} {}: {}", listener.name, listener.attached_routes, listed(&listener.conditions)));
+            lines.push(format!(
+                "  {} {}: {}",
+                listener.name,
+                listener.attached_routes,
+                listed(&listener.conditions)
+            ));
         }
         for parent in &status.parents {
             lines.push(format!("  {}: {}", parent.parent, listed(&parent.conditions)));

@@ -4,7 +4,9 @@
 mod shown;
 
 use naru_plan::{Client, Surroundings};
-use naru_spec::{Action, Config, EscapedSlashes, ForwardClientCert, LogFormat, LogSink, RouteTable, UpstreamProtocol};
+use naru_spec::{
+    Action, Config, EscapedSlashes, ForwardClientCert, LogFormat, LogSink, RouteTable, UpstreamProtocol,
+};
 use shown::planned_for;
 
 const SERVICES: &str = "
@@ -39,7 +41,8 @@ const RANGE: &str =
 
 fn surroundings(namespace: &str, labels: &[(&str, &str)]) -> Surroundings {
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let client = Client { namespace: namespace.to_owned(), name: "w".to_owned(), labels, ..Client::unnamed() };
+    let client =
+        Client { namespace: namespace.to_owned(), name: "w".to_owned(), labels, ..Client::unnamed() };
     Surroundings { clients: vec![client], ..Surroundings::default() }
 }
 
@@ -243,8 +246,12 @@ spec: {{hosts: ['*'], gateways: [gate], http: [{{route: [{{destination: {{host: 
             "note[elsewhere] spec.hosts: requests for 'a.shop.svc.cluster.local' all go to other hosts",
         ]
     );
-    let gateway = &config.listeners.iter().find(|listener| listener.name.starts_with("gateway/")).unwrap().chains[0].http;
-    let outbound = &config.listeners.iter().find(|listener| listener.name.starts_with("outbound/")).unwrap().chains[0].http;
+    let gateway =
+        &config.listeners.iter().find(|listener| listener.name.starts_with("gateway/")).unwrap().chains[0]
+            .http;
+    let outbound =
+        &config.listeners.iter().find(|listener| listener.name.starts_with("outbound/")).unwrap().chains[0]
+            .http;
     for http in [gateway, outbound] {
         assert!(http.paths.merge_slashes && http.paths.escaped_slashes == EscapedSlashes::Forward);
         assert_eq!(http.drain_timeout.as_secs(), 9);

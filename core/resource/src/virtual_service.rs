@@ -237,7 +237,10 @@ objects! {
 pub enum PathChange {
     Full(String),
     /// The segments that were matched, which do not end in a slash, are replaced.
-    Prefix { matched: String, by: String },
+    Prefix {
+        matched: String,
+        by: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

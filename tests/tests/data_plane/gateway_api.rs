@@ -3,8 +3,8 @@
 use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderValue, Method};
 use naru_proxy::Options;
-use naru_tests::client::request;
 use naru_tests::certificates::NAME;
+use naru_tests::client::request;
 use naru_tests::{Answer, Authority, Client, Naru, Outbound, Speaks, Upstream, upstream};
 
 use crate::explained::planned;
@@ -74,8 +74,7 @@ impl Asker {
 #[tokio::test]
 async fn requests_go_where_the_most_specific_match_says_and_become_what_filters_say() {
     let (a, b) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http1).await);
-    let documents =
-        format!("{}{}{GATE}", service("a", a.address.port()), service("b", b.address.port()));
+    let documents = format!("{}{}{GATE}", service("a", a.address.port()), service("b", b.address.port()));
     let mut config = planned(&documents);
     config.listeners.retain(|listener| listener.name.starts_with("gateway/"));
     config.listeners[0].address.set_port(0);

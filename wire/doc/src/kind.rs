@@ -35,12 +35,8 @@ struct Known {
 }
 
 /// It is read as a TLSRoute without names.
-const TCP_ROUTE: Known = Known {
-    kind: "TCPRoute",
-    group: GATEWAY_API,
-    versions: ROUTE_VERSIONS,
-    read: gateway_api::tcp_route,
-};
+const TCP_ROUTE: Known =
+    Known { kind: "TCPRoute", group: GATEWAY_API, versions: ROUTE_VERSIONS, read: gateway_api::tcp_route };
 
 macro_rules! known {
     ($($kind:literal, $group:expr, $versions:expr => $list:ident;)*) => {

@@ -84,7 +84,9 @@ impl<'a> Route<'a> {
         let mut found = Vec::new();
         let mut add = |rule: usize, refs: &'a [BackendRef], filters: &'a [Filter]| {
             let path = format!("spec.rules[{rule}]");
-            found.extend(refs.iter().enumerate().map(|(at, backend)| (format!("{path}.backendRefs[{at}]"), backend)));
+            found.extend(
+                refs.iter().enumerate().map(|(at, backend)| (format!("{path}.backendRefs[{at}]"), backend)),
+            );
             let own = refs.iter().flat_map(|backend| &backend.filters);
             for (at, filter) in filters.iter().chain(own).enumerate() {
                 let mirror = filter.request_mirror.as_ref();
@@ -270,7 +272,10 @@ pub(super) struct ParentState<'a> {
 pub(super) enum Bound {
     Listeners(Vec<Binding>),
     /// In the mesh, to who calls this host, at this port or at all.
-    Service { host: String, port: Option<u16> },
+    Service {
+        host: String,
+        port: Option<u16>,
+    },
 }
 
 /// A listener, and the hosts by which a route is there.
@@ -329,7 +334,9 @@ impl<'a> World<'a> {
                 if let Ok(Bound::Listeners(bindings)) = &state.outcome {
                     for binding in bindings {
                         let gateway = world.gateways.get_mut(binding.gateway);
-                        if let Some(listener) = gateway.and_then(|found| found.listeners.get_mut(binding.listener)) {
+                        if let Some(listener) =
+                            gateway.and_then(|found| found.listeners.get_mut(binding.listener))
+                        {
                             listener.attached += 1;
                         }
                     }
@@ -405,11 +412,8 @@ impl<'a> World<'a> {
         resources: &Resources,
     ) -> Result<Vec<Binding>, Failed> {
         let state = &self.gateways[at];
-        let failed = |reason, message: &str| Failed {
-            reason,
-            message: message.to_owned(),
-            place: parent.place,
-        };
+        let failed =
+            |reason, message: &str| Failed { reason, message: message.to_owned(), place: parent.place };
         let is_meant = |listener: &&(usize, &ListenerState<'_>)| {
             let said = listener.1.listener;
             parent.section_name.as_ref().is_none_or(|section| section.value == said.name.value)
@@ -466,7 +470,10 @@ impl<'a> World<'a> {
             for theirs in theirs.flatten() {
                 let meets = |ours: &&Binding| {
                     (ours.gateway, ours.listener) == (theirs.gateway, theirs.listener)
-                        && ours.hosts.iter().any(|one| theirs.hosts.iter().any(|host| common(one, host).is_some()))
+                        && ours
+                            .hosts
+                            .iter()
+                            .any(|one| theirs.hosts.iter().any(|host| common(one, host).is_some()))
                 };
                 if bindings.iter().any(|ours| meets(&ours)) {
                     let meta = other.route.meta();
@@ -591,7 +598,8 @@ fn listener_of<'a>(
     };
     if of_protocol.is_empty() {
         let message = format!("naru serves no '{protocol}' of a Gateway");
-        state.unaccepted = Some(Failed { reason: "UnsupportedProtocol", message, place: listener.protocol.place });
+        state.unaccepted =
+            Some(Failed { reason: "UnsupportedProtocol", message, place: listener.protocol.place });
     }
     let said = listener.allowed_routes.iter().flat_map(|allowed| &allowed.kinds).collect::<Vec<_>>();
     if !said.is_empty() {
@@ -635,12 +643,19 @@ fn certify<'a>(
             .iter()
             .find(|secret| secret.meta.name.value == said.name.value && secret.meta.namespace() == namespace);
         let has_pair = found.is_some_and(|secret| {
-            ["tls.crt", "tls.key"].iter().all(|wanted| secret.data.iter().any(|(key, _)| key.value == **wanted))
+            ["tls.crt", "tls.key"]
+                .iter()
+                .all(|wanted| secret.data.iter().any(|(key, _)| key.value == **wanted))
         });
         let failed = if kind != "Secret" || !group.is_empty() {
-            fail("InvalidCertificateRef", format!("a certificate stands in a Secret, and in no {kind}"), said.place)
+            fail(
+                "InvalidCertificateRef",
+                format!("a certificate stands in a Secret, and in no {kind}"),
+                said.place,
+            )
         } else if !is_granted(resources, (GROUP, "Gateway", owner), ("", "Secret", namespace, &said.name)) {
-            let message = format!("no ReferenceGrant in {namespace} lets Gateways of {owner} use its Secrets");
+            let message =
+                format!("no ReferenceGrant in {namespace} lets Gateways of {owner} use its Secrets");
             fail("RefNotPermitted", message, said.place)
         } else if found.is_none() {
             let message = format!("there is no Secret '{}' in {namespace}", said.name.value);
@@ -677,8 +692,14 @@ fn conflict(gateway: &ApiGateway, at: usize, listener: &ApiListener) -> Option<F
     let others = gateway.spec.listeners.iter().enumerate().filter(|(number, _)| *number != at);
     for (_, other) in others.filter(|(_, other)| other.port.value == listener.port.value) {
         let failed = |reason, message| Some(Failed { reason, message, place: listener.place });
-        if family(other) != family(listener) && listener.protocol.value != "UDP" && other.protocol.value != "UDP" {
-            let message = format!("the listener '{}' has port {} for {}", other.name.value, other.port.value, other.protocol.value);
+        if family(other) != family(listener)
+            && listener.protocol.value != "UDP"
+            && other.protocol.value != "UDP"
+        {
+            let message = format!(
+                "the listener '{}' has port {} for {}",
+                other.name.value, other.port.value, other.protocol.value
+            );
             return failed("ProtocolConflict", message);
         }
         if host(other) == host(listener) && family(other) == family(listener) {
@@ -732,12 +753,16 @@ pub(super) fn backend_of(
     match (group, kind) {
         ("" | "core", "Service") => {
             if !is_granted(resources, (GROUP, route_kind, namespace), ("", "Service", to, name)) {
-                let message =
-                    format!("no ReferenceGrant in {to} lets a {route_kind} of {namespace} send to its Services");
+                let message = format!(
+                    "no ReferenceGrant in {to} lets a {route_kind} of {namespace} send to its Services"
+                );
                 return Err(failed("RefNotPermitted", message));
             }
             let Some(port) = port else {
-                return Err(failed("BackendNotFound", format!("the port of the Service '{name}' is not said")));
+                return Err(failed(
+                    "BackendNotFound",
+                    format!("the port of the Service '{name}' is not said"),
+                ));
             };
             let host = format!("{name}.{to}.{DOMAIN}");
             // Where nothing is defined, it may be elsewhere.
@@ -752,7 +777,8 @@ pub(super) fn backend_of(
                 return Err(failed("BackendNotFound", format!("there is no Service '{name}' in {to}")));
             };
             if !known.spec.ports.iter().any(|own| own.port.value == i64::from(port)) {
-                let ports: Vec<String> = known.spec.ports.iter().map(|own| own.port.value.to_string()).collect();
+                let ports: Vec<String> =
+                    known.spec.ports.iter().map(|own| own.port.value.to_string()).collect();
                 let message = format!("the Service '{name}' has no port {port}: it has {}", ports.join(", "));
                 return Err(failed("BackendNotFound", message));
             }
@@ -764,9 +790,10 @@ pub(super) fn backend_of(
                 .service_entries
                 .iter()
                 .any(|entry| entry.spec.hosts.iter().any(|host| host.eq_ignore_ascii_case(name)));
-            let is_service = resources.services.iter().any(|service| {
-                format!("{}.{DOMAIN}", service.meta.full_name()).eq_ignore_ascii_case(name)
-            });
+            let is_service = resources
+                .services
+                .iter()
+                .any(|service| format!("{}.{DOMAIN}", service.meta.full_name()).eq_ignore_ascii_case(name));
             let is_nothing_defined = resources.services.is_empty() && resources.service_entries.is_empty();
             if !is_known && !is_service && !is_nothing_defined {
                 return Err(failed("BackendNotFound", format!("no ServiceEntry has the host '{name}'")));

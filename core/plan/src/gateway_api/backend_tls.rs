@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use naru_resource::config::Hidden;
 use naru_resource::gateway_api::{BackendName, ObjectRef, PolicyTarget};
 use naru_resource::{BackendTlsPolicy, Meta, Place, Resources, Secret, Text};
-use naru_spec::{Cluster, DataSource, Path, PeerTests, SanMatch, StringMatch, UpstreamProtocol, UpstreamTls, code};
+use naru_spec::{
+    Cluster, DataSource, Path, PeerTests, SanMatch, StringMatch, UpstreamProtocol, UpstreamTls, code,
+};
 
 use super::attach::{is_config_map, precedence};
 use super::status::{Condition, Failed, ParentStatus, Status};
@@ -41,7 +43,8 @@ impl BackendTls {
         if self.0.is_empty() {
             return;
         }
-        let found = self.0.get(&(host.to_owned(), Some(port))).or_else(|| self.0.get(&(host.to_owned(), None)));
+        let found =
+            self.0.get(&(host.to_owned(), Some(port))).or_else(|| self.0.get(&(host.to_owned(), None)));
         if let Some(tls) = found {
             cluster.tls = Some(tls.clone());
             if cluster.protocol == UpstreamProtocol::Downstream {
@@ -102,7 +105,8 @@ fn judge(resources: &Resources) -> Vec<Judged<'_>> {
             if let Ok(keys) = &outcome
                 && let Some(before) = keys.iter().find_map(|key| taken.get(key))
             {
-                let message = format!("the BackendTLSPolicy '{}' is for the same Service", before.meta.name.value);
+                let message =
+                    format!("the BackendTLSPolicy '{}' is for the same Service", before.meta.name.value);
                 outcome = Err(Failed { reason: "Conflicted", message, place: target.name.place });
             }
             if let Ok(keys) = &outcome {
@@ -130,10 +134,14 @@ fn resolve(
         service.meta.name.value == target.name.value && service.meta.namespace() == namespace
     });
     let Some(known) = known else {
-        return Err(failed("TargetNotFound", format!("there is no Service '{}' in {namespace}", target.name.value)));
+        return Err(failed(
+            "TargetNotFound",
+            format!("there is no Service '{}' in {namespace}", target.name.value),
+        ));
     };
     let Some(section) = &target.section_name else { return Ok(vec![(host, None)]) };
-    let ports = known.spec.ports.iter().filter(|port| port.name.as_ref().is_some_and(|n| n.value == section.value));
+    let ports =
+        known.spec.ports.iter().filter(|port| port.name.as_ref().is_some_and(|n| n.value == section.value));
     let keys: Vec<_> =
         ports.filter_map(|port| Some((host.clone(), Some(u16::try_from(port.port.value).ok()?)))).collect();
     if keys.is_empty() {
@@ -192,7 +200,8 @@ fn name(said: &BackendName) -> Result<SanMatch, Failed> {
 fn bundle(refs: &[ObjectRef], namespace: &str, resources: &Resources) -> Result<Vec<u8>, Failed> {
     let mut all = Vec::new();
     for said in refs {
-        let failed = |message: String| Failed { reason: "InvalidCACertificateRef", message, place: said.place };
+        let failed =
+            |message: String| Failed { reason: "InvalidCACertificateRef", message, place: said.place };
         if !is_config_map(said) {
             return Err(failed("authorities stand in a ConfigMap".to_owned()));
         }
@@ -202,7 +211,10 @@ fn bundle(refs: &[ObjectRef], namespace: &str, resources: &Resources) -> Result<
             .find(|map| map.meta.name.value == said.name.value && map.meta.namespace() == namespace);
         let value = found.and_then(|map| map.data.iter().find(|(key, _)| key.value == "ca.crt"));
         let Some((_, value)) = value else {
-            return Err(failed(format!("there is no ConfigMap '{}' with ca.crt in {namespace}", said.name.value)));
+            return Err(failed(format!(
+                "there is no ConfigMap '{}' with ca.crt in {namespace}",
+                said.name.value
+            )));
         };
         all.extend_from_slice(value.value.as_bytes());
         all.push(b'\n');

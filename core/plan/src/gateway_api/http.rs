@@ -59,7 +59,11 @@ struct Said<'a> {
 }
 
 /// The routes of a route's rules. `tell` hears what is wrong with them.
-pub(super) fn routes(route: Route<'_>, resources: &Resources, tell: &mut Tell<'_, '_>) -> Vec<(usize, Ranked)> {
+pub(super) fn routes(
+    route: Route<'_>,
+    resources: &Resources,
+    tell: &mut Tell<'_, '_>,
+) -> Vec<(usize, Ranked)> {
     let mut found = Vec::new();
     match route {
         Route::Http(document) => {
@@ -129,7 +133,10 @@ fn grpc_rule(
         place: rule.place,
     };
     for (at, filter) in rule.filters.iter().enumerate() {
-        if matches!(filter.kind.value, FilterKind::RequestRedirect | FilterKind::UrlRewrite | FilterKind::Cors) {
+        if matches!(
+            filter.kind.value,
+            FilterKind::RequestRedirect | FilterKind::UrlRewrite | FilterKind::Cors
+        ) {
             let filters = path.field("filters");
             let message = "a GRPCRoute has no such filter";
             tell.error(filter.kind.place, &filters.at(at).field("type"), message, "");
@@ -158,7 +165,8 @@ fn finish(
 ) -> Vec<Ranked> {
     let rewrite = change_of(said.filters, FilterKind::UrlRewrite);
     let redirect = change_of(said.filters, FilterKind::RequestRedirect);
-    let is_by_prefix = |change: Option<&PathModifier>| change.is_some_and(|c| c.kind.value == PathModifierKind::Prefix);
+    let is_by_prefix =
+        |change: Option<&PathModifier>| change.is_some_and(|c| c.kind.value == PathModifierKind::Prefix);
     let needs_prefix = is_by_prefix(rewrite) || is_by_prefix(redirect);
     let mut found: Vec<Ranked> = Vec::new();
     for (rank, block, prefix) in matches {
@@ -214,7 +222,8 @@ fn path_change(
                 None
             }
             (Some(_), None) => {
-                let message = "there is no prefix to be replaced: a match of the rule has another kind of path";
+                let message =
+                    "there is no prefix to be replaced: a match of the rule has another kind of path";
                 tell.error(said.place, &path, message, "every match of the rule needs path.type: PathPrefix");
                 None
             }
@@ -272,10 +281,10 @@ fn http_match(
     // All paths: less than any expression.
     let rank = if kind == PathKind::Prefix && prefix.is_empty() { 0 } else { rank };
     block.uri = Some(StringMatch { place, test });
-    block.method = said.method.as_ref().map(|method| StringMatch {
-        place: method.place,
-        test: Test::Exact(method.value.clone()),
-    });
+    block.method = said
+        .method
+        .as_ref()
+        .map(|method| StringMatch { place: method.place, test: Test::Exact(method.value.clone()) });
     block.headers = headers(&said.headers);
     // Of several for one parameter the first counts, as of headers.
     for param in &said.query_params {
@@ -323,7 +332,9 @@ fn grpc_match(
     let (mut rank, mut block, _) = anything(said.place);
     if let Some(method) = &said.method {
         let kind = method.kind.map_or(TestKind::Exact, |kind| kind.value);
-        let of = |said: &Option<Text>| said.as_ref().map(|said| said.value.clone()).filter(|said| !said.is_empty());
+        let of = |said: &Option<Text>| {
+            said.as_ref().map(|said| said.value.clone()).filter(|said| !said.is_empty())
+        };
         let (service, name) = (of(&method.service), of(&method.method));
         let lengths = (service.as_ref().map_or(0, String::len), name.as_ref().map_or(0, String::len));
         let test = match (kind, service, name) {
@@ -469,9 +480,9 @@ fn destinations(
 fn operations(said: &HeaderModifier) -> HeaderOperations {
     // A value of the API is what it says: Envoy's operators are none there.
     let pairs = |list: &[naru_resource::gateway_api::HeaderValue]| {
-        let pairs = list.iter().map(|header| {
-            (header.name.clone(), text(header.value.replace('%', "%%"), header.value.place))
-        });
+        let pairs = list
+            .iter()
+            .map(|header| (header.name.clone(), text(header.value.replace('%', "%%"), header.value.place)));
         pairs.collect()
     };
     HeaderOperations {
@@ -482,7 +493,7 @@ fn operations(said: &HeaderModifier) -> HeaderOperations {
     }
 }
 
-fn headers_of<'a>(headers: &'a mut Option<Headers>, place: Place) -> &'a mut Headers {
+fn headers_of(headers: &mut Option<Headers>, place: Place) -> &mut Headers {
     headers.get_or_insert(Headers { place, request: None, response: None })
 }
 
@@ -532,7 +543,12 @@ fn filters(
             FilterKind::Cors => filter.cors.is_some(),
             FilterKind::ExtensionRef => {
                 let message = "naru has no filters of its own in the Gateway API";
-                tell.error(filter.kind.place, &path, message, "attach its policies to the Gateway or the route");
+                tell.error(
+                    filter.kind.place,
+                    &path,
+                    message,
+                    "attach its policies to the Gateway or the route",
+                );
                 continue;
             }
         };
@@ -555,8 +571,12 @@ fn filters(
             FilterKind::RequestRedirect => built.redirect = redirect(filter),
             FilterKind::UrlRewrite => {
                 let hostname = filter.url_rewrite.as_ref().and_then(|rewrite| rewrite.hostname.clone());
-                built.rewrite =
-                    Some(HttpRewrite { place: filter.place, uri: None, authority: hostname, uri_regex_rewrite: None });
+                built.rewrite = Some(HttpRewrite {
+                    place: filter.place,
+                    uri: None,
+                    authority: hostname,
+                    uri_regex_rewrite: None,
+                });
             }
             FilterKind::Cors => built.cors_policy = filter.cors.as_ref().map(cors),
             FilterKind::ExtensionRef => {}
@@ -590,7 +610,12 @@ fn mirror(
         (None, Some(fraction)) => {
             let of = fraction.denominator.map_or(100, |said| said.value);
             if of <= 0 || fraction.numerator.value < 0 || fraction.numerator.value > of {
-                tell.error(fraction.place, &path.field("requestMirror.fraction"), "it is no part of a whole", "");
+                tell.error(
+                    fraction.place,
+                    &path.field("requestMirror.fraction"),
+                    "it is no part of a whole",
+                    "",
+                );
                 return None;
             }
             Some((fraction.numerator.value as f64 * 100.0 / of as f64, fraction.place))
@@ -709,7 +734,12 @@ fn persistence(
         None | Some(("Session", _)) => false,
         Some(("Permanent", place)) => {
             if said.absolute_timeout.is_none() {
-                tell.error(place, &path.field("absoluteTimeout"), "a permanent cookie needs 'absoluteTimeout'", "");
+                tell.error(
+                    place,
+                    &path.field("absoluteTimeout"),
+                    "a permanent cookie needs 'absoluteTimeout'",
+                    "",
+                );
             }
             true
         }

@@ -82,7 +82,11 @@ fn one_match(block: &Match) -> String {
         parts.push(format!("{}:{test}", header.name));
     }
     for param in &block.query {
-        parts.push(format!("?{}={}", param.name, param.test.as_ref().map_or(String::new(), |t| value(&t.test))));
+        parts.push(format!(
+            "?{}={}",
+            param.name,
+            param.test.as_ref().map_or(String::new(), |t| value(&t.test))
+        ));
     }
     parts.join(" ")
 }
@@ -99,7 +103,8 @@ pub fn clusters(choice: &ClusterChoice) -> String {
     match choice {
         ClusterChoice::One(name) => short(name),
         ClusterChoice::Weighted(several) => {
-            let all: Vec<String> = several.iter().map(|one| format!("{}x{}", one.weight.0, short(&one.name))).collect();
+            let all: Vec<String> =
+                several.iter().map(|one| format!("{}x{}", one.weight.0, short(&one.name))).collect();
             all.join(" ")
         }
     }

@@ -1,9 +1,9 @@
 //! The kinds of Kubernetes' Gateway API.
 
+use naru_resource::Resources;
 use naru_resource::gateway_api::{
     self as api, FilterKind, FromNamespaces, ListenerTlsMode, PathKind, PathModifierKind, TestKind,
 };
-use naru_resource::Resources;
 use naru_spec::{Path, code};
 
 use crate::kind::document;
@@ -45,7 +45,12 @@ impl Read for api::ApiGatewaySpec {
 }
 
 /// Fields that the API has and naru does not act on: what they ask for would be missing without a word.
-fn unsupported(names: &[&'static str], fields: &mut Fields<'_, '_>, path: &Path<'_>, reader: &mut Reader<'_>) {
+fn unsupported(
+    names: &[&'static str],
+    fields: &mut Fields<'_, '_>,
+    path: &Path<'_>,
+    reader: &mut Reader<'_>,
+) {
     for name in names {
         if let Some(entry) = fields.entry(name, reader) {
             let message = format!("naru does not act on '{name}'");
