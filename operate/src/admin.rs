@@ -14,6 +14,7 @@ mod sessions;
 mod stats;
 mod strain;
 mod surge;
+mod gateway_api;
 mod tcp;
 
 use std::cell::RefCell;
@@ -51,6 +52,8 @@ pub struct Admin {
     pub control: Option<Rc<ControlPlane>>,
     /// Where some of what holds comes from a control plane.
     pub discovery: Option<Rc<Discovery>>,
+    /// Of documents of the Gateway API that are in force.
+    pub statuses: Statuses,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
 }
@@ -62,6 +65,9 @@ impl Admin {
         self.proxy.is_ready() && self.discovery.as_ref().is_none_or(|discovery| discovery.is_initialized())
     }
 }
+
+/// What becomes of documents of the Gateway API.
+pub type Statuses = Rc<RefCell<Vec<naru_plan::Status>>>;
 
 /// A configuration is asked for seldom, and would take more memory than the tables that it became: so it is made
 /// again from what it came from. `None` where that cannot be read any more.
@@ -114,6 +120,7 @@ const PAGES: &[(&str, &str)] = &[
         "/sessions/revoke",
         "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several",
     ),
+    ("/gateway-api", "what becomes of documents of the Gateway API; ?format=json"),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/proxies", "of a control plane: proxies that are connected, and what each has"),
@@ -151,6 +158,7 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/mirrors", _) => mirrors::page(admin, &query).await,
         ("/cache", _) => cache::page(admin, &query),
         ("/surge", _) => surge::page(admin, &query),
+        ("/gateway-api", _) => gateway_api::page(admin, &query),
         ("/sessions", _) => sessions::page(admin, &query),
         ("/proxies", _) => match &admin.control {
             Some(control) => json(&control.status()),

@@ -2,7 +2,7 @@
 
 use naru_doc::Loaded;
 use naru_journey::Snapshot;
-use naru_plan::{Planned, Surroundings, plan};
+use naru_plan::{Planned, Status, Surroundings, plan};
 use naru_sources::Texts;
 use naru_spec::Problem;
 
@@ -15,7 +15,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if texts.files.is_empty() {
         return Err(anyhow::anyhow!("there is no .yaml, .yml or .json file there").into());
     }
-    let Checked { problems: found, .. } = check(&texts, &Surroundings::default());
+    let Checked { problems: found, statuses, .. } = check(&texts, &Surroundings::default());
+    if args.status {
+        return tell_statuses(&statuses, args.output);
+    }
     let of_file = |file: &str| texts.text(file);
     problems::print(&found, &of_file, args.output)?;
     if args.output == Output::Text {
@@ -29,11 +32,22 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if found.iter().any(Problem::is_error) { Err(Failure::Told) } else { Ok(()) }
 }
 
+/// What a controller of the Gateway API would write into the documents.
+fn tell_statuses(statuses: &[Status], output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Text => say(&crate::statuses::to_text(statuses))?,
+        Output::Json => say(&format!("{}\n", crate::statuses::to_json(statuses)))?,
+    }
+    Ok(())
+}
+
 /// Documents, and what was made of them.
 pub struct Checked {
     /// Nothing where a problem is an error.
     pub compiled: Option<(naru_spec::Config, Snapshot)>,
     pub problems: Vec<Problem>,
+    /// Of documents of the Gateway API.
+    pub statuses: Vec<Status>,
 }
 
 /// Everything that can be known of documents without running them.
@@ -55,5 +69,5 @@ pub fn check_loaded(loaded: &Loaded, surroundings: &Surroundings) -> Checked {
         }
     }
     problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-    Checked { compiled, problems }
+    Checked { compiled, problems, statuses: naru_plan::statuses(&loaded.resources) }
 }

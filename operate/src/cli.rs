@@ -186,6 +186,9 @@ pub struct CheckArgs {
     /// Files, or directories of files, that are read together
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Prints what a controller of the Gateway API would write into the documents' status, and no problems
+    #[arg(long)]
+    pub status: bool,
     /// How problems are printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,

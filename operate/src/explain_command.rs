@@ -193,7 +193,8 @@ impl Asked {
         };
         let mut order: Vec<(usize, &Listener)> = config.listeners.iter().enumerate().collect();
         order.sort_by_key(|(_, listener)| rank(listener));
-        let mut last = None;
+        // What is there for all whom nobody knows answers where nobody else does.
+        let (mut others, mut last) = (None, None);
         for (at, listener) in order {
             let host = self.parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
             let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
@@ -208,12 +209,16 @@ impl Asked {
                 continue;
             }
             let told = self.ask(config, snapshot, documents, (at, listener), chain)?;
+            if told.is_of_nobody() {
+                others.get_or_insert(told);
+                continue;
+            }
             if told.explanation.verdict != Verdict::NoVirtualHost {
                 return Ok(told);
             }
             last.get_or_insert(told);
         }
-        last.context("the configuration has no listener")
+        others.or(last).context("the configuration has no listener")
     }
 
     fn ask<'a>(
@@ -253,13 +258,6 @@ impl Asked {
             let subject = line.line.subject(&parts.headers, &line.client, 0);
             (explanation.destinations, explanation.group) = explainer.leads_to(verdict, &subject, true);
             explanation.verdict = verdict;
-        }
-        // One for addresses is there for no name.
-        if let Verdict::NoRule { virtual_host } = explanation.verdict
-            && routes.virtual_hosts.get(virtual_host as usize).is_some_and(|host| host.name == ADDRESSES_HOST)
-        {
-            explanation.verdict = Verdict::NoVirtualHost;
-            explanation.considered.clear();
         }
         Ok(Told { listener, chain: chain_at, of_tcp, explanation, config, documents, parts, walk })
     }
@@ -308,6 +306,11 @@ impl Told<'_> {
             }
         };
         self.routes()?.virtual_hosts.get(at).map(|host| host.name.as_str())
+    }
+
+    /// Whether no document has its host.
+    fn is_of_nobody(&self) -> bool {
+        self.virtual_host() == Some(ADDRESSES_HOST)
     }
 
     fn cluster(&self, name: &str) -> Option<&Cluster> {
@@ -435,6 +438,13 @@ impl Told<'_> {
             return format!("-> {answer}\n");
         }
         let mut out = String::new();
+        if self.is_of_nobody() {
+            let _ = writeln!(out, "nobody has this host here");
+            let hint = self.nearest_host(args);
+            if !hint.is_empty() {
+                let _ = writeln!(out, "   {hint}");
+            }
+        }
         match self.explanation.verdict {
             Verdict::NoVirtualHost => {
                 let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): nobody has this host here");

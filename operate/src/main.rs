@@ -24,6 +24,7 @@ mod admin;
 mod policies;
 mod pages;
 mod problems;
+mod statuses;
 mod say;
 
 use std::process::ExitCode;

@@ -142,9 +142,17 @@ async fn serve(
     });
     let file = document.file.clone();
     let (of_proxy, of_discovery) = (Rc::clone(&proxy), discovery.clone());
-    let quit = Notify::new();
-    let admin =
-        Rc::new(Admin { proxy: of_proxy, file, recall, workers, predecessors, control: None, discovery: of_discovery, quit });
+    let admin = Rc::new(Admin {
+        proxy: of_proxy,
+        file,
+        recall,
+        workers,
+        predecessors,
+        control: None,
+        discovery: of_discovery,
+        statuses: Default::default(),
+        quit: Notify::new(),
+    });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {
             let address = listener.local_addr()?;

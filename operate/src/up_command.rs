@@ -66,6 +66,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     let in_force = Rc::new(RefCell::new(config));
     let recalled = Rc::clone(&in_force);
+    let statuses = Rc::new(RefCell::new(checked.statuses));
     let admin = Rc::new(Admin {
         discovery: None,
         proxy: Rc::clone(&proxy),
@@ -74,6 +75,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         workers,
         predecessors: Predecessors::default(),
         control: control.clone(),
+        statuses: Rc::clone(&statuses),
         quit: Notify::new(),
     });
     tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));
@@ -95,7 +97,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     naru_memory::give_back();
     acme.follow(mesh.orders());
     let mut running =
-        Running { args, proxy, supervisor, mesh, in_force, acme, acme_events, surge_levels, control };
+        Running { args, proxy, supervisor, mesh, in_force, statuses, acme, acme_events, surge_levels, control };
     running.tell_others();
     running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
@@ -110,6 +112,8 @@ struct Running<'a> {
     mesh: Mesh,
     /// What the proxy acts by, to be shown.
     in_force: Rc<RefCell<Config>>,
+    /// Of documents of the Gateway API.
+    statuses: admin::Statuses,
     acme: Acme,
     acme_events: UnboundedReceiver<acme::Event>,
     /// What is given up for the load.
@@ -170,6 +174,7 @@ impl Running<'_> {
         let (config, snapshot) = checked.compiled.ok_or(None)?;
         self.proxy.update(snapshot).await.map_err(Some)?;
         self.in_force.replace(config);
+        self.statuses.replace(checked.statuses);
         self.tell_others();
         Ok(())
     }

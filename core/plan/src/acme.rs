@@ -76,6 +76,8 @@ pub(crate) fn certificate(issuer: &AcmeIssuer, surroundings: &Surroundings) -> C
 
 /// All that are asked for, in the order of documents.
 pub fn acme_orders(resources: &Resources) -> Vec<AcmeOrder> {
+    let expanded = crate::gateway_api::expand(resources, &mut Findings::new(&resources.files));
+    let resources: &Resources = &expanded;
     let orders = resources.acme_issuers.iter().filter_map(|issuer| {
         let gateway = gateway_of(issuer, resources)?;
         let spec = &issuer.spec;
@@ -90,6 +92,16 @@ pub fn acme_orders(resources: &Resources) -> Vec<AcmeOrder> {
         })
     });
     orders.collect()
+}
+
+/// Whether a Gateway has an issuer, so that its servers need no certificate of their own.
+pub(crate) fn has_issuer(gateway: &naru_resource::Meta, resources: &Resources) -> bool {
+    resources.acme_issuers.iter().any(|issuer| {
+        let target = &issuer.spec.target_ref;
+        target.kind.value == "Gateway"
+            && target.name.value == gateway.name.value
+            && issuer.meta.namespace() == gateway.namespace()
+    })
 }
 
 fn gateway_of<'r>(issuer: &AcmeIssuer, resources: &'r Resources) -> Option<&'r Gateway> {

@@ -1,9 +1,9 @@
 //! What a route does with a request, but for where it sends it.
 
 use http::StatusCode;
-use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute};
+use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute, PathChange};
 use naru_resource::{Number, Place};
-use naru_spec::{DirectResponse, Path, Redirect, RedirectPath, Scheme, code, defaults};
+use naru_spec::{DirectResponse, Path, PathRewrite, Pattern, Redirect, RedirectPath, Scheme, code, defaults};
 
 use crate::findings::Findings;
 use crate::registry::port_number;
@@ -101,6 +101,52 @@ pub(crate) fn redirect_of(
     // A default port is not written out.
     redirect.port = port.filter(|port| !matches!((port, scheme), (80, Scheme::Http) | (443, Scheme::Https)));
     Some(redirect)
+}
+
+/// What the Gateway API makes of a path. A prefix is one of whole segments, and nothing is left of it but a slash where it
+/// is replaced by none.
+pub(crate) fn rewrite_of(change: &PathChange) -> Option<PathRewrite> {
+    match change {
+        PathChange::Full(path) => Some(PathRewrite::Full(path.clone())),
+        PathChange::Prefix { matched, by } => match changed(matched, by)? {
+            Changed::Prefix(by) => Some(PathRewrite::Prefix(by)),
+            Changed::Pattern(pattern) => {
+                Some(PathRewrite::Regex { pattern, substitution: SUBSTITUTION.to_owned() })
+            }
+        },
+    }
+}
+
+pub(crate) fn redirect_path_of(change: &PathChange) -> Option<RedirectPath> {
+    match change {
+        PathChange::Full(path) => Some(RedirectPath::Full(path.clone())),
+        PathChange::Prefix { matched, by } => match changed(matched, by)? {
+            Changed::Prefix(by) => Some(RedirectPath::Prefix(by)),
+            Changed::Pattern(pattern) => {
+                Some(RedirectPath::Regex { pattern, substitution: SUBSTITUTION.to_owned() })
+            }
+        },
+    }
+}
+
+const SUBSTITUTION: &str = "/\\1";
+
+enum Changed {
+    Prefix(String),
+    Pattern(Pattern),
+}
+
+/// Neither ends in a slash.
+fn changed(matched: &str, by: &str) -> Option<Changed> {
+    match (matched, by) {
+        // All paths: the slash is what is matched.
+        ("", by) => Some(Changed::Prefix(format!("{by}/"))),
+        (matched, "") => {
+            let pattern = format!("^{}/*(.*)$", crate::gateway_api::escaped(matched));
+            Pattern::new(pattern).ok().map(Changed::Pattern)
+        }
+        (_, by) => Some(Changed::Prefix(by.to_owned())),
+    }
 }
 
 pub(crate) fn direct_of(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use naru_resource::traffic_policy::TargetRef;
-use naru_resource::virtual_service::HttpRoute;
+use naru_resource::virtual_service::{Beyond, HttpRoute};
 use naru_resource::{Place, Resources, Text, TrafficPolicy, VirtualService};
 use naru_spec::{Check, CheckKind, Forward, GateChange, Match, Path, QueryOps, code};
 
@@ -114,6 +114,33 @@ pub(crate) fn keys(service: &VirtualService, route: Option<&Text>) -> Vec<RouteK
     route.map(|route| key(Some(route.value.clone()))).into_iter().chain([key(None)]).collect()
 }
 
+/// Of a route of the Gateway API: that of its rule, then that of its document.
+pub(crate) fn keys_of_api(beyond: &Beyond, rule: Option<&Text>) -> Vec<RouteKey> {
+    let name = api_name(beyond.kind, &beyond.name);
+    let key = |section| (beyond.namespace.clone(), name.clone(), section);
+    rule.map(|rule| key(Some(rule.value.clone()))).into_iter().chain([key(None)]).collect()
+}
+
+/// A name that no VirtualService has.
+fn api_name(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+/// Whether there is such a route, and its rules' names.
+fn api_route<'r>(kind: &str, name: &str, namespace: &str, resources: &'r Resources) -> Option<Vec<&'r Text>> {
+    let is_it = |meta: &naru_resource::Meta| meta.name.value == name && meta.namespace() == namespace;
+    match kind {
+        "HTTPRoute" => {
+            let found = resources.http_routes.iter().find(|route| is_it(&route.meta))?;
+            Some(found.spec.rules.iter().filter_map(|rule| rule.name.as_ref()).collect())
+        }
+        _ => {
+            let found = resources.grpc_routes.iter().find(|route| is_it(&route.meta))?;
+            Some(found.spec.rules.iter().filter_map(|rule| rule.name.as_ref()).collect())
+        }
+    }
+}
+
 impl Target {
     /// What a reference means, in a document of this kind and namespace. `None` where it means nothing, which is told.
     pub fn of(
@@ -148,6 +175,25 @@ impl Target {
                 let section = said.section_name.as_ref().map(|section| section.value.clone());
                 Some(Target::Route((namespace.to_owned(), said.name.value.clone(), section)))
             }
+            kind @ ("HTTPRoute" | "GRPCRoute") => {
+                let Some(names) = api_route(kind, &said.name, namespace, resources) else {
+                    let message = format!("there is no {kind} '{}' in {namespace}", said.name.value);
+                    unknown(said.name.place, "name", message);
+                    return None;
+                };
+                if let Some(section) = said
+                    .section_name
+                    .as_ref()
+                    .filter(|section| names.iter().all(|name| name.value != section.value))
+                {
+                    let message =
+                        format!("{kind} '{}' has no rule named '{}'", said.name.value, section.value);
+                    unknown(section.place, "sectionName", message);
+                    return None;
+                }
+                let section = said.section_name.as_ref().map(|section| section.value.clone());
+                Some(Target::Route((namespace.to_owned(), api_name(kind, &said.name), section)))
+            }
             "Service" if said.section_name.is_some() => {
                 let place = said.section_name.as_ref().map_or(said.name.place, |section| section.place);
                 unknown(
@@ -180,6 +226,7 @@ pub(crate) fn check_group(target: &TargetRef, findings: &mut Findings<'_>) {
     let Some(group) = &target.group else { return };
     let right = match target.kind.value.as_str() {
         "VirtualService" | "DestinationRule" => "networking.istio.io",
+        "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io",
         "Service" => "",
         // It is told that nothing can be attached to these.
         _ => return,

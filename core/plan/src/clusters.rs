@@ -10,14 +10,15 @@ use naru_resource::destination_rule::{
 };
 use naru_resource::{Number, Seconds};
 use naru_spec::{
-    BalancingPolicy, Cluster, ClusterLimits, Discovery, DnsSettings, Endpoint, Http2Keepalive, OnDemand,
-    ProxyVersion, RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
+    BalancingPolicy, Cluster, ClusterLimits, Discovery, Endpoint, Http2Keepalive, OnDemand, ProxyVersion,
+    RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
 };
 
 use crate::balancing;
 use crate::credentials::Credentials;
 use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
+use crate::mesh::Mesh;
 use crate::policies::Effective;
 use crate::registry::{Known, Protocol, Source, has_all};
 use crate::tls;
@@ -132,9 +133,10 @@ pub(crate) fn build(
     let near = known.distribution.filter(|_| locality.is_none());
     let near = near.and_then(|distribution| localities::of_distribution(distribution, caller));
     let ejects = blocks.detection.is_some() || near.is_some();
-    let weighs_localities = localities::apply(&mut endpoints, locality.or(near.as_ref()), caller, ejects);
+    let said = locality.or(near.as_ref()).or(effective.mesh.locality);
+    let weighs_localities = localities::apply(&mut endpoints, said, caller, ejects);
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
-    let dns = DnsSettings::default();
+    let dns = effective.mesh.dns;
     let passes_through = balancing::is_passthrough(blocks.balancer);
     let discovery = match known.source {
         _ if known.brings_endpoints(passes_through) => Discovery::OnDemand(on_demand(port)),
@@ -151,11 +153,18 @@ pub(crate) fn build(
         Some(Protocol::Http2 | Protocol::GrpcWeb) => UpstreamProtocol::Http2,
         Some(Protocol::Auto | Protocol::Tcp) | None => UpstreamProtocol::Downstream,
     };
-    cluster.connect_timeout = defaults::MESH_CONNECT_TIMEOUT;
+    cluster.connect_timeout = effective.mesh.connect_timeout;
+    if effective.mesh.upgrades_to_http2 && cluster.protocol == UpstreamProtocol::Http1 {
+        let policy = blocks.pool.and_then(|pool| pool.http.as_ref()?.h2_upgrade_policy);
+        if policy.is_none_or(|policy| policy.value != H2Upgrade::DoNotUpgrade) {
+            cluster.protocol = UpstreamProtocol::Http2;
+        }
+    }
     cluster.limits = ClusterLimits::istio();
+    cluster.limits.tcp_keepalive = effective.mesh.tcp_keepalive.map(keepalive);
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
-    apply(&mut cluster, &known.host, blocks);
+    apply(&mut cluster, known, blocks);
     credentials.apply(&mut cluster, blocks.tls);
     guards.apply(&mut cluster, known, port, subset_name);
     if is_on_demand {
@@ -173,10 +182,10 @@ fn on_demand(port: u16) -> OnDemand {
 }
 
 /// Where requests go whose host is an address that no service has: as Istio calls it.
-pub(crate) fn of_addresses() -> Cluster {
+pub(crate) fn of_addresses(mesh: &Mesh<'_>) -> Cluster {
     let discovery = Discovery::OnDemand(on_demand(80));
     Cluster {
-        connect_timeout: defaults::MESH_CONNECT_TIMEOUT,
+        connect_timeout: mesh.clusters.connect_timeout,
         protocol: UpstreamProtocol::Downstream,
         limits: ClusterLimits::istio(),
         load_balancing: BalancingPolicy::Passthrough.into(),
@@ -189,7 +198,7 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
     Cluster::new(name(host, port, subset), Discovery::Static, Vec::new())
 }
 
-fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
+fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
     if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
         cluster.connect_timeout = timeout.value;
     }
@@ -229,9 +238,19 @@ fn apply(cluster: &mut Cluster, host: &str, blocks: Blocks<'_>) {
         cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
     cluster.limits.normal.retries = retry_limit(&blocks);
-    cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, host));
+    cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, &known.host, &known.names));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
+    }
+}
+
+fn keepalive(said: &naru_resource::destination_rule::TcpKeepalive) -> TcpKeepalive {
+    let default = TcpKeepalive::default();
+    let probes = said.probes.as_ref().and_then(|probes| u32::try_from(probes.value).ok());
+    TcpKeepalive {
+        probes: probes.unwrap_or(default.probes),
+        time: said.time.map_or(default.time, |time| time.value),
+        interval: said.interval.map_or(default.interval, |interval| interval.value),
     }
 }
 
@@ -248,15 +267,9 @@ fn limit(limits: &mut ClusterLimits, pool: &ConnectionPool) {
         if let Some(timeout) = time(&tcp.idle_timeout) {
             limits.tcp_idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         }
-        limits.tcp_keepalive = tcp.tcp_keepalive.as_ref().map(|said| {
-            let default = TcpKeepalive::default();
-            let probes = said.probes.as_ref().and_then(|probes| u32::try_from(probes.value).ok());
-            TcpKeepalive {
-                probes: probes.unwrap_or(default.probes),
-                time: time(&said.time).unwrap_or(default.time),
-                interval: time(&said.interval).unwrap_or(default.interval),
-            }
-        });
+        if let Some(said) = &tcp.tcp_keepalive {
+            limits.tcp_keepalive = Some(keepalive(said));
+        }
     }
     if let Some(http) = &pool.http {
         limits.normal.pending_max = count(&http.http1_max_pending_requests);

@@ -18,7 +18,11 @@ pub(crate) struct Expanded {
 impl Expanded {
     /// One that delegates to nobody.
     pub fn of(service: &VirtualService, route: &HttpRoute) -> Expanded {
-        Expanded { route: route.clone(), keys: attached::keys(service, route.name.as_ref()) }
+        let keys = match &route.beyond {
+            Some(beyond) => attached::keys_of_api(beyond, route.name.as_ref()),
+            None => attached::keys(service, route.name.as_ref()),
+        };
+        Expanded { route: route.clone(), keys }
     }
 }
 
@@ -106,6 +110,7 @@ fn merge(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRou
         mirror_percentage: leaf.mirror_percentage.clone().or_else(|| root.mirror_percentage.clone()),
         cors_policy: leaf.cors_policy.clone().or_else(|| root.cors_policy.clone()),
         headers: leaf.headers.clone().or_else(|| root.headers.clone()),
+        beyond: None,
     }
 }
 

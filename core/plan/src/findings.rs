@@ -70,6 +70,11 @@ impl<'a> Findings<'a> {
         });
     }
 
+    /// What somebody else has found.
+    pub fn adopt(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
     /// In the order of files and lines, each told once.
     pub fn into_problems(mut self) -> Vec<Problem> {
         settle(&mut self.problems);

@@ -6,15 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use naru_resource::gateway::{Server, ServerTlsMode};
 use naru_resource::{Gateway, Resources, Text, VirtualService, meta};
 use naru_spec::{
-    Domain, DownstreamTls, FilterChain, Http, Listener, Path, Paths, RouteTable, Rule, TlsRequirement,
-    Upgrades, VirtualHost, code,
+    Domain, DownstreamTls, FilterChain, Http, Listener, Path, RouteTable, Rule, TlsRequirement, Upgrades,
+    VirtualHost, code,
 };
 
 use crate::Surroundings;
 use crate::edge::Edges;
 use crate::findings::Findings;
+use crate::gateway_api;
 use crate::http3;
 use crate::identity::Guards;
+use crate::mesh;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
 use crate::routes::{Context, Routes, catches_all};
@@ -214,6 +216,9 @@ fn add_streams(
 
 /// Whether a VirtualService is for a server: it names the gateway, may be seen there and shares a host with it.
 fn is_bound(service: &VirtualService, ready: &Ready<'_>, routes: &Routes<'_>) -> bool {
+    if let Some(bound) = &service.bound {
+        return gateway_api::is_for(bound, ready.gateway, ready.server);
+    }
     let (owner, gateway) = (service.meta.namespace(), ready.gateway);
     let shares = |host: &Text| {
         let host = host.to_ascii_lowercase();
@@ -229,7 +234,11 @@ fn is_seen_by(service: &VirtualService, gateway: &Gateway, routes: &Routes<'_>) 
         routes.gateway(name, owner).is_some_and(|found| found.meta.name.place == gateway.meta.name.place)
     };
     service.spec.gateways.iter().any(names)
-        && is_exported(&service.spec.export_to, owner, gateway.meta.namespace())
+        && is_exported(
+            mesh::or(&service.spec.export_to, routes.mesh().exports.virtual_services),
+            owner,
+            gateway.meta.namespace(),
+        )
 }
 
 fn read<'a>(
@@ -277,6 +286,16 @@ fn read<'a>(
             }
             Ok(_) => hosts.push(name.to_ascii_lowercase()),
         }
+    }
+    if let Some(said) = &server.default_endpoint {
+        let message = "'defaultEndpoint' has no effect, as in Istio";
+        let hint = "a VirtualService for this gateway says where requests go";
+        findings.warning(code::NO_EFFECT, said.place, &path.field("defaultEndpoint"), message, hint);
+    }
+    if let Some(said) = server.tls.as_ref().and_then(|tls| tls.insecure_skip_verify.as_ref()) {
+        let message =
+            "naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified";
+        findings.warning(code::NOT_YET, said.place, &path.field("tls.insecureSkipVerify"), message, "");
     }
     let ip = match &server.bind {
         None => surroundings.gateway_address,
@@ -328,7 +347,7 @@ fn check_conflict(ready: &Ready<'_>, known: &[Ready<'_>], path: &Path<'_>, findi
 
 /// IST0132: a VirtualService whose hosts its gateway does not have.
 fn check_bindings(resources: &Resources, routes: &Routes<'_>, findings: &mut Findings<'_>) {
-    for service in &resources.virtual_services {
+    for service in resources.virtual_services.iter().filter(|service| service.bound.is_none()) {
         let owner = service.meta.namespace();
         for name in &service.spec.gateways {
             let Some(gateway) = routes.gateway(name, owner) else { continue };
@@ -377,6 +396,16 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
             }
             virtual_hosts.push(host(domains, rules, ready.port, is_redirected));
         }
+        if ready.gateway.is_api {
+            // Of a host that a listener has, no other one answers.
+            let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+            let left = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
+            let left = left.filter(|domain| *domain != Domain::Any && !taken.contains(&domain));
+            let left: Vec<Domain> = left.collect();
+            if !left.is_empty() {
+                virtual_hosts.push(host(left, Vec::new(), ready.port, false));
+            }
+        }
         if is_redirected {
             // Hosts that nobody has routes for are sent to TLS all the same.
             let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
@@ -390,11 +419,11 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     let mut table = RouteTable { virtual_hosts, ignores_port: true, ..RouteTable::default() };
     table.name = servers.first().map_or(String::new(), |ready| format!("gateway/{}", ready.port));
     let mut http = Http::new("gateway", table);
-    http.paths = Paths::BASE;
     http.upgrades = Upgrades::websocket();
     let is_web = |ready: &Ready<'_>| ready.server.port.protocol.eq_ignore_ascii_case("GRPC-WEB");
     http.grpc_web = servers.iter().any(is_web) || routes.registry.has_grpc_web();
-    http.access_log = surroundings.access_log.clone();
+    http.access_log.clone_from(&surroundings.access_log);
+    routes.mesh().at_gateway(&mut http);
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;
     FilterChain::of(http)
@@ -432,7 +461,11 @@ fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<
     let gateway = ready.gateway;
     for (at, service) in routes.resources.virtual_services.iter().enumerate() {
         let owner = service.meta.namespace();
-        if !is_seen_by(service, gateway, routes) {
+        let is_for = match &service.bound {
+            Some(bound) => gateway_api::is_for(bound, gateway, ready.server),
+            None => is_seen_by(service, gateway, routes),
+        };
+        if !is_for {
             continue;
         }
         for host in &service.spec.hosts {

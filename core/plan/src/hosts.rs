@@ -15,7 +15,7 @@ impl Routes<'_> {
         let mut in_mesh: BTreeMap<String, &Text> = BTreeMap::new();
         let mut named: BTreeMap<String, &Text> = BTreeMap::new();
         let has_gateways = !self.resources.gateways.is_empty();
-        for service in &self.resources.virtual_services {
+        for service in self.resources.virtual_services.iter().filter(|service| service.bound.is_none()) {
             let owner = service.meta.namespace();
             let spec = Path::ROOT.field("spec");
             if let Some(before) = named.insert(service.meta.full_name(), &service.meta.name) {
@@ -56,7 +56,9 @@ impl Routes<'_> {
                     findings.error(code::CONFLICT, host.place, &path, message, hint);
                 }
             }
-            self.check_elsewhere(service, findings);
+            if service.spec.http.iter().all(|route| route.beyond.is_none()) {
+                self.check_elsewhere(service, findings);
+            }
             let gateways = spec.field("gateways");
             for (at, name) in service.spec.gateways.iter().enumerate() {
                 if name.value == MESH || self.gateway(name, owner).is_some() {

@@ -27,8 +27,6 @@ use crate::findings::Findings;
 use crate::routes::Routes;
 use crate::tls::SYSTEM_AUTHORITIES;
 
-/// What is written there holds for all namespaces.
-const ROOT_NAMESPACE: &str = "istio-system";
 /// What policies know the claims of tokens by, as in Istio.
 pub(crate) const CLAIMS: &str = "payload";
 /// As Istio's filters are called.
@@ -38,6 +36,8 @@ const RBAC_FILTER: &str = "envoy.filters.http.rbac";
 /// The documents, and the clusters that keys are fetched from.
 #[derive(Debug, Default)]
 pub(crate) struct Guards<'a> {
+    /// What is written there holds for all namespaces.
+    root: &'a str,
     authentications: Vec<&'a RequestAuthentication>,
     policies: Vec<&'a AuthorizationPolicy>,
     clusters: Vec<Cluster>,
@@ -47,11 +47,12 @@ pub(crate) struct Guards<'a> {
 
 impl<'a> Guards<'a> {
     /// What is wrong with them is told.
-    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Guards<'a> {
-        let mut guards = Guards::default();
+    pub fn of(resources: &'a Resources, root: &'a str, findings: &mut Findings<'_>) -> Guards<'a> {
+        let mut guards = Guards { root, ..Guards::default() };
         for document in &resources.request_authentications {
             let spec = &document.spec;
             let chosen = Chosen {
+                root,
                 meta: &document.meta,
                 selector: spec.selector.as_ref(),
                 targets: spec.target_ref.iter().chain(&spec.target_refs).collect(),
@@ -67,6 +68,7 @@ impl<'a> Guards<'a> {
         for document in &resources.authorization_policies {
             let spec = document.spec.as_ref();
             let chosen = Chosen {
+                root,
                 meta: &document.meta,
                 selector: spec.and_then(|spec| spec.selector.as_ref()),
                 targets: spec
@@ -105,6 +107,7 @@ impl<'a> Guards<'a> {
         for document in &self.authentications {
             let spec = &document.spec;
             let chosen = Chosen {
+                root: self.root,
                 meta: &document.meta,
                 selector: spec.selector.as_ref(),
                 targets: spec.target_ref.iter().chain(&spec.target_refs).collect(),
@@ -120,6 +123,7 @@ impl<'a> Guards<'a> {
         let policies = self.policies.iter().copied().filter(|document| {
             let spec = document.spec.as_ref();
             let chosen = Chosen {
+                root: self.root,
                 meta: &document.meta,
                 selector: spec.and_then(|spec| spec.selector.as_ref()),
                 targets: spec
@@ -146,6 +150,7 @@ pub(crate) fn nothing() -> Vec<GateChange> {
 
 /// Which gateways a document is for.
 struct Chosen<'a> {
+    root: &'a str,
     meta: &'a Meta,
     selector: Option<&'a LabelSelector>,
     targets: Vec<&'a TargetRef>,
@@ -155,7 +160,7 @@ impl Chosen<'_> {
     /// By name; by labels of the workload that the Gateway says it is; by namespace.
     fn is_for(&self, gateway: &Gateway) -> bool {
         let namespace = self.meta.namespace();
-        let is_near = namespace == ROOT_NAMESPACE || namespace == gateway.meta.namespace();
+        let is_near = namespace == self.root || namespace == gateway.meta.namespace();
         if !self.targets.is_empty() {
             let is_it = |target: &&TargetRef| {
                 target.kind.value == "Gateway"

@@ -15,16 +15,20 @@
 
 // In reading order: the whole, listeners, routes, clusters; then what they look things up in.
 mod gateways;
+mod gateway_api;
+mod mesh;
 mod http3;
 mod edge;
 mod identity;
 mod outbound;
+mod sidecars;
 mod routes;
 mod tcp;
 mod hosts;
 mod actions;
 mod recovery;
 mod delegates;
+mod beside;
 mod matching;
 mod headers;
 mod attached;
@@ -57,6 +61,7 @@ mod teller;
 mod names;
 mod findings;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use naru_resource::{Files, Resources};
@@ -66,11 +71,14 @@ use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Problem, Severity};
 use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::identity::Guards;
+use crate::mesh::Mesh;
 use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::routes::{Context, Routes};
+use crate::sidecars::Sidecars;
 
 pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
+pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
@@ -175,14 +183,25 @@ pub fn outbound_name(client: &Client) -> String {
 /// Makes one proxy of everything.
 pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut findings = Findings::new(&resources.files);
-    let registry = Registry::of(resources, &surroundings.instances, &mut findings);
-    let policies = Policies::of(resources, &registry, surroundings.is_strict, &mut findings);
+    let settled = settled(resources);
+    let expanded = gateway_api::expand(&settled, &mut findings);
+    let resources: &Resources = &expanded;
+    let mesh = Mesh::of(resources, &mut findings);
+    let registry = Registry::of(resources, &mesh, &surroundings.instances, &mut findings);
+    let policies = Policies::of(resources, &registry, mesh, surroundings.is_strict, &mut findings);
     process::check(resources, &mut findings);
     acme::check(resources, &mut findings);
     let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
     for service in &resources.virtual_services {
-        routes.rules(service, &Context::Any, &mut findings);
-        routes.check_streams(service, &mut findings);
+        if gateway_api::is_made(service) {
+            let mut quiet = routes.quiet();
+            routes.rules(service, &Context::Any, &mut quiet);
+            routes.check_streams(service, &mut quiet);
+            gateway_api::retell(service, quiet, &mut findings);
+        } else {
+            routes.rules(service, &Context::Any, &mut findings);
+            routes.check_streams(service, &mut findings);
+        }
     }
     routes.check_groups(&mut findings);
     routes.check_fallbacks(&mut findings);
@@ -192,7 +211,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     // What is wrong with a document has been told; the listeners say only what is wrong with them.
     let mut config = Config { admin: surroundings.admin.clone(), ..Config::default() };
     let edges = Edges::of(resources, &mut findings);
-    let mut guards = Guards::of(resources, &mut findings);
+    let mut guards = Guards::of(resources, policies.mesh.root_namespace, &mut findings);
     guards.find_providers(resources, &mut routes, &mut findings);
     let at_edge = (&edges, &guards);
     gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
@@ -200,13 +219,26 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     acme::answer(&mut config.listeners, &surroundings.answers);
     config.stores = routes.rates.stores();
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
-    outbound::listeners(surroundings, &mut routes, &mut config.listeners);
+    let sidecars = Sidecars::of(resources, &policies.mesh, &registry, &mut findings);
+    outbound::listeners(surroundings, &sidecars, &mut routes, &mut config.listeners, &mut findings);
     config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
     config.clusters.extend(guards.into_clusters());
     config.clusters.extend(edges.clusters());
-    config.clusters.extend((!surroundings.clients.is_empty()).then(clusters::of_addresses));
+    config
+        .clusters
+        .extend((!surroundings.clients.is_empty()).then(|| clusters::of_addresses(&policies.mesh)));
     Planned { config, problems: findings.into_problems() }
+}
+
+/// The resources in an order that does not say in which they were read.
+fn settled(resources: &Resources) -> Cow<'_, Resources> {
+    if resources.is_settled() {
+        return Cow::Borrowed(resources);
+    }
+    let mut settled = resources.clone();
+    settled.settle();
+    Cow::Owned(settled)
 }
 
 /// Problems that were found when a planned configuration was compiled or prepared, with the places of

@@ -18,6 +18,8 @@ pub(crate) fn block(written: &HttpMatch, path: &Path<'_>, findings: &mut Finding
             Test::Present => PathMatch::default(),
             Test::Exact(text) => PathMatch::Exact(text.clone()),
             Test::Prefix(text) => PathMatch::Prefix(text.clone()),
+            Test::Segments(text) if text.is_empty() => PathMatch::default(),
+            Test::Segments(text) => PathMatch::SegmentPrefix(text.clone()),
             Test::Regex(text) => match pattern(text, uri.place, &path.field("uri.regex"), findings) {
                 Some(pattern) => PathMatch::Regex(pattern),
                 None => PathMatch::default(),
@@ -93,7 +95,7 @@ pub(crate) fn string_match(
     let test = match &said.test {
         Test::Present => return None,
         Test::Exact(text) => ValueTest::Exact(text.clone()),
-        Test::Prefix(text) => ValueTest::Prefix(text.clone()),
+        Test::Prefix(text) | Test::Segments(text) => ValueTest::Prefix(text.clone()),
         Test::Regex(text) => ValueTest::Regex(pattern(text, said.place, &path.field("regex"), findings)?),
     };
     Some(StringMatch { test, ignore_case: false })

@@ -1,6 +1,6 @@
 //! Names of hosts, as Istio resolves them.
 
-use naru_resource::Texts;
+use naru_resource::Text;
 
 /// What Kubernetes' services are called behind their namespace.
 pub(crate) const DOMAIN: &str = "svc.cluster.local";
@@ -36,7 +36,7 @@ pub(crate) fn common<'a>(a: &'a str, b: &'a str) -> Option<&'a str> {
 }
 
 /// Istio's `exportTo`: whether a document of `owner` is seen from a namespace.
-pub(crate) fn is_exported(export_to: &Texts, owner: &str, seen_from: &str) -> bool {
+pub(crate) fn is_exported(export_to: &[Text], owner: &str, seen_from: &str) -> bool {
     export_to.is_empty()
         || export_to.iter().any(|name| match name.as_str() {
             "*" => true,

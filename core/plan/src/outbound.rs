@@ -1,26 +1,41 @@
 //! The listeners that workloads call others through: one for each, so that the caller is known.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use http::StatusCode;
 use naru_resource::VirtualService;
+use naru_resource::sidecar::OutboundMode;
 use naru_spec::{
-    Action, Domain, FilterChain, Forward, Http, Http2Settings, Listener, Match, Paths, Pattern, RouteTable,
-    Rule, ServerHeader, StringMatch, TlsRequirement, Upgrades, ValueTest, VirtualHost, defaults,
+    Action, DirectResponse, Domain, FilterChain, Forward, Http, Http2Settings, Listener, Match, Path,
+    RouteTable, Rule, ServerHeader, TlsRequirement, Upgrades, VirtualHost, defaults,
 };
 
+use crate::findings::Findings;
+use crate::mesh;
 use crate::names::{fqdn, is_exported};
-use crate::registry::{Known, Protocol};
-use crate::routes::{Context, MESH, Routes, is_bound};
+use crate::registry::{Known, KnownPort, Protocol};
+use crate::routes::{Context, MESH, Owner, Routes, is_bound};
+use crate::sidecars::{Scope, Sidecars};
 use crate::{Client, Surroundings, outbound_name};
 
-pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, listeners: &mut Vec<Listener>) {
+pub(crate) fn listeners(
+    surroundings: &Surroundings,
+    sidecars: &Sidecars<'_>,
+    routes: &mut Routes<'_>,
+    listeners: &mut Vec<Listener>,
+    findings: &mut Findings<'_>,
+) {
     for client in &surroundings.clients {
-        let table = table(client, routes);
+        let scope = sidecars.scope(client);
+        let table = table(client, &scope, routes, findings);
         let mut http = Http::new(defaults::MESH_STAT_PREFIX, table);
         // The client is the workload itself, which may have any number of calls under way.
         http.http2 = Http2Settings::default();
-        http.access_log = surroundings.access_log.clone();
+        http.access_log.clone_from(&surroundings.access_log);
         http.server_header = ServerHeader::PassThrough;
         http.tunnels = true;
-        http.paths = Paths::BASE;
+        routes.mesh().at_listener(&mut http);
         http.upgrades = Upgrades::websocket();
         http.grpc_web = routes.registry.has_grpc_web();
         // Its clients are workloads, which may stream as slowly as they like.
@@ -31,19 +46,26 @@ pub(crate) fn listeners(surroundings: &Surroundings, routes: &mut Routes<'_>, li
     }
 }
 
-fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
+fn table(
+    client: &Client,
+    scope: &Scope<'_>,
+    routes: &mut Routes<'_>,
+    findings: &mut Findings<'_>,
+) -> RouteTable {
     let registry = routes.registry;
     let mut virtual_hosts = Vec::new();
-    for known in registry.services() {
-        for port in &known.ports {
+    let mut taken: BTreeSet<Domain> = BTreeSet::new();
+    for known in registry.services().filter(|known| known.is_seen_from(&client.namespace)) {
+        let seen = |port: &&KnownPort| scope.sees(&known.namespace, &known.host, port.number);
+        for port in known.ports.iter().filter(seen) {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
             let is_http = port.protocol != Protocol::Tcp;
-            let service = routes.for_host(&known.host, &client.namespace).filter(|_| is_http);
+            let service = routes.for_host(&known.host, &client.namespace, scope).filter(|_| is_http);
             let mut rules = match service {
                 Some(service) => rules(service, client, port.number, routes),
                 None => {
                     let context = Context::Mesh { client, port: port.number };
-                    let said = routes.for_host(&known.host, &client.namespace).filter(|_| !is_http);
+                    let said = routes.for_host(&known.host, &client.namespace, scope).filter(|_| !is_http);
                     let rule = said.and_then(|said| routes.tunnel_rule(said, known, &context));
                     vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
                 }
@@ -53,11 +75,15 @@ fn table(client: &Client, routes: &mut Routes<'_>) -> RouteTable {
                 rules.iter_mut().for_each(|rule| rule.gate.extend(changes.iter().cloned()));
             }
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));
-            virtual_hosts.push(host(&known.host, port.number, domains.collect(), rules));
+            // Of two services with one address the first has it.
+            let domains: Vec<Domain> = domains.filter(|domain| taken.insert(domain.clone())).collect();
+            if !domains.is_empty() {
+                virtual_hosts.push(host(&known.host, port.number, domains, rules));
+            }
         }
     }
-    virtual_hosts.extend(of_no_service(client, routes));
-    virtual_hosts.extend(of_addresses());
+    virtual_hosts.extend(of_no_service(client, scope, routes));
+    virtual_hosts.extend(of_others(client, scope, routes, findings));
     RouteTable { name: outbound_name(client), virtual_hosts, ..RouteTable::default() }
 }
 
@@ -67,7 +93,7 @@ fn rules(service: &VirtualService, client: &Client, port: u16, routes: &mut Rout
 }
 
 /// Hosts of VirtualServices that no service is called by; they have no port of their own.
-fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
+fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
     let registry = routes.registry;
     let mut ports: Vec<u16> =
         registry.services().flat_map(|known| known.ports.iter().map(|port| port.number)).collect();
@@ -78,7 +104,8 @@ fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
     let mut virtual_hosts = Vec::new();
     for service in &resources.virtual_services {
         let owner = service.meta.namespace();
-        if !is_bound(service, MESH) || !is_exported(&service.spec.export_to, owner, &client.namespace) {
+        let exports = mesh::or(&service.spec.export_to, routes.mesh().exports.virtual_services);
+        if !is_bound(service, MESH) || !is_exported(exports, owner, &client.namespace) {
             continue;
         }
         for name in &service.spec.hosts {
@@ -86,6 +113,9 @@ fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
                 continue;
             }
             let full = fqdn(name, owner);
+            if !scope.hears(owner, &full) {
+                continue;
+            }
             let mut names = vec![full.clone()];
             if full != name.value && owner == client.namespace {
                 names.push(name.to_ascii_lowercase());
@@ -100,20 +130,41 @@ fn of_no_service(client: &Client, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
     virtual_hosts
 }
 
-/// What is asked for by an address that no rule knows goes there, as with Istio's `ALLOW_ANY`. A name that nobody
-/// knows goes nowhere.
-fn of_addresses() -> Option<VirtualHost> {
-    const ADDRESS: &str = r"[0-9]+(\.[0-9]+){3}(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?";
-    let test = ValueTest::Regex(Pattern::new(ADDRESS).ok()?);
-    let authority = Some(StringMatch { test, ignore_case: false });
-    let mut forward = Forward::to(defaults::ADDRESSES_CLUSTER);
-    forward.timeout = None;
+/// What no document knows. With Istio's `ALLOW_ANY` it goes where it says, or through the way out that a Sidecar names;
+/// with `REGISTRY_ONLY` it goes nowhere, which is 502.
+fn of_others(
+    client: &Client,
+    scope: &Scope<'_>,
+    routes: &mut Routes<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<VirtualHost> {
+    let (name, action) = match scope.mode {
+        OutboundMode::RegistryOnly => {
+            let status = StatusCode::BAD_GATEWAY;
+            (BLOCKED, Action::Direct(Box::new(DirectResponse { status, body: Vec::new() })))
+        }
+        OutboundMode::AllowAny => {
+            let cluster = match scope.egress_proxy {
+                None => defaults::ADDRESSES_CLUSTER.to_owned(),
+                Some(proxy) => {
+                    let owner = Owner { namespace: scope.namespace, is_mesh_only: true };
+                    let context = Context::Mesh { client, port: 80 };
+                    let path = Path::ROOT.field("spec.outboundTrafficPolicy.egressProxy");
+                    let share = "every call to others";
+                    routes.own_destination(owner, proxy, &context, share, &path, findings)?
+                }
+            };
+            let mut forward = Forward::to(cluster);
+            forward.timeout = None;
+            (ALLOWED, Action::Forward(Box::new(forward)))
+        }
+    };
     let rule = Rule {
         gate: Vec::new(),
-        name: "address".to_owned(),
+        name: name.to_owned(),
         origin: String::new(),
-        matches: vec![Match { authority, ..Match::default() }],
-        action: Action::Forward(Box::new(forward)),
+        matches: vec![Match::default()],
+        action,
         request_headers: Default::default(),
         response_headers: Default::default(),
     };
@@ -127,10 +178,18 @@ fn of_addresses() -> Option<VirtualHost> {
     })
 }
 
+/// Istio's names of the rules for what no document knows.
+const ALLOWED: &str = "allow_any";
+const BLOCKED: &str = "block_all";
+
 /// What a client may call a service: a service of Kubernetes by every part of its name that its
 /// resolver would complete.
 fn names(known: &Known, client: &Client) -> Vec<String> {
     let mut names = vec![known.host.clone()];
+    names.extend(known.addresses.iter().map(|address| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }));
     if let Some(name) = &known.name {
         let namespace = &known.namespace;
         if *namespace == client.namespace {

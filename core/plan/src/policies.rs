@@ -10,7 +10,9 @@ use naru_spec::{Path, Severity, code};
 use crate::balancing;
 use crate::credentials::Credentials;
 use crate::findings::Findings;
+use crate::gateway_api::BackendTls;
 use crate::guards;
+use crate::mesh::{self, Mesh, OfClusters};
 use crate::names::{fits, is_exported};
 use crate::registry::{Registry, has_all, port_number};
 use crate::tls;
@@ -20,6 +22,9 @@ use crate::tls;
 pub(crate) struct Policies<'a> {
     rules: Vec<(String, &'a DestinationRule)>,
     pub credentials: Credentials,
+    /// What Services say of their own TLS by the Gateway API.
+    pub backend_tls: BackendTls,
+    pub mesh: Mesh<'a>,
 }
 
 /// What the rules for one host say together.
@@ -27,6 +32,8 @@ pub(crate) struct Policies<'a> {
 pub(crate) struct Effective<'a> {
     pub policy: Option<&'a TrafficPolicy>,
     pub subsets: Vec<&'a Subset>,
+    /// What holds where they say nothing.
+    pub mesh: OfClusters<'a>,
     /// Of the first rule.
     pub place: Option<Place>,
 }
@@ -41,11 +48,13 @@ impl<'a> Policies<'a> {
     pub fn of(
         resources: &'a Resources,
         registry: &Registry,
+        mesh: Mesh<'a>,
         is_strict: bool,
         findings: &mut Findings<'_>,
     ) -> Policies<'a> {
         let credentials = Credentials::of(resources, findings);
-        let mut policies = Policies { credentials, ..Policies::default() };
+        let backend_tls = BackendTls::of(resources, findings);
+        let mut policies = Policies { credentials, backend_tls, mesh, ..Policies::default() };
         for rule in &resources.destination_rules {
             check(rule, registry, is_strict, findings);
             policies.rules.push((registry.full_name(&rule.spec.host, rule.meta.namespace()), rule));
@@ -54,7 +63,8 @@ impl<'a> Policies<'a> {
         policies
     }
 
-    /// Who calls decides first, then who is called; the closest host of a namespace wins.
+    /// What the namespace of who calls says, or else that of who is called, or else the root namespace; the closest host
+    /// of a namespace wins. Source: istiod's `push_context.go`: `destinationRule`.
     pub fn find(
         &self,
         host: &str,
@@ -68,14 +78,20 @@ impl<'a> Policies<'a> {
             let is_selected = |selector: &naru_resource::destination_rule::WorkloadSelector| {
                 owner == client_namespace && has_all(client_labels, &selector.match_labels)
             };
-            let is_seen = is_exported(&rule.spec.export_to, owner, client_namespace)
+            let exports = mesh::or(&rule.spec.export_to, self.mesh.exports.destination_rules);
+            let is_seen = is_exported(exports, owner, client_namespace)
                 && rule.spec.workload_selector.as_ref().is_none_or(is_selected);
-            let rank = if owner == client_namespace { 2 } else { u8::from(owner == service_namespace) };
+            let rank = match owner {
+                _ if owner == client_namespace => 2,
+                _ if owner == service_namespace => 1,
+                _ if owner == self.mesh.root_namespace => 0,
+                _ => return None,
+            };
             is_seen.then_some(((rank, closeness), pattern, *rule))
         });
         let fitting: Vec<_> = fitting.collect();
-        let Some(best) = fitting.iter().map(|(rank, ..)| *rank).max() else { return Effective::default() };
-        let mut effective = Effective::default();
+        let mut effective = Effective { mesh: self.mesh.clusters, ..Effective::default() };
+        let Some(best) = fitting.iter().map(|(rank, ..)| *rank).max() else { return effective };
         for (_, _, rule) in fitting.iter().filter(|(rank, ..)| *rank == best) {
             effective.place.get_or_insert(rule.meta.name.place);
             if effective.policy.is_none() {

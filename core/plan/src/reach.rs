@@ -69,7 +69,8 @@ impl Routes<'_> {
                 expect(policy, &path, fitting, &mut self.account, &mut detections, findings);
             }
         }
-        let effective = Effective { policy: whole, subsets: spec.subsets.iter().collect(), place: None };
+        let effective =
+            Effective { policy: whole, subsets: spec.subsets.iter().collect(), ..Effective::default() };
         // Whole first: what never happens there is not told of each subset again.
         for subset in [None].into_iter().chain(spec.subsets.iter().map(Some)) {
             for known in fitting {

@@ -10,13 +10,15 @@ use naru_spec::{Address, Locality, Path, Severity, code};
 
 use crate::findings::Findings;
 use crate::localities;
-use crate::names::{DOMAIN, fits, fqdn};
+use crate::mesh::Mesh;
+use crate::names::{DOMAIN, fits, fqdn, is_exported};
 use crate::{Instance, InstancePort};
 
 /// Every service, by its full name.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    services: BTreeMap<String, Known>,
+    /// One, or one for each of some namespaces that do not see each other's.
+    services: BTreeMap<String, Vec<Known>>,
 }
 
 /// A service that somebody has defined.
@@ -31,6 +33,12 @@ pub(crate) struct Known {
     pub endpoints: Vec<KnownEndpoint>,
     /// Labels of what it selects, running or not: one set for each Deployment.
     pub selected: Vec<Vec<(String, String)>>,
+    /// Who sees it, as `exportTo` says.
+    pub export_to: Vec<Text>,
+    /// Addresses that it is called by as well.
+    pub addresses: Vec<IpAddr>,
+    /// Names that its certificates have, where its callers say none.
+    pub names: Vec<Text>,
     /// Whose endpoints come first, where no DestinationRule says anything of localities.
     pub distribution: Option<TrafficDistribution>,
     pub place: Place,
@@ -98,6 +106,11 @@ impl Known {
         self.ports.iter().find(|port| port.number == number)
     }
 
+    /// Whether it is there for callers of a namespace.
+    pub fn is_seen_from(&self, namespace: &str) -> bool {
+        is_exported(&self.export_to, &self.namespace, namespace)
+    }
+
     /// Whether each request says where it goes. A Service has a name that its clients ask for, and no address in it.
     pub fn brings_endpoints(&self, is_passthrough: bool) -> bool {
         self.source == Source::OnDemand || is_passthrough && self.name.is_none()
@@ -105,33 +118,51 @@ impl Known {
 }
 
 impl Registry {
-    pub fn of(resources: &Resources, instances: &[Instance], findings: &mut Findings<'_>) -> Registry {
+    pub fn of(
+        resources: &Resources,
+        mesh: &Mesh<'_>,
+        instances: &[Instance],
+        findings: &mut Findings<'_>,
+    ) -> Registry {
         let mut registry = Registry::default();
-        for service in &resources.services {
-            let known = of_service(service, resources, instances, findings);
+        let all =
+            resources.services.iter().map(|service| of_service(service, resources, instances, findings));
+        let mut all: Vec<Known> = all.collect();
+        for entry in &resources.service_entries {
+            all.extend(of_entry(entry, resources, instances, findings));
+        }
+        for mut known in all {
+            if known.export_to.is_empty() {
+                known.export_to = mesh.exports.services.to_vec();
+            }
             registry.add(known, findings);
         }
-        for entry in &resources.service_entries {
-            for known in of_entry(entry, resources, instances, findings) {
-                registry.add(known, findings);
-            }
-        }
+        groups_join_nobody(resources, findings);
         registry
     }
 
     fn add(&mut self, known: Known, findings: &mut Findings<'_>) {
-        if let Some(before) = self.services.get(&known.host) {
+        let same = self.services.entry(known.host.clone()).or_default();
+        let is_apart = |before: &Known| {
+            let is_for_all = |one: &Known| one.export_to.iter().all(|name| name.value == "*");
+            before.namespace != known.namespace
+                && !before.is_seen_from(&known.namespace)
+                && !known.is_seen_from(&before.namespace)
+                && !is_for_all(before)
+                && !is_for_all(&known)
+        };
+        if let Some(before) = same.iter().find(|before| !is_apart(before)) {
             let message = format!("the service {} is defined twice", known.host);
             let hint = format!("the first definition is at {}", findings.locate(before.place));
             findings.error(code::DUPLICATE, known.place, &Path::ROOT.field("metadata"), message, hint);
             return;
         }
-        self.services.insert(known.host.clone(), known);
+        same.push(known);
     }
 
     /// Whether somebody is called by browsers.
     pub fn has_grpc_web(&self) -> bool {
-        let mut ports = self.services.values().flat_map(|known| &known.ports);
+        let mut ports = self.services().flat_map(|known| &known.ports);
         ports.any(|port| port.protocol == Protocol::GrpcWeb)
     }
 
@@ -140,12 +171,16 @@ impl Registry {
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Known> {
-        self.services.values()
+        self.services.values().flatten()
     }
 
-    /// The service that a document of `namespace` means by `host`.
+    /// The service that a document of `namespace` means by `host`: of several the one of that namespace, or else one that
+    /// is seen there.
     pub fn find(&self, host: &str, namespace: &str) -> Option<&Known> {
-        self.services.get(&fqdn(host, namespace)).or_else(|| self.services.get(&host.to_ascii_lowercase()))
+        let same = self.services.get(&fqdn(host, namespace));
+        let same = same.or_else(|| self.services.get(&host.to_ascii_lowercase()))?;
+        let own = same.iter().find(|known| known.namespace == namespace);
+        own.or_else(|| same.iter().find(|known| known.is_seen_from(namespace))).or(same.first())
     }
 
     /// The whole name of a host that a document of `namespace` speaks of, also where nobody defines it.
@@ -259,7 +294,26 @@ fn of_service(
         endpoints,
         selected,
         distribution: service.spec.traffic_distribution.map(|said| said.value),
+        export_to: listed(service.meta.export_to.as_ref()),
+        addresses: service.spec.cluster_ip.iter().filter_map(|address| address.parse().ok()).collect(),
+        names: Vec::new(),
         place: service.meta.name.place,
+    }
+}
+
+/// The namespaces of an annotation.
+fn listed(said: Option<&Text>) -> Vec<Text> {
+    let Some(said) = said else { return Vec::new() };
+    let parts = said.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| Text { value: part.to_owned(), place: said.place }).collect()
+}
+
+/// Machines that join by themselves ask istiod for that.
+fn groups_join_nobody(resources: &Resources, findings: &mut Findings<'_>) {
+    for group in &resources.workload_groups {
+        let message = "nobody joins a WorkloadGroup: naru takes no machine in by itself";
+        let hint = "write a WorkloadEntry with its labels for each machine";
+        findings.warning(code::NOT_YET, group.meta.name.place, &Path::ROOT.field("spec"), message, hint);
     }
 }
 
@@ -456,6 +510,7 @@ fn of_entry(
                 .collect(),
         }
     }));
+    let addresses = addresses_of(entry, findings);
     let known = entry.spec.hosts.iter().map(|host| {
         let mut endpoints = endpoints.clone();
         if endpoints.is_empty() && matches!(source, Source::Dns | Source::DnsFirst) {
@@ -477,10 +532,34 @@ fn of_entry(
             endpoints,
             selected: Vec::new(),
             distribution: None,
+            export_to: entry.spec.export_to.clone(),
+            addresses: addresses.clone(),
+            names: entry.spec.subject_alt_names.clone(),
             place: host.place,
         }
     });
     known.collect()
+}
+
+/// The addresses that clients call a service by. Only one of several hosts could have them.
+fn addresses_of(entry: &ServiceEntry, findings: &mut Findings<'_>) -> Vec<IpAddr> {
+    let path = Path::ROOT.field("spec.addresses");
+    let mut found = Vec::new();
+    for (at, said) in entry.spec.addresses.iter().enumerate() {
+        let path = path.at(at);
+        if let Ok(address) = said.parse::<IpAddr>() {
+            if entry.spec.hosts.len() == 1 {
+                found.push(address);
+            }
+        } else if said.parse::<ipnet::IpNet>().is_ok() {
+            let message = "naru knows services by single addresses: a range has no effect";
+            findings.warning(code::NOT_YET, said.place, &path, message, "");
+        } else {
+            let message = format!("'{}' is no address", said.value);
+            findings.error(code::INVALID_VALUE, said.place, &path, message, "");
+        }
+    }
+    found
 }
 
 fn of_workload(
@@ -504,6 +583,14 @@ fn of_workload(
         let hint = "write an address, or say resolution: DNS";
         findings.error(code::INVALID_VALUE, host.place, &path.field("address"), message, hint);
         return None;
+    }
+    for (said, field) in [(&endpoint.network, "network"), (&endpoint.service_account, "serviceAccount")] {
+        if let Some(said) = said {
+            let message = format!(
+                "naru does not act on '{field}' of an endpoint: it is called by its address, without mutual TLS"
+            );
+            findings.warning(code::NOT_YET, said.place, &path.field(field), message, "");
+        }
     }
     let weight = match endpoint.weight.as_ref().map(|weight| u32::try_from(weight.value)) {
         None => 1,

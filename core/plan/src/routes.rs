@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naru_base::{Fraction, Weight};
+use naru_base::Weight;
 use naru_resource::destination_rule::Subset;
-use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRoute, Percent};
+use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRetry, HttpRoute};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Mirror, Path,
-    PathMatch, PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Path, PathMatch,
+    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::account::Account;
-use crate::actions::{check_kind, direct_of, redirect_of};
+use crate::actions::{self, check_kind, direct_of, redirect_of};
 use crate::attached::Attached;
 use crate::caches::Caches;
 use crate::clusters::{self, Clusters};
@@ -24,11 +24,13 @@ use crate::findings::Findings;
 use crate::groups::Groups;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
+use crate::mesh::{self, Mesh};
 use crate::names::{fits, fqdn, is_exported};
 use crate::policies::{Effective, Policies, naru_suggestion};
 use crate::rates::Rates;
-use crate::recovery::{check_retry, fault_of, percent_of, retry_of};
+use crate::recovery::{check_retry, fault_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
+use crate::sidecars::Scope;
 use crate::{Client, delegates, headers, matching};
 
 /// The gateway that stands for the listeners of workloads.
@@ -269,7 +271,11 @@ impl<'a> Routes<'a> {
         );
         let action = if let Some(redirect) = &route.redirect {
             let path = path.field("redirect");
-            Action::Redirect(Box::new(redirect_of(redirect, context, &path, findings)?))
+            let mut redirect = redirect_of(redirect, context, &path, findings)?;
+            if let Some(change) = route.beyond.as_ref().and_then(|beyond| beyond.redirect.as_ref()) {
+                redirect.path = actions::redirect_path_of(change);
+            }
+            Action::Redirect(Box::new(redirect))
         } else if let Some(direct) = &route.direct_response {
             let path = path.field("directResponse");
             Action::Direct(Box::new(direct_of(direct, &path, findings)?))
@@ -333,7 +339,11 @@ impl<'a> Routes<'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
         let route = &expanded.route;
-        let clusters = self.destinations(service, &route.route, context, &path.field("route"), findings)?;
+        let mut clusters =
+            self.destinations(service, &route.route, context, &path.field("route"), findings)?;
+        if let Some(persistence) = route.beyond.as_ref().and_then(|beyond| beyond.persistence.as_ref()) {
+            self.stick(&mut clusters, persistence, context);
+        }
         let groups = self.groups_of(service, expanded, context, path, findings)?;
         let mut forward = Forward { clusters, groups, ..Forward::to("") };
         forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
@@ -371,8 +381,11 @@ impl<'a> Routes<'a> {
         if let (Some(host), None) = (host, &forward.host) {
             forward.host = Some(HostRewrite::Literal(host.value));
         }
+        if let Some(change) = route.beyond.as_ref().and_then(|beyond| beyond.rewrite.as_ref()) {
+            forward.path = actions::rewrite_of(change);
+        }
         let is_hashed = forward.cluster_names().any(|name| self.hashed.contains(name));
-        forward.retry = retry_of(route.retries.as_ref(), is_hashed, path, findings);
+        forward.retry = self.retry(route.retries.as_ref(), is_hashed, path, findings);
         forward.fault = route.fault.as_ref().and_then(|fault| fault_of(fault, path, findings));
         forward.mirrors = self.mirrors(service, route, context, path, findings);
         Some(forward)
@@ -599,12 +612,13 @@ impl<'a> Routes<'a> {
     ) -> Cluster {
         let credentials = &self.policies.credentials;
         let load = self.loads.of_service(&known.host);
-        let cluster = clusters::build(known, port, subset, effective, caller, &self.guards, credentials);
+        let mut cluster = clusters::build(known, port, subset, effective, caller, &self.guards, credentials);
+        self.policies.backend_tls.apply(&mut cluster, &known.host, port);
         Cluster { load, ..cluster }
     }
 
     /// Keeps a cluster. One of the same name that says something else belongs to other callers.
-    fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
+    pub fn keep(&mut self, mut cluster: Cluster, client: &str) -> String {
         let name = cluster.name.clone();
         for number in 0_u32.. {
             if number > 0 {
@@ -633,7 +647,8 @@ impl<'a> Routes<'a> {
         let mut quiet = self.quiet();
         forward.groups = self.groups_of_service(known, port, &context, &mut quiet);
         forward.timeout = None;
-        forward.retry = Some(RetryPolicy::istio(clusters::is_hashed(&effective, None, port)));
+        forward.retry =
+            self.retry(None, clusters::is_hashed(&effective, None, port), &Path::ROOT, &mut quiet);
         Rule {
             gate: Vec::new(),
             name: format!("{}:{port}", known.host),
@@ -645,12 +660,39 @@ impl<'a> Routes<'a> {
         }
     }
 
+    /// What is done after a failure: what a route says, or else what the mesh says.
+    pub fn retry(
+        &self,
+        said: Option<&HttpRetry>,
+        is_hashed: bool,
+        path: &Path<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Option<RetryPolicy> {
+        match (said, self.policies.mesh.retry) {
+            (None, Some(of_mesh)) => retry_of(Some(of_mesh), is_hashed, path, &mut self.quiet()),
+            (said, _) => retry_of(said, is_hashed, path, findings),
+        }
+    }
+
+    pub fn mesh(&self) -> &'a Mesh<'a> {
+        &self.policies.mesh
+    }
+
     /// The VirtualService that speaks of a host to a workload: the closest, then the first.
-    pub fn for_host(&self, host: &str, client_namespace: &str) -> Option<&'a VirtualService> {
+    pub fn for_host(
+        &self,
+        host: &str,
+        client_namespace: &str,
+        scope: &Scope<'_>,
+    ) -> Option<&'a VirtualService> {
         let mut best: Option<(usize, &'a VirtualService)> = None;
         for service in &self.resources.virtual_services {
             let owner = service.meta.namespace();
-            if !is_bound(service, MESH) || !is_exported(&service.spec.export_to, owner, client_namespace) {
+            let exports = mesh::or(&service.spec.export_to, self.policies.mesh.exports.virtual_services);
+            if !is_bound(service, MESH)
+                || !is_exported(exports, owner, client_namespace)
+                || !scope.hears(owner, host)
+            {
                 continue;
             }
             let fit = service.spec.hosts.iter().filter_map(|name| self.fit(name, owner, host)).max();
@@ -672,71 +714,10 @@ impl<'a> Routes<'a> {
     pub fn gateway(&self, name: &str, owner: &str) -> Option<&'a naru_resource::Gateway> {
         let (namespace, name) = name.split_once('/').unwrap_or((owner, name));
         let namespace = if namespace == "." { owner } else { namespace };
-        self.resources
-            .gateways
-            .iter()
-            .find(|gateway| gateway.meta.name.value == name && gateway.meta.namespace() == namespace)
+        self.resources.gateways.iter().find(|gateway| {
+            !gateway.is_api && gateway.meta.name.value == name && gateway.meta.namespace() == namespace
+        })
     }
-
-    /// Copies of the requests; their clusters are built if they are new.
-    fn mirrors(
-        &mut self,
-        service: &VirtualService,
-        route: &HttpRoute,
-        context: &Context<'_>,
-        path: &Path<'_>,
-        findings: &mut Findings<'_>,
-    ) -> Vec<Mirror> {
-        if let (Some(_), Some(second)) = (&route.mirror, route.mirrors.first()) {
-            let message = "only one of mirror and mirrors can be said";
-            findings.error(code::CONFLICTING_FIELDS, second.place, &path.field("mirrors"), message, "");
-        }
-        let mut mirrors = Vec::new();
-        if let Some(destination) = &route.mirror {
-            let (percent, place) = match (&route.mirror_percentage, &route.mirror_percent) {
-                (Some(said), _) => percent_said(said),
-                (None, Some(said)) => (said.value as f64, said.place),
-                (None, None) => (100.0, destination.place),
-            };
-            let of_share = path.field("mirrorPercentage");
-            let share = percent_of(percent, place, &of_share, findings);
-            let path = path.field("mirror");
-            mirrors.extend(self.mirror(service, destination, share, context, &path, findings));
-        }
-        let listed = path.field("mirrors");
-        for (at, said) in route.mirrors.iter().enumerate() {
-            let path = listed.at(at);
-            let (percent, place) = said.percentage.as_ref().map_or((100.0, said.place), percent_said);
-            let share = percent_of(percent, place, &path.field("percentage"), findings);
-            let path = path.field("destination");
-            mirrors.extend(self.mirror(service, &said.destination, share, context, &path, findings));
-        }
-        for invalid in naru_spec::fault::mirror_problems(&mirrors) {
-            findings.error(code::INVALID_VALUE, route.place, &listed, invalid.message, invalid.hint);
-        }
-        mirrors
-    }
-
-    fn mirror(
-        &mut self,
-        service: &VirtualService,
-        destination: &Destination,
-        share: Option<Fraction>,
-        context: &Context<'_>,
-        path: &Path<'_>,
-        findings: &mut Findings<'_>,
-    ) -> Option<Mirror> {
-        let cluster =
-            self.own_destination(Owner::of(service), destination, context, "every copy", path, findings)?;
-        // Istio: none at 0 %.
-        let share = share.filter(|share| share.numerator() > 0)?;
-        Some(Mirror { share, ..Mirror::to(cluster) })
-    }
-}
-
-/// A percentage that says nothing is 0 %.
-fn percent_said(said: &Percent) -> (f64, Place) {
-    said.value.as_ref().map_or((0.0, said.place), |value| (value.value, value.place))
 }
 
 /// A share of the sum, with one digit behind the point where it needs one.
@@ -838,6 +819,7 @@ fn takes_all(route: &HttpRoute) -> bool {
         let is_any_path = block.uri.as_ref().is_none_or(|uri| match &uri.test {
             Test::Present => true,
             Test::Prefix(text) => text == "/",
+            Test::Segments(text) => text.is_empty(),
             Test::Exact(_) | Test::Regex(_) => false,
         });
         is_any_path

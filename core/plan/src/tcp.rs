@@ -9,7 +9,7 @@ use naru_base::Weight;
 use naru_resource::virtual_service::{RouteDestination, TcpMatch, TlsMatch};
 use naru_resource::{Number, Place, Text, Texts, VirtualService};
 use naru_spec::{
-    Action, ClusterChoice, Domain, FilterChain, Forward, Match, Path, RetryPolicy, Rule, TcpProxy, Transport,
+    Action, ClusterChoice, Domain, FilterChain, Forward, Match, Path, Rule, TcpProxy, Transport,
     WeightedCluster, code, defaults,
 };
 
@@ -296,7 +296,7 @@ impl Routes<'_> {
         let is_hashed = clusters.names().any(|name| self.is_hashed(name));
         let mut forward = Forward { clusters, ..Forward::to("") };
         forward.timeout = None;
-        forward.retry = Some(RetryPolicy::istio(is_hashed));
+        forward.retry = self.retry(None, is_hashed, &Path::ROOT, &mut quiet);
         Some(Rule {
             gate: Vec::new(),
             name: service.meta.full_name(),
@@ -322,7 +322,7 @@ impl Routes<'_> {
         let mut tcp = TcpProxy::new("gateway", clusters);
         tcp.idle_timeout = idle_timeout;
         tcp.origin = findings.locate(place);
-        tcp.access_log = surroundings.access_log.clone();
+        tcp.access_log = self.mesh().log(&surroundings.access_log);
         tcp
     }
 }

@@ -265,8 +265,9 @@ pub(crate) fn is_of_upstream(tls: &ClientTls) -> bool {
     matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
 }
 
-/// Of a DestinationRule; `host` is what the service is called.
-pub(crate) fn upstream(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
+/// Of a DestinationRule; `host` is what the service is called, `of_service` what its certificates say where the rule
+/// says nothing of that.
+pub(crate) fn upstream(tls: &ClientTls, host: &str, of_service: &[Text]) -> Option<UpstreamTls> {
     if !is_of_upstream(tls) {
         return None;
     }
@@ -276,7 +277,8 @@ pub(crate) fn upstream(tls: &ClientTls, host: &str) -> Option<UpstreamTls> {
         let own = tls.ca_certificates.as_ref().filter(|path| path.value != "system");
         own.map_or_else(|| DataSource::File(SYSTEM_AUTHORITIES.to_owned()), file)
     });
-    let mut names = named(&tls.subject_alt_names);
+    let said = if tls.subject_alt_names.is_empty() { of_service } else { &tls.subject_alt_names };
+    let mut names = named(said);
     if names.is_empty() {
         names.push(SanMatch::any_kind(StringMatch::exact(sni.clone())));
     }

@@ -7,6 +7,8 @@ objects! {
         meta: Meta,
         /// Its servers of HTTPS speak HTTP/3 as well, on the same ports.
         http3: Option<Flag>,
+        /// It is one of the Gateway API: routes say which of its servers they are for.
+        is_api: bool,
         spec: GatewaySpec,
     }
 

@@ -33,6 +33,8 @@ pub mod meta;
 pub mod virtual_service;
 pub mod destination_rule;
 pub mod gateway;
+pub mod gateway_api;
+pub mod sidecar;
 pub mod service_entry;
 pub mod service;
 pub mod deployment;
@@ -59,6 +61,9 @@ pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
 pub use edge_policy::EdgePolicy;
 pub use gateway::Gateway;
+pub use gateway_api::{
+    ApiGateway, ApiGrpcRoute, ApiHttpRoute, ApiStreamRoute, BackendTlsPolicy, GatewayClass, ReferenceGrant,
+};
 pub use load::Bulkhead;
 pub use mesh_config::MeshConfig;
 pub use meta::{Meta, StringMatch, Test};
@@ -67,8 +72,9 @@ pub use rate_limit::RateLimit;
 pub use response_cache::ResponseCache;
 pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
-pub use service_entry::{ServiceEntry, WorkloadEntry};
+pub use service_entry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 pub use session_auth::SessionAuth;
+pub use sidecar::Sidecar;
 pub use surge::Surge;
 pub use traffic_policy::{Retry, TrafficPolicy};
 pub use virtual_service::VirtualService;
@@ -82,6 +88,16 @@ pub struct Resources {
     pub gateways: Vec<Gateway>,
     pub service_entries: Vec<ServiceEntry>,
     pub workload_entries: Vec<WorkloadEntry>,
+    pub workload_groups: Vec<WorkloadGroup>,
+    pub sidecars: Vec<Sidecar>,
+    pub gateway_classes: Vec<GatewayClass>,
+    pub api_gateways: Vec<ApiGateway>,
+    pub http_routes: Vec<ApiHttpRoute>,
+    pub grpc_routes: Vec<ApiGrpcRoute>,
+    pub tls_routes: Vec<ApiStreamRoute>,
+    pub tcp_routes: Vec<ApiStreamRoute>,
+    pub reference_grants: Vec<ReferenceGrant>,
+    pub backend_tls_policies: Vec<BackendTlsPolicy>,
     pub services: Vec<Service>,
     pub endpoints: Vec<Endpoints>,
     pub endpoint_slices: Vec<EndpointSlice>,
@@ -104,4 +120,29 @@ pub struct Resources {
     pub request_authentications: Vec<RequestAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
     pub mesh_configs: Vec<MeshConfig>,
+}
+
+/// Lists whose order has a meaning where documents ask for the same.
+macro_rules! ordered {
+    ($($list:ident),* $(,)?) => {
+        impl Resources {
+            /// Brings documents into the order in which they come first: [`Meta::precedence`]. In which order they were
+            /// read then means nothing, but among those of one name.
+            pub fn settle(&mut self) {
+                $(self.$list.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));)*
+            }
+
+            pub fn is_settled(&self) -> bool {
+                true $(&& self.$list.is_sorted_by(|a, b| a.meta.precedence() <= b.meta.precedence()))*
+            }
+        }
+    };
+}
+
+ordered! {
+    virtual_services, destination_rules, gateways, service_entries, workload_entries, services, endpoints,
+    endpoint_slices, sidecars, gateway_classes, api_gateways, http_routes, grpc_routes, tls_routes, tcp_routes,
+    backend_tls_policies, traffic_policies, session_auths, bulkheads, rate_limits, circuit_breakers, retries,
+    edge_policies, response_caches, surges, compressions, static_files, request_authentications,
+    authorization_policies, acme_issuers,
 }

@@ -1,10 +1,50 @@
 //! What holds for all of a mesh: Istio's `MeshConfig`, as a document of its own or in one of Istio's.
 
-use crate::{Flag, Number, Place, Seconds, Text, Texts};
+use crate::destination_rule::{H2Upgrade, LocalityLoadBalancer, TcpKeepalive};
+use crate::sidecar::OutboundTrafficPolicy;
+use crate::virtual_service::HttpRetry;
+use crate::{Flag, Number, Place, Placed, Seconds, Text, Texts};
 
 objects! {
     MeshConfig {
         extension_providers: Vec<ExtensionProvider>,
+        root_namespace: Option<Text>,
+        outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+        path_normalization: Option<PathNormalization>,
+        default_http_retry_policy: Option<HttpRetry>,
+        locality_lb_setting: Option<LocalityLoadBalancer>,
+        connect_timeout: Option<Seconds>,
+        tcp_keepalive: Option<TcpKeepalive>,
+        h2_upgrade_policy: Option<Placed<H2Upgrade>>,
+        dns_refresh_rate: Option<Seconds>,
+        default_service_export_to: Texts,
+        default_virtual_service_export_to: Texts,
+        default_destination_rule_export_to: Texts,
+        access_log_file: Option<Text>,
+        access_log_format: Option<WrittenFormat>,
+        access_log_encoding: Option<Text>,
+        default_config: Option<ProxyConfig>,
+    }
+
+    PathNormalization {
+        normalization: Option<Placed<Normalization>>,
+    }
+
+    /// As it is, and as the fields of an object where it is one.
+    WrittenFormat {
+        text: String,
+        fields: Vec<(String, String)>,
+    }
+
+    /// What holds for all proxies.
+    ProxyConfig {
+        drain_duration: Option<Seconds>,
+        gateway_topology: Option<GatewayTopology>,
+    }
+
+    GatewayTopology {
+        num_trusted_proxies: Option<Number>,
+        forward_client_cert_details: Option<Text>,
     }
 
     /// Somebody whom policies call by name.
@@ -48,4 +88,14 @@ objects! {
         allow_partial_message: Option<Flag>,
         pack_as_bytes: Option<Flag>,
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalization {
+    /// As `Base`.
+    Default,
+    None,
+    Base,
+    MergeSlashes,
+    DecodeAndMergeSlashes,
 }

@@ -11,6 +11,10 @@ objects! {
         name: Text,
         namespace: Option<Text>,
         labels: Vec<(Text, Text)>,
+        /// When Kubernetes made it: of two documents that ask for the same, the older has it.
+        created: Option<Text>,
+        /// The annotation `networking.istio.io/exportTo`, which a Service has.
+        export_to: Option<Text>,
     }
 
     /// A test of a text: Istio's `StringMatch`.
@@ -24,11 +28,20 @@ pub enum Test {
     Exact(String),
     Prefix(String),
     Regex(String),
+    /// Of a path: whole segments. Only the Gateway API can say it.
+    Segments(String),
     /// `{}`: it only has to be there.
     Present,
 }
 
 impl Meta {
+    /// Who comes first where several ask for the same: the older, then by name and namespace, as in Istio. What says
+    /// nothing of when it was made comes behind what does.
+    pub fn precedence(&self) -> (bool, &str, &str, &str) {
+        let created = self.created.as_ref().map_or("", |created| created.as_str());
+        (self.created.is_none(), created, &self.name, self.namespace())
+    }
+
     pub fn namespace(&self) -> &str {
         self.namespace.as_ref().map_or(DEFAULT_NAMESPACE, |namespace| namespace)
     }

@@ -36,6 +36,62 @@ objects! {
         spec: WorkloadEntrySpec,
     }
 
+    /// What many machines have in common that join one by one.
+    WorkloadGroup {
+        meta: Meta,
+        spec: WorkloadGroupSpec,
+    }
+
+    WorkloadGroupSpec {
+        metadata: Option<GroupMeta>,
+        template: Option<WorkloadEntrySpec>,
+        probe: Option<GroupProbe>,
+    }
+
+    GroupMeta {
+        labels: Vec<(Text, Text)>,
+        annotations: Vec<(Text, Text)>,
+    }
+
+    GroupProbe {
+        initial_delay_seconds: Option<Number>,
+        timeout_seconds: Option<Number>,
+        period_seconds: Option<Number>,
+        success_threshold: Option<Number>,
+        failure_threshold: Option<Number>,
+        http_get: Option<GroupHttp>,
+        tcp_socket: Option<GroupTcp>,
+        exec: Option<GroupExec>,
+        grpc: Option<GroupGrpc>,
+    }
+
+    GroupHttp {
+        path: Option<Text>,
+        port: Number,
+        host: Option<Text>,
+        scheme: Option<Text>,
+        http_headers: Vec<GroupHeader>,
+    }
+
+    GroupHeader {
+        name: Text,
+        value: Text,
+    }
+
+    GroupTcp {
+        host: Option<Text>,
+        port: Number,
+    }
+
+    GroupExec {
+        command: Texts,
+    }
+
+    GroupGrpc {
+        port: Option<Number>,
+        service: Option<Text>,
+    }
+
     WorkloadEntrySpec {
         address: Option<Text>,
         ports: Vec<(Text, Number)>,

@@ -6,6 +6,15 @@ objects! {
     VirtualService {
         meta: Meta,
         spec: VirtualServiceSpec,
+        /// It was made of routes of the Gateway API, for one listener.
+        bound: Option<Bound>,
+    }
+
+    /// The listener of a Gateway that routes are for, and no other.
+    Bound {
+        namespace: String,
+        gateway: String,
+        listener: String,
     }
 
     VirtualServiceSpec {
@@ -34,6 +43,29 @@ objects! {
         mirror_percentage: Option<Percent>,
         cors_policy: Option<CorsPolicy>,
         headers: Option<Headers>,
+        /// What only the Gateway API can say.
+        beyond: Option<Box<Beyond>>,
+    }
+
+    /// Of a route of the Gateway API.
+    Beyond {
+        /// Of the document.
+        kind: &'static str,
+        namespace: String,
+        name: String,
+        /// Where the rule stands in it: `spec.rules[1]`.
+        path: String,
+        rewrite: Option<PathChange>,
+        redirect: Option<PathChange>,
+        persistence: Option<Persistence>,
+    }
+
+    /// A client stays with its endpoint.
+    Persistence {
+        /// By a header, and not by a cookie.
+        is_header: bool,
+        name: String,
+        lifetime: Option<std::time::Duration>,
     }
 
     /// One block: everything in it must hold.
@@ -198,6 +230,17 @@ objects! {
         destination: Destination,
         weight: Option<Number>,
     }
+}
+
+/// What a path becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    Full(String),
+    /// The segments that were matched, which do not end in a slash, are replaced.
+    Prefix {
+        matched: String,
+        by: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,7 +119,17 @@ impl Mesh {
 
     /// The gateways are left out from now on.
     pub fn close_gateways(&mut self) {
-        self.loaded.resources.gateways.clear();
+        let resources = &mut self.loaded.resources;
+        resources.gateways.clear();
+        resources.api_gateways.clear();
+        // Routes of Services stay.
+        let is_of_service = |parent: &naru_resource::gateway_api::ParentRef| {
+            parent.kind.as_ref().is_some_and(|kind| kind.value == "Service")
+        };
+        resources.http_routes.iter_mut().for_each(|route| route.spec.parent_refs.retain(is_of_service));
+        resources.grpc_routes.iter_mut().for_each(|route| route.spec.parent_refs.retain(is_of_service));
+        resources.tls_routes.clear();
+        resources.tcp_routes.clear();
         for service in &mut self.loaded.resources.virtual_services {
             service.spec.gateways.retain(|name| name.value == "mesh");
         }

@@ -207,7 +207,9 @@ fn explain_helps_who_misspells() {
     let directory = Directory::new();
     let said = naru(&directory, &["explain", "GET", "http://reviewz:9080/", "--config", EXAMPLE]);
     assert!(
-        said.out.contains("answered 404") && said.out.contains("did you mean 'reviews:9080'?"),
+        said.out.contains("nobody has this host here")
+            && said.out.contains("PassthroughCluster")
+            && said.out.contains("did you mean 'reviews:9080'?"),
         "{}",
         said.out
     );

@@ -7,6 +7,7 @@ mod policies;
 mod resilience;
 mod recovering;
 mod scenarios;
+mod gateway_api;
 mod groups;
 mod cached;
 mod compressed;

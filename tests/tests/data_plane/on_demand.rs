@@ -136,14 +136,32 @@ async fn a_host_that_is_an_address_is_its_own_endpoint() {
     let (naru, mut client) = start(outbound("")).await;
     assert_eq!(ask_for(&mut client, &up.address.to_string()).await, 204);
     assert_eq!(ask_for(&mut client, &refusing_address().to_string()).await, 503);
-    assert_eq!(ask_for(&mut client, "nobody.example").await, 404, "a name that nobody knows leads nowhere");
+    // So is a name that no document has, by where it leads: Istio's ALLOW_ANY.
+    assert_eq!(ask_for(&mut client, &format!("localhost:{}", up.address.port())).await, 204);
+    assert_eq!(ask_for(&mut client, "nobody.nowhere.invalid").await, 503);
     drop(client);
     // In a tunnel as well.
     let mut client = Client::through(naru.address, &up.address.to_string(), Speaks::Http1, None).await;
     assert_eq!(ask_for(&mut client, &up.address.to_string()).await, 204);
     drop(client);
     naru.settles().await;
-    assert_eq!(up.requests(), 2);
+    assert_eq!(up.requests(), 3);
+}
+
+#[tokio::test]
+async fn whom_no_document_knows_is_not_called_where_the_mesh_says_so() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let mesh = "apiVersion: naru.dev/v1alpha1\nkind: MeshConfig\nmetadata: { name: mesh }\n\
+                spec: { outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n---\n";
+    let known = entry("resolution: NONE", up.address);
+    let (naru, mut client) = start(outbound(&format!("{mesh}{known}"))).await;
+    // Istio's BlackHoleCluster.
+    assert_eq!(ask_for(&mut client, &format!("127.0.0.2:{}", up.address.port())).await, 502);
+    assert_eq!(ask_for(&mut client, "nobody.nowhere.invalid").await, 502);
+    assert_eq!(ask_for(&mut client, &up.address.to_string()).await, 204, "what is known is called");
+    drop(client);
+    naru.settles().await;
+    assert_eq!(up.requests(), 1);
 }
 
 #[tokio::test]

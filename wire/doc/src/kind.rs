@@ -2,6 +2,8 @@
 
 mod istio;
 mod gateway;
+mod gateway_api;
+mod sidecar;
 mod policy;
 mod load;
 mod rate_limit;
@@ -32,19 +34,26 @@ struct Known {
     read: fn(&Node, &mut Reader<'_>, &mut Resources),
 }
 
+/// It is read as a TLSRoute without names.
+const TCP_ROUTE: Known =
+    Known { kind: "TCPRoute", group: GATEWAY_API, versions: ROUTE_VERSIONS, read: gateway_api::tcp_route };
+
 macro_rules! known {
-    ($($kind:literal, $group:literal, $versions:expr => $list:ident;)*) => {
+    ($($kind:literal, $group:expr, $versions:expr => $list:ident;)*) => {
         const KNOWN: &[Known] = &[$(Known {
             kind: $kind,
             group: $group,
             versions: $versions,
             read: |node, reader, resources| resources.$list.extend(Read::read(node, &Path::ROOT, reader)),
-        }),*];
+        },)* TCP_ROUTE];
     };
 }
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const SECURITY: &[&str] = &["v1", "v1beta1"];
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const GATEWAY_VERSIONS: &[&str] = &["v1", "v1beta1"];
+const ROUTE_VERSIONS: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 known! {
     "VirtualService", "networking.istio.io", ISTIO => virtual_services;
@@ -52,6 +61,15 @@ known! {
     "Gateway", "networking.istio.io", ISTIO => gateways;
     "ServiceEntry", "networking.istio.io", ISTIO => service_entries;
     "WorkloadEntry", "networking.istio.io", ISTIO => workload_entries;
+    "WorkloadGroup", "networking.istio.io", ISTIO => workload_groups;
+    "Sidecar", "networking.istio.io", ISTIO => sidecars;
+    "GatewayClass", GATEWAY_API, GATEWAY_VERSIONS => gateway_classes;
+    "Gateway", GATEWAY_API, GATEWAY_VERSIONS => api_gateways;
+    "HTTPRoute", GATEWAY_API, GATEWAY_VERSIONS => http_routes;
+    "GRPCRoute", GATEWAY_API, ROUTE_VERSIONS => grpc_routes;
+    "TLSRoute", GATEWAY_API, ROUTE_VERSIONS => tls_routes;
+    "ReferenceGrant", GATEWAY_API, GATEWAY_VERSIONS => reference_grants;
+    "BackendTLSPolicy", GATEWAY_API, ROUTE_VERSIONS => backend_tls_policies;
     "RequestAuthentication", "security.istio.io", SECURITY => request_authentications;
     "AuthorizationPolicy", "security.istio.io", SECURITY => authorization_policies;
     "Service", "", &["v1"] => services;
@@ -153,8 +171,6 @@ pub(crate) fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
 
 /// What every document may have beside its own fields.
 const METADATA_BESIDE: &[&str] = &[
-    "annotations",
-    "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
@@ -174,6 +190,10 @@ impl Read for Meta {
         let name: Option<Placed<String>> = fields.take("name", reader);
         let namespace = fields.take("namespace", reader);
         let labels = fields.take("labels", reader);
+        let created = fields.entry("creationTimestamp", reader).map(|entry| &entry.node);
+        let created = created.and_then(|node| text(node, reader));
+        let export_to = fields.entry("annotations", reader).and_then(|entry| field(&entry.node, EXPORT_TO));
+        let export_to = export_to.and_then(|node| text(node, reader));
         fields.pass_by(METADATA_BESIDE, reader);
         fields.finish(reader);
         let name = name?;
@@ -184,7 +204,20 @@ impl Read for Meta {
             reader.error(code::INVALID_VALUE, position, &path.field("name"), message, hint);
             return None;
         }
-        Some(Meta { place, name, namespace: namespace?, labels: labels? })
+        Some(Meta { place, name, namespace: namespace?, labels: labels?, created, export_to })
+    }
+}
+
+/// The annotation by which a Service says who sees it.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// What is written by nobody who could be told: what is no text is left out.
+fn text(node: &Node, reader: &Reader<'_>) -> Option<Placed<String>> {
+    match &node.kind {
+        Kind::Text(text) if !text.is_empty() => {
+            Some(Placed { value: text.clone(), place: reader.place(node.position) })
+        }
+        _ => None,
     }
 }
 
@@ -203,7 +236,8 @@ fn is_name(name: &str) -> bool {
 
 /// Reads `{apiVersion, kind, metadata, spec}`; other fields by their names.
 macro_rules! document {
-    ($type:ty { $($field:ident: $key:literal),* $(,)? } $(beside $beside:expr)?) => {
+    ($type:ty { $($field:ident: $key:literal),* $(,)? }
+        $(beside $beside:expr)? $(, with { $($extra:ident: $value:expr),* })?) => {
         impl $crate::read::Read for $type {
             fn read(
                 node: &$crate::tree::Node,
@@ -217,7 +251,7 @@ macro_rules! document {
                 let meta = fields.take("metadata", reader);
                 $(let $field = fields.take($key, reader);)*
                 fields.finish(reader);
-                Some(Self { place, meta: meta?, $($field: $field?),* })
+                Some(Self { place, meta: meta?, $($field: $field?,)* $($($extra: $value,)*)? })
             }
         }
     };

@@ -226,6 +226,15 @@ impl<'n, 'p> Fields<'n, 'p> {
         found
     }
 
+    /// Tells of every field that naru does not act on, and that its author may say all the same.
+    pub fn leave(self, whose: &str, reader: &mut Reader<'_>) {
+        for (entry, _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
+            let message = format!("naru does not act on '{}' {whose}", entry.key);
+            let path = self.path.field(&entry.key);
+            reader.tell(Severity::Warning, code::NOT_YET, entry.key_position, &path, message, "");
+        }
+    }
+
     /// Tells of every field that nobody has asked for.
     pub fn finish(self, reader: &mut Reader<'_>) {
         for (entry, _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
@@ -255,10 +264,11 @@ fn is_spelling(key: &str, name: &str) -> bool {
     rest.next().is_none() && !key.chars().any(|c| c.is_ascii_uppercase())
 }
 
-/// Reads plain data from a mapping: `Type { field: "key", .. }`. After `renamed`: old names of keys
-/// that are read as others, and why.
+/// Reads plain data from a mapping: `Type { field: "key", .. }`. After `or`: old names of keys
+/// that are read as others, and why. After `beside`: what is not written there.
 macro_rules! record {
-    ($type:ty { $($field:ident: $key:literal $(or $old:literal, $why:literal)?),* $(,)? }) => {
+    ($type:ty { $($field:ident: $key:literal $(or $old:literal, $why:literal)?),* $(,)? }
+        $(beside { $($extra:ident: $value:expr),* })?) => {
         impl $crate::read::Read for $type {
             fn read(
                 node: &$crate::tree::Node,
@@ -271,7 +281,7 @@ macro_rules! record {
                 $($(fields.renamed($old, $key, $why, reader);)?)*
                 $(let $field = record!(@take fields, reader, $key $(, $old)?);)*
                 fields.finish(reader);
-                Some(Self { place, $($field: $field?),* })
+                Some(Self { place, $($field: $field?,)* $($($extra: $value,)*)? })
             }
         }
     };

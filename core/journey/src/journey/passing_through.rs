@@ -5,10 +5,20 @@
 //! knows where it leads, and that a connection of TCP has no status at all.
 
 use naru_base::{EndpointId, Instant, Reason};
-use naru_route::{CompiledAction, Subject};
+use naru_route::{CompiledAction, CompiledForward, Subject};
+use naru_spec::OnDemand;
+use naru_spec::defaults::ADDRESSES_CLUSTER;
 
 use super::{Journey, State};
+use crate::brought::Brought;
 use crate::{Action, ChainId, Observer, Snapshot, View, Wait, Worker};
+
+/// Whether it leads to whom no document knows, by a name: all addresses of that are tried.
+fn is_to_a_stranger(forward: &CompiledForward, subject: &Subject<'_>) -> bool {
+    let settings = OnDemand { authority_port: Some(80), ..OnDemand::default() };
+    forward.cluster_name(forward.choose(subject.draw)) == ADDRESSES_CLUSTER
+        && matches!(Brought::of(&settings, subject), Brought::Name { .. })
+}
 
 impl Journey {
     /// A client asks for a tunnel, and gets one. HTTP that is in it makes requests of its own; for all else see
@@ -85,6 +95,10 @@ impl Journey {
         self.verdict = chain.table.find(subject, observer);
         observer.routed(self.verdict);
         match self.rule().map(|(id, _)| &chain.table.rule(id).action) {
+            Some(CompiledAction::Forward(forward)) if !self.is_tcp && is_to_a_stranger(forward, subject) => {
+                let attempt = self.next_attempt(EndpointId(0));
+                self.actions.push(Action::Reach { attempt });
+            }
             Some(CompiledAction::Forward(forward)) => {
                 let of_route = self.of_route(snapshot);
                 self.forward(now, snapshot, forward, of_route, subject, worker, view, observer);

@@ -19,7 +19,7 @@ impl Read for Gateway {
         fields.pass_by(&["apiVersion", "kind", "status"], reader);
         let (meta, spec) = (fields.take("metadata", reader), fields.take("spec", reader));
         fields.finish(reader);
-        Some(Gateway { place, meta: meta?, http3: http3?, spec: spec? })
+        Some(Gateway { place, meta: meta?, http3: http3?, is_api: false, spec: spec? })
     }
 }
 

@@ -8,7 +8,7 @@ use naru_resource::virtual_service::{self as route, DerivePort};
 use crate::kind::document;
 use crate::read::{record, words};
 
-document!(route::VirtualService { spec: "spec" });
+document!(route::VirtualService { spec: "spec" }, with { bound: None });
 document!(rule::DestinationRule { spec: "spec" });
 document!(entry::ServiceEntry { spec: "spec" });
 document!(entry::WorkloadEntry { spec: "spec" });
@@ -38,7 +38,7 @@ record!(route::HttpRoute {
     mirror_percentage: "mirrorPercentage",
     cors_policy: "corsPolicy",
     headers: "headers",
-});
+} beside { beyond: None });
 record!(route::HttpMatch {
     name: "name",
     uri: "uri",

@@ -4,11 +4,14 @@
 //! ConfigMap `istio`. Istio's say much more than naru acts on: that is told, field by field.
 
 use naru_resource::Resources;
-use naru_resource::mesh_config::{ExtAuthzBody, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, MeshConfig};
+use naru_resource::mesh_config::{
+    ExtAuthzBody, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, GatewayTopology, MeshConfig, Normalization,
+    PathNormalization, ProxyConfig, WrittenFormat,
+};
 use naru_spec::{Path, Severity, code};
 
 use crate::kind::field;
-use crate::read::{Fields, Read, Reader, record};
+use crate::read::{Fields, Read, Reader, Scalar, record, words};
 use crate::tree::{Kind, Node, Position, parse};
 
 impl Read for MeshConfig {
@@ -27,12 +30,99 @@ struct Said(MeshConfig);
 impl Read for Said {
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Said> {
         let mut fields = Fields::of(node, path, reader)?;
-        let place = fields.place(reader);
-        let extension_providers = fields.take("extensionProviders", reader);
+        let mesh = mesh(&mut fields, reader);
         fields.finish(reader);
-        Some(Said(MeshConfig { place, extension_providers: extension_providers? }))
+        mesh.map(Said)
     }
 }
+
+/// What naru acts on, of ours and of Istio's.
+fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConfig> {
+    let place = fields.place(reader);
+    let extension_providers = fields.take("extensionProviders", reader);
+    let root_namespace = fields.take("rootNamespace", reader);
+    let outbound_traffic_policy = fields.take("outboundTrafficPolicy", reader);
+    let path_normalization = fields.take("pathNormalization", reader);
+    let default_http_retry_policy = fields.take("defaultHttpRetryPolicy", reader);
+    let locality_lb_setting = fields.take("localityLbSetting", reader);
+    let connect_timeout = fields.take("connectTimeout", reader);
+    let tcp_keepalive = fields.take("tcpKeepalive", reader);
+    let h2_upgrade_policy = fields.take("h2UpgradePolicy", reader);
+    let dns_refresh_rate = fields.take("dnsRefreshRate", reader);
+    let default_service_export_to = fields.take("defaultServiceExportTo", reader);
+    let default_virtual_service_export_to = fields.take("defaultVirtualServiceExportTo", reader);
+    let default_destination_rule_export_to = fields.take("defaultDestinationRuleExportTo", reader);
+    let access_log_file = fields.take("accessLogFile", reader);
+    let access_log_format = fields.take("accessLogFormat", reader);
+    let access_log_encoding = fields.take("accessLogEncoding", reader);
+    let default_config = fields.take("defaultConfig", reader);
+    Some(MeshConfig {
+        place,
+        extension_providers: extension_providers?,
+        root_namespace: root_namespace?,
+        outbound_traffic_policy: outbound_traffic_policy?,
+        path_normalization: path_normalization?,
+        default_http_retry_policy: default_http_retry_policy?,
+        locality_lb_setting: locality_lb_setting?,
+        connect_timeout: connect_timeout?,
+        tcp_keepalive: tcp_keepalive?,
+        h2_upgrade_policy: h2_upgrade_policy?,
+        dns_refresh_rate: dns_refresh_rate?,
+        default_service_export_to: default_service_export_to?,
+        default_virtual_service_export_to: default_virtual_service_export_to?,
+        default_destination_rule_export_to: default_destination_rule_export_to?,
+        access_log_file: access_log_file?,
+        access_log_format: access_log_format?,
+        access_log_encoding: access_log_encoding?,
+        default_config: default_config?,
+    })
+}
+
+record!(PathNormalization { normalization: "normalization" });
+words!(Normalization {
+    "DEFAULT" => Normalization::Default,
+    "NONE" => Normalization::None,
+    "BASE" => Normalization::Base,
+    "MERGE_SLASHES" => Normalization::MergeSlashes,
+    "DECODE_AND_MERGE_SLASHES" => Normalization::DecodeAndMergeSlashes,
+});
+
+impl Read for WrittenFormat {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<WrittenFormat> {
+        let text = String::scalar(node, path, reader)?;
+        let mut fields = Vec::new();
+        if text.trim_start().starts_with('{')
+            && let Ok(Node { kind: Kind::Map(entries), .. }) = parse(&text)
+        {
+            for entry in entries {
+                match entry.node.kind {
+                    Kind::Text(value) => fields.push((entry.key, value)),
+                    _ => {
+                        let message = format!("the field '{}' of a log is no text", entry.key);
+                        reader.error(code::UNSUPPORTED_FIELD, node.position, path, message, "");
+                    }
+                }
+            }
+        }
+        Some(WrittenFormat { place: reader.place(node.position), text, fields })
+    }
+}
+
+impl Read for ProxyConfig {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<ProxyConfig> {
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        let drain_duration = fields.take("drainDuration", reader);
+        let gateway_topology = fields.take("gatewayTopology", reader);
+        fields.leave("of proxies", reader);
+        Some(ProxyConfig { place, drain_duration: drain_duration?, gateway_topology: gateway_topology? })
+    }
+}
+
+record!(GatewayTopology {
+    num_trusted_proxies: "numTrustedProxies",
+    forward_client_cert_details: "forwardClientCertDetails",
+});
 
 /// Of an `IstioOperator`, whose other fields are about what is installed.
 pub(super) fn operator(node: &Node, reader: &mut Reader<'_>, resources: &mut Resources) {
@@ -79,22 +169,9 @@ fn put(node: &mut Node, position: Position) {
 }
 
 fn istios(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>, resources: &mut Resources) {
-    let Kind::Map(entries) = &node.kind else {
-        reader.wrong_type(node, path, "a mapping");
-        return;
-    };
-    for entry in entries.iter().filter(|entry| entry.key != "extensionProviders") {
-        let path = path.field(&entry.key);
-        let message = format!("naru does not act on '{}' of a mesh", entry.key);
-        reader.tell(Severity::Warning, code::NOT_YET, entry.key_position, &path, message, "");
-    }
-    if let Some(list) = field(node, "extensionProviders") {
-        let place = reader.place(list.position);
-        let read = Read::read(list, &path.field("extensionProviders"), reader);
-        resources
-            .mesh_configs
-            .extend(read.map(|extension_providers| MeshConfig { place, extension_providers }));
-    }
+    let Some(mut fields) = Fields::of(node, path, reader) else { return };
+    resources.mesh_configs.extend(mesh(&mut fields, reader));
+    fields.leave("of a mesh", reader);
 }
 
 /// Those that tell somebody of requests, and ask nobody.
