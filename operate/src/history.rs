@@ -113,7 +113,7 @@ impl History {
 
     /// As [`put`](History::put), where the directory says something else.
     pub fn put_instead(&mut self, texts: &Texts, source: &str, directory: &Texts) -> io::Result<u64> {
-        let of_directory = self.versions.iter().rev().map(|version| version.number);
+        let mut of_directory = self.versions.iter().rev().map(|version| version.number);
         let left = of_directory
             .find(|number| self.texts(*number).is_ok_and(|known| known == *directory));
         let number = self.add(texts, source)?;

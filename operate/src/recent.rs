@@ -40,7 +40,7 @@ pub fn record(config: &mut Config) {
     let value = |text: &str| Format::parse(text).ok().map(JsonField::Value);
     let asked = headers_asked(config);
     let headers = asked.iter().filter(|name| !NEVER.contains(&name.as_str()));
-    let headers = headers.filter_map(|name| Some((name.to_string(), value(&format!("%REQ({name})%"))?)));
+    let headers = headers.filter_map(|name| Some((name.clone(), value(&format!("%REQ({name})%"))?)));
     let mut fields: Vec<(String, JsonField)> = FIELDS
         .iter()
         .filter_map(|(name, text)| Some(((*name).to_owned(), value(text)?)))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use naru_resource::meta::selects;
-use naru_resource::{Place, Resources, Service, ServiceEntry, Text};
+use naru_resource::{Resources, Service, ServiceEntry, Text};
 
 /// What can be called by a name.
 pub(crate) struct Known<'a> {
@@ -12,7 +12,6 @@ pub(crate) struct Known<'a> {
     pub namespace: &'a str,
     pub ports: Vec<i64>,
     pub source: Source<'a>,
-    pub place: Place,
 }
 
 #[derive(Clone, Copy)]
@@ -46,7 +45,6 @@ impl<'a> World<'a> {
                 namespace,
                 ports: service.spec.ports.iter().map(|port| port.port.value).collect(),
                 source: Source::Service(service),
-                place: service.meta.name.place,
             }
         });
         let entries = resources.service_entries.iter().flat_map(|entry| {
@@ -55,7 +53,6 @@ impl<'a> World<'a> {
                 namespace: entry.meta.namespace(),
                 ports: entry.spec.ports.iter().map(|port| port.number.value).collect(),
                 source: Source::Entry(entry),
-                place: host.place,
             })
         });
         let deployments = resources.deployments.iter().filter_map(|deployment| {

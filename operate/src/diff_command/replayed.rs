@@ -25,9 +25,9 @@ pub type Listeners = BTreeMap<u16, String>;
 #[derive(Debug)]
 pub struct Shapes {
     /// Headers that any rule asks for.
-    asked: BTreeSet<HeaderName>,
+    asked: BTreeSet<String>,
     /// Of these, those that some line had.
-    seen: BTreeSet<HeaderName>,
+    seen: BTreeSet<String>,
     counts: BTreeMap<Shape, u64>,
     pub requests: u64,
     /// Lines that tell of no request.
@@ -66,9 +66,8 @@ impl Shapes {
         self.requests += 1;
         let mut headers = Vec::new();
         for (name, value) in logged.headers {
-            let Ok(known) = HeaderName::from_bytes(name.as_bytes()) else { continue };
-            if self.asked.contains(&known) {
-                self.seen.insert(known);
+            if self.asked.contains(&name) {
+                self.seen.insert(name.clone());
                 headers.push((name, value));
             }
         }
@@ -91,7 +90,7 @@ impl Shapes {
 
     /// Headers that rules ask for and no line has.
     fn unseen(&self) -> Vec<&str> {
-        self.asked.difference(&self.seen).map(HeaderName::as_str).collect()
+        self.asked.difference(&self.seen).map(String::as_str).collect()
     }
 
     fn requests(&self, listeners: &Listeners) -> Vec<Asked> {
@@ -123,19 +122,19 @@ impl Shape {
     }
 }
 
-/// The headers that rules of a configuration look at.
-pub fn headers_asked(config: &Config) -> BTreeSet<HeaderName> {
+/// The headers that rules of a configuration look at, in lower case.
+pub fn headers_asked(config: &Config) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let chains = config.listeners.iter().flat_map(|listener| &listener.chains);
     let hosts = chains.flat_map(|chain| &chain.http.routes.virtual_hosts);
     for rule in hosts.flat_map(|host| &host.rules) {
         for block in &rule.matches {
-            names.extend(block.headers.iter().map(|header| header.name.clone()));
+            names.extend(block.headers.iter().map(|header| header.name.to_string()));
             if !block.cookies.is_empty() {
-                names.insert(http::header::COOKIE);
+                names.insert(http::header::COOKIE.to_string());
             }
             if block.grpc {
-                names.insert(http::header::CONTENT_TYPE);
+                names.insert(http::header::CONTENT_TYPE.to_string());
             }
         }
     }
@@ -282,14 +281,6 @@ impl Told {
             "rewritten_otherwise": comparison.otherwise,
             "moved": moved,
         })
-    }
-
-    pub fn changes_anything(&self) -> bool {
-        !self.comparison.moved.is_empty() || self.comparison.otherwise > 0
-    }
-
-    pub fn requests(&self) -> u64 {
-        self.comparison.requests
     }
 }
 
