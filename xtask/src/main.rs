@@ -14,6 +14,7 @@ mod instructions;
 mod simulate_speed;
 mod fuzz;
 mod sent_once;
+mod explained;
 mod prove;
 mod soak;
 mod http1_beside;
@@ -49,6 +50,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Sends many requests over connections that break, and sees that none is sent twice that may have acted.
     SentOnce(sent_once::Options),
+    /// Asks 'naru explain' about many random requests, and sees that the proxy does what it says.
+    Explained(explained::Options),
     /// Changes configuration, certificates and process under load, many times, and sees that no request is lost.
     Prove(prove::Options),
     /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Command::SimulateSpeed(options) => simulate_speed::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SentOnce(options) => sent_once::run(&options),
+        Command::Explained(options) => explained::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Http1Beside(options) => http1_beside::run(&options),

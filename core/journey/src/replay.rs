@@ -74,8 +74,8 @@ pub struct Moved {
     pub elsewhere: f64,
     /// As many of them would fail that did not.
     pub newly_fail: f64,
-    /// Some of them: their places among those that were asked about.
-    pub examples: Vec<usize>,
+    /// Which: their places among those that were asked about.
+    pub asked: Vec<usize>,
 }
 
 /// What a change does to requests.
@@ -92,8 +92,6 @@ pub struct Comparison {
 
 /// What the names of listeners of gateways begin with.
 const GATEWAY: &str = "gateway/";
-/// Of each change, as many examples are kept.
-const EXAMPLES_MAX: usize = 5;
 
 /// One of the two.
 pub struct Side<'a> {
@@ -338,14 +336,12 @@ pub fn compare(old: &Side<'_>, new: &Side<'_>, asked: &[Asked]) -> Result<Compar
             requests: 0,
             elsewhere: 0.0,
             newly_fail: 0.0,
-            examples: Vec::new(),
+            asked: Vec::new(),
         });
         group.requests += request.count;
         group.elsewhere += part * count;
         group.newly_fail += failing * count;
-        if group.examples.len() < EXAMPLES_MAX {
-            group.examples.push(at);
-        }
+        group.asked.push(at);
     }
     comparison.moved = moved.into_values().collect();
     comparison.moved.sort_by(|a, b| b.requests.cmp(&a.requests));

@@ -8,13 +8,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use naru_journey::Snapshot;
 use naru_journey::explain::Disagreement;
 use naru_journey::replay::{Asked, Comparison, Goes, Side, Way, compare};
-use naru_spec::Config;
+use naru_spec::{Action, Config, SessionKey};
 use serde_json::{Value, json};
 
 use super::logged::Logged;
 
 /// Requests that differ in what no rule looks at are one shape. As many shapes are kept.
 const SHAPES_MAX: usize = 200_000;
+/// Of as many requests it is known on which lines they stand.
+const LINES_MAX: usize = 1_000_000;
+/// Of each change, as many examples are shown.
+const EXAMPLES_MAX: usize = 5;
 /// Values that are not shown.
 const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
@@ -28,12 +32,21 @@ pub struct Shapes {
     asked: BTreeSet<String>,
     /// Of these, those that some line had.
     seen: BTreeSet<String>,
-    counts: BTreeMap<Shape, u64>,
+    shapes: BTreeMap<Shape, Lines>,
+    lines: u64,
     pub requests: u64,
     /// Lines that tell of no request.
     pub others: u64,
     /// Requests whose shape found no room.
     pub left_out: u64,
+}
+
+/// Requests of one shape.
+#[derive(Debug, Default)]
+struct Lines {
+    count: u64,
+    /// From 1.
+    numbers: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,14 +64,17 @@ impl Shapes {
         Shapes {
             asked: configs.iter().flat_map(|config| headers_asked(config)).collect(),
             seen: BTreeSet::new(),
-            counts: BTreeMap::new(),
+            shapes: BTreeMap::new(),
+            lines: 0,
             requests: 0,
             others: 0,
             left_out: 0,
         }
     }
 
+    /// The next line, and what it tells.
     pub fn add(&mut self, logged: Option<Logged>) {
+        self.lines += 1;
         let Some(logged) = logged else {
             self.others += 1;
             return;
@@ -79,12 +95,14 @@ impl Shapes {
             port: logged.port,
             is_tls: logged.is_tls,
         };
-        if let Some(count) = self.counts.get_mut(&shape) {
-            *count += 1;
-        } else if self.counts.len() < SHAPES_MAX {
-            self.counts.insert(shape, 1);
-        } else {
+        if self.shapes.len() >= SHAPES_MAX && !self.shapes.contains_key(&shape) {
             self.left_out += 1;
+            return;
+        }
+        let known = self.shapes.entry(shape).or_default();
+        known.count += 1;
+        if self.requests <= LINES_MAX as u64 {
+            known.numbers.push(self.lines);
         }
     }
 
@@ -93,8 +111,12 @@ impl Shapes {
         self.asked.difference(&self.seen).map(String::as_str).collect()
     }
 
-    fn requests(&self, listeners: &Listeners) -> Vec<Asked> {
-        self.counts.iter().filter_map(|(shape, count)| shape.request(*count, listeners)).collect()
+    /// Each shape as a request, and the lines that it stands on.
+    fn requests(&self, listeners: &Listeners) -> (Vec<Asked>, Vec<Vec<u64>>) {
+        let request = |(shape, lines): (&Shape, &Lines)| {
+            Some((shape.request(lines.count, listeners)?, lines.numbers.clone()))
+        };
+        self.shapes.iter().filter_map(request).unzip()
     }
 }
 
@@ -128,6 +150,14 @@ pub fn headers_asked(config: &Config) -> BTreeSet<String> {
     let chains = config.listeners.iter().flat_map(|listener| &listener.chains);
     let hosts = chains.flat_map(|chain| &chain.http.routes.virtual_hosts);
     for rule in hosts.flat_map(|host| &host.rules) {
+        if let Action::Forward(forward) = &rule.action
+            && let Some(session) = forward.groups.as_ref().and_then(|groups| groups.read_your_writes.as_ref())
+        {
+            names.insert(match session.session() {
+                SessionKey::Cookie(_) => http::header::COOKIE.to_string(),
+                SessionKey::Header { name, .. } => name.to_string(),
+            });
+        }
         for block in &rule.matches {
             names.extend(block.headers.iter().map(|header| header.name.to_string()));
             if !block.cookies.is_empty() {
@@ -146,6 +176,8 @@ pub fn headers_asked(config: &Config) -> BTreeSet<String> {
 pub struct Told {
     comparison: Comparison,
     requests: Vec<Asked>,
+    /// Of each of them.
+    lines: Vec<Vec<u64>>,
     unseen: Vec<String>,
     others: u64,
     left_out: u64,
@@ -158,11 +190,12 @@ impl Told {
         shapes: &Shapes,
         listeners: &Listeners,
     ) -> Result<Told, Disagreement> {
-        let requests = shapes.requests(listeners);
+        let (requests, lines) = shapes.requests(listeners);
         let comparison = compare(&Side::new(old, old_tables), &Side::new(new, new_tables), &requests)?;
         Ok(Told {
             comparison,
             requests,
+            lines,
             unseen: shapes.unseen().into_iter().map(str::to_owned).collect(),
             others: shapes.others,
             left_out: shapes.left_out,
@@ -228,7 +261,7 @@ impl Told {
             let _ = writeln!(out, "\n{moving}");
             let _ = writeln!(out, "  from {}", said(&moved.before));
             let _ = writeln!(out, "    to {}", said(&moved.after));
-            for example in &moved.examples {
+            for example in moved.asked.iter().take(EXAMPLES_MAX) {
                 let _ = writeln!(out, "       {}", self.example(*example));
             }
         }
@@ -260,7 +293,11 @@ impl Told {
             .moved
             .iter()
             .map(|moved| {
-                let examples: Vec<String> = moved.examples.iter().map(|at| self.example(*at)).collect();
+                let examples = moved.asked.iter().take(EXAMPLES_MAX);
+                let examples: Vec<String> = examples.map(|at| self.example(*at)).collect();
+                let mut lines: Vec<u64> =
+                    moved.asked.iter().filter_map(|at| self.lines.get(*at)).flatten().copied().collect();
+                lines.sort_unstable();
                 json!({
                     "before": way(&moved.before),
                     "after": way(&moved.after),
@@ -268,6 +305,7 @@ impl Told {
                     "elsewhere": moved.elsewhere,
                     "newly_fail": moved.newly_fail,
                     "examples": examples,
+                    "lines": lines,
                 })
             })
             .collect();
