@@ -1,6 +1,6 @@
 //! The admin interface: what the data plane is doing, in Envoy's words.
 //!
-//! Read only but for `/quitquitquit`. It listens where the configuration says and nowhere else, and
+//! Read only but for what is asked for by POST. It listens where the configuration says and nowhere else, and
 //! lives on a thread that carries no requests.
 
 mod cache;
@@ -35,7 +35,9 @@ use naru_spec::Config;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::asking::{self, Desk, What};
 use crate::discovery::Discovery;
+pub use clusters::guards_of;
 use crate::takeover::Predecessors;
 
 /// What the pages are made of.
@@ -56,6 +58,8 @@ pub struct Admin {
     pub statuses: Statuses,
     /// Told when somebody asks the process to end.
     pub quit: Notify,
+    /// Who knows the documents of what is in force, where there are any.
+    pub desk: Option<Desk>,
 }
 
 impl Admin {
@@ -96,7 +100,7 @@ pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| {
                 let admin = Rc::clone(&admin);
-                async move { Ok::<_, Infallible>(answer(&admin, &request).await) }
+                async move { Ok::<_, Infallible>(respond(&admin, request).await) }
             });
             // A client of the admin interface that goes away is nobody's concern.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -127,9 +131,43 @@ const PAGES: &[(&str, &str)] = &[
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
     ("/status", "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json"),
+    ("/explain", "why a request goes where it goes; ?method=&url=&header=&from=, or ?id=X-REQUEST-ID"),
+    ("/config/history", "versions of the documents that were in force"),
+    ("/config/show", "the documents of ?version=N"),
+    ("/config/rollback", "POST: put ?version=N in force again"),
+    ("/config/apply", "POST: put the documents of a batch in force, all of them or none"),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];
+
+/// A batch is not larger: it is in memory whole.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
+async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> Response<Whole> {
+    if !request.uri().path().starts_with("/config/") || request.method() != Method::POST {
+        return answer(admin, &request).await;
+    }
+    // A page that somebody looks at in a browser may not change what is in force.
+    if request.headers().contains_key(header::ORIGIN) {
+        return text(StatusCode::FORBIDDEN, "not from a browser\n");
+    }
+    if request.uri().path() != "/config/apply" {
+        return answer(admin, &request).await;
+    }
+    let mut body = Vec::new();
+    let incoming = request.body_mut();
+    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *incoming).poll_frame(cx)).await {
+        let Ok(frame) = frame else { return text(StatusCode::BAD_REQUEST, "the batch broke off\n") };
+        body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        if body.len() > BATCH_BYTES_MAX {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "the batch is too large\n");
+        }
+    }
+    match asking::of_batch(&body) {
+        Some(files) => asking::put(admin.desk.as_ref(), What::Apply(files)).await,
+        None => text(StatusCode::BAD_REQUEST, "a batch is {\"files\": [{\"name\": .., \"text\": ..}]}\n"),
+    }
+}
 
 async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Response<Whole> {
     let query = Query::of(request.uri().query().unwrap_or(""));
@@ -146,6 +184,15 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/surge/hold", method) => surge::hold(admin, method, &query),
         ("/cache/purge", method) => cache::purge(admin, method, &query).await,
         ("/sessions/revoke", method) => sessions::revoke(admin, method, &query).await,
+        ("/config/rollback" | "/config/apply", method) if method != Method::POST => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use POST\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            response
+        }
+        (path @ "/config/rollback", _) => match asking::question(path, &query) {
+            Ok(what) => asking::put(admin.desk.as_ref(), what).await,
+            Err(why) => text(StatusCode::BAD_REQUEST, why),
+        },
         (_, method) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use GET\n")
         }
@@ -166,6 +213,10 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         },
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
+        (path @ ("/config/history" | "/config/show" | "/explain"), _) => match asking::question(path, &query) {
+            Ok(what) => asking::put(admin.desk.as_ref(), what).await,
+            Err(why) => text(StatusCode::BAD_REQUEST, why),
+        },
         ("/server_info", _) => server_info(admin),
         ("/", _) => index(),
         _ => text(StatusCode::NOT_FOUND, "invalid path. admin commands are listed at /\n"),
@@ -240,6 +291,11 @@ impl<'a> Query<'a> {
     fn of(text: &'a str) -> Query<'a> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         Query { pairs: pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect() }
+    }
+
+    /// Each of those that stand there several times.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(known, _)| *known == name).map(|(_, value)| *value)
     }
 
     pub fn get(&self, name: &str) -> Option<&'a str> {

@@ -9,8 +9,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
 use crate::{
-    bootstrap_command, check_command, control_command, defaults_command, explain_command, import_command,
-    proxy_command, simulate_command, status_command, up_command, workload_command,
+    bootstrap_command, check_command, config_command, control_command, defaults_command, diff_command,
+    explain_command, import_command, lsp_command, proxy_command, simulate_command, status_command, up_command,
+    workload_command,
 };
 
 #[derive(Parser)]
@@ -33,6 +34,13 @@ enum Command {
     Check(CheckArgs),
     /// Say where a request would go, and why: every rule that was considered
     Explain(ExplainArgs),
+    /// Say what another configuration changes, and which requests of an access log it would send elsewhere
+    Diff(DiffArgs),
+    /// Answer an editor: problems of a directory of documents as they are typed (Language Server Protocol, on standard
+    /// input and output)
+    Lsp(LspArgs),
+    /// Configurations that were in force in a 'naru up' that runs: list them, show one, go back to one
+    Config(ConfigArgs),
     /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
     Import(ImportArgs),
     /// Carry traffic as an Envoy v3 bootstrap file says (YAML or JSON)
@@ -84,7 +92,11 @@ pub struct UpArgs {
     /// Tell other proxies, too, what the directory describes: where they connect by xDS
     #[arg(long, value_name = "ADDRESS")]
     pub xds: Option<std::net::SocketAddr>,
-    /// Where accounts and certificates of issuers are kept [default: $XDG_STATE_HOME/naru, ~/.local/state/naru]
+    /// So much of the last requests is kept in memory, for 'naru explain --id' and for what a save changes; 0 for
+    /// nothing
+    #[arg(long, value_name = "KIB", default_value_t = 4_096)]
+    pub recent_requests: u32,
+    /// Where accounts and certificates of issuers, and configurations that were in force, are kept [default: $XDG_STATE_HOME/naru, ~/.local/state/naru]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 }
@@ -118,18 +130,6 @@ pub struct StatusArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-}
-
-#[derive(Args)]
-pub struct ConfigArgs {
-    #[command(subcommand)]
-    pub command: ConfigCommand,
-}
-
-#[derive(Subcommand)]
-pub enum ConfigCommand {
-    /// The file that a proxy is started with
-    Bootstrap(BootstrapArgs),
 }
 
 #[derive(Args)]
@@ -184,30 +184,58 @@ fn label(said: &str) -> Result<(String, String), String> {
 #[derive(Args)]
 pub struct CheckArgs {
     /// Files, or directories of files, that are read together
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "explain", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Prints what a controller of the Gateway API would write into the documents' status, and no problems
     #[arg(long)]
     pub status: bool,
+    /// Say what a code means, instead: IST0101, KIA1104, unknown-host
+    #[arg(long, value_name = "CODE", conflicts_with = "paths")]
+    pub explain: Option<String>,
+    /// What makes the command fail, with exit code 1
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
     /// How problems are printed
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    #[arg(long, value_enum, default_value_t = CheckOutput::Text)]
+    pub output: CheckOutput,
+}
+
+/// The least that is a failure.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Error,
+    Warning,
+    Note,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    Text,
+    Json,
+    /// SARIF 2.1.0, for tools that show problems beside a change
+    Sarif,
 }
 
 #[derive(Args)]
 pub struct ExplainArgs {
     /// The method of the request
-    #[arg(value_name = "METHOD")]
-    pub method: http::Method,
+    #[arg(value_name = "METHOD", required_unless_present = "id")]
+    pub method: Option<http::Method>,
     /// Where it is sent: http://reviews:9080/path
-    #[arg(value_name = "URL")]
-    pub url: http::Uri,
+    #[arg(value_name = "URL", required_unless_present = "id")]
+    pub url: Option<http::Uri>,
     /// A header of it; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
     /// Files, or directories of files, that are read together
-    #[arg(long, required = true, value_name = "PATH")]
+    #[arg(long, required_unless_present = "admin", value_name = "PATH")]
     pub config: Vec<PathBuf>,
+    /// Ask a 'naru up' that runs, at its admin interface: what is in force there, and how its endpoints are
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub admin: Option<http::Uri>,
+    /// One of the last requests there, by its x-request-id: what became of it, and why
+    #[arg(long, value_name = "X-REQUEST-ID", requires = "admin", conflicts_with_all = ["method", "url", "headers"])]
+    pub id: Option<String>,
     /// The workload that calls: the name of a Deployment [default: one without labels]
     #[arg(long, value_name = "NAME")]
     pub from: Option<String>,
@@ -239,6 +267,82 @@ pub struct ExplainArgs {
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Args)]
+pub struct DiffArgs {
+    /// A file, or a directory of files: the configuration that is there
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The one that would be
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// An access log of requests that were sent: lines of naru's own format, of Envoy's default format, or objects of
+    /// JSON; '-' for standard input
+    #[arg(long, value_name = "ACCESS_LOG")]
+    pub replay: Option<PathBuf>,
+    /// The format of its lines, where they have one of their own: '%REQ(:METHOD)% %REQ(:AUTHORITY)%%REQ(:PATH)%'
+    #[arg(long, value_name = "FORMAT", requires = "replay")]
+    pub log_format: Option<String>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct LspArgs {
+    /// Editors say it; standard input and output are used in any case
+    #[arg(long)]
+    pub stdio: bool,
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// List the versions that were in force, and which of them is
+    History(RunningArgs),
+    /// Print the documents of a version
+    Show(NumberedArgs),
+    /// Put a version in force again
+    Rollback(NumberedArgs),
+    /// Put the documents of files or directories in force, all of them or none
+    Apply(ApplyArgs),
+    /// The file that a proxy is started with
+    Bootstrap(BootstrapArgs),
+}
+
+/// A naru that runs.
+#[derive(Args)]
+pub struct RunningArgs {
+    /// Its admin interface
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000")]
+    pub admin: http::Uri,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct NumberedArgs {
+    /// Its number
+    #[arg(value_name = "VERSION")]
+    pub number: u64,
+    #[command(flatten)]
+    pub running: RunningArgs,
+}
+
+#[derive(Args)]
+pub struct ApplyArgs {
+    /// Files, or directories of files: all that is to be in force
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub running: RunningArgs,
 }
 
 #[derive(Args)]
@@ -340,11 +444,13 @@ pub fn run() -> ExitCode {
         Command::Up(args) => up_command::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Explain(args) => explain_command::run(&args),
+        Command::Diff(args) => diff_command::run(&args),
+        Command::Lsp(_) => lsp_command::run(),
+        Command::Config(args) => config_command::run(&args),
         Command::Import(args) => import_command::run(&args),
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Control(args) => control_command::run(&args),
         Command::Status(args) => status_command::run(&args),
-        Command::Config(ConfigArgs { command: ConfigCommand::Bootstrap(args) }) => bootstrap_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),
@@ -354,6 +460,10 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Usage(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
         Err(Failure::Error(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -365,6 +475,8 @@ pub fn run() -> ExitCode {
 pub enum Failure {
     /// It has been printed.
     Told,
+    /// What was asked for makes no sense.
+    Usage(anyhow::Error),
     Error(anyhow::Error),
 }
 

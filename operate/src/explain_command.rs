@@ -12,7 +12,7 @@ use naru_journey::edge::Peer;
 use naru_base::Json;
 use naru_journey::arrival::receive;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
-use naru_journey::{Arriving, ChainId, Snapshot, Worker, tcp};
+use naru_journey::{Arriving, ChainId, Snapshot, Worker, replay, tcp};
 use naru_plan::{Client, Surroundings};
 use naru_resource::Resources;
 use naru_route::reference::Decision;
@@ -35,34 +35,100 @@ use crate::problems;
 use crate::say::say;
 
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
+    if let Some(admin) = &args.admin {
+        return crate::asking::explain(admin, args);
+    }
+    let question = Question::of(args)?;
     let texts = Texts::read(&args.config)?;
     let loaded = texts.load();
-    let surroundings = surroundings(args, &loaded.resources)?;
+    let surroundings = surroundings(args.from.as_deref(), &loaded.resources)?;
     let checked = check_loaded(&loaded, &surroundings);
     let Some((config, snapshot)) = checked.compiled else {
         let of_file = |file: &str| texts.text(file);
         let errors: Vec<_> = checked.problems.into_iter().filter(naru_spec::Problem::is_error).collect();
         return Err(problems::refuse(&errors, &of_file, args.output));
     };
-    let parts = request(args)?;
-    let is_tls = args.url.scheme_str() == Some("https");
-    let port = args.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let asker = asker(args)?;
-    let asked = Asked { parts, port, is_tls, source: args.source, asker };
     let documents = Documents::new(loaded.resources);
-    let told = asked.find(&config, &snapshot, &documents)?;
+    let answer = question.answer(&config, &snapshot, &documents)?;
     let answer = match args.output {
-        Output::Text => told.to_text(args),
-        Output::Json => format!("{}\n", told.to_json(args)),
+        Output::Text => answer.text,
+        Output::Json => format!("{}\n", answer.json),
     };
     Ok(say(&answer)?)
 }
 
+/// A request that somebody might send.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub method: http::Method,
+    pub url: http::Uri,
+    /// `name: value`
+    pub headers: Vec<String>,
+    pub source: std::net::IpAddr,
+    /// Where it came in, where that is not what the URL says.
+    pub port: Option<u16>,
+    /// The listener that it came in by: `outbound/NAME.NAMESPACE`.
+    pub from: Option<String>,
+    /// Somebody else sent it: what proves who he is is not shown.
+    pub is_recorded: bool,
+    /// Whom it is from; nobody in particular where nothing is said.
+    pub asker: Option<Asker>,
+}
+
+/// Headers that prove who somebody is.
+const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// What would happen to it.
+pub struct Answer {
+    pub text: String,
+    pub json: Value,
+    /// The clusters that it may go to.
+    pub clusters: Vec<String>,
+    /// Where the rule is written that takes it.
+    pub origin: Option<String>,
+}
+
+impl Question {
+    fn of(args: &ExplainArgs) -> anyhow::Result<Question> {
+        let (Some(method), Some(url)) = (args.method.clone(), args.url.clone()) else {
+            bail!("say the request: GET http://reviews:9080/path");
+        };
+        let (headers, source, asker) = (args.headers.clone(), args.source, asker(args)?);
+        Ok(Question { method, url, headers, source, port: None, from: None, is_recorded: false, asker })
+    }
+
+    pub fn answer(
+        &self,
+        config: &Config,
+        snapshot: &Snapshot,
+        documents: &Documents,
+    ) -> anyhow::Result<Answer> {
+        let parts = request(self)?;
+        let is_tls = self.url.scheme_str() == Some("https");
+        let of_url = self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let port = self.port.unwrap_or(of_url);
+        let from = self.from.as_deref();
+        let asked = Asked { parts, port, is_tls, source: self.source, from, asker: self.asker.clone() };
+        let told = asked.find(config, snapshot, documents)?;
+        let destinations = told.explanation.destinations.iter().filter(|(_, weight)| weight.0 > 0);
+        let rule = match told.explanation.verdict {
+            Verdict::Rule { rule, .. } => told.rule(rule),
+            _ => None,
+        };
+        Ok(Answer {
+            text: told.to_text(self),
+            json: told.to_json(self),
+            clusters: destinations.map(|(name, _)| name.clone()).collect(),
+            origin: rule.map(|rule| rule.origin.clone()),
+        })
+    }
+}
+
 /// As many processes run as Deployments say; the workload that is said to call has its labels.
-fn surroundings(args: &ExplainArgs, resources: &Resources) -> anyhow::Result<Surroundings> {
+pub fn surroundings(from: Option<&str>, resources: &Resources) -> anyhow::Result<Surroundings> {
     let instances = naru_plan::pretended(resources);
     let mut surroundings = Surroundings { instances, ..Surroundings::default() };
-    if let Some(name) = &args.from {
+    if let Some(name) = from {
         let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
         let found = resources.deployments.iter().find(|deployment| {
             deployment.meta.name.value == short && deployment.meta.namespace() == namespace
@@ -84,7 +150,7 @@ fn surroundings(args: &ExplainArgs, resources: &Resources) -> anyhow::Result<Sur
     Ok(surroundings)
 }
 
-fn request(args: &ExplainArgs) -> anyhow::Result<Parts> {
+fn request(args: &Question) -> anyhow::Result<Parts> {
     let authority = args
         .url
         .authority()
@@ -153,12 +219,13 @@ fn claims(said: &[String], option: &str) -> anyhow::Result<Json> {
 }
 
 /// One request that somebody might send.
-struct Asked {
+struct Asked<'q> {
     parts: Parts,
     port: u16,
     is_tls: bool,
     source: std::net::IpAddr,
     asker: Option<Asker>,
+    from: Option<&'q str>,
 }
 
 /// What would happen to it.
@@ -176,7 +243,7 @@ struct Told<'a> {
     walk: Walk,
 }
 
-impl Asked {
+impl Asked<'_> {
     /// Asks the gateway on the URL's port, then what workloads call through, then every gateway: the
     /// first that has the host answers.
     fn find<'a>(
@@ -185,11 +252,9 @@ impl Asked {
         snapshot: &Snapshot,
         documents: &'a Documents,
     ) -> anyhow::Result<Told<'a>> {
-        let is_gateway = |listener: &Listener| listener.name.starts_with("gateway/");
-        let rank = |listener: &Listener| match (is_gateway(listener), listener.address.port() == self.port) {
-            (true, true) => 0,
-            (false, _) => 1,
-            (true, false) => 2,
+        let rank = |listener: &Listener| {
+            let is_other = self.from.is_some_and(|from| listener.name != from);
+            (is_other, replay::rank(listener, self.port))
         };
         let mut order: Vec<(usize, &Listener)> = config.listeners.iter().enumerate().collect();
         order.sort_by_key(|(_, listener)| rank(listener));
@@ -375,7 +440,7 @@ impl Told<'_> {
         groups
     }
 
-    fn to_text(&self, args: &ExplainArgs) -> String {
+    fn to_text(&self, args: &Question) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "{} {}", args.method, args.url);
         let _ = writeln!(out, "at {}", said(&self.listener.name));
@@ -395,12 +460,15 @@ impl Told<'_> {
                     let _ = writeln!(out, "\n{number:>width$}. takes it   {name}");
                     let _ = writeln!(out, "{:width$}  {}", "", rule.origin);
                 }
-                Decision::Failed { field, name: of, expected, actual } => {
+                Decision::Failed { field, name: header, expected, actual } => {
                     let _ = writeln!(out, "\n{number:>width$}. passed by  {name}");
                     let _ = writeln!(out, "{:width$}  {}", "", rule.origin);
                     let what = format!("{field:?}").to_lowercase();
-                    let of = if of.is_empty() { String::new() } else { format!(" '{of}'") };
+                    let of = if header.is_empty() { String::new() } else { format!(" '{header}'") };
                     let actual = match actual {
+                        Some(_) if args.is_recorded && SECRET.contains(&header.as_str()) => {
+                            "it is not shown".to_owned()
+                        }
                         Some(actual) => format!("it is '{actual}'"),
                         None => "it is not there".to_owned(),
                     };
@@ -430,7 +498,7 @@ impl Told<'_> {
         out
     }
 
-    fn outcome(&self, args: &ExplainArgs) -> String {
+    fn outcome(&self, args: &Question) -> String {
         if let Some(reason) = self.explanation.refusal {
             return format!("-> answered {} ({})\n", reason.status(), reason.name());
         }
@@ -512,7 +580,7 @@ impl Told<'_> {
     }
 
     /// Of the hosts that any listener has.
-    fn nearest_host(&self, args: &ExplainArgs) -> String {
+    fn nearest_host(&self, args: &Question) -> String {
         let Some(said) = args.url.authority() else { return String::new() };
         let tables = self.config.listeners.iter().flat_map(|listener| &listener.chains);
         let hosts = tables.flat_map(|chain| &chain.http.routes.virtual_hosts);
@@ -555,7 +623,7 @@ impl Told<'_> {
         destinations.iter().map(|(name, weight)| (name.as_str(), share(weight.0))).collect()
     }
 
-    fn to_json(&self, args: &ExplainArgs) -> Value {
+    fn to_json(&self, args: &Question) -> Value {
         let considered = self.explanation.considered.iter().filter_map(|considered| {
             let rule = self.rule(considered.rule)?;
             let mut entry = json!({
@@ -568,7 +636,8 @@ impl Told<'_> {
                 entry["field"] = json!(format!("{field:?}").to_lowercase());
                 entry["name"] = json!(name);
                 entry["expected"] = json!(expected);
-                entry["actual"] = json!(actual);
+                let is_hidden = args.is_recorded && SECRET.contains(&name.as_str());
+                entry["actual"] = if is_hidden { Value::Null } else { json!(actual) };
             }
             Some(entry)
         });

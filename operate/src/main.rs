@@ -8,6 +8,7 @@ mod cli;
 mod up_command;
 mod check_command;
 mod explain_command;
+mod diff_command;
 mod defaults_command;
 mod import_command;
 mod proxy_command;
@@ -26,6 +27,11 @@ mod pages;
 mod problems;
 mod statuses;
 mod say;
+mod recent;
+mod history;
+mod asking;
+mod config_command;
+mod lsp_command;
 
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ pub type Texts<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
 pub fn print(problems: &[Problem], texts: Texts<'_>, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Text => {
-            let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let is_coloured = is_coloured();
             for problem in problems {
                 eprintln!("{}", render(problem, texts, is_coloured));
             }
@@ -26,6 +26,11 @@ pub fn print(problems: &[Problem], texts: Texts<'_>, output: Output) -> anyhow::
             say(&format!("{}\n", serde_json::Value::Array(all)))
         }
     }
+}
+
+/// Whether whoever reads errors sees colours.
+pub fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints them as the reason to do nothing.
@@ -47,7 +52,7 @@ pub fn count(problems: &[Problem]) -> String {
 }
 
 /// In the style of rustc: the problem, the line that it is about, and what to do.
-fn render(problem: &Problem, texts: Texts<'_>, is_coloured: bool) -> String {
+pub fn render(problem: &Problem, texts: Texts<'_>, is_coloured: bool) -> String {
     let plain = problem.to_string();
     let mut lines = plain.lines();
     let mut out = String::new();

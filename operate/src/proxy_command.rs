@@ -152,6 +152,7 @@ async fn serve(
         discovery: of_discovery,
         statuses: Default::default(),
         quit: Notify::new(),
+        desk: None,
     });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {

@@ -3,6 +3,7 @@
 //! The directory is watched. A save is one transaction: what it makes of the whole takes effect, or
 //! is told to be wrong and changes nothing. Processes that come and go change only who is called.
 
+mod desk;
 mod mesh;
 mod output;
 
@@ -29,7 +30,11 @@ use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
 use crate::takeover::Predecessors;
+use crate::asking::Asked;
+use crate::history::History;
 use crate::up_command::mesh::Mesh;
+
+pub use crate::up_command::mesh::LOG_FORMAT;
 
 /// Between two looks at whether requests are still under way.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -48,13 +53,14 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     }
     let frugal = naru_memory::be_frugal();
     let paths = vec![args.directory.clone()];
-    let texts = Texts::read(&paths)?;
-    let mut mesh = Mesh::new(args, texts.load())?;
+    let directory = Texts::read(&paths)?;
+    let mut history = History::open(&state(args), &args.directory);
     let (mut acme, acme_events) = Acme::new(state(args));
-    mesh.surround(&mut acme)?;
-    let checked = mesh.check();
-    tell(&checked.problems, &texts)?;
+    let (texts, mut mesh, checked) = begin(args, &directory, &history, &mut acme)?;
     let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
+    if texts == directory {
+        remember(history.put(&texts, "the directory"));
+    }
     let mut ends = Ends::listen()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
@@ -64,6 +70,8 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let control = args.xds.map(|address| control_command::start(address, false)).transpose()?.map(Rc::new);
     drop(frugal);
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
+    proxy.keep_recent(args.recent_requests as usize * 1_024);
+    let (desk, asked) = tokio::sync::mpsc::unbounded_channel();
     let in_force = Rc::new(RefCell::new(config));
     let recalled = Rc::clone(&in_force);
     let statuses = Rc::new(RefCell::new(checked.statuses));
@@ -77,6 +85,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         control: control.clone(),
         statuses: Rc::clone(&statuses),
         quit: Notify::new(),
+        desk: Some(desk),
     });
     tokio::task::spawn_local(admin::serve(admin_listener, Rc::clone(&admin)));
     let sink = output::sink();
@@ -96,12 +105,69 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     acme.follow(mesh.orders());
-    let mut running =
-        Running { args, proxy, supervisor, mesh, in_force, statuses, acme, acme_events, surge_levels, control };
+    let mut running = Running {
+        args,
+        proxy,
+        supervisor,
+        mesh,
+        in_force,
+        statuses,
+        acme,
+        acme_events,
+        surge_levels,
+        control,
+        history,
+        directory: directory.clone(),
+        asked,
+    };
     running.tell_others();
-    running.watch(Watch::new(paths, texts), &mut ends, &admin.quit).await;
+    running.watch(Watch::new(paths, directory), &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
+}
+
+/// What the directory says, or, where that cannot be, what was in force when a process for it last ran.
+fn begin(
+    args: &UpArgs,
+    directory: &Texts,
+    history: &History,
+    acme: &mut Acme,
+) -> anyhow::Result<(Texts, Mesh, Checked)> {
+    let shown = args.directory.display();
+    let mut attempt = |texts: &Texts| -> anyhow::Result<(Mesh, Checked)> {
+        let mut mesh = Mesh::new(args, texts.load())?;
+        mesh.surround(acme)?;
+        let checked = mesh.check();
+        Ok((mesh, checked))
+    };
+    if let Some(number) = history.instead_of(directory)
+        && let Ok(texts) = history.texts(number)
+    {
+        let (mesh, checked) = attempt(&texts)?;
+        if checked.compiled.is_some() {
+            tell(&checked.problems, &texts)?;
+            eprintln!("naru: somebody went back from what '{shown}' says: version {number} is in force");
+            return Ok((texts, mesh, checked));
+        }
+    }
+    let (mesh, checked) = attempt(directory)?;
+    tell(&checked.problems, directory)?;
+    if checked.compiled.is_none()
+        && let Ok(texts) = history.texts(history.current())
+    {
+        let (mesh, checked) = attempt(&texts)?;
+        if checked.compiled.is_some() {
+            let number = history.current();
+            eprintln!("naru: '{shown}' cannot be; version {number}, which was in force before, goes on");
+            return Ok((texts, mesh, checked));
+        }
+    }
+    Ok((directory.clone(), mesh, checked))
+}
+
+/// What cannot be kept is told, and stops nothing.
+fn remember(kept: std::io::Result<u64>) -> Option<u64> {
+    kept.map_err(|error| eprintln!("warning: the configuration in force cannot be kept: {error}")).ok()
 }
 
 /// Everything that runs.
@@ -120,6 +186,10 @@ struct Running<'a> {
     surge_levels: tokio::sync::watch::Receiver<u32>,
     /// Who tells other proxies the same.
     control: Option<Rc<ControlPlane>>,
+    history: History,
+    /// What the directory says, whether it is in force or not.
+    directory: Texts,
+    asked: UnboundedReceiver<Asked>,
 }
 
 impl Running<'_> {
@@ -144,6 +214,7 @@ impl Running<'_> {
                 }
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
+                Some(asked) = self.asked.recv() => self.on_asked(asked).await,
                 texts = watch.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
                     Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
@@ -194,28 +265,48 @@ impl Running<'_> {
     /// A save takes effect, or changes nothing.
     async fn reload(&mut self, texts: &Texts) {
         let directory = self.args.directory.display();
-        let before = self.mesh.replace(texts.load());
-        if let Err(error) = self.mesh.surround(&mut self.acme) {
-            eprintln!("error: {error:#}");
-        }
-        let checked = self.mesh.check();
+        self.directory = texts.clone();
+        let before = self.in_force.borrow().clone();
+        let (problems, changed) = self.change(texts).await;
         // Standard error that is gone is nobody's loss.
-        let _ = tell(&checked.problems, texts);
-        match self.put_in_force(checked).await {
+        let _ = tell(&problems, texts);
+        match changed {
             Ok(()) => {
-                self.mesh.learn_outbound(&self.proxy);
-                self.run_workloads();
-                self.acme.follow(self.mesh.orders());
+                remember(self.history.put(texts, "the directory"));
                 eprintln!("naru: '{directory}' has changed; it is in effect");
+                let summary = self.summary(before);
+                tokio::task::spawn_local(async move {
+                    for line in summary.await {
+                        eprintln!("naru: {line}");
+                    }
+                });
             }
             Err(error) => {
-                self.mesh.restore(before);
                 if let Some(error) = error {
                     eprintln!("error: {error}");
                 }
                 eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
             }
         }
+    }
+
+    /// Other documents take effect, or nothing has changed; without a word of it where problems say why.
+    async fn change(&mut self, texts: &Texts) -> (Vec<Problem>, Result<(), Option<StartError>>) {
+        let before = self.mesh.replace(texts.load());
+        if let Err(error) = self.mesh.surround(&mut self.acme) {
+            eprintln!("error: {error:#}");
+        }
+        let mut checked = self.mesh.check();
+        let problems = std::mem::take(&mut checked.problems);
+        let put = self.put_in_force(checked).await;
+        if put.is_ok() {
+            self.mesh.learn_outbound(&self.proxy);
+            self.run_workloads();
+            self.acme.follow(self.mesh.orders());
+        } else {
+            self.mesh.restore(before);
+        }
+        (problems, put)
     }
 
     /// Gateways take no more, requests under way are finished, then processes end.

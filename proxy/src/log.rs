@@ -7,10 +7,11 @@
 //! when the configuration changes is not opened again, and one that is gone closes by itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct LogWriter {
     jobs_tx: SyncSender<Job>,
     /// What is open.
     sinks: Arc<Mutex<BTreeMap<LogSink, Weak<Sink>>>>,
+    recent: Arc<Recent>,
 }
 
 /// What workers send to the writer.
@@ -48,7 +50,7 @@ impl LogWriter {
     pub fn start() -> io::Result<LogWriter> {
         let (jobs_tx, jobs_rx) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("naru-log".to_owned()).spawn(move || write_all(&jobs_rx))?;
-        Ok(LogWriter { jobs_tx, sinks: Arc::default() })
+        Ok(LogWriter { jobs_tx, sinks: Arc::default(), recent: Arc::default() })
     }
 
     /// Opens a sink, a file for appending, unless it is open.
@@ -57,10 +59,18 @@ impl LogWriter {
         if let Some(open) = sinks.get(wanted).and_then(Weak::upgrade) {
             return Ok(open);
         }
-        let opened = Arc::new(Sink::open(wanted)?);
+        let opened = Arc::new(match wanted {
+            LogSink::Recent => Sink::Recent(Arc::clone(&self.recent)),
+            wanted => Sink::open(wanted)?,
+        });
         sinks.retain(|_, sink| sink.strong_count() > 0);
         sinks.insert(wanted.clone(), Arc::downgrade(&opened));
         Ok(opened)
+    }
+
+    /// The last lines for [`LogSink::Recent`].
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Waits until what was sent before is written.
@@ -79,6 +89,43 @@ pub enum Sink {
     File(File),
     Stdout,
     Stderr,
+    Recent(Arc<Recent>),
+}
+
+/// The last lines, in pieces as workers hand them over. Only the thread that writes and whoever asks take the lock.
+#[derive(Debug)]
+pub struct Recent {
+    kept: Mutex<(VecDeque<Vec<u8>>, usize)>,
+    bytes_max: AtomicUsize,
+}
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent { kept: Mutex::default(), bytes_max: AtomicUsize::new(4 << 20) }
+    }
+}
+
+impl Recent {
+    /// As many bytes are kept, and at least the last piece.
+    pub fn keep(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    fn add(&self, lines: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pieces, bytes) = &mut *kept;
+        pieces.push_back(lines.to_vec());
+        *bytes += lines.len();
+        while *bytes > self.bytes_max.load(Ordering::Relaxed) && pieces.len() > 1 {
+            *bytes -= pieces.pop_front().map_or(0, |piece| piece.len());
+        }
+    }
+
+    /// Everything that is kept, the oldest first.
+    pub fn lines(&self) -> Vec<u8> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0.iter().flatten().copied().collect()
+    }
 }
 
 impl Sink {
@@ -86,6 +133,7 @@ impl Sink {
         match sink {
             LogSink::Stdout => Ok(Sink::Stdout),
             LogSink::Stderr => Ok(Sink::Stderr),
+            LogSink::Recent => Ok(Sink::Recent(Arc::default())),
             LogSink::File(path) => {
                 OpenOptions::new().create(true).append(true).open(path).map(Sink::File).map_err(|error| {
                     io::Error::new(error.kind(), format!("the access log '{path}' cannot be opened: {error}"))
@@ -106,6 +154,10 @@ impl Sink {
                 out.flush()
             }
             Sink::Stderr => io::stderr().lock().write_all(lines),
+            Sink::Recent(recent) => {
+                recent.add(lines);
+                Ok(())
+            }
         }
     }
 }

@@ -539,6 +539,16 @@ impl Proxy {
         self.board.stop();
     }
 
+    /// As much of the last lines for [`naru_spec::LogSink::Recent`] is kept.
+    pub fn keep_recent(&self, bytes_max: usize) {
+        self.log.recent().keep(bytes_max);
+    }
+
+    /// What is kept of them, the oldest first. A line is there 200 ms after its request at the latest.
+    pub fn recent_lines(&self) -> Vec<u8> {
+        self.log.recent().lines()
+    }
+
     /// Waits until what was logged is written.
     pub fn flush_logs(&self) {
         self.log.flush();

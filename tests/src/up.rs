@@ -24,12 +24,26 @@ impl Up {
         for (name, text) in files {
             directory.write(name, text);
         }
+        Up::start_in(directory, arguments).await
+    }
+
+    /// Ends it at once, and starts another one on the same directory.
+    pub async fn again(mut self, arguments: &[&str]) -> Up {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let directory = std::mem::replace(&mut self.directory, Directory::new());
+        Up::start_in(directory, arguments).await
+    }
+
+    async fn start_in(directory: Directory, arguments: &[&str]) -> Up {
         let admin = free_address();
         let mut child = Command::new(program())
             .arg("up")
             .arg(directory.path(""))
             .args(["--admin", &admin.to_string()])
             .args(arguments)
+            // What is kept for the next one goes with the test.
+            .env("XDG_STATE_HOME", directory.path(".state"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -14,6 +14,7 @@ mod instructions;
 mod simulate_speed;
 mod fuzz;
 mod sent_once;
+mod explained;
 mod prove;
 mod control_plane;
 mod soak;
@@ -51,6 +52,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Sends many requests over connections that break, and sees that none is sent twice that may have acted.
     SentOnce(sent_once::Options),
+    /// Asks 'naru explain' about many random requests, and sees that the proxy does what it says.
+    Explained(explained::Options),
     /// Changes configuration, certificates and process under load, many times, and sees that no request is lost.
     Prove(prove::Options),
     /// Loads the limits of the traffic guide, on one proxy and on three, and sees that they admit what they say.
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Command::SimulateSpeed(options) => simulate_speed::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::SentOnce(options) => sent_once::run(&options),
+        Command::Explained(options) => explained::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Limits(options) => limits::run(&options),
         Command::ControlPlane(options) => control_plane::run(&options),

@@ -56,6 +56,7 @@ pub mod reply;
 pub mod record;
 pub mod observe;
 pub mod explain;
+pub mod replay;
 
 pub use chain::Arriving;
 pub use naru_balance::EndpointFacts;

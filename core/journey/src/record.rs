@@ -384,6 +384,13 @@ pub fn protocol(version: Version) -> &'static str {
 }
 
 /// RFC 3339 with milliseconds.
+/// A time as logs have it: UTC, RFC 3339.
+pub fn time(time: WallTime) -> String {
+    let mut out = Vec::new();
+    write_time(time, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn write_time(time: WallTime, out: &mut Vec<u8>) {
     let c = time.civil();
     padded(out, c.year, 4);

@@ -13,6 +13,8 @@ pub enum LogSink {
     File(String),
     Stdout,
     Stderr,
+    /// The memory of the process: the last of them, as many as there is room for. No document says it.
+    Recent,
 }
 
 #[derive(Clone, Debug, PartialEq)]

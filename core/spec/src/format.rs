@@ -3,6 +3,8 @@
 //! Parsed once, into text and operators; `journey` fills them in. Used by access logs and by the
 //! values of header operations. An operator that is not known is an error, never printed as it stands.
 
+mod read;
+
 use std::fmt;
 
 use http::HeaderName;

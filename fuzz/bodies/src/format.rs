@@ -28,6 +28,7 @@ pub fn format(bytes: &[u8]) {
         let mut out = Vec::new();
         fill(&format, &facts, &mut out);
         texts_stand_in_order(&format, &out);
+        is_read_back(&format, &out);
         let field = JsonField::Value(format.clone());
         let line =
             LogFormat::Json(vec![("a".into(), field.clone()), ("b".into(), JsonField::List(vec![field]))]);
@@ -47,6 +48,17 @@ fn texts_stand_in_order(format: &Format, out: &[u8]) {
             let at =
                 found.unwrap_or_else(|| panic!("{text:?} is lost in {:?}", String::from_utf8_lossy(out)));
             rest = &rest[at + text.len()..];
+        }
+    }
+}
+
+/// A line that is read back has a value for each operator; so has the format, read as a line of itself.
+fn is_read_back(format: &Format, out: &[u8]) {
+    let line = String::from_utf8_lossy(out);
+    for line in [line.as_ref(), &format.to_string()] {
+        if let Some(values) = format.read(line) {
+            assert_eq!(values.len(), format.operators().count(), "{line:?}");
+            assert!(format.check_readable().is_ok(), "{line:?}");
         }
     }
 }

@@ -90,3 +90,36 @@ fn cluster_json(admin: &Admin, cluster: &ClusterStatus) -> serde_json::Value {
     };
     serde_json::json!({ "name": cluster.name, "discovery_type": kind, "host_statuses": hosts })
 }
+
+/// How the endpoints of a cluster are now, for who asks where a request may go.
+pub fn guards_of(cluster: &ClusterStatus) -> (String, serde_json::Value) {
+    let mut out = format!("\n   now at {}\n", cluster.name);
+    let mut values = Vec::new();
+    if cluster.endpoints.is_empty() {
+        out.push_str("   no endpoint\n");
+    }
+    for endpoint in &cluster.endpoints {
+        let address = endpoint.path.clone().unwrap_or_else(|| endpoint.address.to_string());
+        let state = guards::health_flags(endpoint.fitness);
+        let state = state.trim_start_matches('/');
+        let EndpointStatus { weight, active, .. } = endpoint;
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "   {address}  weight {weight}, {state}, {active} requests");
+        values.push(serde_json::json!({
+            "address": address,
+            "weight": weight,
+            "state": state,
+            "is_fit": endpoint.fitness.is_fit(),
+            "requests_active": active,
+            "requests_total": endpoint.requests_total,
+            "errors_total": endpoint.errors_total,
+        }));
+    }
+    let breaker = guards::breaker(cluster);
+    let state = breaker.as_ref().and_then(|breaker| breaker.states.iter().find(|(_, is_it)| *is_it == 1));
+    if let Some((state, _)) = state {
+        let _ = writeln!(out, "   circuit breaker {state}");
+    }
+    let breaker = state.map(|(state, _)| state.to_string());
+    (out, serde_json::json!({ "endpoints": values, "breaker": breaker }))
+}

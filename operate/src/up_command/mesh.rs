@@ -14,11 +14,12 @@ use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
-use crate::check_command::{Checked, check_loaded};
+use crate::check_command::{Checked, check_with};
 use crate::cli::UpArgs;
+use crate::recent;
 
 /// One line for every request: who was asked, what came of it, and which rule did it.
-const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
+pub const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
 %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
 %DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
 
@@ -31,6 +32,8 @@ pub struct Mesh {
     /// Where the proxy of a workload listens.
     outbound: BTreeMap<String, SocketAddr>,
     surroundings: Surroundings,
+    /// The last requests are kept.
+    records: bool,
 }
 
 impl Mesh {
@@ -59,6 +62,7 @@ impl Mesh {
             instances: Vec::new(),
             outbound: BTreeMap::new(),
             surroundings,
+            records: args.recent_requests > 0,
         })
     }
 
@@ -85,7 +89,11 @@ impl Mesh {
         let mut surroundings = self.surroundings.clone();
         surroundings.clients = self.processes.iter().chain(&self.leaving).map(client).collect();
         surroundings.instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
-        check_loaded(&self.loaded, &surroundings)
+        check_with(&self.loaded, &surroundings, |config| {
+            if self.records {
+                recent::record(config);
+            }
+        })
     }
 
     /// Other documents; returns those before.
@@ -115,6 +123,11 @@ impl Mesh {
         self.instances = now.to_vec();
         self.leaving.retain(|process| now.iter().any(|instance| instance.workload == process.name));
         matters
+    }
+
+    /// The documents that are in force.
+    pub fn resources(&self) -> &naru_resource::Resources {
+        &self.loaded.resources
     }
 
     /// The gateways are left out from now on.

@@ -132,7 +132,7 @@ fn check_says_what_cannot_be_read_and_what_is_not_there() {
         assert!(said.err.contains(expected), "{expected:?} is not in\n{}", said.err);
     }
     let said = naru(&directory, &["check", "nowhere.yaml"]);
-    assert_eq!(said.code, Some(1));
+    assert_eq!(said.code, Some(2));
     assert!(said.err.contains("nowhere.yaml"), "{}", said.err);
 }
 

@@ -20,6 +20,7 @@ mod import;
 mod documents;
 mod edge_policies;
 mod explained;
+mod why;
 mod shown;
 mod access_log;
 mod admin;

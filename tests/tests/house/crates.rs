@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("core/plan", &["core/base", "core/spec", "core/resource", "core/condition"]),
+    ("core/lint", &["core/spec", "core/resource"]),
     ("wire/doc", &["core/base", "core/spec", "core/resource"]),
     ("wire/import", &["core/spec", "wire/doc"]),
     ("wire/xds", &["core/base", "core/spec", "core/condition", "wire/doc"]),

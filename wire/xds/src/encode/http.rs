@@ -36,7 +36,7 @@ pub(super) fn write(http: &Http) -> hcm::HttpConnectionManager {
             .chain(checks(http))
             .chain([filter(ROUTER, pack(&router))])
             .collect(),
-        access_log: http.access_log.iter().map(access_log).collect(),
+        access_log: access_logs(&http.access_log),
         server_name: http.server_name.clone(),
         server_header_transformation: match http.server_header {
             ServerHeader::Overwrite => ServerHeaderTransformation::Overwrite,
@@ -206,7 +206,12 @@ pub(super) fn http2(settings: &Http2Settings, default: Http2Settings) -> Option<
     })
 }
 
-pub(super) fn access_log(log: &AccessLog) -> accesslog::AccessLog {
+/// What stays in memory is no word of Envoy's.
+pub(super) fn access_logs(logs: &[AccessLog]) -> Vec<accesslog::AccessLog> {
+    logs.iter().filter_map(access_log).collect()
+}
+
+fn access_log(log: &AccessLog) -> Option<accesslog::AccessLog> {
     let format = format(&log.format);
     let (name, any): (&str, Any) = match &log.sink {
         LogSink::File(path) => (
@@ -222,6 +227,7 @@ pub(super) fn access_log(log: &AccessLog) -> accesslog::AccessLog {
                 access_log_format: Some(stream_log::stdout_access_log::AccessLogFormat::LogFormat(format)),
             }),
         ),
+        LogSink::Recent => return None,
         LogSink::Stderr => (
             "envoy.access_loggers.stderr",
             pack(&stream_log::StderrAccessLog {
@@ -229,11 +235,11 @@ pub(super) fn access_log(log: &AccessLog) -> accesslog::AccessLog {
             }),
         ),
     };
-    accesslog::AccessLog {
+    Some(accesslog::AccessLog {
         name: name.to_owned(),
         config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any)),
         ..Default::default()
-    }
+    })
 }
 
 fn format(format: &LogFormat) -> core::SubstitutionFormatString {

@@ -29,7 +29,7 @@ pub(super) fn write(tcp: &TcpProxy) -> proto::TcpProxy {
         max_connect_attempts: (tcp.attempts_max != defaults::TCP_ATTEMPTS)
             .then(|| value::number(tcp.attempts_max)),
         hash_policy: tcp.hash.iter().filter_map(hash_policy).collect(),
-        access_log: tcp.access_log.iter().map(http::access_log).collect(),
+        access_log: http::access_logs(&tcp.access_log),
         ..Default::default()
     }
 }

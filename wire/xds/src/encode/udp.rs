@@ -21,7 +21,7 @@ pub(super) fn write(udp: &TcpProxy) -> proto::UdpProxyConfig {
         route_specifier: Some(RouteSpecifier::Matcher(matcher)),
         idle_timeout: (!is_default).then(|| value::limit(udp.idle_timeout)),
         hash_policies: udp.hash.iter().map(|_| source()).collect(),
-        access_log: udp.access_log.iter().map(http::access_log).collect(),
+        access_log: http::access_logs(&udp.access_log),
         ..Default::default()
     }
 }

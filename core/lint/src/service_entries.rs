@@ -1,0 +1,68 @@
+//! Whether ServiceEntries can be told from each other, and traffic for them from other traffic.
+
+use std::collections::BTreeMap;
+
+use naru_resource::{ServiceEntry, Text};
+
+use crate::virtual_services::exports;
+use crate::world::World;
+use crate::{About, Found};
+
+pub(crate) fn check(world: &World<'_>, found: &mut Found) {
+    let mut by_port: BTreeMap<(String, i64), Vec<(&ServiceEntry, &Text, String)>> = BTreeMap::new();
+    let mut by_host: BTreeMap<String, Vec<(&ServiceEntry, &Text)>> = BTreeMap::new();
+    for entry in &world.resources.service_entries {
+        let about = About { kind: "ServiceEntry", meta: &entry.meta };
+        addresses(entry, about, found);
+        exports(world, &entry.spec.export_to, about, found);
+        for host in &entry.spec.hosts {
+            by_host.entry(host.value.to_ascii_lowercase()).or_default().push((entry, host));
+            for port in &entry.spec.ports {
+                let protocol = port.protocol.as_ref().map_or("", |protocol| protocol);
+                let key = (host.value.to_ascii_lowercase(), port.number.value);
+                by_port.entry(key).or_default().push((entry, host, protocol.to_ascii_uppercase()));
+            }
+        }
+    }
+    let mut told = Vec::new();
+    for ((_, port), of) in &by_port {
+        let first = of.first().map(|(.., protocol)| protocol);
+        if of.iter().all(|(.., protocol)| Some(protocol) == first) {
+            continue;
+        }
+        for (entry, host, protocol) in of {
+            told.push(*host as *const Text);
+            let about = About { kind: "ServiceEntry", meta: &entry.meta };
+            let message = format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
+            found.tell("IST0177", about, host.place, "spec.ports", message, "say one protocol");
+        }
+    }
+    for of in by_host.values().filter(|of| of.len() > 1) {
+        for (at, (entry, host)) in of.iter().enumerate().skip(1) {
+            let Some((before, place)) = of.get(at - 1) else { continue };
+            if before.meta.namespace() != entry.meta.namespace() || told.contains(&(*host as *const Text)) {
+                continue;
+            }
+            let about = About { kind: "ServiceEntry", meta: &entry.meta };
+            let message = format!("ServiceEntry '{}' defines '{}', too", before.meta.full_name(), host.value);
+            let hint = format!("join them; the other is at {}", world.resources.files.locate(place.place));
+            found.tell("KIA1211", about, host.place, "spec.hosts", message, hint);
+        }
+    }
+}
+
+/// IST0134.
+fn addresses(entry: &ServiceEntry, about: About<'_>, found: &mut Found) {
+    if !entry.spec.addresses.is_empty() {
+        return;
+    }
+    for (at, port) in entry.spec.ports.iter().enumerate() {
+        let protocol = port.protocol.as_ref().map_or("", |protocol| protocol);
+        if protocol.is_empty() || protocol.eq_ignore_ascii_case("TCP") {
+            let message = format!("port {} is TCP, and the ServiceEntry has no addresses", port.number.value);
+            let hint = "bytes of TCP name no host: only an address tells whom they are for";
+            let path = format!("spec.ports[{at}].protocol");
+            found.tell("IST0134", about, port.number.place, path, message, hint);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Who is there: services by their names, workloads by their labels, namespaces.
+
+use std::collections::BTreeSet;
+
+use naru_resource::meta::selects;
+use naru_resource::{Resources, Service, ServiceEntry, Text};
+
+/// What can be called by a name.
+pub(crate) struct Known<'a> {
+    /// In full; may begin with `*.`.
+    pub host: String,
+    pub namespace: &'a str,
+    pub ports: Vec<i64>,
+    pub source: Source<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    Service(&'a Service),
+    Entry(&'a ServiceEntry),
+}
+
+/// Labels of processes that run, or that are said to.
+pub(crate) struct Workload<'a> {
+    pub namespace: &'a str,
+    pub labels: &'a [(Text, Text)],
+}
+
+pub(crate) struct World<'a> {
+    pub resources: &'a Resources,
+    pub known: Vec<Known<'a>>,
+    pub workloads: Vec<Workload<'a>>,
+    /// Those that anything is in, or that have a document of their own.
+    pub namespaces: BTreeSet<&'a str>,
+}
+
+const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
+
+impl<'a> World<'a> {
+    pub fn of(resources: &'a Resources) -> World<'a> {
+        let services = resources.services.iter().map(|service| {
+            let namespace = service.meta.namespace();
+            Known {
+                host: format!("{}.{namespace}{CLUSTER_DOMAIN}", service.meta.name.value),
+                namespace,
+                ports: service.spec.ports.iter().map(|port| port.port.value).collect(),
+                source: Source::Service(service),
+            }
+        });
+        let entries = resources.service_entries.iter().flat_map(|entry| {
+            entry.spec.hosts.iter().map(|host| Known {
+                host: host.value.to_ascii_lowercase(),
+                namespace: entry.meta.namespace(),
+                ports: entry.spec.ports.iter().map(|port| port.number.value).collect(),
+                source: Source::Entry(entry),
+            })
+        });
+        let deployments = resources.deployments.iter().filter_map(|deployment| {
+            let labels = &deployment.spec.template.meta.as_ref()?.labels;
+            Some(Workload { namespace: deployment.meta.namespace(), labels })
+        });
+        let machines = resources
+            .workload_entries
+            .iter()
+            .map(|entry| Workload { namespace: entry.meta.namespace(), labels: &entry.spec.labels });
+        let mut namespaces: BTreeSet<&str> =
+            resources.namespaces.iter().map(|namespace| namespace.meta.name.value.as_str()).collect();
+        namespaces.extend(resources.services.iter().map(|service| service.meta.namespace()));
+        namespaces.extend(resources.deployments.iter().map(|deployment| deployment.meta.namespace()));
+        namespaces.extend(resources.workload_entries.iter().map(|entry| entry.meta.namespace()));
+        namespaces.extend(resources.service_entries.iter().map(|entry| entry.meta.namespace()));
+        World {
+            resources,
+            known: services.chain(entries).collect(),
+            workloads: deployments.chain(machines).collect(),
+            namespaces,
+        }
+    }
+
+    /// A host as it is meant in a namespace.
+    pub fn full(&self, host: &str, namespace: &str) -> String {
+        let host = host.to_ascii_lowercase();
+        if host.contains('*') || host.ends_with(CLUSTER_DOMAIN) {
+            return host;
+        }
+        let short = host.strip_suffix(".svc").unwrap_or(&host);
+        match short.split_once('.') {
+            None => format!("{host}.{namespace}{CLUSTER_DOMAIN}"),
+            Some(_) => {
+                let full = format!("{short}{CLUSTER_DOMAIN}");
+                if self.known.iter().any(|known| known.host == full) { full } else { host }
+            }
+        }
+    }
+
+    /// Who is called by a host from a namespace: first those of exactly this name.
+    pub fn find(&self, host: &str, namespace: &str) -> Option<&Known<'a>> {
+        let full = self.full(host, namespace);
+        let mut visible = self.known.iter().filter(|known| known.is_visible(namespace));
+        let exact = visible.clone().find(|known| known.host == full);
+        exact.or_else(|| visible.find(|known| covers(&known.host, &full)))
+    }
+
+    /// Whether any process has these labels; where no process is known at all, nobody can say.
+    pub fn selects_any(&self, namespace: Option<&str>, labels: &[(Text, Text)]) -> bool {
+        self.workloads.is_empty()
+            || self.workloads.iter().any(|workload| {
+                namespace.is_none_or(|namespace| namespace == workload.namespace)
+                    && selects(labels, workload.labels)
+            })
+    }
+}
+
+impl Known<'_> {
+    pub fn is_visible(&self, from: &str) -> bool {
+        match self.source {
+            Source::Service(_) => true,
+            Source::Entry(entry) => is_exported(&entry.spec.export_to, self.namespace, from),
+        }
+    }
+}
+
+/// Whether what a namespace exports is there for another.
+pub(crate) fn is_exported(export_to: &[Text], owner: &str, to: &str) -> bool {
+    export_to.is_empty()
+        || export_to.iter().any(|target| match target.value.as_str() {
+            "*" => true,
+            "." => owner == to,
+            name => name == to,
+        })
+}
+
+/// Whether a host with a wildcard has another.
+pub(crate) fn covers(wide: &str, host: &str) -> bool {
+    match wide.strip_prefix('*') {
+        Some(suffix) => host.strip_prefix('*').unwrap_or(host).ends_with(suffix),
+        None => wide == host,
+    }
+}
+
+/// Whether any host could be meant by both.
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
+    covers(a, b) || covers(b, a)
+}
+
+pub(crate) fn said(labels: &[(Text, Text)]) -> String {
+    let labels: Vec<String> =
+        labels.iter().map(|(key, value)| format!("{}={}", key.value, value.value)).collect();
+    labels.join(",")
+}

@@ -1,0 +1,138 @@
+//! Each code of the catalog: documents of which it is said, and documents that are nearly the same, of which it is not.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use naru_lint::{CATALOG, check, rule};
+
+/// Documents in few words: `VS name {spec}`, each on a line of its own.
+fn documents(short: &str) -> String {
+    let mut out = String::new();
+    for line in short.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (kind, rest) = line.split_once(' ').unwrap();
+        let (name, spec) = rest.split_once(' ').unwrap_or((rest, "{}"));
+        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+        let (api, kind, field) = match kind {
+            "VS" => ("networking.istio.io/v1", "VirtualService", "spec"),
+            "DR" => ("networking.istio.io/v1", "DestinationRule", "spec"),
+            "GW" => ("networking.istio.io/v1", "Gateway", "spec"),
+            "SE" => ("networking.istio.io/v1", "ServiceEntry", "spec"),
+            "AP" => ("security.istio.io/v1", "AuthorizationPolicy", "spec"),
+            "RA" => ("security.istio.io/v1", "RequestAuthentication", "spec"),
+            "SVC" => ("v1", "Service", "spec"),
+            "DEP" => ("apps/v1", "Deployment", "spec"),
+            "NS" => ("v1", "Namespace", "spec"),
+            "SECRET" => ("v1", "Secret", "data"),
+            other => panic!("{other}?"),
+        };
+        let spec = if kind == "Namespace" { String::new() } else { format!("{field}: {spec}\n") };
+        out.push_str(&format!(
+            "---\napiVersion: {api}\nkind: {kind}\nmetadata: {{ name: {name}, namespace: {namespace} }}\n{spec}"
+        ));
+    }
+    out
+}
+
+fn codes(short: &str) -> Vec<&'static str> {
+    let text = documents(short);
+    let mut loaded = naru_doc::Loaded::default();
+    naru_doc::load("a.yaml", &text, &mut loaded);
+    let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.is_error()).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{text}");
+    let findings = check(&loaded.resources);
+    for finding in &findings {
+        assert!(finding.place.line > 0 && !finding.path.is_empty(), "{finding:?}");
+        assert!(text.lines().count() >= finding.place.line as usize);
+    }
+    findings.into_iter().map(|finding| finding.rule.code).collect()
+}
+
+const SERVICE: &str = "SVC a { ports: [{ name: http, port: 80 }], selector: { app: a } }\n";
+const DEPLOYMENT: &str = "DEP a { selector: { matchLabels: { app: a } }, template: { metadata: { labels: { app: a, v: one } }, spec: { containers: [{ name: c, ports: [{ containerPort: 80 }] }] } } }\n";
+
+#[test]
+fn every_code_is_said_where_it_is_meant_and_nowhere_else() {
+    let both = format!("{SERVICE}{DEPLOYMENT}");
+    let route = |spec: &str| format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }} }}], {spec} }}] }}");
+    let gate = |name: &str, servers: &str| format!("GW {name} {{ selector: {{ istio: g }}, servers: [{servers}] }}\n");
+    let http = "{ port: { number: 80, name: http, protocol: HTTP }, hosts: [a.test] }";
+    let other = "{ port: { number: 80, name: http, protocol: HTTP }, hosts: [b.test] }";
+    let tls = |host: &str| format!("{{ port: {{ number: 443, name: https, protocol: HTTPS }}, hosts: [{host}], tls: {{ mode: SIMPLE, credentialName: c }} }}");
+    let secret = "SECRET c { tls.crt: YQ==, tls.key: YQ== }\n";
+    let entry = |name: &str, protocol: &str| format!("SE {name} {{ hosts: [e.test], addresses: [10.0.0.1], ports: [{{ number: 80, name: p, protocol: {protocol} }}], resolution: DNS }}\n");
+    let allow = |rule: &str| format!("{both}AP p {{ rules: [{rule}] }}");
+    let matches = |first: &str, second: &str| format!("{SERVICE}VS v {{ hosts: [a], http: [{{ match: [{first}], route: [{{ destination: {{ host: a }} }}] }}, {{ match: [{second}], route: [{{ destination: {{ host: a }} }}] }}] }}");
+    let cases: Vec<(&str, String, String)> = vec![
+        ("IST0002", route("fault: { abort: { httpStatus: 500, percent: 10 } }"), route("fault: { abort: { httpStatus: 500, percentage: { value: 10 } } }")),
+        ("IST0101", format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: b }} }}] }}] }}"), route("timeout: 1s")),
+        ("IST0109", format!("{}\nVS w {{ hosts: [a.default.svc.cluster.local], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", route("timeout: 1s")), format!("{}\nVS w {{ hosts: [b], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", route("timeout: 1s"))),
+        ("IST0112", "SVC a { ports: [{ name: http, port: 80 }, { name: http-b, port: 81 }] }\nVS v { hosts: [a], http: [{ route: [{ destination: { host: a } }] }] }".into(), "SVC a { ports: [{ name: http, port: 80 }, { name: http-b, port: 81 }] }\nVS v { hosts: [a], http: [{ route: [{ destination: { host: a, port: { number: 81 } } }] }] }".into()),
+        ("IST0116", format!("{both}SVC b {{ ports: [{{ name: tcp, port: 80 }}], selector: {{ app: a }} }}"), format!("{both}SVC b {{ ports: [{{ name: http, port: 80 }}], selector: {{ app: a }} }}")),
+        ("IST0118", "SVC a { ports: [{ name: web, port: 80 }] }".into(), "SVC a { ports: [{ name: web, port: 80, appProtocol: http }] }".into()),
+        ("IST0127", format!("{both}AP p {{ selector: {{ matchLabels: {{ app: b }} }}, rules: [{{}}] }}"), format!("{both}AP p {{ selector: {{ matchLabels: {{ app: a }} }}, rules: [{{}}] }}")),
+        ("IST0128", format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ tls: {{ mode: SIMPLE }} }} }}"), format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ tls: {{ mode: SIMPLE, caCertificates: /ca.pem }} }} }}")),
+        ("IST0129", format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ portLevelSettings: [{{ port: {{ number: 80 }}, tls: {{ mode: SIMPLE }} }}] }} }}"), format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ portLevelSettings: [{{ port: {{ number: 80 }}, tls: {{ mode: DISABLE }} }}] }} }}")),
+        ("IST0130", matches("{ uri: { prefix: /a } }", "{ uri: { prefix: /a/b } }"), matches("{ uri: { prefix: /a/b } }", "{ uri: { prefix: /a } }")),
+        ("IST0131", matches("{ uri: { prefix: /a } }", "{ uri: { exact: /a/b } }, { uri: { prefix: /c } }"), matches("{ uri: { prefix: /a }, method: { exact: GET } }", "{ uri: { exact: /a/b } }")),
+        ("IST0132", format!("{}{SERVICE}VS v {{ hosts: [b.test], gateways: [g], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http)), format!("{}{SERVICE}VS v {{ hosts: [a.test], gateways: [g], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http))),
+        ("IST0134", "SE e { hosts: [e.test], ports: [{ number: 5432, name: db, protocol: TCP }], resolution: DNS }".into(), entry("e", "TCP")),
+        ("IST0137", format!("{both}SVC b {{ ports: [{{ name: http, port: 81, targetPort: 80 }}], selector: {{ app: a }} }}"), format!("{both}SVC b {{ ports: [{{ name: http, port: 80, targetPort: 80 }}], selector: {{ app: a }} }}")),
+        ("IST0138", format!("{secret}{}{}", gate("g", &tls("a.test")), gate("h", &tls("b.test"))), format!("{secret}{}{}", gate("g", &tls("a.test")), gate("h", http))),
+        ("IST0140", format!("{both}{}DR d {{ host: a, subsets: [{{ name: one, labels: {{ v: one }} }}] }}\nVS m {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a, subset: one }} }}] }}] }}\nVS v {{ hosts: [a.test], gateways: [g], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http)), format!("{both}{}DR d {{ host: a, subsets: [{{ name: one, labels: {{ v: one }} }}] }}\nVS m {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a, subset: one }} }}] }}] }}\nVS v {{ hosts: [a.test], gateways: [g], http: [{{ route: [{{ destination: {{ host: a, subset: one }} }}] }}] }}", gate("g", http))),
+        ("IST0145", format!("{}{}", gate("g", http), gate("h", http)), format!("{}{}", gate("g", http), gate("h", other))),
+        ("IST0149", format!("{}{SERVICE}VS v {{ hosts: [a.test], gateways: [g], http: [{{ match: [{{ headers: {{ '@request.auth.claims.role': {{ exact: x }} }} }}], route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http)), format!("{}{SERVICE}RA r {{ jwtRules: [{{ issuer: i, jwks: '{{}}' }}] }}\nVS v {{ hosts: [a.test], gateways: [g], http: [{{ match: [{{ headers: {{ '@request.auth.claims.role': {{ exact: x }} }} }}], route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http))),
+        ("IST0150", "SVC a { type: ExternalName, externalName: b.test, ports: [{ name: tcp, port: 443 }] }".into(), "SVC a { type: ExternalName, externalName: b.test, ports: [{ name: https, port: 443 }] }".into()),
+        ("IST0161", format!("SECRET c {{ tls.crt: YQ== }}\n{}", gate("g", &tls("a.test"))), format!("{secret}{}", gate("g", &tls("a.test")))),
+        ("IST0173", format!("{both}DR d {{ host: a, subsets: [{{ name: two, labels: {{ v: two }} }}] }}"), format!("{both}DR d {{ host: a, subsets: [{{ name: one, labels: {{ v: one }} }}] }}")),
+        ("IST0174", format!("{SERVICE}DR d {{ host: b }}"), format!("{SERVICE}DR d {{ host: a }}")),
+        ("IST0177", format!("{}{}", entry("e", "HTTP"), entry("f", "HTTPS")), entry("e", "HTTP")),
+        ("KIA0102", allow("{ to: [{ operation: { methods: [get] } }] }"), allow("{ to: [{ operation: { methods: [GET] } }] }")),
+        ("KIA0104", allow("{ to: [{ operation: { hosts: [b.test] } }] }"), allow("{ to: [{ operation: { hosts: [a] } }] }")),
+        ("KIA0201", format!("{SERVICE}DR d {{ host: a }}\nDR e {{ host: a.default.svc.cluster.local }}"), format!("{SERVICE}DR d {{ host: a }}")),
+        ("KIA0209", format!("{SERVICE}DR d {{ host: a, subsets: [{{ name: all, labels: {{}} }}] }}"), format!("{SERVICE}DR d {{ host: a, subsets: [{{ name: one, labels: {{ v: one }} }}] }}")),
+        ("KIA0701", format!("{DEPLOYMENT}SVC a {{ ports: [{{ name: http, port: 80, targetPort: 81 }}], selector: {{ app: a }} }}"), both.clone()),
+        ("KIA1104", format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }}, weight: 10 }}] }}] }}"), format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }}, weight: 100 }}] }}] }}")),
+        ("KIA1105", format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }}, weight: 50 }}, {{ destination: {{ host: a }}, weight: 50 }}] }}] }}"), route("timeout: 1s")),
+        ("KIA1108", format!("{}{SERVICE}VS v {{ hosts: [a.test], gateways: [g.default.svc.cluster.local], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http)), format!("{}{SERVICE}VS v {{ hosts: [a.test], gateways: [default/g], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", gate("g", http))),
+        ("KIA1211", format!("{}{}", entry("e", "HTTP"), entry("f", "HTTP")), entry("e", "HTTP")),
+        ("KIA1601", format!("NS default\n{SERVICE}DR d {{ host: a, exportTo: [nowhere] }}"), format!("NS default\n{SERVICE}DR d {{ host: a, exportTo: [default] }}")),
+        ("cors-any-origin", route("corsPolicy: { allowCredentials: true, allowOrigins: [{ regex: '.*' }] }"), route("corsPolicy: { allowCredentials: true, allowOrigins: [{ exact: 'https://a.test' }] }")),
+        ("failover-without-detection", format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ loadBalancer: {{ localityLbSetting: {{ failover: [{{ from: x, to: y }}] }} }} }} }}"), format!("{SERVICE}DR d {{ host: a, trafficPolicy: {{ outlierDetection: {{ consecutive5xxErrors: 5 }}, loadBalancer: {{ localityLbSetting: {{ failover: [{{ from: x, to: y }}] }} }} }} }}")),
+        ("token-not-asked-for", format!("{both}RA r {{ jwtRules: [{{ issuer: i, jwks: '{{}}' }}] }}"), format!("{both}RA r {{ jwtRules: [{{ issuer: i, jwks: '{{}}' }}] }}\nAP p {{ action: DENY, rules: [{{ from: [{{ source: {{ notRequestPrincipals: ['*'] }} }}] }}] }}")),
+        ("tries-longer-than-timeout", route("timeout: 2s, retries: { attempts: 2, perTryTimeout: 1s }"), route("timeout: 3s, retries: { attempts: 2, perTryTimeout: 1s }")),
+        ("weights-not-100", format!("{SERVICE}{}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }}, weight: 1 }}, {{ destination: {{ host: b }}, weight: 3 }}] }}] }}", SERVICE.replace("SVC a", "SVC b")), format!("{SERVICE}{}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }}, weight: 25 }}, {{ destination: {{ host: b }}, weight: 75 }}] }}] }}", SERVICE.replace("SVC a", "SVC b"))),
+    ];
+    let mut wrong = Vec::new();
+    for (code, positive, negative) in &cases {
+        let (said, silent) = (codes(positive), codes(negative));
+        if !said.contains(code) {
+            wrong.push(format!("{code} is not said, but {said:?}, of\n{positive}"));
+        }
+        if silent.contains(code) {
+            wrong.push(format!("{code} is said of\n{negative}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    for known in CATALOG {
+        assert!(cases.iter().any(|(code, ..)| *code == known.code), "{} has no case", known.code);
+    }
+}
+
+#[test]
+fn the_catalog_is_in_order_and_its_codes_are_found_by_every_name() {
+    assert!(CATALOG.is_sorted_by(|a, b| a.code < b.code));
+    for known in CATALOG {
+        for name in std::iter::once(known.code).chain(known.also.iter().copied()) {
+            assert_eq!(rule(&name.to_lowercase()).map(|found| found.code), Some(known.code), "{name}");
+        }
+        assert!(known.explanation.ends_with('.') && !known.title.ends_with('.'), "{}", known.code);
+        assert!(!known.explanation.contains("http://") && !known.explanation.contains("https://"), "{}", known.code);
+    }
+}
+
+#[test]
+fn what_is_right_is_not_talked_about() {
+    let found = codes(&format!(
+        "{SERVICE}{DEPLOYMENT}DR d {{ host: a, subsets: [{{ name: one, labels: {{ v: one }} }}] }}
+         VS v {{ hosts: [a], http: [{{ match: [{{ uri: {{ prefix: /a }} }}], route: [{{ destination: {{ host: a, subset: one }} }}] }}, {{ route: [{{ destination: {{ host: a }} }}] }}] }}"
+    ));
+    assert!(found.is_empty(), "{found:?}");
+}

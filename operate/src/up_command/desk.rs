@@ -1,0 +1,247 @@
+//! What people ask of everything that runs: what was in force, to go back to it, why a request goes where it goes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::time::Duration;
+
+use http::{StatusCode, Uri};
+use naru_base::WallTime;
+use naru_journey::Snapshot;
+use naru_sources::Texts;
+use naru_spec::{Config, Problem};
+use serde_json::{Value, json};
+
+use super::{Running, remember};
+use crate::admin::guards_of;
+use crate::asking::{Asked, Refusal, What};
+use crate::diff_command::replayed::{Listeners, Shapes, Told};
+use crate::explain_command::{Answer, Question};
+use crate::policies::Documents;
+use crate::recent;
+
+/// A line of a request that has just ended comes with the next piece.
+const LATE: Duration = Duration::from_millis(400);
+/// Groups that are told at a save.
+const GROUPS_MAX: usize = 3;
+
+impl Running<'_> {
+    pub(super) async fn on_asked(&mut self, asked: Asked) {
+        let answer = match asked.what {
+            What::History => Ok(self.versions()),
+            What::Show(number) => self.documents(number),
+            What::Rollback(number) => self.go_back(number).await,
+            What::Apply(files) => self.apply(files).await,
+            What::Explain(question) => self.explain(&question).map(|answer| self.told(answer, None)),
+            What::ExplainId(id) => self.explain_recorded(&id).await,
+        };
+        // Whoever does not wait any more wants no answer.
+        let _ = asked.reply.send(answer);
+    }
+
+    fn versions(&self) -> Value {
+        let versions: Vec<Value> = self
+            .history
+            .versions()
+            .iter()
+            .map(|version| {
+                let since = WallTime(version.since.saturating_mul(1_000_000_000));
+                json!({
+                    "version": version.number,
+                    "since": naru_journey::record::time(since),
+                    "source": version.source,
+                    "files": version.files,
+                })
+            })
+            .collect();
+        json!({ "current": self.history.current(), "versions": versions })
+    }
+
+    fn texts_of(&self, number: u64) -> Result<Texts, Refusal> {
+        self.history.texts(number).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Refusal(StatusCode::NOT_FOUND, format!("there is no version {number}"))
+            }
+            _ => Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        })
+    }
+
+    fn documents(&self, number: u64) -> Result<Value, Refusal> {
+        let texts = self.texts_of(number)?;
+        let files: Vec<Value> =
+            texts.files.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
+        Ok(json!({ "version": number, "files": files }))
+    }
+
+    async fn go_back(&mut self, number: u64) -> Result<Value, Refusal> {
+        let texts = self.texts_of(number)?;
+        let changes = self.put_texts(&texts).await?;
+        let directory = self.directory.clone();
+        let kept = remember(self.history.go_back(&texts, number, &directory));
+        eprintln!("naru: somebody has gone back to version {number}; it is in effect");
+        Ok(json!({ "version": kept, "changes": changes }))
+    }
+
+    async fn apply(&mut self, files: Vec<(String, String)>) -> Result<Value, Refusal> {
+        let texts = Texts { files };
+        let changes = self.put_texts(&texts).await?;
+        let directory = self.directory.clone();
+        let kept = remember(self.history.put_instead(&texts, "a batch", &directory));
+        eprintln!("naru: a batch of documents is in effect");
+        Ok(json!({ "version": kept, "changes": changes }))
+    }
+
+    async fn put_texts(&mut self, texts: &Texts) -> Result<Vec<String>, Refusal> {
+        let before = self.in_force.borrow().clone();
+        let (problems, changed) = self.change(texts).await;
+        match changed {
+            Ok(()) => Ok(self.summary(before).await),
+            Err(error) => {
+                let errors: Vec<String> =
+                    problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string).collect();
+                let error = error.map(|error| error.to_string());
+                let why = errors.into_iter().chain(error).collect::<Vec<_>>().join("\n");
+                Err(Refusal(StatusCode::CONFLICT, format!("it cannot be, and changes nothing\n{why}")))
+            }
+        }
+    }
+
+    /// What a change means to the last requests, in lines for people. It is found out beside everything else.
+    pub(super) fn summary(&self, before: Config) -> impl Future<Output = Vec<String>> + use<> {
+        let is_on = self.args.recent_requests > 0;
+        let lines = if is_on { self.proxy.recent_lines() } else { Vec::new() };
+        let (after, listeners) = (self.in_force.borrow().clone(), self.listeners());
+        let found = tokio::task::spawn_blocking(move || summarize(before, after, &lines, &listeners));
+        async move { found.await.ok().flatten().unwrap_or_default() }
+    }
+
+    /// Their names by the ports that they really have.
+    fn listeners(&self) -> Listeners {
+        let snapshot = self.proxy.snapshot();
+        let named = snapshot.listeners.iter().zip(self.proxy.addresses());
+        named.map(|(listener, address)| (address.port(), listener.name.clone())).collect()
+    }
+
+    fn explain(&self, question: &Question) -> Result<Answer, Refusal> {
+        let config = self.in_force.borrow();
+        let documents = Documents::new(self.mesh.resources().clone());
+        let answer = question.answer(&config, &self.proxy.snapshot(), &documents);
+        answer.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error:#}")))
+    }
+
+    async fn explain_recorded(&self, id: &str) -> Result<Value, Refusal> {
+        if self.args.recent_requests == 0 {
+            let why = "no requests are kept: 'naru up' runs with --recent-requests 0";
+            return Err(Refusal(StatusCode::NOT_FOUND, why.to_owned()));
+        }
+        let mut found = recent::find(&self.proxy, id);
+        if found.is_none() {
+            tokio::time::sleep(LATE).await;
+            found = recent::find(&self.proxy, id);
+        }
+        let Some((logged, line)) = found else {
+            let why = "none of the requests that are kept has this id";
+            return Err(Refusal(StatusCode::NOT_FOUND, why.to_owned()));
+        };
+        let scheme = if logged.is_tls { "https" } else { "http" };
+        let url: Result<Uri, _> = format!("{scheme}://{}{}", logged.host, logged.target).parse();
+        let method = http::Method::from_bytes(logged.method.as_bytes());
+        let (Ok(url), Ok(method)) = (url, method) else {
+            return Err(Refusal(StatusCode::NOT_FOUND, "its first line was no request".to_owned()));
+        };
+        let listeners = self.listeners();
+        let question = Question {
+            method,
+            url,
+            headers: logged.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+            source: logged.source.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
+            port: logged.port,
+            from: logged.port.and_then(|port| listeners.get(&port).cloned()),
+            is_recorded: true,
+        };
+        Ok(self.told(self.explain(&question)?, Some(&line)))
+    }
+
+    /// With how the endpoints are now, and what became of the request where it is one that was sent.
+    fn told(&self, answer: Answer, recorded: Option<&Value>) -> Value {
+        let Answer { mut text, mut json, clusters, origin } = answer;
+        if let Some(line) = recorded {
+            let mut whole = became(line, origin.as_deref(), &clusters);
+            whole.push_str(&text);
+            text = whole;
+            let mut line = line.clone();
+            if let Some(fields) = line.as_object_mut() {
+                // What rules look at may be what proves who somebody is.
+                fields.remove("headers");
+            }
+            json["recorded"] = line;
+        }
+        let mut now = BTreeMap::new();
+        for cluster in self.proxy.clusters().iter().filter(|cluster| clusters.contains(&cluster.name)) {
+            let (lines, values) = guards_of(cluster);
+            text.push_str(&lines);
+            now.insert(cluster.name.clone(), values);
+        }
+        json["now"] = json!(now);
+        json["text"] = json!(text);
+        json
+    }
+}
+
+/// What became of a request, and whether it would be the same now.
+fn became(line: &Value, origin: Option<&str>, clusters: &[String]) -> String {
+    let field = |name: &str| match line.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    };
+    let mut out = format!(
+        "at {}: answered {} ({}) after {} ms",
+        field("start_time"),
+        field("response_code"),
+        field("reason"),
+        field("duration_ms")
+    );
+    let attempts = field("upstream_attempts");
+    if field("upstream_cluster") != "-" {
+        let s = if attempts == "1" { "" } else { "s" };
+        let _ = write!(
+            out,
+            "\nby {} of {} in {attempts} attempt{s}",
+            field("upstream_host"),
+            field("upstream_cluster")
+        );
+    }
+    if field("upstream_failure") != "-" {
+        let _ = write!(out, ": {}", field("upstream_failure"));
+    }
+    let was = field("route_origin");
+    if was != "-" {
+        let _ = write!(out, "\nby the rule '{}' at {was}", field("route_name"));
+    }
+    let is_same = origin.unwrap_or("-") == was;
+    let is_there = field("upstream_cluster") == "-" || clusters.contains(&field("upstream_cluster"));
+    if !is_same || !is_there {
+        out.push_str("\nthe configuration is another one since then; now:");
+    }
+    out.push_str("\n\n");
+    out
+}
+
+fn summarize(before: Config, after: Config, lines: &[u8], listeners: &Listeners) -> Option<Vec<String>> {
+    let mut shapes = Shapes::of(&[&before, &after]);
+    for logged in recent::requests(lines) {
+        shapes.add(logged);
+    }
+    if shapes.requests == 0 {
+        return None;
+    }
+    let (old, new) = (Snapshot::compile(before.clone()).ok()?, Snapshot::compile(after.clone()).ok()?);
+    let told = match Told::of((&before, &old), (&after, &new), &shapes, listeners) {
+        Ok(told) => told,
+        Err(fault) => return Some(vec![fault.to_string()]),
+    };
+    let mut all = vec![told.to_line()];
+    all.extend(told.groups(GROUPS_MAX).lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")));
+    Some(all)
+}

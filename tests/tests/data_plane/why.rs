@@ -1,0 +1,7 @@
+//! Answers to "why" and "what if": `naru check`, `naru diff`, versions of what was in force, `naru explain` of a naru
+//! that runs, and an editor's questions.
+
+mod checked;
+mod replayed;
+mod running;
+mod edited;
