@@ -39,7 +39,8 @@ enum Command {
     /// Answer an editor: problems of a directory of documents as they are typed (Language Server Protocol, on standard
     /// input and output)
     Lsp(LspArgs),
-    /// Configurations that were in force in a 'naru up' that runs: list them, show one, go back to one
+    /// Configurations that were in force in a 'naru up' that runs: list them, show one, go back to one; what a proxy is
+    /// started with
     Config(ConfigArgs),
     /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
     Import(ImportArgs),
@@ -50,8 +51,6 @@ enum Command {
     Control(ControlArgs),
     /// Say which proxies a control plane has, what each has, what it lacks, and how old that is
     Status(StatusArgs),
-    /// Write what a proxy needs to find a control plane
-    Config(ConfigArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
     /// A small service with settable latency, errors, body and calls, for examples and tests
@@ -231,7 +230,11 @@ pub struct ExplainArgs {
     #[arg(long, required_unless_present = "admin", value_name = "PATH")]
     pub config: Vec<PathBuf>,
     /// Ask a 'naru up' that runs, at its admin interface: what is in force there, and how its endpoints are
-    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = ["config", "claims", "token", "key", "user", "session", "session_is"]
+    )]
     pub admin: Option<http::Uri>,
     /// One of the last requests there, by its x-request-id: what became of it, and why
     #[arg(long, value_name = "X-REQUEST-ID", requires = "admin", conflicts_with_all = ["method", "url", "headers"])]

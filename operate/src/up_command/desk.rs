@@ -158,6 +158,7 @@ impl Running<'_> {
             port: logged.port,
             from: logged.port.and_then(|port| listeners.get(&port).cloned()),
             is_recorded: true,
+            asker: None,
         };
         Ok(self.told(self.explain(&question)?, Some(&line)))
     }
