@@ -58,6 +58,7 @@ pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded
 }
 
 pub(crate) use clusters::read as read_cluster;
+pub(crate) use rates::name_source;
 pub(crate) use listener::read as read_listener;
 pub(crate) use routes::read as read_routes;
 
@@ -125,7 +126,7 @@ pub(crate) fn read_bootstrap(
         config.clusters.push(clusters::read(cluster, &clusters.at(at), findings));
     }
     let own = message.node.as_ref().map_or("", |node| node.cluster.as_str());
-    rates::name_source(&mut config, own);
+    name_source(&mut config, own);
     if message.dynamic_resources.as_ref().is_some_and(|said| said.cds_config.is_some()) {
         tell_problems_of_the_whole(&with_any_cluster(&config), resources, &path, findings);
     } else {

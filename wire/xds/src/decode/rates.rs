@@ -366,7 +366,7 @@ pub(super) fn service_of_route(
 }
 
 /// What this proxy's own cluster is called is said once, for the whole document.
-pub(super) fn name_source(config: &mut Config, cluster: &str) {
+pub(crate) fn name_source(config: &mut Config, cluster: &str) {
     let chains = config.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
     for http in chains.map(|chain| &mut chain.http) {
         let rules = http.routes.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules);
@@ -378,7 +378,7 @@ pub(super) fn name_source(config: &mut Config, cluster: &str) {
                     name_all(&mut said.own, cluster);
                     name_all(&mut said.of_host, cluster);
                 }
-                GateChange::Without(_) | GateChange::Ask(..) => {}
+                _ => {}
             }
         }
         http.gate.checks.iter_mut().for_each(|check| name_in(&mut check.kind, cluster));

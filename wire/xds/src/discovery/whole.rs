@@ -241,13 +241,15 @@ impl Whole {
 
     /// All of it, for a proxy.
     pub fn config(&self, dynamic: &Dynamic) -> Config {
-        Config {
+        let mut config = Config {
             admin: dynamic.admin.clone(),
             listeners: self.listeners.values().map(|made| made.value.clone()).collect(),
             clusters: self.clusters.values().map(|made| made.value.clone()).collect(),
             overload: dynamic.overload.clone(),
             ..Config::default()
-        }
+        };
+        decode::name_source(&mut config, &dynamic.node.cluster);
+        config
     }
 
     /// What is to be done where `older` is in force; `None` where it is the same.

@@ -176,9 +176,14 @@ fn of_change(change: &GateChange) -> Option<(String, Any)> {
     }
 }
 
-/// Whether there is a spelling of it.
+/// Whether there is a spelling of it: at its route, or at its virtual host.
 pub(super) fn is_said(change: &GateChange) -> bool {
-    of_change(change).is_some()
+    let is_of_host = match change {
+        GateChange::Describe(_) => true,
+        GateChange::Instead(Check { kind: CheckKind::LocalRate(rate), .. }) => rate.is_of_host,
+        _ => false,
+    };
+    is_of_host || of_change(change).is_some()
 }
 
 fn route_action(forward: &Forward) -> route::RouteAction {

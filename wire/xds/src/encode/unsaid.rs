@@ -69,7 +69,7 @@ impl Tale {
     }
 
     fn http(&mut self, said: &Http, at: &str) {
-        if said.sessions.is_some() {
+        if !said.sessions.is_empty() {
             self.guard("login sessions", at);
         }
         if let Some(door) = &said.door {
@@ -102,6 +102,11 @@ impl Tale {
                     self.guard(&format!("the check '{}'", check.name), at);
                 }
                 GateChange::Ask(name, _) => self.guard(&format!("what is told to '{name}'"), at),
+                GateChange::Count(name, _) => self.guard(&format!("what '{name}' counts"), at),
+                GateChange::Keys(name, _) => self.guard(&format!("the keys of '{name}'"), at),
+                GateChange::Passwords(name, _) => self.guard(&format!("the passwords of '{name}'"), at),
+                GateChange::Require(name, _) => self.guard(&format!("the tokens of '{name}'"), at),
+                GateChange::Describe(_) => {}
             }
         }
         if self.dialect != Dialect::Naru && rule.matches.iter().any(|said| !said.sources.is_empty()) {
