@@ -440,11 +440,9 @@ impl CompiledGate {
         self.lists.iter().flatten()
     }
 
-    /// Whether there is anybody else who is asked.
-    pub fn asks_others(&self) -> bool {
-        let asks =
-            |check| matches!(check, &CompiledCheck::External(_) | &CompiledCheck::RateService(_));
-        self.lists.iter().flatten().any(asks)
+    /// Whether somebody else is asked how much there was.
+    pub fn asks_to_count(&self) -> bool {
+        self.lists.iter().flatten().any(|check| matches!(check, CompiledCheck::RateService(_)))
     }
 
     /// Whether connections have limits of their own.

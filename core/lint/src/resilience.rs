@@ -60,6 +60,8 @@ fn cors(route: &HttpRoute, at: usize, about: About<'_>, found: &mut Found) {
             matches!(text, ".*" | ".+" | "https?://.*" | "https?://.+" | "https://.*" | "http://.*")
         }
         Test::Present => true,
+        // Of paths only.
+        Test::Segments(_) => false,
     });
     if let Some(any) = any {
         let message = "any site may ask with the user's cookies, and read the answer";

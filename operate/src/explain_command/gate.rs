@@ -5,16 +5,20 @@
 //! else would be asked is named, and taken to let it pass; a limit says what it would to the first request of its key.
 
 use http::request::Parts;
+use naru_admit::described::Described;
+use naru_admit::local_rate::LocalSaid;
 use naru_base::{ClusterId, EndpointId, Instant, Reason, WallTime};
 use naru_identity::external::{Changes, Judgement};
 use naru_journey::arrival::{Wish, receive};
 use naru_journey::edge::Peer;
+use naru_journey::gate::local_rate::LocalRateId;
 use naru_journey::gate::quotas::{Claim, Told};
 use naru_journey::gate::{Answer, CompiledCheck, Head, Question, Refusal};
 use naru_journey::{Action, ChainId, CheckSaid, Journey, Observer, RequestFacts, Snapshot, View, Worker};
 use naru_route::Verdict;
 use naru_sim::asker::{Asker, Places, is_said};
-use naru_sim::quotas::QuotasHere;
+use naru_sim::quotas::{LocalRatesHere, QuotasHere};
+use naru_spec::SessionAuth;
 use serde_json::{Value, json};
 
 /// The way of a request through its checks.
@@ -47,6 +51,7 @@ pub enum Said {
 /// A process in which nothing happens but this request.
 struct Alone {
     quotas: QuotasHere,
+    local_rates: LocalRatesHere,
     now: WallTime,
 }
 
@@ -57,6 +62,10 @@ impl View for Alone {
 
     fn spend(&self, now: Instant, claims: &[Claim]) -> Told {
         self.quotas.spend(now, 0, claims)
+    }
+
+    fn local_rate(&self, now: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
+        self.local_rates.ask(now, rate, asked)
     }
 
     fn wall(&self) -> WallTime {
@@ -115,7 +124,8 @@ pub fn walk(
     if arrival.wish != Wish::Route {
         return walk;
     }
-    let view = Alone { quotas: QuotasHere::new(&snapshot.quotas, None), now };
+    let quotas = QuotasHere::new(&snapshot.quotas, None);
+    let view = Alone { quotas, local_rates: LocalRatesHere::new(&snapshot.local_rates), now };
     if let Some(door) = &compiled.door
         && let Some(reason) = door.meet(arrival.client.address.ip(), &mut parts.headers, &view)
     {
@@ -127,7 +137,9 @@ pub fn walk(
         asker.dress(&Places::of(compiled.gate.as_deref()), &mut parts.headers, &mut arrival.line.path);
     }
     let mut session = None;
-    if let Some(auth) = &compiled.http.sessions {
+    let authority = arrival.line.authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("");
+    let sessions = &compiled.http.sessions;
+    if let Some(auth) = SessionAuth::of_host(sessions, authority).and_then(|at| sessions.get(at)) {
         let line = &arrival.line;
         let (wish, token) =
             Asker::meet(asker, auth, &line.method, line.path.path(), &mut parts.headers, arrival.wish);
@@ -161,6 +173,7 @@ pub fn walk(
                     peer,
                     server_name: None,
                     names: None,
+                    rates: None,
                 };
                 journey.on_check(begins, snapshot, &mut head, &mut worker, &view, &mut notes);
             }
@@ -230,6 +243,10 @@ fn answer(
             let names: Vec<_> = names.map(|name| format!("{}/{name}", asked.files.root)).collect();
             return Err(("files", format!("answered where there is {}", names.join(", or "))));
         }
+        Question::Limit(asking) => {
+            let cluster = &asking.of.cluster;
+            (Answer::Limited(Box::default()), format!("asks {cluster}, which is taken to let it pass"))
+        }
         Question::Read(_) | Question::Who(_) => (Answer::Nobody, String::new()),
     })
 }
@@ -249,6 +266,7 @@ fn name_of(check: &CompiledCheck) -> &'static str {
         CompiledCheck::Policies(_) => "policies",
         CompiledCheck::LocalRate(_) => "localRateLimit",
         CompiledCheck::Quotas(_) => "rateLimit",
+        CompiledCheck::RateService(_) => "rateLimitService",
         CompiledCheck::Compress(_) => "compression",
         CompiledCheck::Decompress(_) => "decompression",
         CompiledCheck::BodyLimit(_) => "maxRequestBytes",

@@ -43,7 +43,7 @@ impl Binder<'_> {
         };
         let compiled = snapshot.chain(chain);
         let unused = Places::of(compiled.gate.as_deref()).unused(&asker);
-        let unused = unused.or((has_session && compiled.http.sessions.is_none()).then_some("session"));
+        let unused = unused.or((has_session && compiled.http.sessions.is_empty()).then_some("session"));
         if let Some(name) = unused {
             let what = format!("nothing in the configuration asks for a {name} where this request comes in");
             self.tell(place, format!("{path}.as.{name}"), "no-effect", &what);

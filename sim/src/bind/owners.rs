@@ -29,6 +29,8 @@ impl<'a> Binder<'a> {
                 let problem = self.problem((0, 0), "config".to_owned(), "not-served", what, hint);
                 self.problems.push(problem);
             }
+            let asks =
+                |chain: &naru_journey::Chain| chain.gate.as_ref().is_some_and(|gate| gate.asks_to_count());
             let counts = |chain: &naru_journey::Chain| {
                 chain.gate.as_ref().is_some_and(|gate| gate.counts_connections())
             };
@@ -37,6 +39,11 @@ impl<'a> Binder<'a> {
                     !snapshot.geo.is_empty(),
                     "a database says where addresses are",
                     "geo of EdgePolicy documents",
+                ),
+                (
+                    snapshot.chains().iter().any(asks),
+                    "a rate limit service is asked",
+                    "the filter ratelimit",
                 ),
                 (
                     snapshot.chains().iter().any(counts),

@@ -7,6 +7,7 @@ use naru_base::Reason;
 use naru_journey::arrival::{Wish, receive};
 use naru_journey::{Journey, Observer, RequestFacts};
 use naru_recover::layer;
+use naru_spec::SessionAuth;
 
 use super::{Event, News, Turn, Waits, World, name_of, sends_max};
 use crate::asker::Asker;
@@ -67,7 +68,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             let places = &here.places[request.chain.0 as usize];
             asker.dress(places, &mut head.headers, &mut arrival.line.path);
         }
-        if let Some(auth) = &chain.http.sessions {
+        let authority = arrival.line.authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("");
+        let sessions = &chain.http.sessions;
+        if let Some(auth) = SessionAuth::of_host(sessions, authority).and_then(|at| sessions.get(at)) {
             let (asker, line) = (request.asker.as_deref(), &arrival.line);
             let met =
                 Asker::meet(asker, auth, &line.method, line.path.path(), &mut head.headers, arrival.wish);

@@ -39,7 +39,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         here.fleet.wall.set(wall::wall(self.now));
         let core = &mut here.workers[passage.worker].core;
         let view = here.fleet.seen_by(passage.worker);
-        let mut head = Head { line, client, headers, peer, server_name: None, names: None };
+        let mut head = Head { line, client, headers, peer, server_name: None, names: None, rates: None };
         passage.journey.on_check(self.now, here.snapshot, &mut head, core, &view, &mut ());
         passage.sends_max = sends_max(here.snapshot, &passage.journey);
         if passage.journey.is_in_fault() && !passage.is_in_fault {
@@ -67,7 +67,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 let said = self.around.files.find(&asked);
                 passage.journey.on_answer(self.now, Answer::File(said));
             }
-            Question::Read(_) | Question::Who(_) => passage.journey.on_answer(self.now, Answer::Nobody),
+            // A configuration with a rate limit service is refused.
+            Question::Read(_) | Question::Who(_) | Question::Limit(_) => passage.journey.on_answer(self.now, Answer::Nobody),
         }
     }
 
