@@ -232,8 +232,8 @@ fn what_was_refused_and_is_gone_from_the_documents_holds_nothing_back() {
         let mut said = sent(&mut stream);
         if mode == Mode::StateOfTheWorld {
             // It says everything once more, and is believed what it says then.
-            assert_eq!(said, ["clusters a"]);
-            assert_eq!(ask(&mut stream, wish(Cluster, "6", &[])), ["endpoints a"]);
+            assert_eq!(said, ["clusters a", "endpoints a"]);
+            assert_eq!(ask(&mut stream, wish(Cluster, "6", &[])), NONE);
             said = ask(&mut stream, wish(Endpoints, "7", &["a"]));
         }
         assert_eq!(said, ["routes r"], "{mode:?}");
@@ -305,9 +305,9 @@ fn a_proxy_that_refuses_routes_keeps_the_clusters_that_they_lead_to() {
     assert_eq!(ask(&mut stream, refused), NONE, "the cluster a is still there");
     // Back to where it was: nothing is left to be taken away but what was new.
     stream.on_view(of_a());
-    assert_eq!(sent(&mut stream), ["clusters a"]);
     // Endpoints follow their cluster.
-    assert_eq!(ask(&mut stream, change(Cluster, "8", &[], &[])), ["endpoints a"]);
+    assert_eq!(sent(&mut stream), ["clusters a", "endpoints a"]);
+    assert_eq!(ask(&mut stream, change(Cluster, "8", &[], &[])), NONE);
     assert_eq!(ask(&mut stream, change(Endpoints, "9", &[], &[])), ["routes r"]);
     assert_eq!(ask(&mut stream, change(Routes, "10", &[], &[])), ["endpoints -b", "clusters -b"]);
 }
@@ -335,13 +335,24 @@ fn a_proxy_that_refuses_clusters_keeps_its_routes() {
     assert_eq!(ask(&mut stream, change(Listener, "", &[], &[])), ["listeners l"]);
 }
 
+/// Envoy answers clusters once they are warm.
+#[test]
+fn endpoints_do_not_wait_for_an_answer_to_clusters() {
+    let mut stream = Stream::new(Mode::Delta, of_a());
+    assert_eq!(ask(&mut stream, change(Cluster, "", &[], &[])), ["clusters a"]);
+    assert_eq!(ask(&mut stream, change(Endpoints, "", &["a"], &[])), ["endpoints a"]);
+    assert_eq!(ask(&mut stream, change(Listener, "", &[], &[])), NONE);
+    assert_eq!(ask(&mut stream, change(Endpoints, "2", &[], &[])), NONE);
+    assert_eq!(ask(&mut stream, change(Cluster, "1", &[], &[])), ["listeners l"]);
+}
+
 #[test]
 fn a_cluster_that_changes_has_its_endpoints_sent_again() {
     let mut stream = begin(Mode::StateOfTheWorld, of_a());
     let changed = [(Cluster, "a", "2"), (Endpoints, "a", "1"), (Listener, "l", "1"), (Routes, "r", "a")];
     stream.on_view(view(&changed));
-    assert_eq!(sent(&mut stream), ["clusters a"]);
-    assert_eq!(ask(&mut stream, all(Cluster, "5", &[])), ["endpoints a"]);
+    assert_eq!(sent(&mut stream), ["clusters a", "endpoints a"]);
+    assert_eq!(ask(&mut stream, all(Cluster, "5", &[])), NONE);
 }
 
 #[test]

@@ -311,7 +311,7 @@ fn a_proxy_has_at_every_moment_what_it_needs_and_at_the_end_what_there_is() {
     let said = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds: Vec<u64> = match said("NARU_SEED") {
         Some(seed) => vec![seed],
-        None => (0..said("NARU_WALKS").unwrap_or(1_000)).collect(),
+        None => (0..said("NARU_WALKS").unwrap_or(150)).collect(),
     };
     for seed in seeds {
         for mode in [Mode::StateOfTheWorld, Mode::Delta] {
