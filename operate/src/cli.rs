@@ -315,7 +315,9 @@ pub fn run() -> ExitCode {
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Control(args) => control_command::run(&args),
         Command::Status(args) => status_command::run(&args),
-        Command::Config(ConfigArgs { command: ConfigCommand::Bootstrap(args) }) => bootstrap_command::run(&args),
+        Command::Config(ConfigArgs { command: ConfigCommand::Bootstrap(args) }) => {
+            bootstrap_command::run(&args)
+        }
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),

@@ -119,8 +119,15 @@ async fn serve(
     naru_memory::give_back();
     let recall = RefCell::new(recall(&document));
     let file = document.file.clone();
-    let admin =
-        Rc::new(Admin { proxy: Rc::clone(&proxy), file, recall, workers, predecessors, control: None, quit: Notify::new() });
+    let admin = Rc::new(Admin {
+        proxy: Rc::clone(&proxy),
+        file,
+        recall,
+        workers,
+        predecessors,
+        control: None,
+        quit: Notify::new(),
+    });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {
             let address = listener.local_addr()?;

@@ -21,8 +21,6 @@
 mod track;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,9 +224,8 @@ impl Stream {
 
     /// Whether something else comes first.
     fn is_held(&mut self, kind: Kind, now: Instant) -> bool {
-        let is_answering = |track: &Track| {
-            track.unanswered_since().is_some_and(|since| now < since + PATIENCE)
-        };
+        let is_answering =
+            |track: &Track| track.unanswered_since().is_some_and(|since| now < since + PATIENCE);
         match kind {
             Kind::Cluster | Kind::Endpoints | Kind::Secret => false,
             Kind::Listener | Kind::Routes | Kind::VirtualHost => {
