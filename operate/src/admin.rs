@@ -209,7 +209,9 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         ("/sessions", _) => sessions::page(admin, &query),
         ("/proxies", _) => match &admin.control {
             Some(control) => json(&control.status()),
-            None => text(StatusCode::NOT_FOUND, "this is no control plane: 'naru up --xds', 'naru control'\n"),
+            None => {
+                text(StatusCode::NOT_FOUND, "this is no control plane: 'naru up --xds', 'naru control'\n")
+            }
         },
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),

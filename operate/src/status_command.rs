@@ -48,13 +48,9 @@ async fn ask(admin: SocketAddr) -> anyhow::Result<Value> {
 /// A paragraph for each proxy: a line of what it is, and one for each kind.
 fn text(status: &Value) -> String {
     let mut out = String::new();
-    let ago = |value: &Value| value.as_f64().map_or("never".to_owned(), |seconds| format!("{} ago", span(seconds)));
-    let _ = writeln!(
-        out,
-        "{} changes, the last {}",
-        status["changes"],
-        ago(&status["changed_seconds_ago"])
-    );
+    let ago =
+        |value: &Value| value.as_f64().map_or("never".to_owned(), |seconds| format!("{} ago", span(seconds)));
+    let _ = writeln!(out, "{} changes, the last {}", status["changes"], ago(&status["changed_seconds_ago"]));
     let proxies = status["proxies"].as_array().map_or(&[][..], Vec::as_slice);
     for proxy in proxies {
         let _ = writeln!(

@@ -61,7 +61,9 @@ pub fn read(node: &Node) -> Result<(Identity, Role), String> {
     let metadata = node.metadata.as_ref().unwrap_or(&empty);
     let dialect = Dialect::of_agent(&node.user_agent_name);
     let agent = match &node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentVersion(version)) => format!("{} {version}", node.user_agent_name),
+        Some(UserAgentVersionType::UserAgentVersion(version)) => {
+            format!("{} {version}", node.user_agent_name)
+        }
         Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
             let version = build.version.unwrap_or_default();
             let (major, minor, patch) = (version.major_number, version.minor_number, version.patch);
@@ -175,7 +177,8 @@ mod tests {
     fn a_node_is_what_it_says() {
         let labels = Struct { fields: [("b".to_owned(), text("2")), ("a".to_owned(), text("1"))].into() };
         let labels = Value { kind: Some(Kind::StructValue(labels)) };
-        let said = role("envoy", "edge-1", &[("labels", labels.clone()), ("namespace", text("shop"))]).unwrap();
+        let said =
+            role("envoy", "edge-1", &[("labels", labels.clone()), ("namespace", text("shop"))]).unwrap();
         assert_eq!(said.dialect, Dialect::Envoy);
         assert_eq!(said.part, Part::Gateway { address: [0, 0, 0, 0].into() });
         assert_eq!(said.namespace, "shop");

@@ -159,7 +159,8 @@ impl Carried {
         let turn = lock(&self.pace).turn(self.hub.clock.now());
         self.hub.clock.until(Some(turn)).await;
         let following = self.hub.follow(&role);
-        let following = following.ok_or_else(|| End::new(Code::ResourceExhausted, "too many kinds of nodes"))?;
+        let following =
+            following.ok_or_else(|| End::new(Code::ResourceExhausted, "too many kinds of nodes"))?;
         let mut changes = self.hub.changes();
         let view = loop {
             let given = following.given();

@@ -93,10 +93,13 @@ impl View {
     }
 }
 
+type Named = (Arc<str>, Item);
+
 /// Makes views, and keeps what several of them hold once.
 #[derive(Debug, Default)]
 pub struct Shelf {
-    items: HashMap<(Kind, u64), Vec<(Arc<str>, Item)>>,
+    /// By kind and version, which two may have in common.
+    items: HashMap<(Kind, u64), Vec<Named>>,
 }
 
 impl Shelf {
@@ -122,7 +125,7 @@ impl Shelf {
         view
     }
 
-    fn share(&mut self, kind: Kind, name: String, any: Vec<u8>) -> (Arc<str>, Item) {
+    fn share(&mut self, kind: Kind, name: String, any: Vec<u8>) -> Named {
         let mut hasher = DefaultHasher::new();
         (&name, &any).hash(&mut hasher);
         let version = hasher.finish();

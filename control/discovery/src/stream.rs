@@ -4,10 +4,13 @@
 //! after another. Of each kind at most one response is without an answer; what changes meanwhile is sent together
 //! afterwards, so that a slow proxy skips versions and costs nothing.
 //!
-//! | | clusters | endpoints | secrets | listeners, routes, virtual hosts |
-//! |---|---|---|---|---|
-//! | new, changed | at once | once clusters are answered | as endpoints | once all of those are answered, and the endpoints of all clusters were asked for |
-//! | gone | when the listeners and routes that there are have been accepted | as clusters | as clusters | at once |
+//! | | clusters, then endpoints and secrets | listeners, routes, virtual hosts |
+//! |---|---|---|
+//! | new, changed | at once | once all of those are answered, and the endpoints of all clusters were asked for |
+//! | gone | when the listeners and routes that there are have been accepted | at once |
+//!
+//! Endpoints and secrets do not wait for an answer to clusters: Envoy gives it once its new clusters are warm, for which
+//! it needs them.
 //!
 //! So nothing is led to where nothing is (make before break). Whom that waits for has [`PATIENCE`]: a proxy that does
 //! not answer at all is sent the rest all the same, once. A proxy that has refused clusters, endpoints or secrets, and has
@@ -18,8 +21,6 @@
 mod track;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,12 +224,10 @@ impl Stream {
 
     /// Whether something else comes first.
     fn is_held(&mut self, kind: Kind, now: Instant) -> bool {
-        let is_answering = |track: &Track| {
-            track.unanswered_since().is_some_and(|since| now < since + PATIENCE)
-        };
+        let is_answering =
+            |track: &Track| track.unanswered_since().is_some_and(|since| now < since + PATIENCE);
         match kind {
-            Kind::Cluster => false,
-            Kind::Endpoints | Kind::Secret => is_answering(self.track(Kind::Cluster)),
+            Kind::Cluster | Kind::Endpoints | Kind::Secret => false,
             Kind::Listener | Kind::Routes | Kind::VirtualHost => {
                 let before = [Kind::Cluster, Kind::Endpoints, Kind::Secret];
                 let is_lacking = before.iter().any(|kind| self.track(*kind).refused().is_some());

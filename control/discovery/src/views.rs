@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use naru_plan::{Client, Surroundings, outbound_name, plan};
 use naru_resource::Resources;
 use naru_spec::Config;
-use naru_xds::encode::{Unsaid, resources, unsaid};
 use naru_xds::discovery::Kind;
+use naru_xds::encode::{Unsaid, resources, unsaid};
 
 use crate::node::{Part, Role};
 
@@ -31,7 +31,10 @@ pub fn make(documents: &Documents, role: &Role) -> Result<Made, String> {
     let config = configuration(documents, role);
     let lost = unsaid(&config, role.dialect);
     if let Some(guard) = lost.iter().find(|lost| lost.is_guard) {
-        return Err(format!("{}: {} cannot be said to it, and without it too much would pass", guard.at, guard.what));
+        return Err(format!(
+            "{}: {} cannot be said to it, and without it too much would pass",
+            guard.at, guard.what
+        ));
     }
     let resources = resources(&config, role.dialect);
     let resources = resources.into_iter().map(|said| (said.kind, said.name, said.any)).collect();

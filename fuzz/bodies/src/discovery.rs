@@ -22,7 +22,10 @@ pub fn discovery(bytes: &[u8]) {
     let (found, wrong) = messages(pieces.iter().map(|piece| &**piece));
     assert_eq!((found.len(), wrong), (1, None));
     let response: DiscoveryResponse = read(&found[0]).expect("what we write is a message");
-    assert_eq!((response.resources.len(), response.nonce, response.type_url), (2, text.to_string(), text.into_owned()));
+    assert_eq!(
+        (response.resources.len(), response.nonce, response.type_url),
+        (2, text.to_string(), text.into_owned())
+    );
 }
 
 fn messages<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, Option<Framed>) {

@@ -79,8 +79,7 @@ impl Mesh {
     /// What there is for other proxies: whom it is for, and what is written down, is theirs to say.
     pub fn documents(&self) -> Documents {
         let instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
-        let surroundings =
-            Surroundings { instances, access_log: Vec::new(), ..self.surroundings.clone() };
+        let surroundings = Surroundings { instances, access_log: Vec::new(), ..self.surroundings.clone() };
         Documents { resources: self.loaded.resources.clone(), surroundings }
     }
 

@@ -59,7 +59,10 @@ spec:
 /// What of an answer has to be the same.
 type Seen = (u16, Option<String>, Option<String>, Option<String>, String);
 
-async fn ask(client: &mut Client, asked: &(Method, String, String, Vec<(&'static str, &'static str)>)) -> Seen {
+async fn ask(
+    client: &mut Client,
+    asked: &(Method, String, String, Vec<(&'static str, &'static str)>),
+) -> Seen {
     let (method, path, host, headers) = asked;
     let mut request = request(method.clone(), path, Outbound::empty());
     request.headers_mut().insert("host", HeaderValue::from_str(host).unwrap());
@@ -93,8 +96,23 @@ fn draw(chance: &mut Chance) -> (Method, String, String, Vec<(&'static str, &'st
         "nobody.local",
     ]);
     let paths = [
-        "/", "/productpage", "/productpage/", "/static/x.css", "/login", "/api/v1/products", "/api", "/old",
-        "/older/page", "/tea", "/teapot", "/r/12", "/r/12/", "/r/x", "/known/a", "/fault/1", "/x%20y",
+        "/",
+        "/productpage",
+        "/productpage/",
+        "/static/x.css",
+        "/login",
+        "/api/v1/products",
+        "/api",
+        "/old",
+        "/older/page",
+        "/tea",
+        "/teapot",
+        "/r/12",
+        "/r/12/",
+        "/r/x",
+        "/known/a",
+        "/fault/1",
+        "/x%20y",
         "/api/v1/products/1/reviews",
     ];
     let query = one(&["", "", "?debug=1", "?debug=2", "?a=b&debug=1"]);
@@ -163,7 +181,10 @@ async fn envoy_serves_bookinfo_as_naru_does() {
     }
     // One that is wrong changes nothing, and is told.
     up.save("more.yaml", &MORE.replace("host: ratings", "host: nowhere"));
-    until("the problem to be told", async || up.said().contains("what was there before goes on").then_some(())).await;
+    until("the problem to be told", async || {
+        up.said().contains("what was there before goes on").then_some(())
+    })
+    .await;
     assert_eq!(ask(&mut by_envoy, &tea).await.0, 451);
 }
 

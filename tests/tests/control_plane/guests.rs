@@ -143,7 +143,12 @@ async fn proxies_that_mean_no_good_are_contained_and_told() {
             "8",
             "too many resources are asked for",
         ),
-        ("/envoy.service.Other/Method", Bytes::new(), "12", "there is no method '/envoy.service.Other/Method' here"),
+        (
+            "/envoy.service.Other/Method",
+            Bytes::new(),
+            "12",
+            "there is no method '/envoy.service.Other/Method' here",
+        ),
     ];
     for (method, bytes, code, message) in cases {
         let guest = Guest::connect(&control, method).await;
@@ -151,7 +156,8 @@ async fn proxies_that_mean_no_good_are_contained_and_told() {
         assert_eq!(guest.ends().await, (code.to_owned(), message.to_owned()), "{method}");
     }
     let told = control.status().await;
-    let why: Vec<&str> = told["gone"].as_array().unwrap().iter().map(|gone| gone["why"].as_str().unwrap()).collect();
+    let why: Vec<&str> =
+        told["gone"].as_array().unwrap().iter().map(|gone| gone["why"].as_str().unwrap()).collect();
     assert!(why.contains(&"this is no discovery request"), "{why:?}");
 
     // One that refuses everything is sent nothing twice.

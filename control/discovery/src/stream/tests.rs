@@ -1,5 +1,7 @@
 //! Envoy's "xDS REST and gRPC protocol", case by case.
 
+mod walk;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ const T0: Instant = Instant(1_000_000_000);
 
 /// A kind, a name and what it says.
 fn view(resources: &[(Kind, &str, &str)]) -> Arc<View> {
-    let said = resources.iter().map(|(kind, name, text)| (*kind, (*name).to_owned(), text.as_bytes().to_vec()));
+    let said =
+        resources.iter().map(|(kind, name, text)| (*kind, (*name).to_owned(), text.as_bytes().to_vec()));
     Arc::new(Shelf::default().view(said, None))
 }
 
@@ -110,7 +113,11 @@ fn names_of_delta() {
         for (subscribe, unsubscribe, expected) in steps {
             let said = if nonce == 0 { String::new() } else { nonce.to_string() };
             let answers = ask(&mut stream, change(Cluster, &said, subscribe, unsubscribe));
-            assert_eq!(answers, expected.iter().copied().collect::<Vec<&str>>(), "{subscribe:?} of {steps:?}");
+            assert_eq!(
+                answers,
+                expected.iter().copied().collect::<Vec<&str>>(),
+                "{subscribe:?} of {steps:?}"
+            );
             nonce += answers.len();
         }
     };
@@ -222,7 +229,8 @@ fn what_was_refused_and_is_gone_from_the_documents_holds_nothing_back() {
             Mode::StateOfTheWorld => all(kind, nonce, names),
             Mode::Delta => change(kind, nonce, &[], &[]),
         };
-        let mut bad = vec![(Cluster, "a", "1"), (Endpoints, "a", "1"), (Listener, "l", "1"), (Routes, "r", "2")];
+        let mut bad =
+            vec![(Cluster, "a", "1"), (Endpoints, "a", "1"), (Listener, "l", "1"), (Routes, "r", "2")];
         bad.extend([(Cluster, "x", "bad"), (Endpoints, "x", "1")]);
         stream.on_view(view(&bad));
         assert_eq!(sent(&mut stream).len(), 1);
@@ -232,8 +240,8 @@ fn what_was_refused_and_is_gone_from_the_documents_holds_nothing_back() {
         let mut said = sent(&mut stream);
         if mode == Mode::StateOfTheWorld {
             // It says everything once more, and is believed what it says then.
-            assert_eq!(said, ["clusters a"]);
-            assert_eq!(ask(&mut stream, wish(Cluster, "6", &[])), ["endpoints a"]);
+            assert_eq!(said, ["clusters a", "endpoints a"]);
+            assert_eq!(ask(&mut stream, wish(Cluster, "6", &[])), NONE);
             said = ask(&mut stream, wish(Endpoints, "7", &["a"]));
         }
         assert_eq!(said, ["routes r"], "{mode:?}");
@@ -305,9 +313,9 @@ fn a_proxy_that_refuses_routes_keeps_the_clusters_that_they_lead_to() {
     assert_eq!(ask(&mut stream, refused), NONE, "the cluster a is still there");
     // Back to where it was: nothing is left to be taken away but what was new.
     stream.on_view(of_a());
-    assert_eq!(sent(&mut stream), ["clusters a"]);
     // Endpoints follow their cluster.
-    assert_eq!(ask(&mut stream, change(Cluster, "8", &[], &[])), ["endpoints a"]);
+    assert_eq!(sent(&mut stream), ["clusters a", "endpoints a"]);
+    assert_eq!(ask(&mut stream, change(Cluster, "8", &[], &[])), NONE);
     assert_eq!(ask(&mut stream, change(Endpoints, "9", &[], &[])), ["routes r"]);
     assert_eq!(ask(&mut stream, change(Routes, "10", &[], &[])), ["endpoints -b", "clusters -b"]);
 }
@@ -335,13 +343,24 @@ fn a_proxy_that_refuses_clusters_keeps_its_routes() {
     assert_eq!(ask(&mut stream, change(Listener, "", &[], &[])), ["listeners l"]);
 }
 
+/// Envoy answers clusters once they are warm.
+#[test]
+fn endpoints_do_not_wait_for_an_answer_to_clusters() {
+    let mut stream = Stream::new(Mode::Delta, of_a());
+    assert_eq!(ask(&mut stream, change(Cluster, "", &[], &[])), ["clusters a"]);
+    assert_eq!(ask(&mut stream, change(Endpoints, "", &["a"], &[])), ["endpoints a"]);
+    assert_eq!(ask(&mut stream, change(Listener, "", &[], &[])), NONE);
+    assert_eq!(ask(&mut stream, change(Endpoints, "2", &[], &[])), NONE);
+    assert_eq!(ask(&mut stream, change(Cluster, "1", &[], &[])), ["listeners l"]);
+}
+
 #[test]
 fn a_cluster_that_changes_has_its_endpoints_sent_again() {
     let mut stream = begin(Mode::StateOfTheWorld, of_a());
     let changed = [(Cluster, "a", "2"), (Endpoints, "a", "1"), (Listener, "l", "1"), (Routes, "r", "a")];
     stream.on_view(view(&changed));
-    assert_eq!(sent(&mut stream), ["clusters a"]);
-    assert_eq!(ask(&mut stream, all(Cluster, "5", &[])), ["endpoints a"]);
+    assert_eq!(sent(&mut stream), ["clusters a", "endpoints a"]);
+    assert_eq!(ask(&mut stream, all(Cluster, "5", &[])), NONE);
 }
 
 #[test]
@@ -385,7 +404,8 @@ fn nobody_may_ask_for_more_names_than_there_can_be() {
 
 #[test]
 fn virtual_hosts_are_asked_for_by_the_routes_that_they_are_of() {
-    let there = [(Kind::VirtualHost, "r/a", "1"), (Kind::VirtualHost, "r/b", "1"), (Kind::VirtualHost, "s/a", "1")];
+    let there =
+        [(Kind::VirtualHost, "r/a", "1"), (Kind::VirtualHost, "r/b", "1"), (Kind::VirtualHost, "s/a", "1")];
     let mut stream = Stream::new(Mode::Delta, view(&there));
     assert_eq!(ask(&mut stream, change(Kind::VirtualHost, "", &["r"], &[])), ["virtual hosts r/a r/b"]);
     ask(&mut stream, change(Kind::VirtualHost, "1", &[], &[]));

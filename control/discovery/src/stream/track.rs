@@ -46,6 +46,7 @@ pub(super) struct Track {
     sent: Arc<Set>,
     /// The same of the last response that it has accepted.
     accepted_set: Arc<Set>,
+    accepted_lingering: BTreeMap<Arc<str>, Option<Item>>,
     otherwise: BTreeMap<Arc<str>, Has>,
     /// Gone, and not taken away yet. What is from an earlier stream is known by its name only.
     lingering: BTreeMap<Arc<str>, Option<Item>>,
@@ -75,6 +76,7 @@ impl Track {
             names: BTreeSet::new(),
             sent: Arc::default(),
             accepted_set: Arc::default(),
+            accepted_lingering: BTreeMap::new(),
             otherwise: BTreeMap::new(),
             lingering: BTreeMap::new(),
             must_answer: false,
@@ -136,6 +138,7 @@ impl Track {
                 self.refused = None;
                 self.doubtful = Vec::new();
                 self.accepted_set = Arc::clone(&self.sent);
+                self.accepted_lingering = self.lingering.clone();
                 self.accepted = Some((self.last_version, now));
                 Answered::Accepted
             }
@@ -268,6 +271,10 @@ impl Track {
         let mut lingering = std::mem::take(&mut self.lingering);
         lingering.retain(|name, _| self.wants(name));
         self.lingering = lingering;
+        // A refusal of what nobody wants any more holds nothing back.
+        if self.refused.is_some() && !self.doubtful.iter().any(|name| self.wants(name)) {
+            self.refused = None;
+        }
     }
 
     /// These are owed once more, where they are wanted.
@@ -296,7 +303,8 @@ impl Track {
         for name in gone {
             if lingers {
                 // Also what it waits for: it may still have what was there before.
-                let item = self.accepted_set.get(&name).cloned();
+                let lingered = || self.accepted_lingering.get(&name)?.clone();
+                let item = self.accepted_set.get(&name).cloned().or_else(lingered);
                 if mode == Mode::Delta || item.is_some() {
                     self.lingering.insert(name, item);
                 }

@@ -223,7 +223,8 @@ mod tests {
             let resources = names.iter().zip(&bytes).map(|(name, any)| (name.as_str(), "v1".to_owned(), any));
             let pieces = delta(&SAID, resources, ["gone", ""].into_iter());
             let response: DeltaDiscoveryResponse = read(&unframed(&pieces)).unwrap();
-            let found: Vec<_> = response.resources.iter().map(|found| found.resource.clone().unwrap()).collect();
+            let found: Vec<_> =
+                response.resources.iter().map(|found| found.resource.clone().unwrap()).collect();
             assert_eq!(found, anys);
             assert!(response.resources.iter().zip(&names).all(|(found, name)| found.name == *name));
             assert!(response.resources.iter().all(|found| found.version == "v1"));

@@ -5,9 +5,7 @@
 //! that no call of gRPC can have (cookies, parameters) are left out; so are clusters that gRPC cannot call, so that
 //! calls to them fail. `unsaid` tells of what is lost.
 
-use naru_spec::{
-    Action, Cluster, Config, Discovery, Domain, Match, RouteTable, Rule, VirtualHost, defaults,
-};
+use naru_spec::{Action, Cluster, Config, Discovery, Domain, Match, RouteTable, Rule, VirtualHost, defaults};
 
 use super::recovery::FAULT_FILTER;
 use super::split::{Shelf, by_endpoints, same_stream};
@@ -83,9 +81,10 @@ fn write_cluster(cluster: &Cluster, shelf: &mut Shelf) {
 fn weigh(group: &mut endpoint::LocalityLbEndpoints) {
     group.locality.get_or_insert_default();
     if group.load_balancing_weight.is_none() {
-        let weights = group.lb_endpoints.iter().map(|endpoint| {
-            endpoint.load_balancing_weight.map_or(1, |weight| weight.value)
-        });
+        let weights = group
+            .lb_endpoints
+            .iter()
+            .map(|endpoint| endpoint.load_balancing_weight.map_or(1, |weight| weight.value));
         group.load_balancing_weight = Some(value::number(weights.sum()));
     }
 }
@@ -96,9 +95,10 @@ fn write_host(table: &RouteTable, host: &VirtualHost, shelf: &mut Shelf) {
         (!matches.is_empty()).then(|| Rule { matches, ..rule.clone() })
     });
     let host = VirtualHost { rules: spoken.collect(), ..host.clone() };
-    let has_fault = host.rules.iter().any(|rule| {
-        matches!(&rule.action, Action::Forward(forward) if forward.fault.is_some())
-    });
+    let has_fault = host
+        .rules
+        .iter()
+        .any(|rule| matches!(&rule.action, Action::Forward(forward) if forward.fault.is_some()));
     let only = RouteTable { virtual_hosts: vec![host.clone()], ..RouteTable::default() };
     let mut message = routes::write(&only);
     for written in &mut message.virtual_hosts {

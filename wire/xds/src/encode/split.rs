@@ -136,10 +136,8 @@ fn take_from(common: Option<&mut tls::CommonTlsContext>, name: &str, shelf: &mut
     }
     for (at, certificate) in std::mem::take(&mut common.tls_certificates).into_iter().enumerate() {
         let name = if at == 0 { name.to_owned() } else { format!("{name}#{at}") };
-        let said = tls::Secret {
-            name: name.clone(),
-            r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
-        };
+        let said =
+            tls::Secret { name: name.clone(), r#type: Some(tls::secret::Type::TlsCertificate(certificate)) };
         shelf.add(Kind::Secret, &name, &said);
         let by_name = tls::SdsSecretConfig { name, sds_config: Some(same_stream()) };
         common.tls_certificate_sds_secret_configs.push(by_name);

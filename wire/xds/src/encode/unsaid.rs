@@ -121,10 +121,9 @@ impl Tale {
         if let Action::Forward(forward) = &rule.action {
             self.forward(forward, at);
         }
-        if self.dialect == Dialect::Envoy {
-            if rule.matches.iter().flat_map(|said| &said.query).any(matching::is_beyond_words) {
-                self.guard("a match of a parameter that has another value", at);
-            }
+        let mut queries = rule.matches.iter().flat_map(|said| &said.query);
+        if self.dialect == Dialect::Envoy && queries.any(matching::is_beyond_words) {
+            self.guard("a match of a parameter that has another value", at);
         }
     }
 

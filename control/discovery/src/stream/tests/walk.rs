@@ -11,8 +11,8 @@ use naru_base::Instant;
 use naru_base::chance::Chance;
 use naru_xds::discovery::{KINDS, Kind};
 
-use super::{Asked, Mode, Response, Stream, Wish};
 use crate::set::{Shelf, View};
+use crate::stream::{Asked, Mode, Response, Stream, Wish};
 
 const STEPS: usize = 200;
 const NOW: Instant = Instant(1);
@@ -49,8 +49,12 @@ fn configuration(chance: &mut Chance, numbers: std::ops::Range<u64>) -> Arc<View
     // Every table of routes is somebody's.
     let listeners = some(chance, "l", 3);
     for (at, name) in listeners.iter().enumerate() {
-        let own: Vec<String> =
-            routes.iter().enumerate().filter(|(n, _)| n % listeners.len() == at).map(|(_, r)| r.clone()).collect();
+        let own: Vec<String> = routes
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| n % listeners.len() == at)
+            .map(|(_, r)| r.clone())
+            .collect();
         resources.push((Kind::Listener, name.clone(), text(&own, number(chance))));
     }
     if listeners.is_empty() {
@@ -185,7 +189,9 @@ impl Proxy {
         self.warming.retain(|name| clusters.contains(name));
         for (named, by) in [(Kind::Endpoints, Kind::Cluster), (Kind::Routes, Kind::Listener)] {
             let wanted = self.wanted(named);
-            if kind == by && let Some(has) = self.has.get_mut(&named) {
+            if kind == by
+                && let Some(has) = self.has.get_mut(&named)
+            {
                 has.retain(|name, _| wanted.contains(name));
             }
         }
@@ -225,9 +231,7 @@ impl Proxy {
         };
         let wish = match stream.mode() {
             Mode::StateOfTheWorld => Wish::All(names.iter().cloned().collect()),
-            Mode::Delta => {
-                Wish::Change { subscribe: Vec::new(), unsubscribe: Vec::new(), known: Vec::new() }
-            }
+            Mode::Delta => Wish::Change { subscribe: Vec::new(), unsubscribe: Vec::new(), known: Vec::new() },
         };
         // What a lie hits by chance is an answer: nonces of what is on its way are none.
         if self.inbox.iter().any(|response| response.nonce.to_string() == nonce) {
@@ -311,7 +315,7 @@ fn a_proxy_has_at_every_moment_what_it_needs_and_at_the_end_what_there_is() {
     let said = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds: Vec<u64> = match said("NARU_SEED") {
         Some(seed) => vec![seed],
-        None => (0..said("NARU_WALKS").unwrap_or(1_000)).collect(),
+        None => (0..said("NARU_WALKS").unwrap_or(150)).collect(),
     };
     for seed in seeds {
         for mode in [Mode::StateOfTheWorld, Mode::Delta] {
