@@ -111,7 +111,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/surge/hold", "POST: ?level=N, ?freeze or ?release: who says the level, you or the load"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
-    ("/status", "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json"),
+    (
+        "/status",
+        "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json",
+    ),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];

@@ -15,6 +15,7 @@ mod status;
 
 use prost::Message;
 
+pub use client::{Broken, Client, Event};
 pub use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Locality, Node};
 pub use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
@@ -22,12 +23,11 @@ pub use envoy_types::pb::envoy::service::discovery::v3::{
 };
 pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
-pub use client::{Broken, Client, Event};
 pub use kind::{KINDS, Kind};
+pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
 pub use source::{Consulted, Dynamic};
 pub use status::{KindStatus, Status as ClientStatus, Waiting};
 pub use whole::{Plan, place_name};
-pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
 
 /// The method of gRPC whose responses each hold all that there is of a kind.
 pub const STATE_OF_THE_WORLD: &str =
