@@ -130,7 +130,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/proxies", "of a control plane: proxies that are connected, and what each has"),
     ("/listeners", "listeners and their addresses; ?format=json"),
     ("/config_dump", "the configuration in force"),
-    ("/status", "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json"),
+    (
+        "/status",
+        "how it stands with the control plane: what it said last, what was refused, what is waited for; ?format=json",
+    ),
     ("/explain", "why a request goes where it goes; ?method=&url=&header=&from=, or ?id=X-REQUEST-ID"),
     ("/config/history", "versions of the documents that were in force"),
     ("/config/show", "the documents of ?version=N"),

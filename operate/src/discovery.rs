@@ -60,7 +60,12 @@ pub struct Told {
 }
 
 impl Discovery {
-    pub fn new(client: Client, proxy: Rc<Proxy>, keeper: Option<Keeper>, is_from_disk: bool) -> Rc<Discovery> {
+    pub fn new(
+        client: Client,
+        proxy: Rc<Proxy>,
+        keeper: Option<Keeper>,
+        is_from_disk: bool,
+    ) -> Rc<Discovery> {
         let kept = keeper.as_ref().filter(|_| !is_from_disk).and_then(|keeper| match keeper.read() {
             Ok(kept) => kept,
             Err(error) => {
@@ -226,7 +231,9 @@ impl Discovery {
         if self.client.borrow_mut().take_news() {
             let was_from_disk = std::mem::take(&mut self.told.borrow_mut().is_from_disk);
             if was_from_disk {
-                eprintln!("naru: the control plane has said what holds; what was kept on disk is used no longer");
+                eprintln!(
+                    "naru: the control plane has said what holds; what was kept on disk is used no longer"
+                );
             }
             self.has_news.notify_one();
         }
@@ -236,7 +243,8 @@ impl Discovery {
     /// What the process before this one was told, where nobody says anything now.
     async fn use_kept(&self) {
         let is_answered = self.client.borrow().status().kinds.iter().all(|kind| kind.accepted > 0);
-        let Some(bytes) = self.kept.borrow_mut().take().filter(|_| !is_answered || !self.is_initialized()) else {
+        let Some(bytes) = self.kept.borrow_mut().take().filter(|_| !is_answered || !self.is_initialized())
+        else {
             return;
         };
         let now = self.now();
@@ -244,7 +252,9 @@ impl Discovery {
         match restored {
             Ok(()) => {
                 self.told.borrow_mut().is_from_disk = true;
-                eprintln!("naru: the control plane says nothing; what it said last was kept on disk, and is in effect");
+                eprintln!(
+                    "naru: the control plane says nothing; what it said last was kept on disk, and is in effect"
+                );
                 self.carry_out().await;
             }
             Err(why) => eprintln!("warning: what the control plane said last cannot be used: {why}"),
@@ -281,7 +291,9 @@ impl Discovery {
         if told.failure.as_ref() != Some(&why) {
             let text = shortened(&why);
             let next = wait.as_millis();
-            eprintln!("naru: the control plane is away: {text}; what is in force stays, and the next try is in {next} ms");
+            eprintln!(
+                "naru: the control plane is away: {text}; what is in force stays, and the next try is in {next} ms"
+            );
             told.failure = Some(why);
         }
     }
@@ -307,12 +319,18 @@ impl Discovery {
                     eprintln!("naru: {what} did not come in time");
                 }
                 Event::Unasked { type_url } => {
-                    eprintln!("naru: the control plane sent '{}', which was not asked for", shortened(&type_url));
+                    eprintln!(
+                        "naru: the control plane sent '{}', which was not asked for",
+                        shortened(&type_url)
+                    );
                 }
                 Event::NotInForce { why } => {
                     let mut told = self.told.borrow_mut();
                     if told.not_in_force.as_ref() != Some(&why) {
-                        eprintln!("naru: what the control plane said cannot be put in force: {}", shortened(&why));
+                        eprintln!(
+                            "naru: what the control plane said cannot be put in force: {}",
+                            shortened(&why)
+                        );
                         told.not_in_force = Some(why);
                     }
                 }

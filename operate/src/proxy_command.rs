@@ -62,7 +62,12 @@ async fn serve(
 ) -> Result<(), Failure> {
     let mut client = document.dynamic.as_deref().map(|dynamic| {
         let schema = naru_xds::Schema::new();
-        Client::new(schema, dynamic.clone(), args.seed.unwrap_or_else(naru_proxy::seed), naru_base::Instant::ZERO)
+        Client::new(
+            schema,
+            dynamic.clone(),
+            args.seed.unwrap_or_else(naru_proxy::seed),
+            naru_base::Instant::ZERO,
+        )
     });
     let keeper = document.dynamic.as_deref().and_then(|dynamic| keeper(args, dynamic));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -173,7 +178,9 @@ async fn serve(
     } else {
         manager.ready(&status(&proxy));
     }
-    Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals }.run().await
+    Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals }
+        .run()
+        .await
 }
 
 /// Where what a control plane says is kept.

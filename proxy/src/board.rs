@@ -311,12 +311,14 @@ impl Board {
     /// A cluster that is not followed, and is in force with the same settings, has these endpoints from now on. Nothing
     /// else changes, here or at any other cluster.
     pub async fn set_endpoints(&self, cluster: &Cluster) {
-        let Some((known, settings)) = self.static_one(&cluster.name).map(|(_, known, settings)| (known, settings))
+        let Some((known, settings)) =
+            self.static_one(&cluster.name).map(|(_, known, settings)| (known, settings))
         else {
             return;
         };
         let set = discover::static_endpoints(cluster, &known.set);
-        let built = Balanced::begin(Some((known, settings.clone())), settings.clone(), Arc::clone(&set)).await;
+        let built =
+            Balanced::begin(Some((known, settings.clone())), settings.clone(), Arc::clone(&set)).await;
         let Some((id, ..)) = self.static_one(&cluster.name) else { return };
         put(self.state(), id, &built, &settings, &set);
     }

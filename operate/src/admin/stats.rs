@@ -9,7 +9,8 @@ use naru_proxy::metrics::Abuse;
 
 use super::guards::BreakerStats;
 use super::{
-    Admin, Query, Whole, cache, control_plane, guards, json, limits, mirrors, prometheus, sessions, strain, surge, tcp, text,
+    Admin, Query, Whole, cache, control_plane, guards, json, limits, mirrors, prometheus, sessions, strain,
+    surge, tcp, text,
 };
 
 pub async fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {

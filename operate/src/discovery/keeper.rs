@@ -44,7 +44,11 @@ impl Keeper {
             Err(error) => return Err(error).with_context(|| self.path.display().to_string()),
         };
         let (shown, mode) = (self.path.display(), metadata.permissions().mode());
-        ensure!(mode & OTHERS == 0, "{shown}: others may read or write it (mode {:o}); chmod 600", mode & 0o777);
+        ensure!(
+            mode & OTHERS == 0,
+            "{shown}: others may read or write it (mode {:o}); chmod 600",
+            mode & 0o777
+        );
         ensure!(metadata.len() <= BYTES_MAX, "{shown}: it is too large to be a configuration that was kept");
         Ok(Some(std::fs::read(&self.path).with_context(|| shown.to_string())?))
     }
@@ -92,7 +96,8 @@ mod tests {
         assert_eq!(keeper.read().unwrap().unwrap(), b"second");
         let files = std::fs::read_dir(keeper.path().parent().unwrap()).unwrap();
         assert_eq!(files.count(), 1, "nothing is left over");
-        let mode = |mode| std::fs::set_permissions(keeper.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let mode =
+            |mode| std::fs::set_permissions(keeper.path(), std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o640);
         let error = keeper.read().unwrap_err().to_string();
         assert!(error.contains("others may read or write it (mode 640)"), "{error}");

@@ -104,7 +104,9 @@ impl Stream {
                     Ok(data) => self.buffer.extend_from_slice(&data),
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
-                        return Err(grpc_status(&trailers).unwrap_or_else(|| "the stream has ended".to_owned()));
+                        return Err(
+                            grpc_status(&trailers).unwrap_or_else(|| "the stream has ended".to_owned())
+                        );
                     }
                 },
             }
@@ -120,7 +122,9 @@ impl Stream {
             return Err("a message is compressed, and that was not agreed on".to_owned());
         }
         if length > MESSAGE_BYTES_MAX {
-            return Err(format!("a message of {length} bytes is too large: at most {MESSAGE_BYTES_MAX} are read"));
+            return Err(format!(
+                "a message of {length} bytes is too large: at most {MESSAGE_BYTES_MAX} are read"
+            ));
         }
         if rest.len() < length {
             return Ok(None);
@@ -170,8 +174,7 @@ where
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW);
-    let (mut sender, connection) =
-        builder.handshake(TokioIo::new(io)).await.map_err(|error| tell(&error))?;
+    let (mut sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(|error| tell(&error))?;
     // How it ends is seen by whoever reads.
     tokio::spawn(async move { drop(connection.await) });
     let (out_tx, out_rx) = mpsc::unbounded_channel();

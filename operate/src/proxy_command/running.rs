@@ -90,7 +90,8 @@ impl Running<'_> {
 
     /// Serves and changes until it is to end.
     async fn serve(&mut self) -> End {
-        let Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals } = self;
+        let Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals } =
+            self;
         let discovery = discovery.as_deref();
         let (changes, is_given) = (Cell::new(0), Cell::new(false));
         let offered = Offered {

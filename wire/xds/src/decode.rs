@@ -138,7 +138,8 @@ pub(crate) fn read_bootstrap(
 /// As if all clusters were there that it leads to: they may come from a control plane.
 fn with_any_cluster(config: &Config) -> Config {
     let mut whole = config.clone();
-    let known: std::collections::BTreeSet<String> = whole.clusters.iter().map(|one| one.name.clone()).collect();
+    let known: std::collections::BTreeSet<String> =
+        whole.clusters.iter().map(|one| one.name.clone()).collect();
     let led_to = whole.listeners.iter().flat_map(crate::discovery::clusters_of);
     let others: std::collections::BTreeSet<String> = led_to.filter(|name| !known.contains(name)).collect();
     let stand_in = |name| Cluster::new(name, naru_spec::Discovery::Static, Vec::new());

@@ -30,7 +30,6 @@ pub use kind::{Dialect, KINDS, Kind};
 pub use source::{Consulted, Dynamic};
 pub use status::{KindStatus, Status as ClientStatus, Waiting};
 pub use whole::{Plan, place_name};
-pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
 
 /// The method of gRPC whose responses each hold all that there is of a kind.
 pub const STATE_OF_THE_WORLD: &str =

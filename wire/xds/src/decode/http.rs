@@ -26,7 +26,11 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
             routes::read(table, &path.field("route_config"), findings)
         }
         Some(RouteSpecifier::Rds(_)) => {
-            findings.unsupported(&path.field("rds"), "routes by RDS come from a control plane", "route_config");
+            findings.unsupported(
+                &path.field("rds"),
+                "routes by RDS come from a control plane",
+                "route_config",
+            );
             RouteTable::default()
         }
         _ => RouteTable::default(),

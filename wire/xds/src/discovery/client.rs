@@ -87,6 +87,8 @@ struct Subscription {
     is_open: bool,
     /// Of the last response that was accepted.
     version: String,
+    /// It was said to another process, and perhaps by another control plane, which may call something else so.
+    is_kept: bool,
     nonce: String,
     answered: bool,
     attempts: u64,
@@ -164,7 +166,9 @@ impl Client {
     }
 
     fn begin_waiting(&mut self, now: Instant) {
-        for (kind, source) in [(Kind::Cluster, self.dynamic.clusters), (Kind::Listener, self.dynamic.listeners)] {
+        for (kind, source) in
+            [(Kind::Cluster, self.dynamic.clusters), (Kind::Listener, self.dynamic.listeners)]
+        {
             if let Some(timeout) = source {
                 self.waits.insert((kind, String::new()), timeout.map(|timeout| now + timeout));
             }
@@ -257,7 +261,8 @@ impl Client {
         let response = response.ok_or(Broken)?;
         self.tries = 0;
         let kind = Kind::of_url(&response.type_url);
-        let asked = kind.and_then(|kind| Some((kind, self.subscriptions.get_mut(&kind).filter(|one| one.is_open)?)));
+        let asked =
+            kind.and_then(|kind| Some((kind, self.subscriptions.get_mut(&kind).filter(|one| one.is_open)?)));
         let Some((kind, subscription)) = asked else {
             self.event(Event::Unasked { type_url: response.type_url });
             return Ok(());
@@ -407,6 +412,7 @@ impl Client {
         subscription.answered = true;
         subscription.updated = Some(wall);
         subscription.version.clone_from(&response.version);
+        subscription.is_kept = false;
         if was_refused {
             self.event(Event::Recovered { kind, version: response.version.clone() });
         }
@@ -475,9 +481,8 @@ impl Client {
         let versions = self.known.all(kind).map(|held| (held.name.clone(), held.version.clone()));
         let versions: Vec<(String, String)> = if is_delta { versions.collect() } else { Vec::new() };
         let subscription = self.subscriptions.entry(kind).or_default();
-        let error_detail = |why: Option<String>| {
-            why.map(|message| Status { code: INVALID, message, details: Vec::new() })
-        };
+        let error_detail =
+            |why: Option<String>| why.map(|message| Status { code: INVALID, message, details: Vec::new() });
         let type_url = kind.type_url().to_owned();
         let bytes = if is_delta {
             let is_opening = !subscription.is_open;
@@ -488,7 +493,11 @@ impl Client {
                 type_url,
                 resource_names_subscribe: names.difference(&known).cloned().collect(),
                 resource_names_unsubscribe: known.difference(&names).cloned().collect(),
-                initial_resource_versions: if is_opening { versions.into_iter().collect() } else { Default::default() },
+                initial_resource_versions: if is_opening {
+                    versions.into_iter().collect()
+                } else {
+                    Default::default()
+                },
                 response_nonce: nonce,
                 error_detail: error_detail(why),
                 ..Default::default()
@@ -498,7 +507,7 @@ impl Client {
             let (nonce, why) =
                 answer.map_or((subscription.nonce.clone(), None), |(nonce, why)| (nonce.to_owned(), why));
             let request = DiscoveryRequest {
-                version_info: subscription.version.clone(),
+                version_info: if subscription.is_kept { String::new() } else { subscription.version.clone() },
                 node,
                 resource_names: names.iter().cloned().collect(),
                 type_url,
@@ -565,7 +574,8 @@ impl Client {
     pub fn restore(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
         let kinds = kept::read(bytes).ok_or("these are not the bytes of a configuration that was kept")?;
         let before = self.known.clone();
-        let has_answered = |kind| self.subscriptions.get(&kind).is_some_and(|one: &Subscription| one.answered);
+        let has_answered =
+            |kind| self.subscriptions.get(&kind).is_some_and(|one: &Subscription| one.answered);
         let kinds: Vec<_> = kinds.into_iter().filter(|(kind, ..)| !has_answered(*kind)).collect();
         for (kind, version, resources) in kinds {
             let came: Result<Vec<Came>, String> = resources.into_iter().map(Came::of_delta).collect();
@@ -581,7 +591,8 @@ impl Client {
                 self.waits.remove(&(kind, String::new()));
             }
             held.into_iter().for_each(|held| self.known.insert(kind, held));
-            self.subscriptions.entry(kind).or_default().version = version;
+            let subscription = self.subscriptions.entry(kind).or_default();
+            (subscription.version, subscription.is_kept) = (version, true);
         }
         let made = self.assemble(now).and_then(|(whole, missing)| {
             let plan = whole.plan(&self.in_force, &self.dynamic)?;
@@ -609,7 +620,8 @@ impl Client {
 
     pub fn status(&self) -> ClientStatus {
         let asked = |kind: &Kind| {
-            self.known.count(*kind) > 0 || self.subscriptions.get(kind).is_some_and(|one| one.attempts > 0 || one.is_open)
+            self.known.count(*kind) > 0
+                || self.subscriptions.get(kind).is_some_and(|one| one.attempts > 0 || one.is_open)
         };
         let kinds = KINDS.into_iter().filter(asked).map(|kind| {
             let none = Subscription::default();

@@ -57,5 +57,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Vec<(Kind, String, Vec<Resource>)>> {
 
 /// FNV-1a, 64 bits: against a file that was cut off or overwritten, and not against anybody.
 fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -62,7 +62,13 @@ impl Held {
     pub fn cluster(said: &cluster::Cluster, stamps: &mut Stamps) -> Held {
         let mut names = Gathered::default();
         refer::cluster(said, &mut names);
-        Held::of_file(said.name.clone(), Body::Cluster(Box::new(said.clone())), names, BTreeSet::new(), stamps)
+        Held::of_file(
+            said.name.clone(),
+            Body::Cluster(Box::new(said.clone())),
+            names,
+            BTreeSet::new(),
+            stamps,
+        )
     }
 
     pub fn listener(said: &listener::Listener, stamps: &mut Stamps) -> Held {
@@ -164,7 +170,9 @@ impl Came {
     pub fn of_delta(said: Resource) -> Result<Came, String> {
         let Resource { name, version, resource, ttl, .. } = said;
         if ttl.is_some() {
-            return Err(format!("resource '{name}': naru keeps a resource until it is told otherwise: ttl is not supported"));
+            return Err(format!(
+                "resource '{name}': naru keeps a resource until it is told otherwise: ttl is not supported"
+            ));
         }
         let Some(any) = resource else { return Err(format!("resource '{name}' is empty")) };
         Ok(Came { name, version, any })
@@ -187,13 +195,7 @@ impl Reader {
         Ok(all)
     }
 
-    fn one(
-        &mut self,
-        kind: Kind,
-        came: Came,
-        at: usize,
-        known: &Known,
-    ) -> Result<Arc<Held>, String> {
+    fn one(&mut self, kind: Kind, came: Came, at: usize, known: &Known) -> Result<Arc<Held>, String> {
         if Kind::of_url(&came.any.type_url) != Some(kind) {
             let (is, wanted) = (type_name(&came.any.type_url), type_name(kind.type_url()));
             return Err(format!("resource {at} is a '{is}', and not a '{wanted}'"));
@@ -283,7 +285,10 @@ impl Reader {
         let is_missing = |one: &&Reference| !one.is_by_ads && !self.secrets.contains(&one.name);
         if let Some(missing) = names.secrets.iter().find(is_missing) {
             let what = kind.singular();
-            let text = format!("{what} '{name}' names the secret '{}', which the bootstrap file does not have", missing.name);
+            let text = format!(
+                "{what} '{name}' names the secret '{}', which the bootstrap file does not have",
+                missing.name
+            );
             return Err(format!("{text} (say where it comes from: sds_config)"));
         }
         let (version, any, stamp) = (came.version, came.any, self.stamps.next());
@@ -301,18 +306,21 @@ impl Reader {
 /// A cluster whose type says that its endpoints are asked for says where, and no other does.
 pub(crate) fn check_discovery_at(said: &cluster::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let is_eds =
-        said.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+    let is_eds = said.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
     let path_of = path.field("eds_cluster_config");
     match (&said.eds_cluster_config, is_eds) {
-        (None, true) => findings.missing(&path_of, "a cluster of type EDS says where its endpoints come from"),
+        (None, true) => {
+            findings.missing(&path_of, "a cluster of type EDS says where its endpoints come from")
+        }
         (Some(_), false) => {
             findings.error(&path_of, code::CONFLICTING_FIELDS, "the cluster is not of type EDS", "type: EDS");
         }
         (Some(config), true) => {
             match &config.eds_config {
                 Some(source) => check_source(source, &path_of.field("eds_config"), findings),
-                None => findings.missing(&path_of.field("eds_config"), "it is to be said where from: ads: {}"),
+                None => {
+                    findings.missing(&path_of.field("eds_config"), "it is to be said where from: ads: {}")
+                }
             }
             if said.load_assignment.is_some() {
                 let text = "a cluster of type EDS has no endpoints of its own";
@@ -337,7 +345,9 @@ pub(crate) fn check_routes_at(said: &listener::Listener, path: &Path<'_>, findin
             }
             match &rds.config_source {
                 Some(source) => check_source(source, &path.field("config_source"), findings),
-                None => findings.missing(&path.field("config_source"), "it is to be said where from: ads: {}"),
+                None => {
+                    findings.missing(&path.field("config_source"), "it is to be said where from: ads: {}")
+                }
             }
         }
     }

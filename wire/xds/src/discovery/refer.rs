@@ -56,7 +56,9 @@ pub(crate) fn listener(said: &listener::Listener, shelf: &mut dyn Shelf) -> list
             secure(socket, shelf);
         }
         for filter in &mut chain.filters {
-            let Some(listener::filter::ConfigType::TypedConfig(any)) = &mut filter.config_type else { continue };
+            let Some(listener::filter::ConfigType::TypedConfig(any)) = &mut filter.config_type else {
+                continue;
+            };
             if let Some(mut manager) = unpack::<hcm::HttpConnectionManager>(any)
                 && inline_routes(&mut manager, shelf)
             {
@@ -99,8 +101,7 @@ pub(crate) fn cluster(said: &cluster::Cluster, shelf: &mut dyn Shelf) -> cluster
 /// What a cluster's endpoints are asked for by, where they are asked for.
 pub(crate) fn endpoints_of(said: &cluster::Cluster) -> Option<Reference> {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let is_eds =
-        said.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+    let is_eds = said.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
     let config = said.eds_cluster_config.as_ref().filter(|_| is_eds)?;
     let name = if config.service_name.is_empty() { &said.name } else { &config.service_name };
     Some(Reference::to(name, config.eds_config.as_ref()))

@@ -106,7 +106,12 @@ impl Dynamic {
     }
 
     /// What the file says itself, once it has been found to be right.
-    pub(crate) fn keep(&mut self, said: &bootstrap::Bootstrap, config: &naru_spec::Config, stamps: &mut Stamps) {
+    pub(crate) fn keep(
+        &mut self,
+        said: &bootstrap::Bootstrap,
+        config: &naru_spec::Config,
+        stamps: &mut Stamps,
+    ) {
         let resources = said.static_resources.clone().unwrap_or_default();
         self.admin.clone_from(&config.admin);
         self.overload.clone_from(&config.overload);
@@ -190,7 +195,12 @@ fn control_plane(
         None if cluster.is_empty() => {}
         None => {
             let text = format!("there is no cluster '{cluster}' in static_resources");
-            findings.error(&of_cluster, code::UNKNOWN_CLUSTER, text, "the control plane's cluster stands in the file");
+            findings.error(
+                &of_cluster,
+                code::UNKNOWN_CLUSTER,
+                text,
+                "the control plane's cluster stands in the file",
+            );
         }
     }
     let mut metadata = Vec::new();
@@ -210,11 +220,20 @@ fn control_plane(
         ("node.cluster", node.is_some_and(|node| !node.cluster.is_empty())),
     ] {
         if !is_said {
-            findings.missing(&Path::ROOT.field(field), "a control plane is told who asks: node.id and node.cluster");
+            findings.missing(
+                &Path::ROOT.field(field),
+                "a control plane is told who asks: node.id and node.cluster",
+            );
         }
     }
     let authority = if authority.is_empty() { cluster.clone() } else { authority };
-    Consulted { cluster, authority, metadata, is_delta, is_node_said_once: ads.set_node_on_first_message_only }
+    Consulted {
+        cluster,
+        authority,
+        metadata,
+        is_delta,
+        is_node_said_once: ads.set_node_on_first_message_only,
+    }
 }
 
 /// Where resources come from that come by a control plane; other sources are told as not supported.

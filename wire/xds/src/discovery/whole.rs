@@ -97,7 +97,8 @@ impl Whole {
         }
         // What is gone, or has not come, and is led to all the same.
         let led_to: BTreeSet<&String> = next.listeners.values().flat_map(|made| &made.clusters).collect();
-        let absent: Vec<&String> = led_to.into_iter().filter(|name| !next.clusters.contains_key(*name)).collect();
+        let absent: Vec<&String> =
+            led_to.into_iter().filter(|name| !next.clusters.contains_key(*name)).collect();
         let stays = absent.into_iter().map(|name| {
             let stand_in = || Arc::new(Made::of(vec![NONE], None, empty(name)));
             (name.clone(), self.clusters.get(name).cloned().unwrap_or_else(stand_in))
@@ -227,7 +228,9 @@ impl Whole {
         let mut reaches = true;
         for name in clusters.iter().filter(|name| !self.clusters.contains_key(*name)) {
             let statics = &parts.dynamic.statics.clusters;
-            if parts.known.get(Kind::Cluster, name).is_some() || statics.iter().any(|known| known.name == *name) {
+            if parts.known.get(Kind::Cluster, name).is_some()
+                || statics.iter().any(|known| known.name == *name)
+            {
                 // It waits itself, and comes when that is over.
                 reaches = false;
                 continue;

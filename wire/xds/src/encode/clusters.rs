@@ -1,8 +1,8 @@
 //! Clusters and their endpoints.
 
 use naru_spec::{
-    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, Reported, UpstreamProtocol,
-    defaults,
+    Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, Reported,
+    UpstreamProtocol, defaults,
 };
 
 use super::{balancing, guards, http, limits, tcp, tls, value};

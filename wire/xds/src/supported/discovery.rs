@@ -1,10 +1,7 @@
 //! What is acted on of control planes: whom a proxy asks, and what it asks for.
 
 pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
-    (
-        "envoy.config.bootstrap.v3.Bootstrap.DynamicResources",
-        &["ads_config", "cds_config", "lds_config"],
-    ),
+    ("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", &["ads_config", "cds_config", "lds_config"]),
     (
         "envoy.config.core.v3.ApiConfigSource",
         &["api_type", "transport_api_version", "grpc_services", "set_node_on_first_message_only"],
@@ -25,8 +22,5 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext",
         &["default_validation_context", "validation_context_sds_secret_config"],
     ),
-    (
-        "envoy.extensions.transport_sockets.tls.v3.Secret",
-        &["name", "tls_certificate", "validation_context"],
-    ),
+    ("envoy.extensions.transport_sockets.tls.v3.Secret", &["name", "tls_certificate", "validation_context"]),
 ];

@@ -17,8 +17,8 @@ use naru_base::chance::Chance;
 use naru_base::{Instant, WallTime};
 use naru_spec::Config;
 use naru_xds::discovery::{
-    Any, Client, DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Kind, Plan,
-    Resource, read, write,
+    Any, Client, DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Kind,
+    Plan, Resource, read, write,
 };
 use prost::{Message, Name};
 
@@ -86,15 +86,17 @@ fn socket(address: &str, port: u32) -> core::Address {
 
 pub fn endpoints(name: &str, addresses: &[&str]) -> endpoint_proto::ClusterLoadAssignment {
     let all = addresses.iter().map(|address| endpoint_proto::LbEndpoint {
-        host_identifier: Some(endpoint_proto::lb_endpoint::HostIdentifier::Endpoint(endpoint_proto::Endpoint {
-            address: Some(socket(address, 80)),
-            ..Default::default()
-        })),
+        host_identifier: Some(endpoint_proto::lb_endpoint::HostIdentifier::Endpoint(
+            endpoint_proto::Endpoint { address: Some(socket(address, 80)), ..Default::default() },
+        )),
         ..Default::default()
     });
     endpoint_proto::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
-        endpoints: vec![endpoint_proto::LocalityLbEndpoints { lb_endpoints: all.collect(), ..Default::default() }],
+        endpoints: vec![endpoint_proto::LocalityLbEndpoints {
+            lb_endpoints: all.collect(),
+            ..Default::default()
+        }],
         ..Default::default()
     }
 }
@@ -211,7 +213,9 @@ impl Truth {
     fn of(&self, kind: Kind) -> Vec<(String, Any)> {
         match kind {
             Kind::Cluster => self.clusters.iter().map(|one| (one.name.clone(), any(one))).collect(),
-            Kind::Endpoints => self.endpoints.iter().map(|one| (one.cluster_name.clone(), any(one))).collect(),
+            Kind::Endpoints => {
+                self.endpoints.iter().map(|one| (one.cluster_name.clone(), any(one))).collect()
+            }
             Kind::Listener => self.listeners.iter().map(|one| (one.name.clone(), any(one))).collect(),
             Kind::Routes => self.routes.iter().map(|one| (one.name.clone(), any(one))).collect(),
             Kind::Secret => self.secrets.iter().map(|one| (one.name.clone(), any(one))).collect(),
@@ -327,7 +331,8 @@ impl Plane {
     fn hear(&mut self) -> Vec<(Kind, String, bool)> {
         let mut answers = Vec::new();
         for bytes in self.client.take_requests() {
-            let (kind, nonce, error) = if self.is_delta { self.hear_delta(&bytes) } else { self.hear_state(&bytes) };
+            let (kind, nonce, error) =
+                if self.is_delta { self.hear_delta(&bytes) } else { self.hear_state(&bytes) };
             if nonce.is_some() || error.is_some() {
                 answers.push((kind, nonce.unwrap_or_default(), error.is_none()));
             }
@@ -401,7 +406,12 @@ impl Plane {
             sent.retain(|name, _| names.contains(name));
             let resources = all.iter().map(|(name, any)| {
                 sent.insert(name.clone(), version.clone());
-                Resource { name: name.clone(), version: version.clone(), resource: Some(any.clone()), ..Default::default() }
+                Resource {
+                    name: name.clone(),
+                    version: version.clone(),
+                    resource: Some(any.clone()),
+                    ..Default::default()
+                }
             });
             write(&DeltaDiscoveryResponse {
                 resources: resources.collect(),
@@ -447,8 +457,11 @@ impl Plane {
 
     fn hear_of(&mut self, kind: Kind, version: &str, nonce: &str) -> Vec<bool> {
         let answers: Vec<_> = self.hear();
-        let own: Vec<bool> =
-            answers.iter().filter(|(of, said, _)| *of == kind && said == nonce).map(|(.., is_fine)| *is_fine).collect();
+        let own: Vec<bool> = answers
+            .iter()
+            .filter(|(of, said, _)| *of == kind && said == nonce)
+            .map(|(.., is_fine)| *is_fine)
+            .collect();
         if own == [true] {
             assert!(self.is_delta || self.asked[&kind].said == version, "what is accepted is said");
             self.accepted.insert(kind, version.to_owned());
@@ -472,7 +485,8 @@ impl Plane {
                             self.parts += 1;
                             for cluster in clusters {
                                 let mut all = self.running.clusters.iter_mut();
-                                let known = all.find(|known| known.name == cluster.name).expect("it is in force");
+                                let known =
+                                    all.find(|known| known.name == cluster.name).expect("it is in force");
                                 known.endpoints.clone_from(&cluster.endpoints);
                                 assert_eq!(*known, cluster, "nothing else is another");
                             }
@@ -524,7 +538,9 @@ fn expected(truth: &Truth, statics: &Config) -> Config {
             panic!("a listener of ours")
         };
         let manager = hcm::HttpConnectionManager::decode(packed.value.as_slice()).unwrap();
-        let Some(RouteSpecifier::Rds(rds)) = manager.route_specifier else { panic!("its routes are asked for") };
+        let Some(RouteSpecifier::Rds(rds)) = manager.route_specifier else {
+            panic!("its routes are asked for")
+        };
         let table = truth.routes.iter().find(|one| one.name == rds.route_config_name).unwrap().clone();
         let core::address::Address::SocketAddress(address) =
             said.address.as_ref().unwrap().address.as_ref().unwrap().clone()
