@@ -16,7 +16,7 @@ mod tell;
 use std::borrow::Cow;
 
 use naru_resource::gateway::{Port, Server, ServerTls, ServerTlsMode};
-use naru_resource::gateway_api::{ApiAddress, ApiListener, BackendRef, ListenerTlsMode};
+use naru_resource::gateway_api::{ApiAddress, ApiListener, BackendRef, FromNamespaces, ListenerTlsMode};
 use naru_resource::virtual_service::{
     Bound as ForListener, Destination, HttpRoute, PortSelector, RouteDestination, TcpRoute, TlsMatch,
     TlsRoute, VirtualServiceSpec,
@@ -47,6 +47,19 @@ pub(crate) fn expand<'a>(resources: &'a Resources, findings: &mut Findings<'_>) 
         || !resources.tcp_routes.is_empty();
     if !has_routes && resources.api_gateways.is_empty() {
         return Cow::Borrowed(resources);
+    }
+    for class in &resources.gateway_classes {
+        if let Some(said) = class.spec.parameters_ref.as_ref() {
+            let path = Path::ROOT.field("spec.parametersRef");
+            let message = "naru has no parameters of a GatewayClass";
+            findings.warning(
+                code::NOT_YET,
+                said.place,
+                &path,
+                message,
+                "attach an EdgePolicy to the Gateway",
+            );
+        }
     }
     let world = World::of(resources);
     let mut expanded = resources.clone();
@@ -477,7 +490,23 @@ fn check_listener(said: &ApiListener, path: &Path<'_>, findings: &mut Findings<'
         let hint = "protocol: TLS passes it through";
         findings.error(code::CONFLICTING_FIELDS, said.protocol.place, &path.field("protocol"), message, hint);
     }
+    if let Some(tls) = said.tls.as_ref().filter(|_| attach::mode_of(said) == ListenerTlsMode::Passthrough) {
+        let of_refs = tls.certificate_refs.first().map(|first| (first.place, "tls.certificateRefs"));
+        let of_clients = tls.frontend_validation.as_ref().map(|said| (said.place, "tls.frontendValidation"));
+        for (place, field) in of_refs.into_iter().chain(of_clients) {
+            let message = "TLS that is passed through ends elsewhere: nobody here has it";
+            findings.warning(code::NO_EFFECT, place, &path.field(field), message, "mode: Terminate");
+        }
+    }
     let namespaces = said.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    if let Some(namespaces) = namespaces
+        && let Some(selector) = &namespaces.selector
+        && namespaces.from.is_none_or(|from| from.value != FromNamespaces::Selector)
+    {
+        let path = path.field("allowedRoutes.namespaces.selector");
+        let message = "namespaces are not chosen by it";
+        findings.warning(code::NO_EFFECT, selector.place, &path, message, "from: Selector");
+    }
     for expression in namespaces.iter().flat_map(|n| &n.selector).flat_map(|s| &s.match_expressions) {
         if !matches!(expression.operator.as_str(), "In" | "NotIn" | "Exists" | "DoesNotExist") {
             let message = format!("'{}' is no operator of a selector", expression.operator.value);
