@@ -119,16 +119,15 @@ async fn serve(
     naru_memory::give_back();
     let recall = RefCell::new(recall(&document));
     let file = document.file.clone();
-    let admin =
-        Rc::new(Admin {
-            proxy: Rc::clone(&proxy),
-            file,
-            recall,
-            workers,
-            predecessors,
-            quit: Notify::new(),
-            desk: None,
-        });
+    let admin = Rc::new(Admin {
+        proxy: Rc::clone(&proxy),
+        file,
+        recall,
+        workers,
+        predecessors,
+        quit: Notify::new(),
+        desk: None,
+    });
     let admin_socket = match (admin_listener, admin_wanted) {
         (Some(listener), Some(wanted)) => {
             let address = listener.local_addr()?;

@@ -40,7 +40,8 @@ fn subsets(world: &World<'_>, rule: &DestinationRule, about: About<'_>, found: &
     for (at, subset) in rule.spec.subsets.iter().enumerate() {
         let path = format!("spec.subsets[{at}]");
         if subset.labels.is_empty() {
-            let message = format!("the subset '{}' has no labels: it is the whole service", subset.name.value);
+            let message =
+                format!("the subset '{}' has no labels: it is the whole service", subset.name.value);
             found.tell("KIA0209", about, subset.name.place, path, message, "say its labels");
             continue;
         }
@@ -120,7 +121,14 @@ fn several(world: &World<'_>, found: &mut Found) {
             );
             let at = world.resources.files.locate(before.meta.name.place);
             let place = rule.spec.host.place;
-            found.tell("KIA0201", about, place, "spec.host", message, format!("join them; the other is at {at}"));
+            found.tell(
+                "KIA0201",
+                about,
+                place,
+                "spec.host",
+                message,
+                format!("join them; the other is at {at}"),
+            );
         }
     }
 }

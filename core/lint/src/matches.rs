@@ -118,9 +118,9 @@ fn is_text_covered(asked: &Test, taken: &Test) -> bool {
 
 fn are_covered(asked: &[(Text, StringMatch)], taken: &[(Text, StringMatch)]) -> bool {
     taken.iter().all(|(name, taken)| {
-        asked
-            .iter()
-            .any(|(other, asked)| other.value.eq_ignore_ascii_case(name) && is_text_covered(&asked.test, &taken.test))
+        asked.iter().any(|(other, asked)| {
+            other.value.eq_ignore_ascii_case(name) && is_text_covered(&asked.test, &taken.test)
+        })
     })
 }
 

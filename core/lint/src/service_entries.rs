@@ -33,7 +33,8 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
         for (entry, host, protocol) in of {
             told.push(*host as *const Text);
             let about = About { kind: "ServiceEntry", meta: &entry.meta };
-            let message = format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
+            let message =
+                format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
             found.tell("IST0177", about, host.place, "spec.ports", message, "say one protocol");
         }
     }
