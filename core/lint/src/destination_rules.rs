@@ -7,7 +7,7 @@ use naru_resource::meta::selects;
 use naru_resource::{DestinationRule, Text};
 
 use crate::virtual_services::exports;
-use crate::world::{Source, World, covers, is_exported, said};
+use crate::world::{Source, World, is_exported, said};
 use crate::{About, Found};
 
 pub(crate) fn check(world: &World<'_>, found: &mut Found) {
@@ -25,7 +25,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
 fn host(world: &World<'_>, rule: &DestinationRule, about: About<'_>, found: &mut Found) {
     let host = &rule.spec.host;
     let full = world.full(host, rule.meta.namespace());
-    let is_known = world.known.iter().any(|known| covers(&full, &known.host) || covers(&known.host, &full));
+    let is_known = world.has(&full);
     // Where nobody is defined, services are elsewhere.
     if !is_known && !world.known.is_empty() {
         let message = format!("no Service and no ServiceEntry defines the host '{}'", host.value);

@@ -3,7 +3,7 @@
 use naru_resource::virtual_service::{Destination, HttpRoute};
 use naru_resource::{Gateway, Text, VirtualService};
 
-use crate::world::{Known, World, covers, is_exported, overlap};
+use crate::world::{Known, World, is_exported, overlap};
 use crate::{About, Found};
 
 const MESH: &str = "mesh";
@@ -65,10 +65,9 @@ fn destinations(world: &World<'_>, service: &VirtualService, about: About<'_>, f
         }
         let Some(subset) = &destination.subset else { continue };
         let full = world.full(host, namespace);
-        let mut rules = world.resources.destination_rules.iter().filter(|rule| {
-            covers(&world.full(&rule.spec.host, rule.meta.namespace()), &full)
-                && is_exported(&rule.spec.export_to, rule.meta.namespace(), namespace)
-        });
+        let mut rules = world
+            .rules_for(&full)
+            .filter(|rule| is_exported(&rule.spec.export_to, rule.meta.namespace(), namespace));
         if !rules.any(|rule| rule.spec.subsets.iter().any(|named| named.name.value == subset.value)) {
             let message = format!("no DestinationRule of '{}' has a subset '{}'", host.value, subset.value);
             let hint = "define it, or leave the subset out";
