@@ -355,6 +355,6 @@ pub fn compare(old: &Side<'_>, new: &Side<'_>, asked: &[Asked]) -> Result<Compar
         group.asked.push(at);
     }
     comparison.moved = moved.into_values().collect();
-    comparison.moved.sort_by(|a, b| b.requests.cmp(&a.requests));
+    comparison.moved.sort_by_key(|moved| std::cmp::Reverse(moved.requests));
     Ok(comparison)
 }

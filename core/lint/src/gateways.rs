@@ -80,7 +80,7 @@ fn credentials(world: &World<'_>, gateway: &Gateway, about: About<'_>, found: &m
             let secret = world.resources.secrets.iter().find(|secret| {
                 secret.meta.name.value == name.value && secret.meta.namespace() == gateway.meta.namespace()
             });
-            let is_issued = world.resources.acme_issuers.iter().next().is_some();
+            let is_issued = !world.resources.acme_issuers.is_empty();
             let Some(secret) = secret else {
                 // One that an issuer writes is not there before it has been had.
                 if !is_issued {

@@ -116,8 +116,8 @@ fn targets(world: &World<'_>, service: &Service, about: About<'_>, found: &mut F
                 },
             })
         };
-        let telling: Vec<&Deployment> = chosen.iter().copied().filter(|one| says_ports(&one)).collect();
-        if !telling.is_empty() && !telling.iter().any(|one| opens(one)) {
+        let telling: Vec<&Deployment> = chosen.iter().copied().filter(says_ports).collect();
+        if !telling.is_empty() && !telling.iter().any(opens) {
             let target = match port.target_port.as_ref().map(|target| &target.value) {
                 None => port.port.value.to_string(),
                 Some(PortRef::Number(number)) => number.to_string(),
