@@ -37,8 +37,8 @@ use tokio::sync::Notify;
 
 use crate::asking::{self, Desk, What};
 use crate::discovery::Discovery;
-pub use clusters::guards_of;
 use crate::takeover::Predecessors;
+pub use clusters::guards_of;
 
 /// What the pages are made of.
 pub struct Admin {
@@ -159,7 +159,8 @@ async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> 
     }
     let mut body = Vec::new();
     let incoming = request.body_mut();
-    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *incoming).poll_frame(cx)).await {
+    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *incoming).poll_frame(cx)).await
+    {
         let Ok(frame) = frame else { return text(StatusCode::BAD_REQUEST, "the batch broke off\n") };
         body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         if body.len() > BATCH_BYTES_MAX {
@@ -218,7 +219,8 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
         },
         ("/listeners", _) => listeners(admin, &query),
         ("/config_dump", _) => config_dump(admin),
-        (path @ ("/config/history" | "/config/show" | "/explain"), _) => match asking::question(path, &query) {
+        (path @ ("/config/history" | "/config/show" | "/explain"), _) => match asking::question(path, &query)
+        {
             Ok(what) => asking::put(admin.desk.as_ref(), what).await,
             Err(why) => text(StatusCode::BAD_REQUEST, why),
         },

@@ -162,7 +162,8 @@ pub fn ask(admin: &Uri, method: &Method, page: &str, body: &[u8]) -> anyhow::Res
     }
     let port = authority.port_u16().unwrap_or(15_000);
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let address = (host, port).to_socket_addrs()?.next().with_context(|| format!("'{host}' has no address"))?;
+    let address =
+        (host, port).to_socket_addrs()?.next().with_context(|| format!("'{host}' has no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
         .with_context(|| format!("nobody answers at {authority}: does 'naru up' run?"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -194,9 +195,10 @@ pub fn batch(files: &[(String, String)]) -> Vec<u8> {
 /// As it comes in.
 pub fn of_batch(body: &[u8]) -> Option<Vec<(String, String)>> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    let files = value.get("files")?.as_array()?.iter().map(|file| {
-        Some((file.get("name")?.as_str()?.to_owned(), file.get("text")?.as_str()?.to_owned()))
-    });
+    let files =
+        value.get("files")?.as_array()?.iter().map(|file| {
+            Some((file.get("name")?.as_str()?.to_owned(), file.get("text")?.as_str()?.to_owned()))
+        });
     files.collect()
 }
 

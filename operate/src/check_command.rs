@@ -77,7 +77,8 @@ fn explain(code: &str) -> Result<String, Failure> {
     if let Some((code, what)) = codes::CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)) {
         return Ok(format!("{code}: {what}\n"));
     }
-    let known = naru_lint::CATALOG.iter().map(|rule| rule.code).chain(codes::CODES.iter().map(|(code, _)| *code));
+    let known =
+        naru_lint::CATALOG.iter().map(|rule| rule.code).chain(codes::CODES.iter().map(|(code, _)| *code));
     let hint = did_you_mean(code, known);
     let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
     Err(Failure::Usage(anyhow::anyhow!("there is no code '{code}'{hint}")))
@@ -201,7 +202,11 @@ pub fn check_loaded(loaded: &Loaded, surroundings: &Surroundings) -> Checked {
 
 /// Everything that can be known of documents without running them. The configuration that they mean may be
 /// completed before tables are made of it.
-pub fn check_with(loaded: &Loaded, surroundings: &Surroundings, complete: impl FnOnce(&mut Config)) -> Checked {
+pub fn check_with(
+    loaded: &Loaded,
+    surroundings: &Surroundings,
+    complete: impl FnOnce(&mut Config),
+) -> Checked {
     let Planned { mut config, problems: of_plan } = plan(&loaded.resources, surroundings);
     let mut problems = loaded.problems.clone();
     problems.extend(of_plan);

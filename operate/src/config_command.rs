@@ -62,7 +62,11 @@ fn history(answer: &Value) -> String {
             1 => "1 file".to_owned(),
             many => format!("{many} files"),
         };
-        format!("{mark} {number_of:>4}  {}  {files}, from {}\n", text(version, "since"), text(version, "source"))
+        format!(
+            "{mark} {number_of:>4}  {}  {files}, from {}\n",
+            text(version, "since"),
+            text(version, "source")
+        )
     };
     versions.iter().map(line).collect()
 }

@@ -45,7 +45,8 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
         Some(log) => {
             let mut shapes = Shapes::of(&[&old, &new]);
             gather(log, &Reader::new(format), &mut shapes)?;
-            let told = replayed::Told::of((&old, &old_tables), (&new, &new_tables), &shapes, &BTreeMap::new());
+            let told =
+                replayed::Told::of((&old, &old_tables), (&new, &new_tables), &shapes, &BTreeMap::new());
             Some(told.map_err(|fault| anyhow::anyhow!("{fault}"))?)
         }
         None => None,

@@ -114,8 +114,7 @@ impl History {
     /// As [`put`](History::put), where the directory says something else.
     pub fn put_instead(&mut self, texts: &Texts, source: &str, directory: &Texts) -> io::Result<u64> {
         let mut of_directory = self.versions.iter().rev().map(|version| version.number);
-        let left = of_directory
-            .find(|number| self.texts(*number).is_ok_and(|known| known == *directory));
+        let left = of_directory.find(|number| self.texts(*number).is_ok_and(|known| known == *directory));
         let number = self.add(texts, source)?;
         self.set_current(Current { number, instead_of: left })?;
         self.forget();
@@ -190,8 +189,7 @@ fn name_of(directory: &Path) -> String {
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // What is left of a process that was killed is in nobody's way.
-    let mut file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

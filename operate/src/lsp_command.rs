@@ -176,7 +176,9 @@ impl Server {
     fn check(&mut self) -> anyhow::Result<()> {
         self.texts = self.read();
         // In a workspace there is much that is no business of ours.
-        let is_ours = |told: &Told| told.problem.severity != Severity::Note || told.problem.code != code::UNSUPPORTED_KIND;
+        let is_ours = |told: &Told| {
+            told.problem.severity != Severity::Note || told.problem.code != code::UNSUPPORTED_KIND
+        };
         self.found = examine(&self.texts).told.into_iter().filter(is_ours).collect();
         let mut by_file: BTreeMap<PathBuf, Vec<Value>> = BTreeMap::new();
         // Where there was something, there may be nothing now.
@@ -205,7 +207,8 @@ impl Server {
             Severity::Note => 3,
         };
         let line = problem.line.saturating_sub(1);
-        let text = self.texts.text(&problem.file).and_then(|text| text.lines().nth(line as usize)).unwrap_or("");
+        let text =
+            self.texts.text(&problem.file).and_then(|text| text.lines().nth(line as usize)).unwrap_or("");
         let from = words::utf16(text, problem.column.saturating_sub(1) as usize);
         let to = words::end_of_value(text, from);
         let mut message = problem.message.clone();
@@ -242,11 +245,14 @@ impl Server {
         let here = self.found.iter().filter(|told| told.problem.file == name);
         let mut parts: Vec<String> = here
             .filter(|told| told.problem.line as usize == line + 1)
-            .filter_map(|told| naru_lint::rule(told.problem.code).or_else(|| naru_lint::rule(told.also.first()?)))
+            .filter_map(|told| {
+                naru_lint::rule(told.problem.code).or_else(|| naru_lint::rule(told.also.first()?))
+            })
             .map(|rule| format!("**{}**: {}\n\n{}", rule.code, rule.title, rule.explanation))
             .collect();
         parts.dedup();
-        if let Some(of_field) = words::field_at(text, line).and_then(|(kind, path)| fields::of(&kind, &path)) {
+        if let Some(of_field) = words::field_at(text, line).and_then(|(kind, path)| fields::of(&kind, &path))
+        {
             parts.push(of_field.to_owned());
         }
         if parts.is_empty() {
@@ -262,8 +268,10 @@ impl Server {
         let resources = self.texts.load().resources;
         // In the words of the protocol: 18 is a reference.
         let items = words::names(&key, text, line, &resources);
-        let items: Vec<Value> =
-            items.into_iter().map(|(label, detail)| json!({ "label": label, "kind": 18, "detail": detail })).collect();
+        let items: Vec<Value> = items
+            .into_iter()
+            .map(|(label, detail)| json!({ "label": label, "kind": 18, "detail": detail }))
+            .collect();
         json!(items)
     }
 }

@@ -23,15 +23,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::acme::{self, Acme};
 use crate::admin::{self, Admin};
+use crate::asking::Asked;
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
 use crate::control_command;
+use crate::history::History;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
 use crate::takeover::Predecessors;
-use crate::asking::Asked;
-use crate::history::History;
 use crate::up_command::mesh::Mesh;
 
 pub use crate::up_command::mesh::LOG_FORMAT;

@@ -40,7 +40,10 @@ pub struct Asked {
 pub enum Goes {
     /// To one of these, each with its weight of the sum.
     To(Vec<(String, u32)>),
-    Redirected { status: u16, to: String },
+    Redirected {
+        status: u16,
+        to: String,
+    },
     Answered(u16),
     /// The host asks for https.
     RequiresTls,
@@ -126,7 +129,11 @@ impl<'a> Side<'a> {
     ///
     /// # Errors
     /// A fault of naru's own.
-    pub fn decide(&self, asked: &Asked, listener: Option<&str>) -> Result<(Way, Option<&'a str>), Disagreement> {
+    pub fn decide(
+        &self,
+        asked: &Asked,
+        listener: Option<&str>,
+    ) -> Result<(Way, Option<&'a str>), Disagreement> {
         let mut order: Vec<_> = self.listeners.iter().collect();
         order.sort_by_key(|(_, listener, _)| rank(listener, asked.port));
         let wanted = listener.or(asked.listener.as_deref());
@@ -211,13 +218,17 @@ impl<'a> Side<'a> {
             },
         };
         let (goes, rewrites) = match &rule.action {
-            Action::Redirect(redirect) => {
-                (Goes::Redirected { status: redirect.status.as_u16(), to: format!("{redirect:?}") }, String::new())
-            }
+            Action::Redirect(redirect) => (
+                Goes::Redirected { status: redirect.status.as_u16(), to: format!("{redirect:?}") },
+                String::new(),
+            ),
             Action::Direct(direct) => (Goes::Answered(direct.status.as_u16()), String::new()),
             Action::Forward(forward) => {
                 let to = explained.destinations.iter().filter(|(_, weight)| weight.0 > 0);
-                (Goes::To(to.map(|(name, Weight(weight))| (name.clone(), *weight)).collect()), rewrites(forward))
+                (
+                    Goes::To(to.map(|(name, Weight(weight))| (name.clone(), *weight)).collect()),
+                    rewrites(forward),
+                )
             }
         };
         Way { goes, rule: rule.name.clone(), origin: rule.origin.clone(), rewrites }
@@ -344,6 +355,6 @@ pub fn compare(old: &Side<'_>, new: &Side<'_>, asked: &[Asked]) -> Result<Compar
         group.asked.push(at);
     }
     comparison.moved = moved.into_values().collect();
-    comparison.moved.sort_by(|a, b| b.requests.cmp(&a.requests));
+    comparison.moved.sort_by_key(|moved| std::cmp::Reverse(moved.requests));
     Ok(comparison)
 }

@@ -25,7 +25,13 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
             }
             for (of, to) in rule.to.iter().enumerate() {
                 if let Some(operation) = &to.operation {
-                    operations(world, operation, &format!("spec.rules[{at}].to[{of}].operation"), about, found);
+                    operations(
+                        world,
+                        operation,
+                        &format!("spec.rules[{at}].to[{of}].operation"),
+                        about,
+                        found,
+                    );
                 }
             }
         }
@@ -49,9 +55,8 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
 fn asks_who(policy: &AuthorizationPolicy) -> bool {
     let Some(spec) = &policy.spec else { return false };
     let action = spec.action.as_ref().map_or(PolicyAction::Allow, |action| action.value);
-    let of_source = |source: &Source| {
-        !source.request_principals.is_empty() || !source.not_request_principals.is_empty()
-    };
+    let of_source =
+        |source: &Source| !source.request_principals.is_empty() || !source.not_request_principals.is_empty();
     let asks = spec.rules.iter().any(|rule| {
         rule.from.iter().filter_map(|from| from.source.as_ref()).any(of_source)
             || rule.when.iter().any(|when| when.key.value.starts_with("request.auth."))
@@ -71,13 +76,18 @@ fn workloads(
     let labels: &[(Text, Text)] = selector.map_or(&[], |selector| &selector.match_labels);
     let of_namespace = (namespace != ROOT).then_some(namespace);
     // Those of a gateway are naru itself.
-    let is_gateway =
-        world.resources.gateways.iter().any(|gateway| naru_resource::meta::selects(labels, &gateway.spec.selector));
+    let is_gateway = world
+        .resources
+        .gateways
+        .iter()
+        .any(|gateway| naru_resource::meta::selects(labels, &gateway.spec.selector));
     if world.selects_any(of_namespace, labels) || (is_gateway && !labels.is_empty()) {
         return;
     }
     let (message, place, path) = match selector {
-        Some(selector) => (format!("nothing has the labels {}", said(labels)), selector.place, "spec.selector"),
+        Some(selector) => {
+            (format!("nothing has the labels {}", said(labels)), selector.place, "spec.selector")
+        }
         None => (format!("nothing runs in the namespace '{namespace}'"), place, "metadata.namespace"),
     };
     found.tell("IST0127", about, place, path, message, "it is for nobody; correct the labels, or remove it");
@@ -94,7 +104,14 @@ fn namespaces(world: &World<'_>, source: &Source, path: &str, about: About<'_>, 
             if !world.namespaces.iter().any(|known| is_fit(&name.value, known)) {
                 let message = format!("no namespace fits '{}'", name.value);
                 let path = format!("{path}.{field}[{at}]");
-                found.tell("IST0101", about, name.place, path, message, "correct it, or define the Namespace");
+                found.tell(
+                    "IST0101",
+                    about,
+                    name.place,
+                    path,
+                    message,
+                    "correct it, or define the Namespace",
+                );
             }
         }
     }
@@ -120,7 +137,14 @@ fn operations(world: &World<'_>, operation: &Operation, path: &str, about: About
             if !METHODS.contains(&method.value.as_str()) && !method.value.contains('*') {
                 let message = format!("'{}' is no method of HTTP", method.value);
                 let path = format!("{path}.{field}[{at}]");
-                found.tell("KIA0102", about, method.place, path, message, "GET, POST, ..; they are case-sensitive");
+                found.tell(
+                    "KIA0102",
+                    about,
+                    method.place,
+                    path,
+                    message,
+                    "GET, POST, ..; they are case-sensitive",
+                );
             }
         }
     }

@@ -7,7 +7,7 @@ use naru_resource::meta::selects;
 use naru_resource::{DestinationRule, Text};
 
 use crate::virtual_services::exports;
-use crate::world::{Source, World, covers, is_exported, said};
+use crate::world::{Source, World, is_exported, said};
 use crate::{About, Found};
 
 pub(crate) fn check(world: &World<'_>, found: &mut Found) {
@@ -25,7 +25,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
 fn host(world: &World<'_>, rule: &DestinationRule, about: About<'_>, found: &mut Found) {
     let host = &rule.spec.host;
     let full = world.full(host, rule.meta.namespace());
-    let is_known = world.known.iter().any(|known| covers(&full, &known.host) || covers(&known.host, &full));
+    let is_known = world.has(&full);
     // Where nobody is defined, services are elsewhere.
     if !is_known && !world.known.is_empty() {
         let message = format!("no Service and no ServiceEntry defines the host '{}'", host.value);
@@ -40,7 +40,8 @@ fn subsets(world: &World<'_>, rule: &DestinationRule, about: About<'_>, found: &
     for (at, subset) in rule.spec.subsets.iter().enumerate() {
         let path = format!("spec.subsets[{at}]");
         if subset.labels.is_empty() {
-            let message = format!("the subset '{}' has no labels: it is the whole service", subset.name.value);
+            let message =
+                format!("the subset '{}' has no labels: it is the whole service", subset.name.value);
             found.tell("KIA0209", about, subset.name.place, path, message, "say its labels");
             continue;
         }
@@ -120,7 +121,14 @@ fn several(world: &World<'_>, found: &mut Found) {
             );
             let at = world.resources.files.locate(before.meta.name.place);
             let place = rule.spec.host.place;
-            found.tell("KIA0201", about, place, "spec.host", message, format!("join them; the other is at {at}"));
+            found.tell(
+                "KIA0201",
+                about,
+                place,
+                "spec.host",
+                message,
+                format!("join them; the other is at {at}"),
+            );
         }
     }
 }

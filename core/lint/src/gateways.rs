@@ -32,7 +32,8 @@ fn conflict(world: &World<'_>, gateway: &Gateway, other: &Gateway, about: About<
     }
     for (at, server) in gateway.spec.servers.iter().enumerate() {
         let same = other.spec.servers.iter().filter(|theirs| {
-            let bind = |server: &naru_resource::gateway::Server| server.bind.as_ref().map(|bind| bind.value.clone());
+            let bind =
+                |server: &naru_resource::gateway::Server| server.bind.as_ref().map(|bind| bind.value.clone());
             theirs.port.number.value == server.port.number.value && bind(theirs) == bind(server)
         });
         for theirs in same {
@@ -47,7 +48,10 @@ fn conflict(world: &World<'_>, gateway: &Gateway, other: &Gateway, about: About<
                 place.value,
                 server.port.number.value
             );
-            let hint = format!("give one of them another host; the other is at {}", world.resources.files.locate(place.place));
+            let hint = format!(
+                "give one of them another host; the other is at {}",
+                world.resources.files.locate(place.place)
+            );
             found.tell("IST0145", about, host.place, format!("spec.servers[{at}].hosts"), message, hint);
         }
     }
@@ -76,16 +80,18 @@ fn credentials(world: &World<'_>, gateway: &Gateway, about: About<'_>, found: &m
             let secret = world.resources.secrets.iter().find(|secret| {
                 secret.meta.name.value == name.value && secret.meta.namespace() == gateway.meta.namespace()
             });
-            let is_issued = world.resources.acme_issuers.iter().next().is_some();
+            let is_issued = !world.resources.acme_issuers.is_empty();
             let Some(secret) = secret else {
                 // One that an issuer writes is not there before it has been had.
                 if !is_issued {
-                    let message = format!("there is no Secret '{}' in the namespace of the Gateway", name.value);
+                    let message =
+                        format!("there is no Secret '{}' in the namespace of the Gateway", name.value);
                     found.tell("IST0101", about, name.place, path, message, "define it, or correct the name");
                 }
                 continue;
             };
-            let has = |key: &str| secret.data.iter().any(|(name, value)| name.value == key && !value.0.is_empty());
+            let has =
+                |key: &str| secret.data.iter().any(|(name, value)| name.value == key && !value.0.is_empty());
             let is_whole = (has("tls.crt") && has("tls.key")) || (has("cert") && has("key"));
             let is_mutual = tls.mode.as_ref().is_some_and(|mode| mode.value == ServerTlsMode::Mutual);
             if !is_whole {
@@ -113,7 +119,8 @@ fn shared(gateway: &Gateway, all: &[Gateway], about: About<'_>, found: &mut Foun
                 && !are_hosts_shared(gateway, other)
         });
         if let Some(other) = other {
-            let message = format!("Gateway '{}' shows the certificate '{}', too", other.meta.full_name(), name.value);
+            let message =
+                format!("Gateway '{}' shows the certificate '{}', too", other.meta.full_name(), name.value);
             let hint = "a client that keeps an HTTP/2 connection for both hosts may be answered 404; use one Gateway";
             found.tell("IST0138", about, name.place, "spec.servers.tls.credentialName", message, hint);
         }

@@ -11,11 +11,11 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
         let about = About { kind: "VirtualService", meta: &service.meta };
         let VirtualService { spec, .. } = service;
         let rules = spec.http.iter().map(|route| (route.place, route.matches.as_slice()));
-        of_rules("http", rules.collect(), |a, b| is_http_covered(a, b), |block| block.place, about, found);
+        of_rules("http", rules.collect(), is_http_covered, |block| block.place, about, found);
         let rules = spec.tls.iter().map(|route| (route.place, route.matches.as_slice()));
-        of_rules("tls", rules.collect(), |a, b| is_tls_covered(a, b), |block| block.place, about, found);
+        of_rules("tls", rules.collect(), is_tls_covered, |block| block.place, about, found);
         let rules = spec.tcp.iter().map(|route| (route.place, route.matches.as_slice()));
-        of_rules("tcp", rules.collect(), |a, b| is_tcp_covered(a, b), |block| block.place, about, found);
+        of_rules("tcp", rules.collect(), is_tcp_covered, |block| block.place, about, found);
     }
 }
 
@@ -118,9 +118,9 @@ fn is_text_covered(asked: &Test, taken: &Test) -> bool {
 
 fn are_covered(asked: &[(Text, StringMatch)], taken: &[(Text, StringMatch)]) -> bool {
     taken.iter().all(|(name, taken)| {
-        asked
-            .iter()
-            .any(|(other, asked)| other.value.eq_ignore_ascii_case(name) && is_text_covered(&asked.test, &taken.test))
+        asked.iter().any(|(other, asked)| {
+            other.value.eq_ignore_ascii_case(name) && is_text_covered(&asked.test, &taken.test)
+        })
     })
 }
 

@@ -8,8 +8,11 @@ use crate::virtual_services::exports;
 use crate::world::World;
 use crate::{About, Found};
 
+/// Who says of which host which protocol.
+type Spoken<'a> = (&'a ServiceEntry, &'a Text, String);
+
 pub(crate) fn check(world: &World<'_>, found: &mut Found) {
-    let mut by_port: BTreeMap<(String, i64), Vec<(&ServiceEntry, &Text, String)>> = BTreeMap::new();
+    let mut by_port: BTreeMap<(String, i64), Vec<Spoken<'_>>> = BTreeMap::new();
     let mut by_host: BTreeMap<String, Vec<(&ServiceEntry, &Text)>> = BTreeMap::new();
     for entry in &world.resources.service_entries {
         let about = About { kind: "ServiceEntry", meta: &entry.meta };
@@ -33,7 +36,8 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
         for (entry, host, protocol) in of {
             told.push(*host as *const Text);
             let about = About { kind: "ServiceEntry", meta: &entry.meta };
-            let message = format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
+            let message =
+                format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
             found.tell("IST0177", about, host.place, "spec.ports", message, "say one protocol");
         }
     }

@@ -11,7 +11,8 @@ use crate::{About, Found};
 
 /// Names of protocols that a port's name may begin with.
 const PROTOCOLS: [&str; 13] = [
-    "grpc-web", "grpc", "http2", "http", "https", "hbone", "mongo", "mysql", "redis", "tcp", "tls", "udp", "auto",
+    "grpc-web", "grpc", "http2", "http", "https", "hbone", "mongo", "mysql", "redis", "tcp", "tls", "udp",
+    "auto",
 ];
 /// Namespaces of those who run a cluster, whose services are nobody's to name.
 const SYSTEM: [&str; 4] = ["istio-system", "kube-system", "kube-public", "kube-node-lease"];
@@ -63,7 +64,8 @@ fn names(service: &Service, about: About<'_>, found: &mut Found) {
         if is_external {
             if matches!(protocol, None | Some("tcp")) {
                 let message = format!("port {} leads outside, and does not say HTTP or TLS", port.port.value);
-                let hint = "name it http-.., https-.. or tls-..: by its bytes nobody can tell to which host it goes";
+                let hint =
+                    "name it http-.., https-.. or tls-..: by its bytes nobody can tell to which host it goes";
                 found.tell("IST0150", about, place, path, message, hint);
             }
         } else if protocol.is_none() {
@@ -71,7 +73,14 @@ fn names(service: &Service, about: About<'_>, found: &mut Found) {
                 Some(name) => format!("the name '{}' does not begin with a protocol", name.value),
                 None => format!("port {} has no name that says its protocol", port.port.value),
             };
-            found.tell("IST0118", about, place, path, message, "name it http-.., grpc-.., tcp-.., or say appProtocol");
+            found.tell(
+                "IST0118",
+                about,
+                place,
+                path,
+                message,
+                "name it http-.., grpc-.., tcp-.., or say appProtocol",
+            );
         }
     }
 }
@@ -81,13 +90,16 @@ fn targets(world: &World<'_>, service: &Service, about: About<'_>, found: &mut F
     if service.spec.selector.is_empty() {
         return;
     }
-    let labels = |deployment: &'_ Deployment| deployment.spec.template.meta.as_ref().map(|meta| meta.labels.clone());
+    let labels =
+        |deployment: &'_ Deployment| deployment.spec.template.meta.as_ref().map(|meta| meta.labels.clone());
     let chosen: Vec<&Deployment> = world
         .resources
         .deployments
         .iter()
         .filter(|deployment| deployment.meta.namespace() == service.meta.namespace())
-        .filter(|deployment| labels(deployment).is_some_and(|labels| selects(&service.spec.selector, &labels)))
+        .filter(|deployment| {
+            labels(deployment).is_some_and(|labels| selects(&service.spec.selector, &labels))
+        })
         .collect();
     for (at, port) in service.spec.ports.iter().enumerate() {
         let says_ports = |deployment: &&Deployment| {
@@ -104,8 +116,8 @@ fn targets(world: &World<'_>, service: &Service, about: About<'_>, found: &mut F
                 },
             })
         };
-        let telling: Vec<&Deployment> = chosen.iter().copied().filter(|one| says_ports(&one)).collect();
-        if !telling.is_empty() && !telling.iter().any(|one| opens(one)) {
+        let telling: Vec<&Deployment> = chosen.iter().copied().filter(says_ports).collect();
+        if !telling.is_empty() && !telling.iter().any(opens) {
             let target = match port.target_port.as_ref().map(|target| &target.value) {
                 None => port.port.value.to_string(),
                 Some(PortRef::Number(number)) => number.to_string(),
@@ -114,7 +126,14 @@ fn targets(world: &World<'_>, service: &Service, about: About<'_>, found: &mut F
             let message = format!("no container that it selects opens port {target}");
             let place = port.target_port.as_ref().map_or(port.port.place, |target| target.place);
             let path = format!("spec.ports[{at}].targetPort");
-            found.tell("KIA0701", about, place, path, message, "correct targetPort, or the container's ports");
+            found.tell(
+                "KIA0701",
+                about,
+                place,
+                path,
+                message,
+                "correct targetPort, or the container's ports",
+            );
         }
     }
 }

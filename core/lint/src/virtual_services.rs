@@ -3,7 +3,7 @@
 use naru_resource::virtual_service::{Destination, HttpRoute};
 use naru_resource::{Gateway, Text, VirtualService};
 
-use crate::world::{Known, World, covers, is_exported, overlap};
+use crate::world::{Known, World, is_exported, overlap};
 use crate::{About, Found};
 
 const MESH: &str = "mesh";
@@ -65,10 +65,9 @@ fn destinations(world: &World<'_>, service: &VirtualService, about: About<'_>, f
         }
         let Some(subset) = &destination.subset else { continue };
         let full = world.full(host, namespace);
-        let mut rules = world.resources.destination_rules.iter().filter(|rule| {
-            covers(&world.full(&rule.spec.host, rule.meta.namespace()), &full)
-                && is_exported(&rule.spec.export_to, rule.meta.namespace(), namespace)
-        });
+        let mut rules = world
+            .rules_for(&full)
+            .filter(|rule| is_exported(&rule.spec.export_to, rule.meta.namespace(), namespace));
         if !rules.any(|rule| rule.spec.subsets.iter().any(|named| named.name.value == subset.value)) {
             let message = format!("no DestinationRule of '{}' has a subset '{}'", host.value, subset.value);
             let hint = "define it, or leave the subset out";
@@ -210,7 +209,8 @@ fn claims(world: &World<'_>, service: &VirtualService, about: About<'_>, found: 
         for (of, block) in route.matches.iter().enumerate() {
             let asked = block.headers.iter().chain(&block.without_headers);
             for (name, _) in asked.filter(|(name, _)| name.value.starts_with(CLAIMS)) {
-                let message = format!("'{}' is asked for, and no RequestAuthentication reads tokens", name.value);
+                let message =
+                    format!("'{}' is asked for, and no RequestAuthentication reads tokens", name.value);
                 let path = format!("spec.http[{at}].match[{of}].headers");
                 let hint = "define a RequestAuthentication for the gateway";
                 found.tell("IST0149", about, name.place, path, message, hint);
@@ -251,10 +251,12 @@ fn weights(service: &VirtualService, about: About<'_>, found: &mut Found) {
             && let Some(weight) = &only.weight
             && weight.value != 100
         {
-            let message = format!("the only destination takes all requests, whatever its weight {}", weight.value);
+            let message =
+                format!("the only destination takes all requests, whatever its weight {}", weight.value);
             found.tell("KIA1104", about, weight.place, format!("{path}[0].weight"), message, "leave it out");
         }
-        let sum: i64 = route.route.iter().filter_map(|to| to.weight.as_ref()).map(|weight| weight.value).sum();
+        let sum: i64 =
+            route.route.iter().filter_map(|to| to.weight.as_ref()).map(|weight| weight.value).sum();
         if route.route.len() > 1 && sum != 100 && sum > 0 {
             let message = format!("the weights sum up to {sum}: each is a share of that, not of 100");
             found.tell("weights-not-100", about, route.place, &path, message, "");
@@ -286,7 +288,8 @@ pub(crate) fn exports(world: &World<'_>, to: &[Text], about: About<'_>, found: &
         return;
     }
     for (at, name) in to.iter().enumerate() {
-        let is_there = matches!(name.value.as_str(), "*" | "." | "~") || world.namespaces.contains(name.value.as_str());
+        let is_there =
+            matches!(name.value.as_str(), "*" | "." | "~") || world.namespaces.contains(name.value.as_str());
         if !is_there {
             let message = format!("there is no namespace '{}'", name.value);
             let hint = "nobody there sees it; correct the name, or define the Namespace";
@@ -315,16 +318,13 @@ fn in_mesh(world: &World<'_>, found: &mut Found) {
     for same in by_host.values() {
         for at in same {
             let Some((service, host, of, _)) = all.get(*at) else { continue };
-            let other = same.iter().filter_map(|other| all.get(*other)).find(|(other, ..)| {
-                !std::ptr::eq(*other, *service) && are_seen_together(service, other)
-            });
+            let other = same
+                .iter()
+                .filter_map(|other| all.get(*other))
+                .find(|(other, ..)| !std::ptr::eq(*other, *service) && are_seen_together(service, other));
             let Some((other, place, ..)) = other else { continue };
             let about = About { kind: "VirtualService", meta: &service.meta };
-            let message = format!(
-                "'{}' speaks of the host '{}', too",
-                other.meta.full_name(),
-                host.value
-            );
+            let message = format!("'{}' speaks of the host '{}', too", other.meta.full_name(), host.value);
             let hint = format!("join them; the other is at {}", world.resources.files.locate(place.place));
             found.tell("IST0109", about, host.place, format!("spec.hosts[{of}]"), message, hint);
         }

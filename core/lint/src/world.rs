@@ -1,9 +1,9 @@
 //! Who is there: services by their names, workloads by their labels, namespaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naru_resource::meta::selects;
-use naru_resource::{Resources, Service, ServiceEntry, Text};
+use naru_resource::{DestinationRule, Resources, Service, ServiceEntry, Text};
 
 /// What can be called by a name.
 pub(crate) struct Known<'a> {
@@ -29,6 +29,13 @@ pub(crate) struct Workload<'a> {
 pub(crate) struct World<'a> {
     pub resources: &'a Resources,
     pub known: Vec<Known<'a>>,
+    /// Which of them have exactly this name.
+    by_host: BTreeMap<String, Vec<usize>>,
+    /// Which of them begin with `*`.
+    wide: Vec<usize>,
+    /// Of hosts in full; those with a wildcard stand in a list of their own.
+    rules: BTreeMap<String, Vec<&'a DestinationRule>>,
+    wide_rules: Vec<(String, &'a DestinationRule)>,
     pub workloads: Vec<Workload<'a>>,
     /// Those that anything is in, or that have a document of their own.
     pub namespaces: BTreeSet<&'a str>,
@@ -69,12 +76,44 @@ impl<'a> World<'a> {
         namespaces.extend(resources.deployments.iter().map(|deployment| deployment.meta.namespace()));
         namespaces.extend(resources.workload_entries.iter().map(|entry| entry.meta.namespace()));
         namespaces.extend(resources.service_entries.iter().map(|entry| entry.meta.namespace()));
-        World {
+        let mut world = World {
             resources,
             known: services.chain(entries).collect(),
+            by_host: BTreeMap::new(),
+            wide: Vec::new(),
+            rules: BTreeMap::new(),
+            wide_rules: Vec::new(),
             workloads: deployments.chain(machines).collect(),
             namespaces,
+        };
+        for (at, known) in world.known.iter().enumerate() {
+            world.by_host.entry(known.host.clone()).or_default().push(at);
+            if known.host.starts_with('*') {
+                world.wide.push(at);
+            }
         }
+        for rule in &resources.destination_rules {
+            let host = world.full(&rule.spec.host, rule.meta.namespace());
+            match host.starts_with('*') {
+                true => world.wide_rules.push((host, rule)),
+                false => world.rules.entry(host).or_default().push(rule),
+            }
+        }
+        world
+    }
+
+    /// The DestinationRules that are for a host, named in full.
+    pub fn rules_for(&self, full: &str) -> impl Iterator<Item = &'a DestinationRule> {
+        let exact = self.rules.get(full).into_iter().flatten().copied();
+        let wide = self.wide_rules.iter().filter(move |(host, _)| covers(host, full));
+        exact.chain(wide.map(|(_, rule)| *rule))
+    }
+
+    /// Whether anybody has a host, named in full, or a part of it.
+    pub fn has(&self, full: &str) -> bool {
+        self.by_host.contains_key(full)
+            || self.wide.iter().any(|at| self.known.get(*at).is_some_and(|known| covers(&known.host, full)))
+            || (full.starts_with('*') && self.known.iter().any(|known| covers(full, &known.host)))
     }
 
     /// A host as it is meant in a namespace.
@@ -88,7 +127,7 @@ impl<'a> World<'a> {
             None => format!("{host}.{namespace}{CLUSTER_DOMAIN}"),
             Some(_) => {
                 let full = format!("{short}{CLUSTER_DOMAIN}");
-                if self.known.iter().any(|known| known.host == full) { full } else { host }
+                if self.by_host.contains_key(&full) { full } else { host }
             }
         }
     }
@@ -96,9 +135,13 @@ impl<'a> World<'a> {
     /// Who is called by a host from a namespace: first those of exactly this name.
     pub fn find(&self, host: &str, namespace: &str) -> Option<&Known<'a>> {
         let full = self.full(host, namespace);
-        let mut visible = self.known.iter().filter(|known| known.is_visible(namespace));
-        let exact = visible.clone().find(|known| known.host == full);
-        exact.or_else(|| visible.find(|known| covers(&known.host, &full)))
+        let exact = self.by_host.get(&full).into_iter().flatten();
+        let wide = self
+            .wide
+            .iter()
+            .filter(|at| self.known.get(**at).is_some_and(|known| covers(&known.host, &full)));
+        let mut all = exact.chain(wide).filter_map(|at| self.known.get(*at));
+        all.find(|known| known.is_visible(namespace))
     }
 
     /// Whether any process has these labels; where no process is known at all, nobody can say.

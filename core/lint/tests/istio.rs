@@ -206,10 +206,7 @@ const CASES: &[Case] = &[
     Case {
         file: "serviceentry-conflicting-protocol",
         codes: &["IST0177"],
-        istio: &[
-            ("IST0177", "ServiceEntry default/se-https"),
-            ("IST0177", "ServiceEntry default/se-http"),
-        ],
+        istio: &[("IST0177", "ServiceEntry default/se-https"), ("IST0177", "ServiceEntry default/se-http")],
         more: &[],
         less: &[],
     },

@@ -51,15 +51,33 @@ const DEPLOYMENT: &str = "DEP a { selector: { matchLabels: { app: a } }, templat
 #[test]
 fn every_code_is_said_where_it_is_meant_and_nowhere_else() {
     let both = format!("{SERVICE}{DEPLOYMENT}");
-    let route = |spec: &str| format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }} }}], {spec} }}] }}");
-    let gate = |name: &str, servers: &str| format!("GW {name} {{ selector: {{ istio: g }}, servers: [{servers}] }}\n");
+    let route = |spec: &str| {
+        format!(
+            "{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: a }} }}], {spec} }}] }}"
+        )
+    };
+    let gate = |name: &str, servers: &str| {
+        format!("GW {name} {{ selector: {{ istio: g }}, servers: [{servers}] }}\n")
+    };
     let http = "{ port: { number: 80, name: http, protocol: HTTP }, hosts: [a.test] }";
     let other = "{ port: { number: 80, name: http, protocol: HTTP }, hosts: [b.test] }";
-    let tls = |host: &str| format!("{{ port: {{ number: 443, name: https, protocol: HTTPS }}, hosts: [{host}], tls: {{ mode: SIMPLE, credentialName: c }} }}");
+    let tls = |host: &str| {
+        format!(
+            "{{ port: {{ number: 443, name: https, protocol: HTTPS }}, hosts: [{host}], tls: {{ mode: SIMPLE, credentialName: c }} }}"
+        )
+    };
     let secret = "SECRET c { tls.crt: YQ==, tls.key: YQ== }\n";
-    let entry = |name: &str, protocol: &str| format!("SE {name} {{ hosts: [e.test], addresses: [10.0.0.1], ports: [{{ number: 80, name: p, protocol: {protocol} }}], resolution: DNS }}\n");
+    let entry = |name: &str, protocol: &str| {
+        format!(
+            "SE {name} {{ hosts: [e.test], addresses: [10.0.0.1], ports: [{{ number: 80, name: p, protocol: {protocol} }}], resolution: DNS }}\n"
+        )
+    };
     let allow = |rule: &str| format!("{both}AP p {{ rules: [{rule}] }}");
-    let matches = |first: &str, second: &str| format!("{SERVICE}VS v {{ hosts: [a], http: [{{ match: [{first}], route: [{{ destination: {{ host: a }} }}] }}, {{ match: [{second}], route: [{{ destination: {{ host: a }} }}] }}] }}");
+    let matches = |first: &str, second: &str| {
+        format!(
+            "{SERVICE}VS v {{ hosts: [a], http: [{{ match: [{first}], route: [{{ destination: {{ host: a }} }}] }}, {{ match: [{second}], route: [{{ destination: {{ host: a }} }}] }}] }}"
+        )
+    };
     let cases: Vec<(&str, String, String)> = vec![
         ("IST0002", route("fault: { abort: { httpStatus: 500, percent: 10 } }"), route("fault: { abort: { httpStatus: 500, percentage: { value: 10 } } }")),
         ("IST0101", format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: b }} }}] }}] }}"), route("timeout: 1s")),
@@ -124,7 +142,11 @@ fn the_catalog_is_in_order_and_its_codes_are_found_by_every_name() {
             assert_eq!(rule(&name.to_lowercase()).map(|found| found.code), Some(known.code), "{name}");
         }
         assert!(known.explanation.ends_with('.') && !known.title.ends_with('.'), "{}", known.code);
-        assert!(!known.explanation.contains("http://") && !known.explanation.contains("https://"), "{}", known.code);
+        assert!(
+            !known.explanation.contains("http://") && !known.explanation.contains("https://"),
+            "{}",
+            known.code
+        );
     }
 }
 

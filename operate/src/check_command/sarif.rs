@@ -75,7 +75,9 @@ fn uri(file: &str) -> String {
     let mut out = if Path::new(file).is_absolute() { "file://".to_owned() } else { String::new() };
     for byte in file.strip_prefix("./").unwrap_or(file).bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
             other => out.push_str(&format!("%{other:02X}")),
         }
     }

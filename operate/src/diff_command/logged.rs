@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn lines_of_every_known_format_tell_of_their_request() {
-        let reader = Reader::new(Some(Format::parse("<%REQ(END-USER)%> %REQ(:METHOD)% %REQ(:PATH)%").unwrap()));
+        let reader =
+            Reader::new(Some(Format::parse("<%REQ(END-USER)%> %REQ(:METHOD)% %REQ(:PATH)%").unwrap()));
         let logged = |headers: &[(&str, &str)]| Logged {
             method: "GET".into(),
             host: "shop.test:8080".into(),
@@ -166,7 +167,8 @@ mod tests {
                      \"shop.test:8080\" \"127.0.0.1:5000\"";
         let headers = [("user-agent", "curl/8"), ("x-request-id", "id-1")];
         assert_eq!(reader.read(envoy), Some(Logged { id: Some("id-1".into()), ..logged(&headers) }));
-        let json = r#"{"method":"GET","path":"/a?b=1","authority":"shop.test:8080","headers":{"End-User":"jason"}}"#;
+        let json =
+            r#"{"method":"GET","path":"/a?b=1","authority":"shop.test:8080","headers":{"End-User":"jason"}}"#;
         assert_eq!(reader.read(json), Some(logged(&[("end-user", "jason")])));
         let said = Logged { host: String::new(), ..logged(&[("end-user", "jason")]) };
         assert_eq!(reader.read("<jason> GET /a?b=1"), Some(said));

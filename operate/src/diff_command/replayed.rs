@@ -212,7 +212,8 @@ impl Told {
             };
             return format!("of the last {requests} requests all would go where they went{otherwise}");
         }
-        let mut line = format!("of the last {requests} requests {} would go elsewhere", self.part(*elsewhere));
+        let mut line =
+            format!("of the last {requests} requests {} would go elsewhere", self.part(*elsewhere));
         if *newly_fail > 0.0 {
             let _ = write!(line, ", {} would newly fail", self.part(*newly_fail));
         }
@@ -368,7 +369,9 @@ fn way(way: &Way) -> Value {
         Goes::NoListener => "no-listener",
     };
     let clusters: Vec<Value> = match &way.goes {
-        Goes::To(to) => to.iter().map(|(name, weight)| json!({ "cluster": name, "weight": weight })).collect(),
+        Goes::To(to) => {
+            to.iter().map(|(name, weight)| json!({ "cluster": name, "weight": weight })).collect()
+        }
         _ => Vec::new(),
     };
     json!({

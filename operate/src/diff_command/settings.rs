@@ -48,25 +48,32 @@ pub fn between(old: &Config, new: &Config) -> Differences {
         all.map(|listener| (listener.name.clone(), format!("{:?}", listener.address))).collect()
     };
     let (before, after) = (rules(old), rules(new));
-    let mut routes = pairs(&before, &after, |rule| rule.rule.origin.clone(), |a, b| {
-        if without_origin(a.rule) != without_origin(b.rule) {
-            Some(Change::Changed)
-        } else {
-            None
-        }
-    });
+    let mut routes = pairs(
+        &before,
+        &after,
+        |rule| rule.rule.origin.clone(),
+        |a, b| {
+            if without_origin(a.rule) != without_origin(b.rule) { Some(Change::Changed) } else { None }
+        },
+    );
     routes.extend(moved(&before, &after));
     let clusters = |config: &Config| -> BTreeMap<String, Cluster> {
         config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.clone())).collect()
     };
     Differences {
-        listeners: pairs(&listeners(old), &listeners(new), |_| String::new(), |a, b| {
-            (a != b).then_some(Change::Changed)
-        }),
+        listeners: pairs(
+            &listeners(old),
+            &listeners(new),
+            |_| String::new(),
+            |a, b| (a != b).then_some(Change::Changed),
+        ),
         routes,
-        clusters: pairs(&clusters(old), &clusters(new), |_| String::new(), |a, b| {
-            (a != b).then_some(Change::Changed)
-        }),
+        clusters: pairs(
+            &clusters(old),
+            &clusters(new),
+            |_| String::new(),
+            |a, b| (a != b).then_some(Change::Changed),
+        ),
     }
 }
 
@@ -162,8 +169,11 @@ impl Differences {
             for difference in list {
                 let Difference { change, name, origins: [before, after] } = difference;
                 let _ = write!(out, "{what:<9} {:<8} {name}", change.name());
-                let origins: Vec<&str> =
-                    [before, after].into_iter().map(String::as_str).filter(|origin| !origin.is_empty()).collect();
+                let origins: Vec<&str> = [before, after]
+                    .into_iter()
+                    .map(String::as_str)
+                    .filter(|origin| !origin.is_empty())
+                    .collect();
                 if !origins.is_empty() {
                     let _ = write!(out, "  ({})", origins.join(" -> "));
                 }

@@ -70,7 +70,9 @@ pub fn uri(path: &Path) -> String {
     let mut out = "file://".to_owned();
     for byte in path.display().to_string().bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
             // Writing to a string cannot fail.
             other => drop(write!(out, "%{other:02X}")),
         }
@@ -94,8 +96,12 @@ mod tests {
 
     #[test]
     fn what_is_no_message_ends_it() {
-        for bytes in ["x\r\n\r\n", "Content-Type: a\r\n\r\n{}", "Content-Length: 99999999999\r\n\r\n", "Content-Length: 2\r\n\r\n{]"]
-        {
+        for bytes in [
+            "x\r\n\r\n",
+            "Content-Type: a\r\n\r\n{}",
+            "Content-Length: 99999999999\r\n\r\n",
+            "Content-Length: 2\r\n\r\n{]",
+        ] {
             assert!(read(&mut bytes.as_bytes()).is_err(), "{bytes:?}");
         }
         assert_eq!(read(&mut &b"Content-Length: 20\r\n\r\n{}"[..]).unwrap(), None);

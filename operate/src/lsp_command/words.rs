@@ -30,7 +30,8 @@ fn key(line: &str) -> Option<(usize, String)> {
     }
     let (name, _) = inner.split_once(':')?;
     let name = name.trim().trim_matches(['"', '\'']);
-    let is_key = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-' | '_'));
+    let is_key = !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-' | '_'));
     is_key.then(|| (indent, name.to_owned()))
 }
 
@@ -109,7 +110,8 @@ fn beside(text: &str, line: usize, name: &str) -> Option<String> {
     let (indent, _) = key(lines.get(line)?)?;
     let value = |of: &&&str| {
         let (other, found) = key(of)?;
-        (other == indent && found == name).then(|| of.split_once(':').map(|(_, value)| value.trim().to_owned()))?
+        (other == indent && found == name)
+            .then(|| of.split_once(':').map(|(_, value)| value.trim().to_owned()))?
     };
     let is_inside = |of: &&&str| key(of).is_none_or(|(other, _)| other >= indent);
     let above = lines.iter().take(line).rev().take_while(is_inside).find_map(|of| value(&of));

@@ -243,6 +243,8 @@ fn summarize(before: Config, after: Config, lines: &[u8], listeners: &Listeners)
         Err(fault) => return Some(vec![fault.to_string()]),
     };
     let mut all = vec![told.to_line()];
-    all.extend(told.groups(GROUPS_MAX).lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")));
+    all.extend(
+        told.groups(GROUPS_MAX).lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")),
+    );
     Some(all)
 }

@@ -15,8 +15,10 @@ impl Format {
             if let [Piece::Operator { operator: first, .. }, Piece::Operator { operator: second, .. }] = pair
                 && !(is_authority(first) && is_path(second))
             {
-                return Err(Invalid::new(format!("nobody can tell where %{first}% ends and %{second}% begins"))
-                    .hint("put something between them"));
+                return Err(Invalid::new(format!(
+                    "nobody can tell where %{first}% ends and %{second}% begins"
+                ))
+                .hint("put something between them"));
             }
         }
         Ok(())

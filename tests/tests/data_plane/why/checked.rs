@@ -51,7 +51,8 @@ fn a_mistake_is_told_with_its_code_and_place_and_fails_as_it_is_asked_to() {
     let said = naru(&directory, &["check", "."]);
     assert_eq!(said.code, Some(1));
     // What both say is told once, with both names.
-    let of_host = |line: &&str| line.contains("nobody") && (line.contains("error[") || line.contains("warning["));
+    let of_host =
+        |line: &&str| line.contains("nobody") && (line.contains("error[") || line.contains("warning["));
     assert_eq!(said.err.lines().filter(of_host).count(), 1, "{}", said.err);
     assert!(said.err.contains("error[unknown-host]") && said.err.contains("also: IST0101"), "{}", said.err);
     let json = naru(&directory, &["check", ".", "--output", "json"]).json();
@@ -117,7 +118,9 @@ fn a_log_of_sarif_holds_every_problem_with_its_rule_and_region() {
     assert_eq!(results.len(), json.as_array().unwrap().len());
     for (result, problem) in results.iter().zip(json.as_array().unwrap()) {
         assert_eq!(result["level"], problem["severity"]);
-        assert!(result["message"]["text"].as_str().unwrap().starts_with(problem["message"].as_str().unwrap()));
+        assert!(
+            result["message"]["text"].as_str().unwrap().starts_with(problem["message"].as_str().unwrap())
+        );
         let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
         assert_eq!(rule["id"], result["ruleId"]);
         assert!(rule["shortDescription"]["text"].is_string());

@@ -30,7 +30,8 @@ impl Editor {
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         let mut editor = Editor { child, input, output, directory, asked: 0 };
         let root = editor.uri("");
-        let answer = editor.ask("initialize", &json!({ "processId": null, "rootUri": root, "capabilities": {} }));
+        let answer =
+            editor.ask("initialize", &json!({ "processId": null, "rootUri": root, "capabilities": {} }));
         assert_eq!(answer["capabilities"]["textDocumentSync"]["change"], 1);
         editor.tell("initialized", &json!({}));
         editor
@@ -149,7 +150,10 @@ fn an_editor_is_told_what_is_wrong_as_it_is_typed() {
     assert_eq!(subset["code"], "unknown-subset");
     assert_eq!(subset["range"]["start"], json!({ "line": 9, "character": 16 }));
     assert_eq!(subset["range"]["end"], json!({ "line": 9, "character": 18 }));
-    assert!(problems.iter().any(|problem| problem["code"] == "KIA1104" && problem["severity"] == 3), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem["code"] == "KIA1104" && problem["severity"] == 3),
+        "{problems:?}"
+    );
 
     // What is open stands above what is on the disk, as it is typed.
     let uri = editor.uri("routing.yaml");

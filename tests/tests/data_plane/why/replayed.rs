@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::documents::naru;
 use crate::explained::{Asked, CLIENTS, Done, ask, documents, planned};
 
-const PAIRS: u64 = 12;
-const REQUESTS: usize = 300;
+const PAIRS: u64 = 9;
+const REQUESTS: usize = 200;
 const HEADERS: [&str; 4] = ["cookie", "end-user", "x-a", "x-b"];
 
 /// The same documents, where weights choose nothing by chance.
@@ -138,13 +138,17 @@ async fn diff_names_exactly_the_requests_that_a_replay_sends_elsewhere() {
         for (number, line) in (1..).zip(lines.lines()) {
             let line: Value = serde_json::from_str(line).unwrap();
             let is_elsewhere = really[&key_of(&line)];
-            assert_eq!(named.contains(&number), is_elsewhere, "seed {seed}, {line}\n{replay:#}\n{old}\n===\n{new}");
+            assert_eq!(
+                named.contains(&number),
+                is_elsewhere,
+                "seed {seed}, {line}\n{replay:#}\n{old}\n===\n{new}"
+            );
             if is_elsewhere { moved += 1 } else { stayed += 1 }
         }
         assert_eq!(replay["elsewhere"].as_f64().unwrap(), named.len() as f64);
         failed += u64::from(replay["newly_fail"].as_f64().unwrap() > 0.0);
     }
-    assert!(moved > 200 && stayed > 200 && failed > 0, "{moved} {stayed} {failed}");
+    assert!(moved > 100 && stayed > 100 && failed > 0, "{moved} {stayed} {failed}");
 }
 
 fn planned_anywhere(text: &str) -> Config {
@@ -226,14 +230,22 @@ fn weights_move_their_share_and_what_has_no_rule_any_more_newly_fails() {
     let same = naru(&directory, &["diff", "old.yaml", "old.yaml", "--replay", "access.log"]);
     assert!(same.out.contains("no listener, route or cluster differs"), "{}", same.out);
     assert!(same.out.contains("0 (0.0%) would go elsewhere"), "{}", same.out);
+    // The same name for others is another place.
+    directory.write("moved.yaml", &shares(90, "/").replace("127.0.0.2", "127.0.0.3"));
+    let moved = naru(&directory, &["diff", "old.yaml", "moved.yaml", "--replay", "access.log"]);
+    assert!(moved.out.contains("6 (6.0%) would go elsewhere"), "{}", moved.out);
+    assert!(moved.out.contains("clusters  changed  outbound|80|two|a.internal"), "{}", moved.out);
     // A format of somebody's own.
     directory.write("own.log", "shop.test/b|GET\n");
     let format = ["--log-format", "%REQ(:AUTHORITY)%%REQ(:PATH)%|%REQ(:METHOD)%"];
-    let own = naru(&directory, &[&["diff", "old.yaml", "new.yaml", "--replay", "own.log"][..], &format].concat());
+    let own =
+        naru(&directory, &[&["diff", "old.yaml", "new.yaml", "--replay", "own.log"][..], &format].concat());
     assert!(own.out.contains("1 (100.0%) would newly fail"), "{}{}", own.out, own.err);
     let unreadable = ["--log-format", "%PROTOCOL%%DURATION%"];
-    let said =
-        naru(&directory, &[&["diff", "old.yaml", "new.yaml", "--replay", "own.log"][..], &unreadable].concat());
+    let said = naru(
+        &directory,
+        &[&["diff", "old.yaml", "new.yaml", "--replay", "own.log"][..], &unreadable].concat(),
+    );
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("nobody can tell where"), "{}", said.err);
 }

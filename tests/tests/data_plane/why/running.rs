@@ -42,17 +42,26 @@ spec:
             "  - {{ name: 'to {path}', match: [{{ uri: {{ prefix: {path} }} }}], directResponse: {{ status: {status} }} }}\n"
         ));
     }
-    out.push_str("  - { name: all, route: [{ destination: { host: a.internal } }] }\n");
+    out.push_str(
+        "  - { name: all, route: [{ destination: { host: a.internal } }], headers: { response: { set: { x-id: '%REQ(X-REQUEST-ID)%' } } } }\n",
+    );
     out
 }
 
-async fn status(gate: SocketAddr, path: &str, id: &str) -> u16 {
+/// The status of an answer, and the id that the request had behind the gateway.
+async fn answered(gate: SocketAddr, path: &str) -> (u16, Option<String>) {
+    until("the gateway to listen", async || tokio::net::TcpStream::connect(gate).await.ok()).await;
     let mut client = Client::plain(gate, Speaks::Http1).await;
     let mut get = request(Method::GET, path, Outbound::empty());
-    get.headers_mut().insert("x-request-id", id.parse().unwrap());
     get.headers_mut().insert("cookie", "key=hidden".parse().unwrap());
     get.headers_mut().insert("end-user", "jason".parse().unwrap());
-    client.exchange(get).await.status.as_u16()
+    let answer = client.exchange(get).await;
+    let id = answer.headers.get("x-id").map(|id| id.to_str().unwrap().to_owned());
+    (answer.status.as_u16(), id)
+}
+
+async fn status(gate: SocketAddr, path: &str) -> u16 {
+    answered(gate, path).await.0
 }
 
 fn asked(up: &Up, arguments: &[&str]) -> Said {
@@ -76,13 +85,16 @@ async fn what_was_in_force_is_listed_shown_and_put_in_force_again_also_after_a_r
     let arguments = ["--workers", "1", "--access-log", "none"];
     let up = Up::start(&[("a.yaml", one.clone())], &arguments).await;
     assert_eq!(versions(&up), (1, vec![1]));
-    for at in 0..5 {
-        assert_eq!(status(gate, "/x", &format!("id-{at}")).await, 200);
+    let mut id = String::new();
+    for _ in 0..5 {
+        let answer = answered(gate, "/x").await;
+        assert_eq!(answer.0, 200);
+        id = answer.1.unwrap();
     }
-    assert_eq!(status(gate, "/y", "other").await, 200);
+    assert_eq!(status(gate, "/y").await, 200);
 
     // One of the last requests, by its id.
-    let said = asked(&up, &["explain", "--id", "id-3"]);
+    let said = asked(&up, &["explain", "--id", &id]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let upstream_line = format!("by {} of outbound|80||a.internal in 1 attempt", upstream.address);
     for expected in [
@@ -98,7 +110,7 @@ async fn what_was_in_force_is_listed_shown_and_put_in_force_again_also_after_a_r
         assert!(said.out.contains(expected), "{expected:?} is not in\n{}", said.out);
     }
     assert!(!said.out.contains("hidden"), "{}", said.out);
-    let json = asked(&up, &["explain", "--id", "id-3", "--output", "json"]).json();
+    let json = asked(&up, &["explain", "--id", &id, "--output", "json"]).json();
     assert_eq!(json["recorded"]["response_code"], 200);
     assert!(!json.to_string().contains("hidden"), "{json}");
     let said = asked(&up, &["explain", "--id", "nobody"]);
@@ -117,10 +129,10 @@ async fn what_was_in_force_is_listed_shown_and_put_in_force_again_also_after_a_r
         (said.contains(expected) && said.contains("an answer of the rule, 418")).then_some(())
     })
     .await;
-    assert_eq!(status(gate, "/x", "later").await, 418);
+    assert_eq!(status(gate, "/x").await, 418);
     assert_eq!(versions(&up), (2, vec![1, 2]));
     // What the request met is not what is there now.
-    let said = asked(&up, &["explain", "--id", "id-3"]);
+    let said = asked(&up, &["explain", "--id", &id]);
     assert!(said.out.contains("the configuration is another one since then"), "{}", said.out);
     let shown = asked(&up, &["config", "show", "2"]);
     assert!(shown.out.contains("status: 418"), "{}", shown.out);
@@ -130,9 +142,9 @@ async fn what_was_in_force_is_listed_shown_and_put_in_force_again_also_after_a_r
     let said = asked(&up, &["config", "rollback", "1"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("version 3 is in force"), "{}", said.out);
-    assert_eq!(status(gate, "/x", "back").await, 200);
+    assert_eq!(status(gate, "/x").await, 200);
     let up = up.again(&arguments).await;
-    assert_eq!(status(gate, "/x", "again").await, 200);
+    assert_eq!(status(gate, "/x").await, 200);
     assert_eq!(versions(&up), (3, vec![1, 2, 3]));
     let history = asked(&up, &["config", "history"]);
     assert!(history.out.contains("*    3 ") && history.out.contains("from version 1"), "{}", history.out);
@@ -141,26 +153,31 @@ async fn what_was_in_force_is_listed_shown_and_put_in_force_again_also_after_a_r
     up.directory.write("a.yaml", &two.replace("418", "99"));
     let up = up.again(&arguments).await;
     assert!(up.said().contains("version 3, which was in force before, goes on"), "{}", up.said());
-    assert_eq!(status(gate, "/x", "still").await, 200);
+    assert_eq!(status(gate, "/x").await, 200);
     // A directory that says something else again is what counts.
     up.save("a.yaml", &two);
-    until("the save", async || (status(gate, "/x", "saved").await == 418).then_some(())).await;
+    until("the save", async || (status(gate, "/x").await == 418).then_some(())).await;
 
     // A batch: all of it or nothing.
     let files = Directory::new();
     files.write("good.yaml", &documents(gate, upstream.address, &[("/x", 419)]));
     let admin = format!("http://{}", up.admin);
-    let apply = |more: &[&str]| naru(&files, &[&["config", "apply", "--admin", &admin, "good.yaml"], more].concat());
+    let apply =
+        |more: &[&str]| naru(&files, &[&["config", "apply", "--admin", &admin, "good.yaml"], more].concat());
     files.write("bad.yaml", "kind: [");
     let said = apply(&["bad.yaml"]);
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("it cannot be, and changes nothing") && said.err.contains("syntax"), "{}", said.err);
-    assert_eq!(status(gate, "/x", "same").await, 418);
+    assert!(
+        said.err.contains("it cannot be, and changes nothing") && said.err.contains("syntax"),
+        "{}",
+        said.err
+    );
+    assert_eq!(status(gate, "/x").await, 418);
     let said = apply(&[]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert_eq!(status(gate, "/x", "batch").await, 419);
+    assert_eq!(status(gate, "/x").await, 419);
     let up = up.again(&arguments).await;
-    assert_eq!(status(gate, "/x", "batch again").await, 419);
+    assert_eq!(status(gate, "/x").await, 419);
 
     // A page in a browser changes nothing.
     let forged = std::process::Command::new("curl")
@@ -177,8 +194,9 @@ async fn nothing_is_kept_where_nothing_is_to_be_kept() {
     let gate = free_address();
     let text = documents(gate, upstream.address, &[]);
     let up = Up::start(&[("a.yaml", text.clone())], &["--workers", "1", "--recent-requests", "0"]).await;
-    assert_eq!(status(gate, "/", "one").await, 200);
-    let said = asked(&up, &["explain", "--id", "one"]);
+    let (code, id) = answered(gate, "/").await;
+    assert_eq!(code, 200);
+    let said = asked(&up, &["explain", "--id", &id.unwrap()]);
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("--recent-requests 0"), "{}", said.err);
     up.save("a.yaml", &text.replace("299", "298"));
