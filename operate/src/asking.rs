@@ -93,7 +93,16 @@ fn explained(query: &Query<'_>) -> Result<What, String> {
         let (namespace, short) = name.split_once('/').unwrap_or(("default", &name));
         format!("outbound/{short}.{namespace}")
     });
-    Ok(What::Explain(Question { method, url, headers, source, port: None, from, is_recorded: false, asker: None }))
+    Ok(What::Explain(Question {
+        method,
+        url,
+        headers,
+        source,
+        port: None,
+        from,
+        is_recorded: false,
+        asker: None,
+    }))
 }
 
 /// `%XX` becomes its byte.

@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::say::say;
 use crate::{
-    bootstrap_command, check_command, config_command, control_command, defaults_command, diff_command,
-    explain_command, import_command, lsp_command, proxy_command, simulate_command, status_command, up_command,
+    check_command, config_command, control_command, defaults_command, diff_command, explain_command,
+    import_command, lsp_command, proxy_command, simulate_command, status_command, up_command,
     workload_command,
 };
 

@@ -87,11 +87,12 @@ pub use credentials::{
     ApiKeys, ApiKeysChange, BasicAuth, Credentials, Hashes, KeyForwarding, KeyPlace, KeySource,
 };
 pub use csrf::Csrf;
+pub use descriptor::{
+    DescribedHeader, Descriptor, DescriptorPart, HitCount, Hits, HostRates, PseudoHeader, RateOverride,
+    RuleRates,
+};
 pub use external::{
     BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
-};
-pub use descriptor::{
-    DescribedHeader, Descriptor, DescriptorPart, HitCount, Hits, HostRates, PseudoHeader, RateOverride, RuleRates,
 };
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,

@@ -43,7 +43,11 @@ pub struct Step {
 #[derive(Debug)]
 pub enum Said {
     Passes,
-    Answers { status: u16, reason: Reason, details: String },
+    Answers {
+        status: u16,
+        reason: Reason,
+        details: String,
+    },
     /// It hangs on what nobody knows here.
     Unknown,
 }
@@ -156,8 +160,7 @@ pub fn walk(
     let facts = RequestFacts::of(&parts.method, &parts.headers, &arrival.client, true);
     let begins = Instant::ZERO;
     let subject = arrival.line.subject(&parts.headers, &arrival.client, worker.draw_request());
-    let mut journey =
-        Journey::begin(begins, snapshot, chain, &subject, facts, &mut worker, &view, &mut ());
+    let mut journey = Journey::begin(begins, snapshot, chain, &subject, facts, &mut worker, &view, &mut ());
     if let Some(token) = session {
         journey.know_session(token);
     }
@@ -220,7 +223,10 @@ fn answer(
         }
         Question::Who(shown) if !is_said(shown.secret.bytes()) => {
             let option = if shown.name.is_some() { "--user" } else { "--key" };
-            return Err(("credentials", format!("what it shows is not read here: say whose it is with {option}")));
+            return Err((
+                "credentials",
+                format!("what it shows is not read here: say whose it is with {option}"),
+            ));
         }
         _ => {}
     }
@@ -244,7 +250,7 @@ fn answer(
             return Err(("files", format!("answered where there is {}", names.join(", or "))));
         }
         Question::Limit(asking) => {
-            let cluster = &asking.of.cluster;
+            let cluster = &asking.of.service.cluster;
             (Answer::Limited(Box::default()), format!("asks {cluster}, which is taken to let it pass"))
         }
         Question::Read(_) | Question::Who(_) => (Answer::Nobody, String::new()),

@@ -40,11 +40,7 @@ impl<'a> Binder<'a> {
                     "a database says where addresses are",
                     "geo of EdgePolicy documents",
                 ),
-                (
-                    snapshot.chains().iter().any(asks),
-                    "a rate limit service is asked",
-                    "the filter ratelimit",
-                ),
+                (snapshot.chains().iter().any(asks), "a rate limit service is asked", "the filter ratelimit"),
                 (
                     snapshot.chains().iter().any(counts),
                     "connections of clients have rate limits of their own",

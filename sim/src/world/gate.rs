@@ -68,7 +68,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 passage.journey.on_answer(self.now, Answer::File(said));
             }
             // A configuration with a rate limit service is refused.
-            Question::Read(_) | Question::Who(_) | Question::Limit(_) => passage.journey.on_answer(self.now, Answer::Nobody),
+            Question::Read(_) | Question::Who(_) | Question::Limit(_) => {
+                passage.journey.on_answer(self.now, Answer::Nobody)
+            }
         }
     }
 

@@ -107,7 +107,9 @@ expect:
   - { measure: kept, service: s, at_least: 1% }
 ";
     let asks = |line: u32, what: &str| {
-        format!("{line}: nothing in the configuration asks for a {what} where this request comes in [no-effect]")
+        format!(
+            "{line}: nothing in the configuration asks for a {what} where this request comes in [no-effect]"
+        )
     };
     let expected = [
         "12: 'a b: c' is no header [invalid-value]".to_owned(),

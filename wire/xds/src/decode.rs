@@ -58,8 +58,8 @@ pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded
 }
 
 pub(crate) use clusters::read as read_cluster;
-pub(crate) use rates::name_source;
 pub(crate) use listener::read as read_listener;
+pub(crate) use rates::name_source;
 pub(crate) use routes::read as read_routes;
 
 /// The endpoints of a cluster, by themselves.

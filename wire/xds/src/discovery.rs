@@ -16,6 +16,7 @@ mod status;
 
 use prost::Message;
 
+pub use client::{Broken, Client, Event};
 pub use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 pub use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Locality, Node};
 pub use envoy_types::pb::envoy::service::discovery::v3::{
@@ -24,7 +25,6 @@ pub use envoy_types::pb::envoy::service::discovery::v3::{
 };
 pub use envoy_types::pb::google::protobuf::{Any, Struct, Value, value};
 pub use envoy_types::pb::google::rpc::Status;
-pub use client::{Broken, Client, Event};
 pub use frame::{BODY_BYTES_MAX, Changed, Framed, Said, Unframer, delta, world};
 pub use kind::{Dialect, KINDS, Kind};
 pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};

@@ -764,8 +764,13 @@ const SUPPORTED: &[(&str, &[&str])] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    let others =
-        [identity::SUPPORTED, external::SUPPORTED, content::SUPPORTED, discovery::SUPPORTED, rates::SUPPORTED];
+    let others = [
+        identity::SUPPORTED,
+        external::SUPPORTED,
+        content::SUPPORTED,
+        discovery::SUPPORTED,
+        rates::SUPPORTED,
+    ];
     SUPPORTED.iter().chain(others.into_iter().flatten())
 }
 
