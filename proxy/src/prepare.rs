@@ -21,8 +21,8 @@ use naru_tls::{Connector, Terminator};
 use crate::clock::{self, Origin};
 use crate::cluster::Connectors;
 use crate::gate::{
-    AllCredentials, AllKeys, CheckCounts, Circled, Desk, SharedKeys, SharedLocalRates, SharedQuotas, SharedStore,
-    share_credentials,
+    AllCredentials, AllKeys, CheckCounts, Circled, Desk, SharedKeys, SharedLocalRates, SharedQuotas,
+    SharedStore, share_credentials,
 };
 use crate::geo::{self, AllGeo};
 use crate::guarded::Guarded;

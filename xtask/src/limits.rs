@@ -26,5 +26,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         "--test-threads=1",
     ];
     let seconds = options.seconds.to_string();
-    run_command(Command::new(env!("CARGO")).args(arguments).env("NARU_LIMIT_SECONDS", seconds).current_dir(root()))
+    run_command(
+        Command::new(env!("CARGO")).args(arguments).env("NARU_LIMIT_SECONDS", seconds).current_dir(root()),
+    )
 }

@@ -109,8 +109,12 @@ mod tests {
     #[test]
     fn the_nearest_limit_is_told_with_all_windows() {
         let silent = DescriptorStatus::default();
-        let statuses =
-            vec![status(7, 1_000, 3, "", 40), silent, status(0, 10, 2, "per-ip", 30), status(9, 4, 0, "", 70)];
+        let statuses = vec![
+            status(7, 1_000, 3, "", 40),
+            silent,
+            status(0, 10, 2, "per-ip", 30),
+            status(9, 4, 0, "", 70),
+        ];
         let answer = ServiceAnswer { statuses, ..ServiceAnswer::default() };
         let left = answer.left(|_| true).unwrap();
         assert_eq!(left.limit, "10, 1000;w=3600, 10;w=60;name=\"per-ip\"");

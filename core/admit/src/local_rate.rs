@@ -159,16 +159,13 @@ impl LocalLimiter {
             }
         }
         let one = matched.get(shadow.unwrap_or(0));
-        LocalSaid {
-            is_refused: false,
-            is_shadowed,
-            told: one.and_then(|one| self.told(now, state, one)),
-        }
+        LocalSaid { is_refused: false, is_shadowed, told: one.and_then(|one| self.told(now, state, one)) }
     }
 
     /// The descriptor that is for exactly this, or else the first that leaves something of it open.
     fn find<'a>(&self, state: &mut LocalState, described: &'a Described) -> Option<Matched<'a>> {
-        let exact = self.descriptors.iter().position(|own| !own.is_open && *own.entries == *described.entries);
+        let exact =
+            self.descriptors.iter().position(|own| !own.is_open && *own.entries == *described.entries);
         if let Some(own) = exact {
             return Some(Matched { own, values: None, word: 0, described });
         }
@@ -197,9 +194,10 @@ impl LocalLimiter {
 
 impl Own {
     fn takes(&self, described: &Described) -> bool {
-        let is_taken = |((key, value), (own_key, own_value)): (&(Box<str>, Box<str>), &(Box<str>, Box<str>))| {
-            key == own_key && (own_value.is_empty() || value == own_value)
-        };
+        let is_taken =
+            |((key, value), (own_key, own_value)): (&(Box<str>, Box<str>), &(Box<str>, Box<str>))| {
+                key == own_key && (own_value.is_empty() || value == own_value)
+            };
         self.entries.len() == described.entries.len()
             && described.entries.iter().zip(&self.entries).all(is_taken)
     }

@@ -340,57 +340,58 @@ impl CompiledGate {
         // What each number stands for.
         let mut numbered: Vec<Vec<(String, Check)>> = Vec::new();
         let mut numbers: Vec<Box<[u32]>> = Vec::new();
-        let mut compile = |checks: &[Check], host: &str, own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
-            let of_check = |check: &Check| {
-                let is_own = changes.iter().any(|change| match change {
-                    // What requests are called is added to it.
-                    GateChange::Instead(other) if counts_here(&other.kind) => other.name == check.name,
-                    GateChange::Instead(other) | GateChange::Also(other) => other == check,
-                    GateChange::Without(_)
-                    | GateChange::Ask(..)
-                    | GateChange::Count(..)
-                    | GateChange::Describe(_) => false,
-                });
-                match &check.kind {
-                    CheckKind::LocalRate(rate) if is_own && rate.is_of_host => format!("{of}/{host}"),
-                    _ if is_own => format!("{of}/{host}/{own}"),
-                    _ => of.to_owned(),
-                }
-            };
-            let mut compiled: Vec<CompiledCheck> = Vec::new();
-            let mut sources: Vec<Vec<(String, Check)>> = Vec::new();
-            for check in checks {
-                let Some(next) = CompiledCheck::new(check, &of_check(check), found) else { continue };
-                let source = (of_check(check), check.clone());
-                // Limits that stand beside each other are asked together: all of them, or none.
-                if let CompiledCheck::Quotas(quotas) = next {
-                    match compiled.last_mut() {
-                        Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
-                            before.join(quotas);
-                            if let Some(joined) = sources.last_mut() {
-                                joined.push(source);
+        let mut compile =
+            |checks: &[Check], host: &str, own: &str, changes: &[GateChange]| -> Box<[CompiledCheck]> {
+                let of_check = |check: &Check| {
+                    let is_own = changes.iter().any(|change| match change {
+                        // What requests are called is added to it.
+                        GateChange::Instead(other) if counts_here(&other.kind) => other.name == check.name,
+                        GateChange::Instead(other) | GateChange::Also(other) => other == check,
+                        GateChange::Without(_)
+                        | GateChange::Ask(..)
+                        | GateChange::Count(..)
+                        | GateChange::Describe(_) => false,
+                    });
+                    match &check.kind {
+                        CheckKind::LocalRate(rate) if is_own && rate.is_of_host => format!("{of}/{host}"),
+                        _ if is_own => format!("{of}/{host}/{own}"),
+                        _ => of.to_owned(),
+                    }
+                };
+                let mut compiled: Vec<CompiledCheck> = Vec::new();
+                let mut sources: Vec<Vec<(String, Check)>> = Vec::new();
+                for check in checks {
+                    let Some(next) = CompiledCheck::new(check, &of_check(check), found) else { continue };
+                    let source = (of_check(check), check.clone());
+                    // Limits that stand beside each other are asked together: all of them, or none.
+                    if let CompiledCheck::Quotas(quotas) = next {
+                        match compiled.last_mut() {
+                            Some(CompiledCheck::Quotas(before)) if before.can_join(&quotas) => {
+                                before.join(quotas);
+                                if let Some(joined) = sources.last_mut() {
+                                    joined.push(source);
+                                }
+                            }
+                            _ => {
+                                compiled.push(CompiledCheck::Quotas(quotas));
+                                sources.push(vec![source]);
                             }
                         }
-                        _ => {
-                            compiled.push(CompiledCheck::Quotas(quotas));
-                            sources.push(vec![source]);
-                        }
+                    } else {
+                        compiled.push(next);
+                        sources.push(vec![source]);
                     }
-                } else {
-                    compiled.push(next);
-                    sources.push(vec![source]);
                 }
-            }
-            let number = |source: Vec<(String, Check)>| {
-                let known = numbered.iter().position(|known| is_same(known, &source));
-                known.unwrap_or_else(|| {
-                    numbered.push(source);
-                    numbered.len() - 1
-                }) as u32
+                let number = |source: Vec<(String, Check)>| {
+                    let known = numbered.iter().position(|known| is_same(known, &source));
+                    known.unwrap_or_else(|| {
+                        numbered.push(source);
+                        numbered.len() - 1
+                    }) as u32
+                };
+                numbers.push(sources.into_iter().map(number).collect());
+                compiled.into_boxed_slice()
             };
-            numbers.push(sources.into_iter().map(number).collect());
-            compiled.into_boxed_slice()
-        };
         let mut lists = vec![compile(&gate.checks, "", "", &[])];
         let mut of_rules = Vec::new();
         // Rules one after another mostly say the same, and share what they say where it is shared anyway.
@@ -435,15 +436,13 @@ impl CompiledGate {
 
     /// Whether there is anybody else who is asked.
     pub fn asks_others(&self) -> bool {
-        let asks =
-            |check| matches!(check, &CompiledCheck::External(_) | &CompiledCheck::RateService(_));
+        let asks = |check| matches!(check, &CompiledCheck::External(_) | &CompiledCheck::RateService(_));
         self.lists.iter().flatten().any(asks)
     }
 
     /// Whether connections have limits of their own.
     pub fn counts_connections(&self) -> bool {
-        let counts =
-            |check: &CompiledCheck| matches!(check, CompiledCheck::LocalRate(rate) if rate.is_of_connection());
+        let counts = |check: &CompiledCheck| matches!(check, CompiledCheck::LocalRate(rate) if rate.is_of_connection());
         self.lists.iter().flatten().any(counts)
     }
 
@@ -483,10 +482,9 @@ fn is_shared(changes: &[GateChange]) -> bool {
         GateChange::Instead(check) | GateChange::Also(check) => {
             !matches!(check.kind, CheckKind::LocalRate(_) | CheckKind::External(_))
         }
-        GateChange::Without(_)
-        | GateChange::Ask(..)
-        | GateChange::Count(..)
-        | GateChange::Describe(_) => true,
+        GateChange::Without(_) | GateChange::Ask(..) | GateChange::Count(..) | GateChange::Describe(_) => {
+            true
+        }
     })
 }
 

@@ -20,9 +20,9 @@ use naru_journey::outgoing::Stamp;
 use naru_journey::record::RequestLine;
 use naru_journey::{Action, Journey, Snapshot, View, Wait, Worker, reply};
 use naru_spec::{
-    Check, CheckKind, Descriptor, DescriptorPart, DirectResponse, Domain, External, ExternalGrpc, ExternalService,
-    Forward, GateChange, HeaderMatch, HeaderTest, HostRates, LocalDescriptor, LocalRate, Match, RateService,
-    RateServiceChange, Rule, RuleRates, Scheme, StringMatch, TokenBucket, VirtualHost,
+    Check, CheckKind, Descriptor, DescriptorPart, DirectResponse, Domain, External, ExternalGrpc,
+    ExternalService, Forward, GateChange, HeaderMatch, HeaderTest, HostRates, LocalDescriptor, LocalRate,
+    Match, RateService, RateServiceChange, Rule, RuleRates, Scheme, StringMatch, TokenBucket, VirtualHost,
 };
 
 /// What was asked and counted.
@@ -45,7 +45,8 @@ impl View for Counter {
 
     fn local_rate(&self, _: Instant, rate: LocalRateId, asked: &[Described]) -> LocalSaid {
         self.asked.borrow_mut().push((rate.0, asked.to_vec()));
-        let told = LocalTold { tokens_max: 7, remaining: 0, reset: Duration::from_millis(1_500), tells: None };
+        let told =
+            LocalTold { tokens_max: 7, remaining: 0, reset: Duration::from_millis(1_500), tells: None };
         LocalSaid { is_refused: self.refuses, is_shadowed: false, told: Some(told) }
     }
 
@@ -98,7 +99,11 @@ fn asks() -> Check {
 /// Requests without `x-rule` are sent on, `direct` ones answered; all rules of the host have descriptors.
 fn snapshot(checks: Vec<Check>, changes: Vec<GateChange>) -> Snapshot {
     let describes = |own: Vec<Descriptor>| {
-        GateChange::Describe(Box::new(RuleRates { own, of_host: vec![literal("host")], includes_host: false }))
+        GateChange::Describe(Box::new(RuleRates {
+            own,
+            of_host: vec![literal("host")],
+            includes_host: false,
+        }))
     };
     let rule = |name: &str, action: naru_spec::Action, gate: Vec<GateChange>| {
         let test = HeaderTest::Value(StringMatch::exact(name));
@@ -116,7 +121,10 @@ fn snapshot(checks: Vec<Check>, changes: Vec<GateChange>) -> Snapshot {
         }
     };
     let forward = |name: &str| naru_spec::Action::Forward(Box::new(Forward::to(name)));
-    let direct = naru_spec::Action::Direct(Box::new(DirectResponse { status: http::StatusCode::OK, body: Vec::new() }));
+    let direct = naru_spec::Action::Direct(Box::new(DirectResponse {
+        status: http::StatusCode::OK,
+        body: Vec::new(),
+    }));
     let rules = vec![
         rule("own", forward("service"), [changes, vec![describes(vec![literal("own")])]].concat()),
         rule("direct", direct, Vec::new()),
@@ -279,7 +287,8 @@ fn a_service_is_asked_about_what_rules_and_filters_say() {
 #[test]
 fn what_the_service_says_is_done_and_what_nobody_says_is_a_setting() {
     let view = Counter::default();
-    let over = ServiceAnswer { is_over_limit: true, body: Bytes::from_static(b"no"), ..ServiceAnswer::default() };
+    let over =
+        ServiceAnswer { is_over_limit: true, body: Bytes::from_static(b"no"), ..ServiceAnswer::default() };
     let mut driven = Driven::begin(snapshot(vec![service(|_| {})], Vec::new()), "own", &view);
     assert_eq!(driven.check(at(0)), Some(Action::Ask));
     let answered = driven.answer(Answer::Limited(Box::new(over.clone())));
@@ -288,14 +297,22 @@ fn what_the_service_says_is_done_and_what_nobody_says_is_a_setting() {
     assert_eq!((reply.status.as_u16(), &reply.body[..]), (429, &b"no"[..]));
     assert_eq!(reply.headers["x-envoy-ratelimited"], "true");
 
-    let mut driven =
-        Driven::begin(snapshot(vec![service(|said| said.enforced = Fraction::NONE)], Vec::new()), "own", &view);
+    let mut driven = Driven::begin(
+        snapshot(vec![service(|said| said.enforced = Fraction::NONE)], Vec::new()),
+        "own",
+        &view,
+    );
     assert_eq!(driven.check(at(0)), Some(Action::Ask));
     let headers = |all: &[(&str, &'static [u8])]| -> Vec<(Box<str>, Bytes)> {
         all.iter().map(|(name, value)| ((*name).into(), Bytes::from_static(value))).collect()
     };
     let answer = ServiceAnswer {
-        request_headers: headers(&[("x-user", b"me"), ("host", b"evil"), ("content-length", b"9"), ("x y", b"1")]),
+        request_headers: headers(&[
+            ("x-user", b"me"),
+            ("host", b"evil"),
+            ("content-length", b"9"),
+            ("x y", b"1"),
+        ]),
         ..over
     };
     assert!(is_sent(driven.answer(Answer::Limited(Box::new(answer)))));

@@ -139,9 +139,10 @@ fn of_callers(text: &str) -> (Vec<(String, usize)>, Vec<Problem>) {
     let http = &listener.unwrap().chains[0].http;
     assert!(http.gate.checks.is_empty());
     let hosts = http.routes.virtual_hosts.iter().map(|host| {
-        let limits = host.rules.iter().flat_map(|rule| &rule.gate).filter(|change| {
-            matches!(change, GateChange::Also(Check { kind: CheckKind::Quotas(_), .. }))
-        });
+        let limits =
+            host.rules.iter().flat_map(|rule| &rule.gate).filter(|change| {
+                matches!(change, GateChange::Also(Check { kind: CheckKind::Quotas(_), .. }))
+            });
         (host.name.clone(), limits.count())
     });
     (hosts.collect(), planned.problems)
@@ -171,7 +172,8 @@ kind: Service
 metadata: {name: bytes}
 spec: {ports: [{name: tcp, port: 80}]}
 ---";
-    let (hosts, problems) = of_callers(&format!("{bytes}{}", limit("targetRef: {kind: Service, name: bytes}", one)));
+    let (hosts, problems) =
+        of_callers(&format!("{bytes}{}", limit("targetRef: {kind: Service, name: bytes}", one)));
     assert!(hosts.iter().all(|(_, limits)| *limits == 0));
     let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(told, ["it has no effect: no port that it is for speaks HTTP"]);

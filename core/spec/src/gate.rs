@@ -4,9 +4,9 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, Descriptor, External, ExternalChange, Invalid,
-    Jwt, LocalRate, Quotas, RateService, RateServiceChange, Rbac, RuleRates, SecurityHeaders, Shed,
-    StaticFiles,
+    Addresses, ApiKeys, BasicAuth, Compressor, Cors, Csrf, Decompressor, Descriptor, External,
+    ExternalChange, Invalid, Jwt, LocalRate, Quotas, RateService, RateServiceChange, Rbac, RuleRates,
+    SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.

@@ -82,11 +82,12 @@ pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Link
 pub use cors::Cors;
 pub use credentials::{ApiKeys, BasicAuth, Credentials, Hashes, KeyPlace, KeySource};
 pub use csrf::Csrf;
+pub use descriptor::{
+    DescribedHeader, Descriptor, DescriptorPart, HitCount, Hits, HostRates, PseudoHeader, RateOverride,
+    RuleRates,
+};
 pub use external::{
     BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService,
-};
-pub use descriptor::{
-    DescribedHeader, Descriptor, DescriptorPart, HitCount, Hits, HostRates, PseudoHeader, RateOverride, RuleRates,
 };
 pub use fault::{
     Abort, AbortBy, Comparison, Delay, DelayBy, Fault, FaultScope, Mirror, MirrorHost, MirrorWrites,

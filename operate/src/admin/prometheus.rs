@@ -9,9 +9,8 @@ use http::{Response, StatusCode};
 use naru_journey::LearnedTimeout;
 use naru_proxy::metrics::{Abuse, BUCKETS, Histogram, Numbers, Protocol, Series, TurnedAway};
 use naru_proxy::{
-    LocalRateStatus,
-    CacheStatus, ClusterStatus, CodingStatus, FileStatus, MirrorReport, NamedLimitStatus, QuotaStatus,
-    Report, SessionStatus, StoreStatus, StrainStatus, SurgeStatus,
+    CacheStatus, ClusterStatus, CodingStatus, FileStatus, LocalRateStatus, MirrorReport, NamedLimitStatus,
+    QuotaStatus, Report, SessionStatus, StoreStatus, StrainStatus, SurgeStatus,
 };
 
 use super::guards::{BreakerStats, Stat};

@@ -100,9 +100,9 @@ fn collect(admin: &Admin, report: &Report) -> BTreeMap<String, u64> {
     for rate in admin.proxy.local_rates() {
         let counts = limits::of_local_rate(&rate).into_iter();
         let prefix = format!("{}.http_local_rate_limit", rate.stat_prefix);
-        stats.extend(counts.map(|stat| {
-            (format!("{prefix}.{}", stat.name.trim_end_matches("_total")), stat.value)
-        }));
+        stats.extend(
+            counts.map(|stat| (format!("{prefix}.{}", stat.name.trim_end_matches("_total")), stat.value)),
+        );
     }
     for store in admin.proxy.stores() {
         let counts = limits::of_store(&store).into_iter();

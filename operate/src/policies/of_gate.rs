@@ -1,8 +1,8 @@
 //! What a request passes before it goes anywhere.
 
 use naru_spec::{
-    Check, CheckKind, Gate, GateChange, LocalDescriptor, LocalRate, Quota, QuotaAlgorithm, QuotaKey, RateService,
-    ShedRule, StoreUse, TokenBucket, WithoutStore,
+    Check, CheckKind, Gate, GateChange, LocalDescriptor, LocalRate, Quota, QuotaAlgorithm, QuotaKey,
+    RateService, ShedRule, StoreUse, TokenBucket, WithoutStore,
 };
 use serde_json::json;
 

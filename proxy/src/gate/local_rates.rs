@@ -74,10 +74,8 @@ impl SharedLocalRates {
                 *sum += count.load(Ordering::Relaxed);
             }
         }
-        let status = |(prefix, counts): (&str, [u64; 5])| LocalRateStatus {
-            stat_prefix: prefix.to_owned(),
-            counts,
-        };
+        let status =
+            |(prefix, counts): (&str, [u64; 5])| LocalRateStatus { stat_prefix: prefix.to_owned(), counts };
         all.into_iter().map(status).collect()
     }
 }

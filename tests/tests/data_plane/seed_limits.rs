@@ -201,7 +201,11 @@ fn assert_near(what: &str, answers: &[Answered], exact: &Passed, part: f64) {
     };
     near(&format!("{what}, all of {}", answers.len()), passed.all, exact.all);
     for (address, exact) in &exact.addresses {
-        near(&format!("{what}, address {address}"), passed.addresses.get(address).copied().unwrap_or(0.0), *exact);
+        near(
+            &format!("{what}, address {address}"),
+            passed.addresses.get(address).copied().unwrap_or(0.0),
+            *exact,
+        );
     }
     // Which users an address that has used up its own lets pass is the order of a few microseconds.
     for (user, count) in &passed.users {
@@ -211,7 +215,12 @@ fn assert_near(what: &str, answers: &[Answered], exact: &Passed, part: f64) {
     let slowest = answers.iter().map(|answered| answered.took).max().unwrap();
     assert!(slowest < ANSWER_MAX, "{what}: a request took {slowest:?}");
     assert!(answers.iter().all(|answered| matches!(answered.status, 200 | 429)), "{what}");
-    println!("{what}: {} asked, {} passed, {} are exact, slowest {slowest:?}", answers.len(), passed.all, exact.all);
+    println!(
+        "{what}: {} asked, {} passed, {} are exact, slowest {slowest:?}",
+        answers.len(),
+        passed.all,
+        exact.all
+    );
 }
 
 fn lasted(answers: &[Answered]) -> Duration {
@@ -293,7 +302,10 @@ async fn three_proxies_with_redis_are_exact_to_a_hundredth_and_do_as_they_say_wh
                 assert_eq!(count(200) + count(429), answers.len());
                 let parts: f64 = (0..3).map(|_| exact(&answers, 3).all).sum();
                 let passed = Passed::of(&during).all + Passed::of(&answers).all;
-                assert!(passed > 0.0 && Passed::of(&answers).all <= parts * 1.01 + 3.0, "{passed} of {parts}");
+                assert!(
+                    passed > 0.0 && Passed::of(&answers).all <= parts * 1.01 + 3.0,
+                    "{passed} of {parts}"
+                );
                 assert!(count(429) > 0, "nobody was refused by the shares");
             }
         }
@@ -306,7 +318,8 @@ async fn three_proxies_with_redis_are_exact_to_a_hundredth_and_do_as_they_say_wh
                 wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
                 wire.response().await;
                 let metrics = up.page("/metrics").await;
-                is_up &= metrics.lines().any(|line| line.starts_with("naru_store_up{") && line.ends_with(" 1"));
+                is_up &=
+                    metrics.lines().any(|line| line.starts_with("naru_store_up{") && line.ends_with(" 1"));
             }
             is_up.then_some(())
         })

@@ -168,9 +168,7 @@ mod tests {
         assert_eq!(said.request_headers, [("c".into(), Bytes::from_static(b"\xff"))]);
         assert_eq!(said.body, "hi");
         assert_eq!(limited(&frame(b"")), Ok(ServiceAnswer::default()));
-        let below_zero = limited(&frame(
-            b"\x12\x0d\x22\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        ));
+        let below_zero = limited(&frame(b"\x12\x0d\x22\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
         assert_eq!(below_zero.unwrap().statuses[0].reset, Some(-1));
         for bytes in [&b""[..], b"\0\0\0\0", b"\x01\0\0\0\0", b"\0\0\0\0\x01", b"\0\0\0\0\0\0"] {
             assert_eq!(limited(bytes), Err(NotOurs), "{bytes:?}");

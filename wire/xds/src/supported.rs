@@ -752,7 +752,12 @@ const SUPPORTED: &[(&str, &[&str])] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    SUPPORTED.iter().chain(identity::SUPPORTED).chain(external::SUPPORTED).chain(content::SUPPORTED).chain(rates::SUPPORTED)
+    SUPPORTED
+        .iter()
+        .chain(identity::SUPPORTED)
+        .chain(external::SUPPORTED)
+        .chain(content::SUPPORTED)
+        .chain(rates::SUPPORTED)
 }
 
 /// The messages that may stand where the API takes any.

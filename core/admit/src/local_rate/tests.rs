@@ -76,10 +76,8 @@ fn a_bucket_in_shadow_is_noted_and_passed() {
 
 #[test]
 fn only_whoever_is_described_is_limited_without_a_bucket_for_all() {
-    let mut settings = LocalRate {
-        descriptors: vec![descriptor(&[("a", "1")], bucket(1, 1))],
-        ..LocalRate::new("s", None)
-    };
+    let mut settings =
+        LocalRate { descriptors: vec![descriptor(&[("a", "1")], bucket(1, 1))], ..LocalRate::new("s", None) };
     let a = [called(&[("a", "1")])];
     let others = [called(&[("a", "2")]), called(&[("a", "1"), ("b", "1")]), called(&[])];
     assert_eq!(
@@ -123,10 +121,8 @@ fn each_value_of_an_open_descriptor_has_a_bucket_and_the_oldest_gives_way() {
 
 #[test]
 fn hits_are_taken_and_given_back() {
-    let settings = LocalRate {
-        descriptors: vec![descriptor(&[("a", "1")], bucket(5, 1))],
-        ..LocalRate::new("s", None)
-    };
+    let settings =
+        LocalRate { descriptors: vec![descriptor(&[("a", "1")], bucket(5, 1))], ..LocalRate::new("s", None) };
     let hits = |hits, gives_back| [Described { hits: Some(hits), gives_back, ..called(&[("a", "1")]) }];
     let (two, none, back) = (hits(2, false), hits(0, false), hits(1, true));
     assert_eq!(
@@ -252,12 +248,7 @@ fn a_walk_does_as_the_list_does() {
             tokens_per_fill: fills.remove(chance.below(fills.len() as u64) as usize),
             fill_interval: Duration::from_secs(1),
         };
-        let all = [
-            &[("a", "1")][..],
-            &[("a", "")],
-            &[("a", "1"), ("b", "")],
-            &[("a", ""), ("b", "2")],
-        ];
+        let all = [&[("a", "1")][..], &[("a", "")], &[("a", "1"), ("b", "")], &[("a", ""), ("b", "2")]];
         let descriptors = all.iter().map(|entries| LocalDescriptor {
             is_shadow: chance.below(4) == 0,
             ..descriptor(entries, bucket(&mut chance))

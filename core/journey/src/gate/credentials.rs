@@ -349,8 +349,15 @@ mod tests {
             version: Version::HTTP_11,
         };
         let client = Client::unknown(&peer);
-        let mut head =
-            Head { line: &mut line, client: &client, headers, peer: &peer, server_name: None, names: None, rates: None };
+        let mut head = Head {
+            line: &mut line,
+            client: &client,
+            headers,
+            peer: &peer,
+            server_name: None,
+            names: None,
+            rates: None,
+        };
         let came = act(&mut head);
         (came, line.path.to_string())
     }

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use naru_admit::described::Described;
 use naru_route::{Edits, HeaderTests, TextTest};
 use naru_spec::{
-    DescribedHeader, Descriptor, DescriptorPart, Format, HeaderMatch, HitCount, Hits, Invalid, NameMatch, Operator, Piece,
-    PseudoHeader, defaults,
+    DescribedHeader, Descriptor, DescriptorPart, Format, HeaderMatch, HitCount, Hits, Invalid, NameMatch,
+    Operator, Piece, PseudoHeader, defaults,
 };
 
 use super::{Head, Memory};
@@ -50,8 +50,17 @@ enum Named {
 #[derive(Debug)]
 enum HeaderCheck {
     /// `plain` asks for the opposite of what is asked where `inverts` is said.
-    Own { name: HeaderName, whole: HeaderTests, plain: HeaderTests, inverts: bool },
-    Pseudo { which: PseudoHeader, test: Option<TextTest>, inverts: bool },
+    Own {
+        name: HeaderName,
+        whole: HeaderTests,
+        plain: HeaderTests,
+        inverts: bool,
+    },
+    Pseudo {
+        which: PseudoHeader,
+        test: Option<TextTest>,
+        inverts: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -187,12 +196,9 @@ fn header_check(test: &DescribedHeader, problems: &mut Vec<Invalid>) -> Option<H
             let plain = HeaderMatch { invert: false, ..own.clone() };
             let compile = |test: &HeaderMatch| HeaderTests::compile(std::slice::from_ref(test));
             match (compile(own), compile(&plain)) {
-                (Ok(whole), Ok(plain)) => Some(HeaderCheck::Own {
-                    name: own.name.clone(),
-                    whole,
-                    plain,
-                    inverts: own.invert,
-                }),
+                (Ok(whole), Ok(plain)) => {
+                    Some(HeaderCheck::Own { name: own.name.clone(), whole, plain, inverts: own.invert })
+                }
                 (Err(found), _) | (_, Err(found)) => {
                     problems.extend(found);
                     None
@@ -306,8 +312,7 @@ impl HeaderCheck {
 impl ParameterCheck {
     fn holds(&self, query: Option<&str>) -> bool {
         let value = parameter(query, &self.name);
-        let holds =
-            value.is_some_and(|value| self.test.as_ref().is_none_or(|test| test.is_match(&value)));
+        let holds = value.is_some_and(|value| self.test.as_ref().is_none_or(|test| test.is_match(&value)));
         holds != self.inverts
     }
 }
@@ -367,7 +372,8 @@ fn decoded(text: &[u8]) -> Vec<u8> {
 fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let is_plain = unsigned.bytes().next().is_some_and(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
+    let is_plain =
+        unsigned.bytes().next().is_some_and(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
     let number = unsigned.parse::<f64>().ok().filter(|number| is_plain && number.is_finite())?;
     (0.0..=defaults::DESCRIPTOR_HITS_MAX as f64).contains(&number).then_some(number as u64)
 }

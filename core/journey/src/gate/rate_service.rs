@@ -176,11 +176,8 @@ impl CompiledRateService {
 }
 
 fn edits(said: &[(Box<str>, Bytes)]) -> Vec<Edit> {
-    let edit = |(name, value): &(Box<str>, Bytes)| Edit {
-        name: name.clone(),
-        value: value.clone(),
-        how: How::Add,
-    };
+    let edit =
+        |(name, value): &(Box<str>, Bytes)| Edit { name: name.clone(), value: value.clone(), how: How::Add };
     said.iter().map(edit).collect()
 }
 

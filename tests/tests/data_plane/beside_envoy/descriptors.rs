@@ -294,44 +294,112 @@ async fn requests_are_called_the_same() {
     let networks = json!({ "ranges": [{ "address_prefix": "127.0.0.0", "prefix_len": 8 }] });
     // Each has a bucket of another size, by which it is known.
     let rates = [
-        (headers_match(json!({ "descriptor_value": "v", "headers": [
+        (
+            headers_match(json!({ "descriptor_value": "v", "headers": [
             { "name": "x-a", "string_match": { "exact": "1" } },
             { "name": ":path", "string_match": { "prefix": "/p" } },
-        ] })), "header_match", "v"),
-        (headers_match(json!({ "descriptor_value": "v", "descriptor_key": "absent", "expect_match": false,
-            "headers": [{ "name": "x-b", "present_match": true }] })), "absent", "v"),
-        (headers_match(json!({ "descriptor_value": "v", "descriptor_key": "not", "headers": [
+        ] })),
+            "header_match",
+            "v",
+        ),
+        (
+            headers_match(
+                json!({ "descriptor_value": "v", "descriptor_key": "absent", "expect_match": false,
+            "headers": [{ "name": "x-b", "present_match": true }] }),
+            ),
+            "absent",
+            "v",
+        ),
+        (
+            headers_match(json!({ "descriptor_value": "v", "descriptor_key": "not", "headers": [
             { "name": ":method", "string_match": { "exact": "POST" }, "invert_match": true },
             { "name": "x-n", "range_match": { "start": 3, "end": 9 } },
-        ] })), "not", "v"),
-        (headers_match(json!({ "descriptor_value": "v", "descriptor_key": "no 1", "headers": [
+        ] })),
+            "not",
+            "v",
+        ),
+        (
+            headers_match(json!({ "descriptor_value": "v", "descriptor_key": "no 1", "headers": [
             { "name": "x-a", "string_match": { "exact": "1" }, "invert_match": true },
-        ] })), "no 1", "v"),
-        (query_match(json!({ "descriptor_value": "v", "query_parameters": [
+        ] })),
+            "no 1",
+            "v",
+        ),
+        (
+            query_match(json!({ "descriptor_value": "v", "query_parameters": [
             { "name": "q", "string_match": { "exact": "a b" } },
-        ] })), "query_match", "v"),
-        (query_match(json!({ "descriptor_value": "v", "descriptor_key": "no q", "expect_match": false,
-            "query_parameters": [{ "name": "q", "present_match": true }] })), "no q", "v"),
+        ] })),
+            "query_match",
+            "v",
+        ),
+        (
+            query_match(json!({ "descriptor_value": "v", "descriptor_key": "no q", "expect_match": false,
+            "query_parameters": [{ "name": "q", "present_match": true }] })),
+            "no q",
+            "v",
+        ),
         (matches("query_parameters", json!({ "query_parameter_name": "p", "descriptor_key": "p" })), "p", ""),
         (matches("remote_address", json!({})), "remote_address", "127.0.0.1"),
-        (matches("masked_remote_address", json!({ "v4_prefix_mask_len": 8 })), "masked_remote_address", "127.0.0.0/8"),
-        (matches("remote_address_match", json!({ "descriptor_value": "m%REQ(x-a)%", "address_matcher": networks })),
-            "remote_address_match", "m1"),
-        (matches("remote_address_match", json!({ "descriptor_value": "%REQ(x-a)%", "default_value": "d",
-            "descriptor_key": "else", "address_matcher": networks })), "else", "d"),
-        (matches("remote_address_match", json!({ "descriptor_value": "m", "descriptor_key": "out",
-            "address_matcher": { "ranges": networks["ranges"], "invert_match": true } })), "out", "m"),
+        (
+            matches("masked_remote_address", json!({ "v4_prefix_mask_len": 8 })),
+            "masked_remote_address",
+            "127.0.0.0/8",
+        ),
+        (
+            matches(
+                "remote_address_match",
+                json!({ "descriptor_value": "m%REQ(x-a)%", "address_matcher": networks }),
+            ),
+            "remote_address_match",
+            "m1",
+        ),
+        (
+            matches(
+                "remote_address_match",
+                json!({ "descriptor_value": "%REQ(x-a)%", "default_value": "d",
+            "descriptor_key": "else", "address_matcher": networks }),
+            ),
+            "else",
+            "d",
+        ),
+        (
+            matches(
+                "remote_address_match",
+                json!({ "descriptor_value": "m", "descriptor_key": "out",
+            "address_matcher": { "ranges": networks["ranges"], "invert_match": true } }),
+            ),
+            "out",
+            "m",
+        ),
         (by_header(":path", "path"), "path", "/p?q=a%20b"),
         (by_header(":authority", "host"), "host", "a"),
         (by_header("x-a", "a"), "a", ""),
         (matches("destination_cluster", json!({})), "destination_cluster", "up"),
         (matches("source_cluster", json!({})), "source_cluster", "mine"),
-        (matches("metadata", json!({ "descriptor_key": "m", "default_value": "d",
-            "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } })), "m", "d"),
-        (matches("metadata", json!({ "descriptor_key": "m",
-            "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } })), "m", ""),
-        (json!({ "actions": [by_header("x-a", "a")["actions"][0],
-            { "request_headers": { "header_name": "x-b", "descriptor_key": "b", "skip_if_absent": true } }] }), "a", "1"),
+        (
+            matches(
+                "metadata",
+                json!({ "descriptor_key": "m", "default_value": "d",
+            "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } }),
+            ),
+            "m",
+            "d",
+        ),
+        (
+            matches(
+                "metadata",
+                json!({ "descriptor_key": "m",
+            "metadata_key": { "key": "envoy.filters.http.jwt_authn", "path": [{ "key": "x" }] } }),
+            ),
+            "m",
+            "",
+        ),
+        (
+            json!({ "actions": [by_header("x-a", "a")["actions"][0],
+            { "request_headers": { "header_name": "x-b", "descriptor_key": "b", "skip_if_absent": true } }] }),
+            "a",
+            "1",
+        ),
     ];
     let asks: Vec<Ask> = vec![
         ("/p?q=a%20b&p=a%20b&p=2", &[("x-a", "1"), ("x-n", "3")]),
@@ -358,16 +426,17 @@ async fn requests_are_called_the_same() {
         let naru = Naru::start(&bootstrap);
         let (by_envoy, by_naru) = (play(envoy.address, &case).await, play(naru.address, &case).await);
         assert_eq!(by_naru, by_envoy, "{rate}");
-        assert!(by_envoy.iter().any(|seen| seen.contains("Some(\"20\")")) || value.is_empty() || key == "out", "{rate}");
+        assert!(
+            by_envoy.iter().any(|seen| seen.contains("Some(\"20\")")) || value.is_empty() || key == "out",
+            "{rate}"
+        );
     }
 }
 
 #[tokio::test]
 async fn routes_and_hosts_say_the_same() {
     let own = |fields: Value| json!({ "typed_per_filter_config": { NAME: settings(fields) } });
-    let rates = |own: &str, include: bool| {
-        json!({ "route": { "cluster": "up", "rate_limits": [literal(own)], "include_vh_rate_limits": include } })
-    };
+    let rates = |own: &str, include: bool| json!({ "route": { "cluster": "up", "rate_limits": [literal(own)], "include_vh_rate_limits": include } });
     let weighted = json!({ "weighted_clusters": { "clusters": [
         { "name": "up", "weight": 0 }, { "name": "other", "weight": 1 },
     ] } });
@@ -383,9 +452,12 @@ async fn routes_and_hosts_say_the_same() {
         route("/none", json!({})),
         route("/own", rates("own", false)),
         route("/both", rates("own", true)),
-        route("/late", json!({ "route": { "cluster": "up", "rate_limits": [
+        route(
+            "/late",
+            json!({ "route": { "cluster": "up", "rate_limits": [
             { "actions": literal("late")["actions"], "stage": 1 },
-        ] } })),
+        ] } })
+        ),
         direct,
     ]);
     let by_rates = |option: &str| Case {
@@ -463,7 +535,8 @@ pub const DIFFERENCES: [&str; 1] = ["Buckets of a connection"];
 #[tokio::test]
 async fn buckets_of_a_connection_that_naru_tells_apart() {
     let own = |tokens| {
-        let fields = json!({ "token_bucket": bucket(tokens, 1), "local_rate_limit_per_downstream_connection": true });
+        let fields =
+            json!({ "token_bucket": bucket(tokens, 1), "local_rate_limit_per_downstream_connection": true });
         json!({ "typed_per_filter_config": { NAME: settings(fields) } })
     };
     let case = Case {
@@ -475,7 +548,8 @@ async fn buckets_of_a_connection_that_naru_tells_apart() {
     };
     let up = Upstream::plain(Speaks::Http1).await;
     let bootstrap = bootstrap(&case, up.address);
-    let refused = |seen: Vec<String>| -> Vec<bool> { seen.iter().map(|seen| seen.contains(": 429 ")).collect() };
+    let refused =
+        |seen: Vec<String>| -> Vec<bool> { seen.iter().map(|seen| seen.contains(": 429 ")).collect() };
     let envoy = Envoy::start(&bootstrap.clone().admin().text()).await;
     // Whichever comes first is for all of the connection.
     assert_eq!(refused(play(envoy.address, &case).await), [false, false, true, true, true]);

@@ -246,8 +246,11 @@ async fn the_same_is_asked_of_routes() {
     let said = json!({ "rate_limits": [literal("filter", json!({}))] });
     both.check(&filter("limits", said), &host, &asks).await;
     for kind in ["internal", "external", "both"] {
-        let asks: [Ask; 3] =
-            [("/own", "", ""), ("/own", "", "x-envoy-internal: true\r\n"), ("/own", "", "x-forwarded-for: 8.8.8.8\r\n")];
+        let asks: [Ask; 3] = [
+            ("/own", "", ""),
+            ("/own", "", "x-envoy-internal: true\r\n"),
+            ("/own", "", "x-forwarded-for: 8.8.8.8\r\n"),
+        ];
         both.check(&filter("limits", json!({ "request_type": kind })), &host, &asks).await;
     }
     for told in ["OFF", "DRAFT_VERSION_03"] {

@@ -186,7 +186,11 @@ pub(super) fn string_match(
     StringMatch { test, ignore_case: said.ignore_case && !is_regex }
 }
 
-pub(super) fn query(said: &route::QueryParameterMatcher, path: &Path<'_>, findings: &mut Findings<'_>) -> NameMatch {
+pub(super) fn query(
+    said: &route::QueryParameterMatcher,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> NameMatch {
     use route::query_parameter_matcher::QueryParameterMatchSpecifier as Said;
     let (test, invert) = match &said.query_parameter_match_specifier {
         None => (None, false),

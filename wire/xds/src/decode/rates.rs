@@ -3,9 +3,9 @@
 use naru_base::Fraction;
 use naru_spec::descriptor::is_known_at_gate;
 use naru_spec::{
-    CheckKind, Config, DescribedHeader, Descriptor, DescriptorPart, ExternalGrpc, Format, GateChange, HeaderOps, HeaderTest, HitCount, Hits,
-    HostRates, Invalid, Path, PseudoHeader, RateOverride, RateRequests, RateService, RateServiceChange,
-    defaults,
+    CheckKind, Config, DescribedHeader, Descriptor, DescriptorPart, ExternalGrpc, Format, GateChange,
+    HeaderOps, HeaderTest, HitCount, Hits, HostRates, Invalid, Path, PseudoHeader, RateOverride,
+    RateRequests, RateService, RateServiceChange, defaults,
 };
 
 use super::external::JWT_FILTER;
@@ -32,12 +32,7 @@ pub(super) fn descriptors(
     all.map(|(nth, said)| descriptor(said, at, &path.at(nth), findings)).collect()
 }
 
-fn descriptor(
-    said: &route::RateLimit,
-    at: Said,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Descriptor {
+fn descriptor(said: &route::RateLimit, at: Said, path: &Path<'_>, findings: &mut Findings<'_>) -> Descriptor {
     use route::rate_limit::r#override::OverrideSpecifier;
     if said.stage.is_some() && at != Said::AtRoutes {
         let text = "what a filter says itself has no stage";
@@ -49,7 +44,8 @@ fn descriptor(
     }
     if said.hits_addend.is_some() && at == Said::AtRoutes {
         let text = "hits are counted where a filter says itself what requests are called";
-        let hint = "Envoy ignores it here: say it in rate_limits of the filter, or of typed_per_filter_config";
+        let hint =
+            "Envoy ignores it here: say it in rate_limits of the filter, or of typed_per_filter_config";
         findings.unsupported(&path.field("hits_addend"), text, hint);
     }
     let listed = path.field("actions");
@@ -76,11 +72,7 @@ fn descriptor(
     }
 }
 
-fn hits(
-    said: &route::rate_limit::HitsAddend,
-    path: &Path<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Hits> {
+fn hits(said: &route::rate_limit::HitsAddend, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Hits> {
     let count = match (said.number, said.format.as_str()) {
         (Some(number), "") => HitCount::Number(number.value),
         (None, text) if !text.is_empty() => {
@@ -297,9 +289,10 @@ pub(super) fn service(
     };
     let denies = if said.failure_mode_deny { Fraction::ALL } else { Fraction::NONE };
     let of_service = path.field("rate_limit_service");
-    let asked = said.rate_limit_service.as_ref().map_or_else(ExternalGrpc::default, |said| {
-        grpc(said, &of_service, findings)
-    });
+    let asked = said
+        .rate_limit_service
+        .as_ref()
+        .map_or_else(ExternalGrpc::default, |said| grpc(said, &of_service, findings));
     let only = match said.request_type.as_str() {
         "internal" => Some(RateRequests::Internal),
         "external" => Some(RateRequests::External),

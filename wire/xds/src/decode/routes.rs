@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use http::StatusCode;
 use naru_base::Weight;
 use naru_spec::{
-    Action, Check, CheckKind, ClusterChoice, Descriptor, DirectResponse, Domain, Fault, Format, Forward, GateChange,
-    HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, RuleRates, Scheme, TlsRequirement,
-    VirtualHost, WeightedCluster, defaults,
+    Action, Check, CheckKind, ClusterChoice, Descriptor, DirectResponse, Domain, Fault, Format, Forward,
+    GateChange, HostRewrite, Invalid, PathRewrite, Redirect, RedirectPath, RouteTable, Rule, RuleRates,
+    Scheme, TlsRequirement, VirtualHost, WeightedCluster, defaults,
 };
 
 use super::rates::{self, Said};

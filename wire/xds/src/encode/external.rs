@@ -3,8 +3,8 @@
 use http::HeaderName;
 use naru_base::Fraction;
 use naru_spec::{
-    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalService, Rbac, RbacAction, RbacRules,
-    StringMatch,
+    BodyChange, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalService, Rbac, RbacAction,
+    RbacRules, StringMatch,
 };
 
 use super::{identity, matching, value};

@@ -107,8 +107,7 @@ fn action(part: &DescriptorPart) -> route::rate_limit::Action {
         }
         DescriptorPart::Claim { key, path, default, skips } => {
             use metadata::metadata_key::{PathSegment, path_segment::Segment};
-            let path =
-                path.iter().map(|name| PathSegment { segment: Some(Segment::Key(name.clone())) });
+            let path = path.iter().map(|name| PathSegment { segment: Some(Segment::Key(name.clone())) });
             Action::Metadata(said::MetaData {
                 descriptor_key: key.clone(),
                 metadata_key: Some(metadata::MetadataKey {

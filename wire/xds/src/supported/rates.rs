@@ -55,10 +55,7 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         &["vh_rate_limits", "rate_limits", "domain"],
     ),
     ("envoy.config.ratelimit.v3.RateLimitServiceConfig", &["grpc_service", "transport_api_version"]),
-    (
-        "envoy.config.route.v3.RateLimit",
-        &["stage", "actions", "limit", "hits_addend", "x_ratelimit_option"],
-    ),
+    ("envoy.config.route.v3.RateLimit", &["stage", "actions", "limit", "hits_addend", "x_ratelimit_option"]),
     ("envoy.config.route.v3.RateLimit.HitsAddend", &["number", "format", "is_negative_hits"]),
     ("envoy.config.route.v3.RateLimit.Override", &["rate_limit"]),
     ("envoy.config.route.v3.RateLimit.Override.RateLimitOverride", &["requests_per_unit", "unit"]),

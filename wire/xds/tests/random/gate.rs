@@ -6,8 +6,8 @@ use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
     BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Csrf, Decompressor, External,
-    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, OnEtag, StringMatch,
-    ValueTest,
+    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, OnEtag,
+    StringMatch, ValueTest,
 };
 
 use super::Dice;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
-    Action, Check, CheckKind, DescribedHeader, Descriptor, DescriptorPart, ExternalGrpc, Format, GateChange, HeaderAction,
-    HeaderOp, HeaderOps, HitCount, Hits, HostRates, LocalDescriptor, LocalRate, NameMatch, PseudoHeader,
-    RateOverride, RateRequests, RateService, RateServiceChange, Rule, RuleRates, TokenBucket,
+    Action, Check, CheckKind, DescribedHeader, Descriptor, DescriptorPart, ExternalGrpc, Format, GateChange,
+    HeaderAction, HeaderOp, HeaderOps, HitCount, Hits, HostRates, LocalDescriptor, LocalRate, NameMatch,
+    PseudoHeader, RateOverride, RateRequests, RateService, RateServiceChange, Rule, RuleRates, TokenBucket,
 };
 
 use super::Dice;
