@@ -246,12 +246,7 @@ fn meet(
 /// Has the token of a request refreshed before anybody looks at it, where that is asked for and needed.
 async fn renew(connection: &Connection, parts: &mut Parts) {
     let loaded = connection.loaded();
-    let of_target = parts.uri.authority().and_then(|said| HeaderValue::from_str(said.as_str()).ok());
-    let authority = of_target.or_else(|| parts.headers.get(header::HOST).cloned());
-    let here = match sessions::of(&loaded, connection.chain(), authority.as_ref()) {
-        Whose::These(here) if here.renews() => here,
-        _ => return,
-    };
+    let Some(here) = sessions::renewing(&loaded, connection.chain(), parts) else { return };
     let wall = connection.worker.clock.wall(connection.worker.clock.now());
     here.renew(wall, parts).await;
 }

@@ -513,6 +513,19 @@ pub fn of<'a>(
     here.map_or(Whose::Missing, Whose::These)
 }
 
+/// Those that may replace the token of a request before anybody looks at it. Its head is as it came.
+pub fn renewing<'a>(
+    loaded: &'a Loaded,
+    chain: naru_journey::ChainId,
+    parts: &http::request::Parts,
+) -> Option<&'a Rc<SessionsHere>> {
+    let of_target = parts.uri.authority().and_then(|said| HeaderValue::from_str(said.as_str()).ok());
+    match of(loaded, chain, of_target.as_ref().or_else(|| parts.headers.get(HOST))) {
+        Whose::These(here) if here.renews() => Some(here),
+        _ => None,
+    }
+}
+
 /// Asks the store what a request needs that naru answers itself. Returns why it is answered.
 pub async fn carry_out(note: &mut Note, worker: &Rc<Worker>, loaded: &Rc<Loaded>) -> Reason {
     let here = Rc::clone(&note.here);
