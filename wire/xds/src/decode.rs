@@ -159,6 +159,7 @@ fn tell_problems_of_the_whole(
     let names: std::collections::BTreeSet<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
     // Of one rule there are as many problems as clusters that are missing, in order.
     let mut told: (Option<Place>, usize) = (None, 0);
+    let had_errors = findings.has_errors();
     for (place, invalid) in config.problems() {
         let mut error = |path: &Path<'_>, code| findings.error(path, code, &invalid.message, &invalid.hint);
         match &place {
@@ -169,6 +170,8 @@ fn tell_problems_of_the_whole(
             Place::Guard { cluster, part } => {
                 error(&guards::path(&clusters.at(*cluster), *part), code::INVALID_VALUE);
             }
+            // Told where it was read, too.
+            Place::Listener(at) if had_errors && is_of_gate(config, *at, &invalid) => {}
             Place::Listener(at) => {
                 let is_about_address = invalid.message.contains("address");
                 let field = if is_about_address { "address.socket_address" } else { "name" };
@@ -237,6 +240,12 @@ fn tell_problems_of_the_whole(
             }
         }
     }
+}
+
+/// Whether a filter of the listener is meant.
+fn is_of_gate(config: &Config, listener: usize, invalid: &naru_spec::Invalid) -> bool {
+    let chains = config.listeners.get(listener).into_iter().flat_map(|listener| &listener.chains);
+    chains.flat_map(|chain| chain.http.gate.problems()).any(|known| known == *invalid)
 }
 
 /// Tells what was found wrong at places of a configuration that was read from this message.

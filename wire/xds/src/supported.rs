@@ -387,7 +387,8 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ("envoy.type.matcher.v3.RegexMatcher", &["regex", "google_re2={}"]),
     ("envoy.type.matcher.v3.RegexMatchAndSubstitute", &["pattern", "substitution"]),
     ("envoy.type.matcher.v3.FilterStateMatcher", &["key", "address_match"]),
-    ("envoy.type.matcher.v3.AddressMatcher", &["ranges"]),
+    // Of a route, what is inverted is told where it is read.
+    ("envoy.type.matcher.v3.AddressMatcher", &["ranges", "invert_match"]),
     ("xds.core.v3.CidrRange", &["address_prefix", "prefix_len"]),
     (
         "envoy.config.route.v3.RouteAction",

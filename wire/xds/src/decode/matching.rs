@@ -223,6 +223,10 @@ fn sources(
         findings.unsupported_value(&path.field("key"), text, format!("only '{SOURCE_ADDRESS}' is known"));
         return;
     }
+    if addresses.invert_match {
+        let text = "naru does not act on AddressMatcher.invert_match";
+        findings.unsupported(&path.field("address_match.invert_match"), text, "");
+    }
     if !sources.is_empty() {
         findings.unsupported_value(path, "the client's address can be matched only once", "");
     }

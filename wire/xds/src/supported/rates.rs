@@ -103,7 +103,6 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.config.route.v3.RateLimit.Action.RemoteAddressMatch",
         &["descriptor_value", "descriptor_key", "default_value", "address_matcher"],
     ),
-    ("envoy.type.matcher.v3.AddressMatcher", &["ranges", "invert_match"]),
     (
         "envoy.config.route.v3.RateLimit.Action.MetaData",
         &["descriptor_key", "metadata_key", "default_value", "skip_if_absent"],

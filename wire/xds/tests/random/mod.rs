@@ -618,10 +618,9 @@ impl Dice {
         http.skip_xff_append = self.coin();
         http.internal_networks = self.few(Dice::network);
         http.body_bytes_max = self.maybe(|dice| 1 + dice.below(1 << 31));
-        http.gate.checks.extend(self.maybe(Dice::local_rate));
+        http.gate.checks.extend(self.who_count(clusters));
         http.gate.checks.extend(self.maybe(Dice::csrf));
         http.gate.checks.extend(self.maybe(|dice| dice.external(clusters)));
-        http.gate.checks.extend(self.maybe(|dice| dice.rate_service(clusters)));
         http.http2_limits.frames_per_useful = self.one(&[10, 3]);
         http.via = self.one(&["", "naru"]).to_owned();
         http.generate_request_id = self.coin();
@@ -724,11 +723,10 @@ impl Dice {
         for at in 0..count {
             let from = at * domains.len() / count;
             let to = (at + 1) * domains.len() / count;
-            let called = self.host_descriptors();
             hosts.push(VirtualHost {
                 name: format!("{} {at}", self.word()),
                 domains: domains[from..to].iter().map(|d| Domain::parse(d).expect("a domain")).collect(),
-                rules: self.few(|d| d.called_rule(clusters, &called)),
+                rules: self.called_rules(clusters),
                 tls: self.one(&[TlsRequirement::None, TlsRequirement::ExternalOnly, TlsRequirement::All]),
                 request_headers: self.ops(),
                 response_headers: self.ops(),

@@ -43,7 +43,7 @@ impl Dice {
         HeaderOps { remove: Vec::new(), add }
     }
 
-    pub(super) fn local_rate(&mut self) -> Check {
+    fn local_rate(&mut self) -> Check {
         let bucket = self.bucket();
         self.local_rate_of(Some(bucket))
     }
@@ -161,7 +161,7 @@ impl Dice {
     }
 
     /// Of one of these clusters.
-    pub(super) fn rate_service(&mut self, clusters: &[String]) -> Check {
+    fn rate_service(&mut self, clusters: &[String]) -> Check {
         let cluster = if clusters.is_empty() { self.token() } else { self.one(clusters) };
         let metadata = self.few(|dice| (dice.name(), dice.one(&["a", "50%"]).to_owned()));
         let authority = self.one(&["", "limits.example"]).to_owned();
@@ -215,15 +215,22 @@ impl Dice {
         (said != RuleRates::default()).then(|| GateChange::Describe(Box::new(said)))
     }
 
-    pub(super) fn called_rule(&mut self, clusters: &[String], of_host: &[Descriptor]) -> Rule {
-        let mut rule = self.rule(clusters);
-        if matches!(rule.action, Action::Forward(_)) {
-            rule.gate.extend(self.rule_rates(of_host));
-        }
-        rule
+    /// Those of one virtual host.
+    pub(super) fn called_rules(&mut self, clusters: &[String]) -> Vec<Rule> {
+        let of_host = self.descriptors(Said::AtRoutes);
+        self.few(|dice| {
+            let mut rule = dice.rule(clusters);
+            if matches!(rule.action, Action::Forward(_)) {
+                rule.gate.extend(dice.rule_rates(&of_host));
+            }
+            rule
+        })
     }
 
-    pub(super) fn host_descriptors(&mut self) -> Vec<Descriptor> {
-        self.descriptors(Said::AtRoutes)
+    /// Of a listener.
+    pub(super) fn who_count(&mut self, clusters: &[String]) -> Vec<Check> {
+        let local = self.maybe(Dice::local_rate);
+        let service = self.maybe(|dice| dice.rate_service(clusters));
+        local.into_iter().chain(service).collect()
     }
 }
