@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, anyhow, bail};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use naru_journey::edge::Peer;
 use naru_base::Json;
 use naru_journey::arrival::receive;
+use naru_journey::edge::Peer;
 use naru_journey::explain::{ExplainedGroup, Explainer, Explanation};
 use naru_journey::{Arriving, ChainId, Snapshot, Worker, tcp};
 use naru_plan::{Client, Surroundings};
@@ -417,7 +417,8 @@ impl Told<'_> {
         }
         let _ = writeln!(out);
         if let Some(step) = self.walk.steps.iter().find(|step| matches!(step.said, Said::Answers { .. })) {
-            let _ = writeln!(out, "-> {}", step.to_line().split_once(' ').map_or("", |(_, said)| said.trim()));
+            let _ =
+                writeln!(out, "-> {}", step.to_line().split_once(' ').map_or("", |(_, said)| said.trim()));
             let _ = writeln!(out, "behind its gate:");
         }
         out.push_str(&self.outcome(args));

@@ -172,7 +172,12 @@ impl Asker {
     }
 
     /// What is said to a question of a check. `None` where it is about something else.
-    pub fn answer(asker: Option<&Asker>, question: &Question, snapshot: &Snapshot, now: i64) -> Option<Answer> {
+    pub fn answer(
+        asker: Option<&Asker>,
+        question: &Question,
+        snapshot: &Snapshot,
+        now: i64,
+    ) -> Option<Answer> {
         match question {
             Question::Read(reading) => Some(Answer::Read(read(asker, reading, now))),
             Question::Who(shown) => Some(Answer::Who(who(asker, shown, snapshot))),
@@ -196,8 +201,8 @@ impl Asker {
         for SessionClaim { header, .. } in &auth.access.to_headers {
             headers.remove(header);
         }
-        let is_preflight =
-            headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = headers.contains_key(header::ORIGIN)
+            && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let way = way::way(auth, method, path, is_preflight);
         match way {
             Way::Protected | Way::Public => {
@@ -221,9 +226,12 @@ impl Asker {
             }
             Way::Login => (wish, None),
             Way::Start => (Wish::Refuse(Reason::SessionLogin), None),
-            Way::Callback | Way::Refresh | Way::Logout | Way::Keys | Way::Preflight | Way::MethodNotAllowed => {
-                (Wish::Refuse(Reason::SessionAnswered), None)
-            }
+            Way::Callback
+            | Way::Refresh
+            | Way::Logout
+            | Way::Keys
+            | Way::Preflight
+            | Way::MethodNotAllowed => (Wish::Refuse(Reason::SessionAnswered), None),
         }
     }
 }
@@ -317,9 +325,8 @@ fn add_cookie(headers: &mut HeaderMap, name: &str, value: &str) {
 fn read(asker: Option<&Asker>, reading: &Reading, now: i64) -> Read {
     let wanted = reading.wanted.clone();
     let said = asker.and_then(|asker| asker.token.as_ref()).filter(|_| wanted.token == TOKEN);
-    let garbled = Denial::Unreadable(
-        "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
-    );
+    let garbled =
+        Denial::Unreadable("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections");
     let Some(said) = said else { return Read { wanted, answer: Err(garbled) } };
     let authentication = &reading.of.authentication;
     let claims = || {

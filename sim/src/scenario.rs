@@ -220,7 +220,6 @@ services:
             ("        as:", "          "),
             ("        numbered:", "          "),
             ("  - at: \"10.0.9.1:6379\"", "    "),
-
             ("  - name: orders", "    "),
             ("      - from: 10s", "        "),
             ("      - host: stock.example", "        "),

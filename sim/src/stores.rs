@@ -88,8 +88,12 @@ pub struct StoreHere {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Knows {
     /// Questions without an answer since the last one with, by when they were given up.
-    Up { silent: Vec<Instant> },
-    Away { again: Instant },
+    Up {
+        silent: Vec<Instant>,
+    },
+    Away {
+        again: Instant,
+    },
 }
 
 impl Default for Knows {

@@ -48,17 +48,17 @@ use crate::asker::Places;
 use crate::change::StateChange;
 use crate::decision::Decision;
 use crate::fleet::Fleet;
-use crate::kept::Memory;
 use crate::judge::{self, Active, Violation};
+use crate::kept::Memory;
 use crate::mirrors::OfRules;
 use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::stores::{Around, StoreHere};
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
+pub(crate) use cached::etag_of;
 use guards::ProbeAnswer;
 use surge::SurgeHere;
-pub(crate) use cached::etag_of;
 pub use surge::SurgeNoted;
 
 /// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls

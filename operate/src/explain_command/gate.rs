@@ -39,7 +39,11 @@ pub struct Step {
 #[derive(Debug)]
 pub enum Said {
     Passes,
-    Answers { status: u16, reason: Reason, details: String },
+    Answers {
+        status: u16,
+        reason: Reason,
+        details: String,
+    },
     /// It hangs on what nobody knows here.
     Unknown,
 }
@@ -144,8 +148,7 @@ pub fn walk(
     let facts = RequestFacts::of(&parts.method, &parts.headers, &arrival.client, true);
     let begins = Instant::ZERO;
     let subject = arrival.line.subject(&parts.headers, &arrival.client, worker.draw_request());
-    let mut journey =
-        Journey::begin(begins, snapshot, chain, &subject, facts, &mut worker, &view, &mut ());
+    let mut journey = Journey::begin(begins, snapshot, chain, &subject, facts, &mut worker, &view, &mut ());
     if let Some(token) = session {
         journey.know_session(token);
     }
@@ -207,7 +210,10 @@ fn answer(
         }
         Question::Who(shown) if !is_said(shown.secret.bytes()) => {
             let option = if shown.name.is_some() { "--user" } else { "--key" };
-            return Err(("credentials", format!("what it shows is not read here: say whose it is with {option}")));
+            return Err((
+                "credentials",
+                format!("what it shows is not read here: say whose it is with {option}"),
+            ));
         }
         _ => {}
     }

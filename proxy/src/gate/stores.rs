@@ -29,7 +29,6 @@ use super::{CircleStatus, Circled};
 use crate::clock::Origin;
 use crate::surge::Surged;
 
-
 /// What all workers know of a store.
 #[derive(Debug, Default)]
 pub struct SharedStore {

@@ -38,8 +38,11 @@ impl<'a> Binder<'a> {
             let seed = if at == 0 { seed } else { Chance::split(seed, &format!("gateway {at}")).draw() };
             ProxyPlan { group: 0, snapshot: 0, fleet: self.fleet(0), workers, seed }
         });
-        let mut plans =
-            Plans { proxies: gateways.collect(), groups: vec![EDGE.to_owned()], of_instance: BTreeMap::new() };
+        let mut plans = Plans {
+            proxies: gateways.collect(),
+            groups: vec![EDGE.to_owned()],
+            of_instance: BTreeMap::new(),
+        };
         let units = self.units();
         if !self.problems.is_empty() {
             // There may be more of them than any machine has room for.

@@ -3,7 +3,9 @@
 use naru_spec::defaults::ADDRESSES_CLUSTER;
 use std::fmt::{Display, Formatter, Result};
 
-use super::{CacheTold, ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript};
+use super::{
+    CacheTold, ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript,
+};
 
 /// Milliseconds with three places.
 struct Millis(u64);
@@ -160,7 +162,11 @@ impl Transcript {
         summary.by_mirror.iter().try_for_each(|mirror| write_mirror(mirror, f))?;
         summary.by_cache.iter().try_for_each(|cache| write_cache(cache, f))?;
         for store in &summary.by_store {
-            writeln!(f, "  store {}: asked {}, without an answer {}", store.store, store.asked, store.unanswered)?;
+            writeln!(
+                f,
+                "  store {}: asked {}, without an answer {}",
+                store.store, store.asked, store.unanswered
+            )?;
         }
         let active = summary.active_at_end;
         writeln!(

@@ -182,8 +182,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return };
         if let (Some(cached), Some(head)) = (&mut passage.cached, &passage.head) {
             cached.flight = Some(flight);
-            let found =
-                cached.route.as_ref().map(|route| memory.shelf(route.key.url()).stale(&route.key, &head.headers));
+            let found = cached
+                .route
+                .as_ref()
+                .map(|route| memory.shelf(route.key.url()).stale(&route.key, &head.headers));
             cached.stale = found.flatten();
         }
     }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::cached::{ALL, config_of};
 use naru_proxy::Options;
 use naru_spec::{
-    CacheRedis, CacheStore, CacheWrite, Check, CheckKind, CountPlace, DataSource, Lacking, Quota, QuotaAlgorithm, Quotas, Redis, RedisTls, Store,
-    StoreUse, WithoutStore, CachePolicy,
+    CachePolicy, CacheRedis, CacheStore, CacheWrite, Check, CheckKind, CountPlace, DataSource, Lacking,
+    Quota, QuotaAlgorithm, Quotas, Redis, RedisTls, Store, StoreUse, WithoutStore,
 };
-use super::cached::{ALL, config_of};
 use naru_tests::certificates::Authority;
 use naru_tests::files::Directory;
 use naru_tests::naru::config;
@@ -147,7 +147,8 @@ async fn answers_are_kept_in_a_redis_with_tls_and_a_user_and_nowhere_without() {
     let get = async |naru: &Naru| {
         let mut wire = Wire::connect(naru.address).await;
         let keep = "x-reply: cache-control: max-age=600";
-        wire.send(&format!("GET /describe/a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{keep}\r\n\r\n")).await;
+        wire.send(&format!("GET /describe/a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{keep}\r\n\r\n"))
+            .await;
         wire.response().await
     };
     let (one, other) =

@@ -112,7 +112,11 @@ fn explain_says_what_each_check_would_say_to_whom_it_is_told() {
     // Nobody in particular has no business here, but for what is public.
     assert_eq!(last(&["GET", url]), "policies answers 403 PolicyDenied");
     let public = "http://shop.example:8080/public";
-    assert!(said(&["GET", public]).0.iter().all(|step| step.ends_with(" passes")), "{:?}", said(&["GET", public]));
+    assert!(
+        said(&["GET", public]).0.iter().all(|step| step.ends_with(" passes")),
+        "{:?}",
+        said(&["GET", public])
+    );
     let known = ["--as", "sub=alice", "--as", "aud=shop"];
     let (steps, rule) = said(&[&["GET", url], &known[..]].concat());
     assert!(steps.iter().all(|step| step.ends_with(" passes")), "{steps:?}");
