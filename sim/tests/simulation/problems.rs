@@ -112,17 +112,17 @@ expect:
         )
     };
     let expected = [
-        "12: 'a b: c' is no header [invalid-value]".to_owned(),
-        "12: what is given stays the same for some time [invalid-value]".to_owned(),
+        "11: 'a b: c' is no header [invalid-value]".to_owned(),
+        "11: what is given stays the same for some time [invalid-value]".to_owned(),
         asks(7, "token"),
         "7: a password is that of a 'user' [contradiction]".to_owned(),
         asks(8, "key"),
         asks(9, "session"),
-        "14: '10.0.9.1:6379' is the address of no store of the configuration [unknown-name]".to_owned(),
-        "14: it ends before it begins [invalid-value]".to_owned(),
+        "13: '10.0.9.1:6379' is the address of no store of the configuration [unknown-name]".to_owned(),
+        "13: it ends before it begins [invalid-value]".to_owned(),
         "0: the configuration counts nothing in a store [invalid-value]".to_owned(),
-        "16: ends of one kind are counted: 'measure: reasons' goes with 'reason' [contradiction]".to_owned(),
-        "17: what is kept, and why requests end, is known of loads [contradiction]".to_owned(),
+        "15: ends of one kind are counted: 'measure: reasons' goes with 'reason' [contradiction]".to_owned(),
+        "16: what is kept, and why requests end, is known of loads [contradiction]".to_owned(),
     ];
     assert_eq!(problems(yaml), expected);
 }
