@@ -65,12 +65,11 @@ pub fn requests(lines: &[u8]) -> Vec<Option<Logged>> {
 pub fn find(proxy: &Proxy, id: &str) -> Option<(Logged, Value)> {
     let lines = proxy.recent_lines();
     let text = String::from_utf8_lossy(&lines);
-    let found = text.lines().rev().filter(|line| line.contains(id)).find_map(|line| {
+    text.lines().rev().filter(|line| line.contains(id)).find_map(|line| {
         let value: Value = serde_json::from_str(line).ok()?;
         let is_it = value.get("request_id").and_then(Value::as_str) == Some(id);
         Some((Reader::new(None).read(line)?, value)).filter(|_| is_it)
-    });
-    found
+    })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl Up {
     pub async fn again(mut self, arguments: &[&str]) -> Up {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let directory = std::mem::replace(&mut self.directory, Directory::new());
+        let directory = std::mem::take(&mut self.directory);
         Up::start_in(directory, arguments).await
     }
 
