@@ -123,8 +123,8 @@ impl CompiledRateService {
         let asked: Vec<Option<bool>> = asked.iter().map(|described| described.tells).collect();
         let tells = |at: usize| match asked.get(at) {
             Some(said) => said.unwrap_or(settings.tells),
-            // More than was asked about: nobody has said anything of these.
-            None => settings.tells && asked.iter().all(Option::is_none),
+            // More than was asked about: as the filter says, unless a descriptor says that nothing is told.
+            None => settings.tells && !asked.contains(&Some(false)),
         };
         if let Some(left) = answer.left(tells)
             && let Ok(limit) = HeaderValue::try_from(left.limit)
