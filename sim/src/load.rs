@@ -184,7 +184,7 @@ fn draw_number(numbered: Numbered, chance: &mut Chance) -> u64 {
 }
 
 fn chance_of(point: u64, upto: u64) -> u64 {
-    u64::try_from(u128::from(point) * u128::from(upto) >> 53).unwrap_or(0)
+    u64::try_from((u128::from(point) * u128::from(upto)) >> 53).unwrap_or(0)
 }
 
 const NUMBER: &str = "{n}";

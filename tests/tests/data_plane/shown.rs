@@ -143,7 +143,8 @@ fn explain_says_what_each_check_would_say_to_whom_it_is_told() {
     assert!(said(&["GET", admin, "--user", "kim"]).0.contains(&"basicAuth passes".to_owned()));
     // And in words.
     let text = naru(&directory, &["explain", "GET", url, "--token", "expired", "--config", "documents.yaml"]);
-    let told = "tokens                 answered 401 (TokenDenied, flag UAEX): jwt_authn_access_denied{Jwt_is_expired}";
+    let told =
+        "tokens                 answered 401 (TokenDenied, flag -): jwt_authn_access_denied{Jwt_is_expired}";
     assert!(text.out.contains(told), "{}", text.out);
     assert!(text.out.contains("-> answered 401 (TokenDenied"), "{}", text.out);
     let wrong = naru(&directory, &["explain", "GET", url, "--as", "alice", "--config", "documents.yaml"]);
