@@ -31,11 +31,13 @@ struct Plane {
 
 impl Plane {
     async fn start() -> Plane {
-        Plane::on(0).await
+        Plane::on(0, json!({})).await
     }
 
-    async fn on(port: u16) -> Plane {
+    /// It knows these resources before anybody can ask: else it would say that there are none.
+    async fn on(port: u16, resources: Value) -> Plane {
         let mut foreign = Foreign::start("xds/server.py");
+        foreign.ask(json!({ "set": resources })).await;
         let port = foreign.ask(json!({ "listen": port })).await["port"].as_u64().unwrap() as u16;
         Plane { foreign, port }
     }
@@ -400,14 +402,13 @@ async fn a_control_plane_that_dies_costs_nothing_and_a_proxy_begins_without_it()
         program.says("the control plane is away", 1).await;
         load.goes_on().await;
         // Another one in its place has other routes at once.
-        let mut plane = Plane::on(port).await;
         let resources = json!({
             "cds": { "b": cluster("b") },
             "eds": { "b": endpoints("b", &[(second.address, "HEALTHY")]) },
             "lds": { "edge": listener("edge", gate, "web") },
             "rds": { "web": routes("web", &[("/", "b")]) },
         });
-        plane.set(resources, &["cds", "eds", "lds", "rds"]).await;
+        let mut plane = Plane::on(port, resources).await;
         plane.hears("the proxy again", |one| one["kind"] == "cds").await;
         until("the other's upstream to be asked", async || (second.requests() > 20).then_some(())).await;
         load.goes_on().await;
