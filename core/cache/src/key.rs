@@ -119,7 +119,11 @@ fn write_url(place: Place<'_>, out: &mut String) {
     let (scheme, port) = if place.is_tls { ("https://", ":443") } else { ("http://", ":80") };
     out.push_str(scheme);
     let authority = place.authority.strip_suffix(port).unwrap_or(place.authority);
-    out.extend(authority.chars().map(|letter| letter.to_ascii_lowercase()));
+    let from = out.len();
+    out.push_str(authority);
+    if let Some(written) = out.get_mut(from..) {
+        written.make_ascii_lowercase();
+    }
     out.push_str(place.target);
 }
 

@@ -1,8 +1,7 @@
 //! What an answer says of how it came about: `Cache-Status` (RFC 9211), and `Age`.
 
-use std::fmt::Write as _;
-
 use http::HeaderValue;
+use naru_base::text;
 
 use crate::shelf::Way;
 
@@ -26,29 +25,32 @@ pub struct Told {
 impl Told {
     /// For the proxy of this name, which must be a token.
     pub fn value(&self, name: &str) -> Option<HeaderValue> {
-        let mut said = String::with_capacity(48);
-        said.push_str(name);
+        let mut said = Vec::with_capacity(64);
+        said.extend_from_slice(name.as_bytes());
         match self.forwarded {
-            None => said.push_str("; hit"),
+            None => said.extend_from_slice(b"; hit"),
             Some(way) => {
-                said.push_str("; fwd=");
-                said.push_str(way.token());
+                said.extend_from_slice(b"; fwd=");
+                said.extend_from_slice(way.token().as_bytes());
             }
         }
         if let Some(status) = self.forwarded_status {
-            write!(said, "; fwd-status={status}").ok()?;
+            said.extend_from_slice(b"; fwd-status=");
+            text::number(&mut said, u64::from(status));
         }
         if self.is_stored {
-            said.push_str("; stored");
+            said.extend_from_slice(b"; stored");
         }
         if self.is_collapsed {
-            said.push_str("; collapsed");
+            said.extend_from_slice(b"; collapsed");
         }
         if let Some(ttl) = self.ttl {
-            write!(said, "; ttl={ttl}").ok()?;
+            said.extend_from_slice(if ttl < 0 { &b"; ttl=-"[..] } else { b"; ttl=" });
+            text::number(&mut said, ttl.unsigned_abs());
         }
         if let Some(detail) = self.detail {
-            write!(said, "; detail={detail}").ok()?;
+            said.extend_from_slice(b"; detail=");
+            said.extend_from_slice(detail.as_bytes());
         }
         HeaderValue::try_from(said).ok()
     }
