@@ -37,7 +37,7 @@ pub enum What {
     Rollback(u64),
     /// Documents, each with its name.
     Apply(Vec<(String, String)>),
-    Explain(Question),
+    Explain(Box<Question>),
     /// The last request with this id.
     ExplainId(String),
 }
@@ -93,7 +93,7 @@ fn explained(query: &Query<'_>) -> Result<What, String> {
         let (namespace, short) = name.split_once('/').unwrap_or(("default", &name));
         format!("outbound/{short}.{namespace}")
     });
-    Ok(What::Explain(Question {
+    Ok(What::Explain(Box::new(Question {
         method,
         url,
         headers,
@@ -102,7 +102,7 @@ fn explained(query: &Query<'_>) -> Result<What, String> {
         from,
         is_recorded: false,
         asker: None,
-    }))
+    })))
 }
 
 /// `%XX` becomes its byte.

@@ -194,12 +194,9 @@ impl LocalLimiter {
 
 impl Own {
     fn takes(&self, described: &Described) -> bool {
-        let is_taken =
-            |((key, value), (own_key, own_value)): (&(Box<str>, Box<str>), &(Box<str>, Box<str>))| {
-                key == own_key && (own_value.is_empty() || value == own_value)
-            };
+        let mut both = described.entries.iter().zip(&self.entries);
         self.entries.len() == described.entries.len()
-            && described.entries.iter().zip(&self.entries).all(is_taken)
+            && both.all(|((key, value), own)| *key == own.0 && (own.1.is_empty() || *value == own.1))
     }
 }
 

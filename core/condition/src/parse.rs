@@ -199,7 +199,8 @@ impl Parser<'_> {
         }
         let inner = self.member()?;
         Ok(match inner {
-            Cel::Int(whole) if minuses == 1 => Cel::Int(-whole),
+            // The least has no counterpart: that is told where it is computed.
+            Cel::Int(whole) if minuses == 1 && whole != i64::MIN => Cel::Int(-whole),
             Cel::Double(real) if minuses == 1 => Cel::Double(-real),
             inner => (0..minuses).fold(inner, |inner, _| Cel::call("-_", vec![inner])),
         })

@@ -8,7 +8,7 @@ use http::request::Parts;
 use naru_admit::described::Described;
 use naru_admit::local_rate::LocalSaid;
 use naru_base::{ClusterId, EndpointId, Instant, Reason, WallTime};
-use naru_identity::external::{Changes, Judgement};
+use naru_identity::external::Judgement;
 use naru_journey::arrival::{Wish, receive};
 use naru_journey::edge::Peer;
 use naru_journey::gate::local_rate::LocalRateId;
@@ -237,7 +237,7 @@ fn answer(
         Question::Gather { .. } => (Answer::Gathered(None), String::new()),
         Question::Judge(asking) => {
             let cluster = asking.of.settings().cluster();
-            let passes = Judgement::Pass(Box::new(Changes::default()));
+            let passes = Judgement::Pass(Box::default());
             (Answer::Judged(Box::new(passes)), format!("asks {cluster}, which is taken to let it pass"))
         }
         Question::Spend(asked) => {

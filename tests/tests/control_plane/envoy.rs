@@ -195,7 +195,7 @@ async fn no_request_fails_while_clusters_come_and_go() {
     let second = Upstream::plain(Speaks::Http1).await;
     let port = free_port();
     let document = |at: usize| {
-        let upstream = if at % 2 == 0 { &first } else { &second };
+        let upstream = if at.is_multiple_of(2) { &first } else { &second };
         written(port, upstream.address, &at.to_string()).replace("shop", &format!("shop{at}"))
     };
     let control = Control::start(&[("all.yaml", document(0))]).await;

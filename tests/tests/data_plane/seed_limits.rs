@@ -215,12 +215,6 @@ fn assert_near(what: &str, answers: &[Answered], exact: &Passed, part: f64) {
     let slowest = answers.iter().map(|answered| answered.took).max().unwrap();
     assert!(slowest < ANSWER_MAX, "{what}: a request took {slowest:?}");
     assert!(answers.iter().all(|answered| matches!(answered.status, 200 | 429)), "{what}");
-    println!(
-        "{what}: {} asked, {} passed, {} are exact, slowest {slowest:?}",
-        answers.len(),
-        passed.all,
-        exact.all
-    );
 }
 
 fn lasted(answers: &[Answered]) -> Duration {

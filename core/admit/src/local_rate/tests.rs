@@ -24,8 +24,10 @@ fn called(entries: &[(&str, &str)]) -> Described {
     Described { entries, ..Described::default() }
 }
 
-/// What is refused, what is in shadow, and the size and the rest of the bucket that is told of.
-fn play(settings: &LocalRate, asked: &[&[Described]]) -> Vec<(bool, bool, Option<(u32, u64)>)> {
+/// Whether it is refused, whether it is in shadow, and the size and the rest of the bucket that is told of.
+type Said = (bool, bool, Option<(u32, u64)>);
+
+fn play(settings: &LocalRate, asked: &[&[Described]]) -> Vec<Said> {
     let limiter = LocalLimiter::new(settings);
     let mut state = limiter.full();
     let ask = |asked: &&[Described]| {
@@ -146,8 +148,10 @@ struct RefLimiter {
     of_all: RefBucket,
     own: Vec<RefBucket>,
     /// Who has one in his hand goes on with it when it has given way, and has not come again.
-    open: Vec<Vec<(Vec<String>, Rc<RefCell<RefBucket>>)>>,
+    open: Vec<Vec<OfValues>>,
 }
+
+type OfValues = (Vec<String>, Rc<RefCell<RefBucket>>);
 
 #[derive(Clone)]
 struct RefBucket {

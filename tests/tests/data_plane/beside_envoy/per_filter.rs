@@ -1,5 +1,7 @@
 //! What routes, virtual hosts and tables say to filters: does the same one win as by Envoy?
 
+use std::slice::from_ref;
+
 use std::net::SocketAddr;
 
 use naru_base::Json;
@@ -136,7 +138,7 @@ async fn keys_and_passwords_are_those_of_the_nearest() {
         "plain",
         &[],
         &routes(&[
-            ("/bob", &[bob.clone()]),
+            ("/bob", from_ref(&bob)),
             ("/only", &[only.clone(), no_basic.clone()]),
             ("/others", &[others.clone(), no_basic.clone()]),
             ("/told", &[told.clone(), no_basic.clone()]),
@@ -147,16 +149,16 @@ async fn keys_and_passwords_are_those_of_the_nearest() {
         "bob",
         &[bob.clone(), only.clone()],
         &routes(&[
-            ("/bob", &[ann.clone()]),
-            ("/only", &[no_basic.clone()]),
-            ("/others", &[others.clone()]),
+            ("/bob", from_ref(&ann)),
+            ("/only", from_ref(&no_basic)),
+            ("/others", from_ref(&others)),
             ("/off", &[no_basic.clone(), no_keys.clone()]),
             ("/", &[]),
         ]),
     ) + &host(
         "open",
         &[no_basic.clone(), no_keys.clone()],
-        &routes(&[("/bob", &[bob.clone()]), ("/only", &[only.clone()]), ("/", &[])]),
+        &routes(&[("/bob", from_ref(&bob)), ("/only", from_ref(&only)), ("/", &[])]),
     );
     // "ann:password", "bob:password".
     let (ann, bob) =

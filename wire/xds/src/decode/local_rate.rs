@@ -76,7 +76,7 @@ fn descriptor(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> LocalDescriptor {
-    let of_bucket = said.token_bucket.clone().unwrap_or_default();
+    let of_bucket = said.token_bucket.unwrap_or_default();
     LocalDescriptor {
         entries: said.entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
         bucket: bucket(&of_bucket, &path.field("token_bucket"), findings),

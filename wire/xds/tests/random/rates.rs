@@ -36,7 +36,7 @@ impl Dice {
     fn known_headers(&mut self) -> HeaderOps {
         let add = self.few(|dice| HeaderOp {
             name: dice.name(),
-            value: Format::parse(dice.one(&["plain", "%REQ(x-a?:path)% of %PROTOCOL%"])).unwrap(),
+            value: Format::parse(dice.one(&["plain", "%REQ(x-a?:path)% of %PROTOCOL%"])).expect("it is one"),
             action: dice.one(&[HeaderAction::Append, HeaderAction::Overwrite, HeaderAction::AddIfAbsent]),
             keep_empty: dice.coin(),
         });
@@ -90,7 +90,7 @@ impl Dice {
         let hits = |dice: &mut Dice| Hits {
             count: match dice.coin() {
                 true => HitCount::Number(dice.below(1 << 20)),
-                false => HitCount::Format(Format::parse("%REQ(x-cost)%").unwrap()),
+                false => HitCount::Format(Format::parse("%REQ(x-cost)%").expect("it is one")),
             },
             gives_back: dice.coin(),
         };
@@ -146,9 +146,12 @@ impl Dice {
             }
             9 => DescriptorPart::AddressMatch {
                 key,
-                value: Format::parse(self.one(&["v", "%REQ(:path)% of %PROTOCOL%"])).unwrap(),
+                value: Format::parse(self.one(&["v", "%REQ(:path)% of %PROTOCOL%"])).expect("it is one"),
                 default: self.one(&["", "d"]).to_owned(),
-                networks: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+                networks: vec![
+                    "10.0.0.0/8".parse().expect("it is one"),
+                    "fd00::/8".parse().expect("it is one"),
+                ],
                 inverts: self.coin(),
             },
             _ => DescriptorPart::Claim {
