@@ -176,7 +176,10 @@ pub fn program() -> &'static Path {
         let profile = test.ancestors().nth(2).unwrap();
         let target = profile.parent().unwrap();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--package", "naru", "--bin", "naru", "--target-dir"]).arg(target);
+        // With a test of the workspace beside it, so that libraries have the features that they have for tests: of one
+        // package by itself they would all be built anew.
+        cargo.args(["build", "--quiet", "--workspace", "--bin", "naru", "--test", "house", "--target-dir"]);
+        cargo.arg(target);
         match profile.file_name().and_then(|name| name.to_str()) {
             Some("debug") => {}
             Some(name) => {
