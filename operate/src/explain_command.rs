@@ -278,7 +278,10 @@ impl Asked<'_> {
                 others.get_or_insert(told);
                 continue;
             }
-            if told.explanation.verdict != Verdict::NoVirtualHost {
+            // What goes to no service of ours goes by this only where nothing else was asked before.
+            let is_of_others = told.virtual_host() == Some(ADDRESSES_HOST)
+                && last.as_ref().is_some_and(|last: &Told<'_>| last.listener.address.port() == self.port);
+            if told.explanation.verdict != Verdict::NoVirtualHost && !is_of_others {
                 return Ok(told);
             }
             last.get_or_insert(told);

@@ -77,8 +77,11 @@ fn credentials(world: &World<'_>, gateway: &Gateway, about: About<'_>, found: &m
         let Some(tls) = &server.tls else { continue };
         for name in tls.credential_name.iter().chain(&tls.credential_names) {
             let path = format!("spec.servers[{at}].tls.credentialName");
+            let (namespace, short) =
+                name.split_once('/').unwrap_or((gateway.meta.namespace(), name.value.as_str()));
             let secret = world.resources.secrets.iter().find(|secret| {
-                secret.meta.name.value == name.value && secret.meta.namespace() == gateway.meta.namespace()
+                let own = secret.meta.namespace();
+                secret.meta.name.value == short && (own == namespace || own == "istio-system")
             });
             let is_issued = !world.resources.acme_issuers.is_empty();
             let Some(secret) = secret else {

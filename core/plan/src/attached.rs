@@ -121,6 +121,11 @@ pub(crate) fn keys_of_api(beyond: &Beyond, rule: Option<&Text>) -> Vec<RouteKey>
     rule.map(|rule| key(Some(rule.value.clone()))).into_iter().chain([key(None)]).collect()
 }
 
+/// Whether a kind is one of routes.
+pub(crate) fn is_of_routes(kind: &Text) -> bool {
+    matches!(kind.as_str(), "VirtualService" | "HTTPRoute" | "GRPCRoute")
+}
+
 /// A name that no VirtualService has.
 fn api_name(kind: &str, name: &str) -> String {
     format!("{kind}/{name}")

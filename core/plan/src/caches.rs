@@ -112,7 +112,7 @@ impl Caches {
         let policy = policy(spec, classes, findings);
         let Some(reference) = &spec.target_ref else { return };
         attached::check_group(reference, findings);
-        if reference.kind.value != "VirtualService" {
+        if !attached::is_of_routes(&reference.kind) {
             let message = format!("a ResponseCache cannot be attached to a {}", reference.kind.value);
             let hint = "attach it to a VirtualService, to one of its routes by sectionName, or to nothing for the process";
             let path = path.field("targetRef.kind");

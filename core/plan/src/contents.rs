@@ -186,7 +186,7 @@ fn route_of(
     registry: &Registry,
     findings: &mut Findings<'_>,
 ) -> Option<RouteKey> {
-    if target.kind.value != "VirtualService" {
+    if !attached::is_of_routes(&target.kind) {
         let message = format!("a {kind} cannot be attached to a {}", target.kind.value);
         let path = Path::ROOT.field("spec.targetRef.kind");
         findings.error(code::UNKNOWN_VALUE, target.kind.place, &path, message, hint);

@@ -83,7 +83,7 @@ impl<'a> Doors<'a> {
             match &document.spec.target_ref {
                 // That there are two is told by who reads the rest of it.
                 None => doors.whole = Some(asked),
-                Some(target) if target.kind.value == "VirtualService" => {
+                Some(target) if attached::is_of_routes(&target.kind) => {
                     attached::check_group(target, findings);
                     let target = Target::of(target, "EdgePolicy", namespace, resources, registry, findings);
                     let Some(Target::Route(key)) = target else { continue };
@@ -323,8 +323,7 @@ impl Reader<'_, '_, '_> {
         let spec = &self.document.spec;
         let path = Path::ROOT.field("spec");
         let mut asked = Asked::default();
-        let is_of_route =
-            spec.target_ref.as_ref().is_some_and(|target| target.kind.value == "VirtualService");
+        let is_of_route = spec.target_ref.as_ref().is_some_and(|target| attached::is_of_routes(&target.kind));
         let of_gateways = [
             ("connections", spec.connections.as_ref().map(|said| said.place)),
             ("requests", spec.requests.as_ref().map(|said| said.place)),

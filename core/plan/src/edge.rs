@@ -14,6 +14,7 @@ use naru_resource::{Flag, Gateway, Number, Place, Placed, Resources, Seconds};
 use naru_spec::overload::{Monitor, Resource, TriggerAt};
 use naru_spec::{Allowance, Listener, Overload, PaceLimit, Path, code};
 
+use crate::attached;
 use crate::findings::Findings;
 use crate::sessions::Sessions;
 
@@ -42,12 +43,12 @@ impl<'a> Edges<'a> {
             };
             let path = spec.field("targetRef");
             // Of a route is only what stands in `doors.rs`, and what is wrong with the reference is told there.
-            if target.kind.value == "VirtualService" {
+            if attached::is_of_routes(&target.kind) {
                 continue;
             }
             if target.kind.value != "Gateway" {
                 let message = format!("an EdgePolicy cannot be attached to a {}", target.kind.value);
-                let hint = "it can be attached to a Gateway, to a VirtualService, or to all gateways without a targetRef";
+                let hint = "it can be attached to a Gateway, to a VirtualService, an HTTPRoute or a GRPCRoute, to one of their routes by sectionName, or to all gateways without a targetRef";
                 findings.error(code::UNKNOWN_VALUE, target.kind.place, &path.field("kind"), message, hint);
                 continue;
             }

@@ -53,7 +53,8 @@ impl Guards {
         let mut guards = Guards::default();
         let mut keeper = Keeper { knows_services: !registry.is_empty(), account, findings };
         // One of a route is a limit of it.
-        let of_services = |said: &&CircuitBreakerSaid| said.spec.target_ref.kind.value != "VirtualService";
+        let of_services =
+            |said: &&CircuitBreakerSaid| !crate::attached::is_of_routes(&said.spec.target_ref.kind);
         for said in resources.circuit_breakers.iter().filter(of_services) {
             let settings = breaker::read(&said.spec, keeper.findings);
             let (target, place) = (&said.spec.target_ref, said.meta.name.place);

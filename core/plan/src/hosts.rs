@@ -6,13 +6,26 @@ use naru_resource::{Text, VirtualService};
 use naru_spec::{Path, Severity, code};
 
 use crate::findings::Findings;
-use crate::names::{fits, fqdn};
+use crate::mesh;
+use crate::names::{fits, fqdn, is_exported};
 use crate::routes::{MESH, Routes, is_bound};
+
+/// Whether somebody sees both.
+fn is_seen_with(one: &VirtualService, other: &VirtualService, exports: &[Text]) -> bool {
+    let said =
+        |service: &'_ VirtualService| -> Vec<Text> { mesh::or(&service.spec.export_to, exports).to_vec() };
+    let (of_one, of_other) = (said(one), said(other));
+    let (first, second) = (one.meta.namespace(), other.meta.namespace());
+    let named = of_one.iter().chain(&of_other).map(|name| name.as_str());
+    // No namespace is called so: it stands for all that nobody names.
+    let mut seen_from = named.chain([first, second, ""]);
+    seen_from.any(|from| is_exported(&of_one, first, from) && is_exported(&of_other, second, from))
+}
 
 impl Routes<'_> {
     /// What only shows when all VirtualServices are seen together.
     pub fn check_hosts(&self, findings: &mut Findings<'_>) {
-        let mut in_mesh: BTreeMap<String, &Text> = BTreeMap::new();
+        let mut in_mesh: BTreeMap<String, Vec<(&Text, &VirtualService)>> = BTreeMap::new();
         let mut named: BTreeMap<String, &Text> = BTreeMap::new();
         let has_gateways = !self.resources.gateways.is_empty();
         for service in self.resources.virtual_services.iter().filter(|service| service.bound.is_none()) {
@@ -47,10 +60,13 @@ impl Routes<'_> {
                 }
                 let known = self.registry.find(host, owner);
                 let full = known.map_or_else(|| fqdn(host, owner), |known| known.host.clone());
-                // IST0109: in the mesh one VirtualService speaks for a host.
-                if let Some(before) = in_mesh.insert(full, host)
-                    && before.place != host.place
-                {
+                // IST0109: in the mesh one VirtualService speaks for a host, to whoever sees it.
+                let all = in_mesh.entry(full).or_default();
+                let exports = self.mesh().exports.virtual_services;
+                let before = all.iter().rev().find(|(_, other)| is_seen_with(service, other, exports));
+                let before = before.map(|(before, _)| *before);
+                all.push((host, service));
+                if let Some(before) = before.filter(|before| before.place != host.place) {
                     let message = format!("two VirtualServices speak of the host '{}'", host.value);
                     let hint = format!("join them: the other is at {}", findings.locate(before.place));
                     findings.error(code::CONFLICT, host.place, &path, message, hint);

@@ -19,7 +19,7 @@ use crate::findings::Findings;
 use crate::recovery::retry_of;
 use crate::sidecars::mode_of;
 
-const ROOT_NAMESPACE: &str = "istio-system";
+pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 
 /// Istio's, where only a file is named.
 const LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \

@@ -69,7 +69,7 @@ impl<'a> Rates<'a> {
                     };
                     rates.of_gateways.push((gateway, check));
                 }
-                Some(target) if target.kind.value == "VirtualService" => {
+                Some(target) if attached::is_of_routes(&target.kind) => {
                     attached::check_group(target, findings);
                     let target = Target::of(target, "RateLimit", namespace, resources, registry, findings);
                     let Some(Target::Route(key)) = target else { continue };

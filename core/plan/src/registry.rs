@@ -248,7 +248,11 @@ fn of_service(
         let Some(number) = port_number(*port.port, port.port.place, &path.field("port"), findings) else {
             continue;
         };
-        if port.protocol.as_ref().is_some_and(|protocol| protocol.value != "TCP") {
+        if let Some(protocol) = port.protocol.as_ref().filter(|protocol| protocol.value != "TCP") {
+            let message = format!("a port of {} is left out", protocol.value);
+            let hint = "ports of TCP are carried; what is spoken there is said by name or appProtocol";
+            let path = path.field("protocol");
+            findings.tell(Severity::Note, code::NOT_YET, protocol.place, &path, message, hint);
             continue;
         }
         let name = port.name.as_ref().map_or(String::new(), |name| name.value.clone());

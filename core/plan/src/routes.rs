@@ -773,8 +773,13 @@ fn port_of(
     if matches!(context, Context::Any) && owner.is_mesh_only && !known.ports.is_empty() {
         return known.ports.first().map(|port| port.number);
     }
-    let message = format!("{} has several ports, and none is said", known.host);
-    let hint = format!("say port.number, one of {}", ports());
+    let (message, hint) = match known.ports.is_empty() {
+        true => (format!("{} has no ports", known.host), String::new()),
+        false => (
+            format!("{} has several ports, and none is said", known.host),
+            format!("say port.number, one of {}", ports()),
+        ),
+    };
     findings.error(code::UNKNOWN_PORT, destination.host.place, path, message, hint);
     None
 }

@@ -11,6 +11,7 @@ use naru_spec::{
 use crate::Surroundings;
 use crate::acme;
 use crate::findings::Findings;
+use crate::mesh::ROOT_NAMESPACE;
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
 pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -108,7 +109,9 @@ fn shown(
         }
     }
     for name in tls.credential_name.iter().chain(&tls.credential_names) {
-        let Some(secret) = secret(name, gateway.meta.namespace(), resources) else {
+        // In Istio it is one of the namespace that the gateway's process runs in, which is mostly this.
+        let found = secret(name, gateway.meta.namespace(), resources);
+        let Some(secret) = found.or_else(|| secret(name, ROOT_NAMESPACE, resources)) else {
             let message = format!("there is no Secret '{}'", name.value);
             let hint =
                 format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());

@@ -468,6 +468,21 @@ apiVersion: naru.dev/v1alpha1
 kind: Bulkhead
 metadata: {{name: h}}
 spec: {{targetRef: {{kind: HTTPRoute, group: gateway.networking.k8s.io, name: r}}, maxConcurrent: 3}}
+---
+apiVersion: naru.dev/v1alpha1
+kind: RateLimit
+metadata: {{name: l}}
+spec: {{targetRef: {{kind: HTTPRoute, name: r, sectionName: named}}, limits: [{{name: a, requests: 3, window: 1s}}]}}
+---
+apiVersion: naru.dev/v1alpha1
+kind: ResponseCache
+metadata: {{name: k}}
+spec: {{targetRef: {{kind: HTTPRoute, name: r}}, ttl: 1m}}
+---
+apiVersion: naru.dev/v1alpha1
+kind: EdgePolicy
+metadata: {{name: e}}
+spec: {{targetRef: {{kind: HTTPRoute, name: r, sectionName: named}}, conditions: {{allow: [{{name: get, when: \"request.method == 'GET'\"}}]}}}}
 ",
         route(
             "r",
@@ -487,4 +502,7 @@ spec: {{targetRef: {{kind: HTTPRoute, group: gateway.networking.k8s.io, name: r}
     assert_eq!(forward(0).auto_timeout.as_ref().unwrap().max.as_secs(), 2);
     assert!(forward(1).auto_timeout.is_none());
     assert!(forward(0).load.bulkhead.is_some() && forward(1).load.bulkhead.is_some());
+    assert!(forward(0).cache.is_some() && forward(1).cache.is_some());
+    // A limit and a condition are for the named rule.
+    assert_eq!((rules[0].gate.len(), rules[1].gate.len()), (2, 0));
 }

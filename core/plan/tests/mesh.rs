@@ -313,3 +313,31 @@ spec: {{host: a.shop.svc.cluster.local, trafficPolicy: {{connectionPool: {{tcp: 
     assert_eq!(seconds("istio-system", "other"), 7, "of the root");
     assert_eq!(seconds("third", "other"), 10);
 }
+
+/// IST0109, where somebody sees both.
+#[test]
+fn what_two_namespaces_say_of_one_host_to_themselves_is_no_conflict() {
+    let of = |namespace: &str, export_to: &str| {
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: v, namespace: {namespace}}}
+spec:
+  hosts: [api.example.com]
+  exportTo: [{export_to}]
+  http: [{{route: [{{destination: {{host: a.shop.svc.cluster.local, port: {{number: 80}}}}}}]}}]
+"
+        )
+    };
+    let conflicts = |one: &str, other: &str| {
+        let (_, told) = planned(&format!("{}{}", of("one", one), of("two", other)), "shop");
+        told.iter().filter(|line| line.contains("two VirtualServices speak of")).count()
+    };
+    assert_eq!(conflicts("'.'", "'.'"), 0);
+    assert_eq!(conflicts("'.'", "three"), 0);
+    assert_eq!(conflicts("'~'", "'*'"), 0);
+    assert_eq!(conflicts("'.'", "one"), 1);
+    assert_eq!(conflicts("'*'", "'.'"), 1);
+    assert_eq!(conflicts("'*'", "'*'"), 1);
+}

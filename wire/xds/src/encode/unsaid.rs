@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use naru_spec::{
-    Action, CheckKind, Cluster, Config, Discovery, FilterChain, Forward, GateChange, Http, Rule, defaults,
+    Action, Check, CheckKind, Cluster, Config, Discovery, FilterChain, Forward, GateChange, Http, RbacAction,
+    Rule, defaults,
 };
 
 use super::{http, matching, proxyless, routes};
@@ -81,6 +82,7 @@ impl Tale {
             }
         }
         for check in &said.gate.checks {
+            self.check(check, at);
             let is_said = self.dialect != Dialect::Grpc && http::is_said(check);
             match (&check.kind, is_said) {
                 (_, true) => {}
@@ -93,7 +95,24 @@ impl Tale {
         }
     }
 
+    /// Of a condition that cannot be told Envoy says that it does not hold. Whoever is to be refused where it holds would
+    /// be let in.
+    fn check(&mut self, check: &Check, at: &str) {
+        let CheckKind::Rbac(rbac) = &check.kind else { return };
+        let denies = rbac.rules.iter().filter(|rules| rules.action == RbacAction::Deny);
+        if self.dialect == Dialect::Envoy
+            && denies.flat_map(|rules| &rules.policies).any(|policy| policy.condition.is_some())
+        {
+            self.guard(&format!("a condition that refuses, of the check '{}'", check.name), at);
+        }
+    }
+
     fn rule(&mut self, rule: &Rule, at: &str) {
+        for change in &rule.gate {
+            if let GateChange::Also(check) | GateChange::Instead(check) = change {
+                self.check(check, at);
+            }
+        }
         for change in rule.gate.iter().filter(|change| !routes::is_said(change)) {
             match change {
                 // The listener's check holds, then.
