@@ -111,6 +111,38 @@ impl<T> Passage<T> {
     }
 }
 
+impl<T: Copy> Passage<T> {
+    /// Another request of the same proxy, on behalf of this one: it is known by the same, and nothing has become of it.
+    pub fn another(&self, key: Key, journey: Journey) -> Passage<T> {
+        Passage {
+            key,
+            journey,
+            method: self.method.clone(),
+            head: None,
+            asker: None,
+            cached: None,
+            asking: None,
+            upload: None,
+            copied: None,
+            copies: None,
+            permit: None,
+            flight: None,
+            beside: Vec::new(),
+            is_in_fault: false,
+            is_retrying: false,
+            is_at_limit: false,
+            says_exhausted: false,
+            tick: None,
+            leaves: None,
+            bytes_sent: 0,
+            heads: 0,
+            sends: 0,
+            sends_max: 0,
+            ..*self
+        }
+    }
+}
+
 /// What a question of a check waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asking {

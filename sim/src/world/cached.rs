@@ -18,7 +18,7 @@ use naru_spec::Scheme;
 
 use super::{Event, News, World};
 use crate::kept::{Cached, ClassCounts, OfRoute, Storing};
-use crate::passage::{KeptHead, Key, Passage, Upload};
+use crate::passage::{KeptHead, Key, Passage};
 use crate::upstream::Upstreams;
 use crate::wall::wall;
 
@@ -432,36 +432,18 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let key = self.passages.reserve();
         let head = KeptHead { line, client: head.client, headers, peer: head.peer };
         let beside = Box::new(Passage {
-            key,
             deadline: None,
             origin: None,
-            journey,
             head: Some(Box::new(head)),
             asker: passage.asker.clone(),
-            asking: None,
             is_head: false,
             is_idempotent: true,
             method: Method::GET,
             is_repeat: false,
             trace: super::name_of(key),
-            is_in_fault: false,
-            upload: None::<Upload>,
-            copied: None,
-            copies: None,
             cached: Some(Box::new(of_refresh)),
-            permit: None,
-            flight: None,
-            beside: Vec::new(),
-            is_retrying: false,
-            is_at_limit: false,
-            says_exhausted: false,
-            tick: None,
-            leaves: None,
-            bytes_sent: 0,
-            heads: 0,
-            sends: 0,
             sends_max,
-            ..*passage
+            ..passage.another(key, journey)
         });
         self.passages.put(beside);
         // Its client goes first.

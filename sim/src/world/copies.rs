@@ -103,10 +103,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
         let begins = shadow.not_before().unwrap_or(now).max(now);
         let chain = passage.journey.chain();
         let copy = Box::new(Passage {
-            key,
             deadline: [passage.deadline, told.map(|(at, _)| at)].into_iter().flatten().min(),
-            journey: Journey::refuse(now, chain, Reason::Overloaded),
-            method: passage.method.clone(),
             upload: passage.upload.as_ref().map(|upload| Upload::new(upload.body)),
             copied: Some(Box::new(Copied {
                 shadow,
@@ -117,25 +114,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 said: None,
                 took: std::time::Duration::ZERO,
             })),
-            head: None,
-            asker: None,
-            cached: None,
-            asking: None,
-            copies: None,
-            permit: None,
-            flight: None,
-            beside: Vec::new(),
-            is_in_fault: false,
-            is_retrying: false,
-            is_at_limit: false,
-            says_exhausted: false,
-            tick: None,
-            leaves: None,
-            bytes_sent: 0,
-            heads: 0,
-            sends: 0,
-            sends_max: 0,
-            ..*passage
+            ..passage.another(key, Journey::refuse(now, chain, Reason::Overloaded))
         });
         // The request itself goes first.
         self.queue.push(begins, Event::Request(key, News::Turn));

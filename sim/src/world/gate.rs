@@ -143,14 +143,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let begins = shadow.not_before().unwrap_or(self.now).max(self.now);
         let method = if is_grpc { http::Method::POST } else { about.method.clone() };
         let beside = Box::new(Passage {
-            key,
             deadline: None,
-            origin: passage.origin,
-            journey: Journey::refuse(self.now, passage.journey.chain(), Reason::Overloaded),
             is_idempotent: method.is_idempotent(),
             method,
             client_is_http2: false,
-            upload: None,
             copied: Some(Box::new(Copied {
                 shadow,
                 mirror: None,
@@ -160,25 +156,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 said: None,
                 took: Duration::ZERO,
             })),
-            head: None,
-            asker: None,
-            cached: None,
-            asking: None,
-            copies: None,
-            permit: None,
-            flight: None,
-            beside: Vec::new(),
-            is_in_fault: false,
-            is_retrying: false,
-            is_at_limit: false,
-            says_exhausted: false,
-            tick: None,
-            leaves: None,
-            bytes_sent: 0,
-            heads: 0,
-            sends: 0,
-            sends_max: 0,
-            ..*passage
+            ..passage.another(key, Journey::refuse(self.now, passage.journey.chain(), Reason::Overloaded))
         });
         passage.asking = Some(Asking::Service(key));
         self.queue.push(begins, Event::Request(key, News::Turn));
