@@ -64,7 +64,7 @@ impl Settings {
         rounds: 5,
         seconds: 5.0,
         latency_seconds: 0.4,
-        latency_turns: 60,
+        latency_turns: 100,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(30),
         starts: 5,
