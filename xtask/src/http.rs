@@ -12,7 +12,7 @@ use crate::process::Spawned;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_micros(200);
 
-/// Waits for the first 200 from `port` on this machine; says how long that took since `begin`.
+/// Waits for the first 200 from `port` on this machine, for `patience` from now; says how long that took since `begin`.
 pub fn wait_for_200(
     port: u16,
     process: &mut Spawned,
@@ -20,7 +20,8 @@ pub fn wait_for_200(
     patience: Duration,
 ) -> anyhow::Result<Duration> {
     let mut last = String::from("no connection");
-    while begin.elapsed() < patience {
+    let called = Instant::now();
+    while called.elapsed() < patience {
         match get(port, "/") {
             Ok((200, _)) => return Ok(begin.elapsed()),
             Ok((other, _)) => last = format!("status {other}"),

@@ -199,8 +199,9 @@ impl Running {
     pub fn wait_until_steady(&mut self) -> anyhow::Result<()> {
         const IN_A_ROW: usize = 200;
         let mut good = 0;
+        let called = Instant::now();
         while good < IN_A_ROW {
-            ensure!(self.begin.elapsed() < READY_PATIENCE, "it answers 200 now and then only");
+            ensure!(called.elapsed() < READY_PATIENCE, "it answers 200 now and then only");
             let (status, _) = get(self.ports.h1, "/")?;
             good = if status == 200 { good + 1 } else { 0 };
         }
