@@ -14,8 +14,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let arguments =
-        ["test", "--package", "naru-tests", "--test", "data_plane", "http1::beside", "--", "--nocapture"];
+    let arguments = ["test", "--workspace", "--test", "data_plane", "http1::beside", "--", "--nocapture"];
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).env("NARU_CASES", options.messages.to_string());
     run_command(cargo.env("NARU_SEED", options.seed.to_string()).current_dir(root()))

@@ -16,8 +16,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let arguments = [
         "test",
         "--release",
-        "--package",
-        "naru-tests",
+        "--workspace",
         "--test",
         "data_plane",
         "seed_limits",

@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if !options.debug {
         cargo.arg("--release");
     }
-    cargo.args(["--package", "naru-tests", "--test", "data_plane", "life::prove", "--", "--nocapture"]);
+    cargo.args(["--workspace", "--test", "data_plane", "life::prove", "--", "--nocapture"]);
     cargo.env("NARU_SWAPS", options.swaps.to_string());
     cargo.env("NARU_RELOADS", options.reloads.to_string());
     cargo.env("NARU_TAKEOVERS", options.takeovers.to_string());

@@ -12,8 +12,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let arguments =
-        ["test", "--package", "naru-tests", "--test", "data_plane", "sent_once", "--", "--nocapture"];
+    let arguments = ["test", "--workspace", "--test", "data_plane", "sent_once", "--", "--nocapture"];
     let requests = options.requests.to_string();
     run_command(Command::new(env!("CARGO")).args(arguments).env("NARU_CASES", requests).current_dir(root()))
 }

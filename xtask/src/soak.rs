@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if !options.debug {
         cargo.arg("--release");
     }
-    cargo.args(["--package", "naru-tests", "--test", "data_plane", "soak::the_ledger", "--", "--nocapture"]);
+    cargo.args(["--workspace", "--test", "data_plane", "soak::the_ledger", "--", "--nocapture"]);
     cargo.env("NARU_SOAK_SECONDS", (options.minutes * 60).to_string());
     cargo.env("NARU_SEED", options.seed.to_string());
     run_command(cargo.current_dir(root()))
