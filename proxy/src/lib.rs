@@ -19,6 +19,7 @@ mod certified;
 mod conduit;
 mod socket;
 mod codec;
+mod short;
 mod engine;
 mod cached;
 mod hedged;

@@ -222,7 +222,7 @@ fn strip_host(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason>
 
 /// Whether it is a host, perhaps with a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
 #[inline]
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     // Most have letters, digits, dots and hyphens alone, and perhaps a port.
     match host.iter().position(|byte| !IN_NAME[usize::from(*byte)]) {
         None => !host.is_empty(),
