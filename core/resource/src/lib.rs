@@ -52,6 +52,8 @@ pub mod mesh_config;
 pub mod acme;
 pub mod session_auth;
 pub mod surge;
+mod places;
+mod shared;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
@@ -74,6 +76,7 @@ pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 pub use session_auth::SessionAuth;
+pub use shared::Shared;
 pub use sidecar::Sidecar;
 pub use surge::Surge;
 pub use traffic_policy::{Retry, TrafficPolicy};
@@ -83,7 +86,7 @@ pub use virtual_service::VirtualService;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
     pub files: Files,
-    pub virtual_services: Vec<VirtualService>,
+    pub virtual_services: Shared<VirtualService>,
     pub destination_rules: Vec<DestinationRule>,
     pub gateways: Vec<Gateway>,
     pub service_entries: Vec<ServiceEntry>,
