@@ -484,9 +484,11 @@ fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<
         }
     }
     let mut grouped: Vec<(Vec<Domain>, Vec<usize>)> = Vec::new();
+    let mut places: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
     for (host, services) in by_host {
         let Ok(domain) = Domain::parse(&host) else { continue };
-        match grouped.iter_mut().find(|(_, known)| *known == services) {
+        let place = *places.entry(services.clone()).or_insert(grouped.len());
+        match grouped.get_mut(place) {
             Some((domains, _)) => domains.push(domain),
             None => grouped.push((vec![domain], services)),
         }
