@@ -195,19 +195,15 @@ pub struct Checked {
     pub statuses: Vec<Status>,
 }
 
-/// As [`check_with`], where nothing is changed.
+/// Everything that can be known of documents without running them.
 pub fn check_loaded(loaded: &Loaded, surroundings: &Surroundings) -> Checked {
-    check_with(loaded, surroundings, |_| {})
+    compile(plan(&loaded.resources, surroundings), loaded, |_| {})
 }
 
-/// Everything that can be known of documents without running them. The configuration that they mean may be
-/// completed before tables are made of it.
-pub fn check_with(
-    loaded: &Loaded,
-    surroundings: &Surroundings,
-    complete: impl FnOnce(&mut Config),
-) -> Checked {
-    let Planned { mut config, problems: of_plan } = plan(&loaded.resources, surroundings);
+/// The same of what was planned already. The configuration that documents mean may be completed before tables are made of
+/// it.
+pub fn compile(planned: Planned, loaded: &Loaded, complete: impl FnOnce(&mut Config)) -> Checked {
+    let Planned { mut config, problems: of_plan } = planned;
     let mut problems = loaded.problems.clone();
     problems.extend(of_plan);
     let mut compiled = None;

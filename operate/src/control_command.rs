@@ -10,13 +10,13 @@ use std::rc::Rc;
 use anyhow::Context as _;
 use naru_discovery::{ControlPlane, Documents};
 use naru_plan::Surroundings;
-use naru_sources::{Texts, Watch};
+use naru_sources::{Loader, Texts, Watch};
 use naru_spec::Problem;
 
-use crate::check_command::check_loaded;
 use crate::cli::{ControlArgs, Failure, Output};
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::rechecked::Rechecked;
 
 pub fn run(args: &ControlArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -31,7 +31,8 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     }
     let paths = vec![args.config.clone()];
     let texts = Texts::read(&paths)?;
-    let Some(documents) = read(&texts)? else { return Err(Failure::Told) };
+    let mut reader = Reader::default();
+    let Some(documents) = reader.read(&texts)? else { return Err(Failure::Told) };
     let mut ends = Ends::listen()?;
     let plane = Rc::new(start(args.address, args.insecure)?);
     let admin = admin::bind(args.admin).await.with_context(|| {
@@ -50,7 +51,7 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
             () = ends.asked() => return Ok(()),
             () = quit.notified() => return Ok(()),
             texts = watch.changed() => match texts {
-                Ok(texts) => reload(args, &plane, &texts),
+                Ok(texts) => reload(args, &mut reader, &plane, &texts),
                 Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
             },
         }
@@ -68,9 +69,9 @@ pub fn start(address: std::net::SocketAddr, is_insecure: bool) -> anyhow::Result
     ControlPlane::start(address).with_context(|| format!("the xDS server cannot listen on {address}"))
 }
 
-fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
+fn reload(args: &ControlArgs, reader: &mut Reader, plane: &ControlPlane, texts: &Texts) {
     let directory = args.config.display();
-    match read(texts) {
+    match reader.read(texts) {
         Ok(Some(documents)) => {
             plane.put(documents);
             eprintln!("naru: '{directory}' has changed; it is sent");
@@ -83,12 +84,21 @@ fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
     }
 }
 
-/// Nothing where a problem is an error. They have been told.
-fn read(texts: &Texts) -> anyhow::Result<Option<Documents>> {
-    let loaded = texts.load();
-    let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
-    let checked = check_loaded(&loaded, &surroundings);
-    problems::print(&checked.problems, &|file| texts.text(file), Output::Text)?;
-    let is_wrong = checked.problems.iter().any(Problem::is_error) || checked.compiled.is_none();
-    Ok((!is_wrong).then_some(Documents { resources: loaded.resources, surroundings }))
+/// Reads documents again and again, most of which are as they were.
+#[derive(Default)]
+struct Reader {
+    loader: Loader,
+    checked: Rechecked,
+}
+
+impl Reader {
+    /// Nothing where a problem is an error. They have been told.
+    fn read(&mut self, texts: &Texts) -> anyhow::Result<Option<Documents>> {
+        let loaded = self.loader.load(texts);
+        let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
+        let found = self.checked.check(&loaded, &surroundings);
+        problems::print(&found, &|file| texts.text(file), Output::Text)?;
+        let is_wrong = found.iter().any(Problem::is_error);
+        Ok((!is_wrong).then_some(Documents { resources: loaded.resources, surroundings }))
+    }
 }

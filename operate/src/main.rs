@@ -7,6 +7,7 @@
 mod cli;
 mod up_command;
 mod check_command;
+mod rechecked;
 mod explain_command;
 mod diff_command;
 mod defaults_command;

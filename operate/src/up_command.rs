@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use naru_discovery::ControlPlane;
 use naru_proxy::{Options, Proxy, StartError};
-use naru_sources::{Texts, Watch};
+use naru_sources::{Loader, Texts, Watch};
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
@@ -56,7 +56,8 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let directory = Texts::read(&paths)?;
     let mut history = History::open(&state(args), &args.directory);
     let (mut acme, acme_events) = Acme::new(state(args));
-    let (texts, mut mesh, checked) = begin(args, &directory, &history, &mut acme)?;
+    let mut loader = Loader::default();
+    let (texts, mut mesh, checked) = begin(args, &directory, &history, &mut acme, &mut loader)?;
     let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
     if texts == directory {
         remember(history.put(&texts, "the directory"));
@@ -119,6 +120,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         history,
         directory: directory.clone(),
         asked,
+        loader,
     };
     running.tell_others();
     running.watch(Watch::new(paths, directory), &mut ends, &admin.quit).await;
@@ -132,10 +134,11 @@ fn begin(
     directory: &Texts,
     history: &History,
     acme: &mut Acme,
+    loader: &mut Loader,
 ) -> anyhow::Result<(Texts, Mesh, Checked)> {
     let shown = args.directory.display();
     let mut attempt = |texts: &Texts| -> anyhow::Result<(Mesh, Checked)> {
-        let mut mesh = Mesh::new(args, texts.load())?;
+        let mut mesh = Mesh::new(args, loader.load(texts))?;
         mesh.surround(acme)?;
         let checked = mesh.check();
         Ok((mesh, checked))
@@ -190,6 +193,7 @@ struct Running<'a> {
     /// What the directory says, whether it is in force or not.
     directory: Texts,
     asked: UnboundedReceiver<Asked>,
+    loader: Loader,
 }
 
 impl Running<'_> {
@@ -292,7 +296,7 @@ impl Running<'_> {
 
     /// Other documents take effect, or nothing has changed; without a word of it where problems say why.
     async fn change(&mut self, texts: &Texts) -> (Vec<Problem>, Result<(), Option<StartError>>) {
-        let before = self.mesh.replace(texts.load());
+        let before = self.mesh.replace(self.loader.load(texts));
         if let Err(error) = self.mesh.surround(&mut self.acme) {
             eprintln!("error: {error:#}");
         }

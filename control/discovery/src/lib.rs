@@ -11,6 +11,7 @@
 mod node;
 mod set;
 mod views;
+mod parts;
 mod stream;
 mod hub;
 mod requests;

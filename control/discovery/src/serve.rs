@@ -152,8 +152,10 @@ impl Carried {
             Err(_) => return Err(End::new(Code::DeadlineExceeded, "nothing was asked")),
         };
         let node = node.ok_or_else(|| End::new(Code::InvalidArgument, "the first request says its node"))?;
-        let (identity, role) =
+        let (identity, mut role) =
             node::read(&node).map_err(|message| End::new(Code::InvalidArgument, message))?;
+        // Of a state of the world nobody would know which of them are gone.
+        role.is_by_host &= self.mode == Mode::Delta;
         *names = (identity.id.clone(), identity.agent.clone());
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());

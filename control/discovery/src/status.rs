@@ -13,12 +13,14 @@ use naru_xds::discovery::Dialect;
 pub(crate) fn of(hub: &Hub) -> Value {
     let now = hub.clock.now();
     let (puts, put_at) = hub.puts();
+    let plans = hub.plans();
     let mut proxies: Vec<_> = hub.proxies();
     proxies.sort_by(|a, b| (&a.identity.id, a.connected_at).cmp(&(&b.identity.id, b.connected_at)));
     json!({
         "changes": puts,
         "changed_seconds_ago": put_at.map(|at| seconds(now, at)),
         "kinds_of_nodes": hub.roles(),
+        "plans": { "whole": plans.wholes, "in_part": plans.parts, "reached": plans.reached },
         "proxies": proxies.iter().map(|proxy| of_proxy(hub, proxy, now)).collect::<Vec<_>>(),
         "gone": hub.gone().iter().rev().map(|gone| of_gone(gone, now)).collect::<Vec<_>>(),
     })

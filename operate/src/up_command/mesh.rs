@@ -1,5 +1,6 @@
 //! What there is: documents, processes, and where processes call others.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -14,9 +15,10 @@ use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
-use crate::check_command::{Checked, check_with};
+use crate::check_command::{Checked, compile};
 use crate::cli::UpArgs;
 use crate::recent;
+use crate::rechecked::Replanned;
 
 /// One line for every request: who was asked, what came of it, and which rule did it.
 pub const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
@@ -34,6 +36,7 @@ pub struct Mesh {
     surroundings: Surroundings,
     /// The last requests are kept.
     records: bool,
+    planned: RefCell<Replanned>,
 }
 
 impl Mesh {
@@ -63,6 +66,7 @@ impl Mesh {
             outbound: BTreeMap::new(),
             surroundings,
             records: args.recent_requests > 0,
+            planned: RefCell::default(),
         })
     }
 
@@ -88,7 +92,8 @@ impl Mesh {
         let mut surroundings = self.surroundings.clone();
         surroundings.clients = self.processes.iter().chain(&self.leaving).map(client).collect();
         surroundings.instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
-        check_with(&self.loaded, &surroundings, |config| {
+        let planned = self.planned.borrow_mut().plan(&self.loaded.resources, &surroundings);
+        compile(planned, &self.loaded, |config| {
             if self.records {
                 recent::record(config);
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod accepted;
+mod changed_route;
 mod envoy;
 mod grpc;
 mod guests;

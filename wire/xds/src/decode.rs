@@ -58,9 +58,9 @@ pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded
 }
 
 pub(crate) use clusters::read as read_cluster;
-pub(crate) use listener::read as read_listener;
+pub(crate) use listener::{Ready, read as read_listener, read_with as read_listener_with};
 pub(crate) use rates::name_source;
-pub(crate) use routes::read as read_routes;
+pub(crate) use routes::{read as read_routes, read_host};
 
 /// The endpoints of a cluster, by themselves.
 pub(crate) fn read_endpoints(

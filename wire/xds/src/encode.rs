@@ -35,7 +35,7 @@ use naru_spec::{Cluster, Config, Listener, RouteTable};
 
 use crate::proto;
 
-pub use split::{Resource, resources};
+pub use split::{Resource, resources, resources_by_host};
 pub use unsaid::{Unsaid, unsaid};
 
 /// A whole bootstrap.

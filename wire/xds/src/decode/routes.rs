@@ -23,7 +23,7 @@ pub(crate) fn read(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> RouteTable {
-    let body_bytes_max = said.max_direct_response_body_size_bytes.map_or(usize::MAX, |v| v.value as usize);
+    let body_bytes_max = bodies_of(said);
     if body_bytes_max != usize::MAX && body_bytes_max > defaults::DIRECT_BODY_BYTES_MAX {
         let text = format!("at most {} bytes are supported", defaults::DIRECT_BODY_BYTES_MAX);
         findings.unsupported_value(&path.field("max_direct_response_body_size_bytes"), text, "");
@@ -34,6 +34,10 @@ pub(crate) fn read(
         ignores_port: said.ignore_port_in_host_matching,
         ..RouteTable::default()
     };
+    if said.vhds.is_some() {
+        let text = "virtual hosts by themselves come from a control plane, with routes by RDS";
+        findings.unsupported(&path.field("vhds"), text, "virtual_hosts");
+    }
     let hosts = path.field("virtual_hosts");
     let mut names = std::collections::BTreeSet::new();
     let of_table = &said.typed_per_filter_config;
@@ -57,6 +61,22 @@ pub(crate) fn read(
         findings,
     );
     table
+}
+
+/// A virtual host that comes by itself, as its table would have it.
+pub(crate) fn read_host(
+    said: &route::VirtualHost,
+    table: &route::RouteConfiguration,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> VirtualHost {
+    let body_bytes_max = bodies_of(table).min(defaults::DIRECT_BODY_BYTES_MAX);
+    virtual_host(said, &table.typed_per_filter_config, body_bytes_max, path, findings)
+}
+
+/// How large the body of a direct response may be.
+fn bodies_of(table: &route::RouteConfiguration) -> usize {
+    table.max_direct_response_body_size_bytes.map_or(usize::MAX, |v| v.value as usize)
 }
 
 fn virtual_host(

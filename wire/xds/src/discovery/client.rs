@@ -141,8 +141,9 @@ impl Client {
         let secrets = dynamic.statics.secrets.keys().cloned().collect();
         let statics = &dynamic.statics;
         let stamps = Stamps::beyond(statics.clusters.iter().chain(&statics.listeners));
+        let is_delta = dynamic.control_plane.as_ref().is_some_and(|one| one.is_delta);
         let mut client = Client {
-            reader: Reader { schema, check: Check::new(), stamps, secrets },
+            reader: Reader { schema, check: Check::new(), stamps, secrets, is_delta },
             dynamic,
             chance: Chance::split(seed, "control plane"),
             known: Known::default(),
@@ -333,7 +334,7 @@ impl Client {
         }
         let wanted = self.subscriptions.get(&kind).map(|one| one.names.clone()).unwrap_or_default();
         for one in held {
-            if kind.is_whole() || wanted.contains(&one.name) {
+            if kind.is_whole() || wanted.contains(one.asked_as()) {
                 self.gone.remove(&(kind, one.name.clone()));
                 self.expired.remove(&(kind, one.name.clone()));
                 self.known.insert(kind, one);
@@ -366,7 +367,8 @@ impl Client {
 
     fn assemble(&self, _now: Instant) -> Result<(Whole, super::whole::Missing), String> {
         let over = self.expired.union(&self.gone).cloned().collect();
-        self.in_force.next(Parts { dynamic: &self.dynamic, known: &self.known, expired: &over })
+        let Client { dynamic, known, gone, .. } = self;
+        self.in_force.next(Parts { dynamic, known, expired: &over, gone })
     }
 
     fn wait(&mut self, now: Instant, missing: super::whole::Missing) {
@@ -432,6 +434,11 @@ impl Client {
 
     /// What of a kind is wanted now; of clusters and listeners nothing in particular.
     fn wanted(&self, kind: Kind) -> BTreeSet<String> {
+        if kind == Kind::VirtualHost {
+            // By their tables: all of each.
+            let apart = self.known.all(Kind::Routes).filter(|held| held.hosts_apart().is_some());
+            return apart.map(|held| held.name.clone()).collect();
+        }
         let of = |held: &Arc<Held>| {
             let names = match kind {
                 Kind::Endpoints => &held.names.endpoints,
@@ -453,12 +460,12 @@ impl Client {
             let is_asked = match kind {
                 Kind::Cluster => self.dynamic.clusters.is_some(),
                 Kind::Listener => self.dynamic.listeners.is_some(),
-                Kind::VirtualHost => false,
+                Kind::VirtualHost => self.reader.is_delta,
                 _ => true,
             };
             let names = self.wanted(kind);
             if !kind.is_whole() {
-                self.known.retain(kind, |name| names.contains(name));
+                self.known.retain(kind, |held| names.contains(held.asked_as()));
                 self.gone.retain(|(of, name)| *of != kind || names.contains(name));
             }
             let subscription = self.subscriptions.entry(kind).or_default();
@@ -561,7 +568,10 @@ impl Client {
         let kinds = KINDS.into_iter().filter(|kind| *kind != Kind::Secret || with_secrets);
         let all = kinds.map(|kind| {
             let version = self.subscriptions.get(&kind).map(|one| one.version.clone()).unwrap_or_default();
-            (kind, version, self.known.all(kind).map(|held| (**held).as_resource()).collect::<Vec<_>>())
+            let all = self.known.all(kind).map(|held| (**held).as_resource()).collect::<Vec<_>>();
+            // Whoever reads this would wait for the virtual hosts of a table that has none.
+            let gone = self.gone.iter().filter(|(of, _)| kind == Kind::VirtualHost && *of == kind);
+            (kind, version, all, gone.map(|(_, name)| name.clone()).collect())
         });
         kept::write(all)
     }
@@ -573,17 +583,18 @@ impl Client {
     /// It is not what [`Client::keep`] wrote, or it cannot be put in force any more.
     pub fn restore(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
         let kinds = kept::read(bytes).ok_or("these are not the bytes of a configuration that was kept")?;
-        let before = self.known.clone();
+        let before = (self.known.clone(), self.gone.clone());
         let has_answered =
             |kind| self.subscriptions.get(&kind).is_some_and(|one: &Subscription| one.answered);
         let kinds: Vec<_> = kinds.into_iter().filter(|(kind, ..)| !has_answered(*kind)).collect();
-        for (kind, version, resources) in kinds {
+        for (kind, version, resources, gone) in kinds {
+            self.gone.extend(gone.into_iter().map(|name| (kind, name)));
             let came: Result<Vec<Came>, String> = resources.into_iter().map(Came::of_delta).collect();
             let read = came.and_then(|came| self.reader.read(kind, came, &self.known));
             let held = match read.and_then(|held| self.reads_statics(kind, held)) {
                 Ok(held) => held,
                 Err(why) => {
-                    self.known = before;
+                    (self.known, self.gone) = before;
                     return Err(why);
                 }
             };
@@ -605,7 +616,7 @@ impl Client {
                 Ok(())
             }
             Err(why) => {
-                self.known = before;
+                (self.known, self.gone) = before;
                 Err(why)
             }
         }
