@@ -123,9 +123,9 @@ pub struct ControlArgs {
 
 #[derive(Args)]
 pub struct StatusArgs {
-    /// The admin interface of 'naru control', or of 'naru up --xds'
+    /// The admin interface of 'naru control', or of 'naru up --xds'; http:// may stand before it
     #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
-    pub admin: std::net::SocketAddr,
+    pub admin: http::Uri,
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,

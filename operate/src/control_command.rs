@@ -8,10 +8,9 @@ mod admin;
 use std::rc::Rc;
 
 use anyhow::Context as _;
-use naru_discovery::{ControlPlane, Documents};
+use naru_discovery::{ControlPlane, Documents, HeldBack};
 use naru_plan::Surroundings;
 use naru_sources::{Texts, Watch};
-use naru_spec::Problem;
 
 use crate::check_command::check_loaded;
 use crate::cli::{ControlArgs, Failure, Output};
@@ -31,13 +30,14 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     }
     let paths = vec![args.config.clone()];
     let texts = Texts::read(&paths)?;
-    let Some(documents) = read(&texts)? else { return Err(Failure::Told) };
+    let Ok(documents) = read(&texts)? else { return Err(Failure::Told) };
     let mut ends = Ends::listen()?;
     let plane = Rc::new(start(args.address, args.insecure)?);
     let admin = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
-    plane.put(documents);
+    // Nobody is connected yet.
+    drop(plane.put(documents));
     let quit = Rc::new(tokio::sync::Notify::new());
     tokio::task::spawn_local(admin::serve(admin, Rc::clone(&plane), Rc::clone(&quit)));
     eprintln!("naru: xDS on {}", plane.address());
@@ -51,7 +51,10 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
             () = quit.notified() => return Ok(()),
             texts = watch.changed() => match texts {
                 Ok(texts) => reload(args, &plane, &texts),
-                Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
+                Err(error) => {
+                    eprintln!("error: {error}\n  what was there before goes on");
+                    plane.is_wrong(&args.config.display().to_string(), &error.to_string());
+                }
             },
         }
     }
@@ -68,14 +71,14 @@ pub fn start(address: std::net::SocketAddr, is_insecure: bool) -> anyhow::Result
     ControlPlane::start(address).with_context(|| format!("the xDS server cannot listen on {address}"))
 }
 
-fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
-    let directory = args.config.display();
+fn reload(args: &ControlArgs, plane: &Rc<ControlPlane>, texts: &Texts) {
+    let directory = args.config.display().to_string();
     match read(texts) {
-        Ok(Some(documents)) => {
-            plane.put(documents);
-            eprintln!("naru: '{directory}' has changed; it is sent");
+        Ok(Ok(documents)) => {
+            tokio::task::spawn_local(tell_sent(directory, plane.put(documents)));
         }
-        Ok(None) => {
+        Ok(Err(problem)) => {
+            plane.is_wrong(&directory, &problem);
             eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
         }
         // Standard error that is gone is nobody's loss.
@@ -83,12 +86,45 @@ fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
     }
 }
 
-/// Nothing where a problem is an error. They have been told.
-fn read(texts: &Texts) -> anyhow::Result<Option<Documents>> {
+/// Once it is known to whom.
+async fn tell_sent(directory: String, held_back: Answer) {
+    // What was saved since is told of instead.
+    let Ok(held_back) = held_back.await else { return };
+    match held_back.len() {
+        0 => eprintln!("naru: '{directory}' has changed; it is sent"),
+        1 => eprintln!("naru: '{directory}' has changed; it is sent to all but one kind of proxies"),
+        count => eprintln!("naru: '{directory}' has changed; it is sent to all but {count} kinds of proxies"),
+    }
+    tell_held_back(&held_back);
+}
+
+/// Whom it is not sent to, and why.
+pub fn tell_held_back(held_back: &[HeldBack]) {
+    for HeldBack { whom, why } in held_back {
+        eprintln!("warning: {whom} keep what they have: {why}");
+    }
+}
+
+/// To which of the nodes that are connected something is not told.
+type Answer = tokio::sync::oneshot::Receiver<Vec<HeldBack>>;
+
+/// Or what is wrong, in a line. All of it has been told.
+fn read(texts: &Texts) -> anyhow::Result<Result<Documents, String>> {
     let loaded = texts.load();
     let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
     let checked = check_loaded(&loaded, &surroundings);
     problems::print(&checked.problems, &|file| texts.text(file), Output::Text)?;
-    let is_wrong = checked.problems.iter().any(Problem::is_error) || checked.compiled.is_none();
-    Ok((!is_wrong).then_some(Documents { resources: loaded.resources, surroundings }))
+    let mut errors = checked.problems.iter().filter(|problem| problem.is_error());
+    if let Some(first) = errors.next() {
+        let at = format!("{}:{}:{}", first.file, first.line, first.column);
+        let more = match errors.count() {
+            0 => String::new(),
+            count => format!(" (and {count} more)"),
+        };
+        return Ok(Err(format!("{at}: {}{more}", first.message)));
+    }
+    if checked.compiled.is_none() {
+        return Ok(Err("it cannot be put in force".to_owned()));
+    }
+    Ok(Ok(Documents { resources: loaded.resources, surroundings }))
 }

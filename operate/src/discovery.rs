@@ -141,6 +141,9 @@ impl Discovery {
             }
             self.carry_out().await;
             stream.send_all(self.client.borrow_mut().take_requests());
+            if self.client.borrow_mut().takes_another_stream() {
+                return None;
+            }
         }
     }
 

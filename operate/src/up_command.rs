@@ -26,7 +26,7 @@ use crate::admin::{self, Admin};
 use crate::asking::Asked;
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
-use crate::control_command;
+use crate::control_command::{self, tell_held_back};
 use crate::history::History;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
@@ -252,7 +252,12 @@ impl Running<'_> {
 
     fn tell_others(&self) {
         if let Some(control) = &self.control {
-            control.put(self.mesh.documents());
+            let held_back = control.put(self.mesh.documents());
+            tokio::task::spawn_local(async move {
+                if let Ok(held_back) = held_back.await {
+                    tell_held_back(&held_back);
+                }
+            });
         }
     }
 
@@ -286,6 +291,11 @@ impl Running<'_> {
                     eprintln!("error: {error}");
                 }
                 eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
+                if let Some(control) = &self.control {
+                    let first = problems.iter().find(|problem| problem.is_error());
+                    let why = first.map_or("it cannot be put in force", |problem| problem.message.as_str());
+                    control.is_wrong(&directory.to_string(), why);
+                }
             }
         }
     }

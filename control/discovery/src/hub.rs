@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use naru_base::Instant;
 use naru_xds::encode::Unsaid;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::node::{Identity, Role};
@@ -39,6 +39,7 @@ struct Inner {
     next_id: u64,
     puts: u64,
     put_at: Option<Instant>,
+    wrong: Option<Wrong>,
 }
 
 /// What nodes of one role have.
@@ -49,6 +50,23 @@ pub struct Given {
     pub lost: Arc<[Unsaid]>,
     /// Why there is none, or none newer.
     pub refused: Option<String>,
+}
+
+/// What was to be put and cannot be.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// Where it comes from.
+    pub name: String,
+    pub why: String,
+    pub at: Instant,
+}
+
+/// Nodes that are given nothing newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// `gateways of default (envoy)`
+    pub whom: String,
+    pub why: String,
 }
 
 /// A stream that is open.
@@ -74,7 +92,8 @@ pub struct Gone {
 
 #[derive(Debug)]
 pub(crate) enum Order {
-    Put(Box<Documents>),
+    /// Says of whom it is held back, once everybody's is made.
+    Put(Box<Documents>, oneshot::Sender<Vec<HeldBack>>),
     Make(Role),
 }
 
@@ -91,9 +110,12 @@ impl Hub {
         (Hub { clock: Clock::new(), orders, changed, inner }, orders_rx)
     }
 
-    pub fn put(&self, documents: Documents) {
+    /// The answer does not come where other documents are put before these were looked at.
+    pub fn put(&self, documents: Documents) -> oneshot::Receiver<Vec<HeldBack>> {
+        let (told, answer) = oneshot::channel();
         // The thread that makes views ends with the process only.
-        let _ = self.orders.send(Order::Put(Box::new(documents)));
+        let _ = self.orders.send(Order::Put(Box::new(documents), told));
+        answer
     }
 
     /// Says when some view is another one.
@@ -145,6 +167,25 @@ impl Hub {
 
     pub fn roles(&self) -> usize {
         lock(&self.inner).roles.len()
+    }
+
+    /// Until something is put.
+    pub fn is_wrong(&self, name: &str, why: &str) {
+        let (name, why) = (name.to_owned(), why.to_owned());
+        lock(&self.inner).wrong = Some(Wrong { name, why, at: self.clock.now() });
+    }
+
+    pub fn wrong(&self) -> Option<Wrong> {
+        lock(&self.inner).wrong.clone()
+    }
+
+    pub fn held_back(&self) -> Vec<HeldBack> {
+        let inner = lock(&self.inner);
+        let held = inner.roles.iter().filter_map(|(role, given)| {
+            let whom = format!("{}s of {} ({})", role.part.name(), role.namespace, role.dialect.name());
+            Some(HeldBack { whom, why: given.refused.clone()? })
+        });
+        held.collect()
     }
 
     /// How often documents were put, and when last.
@@ -225,19 +266,26 @@ impl Maker {
             // What was put meanwhile counts, and not what was put before it.
             for order in std::iter::once(first).chain(orders.try_iter()) {
                 match order {
-                    Order::Put(documents) => put = Some(documents),
+                    Order::Put(documents, told) => put = Some((documents, told)),
                     Order::Make(role) => wanted.push(role),
                 }
             }
-            if let Some(documents) = put {
+            let mut hears = None;
+            if let Some((documents, told)) = put {
                 self.documents = Some(documents);
+                hears = Some(told);
                 let mut inner = lock(&self.hub.inner);
                 inner.puts += 1;
                 inner.put_at = Some(self.hub.clock.now());
+                inner.wrong = None;
                 wanted = inner.roles.keys().cloned().collect();
             }
             for role in wanted {
                 self.make(&role);
+            }
+            if let Some(hears) = hears {
+                // Nobody has to hear.
+                let _ = hears.send(self.hub.held_back());
             }
             self.shelf.sweep();
         }

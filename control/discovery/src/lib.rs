@@ -23,10 +23,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::{io, thread};
 
+pub use hub::HeldBack;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
-pub use views::{Documents, make};
+pub use views::{Documents, configuration, make};
 
 use hub::{Hub, Maker};
 
@@ -67,9 +68,15 @@ impl ControlPlane {
         self.address
     }
 
-    /// From now on this is what there is. It has been found to be without errors.
-    pub fn put(&self, documents: Documents) {
-        self.hub.put(documents);
+    /// From now on this is what there is. It has been found to be without errors. The answer says to which of the nodes
+    /// that are connected it is not told; it does not come where something else is put before that is known.
+    pub fn put(&self, documents: Documents) -> tokio::sync::oneshot::Receiver<Vec<HeldBack>> {
+        self.hub.put(documents)
+    }
+
+    /// What was to be put, from where, and why it cannot be: it is told until something is put.
+    pub fn is_wrong(&self, name: &str, why: &str) {
+        self.hub.is_wrong(name, why);
     }
 
     /// Who is connected, and what he has: see `docs/control-plane.md`.

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::body::hex;
 use crate::hub::{Gone, Hub, Proxy, lock};
 use crate::stream::{Mode, Standing};
-use naru_xds::discovery::Dialect;
 
 pub(crate) fn of(hub: &Hub) -> Value {
     let now = hub.clock.now();
@@ -18,6 +17,11 @@ pub(crate) fn of(hub: &Hub) -> Value {
     json!({
         "changes": puts,
         "changed_seconds_ago": put_at.map(|at| seconds(now, at)),
+        "source": hub.wrong().map(|wrong| json!({
+            "name": wrong.name,
+            "error": wrong.why,
+            "seconds_ago": seconds(now, wrong.at),
+        })),
         "kinds_of_nodes": hub.roles(),
         "proxies": proxies.iter().map(|proxy| of_proxy(hub, proxy, now)).collect::<Vec<_>>(),
         "gone": hub.gone().iter().rev().map(|gone| of_gone(gone, now)).collect::<Vec<_>>(),
@@ -34,11 +38,7 @@ fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
     json!({
         "id": proxy.identity.id,
         "agent": proxy.identity.agent,
-        "reads": match proxy.role.dialect {
-            Dialect::Naru => "naru",
-            Dialect::Envoy => "envoy",
-            Dialect::Grpc => "grpc",
-        },
+        "reads": proxy.role.dialect.name(),
         "role": proxy.role.part.name(),
         "namespace": proxy.role.namespace,
         "labels": Value::Object(labels.collect()),
@@ -47,7 +47,7 @@ fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
             Mode::Delta => "delta",
             Mode::StateOfTheWorld => "state of the world",
         },
-        "state": state(&standings),
+        "state": if given.refused.is_some() { "held back" } else { state(&standings) },
         "connected_seconds": seconds(now, proxy.connected_at),
         "bytes_sent": proxy.bytes_sent.load(Ordering::Relaxed),
         "version": hex(view.version()),

@@ -41,7 +41,8 @@ pub fn make(documents: &Documents, role: &Role) -> Result<Made, String> {
     Ok(Made { resources, lost })
 }
 
-fn configuration(documents: &Documents, role: &Role) -> Config {
+/// What it would be if nothing had to be said in words of others.
+pub fn configuration(documents: &Documents, role: &Role) -> Config {
     let mut surroundings = documents.surroundings.clone();
     let client = |address| Client {
         name: role.workload.clone(),

@@ -45,6 +45,7 @@ mod exchange;
 mod takeover;
 mod leased;
 mod told;
+mod ours;
 // What they share.
 mod place;
 mod quiet;
@@ -70,6 +71,7 @@ pub use kept::kept;
 pub use known::known;
 pub use leased::leased;
 pub use login::login;
+pub use ours::ours;
 pub use packed::packed;
 pub use path::path;
 pub use proxied::proxied;
@@ -114,6 +116,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("measured", measured),
     ("leased", leased),
     ("nginx", nginx),
+    ("ours", ours),
     ("path", path),
     ("probed", probed),
     ("proxied", proxied),

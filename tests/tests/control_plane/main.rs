@@ -6,6 +6,7 @@ mod accepted;
 mod envoy;
 mod grpc;
 mod guests;
+mod ours;
 
 use naru_tests::up::{deployment, free_address, service};
 

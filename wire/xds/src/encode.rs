@@ -28,6 +28,7 @@ mod overload;
 mod tls;
 mod value;
 mod split;
+mod ours;
 mod proxyless;
 mod unsaid;
 
@@ -35,6 +36,7 @@ use naru_spec::{Cluster, Config, Listener, RouteTable};
 
 use crate::proto;
 
+pub(crate) use ours::{bare_manager, bare_tcp, carrier};
 pub use split::{Resource, resources};
 pub use unsaid::{Unsaid, unsaid};
 

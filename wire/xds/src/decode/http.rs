@@ -6,8 +6,8 @@ use naru_spec::{
 };
 
 use super::{
-    access_log, content, edge, external, identity, local_rate, per_filter, rates, recovery, routes, tls,
-    value,
+    access_log, content, edge, external, identity, local_rate, ours, per_filter, rates, recovery, routes,
+    tls, value,
 };
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
@@ -35,6 +35,11 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         }
         _ => RouteTable::default(),
     };
+    if let Some(http) = ours::http(said, path, findings) {
+        let http = Http { routes: table, ..http };
+        per_filter::check_names(&http, path, findings);
+        return http;
+    }
     let mut http = Http::new(said.stat_prefix.clone(), table);
     http.codec = codec(said);
     let filters = filters(said, path, findings);

@@ -8,7 +8,7 @@ use naru_spec::{
     RouteTable, Transport,
 };
 
-use super::{http, quic, tcp, tls, udp, value};
+use super::{http, ours, quic, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
 use crate::proto::{
     connection_limit, core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy,
@@ -17,6 +17,14 @@ use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(crate) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+    match ours::shell(said, path, findings) {
+        Some((rest, shell)) => ours::with_shell(words(&rest, path, findings), shell, path, findings),
+        None => words(said, path, findings),
+    }
+}
+
+/// What Envoy's words say.
+fn words(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
     if let Some(address) = of_datagrams(said) {
         if let Some(settings) = quic::settings(said, path, findings) {
             let address = value::literal_address(&address, &path.field("address"), findings);

@@ -12,11 +12,14 @@ use naru_spec::{
 
 use super::per_filter::{self, Above};
 use super::rates::{self, Said};
-use super::{balancing, connect, headers, matching, recovery, value};
+use super::{balancing, connect, headers, matching, ours, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::{Any, core, matcher, route};
 use naru_spec::Path;
+
+/// Where a table says nothing of it, naru takes more; Envoy would not.
+const DIRECT_BODY_BYTES_USUAL: usize = 4_096;
 
 pub(crate) fn read(
     said: &route::RouteConfiguration,
@@ -57,6 +60,13 @@ pub(crate) fn read(
         findings,
     );
     table
+}
+
+/// A rule that neither its virtual host nor its table says anything about.
+pub(super) fn alone(said: &route::Route, findings: &mut Findings<'_>) -> Rule {
+    let nothing = HashMap::new();
+    let above = Above { host: &nothing, table: &nothing };
+    rule(said, (above, &[]), DIRECT_BODY_BYTES_USUAL, &Path::ROOT, findings)
 }
 
 fn virtual_host(
@@ -123,6 +133,9 @@ fn rule(
     findings: &mut Findings<'_>,
 ) -> Rule {
     use route::route::Action as Acts;
+    if let Some(rule) = ours::rule(said, path, findings) {
+        return rule;
+    }
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
     let filters = path.field("typed_per_filter_config");
     let (fault, mut gate) = per_filter::of_route(&said.typed_per_filter_config, above, &filters, findings);

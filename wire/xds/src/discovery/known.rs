@@ -387,6 +387,8 @@ pub(crate) fn clusters_of(listener: &Listener) -> BTreeSet<String> {
             found.extend(tcp.clusters.names().map(str::to_owned));
         }
         chain.http.gate.checks.iter().for_each(|check| clusters_of_check(&check.kind, &mut found));
+        let logins = chain.http.sessions.iter().filter_map(|session| session.oidc.as_ref());
+        found.extend(logins.flat_map(|oidc| &oidc.sites).map(|site| site.cluster.clone()));
         clusters_of_table(&chain.http.routes, &mut found);
     }
     found
@@ -411,7 +413,7 @@ fn clusters_of_check(kind: &CheckKind, found: &mut BTreeSet<String>) {
 pub(crate) fn clusters_of_table(table: &RouteTable, found: &mut BTreeSet<String>) {
     for rule in table.virtual_hosts.iter().flat_map(|host| &host.rules) {
         for change in &rule.gate {
-            if let GateChange::Instead(check) = change {
+            if let GateChange::Instead(check) | GateChange::Also(check) = change {
                 clusters_of_check(&check.kind, found);
             }
         }

@@ -7,6 +7,7 @@
 //!
 //! What is made is kept with the numbers of what it was made of, and made anew only where one of them is another.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,15 +97,20 @@ impl Whole {
             next.listeners.extend(made.map(|made| (key, made)));
         }
         // What is gone, or has not come, and is led to all the same.
-        let led_to: BTreeSet<&String> = next.listeners.values().flat_map(|made| &made.clusters).collect();
-        let absent: Vec<&String> =
-            led_to.into_iter().filter(|name| !next.clusters.contains_key(*name)).collect();
-        let stays = absent.into_iter().map(|name| {
-            let stand_in = || Arc::new(Made::of(vec![NONE], None, empty(name)));
-            (name.clone(), self.clusters.get(name).cloned().unwrap_or_else(stand_in))
-        });
-        let stays: Vec<_> = stays.collect();
-        next.clusters.extend(stays);
+        loop {
+            let of_clusters = next.clusters.values().flat_map(|made| &made.clusters);
+            let led_to = next.listeners.values().flat_map(|made| &made.clusters).chain(of_clusters);
+            let absent: BTreeSet<String> =
+                led_to.filter(|name| !next.clusters.contains_key(*name)).cloned().collect();
+            if absent.is_empty() {
+                break;
+            }
+            next.clusters.extend(absent.into_iter().map(|name| {
+                let stand_in = || Arc::new(Made::of(vec![NONE], None, empty(&name)));
+                let stays = self.clusters.get(&name).cloned().unwrap_or_else(stand_in);
+                (name, stays)
+            }));
+        }
         Ok((next, missing))
     }
 
@@ -142,7 +148,10 @@ impl Whole {
         let mut findings = Findings::default();
         let cluster = decode::read_cluster(&filled, &Path::ROOT, &mut findings);
         known::refused(Kind::Cluster, &held.name, findings)?;
-        Ok(Some(Arc::new(Made::of(of, Some(Arc::clone(held)), cluster))))
+        // What is tried instead of it.
+        let fallback = cluster.fallback.iter().flat_map(|fallback| fallback.clusters());
+        let clusters = fallback.map(str::to_owned).collect();
+        Ok(Some(Arc::new(Made { clusters, ..Made::of(of, Some(Arc::clone(held)), cluster) })))
     }
 
     fn listener(
@@ -251,6 +260,14 @@ impl Whole {
             overload: dynamic.overload.clone(),
             ..Config::default()
         };
+        let mut latest: Vec<&Arc<Held>> =
+            self.listeners.values().filter_map(|made| made.held.as_ref()).collect();
+        latest.sort_by_key(|held| Reverse(held.stamp));
+        let said = latest.into_iter().filter_map(|held| match &held.body {
+            Body::Listener(said) => Some(&**said),
+            _ => None,
+        });
+        decode::take_process(&mut config, said);
         decode::name_source(&mut config, &dynamic.node.cluster);
         config
     }
@@ -280,6 +297,11 @@ impl Whole {
             return Err(format!("{}{invalid}", place_name(&config, &place)));
         }
         Ok(Some(Plan::Whole(Box::new(config))))
+    }
+
+    /// Whether there is anybody who can be asked.
+    pub fn serves(&self) -> bool {
+        !self.listeners.is_empty()
     }
 
     /// Whether something of this name is in force.
@@ -352,6 +374,7 @@ fn empty(name: &str) -> Cluster {
 fn without_secrets(cluster: &mut cluster_proto::Cluster) {
     use cluster_proto::cluster::{ClusterDiscoveryType, DiscoveryType};
     cluster.transport_socket = None;
+    cluster.typed_extension_protocol_options.remove(crate::ours::NAME);
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
     cluster.dns_lookup_family = 0;
     let name = cluster.name.clone();

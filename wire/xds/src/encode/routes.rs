@@ -68,7 +68,7 @@ fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
 }
 
 /// One block of a rule.
-fn route(rule: &Rule, block: &Match) -> route::Route {
+pub(super) fn route(rule: &Rule, block: &Match) -> route::Route {
     use route::route::Action as Said;
     let extension = RouteExtension {
         query: match &rule.action {

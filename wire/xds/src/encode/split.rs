@@ -6,8 +6,9 @@
 
 use naru_spec::{Cluster, Config, Discovery, FilterChain, Listener};
 
-use super::{balancing, clusters, listener, proxyless};
+use super::{balancing, clusters, listener, ours, proxyless};
 use crate::discovery::{Dialect, Kind};
+use crate::ours::Process;
 use crate::proto::{cluster as clusters_of, core, endpoint, hcm, listener as proto, tls};
 use crate::schema::{pack, unpack};
 
@@ -26,11 +27,21 @@ pub fn resources(config: &Config, dialect: Dialect) -> Vec<Resource> {
         proxyless::write(config, &mut shelf);
         return shelf.resources;
     }
-    for cluster in &config.clusters {
-        write_cluster(cluster, &mut shelf);
+    if dialect == Dialect::Naru {
+        let process = Process::of(config);
+        for cluster in &config.clusters {
+            write_cluster(cluster, ours::cluster(cluster), &mut shelf);
+        }
+        for said in &config.listeners {
+            write_listener(said, ours::listener(said, &process), &mut shelf);
+        }
+        return shelf.resources;
     }
-    for listener in &balancing::with_hashes(&config.listeners, &config.clusters) {
-        write_listener(listener, &mut shelf);
+    for cluster in &config.clusters {
+        write_cluster(cluster, clusters::write(cluster), &mut shelf);
+    }
+    for said in &balancing::with_hashes(&config.listeners, &config.clusters) {
+        write_listener(said, listener::write(said), &mut shelf);
     }
     shelf.resources
 }
@@ -61,8 +72,7 @@ pub(super) fn same_stream() -> core::ConfigSource {
     }
 }
 
-fn write_cluster(cluster: &Cluster, shelf: &mut Shelf) {
-    let mut message = clusters::write(cluster);
+fn write_cluster(cluster: &Cluster, mut message: clusters_of::Cluster, shelf: &mut Shelf) {
     if cluster.discovery == Discovery::Static {
         by_endpoints(&mut message, shelf);
     }
@@ -82,8 +92,7 @@ pub(super) fn by_endpoints(message: &mut clusters_of::Cluster, shelf: &mut Shelf
         Some(EdsClusterConfig { eds_config: Some(same_stream()), ..Default::default() });
 }
 
-fn write_listener(said: &Listener, shelf: &mut Shelf) {
-    let mut message = listener::write(said);
+fn write_listener(said: &Listener, mut message: proto::Listener, shelf: &mut Shelf) {
     for (at, (chain, written)) in said.chains.iter().zip(&mut message.filter_chains).enumerate() {
         let name = name_of(said, chain, at, shelf);
         take_certificates(written.transport_socket.as_mut(), &name, shelf);

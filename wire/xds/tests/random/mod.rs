@@ -2,6 +2,7 @@
 
 mod gate;
 mod identity;
+pub mod ours;
 mod overload;
 mod rates;
 mod recovery;
@@ -847,7 +848,6 @@ impl Dice {
         let retry = self.maybe(Dice::retry);
         let mut forward = Forward {
             clusters: choice,
-            // An Envoy file has no word for them.
             cache: None,
             fallback: None,
             timeout: self.maybe(Dice::duration),
