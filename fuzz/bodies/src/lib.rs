@@ -45,6 +45,7 @@ mod exchange;
 mod takeover;
 mod leased;
 mod told;
+mod etcd;
 // What they share.
 mod place;
 mod quiet;
@@ -58,6 +59,7 @@ pub use condition::condition;
 pub use discovery::discovery;
 pub use documents::documents;
 pub use edge::edge;
+pub use etcd::etcd;
 pub use exchange::{downstream, upstream};
 pub use format::format;
 pub use grpc_web::grpc_web;
@@ -99,6 +101,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),
+    ("etcd", etcd),
     ("format", format),
     ("grpc_web", grpc_web),
     ("hello", hello),
