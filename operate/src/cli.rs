@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use naru_sources::etcd::{self, Endpoint};
 
 use crate::say::say;
 use crate::{
@@ -39,8 +40,8 @@ enum Command {
     /// Answer an editor: problems of a directory of documents as they are typed (Language Server Protocol, on standard
     /// input and output)
     Lsp(LspArgs),
-    /// Configurations that were in force in a 'naru up' that runs: list them, show one, go back to one; what a proxy is
-    /// started with
+    /// Configurations that were in force in a 'naru up' that runs, or that an etcd had: list them, show one, go back to
+    /// one, write another; what a proxy is started with
     Config(ConfigArgs),
     /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
     Import(ImportArgs),
@@ -71,8 +72,10 @@ const PROXY_SIGNALS: &str = "Signals:
 #[derive(Args)]
 pub struct UpArgs {
     /// The directory of documents; every valid save in it takes effect
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "etcd", conflicts_with = "etcd")]
+    pub directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// Threads that carry requests [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -91,6 +94,8 @@ pub struct UpArgs {
     /// Tell other proxies, too, what the directory describes: where they connect by xDS
     #[arg(long, value_name = "ADDRESS")]
     pub xds: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub xds_tls: XdsTlsArgs,
     /// So much of the last requests is kept in memory, for 'naru explain --id' and for what a save changes; 0 for
     /// nothing
     #[arg(long, value_name = "KIB", default_value_t = 4_096)]
@@ -107,18 +112,69 @@ const CONTROL_ADMIN: &str = "127.0.0.1:15014";
 #[derive(Args)]
 pub struct ControlArgs {
     /// The directory of documents; every valid save in it is sent
-    #[arg(long, value_name = "DIR")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "etcd", conflicts_with = "etcd")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// Where proxies connect
     #[arg(long, value_name = "ADDRESS", default_value = XDS)]
     pub address: std::net::SocketAddr,
     /// Where the admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
     pub admin: std::net::SocketAddr,
-    /// Listen where other machines can connect: to whoever does, everything is told, private keys among it, and
-    /// without TLS
+    #[command(flatten)]
+    pub tls: XdsTlsArgs,
+    /// Listen where other machines can connect, without --client-ca: to whoever does, everything is told, private keys
+    /// among it
     #[arg(long)]
     pub insecure: bool,
+    /// Where documents that were in force are kept, for when they cannot be read; 'none' for nowhere [default:
+    /// $XDG_STATE_HOME/naru, ~/.local/state/naru]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// An etcd that several machines share.
+#[derive(Args, Clone)]
+pub struct EtcdArgs {
+    /// The endpoints of an etcd; each key below --prefix is a file of documents
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub etcd: Vec<Endpoint>,
+    /// What keys begin with; a slash at the end is added
+    #[arg(long, value_name = "KEY", default_value = etcd::PREFIX, requires = "etcd")]
+    pub prefix: String,
+    /// Who logs in there
+    #[arg(long, value_name = "NAME", requires_all = ["etcd", "etcd_password_file"])]
+    pub etcd_user: Option<String>,
+    /// The file with the password
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub etcd_password_file: Option<PathBuf>,
+    /// Certificates that those of https:// endpoints are checked against (PEM)
+    #[arg(long, value_name = "FILE", requires = "etcd")]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd
+    #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_key"])]
+    pub etcd_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+/// Whom the xDS server speaks with.
+#[derive(Args)]
+pub struct XdsTlsArgs {
+    /// xDS by TLS: the certificate that proxies are shown (PEM); read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Proxies show certificates, which are checked against these
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub client_ca: Option<PathBuf>,
+    /// A proxy's node.id is one of the DNS names or URIs of its certificate, and its namespace that of its SPIFFE id
+    #[arg(long, requires = "client_ca")]
+    pub check_nodes: bool,
 }
 
 #[derive(Args)]
@@ -164,9 +220,21 @@ pub struct BootstrapArgs {
     /// Where its own admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", conflicts_with = "grpc")]
     pub admin: std::net::SocketAddr,
-    /// The control plane
+    /// The control plane: HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = XDS)]
-    pub xds: std::net::SocketAddr,
+    pub xds: http::uri::Authority,
+    /// It speaks TLS, with a certificate that these stand for (PEM); a file of the machine that the proxy runs on
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// What its certificate is for [default: the host of --xds]
+    #[arg(long, value_name = "NAME", requires = "tls_ca", conflicts_with = "grpc")]
+    pub tls_name: Option<String>,
+    /// The certificate that the proxy shows it
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -323,8 +391,10 @@ pub enum ConfigCommand {
 #[derive(Args)]
 pub struct RunningArgs {
     /// Its admin interface
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000", conflicts_with = "etcd")]
     pub admin: http::Uri,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -344,6 +414,9 @@ pub struct ApplyArgs {
     /// Files, or directories of files: all that is to be in force
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Only if the etcd says what it said at this revision
+    #[arg(long, value_name = "REVISION", requires = "etcd", value_parser = clap::value_parser!(i64).range(1..))]
+    pub since: Option<i64>,
     #[command(flatten)]
     pub running: RunningArgs,
 }

@@ -1,4 +1,4 @@
-//! `naru config`: configurations that were in force in a naru that runs.
+//! `naru config`: configurations that were in force in a naru that runs, or that an etcd has.
 
 use http::Method;
 use naru_sources::Texts;
@@ -8,9 +8,25 @@ use crate::asking::{ask, batch};
 use crate::bootstrap_command;
 use crate::cli::{ConfigArgs, ConfigCommand, Failure, Output, RunningArgs};
 use crate::say::say;
+use crate::shared_config;
 
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     match &args.command {
+        ConfigCommand::History(args) if !args.etcd.etcd.is_empty() => {
+            told(args, &shared_config::history(&args.etcd)?, history)
+        }
+        ConfigCommand::Show(args) if !args.running.etcd.etcd.is_empty() => {
+            let answer = shared_config::show(&args.running.etcd, args.number)?;
+            told(&args.running, &answer, documents)
+        }
+        ConfigCommand::Rollback(args) if !args.running.etcd.etcd.is_empty() => {
+            let running = &args.running;
+            let answer = shared_config::rollback(&running.etcd, args.number)?;
+            told(running, &answer, written)
+        }
+        ConfigCommand::Apply(args) if !args.running.etcd.etcd.is_empty() => {
+            told(&args.running, &shared_config::apply(args)?, written)
+        }
         ConfigCommand::History(args) => {
             let answer = ask(&args.admin, &Method::GET, "/config/history", &[])?;
             told(args, &answer, history)
@@ -78,7 +94,14 @@ fn documents(answer: &Value) -> String {
 }
 
 fn outcome(answer: &Value) -> String {
-    let mut out = format!("version {} is in force\n", number(answer, "version"));
+    lines(format!("version {} is in force\n", number(answer, "version")), answer)
+}
+
+fn written(answer: &Value) -> String {
+    lines(format!("revision {} is what there is\n", number(answer, "version")), answer)
+}
+
+fn lines(mut out: String, answer: &Value) -> String {
     for line in answer.get("changes").and_then(Value::as_array).into_iter().flatten() {
         out.push_str(line.as_str().unwrap_or(""));
         out.push('\n');

@@ -30,6 +30,8 @@ mod say;
 mod recent;
 mod history;
 mod asking;
+mod sources;
+mod shared_config;
 mod config_command;
 mod lsp_command;
 

@@ -51,6 +51,9 @@ fn text(status: &Value) -> String {
     let ago =
         |value: &Value| value.as_f64().map_or("never".to_owned(), |seconds| format!("{} ago", span(seconds)));
     let _ = writeln!(out, "{} changes, the last {}", status["changes"], ago(&status["changed_seconds_ago"]));
+    if let Some(line) = of_source(&status["source"]) {
+        let _ = writeln!(out, "{line}");
+    }
     let proxies = status["proxies"].as_array().map_or(&[][..], Vec::as_slice);
     for proxy in proxies {
         let _ = writeln!(
@@ -91,6 +94,26 @@ fn text(status: &Value) -> String {
         );
     }
     out
+}
+
+/// Where documents come from, where that is more than a directory, or more than well.
+fn of_source(source: &Value) -> Option<String> {
+    let mut line = format!("documents of {}", word(source.get("name")?));
+    if let Some(revision) = source["revision"].as_i64() {
+        let _ = write!(line, ", revision {revision}");
+    }
+    if let Some(endpoint) = source["endpoint"].as_str() {
+        let _ = write!(line, ", from {}", endpoint.escape_debug());
+    }
+    if source["is_from_disk"] == true {
+        line.push_str(", as they were kept on disk");
+    }
+    for (field, words) in [("refused", "what is there now is not in force"), ("trouble", "not read now")] {
+        if let Some(why) = source[field].as_str() {
+            let _ = write!(line, "; {words}: {}", why.escape_debug());
+        }
+    }
+    Some(line)
 }
 
 fn line(kind: &Value) -> String {

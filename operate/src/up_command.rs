@@ -1,7 +1,7 @@
 //! `naru up`: everything that a directory describes, in one process.
 //!
-//! The directory is watched. A save is one transaction: what it makes of the whole takes effect, or
-//! is told to be wrong and changes nothing. Processes that come and go change only who is called.
+//! The directory, or an etcd in its place, is watched. A save is one transaction: what it makes of the whole takes
+//! effect, or is told to be wrong and changes nothing. Processes that come and go change only who is called.
 
 mod desk;
 mod mesh;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use naru_discovery::ControlPlane;
 use naru_proxy::{Options, Proxy, StartError};
-use naru_sources::{Texts, Watch};
+use naru_sources::Texts;
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
@@ -26,11 +26,12 @@ use crate::admin::{self, Admin};
 use crate::asking::Asked;
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
-use crate::control_command;
+use crate::control_command::{KEPT_AFTER, secured};
 use crate::history::History;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::sources::Source;
 use crate::takeover::Predecessors;
 use crate::up_command::mesh::Mesh;
 
@@ -48,26 +49,26 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
 }
 
 async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
-    if !args.directory.is_dir() {
-        return Err(anyhow::anyhow!("'{}' is not a directory", args.directory.display()).into());
+    if args.xds.is_none() && args.xds_tls.tls_certificate.is_some() {
+        return Err(Failure::Usage(anyhow::anyhow!("--tls-certificate is that of --xds, which is not said")));
     }
     let frugal = naru_memory::be_frugal();
-    let paths = vec![args.directory.clone()];
-    let directory = Texts::read(&paths)?;
-    let mut history = History::open(&state(args), &args.directory);
+    let mut source = Source::open(args.directory.as_deref(), &args.etcd)?;
+    let mut ends = Ends::listen()?;
+    let mut history = History::open(&state(args), &source.place());
+    let Some(directory) = first(&mut source, &history, &mut ends).await? else { return Ok(()) };
     let (mut acme, acme_events) = Acme::new(state(args));
-    let (texts, mut mesh, checked) = begin(args, &directory, &history, &mut acme)?;
+    let (texts, mut mesh, checked) = begin(args, &source, &directory, &history, &mut acme)?;
     let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
     if texts == directory {
-        remember(history.put(&texts, "the directory"));
+        remember(history.put(&texts, source.origin()));
     }
-    let mut ends = Ends::listen()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
     let admin_listener = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
-    let control = args.xds.map(|address| control_command::start(address, false)).transpose()?.map(Rc::new);
+    let control = args.xds.map(|address| secured::start(address, false, &args.xds_tls)).transpose()?;
     drop(frugal);
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     proxy.keep_recent(args.recent_requests as usize * 1_024);
@@ -78,7 +79,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let admin = Rc::new(Admin {
         discovery: None,
         proxy: Rc::clone(&proxy),
-        file: args.directory.display().to_string(),
+        file: source.shown().to_owned(),
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
         workers,
         predecessors: Predecessors::default(),
@@ -99,7 +100,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     mesh.learn_outbound(&proxy);
     let mut surge_levels = proxy.surge_levels();
     supervisor.apply(mesh.workloads(in_force.borrow().surge.as_ref(), *surge_levels.borrow_and_update()));
-    for line in mesh.greeting(args) {
+    for line in mesh.greeting(args, source.shown()) {
         eprintln!("naru: {line}");
     }
     proxy.give_back_by(naru_memory::give_back);
@@ -117,23 +118,54 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         surge_levels,
         control,
         history,
-        directory: directory.clone(),
+        source: source.shown().to_owned(),
+        origin: source.origin(),
+        directory,
         asked,
     };
     running.tell_others();
-    running.watch(Watch::new(paths, directory), &mut ends, &admin.quit).await;
+    running.watch(source, &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
+}
+
+/// What the directory says, or an etcd, which may be away: then what was in force before, and where there is nothing, it
+/// is waited for. `None` where somebody asks to end meanwhile.
+async fn first(source: &mut Source, history: &History, ends: &mut Ends) -> Result<Option<Texts>, Failure> {
+    let mut is_patient = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = ends.asked() => return Ok(None),
+            first = source.first() => match first {
+                Ok(texts) => return Ok(Some(texts)),
+                Err(error) if source.is_remote() => eprintln!("error: {error}"),
+                Err(error) => return Err(error.into()),
+            },
+            () = tokio::time::sleep(KEPT_AFTER), if !is_patient => {
+                is_patient = true;
+                let Ok(texts) = history.texts(history.last_said()) else {
+                    eprintln!("naru: '{}' says nothing yet; it is waited for", source.shown());
+                    continue;
+                };
+                let (shown, number) = (source.shown(), history.last_said());
+                eprintln!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
+                source.knows(&texts);
+                return Ok(Some(texts));
+            }
+        }
+    }
 }
 
 /// What the directory says, or, where that cannot be, what was in force when a process for it last ran.
 fn begin(
     args: &UpArgs,
+    source: &Source,
     directory: &Texts,
     history: &History,
     acme: &mut Acme,
 ) -> anyhow::Result<(Texts, Mesh, Checked)> {
-    let shown = args.directory.display();
+    let shown = source.shown();
     let mut attempt = |texts: &Texts| -> anyhow::Result<(Mesh, Checked)> {
         let mut mesh = Mesh::new(args, texts.load())?;
         mesh.surround(acme)?;
@@ -187,6 +219,9 @@ struct Running<'a> {
     /// Who tells other proxies the same.
     control: Option<Rc<ControlPlane>>,
     history: History,
+    /// What the directory is called, or the etcd that stands for it.
+    source: String,
+    origin: &'static str,
     /// What the directory says, whether it is in force or not.
     directory: Texts,
     asked: UnboundedReceiver<Asked>,
@@ -194,7 +229,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Follows the directory and the processes until somebody asks to end.
-    async fn watch(&mut self, mut watch: Watch, ends: &mut Ends, quit: &Notify) {
+    async fn watch(&mut self, mut source: Source, ends: &mut Ends, quit: &Notify) {
         let mut instances = self.supervisor.watch();
         loop {
             tokio::select! {
@@ -215,7 +250,7 @@ impl Running<'_> {
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
                 Some(asked) = self.asked.recv() => self.on_asked(asked).await,
-                texts = watch.changed() => match texts {
+                texts = source.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
                     Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
                 },
@@ -264,7 +299,7 @@ impl Running<'_> {
 
     /// A save takes effect, or changes nothing.
     async fn reload(&mut self, texts: &Texts) {
-        let directory = self.args.directory.display();
+        let directory = self.source.clone();
         self.directory = texts.clone();
         let before = self.in_force.borrow().clone();
         let (problems, changed) = self.change(texts).await;
@@ -272,7 +307,7 @@ impl Running<'_> {
         let _ = tell(&problems, texts);
         match changed {
             Ok(()) => {
-                remember(self.history.put(texts, "the directory"));
+                remember(self.history.put(texts, self.origin));
                 eprintln!("naru: '{directory}' has changed; it is in effect");
                 let summary = self.summary(before);
                 tokio::task::spawn_local(async move {

@@ -57,6 +57,8 @@ pub struct Proxy {
     pub identity: Identity,
     pub role: Role,
     pub peer: SocketAddr,
+    /// URIs and DNS names of its certificate.
+    pub shown: Vec<String>,
     pub connected_at: Instant,
     pub stream: Mutex<Stream>,
     pub bytes_sent: AtomicU64,

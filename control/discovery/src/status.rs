@@ -43,6 +43,7 @@ fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
         "namespace": proxy.role.namespace,
         "labels": Value::Object(labels.collect()),
         "peer": proxy.peer.to_string(),
+        "certificate": proxy.shown,
         "mode": match mode {
             Mode::Delta => "delta",
             Mode::StateOfTheWorld => "state of the world",

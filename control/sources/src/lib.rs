@@ -1,18 +1,20 @@
 //! Which documents are there now?
 //!
-//! Comes in: paths of files and directories. Goes out: their texts, read together, and word of every
-//! change of them.
+//! Comes in: paths of files and directories, or addresses of an etcd. Goes out: their texts, read together, and word of
+//! every change of them.
 //!
 //! Deliberately not here: what stands in a document (`wire/doc`).
 #![forbid(unsafe_code)]
 
 mod watch;
+pub mod etcd;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use naru_doc::Loaded;
 
+pub use etcd::Etcd;
 pub use watch::Watch;
 
 /// Endings of files that are read in a directory.

@@ -223,7 +223,7 @@ impl Mesh {
     }
 
     /// What a newcomer wants to know first.
-    pub fn greeting(&self, args: &UpArgs) -> Vec<String> {
+    pub fn greeting(&self, args: &UpArgs, source: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, address) in &self.outbound {
             if name.starts_with("gateway/") {
@@ -235,7 +235,7 @@ impl Mesh {
         let count: u32 = self.processes.iter().map(|process| process.replicas).sum();
         let s = if count == 1 { "" } else { "es" };
         lines.push(format!("{count} process{s} of {} workloads", self.processes.len()));
-        lines.push(format!("every valid save in '{}' takes effect", args.directory.display()));
+        lines.push(format!("every valid save in '{source}' takes effect"));
         lines
     }
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod accepted;
+mod contained;
 mod envoy;
+mod etcd;
 mod grpc;
 mod guests;
+mod secured;
 
 use naru_tests::up::{deployment, free_address, service};
 
