@@ -6,6 +6,7 @@ mod accepted;
 mod contained;
 mod envoy;
 mod etcd;
+mod fleets;
 mod grpc;
 mod guests;
 mod secured;
