@@ -122,7 +122,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
     (
         "/sessions/revoke",
-        "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several",
+        "POST: end a token or a session, ?id=, the jti or the sid; or all of somebody, ?user=, the sub; ?name= where \
+         there are several",
     ),
     ("/gateway-api", "what becomes of documents of the Gateway API; ?format=json"),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),

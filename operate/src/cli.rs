@@ -10,8 +10,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::say::say;
 use crate::{
     check_command, config_command, control_command, defaults_command, diff_command, explain_command,
-    import_command, lsp_command, proxy_command, simulate_command, status_command, up_command,
-    workload_command,
+    import_command, lsp_command, proxy_command, sessions_command, simulate_command, status_command,
+    up_command, workload_command,
 };
 
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum Command {
     Control(ControlArgs),
     /// Say which proxies a control plane has, what each has, what it lacks, and how old that is
     Status(StatusArgs),
+    /// Login sessions of a 'naru up' or 'naru proxy' that runs: how they are, and end one, or all of somebody
+    Sessions(SessionsArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
     /// A small service with settable latency, errors, body and calls, for examples and tests
@@ -129,6 +131,35 @@ pub struct StatusArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Args)]
+pub struct SessionsArgs {
+    #[command(subcommand)]
+    pub command: Option<SessionsCommand>,
+    /// The admin interface of what runs
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000", global = true)]
+    pub admin: http::Uri,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub enum SessionsCommand {
+    /// End a token, a session, or all sessions of somebody: here at once, at gateways that share a store a moment later
+    #[command(group = clap::ArgGroup::new("whose").required(true))]
+    End {
+        /// The jti of a token, or the sid of a session: 32 hexadecimal digits
+        #[arg(long, group = "whose", value_name = "ID")]
+        id: Option<String>,
+        /// Whose sessions all end: the sub of his tokens
+        #[arg(long, group = "whose", value_name = "SUB")]
+        user: Option<String>,
+        /// Of which SessionAuth, as NAME.NAMESPACE, where there are several
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -454,6 +485,7 @@ pub fn run() -> ExitCode {
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Control(args) => control_command::run(&args),
         Command::Status(args) => status_command::run(&args),
+        Command::Sessions(args) => sessions_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),

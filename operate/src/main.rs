@@ -14,6 +14,7 @@ mod import_command;
 mod proxy_command;
 mod control_command;
 mod status_command;
+mod sessions_command;
 mod bootstrap_command;
 mod simulate_command;
 mod workload_command;

@@ -483,6 +483,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_add",
             "response_headers_to_remove",
             "metadata_match={}",
+            "typed_per_filter_config",
         ],
     ),
     (

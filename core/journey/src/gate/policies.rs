@@ -21,7 +21,7 @@ impl CompiledPolicies {
     pub(crate) fn decide(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> Step {
         let subject = head.subject(0);
         let session = memory.session.as_ref().map(|token| &token.claims);
-        let asker = Asker { session, ..head.asker(&subject, &memory.identified) };
+        let asker = Asker { session, ..head.asker(&subject, &memory.identified, view.wall()) };
         if let Some(shadow) = self.authorization.decide_in_shadow(&asker) {
             let count = if shadow.is_allowed { CheckCount::ShadowAllowed } else { CheckCount::ShadowDenied };
             view.count_check(count);

@@ -125,7 +125,8 @@ fn rule(
     use route::route::Action as Acts;
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
     let filters = path.field("typed_per_filter_config");
-    let (fault, mut gate) = per_filter::of_route(&said.typed_per_filter_config, above, &filters, findings);
+    let of_route = &said.typed_per_filter_config;
+    let (fault, mut gate) = per_filter::of_route(of_route, above, &filters, findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -136,6 +137,7 @@ fn rule(
         Some(Acts::Route(said)) => {
             gate.extend(described(said, rates_of_host, &path.field("route"), findings));
             let mut forward = forward(said, &path.field("route"), findings);
+            forward.cluster_gates = of_clusters(said, of_route, above, &gate, &path.field("route"), findings);
             forward.query = extension.query;
             forward.fault = fault;
             forward.groups = extension.groups.map(Box::new);
@@ -186,6 +188,32 @@ fn rule(
             findings,
         ),
     }
+}
+
+/// What requests for one of several clusters pass in place of what their route says.
+fn of_clusters(
+    said: &route::RouteAction,
+    of_route: &HashMap<String, Any>,
+    above: Above<'_>,
+    gate: &[GateChange],
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<Option<Vec<GateChange>>> {
+    use route::route_action::ClusterSpecifier;
+    let Some(ClusterSpecifier::WeightedClusters(said)) = &said.cluster_specifier else { return Vec::new() };
+    // What requests are called is the route's to say.
+    let called = || gate.iter().filter(|change| matches!(change, GateChange::Describe(_))).cloned();
+    let path = path.field("weighted_clusters.clusters");
+    let own = said.clusters.iter().enumerate().map(|(at, cluster)| {
+        let path = path.at(at);
+        let filters = path.field("typed_per_filter_config");
+        let own = &cluster.typed_per_filter_config;
+        let changes = per_filter::of_cluster(own, of_route, above, &filters, findings)?;
+        let changes: Vec<GateChange> = changes.into_iter().chain(called()).collect();
+        (changes != gate).then_some(changes)
+    });
+    let own: Vec<Option<Vec<GateChange>>> = own.collect();
+    if own.iter().all(Option::is_none) { Vec::new() } else { own }
 }
 
 /// What requests of a route are called.

@@ -410,7 +410,7 @@ fn clusters_of_check(kind: &CheckKind, found: &mut BTreeSet<String>) {
 
 pub(crate) fn clusters_of_table(table: &RouteTable, found: &mut BTreeSet<String>) {
     for rule in table.virtual_hosts.iter().flat_map(|host| &host.rules) {
-        for change in &rule.gate {
+        for change in rule.changes() {
             if let GateChange::Instead(check) = change {
                 clusters_of_check(&check.kind, found);
             }

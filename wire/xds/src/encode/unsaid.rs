@@ -108,12 +108,12 @@ impl Tale {
     }
 
     fn rule(&mut self, rule: &Rule, at: &str) {
-        for change in &rule.gate {
+        for change in rule.changes() {
             if let GateChange::Also(check) | GateChange::Instead(check) = change {
                 self.check(check, at);
             }
         }
-        for change in rule.gate.iter().filter(|change| !routes::is_said(change)) {
+        for change in rule.changes().filter(|change| !routes::is_said(change)) {
             match change {
                 // The listener's check holds, then.
                 GateChange::Without(name) => self.lost(&format!("an exception from the check '{name}'"), at),
@@ -122,6 +122,7 @@ impl Tale {
                 }
                 GateChange::Ask(name, _) => self.guard(&format!("what is told to '{name}'"), at),
                 GateChange::Count(name, _) => self.guard(&format!("what '{name}' counts"), at),
+                GateChange::Compress(name, _) => self.lost(&format!("what is said to '{name}'"), at),
                 GateChange::Keys(name, _) => self.guard(&format!("the keys of '{name}'"), at),
                 GateChange::Passwords(name, _) => self.guard(&format!("the passwords of '{name}'"), at),
                 GateChange::Require(name, _) => self.guard(&format!("the tokens of '{name}'"), at),

@@ -847,7 +847,8 @@ impl Dice {
         let retry = self.maybe(Dice::retry);
         let mut forward = Forward {
             clusters: choice,
-            // An Envoy file has no word for them.
+            cluster_gates: Vec::new(),
+            // An Envoy file has no word for these two.
             cache: None,
             fallback: None,
             timeout: self.maybe(Dice::duration),
@@ -880,7 +881,6 @@ impl Dice {
             terminate: None,
             upgrades: self.upgrades(),
         };
-        // Envoy says it with the upgrade that it belongs to.
         if forward.upgrades.says(b"connect").is_some() {
             forward.terminate = self.maybe(|d| Terminate {
                 proxy_protocol: d.maybe(|d| d.one(&[ProxyVersion::V1, ProxyVersion::V2])),
