@@ -94,3 +94,62 @@ fn with_gateways_of<'a>(resources: Cow<'a, Resources>, role: &Role) -> Cow<'a, R
     resources.gateways.retain(is_its);
     Cow::Owned(resources)
 }
+
+#[cfg(test)]
+mod tests {
+    use naru_plan::Surroundings;
+    use naru_sources::Texts;
+    use naru_xds::discovery::Dialect;
+
+    use super::{Documents, configuration};
+    use crate::node::{Part, Role};
+
+    /// Two gateways on one port, with a host in common, for workloads of their own.
+    const DOCUMENTS: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: inner}
+spec: {selector: {istio: inner}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: outer}
+spec: {selector: {istio: outer}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: inner}
+spec: {hosts: [a.test], gateways: [inner], http: [{name: inner, directResponse: {status: 200}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: outer}
+spec: {hosts: [a.test], gateways: [outer], http: [{name: outer, match: [{uri: {prefix: /a}}], directResponse: {status: 200}}]}
+";
+
+    #[test]
+    fn a_gateway_is_given_what_its_labels_have_and_one_without_labels_all_of_it_joined() {
+        let texts = Texts { files: vec![("a.yaml".to_owned(), DOCUMENTS.to_owned())] };
+        let resources = texts.load().resources;
+        let documents = Documents { resources, surroundings: Surroundings::default() };
+        let rules = |labels: &[(&str, &str)]| -> Vec<String> {
+            let role = Role {
+                dialect: Dialect::Envoy,
+                part: Part::Gateway { address: [0, 0, 0, 0].into() },
+                namespace: "default".to_owned(),
+                labels: labels
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                workload: String::new(),
+            };
+            let config = configuration(&documents, &role);
+            let hosts = &config.listeners[0].chains[0].http.routes.virtual_hosts;
+            assert_eq!((config.listeners.len(), hosts.len()), (1, 1));
+            hosts[0].rules.iter().map(|rule| rule.name.clone()).collect()
+        };
+        assert_eq!(rules(&[("istio", "inner"), ("app", "x")]), ["inner"]);
+        assert_eq!(rules(&[("istio", "outer")]), ["outer"]);
+        assert_eq!(rules(&[]), ["outer", "inner"]);
+    }
+}

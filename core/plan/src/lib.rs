@@ -78,7 +78,7 @@ use crate::routes::{Context, Routes};
 use crate::sidecars::Sidecars;
 
 pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
-pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
+pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};

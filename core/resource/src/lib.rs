@@ -53,9 +53,11 @@ pub mod acme;
 pub mod session_auth;
 pub mod surge;
 
+use std::collections::BTreeSet;
+
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
-pub use config::{ConfigMap, Namespace, Secret};
+pub use config::{ConfigMap, Namespace, Pod, Secret};
 pub use content::{Compression, StaticFiles};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
@@ -105,6 +107,7 @@ pub struct Resources {
     pub secrets: Vec<Secret>,
     pub config_maps: Vec<ConfigMap>,
     pub namespaces: Vec<Namespace>,
+    pub pods: Vec<Pod>,
     pub traffic_policies: Vec<TrafficPolicy>,
     pub acme_issuers: Vec<AcmeIssuer>,
     pub session_auths: Vec<SessionAuth>,
@@ -145,4 +148,60 @@ ordered! {
     backend_tls_policies, traffic_policies, session_auths, bulkheads, rate_limits, circuit_breakers, retries,
     edge_policies, response_caches, surges, compressions, static_files, request_authentications,
     authorization_policies, acme_issuers,
+}
+
+/// Every list, with the kind of what is in it.
+macro_rules! every {
+    ($($kind:literal => $list:ident,)*) => {
+        impl Resources {
+            /// `Kind namespace/name` of every document.
+            pub fn names(&self) -> BTreeSet<String> {
+                let mut names = BTreeSet::new();
+                $(names.extend(self.$list.iter().map(|one| {
+                    format!("{} {}/{}", $kind, one.meta.namespace(), one.meta.name.value)
+                }));)*
+                names
+            }
+        }
+    };
+}
+
+every! {
+    "VirtualService" => virtual_services,
+    "DestinationRule" => destination_rules,
+    "Gateway" => gateways,
+    "ServiceEntry" => service_entries,
+    "WorkloadEntry" => workload_entries,
+    "WorkloadGroup" => workload_groups,
+    "Sidecar" => sidecars,
+    "GatewayClass" => gateway_classes,
+    "Gateway (Gateway API)" => api_gateways,
+    "HTTPRoute" => http_routes,
+    "GRPCRoute" => grpc_routes,
+    "TLSRoute" => tls_routes,
+    "TCPRoute" => tcp_routes,
+    "ReferenceGrant" => reference_grants,
+    "BackendTLSPolicy" => backend_tls_policies,
+    "Service" => services,
+    "Endpoints" => endpoints,
+    "EndpointSlice" => endpoint_slices,
+    "Deployment" => deployments,
+    "Secret" => secrets,
+    "ConfigMap" => config_maps,
+    "Namespace" => namespaces,
+    "Pod" => pods,
+    "TrafficPolicy" => traffic_policies,
+    "AcmeIssuer" => acme_issuers,
+    "SessionAuth" => session_auths,
+    "Bulkhead" => bulkheads,
+    "RateLimit" => rate_limits,
+    "CircuitBreaker" => circuit_breakers,
+    "Retry" => retries,
+    "EdgePolicy" => edge_policies,
+    "ResponseCache" => response_caches,
+    "Surge" => surges,
+    "Compression" => compressions,
+    "StaticFiles" => static_files,
+    "RequestAuthentication" => request_authentications,
+    "AuthorizationPolicy" => authorization_policies,
 }
