@@ -138,7 +138,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/config/history", "versions of the documents that were in force"),
     ("/config/show", "the documents of ?version=N"),
     ("/config/rollback", "POST: put ?version=N in force again"),
-    ("/config/apply", "POST: put the documents of a batch in force, all of them or none"),
+    (
+        "/config/apply",
+        "POST: put the documents of a batch in force, all of them or none; ?dry-run says what that would do",
+    ),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];
@@ -157,6 +160,7 @@ async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> 
     if request.uri().path() != "/config/apply" {
         return answer(admin, &request).await;
     }
+    let is_dry = Query::of(request.uri().query().unwrap_or("")).get("dry-run").is_some();
     let mut body = Vec::new();
     let incoming = request.body_mut();
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *incoming).poll_frame(cx)).await
@@ -168,7 +172,10 @@ async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> 
         }
     }
     match asking::of_batch(&body) {
-        Some(files) => asking::put(admin.desk.as_ref(), What::Apply(files)).await,
+        Some(files) => {
+            let what = if is_dry { What::Try(files) } else { What::Apply(files) };
+            asking::put(admin.desk.as_ref(), what).await
+        }
         None => text(StatusCode::BAD_REQUEST, "a batch is {\"files\": [{\"name\": .., \"text\": ..}]}\n"),
     }
 }

@@ -37,6 +37,8 @@ pub enum What {
     Rollback(u64),
     /// Documents, each with its name.
     Apply(Vec<(String, String)>),
+    /// The same, to be told what it would do, and not done.
+    Try(Vec<(String, String)>),
     Explain(Box<Question>),
     /// The last request with this id.
     ExplainId(String),

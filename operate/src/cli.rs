@@ -185,7 +185,7 @@ pub struct CheckArgs {
     /// Files, or directories of files, that are read together
     #[arg(required_unless_present = "explain", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Prints what a controller of the Gateway API would write into the documents' status, and no problems
+    /// Prints what a controller of the Gateway API would write into the documents' status, and of problems only errors
     #[arg(long)]
     pub status: bool,
     /// Say what a code means, instead: IST0101, KIA1104, unknown-host
@@ -344,6 +344,9 @@ pub struct ApplyArgs {
     /// Files, or directories of files: all that is to be in force
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Say what would go, come and change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub running: RunningArgs,
 }

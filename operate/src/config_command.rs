@@ -31,7 +31,8 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
             if texts.files.is_empty() {
                 return Err(Failure::Usage(anyhow::anyhow!("there is no .yaml, .yml or .json file there")));
             }
-            let answer = ask(&args.running.admin, &Method::POST, "/config/apply", &batch(&texts.files))?;
+            let page = if args.dry_run { "/config/apply?dry-run=1" } else { "/config/apply" };
+            let answer = ask(&args.running.admin, &Method::POST, page, &batch(&texts.files))?;
             told(&args.running, &answer, outcome)
         }
     }
@@ -78,10 +79,25 @@ fn documents(answer: &Value) -> String {
 }
 
 fn outcome(answer: &Value) -> String {
-    let mut out = format!("version {} is in force\n", number(answer, "version"));
-    for line in answer.get("changes").and_then(Value::as_array).into_iter().flatten() {
-        out.push_str(line.as_str().unwrap_or(""));
+    let mut out = match answer.get("dry_run") {
+        Some(_) => "nothing is changed; this is what would be:\n".to_owned(),
+        None => format!("version {} is in force\n", number(answer, "version")),
+    };
+    if let Some(documents) = answer.get("documents") {
+        for (of, word) in [("gone", "gone"), ("new", "new ")] {
+            for name in lines_of(documents, of) {
+                out.push_str(&format!("{word}  {name}\n"));
+            }
+        }
+        out.push_str(&format!("{} others stay, as they are written now\n", number(documents, "kept")));
+    }
+    for line in lines_of(answer, "differences").chain(lines_of(answer, "changes")) {
+        out.push_str(line);
         out.push('\n');
     }
     out
+}
+
+fn lines_of<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }

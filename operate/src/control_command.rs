@@ -17,6 +17,7 @@ use crate::check_command::check_loaded;
 use crate::cli::{ControlArgs, Failure, Output};
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::up_command::emptied;
 
 pub fn run(args: &ControlArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,6 +71,9 @@ pub fn start(address: std::net::SocketAddr, is_insecure: bool) -> anyhow::Result
 
 fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
     let directory = args.config.display();
+    if texts.files.is_empty() {
+        return eprintln!("error: {}", emptied(&directory));
+    }
     match read(texts) {
         Ok(Some(documents)) => {
             plane.put(documents);

@@ -34,7 +34,7 @@ use crate::proxy_command::Ends;
 use crate::takeover::Predecessors;
 use crate::up_command::mesh::Mesh;
 
-pub use crate::up_command::mesh::LOG_FORMAT;
+pub use crate::up_command::mesh::{LOG_FORMAT, LOG_FORMAT_BEFORE};
 
 /// Between two looks at whether requests are still under way.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -152,17 +152,25 @@ fn begin(
     }
     let (mesh, checked) = attempt(directory)?;
     tell(&checked.problems, directory)?;
-    if checked.compiled.is_none()
+    if (checked.compiled.is_none() || directory.files.is_empty())
         && let Ok(texts) = history.texts(history.current())
     {
         let (mesh, checked) = attempt(&texts)?;
         if checked.compiled.is_some() {
             let number = history.current();
-            eprintln!("naru: '{shown}' cannot be; version {number}, which was in force before, goes on");
+            let why = if directory.files.is_empty() { "has no documents" } else { "cannot be" };
+            eprintln!("naru: '{shown}' {why}; version {number}, which was in force before, goes on");
             return Ok((texts, mesh, checked));
         }
     }
     Ok((directory.clone(), mesh, checked))
+}
+
+/// What is said where no documents are left.
+pub fn emptied(directory: &impl std::fmt::Display) -> String {
+    format!(
+        "there is no .yaml, .yml or .json file in '{directory}' any more\n  what was there before goes on"
+    )
 }
 
 /// What cannot be kept is told, and stops nothing.
@@ -265,6 +273,10 @@ impl Running<'_> {
     /// A save takes effect, or changes nothing.
     async fn reload(&mut self, texts: &Texts) {
         let directory = self.args.directory.display();
+        if texts.files.is_empty() {
+            // As where the directory itself is gone: that is most often a slip, and would end everything.
+            return eprintln!("error: {}", emptied(&directory));
+        }
         self.directory = texts.clone();
         let before = self.in_force.borrow().clone();
         let (problems, changed) = self.change(texts).await;

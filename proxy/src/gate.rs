@@ -31,7 +31,7 @@ pub use leases::{CircleStatus, Circled};
 pub use local_rates::{LocalRateStatus, SharedLocalRates};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
-pub use tokens::{AllKeys, SharedKeys, TokensHere};
+pub use tokens::{AllKeys, SharedKeys, TokensHere, check_keys};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;

@@ -82,7 +82,7 @@ pub mod fuzz;
 pub use ask::{NoAnswer, ask};
 pub use clock::{seed, wall_now};
 pub use cluster::{ClusterStatus, EndpointStatus};
-pub use gate::{LocalRateStatus, QuotaStatus, StoreStatus};
+pub use gate::{LocalRateStatus, QuotaStatus, StoreStatus, check_keys};
 pub use guarded::{BreakerStatus, GuardStatus};
 pub use limited::LimitsStatus;
 pub use listen::{Inherited, ListenerKey};

@@ -9,6 +9,7 @@
 mod watch;
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use naru_doc::Loaded;
@@ -19,7 +20,7 @@ pub use watch::Watch;
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// A file that is larger is no configuration.
 const BYTES_MAX: u64 = 64 << 20;
-/// Directories below the one that is named, so that a loop of links ends.
+/// Directories below the one that is named: what is deeper is no configuration.
 const DEPTH_MAX: usize = 16;
 
 /// The documents of some paths at one moment.
@@ -86,7 +87,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let mut found = Vec::new();
     let of_path = |error| ReadError { path: path.to_owned(), error };
     if std::fs::metadata(path).map_err(of_path)?.is_dir() {
-        collect(path, 0, &mut found)?;
+        collect(path, &mut Vec::new(), &mut found)?;
     } else {
         found.push(path.to_owned());
     }
@@ -94,8 +95,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     Ok(found)
 }
 
-fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), ReadError> {
+/// `above` are the directories that this one is in, as the system knows them: a link back to one of them is not followed.
+fn collect(directory: &Path, above: &mut Vec<(u64, u64)>, found: &mut Vec<PathBuf>) -> Result<(), ReadError> {
     let of_directory = |error| ReadError { path: directory.to_owned(), error };
+    let metadata = std::fs::metadata(directory).map_err(of_directory)?;
+    let own = (metadata.dev(), metadata.ino());
+    if above.contains(&own) {
+        return Ok(());
+    }
+    above.push(own);
     for entry in std::fs::read_dir(directory).map_err(of_directory)? {
         let path = entry.map_err(of_directory)?.path();
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -104,8 +112,8 @@ fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(
         }
         // A file that went away meanwhile, or a link that leads nowhere, is not there.
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_dir() && depth < DEPTH_MAX {
-            collect(&path, depth + 1, found)?;
+        if metadata.is_dir() && above.len() <= DEPTH_MAX {
+            collect(&path, above, found)?;
         } else if metadata.is_file() {
             let ending = path.extension().and_then(|ending| ending.to_str());
             if ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
@@ -113,5 +121,6 @@ fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(
             }
         }
     }
+    above.pop();
     Ok(())
 }

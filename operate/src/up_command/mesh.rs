@@ -18,8 +18,12 @@ use crate::check_command::{Checked, check_with};
 use crate::cli::UpArgs;
 use crate::recent;
 
-/// One line for every request: who was asked, what came of it, and which rule did it.
+/// One line for every request: who was asked, what came of it and why, which rule did it, and its id.
 pub const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
+%REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %REASON% \
+%DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN% id %REQ(X-REQUEST-ID)%\n";
+/// As lines were before they told the reason and the id: logs of that time can be read, too.
+pub const LOG_FORMAT_BEFORE: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
 %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
 %DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
 

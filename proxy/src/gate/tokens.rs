@@ -112,6 +112,18 @@ impl SharedKeys {
     }
 }
 
+/// Which keys of a set no token can be held against, each with why.
+///
+/// # Errors
+/// That is so of all of them, or it is no set of keys.
+pub fn check_keys(text: &[u8]) -> Result<Vec<String>, String> {
+    let keys = Jwks::parse(text).map_err(|fault| fault.to_string())?;
+    let left_out = keys.left_out().iter();
+    Ok(left_out
+        .map(|(kid, fault)| format!("key '{}': {fault}", kid.as_deref().unwrap_or("without a kid")))
+        .collect())
+}
+
 fn local(source: &DataSource) -> Result<Jwks, Invalid> {
     let bytes = match source {
         DataSource::Inline(bytes) => bytes.clone(),

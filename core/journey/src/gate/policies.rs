@@ -11,11 +11,19 @@ use crate::View;
 #[derive(Debug)]
 pub struct CompiledPolicies {
     authorization: Authorization,
+    names: Box<[String]>,
 }
 
 impl CompiledPolicies {
     pub(crate) fn new(said: &Rbac) -> Result<CompiledPolicies, Vec<Invalid>> {
-        Authorization::compile(said).map(|authorization| CompiledPolicies { authorization })
+        let rules = said.rules.iter().chain(&said.shadow).flat_map(|rules| &rules.policies);
+        let names = rules.map(|policy| policy.name.clone()).collect();
+        Authorization::compile(said).map(|authorization| CompiledPolicies { authorization, names })
+    }
+
+    /// Of its policies, in the order in which they are asked; those behind that only try are dry.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub(crate) fn decide(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> Step {
