@@ -16,6 +16,12 @@ pub struct Options {
     /// How often all clusters are replaced under load.
     #[arg(long, default_value_t = 100)]
     changes: u32,
+    /// Random edits of documents under load, a third of which cannot be.
+    #[arg(long, default_value_t = 1_000)]
+    edits: u32,
+    /// How often the control plane is killed under load.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
     /// Where all chance comes from.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -27,6 +33,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     cargo.env("NARU_REQUESTS", options.requests.to_string());
     cargo.env("NARU_CALLS", options.calls.to_string());
     cargo.env("NARU_CHANGES", options.changes.to_string());
+    cargo.env("NARU_EDITS", options.edits.to_string());
+    cargo.env("NARU_KILLS", options.kills.to_string());
     cargo.env("NARU_SEED", options.seed.to_string());
     run_command(cargo.current_dir(root()))
 }
