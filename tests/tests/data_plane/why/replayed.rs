@@ -105,7 +105,10 @@ async fn diff_names_exactly_the_requests_that_a_replay_sends_elsewhere() {
         let new = match seed % 3 {
             0 => decided(&documents(&mut chance, 80, upstream.address)),
             1 => old.replacen("destination: { host: s0.internal", "destination: { host: s2.internal", 1),
-            _ => old.replacen("- name: vs0-r0", "- name: first", 1).replacen("prefix: /a", "prefix: /v", 1),
+            _ => old
+                .replacen("- name: vs0-r0", "- name: first", 1)
+                .replace("sectionName: vs0-r0", "sectionName: first")
+                .replacen("prefix: /a", "prefix: /v", 1),
         };
         let directory = Directory::new();
         for (name, text) in [("old", &old), ("new", &new)] {
