@@ -122,7 +122,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/sessions", "login sessions: keys by their ids, and what was asked for; ?format=json"),
     (
         "/sessions/revoke",
-        "POST: end a token or a session; ?id=, the jti or the sid, and ?name= where there are several",
+        "POST: end a token or a session, ?id=, the jti or the sid; or all of somebody, ?user=, the sub; ?name= where \
+         there are several",
     ),
     ("/gateway-api", "what becomes of documents of the Gateway API; ?format=json"),
     ("/surge", "how hard the load is, and what is given up for it; ?format=json"),
@@ -138,7 +139,10 @@ const PAGES: &[(&str, &str)] = &[
     ("/config/history", "versions of the documents that were in force"),
     ("/config/show", "the documents of ?version=N"),
     ("/config/rollback", "POST: put ?version=N in force again"),
-    ("/config/apply", "POST: put the documents of a batch in force, all of them or none"),
+    (
+        "/config/apply",
+        "POST: put the documents of a batch in force, all of them or none; ?dry-run says what that would do",
+    ),
     ("/server_info", "version and state, and the processes that this one took over from, until they end"),
     ("/quitquitquit", "POST: finish what has begun and end"),
 ];
@@ -157,6 +161,7 @@ async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> 
     if request.uri().path() != "/config/apply" {
         return answer(admin, &request).await;
     }
+    let is_dry = Query::of(request.uri().query().unwrap_or("")).get("dry-run").is_some();
     let mut body = Vec::new();
     let incoming = request.body_mut();
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *incoming).poll_frame(cx)).await
@@ -168,7 +173,10 @@ async fn respond(admin: &Admin, mut request: Request<hyper::body::Incoming>) -> 
         }
     }
     match asking::of_batch(&body) {
-        Some(files) => asking::put(admin.desk.as_ref(), What::Apply(files)).await,
+        Some(files) => {
+            let what = if is_dry { What::Try(files) } else { What::Apply(files) };
+            asking::put(admin.desk.as_ref(), what).await
+        }
         None => text(StatusCode::BAD_REQUEST, "a batch is {\"files\": [{\"name\": .., \"text\": ..}]}\n"),
     }
 }

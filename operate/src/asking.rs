@@ -1,7 +1,7 @@
 //! What is a naru that runs asked by its admin interface, and what does it answer?
 //!
 //! The pages put questions to whoever runs everything (`up_command`), who answers between two changes; the commands
-//! (`naru explain --admin`, `naru config`) ask the pages.
+//! (`naru explain --admin`, `naru config`, `naru sessions`) ask the pages.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -37,6 +37,8 @@ pub enum What {
     Rollback(u64),
     /// Documents, each with its name.
     Apply(Vec<(String, String)>),
+    /// The same, to be told what it would do, and not done.
+    Try(Vec<(String, String)>),
     Explain(Box<Question>),
     /// The last request with this id.
     ExplainId(String),
@@ -106,7 +108,7 @@ fn explained(query: &Query<'_>) -> Result<What, String> {
 }
 
 /// `%XX` becomes its byte.
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -124,7 +126,8 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn encode(text: &str) -> String {
+/// As a value of a query.
+pub fn encode(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

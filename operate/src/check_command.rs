@@ -11,7 +11,7 @@ use naru_lint::Rule;
 use naru_plan::{Planned, Status, Surroundings, plan};
 use naru_sources::Texts;
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Config, Problem, Severity};
+use naru_spec::{Config, Problem, Severity, code};
 
 use crate::cli::{CheckArgs, CheckOutput, FailOn, Failure};
 use crate::problems;
@@ -27,7 +27,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let Examined { told, is_linted, statuses } = examine(&texts);
     if args.status {
-        return tell_statuses(&statuses, args.output);
+        return tell_statuses(&statuses, &told, &texts, args);
     }
     match args.output {
         CheckOutput::Text => print(&told, &texts, is_linted),
@@ -159,6 +159,7 @@ fn join(problem: Problem, about: String, rule: &'static Rule, told: &mut Vec<Tol
         known.problem.file == problem.file
             && known.problem.line == problem.line
             && codes::are_same(rule.code, known.problem.code)
+            && known.about.as_ref().is_none_or(|known| *known == about)
     };
     let codes = std::iter::once(rule.code).chain(rule.also.iter().copied());
     match told.iter_mut().find(is_same) {
@@ -174,16 +175,20 @@ fn join(problem: Problem, about: String, rule: &'static Rule, told: &mut Vec<Tol
     }
 }
 
-/// What a controller of the Gateway API would write into the documents.
-fn tell_statuses(statuses: &[Status], output: CheckOutput) -> Result<(), Failure> {
-    match output {
+/// What a controller of the Gateway API would write into the documents. What could not be read has no status, and is
+/// told instead.
+fn tell_statuses(statuses: &[Status], told: &[Told], texts: &Texts, args: &CheckArgs) -> Result<(), Failure> {
+    let errors: Vec<Told> =
+        told.iter().filter(|told| told.problem.severity == Severity::Error).cloned().collect();
+    print(&errors, texts, true);
+    match args.output {
         CheckOutput::Text => say(&crate::statuses::to_text(statuses))?,
         CheckOutput::Json => say(&format!("{}\n", crate::statuses::to_json(statuses)))?,
         CheckOutput::Sarif => {
             return Err(Failure::Usage(anyhow::anyhow!("SARIF is for problems; a status is text or JSON")));
         }
     }
-    Ok(())
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Told) }
 }
 
 /// Documents, and what was made of them.
@@ -195,21 +200,50 @@ pub struct Checked {
     pub statuses: Vec<Status>,
 }
 
-/// As [`check_with`], where nothing is changed.
+/// Everything that can be known of documents without running them.
 pub fn check_loaded(loaded: &Loaded, surroundings: &Surroundings) -> Checked {
-    check_with(loaded, surroundings, |_| {})
+    compile(plan(&loaded.resources, surroundings), loaded, |_| {})
 }
 
-/// Everything that can be known of documents without running them. The configuration that they mean may be
-/// completed before tables are made of it.
-pub fn check_with(
-    loaded: &Loaded,
-    surroundings: &Surroundings,
-    complete: impl FnOnce(&mut Config),
-) -> Checked {
-    let Planned { mut config, problems: of_plan } = plan(&loaded.resources, surroundings);
+/// Keys that no token can be held against, which else only show when they are put in force.
+pub fn keys_of_tokens(loaded: &Loaded) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for document in &loaded.resources.request_authentications {
+        for (at, rule) in document.spec.jwt_rules.iter().enumerate() {
+            let Some(jwks) = &rule.jwks else { continue };
+            let mut tell = |severity, message| {
+                found.push(Problem {
+                    severity,
+                    code: code::INVALID_VALUE,
+                    message,
+                    hint: "a set of keys (JWKS): {\"keys\": [..]}, of RSA, EC, Ed25519 or a shared secret"
+                        .to_owned(),
+                    file: loaded.resources.files.name(jwks.place.file).to_owned(),
+                    line: jwks.place.line,
+                    column: jwks.place.column,
+                    path: format!("spec.jwtRules[{at}].jwks"),
+                });
+            };
+            match naru_proxy::check_keys(jwks.value.as_bytes()) {
+                Err(why) => tell(Severity::Error, format!("the keys of tokens are none: {why}")),
+                Ok(left_out) => {
+                    for why in left_out {
+                        tell(Severity::Warning, format!("a key of tokens is left out: {why}"));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The same of what was planned already. The configuration that documents mean may be completed before tables are made of
+/// it.
+pub fn compile(planned: Planned, loaded: &Loaded, complete: impl FnOnce(&mut Config)) -> Checked {
+    let Planned { mut config, problems: of_plan } = planned;
     let mut problems = loaded.problems.clone();
     problems.extend(of_plan);
+    problems.extend(keys_of_tokens(loaded));
     let mut compiled = None;
     // A configuration that lacks what could not be read may have faults that nobody made.
     if !problems.iter().any(Problem::is_error) {

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use naru_sources::etcd::{self, Endpoint};
 
 use crate::say::say;
 use crate::{
     check_command, config_command, control_command, defaults_command, diff_command, explain_command,
-    import_command, lsp_command, proxy_command, simulate_command, status_command, up_command,
-    workload_command,
+    import_command, lsp_command, proxy_command, sessions_command, simulate_command, status_command,
+    up_command, workload_command,
 };
 
 #[derive(Parser)]
@@ -39,8 +40,8 @@ enum Command {
     /// Answer an editor: problems of a directory of documents as they are typed (Language Server Protocol, on standard
     /// input and output)
     Lsp(LspArgs),
-    /// Configurations that were in force in a 'naru up' that runs: list them, show one, go back to one; what a proxy is
-    /// started with
+    /// Configurations that were in force in a 'naru up' that runs, or that an etcd had: list them, show one, go back to
+    /// one, write another; what a proxy is started with
     Config(ConfigArgs),
     /// Write nginx and docker-compose files as Istio's and Kubernetes' documents; tell what is lost
     Import(ImportArgs),
@@ -51,6 +52,8 @@ enum Command {
     Control(ControlArgs),
     /// Say which proxies a control plane has, what each has, what it lacks, and how old that is
     Status(StatusArgs),
+    /// Login sessions of a 'naru up' or 'naru proxy' that runs: how they are, and end one, or all of somebody
+    Sessions(SessionsArgs),
     /// Run services, load and faults on virtual time; the same seed gives the same transcript
     Simulate(SimulateArgs),
     /// A small service with settable latency, errors, body and calls, for examples and tests
@@ -71,8 +74,10 @@ const PROXY_SIGNALS: &str = "Signals:
 #[derive(Args)]
 pub struct UpArgs {
     /// The directory of documents; every valid save in it takes effect
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "etcd", conflicts_with = "etcd")]
+    pub directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// Threads that carry requests [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -91,6 +96,8 @@ pub struct UpArgs {
     /// Tell other proxies, too, what the directory describes: where they connect by xDS
     #[arg(long, value_name = "ADDRESS")]
     pub xds: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub xds_tls: XdsTlsArgs,
     /// So much of the last requests is kept in memory, for 'naru explain --id' and for what a save changes; 0 for
     /// nothing
     #[arg(long, value_name = "KIB", default_value_t = 4_096)]
@@ -107,28 +114,108 @@ const CONTROL_ADMIN: &str = "127.0.0.1:15014";
 #[derive(Args)]
 pub struct ControlArgs {
     /// The directory of documents; every valid save in it is sent
-    #[arg(long, value_name = "DIR")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "etcd", conflicts_with = "etcd")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// Where proxies connect
     #[arg(long, value_name = "ADDRESS", default_value = XDS)]
     pub address: std::net::SocketAddr,
     /// Where the admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
     pub admin: std::net::SocketAddr,
-    /// Listen where other machines can connect: to whoever does, everything is told, private keys among it, and
-    /// without TLS
+    #[command(flatten)]
+    pub tls: XdsTlsArgs,
+    /// Listen where other machines can connect, without --client-ca: to whoever does, everything is told, private keys
+    /// among it
     #[arg(long)]
     pub insecure: bool,
+    /// Where documents that were in force are kept, for when they cannot be read; 'none' for nowhere [default:
+    /// $XDG_STATE_HOME/naru, ~/.local/state/naru]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// An etcd that several machines share.
+#[derive(Args, Clone)]
+pub struct EtcdArgs {
+    /// The endpoints of an etcd; each key below --prefix is a file of documents
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub etcd: Vec<Endpoint>,
+    /// What keys begin with; a slash at the end is added
+    #[arg(long, value_name = "KEY", default_value = etcd::PREFIX, requires = "etcd")]
+    pub prefix: String,
+    /// Who logs in there
+    #[arg(long, value_name = "NAME", requires_all = ["etcd", "etcd_password_file"])]
+    pub etcd_user: Option<String>,
+    /// The file with the password
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub etcd_password_file: Option<PathBuf>,
+    /// Certificates that those of https:// endpoints are checked against (PEM)
+    #[arg(long, value_name = "FILE", requires = "etcd")]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd
+    #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_key"])]
+    pub etcd_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+/// Whom the xDS server speaks with.
+#[derive(Args)]
+pub struct XdsTlsArgs {
+    /// xDS by TLS: the certificate that proxies are shown (PEM); read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Proxies show certificates, which are checked against these
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub client_ca: Option<PathBuf>,
+    /// A proxy's node.id is one of the DNS names or URIs of its certificate, and its namespace that of its SPIFFE id
+    #[arg(long, requires = "client_ca")]
+    pub check_nodes: bool,
 }
 
 #[derive(Args)]
 pub struct StatusArgs {
-    /// The admin interface of 'naru control', or of 'naru up --xds'
+    /// The admin interface of 'naru control', or of 'naru up --xds'; http:// may stand before it
     #[arg(long, value_name = "ADDRESS", default_value = CONTROL_ADMIN)]
-    pub admin: std::net::SocketAddr,
+    pub admin: http::Uri,
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Args)]
+pub struct SessionsArgs {
+    #[command(subcommand)]
+    pub command: Option<SessionsCommand>,
+    /// The admin interface of what runs
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000", global = true)]
+    pub admin: http::Uri,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub enum SessionsCommand {
+    /// End a token, a session, or all sessions of somebody: here at once, at gateways that share a store a moment later
+    #[command(group = clap::ArgGroup::new("whose").required(true))]
+    End {
+        /// The jti of a token, or the sid of a session: 32 hexadecimal digits
+        #[arg(long, group = "whose", value_name = "ID")]
+        id: Option<String>,
+        /// Whose sessions all end: the sub of his tokens
+        #[arg(long, group = "whose", value_name = "SUB")]
+        user: Option<String>,
+        /// Of which SessionAuth, as NAME.NAMESPACE, where there are several
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -164,9 +251,21 @@ pub struct BootstrapArgs {
     /// Where its own admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", conflicts_with = "grpc")]
     pub admin: std::net::SocketAddr,
-    /// The control plane
+    /// The control plane: HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = XDS)]
-    pub xds: std::net::SocketAddr,
+    pub xds: http::uri::Authority,
+    /// It speaks TLS, with a certificate that these stand for (PEM); a file of the machine that the proxy runs on
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// What its certificate is for [default: the host of --xds]
+    #[arg(long, value_name = "NAME", requires = "tls_ca", conflicts_with = "grpc")]
+    pub tls_name: Option<String>,
+    /// The certificate that the proxy shows it
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -185,7 +284,7 @@ pub struct CheckArgs {
     /// Files, or directories of files, that are read together
     #[arg(required_unless_present = "explain", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Prints what a controller of the Gateway API would write into the documents' status, and no problems
+    /// Prints what a controller of the Gateway API would write into the documents' status, and of problems only errors
     #[arg(long)]
     pub status: bool,
     /// Say what a code means, instead: IST0101, KIA1104, unknown-host
@@ -323,8 +422,10 @@ pub enum ConfigCommand {
 #[derive(Args)]
 pub struct RunningArgs {
     /// Its admin interface
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000", conflicts_with = "etcd")]
     pub admin: http::Uri,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -344,6 +445,12 @@ pub struct ApplyArgs {
     /// Files, or directories of files: all that is to be in force
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Only if the etcd says what it said at this revision
+    #[arg(long, value_name = "REVISION", requires = "etcd", value_parser = clap::value_parser!(i64).range(1..))]
+    pub since: Option<i64>,
+    /// Say what would go, come and change, and change nothing
+    #[arg(long, conflicts_with = "etcd")]
+    pub dry_run: bool,
     #[command(flatten)]
     pub running: RunningArgs,
 }
@@ -454,6 +561,7 @@ pub fn run() -> ExitCode {
         Command::Proxy(args) => proxy_command::run(&args),
         Command::Control(args) => control_command::run(&args),
         Command::Status(args) => status_command::run(&args),
+        Command::Sessions(args) => sessions_command::run(&args),
         Command::Simulate(args) => simulate_command::run(&args),
         Command::Workload(args) => workload_command::run(args),
         Command::Defaults(args) => defaults_command::run(args.output),

@@ -1,4 +1,4 @@
-//! `naru config`: configurations that were in force in a naru that runs.
+//! `naru config`: configurations that were in force in a naru that runs, or that an etcd has.
 
 use http::Method;
 use naru_sources::Texts;
@@ -8,9 +8,25 @@ use crate::asking::{ask, batch};
 use crate::bootstrap_command;
 use crate::cli::{ConfigArgs, ConfigCommand, Failure, Output, RunningArgs};
 use crate::say::say;
+use crate::shared_config;
 
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     match &args.command {
+        ConfigCommand::History(args) if !args.etcd.etcd.is_empty() => {
+            told(args, &shared_config::history(&args.etcd)?, history)
+        }
+        ConfigCommand::Show(args) if !args.running.etcd.etcd.is_empty() => {
+            let answer = shared_config::show(&args.running.etcd, args.number)?;
+            told(&args.running, &answer, documents)
+        }
+        ConfigCommand::Rollback(args) if !args.running.etcd.etcd.is_empty() => {
+            let running = &args.running;
+            let answer = shared_config::rollback(&running.etcd, args.number)?;
+            told(running, &answer, written)
+        }
+        ConfigCommand::Apply(args) if !args.running.etcd.etcd.is_empty() => {
+            told(&args.running, &shared_config::apply(args)?, written)
+        }
         ConfigCommand::History(args) => {
             let answer = ask(&args.admin, &Method::GET, "/config/history", &[])?;
             told(args, &answer, history)
@@ -31,7 +47,8 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
             if texts.files.is_empty() {
                 return Err(Failure::Usage(anyhow::anyhow!("there is no .yaml, .yml or .json file there")));
             }
-            let answer = ask(&args.running.admin, &Method::POST, "/config/apply", &batch(&texts.files))?;
+            let page = if args.dry_run { "/config/apply?dry-run=1" } else { "/config/apply" };
+            let answer = ask(&args.running.admin, &Method::POST, page, &batch(&texts.files))?;
             told(&args.running, &answer, outcome)
         }
     }
@@ -78,10 +95,33 @@ fn documents(answer: &Value) -> String {
 }
 
 fn outcome(answer: &Value) -> String {
-    let mut out = format!("version {} is in force\n", number(answer, "version"));
-    for line in answer.get("changes").and_then(Value::as_array).into_iter().flatten() {
-        out.push_str(line.as_str().unwrap_or(""));
+    let mut out = match answer.get("dry_run") {
+        Some(_) => "nothing is changed; this is what would be:\n".to_owned(),
+        None => format!("version {} is in force\n", number(answer, "version")),
+    };
+    if let Some(documents) = answer.get("documents") {
+        for (of, word) in [("gone", "gone"), ("new", "new ")] {
+            for name in lines_of(documents, of) {
+                out.push_str(&format!("{word}  {name}\n"));
+            }
+        }
+        out.push_str(&format!("{} others stay, as they are written now\n", number(documents, "kept")));
+    }
+    lines(out, answer)
+}
+
+fn written(answer: &Value) -> String {
+    lines(format!("revision {} is what there is\n", number(answer, "version")), answer)
+}
+
+fn lines(mut out: String, answer: &Value) -> String {
+    for line in lines_of(answer, "differences").chain(lines_of(answer, "changes")) {
+        out.push_str(line);
         out.push('\n');
     }
     out
+}
+
+fn lines_of<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }

@@ -1,22 +1,32 @@
-//! `naru control`: a directory of documents, told to proxies by xDS.
+//! `naru control`: documents of a directory or an etcd, told to proxies by xDS.
 //!
 //! A save is one transaction: what it makes of the whole is sent, or is told to be wrong, and what was there before goes
-//! on. Proxies that are not reached keep what they have.
+//! on, also in a process that begins anew: it is kept on disk. Proxies that are not reached keep what they have.
 
 mod admin;
+pub mod secured;
 
+use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use naru_discovery::{ControlPlane, Documents};
+use naru_discovery::{ControlPlane, Documents, HeldBack};
 use naru_plan::Surroundings;
-use naru_sources::{Texts, Watch};
-use naru_spec::Problem;
+use naru_sources::{Loader, Texts};
+use serde_json::Value;
 
-use crate::check_command::check_loaded;
 use crate::cli::{ControlArgs, Failure, Output};
+use crate::history::History;
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::rechecked::Rechecked;
+use crate::sources::Source;
+use crate::up_command::{default_state, emptied};
+
+/// An etcd has so long to say something before what was in force is used.
+pub const KEPT_AFTER: Duration = Duration::from_secs(2);
 
 pub fn run(args: &ControlArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -26,69 +36,217 @@ pub fn run(args: &ControlArgs) -> Result<(), Failure> {
 }
 
 async fn control(args: &ControlArgs) -> Result<(), Failure> {
-    if !args.config.is_dir() {
-        return Err(anyhow::anyhow!("'{}' is not a directory", args.config.display()).into());
-    }
-    let paths = vec![args.config.clone()];
-    let texts = Texts::read(&paths)?;
-    let Some(documents) = read(&texts)? else { return Err(Failure::Told) };
+    let mut source = Source::open(args.config.as_deref(), &args.etcd)?;
     let mut ends = Ends::listen()?;
-    let plane = Rc::new(start(args.address, args.insecure)?);
+    let kept = match args.state.as_deref() {
+        Some(none) if none == Path::new("none") => None,
+        Some(state) => Some(History::open(state, &source.place())),
+        None => Some(History::open(&default_state(), &source.place())),
+    };
+    let told = Rc::new(RefCell::new(Told::default()));
+    let mut desk = Desk { reader: Reader::default(), kept, told: Rc::clone(&told) };
+    let Some(documents) = desk.begin(&mut source, &mut ends).await? else { return Ok(()) };
+    let plane = secured::start(args.address, args.insecure, &args.tls)?;
     let admin = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
-    plane.put(documents);
+    // Nobody is connected yet, so that nobody is left out. What is told to be wrong is so until something is put.
+    let _ = plane.put(documents).await;
+    if let Some(why) = &told.borrow().refused {
+        plane.is_wrong(source.shown(), why);
+    }
     let quit = Rc::new(tokio::sync::Notify::new());
-    tokio::task::spawn_local(admin::serve(admin, Rc::clone(&plane), Rc::clone(&quit)));
+    let look = source.look();
+    let of_source = Rc::new(move || {
+        let mut value = look();
+        let told = told.borrow();
+        // An etcd that says the same again is what holds.
+        let is_read = told.refused.is_none() && !value["revision"].is_null();
+        value["is_from_disk"] = Value::from(told.is_from_disk && !is_read);
+        value
+    });
+    tokio::task::spawn_local(admin::serve(admin, Rc::clone(&plane), of_source, Rc::clone(&quit)));
     eprintln!("naru: xDS on {}", plane.address());
     eprintln!("naru: admin on http://{}", args.admin);
-    eprintln!("naru: every valid save in '{}' is sent", args.config.display());
-    let mut watch = Watch::new(paths, texts);
+    eprintln!("naru: every valid save in '{}' is sent", source.shown());
     loop {
         tokio::select! {
             biased;
             () = ends.asked() => return Ok(()),
             () = quit.notified() => return Ok(()),
-            texts = watch.changed() => match texts {
-                Ok(texts) => reload(args, &plane, &texts),
-                Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
+            texts = source.changed() => match texts {
+                Ok(texts) => desk.reload(&source, &plane, &texts),
+                Err(error) => {
+                    eprintln!("error: {error}\n  what was there before goes on");
+                    plane.is_wrong(source.shown(), &error.to_string());
+                }
             },
         }
     }
 }
 
-/// Listens. What is told holds private keys, so that it stays on this machine unless somebody insists.
-pub fn start(address: std::net::SocketAddr, is_insecure: bool) -> anyhow::Result<ControlPlane> {
-    if !address.ip().is_loopback() && !is_insecure {
-        anyhow::bail!(
-            "{address} can be reached from other machines, and what is told there is not encrypted, \
-             private keys among it; choose an address of this machine, or say --insecure"
-        );
-    }
-    ControlPlane::start(address).with_context(|| format!("the xDS server cannot listen on {address}"))
+/// What people are told of the documents that are there.
+#[derive(Debug, Default)]
+struct Told {
+    /// What is in force was so in a process before this one, and nothing else was read yet.
+    is_from_disk: bool,
+    /// Why what is there now is not in force.
+    refused: Option<String>,
 }
 
-fn reload(args: &ControlArgs, plane: &ControlPlane, texts: &Texts) {
-    let directory = args.config.display();
-    match read(texts) {
-        Ok(Some(documents)) => {
-            plane.put(documents);
-            eprintln!("naru: '{directory}' has changed; it is sent");
+/// What is in force, and was.
+struct Desk {
+    reader: Reader,
+    kept: Option<History>,
+    told: Rc<RefCell<Told>>,
+}
+
+impl Desk {
+    /// What is sent first: what there is; or, where that cannot be read or cannot be, what was in force when a process
+    /// for it last ran. An etcd is waited for. `None` where somebody asks to end meanwhile.
+    async fn begin(&mut self, source: &mut Source, ends: &mut Ends) -> Result<Option<Documents>, Failure> {
+        let mut is_patient = false;
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = ends.asked() => return Ok(None),
+                first = source.first() => first,
+                () = tokio::time::sleep(KEPT_AFTER), if !is_patient => {
+                    is_patient = true;
+                    if let Some(documents) = self.use_kept(source)? {
+                        return Ok(Some(documents));
+                    }
+                    eprintln!("naru: '{}' says nothing yet; it is waited for", source.shown());
+                    continue;
+                }
+            };
+            match first {
+                Ok(texts) => {
+                    let why = match self.reader.read(&texts)? {
+                        Ok(documents) => {
+                            self.keep(source, &texts);
+                            return Ok(Some(documents));
+                        }
+                        Err(why) => why,
+                    };
+                    if let Some(documents) = self.use_kept(source)? {
+                        self.refuse(why);
+                        return Ok(Some(documents));
+                    }
+                    if !source.is_remote() {
+                        return Err(Failure::Told);
+                    }
+                    eprintln!("naru: '{}' cannot be; another revision is waited for", source.shown());
+                }
+                Err(error) if source.is_remote() => eprintln!("error: {error}"),
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(None) => {
-            eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
+    }
+
+    /// What was in force last.
+    fn use_kept(&mut self, source: &mut Source) -> anyhow::Result<Option<Documents>> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let Ok(texts) = kept.texts(kept.current()) else { return Ok(None) };
+        let documents = self.reader.read(&texts)?.ok();
+        if documents.is_some() {
+            let (number, shown) = (kept.current(), source.shown());
+            eprintln!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
+            self.told.borrow_mut().is_from_disk = true;
+            source.knows(&texts);
         }
-        // Standard error that is gone is nobody's loss.
-        Err(_) => {}
+        Ok(documents)
+    }
+
+    fn refuse_now(&self, source: &Source, plane: &ControlPlane, why: String) {
+        plane.is_wrong(source.shown(), &why);
+        self.refuse(why);
+    }
+
+    fn refuse(&self, why: String) {
+        self.told.borrow_mut().refused = Some(why);
+    }
+
+    /// These are in force. What cannot be kept is told, and stops nothing.
+    fn keep(&mut self, source: &Source, texts: &Texts) {
+        self.told.replace(Told::default());
+        if let Some(kept) = &mut self.kept
+            && let Err(error) = kept.put(texts, source.origin())
+        {
+            eprintln!("warning: the configuration in force cannot be kept: {error}");
+        }
+    }
+
+    fn reload(&mut self, source: &Source, plane: &ControlPlane, texts: &Texts) {
+        let shown = source.shown();
+        if texts.files.is_empty() {
+            eprintln!("error: {}", emptied(&shown));
+            return self.refuse_now(
+                source,
+                plane,
+                "there is no .yaml, .yml or .json file any more".to_owned(),
+            );
+        }
+        match self.reader.read(texts) {
+            Ok(Ok(documents)) => {
+                tokio::task::spawn_local(tell_sent(shown.to_owned(), plane.put(documents)));
+                self.keep(source, texts);
+            }
+            Ok(Err(why)) => {
+                self.refuse_now(source, plane, why);
+                eprintln!("naru: '{shown}' has changed and cannot be; what was there before goes on");
+            }
+            // Standard error that is gone is nobody's loss.
+            Err(_) => {}
+        }
     }
 }
 
-/// Nothing where a problem is an error. They have been told.
-fn read(texts: &Texts) -> anyhow::Result<Option<Documents>> {
-    let loaded = texts.load();
-    let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
-    let checked = check_loaded(&loaded, &surroundings);
-    problems::print(&checked.problems, &|file| texts.text(file), Output::Text)?;
-    let is_wrong = checked.problems.iter().any(Problem::is_error) || checked.compiled.is_none();
-    Ok((!is_wrong).then_some(Documents { resources: loaded.resources, surroundings }))
+/// Once it is known to whom.
+async fn tell_sent(directory: String, held_back: Answer) {
+    // What was saved since is told of instead.
+    let Ok(held_back) = held_back.await else { return };
+    match held_back.len() {
+        0 => eprintln!("naru: '{directory}' has changed; it is sent"),
+        1 => eprintln!("naru: '{directory}' has changed; it is sent to all but one kind of proxies"),
+        count => eprintln!("naru: '{directory}' has changed; it is sent to all but {count} kinds of proxies"),
+    }
+    tell_held_back(&held_back);
+}
+
+/// Whom it is not sent to, and why.
+pub fn tell_held_back(held_back: &[HeldBack]) {
+    for HeldBack { whom, why } in held_back {
+        eprintln!("warning: {whom} keep what they have: {why}");
+    }
+}
+
+/// To which of the nodes that are connected something is not told.
+type Answer = tokio::sync::oneshot::Receiver<Vec<HeldBack>>;
+
+/// Reads documents again and again, most of which are as they were.
+#[derive(Default)]
+struct Reader {
+    loader: Loader,
+    checked: Rechecked,
+}
+
+impl Reader {
+    /// Or what is wrong, in a line. All of it has been told.
+    fn read(&mut self, texts: &Texts) -> anyhow::Result<Result<Documents, String>> {
+        let loaded = self.loader.load(texts);
+        let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
+        let found = self.checked.check(&loaded, &surroundings);
+        problems::print(&found, &|file| texts.text(file), Output::Text)?;
+        let mut errors = found.iter().filter(|problem| problem.is_error());
+        if let Some(first) = errors.next() {
+            let at = format!("{}:{}:{}", first.file, first.line, first.column);
+            let more = match errors.count() {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
+            };
+            return Ok(Err(format!("{at}: {}{more}", first.message)));
+        }
+        Ok(Ok(Documents { resources: loaded.resources, surroundings }))
+    }
 }

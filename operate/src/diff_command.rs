@@ -2,7 +2,8 @@
 
 pub mod logged;
 pub mod replayed;
-mod settings;
+mod callers;
+pub mod settings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,8 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use naru_doc::Loaded;
-use naru_journey::Snapshot;
-use naru_plan::{Instance, Surroundings, pretended};
+use naru_plan::{Client, Instance, Surroundings, outbound_name, pretended};
 use naru_sources::Texts;
 use naru_spec::{Config, Format, Problem};
 use serde_json::json;
@@ -36,20 +36,25 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     };
     let (old_texts, new_texts) = (read(&args.old)?, read(&args.new)?);
     let (old_loaded, new_loaded) = (old_texts.load(), new_texts.load());
+    problems::tell_passed_over(&old_loaded.problems);
+    problems::tell_passed_over(&new_loaded.problems);
     let before = pretended(&old_loaded.resources);
     let after = at_the_same_place(&before, pretended(&new_loaded.resources));
-    let (old, old_tables) = compile(&old_loaded, before, &old_texts, args.output)?;
-    let (new, new_tables) = compile(&new_loaded, after, &new_texts, args.output)?;
+    let clients = callers::of(&[&old_loaded.resources, &new_loaded.resources]);
+    let whole_old = compile(&old_loaded, before, &clients, &old_texts, args.output)?;
+    let whole_new = compile(&new_loaded, after, &clients, &new_texts, args.output)?;
+    let nobody = outbound_name(&Client::unnamed());
+    let (old, new) = (callers::only(&whole_old, &nobody), callers::only(&whole_new, &nobody));
     let differences = settings::between(&old, &new);
-    let replayed = match &args.replay {
+    let (replayed, of_callers) = match &args.replay {
         Some(log) => {
-            let mut shapes = Shapes::of(&[&old, &new]);
+            let mut shapes = Shapes::of(&[&whole_old, &whole_new]);
             gather(log, &Reader::new(format), &mut shapes)?;
-            let told =
-                replayed::Told::of((&old, &old_tables), (&new, &new_tables), &shapes, &BTreeMap::new());
-            Some(told.map_err(|fault| anyhow::anyhow!("{fault}"))?)
+            let told = callers::replayed(&old, &new, &shapes)?;
+            let others = callers::others(&whole_old, &whole_new, &clients, &told, &shapes)?;
+            (Some(told), others)
         }
-        None => None,
+        None => (None, Vec::new()),
     };
     let answer = match args.output {
         Output::Text => {
@@ -58,10 +63,16 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
                 text.push('\n');
                 text.push_str(&replayed.to_text());
             }
+            for caller in &of_callers {
+                text.push_str(&caller.to_text());
+            }
             text
         }
         Output::Json => {
-            let replayed = replayed.as_ref().map(replayed::Told::to_json);
+            let mut replayed = replayed.as_ref().map(replayed::Told::to_json);
+            if let Some(replayed) = &mut replayed {
+                replayed["callers"] = of_callers.iter().map(callers::OfCaller::to_json).collect();
+            }
             format!("{:#}\n", json!({ "differences": differences.to_json(), "replay": replayed }))
         }
     };
@@ -92,12 +103,13 @@ fn read(path: &PathBuf) -> Result<Texts, Failure> {
 fn compile(
     loaded: &Loaded,
     instances: Vec<Instance>,
+    clients: &[Client],
     texts: &Texts,
     output: Output,
-) -> Result<(Config, Snapshot), Failure> {
-    let surroundings = Surroundings { instances, ..Surroundings::default() };
+) -> Result<Config, Failure> {
+    let surroundings = Surroundings { instances, clients: clients.to_vec(), ..Surroundings::default() };
     let checked = check_loaded(loaded, &surroundings);
-    checked.compiled.ok_or_else(|| {
+    checked.compiled.map(|(config, _)| config).ok_or_else(|| {
         let errors: Vec<_> = checked.problems.into_iter().filter(Problem::is_error).collect();
         problems::refuse(&errors, &|file| texts.text(file), output)
     })

@@ -14,7 +14,7 @@ use std::time::Duration;
 use naru_base::Instant;
 use naru_journey::Snapshot;
 use naru_proxy::{Proxy, wall_now};
-use naru_spec::Config;
+use naru_spec::{Cluster, Config, Discovery as Discovers, Listener};
 use naru_xds::discovery::{
     Client, ClientStatus, DELTA, Dynamic, Event, Kind, Plan, STATE_OF_THE_WORLD, place_name,
 };
@@ -141,6 +141,9 @@ impl Discovery {
             }
             self.carry_out().await;
             stream.send_all(self.client.borrow_mut().take_requests());
+            if self.client.borrow_mut().takes_another_stream() {
+                return None;
+            }
         }
     }
 
@@ -385,7 +388,7 @@ impl Discovery {
 }
 
 async fn put_in_force(proxy: &Proxy, config: Config) -> Result<(), String> {
-    let places = config.clone();
+    let places = names(&config);
     let snapshot = Snapshot::compile(config).map_err(|found| first(&places, &found))?;
     let updated = proxy.update(snapshot).await;
     naru_memory::give_back();
@@ -393,6 +396,19 @@ async fn put_in_force(proxy: &Proxy, config: Config) -> Result<(), String> {
         naru_proxy::StartError::Config(found) => first(&places, &found),
         error => error.to_string(),
     })
+}
+
+/// What places are named by, and nothing else: the rest is large.
+fn names(config: &Config) -> Config {
+    let listeners = config.listeners.iter();
+    let clusters = config.clusters.iter();
+    Config {
+        listeners: listeners.map(|said| Listener::new(said.name.clone(), said.address, Vec::new())).collect(),
+        clusters: clusters
+            .map(|said| Cluster::new(said.name.as_str(), Discovers::Static, Vec::new()))
+            .collect(),
+        ..Config::default()
+    }
 }
 
 /// The first of what is wrong, and how much more there is.

@@ -41,6 +41,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let question = Question::of(args)?;
     let texts = Texts::read(&args.config)?;
     let loaded = texts.load();
+    problems::tell_passed_over(&loaded.problems);
     let surroundings = surroundings(args.from.as_deref(), &loaded.resources)?;
     let checked = check_loaded(&loaded, &surroundings);
     let Some((config, snapshot)) = checked.compiled else {
@@ -82,6 +83,8 @@ const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 pub struct Answer {
     pub text: String,
     pub json: Value,
+    /// Where it comes in.
+    pub listener: String,
     /// The clusters that it may go to.
     pub clusters: Vec<String>,
     /// Where the rule is written that takes it.
@@ -118,6 +121,7 @@ impl Question {
         Ok(Answer {
             text: told.to_text(self),
             json: told.to_json(self),
+            listener: told.listener.name.clone(),
             clusters: destinations.map(|(name, _)| name.clone()).collect(),
             origin: rule.map(|rule| rule.origin.clone()),
         })

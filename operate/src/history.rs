@@ -81,6 +81,11 @@ impl History {
         self.current.number
     }
 
+    /// The number of what the directory said last: that in force, or what somebody has gone back from.
+    pub fn last_said(&self) -> u64 {
+        self.current.instead_of.unwrap_or(self.current.number)
+    }
+
     /// The documents of one.
     pub fn texts(&self, number: u64) -> io::Result<Texts> {
         load(&self.file(number), number).map(|(_, texts)| texts)

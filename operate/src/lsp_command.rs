@@ -6,6 +6,7 @@
 
 mod fields;
 mod words;
+mod flow;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,7 +129,7 @@ impl Server {
                 // Whole texts.
                 "textDocumentSync": { "openClose": true, "change": 1, "save": true },
                 "hoverProvider": true,
-                "completionProvider": { "triggerCharacters": [":", " ", "-"] },
+                "completionProvider": { "triggerCharacters": [":", " ", "-", "{", "[", ","] },
             },
             "serverInfo": { "name": "naru", "version": env!("CARGO_PKG_VERSION") },
         })
@@ -263,11 +264,14 @@ impl Server {
 
     /// Names of what is there.
     fn complete(&self, params: &Value) -> Value {
-        let Some((_, text, line, _)) = self.looked_at(params) else { return json!([]) };
-        let key = words::key_of_line(text, line);
+        let Some((_, text, line, character)) = self.looked_at(params) else { return json!([]) };
+        let (key, host) = match flow::at(text, line, character) {
+            Some(place) => (place.key.clone(), place.value("host")),
+            None => (words::key_of_line(text, line), words::beside(text, line, "host")),
+        };
         let resources = self.texts.load().resources;
         // In the words of the protocol: 18 is a reference.
-        let items = words::names(&key, text, line, &resources);
+        let items = words::names(&key, host.as_deref(), &resources);
         let items: Vec<Value> = items
             .into_iter()
             .map(|(label, detail)| json!({ "label": label, "kind": 18, "detail": detail }))

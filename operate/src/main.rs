@@ -7,6 +7,7 @@
 mod cli;
 mod up_command;
 mod check_command;
+mod rechecked;
 mod explain_command;
 mod diff_command;
 mod defaults_command;
@@ -14,6 +15,7 @@ mod import_command;
 mod proxy_command;
 mod control_command;
 mod status_command;
+mod sessions_command;
 mod bootstrap_command;
 mod simulate_command;
 mod workload_command;
@@ -30,6 +32,8 @@ mod say;
 mod recent;
 mod history;
 mod asking;
+mod sources;
+mod shared_config;
 mod config_command;
 mod lsp_command;
 

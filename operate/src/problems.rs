@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use naru_spec::{Problem, Severity};
+use naru_spec::{Problem, Severity, code};
 
 use crate::cli::{Failure, Output};
 use crate::say::say;
@@ -31,6 +31,15 @@ pub fn print(problems: &[Problem], texts: Texts<'_>, output: Output) -> anyhow::
 /// Whether whoever reads errors sees colours.
 pub fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Says of files that are no documents, as an Envoy bootstrap, that they are passed over.
+pub fn tell_passed_over(problems: &[Problem]) {
+    let is_none =
+        |problem: &&Problem| problem.code == code::UNSUPPORTED_KIND && problem.severity == Severity::Note;
+    for problem in problems.iter().filter(is_none) {
+        eprintln!("naru: {}:{}: {}", problem.file, problem.line, problem.message);
+    }
 }
 
 /// Prints them as the reason to do nothing.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use naru_plan::{CONTROLLER, Condition, Status};
+use naru_plan::{CONTROLLER, Condition, ParentName, Status};
 use serde_json::{Value, json};
 
 /// One line for each document and each part of it, with its conditions.
@@ -52,7 +52,7 @@ pub fn to_json(statuses: &[Status]) -> Value {
     let all = statuses.iter().map(|status| {
         let mut of = json!({});
         if !status.conditions.is_empty() {
-            of["conditions"] = listed(&status.conditions);
+            of["conditions"] = listed(&status.conditions, status.generation);
         }
         if !status.listeners.is_empty() {
             let listeners = status.listeners.iter().map(|listener| {
@@ -63,7 +63,7 @@ pub fn to_json(statuses: &[Status]) -> Value {
                     "name": listener.name,
                     "attachedRoutes": listener.attached_routes,
                     "supportedKinds": kinds,
-                    "conditions": listed(&listener.conditions),
+                    "conditions": listed(&listener.conditions, status.generation),
                 })
             });
             of["listeners"] = listeners.collect();
@@ -74,30 +74,55 @@ pub fn to_json(statuses: &[Status]) -> Value {
                 _ => ("parents", "parentRef"),
             };
             let parents = status.parents.iter().map(|parent| {
-                let mut one =
-                    json!({ "controllerName": CONTROLLER, "conditions": listed(&parent.conditions) });
-                one[reference] = json!(parent.parent);
+                let conditions = listed(&parent.conditions, status.generation);
+                let mut one = json!({ "controllerName": CONTROLLER, "conditions": conditions });
+                one[reference] = named(&parent.parent);
                 one
             });
             of[list] = parents.collect();
         }
-        let metadata = match status.namespace.as_str() {
+        let mut metadata = match status.namespace.as_str() {
             "" => json!({ "name": status.name }),
             namespace => json!({ "name": status.name, "namespace": namespace }),
         };
+        if let Some(generation) = status.generation {
+            metadata["generation"] = json!(generation);
+        }
         json!({ "kind": status.kind, "metadata": metadata, "status": of })
     });
     Value::Array(all.collect())
 }
 
-fn listed(conditions: &[Condition]) -> Value {
+/// As an object, with what is said of it only.
+fn named(parent: &ParentName) -> Value {
+    let mut all = json!({
+        "group": parent.group,
+        "kind": parent.kind,
+        "namespace": parent.namespace,
+        "name": parent.name,
+    });
+    if let Some(section) = &parent.section {
+        all["sectionName"] = json!(section);
+    }
+    if let Some(port) = parent.port {
+        all["port"] = json!(port);
+    }
+    all
+}
+
+/// When each became so is known to a cluster only; of which generation it is said is what the document says.
+fn listed(conditions: &[Condition], generation: Option<i64>) -> Value {
     let all = conditions.iter().map(|condition| {
-        json!({
+        let mut one = json!({
             "type": condition.kind,
             "status": if condition.status { "True" } else { "False" },
             "reason": condition.reason,
             "message": condition.message,
-        })
+        });
+        if let Some(generation) = generation {
+            one["observedGeneration"] = json!(generation);
+        }
+        one
     });
     Value::Array(all.collect())
 }

@@ -1,7 +1,7 @@
 //! `naru up`: everything that a directory describes, in one process.
 //!
-//! The directory is watched. A save is one transaction: what it makes of the whole takes effect, or
-//! is told to be wrong and changes nothing. Processes that come and go change only who is called.
+//! The directory, or an etcd in its place, is watched. A save is one transaction: what it makes of the whole takes
+//! effect, or is told to be wrong and changes nothing. Processes that come and go change only who is called.
 
 mod desk;
 mod mesh;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use naru_discovery::ControlPlane;
 use naru_proxy::{Options, Proxy, StartError};
-use naru_sources::{Texts, Watch};
+use naru_sources::{Loader, Texts};
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
@@ -26,15 +26,16 @@ use crate::admin::{self, Admin};
 use crate::asking::Asked;
 use crate::check_command::Checked;
 use crate::cli::{Failure, Output, UpArgs};
-use crate::control_command;
+use crate::control_command::{KEPT_AFTER, secured, tell_held_back};
 use crate::history::History;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
+use crate::sources::Source;
 use crate::takeover::Predecessors;
 use crate::up_command::mesh::Mesh;
 
-pub use crate::up_command::mesh::LOG_FORMAT;
+pub use crate::up_command::mesh::{LOG_FORMAT, LOG_FORMAT_BEFORE};
 
 /// Between two looks at whether requests are still under way.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -48,26 +49,27 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
 }
 
 async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
-    if !args.directory.is_dir() {
-        return Err(anyhow::anyhow!("'{}' is not a directory", args.directory.display()).into());
+    if args.xds.is_none() && args.xds_tls.tls_certificate.is_some() {
+        return Err(Failure::Usage(anyhow::anyhow!("--tls-certificate is that of --xds, which is not said")));
     }
     let frugal = naru_memory::be_frugal();
-    let paths = vec![args.directory.clone()];
-    let directory = Texts::read(&paths)?;
-    let mut history = History::open(&state(args), &args.directory);
+    let mut source = Source::open(args.directory.as_deref(), &args.etcd)?;
+    let mut ends = Ends::listen()?;
+    let mut history = History::open(&state(args), &source.place());
+    let Some(directory) = first(&mut source, &history, &mut ends).await? else { return Ok(()) };
     let (mut acme, acme_events) = Acme::new(state(args));
-    let (texts, mut mesh, checked) = begin(args, &directory, &history, &mut acme)?;
+    let mut loader = Loader::default();
+    let (texts, mut mesh, checked) = begin(args, &source, &directory, &history, &mut acme, &mut loader)?;
     let Some((config, snapshot)) = checked.compiled else { return Err(Failure::Told) };
     if texts == directory {
-        remember(history.put(&texts, "the directory"));
+        remember(history.put(&texts, source.origin()));
     }
-    let mut ends = Ends::listen()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(processors, usize::from);
     let admin_listener = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
-    let control = args.xds.map(|address| control_command::start(address, false)).transpose()?.map(Rc::new);
+    let control = args.xds.map(|address| secured::start(address, false, &args.xds_tls)).transpose()?;
     drop(frugal);
     let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
     proxy.keep_recent(args.recent_requests as usize * 1_024);
@@ -78,7 +80,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let admin = Rc::new(Admin {
         discovery: None,
         proxy: Rc::clone(&proxy),
-        file: args.directory.display().to_string(),
+        file: source.shown().to_owned(),
         recall: RefCell::new(Box::new(move || Some(recalled.borrow().clone()))),
         workers,
         predecessors: Predecessors::default(),
@@ -99,7 +101,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     mesh.learn_outbound(&proxy);
     let mut surge_levels = proxy.surge_levels();
     supervisor.apply(mesh.workloads(in_force.borrow().surge.as_ref(), *surge_levels.borrow_and_update()));
-    for line in mesh.greeting(args) {
+    for line in mesh.greeting(args, source.shown()) {
         eprintln!("naru: {line}");
     }
     proxy.give_back_by(naru_memory::give_back);
@@ -117,25 +119,58 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         surge_levels,
         control,
         history,
-        directory: directory.clone(),
+        source: source.shown().to_owned(),
+        origin: source.origin(),
+        directory,
         asked,
+        loader,
     };
     running.tell_others();
-    running.watch(Watch::new(paths, directory), &mut ends, &admin.quit).await;
+    running.watch(source, &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())
+}
+
+/// What the directory says, or an etcd, which may be away: then what was in force before, and where there is nothing, it
+/// is waited for. `None` where somebody asks to end meanwhile.
+async fn first(source: &mut Source, history: &History, ends: &mut Ends) -> Result<Option<Texts>, Failure> {
+    let mut is_patient = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = ends.asked() => return Ok(None),
+            first = source.first() => match first {
+                Ok(texts) => return Ok(Some(texts)),
+                Err(error) if source.is_remote() => eprintln!("error: {error}"),
+                Err(error) => return Err(error.into()),
+            },
+            () = tokio::time::sleep(KEPT_AFTER), if !is_patient => {
+                is_patient = true;
+                let Ok(texts) = history.texts(history.last_said()) else {
+                    eprintln!("naru: '{}' says nothing yet; it is waited for", source.shown());
+                    continue;
+                };
+                let (shown, number) = (source.shown(), history.last_said());
+                eprintln!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
+                source.knows(&texts);
+                return Ok(Some(texts));
+            }
+        }
+    }
 }
 
 /// What the directory says, or, where that cannot be, what was in force when a process for it last ran.
 fn begin(
     args: &UpArgs,
+    source: &Source,
     directory: &Texts,
     history: &History,
     acme: &mut Acme,
+    loader: &mut Loader,
 ) -> anyhow::Result<(Texts, Mesh, Checked)> {
-    let shown = args.directory.display();
+    let shown = source.shown();
     let mut attempt = |texts: &Texts| -> anyhow::Result<(Mesh, Checked)> {
-        let mut mesh = Mesh::new(args, texts.load())?;
+        let mut mesh = Mesh::new(args, loader.load(texts))?;
         mesh.surround(acme)?;
         let checked = mesh.check();
         Ok((mesh, checked))
@@ -152,17 +187,25 @@ fn begin(
     }
     let (mesh, checked) = attempt(directory)?;
     tell(&checked.problems, directory)?;
-    if checked.compiled.is_none()
+    if (checked.compiled.is_none() || directory.files.is_empty())
         && let Ok(texts) = history.texts(history.current())
     {
         let (mesh, checked) = attempt(&texts)?;
         if checked.compiled.is_some() {
             let number = history.current();
-            eprintln!("naru: '{shown}' cannot be; version {number}, which was in force before, goes on");
+            let why = if directory.files.is_empty() { "has no documents" } else { "cannot be" };
+            eprintln!("naru: '{shown}' {why}; version {number}, which was in force before, goes on");
             return Ok((texts, mesh, checked));
         }
     }
     Ok((directory.clone(), mesh, checked))
+}
+
+/// What is said where no documents are left.
+pub fn emptied(directory: &impl std::fmt::Display) -> String {
+    format!(
+        "there is no .yaml, .yml or .json file in '{directory}' any more\n  what was there before goes on"
+    )
 }
 
 /// What cannot be kept is told, and stops nothing.
@@ -187,14 +230,18 @@ struct Running<'a> {
     /// Who tells other proxies the same.
     control: Option<Rc<ControlPlane>>,
     history: History,
+    /// What the directory is called, or the etcd that stands for it.
+    source: String,
+    origin: &'static str,
     /// What the directory says, whether it is in force or not.
     directory: Texts,
     asked: UnboundedReceiver<Asked>,
+    loader: Loader,
 }
 
 impl Running<'_> {
     /// Follows the directory and the processes until somebody asks to end.
-    async fn watch(&mut self, mut watch: Watch, ends: &mut Ends, quit: &Notify) {
+    async fn watch(&mut self, mut source: Source, ends: &mut Ends, quit: &Notify) {
         let mut instances = self.supervisor.watch();
         loop {
             tokio::select! {
@@ -215,7 +262,7 @@ impl Running<'_> {
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
                 Some(asked) = self.asked.recv() => self.on_asked(asked).await,
-                texts = watch.changed() => match texts {
+                texts = source.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
                     Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
                 },
@@ -252,7 +299,12 @@ impl Running<'_> {
 
     fn tell_others(&self) {
         if let Some(control) = &self.control {
-            control.put(self.mesh.documents());
+            let held_back = control.put(self.mesh.documents());
+            tokio::task::spawn_local(async move {
+                if let Ok(held_back) = held_back.await {
+                    tell_held_back(&held_back);
+                }
+            });
         }
     }
 
@@ -264,7 +316,11 @@ impl Running<'_> {
 
     /// A save takes effect, or changes nothing.
     async fn reload(&mut self, texts: &Texts) {
-        let directory = self.args.directory.display();
+        let directory = self.source.clone();
+        if texts.files.is_empty() {
+            // As where the directory itself is gone: that is most often a slip, and would end everything.
+            return eprintln!("error: {}", emptied(&directory));
+        }
         self.directory = texts.clone();
         let before = self.in_force.borrow().clone();
         let (problems, changed) = self.change(texts).await;
@@ -272,7 +328,7 @@ impl Running<'_> {
         let _ = tell(&problems, texts);
         match changed {
             Ok(()) => {
-                remember(self.history.put(texts, "the directory"));
+                remember(self.history.put(texts, self.origin));
                 eprintln!("naru: '{directory}' has changed; it is in effect");
                 let summary = self.summary(before);
                 tokio::task::spawn_local(async move {
@@ -286,13 +342,18 @@ impl Running<'_> {
                     eprintln!("error: {error}");
                 }
                 eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
+                if let Some(control) = &self.control {
+                    let first = problems.iter().find(|problem| problem.is_error());
+                    let why = first.map_or("it cannot be put in force", |problem| problem.message.as_str());
+                    control.is_wrong(&directory.to_string(), why);
+                }
             }
         }
     }
 
     /// Other documents take effect, or nothing has changed; without a word of it where problems say why.
     async fn change(&mut self, texts: &Texts) -> (Vec<Problem>, Result<(), Option<StartError>>) {
-        let before = self.mesh.replace(texts.load());
+        let before = self.mesh.replace(self.loader.load(texts));
         if let Err(error) = self.mesh.surround(&mut self.acme) {
             eprintln!("error: {error:#}");
         }

@@ -30,7 +30,7 @@ use crate::certified::Certified;
 use crate::cluster::add;
 #[cfg(feature = "http3")]
 use crate::codec::http3;
-use crate::codec::{Answers, InBody, Interim, Leave, Protocol, ServeError, Terms, Told, serve};
+use crate::codec::{Answers, InBody, Interim, Leave, Output, Protocol, ServeError, Terms, Told, serve};
 use crate::conduit::Conduit;
 use crate::contain::Alarm;
 use crate::greet::{Full, Refused, greet};
@@ -47,7 +47,7 @@ use crate::strain::Seat;
 use crate::timer::Timer;
 use crate::tunnel::{self, HttpInside, Waiting};
 use crate::worker::{Open, Worker};
-use crate::{engine, tcp, udp};
+use crate::{engine, short, tcp, udp};
 
 /// When a listener closes, and for this long nobody has finished a TCP handshake, nobody will.
 const HANDSHAKE_PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -394,6 +394,11 @@ impl Connection {
 impl Answers for Rc<Connection> {
     fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>> {
         engine::serve(Rc::clone(self), request)
+    }
+
+    #[inline]
+    fn answer_at_once(&self, head: &[u8], fields_max: usize, out: &mut Output) -> bool {
+        short::answer(self, head, fields_max, out)
     }
 
     fn open(&self, interim: Interim) {

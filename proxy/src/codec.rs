@@ -17,6 +17,7 @@ pub mod server;
 pub use body::{BodyBroken, HyperBody, InBody};
 pub use client::SendFailure;
 pub use http1::client::Http1Client;
+pub use http1::output::Output;
 pub use http1::server::Answers;
 pub use http2::server::Told;
 pub use http2::{Abuse, Http2Client, Http2Tunnel, Protocol as ExtendedConnect};

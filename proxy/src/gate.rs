@@ -23,6 +23,7 @@ use std::task::Poll;
 use http::HeaderMap;
 use naru_identity::external::Beginning;
 use naru_journey::Action;
+use naru_journey::edge::Upgrade;
 use naru_journey::gate::{Answer, Head, Question};
 
 pub use counts::CheckCounts;
@@ -31,7 +32,7 @@ pub use leases::{CircleStatus, Circled};
 pub use local_rates::{LocalRateStatus, SharedLocalRates};
 pub use quotas::{QuotaStatus, SharedQuotas};
 pub use stores::{SharedStore, StoreHere, StoreStatus};
-pub use tokens::{AllKeys, SharedKeys, TokensHere};
+pub use tokens::{AllKeys, SharedKeys, TokensHere, check_keys};
 
 use crate::loaded::Loaded;
 use crate::settle::Passage;
@@ -68,7 +69,13 @@ impl Passage {
             if let Some(decode) = bodies.decode {
                 upload.inflate(decode);
             }
-            upload.limit(bodies.bytes_max.unwrap_or(u64::MAX));
+            let bytes_max = bodies.bytes_max.unwrap_or(u64::MAX);
+            // What is said in another protocol is no content.
+            let is_content = self.client.upgrade == Upgrade::None;
+            match is_content.then(|| bodies.on_request(headers)).flatten() {
+                Some(coder) => upload.deflate(&coder, bytes_max, &loaded.prepared.codings),
+                None => upload.limit(bytes_max),
+            }
         }
         self.count_fault();
     }

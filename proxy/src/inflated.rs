@@ -7,57 +7,26 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
 use http_body::{Body as _, Frame};
 use naru_base::Reason;
-use naru_coding::{Coding, Decoder};
-use naru_journey::gate::bodies::Decode;
-use naru_spec::ContentCoding;
-use naru_spec::defaults::INFLATED_BYTES_FREE;
+use naru_content::compress::Decode;
 
 use crate::codec::{BodyBroken, InBody};
+use crate::unpacked::{Unpacker, Wrong};
 use crate::upload::NextFrame;
-
-/// So much comes out at a time.
-const PIECE: usize = 16 * 1_024;
-/// After so many pieces others have their turn.
-const PIECES: u32 = 4;
 
 #[derive(Debug)]
 pub struct Inflated {
     inner: InBody,
     /// Read before it was known that it is in a coding.
     ahead: VecDeque<NextFrame>,
-    decoder: Decoder,
-    decode: Decode,
-    input: Bytes,
-    /// More may come out of what was taken in.
-    has_more: bool,
-    taken: u64,
-    made: u64,
-    pieces: u32,
+    unpacker: Unpacker,
     refused: Option<Reason>,
 }
 
 impl Inflated {
     pub fn new(inner: InBody, ahead: VecDeque<NextFrame>, decode: Decode) -> Inflated {
-        let coding = match decode.coding {
-            ContentCoding::Gzip => Coding::Gzip,
-            ContentCoding::Brotli => Coding::Brotli,
-            ContentCoding::Zstd => Coding::Zstd,
-        };
-        Inflated {
-            inner,
-            ahead,
-            decoder: Decoder::new(coding),
-            decode,
-            input: Bytes::new(),
-            has_more: false,
-            taken: 0,
-            made: 0,
-            pieces: 0,
-            refused: None,
-        }
+        Inflated { inner, ahead, unpacker: Unpacker::new(decode), refused: None }
     }
 
     /// Why it broke off, where that is not for its sender.
@@ -67,68 +36,48 @@ impl Inflated {
     }
 
     pub fn is_end_stream(&self) -> bool {
-        let is_out = self.input.is_empty() && !self.has_more && self.ahead.is_empty();
-        is_out && self.inner.is_end_stream() && (self.decoder.is_whole() || self.taken == 0)
+        let is_out = !self.unpacker.goes_on() && self.ahead.is_empty();
+        is_out && self.inner.is_end_stream() && self.unpacker.is_whole()
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         loop {
-            if self.has_more || !self.input.is_empty() {
-                if self.pieces == PIECES {
-                    self.pieces = 0;
+            if self.unpacker.goes_on() {
+                if self.unpacker.rests() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                match self.piece() {
+                match self.unpacker.piece() {
                     Ok(None) => continue,
                     Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                    Err(reason) => return self.refuse(reason),
+                    Err(wrong) => return self.refuse(wrong),
                 }
             }
-            self.pieces = 0;
+            self.unpacker.wait();
             let next = match self.ahead.pop_front() {
                 Some(next) => next,
                 None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
             };
-            // A body of nothing at all is one in any coding.
-            let is_whole = self.decoder.is_whole() || self.taken == 0;
+            let is_whole = self.unpacker.is_whole();
             let frame = match next.transpose()? {
                 Some(frame) => frame,
                 None if is_whole => return Poll::Ready(None),
-                None => return self.refuse(Reason::BodyCoding),
+                None => return self.refuse(Wrong::Malformed),
             };
             match frame.into_data() {
-                Ok(data) => {
-                    self.taken += data.len() as u64;
-                    self.input = data;
-                }
+                Ok(data) => self.unpacker.take(data),
                 Err(trailers) if is_whole => return Poll::Ready(Some(Ok(trailers))),
-                Err(_) => return self.refuse(Reason::BodyCoding),
+                Err(_) => return self.refuse(Wrong::Malformed),
             }
         }
     }
 
-    fn piece(&mut self) -> Result<Option<Bytes>, Reason> {
-        let mut room = vec![0; PIECE];
-        let mut rest = &self.input[..];
-        let filled = self.decoder.read(&mut rest, &mut room).map_err(|_| Reason::BodyCoding)?;
-        let taken = self.input.len() - rest.len();
-        self.input.advance(taken);
-        self.has_more = filled == PIECE;
-        self.made += filled as u64;
-        self.pieces += 1;
-        let by_ratio = self.taken.saturating_mul(u64::from(self.decode.ratio_max)).max(INFLATED_BYTES_FREE);
-        if self.made > self.decode.bytes_max || self.made > by_ratio {
-            return Err(Reason::InflatedTooLarge);
-        }
-        room.truncate(filled);
-        Ok((filled > 0).then(|| Bytes::from(room)))
-    }
-
-    fn refuse(&mut self, reason: Reason) -> Poll<NextFrame> {
-        self.refused = Some(reason);
-        self.input = Bytes::new();
-        self.has_more = false;
+    fn refuse(&mut self, wrong: Wrong) -> Poll<NextFrame> {
+        self.refused = Some(match wrong {
+            Wrong::TooMuch => Reason::InflatedTooLarge,
+            Wrong::Malformed => Reason::BodyCoding,
+        });
+        self.unpacker.drop_rest();
         Poll::Ready(Some(Err(BodyBroken)))
     }
 }

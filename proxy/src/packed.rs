@@ -15,10 +15,10 @@ use naru_spec::defaults::ZSTD_WINDOW_BITS;
 use naru_spec::{Coder, ContentCoding};
 
 use crate::settle::{Broken, Passage};
-use crate::shaped::Polled;
+use crate::shaped::{Below, Polled};
 
 /// So much is compressed in one turn.
-const TURN: usize = 32 * 1_024;
+pub const TURN: usize = 32 * 1_024;
 
 #[derive(Debug)]
 pub struct Packed {
@@ -35,19 +35,22 @@ pub struct Packed {
     given: u64,
 }
 
+pub fn encoder(coder: &Coder) -> Encoder {
+    match *coder {
+        Coder::Gzip { level, window_bits } => Encoder::gzip(level, window_bits),
+        Coder::Brotli { quality, window_bits } => Encoder::brotli(quality, window_bits),
+        Coder::Zstd { level, has_checksum } => {
+            Encoder::zstd(i32::try_from(level).unwrap_or(i32::MAX), ZSTD_WINDOW_BITS, has_checksum)
+        }
+    }
+}
+
 impl Packed {
     pub fn new(coder: &Coder, counts: &Arc<CodingCounts>) -> Packed {
-        let encoder = match *coder {
-            Coder::Gzip { level, window_bits } => Encoder::gzip(level, window_bits),
-            Coder::Brotli { quality, window_bits } => Encoder::brotli(quality, window_bits),
-            Coder::Zstd { level, has_checksum } => {
-                Encoder::zstd(i32::try_from(level).unwrap_or(i32::MAX), ZSTD_WINDOW_BITS, has_checksum)
-            }
-        };
         let coding = coder.coding();
-        counts.of(coding).answers.fetch_add(1, Ordering::Relaxed);
+        counts.answers(coding).bodies.fetch_add(1, Ordering::Relaxed);
         Packed {
-            encoder,
+            encoder: encoder(coder),
             coding,
             counts: Arc::clone(counts),
             is_held_back: false,
@@ -64,12 +67,7 @@ impl Packed {
         self.has_finished && self.trailers.is_none()
     }
 
-    pub fn poll(
-        &mut self,
-        passage: &mut Passage,
-        cx: &mut Context<'_>,
-        mut poll_source: impl FnMut(&mut Passage, &mut Context<'_>) -> Polled,
-    ) -> Polled {
+    pub fn poll(&mut self, passage: &mut Passage, cx: &mut Context<'_>, mut below: Below<'_>) -> Polled {
         loop {
             if self.has_finished {
                 return Poll::Ready(self.trailers.take().map(Ok));
@@ -83,7 +81,7 @@ impl Packed {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             } else {
-                match poll_source(passage, cx) {
+                match below.poll(passage, cx) {
                     Poll::Pending if std::mem::take(&mut self.is_held_back) => {
                         self.encoder.flush(&mut out);
                         if out.is_empty() && !self.encoder.is_broken() {
@@ -95,15 +93,13 @@ impl Packed {
                         return Poll::Pending;
                     }
                     Poll::Ready(Some(Ok(frame))) => {
-                        self.source_has_ended = passage.journey.has_ended();
+                        self.source_has_ended = below.has_ended(passage);
                         match frame.into_data() {
                             Ok(data) => {
                                 self.turn += data.len();
                                 self.is_held_back = true;
-                                self.counts
-                                    .of(self.coding)
-                                    .taken
-                                    .fetch_add(data.len() as u64, Ordering::Relaxed);
+                                let taken = &self.counts.answers(self.coding).taken;
+                                taken.fetch_add(data.len() as u64, Ordering::Relaxed);
                                 self.encoder.write(&data, &mut out);
                             }
                             Err(trailers) => {
@@ -125,51 +121,92 @@ impl Packed {
                 return Poll::Ready(Some(Err(Broken)));
             }
             if !out.is_empty() {
-                self.counts.of(self.coding).given.fetch_add(out.len() as u64, Ordering::Relaxed);
+                self.counts.answers(self.coding).given.fetch_add(out.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
             }
         }
     }
 }
 
-/// What was compressed, of all workers.
+/// What came into codings and out of them, of all workers.
 #[derive(Debug, Default)]
-pub struct CodingCounts([CodingCount; 3]);
-
-#[derive(Debug, Default)]
-struct CodingCount {
-    answers: AtomicU64,
-    taken: AtomicU64,
-    given: AtomicU64,
+pub struct CodingCounts {
+    answers: [CodingCount; 3],
+    requests: [CodingCount; 3],
+    unpacked: [CodingCount; 3],
 }
 
-/// What was compressed in one coding.
+#[derive(Debug, Default)]
+pub struct CodingCount {
+    pub bodies: AtomicU64,
+    pub taken: AtomicU64,
+    pub given: AtomicU64,
+}
+
+/// What was done in one coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodingStatus {
     pub coding: &'static str,
+    /// Answers that were compressed.
     pub answers: u64,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+    /// Requests that were compressed.
+    pub requests: Coded,
+    /// Answers that were read out of it.
+    pub unpacked: Coded,
+}
+
+/// So many bodies, with so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded {
+    pub bodies: u64,
     pub bytes_before: u64,
     pub bytes_after: u64,
 }
 
-impl CodingCounts {
-    fn of(&self, coding: ContentCoding) -> &CodingCount {
-        let [gzip, brotli, zstd] = &self.0;
-        match coding {
-            ContentCoding::Gzip => gzip,
-            ContentCoding::Brotli => brotli,
-            ContentCoding::Zstd => zstd,
+impl CodingCount {
+    fn status(&self) -> Coded {
+        Coded {
+            bodies: self.bodies.load(Ordering::Relaxed),
+            bytes_before: self.taken.load(Ordering::Relaxed),
+            bytes_after: self.given.load(Ordering::Relaxed),
         }
+    }
+}
+
+fn of(counts: &[CodingCount; 3], coding: ContentCoding) -> &CodingCount {
+    let [gzip, brotli, zstd] = counts;
+    match coding {
+        ContentCoding::Gzip => gzip,
+        ContentCoding::Brotli => brotli,
+        ContentCoding::Zstd => zstd,
+    }
+}
+
+impl CodingCounts {
+    fn answers(&self, coding: ContentCoding) -> &CodingCount {
+        of(&self.answers, coding)
+    }
+
+    pub fn requests(&self, coding: ContentCoding) -> &CodingCount {
+        of(&self.requests, coding)
+    }
+
+    pub fn unpacked(&self, coding: ContentCoding) -> &CodingCount {
+        of(&self.unpacked, coding)
     }
 
     pub fn status(&self) -> Vec<CodingStatus> {
         let all = ContentCoding::ALL.into_iter().map(|coding| {
-            let count = self.of(coding);
+            let answers = self.answers(coding).status();
             CodingStatus {
                 coding: coding.name(),
-                answers: count.answers.load(Ordering::Relaxed),
-                bytes_before: count.taken.load(Ordering::Relaxed),
-                bytes_after: count.given.load(Ordering::Relaxed),
+                answers: answers.bodies,
+                bytes_before: answers.bytes_before,
+                bytes_after: answers.bytes_after,
+                requests: self.requests(coding).status(),
+                unpacked: self.unpacked(coding).status(),
             }
         });
         all.collect()

@@ -86,6 +86,8 @@ pub struct Prepared {
     pub cache: Option<Arc<SharedCache>>,
     /// What is counted there, by class: a request takes no lock for that.
     pub cache_classes: BTreeMap<String, Arc<ClassCounts>>,
+    /// What of it may be given without asking anybody else.
+    pub short: crate::short::OfRules,
     /// And what is behind that.
     pub tiers: Option<Arc<Tiers>>,
     /// All snapshots have the same.
@@ -182,9 +184,11 @@ impl Prepared {
         let providers = providers(&snapshot, older)?;
         let sessions = sessions(&snapshot, older, origin)?;
         let cache_classes = cache.as_ref().map(|cache| cache.classes()).unwrap_or_default();
+        let short = crate::short::of(&snapshot, &cache_classes);
         Ok(Prepared {
             cache,
             cache_classes,
+            short,
             tiers,
             snapshot,
             origin,

@@ -26,7 +26,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
-use crate::sessions::SessionStatus;
+use crate::sessions::{SessionStatus, SessionsEnded};
 use crate::shared_cache::{CacheStatus, Purged};
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
@@ -363,6 +363,14 @@ impl Proxy {
         let service = Arc::clone(current.sessions_named(name)?);
         drop(current);
         Some(service.end_one(id).await)
+    }
+
+    /// Ends all sessions of somebody, of the sessions of this name; `None` where there are no such sessions.
+    pub async fn end_subject(&self, name: &str, subject: String) -> Option<SessionsEnded> {
+        let current = self.board.current();
+        let service = Arc::clone(current.sessions_named(name)?);
+        drop(current);
+        Some(service.end_subject(subject).await)
     }
 
     /// The rate limits of clients.

@@ -36,7 +36,7 @@ use naru_session::{Family, Id, Said, Verdict, Way, way};
 use naru_spec::{SessionAuth, SessionClaim};
 
 pub use provider::Provider;
-pub use service::{Service, SessionStatus};
+pub use service::{Ended as SessionsEnded, Service, SessionStatus};
 
 use crate::engine;
 use crate::loaded::Loaded;

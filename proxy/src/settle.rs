@@ -447,7 +447,7 @@ impl Passage {
         };
         let cluster = self.journey.instead(&self.loaded.snapshot).or(cluster);
         Facts {
-            line: &self.line,
+            line: self.line.view(),
             request: &self.kept_request,
             response: &self.kept_response,
             trailers: &self.kept_trailers,

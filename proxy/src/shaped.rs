@@ -1,6 +1,7 @@
 //! Answers whose body is not an upstream's as it comes: files, and whatever is compressed.
 //!
-//! A body has a source, and may be packed on its way ([`crate::packed`]). All of it belongs to the passage, which is
+//! A body has a source, and may come out of a coding ([`crate::unpacked`]) and into one ([`crate::packed`]) on its way. All
+//! of it belongs to the passage, which is
 //! the body that the codec asks for frames; its client's back-pressure is that of all others.
 
 use std::pin::Pin;
@@ -11,12 +12,14 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, response};
 use http_body::{Body as _, Frame, SizeHint};
 use naru_base::Reason;
+use naru_content::compress::Layer;
 use naru_journey::Milestone;
 
 use crate::files::FileBody;
 use crate::grpc_web;
 use crate::packed::Packed;
 use crate::settle::{Broken, OutBody, Passage};
+use crate::unpacked::Unpacked;
 
 /// So much of what is in memory goes out at a time.
 const PIECE: usize = 16 * 1_024;
@@ -24,7 +27,14 @@ const PIECE: usize = 16 * 1_024;
 #[derive(Debug)]
 pub struct Shaped {
     source: Source,
-    packed: Option<Packed>,
+    /// The first is next to the source.
+    codings: Vec<Coded>,
+}
+
+#[derive(Debug)]
+enum Coded {
+    Packed(Packed),
+    Unpacked(Unpacked),
 }
 
 #[derive(Debug)]
@@ -39,34 +49,74 @@ pub type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 impl Shaped {
     /// How much comes is known of what is not packed.
     pub fn size_hint(&self) -> SizeHint {
-        match (&self.source, &self.packed) {
-            (Source::Whole(rest), None) => SizeHint::with_exact(rest.len() as u64),
-            (Source::File(body), None) => SizeHint::with_exact(body.length()),
+        match (&self.source, &self.codings[..]) {
+            (Source::Whole(rest), []) => SizeHint::with_exact(rest.len() as u64),
+            (Source::File(body), []) => SizeHint::with_exact(body.length()),
             _ => SizeHint::default(),
         }
     }
 
     /// Whether there is more than its source has given.
     pub fn goes_on(&self) -> bool {
-        self.packed.as_ref().is_some_and(|packed| !packed.is_done())
+        self.codings.last().is_some_and(|coded| !coded.is_done())
     }
 }
 
-/// An upstream's answer is passed on: compresses it, where that is called for.
+impl Coded {
+    fn is_done(&self) -> bool {
+        match self {
+            Coded::Packed(packed) => packed.is_done(),
+            Coded::Unpacked(unpacked) => unpacked.is_done(),
+        }
+    }
+}
+
+/// What a body in a coding is made of: its source, and the codings before.
+pub struct Below<'a> {
+    source: &'a mut Source,
+    codings: &'a mut [Coded],
+}
+
+impl Below<'_> {
+    pub fn poll(&mut self, passage: &mut Passage, cx: &mut Context<'_>) -> Polled {
+        let Some((last, codings)) = self.codings.split_last_mut() else {
+            return self.source.poll(passage, cx);
+        };
+        let below = Below { source: self.source, codings };
+        match last {
+            Coded::Packed(packed) => packed.poll(passage, cx, below),
+            Coded::Unpacked(unpacked) => unpacked.poll(passage, cx, below),
+        }
+    }
+
+    /// Whether nothing more comes of it.
+    pub fn has_ended(&self, passage: &Passage) -> bool {
+        self.codings.last().map_or_else(|| passage.journey.has_ended(), Coded::is_done)
+    }
+}
+
+/// An upstream's answer is passed on: out of its coding and into another, where that is called for.
 #[cold]
 pub fn pass_on(passage: &mut Passage, parts: &mut response::Parts) {
     let has_ended = passage.line.method == Method::HEAD
         || passage.journey.has_ended()
         || passage.journey.is_upgraded()
         || passage.response.as_ref().is_none_or(|received| received.body.is_end_stream());
-    if let Some(packed) = pack(passage, parts.status, &mut parts.headers, has_ended) {
-        passage.shaped = Some(Box::new(Shaped { source: Source::Upstream, packed: Some(packed) }));
+    let codings = code(passage, parts.status, &mut parts.headers, has_ended);
+    if !codings.is_empty() {
+        passage.shaped = Some(Box::new(Shaped { source: Source::Upstream, codings }));
     }
 }
 
-fn pack(passage: &Passage, status: StatusCode, headers: &mut HeaderMap, has_ended: bool) -> Option<Packed> {
-    let coder = passage.journey.bodies()?.compress(status.as_u16(), headers, has_ended)?;
-    Some(Packed::new(&coder, &passage.loaded.prepared.codings))
+fn code(passage: &Passage, status: StatusCode, headers: &mut HeaderMap, has_ended: bool) -> Vec<Coded> {
+    let Some(bodies) = passage.journey.bodies() else { return Vec::new() };
+    let counts = &passage.loaded.prepared.codings;
+    let layers = bodies.on_answer(status.as_u16(), headers, has_ended).into_iter();
+    let codings = layers.map(|layer| match layer {
+        Layer::Decode(decode) => Coded::Unpacked(Unpacked::new(decode, counts)),
+        Layer::Encode(coder) => Coded::Packed(Packed::new(&coder, counts)),
+    });
+    codings.collect()
 }
 
 /// An answer of naru's own, or a file.
@@ -94,14 +144,14 @@ pub fn answer(
         headers.remove(header::CONTENT_LENGTH);
     }
     let has_ended = passage.line.method == Method::HEAD || length == 0;
-    let packed = pack(&passage, status, &mut headers, has_ended);
+    let codings = code(&passage, status, &mut headers, has_ended);
     passage.kept_response =
         passage.loaded.snapshot.chain(passage.journey.chain()).record.keep_response(&headers);
-    let body = match (source, packed) {
+    let body = match (source, codings) {
         _ if has_ended => OutBody::whole(Bytes::new(), passage),
-        (Source::Whole(whole), None) => OutBody::whole(whole, passage),
-        (source, packed) => {
-            passage.shaped = Some(Box::new(Shaped { source, packed }));
+        (Source::Whole(whole), codings) if codings.is_empty() => OutBody::whole(whole, passage),
+        (source, codings) => {
+            passage.shaped = Some(Box::new(Shaped { source, codings }));
             OutBody::passing(passage)
         }
     };
@@ -115,11 +165,8 @@ pub fn answer(
 #[cold]
 pub fn poll_frame(passage: &mut Passage, cx: &mut Context<'_>) -> Polled {
     let Some(mut shaped) = passage.shaped.take() else { return Poll::Ready(None) };
-    let Shaped { source, packed } = &mut *shaped;
-    let polled = match packed {
-        None => source.poll(passage, cx),
-        Some(packed) => packed.poll(passage, cx, |passage, cx| source.poll(passage, cx)),
-    };
+    let Shaped { source, codings } = &mut *shaped;
+    let polled = Below { source, codings }.poll(passage, cx);
     passage.shaped = Some(shaped);
     polled
 }

@@ -29,6 +29,8 @@ pub struct SharedCache {
 #[derive(Debug, Default)]
 pub struct ClassCounts {
     pub hits: AtomicU64,
+    /// Of these: they were given the short way.
+    pub short: AtomicU64,
     /// They were on the disk, or in a Redis.
     pub disk_hits: AtomicU64,
     pub redis_hits: AtomicU64,
@@ -53,6 +55,7 @@ pub struct ClassStatus {
     pub class: String,
     /// Names of results, and how often each came about.
     pub results: [(&'static str, u64); 7],
+    pub short: u64,
     pub collapsed: u64,
     pub stored: u64,
     pub unstored: u64,
@@ -189,6 +192,7 @@ impl ClassCounts {
                 ("instead", read(&self.instead)),
                 ("miss", read(&self.misses)),
             ],
+            short: read(&self.short),
             collapsed: read(&self.collapsed),
             stored: read(&self.stored),
             unstored: read(&self.unstored),

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -11,14 +12,16 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use naru_admit::Pace;
 use naru_base::{Instant, Reason};
+use naru_content::compress::Decode;
 use naru_journey::Milestone;
-use naru_journey::gate::bodies::Decode;
-use naru_spec::PaceLimit;
 use naru_spec::defaults::REPLAY_BYTES_MAX;
+use naru_spec::{Coder, PaceLimit};
 
 use crate::codec::{BodyBroken, InBody};
+use crate::deflated::Deflated;
 use crate::inflated::Inflated;
 use crate::mirrors::Budget;
+use crate::packed::CodingCounts;
 use crate::shadow::tap::{Tap, Tapped};
 use crate::worker::Worker;
 
@@ -126,6 +129,20 @@ impl Upload {
             Some(Source::Client(inner)) => {
                 let inflated = Inflated::new(inner, self.ahead.take(), decode);
                 Some(Source::Client(InBody::Inflated(Box::new(inflated))))
+            }
+            other => other,
+        };
+    }
+
+    /// It comes into a coding from here on, where its client sends no more than so much. Nobody has sent any of it yet.
+    pub fn deflate(&self, coder: &Coder, bytes_max: u64, counts: &Arc<CodingCounts>) {
+        // What is read of it is that of its coding.
+        let bytes_max = bytes_max.min(self.bytes_max.replace(u64::MAX));
+        let mut body = self.body.borrow_mut();
+        *body = match body.take() {
+            Some(Source::Client(inner)) => {
+                let deflated = Deflated::new(inner, self.ahead.take(), coder, bytes_max, counts);
+                Some(Source::Client(InBody::Deflated(Box::new(deflated))))
             }
             other => other,
         };

@@ -32,10 +32,24 @@ impl Control {
 
     /// On what is there, where somebody may have listened before.
     pub async fn on(directory: Directory, xds: SocketAddr) -> Control {
+        let config = directory.path("").display().to_string();
+        Control::run(directory, xds, &["--config", &config]).await
+    }
+
+    /// With these arguments; what it keeps is in the directory.
+    pub async fn run(directory: Directory, xds: SocketAddr, arguments: &[&str]) -> Control {
+        let control = Control::spawn(directory, xds, arguments);
+        control.answers().await
+    }
+
+    /// As [`Control::run`], and it is not waited for.
+    pub fn spawn(directory: Directory, xds: SocketAddr, arguments: &[&str]) -> Control {
         let admin = free_address();
         let mut child = Command::new(program())
-            .args(["control", "--address", &xds.to_string(), "--admin", &admin.to_string(), "--config"])
-            .arg(directory.path(""))
+            .args(["control", "--address", &xds.to_string(), "--admin", &admin.to_string()])
+            .args(arguments)
+            // What is kept for the next one goes with the test.
+            .env("XDG_STATE_HOME", directory.path(".state"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -43,15 +57,38 @@ impl Control {
         let said = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().unwrap(), Arc::clone(&said));
         follow(child.stderr.take().unwrap(), Arc::clone(&said));
-        let mut control = Control { child, directory, xds, admin, said };
+        Control { child, directory, xds, admin, said }
+    }
+
+    /// Waits until its admin interface does.
+    pub async fn answers(mut self) -> Control {
+        let admin = self.admin;
         until("naru control to answer", async || {
-            if let Some(status) = control.child.try_wait().unwrap() {
-                panic!("it ended with {status}: {}", control.said());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended with {status}: {}", self.said());
             }
             tokio::net::TcpStream::connect(admin).await.ok()
         })
         .await;
-        control
+        self
+    }
+
+    /// Ends it at once, and starts another one in its place.
+    pub async fn again(mut self, arguments: &[&str]) -> Control {
+        self.kill();
+        let directory = std::mem::take(&mut self.directory);
+        Control::run(directory, self.xds, arguments).await
+    }
+
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it has said this.
+    pub async fn says(&self, words: &str) {
+        until(&format!("{words:?} to be said"), async || self.said().contains(words).then_some(())).await;
     }
 
     pub fn said(&self) -> String {
@@ -71,9 +108,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("{}", self.said());
         }

@@ -75,7 +75,7 @@ impl Drop for Envoy {
 }
 
 /// What `cargo xtask setup` has installed: a plain executable inside a Python package.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
     let libraries = std::fs::read_dir(target.join("tools/venv/lib")).into_iter().flatten().flatten();

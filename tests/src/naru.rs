@@ -118,6 +118,11 @@ impl Naru {
         self.proxy().end_session(name, id.parse().ok()?).await
     }
 
+    /// Ends all sessions of somebody.
+    pub async fn end_subject(&self, name: &str, subject: &str) -> Option<naru_proxy::SessionsEnded> {
+        self.proxy().end_subject(name, subject.to_owned()).await
+    }
+
     pub fn named_limits(&self) -> Vec<NamedLimitStatus> {
         self.proxy().named_limits()
     }

@@ -35,11 +35,29 @@ impl Up {
         Up::start_in(directory, arguments).await
     }
 
+    /// On what these arguments say, and no directory; what it keeps goes with the test.
+    pub async fn start_on(arguments: &[&str]) -> Up {
+        Up::run(Directory::new(), None, arguments).await
+    }
+
+    /// As [`Up::again`], where it was started by [`Up::start_on`].
+    pub async fn again_on(mut self, arguments: &[&str]) -> Up {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let directory = std::mem::take(&mut self.directory);
+        Up::run(directory, None, arguments).await
+    }
+
     async fn start_in(directory: Directory, arguments: &[&str]) -> Up {
+        let documents = directory.path("");
+        Up::run(directory, Some(documents), arguments).await
+    }
+
+    async fn run(directory: Directory, documents: Option<PathBuf>, arguments: &[&str]) -> Up {
         let admin = free_address();
         let mut child = Command::new(program())
             .arg("up")
-            .arg(directory.path(""))
+            .args(documents)
             .args(["--admin", &admin.to_string()])
             .args(arguments)
             // What is kept for the next one goes with the test.

@@ -158,7 +158,12 @@ async fn answer(request: Request<Incoming>) -> Response<Outbound> {
     let number = || path.rsplit('/').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     let mut response = Response::new(Outbound::empty());
     match path.split('/').nth(1).unwrap_or("") {
-        "echo" => return echo(request),
+        "echo" => {
+            response = echo(request);
+            if wanted.is_none() {
+                return response;
+            }
+        }
         "chat" if request.headers().contains_key("upgrade") => return chat(request),
         "status" => {
             // A server that leaves a body unread closes its connection, and who sends the next request may be too quick.

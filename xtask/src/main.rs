@@ -17,6 +17,7 @@ mod sent_once;
 mod explained;
 mod prove;
 mod control_plane;
+mod changed_route;
 mod soak;
 mod limits;
 mod http1_beside;
@@ -60,6 +61,8 @@ enum Command {
     Limits(limits::Options),
     /// Drives Envoy and clients of gRPC by xDS, with ten thousand requests and calls each.
     ControlPlane(control_plane::Options),
+    /// Changes one route of ten thousand, again and again, and tells how soon a connected proxy has it.
+    ChangedRoute(changed_route::Options),
     /// Breaks connections, networks and upstreams under load for minutes, and sees that the ledger balances.
     Soak(soak::Options),
     /// Sends generated messages of HTTP/1 through naru and its peers, and sees that naru is never the laxer one.
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         Command::Prove(options) => prove::run(&options),
         Command::Limits(options) => limits::run(&options),
         Command::ControlPlane(options) => control_plane::run(&options),
+        Command::ChangedRoute(options) => changed_route::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Http1Beside(options) => http1_beside::run(&options),
     }

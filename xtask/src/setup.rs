@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use crate::workspace::{find_program, node_packages, output, python_environment, run as run_command};
 
 /// A program and the package that brings it.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
@@ -26,13 +26,16 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("setpriv", "util-linux"),
     ("redis-server", "redis-server"),
     ("chromium", "chromium"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
 ];
 /// Debian keeps what `python3 -m venv` needs in a package of its own.
 const ENVIRONMENT_PACKAGE: &str = "python3-venv";
 /// nginx proxies TCP by a module of its own, which `bench/config/nginx.conf` loads from here.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-/// Packages that start a service when they are installed, which nobody asked for.
-const SERVICES: [&str; 3] = ["nginx", "haproxy", "redis-server"];
+/// Packages that start a service when they are installed, which nobody asked for, and what it is called.
+const SERVICES: [(&str, &str); 4] =
+    [("nginx", "nginx"), ("haproxy", "haproxy"), ("redis-server", "redis-server"), ("etcd-server", "etcd")];
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 const PACKAGES: &str = include_str!("../package.json");
 /// The environment keeps the list that it was made from, and so do the packages of npm.
@@ -107,7 +110,7 @@ fn install_packages(packages: &BTreeSet<&str>) -> anyhow::Result<()> {
     let install = ["install", "--yes", "--no-install-recommends"];
     apt(&install.into_iter().chain(packages.iter().copied()).collect::<Vec<_>>())?;
     if Path::new("/run/systemd/system").exists() {
-        for service in SERVICES.into_iter().filter(|service| packages.contains(service)) {
+        for (_, service) in SERVICES.into_iter().filter(|(package, _)| packages.contains(package)) {
             let mut command = Command::new(if is_root() { "systemctl" } else { "sudo" });
             if !is_root() {
                 command.arg("systemctl");

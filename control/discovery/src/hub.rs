@@ -9,14 +9,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use naru_base::Instant;
+use naru_plan::{Change, Known, Surroundings};
+use naru_xds::discovery::Kind;
 use naru_xds::encode::Unsaid;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::node::{Identity, Role};
+use crate::parts::{Before, patch};
 use crate::set::{Shelf, View};
 use crate::stream::Stream;
-use crate::views::{Documents, make};
+use crate::views::{Documents, Led, make_of};
 
 /// Kinds of nodes at a time. More are told to come again.
 const ROLES_MAX: usize = 10_000;
@@ -39,6 +42,18 @@ struct Inner {
     next_id: u64,
     puts: u64,
     put_at: Option<Instant>,
+    wrong: Option<Wrong>,
+    plans: Plans,
+}
+
+/// How configurations of roles were planned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plans {
+    pub wholes: u64,
+    /// Only what a change reaches.
+    pub parts: u64,
+    /// VirtualServices that the last part was planned of.
+    pub reached: usize,
 }
 
 /// What nodes of one role have.
@@ -51,12 +66,31 @@ pub struct Given {
     pub refused: Option<String>,
 }
 
+/// What was to be put and cannot be.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// Where it comes from.
+    pub name: String,
+    pub why: String,
+    pub at: Instant,
+}
+
+/// Nodes that are given nothing newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// `gateways of default (envoy)`
+    pub whom: String,
+    pub why: String,
+}
+
 /// A stream that is open.
 #[derive(Debug)]
 pub struct Proxy {
     pub identity: Identity,
     pub role: Role,
     pub peer: SocketAddr,
+    /// URIs and DNS names of its certificate.
+    pub shown: Vec<String>,
     pub connected_at: Instant,
     pub stream: Mutex<Stream>,
     pub bytes_sent: AtomicU64,
@@ -74,7 +108,8 @@ pub struct Gone {
 
 #[derive(Debug)]
 pub(crate) enum Order {
-    Put(Box<Documents>),
+    /// Says of whom it is held back, once everybody's is made.
+    Put(Box<Documents>, oneshot::Sender<Vec<HeldBack>>),
     Make(Role),
 }
 
@@ -91,9 +126,12 @@ impl Hub {
         (Hub { clock: Clock::new(), orders, changed, inner }, orders_rx)
     }
 
-    pub fn put(&self, documents: Documents) {
+    /// The answer does not come where other documents are put before these were looked at.
+    pub fn put(&self, documents: Documents) -> oneshot::Receiver<Vec<HeldBack>> {
+        let (told, answer) = oneshot::channel();
         // The thread that makes views ends with the process only.
-        let _ = self.orders.send(Order::Put(Box::new(documents)));
+        let _ = self.orders.send(Order::Put(Box::new(documents), told));
+        answer
     }
 
     /// Says when some view is another one.
@@ -147,10 +185,37 @@ impl Hub {
         lock(&self.inner).roles.len()
     }
 
+    /// Until something is put.
+    pub fn is_wrong(&self, name: &str, why: &str) {
+        let (name, why) = (name.to_owned(), why.to_owned());
+        lock(&self.inner).wrong = Some(Wrong { name, why, at: self.clock.now() });
+    }
+
+    pub fn wrong(&self) -> Option<Wrong> {
+        lock(&self.inner).wrong.clone()
+    }
+
+    pub fn held_back(&self) -> Vec<HeldBack> {
+        let inner = lock(&self.inner);
+        let held = inner.roles.iter().filter_map(|(role, given)| {
+            let whom = format!("{}s of {} ({})", role.part.name(), role.namespace, role.dialect.name());
+            Some(HeldBack { whom, why: given.refused.clone()? })
+        });
+        held.collect()
+    }
+
     /// How often documents were put, and when last.
     pub fn puts(&self) -> (u64, Option<Instant>) {
         let inner = lock(&self.inner);
         (inner.puts, inner.put_at)
+    }
+
+    pub fn plans(&self) -> Plans {
+        lock(&self.inner).plans
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Plans)) {
+        count(&mut lock(&self.inner).plans);
     }
 
     fn give(&self, role: &Role, made: Result<(Arc<View>, Arc<[Unsaid]>), String>) {
@@ -210,12 +275,17 @@ impl Drop for Listed {
 pub(crate) struct Maker {
     hub: Arc<Hub>,
     shelf: Shelf,
-    documents: Option<Box<Documents>>,
+    known: Option<Known>,
+    surroundings: Surroundings,
+    /// Of roles whose views are of the documents that are known, and can be changed in part: from how many virtual hosts
+    /// their clusters are led to.
+    led: BTreeMap<Role, Led>,
 }
 
 impl Maker {
     pub fn new(hub: Arc<Hub>) -> Maker {
-        Maker { hub, shelf: Shelf::default(), documents: None }
+        let (shelf, surroundings) = (Shelf::default(), Surroundings::default());
+        Maker { hub, shelf, known: None, surroundings, led: BTreeMap::new() }
     }
 
     /// Until nobody can order anything any more.
@@ -225,28 +295,91 @@ impl Maker {
             // What was put meanwhile counts, and not what was put before it.
             for order in std::iter::once(first).chain(orders.try_iter()) {
                 match order {
-                    Order::Put(documents) => put = Some(documents),
+                    Order::Put(documents, told) => put = Some((documents, told)),
                     Order::Make(role) => wanted.push(role),
                 }
             }
-            if let Some(documents) = put {
-                self.documents = Some(documents);
+            let mut hears = None;
+            if let Some((documents, told)) = put {
+                hears = Some(told);
                 let mut inner = lock(&self.hub.inner);
                 inner.puts += 1;
                 inner.put_at = Some(self.hub.clock.now());
+                inner.wrong = None;
                 wanted = inner.roles.keys().cloned().collect();
+                drop(inner);
+                wanted = self.put(*documents, wanted);
             }
             for role in wanted {
                 self.make(&role);
+            }
+            if let Some(hears) = hears {
+                // Nobody has to hear.
+                let _ = hears.send(self.hub.held_back());
             }
             self.shelf.sweep();
         }
     }
 
+    /// Takes documents in. Says of which roles the views are still to be made: all but those that were changed in part.
+    fn put(&mut self, documents: Documents, roles: Vec<Role>) -> Vec<Role> {
+        let Documents { resources, surroundings } = documents;
+        let is_around_the_same = self.surroundings == surroundings;
+        self.surroundings = surroundings;
+        let mut known = match self.known.take().filter(|_| is_around_the_same) {
+            Some(known) => known,
+            None => {
+                self.known = Some(Known::new(resources));
+                self.led.clear();
+                return roles;
+            }
+        };
+        let left = match known.follow(resources) {
+            Some(mut change) => roles.into_iter().filter(|role| !self.change(role, &mut change)).collect(),
+            None => roles,
+        };
+        // Views of roles that nobody has any more are of older documents.
+        let inner = lock(&self.hub.inner);
+        self.led.retain(|role, _| inner.roles.contains_key(role));
+        drop(inner);
+        for role in &left {
+            self.led.remove(role);
+        }
+        self.known = Some(known);
+        left
+    }
+
+    /// Changes the view of a role in part; says whether that is done.
+    fn change(&mut self, role: &Role, change: &mut Change<'_>) -> bool {
+        let given = self.hub.given(role);
+        let (Some(view), Some(led), None) = (&given.view, self.led.get(role), &given.refused) else {
+            return false;
+        };
+        let before = Before { view, lost: &given.lost, led };
+        let Some(patch) = patch(change, &self.surroundings, role, &before) else { return false };
+        let reached = change.size().1;
+        self.led.insert(role.clone(), patch.led);
+        self.hub.count(|plans| (plans.parts, plans.reached) = (plans.parts + 1, reached));
+        let is_same = patch.there.is_empty() && patch.gone.is_empty();
+        let view = match is_same {
+            true => Arc::clone(view),
+            false => Arc::new(self.shelf.changed(view, Kind::VirtualHost, patch.there, patch.gone)),
+        };
+        self.hub.give(role, Ok((view, Arc::from(patch.lost))));
+        self.hub.changed.send_modify(|number| *number += 1);
+        true
+    }
+
     fn make(&mut self, role: &Role) {
-        let Some(documents) = &self.documents else { return };
+        let Some(known) = &mut self.known else { return };
         let before = self.hub.given(role);
-        let made = make(documents, role).map(|made| {
+        let made = known.with_all(|resources| make_of(resources, &self.surroundings, role));
+        self.hub.count(|plans| plans.wholes += 1);
+        self.led.remove(role);
+        let made = made.map(|made| {
+            if role.is_by_host {
+                self.led.insert(role.clone(), made.led);
+            }
             let view = self.shelf.view(made.resources, before.view.as_deref());
             let is_same = before.view.as_ref().is_some_and(|before| **before == view);
             let view = before.view.filter(|_| is_same).unwrap_or_else(|| Arc::new(view));

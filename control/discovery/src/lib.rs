@@ -8,9 +8,11 @@
 #![forbid(unsafe_code)]
 
 // In the order of a configuration's way: who asks, what there is for him, when it is sent, how it gets there.
+mod door;
 mod node;
 mod set;
 mod views;
+mod parts;
 mod stream;
 mod hub;
 mod requests;
@@ -23,11 +25,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::{io, thread};
 
+pub use door::Keys;
+pub use hub::HeldBack;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
-pub use views::{Documents, make};
+pub use views::{Documents, configuration, make};
 
+use door::Door;
 use hub::{Hub, Maker};
 
 /// A control plane that runs, on two threads of its own: one makes what is sent, one speaks with proxies.
@@ -35,13 +40,16 @@ use hub::{Hub, Maker};
 pub struct ControlPlane {
     hub: Arc<Hub>,
     address: SocketAddr,
+    /// With TLS.
+    door: Option<Arc<Door>>,
     /// Nobody is answered any more once this is gone.
     _ends: tokio::sync::oneshot::Sender<()>,
 }
 
 impl ControlPlane {
-    /// Listens. Proxies are answered once documents have been [put](ControlPlane::put).
-    pub fn start(address: SocketAddr) -> io::Result<ControlPlane> {
+    /// Listens, with keys by TLS. Proxies are answered once documents have been [put](ControlPlane::put).
+    pub fn start(address: SocketAddr, keys: Option<Keys>) -> io::Result<ControlPlane> {
+        let door = keys.map(|keys| Arc::new(Door::new(keys)));
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -51,25 +59,38 @@ impl ControlPlane {
         thread::Builder::new().name("xds-views".to_owned()).spawn(move || maker.run(&orders))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ends_tx, ends_rx) = tokio::sync::oneshot::channel();
-        let served = Arc::clone(&hub);
+        let served = (Arc::clone(&hub), door.clone());
         thread::Builder::new().name("xds".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve::serve(listener, served) => {}
+                    () = serve::serve(listener, served.0, served.1) => {}
                     _ = ends_rx => {}
                 }
             });
         })?;
-        Ok(ControlPlane { hub, address, _ends: ends_tx })
+        Ok(ControlPlane { hub, address, door, _ends: ends_tx })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on this is what there is. It has been found to be without errors.
-    pub fn put(&self, documents: Documents) {
-        self.hub.put(documents);
+    /// Who connects from now on is shown another certificate, and checked by what goes with it.
+    pub fn renew(&self, terminator: naru_tls::Terminator) {
+        if let Some(door) = &self.door {
+            door.renew(terminator);
+        }
+    }
+
+    /// From now on this is what there is. It has been found to be without errors. The answer says to which of the nodes
+    /// that are connected it is not told; it does not come where something else is put before that is known.
+    pub fn put(&self, documents: Documents) -> tokio::sync::oneshot::Receiver<Vec<HeldBack>> {
+        self.hub.put(documents)
+    }
+
+    /// What was to be put, from where, and why it cannot be: it is told until something is put.
+    pub fn is_wrong(&self, name: &str, why: &str) {
+        self.hub.is_wrong(name, why);
     }
 
     /// Who is connected, and what he has: see `docs/control-plane.md`.

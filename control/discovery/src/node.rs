@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use naru_resource::meta::DEFAULT_NAMESPACE;
-use naru_xds::discovery::{Dialect, Node, Struct, UserAgentVersionType, value::Kind};
+use naru_xds::discovery::{Dialect, HOSTS_APART, Node, Struct, UserAgentVersionType, value::Kind};
 
 /// Where a sidecar takes calls, unless it says otherwise.
 const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_001);
@@ -19,6 +19,8 @@ const LABELS_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Role {
     pub dialect: Dialect,
+    /// Virtual hosts come by themselves, each when it has changed.
+    pub is_by_host: bool,
     pub part: Part,
     pub namespace: String,
     /// In the order of their names.
@@ -76,6 +78,7 @@ pub fn read(node: &Node) -> Result<(Identity, Role), String> {
     let workload = text(metadata, &["workload", "WORKLOAD_NAME"])?.unwrap_or_default();
     let role = Role {
         dialect,
+        is_by_host: dialect == Dialect::Naru && node.client_features.iter().any(|said| said == HOSTS_APART),
         part: part(dialect, node, metadata)?,
         namespace: namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
         labels: labels(metadata)?,

@@ -1,7 +1,7 @@
 //! How do proxies connect, and what may they cost?
 //!
-//! HTTP/2 without TLS: the address is one of this machine. A connection that does not answer is closed; a stream that
-//! says nothing at its beginning is ended; requests beyond a rate wait, and so do new streams.
+//! HTTP/2, by TLS where there are keys (`door.rs`). A connection that does not answer is closed; a stream that says
+//! nothing at its beginning is ended; requests beyond a rate wait, and so do new streams.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,9 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use naru_base::Instant;
 use naru_xds::discovery::{DELTA, STATE_OF_THE_WORLD};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::body::{Code, End, Out, Responses, pieces};
+use crate::door::{Door, Shown};
 use crate::hub::{Gone, Hub, Proxy, lock};
 use crate::node;
 use crate::requests::{Broken, Heard, Requests};
@@ -34,7 +36,7 @@ const REQUESTS: Rate = Rate { burst: 1_000, every: Duration::from_millis(5) };
 /// New streams of all.
 const STREAMS: Rate = Rate { burst: 2_000, every: Duration::from_millis(2) };
 
-pub(crate) async fn serve(listener: std::net::TcpListener, hub: Arc<Hub>) {
+pub(crate) async fn serve(listener: std::net::TcpListener, hub: Arc<Hub>, door: Option<Arc<Door>>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return eprintln!("error: the xDS server cannot listen: {error}"),
@@ -50,32 +52,57 @@ pub(crate) async fn serve(listener: std::net::TcpListener, hub: Arc<Hub>) {
         };
         // Answers are small and waited for.
         let _ = socket.set_nodelay(true);
-        let (hub, pace) = (Arc::clone(&hub), Arc::clone(&pace));
+        let guest = Guest { hub: Arc::clone(&hub), pace: Arc::clone(&pace), peer, shown: Arc::default() };
+        let door = door.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let answer = answer(&hub, &pace, peer, request);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            // A connection that breaks is told by what breaks with it.
-            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_TIMEOUT)
-                .max_concurrent_streams(STREAMS_PER_CONNECTION)
-                .max_header_list_size(16 << 10)
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
+            match door {
+                None => guest.converse(socket).await,
+                Some(door) => match door.open(socket).await {
+                    Ok((stream, shown)) => {
+                        Guest { shown: Arc::new(shown), ..guest }.converse(stream).await;
+                    }
+                    Err(why) => {
+                        let (id, agent, at) = (String::new(), String::new(), guest.hub.clock.now());
+                        guest.hub.tell_gone(Gone { id, agent, peer, at, why });
+                    }
+                },
+            }
             drop(place);
         });
     }
 }
 
-fn answer(
-    hub: &Arc<Hub>,
-    pace: &Arc<Mutex<Pace>>,
+/// Somebody who has connected.
+struct Guest {
+    hub: Arc<Hub>,
+    pace: Arc<Mutex<Pace>>,
     peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Responses> {
+    shown: Arc<Shown>,
+}
+
+impl Guest {
+    /// Until the connection is over.
+    async fn converse<IO>(self, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| {
+            let answer = answer(&self, request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        // A connection that breaks is told by what breaks with it.
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .max_header_list_size(16 << 10)
+            .serve_connection(TokioIo::new(io), service)
+            .await;
+    }
+}
+
+fn answer(guest: &Guest, request: Request<Incoming>) -> Response<Responses> {
     let mode = match request.uri().path() {
         STATE_OF_THE_WORLD => Mode::StateOfTheWorld,
         DELTA => Mode::Delta,
@@ -92,7 +119,14 @@ fn answer(
         return response;
     }
     let (tx, responses) = Responses::new();
-    let carried = Carried { hub: Arc::clone(hub), pace: Arc::clone(pace), peer, mode, tx };
+    let carried = Carried {
+        hub: Arc::clone(&guest.hub),
+        pace: Arc::clone(&guest.pace),
+        peer: guest.peer,
+        shown: Arc::clone(&guest.shown),
+        mode,
+        tx,
+    };
     tokio::spawn(carried.run(Requests::new(mode, request.into_body())));
     let mut response = Response::new(responses);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -112,6 +146,7 @@ struct Carried {
     hub: Arc<Hub>,
     pace: Arc<Mutex<Pace>>,
     peer: SocketAddr,
+    shown: Arc<Shown>,
     mode: Mode,
     tx: mpsc::Sender<Out>,
 }
@@ -152,9 +187,13 @@ impl Carried {
             Err(_) => return Err(End::new(Code::DeadlineExceeded, "nothing was asked")),
         };
         let node = node.ok_or_else(|| End::new(Code::InvalidArgument, "the first request says its node"))?;
-        let (identity, role) =
+        let (identity, mut role) =
             node::read(&node).map_err(|message| End::new(Code::InvalidArgument, message))?;
+        // Of a state of the world nobody would know which of them are gone.
+        role.is_by_host &= self.mode == Mode::Delta;
         *names = (identity.id.clone(), identity.agent.clone());
+        let checked = self.shown.check(&identity.id, &role.namespace);
+        checked.map_err(|message| End::new(Code::PermissionDenied, message))?;
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());
         self.hub.clock.until(Some(turn)).await;
@@ -178,6 +217,7 @@ impl Carried {
             identity,
             role,
             peer: self.peer,
+            shown: self.shown.names.clone(),
             connected_at: self.hub.clock.now(),
             stream: Mutex::new(Stream::new(self.mode, view)),
             bytes_sent: AtomicU64::new(0),

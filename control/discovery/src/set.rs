@@ -3,6 +3,7 @@
 //! Resources are encoded once and shared by everybody who is given them: what a connected proxy costs is what it has
 //! asked for, not what it has got.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -57,6 +58,27 @@ impl Set {
 
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// The names of what is not the same in both, in their order. Both are gone through once, side by side.
+    pub fn differing<'a>(&'a self, other: &'a Set) -> Vec<&'a Arc<str>> {
+        let (mut ours, mut others) = (self.items.iter().peekable(), other.items.iter().peekable());
+        let mut names = Vec::new();
+        loop {
+            let order = match (ours.peek(), others.peek()) {
+                (None, None) => return names,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((one, _)), Some((other, _))) => one.cmp(other),
+            };
+            let one = if order.is_le() { ours.next() } else { None };
+            let other = if order.is_ge() { others.next() } else { None };
+            match (one, other) {
+                (Some((_, one)), Some((_, other))) if one.version == other.version => {}
+                (Some((name, _)), _) | (None, Some((name, _))) => names.push(name),
+                (None, None) => {}
+            }
+        }
     }
 }
 
@@ -125,6 +147,29 @@ impl Shelf {
         view
     }
 
+    /// `before` with other resources of one kind.
+    pub fn changed(
+        &mut self,
+        before: &View,
+        kind: Kind,
+        there: impl IntoIterator<Item = (String, Vec<u8>)>,
+        gone: impl IntoIterator<Item = String>,
+    ) -> View {
+        let mut items = before.set(kind).items.clone();
+        for name in gone {
+            items.remove(name.as_str());
+        }
+        for (name, any) in there {
+            let (name, item) = self.share(kind, name, any);
+            // The name goes with what it is the name of: so it is known when nobody has that any more.
+            items.remove(&name);
+            items.insert(name, item);
+        }
+        let mut view = before.clone();
+        view.sets[kind as usize] = Arc::new(Set::of(items));
+        view
+    }
+
     fn share(&mut self, kind: Kind, name: String, any: Vec<u8>) -> Named {
         let mut hasher = DefaultHasher::new();
         (&name, &any).hash(&mut hasher);
@@ -183,6 +228,24 @@ mod tests {
         drop(first);
         shelf.sweep();
         assert!(shelf.is_empty());
+    }
+
+    #[test]
+    fn what_is_changed_is_what_would_be_made_anew() {
+        let mut shelf = Shelf::default();
+        let first = shelf.view([said("a", b"1"), said("b", b"1"), said("d", b"1")], None);
+        let there = [("b".to_owned(), b"2".to_vec()), ("c".to_owned(), b"1".to_vec())];
+        let changed = shelf.changed(&first, Kind::Cluster, there, ["d".to_owned(), "none".to_owned()]);
+        let whole = shelf.view([said("a", b"1"), said("b", b"2"), said("c", b"1")], None);
+        assert_eq!(changed, whole);
+        let of = |view: &super::View| Arc::clone(view.set(Kind::Cluster));
+        let names: Vec<String> =
+            of(&first).differing(&of(&changed)).into_iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["b", "c", "d"]);
+        assert!(of(&changed).differing(&of(&whole)).is_empty());
+        drop((first, whole));
+        shelf.sweep();
+        assert_eq!(shelf.len(), 3, "what nobody has any more is forgotten");
     }
 
     #[test]

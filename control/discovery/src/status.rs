@@ -8,17 +8,23 @@ use serde_json::{Value, json};
 use crate::body::hex;
 use crate::hub::{Gone, Hub, Proxy, lock};
 use crate::stream::{Mode, Standing};
-use naru_xds::discovery::Dialect;
 
 pub(crate) fn of(hub: &Hub) -> Value {
     let now = hub.clock.now();
     let (puts, put_at) = hub.puts();
+    let plans = hub.plans();
     let mut proxies: Vec<_> = hub.proxies();
     proxies.sort_by(|a, b| (&a.identity.id, a.connected_at).cmp(&(&b.identity.id, b.connected_at)));
     json!({
         "changes": puts,
         "changed_seconds_ago": put_at.map(|at| seconds(now, at)),
+        "source": hub.wrong().map(|wrong| json!({
+            "name": wrong.name,
+            "error": wrong.why,
+            "seconds_ago": seconds(now, wrong.at),
+        })),
         "kinds_of_nodes": hub.roles(),
+        "plans": { "whole": plans.wholes, "in_part": plans.parts, "reached": plans.reached },
         "proxies": proxies.iter().map(|proxy| of_proxy(hub, proxy, now)).collect::<Vec<_>>(),
         "gone": hub.gone().iter().rev().map(|gone| of_gone(gone, now)).collect::<Vec<_>>(),
     })
@@ -34,20 +40,17 @@ fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
     json!({
         "id": proxy.identity.id,
         "agent": proxy.identity.agent,
-        "reads": match proxy.role.dialect {
-            Dialect::Naru => "naru",
-            Dialect::Envoy => "envoy",
-            Dialect::Grpc => "grpc",
-        },
+        "reads": proxy.role.dialect.name(),
         "role": proxy.role.part.name(),
         "namespace": proxy.role.namespace,
         "labels": Value::Object(labels.collect()),
         "peer": proxy.peer.to_string(),
+        "certificate": proxy.shown,
         "mode": match mode {
             Mode::Delta => "delta",
             Mode::StateOfTheWorld => "state of the world",
         },
-        "state": state(&standings),
+        "state": if given.refused.is_some() { "held back" } else { state(&standings) },
         "connected_seconds": seconds(now, proxy.connected_at),
         "bytes_sent": proxy.bytes_sent.load(Ordering::Relaxed),
         "version": hex(view.version()),

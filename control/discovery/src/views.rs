@@ -1,12 +1,12 @@
 //! What is there for one kind of node? Documents become the configuration of one proxy, and that resources.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use naru_plan::{Client, Surroundings, outbound_name, plan};
-use naru_resource::Resources;
-use naru_spec::Config;
+use naru_plan::{Client, Surroundings, led_to, outbound_name, plan};
+use naru_resource::{Gateway, Resources};
+use naru_spec::{Config, VirtualHost};
 use naru_xds::discovery::Kind;
-use naru_xds::encode::{Unsaid, resources, unsaid};
+use naru_xds::encode::{Unsaid, resources, resources_by_host, unsaid};
 
 use crate::node::{Part, Role};
 
@@ -24,11 +24,30 @@ pub struct Made {
     pub resources: Vec<(Kind, String, Vec<u8>)>,
     /// What it lacks of what documents say.
     pub lost: Vec<Unsaid>,
+    /// From how many virtual hosts a cluster is led to.
+    pub(crate) led: Led,
 }
+
+pub(crate) type Led = BTreeMap<String, u32>;
 
 /// `Err` says why it is given nothing: what it would not know of guards something.
 pub fn make(documents: &Documents, role: &Role) -> Result<Made, String> {
-    let config = configuration(documents, role);
+    make_of(&mut documents.resources.clone(), &documents.surroundings, role)
+}
+
+/// The same; the resources are as before when it is done.
+pub(crate) fn make_of(
+    resources: &mut Resources,
+    surroundings: &Surroundings,
+    role: &Role,
+) -> Result<Made, String> {
+    let mut config = configuration_of(resources, surroundings, role);
+    let mut led = Led::new();
+    if role.is_by_host {
+        // Also from listeners that are others': their clusters are there all the same.
+        hosts(&config).for_each(|host| count(host, &mut led, 1));
+    }
+    only_its(&mut config, role);
     let lost = unsaid(&config, role.dialect);
     if let Some(guard) = lost.iter().find(|lost| lost.is_guard) {
         return Err(format!(
@@ -36,61 +55,162 @@ pub fn make(documents: &Documents, role: &Role) -> Result<Made, String> {
             guard.at, guard.what
         ));
     }
-    let resources = resources(&config, role.dialect);
-    let resources = resources.into_iter().map(|said| (said.kind, said.name, said.any)).collect();
-    Ok(Made { resources, lost })
+    Ok(Made { resources: said(&config, role), lost, led })
 }
 
-fn configuration(documents: &Documents, role: &Role) -> Config {
-    let mut surroundings = documents.surroundings.clone();
-    let client = |address| Client {
+/// As the resources that a node of a role reads.
+pub(crate) fn said(config: &Config, role: &Role) -> Vec<(Kind, String, Vec<u8>)> {
+    let said = match role.is_by_host {
+        true => resources_by_host(config),
+        false => resources(config, role.dialect),
+    };
+    said.into_iter().map(|said| (said.kind, said.name, said.any)).collect()
+}
+
+fn hosts(config: &Config) -> impl Iterator<Item = &VirtualHost> {
+    let chains = config.listeners.iter().flat_map(|listener| &listener.chains);
+    chains.flat_map(|chain| &chain.http.routes.virtual_hosts)
+}
+
+/// Counts a host for each cluster that it leads to, once more or once less.
+pub(crate) fn count(host: &VirtualHost, led: &mut Led, by: i32) {
+    let mut names: Vec<&str> = led_to(host).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        match led.get_mut(name) {
+            Some(count) => *count = count.saturating_add_signed(by),
+            None => {
+                led.insert(name.to_owned(), u32::try_from(by).unwrap_or(0));
+            }
+        }
+    }
+}
+
+/// What it would be if nothing had to be said in words of others.
+pub fn configuration(documents: &Documents, role: &Role) -> Config {
+    let mut config = configuration_of(&mut documents.resources.clone(), &documents.surroundings, role);
+    only_its(&mut config, role);
+    config
+}
+
+/// With the listeners of everybody.
+fn configuration_of(resources: &mut Resources, surroundings: &Surroundings, role: &Role) -> Config {
+    // Those of others are set aside for as long as this takes.
+    let all = std::mem::take(&mut resources.gateways);
+    resources.gateways = all.iter().filter(|gateway| is_its(gateway, role)).cloned().collect();
+    // What is wrong with the documents has been told, and is nothing that would matter.
+    let config = plan(resources, &around(surroundings, role)).config;
+    resources.gateways = all;
+    config
+}
+
+/// What is around the documents for a node of a role.
+pub(crate) fn around(surroundings: &Surroundings, role: &Role) -> Surroundings {
+    let mut surroundings = surroundings.clone();
+    match &role.part {
+        Part::Gateway { address } => {
+            surroundings.clients = Vec::new();
+            surroundings.gateway_address = *address;
+        }
+        Part::Sidecar { .. } | Part::Client => surroundings.clients = vec![client(role)],
+    }
+    surroundings
+}
+
+fn client(role: &Role) -> Client {
+    let address = match &role.part {
+        Part::Sidecar { address } => *address,
+        Part::Gateway { .. } | Part::Client => Client::unnamed().address,
+    };
+    Client {
         name: role.workload.clone(),
         namespace: role.namespace.clone(),
         labels: role.labels.clone(),
         address,
-    };
-    let mut resources = Cow::Borrowed(&documents.resources);
-    let only = match &role.part {
-        Part::Gateway { address } => {
-            surroundings.clients = Vec::new();
-            surroundings.gateway_address = *address;
-            resources = with_gateways_of(resources, role);
-            None
-        }
-        Part::Sidecar { address } => {
-            let client = client(*address);
-            let name = outbound_name(&client);
-            surroundings.clients = vec![client];
-            Some(name)
-        }
-        Part::Client => {
-            let client = client(Client::unnamed().address);
-            let name = outbound_name(&client);
-            surroundings.clients = vec![client];
-            Some(name)
-        }
-    };
-    // What is wrong with the documents has been told, and is nothing that would matter.
-    let mut config = plan(&resources, &surroundings).config;
-    if let Some(name) = only {
-        config.listeners.retain(|listener| listener.name == name);
     }
-    config
 }
 
-/// A node without labels has all gateways.
-fn with_gateways_of<'a>(resources: Cow<'a, Resources>, role: &Role) -> Cow<'a, Resources> {
-    let is_its = |gateway: &naru_resource::Gateway| {
-        let selector = &gateway.spec.selector;
-        role.labels.is_empty()
-            || selector.iter().all(|(name, value)| {
-                role.labels.iter().any(|(known, has)| *known == name.value && *has == value.value)
-            })
-    };
-    if resources.gateways.iter().all(is_its) {
-        return resources;
+/// The listener that it has; a gateway has all.
+fn its_listener(role: &Role) -> Option<String> {
+    match role.part {
+        Part::Gateway { .. } => None,
+        Part::Sidecar { .. } | Part::Client => Some(outbound_name(&client(role))),
     }
-    let mut resources = resources.into_owned();
-    resources.gateways.retain(is_its);
-    Cow::Owned(resources)
+}
+
+pub(crate) fn only_its(config: &mut Config, role: &Role) {
+    if let Some(name) = its_listener(role) {
+        config.listeners.retain(|listener| listener.name == name);
+    }
+}
+
+/// A node without labels has all gateways; what is no gateway looks at all of them.
+pub(crate) fn is_its(gateway: &Gateway, role: &Role) -> bool {
+    let selector = &gateway.spec.selector;
+    !matches!(role.part, Part::Gateway { .. })
+        || role.labels.is_empty()
+        || selector.iter().all(|(name, value)| {
+            role.labels.iter().any(|(known, has)| *known == name.value && *has == value.value)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_plan::Surroundings;
+    use naru_sources::Texts;
+    use naru_xds::discovery::Dialect;
+
+    use super::{Documents, configuration};
+    use crate::node::{Part, Role};
+
+    /// Two gateways on one port, with a host in common, for workloads of their own.
+    const DOCUMENTS: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: inner}
+spec: {selector: {istio: inner}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: outer}
+spec: {selector: {istio: outer}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: inner}
+spec: {hosts: [a.test], gateways: [inner], http: [{name: inner, directResponse: {status: 200}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: outer}
+spec: {hosts: [a.test], gateways: [outer], http: [{name: outer, match: [{uri: {prefix: /a}}], directResponse: {status: 200}}]}
+";
+
+    #[test]
+    fn a_gateway_is_given_what_its_labels_have_and_one_without_labels_all_of_it_joined() {
+        let texts = Texts { files: vec![("a.yaml".to_owned(), DOCUMENTS.to_owned())] };
+        let resources = texts.load().resources;
+        let documents = Documents { resources, surroundings: Surroundings::default() };
+        let rules = |labels: &[(&str, &str)]| -> Vec<String> {
+            let role = Role {
+                is_by_host: false,
+                dialect: Dialect::Envoy,
+                part: Part::Gateway { address: [0, 0, 0, 0].into() },
+                namespace: "default".to_owned(),
+                labels: labels
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                workload: String::new(),
+            };
+            let config = configuration(&documents, &role);
+            let hosts = &config.listeners[0].chains[0].http.routes.virtual_hosts;
+            assert_eq!((config.listeners.len(), hosts.len()), (1, 1));
+            hosts[0].rules.iter().map(|rule| rule.name.clone()).collect()
+        };
+        assert_eq!(rules(&[("istio", "inner"), ("app", "x")]), ["inner"]);
+        assert_eq!(rules(&[("istio", "outer")]), ["outer"]);
+        assert_eq!(rules(&[]), ["outer", "inner"]);
+    }
 }

@@ -1,25 +1,33 @@
 //! Which documents are there now?
 //!
-//! Comes in: paths of files and directories. Goes out: their texts, read together, and word of every
-//! change of them.
+//! Comes in: paths of files and directories, or addresses of an etcd. Goes out: their texts, read together, and word of
+//! every change of them.
 //!
 //! Deliberately not here: what stands in a document (`wire/doc`).
 #![forbid(unsafe_code)]
 
+mod listing;
+mod bell;
 mod watch;
+pub mod etcd;
+mod loader;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use naru_doc::Loaded;
 
+use listing::Listing;
+
+pub use etcd::Etcd;
+pub use loader::Loader;
 pub use watch::Watch;
 
 /// Endings of files that are read in a directory.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// A file that is larger is no configuration.
 const BYTES_MAX: u64 = 64 << 20;
-/// Directories below the one that is named, so that a loop of links ends.
+/// Directories below the one that is named: what is deeper is no configuration.
 const DEPTH_MAX: usize = 16;
 
 /// The documents of some paths at one moment.
@@ -50,7 +58,7 @@ impl Texts {
     pub fn read(paths: &[PathBuf]) -> Result<Texts, ReadError> {
         let mut texts = Texts::default();
         for path in paths {
-            for file in files(path)? {
+            for file in Listing::of(path)?.files.into_iter().map(|file| file.path) {
                 let text = read(&file).map_err(|error| ReadError { path: file.clone(), error })?;
                 texts.files.push((file.display().to_string(), text));
             }
@@ -79,39 +87,4 @@ fn read(path: &Path) -> io::Result<String> {
     let bytes = std::fs::read(path)?;
     // What is not UTF-8 is told by the reader of the document, with its line.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The files that a path stands for, sorted.
-fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
-    let mut found = Vec::new();
-    let of_path = |error| ReadError { path: path.to_owned(), error };
-    if std::fs::metadata(path).map_err(of_path)?.is_dir() {
-        collect(path, 0, &mut found)?;
-    } else {
-        found.push(path.to_owned());
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), ReadError> {
-    let of_directory = |error| ReadError { path: directory.to_owned(), error };
-    for entry in std::fs::read_dir(directory).map_err(of_directory)? {
-        let path = entry.map_err(of_directory)?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if is_hidden {
-            continue;
-        }
-        // A file that went away meanwhile, or a link that leads nowhere, is not there.
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_dir() && depth < DEPTH_MAX {
-            collect(&path, depth + 1, found)?;
-        } else if metadata.is_file() {
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            if ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(())
 }

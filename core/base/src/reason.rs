@@ -199,6 +199,10 @@ reasons! {
     InflatedTooLarge { "-", Client, 413, "request_inflated_too_large", "Payload Too Large" }
     /// The body of the request is not of the coding that it says.
     BodyCoding { "-", Client, 400, "request_decompression_failed", "Bad Request" }
+    /// More comes out of the body of an answer than is allowed, once it is read out of its coding.
+    AnswerInflatedTooLarge { "UPE", Upstream, 502, "response_inflated_too_large", "" }
+    /// The body of an answer is not of the coding that it says.
+    AnswerCoding { "UPE", Upstream, 502, "response_decompression_failed", "" }
     /// The head of the request is larger than allowed.
     HeadTooLarge { "DPE", Client, 431, "request_headers_too_large", "" }
     /// A body in a coding that naru does not know (RFC 9112, section 6.1).

@@ -58,10 +58,7 @@ impl Key {
         headers: &HeaderMap,
         route: &[&str],
     ) -> Key {
-        for part in route {
-            text.push('\n');
-            text.push_str(part);
-        }
+        write_route(route, &mut text);
         for name in &parts.headers {
             text.push('\n');
             for value in headers.get_all(name) {
@@ -88,6 +85,12 @@ impl Key {
         self.text.get(self.url_len as usize..).unwrap_or_default()
     }
 
+    /// Whether it is this, of which so many bytes are its URL.
+    #[inline]
+    pub(crate) fn is(&self, text: &str, url_len: usize) -> bool {
+        self.url_len as usize == url_len && *self.text == *text
+    }
+
     /// All of it, and how long its URL is.
     pub(crate) fn text(&self) -> (&str, u32) {
         (&self.text, self.url_len)
@@ -105,6 +108,51 @@ impl Key {
 
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+}
+
+/// What stands beside the URL in the keys of a route of which nothing else of a request is looked at: see [`KeyText`].
+pub fn beside_of(parts: &CacheKeyParts, route: &[&str]) -> Option<String> {
+    let CacheKeyParts { headers, cookies, query } = parts;
+    let is_all = headers.is_empty() && cookies.is_empty() && *query == CacheKeyQuery::All;
+    is_all.then(|| {
+        let mut beside = String::new();
+        write_route(route, &mut beside);
+        beside
+    })
+}
+
+/// A key that somebody is looking by, in room that is used again.
+#[derive(Debug, Default)]
+pub struct KeyText {
+    text: String,
+    url_len: usize,
+}
+
+impl KeyText {
+    /// Of a place, with what [`beside_of`] has said of its route.
+    #[inline]
+    pub fn set(&mut self, place: Place<'_>, beside: &str) {
+        self.text.clear();
+        write_url(place, &mut self.text);
+        self.url_len = self.text.len();
+        self.text.push_str(beside);
+    }
+
+    pub fn url(&self) -> &str {
+        self.text.get(..self.url_len).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, key: &Key) -> bool {
+        key.is(&self.text, self.url_len)
+    }
+}
+
+fn write_route(route: &[&str], out: &mut String) {
+    for part in route {
+        out.push('\n');
+        out.push_str(part);
     }
 }
 
@@ -182,6 +230,23 @@ mod tests {
         assert_eq!(key("/x?utm=2", &parts, &HeaderMap::new()), key("/x", &parts, &HeaderMap::new()));
         let only = CacheKeyParts { query: CacheKeyQuery::Only(vec!["a".to_owned()]), ..parts };
         assert_eq!(key("/x?b=2&a=1", &only, &HeaderMap::new()).url(), "http://a.example/x?a=1");
+    }
+
+    #[test]
+    fn a_key_that_is_looked_by_is_the_one_that_is_kept() {
+        let (all, none) = (CacheKeyParts::default(), HeaderMap::new());
+        let place = Place { is_tls: false, authority: "A.example:80", target: "/x?b=1" };
+        let beside = beside_of(&all, &["r", "c"]).expect("nothing of the request");
+        let mut text = KeyText::default();
+        for other in ["/longer?than=this", "/x?b=1"] {
+            text.set(Place { target: other, ..place }, &beside);
+            assert_eq!(text.is(&Key::new(place, &all, &none, &["r", "c"])), other == place.target);
+        }
+        assert_eq!(text.url(), "http://a.example/x?b=1");
+        assert!(!text.is(&Key::new(place, &all, &none, &["r", "d"])));
+        let without = CacheKeyQuery::Without(vec!["b".to_owned()]);
+        assert_eq!(beside_of(&CacheKeyParts { query: without, ..all.clone() }, &[]), None);
+        assert_eq!(beside_of(&CacheKeyParts { cookies: vec!["a".to_owned()], ..all }, &[]), None);
     }
 
     #[test]

@@ -107,8 +107,9 @@ impl Object {
         let Terms { asks_first, is_strict, is_by_route, .. } = self.terms;
         let came = wall.0.saturating_sub(now.0.saturating_sub(came.0)) / 1_000_000;
         let (key, url_len) = self.key.text();
+        let head = pack_head(&self.head);
         close(KIND_OBJECT, |out| {
-            let parts = [key.as_bytes(), &self.selecting, &self.head.bytes, &self.body];
+            let parts = [key.as_bytes(), &self.selecting, &head, &self.body];
             out.reserve(NUMBERS + parts.iter().map(|part| part.len()).sum::<usize>());
             out.put_u64_le(purges);
             out.put_u64_le(came);
@@ -175,8 +176,7 @@ fn read_object(mut rest: Bytes, now: Instant, wall: WallTime) -> Option<Packed> 
     let age = age.saturating_add(u32::try_from(since).unwrap_or(SECONDS_MAX)).min(SECONDS_MAX);
     let [key, selecting, head, body] = lengths.map(|length| rest.split_to(length as usize));
     let key = Key::of_text(std::str::from_utf8(&key).ok()?, url_len)?;
-    let head = Head { bytes: head };
-    is_head(&head).then_some(())?;
+    let head = read_head(&head)?;
     let terms = Terms {
         came: now,
         age,
@@ -191,16 +191,43 @@ fn read_object(mut rest: Bytes, now: Instant, wall: WallTime) -> Option<Packed> 
     Some(Packed::Object(Box::new(object), purges))
 }
 
-/// Whether all of it is read, is what a field may be, and is kept of answers.
-fn is_head(head: &Head) -> bool {
-    let mut bytes = 0;
-    let is_each = head.fields().all(|(name, start, end)| {
-        bytes = end;
-        let known = HeaderName::from_bytes(name)
-            .is_ok_and(|known| known.as_str().as_bytes() == name && !is_unstored_field(known.as_str()));
-        known && head.bytes.get(start..end).is_some_and(|value| HeaderValue::from_bytes(value).is_ok())
+/// For each field the lengths of name and value, and both.
+fn pack_head(head: &Head) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.bytes.len() + 64);
+    for (name, start, end) in head.fields() {
+        // Neither is longer than a head may be.
+        out.put_u16_le(name.len() as u16);
+        out.put_u32_le((end - start) as u32);
+        out.extend_from_slice(name);
+        out.extend_from_slice(head.bytes.get(start..end).unwrap_or_default());
+    }
+    out
+}
+
+/// `None` unless all of it is read, is what a field may be, and is kept of answers.
+fn read_head(bytes: &[u8]) -> Option<Head> {
+    let mut read = 0;
+    let is_each = fields_of(bytes).all(|(name, value)| {
+        read += 6 + name.len() + value.len();
+        let is_name = HeaderName::from_bytes(name.as_bytes())
+            .is_ok_and(|known| known.as_str() == name && !is_unstored_field(known.as_str()));
+        is_name && HeaderValue::from_bytes(value).is_ok()
     });
-    is_each && bytes == head.bytes.len()
+    (is_each && read == bytes.len()).then(|| Head::of(|| fields_of(bytes)))
+}
+
+/// As [`pack_head`] has written them, as far as they are any.
+fn fields_of(bytes: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let name_len = usize::from(u16::from_le_bytes(rest.get(..2)?.try_into().ok()?));
+        let value_len = u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?) as usize;
+        let name = std::str::from_utf8(rest.get(6..6 + name_len)?).ok()?;
+        let end = (6 + name_len).checked_add(value_len)?;
+        let value = rest.get(6 + name_len..end)?;
+        rest = rest.get(end..)?;
+        Some((name, value))
+    })
 }
 
 #[cfg(test)]
@@ -315,9 +342,17 @@ mod tests {
         }
         assert!(check(|object| object.head = Head::pack(&headers(&[("connection", "x")]))));
         assert!(check(|object| object.head = Head::pack(&headers(&[("age", "1")]))));
-        assert!(check(|object| object.head = Head { bytes: Bytes::from_static(b"\x01\0\x01\0\0\0a\n") }));
-        assert!(check(|object| object.head = Head { bytes: Bytes::from_static(b"\x01\0\x01\0\0\0A1") }));
-        assert!(check(|object| object.head = Head { bytes: Bytes::from_static(b"\x01\0\x02\0\0\0a1") }));
+        assert!(read_head(b"\x01\0\x01\0\0\0a1").is_some());
+        for wrong in [
+            &b"\x01\0\x01\0\0\0a\n"[..],
+            b"\x01\0\x01\0\0\0A1",
+            b"\x01\0\x02\0\0\0a1",
+            b"\x01\0\x01\0\0\0a1\x01",
+            b"\x01\0\xff\xff\xff\xffa1",
+            b"\x01\0\x01\0\0\0\xff1",
+        ] {
+            assert!(read_head(wrong).is_none(), "{wrong:?}");
+        }
         assert!(check(|object| object.terms.lifetime = u32::MAX));
     }
 }

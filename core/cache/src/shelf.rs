@@ -15,9 +15,10 @@ use crate::control::Asked;
 use crate::flights::{FlightId, Flights, Outcome, Ticket, Turn};
 use crate::hash::{hash, step};
 use crate::judge::{Judgement, judge};
-use crate::key::Key;
+use crate::key::{Key, KeyText};
 use crate::object::Object;
 use crate::queue::{Queue, Slot};
+use crate::vary::Said;
 
 /// How many keys are remembered whose answers cannot be shared.
 const UNSHARED_MAX: usize = 4_096;
@@ -196,6 +197,30 @@ impl<W> Shelf<W> {
             return Look::Wait(flight);
         }
         Look::Fetch { flight: self.flights.begin(hash, key, may_wait), stale, way }
+    }
+
+    /// What [`Shelf::look`] would give as it is to a request that asks nothing of caches. `None`: it is to look, and
+    /// nothing has happened.
+    #[inline]
+    pub fn glance(
+        &mut self,
+        now: Instant,
+        key: &KeyText,
+        request: &impl Said,
+        percent: u32,
+    ) -> Option<Arc<Object>> {
+        let hash = self.hash(key.url());
+        let is_it = |object: &Object| key.is(&object.key) && object.is_for(request);
+        let slot = self.slots(hash).find(|slot| {
+            let kept = self.kept.get(*slot as usize).and_then(Option::as_ref);
+            kept.is_some_and(|kept| is_it(&kept.object))
+        })?;
+        let object = &self.kept.get(slot as usize)?.as_ref()?.object;
+        if judge(&object.terms.stretched(percent), &Asked::default(), now) != Judgement::Fresh {
+            return None;
+        }
+        self.queue.touch(slot);
+        Some(Arc::clone(object))
     }
 
     /// Waits for a flight; `None` where it is over, and it is time to look again.

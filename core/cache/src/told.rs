@@ -26,6 +26,12 @@ impl Told {
     /// For the proxy of this name, which must be a token.
     pub fn value(&self, name: &str) -> Option<HeaderValue> {
         let mut said = Vec::with_capacity(64);
+        self.write(name, &mut said);
+        HeaderValue::try_from(said).ok()
+    }
+
+    /// Appends what [`Told::value`] is.
+    pub fn write(&self, name: &str, said: &mut Vec<u8>) {
         said.extend_from_slice(name.as_bytes());
         match self.forwarded {
             None => said.extend_from_slice(b"; hit"),
@@ -36,7 +42,7 @@ impl Told {
         }
         if let Some(status) = self.forwarded_status {
             said.extend_from_slice(b"; fwd-status=");
-            text::number(&mut said, u64::from(status));
+            text::number(said, u64::from(status));
         }
         if self.is_stored {
             said.extend_from_slice(b"; stored");
@@ -46,13 +52,12 @@ impl Told {
         }
         if let Some(ttl) = self.ttl {
             said.extend_from_slice(if ttl < 0 { &b"; ttl=-"[..] } else { b"; ttl=" });
-            text::number(&mut said, ttl.unsigned_abs());
+            text::number(said, ttl.unsigned_abs());
         }
         if let Some(detail) = self.detail {
             said.extend_from_slice(b"; detail=");
             said.extend_from_slice(detail.as_bytes());
         }
-        HeaderValue::try_from(said).ok()
     }
 }
 

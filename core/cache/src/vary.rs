@@ -3,12 +3,24 @@
 //! What was said in the fields that `Vary` names is kept with the answer, normalized: lines are joined, space beside
 //! commas goes, letters of codings and languages are small, languages stand in the order of how much they are wanted.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::list::{members, split, trim};
 
 /// How many fields an answer may be chosen by. One with more is not stored.
 const FIELDS_MAX: usize = 32;
+
+/// What a request says in its fields.
+pub trait Said {
+    /// The values of all fields of that name, in their order.
+    fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]>;
+}
+
+impl Said for HeaderMap {
+    fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
 
 /// The fields that chose an answer, with what the request said: `name`, a zero, the value, a line's end. `None` where no
 /// other request can be known to be alike.
@@ -61,7 +73,7 @@ pub fn selecting_by(names: &[u8], request: &HeaderMap) -> Option<Box<[u8]>> {
 }
 
 /// Whether a request is one that was alike in the fields of `selecting`. `language` is what the answer is written in.
-pub fn is_alike(selecting: &[u8], language: Option<&[u8]>, request: &HeaderMap) -> bool {
+pub fn is_alike(selecting: &[u8], language: Option<&[u8]>, request: &impl Said) -> bool {
     let mut said = Vec::new();
     // Values of fields have no line's end.
     selecting.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).all(|line| {
@@ -76,11 +88,11 @@ pub fn is_alike(selecting: &[u8], language: Option<&[u8]>, request: &HeaderMap) 
 }
 
 /// A field that is absent is another one than an empty one.
-fn normalize(request: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+fn normalize(request: &impl Said, name: &HeaderName, out: &mut Vec<u8>) {
     let mut is_said = false;
     let start = out.len();
-    for value in request.get_all(name) {
-        for member in members(value.as_bytes()) {
+    for value in request.all(name) {
+        for member in members(value) {
             if out.len() > start + 1 {
                 out.push(b',');
             }
@@ -160,8 +172,6 @@ fn is_first(said: &[u8], language: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {

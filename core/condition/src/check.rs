@@ -6,6 +6,7 @@
 use naru_spec::{Cel, CelCall, CelFold, Invalid};
 
 use crate::facts::{Named, Object};
+use crate::moment::Part;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
     Bytes,
     List,
     Map,
+    Time,
+    Span,
     Type,
 }
 
@@ -51,6 +54,8 @@ impl Kind {
             Kind::Bytes => "bytes",
             Kind::List => "a list",
             Kind::Map => "a map",
+            Kind::Time => "a timestamp",
+            Kind::Span => "a duration",
             Kind::Type => "a type",
         }
     }
@@ -163,7 +168,16 @@ impl Checker {
                     let message = format!("{} and {} cannot be compared", one.name(), other.name());
                     self.problems.push(Invalid::new(message));
                 } else if !is_equality {
-                    let ordered = [Kind::Bool, Kind::Int, Kind::Uint, Kind::Double, Kind::Text, Kind::Bytes];
+                    let ordered = [
+                        Kind::Bool,
+                        Kind::Int,
+                        Kind::Uint,
+                        Kind::Double,
+                        Kind::Text,
+                        Kind::Bytes,
+                        Kind::Time,
+                        Kind::Span,
+                    ];
                     self.want(*one, &ordered, "there is an order");
                 }
                 Kind::Bool
@@ -185,6 +199,13 @@ impl Checker {
                 self.want(*of, &[Kind::List, Kind::Map], "an index is");
                 Kind::Any
             }
+            ("_+_", [Kind::Time, Kind::Span] | [Kind::Span, Kind::Time]) => Kind::Time,
+            ("_-_", [Kind::Time, Kind::Span]) => Kind::Time,
+            ("_-_", [Kind::Time, Kind::Time]) => Kind::Span,
+            // What is added to a moment may be a span, and what is taken from one a moment.
+            ("_+_" | "_-_", [Kind::Time, Kind::Any] | [Kind::Any, Kind::Time])
+            | ("_+_", [Kind::Span, Kind::Any])
+            | ("_+_" | "_-_", [Kind::Any, Kind::Span]) => Kind::Any,
             ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [one, other]) => {
                 if *one != Kind::Any && *other != Kind::Any && one != other {
                     let sign = name.trim_matches('_');
@@ -202,6 +223,23 @@ impl Checker {
             ("bytes", [_]) => Kind::Bytes,
             ("bool", [_]) | ("@not_strictly_false", [_]) => Kind::Bool,
             ("type", [_]) => Kind::Type,
+            ("timestamp", [of]) => {
+                self.want(*of, &[Kind::Text, Kind::Int, Kind::Time], "timestamp() is");
+                Kind::Time
+            }
+            ("duration", [of]) => {
+                self.want(*of, &[Kind::Text, Kind::Span], "duration() is");
+                Kind::Span
+            }
+            (_, [of, ..]) if Part::named(name).is_some() => {
+                let is_of_both = matches!(
+                    Part::named(name),
+                    Some(Part::Hours | Part::Minutes | Part::Seconds | Part::Milliseconds)
+                );
+                let of_what: &[Kind] = if is_of_both { &[Kind::Time, Kind::Span] } else { &[Kind::Time] };
+                self.want(*of, of_what, &format!("{name}() is"));
+                Kind::Int
+            }
             _ => Kind::Any,
         }
     }

@@ -5,6 +5,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::facts::{Attribute, Named, Object};
 use crate::functions::Function;
+use crate::moment::{Part, offset, read_moment, read_span};
 
 /// A condition, ready to be asked.
 #[derive(Debug)]
@@ -210,6 +211,21 @@ impl Compiler {
                 return Node::NotFalse(self.boxed(inner));
             }
             ("matches", [of, pattern]) => return self.matches(of, pattern),
+            (name, [_, Cel::Text(zone)])
+                if is_method && Part::named(name).is_some() && offset(zone).is_none() =>
+            {
+                let hint = "write how far clocks are ahead of UTC: '+09:00', '-03:30', or 'UTC'";
+                return self.tell(Invalid::new(format!("'{zone}' is no zone that is known")).hint(hint));
+            }
+            // What is written out is read once, and told before a request asks.
+            ("timestamp", [Cel::Text(text)]) if !is_method && read_moment(text).is_err() => {
+                let hint = "as RFC 3339 has it: '2026-11-22T09:30:00Z', '2026-11-22T09:30:00.5+09:00'";
+                return self.tell(Invalid::new(format!("'{text}' is no timestamp")).hint(hint));
+            }
+            ("duration", [Cel::Text(text)]) if !is_method && read_span(text).is_err() => {
+                let hint = "'1h30m', '250ms', '-1.5s': h, m, s, ms, us, ns";
+                return self.tell(Invalid::new(format!("'{text}' is no duration")).hint(hint));
+            }
             _ => {}
         }
         let Some(function) = Function::of(&call.function, is_method, given.len()) else {
@@ -280,7 +296,7 @@ const TYPES: [&str; 10] =
     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
 
 /// How each is called.
-const FUNCTIONS: [(&str, &str); 13] = [
+const FUNCTIONS: [(&str, &str); 25] = [
     ("size", "size(list) or text.size()"),
     ("startsWith", "text.startsWith(start)"),
     ("endsWith", "text.endsWith(end)"),
@@ -294,4 +310,16 @@ const FUNCTIONS: [(&str, &str); 13] = [
     ("bool", "bool(text)"),
     ("type", "type(value)"),
     ("dyn", "dyn(value)"),
+    ("timestamp", "timestamp('2026-11-22T09:30:00Z')"),
+    ("duration", "duration('1h30m')"),
+    ("getFullYear", "request.time.getFullYear('+09:00')"),
+    ("getMonth", "request.time.getMonth('+09:00')"),
+    ("getDate", "request.time.getDate('+09:00')"),
+    ("getDayOfMonth", "request.time.getDayOfMonth('+09:00')"),
+    ("getDayOfWeek", "request.time.getDayOfWeek('+09:00')"),
+    ("getDayOfYear", "request.time.getDayOfYear('+09:00')"),
+    ("getHours", "request.time.getHours('+09:00')"),
+    ("getMinutes", "request.time.getMinutes('+09:00')"),
+    ("getSeconds", "request.time.getSeconds('+09:00')"),
+    ("getMilliseconds", "request.time.getMilliseconds('+09:00')"),
 ];

@@ -113,7 +113,9 @@ impl<'a> Walk<'a> {
                 let mut made: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     let (key, value) = (self.value(key)?, self.value(value)?);
-                    if matches!(key.kind(), "double" | "list" | "map" | "null_type" | "bytes" | "type") {
+                    if matches!(key.kind(), "double" | "list" | "map" | "null_type" | "bytes" | "type")
+                        || matches!(key, Value::Time(_) | Value::Span(_))
+                    {
                         return Err(Fail::NoOverload);
                     }
                     for (known, _) in &made {

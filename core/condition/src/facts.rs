@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName};
-use naru_base::Json;
+use naru_base::{Json, WallTime};
 
 use crate::check::Kind;
 use crate::value::Value;
@@ -25,6 +25,8 @@ pub struct Facts<'a> {
     /// `HTTP/1.1`.
     pub protocol: &'a str,
     pub headers: &'a HeaderMap,
+    /// When it is asked.
+    pub time: WallTime,
     /// The client, as far as it can be trusted.
     pub source: SocketAddr,
     /// Where the connection came to.
@@ -69,6 +71,7 @@ pub(crate) enum Attribute {
     Referer,
     UserAgent,
     Id,
+    Time,
     SourceAddress,
     SourcePort,
     DestinationAddress,
@@ -118,8 +121,8 @@ impl Object {
     pub fn fields(self) -> &'static str {
         match self {
             Object::Request => {
-                "path, url_path, query, host, scheme, method, protocol, headers, referer, useragent, id, and of \
-                 request.auth claims, principal, audiences and presenter"
+                "path, url_path, query, host, scheme, method, protocol, headers, referer, useragent, id, time, and \
+                 of request.auth claims, principal, audiences and presenter"
             }
             Object::Source | Object::Destination => "address and port",
             Object::Connection => {
@@ -145,6 +148,7 @@ impl Object {
             (Object::Request, "referer") => Attribute::Referer,
             (Object::Request, "useragent") => Attribute::UserAgent,
             (Object::Request, "id") => Attribute::Id,
+            (Object::Request, "time") => Attribute::Time,
             (Object::Source, "address") => Attribute::SourceAddress,
             (Object::Source, "port") => Attribute::SourcePort,
             (Object::Destination, "address") => Attribute::DestinationAddress,
@@ -167,6 +171,7 @@ impl Attribute {
         match self {
             Attribute::SourcePort | Attribute::DestinationPort => Kind::Int,
             Attribute::IsMutual => Kind::Bool,
+            Attribute::Time => Kind::Time,
             Attribute::Headers | Attribute::Tokens | Attribute::SessionClaims => Kind::Map,
             _ => Kind::Text,
         }
@@ -188,6 +193,7 @@ impl Attribute {
             Attribute::Referer => named(http::header::REFERER),
             Attribute::UserAgent => named(http::header::USER_AGENT),
             Attribute::Id => named(HeaderName::from_static("x-request-id")),
+            Attribute::Time => Some(Value::Time(facts.time.0.into())),
             Attribute::SourceAddress => Some(Value::Text(facts.source.to_string().into())),
             Attribute::SourcePort => Some(Value::Int(facts.source.port().into())),
             Attribute::DestinationAddress => Some(Value::Text(facts.destination.to_string().into())),

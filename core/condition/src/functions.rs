@@ -7,6 +7,7 @@ use std::rc::Rc;
 use naru_base::Json;
 
 use crate::evaluate::{Budget, Fail};
+use crate::moment::{self, Part, SECOND};
 use crate::value::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub(crate) enum Function {
     ToBool,
     TypeOf,
     Dyn,
+    ToTime,
+    ToSpan,
+    Get(Part),
 }
 
 impl Function {
@@ -71,6 +75,9 @@ impl Function {
             ("bool", 1, false) => Function::ToBool,
             ("type", 1, false) => Function::TypeOf,
             ("dyn", 1, false) => Function::Dyn,
+            ("timestamp", 1, false) => Function::ToTime,
+            ("duration", 1, false) => Function::ToSpan,
+            (name, 1 | 2, true) => Function::Get(Part::named(name)?),
             _ => return None,
         })
     }
@@ -105,6 +112,7 @@ fn alone<'a>(function: Function, of: Value<'a>, budget: &mut Budget) -> Result<V
             // Both ends are left out: they may be what something larger was rounded to.
             Value::Double(real) if real > i64::MIN as f64 && real < i64::MAX as f64 => real as i64,
             Value::Text(text) => text.parse().map_err(|_| Fail::Range)?,
+            Value::Time(nanos) => i64::try_from(nanos.div_euclid(SECOND)).map_err(|_| Fail::Range)?,
             Value::Double(_) => return Err(Fail::Range),
             _ => return Err(Fail::NoOverload),
         }),
@@ -129,6 +137,8 @@ fn alone<'a>(function: Function, of: Value<'a>, budget: &mut Budget) -> Result<V
             Value::Uint(whole) => whole.to_string().into(),
             Value::Double(real) => real.to_string().into(),
             Value::Bool(is) => (if is { "true" } else { "false" }).into(),
+            Value::Time(nanos) => moment::write_moment(nanos).into(),
+            Value::Span(nanos) => moment::write_span(nanos).into(),
             Value::Bytes(Cow::Borrowed(bytes)) => std::str::from_utf8(bytes).map_err(|_| Fail::Range)?.into(),
             Value::Bytes(Cow::Owned(bytes)) => String::from_utf8(bytes).map_err(|_| Fail::Range)?.into(),
             _ => return Err(Fail::NoOverload),
@@ -148,6 +158,19 @@ fn alone<'a>(function: Function, of: Value<'a>, budget: &mut Budget) -> Result<V
             },
             _ => return Err(Fail::NoOverload),
         }),
+        (Function::ToTime, of) => Value::Time(match of {
+            Value::Time(nanos) => nanos,
+            Value::Int(seconds) => moment::moment(i128::from(seconds) * SECOND)?,
+            Value::Text(text) => moment::read_moment(&text)?,
+            _ => return Err(Fail::NoOverload),
+        }),
+        (Function::ToSpan, of) => Value::Span(match of {
+            Value::Span(nanos) => nanos,
+            Value::Text(text) => moment::read_span(&text)?,
+            _ => return Err(Fail::NoOverload),
+        }),
+        (Function::Get(part), Value::Time(nanos)) => Value::Int(part.of_moment(nanos, 0)),
+        (Function::Get(part), Value::Span(nanos)) => Value::Int(part.of_span(nanos).ok_or(Fail::NoOverload)?),
         _ => return Err(Fail::NoOverload),
     })
 }
@@ -182,6 +205,15 @@ fn pair<'a>(
         }
         (Function::Contains, Value::Text(one), Value::Text(other)) => {
             Value::Bool(one.contains(other.as_ref()))
+        }
+        (Function::Add, Value::Time(at), Value::Span(span))
+        | (Function::Add, Value::Span(span), Value::Time(at)) => Value::Time(moment::moment(at + span)?),
+        (Function::Subtract, Value::Time(at), Value::Span(span)) => Value::Time(moment::moment(at - span)?),
+        (Function::Subtract, Value::Time(one), Value::Time(other)) => Value::Span(moment::span(one - other)?),
+        (Function::Add, Value::Span(one), Value::Span(other)) => Value::Span(moment::span(one + other)?),
+        (Function::Subtract, Value::Span(one), Value::Span(other)) => Value::Span(moment::span(one - other)?),
+        (Function::Get(part), Value::Time(at), Value::Text(zone)) => {
+            Value::Int(part.of_moment(at, moment::offset(&zone).ok_or(Fail::Range)?))
         }
         (Function::Add, Value::Text(one), Value::Text(other)) => {
             Value::Text(Cow::Owned(one.into_owned() + &other))

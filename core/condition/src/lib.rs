@@ -10,8 +10,8 @@
 //! and compiled with it: no request brings one along.
 //!
 //! An own reading of the language and no library's, as those at hand bound no evaluation, compile patterns while
-//! requests wait, and copy the request first. Deliberately not here: timestamps and durations (nothing at a gate has
-//! one), messages of protobuf, and extensions of the language.
+//! requests wait, and copy the request first. Deliberately not here: zones by the names of places
+//! (offsets are known), messages of protobuf, and extensions of the language.
 //!
 //! Source: the CEL specification, `cel-spec/doc/langdef.md`; Envoy, "Attributes".
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ mod facts;
 mod evaluate;
 mod functions;
 mod value;
+mod moment;
 
 pub use check::check;
 pub use compile::Condition;

@@ -26,6 +26,10 @@ pub(crate) enum Value<'a> {
     Headers(&'a Facts<'a>),
     /// Claims by what providers call them.
     Tokens(&'a Facts<'a>),
+    /// A moment, in nanoseconds since 1970.
+    Time(i128),
+    /// A span of time, in nanoseconds.
+    Span(i128),
     Type(&'static str),
 }
 
@@ -54,6 +58,8 @@ impl<'a> Value<'a> {
             Value::Bytes(_) => "bytes",
             Value::List(_) | Value::Json(Json::List(_)) => "list",
             Value::Map(_) | Value::Json(_) | Value::Headers(_) | Value::Tokens(_) => "map",
+            Value::Time(_) => "google.protobuf.Timestamp",
+            Value::Span(_) => "google.protobuf.Duration",
             Value::Type(_) => "type",
         }
     }
@@ -136,6 +142,7 @@ impl<'a> Value<'a> {
             (Value::Text(one), Value::Text(two)) => one == two,
             (Value::Bytes(one), Value::Bytes(two)) => one == two,
             (Value::Type(one), Value::Type(two)) => one == two,
+            (Value::Time(one), Value::Time(two)) | (Value::Span(one), Value::Span(two)) => one == two,
             _ if self.kind() != other.kind() => false,
             _ if self.kind() == "list" => {
                 let (one, two) = (self.items().unwrap_or_default(), other.items().unwrap_or_default());
@@ -170,6 +177,9 @@ impl<'a> Value<'a> {
             (Value::Bool(one), Value::Bool(two)) => Ok(Some(one.cmp(two))),
             (Value::Text(one), Value::Text(two)) => Ok(Some(one.cmp(two))),
             (Value::Bytes(one), Value::Bytes(two)) => Ok(Some(one.cmp(two))),
+            (Value::Time(one), Value::Time(two)) | (Value::Span(one), Value::Span(two)) => {
+                Ok(Some(one.cmp(two)))
+            }
             _ => Err(Fail::NoOverload),
         }
     }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue};
-use naru_base::{Chance, Json};
+use naru_base::{Chance, Json, WallTime};
 use naru_condition::{Condition, Facts, Fail, check, parse};
 use naru_spec::Cel;
 
@@ -55,6 +55,8 @@ impl World {
             scheme: "https",
             protocol: "HTTP/2",
             headers: &self.headers,
+            // 2026-11-22T00:30:00.25Z, a Sunday.
+            time: WallTime(1_795_307_400_250_000_000),
             source,
             destination: ([10, 0, 0, 1], 8_080).into(),
             is_tls: true,
@@ -158,6 +160,81 @@ fn the_language_means_what_its_definition_says() {
     ]);
     assert_eq!(parse("a.b.c"), parse(" a . b\n.c // d"));
     assert_eq!(parse("-1").unwrap(), Cel::Int(-1));
+}
+
+#[test]
+fn moments_and_spans_of_time_are_what_the_language_says() {
+    hold(&[
+        "request.time == timestamp('2026-11-22T00:30:00.25Z') && request.time > timestamp(1795307400)",
+        "request.time < timestamp('2026-11-22T09:30:01+09:00') && request.time.getHours() == 0",
+        "request.time.getHours('+09:00') == 9 && request.time.getHours('-01:00') == 23",
+        "request.time.getMinutes('+05:30') == 0 && request.time.getMinutes() == 30",
+        "request.time.getFullYear() == 2026 && request.time.getMonth() == 10 && request.time.getDate() == 22",
+        "request.time.getDayOfMonth() == 21 && request.time.getDayOfMonth('-01:00') == 20",
+        "request.time.getDayOfWeek() == 0 && request.time.getDayOfWeek('-01:00') == 6",
+        "request.time.getDayOfYear() == 325 && timestamp('2024-12-31T00:00:00Z').getDayOfYear('UTC') == 365",
+        "request.time.getSeconds() == 0 && request.time.getMilliseconds() == 250",
+        "timestamp('1969-12-31T23:59:59.5Z').getMilliseconds() == 500 && int(timestamp('1969-12-31T23:59:59.5Z')) == -1",
+        "request.time + duration('1h') > request.time && duration('1h') + request.time > request.time",
+        "request.time - duration('30m250ms') == timestamp('2026-11-22T00:00:00Z')",
+        "request.time - timestamp('2026-11-22T00:00:00Z') == duration('30m0.25s')",
+        "timestamp(0) - request.time < duration('0s') && duration('1h') - duration('1m') == duration('59m')",
+        "duration('1h') + duration('30m') == duration('90m') && duration('100ms') < duration('1s')",
+        "duration('3730.321s').getHours() == 1 && duration('3730.321s').getMinutes() == 62",
+        "duration('3730.321s').getSeconds() == 3730 && duration('3730.321s').getMilliseconds() == 321",
+        "duration('-1.5s').getSeconds() == -1 && duration('-1.5s').getMilliseconds() == -500",
+        "string(duration('1h30m')) == '5400s' && string(duration('-1.5s')) == '-1.5s'",
+        "string(timestamp('2026-11-22T09:30:00+09:00')) == '2026-11-22T00:30:00Z' && int(request.time) == 1795307400",
+        "timestamp(request.time) == request.time && duration(duration('1s')) == duration('1s')",
+        "type(request.time) != type(duration('1s')) && request.time != 7 && type(request.time) != string",
+        "timestamp(int(request.auth.claims.level)) == timestamp('1970-01-01T00:00:05Z')",
+        "request.time.getDayOfWeek('+09:00') in [0, 6] && has(request.time)",
+    ]);
+    for (said, fail) in [
+        ("timestamp(request.auth.claims.sub) < request.time", Fail::Range),
+        ("duration(request.auth.claims.sub) < duration('1s')", Fail::Range),
+        ("timestamp(request.auth.claims.level) < request.time", Fail::NoOverload),
+        ("timestamp('9999-12-31T23:59:59Z') + duration('1s') > request.time", Fail::Range),
+        ("timestamp('0001-01-01T00:00:00Z') - duration('1ns') < request.time", Fail::Range),
+        ("duration('315576000000s') + duration('1ns') > duration('0')", Fail::Range),
+        ("timestamp(253402300800) > request.time", Fail::Range),
+        ("request.time.getHours(request.auth.claims.sub) == 1", Fail::Range),
+        ("duration('1s').getHours('+01:00') == 0", Fail::NoOverload),
+        ("dyn(duration('1s')).getFullYear() == 0", Fail::NoOverload),
+        ("dyn(request.time) + request.time == request.time", Fail::NoOverload),
+        ("{request.time: 1} == {}", Fail::NoOverload),
+    ] {
+        comes_to(said, Err(fail));
+    }
+    for (said, expected) in [
+        ("request.time < timestamp('yesterday')", "'yesterday' is no timestamp"),
+        ("duration('1 h') < duration('2h')", "'1 h' is no duration"),
+        ("request.time.getHours('Asia/Seoul') == 9", "'Asia/Seoul' is no zone that is known"),
+        ("getHours(request.time) == 9", "getHours() is called as request.time.getHours('+09:00')"),
+    ] {
+        let problems = Condition::compile(&parse(said).unwrap()).unwrap_err();
+        assert_eq!(problems[0].message, expected, "{said}");
+    }
+    for (said, expected) in [
+        ("request.time > 5", "a timestamp and an int cannot be compared"),
+        ("request.time + 1 > request.time", "a timestamp + an int is nothing: both are of one type"),
+        ("duration('1s').getDate() == 1", "getDate() is of a timestamp, and this is a duration"),
+        ("request.path.getHours() == 1", "getHours() is of a timestamp or a duration, and this is a text"),
+        (
+            "timestamp(1.5) < request.time",
+            "timestamp() is of a text or an int or a timestamp, and this is a double",
+        ),
+    ] {
+        let tree = parse(said).unwrap();
+        assert_eq!(check(&tree).first().map(|problem| problem.message.as_str()), Some(expected), "{said}");
+    }
+    for said in [
+        "request.time - timestamp(request.auth.claims.since) < duration('24h')",
+        "request.time + duration(request.headers['x-more']) > request.time",
+        "request.time - request.time < duration('1s') || dyn(request.time) - duration('1s') < request.time",
+    ] {
+        assert_eq!(check(&parse(said).unwrap()), [], "{said}");
+    }
 }
 
 #[test]
@@ -286,10 +363,50 @@ fn nothing_that_is_asked_is_too_dear() {
 /// Bytes that are nearly conditions: each is refused, or comes to something, and nothing breaks.
 #[test]
 fn whatever_is_written_nothing_breaks() {
-    const PARTS: [&str; 38] = [
-        "request", ".", "path", "headers", "['x-a']", "==", "!=", "<", "&&", "||", "!", "-", "+", "*", "/",
-        "%", "1", "2u", "1.5", "'a'", "b'a'", "true", "null", "(", ")", "[", "]", "{", "}", ",", ":", "?",
-        "in", "x", ".all(x,", ".map(x,", "size(", "has(",
+    const PARTS: [&str; 43] = [
+        "request",
+        ".",
+        "path",
+        "headers",
+        "['x-a']",
+        "==",
+        "!=",
+        "<",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "1",
+        "2u",
+        "1.5",
+        "'a'",
+        "b'a'",
+        "true",
+        "null",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        "in",
+        "x",
+        ".all(x,",
+        ".map(x,",
+        "size(",
+        "has(",
+        "timestamp(",
+        "duration(",
+        "'1h'",
+        ".getHours(",
+        "request.time",
     ];
     let mut chance = Chance::new(7);
     let world = World::new();

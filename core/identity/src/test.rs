@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use naru_base::Json;
+use naru_base::{Json, WallTime};
 use naru_condition::{Condition, Facts};
 use naru_route::{ClaimTest, HeaderTests, Subject, TextTest};
 use naru_spec::{AuthTest, Invalid, StringMatch};
@@ -34,6 +34,8 @@ pub struct Asker<'a> {
     pub identified: &'a Identified,
     /// What the login session claims.
     pub session: Option<&'a Json>,
+    /// When it is asked.
+    pub now: WallTime,
 }
 
 impl Asker<'_> {
@@ -51,6 +53,7 @@ impl Asker<'_> {
                 scheme: request.scheme.as_str(),
                 protocol: self.protocol,
                 headers: request.headers,
+                time: self.now,
                 source: self.remote,
                 destination: self.local,
                 is_tls: self.is_tls,

@@ -81,6 +81,7 @@ impl World {
             names: self.names.as_ref(),
             identified: &self.identified,
             session: None,
+            now: naru_base::WallTime(0),
         })
     }
 }

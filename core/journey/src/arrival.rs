@@ -183,7 +183,10 @@ fn put_authority(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reas
             let is_missing = parts.version == Version::HTTP_11
                 && parts.method != Method::CONNECT
                 && !said.is_some_and(|said| is_host(said.as_bytes()));
-            if is_other || is_missing || !is_host(authority.as_bytes()) {
+            // Others read a target up to such a mark, or not at all.
+            let is_odd = parts.version <= Version::HTTP_11
+                && authority.bytes().any(|byte| b"!$&'()*+,;=".contains(&byte));
+            if is_other || is_missing || is_odd || !is_host(authority.as_bytes()) {
                 return Err(Reason::BadHost);
             }
             let value = HeaderValue::from_str(authority).map_err(|_| Reason::BadHost)?;
@@ -222,7 +225,7 @@ fn strip_host(parts: &mut Parts, http: &Http, peer: &Peer) -> Result<(), Reason>
 
 /// Whether it is a host, perhaps with a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
 #[inline]
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     // Most have letters, digits, dots and hyphens alone, and perhaps a port.
     match host.iter().position(|byte| !IN_NAME[usize::from(*byte)]) {
         None => !host.is_empty(),

@@ -241,6 +241,16 @@ pub fn receive(
     })
 }
 
+/// Who asks, where a request says nothing that [`receive`] looks at.
+#[inline]
+pub(crate) fn plain_client(http: &Http, peer: &Peer) -> Client {
+    let (nothing, seen) = (HeaderMap::new(), Seen::default());
+    let address = client_address(&nothing, http, peer, &seen);
+    let is_internal = is_internal(&nothing, http, address, &seen);
+    let scheme = http.scheme_to_overwrite.unwrap_or(peer.scheme());
+    Client { address, scheme, is_internal, ..Client::unknown(peer) }
+}
+
 /// HTTP/2 may send a cookie in pieces; nobody else knows them (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -475,9 +485,19 @@ fn asked_timeout(headers: &mut HeaderMap) -> Option<u64> {
 
 /// A random UUID (RFC 9562, version 4).
 fn request_id(chance: &mut Chance) -> HeaderValue {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    HeaderValue::from_bytes(&id_text(draw_id(chance))).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+/// What a request id is made of.
+#[inline]
+pub(crate) fn draw_id(chance: &mut Chance) -> [u64; 2] {
     let high = chance.draw() & !0xf000 | 0x4000;
-    let low = chance.draw() & !(0b11 << 62) | (0b10 << 62);
+    [high, chance.draw() & !(0b11 << 62) | (0b10 << 62)]
+}
+
+#[inline]
+pub(crate) fn id_text([high, low]: [u64; 2]) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 36];
     let mut at = 0;
     for byte in [high.to_be_bytes(), low.to_be_bytes()].as_flattened() {
@@ -489,5 +509,5 @@ fn request_id(chance: &mut Chance) -> HeaderValue {
         }
         at += 2;
     }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    text
 }

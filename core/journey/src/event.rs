@@ -125,7 +125,7 @@ pub enum Milestone {
     TooSlow,
     /// A request that is larger than it may be.
     TooLarge,
-    /// A request whose body is not what it may be otherwise.
+    /// A body that is not what it may be otherwise.
     Refused(Reason),
 }
 

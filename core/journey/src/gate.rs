@@ -26,14 +26,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_admit::described::ServiceAnswer;
-use naru_base::{Instant, Json, Reason};
+use naru_base::{Instant, Json, Reason, WallTime};
 use naru_content::given::Given;
 use naru_identity::external::{Beginning, Edit, Judgement};
 use naru_identity::{Asker, Identified, Names, Networks, Token};
 use naru_route::{CompiledAction, CompiledForward, RuleId, Subject, Table};
 use naru_spec::{
-    Check, CheckKind, Compressor, Credentials, Decompressor, Gate, GateChange, Invalid, JwtKeys, RouteTable,
-    Scheme, SecurityHeaders, StaticFiles,
+    Action, Check, CheckKind, Compressor, Credentials, Decompressor, Gate, GateChange, Invalid, JwtKeys,
+    RouteTable, Scheme, SecurityHeaders, StaticFiles,
 };
 
 use crate::View;
@@ -59,6 +59,8 @@ pub struct CompiledGate {
     lists: Vec<Box<[CompiledCheck]>>,
     /// By rule.
     of_rules: Box<[u32]>,
+    /// Of the rules that say something of one of their clusters, by the number of the rule: the list of each cluster.
+    of_clusters: Box<[(u32, Box<[u32]>)]>,
     /// Beside the lists: what is the same check in several of them has one number.
     numbers: Vec<Box<[u32]>>,
 }
@@ -80,7 +82,7 @@ pub enum CompiledCheck {
     RateService(CompiledRateService),
     Quotas(CompiledQuotas),
     Compress(Arc<Compressor>),
-    Decompress(Decompressor),
+    Decompress(Arc<Decompressor>),
     BodyLimit(u64),
     Files(Arc<StaticFiles>),
 }
@@ -167,7 +169,12 @@ impl Head<'_> {
     }
 
     /// Who asks, as policies see it.
-    pub(crate) fn asker<'a>(&'a self, subject: &'a Subject<'a>, identified: &'a Identified) -> Asker<'a> {
+    pub(crate) fn asker<'a>(
+        &'a self,
+        subject: &'a Subject<'a>,
+        identified: &'a Identified,
+        now: WallTime,
+    ) -> Asker<'a> {
         Asker {
             request: Some(subject),
             peer: self.peer.remote.ip(),
@@ -180,6 +187,7 @@ impl Head<'_> {
             names: self.names,
             identified,
             session: None,
+            now,
         }
     }
 }
@@ -339,7 +347,7 @@ impl CompiledGate {
     ) -> Option<Box<CompiledGate>> {
         let rules =
             || routes.virtual_hosts.iter().flat_map(|host| host.rules.iter().map(move |rule| (host, rule)));
-        if gate.is_empty() && rules().all(|(_, rule)| rule.gate.is_empty()) {
+        if gate.is_empty() && rules().all(|(_, rule)| rule.changes().next().is_none()) {
             return None;
         }
         // What each number stands for.
@@ -396,6 +404,7 @@ impl CompiledGate {
             };
         let mut lists = vec![compile(&gate.checks, "", "", &[])];
         let mut of_rules = Vec::new();
+        let mut of_clusters = Vec::new();
         // Rules one after another mostly say the same, and share what they say where it is shared anyway.
         let mut last: Option<(&[GateChange], u32)> = None;
         for (at, (host, rule)) in rules().enumerate() {
@@ -410,12 +419,38 @@ impl CompiledGate {
             };
             last = Some((&rule.gate, list));
             of_rules.push(list);
+            let Action::Forward(forward) = &rule.action else { continue };
+            let of_cluster = |(cluster, own): (usize, &Option<Vec<GateChange>>)| match own {
+                None => list,
+                Some(changes) => {
+                    let own = format!("{at}.{}.{cluster}", rule.name);
+                    lists.push(compile(&gate.of_rule(changes), &host.name, &own, changes));
+                    lists.len() as u32 - 1
+                }
+            };
+            if !forward.cluster_gates.is_empty() {
+                let own = forward.cluster_gates.iter().enumerate().map(of_cluster).collect();
+                of_clusters.push((at as u32, own));
+            }
         }
-        Some(Box::new(CompiledGate { lists, of_rules: of_rules.into_boxed_slice(), numbers }))
+        let (of_rules, of_clusters) = (of_rules.into_boxed_slice(), of_clusters.into_boxed_slice());
+        Some(Box::new(CompiledGate { lists, of_rules, of_clusters, numbers }))
     }
 
-    fn list(&self, rule: Option<RuleId>) -> usize {
-        rule.and_then(|rule| self.of_rules.get(rule.index())).copied().unwrap_or(0) as usize
+    /// A request's cluster is known by its draw.
+    fn list(&self, rule: Option<RuleId>, table: &Table, draw: u64) -> usize {
+        let Some(rule) = rule else { return 0 };
+        let own = self.of_cluster(rule, table, draw);
+        own.or_else(|| self.of_rules.get(rule.index()).copied()).unwrap_or(0) as usize
+    }
+
+    fn of_cluster(&self, rule: RuleId, table: &Table, draw: u64) -> Option<u32> {
+        if self.of_clusters.is_empty() {
+            return None;
+        }
+        let at = self.of_clusters.binary_search_by_key(&(rule.index() as u32), |(rule, _)| *rule).ok()?;
+        let CompiledAction::Forward(forward) = &table.rule(rule).action else { return None };
+        self.of_clusters.get(at)?.1.get(usize::from(forward.choose(draw).index)).copied()
     }
 
     /// Whether something becomes of bodies, or files are given.
@@ -432,8 +467,8 @@ impl CompiledGate {
     }
 
     /// What the requests of a rule pass, or those without one.
-    pub fn checks(&self, rule: Option<RuleId>) -> &[CompiledCheck] {
-        self.lists.get(self.list(rule)).map_or(&[], |list| list)
+    pub fn checks(&self, rule: Option<RuleId>, table: &Table, draw: u64) -> &[CompiledCheck] {
+        self.lists.get(self.list(rule, table, draw)).map_or(&[], |list| list)
     }
 
     /// Each check, of whichever rule.
@@ -453,8 +488,8 @@ impl CompiledGate {
     }
 
     /// The numbers of these, in their order: a check of another rule with the same number is the same.
-    pub(crate) fn numbers(&self, rule: Option<RuleId>) -> &[u32] {
-        self.numbers.get(self.list(rule)).map_or(&[], |list| list)
+    pub(crate) fn numbers(&self, rule: Option<RuleId>, table: &Table, draw: u64) -> &[u32] {
+        self.numbers.get(self.list(rule, table, draw)).map_or(&[], |list| list)
     }
 }
 
@@ -520,7 +555,7 @@ impl CompiledCheck {
             }
             CheckKind::Quotas(settings) => Ok(CompiledCheck::Quotas(CompiledQuotas::new(settings, known))),
             CheckKind::Compress(settings) => Ok(CompiledCheck::Compress(Arc::new((**settings).clone()))),
-            CheckKind::Decompress(settings) => Ok(CompiledCheck::Decompress((**settings).clone())),
+            CheckKind::Decompress(settings) => Ok(CompiledCheck::Decompress(Arc::new((**settings).clone()))),
             CheckKind::BodyLimit(max) => Ok(CompiledCheck::BodyLimit(*max)),
             CheckKind::Files(settings) => Ok(CompiledCheck::Files(Arc::new((**settings).clone()))),
         };

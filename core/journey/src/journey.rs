@@ -617,14 +617,24 @@ impl Journey {
                 self.grpc_status = grpc_status;
                 self.end(now, self.reason);
             }
-            Milestone::Aborted
-            | Milestone::Malformed
-            | Milestone::TooSlow
-            | Milestone::TooLarge
-            | Milestone::Refused(_) => {
+            Milestone::Aborted | Milestone::Malformed | Milestone::TooSlow | Milestone::TooLarge => {
                 self.end(now, Reason::UpstreamAborted);
                 self.actions.push(Action::Break(Reason::UpstreamAborted));
             }
+            Milestone::Refused(reason) => {
+                self.end(now, reason);
+                self.actions.push(Action::Break(reason));
+            }
+        }
+    }
+
+    /// The answer cannot be passed on to its end. All of it may have come by then.
+    #[cold]
+    pub fn spoil(&mut self, now: Instant, reason: Reason) {
+        if self.state == State::Ended {
+            self.reason = reason;
+        } else {
+            self.on_response_body(now, Milestone::Refused(reason));
         }
     }
 

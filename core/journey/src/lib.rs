@@ -52,6 +52,7 @@ pub mod journey;
 pub mod shadow;
 pub mod mirrored;
 pub mod outgoing;
+pub mod short;
 pub mod reply;
 pub mod record;
 pub mod observe;

@@ -31,7 +31,7 @@ pub fn normalize(target: &PathAndQuery, rules: &Paths) -> Normalized {
 
 /// Nothing that any step would change: no percent sign, no backslash, no two slashes, no dot after a slash, nothing
 /// that is to be escaped.
-fn is_plain(path: &[u8]) -> bool {
+pub(crate) fn is_plain(path: &[u8]) -> bool {
     let mut before = b'a';
     for byte in path {
         let is_odd = match byte {

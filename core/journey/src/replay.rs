@@ -93,6 +93,20 @@ pub struct Comparison {
     pub moved: Vec<Moved>,
 }
 
+/// Whether a request has a rule of those that are there for whom no document knows.
+fn is_for_addresses(routes: &naru_spec::RouteTable, explained: &crate::explain::Explanation) -> bool {
+    let Verdict::Rule { rule, .. } = explained.verdict else { return false };
+    let mut left = rule.index();
+    let host = routes.virtual_hosts.iter().find(|host| match left.checked_sub(host.rules.len()) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    host.is_some_and(|host| host.name == ADDRESSES_HOST)
+}
+
 /// What the names of listeners of gateways begin with.
 const GATEWAY: &str = "gateway/";
 
@@ -145,7 +159,7 @@ impl<'a> Side<'a> {
                 order.clear();
             }
         }
-        let mut last = None;
+        let (mut last, mut is_gate_passed) = (None, false);
         for (at, listener, explainers) in order {
             let name = asked.host.rsplit_once(':').map_or(asked.host.as_str(), |(name, _)| name);
             let local = listener.address.ip();
@@ -168,7 +182,10 @@ impl<'a> Side<'a> {
             let explained = self.explain(explainer, asked)?;
             let routes = &settings.http.routes;
             let way = self.way(routes, &explained);
-            if way.goes != Goes::NoHost {
+            // What a gateway on this port has no host for does not go by what workloads may call besides.
+            let is_of_others = is_for_addresses(routes, &explained) && is_gate_passed;
+            is_gate_passed |= listener.name.starts_with(GATEWAY) && listener.address.port() == asked.port;
+            if way.goes != Goes::NoHost && !is_of_others {
                 return Ok((way, Some(listener.name.as_str())));
             }
             last.get_or_insert((way, Some(listener.name.as_str())));

@@ -323,7 +323,7 @@ fn is_recovered_alike(a: &Forward, b: &Forward) -> bool {
 
 /// By rule.
 /// Which endpoint of the cluster takes a request depends on what the request says.
-fn is_chosen_by_requests(cluster: &Cluster) -> bool {
+pub(crate) fn is_chosen_by_requests(cluster: &Cluster) -> bool {
     let settings = &cluster.load_balancing;
     matches!(cluster.discovery, Discovery::OnDemand(_))
         || matches!(settings.policy, BalancingPolicy::ConsistentHash(_))

@@ -70,11 +70,6 @@ impl RequestLine {
             version: Version::HTTP_09,
         }
     }
-
-    /// Whether there is one.
-    pub(crate) fn is_none(&self) -> bool {
-        self.version == Version::HTTP_09
-    }
 }
 
 /// What rules look at.

@@ -62,7 +62,7 @@ fn world() -> World {
 impl World {
     fn facts(&self) -> Facts<'_> {
         Facts {
-            line: &self.line,
+            line: self.line.view(),
             request: &self.request,
             response: &self.response,
             trailers: &self.trailers,

@@ -68,6 +68,22 @@ pub const CATALOG: &[Rule] = &[
          longer said by either of them. Join them into one VirtualService.",
     ),
     warning(
+        "IST0110",
+        &[],
+        "error",
+        "two Sidecars select one workload",
+        "Labels of two selectors meet in one workload, and only one Sidecar can say what it sees: the older one. Which \
+         that is may surprise. Where both select exactly the same, it is an error beside this code.",
+    ),
+    warning(
+        "IST0111",
+        &[],
+        "error",
+        "two Sidecars are for all of a namespace",
+        "A namespace has one Sidecar without a selector; of several the oldest holds, which is an error beside this \
+         code.",
+    ),
+    warning(
         "IST0112",
         &[],
         "error",
@@ -97,7 +113,7 @@ pub const CATALOG: &[Rule] = &[
         &["KIA0004"],
         "warning",
         "a policy is for nobody",
-        "No Deployment and no WorkloadEntry has the labels of the selector, or none runs in the namespace. The \
+        "No Deployment, no Pod and no WorkloadEntry has the labels of the selector, or none runs in the namespace. The \
          policy does nothing, which is worst where it was to protect something.",
     ),
     warning(

@@ -45,17 +45,21 @@ fn subsets(world: &World<'_>, rule: &DestinationRule, about: About<'_>, found: &
             found.tell("KIA0209", about, subset.name.place, path, message, "say its labels");
             continue;
         }
+        // Where something stands its Node says, which is not among the documents.
+        let stands = |name: &str| {
+            name.starts_with("topology.kubernetes.io/") || name.starts_with("topology.istio.io/")
+        };
+        let labels: Vec<(Text, Text)> =
+            subset.labels.iter().filter(|(name, _)| !stands(name)).cloned().collect();
         let has_any = match known.map(|known| (known.source, known.namespace)) {
             Some((Source::Service(service), namespace)) => {
-                let both: Vec<(Text, Text)> =
-                    service.spec.selector.iter().chain(&subset.labels).cloned().collect();
+                let both: Vec<(Text, Text)> = service.spec.selector.iter().chain(&labels).cloned().collect();
                 // One without a selector is defined by its Endpoints, which have no labels here.
                 service.spec.selector.is_empty() || world.selects_any(Some(namespace), &both)
             }
             Some((Source::Entry(entry), namespace)) => match &entry.spec.workload_selector {
                 Some(selector) => {
-                    let both: Vec<(Text, Text)> =
-                        selector.labels.iter().chain(&subset.labels).cloned().collect();
+                    let both: Vec<(Text, Text)> = selector.labels.iter().chain(&labels).cloned().collect();
                     world.selects_any(Some(namespace), &both)
                 }
                 None => entry.spec.endpoints.iter().any(|endpoint| selects(&subset.labels, &endpoint.labels)),

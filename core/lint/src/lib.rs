@@ -23,6 +23,7 @@ mod gateways;
 mod services;
 mod service_entries;
 mod access;
+mod sidecars;
 mod resilience;
 
 use naru_resource::{Meta, Place, Resources};
@@ -56,6 +57,7 @@ pub fn check(resources: &Resources) -> Vec<Finding> {
     services::check(&world, &mut found);
     service_entries::check(&world, &mut found);
     access::check(&world, &mut found);
+    sidecars::check(&world, &mut found);
     resilience::check(&world, &mut found);
     let mut findings = found.findings;
     findings.sort_by(|a, b| (a.place, a.rule.code, &a.message).cmp(&(b.place, b.rule.code, &b.message)));

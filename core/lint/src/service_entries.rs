@@ -29,15 +29,18 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
     }
     let mut told = Vec::new();
     for ((_, port), of) in &by_port {
-        let first = of.first().map(|(.., protocol)| protocol);
-        if of.iter().all(|(.., protocol)| Some(protocol) == first) {
-            continue;
-        }
-        for (entry, host, protocol) in of {
+        for (at, (entry, host, protocol)) in of.iter().enumerate() {
+            let differs = |(other, (theirs, _, spoken)): (usize, &Spoken<'_>)| {
+                other != at && spoken != protocol && are_seen_together(entry, theirs)
+            };
+            if !of.iter().enumerate().any(differs) {
+                continue;
+            }
             told.push(*host as *const Text);
             let about = About { kind: "ServiceEntry", meta: &entry.meta };
+            let word = if protocol.is_empty() { "nothing that is said" } else { protocol.as_str() };
             let message =
-                format!("port {port} of '{}' is {protocol} here, and another one elsewhere", host.value);
+                format!("port {port} of '{}' is {word} here, and another one elsewhere", host.value);
             found.tell("IST0177", about, host.place, "spec.ports", message, "say one protocol");
         }
     }
@@ -53,6 +56,18 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
             found.tell("KIA1211", about, host.place, "spec.hosts", message, hint);
         }
     }
+}
+
+/// Whether some namespace sees both, as `exportTo` says.
+fn are_seen_together(one: &ServiceEntry, other: &ServiceEntry) -> bool {
+    let scopes = |entry: &ServiceEntry| -> Vec<String> {
+        let said = entry.spec.export_to.iter();
+        said.map(|to| if to.value == "." { entry.meta.namespace().to_owned() } else { to.value.clone() })
+            .collect()
+    };
+    let is_for_all = |scopes: &[String]| scopes.is_empty() || scopes.iter().any(|scope| scope == "*");
+    let (of_one, of_other) = (scopes(one), scopes(other));
+    is_for_all(&of_one) || is_for_all(&of_other) || of_one.iter().any(|scope| of_other.contains(scope))
 }
 
 /// IST0134.

@@ -70,6 +70,11 @@ impl<'a> World<'a> {
             .workload_entries
             .iter()
             .map(|entry| Workload { namespace: entry.meta.namespace(), labels: &entry.spec.labels });
+        // A cluster may have those that no Deployment has made.
+        let pods = resources
+            .pods
+            .iter()
+            .map(|pod| Workload { namespace: pod.meta.namespace(), labels: &pod.meta.labels });
         let mut namespaces: BTreeSet<&str> =
             resources.namespaces.iter().map(|namespace| namespace.meta.name.value.as_str()).collect();
         namespaces.extend(resources.services.iter().map(|service| service.meta.namespace()));
@@ -83,7 +88,7 @@ impl<'a> World<'a> {
             wide: Vec::new(),
             rules: BTreeMap::new(),
             wide_rules: Vec::new(),
-            workloads: deployments.chain(machines).collect(),
+            workloads: deployments.chain(machines).chain(pods).collect(),
             namespaces,
         };
         for (at, known) in world.known.iter().enumerate() {

@@ -20,6 +20,8 @@ fn documents(short: &str) -> String {
             "SVC" => ("v1", "Service", "spec"),
             "DEP" => ("apps/v1", "Deployment", "spec"),
             "NS" => ("v1", "Namespace", "spec"),
+            "SC" => ("networking.istio.io/v1", "Sidecar", "spec"),
+            "POD" => ("v1", "Pod", "spec"),
             "SECRET" => ("v1", "Secret", "data"),
             other => panic!("{other}?"),
         };
@@ -82,6 +84,8 @@ fn every_code_is_said_where_it_is_meant_and_nowhere_else() {
         ("IST0002", route("fault: { abort: { httpStatus: 500, percent: 10 } }"), route("fault: { abort: { httpStatus: 500, percentage: { value: 10 } } }")),
         ("IST0101", format!("{SERVICE}VS v {{ hosts: [a], http: [{{ route: [{{ destination: {{ host: b }} }}] }}] }}"), route("timeout: 1s")),
         ("IST0109", format!("{}\nVS w {{ hosts: [a.default.svc.cluster.local], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", route("timeout: 1s")), format!("{}\nVS w {{ hosts: [b], http: [{{ route: [{{ destination: {{ host: a }} }}] }}] }}", route("timeout: 1s"))),
+        ("IST0110", format!("{DEPLOYMENT}SC s {{ workloadSelector: {{ labels: {{ app: a }} }} }}\nSC t {{ workloadSelector: {{ labels: {{ v: one }} }} }}"), format!("{DEPLOYMENT}SC s {{ workloadSelector: {{ labels: {{ app: a }} }} }}\nSC t {{ workloadSelector: {{ labels: {{ v: two }} }} }}")),
+        ("IST0111", "SC s {}\nSC t {}".into(), "SC s {}\nSC x/t {}".into()),
         ("IST0112", "SVC a { ports: [{ name: http, port: 80 }, { name: http-b, port: 81 }] }\nVS v { hosts: [a], http: [{ route: [{ destination: { host: a } }] }] }".into(), "SVC a { ports: [{ name: http, port: 80 }, { name: http-b, port: 81 }] }\nVS v { hosts: [a], http: [{ route: [{ destination: { host: a, port: { number: 81 } } }] }] }".into()),
         ("IST0116", format!("{both}SVC b {{ ports: [{{ name: tcp, port: 80 }}], selector: {{ app: a }} }}"), format!("{both}SVC b {{ ports: [{{ name: http, port: 80 }}], selector: {{ app: a }} }}")),
         ("IST0118", "SVC a { ports: [{ name: web, port: 80 }] }".into(), "SVC a { ports: [{ name: web, port: 80, appProtocol: http }] }".into()),

@@ -31,7 +31,7 @@ use attach::{Binding, Bound, Class, GatewayState, ListenerState, Route, RouteSta
 use http::Ranked;
 use tell::Tell;
 
-pub use status::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
+pub use status::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
 
 pub(crate) use backend_tls::BackendTls;
 pub(crate) use http::escaped;
@@ -151,6 +151,7 @@ impl Spot<'_> {
                 name: text(format!("{}/{}/{number}", meta.name.value, listener.value)),
                 labels: Vec::new(),
                 created: None,
+                generation: None,
                 export_to: None,
                 ..meta.clone()
             },
@@ -371,6 +372,7 @@ fn in_mesh<'a>(ruled: &'a [Ruled<'a>], number: &mut u32) -> Vec<VirtualService> 
                 name: text(format!("{}/{number}", meta.name.value)),
                 labels: Vec::new(),
                 created: None,
+                generation: None,
                 export_to: None,
                 ..meta.clone()
             },

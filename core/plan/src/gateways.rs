@@ -1,6 +1,6 @@
 //! Istio's `Gateway` as listeners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use naru_resource::gateway::{Server, ServerTlsMode};
@@ -48,6 +48,12 @@ impl Ready<'_> {
         self.tls.is_some() || self.speaks == Speaks::Passthrough
     }
 
+    /// Whether everything that it has without TLS is sent to TLS.
+    fn is_redirected(&self) -> bool {
+        let redirect = self.server.tls.as_ref().and_then(|tls| tls.https_redirect.as_ref());
+        self.tls.is_none() && redirect.is_some_and(|flag| flag.value)
+    }
+
     fn context<'c>(&'c self, labels: &'c [(String, String)]) -> Context<'c> {
         Context::Gateway {
             namespace: self.gateway.meta.namespace(),
@@ -82,7 +88,9 @@ pub(crate) fn listeners(
                 continue;
             };
             let known = by_address.entry(address).or_default();
-            check_conflict(&ready, known, &path, findings);
+            if !fits_beside(&ready, known, address, &path, findings) {
+                continue;
+            }
             has_https |= ready.speaks == Speaks::Http && ready.tls.is_some();
             known.push(ready);
         }
@@ -90,7 +98,6 @@ pub(crate) fn listeners(
     }
     check_bindings(resources, routes, findings);
     for (address, servers) in by_address {
-        check_kinds(address, &servers, findings);
         let gateways: Vec<&Gateway> = servers.iter().map(|ready| ready.gateway).collect();
         let (streams, servers): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|ready| ready.speaks != Speaks::Http);
@@ -135,21 +142,6 @@ pub(crate) fn listeners(
             routes.contents.change(&gateways, &mut listener);
             listeners.push(listener);
         }
-    }
-}
-
-/// What shares an address must be told apart before anything is read of it, or by TLS.
-fn check_kinds(address: SocketAddr, servers: &[Ready<'_>], findings: &mut Findings<'_>) {
-    let path = Path::ROOT.field("spec.servers");
-    let plain: Vec<&Ready<'_>> = servers.iter().filter(|ready| !ready.is_tls()).collect();
-    if let (Some(plain), true) = (plain.first(), servers.iter().any(Ready::is_tls)) {
-        let message = format!("{address} cannot be with TLS and without");
-        findings.error(code::CONFLICT, plain.server.place, &path, message, "use two ports");
-    }
-    let of_tcp = plain.iter().find(|ready| ready.speaks == Speaks::Tcp);
-    if let Some(tcp) = of_tcp.filter(|_| plain.iter().any(|ready| ready.speaks == Speaks::Http)) {
-        let message = format!("{address} cannot be HTTP and TCP");
-        findings.error(code::CONFLICT, tcp.server.place, &path, message, "use two ports");
     }
 }
 
@@ -332,17 +324,45 @@ fn read<'a>(
     Some((SocketAddr::new(ip, port), Ready { gateway, server, port, hosts, speaks, tls }))
 }
 
-/// IST0145: of two servers with the same port and host the first has it.
-fn check_conflict(ready: &Ready<'_>, known: &[Ready<'_>], path: &Path<'_>, findings: &mut Findings<'_>) {
+/// Whether a server can be beside those that have its address already. As in Istio plain HTTP is joined, TLS is told
+/// apart by the names that clients ask for, and of whatever cannot be told apart the first has the address. IST0145.
+fn fits_beside(
+    ready: &Ready<'_>,
+    known: &[Ready<'_>],
+    address: SocketAddr,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let mut place = ready.server.place;
     for before in known {
-        for host in &ready.hosts {
-            if before.hosts.contains(host) {
-                let message = format!("two servers have port {} and host '{host}'", ready.port);
-                let hint = format!("the other is at {}", findings.locate(before.server.place));
-                findings.error(code::CONFLICT, ready.server.place, path, message, hint);
-            }
+        let (message, is_joined) = if before.is_tls() != ready.is_tls() {
+            (format!("{address} cannot be with TLS and without"), false)
+        } else if !ready.is_tls() && before.speaks != ready.speaks {
+            (format!("{address} cannot be HTTP and TCP"), false)
+        } else if let Some(host) = ready.hosts.iter().find(|host| before.hosts.contains(host)) {
+            let is_it = |written: &&Text| {
+                written.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(host))
+            };
+            place = ready.server.hosts.iter().find(is_it).map_or(place, |written| written.place);
+            let is_joined = !ready.is_tls() && ready.speaks == Speaks::Http;
+            (format!("two servers have port {} and host '{host}'", ready.port), is_joined)
+        } else {
+            continue;
+        };
+        let hint = format!("the other is at {}", findings.locate(before.server.place));
+        if std::ptr::eq(before.gateway, ready.gateway) {
+            findings.error(code::CONFLICT, place, path, message, hint);
+            return true;
         }
+        let (one, other) = (&before.gateway.spec.selector, &ready.gateway.spec.selector);
+        let are_alike = meta::selects(one, other) || meta::selects(other, one);
+        let whose = if are_alike { "" } else { " (in Istio they are of different workloads)" };
+        let becomes = if is_joined { "their routes are joined" } else { "this one is left out" };
+        let message = format!("{message}: {becomes}{whose}");
+        findings.warning(code::CONFLICT, place, path, message, hint);
+        return is_joined;
     }
+    true
 }
 
 /// IST0132: a VirtualService whose hosts its gateway does not have.
@@ -380,39 +400,44 @@ fn is_shared(written: &Text, owner: &str, gateway: &Gateway, host: &str) -> bool
 
 /// What all of these servers answer; they share an address.
 fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes<'_>) -> FilterChain {
+    let resources = routes.resources;
+    let labels: Vec<_> = servers.iter().map(|ready| labels_of(ready.gateway, resources)).collect();
+    let groups = groups(servers, routes);
+    let mut taken: BTreeSet<Domain> = groups.iter().flat_map(|group| group.domains.clone()).collect();
     let mut virtual_hosts: Vec<VirtualHost> = Vec::new();
-    for ready in servers {
-        let tls = ready.server.tls.as_ref().and_then(|tls| tls.https_redirect.as_ref());
-        let is_redirected = ready.tls.is_none() && tls.is_some_and(|flag| flag.value);
-        let labels = labels_of(ready.gateway, routes.resources);
-        for (domains, services) in domains(ready, routes) {
-            let context = ready.context(&labels);
-            let mut quiet = routes.quiet();
-            let rules = services.iter().flat_map(|service| routes.rules(service, &context, &mut quiet));
-            let mut rules: Vec<Rule> = rules.collect();
-            if services.len() > 1 {
+    for (at, ready) in servers.iter().enumerate() {
+        for group in groups.iter().filter(|group| group.of.first().is_some_and(|(first, _)| *first == at)) {
+            let mut rules: Vec<Rule> = Vec::new();
+            let mut known: BTreeSet<usize> = BTreeSet::new();
+            for (at, number) in &group.of {
+                let (Some(ready), Some(labels)) = (servers.get(*at), labels.get(*at)) else { continue };
+                let Some(service) = resources.virtual_services.get(*number) else { continue };
+                let mut quiet = routes.quiet();
+                let mut own = routes.rules(service, &ready.context(labels), &mut quiet);
+                if group.of.len() > 1 {
+                    // What stands behind a rule that takes all takes nothing, also where others stand before it.
+                    own.truncate(own.iter().position(catches_all).map_or(own.len(), |last| last + 1));
+                }
+                if !known.insert(*number) {
+                    // By two gateways the same is said twice.
+                    own.retain(|rule| !rules.contains(rule));
+                }
+                rules.extend(own);
+            }
+            if group.of.len() > 1 {
                 // Several documents for one host: what takes all is asked last.
                 rules.sort_by_key(catches_all);
             }
-            virtual_hosts.push(host(domains, rules, ready.port, is_redirected));
+            virtual_hosts.push(host(group.domains.clone(), rules, ready.port, group.is_redirected));
         }
-        if ready.gateway.is_api {
-            // Of a host that a listener has, no other one answers.
-            let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+        // Of a host that a listener of the Gateway API has, no other one answers; and hosts that nobody has routes for
+        // are sent to TLS all the same.
+        if ready.gateway.is_api || ready.is_redirected() {
             let left = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
-            let left = left.filter(|domain| *domain != Domain::Any && !taken.contains(&domain));
-            let left: Vec<Domain> = left.collect();
+            let left = left.filter(|domain| ready.is_redirected() || *domain != Domain::Any);
+            let left: Vec<Domain> = left.filter(|domain| taken.insert(domain.clone())).collect();
             if !left.is_empty() {
-                virtual_hosts.push(host(left, Vec::new(), ready.port, false));
-            }
-        }
-        if is_redirected {
-            // Hosts that nobody has routes for are sent to TLS all the same.
-            let taken: Vec<&Domain> = virtual_hosts.iter().flat_map(|host| &host.domains).collect();
-            let left = ready.hosts.iter().filter_map(|host| Domain::parse(host).ok());
-            let left: Vec<Domain> = left.filter(|domain| !taken.contains(&domain)).collect();
-            if !left.is_empty() {
-                virtual_hosts.push(host(left, Vec::new(), ready.port, true));
+                virtual_hosts.push(host(left, Vec::new(), ready.port, ready.is_redirected()));
             }
         }
     }
@@ -455,8 +480,52 @@ fn host(domains: Vec<Domain>, rules: Vec<Rule>, port: u16, is_redirected: bool) 
     }
 }
 
-/// The hosts that a server and VirtualServices share, those together that the same ones speak of.
-fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<&'r VirtualService>)> {
+/// Hosts that the same VirtualServices speak of at the same servers.
+struct Group {
+    domains: Vec<Domain>,
+    /// Servers and VirtualServices, by their numbers.
+    of: Vec<(usize, usize)>,
+    is_redirected: bool,
+}
+
+/// The hosts of servers that share an address, in the order of the servers; a host that several have is there once.
+fn groups(servers: &[Ready<'_>], routes: &Routes<'_>) -> Vec<Group> {
+    let mut hosts: Vec<(String, Vec<(usize, usize)>)> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (at, ready) in servers.iter().enumerate() {
+        for (host, services) in shared_hosts(ready, routes) {
+            let of = services.into_iter().map(|service| (at, service));
+            match places.get(&host).and_then(|place| hosts.get_mut(*place)) {
+                Some((_, known)) => known.extend(of),
+                None => {
+                    places.insert(host.clone(), hosts.len());
+                    hosts.push((host, of.collect()));
+                }
+            }
+        }
+    }
+    let redirecting = servers.iter().filter(|ready| ready.is_redirected());
+    let redirected: BTreeSet<&str> = redirecting.flat_map(|ready| &ready.hosts).map(String::as_str).collect();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: BTreeMap<(Vec<(usize, usize)>, bool), usize> = BTreeMap::new();
+    for (host, of) in hosts {
+        let Ok(domain) = Domain::parse(&host) else { continue };
+        let at_one = of.iter().any(|(server, _)| servers.get(*server).is_some_and(Ready::is_redirected));
+        let is_redirected = at_one || redirected.contains(host.as_str());
+        let key = (of, is_redirected);
+        match known.get(&key).and_then(|at| groups.get_mut(*at)) {
+            Some(group) => group.domains.push(domain),
+            None => {
+                groups.push(Group { domains: vec![domain], of: key.0.clone(), is_redirected });
+                known.insert(key, groups.len() - 1);
+            }
+        }
+    }
+    groups
+}
+
+/// The hosts that a server and VirtualServices share, with those that speak of each.
+fn shared_hosts(ready: &Ready<'_>, routes: &Routes<'_>) -> BTreeMap<String, Vec<usize>> {
     let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let gateway = ready.gateway;
     for (at, service) in routes.resources.virtual_services.iter().enumerate() {
@@ -483,17 +552,5 @@ fn domains<'r>(ready: &Ready<'_>, routes: &Routes<'r>) -> Vec<(Vec<Domain>, Vec<
             }
         }
     }
-    let mut grouped: Vec<(Vec<Domain>, Vec<usize>)> = Vec::new();
-    for (host, services) in by_host {
-        let Ok(domain) = Domain::parse(&host) else { continue };
-        match grouped.iter_mut().find(|(_, known)| *known == services) {
-            Some((domains, _)) => domains.push(domain),
-            None => grouped.push((vec![domain], services)),
-        }
-    }
-    let service = |at: usize| routes.resources.virtual_services.get(at);
-    grouped
-        .into_iter()
-        .map(|(domains, services)| (domains, services.into_iter().filter_map(service).collect()))
-        .collect()
+    by_host
 }

@@ -1,9 +1,9 @@
 //! What `RequestAuthentication` and `AuthorizationPolicy` documents ask of the requests of gateways.
 //!
 //! Istio asks them where a workload is called, gateways among them. Here they are asked at gateways; one that is for
-//! none is an error, as nobody would be kept out by it. Which documents are for a Gateway is [`Guards::of`]'s to say, and
-//! what they become are the checks that Istio makes filters of: whoever else is asked, tokens, then policies that audit,
-//! deny, allow.
+//! none is an error, as nobody would be kept out by it, and a warning where it would keep nobody out anyway. Which
+//! documents are for a Gateway is [`Guards::of`]'s to say, and what they become are the checks that Istio makes filters
+//! of: whoever else is asked, tokens, then policies that audit, deny, allow.
 
 mod authorization;
 mod condition;
@@ -20,7 +20,7 @@ use naru_resource::{Gateway, Meta, Place, Resources, Text, meta};
 use naru_spec::{
     Address, Check, CheckKind, ClaimHeader, Cluster, DataSource, Discovery, DnsSettings, Endpoint, Gate,
     GateChange, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRequirement, Match, Path, PeerTests, RemoteKeys,
-    SanMatch, StringMatch, UpstreamTls, code, defaults,
+    SanMatch, Severity, StringMatch, UpstreamTls, code, defaults,
 };
 
 use crate::findings::Findings;
@@ -57,7 +57,7 @@ impl<'a> Guards<'a> {
                 selector: spec.selector.as_ref(),
                 targets: spec.target_ref.iter().chain(&spec.target_refs).collect(),
             };
-            chosen.check(document.place, resources, findings);
+            chosen.check(document.place, false, resources, findings);
             for (at, rule) in spec.jwt_rules.iter().enumerate() {
                 let path = Path::ROOT.field("spec.jwtRules");
                 provider(at, rule, &path.at(at), findings);
@@ -76,7 +76,7 @@ impl<'a> Guards<'a> {
                     .flat_map(|spec| spec.target_ref.iter().chain(&spec.target_refs))
                     .collect(),
             };
-            chosen.check(document.place, resources, findings);
+            chosen.check(document.place, authorization::keeps_nobody_out(document), resources, findings);
             authorization::check(document, findings);
             guards.policies.push(document);
         }
@@ -175,7 +175,14 @@ impl Chosen<'_> {
         }
     }
 
-    fn check(&self, place: Place, resources: &Resources, findings: &mut Findings<'_>) {
+    /// One that is for no Gateway is an error, unless it would keep nobody out anywhere.
+    fn check(
+        &self,
+        place: Place,
+        keeps_nobody_out: bool,
+        resources: &Resources,
+        findings: &mut Findings<'_>,
+    ) {
         let spec = Path::ROOT.field("spec");
         for target in &self.targets {
             if target.kind.value != "Gateway" {
@@ -204,7 +211,8 @@ impl Chosen<'_> {
             let message = "it is for no Gateway, and nobody is kept out by it";
             let hint = "naru asks it at gateways: by selector.matchLabels of the Gateway's own selector, by targetRefs, \
                         or in istio-system for all";
-            findings.error(code::NO_EFFECT, place, &spec, message, hint);
+            let severity = if keeps_nobody_out { Severity::Warning } else { Severity::Error };
+            findings.tell(severity, code::NO_EFFECT, place, &spec, message, hint);
         }
     }
 }

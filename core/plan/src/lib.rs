@@ -23,6 +23,7 @@ mod identity;
 mod outbound;
 mod sidecars;
 mod routes;
+mod speakers;
 mod tcp;
 mod hosts;
 mod actions;
@@ -60,6 +61,7 @@ mod by_host;
 mod teller;
 mod names;
 mod findings;
+mod again;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -78,13 +80,14 @@ use crate::routes::{Context, Routes};
 use crate::sidecars::Sidecars;
 
 pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
-pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentStatus, Status, statuses};
+pub use again::{Change, ChangedHost, Known, Part, led_to};
+pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
 
 /// What is around the resources.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     pub admin: Option<Admin>,
     /// Where gateways listen that do not say it.
@@ -161,7 +164,7 @@ pub struct InstancePort {
 }
 
 /// The configuration of one proxy, and what its authors should know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Planned {
     /// Meaningful where no problem is an error.
     pub config: Config,

@@ -55,7 +55,8 @@ fn table(
     let registry = routes.registry;
     let mut virtual_hosts = Vec::new();
     let mut taken: BTreeSet<Domain> = BTreeSet::new();
-    for known in registry.services().filter(|known| known.is_seen_from(&client.namespace)) {
+    let seen = registry.services().filter(|known| known.is_seen_from(&client.namespace));
+    for known in seen.filter(|known| !registry.is_hidden(known, &client.namespace)) {
         let seen = |port: &&KnownPort| scope.sees(&known.namespace, &known.host, port.number);
         for port in known.ports.iter().filter(seen) {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.

@@ -1,6 +1,6 @@
 //! Which services are there, with their ports and endpoints?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use naru_resource::service::{PortRef, ServicePort, TrafficDistribution};
@@ -49,6 +49,12 @@ pub(crate) struct KnownPort {
     pub number: u16,
     pub name: String,
     pub protocol: Protocol,
+}
+
+impl KnownPort {
+    fn is_same(&self, other: &KnownPort) -> bool {
+        self.name == other.name && self.protocol == other.protocol
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +117,97 @@ impl Known {
         is_exported(&self.export_to, &self.namespace, namespace)
     }
 
+    /// Whether nobody sees both.
+    fn is_apart(&self, other: &Known) -> bool {
+        let is_for_all = |one: &Known| one.export_to.iter().any(|name| name.value == "*");
+        let sees = |one: &Known, namespace: &str| one.is_seen_from(namespace);
+        let named = self.export_to.iter().chain(&other.export_to).map(|name| name.as_str());
+        let all = named.chain([self.namespace.as_str(), other.namespace.as_str()]);
+        let is_met = all
+            .filter(|name| !matches!(*name, "*" | "." | "~"))
+            .any(|name| sees(self, name) && sees(other, name));
+        let are_for_all = self.export_to.is_empty() || is_for_all(self);
+        !is_met && !(are_for_all && (other.export_to.is_empty() || is_for_all(other)))
+    }
+
+    /// Whether both are for the same callers.
+    fn is_exported_as(&self, other: &Known) -> bool {
+        let names = |one: &Known| -> BTreeSet<String> {
+            one.export_to.iter().map(|name| name.value.clone()).collect()
+        };
+        names(self) == names(other)
+    }
+
+    /// Takes in the ports and endpoints of another definition. As in Istio an endpoint is for a port by the name of that.
+    fn join(&mut self, other: Known) {
+        let is_taken = |number: u16| -> bool {
+            let named = other.port(number).map(|port| port.name.as_str());
+            self.port(number).is_none_or(|port| Some(port.name.as_str()) == named)
+        };
+        let mut endpoints = Vec::new();
+        for mut endpoint in other.endpoints.iter().cloned() {
+            let is_known = |address: &(u16, Address)| {
+                let mut alike = self.endpoints.iter().filter(|known| known.labels == endpoint.labels);
+                alike.any(|known| known.addresses.contains(address))
+            };
+            let addresses: Vec<(u16, Address)> = (endpoint.addresses.iter())
+                .filter(|address| is_taken(address.0) && !is_known(address))
+                .cloned()
+                .collect();
+            endpoint.addresses = addresses;
+            if !endpoint.addresses.is_empty() {
+                endpoints.push(endpoint);
+            }
+        }
+        self.endpoints.extend(endpoints);
+        let new = other.ports.iter().filter(|port| self.port(port.number).is_none());
+        let new: Vec<KnownPort> = new.cloned().collect();
+        self.ports.extend(new);
+        for address in other.addresses {
+            if !self.addresses.contains(&address) {
+                self.addresses.push(address);
+            }
+        }
+        self.names.extend(other.names);
+    }
+
+    /// A host that this one, which begins with a star, has.
+    fn below(&self, host: &str) -> Known {
+        let name = |port: u16| Address::Name { host: host.to_owned(), port };
+        let mut endpoints = self.endpoints.clone();
+        let addresses = endpoints.iter_mut().flat_map(|endpoint| &mut endpoint.addresses);
+        for (_, address) in addresses {
+            if let Address::Name { host: own, port } = address
+                && own.starts_with('*')
+            {
+                *address = name(*port);
+            }
+        }
+        let is_looked_up = self.source == Source::OnDemand;
+        if is_looked_up {
+            endpoints = vec![KnownEndpoint {
+                labels: Vec::new(),
+                weight: 1,
+                locality: Locality::default(),
+                addresses: self.ports.iter().map(|port| (port.number, name(port.number))).collect(),
+            }];
+        }
+        Known {
+            host: host.to_owned(),
+            namespace: self.namespace.clone(),
+            name: None,
+            ports: self.ports.clone(),
+            source: if is_looked_up { Source::Dns } else { self.source },
+            endpoints,
+            selected: self.selected.clone(),
+            export_to: self.export_to.clone(),
+            addresses: Vec::new(),
+            names: self.names.clone(),
+            distribution: self.distribution,
+            place: self.place,
+        }
+    }
+
     /// Whether each request says where it goes. A Service has a name that its clients ask for, and no address in it.
     pub fn brings_endpoints(&self, is_passthrough: bool) -> bool {
         self.source == Source::OnDemand || is_passthrough && self.name.is_none()
@@ -137,27 +234,105 @@ impl Registry {
             }
             registry.add(known, findings);
         }
+        registry.add_below_stars(resources);
         groups_join_nobody(resources, findings);
         registry
     }
 
+    /// Of several for one host those of other namespaces, or for others, are kept: who sees them asks his own, then the
+    /// first. ServiceEntries that say the same but for ports are one, as in Istio.
     fn add(&mut self, known: Known, findings: &mut Findings<'_>) {
         let same = self.services.entry(known.host.clone()).or_default();
-        let is_apart = |before: &Known| {
-            let is_for_all = |one: &Known| one.export_to.iter().all(|name| name.value == "*");
-            before.namespace != known.namespace
-                && !before.is_seen_from(&known.namespace)
-                && !known.is_seen_from(&before.namespace)
-                && !is_for_all(before)
-                && !is_for_all(&known)
-        };
-        if let Some(before) = same.iter().find(|before| !is_apart(before)) {
-            let message = format!("the service {} is defined twice", known.host);
-            let hint = format!("the first definition is at {}", findings.locate(before.place));
-            findings.error(code::DUPLICATE, known.place, &Path::ROOT.field("metadata"), message, hint);
+        let path = Path::ROOT.field("metadata");
+        let is_own = |before: &Known| before.namespace == known.namespace;
+        let alike = same.iter().position(|before| is_own(before) && before.is_exported_as(&known));
+        let own = alike.or_else(|| same.iter().position(is_own));
+        let met = own.or_else(|| same.iter().position(|before| !before.is_apart(&known)));
+        let Some(before) = met.and_then(|at| same.get_mut(at)) else { return same.push(known) };
+        let hint = format!("the first definition is at {}", findings.locate(before.place));
+        let message = format!("the service {} is defined twice", known.host);
+        if before.name.is_some() && known.name.is_some() {
+            findings.error(code::DUPLICATE, known.place, &path, message, hint);
+        } else if before.namespace != known.namespace {
+            let message = format!("{message}: each namespace calls its own, others the first");
+            findings.warning(code::CONFLICT, known.place, &path, message, hint);
+            same.push(known);
+        } else if before.name.is_some() {
+            let message = format!("{message}: what a ServiceEntry says of a Service is left out");
+            findings.warning(code::CONFLICT, known.place, &path, message, hint);
+        } else if !before.is_exported_as(&known) {
+            if !before.is_apart(&known) {
+                let message = format!("{message}: the first holds for who sees both");
+                findings.warning(code::CONFLICT, known.place, &path, message, hint);
+            }
+            same.push(known);
+        } else if before.source != known.source {
+            let message = format!("{message}, with another resolution: this one is left out");
+            findings.warning(code::CONFLICT, known.place, &path, message, hint);
+        } else {
+            for port in &known.ports {
+                if let Some(first) = before.port(port.number).filter(|first| !first.is_same(port)) {
+                    let message = format!(
+                        "port {} of {} is '{}' here and '{}' elsewhere, which holds",
+                        port.number, known.host, port.name, first.name
+                    );
+                    findings.warning(
+                        code::CONFLICT,
+                        known.place,
+                        &Path::ROOT.field("spec.ports"),
+                        message,
+                        &hint,
+                    );
+                }
+            }
+            before.join(known);
+        }
+    }
+
+    /// Destinations that a host with a star has: it says how each of them is reached. One that requests would bring with
+    /// them is looked up.
+    fn add_below_stars(&mut self, resources: &Resources) {
+        let stars: Vec<&Known> = self.services().filter(|known| known.host.starts_with('*')).collect();
+        if stars.is_empty() {
             return;
         }
-        same.push(known);
+        let mut found: BTreeMap<String, Known> = BTreeMap::new();
+        for service in &resources.virtual_services {
+            let namespace = service.meta.namespace();
+            let http = service.spec.http.iter().flat_map(|route| {
+                let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination);
+                let all = route.route.iter().map(|to| &to.destination);
+                all.chain(route.mirror.as_ref()).chain(mirrors)
+            });
+            let tls = service.spec.tls.iter().flat_map(|route| &route.route).map(|to| &to.destination);
+            let tcp = service.spec.tcp.iter().flat_map(|route| &route.route).map(|to| &to.destination);
+            for destination in http.chain(tls).chain(tcp) {
+                let full = fqdn(&destination.host, namespace);
+                if full.starts_with('*')
+                    || found.contains_key(&full)
+                    || self.find(&destination.host, namespace).is_some()
+                {
+                    continue;
+                }
+                let seen = stars.iter().filter(|known| known.is_seen_from(namespace));
+                let fitting = seen.filter_map(|known| Some((fits(&known.host, &full)?, *known)));
+                let closest = fitting.max_by_key(|(fit, known)| (*fit, std::cmp::Reverse(known.place)));
+                if let Some((_, star)) = closest {
+                    found.insert(full.clone(), star.below(&full));
+                }
+            }
+        }
+        for (host, known) in found {
+            self.services.entry(host).or_default().push(known);
+        }
+    }
+
+    /// Whether callers of a namespace mean another one by its host.
+    pub fn is_hidden(&self, known: &Known, namespace: &str) -> bool {
+        let Some(same) = self.services.get(&known.host).filter(|same| same.len() > 1) else { return false };
+        let own = same.iter().find(|known| known.namespace == namespace && known.is_seen_from(namespace));
+        let meant = own.or_else(|| same.iter().find(|known| known.is_seen_from(namespace)));
+        meant.is_some_and(|meant| !std::ptr::eq(meant, known))
     }
 
     /// Whether somebody is called by browsers.

@@ -31,6 +31,7 @@ use crate::rates::Rates;
 use crate::recovery::{check_retry, fault_of, retry_of};
 use crate::registry::{Known, Registry, has_all};
 use crate::sidecars::Scope;
+use crate::speakers::Speakers;
 use crate::{Client, delegates, headers, matching};
 
 /// The gateway that stands for the listeners of workloads.
@@ -118,6 +119,7 @@ pub(crate) struct Routes<'a> {
     hashed: BTreeSet<String>,
     /// Clusters whose endpoints come with requests.
     on_demand: BTreeSet<String>,
+    speakers: Speakers,
 }
 
 impl<'a> Routes<'a> {
@@ -158,6 +160,7 @@ impl<'a> Routes<'a> {
             unknown: BTreeSet::new(),
             hashed: BTreeSet::new(),
             on_demand: BTreeSet::new(),
+            speakers: Speakers::of_all(resources, registry),
         }
     }
 
@@ -686,13 +689,11 @@ impl<'a> Routes<'a> {
         scope: &Scope<'_>,
     ) -> Option<&'a VirtualService> {
         let mut best: Option<(usize, &'a VirtualService)> = None;
-        for service in &self.resources.virtual_services {
+        for at in self.speakers.of(host) {
+            let Some(service) = self.resources.virtual_services.get(at) else { continue };
             let owner = service.meta.namespace();
             let exports = mesh::or(&service.spec.export_to, self.policies.mesh.exports.virtual_services);
-            if !is_bound(service, MESH)
-                || !is_exported(exports, owner, client_namespace)
-                || !scope.hears(owner, host)
-            {
+            if !is_exported(exports, owner, client_namespace) || !scope.hears(owner, host) {
                 continue;
             }
             let fit = service.spec.hosts.iter().filter_map(|name| self.fit(name, owner, host)).max();

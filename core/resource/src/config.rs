@@ -1,4 +1,4 @@
-//! Kubernetes' `ConfigMap`, `Secret` and `Namespace`.
+//! Kubernetes' `ConfigMap`, `Secret`, `Namespace` and `Pod`.
 
 use std::fmt;
 
@@ -17,6 +17,11 @@ objects! {
     }
 
     Namespace {
+        meta: Meta,
+    }
+
+    /// What runs in a cluster: of interest for its labels.
+    Pod {
         meta: Meta,
     }
 }

@@ -52,10 +52,14 @@ pub mod mesh_config;
 pub mod acme;
 pub mod session_auth;
 pub mod surge;
+mod places;
+mod shared;
+
+use std::collections::BTreeSet;
 
 pub use acme::AcmeIssuer;
 pub use circuit_breaker::CircuitBreaker;
-pub use config::{ConfigMap, Namespace, Secret};
+pub use config::{ConfigMap, Namespace, Pod, Secret};
 pub use content::{Compression, StaticFiles};
 pub use deployment::Deployment;
 pub use destination_rule::DestinationRule;
@@ -74,6 +78,7 @@ pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use service_entry::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 pub use session_auth::SessionAuth;
+pub use shared::Shared;
 pub use sidecar::Sidecar;
 pub use surge::Surge;
 pub use traffic_policy::{Retry, TrafficPolicy};
@@ -83,7 +88,7 @@ pub use virtual_service::VirtualService;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
     pub files: Files,
-    pub virtual_services: Vec<VirtualService>,
+    pub virtual_services: Shared<VirtualService>,
     pub destination_rules: Vec<DestinationRule>,
     pub gateways: Vec<Gateway>,
     pub service_entries: Vec<ServiceEntry>,
@@ -105,6 +110,7 @@ pub struct Resources {
     pub secrets: Vec<Secret>,
     pub config_maps: Vec<ConfigMap>,
     pub namespaces: Vec<Namespace>,
+    pub pods: Vec<Pod>,
     pub traffic_policies: Vec<TrafficPolicy>,
     pub acme_issuers: Vec<AcmeIssuer>,
     pub session_auths: Vec<SessionAuth>,
@@ -145,4 +151,60 @@ ordered! {
     backend_tls_policies, traffic_policies, session_auths, bulkheads, rate_limits, circuit_breakers, retries,
     edge_policies, response_caches, surges, compressions, static_files, request_authentications,
     authorization_policies, acme_issuers,
+}
+
+/// Every list, with the kind of what is in it.
+macro_rules! every {
+    ($($kind:literal => $list:ident,)*) => {
+        impl Resources {
+            /// `Kind namespace/name` of every document.
+            pub fn names(&self) -> BTreeSet<String> {
+                let mut names = BTreeSet::new();
+                $(names.extend(self.$list.iter().map(|one| {
+                    format!("{} {}/{}", $kind, one.meta.namespace(), one.meta.name.value)
+                }));)*
+                names
+            }
+        }
+    };
+}
+
+every! {
+    "VirtualService" => virtual_services,
+    "DestinationRule" => destination_rules,
+    "Gateway" => gateways,
+    "ServiceEntry" => service_entries,
+    "WorkloadEntry" => workload_entries,
+    "WorkloadGroup" => workload_groups,
+    "Sidecar" => sidecars,
+    "GatewayClass" => gateway_classes,
+    "Gateway (Gateway API)" => api_gateways,
+    "HTTPRoute" => http_routes,
+    "GRPCRoute" => grpc_routes,
+    "TLSRoute" => tls_routes,
+    "TCPRoute" => tcp_routes,
+    "ReferenceGrant" => reference_grants,
+    "BackendTLSPolicy" => backend_tls_policies,
+    "Service" => services,
+    "Endpoints" => endpoints,
+    "EndpointSlice" => endpoint_slices,
+    "Deployment" => deployments,
+    "Secret" => secrets,
+    "ConfigMap" => config_maps,
+    "Namespace" => namespaces,
+    "Pod" => pods,
+    "TrafficPolicy" => traffic_policies,
+    "AcmeIssuer" => acme_issuers,
+    "SessionAuth" => session_auths,
+    "Bulkhead" => bulkheads,
+    "RateLimit" => rate_limits,
+    "CircuitBreaker" => circuit_breakers,
+    "Retry" => retries,
+    "EdgePolicy" => edge_policies,
+    "ResponseCache" => response_caches,
+    "Surge" => surges,
+    "Compression" => compressions,
+    "StaticFiles" => static_files,
+    "RequestAuthentication" => request_authentications,
+    "AuthorizationPolicy" => authorization_policies,
 }

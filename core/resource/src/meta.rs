@@ -1,6 +1,6 @@
 //! What documents of all kinds have in common.
 
-use crate::{Place, Text};
+use crate::{Number, Place, Text};
 
 /// The namespace of a document that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -13,6 +13,8 @@ objects! {
         labels: Vec<(Text, Text)>,
         /// When Kubernetes made it: of two documents that ask for the same, the older has it.
         created: Option<Text>,
+        /// The how manieth change of it Kubernetes has counted.
+        generation: Option<Number>,
         /// The annotation `networking.istio.io/exportTo`, which a Service has.
         export_to: Option<Text>,
     }

@@ -17,6 +17,18 @@ impl Files {
         FileId(self.0.len() as u32 - 1)
     }
 
+    /// Another name for a number that nobody uses any more.
+    pub fn rename(&mut self, id: FileId, name: impl Into<String>) {
+        if let Some(place) = self.0.get_mut(id.0 as usize) {
+            *place = name.into();
+        }
+    }
+
+    /// Whether a number that both know means the same in both.
+    pub fn agrees(&self, other: &Files) -> bool {
+        self.0.iter().zip(&other.0).all(|(one, other)| one == other)
+    }
+
     pub fn name(&self, id: FileId) -> &str {
         self.0.get(id.0 as usize).map_or("", String::as_str)
     }

@@ -125,6 +125,23 @@ pub(crate) enum Key {
 }
 
 impl Condition {
+    /// Whether it is about fields of the request or about chance.
+    pub(crate) fn is_of_more(&self) -> bool {
+        match self {
+            Condition::Grpc
+            | Condition::Fraction(_)
+            | Condition::Header(_)
+            | Condition::Cookie(_)
+            | Condition::Claim(_) => true,
+            Condition::Scheme(_)
+            | Condition::Method(_)
+            | Condition::Authority(_)
+            | Condition::Sources(_)
+            | Condition::Query(_)
+            | Condition::PathRegex(_) => false,
+        }
+    }
+
     /// The property and the value, where the condition asks for one exact value and nothing else.
     pub(crate) fn key(&self) -> Option<(Key, &[u8])> {
         match self {

@@ -9,7 +9,7 @@ use naru_spec::{
 };
 
 use crate::action::{CompiledAction, CompiledRule};
-use crate::condition;
+use crate::condition::{self, Condition};
 use crate::edits::{EditPair, Edits};
 use crate::forward::{CompiledForward, Destination};
 use crate::group::Order;
@@ -40,6 +40,8 @@ struct VirtualHost {
     /// Those that take CONNECT, and nothing else.
     connects: Paths,
     tls: TlsRequirement,
+    /// Some of its rules ask about fields of the request, or about chance.
+    asks_more: bool,
     name: Box<str>,
 }
 
@@ -67,6 +69,7 @@ impl Table {
             expressions: Expressions::default(),
             index: IndexBuilder::default(),
             rules: Vec::with_capacity(routes.virtual_hosts.iter().map(|host| host.rules.len()).sum()),
+            asks_more: false,
             problems: Vec::new(),
         }
         .compile()
@@ -110,6 +113,12 @@ impl Table {
         &self.rules[rule.index()]
     }
 
+    /// Whether which of its rules takes a request depends on more than its first line, its authority and where it
+    /// comes from.
+    pub fn asks_more(&self, virtual_host: u32) -> bool {
+        self.virtual_hosts.get(virtual_host as usize).is_none_or(|host| host.asks_more)
+    }
+
     /// Every rule in the order of ids: virtual host by virtual host, as in the spec.
     pub fn rules(&self) -> impl Iterator<Item = (RuleId, &CompiledRule)> {
         self.rules.iter().zip(0..).map(|(rule, at)| (RuleId(at), rule))
@@ -129,6 +138,8 @@ struct Compiler<'a> {
     expressions: Expressions,
     index: IndexBuilder,
     rules: Vec<CompiledRule>,
+    /// Of the virtual host that is compiled.
+    asks_more: bool,
     problems: Vec<(Place, Invalid)>,
 }
 
@@ -171,6 +182,7 @@ impl<'a> Compiler<'a> {
                 paths,
                 connects,
                 tls: host.tls,
+                asks_more: std::mem::take(&mut self.asks_more),
                 name: host.name.as_str().into(),
             });
         }
@@ -210,6 +222,7 @@ impl<'a> Compiler<'a> {
             if conditions.len() >= usize::from(u16::MAX) {
                 problems.push(Invalid::new("a block may have at most 65534 conditions"));
             }
+            self.asks_more |= conditions.iter().any(Condition::is_of_more);
             let shelf = if block.path == PathMatch::Connect { &mut *connects } else { &mut *paths };
             shelf.put(Order::new(self.rules.len() as u32, at), block, expression, conditions);
         }

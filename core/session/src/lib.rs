@@ -11,6 +11,7 @@
 //! | a key is old | another one signs; the next one is known beforehand | [`ring`] |
 //! | a refresh token is presented | the next one, the same next one again, or the family is revoked | [`family`] |
 //! | somebody logs out | his tokens are on the list until they expire | [`revoked`] |
+//! | somebody is thrown out | all of his sessions of before are, by one line of that list | [`subject`] |
 //! | the store is away, or has lost what it had | what is known goes on; what it lost is put back | [`keeper`] |
 //!
 //! Deliberately not here: signatures, seals and chance that nobody may guess (the shell brings ids and says whether a
@@ -33,6 +34,7 @@ pub mod token;
 pub mod ring;
 pub mod family;
 pub mod revoked;
+pub mod subject;
 pub mod keeper;
 pub mod written;
 
@@ -40,6 +42,7 @@ pub use family::{Family, Presented, Said};
 pub use keeper::{Action, Cursor, Keeper, News, Pace};
 pub use revoked::Revoked;
 pub use ring::{Key, Ring, Standing};
+pub use subject::Subject;
 pub use token::{Claims, Verdict};
 pub use way::Way;
 

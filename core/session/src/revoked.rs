@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naru_base::WallTime;
 
-use crate::Id;
+use crate::subject::{second, second_of};
+use crate::{Id, Subject};
 
 #[derive(Clone, Debug)]
 pub struct Revoked {
@@ -59,6 +60,16 @@ impl Revoked {
 
     pub fn has(&self, id: Id) -> bool {
         self.until.contains_key(&id)
+    }
+
+    /// The second up to which all sessions of this one are over, if he was thrown out.
+    pub fn over(&self, subject: Subject) -> Option<u64> {
+        self.until.range(subject.ids()).next_back().map(|(id, _)| second_of(*id))
+    }
+
+    /// Whether that holds for a session that began then.
+    pub fn is_over(&self, subject: Subject, began: WallTime) -> bool {
+        self.over(subject).is_some_and(|over| second(began) <= over)
     }
 
     /// Whether one that ends then could have been on the list and was forgotten.

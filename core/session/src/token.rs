@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use naru_base::{Reason, WallTime};
 
-use crate::{Id, Revoked, Standing};
+use crate::{Id, Revoked, Standing, Subject};
 
 /// What a token says of itself; its signature holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct Claims {
     pub jti: Id,
     /// The session that it was issued in.
     pub sid: Id,
+    /// Whose session it is.
+    pub subject: Subject,
+    /// When that session began.
+    pub began: WallTime,
     pub not_before: WallTime,
     pub expires: WallTime,
 }
@@ -47,7 +51,10 @@ pub fn judge<'a>(
         // Of a key that is forgotten nobody can say whether it was ours: the refresh token does.
         return if standing == Standing::Unknown { Verdict::KeyRotated } else { Verdict::Invalid };
     };
-    if lists.clone().any(|list| list.has(claims.jti) || list.has(claims.sid)) {
+    let is_on = |list: &Revoked| {
+        list.has(claims.jti) || list.has(claims.sid) || list.is_over(claims.subject, claims.began)
+    };
+    if lists.clone().any(is_on) {
         return Verdict::Revoked;
     }
     let ends = claims.expires + skew;
@@ -99,7 +106,14 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { jti: Id(1), sid: Id(2), not_before: at(0), expires: at(900) }
+        Claims {
+            jti: Id(1),
+            sid: Id(2),
+            subject: Subject::of(&[3; 32]),
+            began: at(0),
+            not_before: at(0),
+            expires: at(900),
+        }
     }
 
     fn judged(seconds: u64, standing: Standing) -> Verdict {
@@ -135,6 +149,17 @@ mod tests {
                 assert!(verdict.needs_login() && !verdict.needs_refresh());
             }
         }
+    }
+
+    #[test]
+    fn all_sessions_of_somebody_who_was_thrown_out_are_to_log_in_and_those_of_after_are_served() {
+        let mut revoked = Revoked::new(10);
+        revoked.add(claims().subject.over_by(crate::subject::second(at(0))), at(10_000));
+        let told = |claims: &Claims| judge(at(10), Standing::Good, Some(claims), [&revoked], SKEW);
+        assert_eq!(told(&claims()), Verdict::Revoked);
+        assert_eq!(told(&Claims { jti: Id(7), sid: Id(8), ..claims() }), Verdict::Revoked);
+        assert_eq!(told(&Claims { began: at(1), ..claims() }), Verdict::Served);
+        assert_eq!(told(&Claims { subject: Subject::of(&[4; 32]), ..claims() }), Verdict::Served);
     }
 
     #[test]

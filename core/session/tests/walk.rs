@@ -1,5 +1,5 @@
 //! Three gateways whose clocks are apart, one store that goes away, loses answers and loses everything, and people who
-//! log in, refresh, log out and are robbed: 256 seeds. Beside the machines stands what is obvious and slow: the list of
+//! log in, refresh, log out, are robbed and are thrown out: 256 seeds. Beside the machines stands what is obvious and slow: the list of
 //! all rings there ever were, and all that was ever revoked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a seed to replay comes from the environment")]
@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_base::{Chance, Instant, WallTime};
+use naru_session::subject::{begins, over_from_now, second};
 use naru_session::token::judge;
 use naru_session::{
-    Action, Claims, Cursor, Family, Id, Keeper, News, Pace, Presented, Ring, Standing, Verdict, written,
+    Action, Claims, Cursor, Family, Id, Keeper, News, Pace, Presented, Ring, Standing, Subject, Verdict,
+    written,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,6 +34,8 @@ struct Store {
     log: Vec<(Id, WallTime)>,
     ring: Option<Vec<u8>>,
     families: BTreeMap<Id, Vec<u8>>,
+    /// Up to which second somebody's sessions are over.
+    over: BTreeMap<Subject, u64>,
     is_down: bool,
 }
 
@@ -74,10 +78,20 @@ struct World {
     ids: u128,
     /// Logged out, and the store has heard of it: when, and until when.
     out: BTreeMap<Id, (Instant, WallTime)>,
+    /// Thrown out, and the store has heard of it: when, and up to which second.
+    thrown: BTreeMap<Subject, (Instant, u64)>,
     /// Tokens of who has logged out.
     ended: Vec<Token>,
+    /// Who was ever thrown out.
+    ousted: BTreeSet<usize>,
     seen: BTreeSet<&'static str>,
     is_healed: bool,
+}
+
+fn subject(name: &str) -> Subject {
+    let mut digest = [0; 32];
+    digest[0] = name.as_bytes()[name.len() - 1];
+    Subject::of(&digest)
 }
 
 impl World {
@@ -95,14 +109,23 @@ impl World {
             seed,
             now: 0,
             grace: Duration::from_secs([0, 0, 40][chance.below(3) as usize]),
-            store: Store { epoch: 1, log: vec![], ring: None, families: BTreeMap::new(), is_down: false },
+            store: Store {
+                epoch: 1,
+                log: vec![],
+                ring: None,
+                families: BTreeMap::new(),
+                over: BTreeMap::new(),
+                is_down: false,
+            },
             gateways,
             people: (0..4).map(|_| person()).collect(),
             rings: vec![],
             losses: 0,
             ids: 1,
             out: BTreeMap::new(),
+            thrown: BTreeMap::new(),
             ended: vec![],
+            ousted: BTreeSet::new(),
             seen: BTreeSet::new(),
             is_healed: false,
             chance,
@@ -209,10 +232,18 @@ impl World {
         }
     }
 
-    fn issue(&mut self, at: usize, sid: Id) -> Option<Token> {
+    fn issue(&mut self, at: usize, sid: Id, family: &Family) -> Option<Token> {
         let (wall, jti) = (self.wall(at), self.id());
         let key = self.gateways[at].keeper.ring()?.current().id;
-        Some(Token { key, claims: Claims { jti, sid, not_before: wall, expires: wall + LIFETIME } })
+        let (subject, began) = (subject(&family.subject), family.began);
+        let claims = Claims { jti, sid, subject, began, not_before: wall, expires: wall + LIFETIME };
+        Some(Token { key, claims })
+    }
+
+    /// The second up to which his sessions are over, as the store or this gateway knows it.
+    fn over(&self, at: usize, who: Subject) -> Option<u64> {
+        let known = self.gateways[at].keeper.revoked().over(who);
+        known.max(self.store.over.get(&who).copied())
     }
 
     fn log_in(&mut self, at: usize, who: usize) {
@@ -222,10 +253,14 @@ impl World {
         let Some(ring) = self.store_ring() else { return };
         self.gateways[at].keeper.on_ring(ring);
         let sid = self.id();
-        let family = Family::begin(self.wall(at), format!("person {who}"), vec![], SESSION);
+        let name = format!("person {who}");
+        let began = begins(self.wall(at), self.over(at, subject(&name)));
+        let family = Family { began, ..Family::begin(self.wall(at), name, vec![], SESSION) };
         self.store.families.insert(sid, written::family(&family));
-        let access = self.issue(at, sid);
-        self.people[who] = Person { access, refresh: Some((sid, 1)), stolen: None, is_excused: false };
+        let access = self.issue(at, sid, &family);
+        // Of what a lost store knew, another gateway may know more than the one that he logs in at.
+        let is_excused = self.losses > 0 && self.ousted.contains(&who);
+        self.people[who] = Person { access, refresh: Some((sid, 1)), stolen: None, is_excused };
     }
 
     /// What a gateway answers to a refresh token: another pair, or that one has to log in; or nothing.
@@ -238,6 +273,10 @@ impl World {
         self.gateways[at].keeper.on_ring(ring);
         let Some(bytes) = self.store.families.get(&sid) else { return Some(Err(())) };
         let family = written::read_family(bytes).unwrap();
+        if self.over(at, subject(&family.subject)).is_some_and(|over| second(family.began) <= over) {
+            self.seen.insert("thrown out, not refreshed");
+            return Some(Err(()));
+        }
         let generation = match family.present(self.wall(at), generation, INTERVAL) {
             Presented::Rotated(next) => {
                 self.store.families.insert(sid, written::family(&next));
@@ -253,7 +292,7 @@ impl World {
             }
             Presented::Revoked | Presented::Expired => return Some(Err(())),
         };
-        Some(Ok((self.issue(at, sid)?, (sid, generation))))
+        Some(Ok((self.issue(at, sid, &family)?, (sid, generation))))
     }
 
     fn judged(&mut self, at: usize, token: &Token) -> Verdict {
@@ -271,6 +310,13 @@ impl World {
                 assert!(verdict.refusal().is_some(), "seed {}: logged out, and served", self.seed);
                 self.seen.insert("served nowhere");
             }
+        }
+        if let Some((told, over)) = self.thrown.get(&token.claims.subject)
+            && second(token.claims.began) <= *over
+            && self.gateways[at].polled > *told
+        {
+            assert!(verdict.refusal().is_some(), "seed {}: thrown out, and served", self.seed);
+            self.seen.insert("thrown out everywhere");
         }
         verdict
     }
@@ -370,6 +416,30 @@ impl World {
         self.ended.push(access);
     }
 
+    /// All sessions of somebody end; an operator who asks a gateway without a store is told to ask again.
+    fn throw_out(&mut self, at: usize, who: usize) {
+        if self.is_away(at) {
+            return;
+        }
+        let whose = subject(&format!("person {who}"));
+        let (wall, before) = (self.wall(at), self.over(at, whose));
+        let over = over_from_now(wall, SKEW, before);
+        self.store.over.insert(whose, over);
+        self.gateways[at].keeper.on_revoked(whose.over_by(over), wall + LIFETIME + SKEW);
+        if let Some(access) = self.people[who].access.clone()
+            && self.obvious_standing(at, access.key) != Standing::Unknown
+        {
+            assert_eq!(self.judged(at, &access), Verdict::Revoked, "it holds here at once");
+            self.ended.push(access);
+        }
+        self.run(at);
+        if self.gateways[at].keeper.untold() == 0 {
+            self.thrown.insert(whose, (self.instant(), over));
+        }
+        self.people[who].is_excused = true;
+        self.ousted.insert(who);
+    }
+
     fn step(&mut self) {
         self.now += self.chance.below(if self.chance.clone().below(20) == 0 { 60 } else { 2 }) * SECOND
             + self.chance.below(SECOND);
@@ -390,6 +460,7 @@ impl World {
                 }
             }
             6..=8 => self.log_out(at, who),
+            17 => self.throw_out(at, who),
             13..=16 if !self.ended.is_empty() => {
                 let one = self.chance.below(self.ended.len() as u64) as usize;
                 let token = self.ended[one].clone();
@@ -416,6 +487,8 @@ impl World {
         }
         // Who began anew since, and heard of it from nobody, cannot know.
         self.out.clear();
+        self.thrown.clear();
+        self.store.over.clear();
     }
 
     /// All is well again: everybody agrees on everything.
@@ -467,7 +540,16 @@ fn sessions_survive_stores_that_go_away_clocks_that_are_apart_and_thieves() {
         seen.extend(world.seen);
     }
     if only.is_none() {
-        let all = ["cured", "lost answer", "lost store", "refreshed", "reuse", "served nowhere"];
+        let all = [
+            "cured",
+            "lost answer",
+            "lost store",
+            "refreshed",
+            "reuse",
+            "served nowhere",
+            "thrown out everywhere",
+            "thrown out, not refreshed",
+        ];
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), all, "the walk goes everywhere");
     }
 }

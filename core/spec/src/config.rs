@@ -157,7 +157,7 @@ impl Config {
                 for (rule_at, rule) in host.rules.iter().enumerate() {
                     let place =
                         Place::Rule { listener: at, chain: chain_at, virtual_host: host_at, rule: rule_at };
-                    let of_gate = rule.gate.iter().flat_map(|change| change.problems());
+                    let of_gate = rule.changes().flat_map(|change| change.problems());
                     found.extend(of_gate.map(|invalid| (place.clone(), invalid)));
                     rule_problems(rule, clusters, &place, found);
                 }

@@ -58,6 +58,17 @@ impl Coder {
         }
     }
 
+    fn problems(&self) -> Vec<Invalid> {
+        let (what, most, said) = match *self {
+            Coder::Gzip { level, .. } => ("gzip", 9, level.unwrap_or(1)),
+            Coder::Brotli { quality, .. } => ("brotli", 11, quality),
+            Coder::Zstd { level, .. } => ("zstd", 19, level),
+        };
+        let problem = (said > most)
+            .then(|| Invalid::new(format!("{said} is no level of {what}")).hint(format!("at most {most}")));
+        problem.into_iter().collect()
+    }
+
     /// Of a coding whose settings nobody says.
     pub fn usual(coding: ContentCoding) -> Coder {
         match coding {
@@ -88,6 +99,28 @@ pub struct Compressor {
     pub statuses_not: Vec<u16>,
     /// Before those that the client accepts as gladly.
     pub is_first: bool,
+    /// `x-envoy-compression-status` says of each answer what became of it.
+    pub tells_status: bool,
+    /// Requests are compressed on their way to upstreams.
+    pub requests: Option<CompressedRequests>,
+}
+
+/// Which requests a [`Compressor`] compresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompressedRequests {
+    /// Of a request that says its length.
+    pub length_min: u32,
+    /// Without parameters, in small letters. Empty: all types.
+    pub content_types: Vec<String>,
+}
+
+/// What a route says to a [`Compressor`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CompressorChange {
+    /// Whether answers are compressed.
+    pub answers: Option<bool>,
+    pub removes_accept_encoding: Option<bool>,
+    pub coder: Option<Coder>,
 }
 
 /// What becomes of the strong ETag of an answer that is compressed: its bytes are others than the ETag is of.
@@ -110,28 +143,41 @@ impl Compressor {
             removes_accept_encoding: false,
             statuses_not: Vec::new(),
             is_first: false,
+            tells_status: false,
+            requests: None,
         }
     }
 
+    pub fn changed(&self, change: &CompressorChange) -> Compressor {
+        let mut changed = self.clone();
+        changed.is_enabled = change.answers.unwrap_or(self.is_enabled);
+        changed.removes_accept_encoding =
+            change.removes_accept_encoding.unwrap_or(self.removes_accept_encoding);
+        changed.coder = change.coder.unwrap_or(self.coder);
+        changed
+    }
+
     pub fn problems(&self) -> Vec<Invalid> {
-        let (what, most, said) = match self.coder {
-            Coder::Gzip { level, .. } => ("gzip", 9, level.unwrap_or(1)),
-            Coder::Brotli { quality, .. } => ("brotli", 11, quality),
-            Coder::Zstd { level, .. } => ("zstd", 19, level),
-        };
-        let problem = (said > most)
-            .then(|| Invalid::new(format!("{said} is no level of {what}")).hint(format!("at most {most}")));
-        problem.into_iter().collect()
+        self.coder.problems()
     }
 }
 
-/// Bodies of requests are read out of their coding, within bounds: Envoy's filter `decompressor`.
+impl CompressorChange {
+    pub fn problems(&self) -> Vec<Invalid> {
+        self.coder.iter().flat_map(Coder::problems).collect()
+    }
+}
+
+/// Bodies are read out of their coding, within bounds: Envoy's filter `decompressor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decompressor {
     pub codings: Vec<ContentCoding>,
+    /// Those of requests.
     pub is_enabled: bool,
-    /// Also where `Cache-Control: no-transform` says otherwise.
+    /// Also where `Cache-Control: no-transform` of a request says otherwise.
     pub ignores_no_transform: bool,
+    /// Those of answers.
+    pub answers: Option<DecompressedAnswers>,
     /// Of what comes out.
     pub bytes_max: u64,
     /// So many bytes come out of one, on the whole. What is small may grow by more.
@@ -144,6 +190,7 @@ impl Decompressor {
             codings,
             is_enabled: true,
             ignores_no_transform: false,
+            answers: None,
             bytes_max: defaults::INFLATED_BYTES_MAX,
             ratio_max: defaults::INFLATED_RATIO_MAX,
         }
@@ -154,6 +201,15 @@ impl Decompressor {
         let problem = is_nothing.then(|| Invalid::new("nothing may come out of a body").hint("1 or more"));
         problem.into_iter().collect()
     }
+}
+
+/// Which answers a [`Decompressor`] reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecompressedAnswers {
+    /// Also where `Cache-Control: no-transform` of an answer says otherwise.
+    pub ignores_no_transform: bool,
+    /// Upstreams are told in `Accept-Encoding` that answers may be in these codings.
+    pub is_told: bool,
 }
 
 /// Files that are given in an upstream's place.

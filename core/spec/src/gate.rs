@@ -4,9 +4,9 @@
 //! Each kind of check has its settings in a file of its own; this one knows how lists are joined.
 
 use crate::{
-    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, Cors, Credentials, Csrf, Decompressor,
-    Descriptor, External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, RateService, RateServiceChange,
-    Rbac, RuleRates, SecurityHeaders, Shed, StaticFiles,
+    Addresses, ApiKeys, ApiKeysChange, BasicAuth, Compressor, CompressorChange, Cors, Credentials, Csrf,
+    Decompressor, Descriptor, External, ExternalChange, Invalid, Jwt, LocalRate, Quotas, RateService,
+    RateServiceChange, Rbac, RuleRates, SecurityHeaders, Shed, StaticFiles,
 };
 
 /// The checks of a listener, in order.
@@ -78,6 +78,8 @@ pub enum GateChange {
     Keys(String, Box<ApiKeysChange>),
     /// Other passwords than those of the check with this name.
     Passwords(String, Credentials),
+    /// To who compresses by that name.
+    Compress(String, Box<CompressorChange>),
     /// Of the check for tokens with this name, one requirement for all requests of the rule.
     Require(String, String),
 }
@@ -182,6 +184,13 @@ impl Gate {
                         }
                     }
                 }
+                GateChange::Compress(name, change) => {
+                    for own in checks.iter_mut().filter(|own| own.name == *name) {
+                        if let CheckKind::Compress(settings) = &mut own.kind {
+                            **settings = settings.changed(change);
+                        }
+                    }
+                }
                 GateChange::Require(name, requirement) => {
                     for own in checks.iter_mut().filter(|own| own.name == *name) {
                         if let CheckKind::Jwt(settings) = &mut own.kind {
@@ -214,6 +223,7 @@ impl GateChange {
             | GateChange::Keys(..)
             | GateChange::Passwords(..)
             | GateChange::Require(..) => Vec::new(),
+            GateChange::Compress(_, change) => change.problems(),
             GateChange::Count(_, change) => change.rates.iter().flat_map(Descriptor::problems).collect(),
             GateChange::Describe(said) => {
                 said.own.iter().chain(&said.of_host).flat_map(Descriptor::problems).collect()

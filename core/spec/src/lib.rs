@@ -81,7 +81,10 @@ pub use cluster::{
 };
 pub use condition::{Cel, CelCall, CelFold, CelSelect};
 pub use config::{Admin, Config};
-pub use content::{Coder, Compressor, ContentCoding, Decompressor, Lifetime, Links, OnEtag, StaticFiles};
+pub use content::{
+    Coder, CompressedRequests, Compressor, CompressorChange, ContentCoding, DecompressedAnswers,
+    Decompressor, Lifetime, Links, OnEtag, StaticFiles,
+};
 pub use cors::Cors;
 pub use credentials::{
     ApiKeys, ApiKeysChange, BasicAuth, Credentials, Hashes, KeyForwarding, KeyPlace, KeySource,
@@ -139,8 +142,8 @@ pub use route::{
 };
 pub use security_headers::SecurityHeaders;
 pub use session::{
-    AccessTokens, RefreshTokens, Seal, SessionAlgorithm, SessionAuth, SessionClaim, SessionKeys,
-    SessionStore, StorePlace,
+    AccessTokens, RefreshTokens, SESSION_BEGAN, Seal, SessionAlgorithm, SessionAuth, SessionClaim,
+    SessionKeys, SessionStore, StorePlace,
 };
 pub use store::{CountPlace, Leases, Redis, RedisTls, Store, StoreUse, WithoutStore};
 pub use surge::{Shed, ShedRule, Surge, SurgeLevel, SurgeSignal, SurgeStep, SurgeThreshold};

@@ -59,6 +59,25 @@ pub struct Rule {
     pub gate: Vec<GateChange>,
 }
 
+impl Rule {
+    /// What it says otherwise than its listener, also for one of its clusters alone.
+    pub fn changes(&self) -> impl Iterator<Item = &GateChange> {
+        let of_clusters = match &self.action {
+            Action::Forward(forward) => forward.cluster_gates.as_slice(),
+            Action::Redirect(_) | Action::Direct(_) => &[],
+        };
+        self.gate.iter().chain(of_clusters.iter().flatten().flatten())
+    }
+
+    pub fn changes_mut(&mut self) -> impl Iterator<Item = &mut GateChange> {
+        let of_clusters = match &mut self.action {
+            Action::Forward(forward) => forward.cluster_gates.as_mut_slice(),
+            Action::Redirect(_) | Action::Direct(_) => &mut [],
+        };
+        self.gate.iter_mut().chain(of_clusters.iter_mut().flatten().flatten())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Forward(Box<Forward>),
@@ -70,6 +89,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     pub clusters: ClusterChoice,
+    /// What requests for one of several clusters pass, in place of the [gate](Rule::gate) of the rule. As long as
+    /// there are clusters, or empty.
+    pub cluster_gates: Vec<Option<Vec<GateChange>>>,
     /// Where reads and writes go instead.
     pub groups: Option<Box<ReadWriteGroups>>,
     /// From the end of the request to the end of the response. `None` waits for ever.
@@ -118,6 +140,7 @@ impl Forward {
     pub fn to(cluster: impl Into<String>) -> Forward {
         Forward {
             clusters: ClusterChoice::One(cluster.into()),
+            cluster_gates: Vec::new(),
             groups: None,
             timeout: Some(defaults::ROUTE_TIMEOUT),
             idle_timeout: None,

@@ -388,8 +388,11 @@ pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_known)
 }
 
+/// The claim of an access token that says in which second its session began (a NumericDate).
+pub const SESSION_BEGAN: &str = "naru_began";
+
 pub(crate) fn is_reserved(claim: &str) -> bool {
-    matches!(claim, "" | "iss" | "sub" | "aud" | "exp" | "nbf" | "iat" | "jti" | "sid")
+    matches!(claim, "" | "iss" | "sub" | "aud" | "exp" | "nbf" | "iat" | "jti" | "sid" | SESSION_BEGAN)
 }
 
 #[cfg(test)]

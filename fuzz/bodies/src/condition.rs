@@ -41,6 +41,7 @@ pub fn condition(bytes: &[u8]) {
         scheme: "http",
         protocol: "HTTP/1.1",
         headers: &headers,
+        time: naru_base::WallTime(1_795_307_400_250_000_000),
         source: ([192, 0, 2, 1], 1).into(),
         destination: ([192, 0, 2, 2], 80).into(),
         is_tls: false,

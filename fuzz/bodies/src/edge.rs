@@ -15,8 +15,36 @@ use http::{Method, Request, Uri, Version};
 use naru_base::Reason;
 use naru_journey::arrival::{self, Wish};
 use naru_journey::edge::{Client, Peer, Upgrade, receive, remove_response_hop_by_hop};
+use naru_journey::short::{Field, Plain};
 use naru_journey::{Snapshot, Worker};
 use naru_spec::{Config, HostPort, Http, RouteTable, Scheme};
+
+/// A request that may be answered the short way says there what it says by the ordinary one.
+fn check_short(
+    http: &Http,
+    peer: &Peer,
+    target: &str,
+    sent: &HeaderMap,
+    arrival: &arrival::Arrival,
+    passed: &HeaderMap,
+) {
+    if !http.via.is_empty() || http.host_port != HostPort::Keep || http.strip_trailing_host_dot {
+        // It goes no such way.
+        return;
+    }
+    let fields: Vec<Field<'_>> = sent.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let Some(mut plain) = Plain::of(target, &fields, http, peer) else { return };
+    let snapshot = Snapshot::compile(Config::default()).expect("nothing compiles");
+    plain.settle(&mut Worker::new(&snapshot, 1));
+    assert_eq!((arrival.wish, arrival.client), (Wish::Route, plain.client));
+    let (line, short) = (arrival.line.view(), plain.line());
+    assert_eq!((line.method, line.path, line.authority), (short.method, short.path, short.authority));
+    assert_eq!((line.scheme, line.version), (short.scheme, short.version));
+    for name in sent.keys().chain(passed.keys()) {
+        let all: Vec<&[u8]> = passed.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(plain.all(name.as_str()).collect::<Vec<_>>(), all, "{name}");
+    }
+}
 
 /// Headers that concern one connection, as RFC 9110, section 7.6.1, lists them.
 const OF_ONE_HOP: [&str; 8] = [
@@ -41,9 +69,14 @@ pub fn edge(bytes: &[u8]) {
     let mut worker = Worker::new(&snapshot, 1);
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version, parts.headers) = (method, target, version, sent.clone());
+    let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned());
     let is_absolute = parts.uri.authority().is_some();
     let arrival = arrival::receive(&mut parts, &http, &peer, &mut worker);
     let passed = parts.headers;
+    let is_plain = arrival.line.method == Method::GET && version == Version::HTTP_11 && !is_absolute;
+    if let Some(target) = target.filter(|target| is_plain && target.starts_with('/')) {
+        check_short(&http, &peer, &target, &sent, &arrival, &passed);
+    }
     let hosts = sent.get_all("host").iter().count();
     if hosts > 1 {
         assert_eq!(arrival.wish, Wish::Refuse(Reason::BadHost));

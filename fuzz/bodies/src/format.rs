@@ -111,7 +111,7 @@ impl World {
     /// While the request is under way.
     fn before(&self) -> Facts<'_> {
         Facts {
-            line: &self.line,
+            line: self.line.view(),
             request: &self.headers,
             response: &(),
             trailers: &(),

@@ -1,11 +1,14 @@
 //! Messages of HTTP/1.
 
 use bytes::BytesMut;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use naru_http1::{
-    Decoder, Framing, Limits, Malformed, Piece, RequestHead, Scan, read_request, read_response,
-    write_chunk_size, write_last_chunk, write_request_head, write_response_head,
+    Decoder, Framing, Limits, Malformed, Piece, PlainRoom, RequestHead, Scan, read_plain, read_request,
+    read_response, write_chunk_size, write_last_chunk, write_request_head, write_response_head,
 };
+use naru_journey::edge::Peer;
+use naru_journey::short::Plain;
+use naru_spec::{Http, RouteTable};
 
 const LIMITS: Limits = Limits { head_bytes: 4_096, fields: 100 };
 
@@ -40,7 +43,33 @@ fn request(bytes: &[u8], step: usize) -> Option<(RequestHead, &[u8])> {
         ends.map(|end| scan.go_on(&bytes[..end], LIMITS.head_bytes)).find(|found| *found != Ok(None));
     assert_eq!(whole, stepwise.unwrap_or(Ok(None)), "the head in steps of {step}");
     let (head, body) = bytes.split_at(whole.ok()??);
+    plain_is_alike(head);
     Some((read_request(head, LIMITS, HeaderMap::new()).ok()?, body))
+}
+
+/// What may be answered the short way is read by the ordinary one as the same.
+fn plain_is_alike(head: &[u8]) {
+    let mut room = PlainRoom::default();
+    let Some(plain) = read_plain(head, LIMITS.fields, &mut room) else { return };
+    let http = Http::new("short", RouteTable::default());
+    let address = ([127, 0, 0, 1], 80).into();
+    let peer =
+        Peer { remote: address, local: address, is_tls: false, is_certified: false, is_in_tunnel: false };
+    if Plain::of(plain.target, plain.fields, &http, &peer).is_none() {
+        return;
+    }
+    let read = read_request(head, LIMITS, HeaderMap::new()).expect("a request");
+    assert_eq!((read.method, read.version), (Method::GET, Version::HTTP_11));
+    assert_eq!(read.target.path_and_query().map(|target| target.as_str()), Some(plain.target));
+    assert!(
+        read.persists && !read.expects_continue && !read.takes_trailers && read.framing == Framing::Empty
+    );
+    let mut fields = HeaderMap::new();
+    for (name, value) in plain.fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        fields.append(name, HeaderValue::from_bytes(value).expect("a value"));
+    }
+    assert_eq!(read.fields, fields);
 }
 
 /// Data, how many trailers, or the rule that is broken.

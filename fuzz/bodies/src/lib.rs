@@ -45,6 +45,8 @@ mod exchange;
 mod takeover;
 mod leased;
 mod told;
+mod etcd;
+mod ours;
 // What they share.
 mod place;
 mod quiet;
@@ -58,6 +60,7 @@ pub use condition::condition;
 pub use discovery::discovery;
 pub use documents::documents;
 pub use edge::edge;
+pub use etcd::etcd;
 pub use exchange::{downstream, upstream};
 pub use format::format;
 pub use grpc_web::grpc_web;
@@ -70,6 +73,7 @@ pub use kept::kept;
 pub use known::known;
 pub use leased::leased;
 pub use login::login;
+pub use ours::ours;
 pub use packed::packed;
 pub use path::path;
 pub use proxied::proxied;
@@ -99,6 +103,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("documents", documents),
     ("downstream", downstream),
     ("edge", edge),
+    ("etcd", etcd),
     ("format", format),
     ("grpc_web", grpc_web),
     ("hello", hello),
@@ -114,6 +119,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("measured", measured),
     ("leased", leased),
     ("nginx", nginx),
+    ("ours", ours),
     ("path", path),
     ("probed", probed),
     ("proxied", proxied),

@@ -73,7 +73,7 @@ macro_rules! replays {
     };
 }
 
-replays! { asked authz bootstrap certificate compared compose condition discovery documents downstream edge format grpc_web hello hpack http1 http2 http3 inflated journey kept known leased login measured nginx packed path probed proxied qpack regex revoked route scenario sought takeover token told tunnel upstream }
+replays! { asked authz bootstrap certificate compared compose condition discovery documents downstream edge etcd format grpc_web hello hpack http1 http2 http3 inflated journey kept known leased login measured nginx ours packed path probed proxied qpack regex revoked route scenario sought takeover token told tunnel upstream }
 
 #[test]
 fn every_body_has_a_target_a_corpus_and_a_replay() {

@@ -73,4 +73,4 @@ macro_rules! walks {
     )* };
 }
 
-walks! { asked compared edge format grpc_web hpack http1 http2 http3 kept login measured packed path probed proxied qpack regex revoked takeover tunnel }
+walks! { asked compared edge etcd format grpc_web hpack http1 http2 http3 kept login measured packed path probed proxied qpack regex revoked takeover tunnel }

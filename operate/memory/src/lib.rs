@@ -6,8 +6,60 @@
 //!
 //! The only crate of the project that says `unsafe`.
 
-/// The allocator, to be named by `#[global_allocator]`.
-pub use mimalloc::MiMalloc;
+use core::alloc::{GlobalAlloc, Layout};
+
+/// The allocator, to be named by `#[global_allocator]`: mimalloc, which is not asked for an alignment that every block of
+/// its has. Where it is, it goes a longer way, takes a larger block than is wanted for most of more than a KiB, and has to
+/// find the beginning of such a block when it is freed.
+#[derive(Clone, Copy, Debug)]
+pub struct MiMalloc;
+
+/// Blocks are whole words, and the first of a page begins at a multiple of two (`MI_PAGE_MIN_START_BLOCK_ALIGN` of
+/// mimalloc's types.h).
+const EVERY_BLOCK: usize = size_of::<usize>();
+
+// SAFETY: all memory is mimalloc's, whose blocks of either way are freed and enlarged alike (mimalloc.h), and is as large
+// as is asked for. It is aligned as is asked for: by `mimalloc::MiMalloc`, or as every block is, which a test looks at.
+unsafe impl GlobalAlloc for MiMalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: `mi_malloc` takes no pointers; the caller's layout is passed on as it is.
+        unsafe {
+            match layout.align() <= EVERY_BLOCK {
+                true => libmimalloc_sys::mi_malloc(layout.size()).cast(),
+                false => mimalloc::MiMalloc.alloc(layout),
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as in `alloc`.
+        unsafe {
+            match layout.align() <= EVERY_BLOCK {
+                true => libmimalloc_sys::mi_zalloc(layout.size()).cast(),
+                false => mimalloc::MiMalloc.alloc_zeroed(layout),
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller has it from one of these, and nobody uses it any more.
+        unsafe { mimalloc::MiMalloc.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller has it from one of these, with this layout.
+        unsafe {
+            match layout.align() <= EVERY_BLOCK {
+                true => libmimalloc_sys::mi_realloc(block.cast(), size).cast(),
+                false => mimalloc::MiMalloc.realloc(block, layout, size),
+            }
+        }
+    }
+}
 
 /// `mi_option_purge_delay` of mimalloc.h, which the crate has no name for.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
@@ -53,6 +105,37 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn every_block_is_aligned_as_is_asked_for_and_keeps_what_is_in_it() {
+        use core::alloc::{GlobalAlloc as _, Layout};
+
+        for align in [1, 2, 4, 8, 16, 64, 4_096] {
+            let mut blocks = Vec::new();
+            for size in (1..300).chain([511, 1_023, 1_025, 1_365, 4_097, 40_000, 3_000_001]) {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: no block is used beyond its size, or after it was freed.
+                unsafe {
+                    let block = ALLOCATOR.alloc(layout);
+                    block.write_bytes(size as u8, size);
+                    let larger = ALLOCATOR.realloc(block, layout, size + 700);
+                    let zeroed = ALLOCATOR.alloc_zeroed(layout);
+                    for block in [larger, zeroed] {
+                        assert!(!block.is_null() && block.addr() % align == 0, "{size} at {align}");
+                    }
+                    assert!(
+                        (0..size).all(|at| larger.add(at).read() == size as u8 && zeroed.add(at).read() == 0)
+                    );
+                    let layout_of_larger = Layout::from_size_align(size + 700, align).unwrap();
+                    blocks.extend([(larger, layout_of_larger), (zeroed, layout)]);
+                }
+            }
+            for (block, layout) in blocks {
+                // SAFETY: as above.
+                unsafe { ALLOCATOR.dealloc(block, layout) }
+            }
+        }
     }
 
     /// Of milliseconds, 1,000; its neighbours are switches.

@@ -25,10 +25,11 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
             class.results.iter().map(|(result, count)| format!("{result} {count}")).collect();
         let _ = writeln!(
             out,
-            "{}: {}% from what is kept; {}; {} waited for another; {} kept, {} not",
+            "{}: {}% from what is kept; {}; {} of the hits the short way; {} waited for another; {} kept, {} not",
             class.class,
             percent_kept(&class.results),
             results.join(", "),
+            class.short,
             class.collapsed,
             class.stored,
             class.unstored
@@ -60,6 +61,7 @@ fn described(status: &CacheStatus) -> serde_json::Value {
             "class": class.class,
             "percent_from_what_is_kept": percent_kept(&class.results),
             "results": results,
+            "short": class.short,
             "collapsed": class.collapsed,
             "stored": class.stored,
             "not_stored": class.unstored,
@@ -151,6 +153,7 @@ pub fn numbers(status: Option<&CacheStatus>) -> Vec<Number<'_>> {
                 .iter()
                 .map(|(result, count)| ("requests", Some((name, Some(*result))), false, *count)),
         );
+        all.push(("short", Some((name, None)), false, class.short));
         all.push(("collapsed", Some((name, None)), false, class.collapsed));
         all.push(("stored", Some((name, None)), false, class.stored));
         all.push(("not_stored", Some((name, None)), false, class.unstored));

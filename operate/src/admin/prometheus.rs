@@ -173,22 +173,40 @@ fn watched(files: &[FileStatus]) -> String {
 /// What was compressed. A coding that nothing was compressed in has no line.
 fn coded(codings: &[CodingStatus]) -> String {
     let mut out = Exposition::default();
-    let used: Vec<&CodingStatus> = codings.iter().filter(|status| status.answers > 0).collect();
-    if used.is_empty() {
-        return out.text;
-    }
-    type Count = fn(&CodingStatus) -> u64;
-    let families: [(&str, &str, Count); 3] = [
-        ("naru_compressed_total", "Answers that were compressed.", |status| status.answers),
-        ("naru_compressed_bytes_before_total", "Bytes of them before.", |status| status.bytes_before),
-        ("naru_compressed_bytes_after_total", "Bytes of them after.", |status| status.bytes_after),
+    type Of = fn(&CodingStatus) -> [u64; 3];
+    let kinds: [(&str, &str, Of); 3] = [
+        ("compressed", "Answers that were compressed.", |status| {
+            [status.answers, status.bytes_before, status.bytes_after]
+        }),
+        ("compressed_requests", "Requests that were compressed.", |status| {
+            [status.requests.bodies, status.requests.bytes_before, status.requests.bytes_after]
+        }),
+        ("decompressed_answers", "Answers that were read out of their coding.", |status| {
+            [status.unpacked.bodies, status.unpacked.bytes_before, status.unpacked.bytes_after]
+        }),
     ];
-    for (name, help, count) in families {
-        out.family(name, "counter", help);
-        for status in &used {
-            let mut labels = String::new();
-            label(&mut labels, "coding", status.coding);
-            out.sample(name, &labels, count(status));
+    for (kind, help, of) in kinds {
+        let used: Vec<(&str, [u64; 3])> = codings
+            .iter()
+            .map(|status| (status.coding, of(status)))
+            .filter(|(_, [bodies, ..])| *bodies > 0)
+            .collect();
+        if used.is_empty() {
+            continue;
+        }
+        let families = [
+            ("", help),
+            ("_bytes_before", "Bytes of them before."),
+            ("_bytes_after", "Bytes of them after."),
+        ];
+        for (at, (ending, help)) in families.into_iter().enumerate() {
+            let name = format!("naru_{kind}{ending}_total");
+            out.family(&name, "counter", help);
+            for (coding, counts) in &used {
+                let mut labels = String::new();
+                label(&mut labels, "coding", coding);
+                out.sample(&name, &labels, counts.get(at).copied().unwrap_or(0));
+            }
         }
     }
     out.text

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use http::{Method, Response, StatusCode};
-use naru_proxy::SessionStatus;
+use naru_proxy::{SessionStatus, SessionsEnded};
 use serde_json::{Value, json};
 
 use super::guards::Stat;
 use super::{Admin, Query, Whole, json as json_page, text};
+use crate::asking::decode;
 
 pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     let sessions = admin.proxy.sessions();
@@ -20,29 +21,48 @@ pub fn page(admin: &Admin, query: &Query<'_>) -> Response<Whole> {
     text(StatusCode::OK, sessions.iter().map(written).collect::<String>())
 }
 
-/// Ends a token by its `jti`, or a session with all of its tokens by its `sid`.
+/// A name of somebody that is longer is nobody's.
+const SUBJECT_BYTES_MAX: usize = 1_024;
+
+/// Ends a token by its `jti`, a session with all of its tokens by its `sid`, or all sessions of somebody by his `sub`.
 pub async fn revoke(admin: &Admin, method: &Method, query: &Query<'_>) -> Response<Whole> {
     if *method != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "Invalid request: use POST\n");
     }
     let sessions = admin.proxy.sessions();
-    let name = match (query.get("name"), sessions.as_slice()) {
+    let asked = query.get("name").map(decode);
+    let name = match (&asked, sessions.as_slice()) {
         (_, []) => return text(StatusCode::NOT_FOUND, "no gateway has sessions\n"),
-        (Some(name), _) => name,
+        (Some(name), _) => name.as_str(),
         (None, [one]) => one.name.as_str(),
         (None, _) => return text(StatusCode::BAD_REQUEST, "say which: ?name=, as /sessions lists them\n"),
     };
-    let Some(id) = query.get("id").and_then(|id| id.parse().ok()) else {
-        let told = "say ?id=: the jti of a token, or the sid of a session, of 32 hexadecimal digits\n";
-        return text(StatusCode::BAD_REQUEST, told);
+    let is_told = match (query.get("id"), query.get("user").map(decode)) {
+        (Some(id), None) => match id.parse() {
+            Ok(id) => admin.proxy.end_session(name, id).await,
+            Err(()) => return text(StatusCode::BAD_REQUEST, WHOM),
+        },
+        (None, Some(user)) if !user.is_empty() && user.len() <= SUBJECT_BYTES_MAX => {
+            match admin.proxy.end_subject(name, user).await {
+                Some(SessionsEnded::Not) => {
+                    let why = "too much waits for the store of sessions, which is away: ask again\n";
+                    return text(StatusCode::SERVICE_UNAVAILABLE, why);
+                }
+                ended => ended.map(|ended| ended == SessionsEnded::Everywhere),
+            }
+        }
+        _ => return text(StatusCode::BAD_REQUEST, WHOM),
     };
-    match admin.proxy.end_session(name, id).await {
+    match is_told {
         Some(is_told) => {
             json_page(&json!({ "revoked": 1, "others": if is_told { "told" } else { "told later" } }))
         }
         None => text(StatusCode::NOT_FOUND, format!("there are no sessions named '{name}'\n")),
     }
 }
+
+const WHOM: &str = "say ?id=, the jti of a token or the sid of a session, of 32 hexadecimal digits; or ?user=, the sub \
+                    of whose sessions all end\n";
 
 /// What is counted and measured, under names that are the same on every page.
 pub fn stats(sessions: &SessionStatus) -> Vec<Stat> {

@@ -41,7 +41,9 @@ pub fn are_same(finding: &str, problem: &str) -> bool {
     let same: &[&str] = match finding {
         "IST0002" => &[code::LEGACY_NAME],
         "IST0101" => &[code::UNKNOWN_HOST, code::UNKNOWN_PORT, code::UNKNOWN_SUBSET, code::UNKNOWN_REFERENCE],
-        "IST0109" | "IST0145" | "KIA0201" | "KIA1211" => &[code::CONFLICT, code::DUPLICATE],
+        "IST0109" | "IST0110" | "IST0111" | "IST0145" | "IST0177" | "KIA0201" | "KIA1211" => {
+            &[code::CONFLICT, code::DUPLICATE]
+        }
         "IST0112" => &[code::UNKNOWN_PORT, code::MISSING_FIELD],
         "IST0128" | "IST0129" => &[code::CERTIFICATE_NOT_VERIFIED],
         "IST0130" | "IST0131" => &[code::UNREACHABLE_RULE],

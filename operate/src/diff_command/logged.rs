@@ -6,7 +6,7 @@ use naru_spec::defaults::ACCESS_LOG_FORMAT;
 use naru_spec::{Format, Operator};
 use serde_json::Value;
 
-use crate::up_command::LOG_FORMAT;
+use crate::up_command::{LOG_FORMAT, LOG_FORMAT_BEFORE};
 
 /// A request, as far as a line tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub struct Reader {
 impl Reader {
     /// Beside naru's own format, Envoy's, and objects of JSON: one that somebody says.
     pub fn new(format: Option<Format>) -> Reader {
-        let known = [LOG_FORMAT, ACCESS_LOG_FORMAT].into_iter().filter_map(|text| Format::parse(text).ok());
+        let known = [LOG_FORMAT, LOG_FORMAT_BEFORE, ACCESS_LOG_FORMAT];
+        let known = known.into_iter().filter_map(|text| Format::parse(text).ok());
         Reader { formats: format.into_iter().chain(known).collect() }
     }
 

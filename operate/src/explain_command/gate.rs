@@ -35,6 +35,8 @@ pub struct Walk {
 #[derive(Debug)]
 pub struct Step {
     pub check: &'static str,
+    /// Which documents it is of, where it has several.
+    pub of: Vec<String>,
     pub said: Said,
     /// What was assumed, in words; empty where nothing was.
     pub assumed: String,
@@ -98,7 +100,8 @@ impl Observer for Notes {
             CheckSaid::Refused(refusal) => refused(refusal),
             CheckSaid::Asks(_) => return,
         };
-        self.steps.push(Step { check: name_of(check), said, assumed: std::mem::take(&mut self.assumed) });
+        let (assumed, of) = (std::mem::take(&mut self.assumed), documents_of(check));
+        self.steps.push(Step { check: name_of(check), of, said, assumed });
     }
 }
 
@@ -109,7 +112,25 @@ fn refused(refusal: &Refusal) -> Said {
 
 fn by_reason(check: &'static str, reason: Reason) -> Step {
     let said = Said::Answers { status: reason.status(), reason, details: reason.details().to_owned() };
-    Step { check, said, assumed: String::new() }
+    Step { check, of: Vec::new(), said, assumed: String::new() }
+}
+
+/// `namespace/name` of policies, each once; what a file calls otherwise is shown as it is.
+fn documents_of(check: &CompiledCheck) -> Vec<String> {
+    let CompiledCheck::Policies(policies) = check else { return Vec::new() };
+    let mut all: Vec<String> = Vec::new();
+    for name in policies.names() {
+        let document = name.strip_prefix("ns[").and_then(|rest| {
+            let (namespace, rest) = rest.split_once("]-policy[")?;
+            let (policy, _) = rest.rsplit_once("]-rule[")?;
+            Some(format!("{namespace}/{policy}"))
+        });
+        let document = document.unwrap_or_else(|| name.clone());
+        if !all.contains(&document) {
+            all.push(document);
+        }
+    }
+    all
 }
 
 /// Sends a request through the checks of a chain. `now` is the date.
@@ -153,7 +174,8 @@ pub fn walk(
             return walk;
         }
         if token.is_some() {
-            walk.steps.push(Step { check: "session", said: Said::Passes, assumed: String::new() });
+            let (said, assumed) = (Said::Passes, String::new());
+            walk.steps.push(Step { check: "session", of: Vec::new(), said, assumed });
         }
         session = token;
     }
@@ -191,7 +213,8 @@ pub fn walk(
                         journey.on_answer(begins, answer);
                     }
                     Err((check, unknown)) => {
-                        notes.steps.push(Step { check, said: Said::Unknown, assumed: unknown });
+                        let (said, assumed) = (Said::Unknown, unknown);
+                        notes.steps.push(Step { check, of: Vec::new(), said, assumed });
                         break;
                     }
                 }
@@ -291,7 +314,8 @@ impl Step {
             Said::Unknown => "not known here".to_owned(),
         };
         let assumed = if self.assumed.is_empty() { String::new() } else { format!("; {}", self.assumed) };
-        format!("{:<22} {said}{assumed}", self.check)
+        let of = if self.of.is_empty() { String::new() } else { format!("  ({})", self.of.join(", ")) };
+        format!("{:<22} {said}{assumed}{of}", self.check)
     }
 
     pub fn to_json(&self) -> Value {
@@ -306,6 +330,9 @@ impl Step {
             }),
             Said::Unknown => json!({ "check": self.check, "says": "unknown" }),
         };
+        if !self.of.is_empty() {
+            told["of"] = json!(self.of);
+        }
         if !self.assumed.is_empty() {
             told["assumed"] = json!(self.assumed);
         }

@@ -68,7 +68,8 @@ pub fn key_of_line(text: &str, line: usize) -> String {
 }
 
 /// Names that can stand for a key, each with what it is.
-pub fn names(key: &str, text: &str, line: usize, resources: &Resources) -> Vec<(String, &'static str)> {
+/// `host` is whose subsets are meant, where that stands beside.
+pub fn names(key: &str, host: Option<&str>, resources: &Resources) -> Vec<(String, &'static str)> {
     let mut all = match key {
         "host" | "hosts" => {
             let services = resources.services.iter().map(|service| service.meta.name.value.clone());
@@ -79,9 +80,8 @@ pub fn names(key: &str, text: &str, line: usize, resources: &Resources) -> Vec<(
                 .collect()
         }
         "subset" => {
-            let host = beside(text, line, "host");
             let rules = resources.destination_rules.iter().filter(|rule| {
-                host.as_deref().is_none_or(|host| {
+                host.is_none_or(|host| {
                     let short = |host: &str| host.split('.').next().unwrap_or("").to_owned();
                     short(host) == short(&rule.spec.host)
                 })
@@ -105,7 +105,7 @@ pub fn names(key: &str, text: &str, line: usize, resources: &Resources) -> Vec<(
 }
 
 /// The value of another key of the same mapping, in the lines around.
-fn beside(text: &str, line: usize, name: &str) -> Option<String> {
+pub fn beside(text: &str, line: usize, name: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
     let (indent, _) = key(lines.get(line)?)?;
     let value = |of: &&&str| {

@@ -6,9 +6,6 @@ use serde_json::json;
 use super::Policy;
 
 pub fn compressed(settings: &Compressor) -> Option<Policy> {
-    if !settings.is_enabled {
-        return None;
-    }
     let coding = settings.coder.coding().name();
     let level = match settings.coder {
         Coder::Gzip { level, .. } => level,
@@ -16,35 +13,54 @@ pub fn compressed(settings: &Compressor) -> Option<Policy> {
         Coder::Zstd { level, .. } => Some(level),
     };
     let hard = level.map(|level| format!(" at level {level}")).unwrap_or_default();
-    let of = match settings.content_types.len() {
-        0 => "all types".to_owned(),
-        1 => settings.content_types.concat(),
-        count => format!("{count} types"),
+    let of = |types: &[String]| match types {
+        [] => "all types".to_owned(),
+        [one] => one.clone(),
+        several => format!("{} types", several.len()),
     };
-    let text = format!(
-        "answers of {of} and {} bytes or more are compressed in {coding}{hard} for who accepts it",
-        settings.length_min
-    );
+    let answers = settings.is_enabled.then(|| {
+        let (of, least) = (of(&settings.content_types), settings.length_min);
+        format!(
+            "answers of {of} and {least} bytes or more are compressed in {coding}{hard} for who accepts it"
+        )
+    });
+    let requests = settings.requests.as_ref().map(|requests| {
+        let (of, least) = (of(&requests.content_types), requests.length_min);
+        format!("requests of {of} and {least} bytes or more are compressed in {coding}{hard}")
+    });
+    let all: Vec<String> = answers.into_iter().chain(requests).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let text = all.join("; ");
     let values = json!({
         "coding": coding,
         "level": level,
         "min_bytes": settings.length_min,
         "content_types": settings.content_types,
+        "answers": settings.is_enabled,
+        "requests": settings.requests.as_ref().map(|requests| json!({
+            "min_bytes": requests.length_min,
+            "content_types": requests.content_types,
+        })),
     });
     Some(Policy::new("compression", text, values, None))
 }
 
 pub fn decompressed(settings: &Decompressor) -> Option<Policy> {
-    if !settings.is_enabled {
-        return None;
-    }
+    let of = match (settings.is_enabled, settings.answers.is_some()) {
+        (true, true) => "requests and answers",
+        (true, false) => "requests",
+        (false, true) => "answers",
+        (false, false) => return None,
+    };
     let codings: Vec<&str> = settings.codings.iter().map(|coding| coding.name()).collect();
     let most = match settings.bytes_max {
         u64::MAX => String::new(),
         most => format!("no more than {most} bytes, and "),
     };
     let text = format!(
-        "bodies of requests are read out of {}: {most}no more than {} bytes of each that comes",
+        "bodies of {of} are read out of {}: {most}no more than {} bytes of each that comes",
         codings.join(", "),
         settings.ratio_max
     );
@@ -52,6 +68,8 @@ pub fn decompressed(settings: &Decompressor) -> Option<Policy> {
         "codings": codings,
         "max_bytes": (settings.bytes_max < u64::MAX).then_some(settings.bytes_max),
         "max_ratio": settings.ratio_max,
+        "requests": settings.is_enabled,
+        "answers": settings.answers.is_some(),
     });
     Some(Policy::new("decompression", text, values, None))
 }

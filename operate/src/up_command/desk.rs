@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{StatusCode, Uri};
 use naru_base::WallTime;
 use naru_journey::Snapshot;
+use naru_resource::Resources;
 use naru_sources::Texts;
 use naru_spec::{Config, Problem};
 use serde_json::{Value, json};
@@ -16,12 +17,15 @@ use super::{Running, remember};
 use crate::admin::guards_of;
 use crate::asking::{Asked, Refusal, What};
 use crate::diff_command::replayed::{Listeners, Shapes, Told};
+use crate::diff_command::settings;
 use crate::explain_command::{Answer, Question};
 use crate::policies::Documents;
 use crate::recent;
 
 /// A line of a request that has just ended comes with the next piece.
 const LATE: Duration = Duration::from_millis(400);
+/// As many workloads are asked for when nobody says who calls.
+const CALLERS_MAX: usize = 100;
 /// Groups that are told at a save.
 const GROUPS_MAX: usize = 3;
 
@@ -32,6 +36,7 @@ impl Running<'_> {
             What::Show(number) => self.documents(number),
             What::Rollback(number) => self.go_back(number).await,
             What::Apply(files) => self.apply(files).await,
+            What::Try(files) => self.try_on(Texts { files }).await,
             What::Explain(question) => self.explain(&question).map(|answer| self.told(answer, None)),
             What::ExplainId(id) => self.explain_recorded(&id).await,
         };
@@ -82,13 +87,38 @@ impl Running<'_> {
         Ok(json!({ "version": kept, "changes": changes }))
     }
 
+    /// What a batch would be and mean. Nothing is changed by it.
+    async fn try_on(&mut self, texts: Texts) -> Result<Value, Refusal> {
+        let (loaded, before) = (texts.load(), self.in_force.borrow().clone());
+        let documents = replaced(self.mesh.resources(), &loaded.resources);
+        let kept = self.mesh.replace(loaded);
+        let surrounded = self.mesh.surround(&mut self.acme);
+        let checked = self.mesh.check();
+        self.mesh.restore(kept);
+        let restored = self.mesh.surround(&mut self.acme);
+        surrounded
+            .and(restored)
+            .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
+        let Some((after, _)) = checked.compiled else { return Err(refused(&checked.problems, None)) };
+        let differences = settings::between(&before, &after).to_text();
+        let differences: Vec<&str> = differences.lines().collect();
+        let changes = self.summary_of(before, after).await;
+        Ok(json!({
+            "dry_run": true,
+            "documents": documents,
+            "differences": differences,
+            "changes": changes,
+        }))
+    }
+
     async fn apply(&mut self, files: Vec<(String, String)>) -> Result<Value, Refusal> {
         let texts = Texts { files };
+        let documents = replaced(self.mesh.resources(), &texts.load().resources);
         let changes = self.put_texts(&texts).await?;
         let directory = self.directory.clone();
         let kept = remember(self.history.put_instead(&texts, "a batch", &directory));
         eprintln!("naru: a batch of documents is in effect");
-        Ok(json!({ "version": kept, "changes": changes }))
+        Ok(json!({ "version": kept, "documents": documents, "changes": changes }))
     }
 
     async fn put_texts(&mut self, texts: &Texts) -> Result<Vec<String>, Refusal> {
@@ -96,21 +126,19 @@ impl Running<'_> {
         let (problems, changed) = self.change(texts).await;
         match changed {
             Ok(()) => Ok(self.summary(before).await),
-            Err(error) => {
-                let errors: Vec<String> =
-                    problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string).collect();
-                let error = error.map(|error| error.to_string());
-                let why = errors.into_iter().chain(error).collect::<Vec<_>>().join("\n");
-                Err(Refusal(StatusCode::CONFLICT, format!("it cannot be, and changes nothing\n{why}")))
-            }
+            Err(error) => Err(refused(&problems, error.map(|error| error.to_string()))),
         }
     }
 
     /// What a change means to the last requests, in lines for people. It is found out beside everything else.
     pub(super) fn summary(&self, before: Config) -> impl Future<Output = Vec<String>> + use<> {
+        self.summary_of(before, self.in_force.borrow().clone())
+    }
+
+    fn summary_of(&self, before: Config, after: Config) -> impl Future<Output = Vec<String>> + use<> {
         let is_on = self.args.recent_requests > 0;
         let lines = if is_on { self.proxy.recent_lines() } else { Vec::new() };
-        let (after, listeners) = (self.in_force.borrow().clone(), self.listeners());
+        let listeners = self.listeners();
         let found = tokio::task::spawn_blocking(move || summarize(before, after, &lines, &listeners));
         async move { found.await.ok().flatten().unwrap_or_default() }
     }
@@ -125,8 +153,33 @@ impl Running<'_> {
     fn explain(&self, question: &Question) -> Result<Answer, Refusal> {
         let config = self.in_force.borrow();
         let documents = Documents::new(self.mesh.resources().clone());
-        let answer = question.answer(&config, &self.proxy.snapshot(), &documents);
-        answer.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error:#}")))
+        let snapshot = self.proxy.snapshot();
+        let answer = |question: &Question| question.answer(&config, &snapshot, &documents);
+        let told = answer(question);
+        let mut told = told.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error:#}")))?;
+        let Some(caller) = name_of_caller(&told.listener).filter(|_| question.from.is_none()) else {
+            return Ok(told);
+        };
+        // Nobody is said to call: it is said who is taken, and for whom it would be otherwise.
+        let names = config.listeners.iter().map(|listener| &listener.name);
+        let others = names.filter(|name| **name != told.listener && name_of_caller(name).is_some());
+        let otherwise: Vec<String> = others
+            .take(CALLERS_MAX)
+            .filter(|name| {
+                let from = Some((*name).clone());
+                let other = answer(&Question { from, ..question.clone() });
+                other.is_ok_and(|other| (&other.origin, &other.clusters) != (&told.origin, &told.clusters))
+            })
+            .filter_map(|name| name_of_caller(name))
+            .collect();
+        let but = match otherwise.as_slice() {
+            [] => String::new(),
+            others => format!("; it is otherwise with --from {}", others.join(", ")),
+        };
+        told.text = format!("taken to be called by {caller}{but}\n{}", told.text);
+        told.json["caller"] = json!(caller);
+        told.json["otherwise_from"] = json!(otherwise);
+        Ok(told)
     }
 
     async fn explain_recorded(&self, id: &str) -> Result<Value, Refusal> {
@@ -165,7 +218,7 @@ impl Running<'_> {
 
     /// With how the endpoints are now, and what became of the request where it is one that was sent.
     fn told(&self, answer: Answer, recorded: Option<&Value>) -> Value {
-        let Answer { mut text, mut json, clusters, origin } = answer;
+        let Answer { mut text, mut json, clusters, origin, .. } = answer;
         if let Some(line) = recorded {
             let mut whole = became(line, origin.as_deref(), &clusters);
             whole.push_str(&text);
@@ -187,6 +240,12 @@ impl Running<'_> {
         json["text"] = json!(text);
         json
     }
+}
+
+/// The workload whose listener this is, as `--from` has it.
+fn name_of_caller(listener: &str) -> Option<String> {
+    let (name, namespace) = listener.strip_prefix("outbound/")?.rsplit_once('.')?;
+    Some(format!("{namespace}/{name}"))
 }
 
 /// What became of a request, and whether it would be the same now.
@@ -227,6 +286,20 @@ fn became(line: &Value, origin: Option<&str>, clusters: &[String]) -> String {
     }
     out.push_str("\n\n");
     out
+}
+
+fn refused(problems: &[Problem], error: Option<String>) -> Refusal {
+    let errors = problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string);
+    let why = errors.chain(error).collect::<Vec<_>>().join("\n");
+    Refusal(StatusCode::CONFLICT, format!("it cannot be, and changes nothing\n{why}"))
+}
+
+/// Documents that are in one of two sets only.
+fn replaced(before: &Resources, after: &Resources) -> Value {
+    let (old, new) = (before.names(), after.names());
+    let gone: Vec<&String> = old.difference(&new).collect();
+    let come: Vec<&String> = new.difference(&old).collect();
+    json!({ "gone": gone, "new": come, "kept": old.intersection(&new).count() })
 }
 
 fn summarize(before: Config, after: Config, lines: &[u8], listeners: &Listeners) -> Option<Vec<String>> {

@@ -1,5 +1,6 @@
 //! What there is: documents, processes, and where processes call others.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -14,12 +15,17 @@ use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
-use crate::check_command::{Checked, check_with};
+use crate::check_command::{Checked, compile};
 use crate::cli::UpArgs;
 use crate::recent;
+use crate::rechecked::Replanned;
 
-/// One line for every request: who was asked, what came of it, and which rule did it.
+/// One line for every request: who was asked, what came of it and why, which rule did it, and its id.
 pub const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
+%REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %REASON% \
+%DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN% id %REQ(X-REQUEST-ID)%\n";
+/// As lines were before they told the reason and the id: logs of that time can be read, too.
+pub const LOG_FORMAT_BEFORE: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
 %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
 %DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
 
@@ -34,6 +40,7 @@ pub struct Mesh {
     surroundings: Surroundings,
     /// The last requests are kept.
     records: bool,
+    planned: RefCell<Replanned>,
 }
 
 impl Mesh {
@@ -63,6 +70,7 @@ impl Mesh {
             outbound: BTreeMap::new(),
             surroundings,
             records: args.recent_requests > 0,
+            planned: RefCell::default(),
         })
     }
 
@@ -88,7 +96,8 @@ impl Mesh {
         let mut surroundings = self.surroundings.clone();
         surroundings.clients = self.processes.iter().chain(&self.leaving).map(client).collect();
         surroundings.instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
-        check_with(&self.loaded, &surroundings, |config| {
+        let planned = self.planned.borrow_mut().plan(&self.loaded.resources, &surroundings);
+        compile(planned, &self.loaded, |config| {
             if self.records {
                 recent::record(config);
             }
@@ -223,7 +232,7 @@ impl Mesh {
     }
 
     /// What a newcomer wants to know first.
-    pub fn greeting(&self, args: &UpArgs) -> Vec<String> {
+    pub fn greeting(&self, args: &UpArgs, source: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, address) in &self.outbound {
             if name.starts_with("gateway/") {
@@ -235,7 +244,7 @@ impl Mesh {
         let count: u32 = self.processes.iter().map(|process| process.replicas).sum();
         let s = if count == 1 { "" } else { "es" };
         lines.push(format!("{count} process{s} of {} workloads", self.processes.len()));
-        lines.push(format!("every valid save in '{}' takes effect", args.directory.display()));
+        lines.push(format!("every valid save in '{source}' takes effect"));
         lines
     }
 }

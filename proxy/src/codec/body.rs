@@ -12,6 +12,7 @@ use super::http1::link::Http1Body;
 use super::http2::Http2Body;
 #[cfg(feature = "http3")]
 use super::http3::Http3Body;
+use crate::deflated::Deflated;
 use crate::grpc_web::TextBody;
 use crate::inflated::Inflated;
 
@@ -25,6 +26,8 @@ pub enum InBody {
     Text(Box<TextBody>),
     /// One of them, out of its coding.
     Inflated(Box<Inflated>),
+    /// One of them, in a coding.
+    Deflated(Box<Deflated>),
     /// It is boxed, so that the others are no larger for it.
     #[cfg(feature = "http3")]
     Http3(Box<Http3Body>),
@@ -36,6 +39,7 @@ impl InBody {
         match self {
             InBody::Http1(body) => body.is_malformed(),
             InBody::Text(body) => body.is_malformed,
+            InBody::Deflated(body) => body.is_malformed(),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.is_malformed(),
             InBody::Empty | InBody::Http2(_) | InBody::Inflated(_) => false,
@@ -46,6 +50,7 @@ impl InBody {
     pub fn refused(&self) -> Option<Reason> {
         match self {
             InBody::Inflated(body) => body.refused(),
+            InBody::Deflated(body) => body.refused(),
             _ => None,
         }
     }
@@ -99,6 +104,7 @@ impl Body for InBody {
             InBody::Http2(body) => Pin::new(body).poll_frame(cx),
             InBody::Text(body) => body.poll_frame(cx),
             InBody::Inflated(body) => body.poll_frame(cx),
+            InBody::Deflated(body) => body.poll_frame(cx),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => Pin::new(&mut **body).poll_frame(cx),
         }
@@ -112,6 +118,7 @@ impl Body for InBody {
             InBody::Http2(body) => body.is_end_stream(),
             InBody::Text(body) => body.is_end_stream(),
             InBody::Inflated(body) => body.is_end_stream(),
+            InBody::Deflated(body) => body.is_end_stream(),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.is_end_stream(),
         }
@@ -123,7 +130,7 @@ impl Body for InBody {
             InBody::Empty => SizeHint::with_exact(0),
             InBody::Http1(body) => body.size_hint(),
             InBody::Http2(body) => body.size_hint(),
-            InBody::Text(_) | InBody::Inflated(_) => SizeHint::default(),
+            InBody::Text(_) | InBody::Inflated(_) | InBody::Deflated(_) => SizeHint::default(),
             #[cfg(feature = "http3")]
             InBody::Http3(body) => body.size_hint(),
         }

@@ -4,7 +4,7 @@
 //! no memory but its socket. ADR 18 says why it is ours.
 
 pub mod link;
-mod output;
+pub mod output;
 pub mod client;
 pub mod server;
 

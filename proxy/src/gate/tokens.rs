@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use naru_base::Instant;
 use naru_identity::{Denial, Freshness, Token, Turn};
-use naru_jose::{Jwks, Jwt, TokenFault};
+use naru_jose::{Jwks, Jwt, KeyFault, TokenFault};
 use naru_journey::gate::tokens::{KeysId, Read, Reading};
 use naru_spec::defaults::{JWT_CACHE, JWT_CACHED_BYTES_MAX};
 use naru_spec::{DataSource, Invalid, JwtKeys};
@@ -112,6 +112,18 @@ impl SharedKeys {
     }
 }
 
+/// Which keys of a set no token can be held against, each with why.
+///
+/// # Errors
+/// That is so of all of them, or it is no set of keys.
+pub fn check_keys(text: &[u8]) -> Result<Vec<String>, String> {
+    let keys = Jwks::parse(text).map_err(|fault| fault.to_string())?;
+    let left_out = keys.left_out().iter();
+    Ok(left_out
+        .map(|(kid, fault)| format!("key '{}': {fault}", kid.as_deref().unwrap_or("without a kid")))
+        .collect())
+}
+
 fn local(source: &DataSource) -> Result<Jwks, Invalid> {
     let bytes = match source {
         DataSource::Inline(bytes) => bytes.clone(),
@@ -121,7 +133,16 @@ fn local(source: &DataSource) -> Result<Jwks, Invalid> {
             .map_err(|_| Invalid::new(format!("the keys of tokens are not in the environment, as {name}")))?
             .into_bytes(),
     };
-    Jwks::parse(&bytes).map_err(|fault| Invalid::new(format!("the keys of tokens are none: {fault}")))
+    let keys =
+        Jwks::parse(&bytes).map_err(|fault| Invalid::new(format!("the keys of tokens are none: {fault}")))?;
+    // Whoever wrote them meant them to be used.
+    let lost =
+        keys.left_out().iter().find(|(_, fault)| matches!(fault, KeyFault::Mixed | KeyFault::Repeated));
+    if let Some((kid, fault)) = lost {
+        let kid = kid.as_deref().unwrap_or_default();
+        return Err(Invalid::new(format!("the key \"{kid}\" for tokens cannot be used: {fault}")));
+    }
+    Ok(keys)
 }
 
 /// What one worker knows of keys and tokens.

@@ -6,6 +6,8 @@
 //!
 //! A store value is sealed before it leaves this thread, for the place where it stands.
 
+mod over;
+
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write as _;
@@ -20,10 +22,11 @@ use naru_base::{Json, WallTime};
 use naru_jose::secret;
 use naru_session::login::Attempt;
 use naru_session::{Action, Family, Id, Keeper, News, Pace, Presented, Revoked, Ring, Said, written};
-use naru_spec::{DataSource, Seal, SessionAuth, StorePlace, defaults};
+use naru_spec::{DataSource, SESSION_BEGAN, Seal, SessionAuth, StorePlace, defaults};
 use naru_store::{Away, RING, Store, Swapped, Write};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::over::{Ended, SubjectKey};
 use super::keys::{self, Keyset};
 use crate::clock::{Origin, wall_now};
 
@@ -63,6 +66,8 @@ pub struct Known {
     pub keys: Option<Arc<Keyset>>,
     /// All of it, and what came after that.
     revoked: Option<(Arc<Revoked>, Arc<Revoked>)>,
+    /// There once the store could be opened.
+    pub subjects: Option<Arc<SubjectKey>>,
 }
 
 impl Known {
@@ -149,6 +154,8 @@ enum Task {
     },
     /// Somebody else wants it ended. Whether all gateways will know.
     End(Id, oneshot::Sender<bool>),
+    /// And all sessions of whom this is.
+    EndSubject(String, oneshot::Sender<Ended>),
     /// Whether nobody has ended it before.
     Attempt {
         state: Id,
@@ -276,6 +283,15 @@ impl Service {
         self.tasks_tx.try_send(Task::End(id, done_tx)).is_ok() && done_rx.await.unwrap_or(false)
     }
 
+    /// Ends all sessions of this subject that there are.
+    pub async fn end_subject(&self, subject: String) -> Ended {
+        let (done_tx, done_rx) = oneshot::channel();
+        match self.tasks_tx.try_send(Task::EndSubject(subject, done_tx)) {
+            Ok(()) => done_rx.await.unwrap_or(Ended::Not),
+            Err(_) => Ended::Not,
+        }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -351,7 +367,7 @@ async fn run(
     shared: Arc<Shared>,
     mut tasks_rx: mpsc::Receiver<Task>,
 ) {
-    let (store, seal) = loop {
+    let (store, seal, subjects) = loop {
         match open(&auth) {
             Ok(opened) => break opened,
             Err(away) => {
@@ -378,6 +394,8 @@ async fn run(
         origin,
         store,
         seal,
+        subjects: Arc::new(subjects),
+        left: RefCell::default(),
         keeper: RefCell::new(keeper),
         ring_there: RefCell::default(),
         recent: RefCell::new(Revoked::new(RECENT_MAX * 2)),
@@ -398,15 +416,16 @@ async fn run(
     keeping.abort();
 }
 
-fn open(auth: &SessionAuth) -> Result<(Store, secret::Seal), Away> {
+fn open(auth: &SessionAuth) -> Result<(Store, secret::Seal, SubjectKey), Away> {
     let key = match (&auth.store.seal, &auth.store.place) {
         (Seal::Given(source), _) => given(source)?,
         (Seal::Beside, StorePlace::Directory(path)) => beside(Path::new(path))?,
         (Seal::Beside, StorePlace::Redis { .. }) => return Err(Away("nothing seals it".to_owned())),
     };
-    let seal = secret::Seal::new(&secret::sha256(&key)).map_err(|failed| Away(failed.to_string()))?;
+    let key = secret::sha256(&key);
+    let seal = secret::Seal::new(&key).map_err(|failed| Away(failed.to_string()))?;
     let store = Store::open(&auth.store.place, &auth.name, auth.store.timeout)?;
-    Ok((store, seal))
+    Ok((store, seal, SubjectKey::of(&key)))
 }
 
 fn given(source: &DataSource) -> Result<Vec<u8>, Away> {
@@ -444,6 +463,9 @@ struct Inner {
     origin: Origin,
     store: Store,
     seal: Arc<secret::Seal>,
+    subjects: Arc<SubjectKey>,
+    /// What the store was away for.
+    left: RefCell<over::Left>,
     keeper: RefCell<Keeper>,
     /// The ring as it stands in the store.
     ring_there: RefCell<Option<Vec<u8>>>,
@@ -491,6 +513,7 @@ impl Inner {
             self.shared.set_away(&self.auth.borrow().name, Some(&away.0));
         } else if self.keeper.borrow().away_since().is_none() {
             self.shared.set_away(&self.auth.borrow().name, None);
+            self.tell_left().await;
         }
         self.publish();
     }
@@ -587,6 +610,7 @@ impl Inner {
         *known = Arc::new(Known {
             keys,
             revoked: Some((Arc::clone(&self.all.borrow()), Arc::new(recent.clone()))),
+            subjects: Some(Arc::clone(&self.subjects)),
         });
         self.published.set(now);
         self.shared.version.fetch_add(1, Ordering::Release);
@@ -616,6 +640,12 @@ impl Inner {
                 let is_everywhere = self.told(self.log_out(&auth, &[id]).await).is_ok();
                 count(&self.shared.counts.ended);
                 let _ = done_tx.send(is_everywhere);
+            }
+            Task::EndSubject(subject, done_tx) => {
+                let auth = Arc::clone(&self.auth.borrow());
+                let ended = self.end_subject(&auth, &subject).await;
+                count(&self.shared.counts.ended);
+                let _ = done_tx.send(ended);
             }
             Task::Attempt { state, until, done_tx } => {
                 let write = Write {
@@ -665,10 +695,11 @@ impl Inner {
         // The ring is read with it: no key that was replaced signs.
         let (ring, _) = self.store.read(&name).await?;
         self.hear_ring(ring)?;
-        let value = self.seal(&name, &written::family(family))?;
+        let family = self.begun(family).await?;
+        let value = self.seal(&name, &written::family(&family))?;
         let write = Write { name, expected: None, value, until: Some(family.expires) };
         match self.store.swap(wall_now(), write).await? {
-            Swapped::Done => self.issue(auth, sid, family),
+            Swapped::Done => self.issue(auth, sid, &family),
             Swapped::Beaten(_) => Err(Away("it knows a session that has just begun".to_owned())),
         }
     }
@@ -682,6 +713,10 @@ impl Inner {
             let Some(there) = there else { return Ok(Refreshed::Refused) };
             let plain = self.unseal(&name, &there)?;
             let family = written::read_family(&plain).map_err(|why| Away(why.to_owned()))?;
+            if !family.is_revoked && self.is_over(&family).await? {
+                self.end(sid).await?;
+                return Ok(Refreshed::Refused);
+            }
             let next = match family.present(wall_now(), generation, auth.refresh.reuse_interval) {
                 Presented::Rotated(next) => next,
                 Presented::Repeated => {
@@ -714,7 +749,10 @@ impl Inner {
         let told = self.revoke(auth, ids).await;
         for sid in ids {
             // Of the ids, those of sessions have something to end.
-            self.end(*sid).await?;
+            if let Err(away) = self.end(*sid).await {
+                ids.iter().for_each(|id| self.left.borrow_mut().leave_session(*id));
+                return Err(away);
+            }
         }
         told
     }
@@ -797,6 +835,7 @@ impl Inner {
             ("exp".to_owned(), seconds(now + lifetime)),
             ("jti".to_owned(), Json::from(jti.to_string().as_str())),
             ("sid".to_owned(), Json::from(sid.to_string().as_str())),
+            (SESSION_BEGAN.to_owned(), seconds(family.began)),
         ]);
         let said = family.claims.iter().map(|(name, said)| match said {
             Said::Text(text) => (name.clone(), Json::from(text.as_str())),

@@ -10,7 +10,7 @@ use naru_identity::Token;
 use naru_jose::{Jwt, secret};
 use naru_session::token::judge;
 use naru_session::{Claims, Id, Standing, Verdict};
-use naru_spec::SessionAuth;
+use naru_spec::{SESSION_BEGAN, SessionAuth};
 
 use super::keys::Keyset;
 use super::service::Known;
@@ -71,7 +71,7 @@ pub fn verdict(
     let (key, verified) = match cache.get(&digest) {
         Some(verified) => (Some(verified.key), Some(verified)),
         None => {
-            let (key, verified) = verify(keys, auth, token);
+            let (key, verified) = verify(known, keys, auth, token);
             if let Some(verified) = &verified {
                 cache.put(digest, Rc::clone(verified));
             }
@@ -87,7 +87,12 @@ pub fn verdict(
 }
 
 /// The key that it names, and what it says if that key has signed it for us.
-fn verify(keys: &Keyset, auth: &SessionAuth, token: &str) -> (Option<Id>, Option<Rc<Verified>>) {
+fn verify(
+    known: &Known,
+    keys: &Keyset,
+    auth: &SessionAuth,
+    token: &str,
+) -> (Option<Id>, Option<Rc<Verified>>) {
     let Ok(jwt) = Jwt::parse(token) else { return (None, None) };
     let kid = jwt.compact.header.kid.as_deref().and_then(|kid| kid.parse::<Id>().ok());
     let Some(key) = kid else { return (None, None) };
@@ -97,14 +102,14 @@ fn verify(keys: &Keyset, auth: &SessionAuth, token: &str) -> (Option<Id>, Option
     }
     (
         Some(key),
-        claims(&jwt, auth).map(|claims| {
+        claims(known, &jwt, auth).map(|claims| {
             let payload = jwt.compact.payload_text().into();
             Rc::new(Verified { key, claims, token: Arc::new(Token { claims: jwt.claims, payload }) })
         }),
     )
 }
 
-fn claims(jwt: &Jwt<'_>, auth: &SessionAuth) -> Option<Claims> {
+fn claims(known: &Known, jwt: &Jwt<'_>, auth: &SessionAuth) -> Option<Claims> {
     if jwt.text("iss") != Some(auth.issuer.as_str()) {
         return None;
     }
@@ -117,5 +122,13 @@ fn claims(jwt: &Jwt<'_>, auth: &SessionAuth) -> Option<Claims> {
         let seconds = u64::try_from(jwt.time(claim)?).ok()?;
         Some(WallTime(seconds.saturating_mul(1_000_000_000)))
     };
-    Some(Claims { jti: id("jti")?, sid: id("sid")?, not_before: time("nbf")?, expires: time("exp")? })
+    Some(Claims {
+        jti: id("jti")?,
+        sid: id("sid")?,
+        subject: known.subjects.as_ref()?.subject(jwt.text("sub")?),
+        // Tokens of before, when none said it, were issued when their sessions began or later.
+        began: time(SESSION_BEGAN).or_else(|| time("iat"))?,
+        not_before: time("nbf")?,
+        expires: time("exp")?,
+    })
 }

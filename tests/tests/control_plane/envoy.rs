@@ -1,4 +1,5 @@
-//! Envoy, started on the few lines of `naru config bootstrap --envoy`, does what naru does.
+//! Envoy, started on the few lines of `naru config bootstrap --envoy`, does what naru does: `naru up` itself, and a
+//! `naru proxy` that has everything from there.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use naru_base::Chance;
 use naru_tests::client::request;
 use naru_tests::control::{bootstrap, is_current, status};
 use naru_tests::up::free_address;
-use naru_tests::{Client, Control, Envoy, Outbound, Speaks, Up, Upstream, until};
+use naru_tests::{Client, Control, Driven, Envoy, Outbound, Speaks, Up, Upstream, until};
 
 use super::{count, free_port, written};
 
@@ -146,12 +147,14 @@ async fn envoy_serves_bookinfo_as_naru_does() {
     assert!(lines.lines().count() < 25, "{lines}");
     let envoy = Envoy::start(&lines).await;
     assert_eq!(envoy.address, SocketAddr::from(([127, 0, 0, 2], port)));
+    let proxy = Driven::start(xds, "proxy", SocketAddr::from(([127, 0, 0, 3], port))).await;
     let mut by_envoy = Client::plain(envoy.address, Speaks::Http1).await;
+    let mut by_proxy = Client::plain(proxy.address, Speaks::Http1).await;
     let mut by_naru = Client::plain(SocketAddr::from(([127, 0, 0, 1], port)), Speaks::Http1).await;
     // Processes start one after another.
     let whole = [("/productpage", "bookinfo.local"), ("/", "shop.local"), ("/r/1", "shop.local")];
     for (path, host) in whole {
-        for client in [&mut by_envoy, &mut by_naru] {
+        for client in [&mut by_envoy, &mut by_proxy, &mut by_naru] {
             until("all to run", async || {
                 let asked = (Method::GET, path.to_owned(), host.to_owned(), Vec::new());
                 (ask(client, &asked).await.0 == 200).then_some(())
@@ -169,14 +172,15 @@ async fn envoy_serves_bookinfo_as_naru_does() {
         let asked = draw(&mut chance);
         let (envoy, naru) = (ask(&mut by_envoy, &asked).await, ask(&mut by_naru, &asked).await);
         assert_eq!(naru, envoy, "request {at}: {asked:?}");
+        assert_eq!(ask(&mut by_proxy, &asked).await, envoy, "request {at}, by naru proxy: {asked:?}");
         kinds.insert((envoy.0, envoy.1));
     }
     assert!(kinds.len() >= 8, "all of that was asked: {kinds:?}");
 
-    // A change reaches both, and is that of the document.
+    // A change reaches all, and is that of the document.
     up.save("more.yaml", &MORE.replace("status: 418", "status: 451"));
     let tea = (Method::GET, "/tea".to_owned(), "shop.local".to_owned(), Vec::new());
-    for client in [&mut by_envoy, &mut by_naru] {
+    for client in [&mut by_envoy, &mut by_proxy, &mut by_naru] {
         until("a change", async || (ask(client, &tea).await.0 == 451).then_some(())).await;
     }
     // One that is wrong changes nothing, and is told.

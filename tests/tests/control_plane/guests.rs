@@ -242,6 +242,14 @@ spec:
     })
     .await;
     assert!(told.contains("cannot be said"), "{told}");
+    assert_eq!(proxy(&control, "gateway").await.unwrap()["state"], "held back");
+    until("it to be said who is not told", async || {
+        let said = control.said();
+        let is_said = said.contains("it is sent to all but one kind of proxies")
+            && said.contains("warning: gateways of default (envoy) keep what they have: ");
+        is_said.then_some(())
+    })
+    .await;
     // Who has something keeps it, and who has nothing is given nothing.
     assert_eq!(client.get("/").await.header("x-says"), Some("1"));
     let guest = Guest::connect(&control, DELTA).await;
@@ -249,6 +257,49 @@ spec:
     guest.ask(&DeltaDiscoveryRequest { node: other, ..wants(Kind::Listener, "") }).await;
     let (code, message) = guest.ends().await;
     assert_eq!((code.as_str(), message.contains("cannot be said")), ("9", true), "{message}");
+}
+
+/// Of a condition that cannot be told Envoy says that it does not hold: whoever is to be refused would be let in. One
+/// that lets in is said.
+#[tokio::test]
+async fn a_condition_that_refuses_is_said_to_naru_and_not_to_envoy() {
+    let upstream = Upstream::plain(Speaks::Http1).await;
+    let policy = |conditions: &str| {
+        format!(
+            "{}---
+apiVersion: naru.dev/v1alpha1
+kind: EdgePolicy
+metadata: {{ name: conditions }}
+spec:
+  targetRef: {{ kind: Gateway, name: gate }}
+  conditions: {{ {conditions} }}
+",
+            written(free_port(), upstream.address, "1")
+        )
+    };
+    let when = "[{ name: one, when: \"request.headers['x-role'] == 'guest'\" }]";
+    let control = Control::start(&[("all.yaml", policy(&format!("deny: {when}")))]).await;
+    let asked = |agent: &str| DeltaDiscoveryRequest {
+        node: Some(Node { user_agent_name: agent.to_owned(), ..node(agent, &[]) }),
+        ..wants(Kind::Listener, "")
+    };
+    let envoy = Guest::connect(&control, DELTA).await;
+    envoy.ask(&asked("envoy")).await;
+    let (code, message) = envoy.ends().await;
+    assert_eq!(code, "9", "{message}");
+    assert!(message.contains("a condition that refuses"), "{message}");
+    let mut naru = Guest::connect(&control, DELTA).await;
+    naru.ask(&asked("naru")).await;
+    assert_eq!(naru.hear_delta().await.resources.len(), 1);
+    control.save("all.yaml", &policy(&format!("allow: {when}")));
+    until("one that lets in to be said", async || {
+        let mut envoy = Guest::connect(&control, DELTA).await;
+        envoy.ask(&asked("envoy")).await;
+        let response = envoy.hear().await?;
+        let response: DeltaDiscoveryResponse = read(&response).unwrap();
+        (response.resources.len() == 1).then_some(())
+    })
+    .await;
 }
 
 /// Killed under load, and another one in its place.

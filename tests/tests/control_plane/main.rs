@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod accepted;
+mod changed_route;
+mod changes;
+mod contained;
 mod envoy;
+mod etcd;
+mod fleets;
 mod grpc;
 mod guests;
+mod ours;
+mod secured;
 
 use naru_tests::up::{deployment, free_address, service};
 

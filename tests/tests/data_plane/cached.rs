@@ -7,6 +7,7 @@ mod http_cache_tests;
 mod million;
 mod personal;
 mod purged;
+mod short;
 mod tiers;
 mod together;
 

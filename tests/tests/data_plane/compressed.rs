@@ -1,6 +1,7 @@
 //! Bodies in content codings, on sockets: answers that are compressed, requests that are read out of theirs.
 
 mod beside;
+mod directions;
 
 use std::net::SocketAddr;
 
@@ -33,7 +34,7 @@ pub fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-fn encoded(coding: Coding, body: &[u8]) -> Vec<u8> {
+pub fn encoded(coding: Coding, body: &[u8]) -> Vec<u8> {
     let mut encoder = match coding {
         Coding::Gzip => Encoder::gzip(None, 15),
         Coding::Brotli => Encoder::brotli(4, 18),
@@ -55,13 +56,13 @@ fn compressors() -> Vec<Check> {
     all.into_iter().map(check).collect()
 }
 
-fn with(address: SocketAddr, checks: Vec<Check>) -> Config {
+pub fn with(address: SocketAddr, checks: Vec<Check>) -> Config {
     let mut config = config(&Bootstrap::to(address));
     config.listeners[0].chains[0].http.gate.checks = checks;
     config
 }
 
-fn start(config: Config) -> Naru {
+pub fn start(config: Config) -> Naru {
     Naru::start_on(config, &Options { workers: 1, seed: Some(1) })
 }
 
@@ -258,7 +259,8 @@ async fn post(naru: &Naru, path: &str, coding: &str, body: &[u8]) -> Message {
     wire.response().await
 }
 
-const CODINGS: [(Coding, &str); 3] = [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")];
+pub const CODINGS: [(Coding, &str); 3] =
+    [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_reaches_its_upstream_out_of_its_coding() {

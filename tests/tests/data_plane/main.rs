@@ -36,6 +36,7 @@ mod certificates;
 mod limits;
 mod load_limits;
 mod rate_limits;
+mod service_limits;
 mod seed_limits;
 mod leases;
 mod secured_redis;

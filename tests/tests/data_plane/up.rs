@@ -169,7 +169,7 @@ async fn a_save_takes_effect_and_one_that_cannot_be_changes_nothing() {
     // The log says which rule it was, and explain says the same.
     let log = page.said();
     let line = log.lines().rfind(|line| line.contains("\"GET reviews:9080/")).unwrap();
-    let (_, origin) = line.rsplit_once(" at ").unwrap();
+    let (origin, _) = line.rsplit_once(" at ").unwrap().1.split_once(" id ").unwrap();
     let explained = Command::new(program())
         .args(["explain", "GET", "http://reviews:9080/", "--output", "json", "--config"])
         .arg(page.up.directory.path(""))

@@ -55,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/known", &["wire/jose"]),
     ("wire/redis", &["core/spec", "core/admit"]),
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
+    ("wire/etcd", &[]),
     // What is told of a request, and what an answer means, is said in the core's words.
     ("wire/authz", &["core/admit", "core/base", "core/identity"]),
     ("wire/coding", &[]),
@@ -83,7 +84,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("rustls-pki-types", &["wire/tls", "bench"]),
     ("aws-lc-rs", &["wire/jose"]),
     ("envoy-types", &["wire/xds"]),
-    ("prost", &["wire/xds"]),
+    ("prost", &["wire/xds", "wire/etcd"]),
     ("prost-reflect", &["wire/xds"]),
     ("redb", &["wire/store"]),
     ("argon2", &["wire/known"]),

@@ -79,6 +79,7 @@ known! {
     "Secret", "", &["v1"] => secrets;
     "ConfigMap", "", &["v1"] => config_maps;
     "Namespace", "", &["v1"] => namespaces;
+    "Pod", "", &["v1"] => pods;
     "TrafficPolicy", "naru.dev", &["v1alpha1"] => traffic_policies;
     "Bulkhead", "naru.dev", &["v1alpha1"] => bulkheads;
     "RateLimit", "naru.dev", &["v1alpha1"] => rate_limits;
@@ -175,7 +176,6 @@ const METADATA_BESIDE: &[&str] = &[
     "deletionTimestamp",
     "finalizers",
     "generateName",
-    "generation",
     "managedFields",
     "ownerReferences",
     "resourceVersion",
@@ -192,6 +192,13 @@ impl Read for Meta {
         let labels = fields.take("labels", reader);
         let created = fields.entry("creationTimestamp", reader).map(|entry| &entry.node);
         let created = created.and_then(|node| text(node, reader));
+        let generation = fields.entry("generation", reader).and_then(|entry| match &entry.node.kind {
+            Kind::Integer(value) => {
+                let value = i64::try_from(*value).ok()?;
+                Some(Placed { value, place: reader.place(entry.node.position) })
+            }
+            _ => None,
+        });
         let export_to = fields.entry("annotations", reader).and_then(|entry| field(&entry.node, EXPORT_TO));
         let export_to = export_to.and_then(|node| text(node, reader));
         fields.pass_by(METADATA_BESIDE, reader);
@@ -204,7 +211,7 @@ impl Read for Meta {
             reader.error(code::INVALID_VALUE, position, &path.field("name"), message, hint);
             return None;
         }
-        Some(Meta { place, name, namespace: namespace?, labels: labels?, created, export_to })
+        Some(Meta { place, name, namespace: namespace?, labels: labels?, created, generation, export_to })
     }
 }
 

@@ -10,7 +10,7 @@
 pub mod tree;
 mod read;
 mod kind;
-use naru_resource::Resources;
+use naru_resource::{FileId, Resources};
 use naru_spec::Problem;
 
 use crate::read::Reader;
@@ -25,6 +25,11 @@ pub struct Loaded {
 /// Adds the documents of one file.
 pub fn load(file_name: &str, text: &str, loaded: &mut Loaded) {
     let file = loaded.resources.files.add(file_name);
+    load_as(file, file_name, text, loaded);
+}
+
+/// Adds the documents of a file that has a number already.
+pub fn load_as(file: FileId, file_name: &str, text: &str, loaded: &mut Loaded) {
     match tree::parse_all(text) {
         Ok(documents) => {
             let mut reader = Reader::new(file, file_name);

@@ -14,6 +14,7 @@
 // In the order of a message: its head is found, read, says how long the body is; the body; the way back.
 mod scan;
 mod read;
+mod plain;
 mod framing;
 mod body;
 mod write;
@@ -22,8 +23,10 @@ mod malformed;
 pub use body::{Decoder, Piece};
 pub use framing::Framing;
 pub use malformed::Malformed;
+pub use plain::{PLAIN_FIELDS_MAX, PlainField, PlainHead, PlainRoom, read_plain};
 pub use read::{Limits, RequestHead, ResponseHead, read_request, read_response};
 pub use scan::Scan;
 pub use write::{
     CONTINUE, LAST_CHUNK, write_chunk_size, write_last_chunk, write_request_head, write_response_head,
+    write_status_line,
 };

@@ -50,11 +50,7 @@ pub fn write_response_head(
     framing: Option<Framing>,
     connection: Option<&str>,
 ) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_status_line(out, status);
     let keeps_length = framing.is_none();
     write_fields(out, fields, |name| {
         (*name != header::CONTENT_LENGTH || keeps_length)
@@ -72,6 +68,16 @@ pub fn write_response_head(
         out.extend_from_slice(connection.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the first line of a response.
+#[inline]
+pub fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

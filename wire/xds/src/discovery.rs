@@ -28,7 +28,7 @@ pub use envoy_types::pb::google::rpc::Status;
 pub use frame::{BODY_BYTES_MAX, Changed, Framed, Said, Unframer, delta, world};
 pub use kind::{Dialect, KINDS, Kind};
 pub(crate) use known::{Stamps, check_discovery_at, check_routes_at, clusters_of};
-pub use source::{Consulted, Dynamic};
+pub use source::{Consulted, Dynamic, HOSTS_APART};
 pub use status::{KindStatus, Status as ClientStatus, Waiting};
 pub use whole::{Plan, place_name};
 

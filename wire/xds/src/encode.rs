@@ -28,6 +28,7 @@ mod overload;
 mod tls;
 mod value;
 mod split;
+mod ours;
 mod proxyless;
 mod unsaid;
 
@@ -35,7 +36,8 @@ use naru_spec::{Cluster, Config, Listener, RouteTable};
 
 use crate::proto;
 
-pub use split::{Resource, resources};
+pub(crate) use ours::{bare_manager, bare_tcp, carrier};
+pub use split::{Resource, resources, resources_by_host};
 pub use unsaid::{Unsaid, unsaid};
 
 /// A whole bootstrap.

@@ -106,7 +106,7 @@ fn redact_questions(http: &mut Http) {
         told.iter_mut().for_each(|(_, value)| take_out(value));
     }
     let rules = http.routes.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules);
-    for change in rules.flat_map(|rule| &mut rule.gate) {
+    for change in rules.flat_map(|rule| rule.changes_mut()) {
         match change {
             GateChange::Ask(_, change) => change.context.iter_mut().for_each(|(_, value)| take_out(value)),
             GateChange::Keys(_, change) => change.keys.iter_mut().for_each(redact_credentials),

@@ -20,6 +20,7 @@ pub mod discovery;
 mod schema;
 mod proto;
 mod extension;
+mod ours;
 pub mod findings;
 mod suggest;
 
@@ -128,6 +129,12 @@ pub fn locate(file_name: &str, text: &str, found: &[(Place, Invalid)]) -> Vec<Pr
         decode::tell_at_places(&message, found, &mut findings);
     }
     findings.into_problems()
+}
+
+/// The smallest configuration with one part in naru's own words (`Http`, `Rule`, `Cluster`, `Listener`), where it can be;
+/// for fuzzing.
+pub fn fuzz_part(part: &str, json: &str) -> Option<Config> {
+    decode::fuzz_part(part, json)
 }
 
 /// Reads whatever bytes there are; for fuzzing.

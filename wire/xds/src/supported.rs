@@ -290,22 +290,6 @@ const SUPPORTED: &[(&str, &[&str])] = &[
     ),
     // Routes.
     (
-        "envoy.config.route.v3.RouteConfiguration",
-        &[
-            "name",
-            "virtual_hosts",
-            "request_headers_to_add",
-            "request_headers_to_remove",
-            "response_headers_to_add",
-            "response_headers_to_remove",
-            "max_direct_response_body_size_bytes",
-            "ignore_port_in_host_matching",
-            "typed_per_filter_config",
-            "validate_clusters=true",
-            "metadata={}",
-        ],
-    ),
-    (
         "envoy.config.route.v3.VirtualHost",
         &[
             "name",
@@ -483,6 +467,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
             "response_headers_to_add",
             "response_headers_to_remove",
             "metadata_match={}",
+            "typed_per_filter_config",
         ],
     ),
     (

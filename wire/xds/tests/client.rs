@@ -5,7 +5,9 @@ mod control_plane;
 
 use std::time::Duration;
 
-use control_plane::{Plane, addresses, bootstrap, cluster, endpoints, listener, routes, secret, secured};
+use control_plane::{
+    Plane, addresses, apart, bootstrap, cluster, endpoints, listener, routes, secret, secured,
+};
 use naru_base::Instant;
 use naru_xds::discovery::{Event, Kind};
 
@@ -177,6 +179,97 @@ fn where_something_was_in_force_it_stays_until_the_new_is_whole() {
     plane.say(Kind::Cluster);
     plane.say(Kind::Endpoints);
     assert!(led_to(&plane).contains("missing"), "{}", led_to(&plane));
+}
+
+/// A listener with a table whose virtual hosts come by themselves.
+fn begun_apart() -> Plane {
+    let mut plane = Plane::begun(true);
+    let (table, hosts) = apart("apart", &[("a.test", &["a"]), ("b.test", &["a"])]);
+    plane.truth.routes.push(table);
+    plane.truth.hosts.insert("apart".to_owned(), hosts);
+    plane.truth.listeners.push(listener("other", 10_002, "apart"));
+    plane.say(Kind::Listener);
+    plane.say(Kind::Routes);
+    assert_eq!(plane.names(Kind::VirtualHost), ["apart"]);
+    assert_eq!(plane.in_force().0, ["edge"], "its virtual hosts have not come");
+    plane.say(Kind::VirtualHost);
+    assert_eq!(plane.in_force().0, ["edge", "other"]);
+    plane
+}
+
+fn hosts(plane: &Plane) -> Vec<&str> {
+    let table =
+        &plane.running.listeners.iter().find(|one| one.name == "other").unwrap().chains[0].http.routes;
+    table.virtual_hosts.iter().map(|host| host.name.as_str()).collect()
+}
+
+#[test]
+fn virtual_hosts_come_by_themselves_and_change_one_by_one() {
+    let mut plane = begun_apart();
+    assert_eq!(hosts(&plane), ["a.test", "b.test"]);
+    // Another one, one gone, and one that leads to what has not come.
+    let (_, others) = apart("apart", &[("b.test", &["a"]), ("c.test", &["a"])]);
+    plane.truth.hosts.insert("apart".to_owned(), others);
+    plane.say(Kind::VirtualHost);
+    assert_eq!(hosts(&plane), ["b.test", "c.test"]);
+    let (_, others) = apart("apart", &[("d.test", &["late"])]);
+    plane.truth.hosts.insert("apart".to_owned(), others);
+    plane.say(Kind::VirtualHost);
+    assert_eq!(hosts(&plane), ["b.test", "c.test"], "all of the table waits");
+    plane.truth.clusters.push(cluster("late"));
+    plane.truth.endpoints.push(endpoints("late", &["10.0.0.4"]));
+    plane.say(Kind::Cluster);
+    plane.say(Kind::Endpoints);
+    assert_eq!(hosts(&plane), ["d.test"]);
+    // A table that comes to have none is in force without any.
+    plane.truth.hosts.insert("apart".to_owned(), Vec::new());
+    plane.say(Kind::VirtualHost);
+    assert_eq!(hosts(&plane), [""; 0]);
+    // And one that has its own again does not ask for any.
+    let mut own = routes("apart", &["a"]);
+    own.virtual_hosts[0].name = "own".to_owned();
+    plane.truth.routes[1] = own;
+    plane.say(Kind::Routes);
+    assert_eq!((hosts(&plane), plane.names(Kind::VirtualHost)), (vec!["own"], vec![]));
+    assert_eq!(plane.refusals, Vec::<String>::new());
+}
+
+#[test]
+fn virtual_hosts_are_known_on_a_new_stream_and_on_disk() {
+    let mut plane = begun_apart();
+    plane.lose();
+    plane.connect();
+    assert_eq!(plane.known_at_open(Kind::VirtualHost), ["apart/a.test", "apart/b.test"]);
+    let kept = plane.client.keep(true);
+    let mut later = Plane::new(true);
+    later.client.restore(Instant::ZERO, &kept).unwrap();
+    later.carry_out();
+    assert_eq!(later.running, plane.running);
+    // Whoever is told all that there is could not be told that one is gone.
+    let error = Plane::new(false).client.restore(Instant::ZERO, &kept).unwrap_err();
+    assert!(error.contains("routes 'apart'") && error.contains("by delta only"), "{error}");
+}
+
+#[test]
+fn a_wrong_virtual_host_is_refused_and_the_table_stays() {
+    let check = |change: &dyn Fn(&mut Plane), expected: &str| {
+        let mut plane = begun_apart();
+        let before = plane.running.clone();
+        change(&mut plane);
+        plane.say(Kind::VirtualHost);
+        let why = plane.refusals.pop().unwrap_or_else(|| panic!("accepted: {expected}"));
+        assert!(why.contains(expected), "{why}");
+        assert_eq!(plane.running, before, "{expected}");
+    };
+    let rename = |plane: &mut Plane, domain: &str| {
+        plane.truth.hosts.get_mut("apart").unwrap()[1].domains = vec![domain.to_owned()];
+    };
+    check(&|plane| rename(plane, "a.test"), "only one virtual host may have the domain 'a.test'");
+    check(&|plane| rename(plane, "a*b"), "virtual host 'apart/b.test': domains[0]");
+    check(
+        &|plane| plane.truth.hosts.get_mut("apart").unwrap()[1].include_request_attempt_count = true,
+        "include_request_attempt_count",
+    );
 }
 
 #[test]

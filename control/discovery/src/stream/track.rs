@@ -218,9 +218,10 @@ impl Track {
             // Who subscribes once more is sent it once more.
             if self.kind == Kind::VirtualHost {
                 self.must_answer |= self.owe_group(&name);
-            } else {
-                self.otherwise.insert(Arc::clone(&name), Has::Nothing);
             }
+            // Of a table there is no resource of this name: that is said once its virtual hosts are, so that a proxy
+            // knows that it has all.
+            self.otherwise.insert(Arc::clone(&name), Has::Nothing);
             self.names.insert(name);
         }
         self.had_before |= !known.is_empty();
@@ -432,8 +433,10 @@ impl Track {
             }
         };
         if self.takes_all || self.kind == Kind::VirtualHost {
-            let names: BTreeSet<&Arc<str>> =
-                set.names().chain(self.sent.names()).chain(self.otherwise.keys()).collect();
+            let mut names = set.differing(&self.sent);
+            names.extend(self.otherwise.keys());
+            names.sort();
+            names.dedup();
             names.into_iter().filter(|name| self.wants(name)).for_each(&mut look);
         } else {
             self.names.iter().for_each(&mut look);

@@ -264,7 +264,17 @@ fn it_gives_what_the_obvious_model_gives() {
 }
 
 fn walk_look(f: &mut Fixture, model: &mut RefShelf, now: Instant, path: &str, tongue: u64, step: u32) {
+    let mut text = KeyText::default();
+    let beside = crate::beside_of(&CacheKeyParts::default(), &["rule"]).expect("all of the URL");
+    text.set(Place { is_tls: false, authority: "a", target: path }, &beside);
+    let glanced = f.shelf.glance(now, &text, &request(tongue), f.percent);
     let look = f.shelf.look(now, &key(path), &request(tongue), &Asked::default(), f.percent, true);
+    // A glance finds what is given as it is, and nothing else.
+    let fresh = match &look {
+        Look::Given { object, judgement: Judgement::Fresh, .. } => Some(object),
+        _ => None,
+    };
+    assert_eq!(glanced.as_ref().map(Arc::as_ptr), fresh.map(Arc::as_ptr), "step {step}");
     let known = model.kept.iter().find(|kept| kept.0 == path && kept.1 == tongue);
     let late = known.map(|kept| now.since(kept.3).as_secs());
     match look {

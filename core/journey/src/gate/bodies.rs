@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 use naru_base::Reason;
-use naru_content::{Accepted, compress};
-use naru_spec::{Coder, Compressor, ContentCoding, Decompressor};
+use naru_content::Accepted;
+use naru_content::compress::{self, Decode, Layer, OnWay};
+use naru_spec::{Coder, Compressor, Decompressor};
 
 use super::{Memory, Refusal, Step};
 
@@ -17,41 +18,59 @@ use super::{Memory, Refusal, Step};
 pub struct Bodies {
     /// What the client accepts.
     accepted: Option<Accepted>,
-    /// In the order on the way of the request, with whether the field was still there.
-    compressors: Vec<(Arc<Compressor>, bool)>,
+    /// In the order on the way of the request.
+    way: Vec<Met>,
     /// The body of the request is read out of a coding.
     pub decode: Option<Decode>,
     /// So much of it is read.
     pub bytes_max: Option<u64>,
 }
 
-/// Out of which coding, and how much may come out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decode {
-    pub coding: ContentCoding,
-    pub bytes_max: u64,
-    pub ratio_max: u32,
+/// Somebody who does something to answers, or to requests.
+#[derive(Debug)]
+enum Met {
+    /// With whether the field was still there.
+    Compressor(Arc<Compressor>, bool),
+    Decompressor(Arc<Decompressor>),
+}
+
+impl Met {
+    /// Where answers are its business.
+    fn on_way(&self) -> Option<OnWay<'_>> {
+        match self {
+            Met::Compressor(one, knows) => one.is_enabled.then_some(OnWay::Compress(one, *knows)),
+            Met::Decompressor(one) => Some(OnWay::Decompress(one)),
+        }
+    }
 }
 
 impl Bodies {
     /// Decides about an answer, and changes its head for it.
-    pub fn compress(&self, status: u16, headers: &mut HeaderMap, has_ended: bool) -> Option<Coder> {
-        let compressors: Vec<(&Compressor, bool)> =
-            self.compressors.iter().map(|(one, knows)| (&**one, *knows)).collect();
-        compress::begin(&compressors, self.accepted.as_ref()?, status, headers, has_ended)
+    pub fn on_answer(&self, status: u16, headers: &mut HeaderMap, has_ended: bool) -> Vec<Layer> {
+        let way: Vec<OnWay<'_>> = self.way.iter().filter_map(Met::on_way).collect();
+        compress::begin(&way, self.accepted.as_ref(), status, headers, has_ended)
+    }
+
+    /// Decides about a request that has a body, and changes its head for it.
+    pub fn on_request(&self, headers: &mut HeaderMap) -> Option<Coder> {
+        let mut compressors = self.way.iter().filter_map(|met| match met {
+            Met::Compressor(one, _) => Some(one),
+            Met::Decompressor(_) => None,
+        });
+        compressors.find_map(|one| compress::encode(one, headers))
     }
 }
 
 pub(super) fn compressed(settings: &Arc<Compressor>, headers: &mut HeaderMap, memory: &mut Memory) -> Step {
-    if settings.is_enabled {
+    if settings.is_enabled || settings.requests.is_some() {
         let bodies = memory.bodies.get_or_insert_default();
         // One before it may have taken the field away.
         if bodies.accepted.is_none() {
             bodies.accepted = Some(Accepted::of(headers));
         }
         let knows = headers.contains_key(header::ACCEPT_ENCODING);
-        bodies.compressors.push((Arc::clone(settings), knows));
-        if settings.removes_accept_encoding {
+        bodies.way.push(Met::Compressor(Arc::clone(settings), knows));
+        if settings.is_enabled && settings.removes_accept_encoding {
             headers.remove(header::ACCEPT_ENCODING);
         }
     }
@@ -59,13 +78,23 @@ pub(super) fn compressed(settings: &Arc<Compressor>, headers: &mut HeaderMap, me
 }
 
 /// One coding is taken off a body.
-pub(super) fn decompressed(settings: &Decompressor, headers: &mut HeaderMap, memory: &mut Memory) -> Step {
+pub(super) fn decompressed(
+    settings: &Arc<Decompressor>,
+    headers: &mut HeaderMap,
+    memory: &mut Memory,
+) -> Step {
+    if let Some(answers) = &settings.answers {
+        if answers.is_told {
+            compress::advertise(&settings.codings, headers);
+        }
+        memory.bodies.get_or_insert_default().way.push(Met::Decompressor(Arc::clone(settings)));
+    }
     let is_off = !settings.is_enabled || memory.bodies.as_ref().is_some_and(|bodies| bodies.decode.is_some());
     if is_off {
         return Step::Pass;
     }
     if let Some(coding) = compress::decode(&settings.codings, settings.ignores_no_transform, headers) {
-        let Decompressor { bytes_max, ratio_max, .. } = *settings;
+        let Decompressor { bytes_max, ratio_max, .. } = **settings;
         memory.bodies.get_or_insert_default().decode = Some(Decode { coding, bytes_max, ratio_max });
     }
     Step::Pass

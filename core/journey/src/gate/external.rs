@@ -91,7 +91,7 @@ impl CompiledExternal {
                 if !settings.enabled.takes(mix(draw ^ 0x0061_7574_685f_6f6e)) {
                     return if settings.denies_others { self.refuse_failed(None, view) } else { Step::Pass };
                 }
-                if !self.is_for(head, memory) {
+                if !self.is_for(head, memory, view) {
                     return Step::Pass;
                 }
                 match settings.body {
@@ -109,9 +109,9 @@ impl CompiledExternal {
         }
     }
 
-    fn is_for(&self, head: &Head<'_>, memory: &Memory) -> bool {
+    fn is_for(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> bool {
         let subject = head.subject(0);
-        self.said.is_for(&head.asker(&subject, &memory.identified))
+        self.said.is_for(&head.asker(&subject, &memory.identified, view.wall()))
     }
 
     fn ask(&self, head: &Head<'_>, draw: u64, body: Option<&Beginning>, memory: &Memory) -> Step {

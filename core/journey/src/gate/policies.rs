@@ -11,17 +11,25 @@ use crate::View;
 #[derive(Debug)]
 pub struct CompiledPolicies {
     authorization: Authorization,
+    names: Box<[String]>,
 }
 
 impl CompiledPolicies {
     pub(crate) fn new(said: &Rbac) -> Result<CompiledPolicies, Vec<Invalid>> {
-        Authorization::compile(said).map(|authorization| CompiledPolicies { authorization })
+        let rules = said.rules.iter().chain(&said.shadow).flat_map(|rules| &rules.policies);
+        let names = rules.map(|policy| policy.name.clone()).collect();
+        Authorization::compile(said).map(|authorization| CompiledPolicies { authorization, names })
+    }
+
+    /// Of its policies, in the order in which they are asked; those behind that only try are dry.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub(crate) fn decide(&self, head: &Head<'_>, memory: &Memory, view: &impl View) -> Step {
         let subject = head.subject(0);
         let session = memory.session.as_ref().map(|token| &token.claims);
-        let asker = Asker { session, ..head.asker(&subject, &memory.identified) };
+        let asker = Asker { session, ..head.asker(&subject, &memory.identified, view.wall()) };
         if let Some(shadow) = self.authorization.decide_in_shadow(&asker) {
             let count = if shadow.is_allowed { CheckCount::ShadowAllowed } else { CheckCount::ShadowDenied };
             view.count_check(count);

@@ -40,8 +40,9 @@ pub(super) struct Gating {
 impl Journey {
     /// The checks that it passes.
     fn checks<'a>(&self, snapshot: &'a Snapshot) -> &'a [CompiledCheck] {
-        let gate = snapshot.chain(self.chain).gate.as_ref();
-        gate.map_or(&[], |gate| gate.checks(self.rule().map(|(rule, _)| rule)))
+        let chain = snapshot.chain(self.chain);
+        let rule = self.rule().map(|(rule, _)| rule);
+        chain.gate.as_ref().map_or(&[], |gate| gate.checks(rule, &chain.table, self.draw))
     }
 
     /// Whether it is held by its gate: it has one, and is asked for.
@@ -133,8 +134,10 @@ impl Journey {
 
     /// That of the check that is asked next.
     fn number(&self, snapshot: &Snapshot) -> Option<u32> {
-        let gate = snapshot.chain(self.chain).gate.as_ref()?;
-        gate.numbers(self.rule().map(|(rule, _)| rule)).get(self.gating()?.at).copied()
+        let chain = snapshot.chain(self.chain);
+        let gate = chain.gate.as_ref()?;
+        let rule = self.rule().map(|(rule, _)| rule);
+        gate.numbers(rule, &chain.table, self.draw).get(self.gating()?.at).copied()
     }
 
     /// Finds the rule of a request that is another one now. `false`: it asks for a protocol that is not to be had there.
@@ -148,8 +151,8 @@ impl Journey {
         if verdict == self.verdict {
             return true;
         }
-        let numbers =
-            chain.gate.as_ref().map_or(&[][..], |gate| gate.numbers(self.rule().map(|(rule, _)| rule)));
+        let rule = self.rule().map(|(rule, _)| rule);
+        let numbers = chain.gate.as_ref().map_or(&[][..], |gate| gate.numbers(rule, &chain.table, self.draw));
         self.verdict = verdict;
         let may_be = !self.request.is_upgrade || self.may_upgrade(snapshot, &head.subject(self.draw));
         if let Some(gating) = self.gating_mut() {
@@ -257,7 +260,7 @@ impl Journey {
             Some(Verdict::Rule { rule, .. }) => Some(rule),
             _ => None,
         };
-        let checks = chain.gate.as_ref().map_or(&[][..], |gate| gate.checks(rule));
+        let checks = chain.gate.as_ref().map_or(&[][..], |gate| gate.checks(rule, &chain.table, self.draw));
         gate::tell(checks, None, request, headers);
     }
 }

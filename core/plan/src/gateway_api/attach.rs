@@ -12,7 +12,7 @@ use naru_resource::{
     ApiGateway, ApiGrpcRoute, ApiHttpRoute, ApiStreamRoute, Meta, Place, Resources, Text, Texts,
 };
 
-use super::status::{Condition, Failed, ListenerStatus, ParentStatus, Status};
+use super::status::{Condition, Failed, ListenerStatus, ParentName, ParentStatus, Status};
 use crate::names::{DOMAIN, common};
 use crate::registry::plain;
 
@@ -244,6 +244,7 @@ impl GatewayState<'_> {
             namespace: self.gateway.meta.namespace().to_owned(),
             name: self.gateway.meta.name.value.clone(),
             place: self.gateway.place,
+            generation: self.gateway.meta.generation.map(|said| said.value),
             conditions: vec![accepted, programmed],
             listeners: self.listeners.iter().map(ListenerState::status).collect(),
             parents: Vec::new(),
@@ -299,10 +300,17 @@ impl RouteState<'_> {
                 Some((_, failed)) => Condition::no("ResolvedRefs", failed),
             };
             let of = state.parent;
-            let kind = of.kind.as_ref().map_or("Gateway", |kind| kind.as_str());
-            let namespace = of.namespace.as_ref().map_or(meta.namespace(), |said| said.as_str());
-            let section = of.section_name.as_ref().map(|said| format!(" {}", said.value)).unwrap_or_default();
-            let parent = format!("{kind} {namespace}/{}{section}", of.name.value);
+            let text = |said: &Option<Text>, usual: &str| {
+                said.as_ref().map_or_else(|| usual.to_owned(), |said| said.value.clone())
+            };
+            let parent = ParentName {
+                group: text(&of.group, GROUP),
+                kind: text(&of.kind, "Gateway"),
+                namespace: text(&of.namespace, meta.namespace()),
+                name: of.name.value.clone(),
+                section: of.section_name.as_ref().map(|said| said.value.clone()),
+                port: of.port.map(|said| said.value),
+            };
             ParentStatus { parent, conditions: vec![accepted, resolved] }
         });
         Status {
@@ -310,6 +318,7 @@ impl RouteState<'_> {
             namespace: meta.namespace().to_owned(),
             name: meta.name.value.clone(),
             place: self.route.place(),
+            generation: meta.generation.map(|said| said.value),
             conditions: Vec::new(),
             listeners: Vec::new(),
             parents: parents.collect(),

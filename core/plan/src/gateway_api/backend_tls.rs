@@ -14,7 +14,7 @@ use naru_spec::{
 };
 
 use super::attach::{is_config_map, precedence};
-use super::status::{Condition, Failed, ParentStatus, Status};
+use super::status::{Condition, Failed, ParentName, ParentStatus, Status};
 use crate::findings::Findings;
 use crate::names::DOMAIN;
 use crate::tls::SYSTEM_AUTHORITIES;
@@ -245,6 +245,7 @@ pub(super) fn authorities(
                     namespace: Some(text(namespace.to_owned())),
                     labels: Vec::new(),
                     created: None,
+                    generation: None,
                     export_to: None,
                 },
                 kind: None,
@@ -274,7 +275,14 @@ pub(super) fn statuses(resources: &Resources) -> Vec<Status> {
                 (Err(failed), _) => Condition::no("Accepted", failed),
             };
             ParentStatus {
-                parent: format!("Service {}/{}", judged.policy.meta.namespace(), targeted.target.name.value),
+                parent: ParentName {
+                    group: String::new(),
+                    kind: "Service".to_owned(),
+                    namespace: judged.policy.meta.namespace().to_owned(),
+                    name: targeted.target.name.value.clone(),
+                    section: None,
+                    port: None,
+                },
                 conditions: vec![accepted, resolved.clone()],
             }
         });
@@ -285,6 +293,7 @@ pub(super) fn statuses(resources: &Resources) -> Vec<Status> {
             namespace: meta.namespace().to_owned(),
             name: meta.name.value.clone(),
             place: judged.policy.place,
+            generation: meta.generation.map(|said| said.value),
             conditions: Vec::new(),
             listeners: Vec::new(),
             parents,

@@ -256,6 +256,9 @@ fn empty_match(place: Place) -> HttpMatch {
     }
 }
 
+/// Those that the API knows (`HTTPMethod`).
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 fn http_match(
     said: &ApiHttpMatch,
     path: &Path<'_>,
@@ -281,6 +284,11 @@ fn http_match(
     // All paths: less than any expression.
     let rank = if kind == PathKind::Prefix && prefix.is_empty() { 0 } else { rank };
     block.uri = Some(StringMatch { place, test });
+    if let Some(method) = said.method.as_ref().filter(|method| !METHODS.contains(&method.as_str())) {
+        let message = format!("'{}' is not a method that a route can ask for", method.value);
+        tell.error(method.place, &path.field("method"), &message, &format!("one of {}", METHODS.join(", ")));
+        return None;
+    }
     block.method = said
         .method
         .as_ref()

@@ -16,6 +16,8 @@ pub struct Status {
     pub namespace: String,
     pub name: String,
     pub place: Place,
+    /// Of the document that this is said of, where Kubernetes has counted.
+    pub generation: Option<i64>,
     pub conditions: Vec<Condition>,
     /// Of a Gateway.
     pub listeners: Vec<ListenerStatus>,
@@ -33,9 +35,27 @@ pub struct ListenerStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentStatus {
-    /// `Gateway namespace/name`, with the section where one is named.
-    pub parent: String,
+    pub parent: ParentName,
     pub conditions: Vec<Condition>,
+}
+
+/// Whom a route or a policy names. Shown as `Gateway namespace/name`, with the section where one is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentName {
+    /// Empty for what Kubernetes itself has.
+    pub group: String,
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub section: Option<String>,
+    pub port: Option<i64>,
+}
+
+impl std::fmt::Display for ParentName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)?;
+        self.section.as_ref().map_or(Ok(()), |section| write!(f, " {section}"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +97,7 @@ pub fn statuses(resources: &Resources) -> Vec<Status> {
                 namespace: String::new(),
                 name: class.meta.name.value.clone(),
                 place: class.place,
+                generation: class.meta.generation.map(|said| said.value),
                 conditions: vec![Condition::yes("Accepted", "Accepted")],
                 listeners: Vec::new(),
                 parents: Vec::new(),

@@ -41,6 +41,19 @@ pub(super) fn check(document: &AuthorizationPolicy, findings: &mut Findings<'_>)
     }
 }
 
+/// Whether no request is refused for it, wherever it is asked: it is dry, only audits, denies nothing, or allows all.
+pub(super) fn keeps_nobody_out(document: &AuthorizationPolicy) -> bool {
+    let Some(spec) = &document.spec else { return false };
+    let allows_all = |rule: &PolicyRule| rule.from.is_empty() && rule.to.is_empty() && rule.when.is_empty();
+    document.dry_run.is_some_and(|flag| flag.value)
+        || match spec.action.map_or(PolicyAction::Allow, |said| said.value) {
+            PolicyAction::Audit => true,
+            PolicyAction::Deny => spec.rules.is_empty(),
+            PolicyAction::Allow => spec.rules.iter().any(allows_all),
+            PolicyAction::Custom => false,
+        }
+}
+
 /// The checks of these policies, in the order in which they are asked.
 pub(super) fn checks(policies: &[&AuthorizationPolicy], findings: &Findings<'_>) -> Vec<Rbac> {
     let of = |action: PolicyAction, says: RbacAction, is_dry: bool| -> Option<RbacRules> {

@@ -18,6 +18,7 @@ use naru_spec::defaults::{UPSTREAM_HEADER_BYTES_MAX, UPSTREAM_HEADER_COUNT_MAX};
 
 use super::Share;
 use super::link::{Link, NoHead, give_map, take_map};
+use super::output::Output;
 use crate::codec::{BodyBroken, InBody, Interim, SendFailure};
 use crate::conduit::Conduit;
 use crate::upload::UploadBody;
@@ -205,7 +206,7 @@ impl Http1Client {
             give_map(parts.headers);
         }
         loop {
-            let read = |head: &[u8]| read_response(head, LIMITS, method, take_map());
+            let read = |head: &[u8], _: &mut Output| read_response(head, LIMITS, method, take_map());
             let head = match ready!(self.link.poll_head(cx, &mut exchange.scan, LIMITS.head_bytes, read)) {
                 Ok(head) => head,
                 Err(NoHead::Malformed(_)) => {

@@ -106,14 +106,14 @@ impl Link {
         })))
     }
 
-    /// Reads until there is a whole head, which `read` is given.
+    /// Reads until there is a whole head, which `read` is given, with what may be said to it at once.
     #[inline]
     pub fn poll_head<T>(
         &self,
         cx: &mut Context<'_>,
         scan: &mut Scan,
         bytes_max: usize,
-        read: impl FnMut(&[u8]) -> Result<T, Malformed>,
+        read: impl FnMut(&[u8], &mut Output) -> Result<T, Malformed>,
     ) -> Poll<Result<T, NoHead>> {
         self.0.borrow_mut().poll_head(cx, scan, bytes_max, read)
     }
@@ -281,7 +281,7 @@ impl Inner {
         cx: &mut Context<'_>,
         scan: &mut Scan,
         bytes_max: usize,
-        mut read: impl FnMut(&[u8]) -> Result<T, Malformed>,
+        mut read: impl FnMut(&[u8], &mut Output) -> Result<T, Malformed>,
     ) -> Poll<Result<T, NoHead>> {
         loop {
             if !self.input.is_empty()
@@ -289,12 +289,12 @@ impl Inner {
             {
                 let head = self.input.split_to(end);
                 self.rest();
-                return Poll::Ready(read(&head).map_err(NoHead::Malformed));
+                return Poll::Ready(read(&head, &mut self.output).map_err(NoHead::Malformed));
             }
             if self.has_ended {
                 return Poll::Ready(Err(NoHead::Ended { has_begun: self.has_begun() }));
             }
-            let Inner { conduit: Some(conduit), input, has_ended, .. } = self else {
+            let Inner { conduit: Some(conduit), input, output, has_ended, .. } = self else {
                 return Poll::Ready(Err(NoHead::Ended { has_begun: false }));
             };
             let found = SCRATCH.with_borrow_mut(|scratch| {
@@ -306,7 +306,7 @@ impl Inner {
                 if input.is_empty()
                     && let Some(end) = scan.go_on(bytes, bytes_max).map_err(NoHead::Malformed)?
                 {
-                    let head = read(&bytes[..end]).map_err(NoHead::Malformed)?;
+                    let head = read(&bytes[..end], output).map_err(NoHead::Malformed)?;
                     if bytes.len() > end {
                         input.extend_from_slice(&bytes[end..]);
                     }

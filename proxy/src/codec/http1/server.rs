@@ -18,6 +18,7 @@ use tokio::io::AsyncWrite as _;
 
 use super::Share;
 use super::link::{Link, NoHead, give_map, take_map};
+use super::output::Output;
 use crate::codec::server::{Leave, ServeError, Terms};
 use crate::codec::{InBody, Interim, Told};
 use crate::conduit::Conduit;
@@ -30,6 +31,10 @@ use crate::worker::Worker;
 /// Who answers what comes in.
 pub trait Answers {
     fn answer(&self, request: Request<InBody>) -> impl Future<Output = Result<Response<OutBody>, Broken>>;
+
+    /// Answers a whole head of at most so many fields, by a response whose connection goes on: where that needs nobody
+    /// else and is said at once. `false`: it was not, and is to be read and answered as any other.
+    fn answer_at_once(&self, head: &[u8], fields_max: usize, out: &mut Output) -> bool;
 
     /// The connection is open. Interim responses to its requests go where is said.
     fn open(&self, interim: Interim);
@@ -130,6 +135,14 @@ impl Asked {
     }
 }
 
+/// What comes of a whole head.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+enum Next {
+    Head(RequestHead),
+    /// All of its response was said.
+    Answered,
+}
+
 /// What becomes of a connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
@@ -143,7 +156,14 @@ impl<A: Answers> Server<'_, A> {
     async fn run(&self) -> Result<End, ServeError> {
         loop {
             let head = match self.read_head().await {
-                Ok(Some(head)) => head,
+                Ok(Some(Next::Head(head))) => head,
+                Ok(Some(Next::Answered)) => match self.send(Outgoing::SAID).await? {
+                    Then::Next => {
+                        self.look_anew().await;
+                        continue;
+                    }
+                    _ => break,
+                },
                 Ok(None) => break,
                 Err(refusal) => {
                     let (reason, text) = refusal.ok_or(ServeError::Broken)?;
@@ -184,7 +204,7 @@ impl<A: Answers> Server<'_, A> {
     }
 
     /// The next head. `Ok(None)` where there is no next one; the error says what to answer, if anything.
-    async fn read_head(&self) -> Result<Option<RequestHead>, Option<(Reason, &'static str)>> {
+    async fn read_head(&self) -> Result<Option<Next>, Option<(Reason, &'static str)>> {
         let terms = &self.terms;
         let limits = Limits {
             head_bytes: terms.header_bytes_max as usize,
@@ -194,7 +214,11 @@ impl<A: Answers> Server<'_, A> {
         let mut scan = Scan::of_request();
         let mut timer: Option<Timer> = None;
         let read = poll_fn(|cx| {
-            let read = |head: &[u8]| read_request(head, limits, take_map());
+            // Who is to leave is told so by an answer.
+            let read = |head: &[u8], output: &mut Output| match self.leaving.get() {
+                None if self.answers.answer_at_once(head, limits.fields, output) => Ok(Next::Answered),
+                _ => read_request(head, limits, take_map()).map(Next::Head),
+            };
             match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
                 Poll::Ready(read) => return Poll::Ready(Some(read)),
                 Poll::Pending if !self.link.has_begun() => {
@@ -238,7 +262,10 @@ impl<A: Answers> Server<'_, A> {
 
     async fn respond(&self, response: Response<OutBody>, asked: Asked) -> Result<Then, ServeError> {
         let (parts, body) = response.into_parts();
-        let mut outgoing = self.begin(parts, body, asked);
+        self.send(self.begin(parts, body, asked)).await
+    }
+
+    async fn send(&self, mut outgoing: Outgoing) -> Result<Then, ServeError> {
         let mut slow = None;
         let sent = poll_fn(|cx| match self.poll_send(cx, &mut outgoing) {
             Poll::Pending if self.link.has_output() || slow.is_some() => self.poll_too_slow(cx, &mut slow),
@@ -419,6 +446,10 @@ enum Encoding {
 }
 
 impl Outgoing {
+    /// All of it was said at once.
+    const SAID: Outgoing =
+        Outgoing { body: OutBody::Empty, encoding: Encoding::Nothing, is_said: true, then: Then::Next };
+
     #[inline]
     fn say_data(&mut self, link: &Link, data: bytes::Bytes) -> Result<(), Broken> {
         match &mut self.encoding {

@@ -105,6 +105,20 @@ const CONDITIONS: &[&str] = &[
     "request.headers['x-a']",
     "request.method",
     "!request.method",
+    "request.time > timestamp('2020-01-01T00:00:00Z') && request.time < timestamp('2200-01-01T00:00:00+09:00')",
+    "request.time - timestamp('2020-01-01T00:00:00Z') > duration('24h') && has(request.time)",
+    "timestamp('2026-11-22T00:30:00.25Z').getHours('+09:00') == 9",
+    "timestamp('2026-11-22T00:30:00.25Z').getDayOfWeek() == 0 && timestamp('2026-11-22T00:30:00Z').getMonth() == 10",
+    "timestamp('2026-11-22T00:30:00.25Z').getDate() == 22 && timestamp('2026-11-22T00:30:00Z').getDayOfMonth() == 21",
+    "timestamp('2026-11-22T00:30:00.25Z').getDayOfYear() == 325 && timestamp(0).getFullYear() == 1970",
+    "timestamp('2026-11-22T00:30:00.25Z').getMilliseconds() == 250 && int(timestamp('2026-11-22T00:30:00Z')) == 1795307400",
+    "duration('3730.321s').getHours() == 1 && duration('3730.321s').getMinutes() == 62",
+    "duration('3730.321s').getSeconds() == 3730 && duration('3730.321s').getMilliseconds() == 321",
+    "duration('1h30m') + duration('30m') == duration('2h') && duration('1h') - duration('1m') == duration('59m')",
+    "string(duration('1h30m')) == '5400s' && string(timestamp('2026-11-22T09:30:00+09:00')) == '2026-11-22T00:30:00Z'",
+    "duration(request.headers['x-a']) > duration('1s')",
+    "request.time > 5",
+    "request.time + request.time == request.time",
 ];
 
 const ASKS: [&str; 4] = [

@@ -1,5 +1,6 @@
 //! Two gateways and one Redis.
 
+use naru_proxy::SessionsEnded;
 use naru_tests::redis::Redis;
 
 use super::*;
@@ -49,6 +50,60 @@ async fn what_one_gateway_does_the_other_knows() {
     .await;
     is_to_log_in(&answer);
     is_to_log_in(&there.refresh().await);
+}
+
+/// All sessions of one user, at both gateways, with both kinds of tokens; nobody else's; and not the ones that he begins
+/// afterwards, though clocks say that these began in the second in which he was thrown out.
+#[tokio::test]
+async fn all_sessions_of_a_user_end_at_once_at_every_gateway() {
+    let (upstream, files, redis) =
+        (Upstream::plain(Speaks::Http1).await, Directory::new(), Redis::start().await);
+    let lines = kept_by(&redis, &files);
+    let (one, other) = (start(config(&upstream, &lines)), start(config(&upstream, &lines)));
+    let (mut desk, mut phone, mut kim) =
+        (Browser::of(&one, "han").await, Browser::of(&other, "han").await, Browser::of(&other, "kim").await);
+    let mut phone_here = beside(&phone, &one).await;
+    until("both to know the keys", async || (phone_here.get("/describe").await.status == 200).then_some(()))
+        .await;
+    assert_eq!(other.end_subject("other.default", "han").await, None);
+    assert_eq!(other.end_subject("login.default", "han").await, Some(SessionsEnded::Everywhere));
+    // Where it was said it holds at once, for what was begun elsewhere too.
+    is_to_log_in(&phone.get("/describe").await);
+    is_to_log_in(&beside(&desk, &other).await.get("/describe").await);
+    let said = std::time::Instant::now();
+    let answer = until("the other to hear of it", async || {
+        let answer = desk.get("/describe").await;
+        (answer.status == 401).then_some(answer)
+    });
+    is_to_log_in(&answer.await);
+    // It looks every 50 ms; a machine that is loaded may be late.
+    assert!(said.elapsed().as_secs() < 10, "{:?}", said.elapsed());
+    is_to_log_in(&phone_here.get("/describe").await);
+    for browser in [&mut desk, &mut phone, &mut phone_here] {
+        is_to_log_in(&browser.refresh().await);
+    }
+    assert_eq!(kim.get("/describe").await.status, 200, "nobody else is meant");
+    assert_eq!(kim.refresh().await.status, 200);
+    // He logs in again at once, and again ends with all others.
+    for _ in 0..2 {
+        let mut again = Browser::of(&one, "han").await;
+        assert_eq!(again.get("/describe").await.status, 200);
+        assert_eq!(again.refresh().await.status, 200);
+        assert_eq!(again.get("/describe").await.status, 200);
+        let mut again_there = beside(&again, &other).await;
+        assert_eq!(again_there.get("/describe").await.status, 200);
+        assert_eq!(one.end_subject("login.default", "han").await, Some(SessionsEnded::Everywhere));
+        is_to_log_in(&again.get("/describe").await);
+        is_to_log_in(&again.refresh().await);
+        is_to_log_in(&again_there.refresh().await);
+    }
+    // Nobody who reads the store learns who it was.
+    let said = std::process::Command::new("redis-cli")
+        .args(["-p", &redis.address.port().to_string(), "--scan"])
+        .output()
+        .unwrap();
+    let names = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(names.contains("over:") && !names.contains("han"), "{names}");
 }
 
 /// What a token says of itself.

@@ -1,11 +1,11 @@
 //! Kubernetes' kinds, but for what runs: [`super::pod`].
 
-use naru_resource::config::{ConfigMap, Hidden, Namespace, Secret};
+use naru_resource::config::{ConfigMap, Hidden, Namespace, Pod, Secret};
 use naru_resource::service::{self, TrafficDistribution};
 use naru_resource::{Meta, Placed, Text};
-use naru_spec::Path;
+use naru_spec::{Path, Severity, code};
 
-use crate::kind::document;
+use crate::kind::{document, field};
 use crate::read::{Fields, Read, Reader, record, words};
 use crate::tree::Node;
 
@@ -153,5 +153,22 @@ impl Read for Namespace {
         let meta = fields.take("metadata", reader);
         fields.finish(reader);
         Some(Namespace { place, meta: meta? })
+    }
+}
+
+/// Nobody runs it here; that is told. One that has no name yet has nothing to say.
+impl Read for Pod {
+    fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Pod> {
+        let position = field(node, "kind").map_or(node.position, |kind| kind.position);
+        let message = "naru does not run a Pod: of this one only its labels are looked at, by 'naru check'";
+        let hint = "a Deployment whose container has a command runs on this machine";
+        reader.tell(Severity::Warning, code::UNSUPPORTED_KIND, position, &path.field("kind"), message, hint);
+        field(field(node, "metadata")?, "name")?;
+        let mut fields = Fields::of(node, path, reader)?;
+        let place = fields.place(reader);
+        fields.pass_by(&["apiVersion", "kind", "spec", "status"], reader);
+        let meta = fields.take("metadata", reader);
+        fields.finish(reader);
+        Some(Pod { place, meta: meta? })
     }
 }

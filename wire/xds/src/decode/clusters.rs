@@ -7,7 +7,7 @@ use naru_spec::{
     Reported, UpstreamProtocol, defaults,
 };
 
-use super::{balancing, guards, http, limits, tcp, tls, value};
+use super::{balancing, guards, http, limits, ours, tcp, tls, value};
 use crate::findings::{Findings, code};
 use crate::proto::{cluster as proto, core, endpoint, upstream_http};
 use crate::schema::{type_name, unpack};
@@ -17,6 +17,9 @@ use naru_spec::Path;
 pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 pub(crate) fn read(said: &proto::Cluster, path: &Path<'_>, findings: &mut Findings<'_>) -> Cluster {
+    if let Some(cluster) = ours::cluster(said, path, findings) {
+        return cluster;
+    }
     let discovery = discovery(said, path, findings);
     let endpoints = endpoints(said, &discovery, path, findings);
     let mut cluster = Cluster::new(said.name.clone(), discovery, endpoints);

@@ -91,7 +91,9 @@ fn constant(said: &Constant) -> Result<Cel, &'static str> {
         Some(ConstantKind::BytesValue(bytes)) => Cel::Bytes(bytes.clone()),
         #[expect(deprecated, reason = "they are told apart from nothing")]
         Some(ConstantKind::DurationValue(_) | ConstantKind::TimestampValue(_)) => {
-            return Err("durations and timestamps are not known");
+            return Err(
+                "constants of durations and timestamps are not read: call duration() and timestamp()",
+            );
         }
     })
 }

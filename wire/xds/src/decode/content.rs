@@ -1,8 +1,8 @@
 //! The filters for codings of bodies, and for how large a body may be.
 
 use naru_spec::{
-    Check, CheckKind, Coder, Compressor, ContentCoding, Decompressor, GateChange, Http, OnEtag, Path,
-    defaults,
+    Check, CheckKind, Coder, CompressedRequests, Compressor, CompressorChange, ContentCoding,
+    DecompressedAnswers, Decompressor, GateChange, Http, OnEtag, Path, defaults,
 };
 
 use crate::findings::{Findings, code};
@@ -26,30 +26,56 @@ pub(super) fn is_one(any: &Any) -> bool {
 }
 
 /// What a route says to such a filter.
-pub(super) fn change(name: &str, any: &Any) -> Option<GateChange> {
-    let kind = if let Some(said) = unpack::<compressor::CompressorPerRoute>(any) {
-        // Something else that it may say is told by the list of what is supported.
-        let is_off = matches!(said.r#override?, compressor::compressor_per_route::Override::Disabled(true));
-        let mut off = Compressor::new(Coder::usual(ContentCoding::Gzip));
-        off.is_enabled = !is_off;
-        CheckKind::Compress(Box::new(off))
-    } else {
-        let said = unpack::<buffer::BufferPerRoute>(any)?;
-        match said.r#override? {
-            buffer::buffer_per_route::Override::Disabled(_) => CheckKind::BodyLimit(u64::MAX),
-            buffer::buffer_per_route::Override::Buffer(buffer) => {
-                CheckKind::BodyLimit(u64::from(buffer.max_request_bytes?.value))
-            }
+pub(super) fn change(
+    name: &str,
+    any: &Any,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<GateChange> {
+    if let Some(said) = unpack::<compressor::CompressorPerRoute>(any) {
+        let change = compress_of_route(said.r#override?, path, findings);
+        return Some(GateChange::Compress(name.to_owned(), Box::new(change)));
+    }
+    let said = unpack::<buffer::BufferPerRoute>(any)?;
+    let kind = match said.r#override? {
+        buffer::buffer_per_route::Override::Disabled(_) => CheckKind::BodyLimit(u64::MAX),
+        buffer::buffer_per_route::Override::Buffer(buffer) => {
+            CheckKind::BodyLimit(u64::from(buffer.max_request_bytes?.value))
         }
     };
     Some(GateChange::Instead(Check { name: name.to_owned(), kind }))
+}
+
+/// As in Envoy, it is of answers, but for the library.
+fn compress_of_route(
+    said: compressor::compressor_per_route::Override,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> CompressorChange {
+    use compressor::compressor_per_route::Override;
+    match said {
+        Override::Disabled(is_off) => {
+            CompressorChange { answers: is_off.then_some(false), ..CompressorChange::default() }
+        }
+        Override::Overrides(said) => {
+            let library = said.compressor_library.as_ref();
+            let answers = said.response_direction_config.as_ref();
+            CompressorChange {
+                answers: answers.map(|_| true),
+                removes_accept_encoding: answers
+                    .and_then(|answers| answers.remove_accept_encoding_header.as_ref())
+                    .map(|said| said.value),
+                coder: library.and_then(|_| coder(library, &path.field("overrides"), findings)),
+            }
+        }
+    }
 }
 
 /// Where a route says otherwise than the listener how large a body may be, both are asked once the route is known.
 pub(super) fn settle_limit(http: &mut Http, name: Option<String>) {
     let (Some(max), Some(name)) = (http.body_bytes_max, name) else { return };
     let rules = http.routes.virtual_hosts.iter().flat_map(|host| &host.rules);
-    let mut changes = rules.flat_map(|rule| &rule.gate);
+    let mut changes = rules.flat_map(|rule| rule.changes());
     let is_changed = changes.any(|change| {
         matches!(change, GateChange::Instead(Check { name: other, kind: CheckKind::BodyLimit(_) }) if *other == name)
     });
@@ -88,6 +114,7 @@ fn compress(
                 (false, false) => OnEtag::Remove,
             };
             made.removes_accept_encoding = direction.remove_accept_encoding_header;
+            made.tells_status = direction.status_header_enabled;
             let codes = direction.uncompressible_response_codes.iter();
             made.statuses_not = codes.filter_map(|code| u16::try_from(*code).ok()).collect();
         }
@@ -103,7 +130,28 @@ fn compress(
         made.content_types = types.iter().map(|name| name.to_ascii_lowercase()).collect();
     }
     made.is_first = said.choose_first;
+    made.requests =
+        said.request_direction_config.as_ref().and_then(|said| requests(said.common_config.as_ref()));
     Some(made)
+}
+
+/// Requests are compressed where this is there, unless it says otherwise.
+#[expect(deprecated, reason = "what stands in the older places acts as in Envoy")]
+fn requests(common: Option<&compressor::compressor::CommonDirectionConfig>) -> Option<CompressedRequests> {
+    if !is_on(common.and_then(|common| common.enabled.as_ref())) {
+        return None;
+    }
+    let types = common.map_or(&[][..], |common| &common.content_type);
+    let usual = || defaults::COMPRESSED_TYPES.iter().map(|name| (*name).to_owned()).collect();
+    Some(CompressedRequests {
+        length_min: common
+            .and_then(|common| number(&common.min_content_length))
+            .unwrap_or(defaults::COMPRESSED_BYTES_MIN),
+        content_types: match types {
+            [] => usual(),
+            types => types.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        },
+    })
 }
 
 fn library<'a>(
@@ -182,10 +230,11 @@ fn decompress(
     made.is_enabled = is_on(common.and_then(|common| common.enabled.as_ref()));
     made.ignores_no_transform = common.is_some_and(|common| common.ignore_no_transform_header);
     let answers = said.response_direction_config.as_ref().and_then(|said| said.common_config.as_ref());
-    if is_on(answers.and_then(|common| common.enabled.as_ref())) {
-        let text = "naru reads bodies of requests out of their codings, and not those of answers".to_owned();
-        let hint = "say enabled: {default_value: false, runtime_key: none} there";
-        findings.unsupported(&path.field("response_direction_config.common_config.enabled"), text, hint);
-    }
+    let told =
+        said.request_direction_config.as_ref().and_then(|said| said.advertise_accept_encoding.as_ref());
+    made.answers = is_on(answers.and_then(|common| common.enabled.as_ref())).then(|| DecompressedAnswers {
+        ignores_no_transform: answers.is_some_and(|common| common.ignore_no_transform_header),
+        is_told: told.is_none_or(|said| said.value),
+    });
     Some(made)
 }

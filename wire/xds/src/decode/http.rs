@@ -2,12 +2,13 @@
 
 use naru_spec::{
     Action, Check, CheckKind, Codec, EscapedSlashes, Fault, Gate, HostPort, Http, Http2Settings, Invalid,
-    Paths, RouteTable, Scheme, ServerHeader, defaults,
+    Paths, RouteTable, Scheme, ServerHeader, VirtualHost, defaults,
 };
 
+use super::listener::Ready;
 use super::{
-    access_log, content, edge, external, identity, local_rate, per_filter, rates, recovery, routes, tls,
-    value,
+    access_log, content, edge, external, identity, local_rate, ours, per_filter, rates, recovery, routes,
+    tls, value,
 };
 use crate::findings::{Findings, code};
 use crate::proto::local_rate::LocalRateLimit;
@@ -17,13 +18,21 @@ use crate::proto::{
 use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
-pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Http {
+pub(super) fn read(
+    said: &hcm::HttpConnectionManager,
+    ready: &Ready<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Http {
     use hcm::http_connection_manager::{
         PathWithEscapedSlashesAction as Slashes, RouteSpecifier, StripPortMode,
     };
     let table = match &said.route_specifier {
         Some(RouteSpecifier::RouteConfig(table)) => {
-            routes::read(table, &path.field("route_config"), findings)
+            let mut read = routes::read(table, &path.field("route_config"), findings);
+            let ready = ready.get(&table.name).into_iter().flatten();
+            read.virtual_hosts.extend(ready.map(|host| VirtualHost::clone(host)));
+            read
         }
         Some(RouteSpecifier::Rds(_)) => {
             findings.unsupported(
@@ -35,6 +44,11 @@ pub(super) fn read(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings:
         }
         _ => RouteTable::default(),
     };
+    if let Some(http) = ours::http(said, path, findings) {
+        let http = Http { routes: table, ..http };
+        per_filter::check_names(&http, path, findings);
+        return http;
+    }
     let mut http = Http::new(said.stat_prefix.clone(), table);
     http.codec = codec(said);
     let filters = filters(said, path, findings);

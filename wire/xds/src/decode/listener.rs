@@ -1,14 +1,15 @@
 //! Listeners and their filter chains.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use naru_spec::{
     ConnectionLimit, ConnectionLimits, Domain, FilterChain, Http, Invalid, Listener, Pipe, ProxyProtocol,
-    RouteTable, Transport,
+    RouteTable, Transport, VirtualHost,
 };
 
-use super::{http, quic, tcp, tls, udp, value};
+use super::{http, ours, quic, tcp, tls, udp, value};
 use crate::findings::{Findings, code};
 use crate::proto::{
     connection_limit, core, hcm, listener as proto, proxy_protocol, tcp_proxy, tls_inspector, udp_proxy,
@@ -17,10 +18,36 @@ use crate::schema::{type_name, unpack};
 use naru_spec::Path;
 
 pub(crate) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findings<'_>) -> Listener {
+    read_with(said, &Ready::new(), path, findings)
+}
+
+/// Virtual hosts that were read before, by the name of their table.
+pub(crate) type Ready<'a> = BTreeMap<String, Vec<Cow<'a, VirtualHost>>>;
+
+/// Tables have virtual hosts beside those that they say themselves.
+pub(crate) fn read_with(
+    said: &proto::Listener,
+    ready: &Ready<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Listener {
+    match ours::shell(said, path, findings) {
+        Some((rest, shell)) => ours::with_shell(words(&rest, ready, path, findings), shell, path, findings),
+        None => words(said, ready, path, findings),
+    }
+}
+
+/// What Envoy's words say.
+fn words(
+    said: &proto::Listener,
+    ready: &Ready<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Listener {
     if let Some(address) = of_datagrams(said) {
         if let Some(settings) = quic::settings(said, path, findings) {
             let address = value::literal_address(&address, &path.field("address"), findings);
-            let chains = chains(said, path, Side::Quic, findings);
+            let chains = chains(said, (Side::Quic, ready), path, findings);
             let listener = Listener::of_quic(said.name.clone(), address, settings, chains);
             return Listener { connections: connections(said), ..listener };
         }
@@ -45,7 +72,7 @@ pub(crate) fn read(said: &proto::Listener, path: &Path<'_>, findings: &mut Findi
     for (at, filter) in said.listener_filters.iter().enumerate() {
         protocol = listener_filter(filter, &filters.at(at), findings).or(protocol);
     }
-    let chains = chains(said, path, Side::Streams, findings);
+    let chains = chains(said, (Side::Streams, ready), path, findings);
     let listener = Listener::new(said.name.clone(), address, chains);
     Listener { pipe, proxy_protocol: protocol, connections: connections(said), ..listener }
 }
@@ -63,8 +90,8 @@ pub(super) enum Side {
 
 fn chains(
     said: &proto::Listener,
+    with: (Side, &Ready<'_>),
     path: &Path<'_>,
-    side: Side,
     findings: &mut Findings<'_>,
 ) -> Vec<FilterChain> {
     let mut chains = Vec::new();
@@ -72,7 +99,7 @@ fn chains(
     let listed = path.field("filter_chains");
     for (at, said) in said.filter_chains.iter().enumerate() {
         let path = listed.at(at);
-        let chain = chain(said, &path, side, findings);
+        let chain = chain(said, with, &path, findings);
         taken.take(&chain, &path, findings);
         chains.push(chain);
     }
@@ -83,7 +110,7 @@ fn chains(
             findings.unsupported(&path.field("filter_chain_match"), text, "");
         }
         let said = proto::FilterChain { filter_chain_match: None, ..said.clone() };
-        let chain = chain(&said, &path, side, findings);
+        let chain = chain(&said, with, &path, findings);
         taken.take(&chain, &path, findings);
         chains.push(chain);
     }
@@ -192,7 +219,12 @@ impl Taken {
     }
 }
 
-fn chain(said: &proto::FilterChain, path: &Path<'_>, side: Side, findings: &mut Findings<'_>) -> FilterChain {
+fn chain(
+    said: &proto::FilterChain,
+    (side, ready): (Side, &Ready<'_>),
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> FilterChain {
     let socket = said.transport_socket.as_ref();
     let of_socket = path.field("transport_socket");
     let tls = match side {
@@ -204,7 +236,7 @@ fn chain(said: &proto::FilterChain, path: &Path<'_>, side: Side, findings: &mut 
     let protocol = conditions.transport_protocol.as_str();
     let is_tls = tls.is_some();
     let connection_limit = connection_limit(said, path, findings);
-    let served = served(said, path, findings);
+    let served = served(said, ready, path, findings);
     quic::check(&served, side, path, findings);
     let handshake = path.field("transport_socket_connect_timeout");
     let handshake_timeout = said.transport_socket_connect_timeout.as_ref();
@@ -326,7 +358,12 @@ pub(super) fn place_of_service(said: &proto::FilterChain) -> usize {
 }
 
 /// The one filter of a chain that serves.
-fn served(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_>) -> Served {
+fn served(
+    said: &proto::FilterChain,
+    ready: &Ready<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Served {
     let none = Served::Http(Box::new(Http::new("", RouteTable::default())));
     let path = path.field("filters");
     let served = place_of_service(said);
@@ -347,7 +384,7 @@ fn served(said: &proto::FilterChain, path: &Path<'_>, findings: &mut Findings<'_
         return none;
     };
     if let Some(manager) = unpack::<hcm::HttpConnectionManager>(any) {
-        return Served::Http(Box::new(http::read(&manager, &path, findings)));
+        return Served::Http(Box::new(http::read(&manager, ready, &path, findings)));
     }
     if let Some(proxy) = unpack::<tcp_proxy::TcpProxy>(any) {
         return Served::Tcp(Box::new(tcp::read(&proxy, &path, findings)));

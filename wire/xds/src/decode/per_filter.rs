@@ -69,7 +69,40 @@ pub(super) fn of_route(
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> (Option<Fault>, Vec<GateChange>) {
-    let all = [said, above.host, above.table];
+    of_layers(&[said, above.host, above.table], path, findings)
+}
+
+/// What requests for one cluster of a route pass, where that is something of its own. A fault holds a request before it
+/// is known for whom it is.
+pub(super) fn of_cluster(
+    said: &Said,
+    route: &Said,
+    above: Above<'_>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<GateChange>> {
+    if said.is_empty() {
+        return None;
+    }
+    let mut names: Vec<&String> = said.keys().collect();
+    names.sort();
+    for name in names {
+        let Some(Layer::Settings(any)) = said.get(name).map(Layer::of) else { continue };
+        if unpack::<HttpFault>(&any).is_some() {
+            let text = "faults of one of several clusters are not supported".to_owned();
+            findings.unsupported(&path.key(name), text, "say them at the route");
+        }
+    }
+    Some(of_layers(&[said, route, above.host, above.table], path, findings).1)
+}
+
+/// The nearest first.
+fn of_layers(
+    all: &[&Said],
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> (Option<Fault>, Vec<GateChange>) {
+    let Some(said) = all.first() else { return (None, Vec::new()) };
     let mut names: Vec<&String> = all.iter().flat_map(|said| said.keys()).collect();
     names.sort();
     names.dedup();
@@ -150,7 +183,7 @@ fn change(
     if let Some(said) = unpack::<BasicAuthPerRoute>(any) {
         return one(GateChange::Passwords(name.to_owned(), edge::users(said.users.as_ref())));
     }
-    if let Some(change) = content::change(name, any) {
+    if let Some(change) = content::change(name, any, path, findings) {
         return one(change);
     }
     if let Some(said) = unpack::<HttpFault>(any) {
@@ -184,7 +217,7 @@ pub(super) fn check_names(http: &Http, path: &Path<'_>, findings: &mut Findings<
         for (at, rule) in host.rules.iter().enumerate() {
             let path = routes.at(at);
             let path = path.field("typed_per_filter_config");
-            for change in &rule.gate {
+            for change in rule.changes() {
                 let GateChange::Require(filter, requirement) = change else { continue };
                 let is_known = http.gate.checks.iter().all(|check| match &check.kind {
                     CheckKind::Jwt(jwt) if check.name == *filter => {

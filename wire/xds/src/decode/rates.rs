@@ -363,7 +363,7 @@ pub(crate) fn name_source(config: &mut Config, cluster: &str) {
     let chains = config.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
     for http in chains.map(|chain| &mut chain.http) {
         let rules = http.routes.virtual_hosts.iter_mut().flat_map(|host| &mut host.rules);
-        for change in rules.flat_map(|rule| &mut rule.gate) {
+        for change in rules.flat_map(|rule| rule.changes_mut()) {
             match change {
                 GateChange::Instead(check) | GateChange::Also(check) => name_in(&mut check.kind, cluster),
                 GateChange::Count(_, change) => name_all(&mut change.rates, cluster),

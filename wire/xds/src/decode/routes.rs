@@ -12,18 +12,21 @@ use naru_spec::{
 
 use super::per_filter::{self, Above};
 use super::rates::{self, Said};
-use super::{balancing, connect, headers, matching, recovery, value};
+use super::{balancing, connect, headers, matching, ours, recovery, value};
 use crate::extension::{ROUTE_METADATA, Recovery, RouteExtension};
 use crate::findings::{Findings, code};
 use crate::proto::{Any, core, matcher, route};
 use naru_spec::Path;
+
+/// Where a table says nothing of it, naru takes more; Envoy would not.
+const DIRECT_BODY_BYTES_USUAL: usize = 4_096;
 
 pub(crate) fn read(
     said: &route::RouteConfiguration,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> RouteTable {
-    let body_bytes_max = said.max_direct_response_body_size_bytes.map_or(usize::MAX, |v| v.value as usize);
+    let body_bytes_max = bodies_of(said);
     if body_bytes_max != usize::MAX && body_bytes_max > defaults::DIRECT_BODY_BYTES_MAX {
         let text = format!("at most {} bytes are supported", defaults::DIRECT_BODY_BYTES_MAX);
         findings.unsupported_value(&path.field("max_direct_response_body_size_bytes"), text, "");
@@ -34,6 +37,10 @@ pub(crate) fn read(
         ignores_port: said.ignore_port_in_host_matching,
         ..RouteTable::default()
     };
+    if said.vhds.is_some() {
+        let text = "virtual hosts by themselves come from a control plane, with routes by RDS";
+        findings.unsupported(&path.field("vhds"), text, "virtual_hosts");
+    }
     let hosts = path.field("virtual_hosts");
     let mut names = std::collections::BTreeSet::new();
     let of_table = &said.typed_per_filter_config;
@@ -57,6 +64,29 @@ pub(crate) fn read(
         findings,
     );
     table
+}
+
+/// A rule that neither its virtual host nor its table says anything about.
+pub(super) fn alone(said: &route::Route, findings: &mut Findings<'_>) -> Rule {
+    let nothing = HashMap::new();
+    let above = Above { host: &nothing, table: &nothing };
+    rule(said, (above, &[]), DIRECT_BODY_BYTES_USUAL, &Path::ROOT, findings)
+}
+
+/// A virtual host that comes by itself, as its table would have it.
+pub(crate) fn read_host(
+    said: &route::VirtualHost,
+    table: &route::RouteConfiguration,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> VirtualHost {
+    let body_bytes_max = bodies_of(table).min(defaults::DIRECT_BODY_BYTES_MAX);
+    virtual_host(said, &table.typed_per_filter_config, body_bytes_max, path, findings)
+}
+
+/// How large the body of a direct response may be.
+fn bodies_of(table: &route::RouteConfiguration) -> usize {
+    table.max_direct_response_body_size_bytes.map_or(usize::MAX, |v| v.value as usize)
 }
 
 fn virtual_host(
@@ -123,9 +153,13 @@ fn rule(
     findings: &mut Findings<'_>,
 ) -> Rule {
     use route::route::Action as Acts;
+    if let Some(rule) = ours::rule(said, path, findings) {
+        return rule;
+    }
     let extension = extension(said.metadata.as_ref(), &path.field("metadata"), findings);
     let filters = path.field("typed_per_filter_config");
-    let (fault, mut gate) = per_filter::of_route(&said.typed_per_filter_config, above, &filters, findings);
+    let of_route = &said.typed_per_filter_config;
+    let (fault, mut gate) = per_filter::of_route(of_route, above, &filters, findings);
     let mut block = matching::read(
         said.r#match.as_ref().unwrap_or(&route::RouteMatch::default()),
         &path.field("match"),
@@ -136,6 +170,7 @@ fn rule(
         Some(Acts::Route(said)) => {
             gate.extend(described(said, rates_of_host, &path.field("route"), findings));
             let mut forward = forward(said, &path.field("route"), findings);
+            forward.cluster_gates = of_clusters(said, of_route, above, &gate, &path.field("route"), findings);
             forward.query = extension.query;
             forward.fault = fault;
             forward.groups = extension.groups.map(Box::new);
@@ -186,6 +221,32 @@ fn rule(
             findings,
         ),
     }
+}
+
+/// What requests for one of several clusters pass in place of what their route says.
+fn of_clusters(
+    said: &route::RouteAction,
+    of_route: &HashMap<String, Any>,
+    above: Above<'_>,
+    gate: &[GateChange],
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<Option<Vec<GateChange>>> {
+    use route::route_action::ClusterSpecifier;
+    let Some(ClusterSpecifier::WeightedClusters(said)) = &said.cluster_specifier else { return Vec::new() };
+    // What requests are called is the route's to say.
+    let called = || gate.iter().filter(|change| matches!(change, GateChange::Describe(_))).cloned();
+    let path = path.field("weighted_clusters.clusters");
+    let own = said.clusters.iter().enumerate().map(|(at, cluster)| {
+        let path = path.at(at);
+        let filters = path.field("typed_per_filter_config");
+        let own = &cluster.typed_per_filter_config;
+        let changes = per_filter::of_cluster(own, of_route, above, &filters, findings)?;
+        let changes: Vec<GateChange> = changes.into_iter().chain(called()).collect();
+        (changes != gate).then_some(changes)
+    });
+    let own: Vec<Option<Vec<GateChange>>> = own.collect();
+    if own.iter().all(Option::is_none) { Vec::new() } else { own }
 }
 
 /// What requests of a route are called.

@@ -8,7 +8,7 @@
 //! | a stream stands | [`Client::connected`] | send [`Client::take_requests`] |
 //! | bytes of a response came | [`Client::receive`] | where [`Client::take_plan`] has a plan, carry it out and tell [`Client::settle`]; read no more before that; then send |
 //! | the stream ended | [`Client::lost`] | connect again after the time that it says |
-//! | [`Client::deadline`] is there | [`Client::tick`] | as after a response |
+//! | [`Client::deadline`] is there | [`Client::tick`] | as after a response; end the stream where [`Client::takes_another_stream`] says so |
 //!
 //! A response is taken whole or not at all. One whose resources are wrong, or whose plan cannot be carried out, is
 //! refused (NACK) with the first reason, and what was known of its kind before stays. One that is right is accepted
@@ -32,11 +32,16 @@ use super::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, KINDS, Kind, Status,
 };
 use crate::Schema;
+use crate::ours::may_hold_secrets;
 use crate::supported::Check;
 
 /// Between two tries to connect at first, and at most; each is drawn from nothing up to it. Envoy's.
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// What was refused is asked for again on another stream: after so long, then twice as long, up to the most. What it
+/// lacked may be there then: an address that was in use, a file.
+const AGAIN_BASE: Duration = Duration::from_secs(5);
+const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Of a reason that a control plane is told.
 const REASON_BYTES_MAX: usize = 4_096;
 /// Of what nobody has asked for yet.
@@ -70,6 +75,16 @@ pub struct Client {
     /// What was accepted since it was last kept.
     has_news: bool,
     counts: Counts,
+    again: Again,
+}
+
+/// When what was refused is asked for again.
+#[derive(Debug, Default)]
+struct Again {
+    at: Option<Instant>,
+    /// Since everything was accepted last.
+    times: u32,
+    is_due: bool,
 }
 
 #[derive(Debug, Default)]
@@ -141,8 +156,9 @@ impl Client {
         let secrets = dynamic.statics.secrets.keys().cloned().collect();
         let statics = &dynamic.statics;
         let stamps = Stamps::beyond(statics.clusters.iter().chain(&statics.listeners));
+        let is_delta = dynamic.control_plane.as_ref().is_some_and(|one| one.is_delta);
         let mut client = Client {
-            reader: Reader { schema, check: Check::new(), stamps, secrets },
+            reader: Reader { schema, check: Check::new(), stamps, secrets, is_delta },
             dynamic,
             chance: Chance::split(seed, "control plane"),
             known: Known::default(),
@@ -159,6 +175,7 @@ impl Client {
             events: VecDeque::new(),
             has_news: false,
             counts: Counts::default(),
+            again: Again::default(),
         };
         client.begin_waiting(now);
         client.take_over(now);
@@ -204,13 +221,20 @@ impl Client {
         self.in_force.config(&self.dynamic)
     }
 
-    /// Whether clusters and listeners that are asked for have come, or are waited for no longer.
+    /// Whether clusters and listeners that are asked for have come, be it from disk, or are waited for no longer and
+    /// something is served all the same. What was refused has not come.
     pub fn is_initialized(&self) -> bool {
+        let serves = self.in_force.serves();
+        let is_refused = self.subscriptions.values().any(|one| one.refusal.is_some());
+        // A listener may have come whose routes were refused.
+        if is_refused && !serves {
+            return false;
+        }
         let has_come = |(kind, is_asked): (Kind, bool)| {
             !is_asked
                 || self.subscriptions.get(&kind).is_some_and(|one| one.answered)
                 || self.known.count(kind) > 0
-                || self.expired.contains(&(kind, String::new()))
+                || serves && self.expired.contains(&(kind, String::new()))
         };
         [(Kind::Cluster, self.dynamic.clusters.is_some()), (Kind::Listener, self.dynamic.listeners.is_some())]
             .into_iter()
@@ -222,6 +246,7 @@ impl Client {
         self.counts.connects += 1;
         self.is_connected = true;
         self.is_first = true;
+        self.again.at = None;
         self.requests.clear();
         for subscription in self.subscriptions.values_mut() {
             subscription.is_open = false;
@@ -274,7 +299,7 @@ impl Client {
         let held = match read.and_then(|held| self.reads_statics(kind, held)) {
             Ok(held) => held,
             Err(why) => {
-                self.refuse(kind, &version, &nonce, why);
+                self.refuse(now, kind, &version, &nonce, why);
                 return Ok(());
             }
         };
@@ -333,7 +358,7 @@ impl Client {
         }
         let wanted = self.subscriptions.get(&kind).map(|one| one.names.clone()).unwrap_or_default();
         for one in held {
-            if kind.is_whole() || wanted.contains(&one.name) {
+            if kind.is_whole() || wanted.contains(one.asked_as()) {
                 self.gone.remove(&(kind, one.name.clone()));
                 self.expired.remove(&(kind, one.name.clone()));
                 self.known.insert(kind, one);
@@ -366,7 +391,8 @@ impl Client {
 
     fn assemble(&self, _now: Instant) -> Result<(Whole, super::whole::Missing), String> {
         let over = self.expired.union(&self.gone).cloned().collect();
-        self.in_force.next(Parts { dynamic: &self.dynamic, known: &self.known, expired: &over })
+        let Client { dynamic, known, gone, .. } = self;
+        self.in_force.next(Parts { dynamic, known, expired: &over, gone })
     }
 
     fn wait(&mut self, now: Instant, missing: super::whole::Missing) {
@@ -394,7 +420,7 @@ impl Client {
                 let OfResponse { kind, version, nonce, before, gone_before } = response;
                 self.known.set(kind, before);
                 self.gone = gone_before;
-                self.refuse(kind, &version, &nonce, why);
+                self.refuse(now, kind, &version, &nonce, why);
             }
             (Err(why), None) => self.event(Event::NotInForce { why }),
         }
@@ -416,22 +442,38 @@ impl Client {
         if was_refused {
             self.event(Event::Recovered { kind, version: response.version.clone() });
         }
+        if self.subscriptions.values().all(|one| one.refusal.is_none()) {
+            self.again = Again::default();
+        }
         self.say(kind, names, Some((&response.nonce, None)));
     }
 
-    fn refuse(&mut self, kind: Kind, version: &str, nonce: &str, why: String) {
+    fn refuse(&mut self, now: Instant, kind: Kind, version: &str, nonce: &str, why: String) {
+        if self.again.at.is_none() {
+            let wait = AGAIN_BASE.saturating_mul(1 << self.again.times.min(10)).min(AGAIN_MAX);
+            self.again.at = Some(now + wait);
+            self.again.times = self.again.times.saturating_add(1);
+        }
         let names = self.wanted(kind);
         let subscription = self.subscriptions.entry(kind).or_default();
         subscription.rejected += 1;
         let mut reason = why.clone();
         reason.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
-        subscription.refusal = Some(reason.clone());
+        let before = subscription.refusal.replace(reason.clone());
+        let is_told = before.as_ref() == Some(&reason);
         self.say(kind, names, Some((nonce, Some(reason))));
-        self.event(Event::Refused { kind, version: version.to_owned(), why });
+        if !is_told {
+            self.event(Event::Refused { kind, version: version.to_owned(), why });
+        }
     }
 
     /// What of a kind is wanted now; of clusters and listeners nothing in particular.
     fn wanted(&self, kind: Kind) -> BTreeSet<String> {
+        if kind == Kind::VirtualHost {
+            // By their tables: all of each.
+            let apart = self.known.all(Kind::Routes).filter(|held| held.hosts_apart().is_some());
+            return apart.map(|held| held.name.clone()).collect();
+        }
         let of = |held: &Arc<Held>| {
             let names = match kind {
                 Kind::Endpoints => &held.names.endpoints,
@@ -453,12 +495,12 @@ impl Client {
             let is_asked = match kind {
                 Kind::Cluster => self.dynamic.clusters.is_some(),
                 Kind::Listener => self.dynamic.listeners.is_some(),
-                Kind::VirtualHost => false,
+                Kind::VirtualHost => self.reader.is_delta,
                 _ => true,
             };
             let names = self.wanted(kind);
             if !kind.is_whole() {
-                self.known.retain(kind, |name| names.contains(name));
+                self.known.retain(kind, |held| names.contains(held.asked_as()));
                 self.gone.retain(|(of, name)| *of != kind || names.contains(name));
             }
             let subscription = self.subscriptions.entry(kind).or_default();
@@ -522,14 +564,24 @@ impl Client {
         self.requests.push_back(bytes);
     }
 
-    /// When something is waited for no longer.
+    /// When something is waited for no longer, or asked for again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waits.values().flatten().min().copied()
+        let again = self.again.at.filter(|_| self.is_connected);
+        self.waits.values().flatten().chain(&again).min().copied()
+    }
+
+    /// Whether what was refused is to be asked for again, on another stream: only there everything is said once more.
+    pub fn takes_another_stream(&mut self) -> bool {
+        std::mem::take(&mut self.again.is_due)
     }
 
     pub fn tick(&mut self, now: Instant, wall: WallTime) {
         if self.pending.is_some() {
             return;
+        }
+        if self.is_connected && self.again.at.is_some_and(|at| at <= now) {
+            self.again.at = None;
+            self.again.is_due = true;
         }
         let is_over = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
         let over: Vec<(Kind, String)> =
@@ -561,7 +613,12 @@ impl Client {
         let kinds = KINDS.into_iter().filter(|kind| *kind != Kind::Secret || with_secrets);
         let all = kinds.map(|kind| {
             let version = self.subscriptions.get(&kind).map(|one| one.version.clone()).unwrap_or_default();
-            (kind, version, self.known.all(kind).map(|held| (**held).as_resource()).collect::<Vec<_>>())
+            let all = self.known.all(kind);
+            let all = all.filter(|held| with_secrets || !may_hold_secrets(&held.any.value));
+            let all = all.map(|held| (**held).as_resource()).collect::<Vec<_>>();
+            // Whoever reads this would wait for the virtual hosts of a table that has none.
+            let gone = self.gone.iter().filter(|(of, _)| kind == Kind::VirtualHost && *of == kind);
+            (kind, version, all, gone.map(|(_, name)| name.clone()).collect())
         });
         kept::write(all)
     }
@@ -573,17 +630,18 @@ impl Client {
     /// It is not what [`Client::keep`] wrote, or it cannot be put in force any more.
     pub fn restore(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
         let kinds = kept::read(bytes).ok_or("these are not the bytes of a configuration that was kept")?;
-        let before = self.known.clone();
+        let before = (self.known.clone(), self.gone.clone());
         let has_answered =
             |kind| self.subscriptions.get(&kind).is_some_and(|one: &Subscription| one.answered);
         let kinds: Vec<_> = kinds.into_iter().filter(|(kind, ..)| !has_answered(*kind)).collect();
-        for (kind, version, resources) in kinds {
+        for (kind, version, resources, gone) in kinds {
+            self.gone.extend(gone.into_iter().map(|name| (kind, name)));
             let came: Result<Vec<Came>, String> = resources.into_iter().map(Came::of_delta).collect();
             let read = came.and_then(|came| self.reader.read(kind, came, &self.known));
             let held = match read.and_then(|held| self.reads_statics(kind, held)) {
                 Ok(held) => held,
                 Err(why) => {
-                    self.known = before;
+                    (self.known, self.gone) = before;
                     return Err(why);
                 }
             };
@@ -605,7 +663,7 @@ impl Client {
                 Ok(())
             }
             Err(why) => {
-                self.known = before;
+                (self.known, self.gone) = before;
                 Err(why)
             }
         }

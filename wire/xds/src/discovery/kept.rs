@@ -1,7 +1,7 @@
 //! How is what a control plane has said written down, for a process that begins while it is away?
 //!
-//! For each kind a message with its length before it: a response of delta, with the version of the kind and all
-//! resources with theirs. A sum over all of it stands at the head, behind what kind of file it is.
+//! For each kind a message with its length before it: a response of delta, with the version of the kind, all resources
+//! with theirs, and tables that have no virtual hosts. A sum over all of it stands at the head, behind what kind of file it is.
 
 use prost::Message;
 
@@ -21,12 +21,16 @@ impl Held {
     }
 }
 
-pub(super) fn write(kinds: impl Iterator<Item = (Kind, String, Vec<Resource>)>) -> Vec<u8> {
+/// A kind, its version, its resources, and what is known not to be there.
+pub(super) type OfKind = (Kind, String, Vec<Resource>, Vec<String>);
+
+pub(super) fn write(kinds: impl Iterator<Item = OfKind>) -> Vec<u8> {
     let mut body = Vec::new();
-    for (kind, version, resources) in kinds {
+    for (kind, version, resources, removed_resources) in kinds {
         let message = DeltaDiscoveryResponse {
             system_version_info: version,
             resources,
+            removed_resources,
             type_url: kind.type_url().to_owned(),
             ..Default::default()
         };
@@ -40,7 +44,7 @@ pub(super) fn write(kinds: impl Iterator<Item = (Kind, String, Vec<Resource>)>) 
 }
 
 /// `None` where it is something else, or not what was written.
-pub(super) fn read(bytes: &[u8]) -> Option<Vec<(Kind, String, Vec<Resource>)>> {
+pub(super) fn read(bytes: &[u8]) -> Option<Vec<OfKind>> {
     let rest = bytes.strip_prefix(HEAD)?;
     let (said, mut body) = rest.split_first_chunk::<8>()?;
     if u64::from_be_bytes(*said) != sum(body) {
@@ -50,7 +54,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Vec<(Kind, String, Vec<Resource>)>> {
     while !body.is_empty() {
         let message = DeltaDiscoveryResponse::decode_length_delimited(&mut body).ok()?;
         let kind = Kind::of_url(&message.type_url)?;
-        kinds.push((kind, message.system_version_info, message.resources));
+        kinds.push((kind, message.system_version_info, message.resources, message.removed_resources));
     }
     Some(kinds)
 }

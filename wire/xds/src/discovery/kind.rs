@@ -12,6 +12,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dialect::Naru => "naru",
+            Dialect::Envoy => "envoy",
+            Dialect::Grpc => "grpc",
+        }
+    }
+
     /// By what a node says that it is.
     pub fn of_agent(user_agent_name: &str) -> Dialect {
         match user_agent_name {

@@ -1,9 +1,13 @@
 //! Which resources are known, and is one that comes right?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
-use naru_spec::{Action, CheckKind, Forward, GateChange, JwtKeys, Listener, Path, Problem, RouteTable};
+use naru_spec::{
+    Action, CheckKind, Forward, GateChange, JwtKeys, Listener, Path, Problem, RouteTable, VirtualHost,
+};
 use prost::{Message, Name};
 
 use super::refer::{self, Gathered, Reference};
@@ -55,6 +59,11 @@ pub(crate) enum Body {
     Listener(Box<listener::Listener>),
     Routes(route::RouteConfiguration),
     Secret(tls::Secret),
+    /// One that comes by itself, and the name of the table that it is of.
+    VirtualHost {
+        table: String,
+        host: Box<VirtualHost>,
+    },
 }
 
 impl Held {
@@ -77,6 +86,20 @@ impl Held {
         let read = decode::read_listener(&filled, &Path::ROOT, &mut Findings::default());
         let clusters = clusters_of(&read);
         Held::of_file(said.name.clone(), Body::Listener(Box::new(said.clone())), names, clusters, stamps)
+    }
+
+    /// What is asked for so that this comes: the table of a virtual host, else what it is called.
+    pub fn asked_as(&self) -> &str {
+        match &self.body {
+            Body::VirtualHost { table, .. } => table,
+            _ => &self.name,
+        }
+    }
+
+    /// Whether the virtual hosts of a table come by themselves, and how long they are waited for.
+    pub fn hosts_apart(&self) -> Option<Option<Duration>> {
+        let Body::Routes(said) = &self.body else { return None };
+        said.vhds.as_ref().map(|said| refer::fetch_timeout(said.config_source.as_ref()))
     }
 
     fn of_file(
@@ -129,10 +152,20 @@ impl Known {
         }
     }
 
-    pub fn retain(&mut self, kind: Kind, is_wanted: impl Fn(&str) -> bool) {
+    pub fn retain(&mut self, kind: Kind, is_wanted: impl Fn(&Held) -> bool) {
         if let Some(all) = self.of.get_mut(&kind) {
-            all.retain(|name, _| is_wanted(name));
+            all.retain(|_, held| is_wanted(held));
         }
+    }
+
+    /// The virtual hosts of a table that have come by themselves.
+    pub fn hosts_of(&self, table: &str) -> impl Iterator<Item = &Arc<Held>> {
+        let all = self.of.get(&Kind::VirtualHost);
+        let named = all
+            .into_iter()
+            .flat_map(move |all| all.range::<str, _>((Bound::Included(table), Bound::Unbounded)));
+        let near = named.map(|(_, held)| held).take_while(move |held| held.name.starts_with(table));
+        near.filter(move |held| held.asked_as() == table)
     }
 }
 
@@ -144,6 +177,8 @@ pub(crate) struct Reader {
     pub stamps: Stamps,
     /// The secrets of the bootstrap file.
     pub secrets: BTreeSet<String>,
+    /// What has changed is told, and not all that there is.
+    pub is_delta: bool,
 }
 
 /// A resource as it came, before it was looked at.
@@ -228,7 +263,20 @@ impl Reader {
                 let said = tls::Secret::decode(bytes).map_err(|_| broken())?;
                 (said.name.clone(), Body::Secret(said))
             }
-            Kind::VirtualHost => return Err("virtual hosts on demand are not supported".to_owned()),
+            Kind::VirtualHost => {
+                let said = route::VirtualHost::decode(bytes).map_err(|_| broken())?;
+                let Some(table) = table_of(&came.name, &said.name) else {
+                    return Err(format!(
+                        "the virtual host '{}' does not say of which table it is",
+                        came.name
+                    ));
+                };
+                self.check(&said, &mut findings);
+                let any_table = route::RouteConfiguration::default();
+                let host = decode::read_host(&said, &any_table, &Path::ROOT, &mut findings);
+                clusters_of_host(&host, &mut clusters);
+                (came.name.clone(), Body::VirtualHost { table: table.to_owned(), host: Box::new(host) })
+            }
         };
         if name.is_empty() {
             return Err(format!("resource {at} has no name"));
@@ -267,9 +315,15 @@ impl Reader {
             }
             Body::Routes(said) => {
                 self.check(said, &mut findings);
-                let table = decode::read_routes(said, root, &mut findings);
+                let mut own = said.clone();
+                if let Some(apart) = own.vhds.take() {
+                    self.check_apart(&apart, &mut findings);
+                }
+                let table = decode::read_routes(&own, root, &mut findings);
                 clusters_of_table(&table, &mut clusters);
             }
+            // It was read above.
+            Body::VirtualHost { .. } => {}
             Body::Secret(said) => {
                 self.check(said, &mut findings);
                 if !matches!(
@@ -295,12 +349,36 @@ impl Reader {
         Ok(Arc::new(Held { name, version, body, any, stamp, clusters, names }))
     }
 
+    /// Only where changes are told can be told that one of them is gone.
+    fn check_apart(&self, said: &route::Vhds, findings: &mut Findings<'_>) {
+        let path = Path::ROOT.field("vhds");
+        if !self.is_delta {
+            findings.unsupported(
+                &path,
+                "virtual hosts come by themselves by delta only",
+                "api_type: DELTA_GRPC",
+            );
+        }
+        match &said.config_source {
+            Some(source) => check_source(source, &path.field("config_source"), findings),
+            None => findings.missing(&path.field("config_source"), "it is to be said where from: ads: {}"),
+        }
+    }
+
     fn check<M: Message + Name>(&mut self, said: &M, findings: &mut Findings<'_>) {
         match self.schema.reflect(said) {
             Some(dynamic) => self.check.message(&dynamic, &Path::ROOT, findings),
             None => findings.error(&Path::ROOT, code::SYNTAX, "the message is nested too deeply", ""),
         }
     }
+}
+
+/// The table of a virtual host, of the name of its resource and its own: `TABLE/HOST`. Others call it otherwise than the
+/// resource does; a domain has no slash.
+fn table_of<'a>(resource: &'a str, host: &str) -> Option<&'a str> {
+    let own =
+        resource.strip_suffix(host).and_then(|rest| rest.strip_suffix('/')).filter(|_| !host.is_empty());
+    own.or_else(|| Some(resource.rsplit_once('/')?.0)).filter(|table| !table.is_empty())
 }
 
 /// A cluster whose type says that its endpoints are asked for says where, and no other does.
@@ -387,6 +465,8 @@ pub(crate) fn clusters_of(listener: &Listener) -> BTreeSet<String> {
             found.extend(tcp.clusters.names().map(str::to_owned));
         }
         chain.http.gate.checks.iter().for_each(|check| clusters_of_check(&check.kind, &mut found));
+        let logins = chain.http.sessions.iter().filter_map(|session| session.oidc.as_ref());
+        found.extend(logins.flat_map(|oidc| &oidc.sites).map(|site| site.cluster.clone()));
         clusters_of_table(&chain.http.routes, &mut found);
     }
     found
@@ -409,9 +489,13 @@ fn clusters_of_check(kind: &CheckKind, found: &mut BTreeSet<String>) {
 }
 
 pub(crate) fn clusters_of_table(table: &RouteTable, found: &mut BTreeSet<String>) {
-    for rule in table.virtual_hosts.iter().flat_map(|host| &host.rules) {
-        for change in &rule.gate {
-            if let GateChange::Instead(check) = change {
+    table.virtual_hosts.iter().for_each(|host| clusters_of_host(host, found));
+}
+
+fn clusters_of_host(host: &VirtualHost, found: &mut BTreeSet<String>) {
+    for rule in &host.rules {
+        for change in rule.changes() {
+            if let GateChange::Instead(check) | GateChange::Also(check) = change {
                 clusters_of_check(&check.kind, found);
             }
         }

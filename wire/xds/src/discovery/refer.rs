@@ -140,6 +140,8 @@ fn inline_secrets(common: &mut tls::CommonTlsContext, shelf: &mut dyn Shelf) -> 
         common.tls_certificates.push(found.unwrap_or_else(|| tls::TlsCertificate {
             certificate_chain: Some(nothing()),
             private_key: Some(nothing()),
+            // Whether there is one is asked of what comes.
+            ocsp_staple: Some(nothing()),
             ..Default::default()
         }));
     }

@@ -12,6 +12,9 @@ use super::refer::{self, Gathered};
 use crate::findings::{Findings, code};
 use crate::proto::{bootstrap, core, tls};
 
+/// What a proxy says of itself that takes virtual hosts by themselves, all those of a table that it asks for (VHDS).
+pub const HOSTS_APART: &str = "naru.virtual_hosts";
+
 /// Whom a proxy asks, and how.
 #[derive(Clone, Debug)]
 pub struct Consulted {
@@ -251,6 +254,10 @@ fn node(said: &bootstrap::Bootstrap) -> core::Node {
     let mut node = said.node.clone().unwrap_or_default();
     "naru".clone_into(&mut node.user_agent_name);
     let version = env!("CARGO_PKG_VERSION").to_owned();
+    // A control plane that knows this sends one virtual host where one has changed.
+    if !node.client_features.iter().any(|said| said == HOSTS_APART) {
+        node.client_features.push(HOSTS_APART.to_owned());
+    }
     node.user_agent_version_type = Some(core::node::UserAgentVersionType::UserAgentVersion(version));
     node
 }

@@ -1,18 +1,21 @@
 //! Of all that is known, what can be put in force, so that nothing in it leads to what is not there?
 //!
 //! A cluster waits for its endpoints and secrets, a listener for its routes, its secrets and the clusters that these
-//! lead to. While something waits, what was in force before stays in its place. A cluster that is gone stays for as
+//! lead to; routes whose virtual hosts come by themselves wait for these. While something waits, what was in force before stays in its place. A cluster that is gone stays for as
 //! long as something in force leads to it. Where nothing was there before and the wait is over, what has not come is
 //! taken to be empty: a cluster without endpoints (503), a table without routes (404).
 //!
 //! What is made is kept with the numbers of what it was made of, and made anew only where one of them is another.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use naru_spec::config::Place;
-use naru_spec::{Cluster, Config, Discovery, Listener, Path};
+use naru_spec::{Cluster, Config, Discovery, Listener, Path, VirtualHost};
+use prost::Message as _;
 
 use super::Kind;
 use super::known::{self, Body, Held, Known, clusters_of};
@@ -31,7 +34,15 @@ pub(crate) struct Whole {
     clusters: BTreeMap<String, Arc<Made<Cluster>>>,
     /// Those of the file come first, under keys that no name has.
     listeners: BTreeMap<String, Arc<Made<Listener>>>,
-    routes: BTreeMap<String, Arc<Held>>,
+    routes: BTreeMap<String, Arc<Table>>,
+}
+
+/// A table of routes.
+#[derive(Debug)]
+struct Table {
+    held: Arc<Held>,
+    /// Those that come by themselves.
+    hosts: Vec<Arc<Held>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +69,8 @@ pub(crate) struct Parts<'a> {
     pub known: &'a Known,
     /// What is waited for no longer.
     pub expired: &'a BTreeSet<(Kind, String)>,
+    /// What is said not to be there. Of a table, under the kind of its virtual hosts: all of them have been told.
+    pub gone: &'a BTreeSet<(Kind, String)>,
 }
 
 /// Where no number is: nothing came for it.
@@ -96,15 +109,20 @@ impl Whole {
             next.listeners.extend(made.map(|made| (key, made)));
         }
         // What is gone, or has not come, and is led to all the same.
-        let led_to: BTreeSet<&String> = next.listeners.values().flat_map(|made| &made.clusters).collect();
-        let absent: Vec<&String> =
-            led_to.into_iter().filter(|name| !next.clusters.contains_key(*name)).collect();
-        let stays = absent.into_iter().map(|name| {
-            let stand_in = || Arc::new(Made::of(vec![NONE], None, empty(name)));
-            (name.clone(), self.clusters.get(name).cloned().unwrap_or_else(stand_in))
-        });
-        let stays: Vec<_> = stays.collect();
-        next.clusters.extend(stays);
+        loop {
+            let of_clusters = next.clusters.values().flat_map(|made| &made.clusters);
+            let led_to = next.listeners.values().flat_map(|made| &made.clusters).chain(of_clusters);
+            let absent: BTreeSet<String> =
+                led_to.filter(|name| !next.clusters.contains_key(*name)).cloned().collect();
+            if absent.is_empty() {
+                break;
+            }
+            next.clusters.extend(absent.into_iter().map(|name| {
+                let stand_in = || Arc::new(Made::of(vec![NONE], None, empty(&name)));
+                let stays = self.clusters.get(&name).cloned().unwrap_or_else(stand_in);
+                (name, stays)
+            }));
+        }
         Ok((next, missing))
     }
 
@@ -142,7 +160,10 @@ impl Whole {
         let mut findings = Findings::default();
         let cluster = decode::read_cluster(&filled, &Path::ROOT, &mut findings);
         known::refused(Kind::Cluster, &held.name, findings)?;
-        Ok(Some(Arc::new(Made::of(of, Some(Arc::clone(held)), cluster))))
+        // What is tried instead of it.
+        let fallback = cluster.fallback.iter().flat_map(|fallback| fallback.clusters());
+        let clusters = fallback.map(str::to_owned).collect();
+        Ok(Some(Arc::new(Made { clusters, ..Made::of(of, Some(Arc::clone(held)), cluster) })))
     }
 
     fn listener(
@@ -162,12 +183,12 @@ impl Whole {
         let mut waits = !wants.is_empty();
         missing.append(&mut wants);
         let is_first = before.is_none();
-        waits |= !next.reaches(&held.clusters, parts, is_first, missing);
+        waits |= !next.reaches(held.clusters.iter(), parts, is_first, missing);
         let mut shelf = Taken::of(parts);
         for reference in &held.names.routes {
             match self.routes(reference, parts, next, is_first, missing) {
                 Some(Some(routes)) => {
-                    of.push(routes.stamp);
+                    of.extend(routes.stamps());
                     shelf.routes.insert(reference.name.clone(), routes);
                 }
                 Some(None) => of.push(NONE),
@@ -177,14 +198,19 @@ impl Whole {
         if waits {
             return Ok(None);
         }
-        next.routes.extend(shelf.routes.iter().map(|(name, held)| (name.clone(), Arc::clone(held))));
+        next.routes.extend(shelf.routes.iter().map(|(name, table)| (name.clone(), Arc::clone(table))));
         if let Some(same) = before.filter(|made| made.of == of) {
             return Ok(Some(Arc::clone(same)));
         }
         let filled = refer::listener(said, &mut shelf);
+        let tables = std::mem::take(&mut shelf.routes);
         shelf.refused(Kind::Listener, &held.name)?;
+        let mut ready = decode::Ready::new();
+        for (name, table) in &tables {
+            ready.insert(name.clone(), table.read_hosts()?);
+        }
         let mut findings = Findings::default();
-        let listener = decode::read_listener(&filled, &Path::ROOT, &mut findings);
+        let listener = decode::read_listener_with(&filled, &ready, &Path::ROOT, &mut findings);
         known::refused(Kind::Listener, &held.name, findings)?;
         let clusters = clusters_of(&listener);
         Ok(Some(Arc::new(Made { clusters, ..Made::of(of, Some(Arc::clone(held)), listener) })))
@@ -199,7 +225,7 @@ impl Whole {
         next: &Whole,
         is_first: bool,
         missing: &mut Missing,
-    ) -> Option<Option<Arc<Held>>> {
+    ) -> Option<Option<Arc<Table>>> {
         let before = self.routes.get(&reference.name);
         let Some(latest) = parts.known.get(Kind::Routes, &reference.name) else {
             if let Some(before) = before {
@@ -210,23 +236,26 @@ impl Whole {
             missing.insert(key, reference.timeout);
             return (is_over && is_first).then_some(None);
         };
-        if next.reaches(&latest.clusters, parts, is_first && before.is_none(), missing) {
-            return Some(Some(Arc::clone(latest)));
+        let latest = parts.table(latest, missing);
+        let is_first = is_first && before.is_none();
+        if let Some(latest) = latest.filter(|table| next.reaches(table.clusters(), parts, is_first, missing))
+        {
+            return Some(Some(Arc::new(latest)));
         }
         before.map(|before| Some(Arc::clone(before)))
     }
 
     /// Whether all of these clusters are there. What is the first of its kind may do without those that are waited for no
     /// longer.
-    fn reaches(
+    fn reaches<'a>(
         &self,
-        clusters: &BTreeSet<String>,
+        clusters: impl Iterator<Item = &'a String>,
         parts: Parts<'_>,
         is_first: bool,
         missing: &mut Missing,
     ) -> bool {
         let mut reaches = true;
-        for name in clusters.iter().filter(|name| !self.clusters.contains_key(*name)) {
+        for name in clusters.filter(|name| !self.clusters.contains_key(*name)) {
             let statics = &parts.dynamic.statics.clusters;
             if parts.known.get(Kind::Cluster, name).is_some()
                 || statics.iter().any(|known| known.name == *name)
@@ -251,6 +280,14 @@ impl Whole {
             overload: dynamic.overload.clone(),
             ..Config::default()
         };
+        let mut latest: Vec<&Arc<Held>> =
+            self.listeners.values().filter_map(|made| made.held.as_ref()).collect();
+        latest.sort_by_key(|held| Reverse(held.stamp));
+        let said = latest.into_iter().filter_map(|held| match &held.body {
+            Body::Listener(said) => Some(&**said),
+            _ => None,
+        });
+        decode::take_process(&mut config, said);
         decode::name_source(&mut config, &dynamic.node.cluster);
         config
     }
@@ -280,6 +317,11 @@ impl Whole {
             return Err(format!("{}{invalid}", place_name(&config, &place)));
         }
         Ok(Some(Plan::Whole(Box::new(config))))
+    }
+
+    /// Whether there is anybody who can be asked.
+    pub fn serves(&self) -> bool {
+        !self.listeners.is_empty()
     }
 
     /// Whether something of this name is in force.
@@ -328,6 +370,23 @@ impl<T> Made<T> {
 }
 
 impl Parts<'_> {
+    /// A table with its virtual hosts; `None` where these have not come. A table that comes to have none is told so.
+    fn table(&self, held: &Arc<Held>, missing: &mut Missing) -> Option<Table> {
+        let Some(timeout) = held.hosts_apart() else {
+            return Some(Table { held: Arc::clone(held), hosts: Vec::new() });
+        };
+        let hosts: Vec<Arc<Held>> = self.known.hosts_of(&held.name).cloned().collect();
+        let key = (Kind::VirtualHost, held.name.clone());
+        if hosts.is_empty() && !self.gone.contains(&key) {
+            let is_over = self.expired.contains(&key);
+            missing.insert(key, timeout);
+            if !is_over {
+                return None;
+            }
+        }
+        Some(Table { held: Arc::clone(held), hosts })
+    }
+
     /// The number of what is named, where it is there.
     fn stamp(&self, kind: Kind, reference: &Reference, missing: &mut Missing) -> u64 {
         if !reference.is_by_ads {
@@ -343,6 +402,40 @@ impl Parts<'_> {
     }
 }
 
+impl Table {
+    fn clusters(&self) -> impl Iterator<Item = &String> {
+        self.held.clusters.iter().chain(self.hosts.iter().flat_map(|host| &host.clusters))
+    }
+
+    /// The numbers of what it was made of.
+    fn stamps(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.held.stamp).chain(self.hosts.iter().map(|host| host.stamp))
+    }
+
+    /// The virtual hosts that came by themselves. They were read when they came, for a table that says nothing to
+    /// filters; for another they are read again.
+    fn read_hosts(&self) -> Result<Vec<Cow<'_, VirtualHost>>, String> {
+        let Body::Routes(table) = &self.held.body else { return Ok(Vec::new()) };
+        let is_plain =
+            table.typed_per_filter_config.is_empty() && table.max_direct_response_body_size_bytes.is_none();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for held in &self.hosts {
+            let Body::VirtualHost { host, .. } = &held.body else { continue };
+            if is_plain {
+                hosts.push(Cow::Borrowed(&**host));
+                continue;
+            }
+            // These bytes have been read before.
+            let said = route::VirtualHost::decode(held.any.value.as_slice()).unwrap_or_default();
+            let mut findings = Findings::default();
+            let host = decode::read_host(&said, table, &Path::ROOT, &mut findings);
+            known::refused(Kind::VirtualHost, &held.name, findings)?;
+            hosts.push(Cow::Owned(host));
+        }
+        Ok(hosts)
+    }
+}
+
 /// Of which nobody says what it is.
 fn empty(name: &str) -> Cluster {
     Cluster::new(name, Discovery::Static, Vec::new())
@@ -352,6 +445,7 @@ fn empty(name: &str) -> Cluster {
 fn without_secrets(cluster: &mut cluster_proto::Cluster) {
     use cluster_proto::cluster::{ClusterDiscoveryType, DiscoveryType};
     cluster.transport_socket = None;
+    cluster.typed_extension_protocol_options.remove(crate::ours::NAME);
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
     cluster.dns_lookup_family = 0;
     let name = cluster.name.clone();
@@ -363,7 +457,7 @@ fn without_secrets(cluster: &mut cluster_proto::Cluster) {
 struct Taken<'a> {
     known: &'a Known,
     statics: &'a Statics,
-    routes: BTreeMap<String, Arc<Held>>,
+    routes: BTreeMap<String, Arc<Table>>,
     wrong: Option<String>,
 }
 
@@ -390,8 +484,8 @@ impl<'a> Taken<'a> {
 
 impl Shelf for Taken<'_> {
     fn routes(&mut self, reference: &Reference) -> Option<route::RouteConfiguration> {
-        match &self.routes.get(&reference.name)?.body {
-            Body::Routes(routes) => Some(routes.clone()),
+        match &self.routes.get(&reference.name)?.held.body {
+            Body::Routes(routes) => Some(route::RouteConfiguration { vhds: None, ..routes.clone() }),
             _ => None,
         }
     }

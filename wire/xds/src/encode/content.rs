@@ -1,6 +1,8 @@
 //! The filters for codings of bodies, and for how large a body may be, in Envoy's words.
 
-use naru_spec::{CheckKind, Coder, Compressor, ContentCoding, Decompressor, OnEtag};
+use naru_spec::{
+    CheckKind, Coder, CompressedRequests, Compressor, CompressorChange, ContentCoding, Decompressor, OnEtag,
+};
 
 use super::value;
 use crate::proto::{
@@ -22,9 +24,6 @@ pub(super) fn filter(kind: &CheckKind) -> Option<Any> {
 /// The same of a route.
 pub(super) fn of_route(kind: &CheckKind) -> Option<Any> {
     match kind {
-        CheckKind::Compress(said) if !said.is_enabled => Some(pack(&compressor::CompressorPerRoute {
-            r#override: Some(compressor::compressor_per_route::Override::Disabled(true)),
-        })),
         CheckKind::BodyLimit(max) => {
             use buffer::buffer_per_route::Override;
             let said =
@@ -33,6 +32,21 @@ pub(super) fn of_route(kind: &CheckKind) -> Option<Any> {
         }
         _ => None,
     }
+}
+
+/// What a route says to who compresses.
+pub(super) fn change(said: &CompressorChange) -> Any {
+    use compressor::compressor_per_route::Override;
+    let said = match said {
+        CompressorChange { answers: Some(false), .. } => Override::Disabled(true),
+        said => Override::Overrides(compressor::CompressorOverrides {
+            response_direction_config: said.answers.map(|_| compressor::ResponseDirectionOverrides {
+                remove_accept_encoding_header: said.removes_accept_encoding.map(|value| BoolValue { value }),
+            }),
+            compressor_library: said.coder.as_ref().and_then(coder),
+        }),
+    };
+    pack(&compressor::CompressorPerRoute { r#override: Some(said) })
 }
 
 /// What Envoy has no room for is its most.
@@ -52,49 +66,60 @@ fn library(name: &str, config: Any) -> Option<core::TypedExtensionConfig> {
     Some(core::TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config) })
 }
 
+fn coder(said: &Coder) -> Option<core::TypedExtensionConfig> {
+    match *said {
+        Coder::Gzip { level, window_bits } => library(
+            "gzip",
+            pack(&gzip::Gzip {
+                compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(0),
+                window_bits: Some(value::number(window_bits.into())),
+                ..Default::default()
+            }),
+        ),
+        Coder::Brotli { quality, window_bits } => library(
+            "brotli",
+            pack(&brotli::Brotli {
+                quality: Some(value::number(quality)),
+                window_bits: Some(value::number(window_bits)),
+                ..Default::default()
+            }),
+        ),
+        Coder::Zstd { level, has_checksum } => library(
+            "zstd",
+            pack(&zstd::Zstd {
+                compression_level: Some(value::number(level)),
+                enable_checksum: has_checksum,
+                ..Default::default()
+            }),
+        ),
+    }
+}
+
 fn compress(said: &Compressor) -> compressor::Compressor {
-    use compressor::compressor::{CommonDirectionConfig, ResponseDirectionConfig};
+    use compressor::compressor::{CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig};
     #[expect(deprecated, reason = "what takes its place matches more than it, and is not acted on")]
-    let common = CommonDirectionConfig {
-        enabled: Some(flag(said.is_enabled)),
-        min_content_length: Some(value::number(said.length_min)),
-        content_type: said.content_types.clone(),
-        ..Default::default()
+    let common = |is_on: bool, length_min: u32, content_types: &[String]| {
+        Some(CommonDirectionConfig {
+            enabled: Some(flag(is_on)),
+            min_content_length: Some(value::number(length_min)),
+            content_type: content_types.to_vec(),
+            ..Default::default()
+        })
     };
     compressor::Compressor {
-        compressor_library: match said.coder {
-            Coder::Gzip { level, window_bits } => library(
-                "gzip",
-                pack(&gzip::Gzip {
-                    compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(0),
-                    window_bits: Some(value::number(window_bits.into())),
-                    ..Default::default()
-                }),
-            ),
-            Coder::Brotli { quality, window_bits } => library(
-                "brotli",
-                pack(&brotli::Brotli {
-                    quality: Some(value::number(quality)),
-                    window_bits: Some(value::number(window_bits)),
-                    ..Default::default()
-                }),
-            ),
-            Coder::Zstd { level, has_checksum } => library(
-                "zstd",
-                pack(&zstd::Zstd {
-                    compression_level: Some(value::number(level)),
-                    enable_checksum: has_checksum,
-                    ..Default::default()
-                }),
-            ),
-        },
+        compressor_library: coder(&said.coder),
+        request_direction_config: said.requests.as_ref().map(
+            |CompressedRequests { length_min, content_types }| RequestDirectionConfig {
+                common_config: common(true, *length_min, content_types),
+            },
+        ),
         response_direction_config: Some(ResponseDirectionConfig {
-            common_config: Some(common),
+            common_config: common(said.is_enabled, said.length_min, &said.content_types),
             disable_on_etag_header: said.etag == OnEtag::Leave,
             weaken_etag_on_compress: said.etag == OnEtag::Weaken,
             remove_accept_encoding_header: said.removes_accept_encoding,
             uncompressible_response_codes: said.statuses_not.iter().map(|code| u32::from(*code)).collect(),
-            ..Default::default()
+            status_header_enabled: said.tells_status,
         }),
         choose_first: said.is_first,
         ..Default::default()
@@ -123,8 +148,13 @@ fn decompress(said: &Decompressor) -> Option<decompressor::Decompressor> {
         },
         request_direction_config: Some(RequestDirectionConfig {
             common_config: common(said.is_enabled, said.ignores_no_transform),
-            ..Default::default()
+            advertise_accept_encoding: said.answers.as_ref().map(|said| BoolValue { value: said.is_told }),
         }),
-        response_direction_config: Some(ResponseDirectionConfig { common_config: common(false, false) }),
+        response_direction_config: Some(ResponseDirectionConfig {
+            common_config: common(
+                said.answers.is_some(),
+                said.answers.as_ref().is_some_and(|said| said.ignores_no_transform),
+            ),
+        }),
     })
 }

@@ -68,7 +68,7 @@ fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
 }
 
 /// One block of a rule.
-fn route(rule: &Rule, block: &Match) -> route::Route {
+pub(super) fn route(rule: &Rule, block: &Match) -> route::Route {
     use route::route::Action as Said;
     let extension = RouteExtension {
         query: match &rule.action {
@@ -112,6 +112,15 @@ fn described(rule: &Rule, mut action: route::RouteAction) -> route::RouteAction 
     if let Some(said) = rates_of(rule) {
         action.rate_limits = rates::descriptors(&said.own);
         action.include_vh_rate_limits = said.includes_host.then(|| value::flag(true));
+    }
+    let Action::Forward(forward) = &rule.action else { return action };
+    if let Some(route::route_action::ClusterSpecifier::WeightedClusters(said)) = &mut action.cluster_specifier
+    {
+        for (cluster, changes) in said.clusters.iter_mut().zip(&forward.cluster_gates) {
+            // What the route says holds where its clusters say nothing.
+            let own = changes.iter().flatten().filter(|change| !rule.gate.contains(change));
+            cluster.typed_per_filter_config = own.filter_map(of_change).collect();
+        }
     }
     action
 }
@@ -167,6 +176,7 @@ fn of_change(change: &GateChange) -> Option<(String, Any)> {
             let said = RequirementSpecifier::RequirementName(requirement.clone());
             Some((name.clone(), pack(&PerRouteConfig { requirement_specifier: Some(said) })))
         }
+        GateChange::Compress(name, change) => Some((name.clone(), content::change(change))),
         GateChange::Keys(name, change) => Some((name.clone(), pack(&edge::keys_of_route(change)?))),
         GateChange::Passwords(name, said) => Some((name.clone(), pack(&edge::users_of_route(said)?))),
         GateChange::Instead(Check { name, kind }) => {

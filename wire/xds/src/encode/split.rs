@@ -3,12 +3,18 @@
 //! Routes stand beside their listeners, endpoints beside their clusters, certificates that stand in documents beside
 //! both, so that a change of one sends one: all that takes the place of what was inline is fetched over the same stream.
 //! Names are made of what people have written (addresses, server names, names of clusters), so that they stay.
+//!
+//! Whoever asks for virtual hosts by themselves (VHDS) is told each of them apart from its table, so that a change of one
+//! among ten thousand sends one.
+
+use std::collections::BTreeSet;
 
 use naru_spec::{Cluster, Config, Discovery, FilterChain, Listener};
 
-use super::{balancing, clusters, listener, proxyless};
+use super::{balancing, clusters, listener, ours, proxyless};
 use crate::discovery::{Dialect, Kind};
-use crate::proto::{cluster as clusters_of, core, endpoint, hcm, listener as proto, tls};
+use crate::ours::Process;
+use crate::proto::{cluster as clusters_of, core, endpoint, hcm, listener as proto, route, tls};
 use crate::schema::{pack, unpack};
 
 /// One resource: the bytes are those of a `google.protobuf.Any`.
@@ -21,16 +27,34 @@ pub struct Resource {
 
 /// Everything that a configuration says to those who read it in this way.
 pub fn resources(config: &Config, dialect: Dialect) -> Vec<Resource> {
-    let mut shelf = Shelf::default();
+    written(config, dialect, Shelf::default())
+}
+
+/// The same for a naru proxy that asks for virtual hosts by themselves: each is called `TABLE/HOST`.
+pub fn resources_by_host(config: &Config) -> Vec<Resource> {
+    written(config, Dialect::Naru, Shelf { is_by_host: true, ..Shelf::default() })
+}
+
+fn written(config: &Config, dialect: Dialect, mut shelf: Shelf) -> Vec<Resource> {
     if dialect == Dialect::Grpc {
         proxyless::write(config, &mut shelf);
         return shelf.resources;
     }
-    for cluster in &config.clusters {
-        write_cluster(cluster, &mut shelf);
+    if dialect == Dialect::Naru {
+        let process = Process::of(config);
+        for cluster in &config.clusters {
+            write_cluster(cluster, ours::cluster(cluster), &mut shelf);
+        }
+        for said in &config.listeners {
+            write_listener(said, ours::listener(said, &process), &mut shelf);
+        }
+        return shelf.resources;
     }
-    for listener in &balancing::with_hashes(&config.listeners, &config.clusters) {
-        write_listener(listener, &mut shelf);
+    for cluster in &config.clusters {
+        write_cluster(cluster, clusters::write(cluster), &mut shelf);
+    }
+    for said in &balancing::with_hashes(&config.listeners, &config.clusters) {
+        write_listener(said, listener::write(said), &mut shelf);
     }
     shelf.resources
 }
@@ -38,6 +62,7 @@ pub fn resources(config: &Config, dialect: Dialect) -> Vec<Resource> {
 #[derive(Default)]
 pub(super) struct Shelf {
     resources: Vec<Resource>,
+    is_by_host: bool,
 }
 
 impl Shelf {
@@ -61,8 +86,7 @@ pub(super) fn same_stream() -> core::ConfigSource {
     }
 }
 
-fn write_cluster(cluster: &Cluster, shelf: &mut Shelf) {
-    let mut message = clusters::write(cluster);
+fn write_cluster(cluster: &Cluster, mut message: clusters_of::Cluster, shelf: &mut Shelf) {
     if cluster.discovery == Discovery::Static {
         by_endpoints(&mut message, shelf);
     }
@@ -82,8 +106,7 @@ pub(super) fn by_endpoints(message: &mut clusters_of::Cluster, shelf: &mut Shelf
         Some(EdsClusterConfig { eds_config: Some(same_stream()), ..Default::default() });
 }
 
-fn write_listener(said: &Listener, shelf: &mut Shelf) {
-    let mut message = listener::write(said);
+fn write_listener(said: &Listener, mut message: proto::Listener, shelf: &mut Shelf) {
     for (at, (chain, written)) in said.chains.iter().zip(&mut message.filter_chains).enumerate() {
         let name = name_of(said, chain, at, shelf);
         take_certificates(written.transport_socket.as_mut(), &name, shelf);
@@ -109,10 +132,27 @@ fn take_routes(filter: &mut proto::Filter, name: &str, shelf: &mut Shelf) {
     let Some(mut manager) = unpack::<hcm::HttpConnectionManager>(any) else { return };
     let Some(RouteSpecifier::RouteConfig(mut routes)) = manager.route_specifier.take() else { return };
     name.clone_into(&mut routes.name);
+    if shelf.is_by_host {
+        take_hosts(&mut routes, shelf);
+    }
     shelf.add(Kind::Routes, name, &routes);
     let rds = hcm::Rds { config_source: Some(same_stream()), route_config_name: name.to_owned() };
     manager.route_specifier = Some(RouteSpecifier::Rds(rds));
     *any = pack(&manager);
+}
+
+/// Virtual hosts become resources of their own, where each has a name of its own.
+fn take_hosts(routes: &mut route::RouteConfiguration, shelf: &mut Shelf) {
+    let names: BTreeSet<&str> = routes.virtual_hosts.iter().map(|host| host.name.as_str()).collect();
+    if names.len() < routes.virtual_hosts.len() || names.contains("") {
+        return;
+    }
+    for host in std::mem::take(&mut routes.virtual_hosts) {
+        shelf.add(Kind::VirtualHost, &format!("{}/{}", routes.name, host.name), &host);
+    }
+    // Of bodies that the table does not have: naru reads none of its limits where none is said.
+    routes.max_direct_response_body_size_bytes = None;
+    routes.vhds = Some(route::Vhds { config_source: Some(same_stream()) });
 }
 
 /// Certificates whose bytes stand in the configuration. Names of files stay what they are.

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use naru_spec::{
-    Action, Check, CheckKind, Cluster, Config, Discovery, FilterChain, Forward, GateChange, Http, RbacAction,
-    Rule, defaults,
+    Action, BalancingPolicy, Check, CheckKind, Cluster, Config, Discovery, FilterChain, Forward, GateChange,
+    Http, Listener, RbacAction, Rule, defaults,
 };
 
 use super::{http, matching, proxyless, routes};
@@ -27,7 +27,14 @@ pub struct Unsaid {
 /// Everything that is lost, once for each place.
 pub fn unsaid(config: &Config, dialect: Dialect) -> Vec<Unsaid> {
     let mut tale = Tale { dialect, found: BTreeSet::new() };
+    if dialect == Dialect::Naru {
+        config.listeners.iter().for_each(|listener| tale.listener_of_naru(listener));
+        return tale.found.into_iter().collect();
+    }
     for listener in &config.listeners {
+        if listener.connections.max.is_some() || listener.connections.max_per_source.is_some() {
+            tale.lost("how many connections there may be", &listener.name);
+        }
         for chain in &listener.chains {
             tale.chain(chain, &listener.name);
         }
@@ -41,6 +48,9 @@ pub fn unsaid(config: &Config, dialect: Dialect) -> Vec<Unsaid> {
     if config.cache.is_some() {
         tale.lost("where answers are kept", "the whole");
     }
+    if config.overload.is_some() {
+        tale.lost("what is given up when the proxy runs short", "the whole");
+    }
     tale.found.into_iter().collect()
 }
 
@@ -50,6 +60,14 @@ struct Tale {
 }
 
 impl Tale {
+    /// naru is told everything in words of its own, but for what only the process that asked for it can answer.
+    fn listener_of_naru(&mut self, listener: &Listener) {
+        let tls = listener.chains.iter().filter_map(|chain| chain.tls.as_ref());
+        if tls.into_iter().any(|tls| !tls.challenges.is_empty()) {
+            self.lost("answers to those who issue certificates (ACME)", &listener.name);
+        }
+    }
+
     fn lost(&mut self, what: &str, at: &str) {
         self.found.insert(Unsaid { is_guard: false, what: what.to_owned(), at: at.to_owned() });
     }
@@ -108,12 +126,12 @@ impl Tale {
     }
 
     fn rule(&mut self, rule: &Rule, at: &str) {
-        for change in &rule.gate {
+        for change in rule.changes() {
             if let GateChange::Also(check) | GateChange::Instead(check) = change {
                 self.check(check, at);
             }
         }
-        for change in rule.gate.iter().filter(|change| !routes::is_said(change)) {
+        for change in rule.changes().filter(|change| !routes::is_said(change)) {
             match change {
                 // The listener's check holds, then.
                 GateChange::Without(name) => self.lost(&format!("an exception from the check '{name}'"), at),
@@ -122,13 +140,14 @@ impl Tale {
                 }
                 GateChange::Ask(name, _) => self.guard(&format!("what is told to '{name}'"), at),
                 GateChange::Count(name, _) => self.guard(&format!("what '{name}' counts"), at),
+                GateChange::Compress(name, _) => self.lost(&format!("what is said to '{name}'"), at),
                 GateChange::Keys(name, _) => self.guard(&format!("the keys of '{name}'"), at),
                 GateChange::Passwords(name, _) => self.guard(&format!("the passwords of '{name}'"), at),
                 GateChange::Require(name, _) => self.guard(&format!("the tokens of '{name}'"), at),
                 GateChange::Describe(_) => {}
             }
         }
-        if self.dialect != Dialect::Naru && rule.matches.iter().any(|said| !said.sources.is_empty()) {
+        if rule.matches.iter().any(|said| !said.sources.is_empty()) {
             self.guard("a match of the client's address", at);
         }
         if self.dialect == Dialect::Grpc {
@@ -188,6 +207,12 @@ impl Tale {
         }
         if cluster.load != Default::default() || cluster.guard.circuit_breaker.is_some() {
             self.lost("limits of load, circuit breakers by error rate", at);
+        }
+        if cluster.load_balancing.sticky.is_some() {
+            self.lost("endpoints that clients stay with", at);
+        }
+        if matches!(cluster.load_balancing.policy, BalancingPolicy::PeakEwma(_)) {
+            self.lost("the balancing peakEwma: it is told to ask the least busy", at);
         }
         let brings = matches!(&cluster.discovery, Discovery::OnDemand(said) if said.header.is_none());
         if brings {

@@ -10,7 +10,7 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
             "remove_accept_encoding_header",
             "runtime_enabled",
             "compressor_library",
-            "request_direction_config={}",
+            "request_direction_config",
             "response_direction_config",
             "choose_first",
         ],
@@ -19,6 +19,7 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.filters.http.compressor.v3.Compressor.CommonDirectionConfig",
         &["enabled", "min_content_length", "content_type"],
     ),
+    ("envoy.extensions.filters.http.compressor.v3.Compressor.RequestDirectionConfig", &["common_config"]),
     (
         "envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig",
         &[
@@ -27,9 +28,18 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
             "weaken_etag_on_compress",
             "remove_accept_encoding_header",
             "uncompressible_response_codes",
+            "status_header_enabled",
         ],
     ),
-    ("envoy.extensions.filters.http.compressor.v3.CompressorPerRoute", &["disabled"]),
+    ("envoy.extensions.filters.http.compressor.v3.CompressorPerRoute", &["disabled", "overrides"]),
+    (
+        "envoy.extensions.filters.http.compressor.v3.CompressorOverrides",
+        &["response_direction_config", "compressor_library"],
+    ),
+    (
+        "envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides",
+        &["remove_accept_encoding_header"],
+    ),
     // How much is compressed at a time is nothing that anybody sees: `chunk_size` holds as it is.
     (
         "envoy.extensions.compression.gzip.compressor.v3.Gzip",
@@ -51,10 +61,9 @@ pub(super) const SUPPORTED: &[(&str, &[&str])] = &[
         "envoy.extensions.filters.http.decompressor.v3.Decompressor.CommonDirectionConfig",
         &["enabled", "ignore_no_transform_header"],
     ),
-    // Upstreams are told what answers may be in where answers are decompressed, which is refused.
     (
         "envoy.extensions.filters.http.decompressor.v3.Decompressor.RequestDirectionConfig",
-        &["common_config", "advertise_accept_encoding*"],
+        &["common_config", "advertise_accept_encoding"],
     ),
     (
         "envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig",

@@ -26,7 +26,8 @@ use prost::{Message, Name};
 static SCHEMA: LazyLock<naru_xds::Schema> = LazyLock::new(naru_xds::Schema::new);
 
 /// The kinds that are asked for.
-pub const KINDS: [Kind; 5] = [Kind::Cluster, Kind::Endpoints, Kind::Secret, Kind::Listener, Kind::Routes];
+pub const KINDS: [Kind; 6] =
+    [Kind::Cluster, Kind::Endpoints, Kind::Secret, Kind::Listener, Kind::Routes, Kind::VirtualHost];
 
 pub fn bootstrap(is_delta: bool) -> String {
     let api = if is_delta { "DELTA_GRPC" } else { "GRPC" };
@@ -194,6 +195,22 @@ pub fn routes(name: &str, clusters: &[&str]) -> route_proto::RouteConfiguration 
     }
 }
 
+/// The same table, whose virtual hosts come by themselves: one for each of these domains and clusters.
+pub fn apart(
+    name: &str,
+    hosts: &[(&str, &[&str])],
+) -> (route_proto::RouteConfiguration, Vec<route_proto::VirtualHost>) {
+    let vhds = route_proto::Vhds { config_source: Some(ads()) };
+    let table =
+        route_proto::RouteConfiguration { virtual_hosts: Vec::new(), vhds: Some(vhds), ..routes(name, &[]) };
+    let hosts = hosts.iter().map(|(domain, clusters)| {
+        let mut host = routes(name, clusters).virtual_hosts.remove(0);
+        (host.name, host.domains) = ((*domain).to_owned(), vec![(*domain).to_owned()]);
+        host
+    });
+    (table, hosts.collect())
+}
+
 pub fn addresses(config: &Config, cluster: &str) -> Vec<String> {
     let cluster = config.clusters.iter().find(|known| known.name == cluster).unwrap();
     cluster.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
@@ -206,6 +223,8 @@ pub struct Truth {
     pub endpoints: Vec<endpoint_proto::ClusterLoadAssignment>,
     pub listeners: Vec<listener_proto::Listener>,
     pub routes: Vec<route_proto::RouteConfiguration>,
+    /// Of tables, by their names, whose virtual hosts come by themselves.
+    pub hosts: BTreeMap<String, Vec<route_proto::VirtualHost>>,
     pub secrets: Vec<tls::Secret>,
 }
 
@@ -219,7 +238,11 @@ impl Truth {
             Kind::Listener => self.listeners.iter().map(|one| (one.name.clone(), any(one))).collect(),
             Kind::Routes => self.routes.iter().map(|one| (one.name.clone(), any(one))).collect(),
             Kind::Secret => self.secrets.iter().map(|one| (one.name.clone(), any(one))).collect(),
-            Kind::VirtualHost => Vec::new(),
+            Kind::VirtualHost => {
+                let all =
+                    self.hosts.iter().flat_map(|(table, hosts)| hosts.iter().map(move |one| (table, one)));
+                all.map(|(table, one)| (format!("{table}/{}", one.name), any(one))).collect()
+            }
         }
     }
 }
@@ -378,7 +401,7 @@ impl Plane {
         asked.names.extend(request.resource_names_subscribe);
         for name in &request.resource_names_unsubscribe {
             assert!(asked.names.remove(name), "{name} was not asked for");
-            asked.sent.remove(name);
+            asked.sent.retain(|sent, _| sent != name && !sent.starts_with(&format!("{name}/")));
         }
         let nonce = Some(request.response_nonce).filter(|nonce| !nonce.is_empty());
         (kind, nonce, request.error_detail.map(|status| status.message))
@@ -393,7 +416,13 @@ impl Plane {
         if !self.is_asked(kind) {
             return;
         }
-        let is_wanted = |name: &String| kind.is_whole() || self.asked[&kind].names.contains(name);
+        let is_wanted = |name: &String| {
+            let names = &self.asked[&kind].names;
+            match kind {
+                Kind::VirtualHost => names.contains(name.rsplit_once('/').unwrap().0),
+                _ => kind.is_whole() || names.contains(name),
+            }
+        };
         let all: Vec<(String, Any)> =
             self.truth.of(kind).into_iter().filter(|(name, _)| is_wanted(name)).collect();
         self.version += 1;
@@ -402,7 +431,13 @@ impl Plane {
         let bytes = if self.is_delta {
             let sent = &mut self.asked.get_mut(&kind).unwrap().sent;
             let names: BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
-            let removed: Vec<String> = sent.keys().filter(|name| !names.contains(name)).cloned().collect();
+            let mut removed: Vec<String> =
+                sent.keys().filter(|name| !names.contains(name)).cloned().collect();
+            if kind == Kind::VirtualHost {
+                // There is none with the name of a table.
+                removed.extend(self.asked.get(&kind).unwrap().names.iter().cloned());
+            }
+            let sent = &mut self.asked.get_mut(&kind).unwrap().sent;
             sent.retain(|name, _| names.contains(name));
             let resources = all.iter().map(|(name, any)| {
                 sent.insert(name.clone(), version.clone());
@@ -541,7 +576,10 @@ fn expected(truth: &Truth, statics: &Config) -> Config {
         let Some(RouteSpecifier::Rds(rds)) = manager.route_specifier else {
             panic!("its routes are asked for")
         };
-        let table = truth.routes.iter().find(|one| one.name == rds.route_config_name).unwrap().clone();
+        let mut table = truth.routes.iter().find(|one| one.name == rds.route_config_name).unwrap().clone();
+        if table.vhds.take().is_some() {
+            table.virtual_hosts.clone_from(&truth.hosts[&table.name]);
+        }
         let core::address::Address::SocketAddress(address) =
             said.address.as_ref().unwrap().address.as_ref().unwrap().clone()
         else {
@@ -571,7 +609,7 @@ fn some<'a>(all: &[&'a str], chance: &mut Chance) -> Vec<&'a str> {
 }
 
 /// Another truth, in which everything that is named is there.
-fn turn(truth: &mut Truth, chance: &mut Chance) {
+fn turn(truth: &mut Truth, is_delta: bool, chance: &mut Chance) {
     let chosen = some(&CLUSTERS, chance);
     truth.clusters = chosen
         .iter()
@@ -591,7 +629,24 @@ fn turn(truth: &mut Truth, chance: &mut Chance) {
             all
         })
         .collect();
-    truth.routes = ["r0", "r1"].iter().map(|name| routes(name, &some(&chosen, chance))).collect();
+    truth.routes.clear();
+    truth.hosts.clear();
+    for name in ["r0", "r1"] {
+        if !is_delta || chance.below(3) == 0 {
+            truth.routes.push(routes(name, &some(&chosen, chance)));
+            continue;
+        }
+        let mut domains = some(&["a.test", "b.test", "c.test", "d.test"], chance);
+        if chance.below(8) == 0 {
+            domains.clear();
+        }
+        let led: Vec<Vec<&str>> = domains.iter().map(|_| some(&chosen, chance)).collect();
+        let hosts: Vec<(&str, &[&str])> =
+            domains.into_iter().zip(&led).map(|(domain, led)| (domain, led.as_slice())).collect();
+        let (table, hosts) = apart(name, &hosts);
+        truth.routes.push(table);
+        truth.hosts.insert(name.to_owned(), hosts);
+    }
     truth.listeners = (0u32..)
         .zip(LISTENERS)
         .filter_map(|(at, name)| {
@@ -613,7 +668,7 @@ pub fn walk(seed: u64) {
     for _ in 0..80 {
         let before: BTreeSet<String> = plane.running.listeners.iter().map(|one| one.name.clone()).collect();
         match chance.below(12) {
-            0 | 1 => turn(&mut plane.truth, &mut chance),
+            0 | 1 => turn(&mut plane.truth, plane.is_delta, &mut chance),
             2 => {
                 plane.lose();
                 is_connected = false;
@@ -626,7 +681,7 @@ pub fn walk(seed: u64) {
             4 if is_connected => wrong(&mut plane, &mut chance),
             5 if is_connected => {
                 plane.fails = Some("no".to_owned());
-                let kind = KINDS[chance.below(5) as usize];
+                let kind = KINDS[chance.below(6) as usize];
                 plane.say(kind);
                 plane.fails = None;
             }
@@ -635,7 +690,7 @@ pub fn walk(seed: u64) {
                 is_connected = true;
             }
             _ => {
-                let kind = KINDS[chance.below(5) as usize];
+                let kind = KINDS[chance.below(6) as usize];
                 let refused = plane.refusals.len();
                 let is_asked = plane.is_asked(kind);
                 plane.say(kind);
@@ -651,7 +706,7 @@ pub fn walk(seed: u64) {
         }
     }
     plane.lose();
-    turn(&mut plane.truth, &mut chance);
+    turn(&mut plane.truth, plane.is_delta, &mut chance);
     plane.connect();
     // A control plane says again what changed until nothing does; twice in any order is enough here.
     for _ in 0..4 {
@@ -676,7 +731,8 @@ pub fn walk(seed: u64) {
 /// A response that cannot be accepted.
 fn wrong(plane: &mut Plane, chance: &mut Chance) {
     let truth = plane.truth.clone();
-    let kind = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes][chance.below(4) as usize];
+    let kinds = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes, Kind::VirtualHost];
+    let kind = kinds[chance.below(5) as usize];
     match kind {
         Kind::Cluster => {
             let mut one = cluster("wrong");
@@ -693,9 +749,16 @@ fn wrong(plane: &mut Plane, chance: &mut Chance) {
             one.filter_chains.clear();
             plane.truth.listeners.push(one);
         }
-        _ => {
+        Kind::Routes => {
             for one in &mut plane.truth.routes {
-                one.virtual_hosts[0].domains.clear();
+                one.virtual_hosts.iter_mut().for_each(|host| host.domains.clear());
+                // The table of others says this itself.
+                one.ignore_path_parameters_in_path_matching = true;
+            }
+        }
+        _ => {
+            for host in plane.truth.hosts.values_mut().flatten() {
+                host.domains.clear();
             }
         }
     }
@@ -703,7 +766,11 @@ fn wrong(plane: &mut Plane, chance: &mut Chance) {
     let is_asked = plane.is_asked(kind);
     let has_any = kind.is_whole() || {
         let names = plane.names(kind);
-        plane.truth.of(kind).iter().any(|(name, _)| names.contains(name))
+        let asked_as = |name: &String| match kind {
+            Kind::VirtualHost => name.rsplit_once('/').unwrap().0.to_owned(),
+            _ => name.clone(),
+        };
+        plane.truth.of(kind).iter().any(|(name, _)| names.contains(&asked_as(name)))
     };
     plane.say(kind);
     if is_asked && has_any {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use naru_base::Fraction;
 use naru_base::share::Denominator;
 use naru_spec::{
-    ApiKeysChange, BodyChange, Check, CheckKind, Coder, Compressor, ContentCoding, Cors, Credentials, Csrf,
-    DataSource, Decompressor, External, ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp,
-    ExternalService, GateChange, Hashes, KeyForwarding, KeyPlace, KeySource, OnEtag, StringMatch, ValueTest,
+    ApiKeysChange, BodyChange, Check, CheckKind, Coder, CompressedRequests, Compressor, CompressorChange,
+    ContentCoding, Cors, Credentials, Csrf, DataSource, DecompressedAnswers, Decompressor, External,
+    ExternalBody, ExternalChange, ExternalGrpc, ExternalHttp, ExternalService, GateChange, Hashes,
+    KeyForwarding, KeyPlace, KeySource, OnEtag, StringMatch, ValueTest,
 };
 
 use super::Dice;
@@ -150,15 +151,7 @@ impl Dice {
     }
 
     pub(super) fn compressor(&mut self) -> Check {
-        let coder = match self.below(3) {
-            0 => Coder::Gzip {
-                level: self.maybe(|dice| 1 + dice.below(9) as u32),
-                window_bits: 9 + self.below(7) as u8,
-            },
-            1 => Coder::Brotli { quality: self.below(12) as u32, window_bits: 10 + self.below(15) as u32 },
-            _ => Coder::Zstd { level: 1 + self.below(19) as u32, has_checksum: self.coin() },
-        };
-        let mut made = Compressor::new(coder);
+        let mut made = Compressor::new(self.coder());
         made.is_enabled = self.coin();
         made.length_min = self.below(10_000) as u32;
         if self.coin() {
@@ -170,8 +163,24 @@ impl Dice {
             made.statuses_not = vec![206, 404];
         }
         made.is_first = self.coin();
+        made.tells_status = self.coin();
+        made.requests = self.maybe(|dice| CompressedRequests {
+            length_min: dice.below(10_000) as u32,
+            content_types: vec!["application/json".to_owned()],
+        });
         let name = format!("compress-{}", self.below(1 << 20));
         Check { name, kind: CheckKind::Compress(Box::new(made)) }
+    }
+
+    fn coder(&mut self) -> Coder {
+        match self.below(3) {
+            0 => Coder::Gzip {
+                level: self.maybe(|dice| 1 + dice.below(9) as u32),
+                window_bits: 9 + self.below(7) as u8,
+            },
+            1 => Coder::Brotli { quality: self.below(12) as u32, window_bits: 10 + self.below(15) as u32 },
+            _ => Coder::Zstd { level: 1 + self.below(19) as u32, has_checksum: self.coin() },
+        }
     }
 
     pub(super) fn decompressor(&mut self) -> Check {
@@ -180,6 +189,8 @@ impl Dice {
         made.bytes_max = u64::MAX;
         made.is_enabled = self.coin();
         made.ignores_no_transform = self.coin();
+        made.answers = self
+            .maybe(|dice| DecompressedAnswers { ignores_no_transform: dice.coin(), is_told: dice.coin() });
         if coding == ContentCoding::Gzip {
             made.ratio_max = 1 + self.below(1_032) as u32;
         }
@@ -189,15 +200,24 @@ impl Dice {
 
     /// What a route says to a filter.
     fn content_change(&mut self) -> GateChange {
-        let kind = match self.below(3) {
+        let name = format!("filter-{}", self.below(1 << 20));
+        let kind = match self.below(4) {
             0 => {
-                let mut off = Compressor::new(Coder::usual(ContentCoding::Gzip));
-                off.is_enabled = false;
-                CheckKind::Compress(Box::new(off))
+                let off = CompressorChange { answers: Some(false), ..CompressorChange::default() };
+                return GateChange::Compress(name, Box::new(off));
             }
-            1 => CheckKind::BodyLimit(u64::MAX),
+            1 => {
+                let answers = self.maybe(|_| true);
+                let change = CompressorChange {
+                    answers,
+                    removes_accept_encoding: answers.and_then(|_| self.maybe(Dice::coin)),
+                    coder: self.maybe(Dice::coder),
+                };
+                return GateChange::Compress(name, Box::new(change));
+            }
+            2 => CheckKind::BodyLimit(u64::MAX),
             _ => CheckKind::BodyLimit(1 + self.below(1 << 30)),
         };
-        GateChange::Instead(Check { name: format!("filter-{}", self.below(1 << 20)), kind })
+        GateChange::Instead(Check { name, kind })
     }
 }

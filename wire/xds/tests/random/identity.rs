@@ -94,7 +94,7 @@ impl Dice {
         }
     }
 
-    fn rules(&mut self) -> RbacRules {
+    pub(super) fn rules(&mut self) -> RbacRules {
         let policies = (0..self.below(3)).map(|at| RbacPolicy {
             name: format!("policy-{at}"),
             origin: String::new(),

@@ -2,6 +2,7 @@
 
 mod gate;
 mod identity;
+pub mod ours;
 mod overload;
 mod rates;
 mod recovery;
@@ -847,9 +848,7 @@ impl Dice {
         let retry = self.maybe(Dice::retry);
         let mut forward = Forward {
             clusters: choice,
-            // An Envoy file has no word for them.
-            cache: None,
-            fallback: None,
+            // What clusters say to filters is held against Envoy on sockets; an Envoy file has no word for some of the rest.
             timeout: self.maybe(Dice::duration),
             idle_timeout: self.maybe(|d| d.maybe(Dice::duration)),
             path: self.maybe(|d| match d.below(3) {
@@ -870,15 +869,14 @@ impl Dice {
             },
             cluster_not_found: StatusCode::from_u16(self.one(&[503, 404, 500])).expect("a status"),
             hash: self.hash_policies(),
-            load: Default::default(),
             groups: self.maybe(|d| Box::new(d.groups(clusters))),
             hedge: self.maybe(|d| d.hedge(retry.as_ref())),
             retry,
             auto_timeout: self.maybe(Dice::auto_timeout),
             fault: self.maybe(Dice::fault),
             mirrors: self.few(|d| d.mirror(clusters)),
-            terminate: None,
             upgrades: self.upgrades(),
+            ..Forward::to("")
         };
         // Envoy says it with the upgrade that it belongs to.
         if forward.upgrades.says(b"connect").is_some() {

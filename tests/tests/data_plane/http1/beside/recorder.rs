@@ -131,7 +131,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, &'static str> {
         }
     };
     Ok(found.map(|(body, end)| {
-        let body = String::from_utf8_lossy(&body).into_owned();
+        // As Node.js tells it: a character for each byte.
+        let body = body.into_iter().map(char::from).collect();
         (Request { method: method.to_owned(), target: target.to_owned(), body }, end)
     }))
 }

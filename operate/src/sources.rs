@@ -1,0 +1,160 @@
+//! Where do documents come from? A directory, or an etcd that several machines share.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{anyhow, bail};
+use naru_sources::etcd::{Endpoint, Look, Settings};
+use naru_sources::{Etcd, ReadError, Texts, Watch};
+use serde_json::{Value, json};
+
+use crate::cli::{EtcdArgs, Failure};
+
+/// One that is followed.
+pub struct Source {
+    shown: String,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Read, and from then on watched.
+    Directory(PathBuf, Option<Watch>),
+    Etcd(Etcd),
+}
+
+impl Source {
+    /// One of both is said. A runtime is entered.
+    pub fn open(directory: Option<&Path>, etcd: &EtcdArgs) -> Result<Source, Failure> {
+        match directory {
+            Some(directory) if !directory.is_dir() => {
+                Err(anyhow!("'{}' is not a directory", directory.display()).into())
+            }
+            Some(directory) => Ok(Source {
+                shown: directory.display().to_string(),
+                kind: Kind::Directory(directory.to_owned(), None),
+            }),
+            None => {
+                let settings = settings(etcd).map_err(Failure::Usage)?;
+                Ok(Source { shown: settings.shown(), kind: Kind::Etcd(Etcd::follow(settings)) })
+            }
+        }
+    }
+
+    /// What people call it.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Of documents that came from it.
+    pub fn origin(&self) -> &'static str {
+        match self.kind {
+            Kind::Directory(..) => "the directory",
+            Kind::Etcd(_) => "etcd",
+        }
+    }
+
+    /// Whether it may be away for a while.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.kind, Kind::Etcd(_))
+    }
+
+    /// By what is kept of its documents is found.
+    pub fn place(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Directory(path, _) => path.clone(),
+            Kind::Etcd(etcd) => {
+                let endpoints: Vec<String> =
+                    etcd.settings().endpoints.iter().map(Endpoint::to_string).collect();
+                PathBuf::from(format!("{}@{}", self.shown, endpoints.join(",")))
+            }
+        }
+    }
+
+    /// What is there now. May be dropped and called again.
+    pub async fn first(&mut self) -> Result<Texts, ReadError> {
+        match &mut self.kind {
+            Kind::Directory(path, watch) => {
+                let paths = vec![path.clone()];
+                let texts = Texts::read(&paths)?;
+                *watch = Some(Watch::new(paths, texts.clone()));
+                Ok(texts)
+            }
+            Kind::Etcd(etcd) => etcd.changed().await,
+        }
+    }
+
+    /// The texts, once they are others than before. May be dropped and called again.
+    pub async fn changed(&mut self) -> Result<Texts, ReadError> {
+        if let Kind::Directory(_, None) = self.kind {
+            return self.first().await;
+        }
+        match &mut self.kind {
+            Kind::Directory(_, Some(watch)) => watch.changed().await,
+            Kind::Directory(_, None) => std::future::pending().await,
+            Kind::Etcd(etcd) => etcd.changed().await,
+        }
+    }
+
+    /// These documents are in force already, from before.
+    pub fn knows(&mut self, texts: &Texts) {
+        if let Kind::Etcd(etcd) = &mut self.kind {
+            etcd.knows(texts.clone());
+        }
+    }
+
+    /// How it stands, for people, whenever it is asked for.
+    pub fn look(&self) -> Rc<dyn Fn() -> Value> {
+        let shown = self.shown.clone();
+        match &self.kind {
+            Kind::Directory(..) => Rc::new(move || json!({ "name": shown })),
+            Kind::Etcd(etcd) => {
+                let look: Look = etcd.look();
+                Rc::new(move || {
+                    let standing = look.standing();
+                    json!({
+                        "name": shown,
+                        "revision": standing.revision,
+                        "endpoint": standing.endpoint,
+                        "trouble": standing.trouble,
+                    })
+                })
+            }
+        }
+    }
+}
+
+/// What is said of an etcd on the command line.
+pub fn settings(args: &EtcdArgs) -> anyhow::Result<Settings> {
+    if args.etcd.is_empty() {
+        bail!("say where the etcd is: --etcd http://127.0.0.1:2379");
+    }
+    let mut prefix = args.prefix.clone();
+    if !prefix.ends_with('/') {
+        prefix.push('/');
+    }
+    for endpoint in &args.etcd {
+        if endpoint.is_tls && args.etcd_ca.is_none() {
+            bail!("{endpoint}: say whom to believe: --etcd-ca FILE");
+        }
+        if !endpoint.is_tls && !is_here(&endpoint.host) {
+            if args.etcd_user.is_some() {
+                bail!("{endpoint}: a password is not sent to another machine without TLS: write https://");
+            }
+            eprintln!(
+                "warning: {endpoint}: what is read there is not encrypted; write https:// and --etcd-ca"
+            );
+        }
+    }
+    Ok(Settings {
+        endpoints: args.etcd.clone(),
+        prefix,
+        user: args.etcd_user.clone().zip(args.etcd_password_file.clone()),
+        ca: args.etcd_ca.clone(),
+        certificate: args.etcd_certificate.clone().zip(args.etcd_key.clone()),
+        seed: naru_proxy::seed(),
+    })
+}
+
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
