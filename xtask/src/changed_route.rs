@@ -22,7 +22,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let built = target().join("release/naru");
     ensure!(built.is_file(), "'{}' was not built", built.display());
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--package", "naru-tests", "--test", "control_plane"]);
+    cargo.args(["test", "--workspace", "--test", "control_plane"]);
     cargo.args(["one_changed_route_among_many", "--", "--nocapture"]);
     cargo.env("NARU_PROGRAM", built);
     cargo.env("NARU_ROUTES", options.routes.to_string());

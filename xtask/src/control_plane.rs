@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// On optimized processes.
 fn measure(options: &Options) -> anyhow::Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--release", "--package", "naru-tests", "--test", "control_plane", "fleets"]);
+    cargo.args(["test", "--release", "--workspace", "--test", "control_plane", "fleets"]);
     cargo.args(["--", "--nocapture"]);
     cargo.env("NARU_PROXIES", options.proxies.to_string());
     cargo.env("NARU_SERVICES", options.services.to_string());
@@ -56,7 +56,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
 
 fn drive(options: &Options) -> anyhow::Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--package", "naru-tests", "--test", "control_plane", "--", "--nocapture"]);
+    cargo.args(["test", "--workspace", "--test", "control_plane", "--", "--nocapture"]);
     cargo.env("NARU_REQUESTS", options.requests.to_string());
     cargo.env("NARU_CALLS", options.calls.to_string());
     cargo.env("NARU_CHANGES", options.changes.to_string());

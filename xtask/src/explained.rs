@@ -17,8 +17,7 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let arguments = [
         "test",
-        "--package",
-        "naru-tests",
+        "--workspace",
         "--test",
         "data_plane",
         "--",
