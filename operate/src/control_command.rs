@@ -50,8 +50,8 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     let admin = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
-    // Nobody is connected yet, so that nobody is left out. What is told to be wrong is so until something is put.
-    let _ = plane.put(documents).await;
+    // Nobody is connected yet, so that nobody is left out.
+    drop(plane.put(documents));
     if let Some(why) = &told.borrow().refused {
         plane.is_wrong(source.shown(), why);
     }

@@ -18,13 +18,12 @@ use crate::settle::{Broken, Passage};
 use crate::shaped::{Below, Polled};
 
 /// So much is compressed in one turn.
-pub const TURN: usize = 32 * 1_024;
+const TURN: usize = 32 * 1_024;
 
+/// Takes a body in piece by piece, and gives out what it becomes in its coding.
 #[derive(Debug)]
-pub struct Packed {
+pub struct Pump {
     encoder: Encoder,
-    coding: ContentCoding,
-    counts: Arc<CodingCounts>,
     /// Something was taken in that may not have come out yet.
     is_held_back: bool,
     /// Taken in since others had their turn.
@@ -32,33 +31,27 @@ pub struct Packed {
     source_has_ended: bool,
     trailers: Option<Frame<Bytes>>,
     has_finished: bool,
-    given: u64,
 }
 
-pub fn encoder(coder: &Coder) -> Encoder {
-    match *coder {
-        Coder::Gzip { level, window_bits } => Encoder::gzip(level, window_bits),
-        Coder::Brotli { quality, window_bits } => Encoder::brotli(quality, window_bits),
-        Coder::Zstd { level, has_checksum } => {
-            Encoder::zstd(i32::try_from(level).unwrap_or(i32::MAX), ZSTD_WINDOW_BITS, has_checksum)
-        }
-    }
+/// A piece of a body, and whether it is known to be the last.
+pub type Piece = (Frame<Bytes>, bool);
+
+/// Why nothing more comes out.
+#[derive(Debug)]
+pub enum Halt<E> {
+    Source(E),
+    Coding,
 }
 
-impl Packed {
-    pub fn new(coder: &Coder, counts: &Arc<CodingCounts>) -> Packed {
-        let coding = coder.coding();
-        counts.answers(coding).bodies.fetch_add(1, Ordering::Relaxed);
-        Packed {
+impl Pump {
+    pub fn new(coder: &Coder) -> Pump {
+        Pump {
             encoder: encoder(coder),
-            coding,
-            counts: Arc::clone(counts),
             is_held_back: false,
             turn: 0,
             source_has_ended: false,
             trailers: None,
             has_finished: false,
-            given: 0,
         }
     }
 
@@ -67,7 +60,19 @@ impl Packed {
         self.has_finished && self.trailers.is_none()
     }
 
-    pub fn poll(&mut self, passage: &mut Passage, cx: &mut Context<'_>, mut below: Below<'_>) -> Polled {
+    /// Nothing more comes out.
+    pub fn end(&mut self) {
+        self.has_finished = true;
+        self.trailers = None;
+    }
+
+    /// `next` gives a piece of the body.
+    pub fn poll<E>(
+        &mut self,
+        cx: &mut Context<'_>,
+        count: &CodingCount,
+        mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Piece, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Halt<E>>>> {
         loop {
             if self.has_finished {
                 return Poll::Ready(self.trailers.take().map(Ok));
@@ -81,10 +86,11 @@ impl Packed {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             } else {
-                match below.poll(passage, cx) {
+                match next(cx) {
                     Poll::Pending if std::mem::take(&mut self.is_held_back) => {
                         self.encoder.flush(&mut out);
                         if out.is_empty() && !self.encoder.is_broken() {
+                            self.turn = 0;
                             return Poll::Pending;
                         }
                     }
@@ -92,14 +98,13 @@ impl Packed {
                         self.turn = 0;
                         return Poll::Pending;
                     }
-                    Poll::Ready(Some(Ok(frame))) => {
-                        self.source_has_ended = below.has_ended(passage);
+                    Poll::Ready(Some(Ok((frame, is_last)))) => {
+                        self.source_has_ended = is_last;
                         match frame.into_data() {
                             Ok(data) => {
                                 self.turn += data.len();
                                 self.is_held_back = true;
-                                let taken = &self.counts.answers(self.coding).taken;
-                                taken.fetch_add(data.len() as u64, Ordering::Relaxed);
+                                count.taken.fetch_add(data.len() as u64, Ordering::Relaxed);
                                 self.encoder.write(&data, &mut out);
                             }
                             Err(trailers) => {
@@ -108,23 +113,66 @@ impl Packed {
                             }
                         }
                     }
-                    Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Halt::Source(error)))),
                     Poll::Ready(None) => self.source_has_ended = true,
                 }
             }
-            // What it has sent is what its client is sent.
-            self.given += out.len() as u64;
-            passage.bytes_sent = self.given;
             if self.encoder.is_broken() {
-                self.has_finished = true;
-                self.trailers = None;
-                return Poll::Ready(Some(Err(Broken)));
+                self.end();
+                return Poll::Ready(Some(Err(Halt::Coding)));
             }
             if !out.is_empty() {
-                self.counts.answers(self.coding).given.fetch_add(out.len() as u64, Ordering::Relaxed);
+                count.given.fetch_add(out.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
             }
         }
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct Packed {
+    pump: Pump,
+    coding: ContentCoding,
+    counts: Arc<CodingCounts>,
+    given: u64,
+}
+
+fn encoder(coder: &Coder) -> Encoder {
+    match *coder {
+        Coder::Gzip { level, window_bits } => Encoder::gzip(level, window_bits),
+        Coder::Brotli { quality, window_bits } => Encoder::brotli(quality, window_bits),
+        Coder::Zstd { level, has_checksum } => {
+            Encoder::zstd(i32::try_from(level).unwrap_or(i32::MAX), ZSTD_WINDOW_BITS, has_checksum)
+        }
+    }
+}
+
+impl Packed {
+    pub fn new(coder: &Coder, counts: &Arc<CodingCounts>) -> Packed {
+        let coding = coder.coding();
+        counts.answers(coding).bodies.fetch_add(1, Ordering::Relaxed);
+        Packed { pump: Pump::new(coder), coding, counts: Arc::clone(counts), given: 0 }
+    }
+
+    /// Whether all has come out.
+    pub fn is_done(&self) -> bool {
+        self.pump.is_done()
+    }
+
+    pub fn poll(&mut self, passage: &mut Passage, cx: &mut Context<'_>, mut below: Below<'_>) -> Polled {
+        let polled = self.pump.poll(cx, self.counts.answers(self.coding), |cx| {
+            below.poll(passage, cx).map_ok(|frame| (frame, below.has_ended(passage)))
+        });
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        // What it has sent is what its client is sent.
+        passage.bytes_sent = self.given;
+        polled.map_err(|halt| match halt {
+            Halt::Source(broken) => broken,
+            Halt::Coding => Broken,
+        })
     }
 }
 

@@ -129,6 +129,8 @@ impl Hub {
     /// The answer does not come where other documents are put before these were looked at.
     pub fn put(&self, documents: Documents) -> oneshot::Receiver<Vec<HeldBack>> {
         let (told, answer) = oneshot::channel();
+        // Here and not when its turn comes: what is wrong from now on is told after it.
+        lock(&self.inner).wrong = None;
         // The thread that makes views ends with the process only.
         let _ = self.orders.send(Order::Put(Box::new(documents), told));
         answer
@@ -305,7 +307,6 @@ impl Maker {
                 let mut inner = lock(&self.hub.inner);
                 inner.puts += 1;
                 inner.put_at = Some(self.hub.clock.now());
-                inner.wrong = None;
                 wanted = inner.roles.keys().cloned().collect();
                 drop(inner);
                 wanted = self.put(*documents, wanted);

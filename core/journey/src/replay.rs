@@ -54,6 +54,26 @@ pub enum Goes {
     NoListener,
 }
 
+impl Goes {
+    /// Whoever is answered the same by another rule, or by none, is where he was.
+    fn is_as(&self, other: &Goes) -> bool {
+        self == other || self.answer().is_some_and(|status| other.answer() == Some(status))
+    }
+
+    /// The status that naru answers by itself.
+    fn answer(&self) -> Option<u16> {
+        match self {
+            Goes::Answered(status) => Some(*status),
+            Goes::NoHost | Goes::NoRule => Some(404),
+            Goes::To(_)
+            | Goes::Redirected { .. }
+            | Goes::RequiresTls
+            | Goes::Refused(_)
+            | Goes::NoListener => None,
+        }
+    }
+}
+
 /// What is decided about a request, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Way {
@@ -314,7 +334,7 @@ impl Asked {
 /// The part of requests that go elsewhere when `before` becomes `after`.
 fn part_moved(before: (&Side<'_>, &Goes), after: (&Side<'_>, &Goes)) -> f64 {
     let ((old, Goes::To(from)), (new, Goes::To(to))) = (before, after) else {
-        return f64::from(u8::from(before.1 != after.1));
+        return f64::from(u8::from(!before.1.is_as(after.1)));
     };
     let share = |list: &[(String, u32)], name: &str| {
         let sum: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
@@ -374,4 +394,29 @@ pub fn compare(old: &Side<'_>, new: &Side<'_>, asked: &[Asked]) -> Result<Compar
     comparison.moved = moved.into_values().collect();
     comparison.moved.sort_by_key(|moved| std::cmp::Reverse(moved.requests));
     Ok(comparison)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Goes;
+
+    #[test]
+    fn answered_the_same_by_nobody_is_not_elsewhere() {
+        let unknown = [Goes::NoHost, Goes::NoRule, Goes::Answered(404)];
+        for (one, other) in unknown.iter().flat_map(|one| unknown.iter().map(move |other| (one, other))) {
+            assert!(one.is_as(other), "{one:?} and {other:?}");
+        }
+        let elsewhere = [
+            Goes::Answered(403),
+            Goes::Refused("path"),
+            Goes::RequiresTls,
+            Goes::NoListener,
+            Goes::To(vec![("a".to_owned(), 1)]),
+            Goes::Redirected { status: 404, to: "https://a.test/".to_owned() },
+        ];
+        for goes in elsewhere {
+            assert!(goes.is_as(&goes), "{goes:?}");
+            assert!(unknown.iter().all(|unknown| !goes.is_as(unknown) && !unknown.is_as(&goes)), "{goes:?}");
+        }
+    }
 }

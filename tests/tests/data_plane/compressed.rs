@@ -283,23 +283,28 @@ async fn a_request_reaches_its_upstream_out_of_its_coding() {
     naru.settles().await;
 }
 
+/// Much of nothing.
+fn bomb(coding: Coding) -> Vec<u8> {
+    let mut encoder = match coding {
+        Coding::Gzip => Encoder::gzip(Some(9), 15),
+        Coding::Brotli => Encoder::brotli(4, 22),
+        Coding::Zstd => Encoder::zstd(3, 19, false),
+    };
+    let (zeros, mut bomb) = (vec![0; 1 << 20], Vec::new());
+    for _ in 0..40 {
+        encoder.write(&zeros, &mut bomb);
+    }
+    encoder.finish(&mut bomb);
+    bomb
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bomb_is_refused() {
     let up = Upstream::plain(Speaks::Http1).await;
     let naru = start(with(up.address, vec![inflating(10 << 20)]));
-    // Much of nothing.
-    let (zeros, mut refused) = (vec![0; 1 << 20], 0);
+    let mut refused = 0;
     for (coding, named) in CODINGS {
-        let mut encoder = match coding {
-            Coding::Gzip => Encoder::gzip(Some(9), 15),
-            Coding::Brotli => Encoder::brotli(4, 22),
-            Coding::Zstd => Encoder::zstd(3, 19, false),
-        };
-        let mut bomb = Vec::new();
-        for _ in 0..40 {
-            encoder.write(&zeros, &mut bomb);
-        }
-        encoder.finish(&mut bomb);
+        let bomb = bomb(coding);
         let answer = post(&naru, "/length", named, &bomb).await;
         assert_eq!((answer.status(), answer.text().as_str()), (413, "Payload Too Large"), "{named}");
         refused += 1;

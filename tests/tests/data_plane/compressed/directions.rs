@@ -2,13 +2,13 @@
 //! clusters of routes say to these filters. The same on naru and on Envoy, and what naru bounds beside.
 
 use naru_base::Reason;
-use naru_coding::{Coding, Encoder};
+use naru_coding::Coding;
 use naru_spec::{Check, CheckKind, Coder, Compressor, ContentCoding, DecompressedAnswers, Decompressor};
 use naru_tests::wire::{Message, Transfer};
 use naru_tests::{Bootstrap, Envoy, Naru, Speaks, Upstream, Wire, upstream};
 use serde_json::Value;
 
-use super::{CODINGS, decoded, encoded, start, with};
+use super::{CODINGS, bomb, decoded, encoded, start, with};
 
 const COMPRESSOR: &str = "envoy.extensions.filters.http.compressor.v3.Compressor";
 const DECOMPRESSOR: &str = "envoy.extensions.filters.http.decompressor.v3.Decompressor";
@@ -386,18 +386,9 @@ async fn answered(naru: &Naru, named: &str, body: &[u8], more: &str) -> Result<M
 async fn a_bomb_of_an_answer_is_broken_off() {
     let up = Upstream::plain(Speaks::Http1).await;
     let naru = start(with(up.address, vec![reading(10 << 20)]));
-    let (zeros, mut broken) = (vec![0; 1 << 20], 0);
+    let mut broken = 0;
     for (coding, named) in CODINGS {
-        let mut encoder = match coding {
-            Coding::Gzip => Encoder::gzip(Some(9), 15),
-            Coding::Brotli => Encoder::brotli(4, 22),
-            Coding::Zstd => Encoder::zstd(3, 19, false),
-        };
-        let mut bomb = Vec::new();
-        for _ in 0..40 {
-            encoder.write(&zeros, &mut bomb);
-        }
-        encoder.finish(&mut bomb);
+        let bomb = bomb(coding);
         answered(&naru, named, &bomb, "").await.unwrap_err();
         broken += 1;
     }
