@@ -364,7 +364,9 @@ impl Told<'_> {
     fn virtual_host(&self) -> Option<&str> {
         let at = match self.explanation.verdict {
             Verdict::NoVirtualHost => return None,
-            Verdict::NoRule { virtual_host } | Verdict::RequiresTls { virtual_host } => virtual_host as usize,
+            Verdict::NoRule { virtual_host }
+            | Verdict::ServerOptions { virtual_host }
+            | Verdict::RequiresTls { virtual_host } => virtual_host as usize,
             Verdict::Rule { rule, .. } => {
                 let mut left = rule.index();
                 let hosts = &self.routes()?.virtual_hosts;
@@ -532,6 +534,12 @@ impl Told<'_> {
             Verdict::NoRule { .. } => {
                 let _ = writeln!(out, "-> answered 404 (NoRoute, flag NR): no rule takes it");
             }
+            Verdict::ServerOptions { .. } => {
+                let _ = writeln!(
+                    out,
+                    "-> answered 200 (ServerOptions): what the server as a whole can do is its own to say"
+                );
+            }
             Verdict::RequiresTls { .. } => {
                 let _ = writeln!(out, "-> answered 301 (Redirect): the host asks for https");
             }
@@ -663,6 +671,9 @@ impl Told<'_> {
                 json!({ "kind": "no-host", "status": 404, "reason": "NoRoute", "hint": hint })
             }
             Verdict::NoRule { .. } => json!({ "kind": "no-rule", "status": 404, "reason": "NoRoute" }),
+            Verdict::ServerOptions { .. } => {
+                json!({ "kind": "server-options", "status": 200, "reason": "ServerOptions" })
+            }
             Verdict::RequiresTls { .. } => {
                 json!({ "kind": "requires-tls", "status": 301, "reason": "Redirect" })
             }

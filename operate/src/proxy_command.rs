@@ -178,6 +178,7 @@ async fn serve(
     } else {
         manager.ready(&status(&proxy));
     }
+    naru_memory::give_back_code();
     Running { args, document, proxy, admin, discovery, admin_socket, offer, manager, ends, signals }
         .run()
         .await

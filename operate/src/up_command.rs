@@ -126,6 +126,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         loader,
     };
     running.tell_others();
+    naru_memory::give_back_code();
     running.watch(source, &mut ends, &admin.quit).await;
     running.end(&mut ends).await;
     Ok(())

@@ -437,7 +437,9 @@ impl Passage {
         let table = &self.loaded.snapshot.chain(self.journey.chain()).table;
         let rule = self.journey.rule().map(|(id, _)| table.rule(id));
         let virtual_host = match self.journey.verdict() {
-            Verdict::NoRule { virtual_host } | Verdict::RequiresTls { virtual_host } => Some(virtual_host),
+            Verdict::NoRule { virtual_host }
+            | Verdict::ServerOptions { virtual_host }
+            | Verdict::RequiresTls { virtual_host } => Some(virtual_host),
             Verdict::Rule { .. } => rule.map(|rule| rule.virtual_host),
             Verdict::NoVirtualHost => None,
         };

@@ -39,7 +39,9 @@ impl<'a> Decision<'a> {
         let table = &snapshot.chain(journey.chain()).table;
         let rule = journey.rule().map(|(id, _)| table.rule(id));
         let virtual_host = match journey.verdict() {
-            Verdict::NoRule { virtual_host } | Verdict::RequiresTls { virtual_host } => Some(virtual_host),
+            Verdict::NoRule { virtual_host }
+            | Verdict::ServerOptions { virtual_host }
+            | Verdict::RequiresTls { virtual_host } => Some(virtual_host),
             Verdict::Rule { .. } => rule.map(|rule| rule.virtual_host),
             Verdict::NoVirtualHost => None,
         };

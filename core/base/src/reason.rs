@@ -72,6 +72,8 @@ reasons! {
     AnswerReplaced { "-", Upstream, 503, "fallback_answer", "" }
     /// A rule answers by itself.
     DirectResponse { "-", Proxy, 200, "direct_response", "" }
+    /// No rule takes a request for what the server as a whole can do, `OPTIONS *`.
+    ServerOptions { "-", Proxy, 200, "server_options", "" }
     /// A rule, or a virtual host that requires TLS, sends the client elsewhere.
     Redirect { "-", Proxy, 301, "direct_response", "" }
 

@@ -129,7 +129,10 @@ impl Authentication {
         }
         match self.rules.as_ref()?.find(subject, &mut ()) {
             Found::Rule { rule, .. } => Some(rule.index()),
-            Found::NoVirtualHost | Found::NoRule { .. } | Found::RequiresTls { .. } => None,
+            Found::NoVirtualHost
+            | Found::NoRule { .. }
+            | Found::ServerOptions { .. }
+            | Found::RequiresTls { .. } => None,
         }
     }
 

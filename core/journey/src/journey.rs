@@ -312,6 +312,7 @@ impl Journey {
             },
             Verdict::RequiresTls { .. } => self.answer(Reason::Redirect),
             Verdict::NoVirtualHost | Verdict::NoRule { .. } => self.answer(Reason::NoRoute),
+            Verdict::ServerOptions { .. } => self.answer(Reason::ServerOptions),
         }
     }
 

@@ -243,6 +243,7 @@ impl<'a> Side<'a> {
         let rule: &Rule = match explained.verdict {
             Verdict::NoVirtualHost => return none(Goes::NoHost),
             Verdict::RequiresTls { .. } => return none(Goes::RequiresTls),
+            Verdict::ServerOptions { .. } => return none(Goes::Answered(200)),
             Verdict::NoRule { virtual_host } => {
                 let host = routes.virtual_hosts.get(virtual_host as usize);
                 // One for addresses is there for no name.

@@ -105,7 +105,7 @@ impl<'a> RefTable<'a> {
                 }
             }
         }
-        Verdict::NoRule { virtual_host }
+        Verdict::of_nobody(virtual_host, subject)
     }
 
     /// As [`explain`]. Empty where no virtual host takes the request, or where it requires TLS.
@@ -120,8 +120,10 @@ impl<'a> RefTable<'a> {
 
     fn explain_among(&self, subject: &Subject<'_>, is_connect: bool) -> Vec<Considered> {
         let mut all = Vec::new();
-        let is_routed =
-            matches!(self.find_among(subject, is_connect), Verdict::Rule { .. } | Verdict::NoRule { .. });
+        let is_routed = !matches!(
+            self.find_among(subject, is_connect),
+            Verdict::NoVirtualHost | Verdict::RequiresTls { .. }
+        );
         let Some((virtual_host, host)) = self.virtual_host(subject.authority).filter(|_| is_routed) else {
             return all;
         };

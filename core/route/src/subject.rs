@@ -75,8 +75,25 @@ pub enum Verdict {
     NoRule {
         virtual_host: u32,
     },
+    /// No rule takes a request for the options of the server as a whole, `OPTIONS *` (RFC 9110, section 9.3.7): it is
+    /// the server's to answer, whatever its paths lead to.
+    ServerOptions {
+        virtual_host: u32,
+    },
     /// The virtual host redirects to [`https_location`](crate::https_location).
     RequiresTls {
         virtual_host: u32,
     },
+}
+
+impl Verdict {
+    /// Where no rule takes the request.
+    #[cold]
+    pub(crate) fn of_nobody(virtual_host: u32, subject: &Subject<'_>) -> Verdict {
+        if subject.path == "*" && *subject.method == Method::OPTIONS {
+            Verdict::ServerOptions { virtual_host }
+        } else {
+            Verdict::NoRule { virtual_host }
+        }
+    }
 }

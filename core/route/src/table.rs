@@ -103,7 +103,7 @@ impl Table {
         let paths = if is_connect { &host.connects } else { &host.paths };
         match self.index.find(paths, subject, observer) {
             Some((rule, matched)) => Verdict::Rule { rule: RuleId(rule), matched },
-            None => Verdict::NoRule { virtual_host },
+            None => Verdict::of_nobody(virtual_host, subject),
         }
     }
 

@@ -206,6 +206,9 @@ fn the_first_rule_wins_and_the_first_block_says_what_matched() {
     assert_eq!(verdict(&table, &get("/long/path")), expected(10));
     assert_eq!(verdict(&table, &get("/short")), expected(1));
     assert_eq!(verdict(&table, &get("*")), Verdict::NoRule { virtual_host: 0 });
+    let options = |path| Request { method: Method::OPTIONS, ..get(path) };
+    assert_eq!(verdict(&table, &options("*")), Verdict::ServerOptions { virtual_host: 0 });
+    assert_eq!(verdict(&table, &options("/short")), expected(1));
 }
 
 fn header(test: HeaderTest) -> HeaderMatch {

@@ -93,7 +93,7 @@ fn a_block_holds_where_a_rule_of_it_would_be_taken() {
 fn kind(verdict: Verdict) -> usize {
     match verdict {
         Verdict::Rule { .. } => 0,
-        Verdict::NoRule { .. } => 1,
+        Verdict::NoRule { .. } | Verdict::ServerOptions { .. } => 1,
         Verdict::NoVirtualHost => 2,
         Verdict::RequiresTls { .. } => 3,
     }

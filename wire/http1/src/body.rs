@@ -28,6 +28,7 @@ enum State {
     },
     Extension {
         size: u64,
+        at: Extension,
     },
     /// Behind the CR of that line.
     SizeEnd {
@@ -40,6 +41,55 @@ enum State {
     ChunkEnd,
     ChunkLineFeed,
     Trailers(Scan),
+}
+
+/// What was read of an extension of a chunk (RFC 9112, section 7.1.1).
+#[derive(Clone, Copy, Debug)]
+enum Extension {
+    /// Nothing, but for white space.
+    Begun,
+    Name,
+    /// White space, behind which there has to be something.
+    Named,
+    /// The equals sign, or that and white space.
+    Equals,
+    Token,
+    Quoted,
+    /// A backslash within quotes.
+    Escaped,
+    Unquoted,
+    /// White space, behind which there has to be another extension.
+    Valued,
+}
+
+impl Extension {
+    /// Nothing where the byte cannot be the next one.
+    fn go_on(self, byte: u8) -> Option<Extension> {
+        use Extension::{Begun, Equals, Escaped, Name, Named, Quoted, Token, Unquoted, Valued};
+        Some(match (self, byte) {
+            (Name | Named | Token | Unquoted | Valued, b';') => Begun,
+            (Begun | Equals, b' ' | b'\t') => self,
+            (Name | Named, b' ' | b'\t') => Named,
+            (Token | Unquoted | Valued, b' ' | b'\t') => Valued,
+            (Name | Named, b'=') => Equals,
+            (Equals, b'"') => Quoted,
+            (Quoted, b'"') => Unquoted,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, b'\t' | b' '..=b'~' | 0x80..) => Quoted,
+            (Begun | Name, byte) if is_token_byte(byte) => Name,
+            (Equals | Token, byte) if is_token_byte(byte) => Token,
+            _ => return None,
+        })
+    }
+
+    fn may_end(self) -> bool {
+        matches!(self, Extension::Name | Extension::Token | Extension::Unquoted)
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A part of a body.
@@ -151,18 +201,15 @@ impl Decoder {
                     State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
                 }
                 (b'\r', _) if digits > 0 => State::SizeEnd { size },
-                (b';', _) if digits > 0 => State::Extension { size },
+                (b';', _) if digits > 0 => State::Extension { size, at: Extension::Begun },
                 _ => return Err(Malformed::ChunkSize),
             },
-            State::Extension { size } => {
+            State::Extension { size, at } if byte == b'\r' && at.may_end() => State::SizeEnd { size },
+            State::Extension { size, at } => {
                 self.extension_bytes += 1;
-                match byte {
-                    b'\r' => State::SizeEnd { size },
-                    b'\t' | b' '..=b'~' | 0x80.. if self.extension_bytes <= EXTENSION_BYTES_MAX => {
-                        State::Extension { size }
-                    }
-                    _ => return Err(Malformed::ChunkExtension),
-                }
+                let is_small = self.extension_bytes <= EXTENSION_BYTES_MAX;
+                let at = at.go_on(byte).filter(|_| is_small).ok_or(Malformed::ChunkExtension)?;
+                State::Extension { size, at }
             }
             State::SizeEnd { size } if byte == b'\n' => match size {
                 0 => State::Trailers(Scan::default()),

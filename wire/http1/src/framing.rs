@@ -22,6 +22,8 @@ pub enum Framing {
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     length: Option<u64>,
+    /// Zeros stand before the length, so that who knows octal numbers may read another one.
+    pub(crate) is_padded: bool,
     is_chunked: bool,
 }
 
@@ -29,6 +31,7 @@ impl Said {
     pub(crate) fn length(&mut self, value: &HeaderValue) -> Result<(), Malformed> {
         let said = digits(value.as_bytes()).filter(|_| self.length.is_none());
         self.length = Some(said.ok_or(Malformed::ContentLength)?);
+        self.is_padded = value.len() > 1 && value.as_bytes().starts_with(b"0");
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub enum Malformed {
     FieldValue,
     HeadTooLarge,
     TooManyFields,
-    /// RFC 9110, section 8.6: one number, of digits alone.
+    /// RFC 9110, section 8.6: one number, of digits alone; of a request without zeros before it.
     ContentLength,
     /// RFC 9112, section 6.3: smuggling or splitting of a request.
     TwoFramings,
@@ -29,6 +29,7 @@ pub enum Malformed {
     TransferCoding,
     /// RFC 9112, section 7.1.
     ChunkSize,
+    /// RFC 9112, section 7.1.1.
     ChunkExtension,
     /// No end of line behind the bytes of a chunk.
     ChunkEnd,

@@ -94,6 +94,10 @@ fn request_of(
     let is_http10 = request.version == Some(0);
     let target = read_target(head, target, &method)?;
     let mut fields = Fields::read(head, request.headers, limits, spare)?;
+    // Upstreams may pad theirs: nobody but naru reads them.
+    if fields.said.is_padded {
+        return Err(Malformed::ContentLength);
+    }
     let framing = fields.said.framing(is_http10)?.unwrap_or(Framing::Empty);
     Ok(RequestHead {
         target,

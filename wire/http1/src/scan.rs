@@ -12,15 +12,18 @@ pub struct Scan {
     /// Where the line begins that is not over yet.
     line: usize,
     skips_empty_lines: bool,
+    is_request: bool,
 }
 
+/// No method is as long (RFC 9110, section 16.1.1, and what else is registered).
+const METHOD_BYTES_MAX: usize = 64;
 /// So many empty lines may stand before a request (RFC 9112, section 2.2, asks for one at least).
 const EMPTY_LINES_MAX: usize = 4;
 
 impl Scan {
     /// For a head that may have empty lines before it, which end nothing.
     pub fn of_request() -> Scan {
-        Scan { skips_empty_lines: true, ..Scan::default() }
+        Scan { skips_empty_lines: true, is_request: true, ..Scan::default() }
     }
 
     /// Goes on in `bytes`, which begin with those that were looked at before. The head is as long as is returned, with
@@ -45,13 +48,22 @@ impl Scan {
                 self.skips_empty_lines = false;
             } else if !self.skips_empty_lines {
                 let is_small = self.looked_at <= bytes_max;
-                return if is_small { Ok(Some(self.looked_at)) } else { Err(Malformed::HeadTooLarge) };
+                return if is_small { Ok(Some(self.looked_at)) } else { Err(self.too_large(bytes)) };
             } else if self.looked_at > 2 * EMPTY_LINES_MAX {
                 return Err(Malformed::RequestLine);
             }
         }
         self.looked_at = bytes.len();
-        if bytes.len() > bytes_max { Err(Malformed::HeadTooLarge) } else { Ok(None) }
+        if bytes.len() > bytes_max { Err(self.too_large(bytes)) } else { Ok(None) }
+    }
+
+    /// What is all method is none, however much of it may come.
+    #[cold]
+    fn too_large(&self, bytes: &[u8]) -> Malformed {
+        let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
+        let mut method = bytes[begin..].iter().take(METHOD_BYTES_MAX + 1);
+        let is_long = method.len() > METHOD_BYTES_MAX && !method.any(|byte| *byte == b' ');
+        if self.is_request && is_long { Malformed::RequestLine } else { Malformed::HeadTooLarge }
     }
 }
 
@@ -90,6 +102,12 @@ mod tests {
         check(b"\r\n\r\n\r\n\r\n", Ok(None));
         check(b"\r\n\r\n\r\n\r\n\r\n", Err(Malformed::RequestLine));
         check(&[b'a'; 41], Err(Malformed::HeadTooLarge));
+        check(&[b'a'; 64], Err(Malformed::HeadTooLarge));
+        check(&[b'a'; 65], Err(Malformed::RequestLine));
+        check(&[b"\r\n\r\n".as_slice(), &[b'a'; 65]].concat(), Err(Malformed::RequestLine));
+        let long_target = [b"GET /".as_slice(), &[b'a'; 100]].concat();
+        check(&long_target, Err(Malformed::HeadTooLarge));
+        assert_eq!(Scan::default().go_on(&[b'a'; 65], 40), Err(Malformed::HeadTooLarge), "a response");
         check(b"GET /aaaaaaaaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n\r\n", Err(Malformed::HeadTooLarge));
     }
 

@@ -147,7 +147,7 @@ fn decode(
 
 #[test]
 fn chunks_are_read_in_pieces_of_any_size() {
-    let text = b"5;a=\"b c\"\r\nhello\r\n00000010\r\n0123456789abcdef\r\n0;x\r\nA: b\r\nc: d\r\n\r\nGET";
+    let text = b"5;a=\"b c\"; d\t=\te;f ;g=\"\\\"\xe9\"\r\nhello\r\n00000010\r\n0123456789abcdef\r\n0;x\r\nA: b\r\nc: d\r\n\r\nGET";
     for step in 1..text.len() {
         let (body, trailers, left) = decode(Framing::Chunked, text, step).unwrap();
         assert_eq!(body, b"hello0123456789abcdef");
@@ -172,7 +172,32 @@ fn a_broken_body_is_told_by_its_rule() {
     check("5\nhello\r\n0\r\n\r\n", Malformed::ChunkSize);
     check("5\r\r\nhello", Malformed::ChunkSize);
     check("00000000000000005\r\nhello\r\n0\r\n\r\n", Malformed::ChunkSize);
+    for extension in [
+        "",
+        " ",
+        ";",
+        "a;",
+        "=b",
+        "a=",
+        "a=;b",
+        "a ",
+        "a=b ",
+        "a b",
+        "a=b c",
+        "a=\"b",
+        "a=\"b\"c",
+        "a=\"b\\\"",
+        "bad[=x",
+        "a=b[",
+        "\"a\"",
+        "a=b=c",
+        "a\nb",
+        "\u{e9}",
+    ] {
+        check(&format!("5;{extension}\r\nhello\r\n0\r\n\r\n"), Malformed::ChunkExtension);
+    }
     check("5;a\nhello\r\n0\r\n\r\n", Malformed::ChunkExtension);
+    check("5;\rhello\r\n0\r\n\r\n", Malformed::ChunkExtension);
     check("5;a\rb\r\nhello\r\n0\r\n\r\n", Malformed::ChunkSize);
     check("5\r\nhelloo\r\n0\r\n\r\n", Malformed::ChunkEnd);
     check("5\r\nhello\n0\r\n\r\n", Malformed::ChunkEnd);
@@ -183,6 +208,24 @@ fn a_broken_body_is_told_by_its_rule() {
     check("0\r\nhost: b\r\n\r\n", Malformed::TrailerField);
     check("5\r\nhel", Malformed::Truncated);
     check("0\r\n", Malformed::Truncated);
+}
+
+#[test]
+fn a_request_says_its_length_without_zeros_before_it() {
+    let lengths = [
+        ("0", Some(Framing::Empty)),
+        ("5", Some(Framing::Length(5))),
+        ("05", None),
+        ("00", None),
+        ("0200", None),
+    ];
+    for (length, framing) in lengths {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        let read = request(text.as_bytes()).map(|head| head.framing);
+        assert_eq!(read, framing.ok_or(Malformed::ContentLength), "{length}");
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        assert!(response(&text, &Method::GET).is_ok(), "{length}");
+    }
 }
 
 #[test]

@@ -76,6 +76,7 @@ const BROKEN: &[(&str, u16, &[u8])] = &[
     ("6.1: in HTTP/1.0", 400, b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("6.2: no number", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: five\r\n\r\nfive!"),
     ("6.2: a sign", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nfive!"),
+    ("6.2: zeros before it", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\nfive!"),
     ("6.2: less than nothing", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"),
     ("6.2: nothing", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
     ("6.2: hexadecimal", 400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nfive!"),
@@ -140,6 +141,9 @@ const BROKEN_BODIES: &[&[u8]] = &[
     b"0x5\r\nhello\r\n0\r\n\r\n",
     b"5;a\nb\r\nhello\r\n0\r\n\r\n",
     b"5;\x01\r\nhello\r\n0\r\n\r\n",
+    b"5;\r\nhello\r\n0\r\n\r\n",
+    b"5;a[=b\r\nhello\r\n0\r\n\r\n",
+    b"5;a=\"b\r\nhello\r\n0\r\n\r\n",
     b"10000000000000005\r\nhello\r\n0\r\n\r\n",
     b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
     b"5\r\nhello\r\n0\r\nX : y\r\n\r\n",
@@ -176,9 +180,12 @@ async fn a_head_has_ten_seconds_and_its_limits() {
     slow.ends().await;
     let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(61 * 1024));
     assert_eq!(refusal(naru.address, large.as_bytes()).await, 431);
+    // No method is as long: it is not the size that is wrong.
+    let method = format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "A".repeat(100_000));
+    assert_eq!(refusal(naru.address, method.as_bytes()).await, 400);
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(100));
     assert_eq!(refusal(naru.address, many.as_bytes()).await, 431);
-    let ended = naru.ended(3).await;
+    let ended = naru.ended(4).await;
     assert_eq!(ended.iter().filter(|(_, reason)| *reason == Reason::HeadTooLarge).count(), 2);
     assert!(ended.contains(&(408, Reason::HeadTimeout)));
     naru.settles().await;

@@ -163,15 +163,6 @@ const DIFFERENCES: &[Difference] = &[
         name: "a body of a DELETE in HTTP/1.0",
         is_it: |finding| finding.other.statuses.last() == Some(&413) && is_meant(finding),
     },
-    // Whatever it says is ignored (RFC 9112, 7.1.1), and not passed on: naru makes chunks of its own.
-    Difference {
-        name: "an extension of a chunk without a name, or with half a value",
-        is_it: |finding| {
-            finding.peer == Peer::Node
-                && (says(finding, "\r\n5;\r\n") || says(finding, ";a=\"b\r\n"))
-                && is_meant(finding)
-        },
-    },
 ];
 
 /// The difference by which naru lets more through, or something else.
