@@ -23,7 +23,7 @@ use http_body::{Body as _, Frame};
 use naru_base::{Instant, Reason};
 use naru_cache::{
     Asked, Fetched, FlightId, Given, Judgement, Key, Look, Object, Outcome, Place, Terms, Ticket, Told, Turn,
-    Way,
+    Use, Way,
 };
 use naru_journey::outgoing::{self, Stamp};
 use naru_journey::record::{Facts, fill_header};
@@ -349,7 +349,7 @@ async fn search(passage: &mut Passage, outgoing: &Outgoing) -> Result<Searched, 
         return nothing;
     };
     let is_for_one = cached.shared.shelf(route.key.url()).is_for_one(cached.at, &route.key);
-    if is_for_one || cached.flight.is_none() || !tiers::may_hold(&route.policy) {
+    if is_for_one || cached.flight.is_none() || !naru_cache::may_hold(&route.policy) {
         return nothing;
     }
     let (tiers, asked) = (Arc::clone(tiers), cached.asked);
@@ -377,8 +377,7 @@ fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) ->
     else {
         return Searched::Nothing;
     };
-    let age = |object: &Object| object.terms.age_at(now);
-    if cached.stale.as_ref().is_some_and(|stale| age(stale) <= age(&object)) {
+    if !naru_cache::is_newer(&object, cached.stale.as_deref(), now) {
         return Searched::Nothing;
     }
     let object = Arc::new(object);
@@ -387,18 +386,14 @@ fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) ->
         // It was made worthless meanwhile.
         return Searched::Nothing;
     }
-    let found = match naru_cache::judge(&object.terms, &cached.asked, now) {
-        Judgement::Validate => {
+    let found = match naru_cache::use_of(&object, &cached.asked, now, cached.is_background) {
+        Use::Ask => {
             cached.told.forwarded = Some(Way::Stale);
             cached.stale = Some(object);
             return Searched::Nothing;
         }
-        Judgement::StaleWhileRevalidate if cached.is_background => {
-            cached.stale = Some(object);
-            return Searched::Nothing;
-        }
-        Judgement::StaleWhileRevalidate => Searched::InMemory,
-        judgement @ (Judgement::Fresh | Judgement::Stale) => {
+        Use::LookAgain => Searched::InMemory,
+        Use::Give(judgement) => {
             let wall = passage.worker.clock.wall(now);
             let given = naru_cache::answer_to(&outgoing.method, headers, &object, wall);
             cached.told.forwarded = None;

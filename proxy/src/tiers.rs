@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use naru_base::Instant;
-use naru_cache::{Asked, Judgement, Key, Object, Purge};
+use naru_cache::{Asked, Key, Object, Purge};
 use naru_journey::Snapshot;
-use naru_spec::{CacheDisk, CachePolicy, CacheRedis, CacheWrite, defaults};
+use naru_spec::{CacheDisk, CacheRedis, CacheWrite, defaults};
 
 use crate::clock::Origin;
 use crate::shared_cache::SharedCache;
@@ -158,12 +158,6 @@ impl Drop for Seat {
     }
 }
 
-/// Whether answers of a route may be anywhere but in memory: what is told apart by who somebody is stays there.
-pub fn may_hold(policy: &CachePolicy) -> bool {
-    let own = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
-    !policy.key.headers.iter().any(|name| own.contains(name))
-}
-
 impl Tiers {
     /// Those of a snapshot: the ones before, where nothing has changed.
     ///
@@ -197,8 +191,7 @@ impl Tiers {
             let (found, claim) = disk.find(&key, &request).await;
             sought.claim.disk = claim;
             let now = self.origin.elapsed();
-            let is_good = |object: &Object| naru_cache::judge(&object.terms, &asked, now) == Judgement::Fresh;
-            let is_enough = found.as_ref().is_some_and(is_good);
+            let is_enough = found.as_ref().is_some_and(|object| naru_cache::is_enough(object, &asked, now));
             sought.found = found.map(|object| (object, Tier::Disk));
             if is_enough {
                 return sought;
@@ -207,10 +200,9 @@ impl Tiers {
         if let Some(shared) = &self.shared {
             let (found, claim) = shared.find(key, request).await;
             sought.claim.redis = claim;
-            let now = self.origin.elapsed();
-            let age = |object: &Object| object.terms.age_at(now);
+            let known = sought.found.as_ref().map(|(known, _)| known);
             if let Some(object) = found
-                && sought.found.as_ref().is_none_or(|(known, _)| age(&object) < age(known))
+                && naru_cache::is_newer(&object, known, self.origin.elapsed())
             {
                 sought.found = Some((object, Tier::Redis));
             }

@@ -8,6 +8,7 @@ mod services;
 mod proxies;
 mod clients;
 mod askers;
+mod between;
 mod expectations;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde_saphyr::Spanned;
 use crate::change::StateChange;
 use crate::expect::{Expected, Meter};
 use crate::fleet::Fleet;
+use crate::leases::Between;
 use crate::ledger::Ledger;
 use crate::load::Source;
 use crate::scenario::{Arrivals, Herd, Scenario, Service, Version};
@@ -43,6 +45,7 @@ pub struct Bound {
     pub services: Services,
     pub sources: Vec<Source>,
     pub around: Around,
+    pub between: Between,
     /// In order of time.
     pub changes: Vec<Change>,
     /// Names that DNS has no answer for, with their clusters.
@@ -143,6 +146,7 @@ impl<'a> Binder<'a> {
         let places = owners::places(&plans.proxies, &instances);
         let sources = self.sources(seed);
         let around = self.around(seed);
+        let between = self.between(seed);
         let unanswered = self.unanswered();
         let measured = self.expectations(&units, &instances);
         let services_of = units.iter().map(|unit| unit.service_at).collect();
@@ -157,6 +161,7 @@ impl<'a> Binder<'a> {
             services: Services::new(instances, groups, places, ledger),
             sources,
             around,
+            between,
             changes,
             unanswered,
             expected: measured.expected,
@@ -185,13 +190,15 @@ impl<'a> Binder<'a> {
     fn check_bounds(&mut self) {
         let scenario = self.scenario;
         self.check_workers(scenario.workers.get(), None, "workers");
-        if scenario.gateways.get() > proxies::GATEWAYS_MAX {
+        if let Some(gateways) =
+            scenario.gateways.as_ref().filter(|said| said.value.get() > proxies::GATEWAYS_MAX)
+        {
             let what = format!(
                 "there are {} gateways, at most {} are possible",
-                scenario.gateways,
+                gateways.value,
                 proxies::GATEWAYS_MAX
             );
-            self.tell_of_nothing("gateways", what);
+            self.tell(gateways, "gateways".to_owned(), "invalid-value", &what);
         }
         let intervals = scenario.duration.0.as_nanos() / scenario.transcript.interval.0.as_nanos().max(1);
         if scenario.transcript.interval.0 < INTERVAL_MIN || intervals >= INTERVALS_MAX as u128 {

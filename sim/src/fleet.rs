@@ -10,6 +10,7 @@ use naru_admit::local_rate::LocalSaid;
 use naru_balance::EndpointFacts;
 use naru_base::{Chance, ClusterId, EndpointId, Instant, WallTime};
 use naru_guard::Fitness;
+use naru_journey::door::{GeoId, GeoPlace};
 use naru_journey::gate::local_rate::LocalRateId;
 use naru_journey::gate::quotas::{Claim as QuotaClaim, Told};
 use naru_journey::limits::{Leaving, LimitId, Pass, Queued};
@@ -21,6 +22,7 @@ use crate::guarded::Guarded;
 use crate::limited::Limited;
 use crate::mirrors::Mirrors;
 use crate::named_limits::NamedHere;
+use crate::places::AllPlaces;
 use crate::quotas::{LocalRatesHere, QuotasHere};
 use crate::upstream::{Place, ProxyId};
 use crate::wall::wall;
@@ -85,6 +87,8 @@ pub struct Fleet {
     pub wall: Cell<WallTime>,
     /// What all proxies of a world know together, and its sessions.
     pub shared: Rc<Shared>,
+    /// Where addresses are.
+    pub places: Rc<AllPlaces>,
     /// A request has changed what a guard is to know of.
     has_news: Cell<bool>,
 }
@@ -108,6 +112,7 @@ impl Fleet {
             surge_level: Cell::new(0),
             wall: Cell::new(wall(Instant::ZERO)),
             shared: Rc::default(),
+            places: Rc::default(),
             has_news: Cell::new(false),
         }
     }
@@ -119,6 +124,12 @@ impl Fleet {
             here.guarded = Guarded::new(now, &settings.guard, &here.endpoints, seed).map(Box::new);
         }
         self.limits = NamedHere::new(now, &snapshot.limits, workers, seed);
+    }
+
+    /// Its process is another one: what it counted of clients is gone.
+    pub fn forget_counts(&mut self, snapshot: &Snapshot) {
+        self.quotas = QuotasHere::new(&snapshot.quotas, snapshot.surge.as_ref());
+        self.local_rates = LocalRatesHere::new(&snapshot.local_rates);
     }
 
     /// Whether a guard is to hear of what requests did.
@@ -296,6 +307,11 @@ impl View for Seen<'_> {
 
     fn faults_active(&self) -> u32 {
         self.fleet.shared.faults.get()
+    }
+
+    /// All databases say the same.
+    fn place(&self, _geo: GeoId, address: IpAddr) -> GeoPlace {
+        self.fleet.places.find(address)
     }
 }
 

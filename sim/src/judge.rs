@@ -62,7 +62,10 @@ pub fn check_request<T>(now: Instant, passage: &Passage<T>) -> Result<(), Violat
         let is_waiting = journey.is_between_attempts()
             || passage.is_at_limit
             || passage.asking.is_some()
-            || passage.cached.as_ref().is_some_and(|cached| cached.ticket.is_some());
+            || passage
+                .cached
+                .as_ref()
+                .is_some_and(|cached| cached.ticket.is_some() || cached.seeking.is_some());
         let is_under_way = passage.flight.is_some() || !passage.beside.is_empty();
         if !journey.has_ended() && !is_waiting && !is_under_way && passage.heads == 0 {
             return Err("a request waits for nothing");

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use naru_base::{Chance, Instant};
-use naru_cache::{Asked, FlightId, Given, Key as CacheKey, Object, Outcome, Shelf, Terms, Ticket};
+use naru_cache::{Asked, FlightId, Given, Key as CacheKey, Object, Outcome, Purge, Shelf, Terms, Ticket};
 use naru_journey::Snapshot;
 use naru_spec::CachePolicy;
 use serde::Serialize;
 
 use crate::passage::Key;
+use crate::tiers::Claim;
 
 /// The memory of a proxy.
 #[derive(Debug)]
@@ -29,6 +30,11 @@ pub struct Memory {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClassCounts {
     pub hits: u64,
+    /// Found behind the memory.
+    #[serde(skip_serializing_if = "is_none")]
+    pub disk_hits: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub redis_hits: u64,
     pub stale_hits: u64,
     pub validated: u64,
     pub instead: u64,
@@ -41,14 +47,20 @@ pub struct ClassCounts {
     pub refreshed: u64,
 }
 
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 impl ClassCounts {
     /// Answered from what is kept.
     pub fn answered(&self) -> u64 {
-        self.hits + self.stale_hits + self.validated + self.instead
+        self.hits + self.disk_hits + self.redis_hits + self.stale_hits + self.validated + self.instead
     }
 
     pub fn add(&mut self, other: &ClassCounts) {
         self.hits += other.hits;
+        self.disk_hits += other.disk_hits;
+        self.redis_hits += other.redis_hits;
         self.stale_hits += other.stale_hits;
         self.validated += other.validated;
         self.instead += other.instead;
@@ -100,6 +112,24 @@ impl Memory {
             self.classes.insert(class.to_owned(), ClassCounts::default());
         }
         self.classes.get_mut(class).expect("it is there by now")
+    }
+
+    /// A whole answer was to be kept.
+    pub fn count_kept(&mut self, class: &str, is_background: bool, is_kept: bool) {
+        let counts = self.count(class);
+        *(match (is_background, is_kept) {
+            (false, true) => &mut counts.stored,
+            (true, true) => &mut counts.refreshed,
+            (_, false) => &mut counts.unstored,
+        }) += 1;
+    }
+
+    /// Forgets what is meant, and what is being fetched of it.
+    pub fn purge(&mut self, purge: &Purge) {
+        for shelf in &mut self.shelves {
+            shelf.begin_purge(purge);
+            shelf.purge(purge, 0, usize::MAX);
+        }
     }
 
     pub fn classes(&self) -> &BTreeMap<String, ClassCounts> {
@@ -168,6 +198,10 @@ pub struct Cached {
     pub is_background: bool,
     pub is_identified: bool,
     pub is_collapsed: bool,
+    /// What is behind the memory was asked, and said this of when the fetch began.
+    pub claim: Option<Claim>,
+    /// What is on its way from there.
+    pub seeking: Option<crate::arena::Ticket>,
 }
 
 #[derive(Clone, Debug)]

@@ -23,8 +23,9 @@
 //! shared in HTTP/2), bodies by their milestones, deadlines, clients that leave or ask again, workers,
 //! instances with queues that call others; what guards a cluster ([`guarded`]) with probes of its
 //! endpoints, what limits it ([`limited`]), limits with a name ([`named_limits`]), the levels of a
-//! surge; the checks of a gate, with who asks said instead of found out ([`asker`]) and with stores of counts ([`stores`]);
-//! what is kept of answers ([`kept`]); and of headers those that a scenario writes, that caches need, and that proxies tell
+//! surge; the checks of a gate, with who asks said instead of found out ([`asker`]), where addresses are ([`places`]),
+//! with stores of counts ([`stores`]) and limits that gateways share among themselves ([`leases`]); what is kept of answers
+//! ([`kept`]) and behind their memory ([`tiers`]); and of headers those that a scenario writes, that caches need, and that proxies tell
 //! each other of retries by. Deliberately not here: bytes, TLS beside its
 //! failure, flow control, what rewriting does to headers, the time that the proxy itself takes, ALPN
 //! (an upstream without an opinion speaks HTTP/1.1), the choice of a filter chain by server name (a
@@ -66,9 +67,12 @@ pub mod guarded;
 pub mod limited;
 pub mod named_limits;
 pub mod quotas;
+pub mod leases;
 pub mod kept;
+pub mod tiers;
 pub mod asker;
 pub mod stores;
+pub mod places;
 pub mod wall;
 pub mod mirrors;
 pub mod upstream;

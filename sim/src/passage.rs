@@ -152,6 +152,8 @@ pub enum Asking {
     Service(Key),
     /// What is on its way, where anything is.
     Answer(Option<Ticket>),
+    /// What other gateways lend, until then.
+    Leased { until: Instant },
 }
 
 /// A request counted at an endpoint.

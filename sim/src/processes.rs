@@ -165,8 +165,10 @@ impl Reader<'_> {
             &[
                 (scenario.config.is_none(), "config: a directory of documents is needed"),
                 (!scenario.dns.is_empty(), "dns"),
-                (scenario.gateways.get() > 1, "gateways"),
+                (scenario.gateways() > 1, "gateways"),
                 (!scenario.stores.is_empty(), "stores"),
+                (scenario.leases.is_some(), "leases"),
+                (!scenario.places.is_empty(), "places"),
                 (!scenario.files.is_empty(), "files"),
             ],
         );

@@ -18,9 +18,10 @@ use crate::judge::{self, Active, Violation};
 use crate::load::Source;
 use crate::scenario::Scenario;
 use crate::service::{Circle, Errand, Services};
+use crate::tiers::TierTold;
 use crate::transcript::{CacheTold, Ended, Hop, Recorder, Transcript};
 use crate::upstream::ProxyId;
-use crate::world::{Noted, Settled, Turn, Waits, World};
+use crate::world::{Noted, Parts, Settled, Turn, Waits, World};
 
 pub use prepare::Configs;
 
@@ -182,8 +183,9 @@ impl Runner<'_> {
                 };
                 self.recorder.on_note(noted.at, "surge", what);
             }
-            while let Some(what) = self.world.next_store_note() {
-                self.recorder.on_note(self.world.now(), "store", what);
+            while let Some((proxy, what)) = self.world.next_store_note() {
+                let whose = proxy.map_or_else(String::new, |proxy| self.called(proxy));
+                self.recorder.on_note(self.world.now(), "store", format!("{whose}{what}"));
             }
             if let Some(circle) = self.world.upstreams().circle() {
                 return Err(Stopped::Circle(circle));
@@ -193,6 +195,7 @@ impl Runner<'_> {
                 && self.calls.is_empty()
                 && self.world.upstreams().jobs() == 0
                 && self.world.copies() == 0
+                && !self.world.is_keeping()
             {
                 break;
             }
@@ -206,18 +209,28 @@ impl Runner<'_> {
     }
 
     fn finish(mut self, seed: u64, active: Active) -> Transcript {
-        let (services, fleets, memories, around) = self.world.into_parts();
-        let Services { mut ledger, groups, .. } = services;
+        let Parts { upstreams, fleets, memories, tiers, around } = self.world.into_parts();
+        let Services { mut ledger, groups, .. } = upstreams;
         let fleets: Vec<_> = self.groups.iter().copied().zip(&fleets).collect();
         let mut transcript =
             self.recorder.finish(seed, &fleets, &mut ledger, &groups, &self.expected, active);
         transcript.summary.by_cache = CacheTold::of(&memories);
+        transcript.summary.by_tier = TierTold::of(&tiers);
         transcript.summary.by_store = around.told();
         let mut trace = self.trace.take().unwrap_or_default();
         trace.sort_by_key(|hop| hop.number);
         transcript.trace = trace;
         transcript.is_trace_cut = self.is_trace_cut;
         transcript
+    }
+
+    /// `gateway 2: `; nothing where there is no other.
+    fn called(&self, proxy: ProxyId) -> String {
+        match self.groups[proxy.index()] {
+            0 if self.gateways == 1 => String::new(),
+            0 => format!("gateway {}: ", proxy.0 + 1),
+            group => format!("{} {}: ", self.group_names[group], proxy.0),
+        }
     }
 
     /// Everything that is known from the beginning.
@@ -357,6 +370,7 @@ impl Runner<'_> {
                     (Some(user), gateways) => user % gateways,
                     (None, gateways) => self.gateway.below(u64::from(gateways)) as u32,
                 };
+                let proxy = self.world.instead_of(proxy, self.gateways);
                 let timeout = source.waits.retry.as_ref().and_then(|again| again.timeout);
                 let request = drawn.as_ref().unwrap_or(&source.kinds[kind].request);
                 (ProxyId(proxy), worker, request, timeout, (None, false, 0))
@@ -473,6 +487,10 @@ impl Runner<'_> {
             self.is_trace_cut = true;
             return;
         }
+        let proxy = match group {
+            0 if self.gateways > 1 => format!("gateway {}", settled.proxy.0 + 1),
+            group => self.group_names[group].clone(),
+        };
         let line = match call.origin {
             Origin::Load { source, kind, .. } => &self.sources[source].kinds[kind].line,
             Origin::Job { group, callee, .. } => &self.callees[group].0[callee].kind.line,
@@ -483,7 +501,7 @@ impl Runner<'_> {
             attempt: call.tries,
             at_us: settled.outcome.began.0 / 1_000,
             ended_us: settled.outcome.ended.0 / 1_000,
-            proxy: self.group_names[group].clone(),
+            proxy,
             request: line.clone(),
             cluster: settled.decision.cluster.map(str::to_owned),
             endpoint: settled.decision.endpoint,

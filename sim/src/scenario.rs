@@ -27,8 +27,9 @@ use std::time::Duration;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Problem, Severity};
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
-pub use around::{Store, StoreState, StoreWindow};
+pub use around::{GatewayState, LeaseWindow, Leases, PlaceOf, Store, StoreState, StoreWindow};
 pub use expect::{ChangeKind, Expectation, Measure};
 pub use load::{Arrivals, As, Herd, Load, Numbered, Protocol, RequestKind, Retry, SentBody, Step};
 pub use processes::{Bounds, Processes};
@@ -56,8 +57,8 @@ pub struct Scenario {
     #[serde(default = "one")]
     pub workers: NonZeroU32,
     /// Proxies that loads come to, side by side: each request comes to one of them.
-    #[serde(default = "one")]
-    pub gateways: NonZeroU32,
+    /// One where nothing is said.
+    pub gateways: Option<Spanned<NonZeroU32>>,
     /// What DNS answers; a name that is not here has no answer.
     #[serde(default)]
     pub dns: BTreeMap<String, Vec<IpAddr>>,
@@ -65,9 +66,14 @@ pub struct Scenario {
     pub transcript: Detail,
     pub load: Vec<Load>,
     pub services: Vec<Service>,
-    /// Where rate limits are counted, if not in a proxy.
+    /// Where rate limits are counted, and answers kept, if not in a proxy.
     #[serde(default)]
     pub stores: Vec<Store>,
+    /// How gateways that share limits by leases hear each other.
+    pub leases: Option<Spanned<Leases>>,
+    /// Where addresses are, as databases of the configuration would say it.
+    #[serde(default)]
+    pub places: Vec<PlaceOf>,
     /// The files of each directory that routes give: how many bytes each has.
     #[serde(default)]
     pub files: BTreeMap<String, u64>,
@@ -116,6 +122,11 @@ pub(crate) fn at_once() -> Distribution {
 }
 
 impl Scenario {
+    /// How many proxies loads come to.
+    pub fn gateways(&self) -> u32 {
+        self.gateways.as_ref().map_or(1, |said| said.value.get())
+    }
+
     /// The configurations that it names, each once, in the order in which it does.
     pub fn configs(&self) -> Vec<&str> {
         let outbound = self.services.iter().filter_map(|service| {
@@ -220,6 +231,9 @@ services:
             ("        as:", "          "),
             ("        numbered:", "          "),
             ("  - at: \"10.0.9.1:6379\"", "    "),
+            ("leases:", "  "),
+            ("    - gateways: [2]", "      "),
+            ("  - networks: [192.0.2.0/24]", "    "),
             ("  - name: orders", "    "),
             ("      - from: 10s", "        "),
             ("      - host: stock.example", "        "),

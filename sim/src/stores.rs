@@ -1,11 +1,12 @@
-//! What stands around proxies and is no service: stores of counts, and files.
+//! What stands around proxies and is no service: stores, files, and where addresses are.
 //!
 //! A store counts for all proxies of a world, by `naru_admit::quota` as the script in a Redis does. What a proxy knows of
 //! one ([`StoreHere`]) is what `proxy/src/gate/stores.rs` has in its table; connections are not simulated beside that:
 //! who is away refuses them, and who is silent has those that stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 use std::time::Duration;
 
 use naru_admit::quota::{Bid, Ledger, Meter, Room, Spent, meter_at, meters_at, spend};
@@ -20,7 +21,9 @@ use serde::Serialize;
 
 use crate::arena::Arena;
 use crate::distribution::Distribution;
+use crate::places::AllPlaces;
 use crate::scenario::StoreState;
+use crate::upstream::ProxyId;
 
 /// A Redis keeps each key for as long as it means anything; here that ends with so many of a limit.
 const KEYS_MAX: u32 = 1 << 20;
@@ -34,8 +37,9 @@ pub struct Around {
     pub answers: Arena<Answer>,
     counts: BTreeMap<String, Counted>,
     told: BTreeMap<String, StoreTold>,
-    /// What transcripts are to say.
-    pub noted: Vec<String>,
+    /// What transcripts are to say, and of which proxy, if of one.
+    pub noted: VecDeque<(Option<ProxyId>, String)>,
+    pub places: Rc<AllPlaces>,
 }
 
 /// A store as a scenario has it.
@@ -64,6 +68,9 @@ pub struct StoreTold {
     pub asked: u64,
     /// Without an answer, in time or at all.
     pub unanswered: u64,
+    /// Of those that share limits among themselves: who waited for what others lend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited: Option<u64>,
     /// Workers that do without it.
     #[serde(skip)]
     without: u64,
@@ -133,14 +140,31 @@ impl Around {
         Around { stores, files, ..Around::default() }
     }
 
-    /// A worker asks a store.
-    pub fn ask(&mut self, now: Instant, name: &str, within: Duration, here: &mut StoreHere) -> Fate {
+    pub fn note(&mut self, proxy: Option<ProxyId>, what: String) {
+        self.noted.push_back((proxy, what));
+    }
+
+    /// How a store fares, and how long it takes for an answer.
+    pub fn draw(&mut self, now: Instant, name: &str) -> (StoreState, Duration) {
         let at = self.stores.iter().position(|said| said.at.as_ref().is_none_or(|at| name.contains(at)));
         let at = at.unwrap_or_else(|| {
             self.stores.push(StoreSaid::usual());
             self.stores.len() - 1
         });
-        let (state, latency) = self.stores[at].draw(now);
+        self.stores[at].draw(now)
+    }
+
+    /// A request asks for what gateways share among themselves.
+    pub fn count_leased(&mut self, name: &str, is_first: bool, is_answered: bool, waits: bool) {
+        let told = self.told.entry(name.to_owned()).or_default();
+        told.asked += u64::from(is_first);
+        told.unanswered += u64::from(!is_answered);
+        *told.waited.get_or_insert(0) += u64::from(is_first && waits);
+    }
+
+    /// A worker asks a store.
+    pub fn ask(&mut self, now: Instant, name: &str, within: Duration, here: &mut StoreHere) -> Fate {
+        let (state, latency) = self.draw(now, name);
         let told = self.told.entry(name.to_owned()).or_default();
         told.asked += 1;
         if let Knows::Up { silent } = &here.state {
@@ -158,7 +182,7 @@ impl Around {
                     if std::mem::take(&mut here.is_missed) {
                         told.without = told.without.saturating_sub(1);
                         if told.without == 0 {
-                            self.noted.push(format!("{name} answers again"));
+                            self.noted.push_back((None, format!("{name} answers again")));
                         }
                     }
                     return Fate::After(latency);
@@ -229,12 +253,18 @@ impl Around {
 }
 
 impl StoreHere {
-    fn miss(&mut self, told: &mut StoreTold, noted: &mut Vec<String>, name: &str, why: &str) {
+    fn miss(
+        &mut self,
+        told: &mut StoreTold,
+        noted: &mut VecDeque<(Option<ProxyId>, String)>,
+        name: &str,
+        why: &str,
+    ) {
         if !std::mem::replace(&mut self.is_missed, true) {
             told.without += 1;
             if told.without == 1 {
                 let otherwise = "limits that are counted there do as they say for that";
-                noted.push(format!("{name} gives no answer ({why}): {otherwise}"));
+                noted.push_back((None, format!("{name} gives no answer ({why}): {otherwise}")));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::kept::{ClassCounts, Memory};
 use crate::latencies::Latencies;
 use crate::mirrors::MirrorHere;
 use crate::stores::StoreTold;
+use crate::tiers::TierTold;
 
 pub use recorder::{Ended, INTERVALS_MAX, Recorder};
 
@@ -145,6 +146,8 @@ pub struct Summary {
     pub by_mirror: Vec<MirrorTold>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_cache: Vec<CacheTold>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_tier: Vec<TierTold>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_store: Vec<StoreTold>,
     pub active_at_end: ActiveAtEnd,

@@ -17,6 +17,7 @@
 //! | `shadow`                             | `copies.rs`                                       |
 //! | `cached`, `shared_cache`             | `cached.rs`                                       |
 //! | `gate`                               | `gate.rs`                                         |
+//! | `gate/leases`, `tiers`               | `leases.rs`, `tiers.rs`                           |
 //! | `Drop for Passage`                   | `settle`: the one place where a permit is released |
 
 mod arrive;
@@ -26,6 +27,8 @@ mod client;
 mod copies;
 mod cached;
 mod gate;
+mod leases;
+mod tiers;
 mod guards;
 mod surge;
 mod audit;
@@ -55,11 +58,14 @@ use crate::passage::{Key, Passage, Passages, Permit, Upload};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::stores::{Around, StoreHere};
+use crate::tiers::TiersHere;
 use crate::upstream::{Answer, Caller, ProxyId, Upstreams};
 pub(crate) use cached::etag_of;
 use guards::ProbeAnswer;
+use leases::LeasesHere;
 use surge::SurgeHere;
 pub use surge::SurgeNoted;
+use tiers::Behind;
 
 /// Simulated proxies and what stands behind them. `T` is what their user marks requests and calls
 /// with.
@@ -93,6 +99,10 @@ pub struct World<'a, U, T> {
     says_anything: bool,
     /// What gives counts and files.
     around: Around,
+    /// Limits that gateways share among themselves.
+    leases: Option<Box<LeasesHere>>,
+    /// Answers that are kept behind memories, and what is on its way from and to there.
+    behind: Behind,
 }
 
 /// A proxy sees an endpoint, or a whole cluster, in another state.
@@ -105,6 +115,16 @@ pub struct Noted {
     pub change: StateChange,
 }
 
+/// What is left of a world.
+#[derive(Debug)]
+pub struct Parts<U> {
+    pub upstreams: U,
+    pub fleets: Vec<Fleet>,
+    pub memories: Vec<Option<Box<Memory>>>,
+    pub tiers: Vec<Box<TiersHere>>,
+    pub around: Around,
+}
+
 /// One proxy.
 #[derive(Debug)]
 struct ProxyHere<'a> {
@@ -114,6 +134,8 @@ struct ProxyHere<'a> {
     mirrors: OfRules,
     surge: Option<Box<SurgeHere>>,
     memory: Option<Box<Memory>>,
+    /// Behind the memory.
+    tiers: Option<Box<TiersHere>>,
     /// Where the checks of each chain look for what is shown.
     places: Vec<Places>,
 }
@@ -158,6 +180,12 @@ enum Event<T> {
     Surge(ProxyId),
     /// The answer to a probe.
     Probed(Ticket),
+    /// Gateways that share limits hear each other.
+    Lease(Ticket),
+    /// News of what is behind the memory of a proxy.
+    Tier(ProxyId, Ticket),
+    /// An answer that others wait for is written.
+    Written(ProxyId, Ticket),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +218,10 @@ enum News {
     Turn,
     /// What it waits for in memory may be there, or it has waited long enough.
     Looked,
+    /// What was looked for behind the memory was found, or not.
+    Sought(Ticket),
+    /// What other gateways were asked for may be there, or it has waited long enough.
+    Leased,
     /// A question of a check was answered by another one than a service.
     Answered(Ticket),
     /// It is the first of those who wait for a connection, and there may be one.
@@ -271,14 +303,26 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             surged: VecDeque::new(),
             says_anything,
             around: Around::default(),
+            leases: None,
+            behind: Behind::default(),
         }
     }
 
     /// What stood behind the proxies, and what each of them counted and keeps.
-    pub fn into_parts(self) -> (U, Vec<Fleet>, Vec<Option<Box<Memory>>>, Around) {
-        let parts = self.proxies.into_iter().map(|proxy| (proxy.fleet, proxy.memory));
-        let (fleets, memories) = parts.unzip();
-        (self.upstreams, fleets, memories, self.around)
+    pub fn into_parts(self) -> Parts<U> {
+        let mut parts = Parts {
+            upstreams: self.upstreams,
+            fleets: Vec::new(),
+            memories: Vec::new(),
+            tiers: Vec::new(),
+            around: self.around,
+        };
+        for proxy in self.proxies {
+            parts.fleets.push(proxy.fleet);
+            parts.memories.push(proxy.memory);
+            parts.tiers.extend(proxy.tiers);
+        }
+        parts
     }
 
     /// Stores that answer, and files that are there.
@@ -296,6 +340,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
     ) -> ProxyId {
         let proxy = ProxyId(self.proxies.len() as u32);
         fleet.proxy = proxy;
+        fleet.places = Rc::clone(&self.around.places);
         if let Some(first) = self.proxies.first() {
             fleet.shared = Rc::clone(&first.fleet.shared);
         }
@@ -321,10 +366,12 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             mirrors,
             surge: SurgeHere::of(self.now, snapshot),
             memory: Memory::of(snapshot, seed),
+            tiers: TiersHere::of(snapshot, seed),
             places: snapshot.chains().iter().map(|chain| Places::of(chain.gate.as_deref())).collect(),
         });
         self.start_guards(proxy);
         self.look_after_surge(proxy);
+        self.look_after_tiers(proxy);
         proxy
     }
 
@@ -386,6 +433,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
 
     /// Whether anything happens without requests: a cluster is guarded, a load is looked at.
     pub fn is_guarded(&self) -> bool {
+        if self.leases.is_some() {
+            return true;
+        }
         self.proxies.iter().any(|proxy| proxy.surge.is_some() || proxy.fleet.guarded().next().is_some())
     }
 
@@ -450,6 +500,20 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
                 self.look_at_load(proxy);
                 Ok(Some(Turn::Moved))
             }
+            Event::Lease(news) => {
+                self.background -= 1;
+                self.hear_leases(news);
+                self.audit(ProxyId(0), None).map(|()| Some(Turn::Moved))
+            }
+            Event::Tier(proxy, news) => {
+                self.background -= 1;
+                self.hear_tier(proxy, news);
+                Ok(Some(Turn::Moved))
+            }
+            Event::Written(proxy, keeping) => {
+                self.keep_written(proxy, keeping);
+                self.check_pause().map(|()| Some(Turn::Moved))
+            }
             Event::Probed(answer) => {
                 self.background -= 1;
                 let Some(answer) = self.probes.remove(answer) else { return Ok(Some(Turn::Moved)) };
@@ -498,6 +562,8 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             News::UploadEnded => self.on_upload_ended(passage),
             News::Turn => self.hear_turn(passage),
             News::Looked => self.look_again(passage),
+            News::Sought(sought) => self.hear_sought(passage, sought),
+            News::Leased => self.look_at_leases(passage),
             News::Answered(answer) => self.hear_answer(passage, answer),
             News::First(attempt) => self.on_first(passage, attempt),
             News::NotFirst(attempt, reason) => self.on_not_first(passage, attempt, reason),
@@ -752,7 +818,7 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             let what = format!("{what} went below zero");
             return Err(Violation { at: self.now, request: None, what });
         }
-        if self.passages.under_way() == 0 {
+        if self.passages.under_way() == 0 && !self.behind.is_keeping() {
             self.pauses += 1;
             // Adding up what thousands of pools carry takes longer than the request did.
             if self.pauses.is_multiple_of(self.proxies.len() as u64) {

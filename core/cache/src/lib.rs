@@ -10,7 +10,8 @@
 //! queues are all you need for cache eviction", SOSP 2023), and the fetches that are under way. It has one owner.
 //!
 //! What is kept beyond the memory is decided here, too: an object as bytes ([`Packed`]), purges that reach what is kept
-//! elsewhere ([`Purges`]), which files there are ([`Catalog`]), and which part of a store answers ([`Shards`]).
+//! elsewhere ([`Purges`]), which files there are ([`Catalog`]), which part of a store answers ([`Shards`]), and what is
+//! done with what is found there ([`use_of`]).
 //!
 //! Deliberately not here: bodies as they come, who waits where, several shelves beside each other, disks and networks.
 #![forbid(unsafe_code)]
@@ -45,7 +46,9 @@ mod packed;
 mod purges;
 mod catalog;
 mod shards;
+mod behind;
 
+pub use behind::{Use, is_enough, is_newer, life, may_hold, use_of};
 pub use catalog::{Catalog, Name};
 pub use conditional::{Given, answer_to, validate};
 pub use control::{Asked, Control};

@@ -7,6 +7,7 @@
 //! | Away | its time has come, and it is tried | Trying |
 //! | Trying | an answer | Up |
 //! | Trying | none | Away, for twice as long |
+//! | Up, Trying | nobody can be reached | Away |
 //!
 //! A store that is one has one part. Those of a cluster are runs of hash slots: the nodes of a cluster have whole
 //! runs of them, mostly, and one node that is gone does not take the others along.
@@ -66,8 +67,11 @@ impl Shards {
     /// Nobody can be reached at all.
     pub fn on_lost(&mut self, now: Instant) {
         for shard in &mut self.0 {
-            if matches!(shard, Shard::Up { .. }) {
-                *shard = Shard::Away { again: now + WAIT_MIN, wait: WAIT_MIN };
+            match *shard {
+                Shard::Up { .. } => *shard = Shard::Away { again: now + WAIT_MIN, wait: WAIT_MIN },
+                // Nobody else looks after one that is tried.
+                Shard::Trying { wait } => *shard = Shard::Away { again: now + wait, wait },
+                Shard::Away { .. } => {}
             }
         }
     }
@@ -114,6 +118,18 @@ mod tests {
         shards.on_silence(0, at(300));
         assert_eq!(shards.due(at(799)), []);
         assert_eq!(shards.due(at(800)), [0]);
+        shards.on_answer(0);
+        assert!(shards.is_whole());
+    }
+
+    #[test]
+    fn one_whose_connection_is_lost_while_it_is_tried_is_tried_again() {
+        let mut shards = Shards::new(1);
+        (0..3).for_each(|_| shards.on_silence(0, at(0)));
+        assert_eq!(shards.due(at(250)), [0]);
+        shards.on_lost(at(300));
+        assert_eq!(shards.due(at(549)), []);
+        assert_eq!(shards.due(at(550)), [0]);
         shards.on_answer(0);
         assert!(shards.is_whole());
     }

@@ -476,6 +476,14 @@ impl CompiledGate {
         self.lists.iter().flatten()
     }
 
+    /// Where counts of limits are kept that are not here, by name.
+    pub fn stores(&self) -> impl Iterator<Item = &str> {
+        self.all().filter_map(|check| match check {
+            CompiledCheck::Quotas(quotas) => quotas.store(),
+            _ => None,
+        })
+    }
+
     /// Whether somebody else is asked how much there was.
     pub fn asks_to_count(&self) -> bool {
         self.lists.iter().flatten().any(|check| matches!(check, CompiledCheck::RateService(_)))

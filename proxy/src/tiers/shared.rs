@@ -19,7 +19,7 @@ use naru_base::{Chance, Instant};
 use naru_cache::{Key, Object, Packed, Purge, Purges, Shards, choose, pack_choice};
 use naru_redis::NoAnswer;
 use naru_redis::answers::{Answers, Entry, NAME_KEPT, News, PAGE_MAX};
-use naru_spec::{CacheRedis, defaults};
+use naru_spec::CacheRedis;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -530,7 +530,7 @@ impl Inner {
         let Some((answers, part)) = self.asked(|answers| answers.part_of_url(url)) else {
             return count(&self.counts.failed);
         };
-        let Some(life) = life(object, now) else { return count(&self.counts.superseded) };
+        let Some(life) = naru_cache::life(object, now) else { return count(&self.counts.superseded) };
         let mut fields = Vec::with_capacity(2);
         if let Some(choice) = pack_choice(object) {
             fields.push((object.key.beside().as_bytes().to_vec(), choice));
@@ -734,21 +734,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// How long it is of any use.
-fn life(object: &Object, now: Instant) -> Option<Duration> {
-    let terms = &object.terms;
-    let fresh = u64::from(terms.lifetime.saturating_sub(terms.age_at(now)));
-    let stale = u64::from(terms.stale_while_revalidate.max(terms.stale_if_error));
-    let kept = if terms.is_strict && object.head.get("etag").is_none() {
-        // Nobody may be given it, nor asked about it.
-        Duration::ZERO
-    } else {
-        defaults::CACHE_STALE_KEPT
-    };
-    let life = Duration::from_secs(fresh + stale) + kept;
-    (!life.is_zero()).then_some(life)
 }
 
 fn written(purge: &Purge) -> String {

@@ -1,5 +1,6 @@
 //! Who asks, and what stands around: as they are written.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use naru_base::{Chance, Instant, Json};
@@ -13,6 +14,7 @@ use crate::asker::{Asker, Places, SaidSession, SaidToken, claims_of};
 use crate::distribution::Distribution;
 use crate::scenario::As;
 use crate::stores::{Around, Files, StoreSaid, StoreWindow};
+use crate::tiers::name_of;
 
 impl Binder<'_> {
     /// Who asks, where it is said of a request of this chain.
@@ -57,10 +59,14 @@ impl Binder<'_> {
 
     pub(super) fn around(&mut self, seed: u64) -> Around {
         let scenario = self.scenario;
-        let known: Vec<&str> = (self.compiled.snapshots.iter().flat_map(|snapshot| &snapshot.stores))
+        let snapshots = self.compiled.snapshots.iter();
+        let of_counts = (snapshots.clone().flat_map(|snapshot| &snapshot.stores))
             .filter(|store| matches!(store.place, CountPlace::Redis(_)))
-            .map(|store| store.name.as_str())
-            .collect();
+            .map(|store| store.name.clone());
+        let of_answers =
+            snapshots.filter_map(|snapshot| Some(name_of(&snapshot.cache.redis.as_ref()?.redis)));
+        let known: BTreeSet<String> = of_counts.chain(of_answers).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let mut stores = Vec::new();
         for (at, store) in scenario.stores.iter().enumerate() {
             let path = format!("stores[{at}]");
@@ -96,8 +102,13 @@ impl Binder<'_> {
             });
         }
         if !scenario.stores.is_empty() && known.is_empty() {
-            self.tell_of_nothing("stores", "the configuration counts nothing in a store".to_owned());
+            self.tell_of_nothing(
+                "stores",
+                "the configuration counts and keeps nothing in a store".to_owned(),
+            );
         }
-        Around::new(stores, Files(scenario.files.clone()))
+        let mut around = Around::new(stores, Files(scenario.files.clone()));
+        around.places = Rc::new(self.places());
+        around
     }
 }

@@ -129,6 +129,7 @@ impl<'a> Binder<'a> {
         let Some((chain, peer)) = self.entrance(snapshot, &door) else {
             return Vec::new();
         };
+        self.check_outbound_limits(&unit.service.name, &door.path, snapshot.chain(chain));
         let mut callees = Vec::new();
         for (at, call) in calls.iter().enumerate() {
             let path = match unit.version.is_some_and(|version| version.calls.is_some()) {

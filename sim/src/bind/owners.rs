@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{CountPlace, Discovery, Surge, SurgeSignal, SurgeStep, defaults};
+use naru_spec::{Discovery, Surge, SurgeSignal, SurgeStep, defaults};
 use serde_saphyr::Spanned;
 
 use super::{Binder, Owners, ProxyPlan, Unit};
@@ -35,26 +35,11 @@ impl<'a> Binder<'a> {
                 chain.gate.as_ref().is_some_and(|gate| gate.counts_connections())
             };
             let unknown = [
-                (
-                    !snapshot.geo.is_empty(),
-                    "a database says where addresses are",
-                    "geo of EdgePolicy documents",
-                ),
                 (snapshot.chains().iter().any(asks), "a rate limit service is asked", "the filter ratelimit"),
                 (
                     snapshot.chains().iter().any(counts),
                     "connections of clients have rate limits of their own",
                     "local_rate_limit_per_downstream_connection",
-                ),
-                (
-                    snapshot.cache.disk.is_some() || snapshot.cache.redis.is_some(),
-                    "answers are kept behind the memory",
-                    "tiers of ResponseCache documents",
-                ),
-                (
-                    snapshot.stores.iter().any(|store| matches!(store.place, CountPlace::Leases(_))),
-                    "proxies share limits among themselves",
-                    "leases of RateLimit documents",
                 ),
             ];
             for (_, what, left_out) in unknown.into_iter().filter(|(is_there, ..)| *is_there) {

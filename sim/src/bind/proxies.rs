@@ -34,7 +34,7 @@ impl<'a> Unit<'a> {
 impl<'a> Binder<'a> {
     pub(super) fn proxies(&mut self, owners: &Owners, seed: u64) -> Plans {
         let workers = self.scenario.workers.get() as usize;
-        let gateways = (0..u64::from(self.scenario.gateways.get().min(GATEWAYS_MAX))).map(|at| {
+        let gateways = (0..u64::from(self.scenario.gateways().min(GATEWAYS_MAX))).map(|at| {
             let seed = if at == 0 { seed } else { Chance::split(seed, &format!("gateway {at}")).draw() };
             ProxyPlan { group: 0, snapshot: 0, fleet: self.fleet(0), workers, seed }
         });

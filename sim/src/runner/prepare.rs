@@ -110,6 +110,7 @@ impl<'a> Runner<'a> {
             services,
             sources,
             around,
+            between,
             changes,
             unanswered,
             expected,
@@ -141,6 +142,7 @@ impl<'a> Runner<'a> {
             let snapshot = &compiled.snapshots[proxy.snapshot];
             world.add_proxy(snapshot, proxy.workers, proxy.seed, proxy.fleet);
         }
+        world.start_leases(scenario.gateways(), between);
         for (name, cluster) in unanswered {
             let what = format!("'{name}' of {cluster} has no answer; 'dns' of the scenario can give one");
             recorder.on_note(world.now(), "dns", what);
@@ -154,7 +156,7 @@ impl<'a> Runner<'a> {
             calls: Arena::default(),
             callees,
             workers: Chance::split(seed, "workers"),
-            gateways: scenario.gateways.get(),
+            gateways: scenario.gateways(),
             gateway: Chance::split(seed, "gateways"),
             groups,
             group_names: proxy_groups,

@@ -415,6 +415,7 @@ impl Recorder {
                 mirrors.all.iter_mut().map(MirrorTold::of).collect()
             }),
             by_cache: Vec::new(),
+            by_tier: Vec::new(),
             by_store: Vec::new(),
             active_at_end: ActiveAtEnd {
                 requests: active.requests,

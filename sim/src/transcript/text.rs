@@ -4,7 +4,8 @@ use naru_spec::defaults::ADDRESSES_CLUSTER;
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    CacheTold, ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, Transcript,
+    CacheTold, ClusterCounts, Interval, Latency, MirrorTold, ProxyCounts, Sample, ServiceCounts, TierTold,
+    Transcript,
 };
 
 /// Milliseconds with three places.
@@ -161,12 +162,17 @@ impl Transcript {
         summary.by_service.iter().try_for_each(|service| write_service(service, f))?;
         summary.by_mirror.iter().try_for_each(|mirror| write_mirror(mirror, f))?;
         summary.by_cache.iter().try_for_each(|cache| write_cache(cache, f))?;
+        summary.by_tier.iter().try_for_each(|tier| write_tier(tier, f))?;
         for store in &summary.by_store {
-            writeln!(
+            write!(
                 f,
                 "  store {}: asked {}, without an answer {}",
                 store.store, store.asked, store.unanswered
             )?;
+            match store.waited {
+                Some(waited) => writeln!(f, ", waited for other gateways {waited}")?,
+                None => writeln!(f)?,
+            }
         }
         let active = summary.active_at_end;
         writeln!(
@@ -197,9 +203,12 @@ impl Transcript {
 fn write_cache(cache: &CacheTold, f: &mut Formatter<'_>) -> Result {
     let counts = &cache.counts;
     let all = counts.answered() + counts.misses;
+    let behind = [("disk", counts.disk_hits), ("redis", counts.redis_hits)].into_iter();
+    let behind = behind.filter(|(_, hits)| *hits > 0).map(|(tier, hits)| format!(", {tier} {hits}"));
+    let behind: String = behind.collect();
     writeln!(
         f,
-        "  cache {}: {} from what is kept; hit {}, stale {}, validated {}, instead {}, miss {}; waited {}, stored {}, not stored {}, refreshed {}",
+        "  cache {}: {} from what is kept; hit {}{behind}, stale {}, validated {}, instead {}, miss {}; waited {}, stored {}, not stored {}, refreshed {}",
         cache.class,
         share(counts.answered(), all),
         counts.hits,
@@ -348,4 +357,20 @@ fn write_latency(latency: &Latency, f: &mut Formatter<'_>) -> Result {
 fn share(part: u64, whole: u64) -> String {
     let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
+}
+
+fn write_tier(tier: &TierTold, f: &mut Formatter<'_>) -> Result {
+    let counts = &tier.counts;
+    writeln!(
+        f,
+        "  tier {}: found {}, not found {}, without an answer {}; written {}, worthless by then {}, failed {}, no place {}",
+        tier.tier,
+        counts.hits,
+        counts.misses,
+        counts.unanswered,
+        counts.stored,
+        counts.superseded,
+        counts.failed,
+        counts.dropped
+    )
 }

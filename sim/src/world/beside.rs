@@ -63,6 +63,8 @@ pub(super) fn attempt_of(news: News) -> Option<AttemptId> {
         | News::UploadEnded
         | News::Turn
         | News::Looked
+        | News::Sought(_)
+        | News::Leased
         | News::Answered(_)
         | News::ReplyRead => None,
     }

@@ -26,9 +26,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Carries [`naru_journey::Action::Lookup`] out.
     #[cold]
     pub(super) fn look_up(&mut self, passage: &mut Passage<T>) {
-        // A refresh has looked already.
+        // A refresh has looked already, but not behind the memory: another proxy may have fetched it.
         let looked = if passage.cached.is_some() {
-            Some(self.fetch_kept(passage))
+            self.search_or_fetch(passage)
         } else {
             passage.cached = self.begin_cached(passage);
             self.look_kept(passage)
@@ -52,7 +52,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 let flight = shelf.go_alone(&route.key);
                 self.wake(woken);
                 self.lead(passage, flight);
-                Some(self.fetch_kept(passage))
+                self.search_or_fetch(passage)
             }
             Turn::Over => {
                 cached.ticket = None;
@@ -64,13 +64,13 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             Turn::Lead(flight) => {
                 cached.ticket = None;
                 self.lead(passage, flight);
-                Some(self.fetch_kept(passage))
+                self.search_or_fetch(passage)
             }
         };
         self.hear_looked(passage, looked);
     }
 
-    fn hear_looked(&mut self, passage: &mut Passage<T>, looked: Option<Looked>) {
+    pub(super) fn hear_looked(&mut self, passage: &mut Passage<T>, looked: Option<Looked>) {
         let Some(looked) = looked else { return };
         let here = &mut self.proxies[passage.proxy.index()];
         let core = &mut here.workers[passage.worker].core;
@@ -78,7 +78,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         passage.journey.on_looked(self.now, here.snapshot, looked, core, &view, &mut ());
     }
 
-    fn wake(&mut self, woken: impl IntoIterator<Item = Key>) {
+    pub(super) fn wake(&mut self, woken: impl IntoIterator<Item = Key>) {
         for key in woken {
             self.queue.push(self.now, Event::Request(key, News::Looked));
         }
@@ -128,11 +128,13 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             is_background: false,
             is_identified: passage.has_session || journey.is_identified(),
             is_collapsed: false,
+            claim: None,
+            seeking: None,
         }))
     }
 
     /// `None` where it waits for another request.
-    fn look_kept(&mut self, passage: &mut Passage<T>) -> Option<Looked> {
+    pub(super) fn look_kept(&mut self, passage: &mut Passage<T>) -> Option<Looked> {
         let goes_on = Some(Looked::Fetch(Stale::default()));
         let now = self.now;
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return goes_on };
@@ -172,9 +174,15 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             Look::Fetch { flight, stale, .. } => {
                 cached.flight = Some(flight);
                 cached.stale = stale;
-                Some(self.fetch_kept(passage))
+                self.search_or_fetch(passage)
             }
         }
+    }
+
+    /// It is to fetch, unless what it wants is behind the memory. `None` where it waits for that, or for another request.
+    fn search_or_fetch(&mut self, passage: &mut Passage<T>) -> Option<Looked> {
+        let searched = self.search(passage)?;
+        self.go_on(passage, &searched)
     }
 
     /// It was its turn to fetch what it has waited for.
@@ -191,7 +199,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     }
 
     /// The request goes on: what is there is asked about, and may be given where nothing else comes.
-    fn fetch_kept(&mut self, passage: &mut Passage<T>) -> Looked {
+    pub(super) fn fetch_kept(&mut self, passage: &mut Passage<T>) -> Looked {
         let now = self.now;
         let goes_on = Looked::Fetch(Stale::default());
         let (Some(cached), Some(head)) = (&mut passage.cached, &passage.head) else { return goes_on };
@@ -213,6 +221,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     #[cold]
     pub(super) fn keep_head(&mut self, passage: &mut Passage<T>, status: u16, bytes: u64) {
         let now = self.now;
+        self.forget_invalid(passage, status);
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return };
         let (Some(cached), Some(head)) = (&mut passage.cached, &passage.head) else { return };
         let nothing = HeaderMap::new();
@@ -260,15 +269,32 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 cached.storing = Some(Storing { status, head, terms });
             }
             None => {
-                // Another answer stands now in the place of what is there.
-                if let Some(stale) = cached.stale.as_ref().filter(|_| status < 500 && status != 304) {
-                    memory.shelf(route.key.url()).replace(flight, stale, None);
-                }
                 if !cached.is_background {
                     memory.count(&route.policy.class).unstored += 1;
                 }
+                // Another answer stands now in the place of what is there.
+                if let Some(stale) = cached.stale.as_ref().filter(|_| status < 500 && status != 304) {
+                    memory.shelf(route.key.url()).replace(flight, stale, None);
+                    if cached.claim.is_some() {
+                        self.forget_behind(passage.proxy, route.key.url());
+                    }
+                }
                 self.end_flight(passage, Outcome::Unshared);
             }
+        }
+    }
+
+    /// What an answer makes worthless is so behind the memory first: what is found there from here on is not taken in.
+    fn forget_invalid(&mut self, passage: &Passage<T>, status: u16) {
+        let has_tiers = self.proxies[passage.proxy.index()].tiers.is_some();
+        let (Some(cached), Some(head)) = (&passage.cached, &passage.head) else { return };
+        if !has_tiers || !cached.is_unsafe {
+            return;
+        }
+        let nothing = HeaderMap::new();
+        let said = passage.flight.as_ref().and_then(|flight| flight.said.as_deref()).unwrap_or(&nothing);
+        for url in naru_cache::invalidated(place(head, cached.is_tls), status, said) {
+            self.forget_behind(passage.proxy, &url);
         }
     }
 
@@ -284,23 +310,31 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             return;
         };
         let body = memory.body(passage.bytes_sent);
-        let object = Object::new(route.key.clone(), &cached.request, status, &head, body, terms);
-        let variants_max = route.policy.variants_max;
-        let is_kept = object.is_some_and(|object| {
-            memory.shelf(route.key.url()).keep(now, flight, object, &cached.request, variants_max)
-        });
-        let counts = memory.count(&route.policy.class);
-        *(match (cached.is_background, is_kept) {
-            (false, true) => &mut counts.stored,
-            (true, true) => &mut counts.refreshed,
-            (_, false) => &mut counts.unstored,
-        }) += 1;
+        let object =
+            Object::new(route.key.clone(), &cached.request, status, &head, body, terms).map(Arc::new);
         // Who waits must find something that may be given.
-        let is_for_others = is_kept && terms.is_fresh(now) && !terms.asks_first;
-        self.end_flight(passage, if is_for_others { Outcome::Kept } else { Outcome::Unshared });
+        let is_for_others = terms.is_fresh(now) && !terms.asks_first;
+        if let Some(object) = &object
+            && self.keep_through(passage, object, is_for_others)
+        {
+            return;
+        }
+        let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return };
+        let Some(cached) = &mut passage.cached else { return };
+        let variants_max = route.policy.variants_max;
+        let shelf = memory.shelf(route.key.url());
+        let is_kept = object
+            .as_ref()
+            .is_some_and(|object| shelf.keep(now, flight, Arc::clone(object), &cached.request, variants_max));
+        memory.count_kept(&route.policy.class, cached.is_background, is_kept);
+        if let (true, Some(object), Some(claim)) = (is_kept, &object, cached.claim.take()) {
+            self.keep_behind(passage.proxy, object, &claim, None);
+        }
+        let is_shared = is_kept && is_for_others;
+        self.end_flight(passage, if is_shared { Outcome::Kept } else { Outcome::Unshared });
     }
 
-    fn end_flight(&mut self, passage: &mut Passage<T>, outcome: Outcome) {
+    pub(super) fn end_flight(&mut self, passage: &mut Passage<T>, outcome: Outcome) {
         let now = self.now;
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return };
         let Some(cached) = &mut passage.cached else { return };
@@ -313,6 +347,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     /// Its request is over, whatever has come of it.
     #[cold]
     pub(super) fn leave_cached(&mut self, passage: &mut Passage<T>) {
+        self.stop_seeking(passage);
         if let Some(memory) = &mut self.proxies[passage.proxy.index()].memory
             && let Some(cached) = &mut passage.cached
             && let (Some(ticket), Some(route)) = (cached.ticket.take(), &cached.route)
@@ -381,6 +416,9 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             let is_for_others = terms.is_ok_and(|terms| terms.is_fresh(now) && !terms.asks_first);
             let shelf = memory.shelf(route.key.url());
             let is_kept = cached.flight.is_some_and(|flight| shelf.replace(flight, &stale, after));
+            if let (true, Some(claim)) = (is_kept, cached.claim.clone()) {
+                self.keep_behind(passage.proxy, &fresh, &claim, None);
+            }
             (fresh, if is_kept && is_for_others { Outcome::Kept } else { Outcome::Unshared })
         } else {
             count(|counts| &mut counts.instead);
@@ -417,6 +455,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             is_background: true,
             is_identified: cached.is_identified,
             is_collapsed: false,
+            claim: None,
+            seeking: None,
         };
         let mut line = head.line.clone();
         line.method = Method::GET;

@@ -144,7 +144,9 @@ impl<'a, U: Upstreams, T: Copy> World<'a, U, T> {
             News::Part(attempt) => self.on_part(&mut passage, attempt),
             News::BodyEnded(attempt) => self.on_body_ended(&mut passage, attempt),
             News::Broken(attempt, reason) => self.on_broken(&mut passage, attempt, reason),
-            News::Uploaded | News::UploadEnded | News::ReplyRead | News::Looked | News::Answered(_) => {}
+            News::Uploaded | News::UploadEnded | News::ReplyRead | News::Looked => {}
+            // Nothing of it is kept, and no check asks about it.
+            News::Sought(_) | News::Leased | News::Answered(_) => {}
         }
         self.conclude_copy(passage)
     }

@@ -6,6 +6,7 @@
 //! | the beginning of a body     | the upload, once it is there                                                    |
 //! | whether others let it pass  | the service behind their cluster: a passage beside, as `gate/exchange.rs` has it |
 //! | counts of a store           | [`crate::stores::Around`], when its answer is there                             |
+//! | counts that gateways share  | the members of their circle: `leases.rs`                                        |
 //! | a file                      | the scenario, at once                                                           |
 
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::body::BodyEnd;
 use crate::mirrors::Copied;
 use crate::passage::{Asking, KeptHead, Key, Passage};
 use crate::stores::Fate;
-use crate::upstream::Upstreams;
+use crate::upstream::{ProxyId, Upstreams};
 use crate::wall;
 
 impl<U: Upstreams, T: Copy> World<'_, U, T> {
@@ -62,7 +63,11 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 self.gather(passage);
             }
             Question::Judge(about) => self.inquire(passage, &about),
-            Question::Spend(asked) => self.ask_store(passage, &asked),
+            Question::Spend(asked) => {
+                if !self.spend_leased(passage, &asked, None) {
+                    self.ask_store(passage, &asked);
+                }
+            }
             Question::File(asked) => {
                 let said = self.around.files.find(&asked);
                 passage.journey.on_answer(self.now, Answer::File(said));
@@ -88,7 +93,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
                 self.queue.push(self.now, Event::Request(key, News::ClientLeaves));
             }
             Some(Asking::Answer(Some(answer))) => drop(self.around.answers.remove(answer)),
-            Some(Asking::Answer(None) | Asking::Body { .. }) | None => {}
+            Some(Asking::Answer(None) | Asking::Body { .. } | Asking::Leased { .. }) | None => {}
         }
     }
 
@@ -202,10 +207,10 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         }
     }
 
-    /// What is to be said of stores, the oldest first.
+    /// What is to be said of stores, the oldest first, and of which proxy, if of one.
     #[inline]
-    pub fn next_store_note(&mut self) -> Option<String> {
-        if self.around.noted.is_empty() { None } else { Some(self.around.noted.remove(0)) }
+    pub fn next_store_note(&mut self) -> Option<(Option<ProxyId>, String)> {
+        self.around.noted.pop_front()
     }
 
     /// An answer that had been on its way is there.

@@ -26,6 +26,17 @@ pub fn documents(folder: &Path) -> Config {
     for file in files {
         naru_doc::load(&file.display().to_string(), &read(&file), &mut loaded);
     }
+    planned(&loaded)
+}
+
+/// What these documents mean.
+pub fn documents_of(text: &str) -> Config {
+    let mut loaded = naru_doc::Loaded::default();
+    naru_doc::load("documents.yaml", text, &mut loaded);
+    planned(&loaded)
+}
+
+fn planned(loaded: &naru_doc::Loaded) -> Config {
     let instances = naru_plan::pretended(&loaded.resources);
     let surroundings = Surroundings { instances, is_strict: true, ..Surroundings::default() };
     let planned = naru_plan::plan(&loaded.resources, &surroundings);
@@ -100,6 +111,18 @@ fn the_mesh_of_the_examples_holds_what_it_expects() {
         if seed == 1 {
             check(&folder.join("transcript.txt"), &transcript.to_string());
             check(&folder.join("timeline.svg"), &transcript.to_svg());
+        }
+    }
+}
+
+#[test]
+fn the_gateways_of_the_examples_hold_what_they_expect() {
+    let folder = folder("../examples/simulation-gateways");
+    for seed in 1..3 {
+        let transcript = play(&folder.join("scenario.yaml"), seed);
+        assert!(transcript.is_as_expected(), "seed {seed}\n{transcript}");
+        if seed == 1 {
+            check(&folder.join("transcript.txt"), &transcript.to_string());
         }
     }
 }

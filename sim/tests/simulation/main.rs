@@ -23,3 +23,6 @@ mod problems;
 mod example;
 mod goldens;
 mod surge;
+mod leases;
+mod tiers;
+mod places;

@@ -120,7 +120,7 @@ expect:
         asks(9, "session"),
         "13: '10.0.9.1:6379' is the address of no store of the configuration [unknown-name]".to_owned(),
         "13: it ends before it begins [invalid-value]".to_owned(),
-        "0: the configuration counts nothing in a store [invalid-value]".to_owned(),
+        "0: the configuration counts and keeps nothing in a store [invalid-value]".to_owned(),
         "15: ends of one kind are counted: 'measure: reasons' goes with 'reason' [contradiction]".to_owned(),
         "16: what is kept, and why requests end, is known of loads [contradiction]".to_owned(),
     ];

@@ -23,6 +23,7 @@ fn every_directory_of_documents_is_fine() {
     read(&files("examples/dailyfeed", &["yaml"]));
     read(&files("examples/maltan", &["yaml"]));
     read(&files("examples/simulation-surge", &["yaml"]));
+    read(&files("examples/simulation-gateways/mesh", &["yaml"]));
     let whole = files("examples/bookinfo", &["yaml"]);
     assert!(whole.len() >= 4, "{whole:?}");
     read(&whole);

@@ -129,6 +129,11 @@ impl CompiledQuotas {
         CompiledQuotas { limits: limits.collect(), store: settings.store.clone() }
     }
 
+    /// Who counts, if not this proxy.
+    pub fn store(&self) -> Option<&str> {
+        self.store.as_ref().map(|store| store.name.as_str())
+    }
+
     /// Whether both are counted at the same place, and none of the other's limits is here already.
     pub(crate) fn can_join(&self, other: &CompiledQuotas) -> bool {
         let is_here = |limit: &CompiledQuota| self.limits.iter().any(|known| known.id == limit.id);
