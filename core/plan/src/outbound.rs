@@ -1,6 +1,6 @@
 //! The listeners that workloads call others through: one for each, so that the caller is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use http::StatusCode;
@@ -13,7 +13,7 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::mesh;
-use crate::names::{fqdn, is_exported};
+use crate::names::{Audience, audience, fqdn};
 use crate::registry::{Known, KnownPort, Protocol};
 use crate::routes::{Context, MESH, Owner, Routes, is_bound};
 use crate::sidecars::{Scope, Sidecars};
@@ -93,7 +93,16 @@ fn rules(service: &VirtualService, client: &Client, port: u16, routes: &mut Rout
     routes.rules(service, &Context::Mesh { client, port }, &mut quiet)
 }
 
-/// Hosts of VirtualServices that no service is called by; they have no port of their own.
+/// Who speaks of a host that no service is called by.
+struct Speaker<'a> {
+    audience: Audience,
+    service: &'a VirtualService,
+    /// What the client may call it.
+    names: Vec<String>,
+}
+
+/// Hosts of VirtualServices that no service is called by; they have no port of their own. Of several for one host that
+/// for the smaller audience speaks, then the first: the virtual hosts are in the order of their names, whoever speaks.
 fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
     let registry = routes.registry;
     let mut ports: Vec<u16> =
@@ -102,13 +111,11 @@ fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) ->
     ports.sort_unstable();
     ports.dedup();
     let resources = routes.resources;
-    let mut virtual_hosts = Vec::new();
-    for service in &resources.virtual_services {
+    let mut speakers: BTreeMap<String, Speaker<'_>> = BTreeMap::new();
+    for service in resources.virtual_services.iter().filter(|service| is_bound(service, MESH)) {
         let owner = service.meta.namespace();
         let exports = mesh::or(&service.spec.export_to, routes.mesh().exports.virtual_services);
-        if !is_bound(service, MESH) || !is_exported(exports, owner, &client.namespace) {
-            continue;
-        }
+        let Some(audience) = audience(exports, owner, &client.namespace) else { continue };
         for name in &service.spec.hosts {
             if name.value == "*" || registry.find(name, owner).is_some() {
                 continue;
@@ -117,15 +124,23 @@ fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) ->
             if !scope.hears(owner, &full) {
                 continue;
             }
-            let mut names = vec![full.clone()];
-            if full != name.value && owner == client.namespace {
-                names.push(name.to_ascii_lowercase());
+            let new = || Speaker { audience, service, names: vec![full.clone()] };
+            let speaker = speakers.entry(full.clone()).or_insert_with(new);
+            if audience < speaker.audience {
+                (speaker.audience, speaker.service) = (audience, service);
             }
-            for port in &ports {
-                let domains = names.iter().flat_map(|name| with_port(name, *port)).collect();
-                let rules = rules(service, client, *port, routes);
-                virtual_hosts.push(host(&full, *port, domains, rules));
+            let written = name.to_ascii_lowercase();
+            if owner == client.namespace && !speaker.names.contains(&written) {
+                speaker.names.push(written);
             }
+        }
+    }
+    let mut virtual_hosts = Vec::new();
+    for (full, speaker) in &speakers {
+        for port in &ports {
+            let domains = speaker.names.iter().flat_map(|name| with_port(name, *port)).collect();
+            let rules = rules(speaker.service, client, *port, routes);
+            virtual_hosts.push(host(full, *port, domains, rules));
         }
     }
     virtual_hosts
