@@ -82,7 +82,7 @@ impl Routes<'_> {
         in_mesh.values().filter(|all| all.len() > 1).for_each(|all| self.check_speakers(all, findings));
     }
 
-    /// IST0109: in the mesh one VirtualService speaks for a host. Who does not, though somebody sees him, is told.
+    /// IST0109: in the mesh one VirtualService speaks for a host. The others, though somebody sees them, are told.
     fn check_speakers(&self, all: &[Speaker<'_>], findings: &mut Findings<'_>) {
         let exports = self.mesh().exports.virtual_services;
         for (speaker, outdone) in all.iter().zip(outdone(all, exports)) {
@@ -96,7 +96,8 @@ impl Routes<'_> {
             };
             let to = namespace.map(|name| format!("to workloads of namespace '{name}' ")).unwrap_or_default();
             let message = format!(
-                "{both} of the host '{}': {to}the other goes first, and this one is not asked for it",
+                "{both} of the host '{}': {to}the other goes first, and this one is asked only where that has no route \
+                 for a caller and a port",
                 speaker.host.value
             );
             let hint = format!("join them: the other is at {}", findings.locate(first.host.place));

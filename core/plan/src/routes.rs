@@ -1,6 +1,5 @@
 //! What a `VirtualService` means for one listener: rules, in order.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use naru_base::Weight;
@@ -682,15 +681,15 @@ impl<'a> Routes<'a> {
         &self.policies.mesh
     }
 
-    /// The VirtualService that speaks of a host to a workload: the closest, then the one for the smaller audience, then
-    /// the first.
+    /// The VirtualServices that speak of a host to a workload, those with the closest host: the first that has a route for
+    /// it is asked. That for the smaller audience goes first, then the older.
     pub fn for_host(
         &self,
         host: &str,
         client_namespace: &str,
         scope: &Scope<'_>,
-    ) -> Option<&'a VirtualService> {
-        let mut best: Option<((usize, Reverse<Audience>), &'a VirtualService)> = None;
+    ) -> Vec<&'a VirtualService> {
+        let mut found: Vec<(usize, Audience, &'a VirtualService)> = Vec::new();
         for at in self.speakers.of(host) {
             let Some(service) = self.resources.virtual_services.get(at) else { continue };
             let owner = service.meta.namespace();
@@ -698,13 +697,12 @@ impl<'a> Routes<'a> {
             let audience = audience(exports, owner, client_namespace);
             let Some(audience) = audience.filter(|_| scope.hears(owner, host)) else { continue };
             let fit = service.spec.hosts.iter().filter_map(|name| self.fit(name, owner, host)).max();
-            if let Some(fit) = fit.map(|fit| (fit, Reverse(audience)))
-                && best.is_none_or(|(so_far, _)| fit > so_far)
-            {
-                best = Some((fit, service));
-            }
+            found.extend(fit.map(|fit| (fit, audience, service)));
         }
-        best.map(|(_, service)| service)
+        let closest = found.iter().map(|(fit, ..)| *fit).max();
+        found.retain(|(fit, ..)| Some(*fit) == closest);
+        found.sort_by_key(|(_, audience, _)| *audience);
+        found.into_iter().map(|(.., service)| service).collect()
     }
 
     fn fit(&self, name: &str, owner: &str, host: &str) -> Option<usize> {

@@ -338,7 +338,7 @@ spec: {hosts: [a], http: [{directResponse: {status: 204}}]}
         &format!("{}{service}", route("default")),
         "answer 204",
         &["warning[conflict] spec.parentRefs: a VirtualService and a route of the Gateway API speak of the host \
-           'a.default.svc.cluster.local': the other goes first, and this one is not asked for it"],
+           'a.default.svc.cluster.local': the other goes first, and this one is asked only where that has no route for a caller and a port"],
     );
     // What a namespace says to itself goes before what all are told: that is how the API has it.
     check(&format!("{}{}", route("default"), route("other")), "redirect 302", &[]);

@@ -386,7 +386,7 @@ fn of_two_that_speak_of_one_host_the_older_is_asked_and_the_other_for_its_other_
     let goes_first = |host: &str, at: usize| {
         format!(
             "warning[conflict] spec.hosts[{at}]: two VirtualServices speak of the host '{host}': the other goes first, \
-             and this one is not asked for it"
+             and this one is asked only where that has no route for a caller and a port"
         )
     };
     let told: Vec<&String> = told.iter().filter(|line| line.contains("conflict")).collect();
@@ -415,4 +415,45 @@ fn what_a_namespace_is_told_by_itself_goes_before_what_it_is_named_for_and_that_
     let (_, told) = planned(&documents.concat(), "shop");
     let told: Vec<&String> = told.iter().filter(|line| line.contains("to workloads of namespace 'shop'")).collect();
     assert_eq!(told.len(), 4, "of the one for all and of the one that names it, for each host: {told:?}");
+}
+
+#[test]
+fn where_none_of_its_routes_is_for_a_caller_and_a_port_it_leaves_a_host_as_it_is() {
+    let of = |name: &str, host: &str, at: &str, more: &str| {
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  hosts: [{host}]
+  http: [{{match: [{{{at}}}], route: [{{destination: {{host: b.other.svc.cluster.local}}}}]}}]{more}
+"
+        )
+    };
+    let rules = |documents: &str, host: &str| -> Option<Vec<String>> {
+        let (config, _) = planned(documents, "shop");
+        let host = table(&config).virtual_hosts.iter().find(|found| found.name == host)?.clone();
+        Some(host.rules.iter().map(|rule| rule.name.clone()).collect())
+    };
+    let check = |documents: &[String], expected: &[(&str, &str)]| {
+        for (host, rule) in expected {
+            let found = rules(&documents.concat(), host);
+            assert_eq!(found, (!rule.is_empty()).then(|| vec![(*rule).to_owned()]), "{host} of {documents:#?}");
+        }
+    };
+    let (http, admin) = ("a.shop.svc.cluster.local:80", "a.shop.svc.cluster.local:81");
+    // Its caller is of another app, or it is for another port.
+    check(&[of("v", "a", "sourceLabels: {app: other}", "")], &[(http, http), (admin, admin)]);
+    check(&[of("v", "a", "port: 81", "")], &[(http, http), (admin, "v.shop/http[0]")]);
+    check(&[of("v", "c.test", "port: 81", "")], &[("c.test:80", ""), ("c.test:81", "v.shop/http[0]")]);
+    // The next one of the same host is asked, and none that is further away.
+    let two = [of("v", "a", "port: 81", ""), of("w", "a", "uri: {prefix: /}", "")];
+    check(&two, &[(http, "w.shop/http[0]"), (admin, "v.shop/http[0]")]);
+    let wide = [of("v", "a", "port: 81", ""), of("w", "'*.shop.svc.cluster.local'", "uri: {prefix: /}", "")];
+    check(&wide, &[(http, http), (admin, "v.shop/http[0]")]);
+    // One that speaks of bytes only says nothing of requests.
+    let bytes = "\n  tcp: [{route: [{destination: {host: b.other.svc.cluster.local}}]}]";
+    let bytes = of("v", "a", "port: 9", bytes);
+    check(&[bytes], &[(http, http)]);
 }
