@@ -147,8 +147,7 @@ fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) ->
     let mut virtual_hosts = Vec::new();
     for (full, mut speakers) in spoken_of {
         speakers.services.sort_by_key(|(audience, _)| *audience);
-        let services: Vec<&VirtualService> =
-            speakers.services.iter().map(|(_, service)| *service).collect();
+        let services: Vec<&VirtualService> = speakers.services.iter().map(|(_, service)| *service).collect();
         for port in &ports {
             let rules = first_rules(&services, client, *port, routes);
             if !rules.is_empty() {

@@ -683,12 +683,7 @@ impl<'a> Routes<'a> {
 
     /// The VirtualServices that speak of a host to a workload, those with the closest host: the first that has a route for
     /// it is asked. That for the smaller audience goes first, then the older.
-    pub fn for_host(
-        &self,
-        host: &str,
-        client_namespace: &str,
-        scope: &Scope<'_>,
-    ) -> Vec<&'a VirtualService> {
+    pub fn for_host(&self, host: &str, client_namespace: &str, scope: &Scope<'_>) -> Vec<&'a VirtualService> {
         let mut found: Vec<(usize, Audience, &'a VirtualService)> = Vec::new();
         for at in self.speakers.of(host) {
             let Some(service) = self.resources.virtual_services.get(at) else { continue };

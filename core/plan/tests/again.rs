@@ -104,8 +104,15 @@ fn service(at: usize, chance: &mut Chance) -> String {
     let gateways = ["", "wide", "narrow", "mesh", "wide, narrow", "wide, mesh", "gone", "default/narrow"];
     let gateways = pick(&gateways[..if chance.below(8) == 0 { 8 } else { 6 }], chance);
     let gateways = if gateways.is_empty() { String::new() } else { format!("\n  gateways: [{gateways}]") };
-    let exports =
-        ["", "", "", "\n  exportTo: ['.']", "\n  exportTo: [other]", "\n  exportTo: ['.', other]", "\n  exportTo: ['~']"];
+    let exports = [
+        "",
+        "",
+        "",
+        "\n  exportTo: ['.']",
+        "\n  exportTo: [other]",
+        "\n  exportTo: ['.', other]",
+        "\n  exportTo: ['~']",
+    ];
     let export = pick(&exports, chance);
     let mut routes = String::new();
     for route in 0..1 + chance.below(3) {
@@ -169,7 +176,15 @@ fn service(at: usize, chance: &mut Chance) -> String {
         _ => (format!("\n  hosts: [{}]", named.join(", ")), gateways),
     };
     let namespace = pick(&["", "", "", ", namespace: other"], chance);
-    let created = pick(&["", "", ", creationTimestamp: '2026-01-01T00:00:00Z'", ", creationTimestamp: '2025-01-01T00:00:00Z'"], chance);
+    let created = pick(
+        &[
+            "",
+            "",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'",
+            ", creationTimestamp: '2025-01-01T00:00:00Z'",
+        ],
+        chance,
+    );
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{at}{namespace}{created}}}\nspec:{hosts}{gateways}{export}\n  http:{routes}{streams}\n"
     )
@@ -309,7 +324,8 @@ fn random_edits_mean_the_same_planned_in_part_and_as_a_whole() {
 /// Of two that speak of a host of no service, the second goes first from now on, and then is alone.
 #[test]
 fn who_speaks_of_a_host_in_the_mesh_changes_in_part() {
-    let base = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: http, port: 80}]}\n";
+    let base =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: http, port: 80}]}\n";
     let of = |at: usize, hosts: &str, created: &str| {
         format!(
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{at}{created}}}\nspec:\n  \

@@ -337,8 +337,10 @@ spec: {hosts: [a], http: [{directResponse: {status: 204}}]}
     check(
         &format!("{}{service}", route("default")),
         "answer 204",
-        &["warning[conflict] spec.parentRefs: a VirtualService and a route of the Gateway API speak of the host \
-           'a.default.svc.cluster.local': the other goes first, and this one is asked only where that has no route for a caller and a port"],
+        &[
+            "warning[conflict] spec.parentRefs: a VirtualService and a route of the Gateway API speak of the host \
+           'a.default.svc.cluster.local': the other goes first, and this one is asked only where that has no route for a caller and a port",
+        ],
     );
     // What a namespace says to itself goes before what all are told: that is how the API has it.
     check(&format!("{}{}", route("default"), route("other")), "redirect 302", &[]);

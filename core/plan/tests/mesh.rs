@@ -370,7 +370,11 @@ fn asked(config: &Config) -> Vec<String> {
 fn of_two_that_speak_of_one_host_the_older_is_asked_and_the_other_for_its_other_hosts() {
     let documents = [
         speaker("a.shop", "c.test, a, d.test", "}\nspec:"),
-        speaker("z.shop", "a.shop.svc.cluster.local, c.test, e.test", ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:"),
+        speaker(
+            "z.shop",
+            "a.shop.svc.cluster.local, c.test, e.test",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:",
+        ),
         speaker("b.shop", "C.test", "}\nspec:"),
     ];
     let (config, told) = planned(&documents.concat(), "shop");
@@ -400,7 +404,11 @@ fn of_two_that_speak_of_one_host_the_older_is_asked_and_the_other_for_its_other_
 #[test]
 fn what_a_namespace_is_told_by_itself_goes_before_what_it_is_named_for_and_that_before_what_all_are_told() {
     let documents = [
-        speaker("all.one", "a.shop.svc.cluster.local, x.test", ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:"),
+        speaker(
+            "all.one",
+            "a.shop.svc.cluster.local, x.test",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:",
+        ),
         speaker("named.two", "a.shop.svc.cluster.local, x.test", "}\nspec:\n  exportTo: [shop, three]"),
         speaker("own.shop", "a, x.test", "}\nspec:\n  exportTo: ['.']"),
     ];
@@ -413,7 +421,8 @@ fn what_a_namespace_is_told_by_itself_goes_before_what_it_is_named_for_and_that_
     assert_eq!(by("three"), ["a.shop named.two", "x.test named.two"]);
     assert_eq!(by("two"), ["a.shop all.one", "x.test all.one"]);
     let (_, told) = planned(&documents.concat(), "shop");
-    let told: Vec<&String> = told.iter().filter(|line| line.contains("to workloads of namespace 'shop'")).collect();
+    let told: Vec<&String> =
+        told.iter().filter(|line| line.contains("to workloads of namespace 'shop'")).collect();
     assert_eq!(told.len(), 4, "of the one for all and of the one that names it, for each host: {told:?}");
 }
 
@@ -439,7 +448,11 @@ spec:
     let check = |documents: &[String], expected: &[(&str, &str)]| {
         for (host, rule) in expected {
             let found = rules(&documents.concat(), host);
-            assert_eq!(found, (!rule.is_empty()).then(|| vec![(*rule).to_owned()]), "{host} of {documents:#?}");
+            assert_eq!(
+                found,
+                (!rule.is_empty()).then(|| vec![(*rule).to_owned()]),
+                "{host} of {documents:#?}"
+            );
         }
     };
     let (http, admin) = ("a.shop.svc.cluster.local:80", "a.shop.svc.cluster.local:81");

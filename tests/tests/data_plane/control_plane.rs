@@ -469,7 +469,8 @@ async fn a_proxy_that_is_killed_while_it_writes_leaves_what_was_said() {
         (name.clone(), json!({ "name": name, "connect_timeout": "5s", "load_assignment": nobody }))
     });
     let many: serde_json::Map<String, Value> = many.collect();
-    let mut plane = Plane::on(0, json!({ "cds": many, "lds": { "edge": listener("edge", gate, "web") } })).await;
+    let mut plane =
+        Plane::on(0, json!({ "cds": many, "lds": { "edge": listener("edge", gate, "web") } })).await;
     let site = Site::new(plane.port, "DELTA_GRPC", "");
     let text = std::fs::read_to_string(&site.config).unwrap();
     let alone = text.replace(&format!("port_value: {}", plane.port), "port_value: 1");

@@ -55,7 +55,10 @@ pub enum Ended {
     /// All was well, and there is nothing more.
     Over,
     /// With a code of gRPC that is not 0.
-    Refused { code: u32, message: String },
+    Refused {
+        code: u32,
+        message: String,
+    },
     /// It is no server of gRPC.
     Answered(StatusCode),
     Misframed(Misframed),

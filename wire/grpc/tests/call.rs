@@ -111,7 +111,11 @@ async fn messages_go_and_come_and_the_end_is_told() {
     let connection = connection().await;
     let check = async |method: &str, messages: &[&[u8]], expected: &[&[u8]], ended: Ended| {
         let found = called(&connection, method, messages).await;
-        assert_eq!(found, (expected.iter().copied().map(Bytes::copy_from_slice).collect(), ended), "{method}");
+        assert_eq!(
+            found,
+            (expected.iter().copied().map(Bytes::copy_from_slice).collect(), ended),
+            "{method}"
+        );
     };
     check("/echo", &[b"one", b"", b"three"], &[b"one", b"", b"three"], Ended::Over).await;
     check("/echo", &[], &[], Ended::Over).await;

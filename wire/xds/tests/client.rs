@@ -45,8 +45,10 @@ fn clusters_wait_for_endpoints_and_listeners_for_routes_and_their_clusters() {
 fn a_listener_waits_for_the_cluster_of_whoever_counts_its_requests() {
     for is_delta in [false, true] {
         let mut plane = Plane::begun(is_delta);
-        plane.truth.listeners =
-            vec![counted(listener("edge", 10_001, "web"), "counts"), counted(listener("new", 10_002, "web"), "counts")];
+        plane.truth.listeners = vec![
+            counted(listener("edge", 10_001, "web"), "counts"),
+            counted(listener("new", 10_002, "web"), "counts"),
+        ];
         plane.say(Kind::Listener);
         assert_eq!(plane.in_force(), (vec!["edge"], vec!["a", "xds"]), "nobody can be asked yet");
         let has_gate = |plane: &Plane| plane.running.listeners[0].chains[0].http.gate.checks.len();

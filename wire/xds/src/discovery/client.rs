@@ -388,7 +388,8 @@ impl Client {
         let is_same = |one: &Held, other: &Held| {
             one.stamp == other.stamp && (!is_delta || one.version == other.version)
         };
-        let others = self.known.all(kind).filter(|held| !before.get(&held.name).is_some_and(|old| is_same(old, held)));
+        let others =
+            self.known.all(kind).filter(|held| !before.get(&held.name).is_some_and(|old| is_same(old, held)));
         unkept.names.extend(others.map(|held| (kind, held.name.clone())));
         let gone = before.keys().filter(|name| self.known.get(kind, name).is_none());
         unkept.names.extend(gone.map(|name| (kind, name.clone())));

@@ -87,7 +87,9 @@ impl Shapes {
             let next: Vec<bool> = all
                 .iter()
                 .map(|parts| {
-                    parts.iter().any(|part| part.is_map || part.inner.is_some_and(|inner| has(inner, &has_maps)))
+                    parts
+                        .iter()
+                        .any(|part| part.is_map || part.inner.is_some_and(|inner| has(inner, &has_maps)))
                 })
                 .collect();
             if next == has_maps {
@@ -246,14 +248,20 @@ mod tests {
             fields.fields.insert("nested".to_owned(), nested.clone());
             metadata.filter_metadata.insert(name.to_owned(), fields);
         }
-        let packed = core::TypedExtensionConfig { name: "x".to_owned(), typed_config: Some(pack(&object(9))) };
+        let packed =
+            core::TypedExtensionConfig { name: "x".to_owned(), typed_config: Some(pack(&object(9))) };
         let filters = ["a", "b", "c", "d", "e", "f"].map(|name| (name.to_owned(), pack(&packed)));
         let mut host = route::VirtualHost { name: "host".to_owned(), ..Default::default() };
         host.typed_per_filter_config = filters.into_iter().collect();
-        let unknown = Any { type_url: "type.googleapis.com/nobody.Knows".to_owned(), value: b"\xff\xff".to_vec() };
+        let unknown =
+            Any { type_url: "type.googleapis.com/nobody.Knows".to_owned(), value: b"\xff\xff".to_vec() };
         host.typed_per_filter_config.insert("unknown".to_owned(), unknown);
         host.routes = vec![route::Route { metadata: Some(metadata), ..Default::default() }];
-        route::RouteConfiguration { name: "table".to_owned(), virtual_hosts: vec![host], ..Default::default() }
+        route::RouteConfiguration {
+            name: "table".to_owned(),
+            virtual_hosts: vec![host],
+            ..Default::default()
+        }
     }
 
     fn arranged() -> Vec<u8> {
