@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use naru_base::Instant;
 use naru_journey::Snapshot;
 use naru_proxy::{Proxy, wall_now};
@@ -20,6 +21,7 @@ use naru_xds::discovery::{
 };
 use tokio::sync::{Mutex, Notify};
 
+use keeper::Journal;
 pub use keeper::Keeper;
 use stream::{Stream, Target};
 
@@ -27,6 +29,8 @@ use stream::{Stream, Target};
 const KEPT_AFTER: Duration = Duration::from_secs(1);
 /// What has changed is written down so much later, with what changes meanwhile.
 const WRITTEN_AFTER: Duration = Duration::from_millis(500);
+/// What is put in force meanwhile is waited for.
+const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 /// In a line of the log.
 const REASON_CHARS_MAX: usize = 600;
 
@@ -267,25 +271,51 @@ impl Discovery {
     /// Keeps what is known, a moment after it has changed.
     async fn write_down(self: Rc<Self>) {
         let Some(keeper) = self.keeper.clone() else { return };
+        let mut journal = None;
         loop {
             self.has_news.notified().await;
             tokio::time::sleep(WRITTEN_AFTER).await;
-            let (whole, bare) = {
-                let client = self.client.borrow();
-                (client.keep(true), client.keep(false))
-            };
-            let keeper = keeper.clone();
-            let write = move || keeper.write(|is_private| if is_private { whole } else { bare });
-            let written = tokio::task::spawn_blocking(write).await;
-            let error = match written {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("{error:#}")),
-                Err(error) => Some(error.to_string()),
+            let error = match self.keep(&keeper, journal.take()).await {
+                Ok(kept) => {
+                    journal = Some(kept);
+                    None
+                }
+                Err(error) => Some(format!("{error:#}")),
             };
             let before = std::mem::replace(&mut self.told.borrow_mut().not_kept, error.clone());
             if let Some(error) = error.filter(|error| before.as_ref() != Some(error)) {
                 eprintln!("warning: what the control plane says cannot be kept: {error}");
             }
+        }
+    }
+
+    /// Adds what has changed to the file that was written; where that cannot be, all of it is written anew.
+    async fn keep(&self, keeper: &Keeper, journal: Option<Journal>) -> anyhow::Result<Journal> {
+        if let Some(journal) = journal {
+            self.settled().await;
+            let changes = self.client.borrow_mut().changes(journal.is_private());
+            match changes {
+                Some(changes) if changes.is_empty() => return Ok(journal),
+                Some(changes) => {
+                    // A disk that is full for what was added may have room once the file is shorter.
+                    if let Ok(Some(journal)) = beside(move || journal.add(&changes)).await {
+                        return Ok(journal);
+                    }
+                }
+                None => {}
+            }
+        }
+        let keeper = keeper.clone();
+        let draft = beside(move || keeper.draft()).await?;
+        self.settled().await;
+        let bytes = self.client.borrow_mut().keep_from_now(draft.is_private());
+        beside(move || draft.put(&bytes)).await
+    }
+
+    /// Until nothing is on its way into force: that may be refused yet.
+    async fn settled(&self) {
+        while !self.client.borrow().is_settled() {
+            tokio::time::sleep(SETTLES_WITHIN).await;
         }
     }
 
@@ -385,6 +415,13 @@ impl Discovery {
     pub fn cluster(&self) -> Option<String> {
         self.client.borrow().control_plane().map(|one| one.cluster.clone())
     }
+}
+
+/// On a thread where files may be waited for.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the thread that writes has panicked")?
 }
 
 async fn put_in_force(proxy: &Proxy, config: Config) -> Result<(), String> {

@@ -64,8 +64,9 @@ pub const CATALOG: &[Rule] = &[
         &["KIA1106"],
         "error",
         "two VirtualServices speak of one host in the mesh",
-        "Both are bound to the mesh and both are seen from some namespace. Which rules come first is then no \
-         longer said by either of them. Join them into one VirtualService.",
+        "Both are bound to the mesh and both are seen from some namespace. Only one is asked there: that for the \
+         caller's own namespace before one for all, then the older, then the first by name and namespace. Join \
+         them into one VirtualService.",
     ),
     warning(
         "IST0110",

@@ -6,26 +6,26 @@ use naru_resource::{Text, VirtualService};
 use naru_spec::{Path, Severity, code};
 
 use crate::findings::Findings;
+use crate::gateway_api::is_made;
 use crate::mesh;
-use crate::names::{fits, fqdn, is_exported};
+use crate::names::{Audience, audience, fits, fqdn};
 use crate::routes::{MESH, Routes, is_bound};
 
-/// Whether somebody sees both.
-fn is_seen_with(one: &VirtualService, other: &VirtualService, exports: &[Text]) -> bool {
-    let said =
-        |service: &'_ VirtualService| -> Vec<Text> { mesh::or(&service.spec.export_to, exports).to_vec() };
-    let (of_one, of_other) = (said(one), said(other));
-    let (first, second) = (one.meta.namespace(), other.meta.namespace());
-    let named = of_one.iter().chain(&of_other).map(|name| name.as_str());
-    // No namespace is called so: it stands for all that nobody names.
-    let mut seen_from = named.chain([first, second, ""]);
-    seen_from.any(|from| is_exported(&of_one, first, from) && is_exported(&of_other, second, from))
+/// A VirtualService that speaks of a host to workloads.
+struct Speaker<'a> {
+    service: &'a VirtualService,
+    host: &'a Text,
+    /// Which of its hosts.
+    at: usize,
 }
+
+/// Who goes before whom, and to workloads of which namespace where it is not all of them.
+type Outdone<'a> = Option<(usize, Option<&'a str>)>;
 
 impl Routes<'_> {
     /// What only shows when all VirtualServices are seen together.
     pub fn check_hosts(&self, findings: &mut Findings<'_>) {
-        let mut in_mesh: BTreeMap<String, Vec<(&Text, &VirtualService)>> = BTreeMap::new();
+        let mut in_mesh: BTreeMap<String, Vec<Speaker<'_>>> = BTreeMap::new();
         let mut named: BTreeMap<String, &Text> = BTreeMap::new();
         let has_gateways = !self.resources.gateways.is_empty();
         for service in self.resources.virtual_services.iter().filter(|service| service.bound.is_none()) {
@@ -60,16 +60,9 @@ impl Routes<'_> {
                 }
                 let known = self.registry.find(host, owner);
                 let full = known.map_or_else(|| fqdn(host, owner), |known| known.host.clone());
-                // IST0109: in the mesh one VirtualService speaks for a host, to whoever sees it.
                 let all = in_mesh.entry(full).or_default();
-                let exports = self.mesh().exports.virtual_services;
-                let before = all.iter().rev().find(|(_, other)| is_seen_with(service, other, exports));
-                let before = before.map(|(before, _)| *before);
-                all.push((host, service));
-                if let Some(before) = before.filter(|before| before.place != host.place) {
-                    let message = format!("two VirtualServices speak of the host '{}'", host.value);
-                    let hint = format!("join them: the other is at {}", findings.locate(before.place));
-                    findings.error(code::CONFLICT, host.place, &path, message, hint);
+                if all.last().is_none_or(|last| !std::ptr::eq(last.service, service)) {
+                    all.push(Speaker { service, host, at });
                 }
             }
             if service.spec.http.iter().all(|route| route.beyond.is_none()) {
@@ -85,6 +78,33 @@ impl Routes<'_> {
                 let message = format!("there is no Gateway '{}'", name.value);
                 findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
             }
+        }
+        in_mesh.values().filter(|all| all.len() > 1).for_each(|all| self.check_speakers(all, findings));
+    }
+
+    /// IST0109: in the mesh one VirtualService speaks for a host. The others, though somebody sees them, are told.
+    fn check_speakers(&self, all: &[Speaker<'_>], findings: &mut Findings<'_>) {
+        let exports = self.mesh().exports.virtual_services;
+        for (speaker, outdone) in all.iter().zip(outdone(all, exports)) {
+            let Some((first, namespace)) = outdone else { continue };
+            let Some(first) = all.get(first) else { continue };
+            let both = match (is_made(speaker.service), is_made(first.service)) {
+                (false, false) => "two VirtualServices speak",
+                // That of the caller's namespace goes first, as the API says.
+                (true, true) => continue,
+                _ => "a VirtualService and a route of the Gateway API speak",
+            };
+            let to = namespace.map(|name| format!("to workloads of namespace '{name}' ")).unwrap_or_default();
+            let message = format!(
+                "{both} of the host '{}': {to}the other goes first, and this one is asked only where that has no route \
+                 for a caller and a port",
+                speaker.host.value
+            );
+            let hint = format!("join them: the other is at {}", findings.locate(first.host.place));
+            let spec = Path::ROOT.field("spec");
+            let hosts = spec.field("hosts");
+            let path = if is_made(speaker.service) { spec.field("parentRefs") } else { hosts.at(speaker.at) };
+            findings.warning(code::CONFLICT, speaker.host.place, &path, message, hint);
         }
     }
 
@@ -124,4 +144,41 @@ impl Routes<'_> {
             findings.error(code::MISSING_FIELD, service.meta.name.place, &path, message, hint);
         }
     }
+}
+
+/// For each of those who speak of one host, in their order, who goes before him to somebody who sees both.
+fn outdone<'a>(all: &'a [Speaker<'_>], exports: &'a [Text]) -> Vec<Outdone<'a>> {
+    let mut for_all: Option<usize> = None;
+    let mut apart: BTreeMap<&str, Vec<(Audience, usize)>> = BTreeMap::new();
+    let mut outdone: Vec<Outdone<'a>> = Vec::with_capacity(all.len());
+    for (at, speaker) in all.iter().enumerate() {
+        let owner = speaker.service.meta.namespace();
+        let said = mesh::or(&speaker.service.spec.export_to, exports);
+        // No namespace is called so: it stands for all that nobody names.
+        if audience(said, owner, "").is_some() {
+            // To whoever sees the first of these, he goes before all others.
+            outdone.push(for_all.map(|first| (first, None)));
+            for_all = for_all.or(Some(at));
+            continue;
+        }
+        outdone.push(None);
+        let named = said.iter().map(|name| if name.value == "." { owner } else { name.as_str() });
+        for namespace in named {
+            let Some(audience) = audience(said, owner, namespace) else { continue };
+            let here = apart.entry(namespace).or_default();
+            if here.last().is_none_or(|(_, last)| *last != at) {
+                here.push((audience, at));
+            }
+        }
+    }
+    for (namespace, here) in apart {
+        let Some((_, first)) = here.iter().min() else { continue };
+        let others = here.iter().map(|(_, at)| *at).chain(for_all).filter(|at| at != first);
+        for other in others {
+            if let Some(known) = outdone.get_mut(other) {
+                *known = known.or(Some((*first, Some(namespace))));
+            }
+        }
+    }
+    outdone
 }

@@ -46,6 +46,28 @@ pub(crate) fn is_exported(export_to: &[Text], owner: &str, seen_from: &str) -> b
         })
 }
 
+/// For whom a document is that somebody sees. Of two that say something of one host, the first of these goes first, as in
+/// Istio: who is told something of his own listens to that, and not to what all are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Audience {
+    /// For the document's own namespace, and not for all.
+    Own,
+    /// For a namespace that it names.
+    Named,
+    All,
+}
+
+/// Istio's `exportTo`: for whom a document of `owner` is that is seen from a namespace; `None` where it is not.
+pub(crate) fn audience(export_to: &[Text], owner: &str, seen_from: &str) -> Option<Audience> {
+    let is_for_all = export_to.is_empty() || export_to.iter().any(|name| name.value == "*");
+    match is_exported(export_to, owner, seen_from) {
+        false => None,
+        true if is_for_all => Some(Audience::All),
+        true if owner == seen_from => Some(Audience::Own),
+        true => Some(Audience::Named),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The listeners that workloads call others through: one for each, so that the caller is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use http::StatusCode;
@@ -13,7 +13,7 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::mesh;
-use crate::names::{fqdn, is_exported};
+use crate::names::{Audience, audience, fqdn};
 use crate::registry::{Known, KnownPort, Protocol};
 use crate::routes::{Context, MESH, Owner, Routes, is_bound};
 use crate::sidecars::{Scope, Sidecars};
@@ -61,16 +61,18 @@ fn table(
         for port in known.ports.iter().filter(seen) {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
             let is_http = port.protocol != Protocol::Tcp;
-            let service = routes.for_host(&known.host, &client.namespace, scope).filter(|_| is_http);
-            let mut rules = match service {
-                Some(service) => rules(service, client, port.number, routes),
-                None => {
+            let speakers = routes.for_host(&known.host, &client.namespace, scope);
+            let mut rules = match is_http {
+                true => first_rules(&speakers, client, port.number, routes),
+                false => {
                     let context = Context::Mesh { client, port: port.number };
-                    let said = routes.for_host(&known.host, &client.namespace, scope).filter(|_| !is_http);
-                    let rule = said.and_then(|said| routes.tunnel_rule(said, known, &context));
-                    vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
+                    let rule = speakers.iter().find_map(|said| routes.tunnel_rule(said, known, &context));
+                    rule.into_iter().collect()
                 }
             };
+            if rules.is_empty() {
+                rules.push(routes.plain_rule(known, port.number, client));
+            }
             if is_http {
                 let changes = routes.rates.of_service(&known.host);
                 rules.iter_mut().for_each(|rule| rule.gate.extend(changes.iter().cloned()));
@@ -88,12 +90,29 @@ fn table(
     RouteTable { name: outbound_name(client), virtual_hosts, ..RouteTable::default() }
 }
 
-fn rules(service: &VirtualService, client: &Client, port: u16, routes: &mut Routes<'_>) -> Vec<Rule> {
+/// Of the first that has a route for this caller and port, as in Istio; empty where nobody has.
+fn first_rules(
+    speakers: &[&VirtualService],
+    client: &Client,
+    port: u16,
+    routes: &mut Routes<'_>,
+) -> Vec<Rule> {
     let mut quiet = routes.quiet();
-    routes.rules(service, &Context::Mesh { client, port }, &mut quiet)
+    let context = Context::Mesh { client, port };
+    let mut all = speakers.iter().map(|service| routes.rules(service, &context, &mut quiet));
+    all.find(|rules| !rules.is_empty()).unwrap_or_default()
 }
 
-/// Hosts of VirtualServices that no service is called by; they have no port of their own.
+/// Those who speak of a host that no service is called by.
+#[derive(Default)]
+struct Speakers<'a> {
+    services: Vec<(Audience, &'a VirtualService)>,
+    /// What the client may call it.
+    names: Vec<String>,
+}
+
+/// Hosts of VirtualServices that no service is called by; they have no port of their own. They stand in the order of their
+/// names, whoever speaks of them.
 fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) -> Vec<VirtualHost> {
     let registry = routes.registry;
     let mut ports: Vec<u16> =
@@ -102,13 +121,11 @@ fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) ->
     ports.sort_unstable();
     ports.dedup();
     let resources = routes.resources;
-    let mut virtual_hosts = Vec::new();
-    for service in &resources.virtual_services {
+    let mut spoken_of: BTreeMap<String, Speakers<'_>> = BTreeMap::new();
+    for service in resources.virtual_services.iter().filter(|service| is_bound(service, MESH)) {
         let owner = service.meta.namespace();
         let exports = mesh::or(&service.spec.export_to, routes.mesh().exports.virtual_services);
-        if !is_bound(service, MESH) || !is_exported(exports, owner, &client.namespace) {
-            continue;
-        }
+        let Some(audience) = audience(exports, owner, &client.namespace) else { continue };
         for name in &service.spec.hosts {
             if name.value == "*" || registry.find(name, owner).is_some() {
                 continue;
@@ -117,13 +134,24 @@ fn of_no_service(client: &Client, scope: &Scope<'_>, routes: &mut Routes<'_>) ->
             if !scope.hears(owner, &full) {
                 continue;
             }
-            let mut names = vec![full.clone()];
-            if full != name.value && owner == client.namespace {
-                names.push(name.to_ascii_lowercase());
+            let speakers = spoken_of.entry(full.clone()).or_default();
+            speakers.services.push((audience, service));
+            let short = (owner == client.namespace).then(|| name.to_ascii_lowercase());
+            for name in [full].into_iter().chain(short) {
+                if !speakers.names.contains(&name) {
+                    speakers.names.push(name);
+                }
             }
-            for port in &ports {
-                let domains = names.iter().flat_map(|name| with_port(name, *port)).collect();
-                let rules = rules(service, client, *port, routes);
+        }
+    }
+    let mut virtual_hosts = Vec::new();
+    for (full, mut speakers) in spoken_of {
+        speakers.services.sort_by_key(|(audience, _)| *audience);
+        let services: Vec<&VirtualService> = speakers.services.iter().map(|(_, service)| *service).collect();
+        for port in &ports {
+            let rules = first_rules(&services, client, *port, routes);
+            if !rules.is_empty() {
+                let domains = speakers.names.iter().flat_map(|name| with_port(name, *port)).collect();
                 virtual_hosts.push(host(&full, *port, domains, rules));
             }
         }

@@ -25,7 +25,7 @@ use crate::groups::Groups;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::mesh::{self, Mesh};
-use crate::names::{fits, fqdn, is_exported};
+use crate::names::{Audience, audience, fits, fqdn};
 use crate::policies::{Effective, Policies, naru_suggestion};
 use crate::rates::Rates;
 use crate::recovery::{check_retry, fault_of, retry_of};
@@ -681,29 +681,23 @@ impl<'a> Routes<'a> {
         &self.policies.mesh
     }
 
-    /// The VirtualService that speaks of a host to a workload: the closest, then the first.
-    pub fn for_host(
-        &self,
-        host: &str,
-        client_namespace: &str,
-        scope: &Scope<'_>,
-    ) -> Option<&'a VirtualService> {
-        let mut best: Option<(usize, &'a VirtualService)> = None;
+    /// The VirtualServices that speak of a host to a workload, those with the closest host: the first that has a route for
+    /// it is asked. That for the smaller audience goes first, then the older.
+    pub fn for_host(&self, host: &str, client_namespace: &str, scope: &Scope<'_>) -> Vec<&'a VirtualService> {
+        let mut found: Vec<(usize, Audience, &'a VirtualService)> = Vec::new();
         for at in self.speakers.of(host) {
             let Some(service) = self.resources.virtual_services.get(at) else { continue };
             let owner = service.meta.namespace();
             let exports = mesh::or(&service.spec.export_to, self.policies.mesh.exports.virtual_services);
-            if !is_exported(exports, owner, client_namespace) || !scope.hears(owner, host) {
-                continue;
-            }
+            let audience = audience(exports, owner, client_namespace);
+            let Some(audience) = audience.filter(|_| scope.hears(owner, host)) else { continue };
             let fit = service.spec.hosts.iter().filter_map(|name| self.fit(name, owner, host)).max();
-            if let Some(fit) = fit
-                && best.is_none_or(|(so_far, _)| fit > so_far)
-            {
-                best = Some((fit, service));
-            }
+            found.extend(fit.map(|fit| (fit, audience, service)));
         }
-        best.map(|(_, service)| service)
+        let closest = found.iter().map(|(fit, ..)| *fit).max();
+        found.retain(|(fit, ..)| Some(*fit) == closest);
+        found.sort_by_key(|(_, audience, _)| *audience);
+        found.into_iter().map(|(.., service)| service).collect()
     }
 
     fn fit(&self, name: &str, owner: &str, host: &str) -> Option<usize> {

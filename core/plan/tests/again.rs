@@ -104,7 +104,16 @@ fn service(at: usize, chance: &mut Chance) -> String {
     let gateways = ["", "wide", "narrow", "mesh", "wide, narrow", "wide, mesh", "gone", "default/narrow"];
     let gateways = pick(&gateways[..if chance.below(8) == 0 { 8 } else { 6 }], chance);
     let gateways = if gateways.is_empty() { String::new() } else { format!("\n  gateways: [{gateways}]") };
-    let export = pick(&["", "", "", "\n  exportTo: ['.']", "\n  exportTo: [other]"], chance);
+    let exports = [
+        "",
+        "",
+        "",
+        "\n  exportTo: ['.']",
+        "\n  exportTo: [other]",
+        "\n  exportTo: ['.', other]",
+        "\n  exportTo: ['~']",
+    ];
+    let export = pick(&exports, chance);
     let mut routes = String::new();
     for route in 0..1 + chance.below(3) {
         let name = pick(&["", "name: r, ", "name: q, "], chance);
@@ -167,8 +176,17 @@ fn service(at: usize, chance: &mut Chance) -> String {
         _ => (format!("\n  hosts: [{}]", named.join(", ")), gateways),
     };
     let namespace = pick(&["", "", "", ", namespace: other"], chance);
+    let created = pick(
+        &[
+            "",
+            "",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'",
+            ", creationTimestamp: '2025-01-01T00:00:00Z'",
+        ],
+        chance,
+    );
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{at}{namespace}}}\nspec:{hosts}{gateways}{export}\n  http:{routes}{streams}\n"
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{at}{namespace}{created}}}\nspec:{hosts}{gateways}{export}\n  http:{routes}{streams}\n"
     )
 }
 
@@ -301,6 +319,41 @@ fn random_edits_mean_the_same_planned_in_part_and_as_a_whole() {
     // Or nothing was shown.
     assert!(is_one || counts.told * 5 > counts.edits && counts.changed * 10 > counts.edits, "{counts:?}");
     assert!(is_one || counts.wrong * 10 > counts.edits, "{counts:?}");
+}
+
+/// Of two that speak of a host of no service, the second goes first from now on, and then is alone.
+#[test]
+fn who_speaks_of_a_host_in_the_mesh_changes_in_part() {
+    let base =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{name: http, port: 80}]}\n";
+    let of = |at: usize, hosts: &str, created: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{at}{created}}}\nspec:\n  \
+             hosts: [{hosts}]\n  http: [{{name: r{at}, route: [{{destination: {{host: s}}}}]}}]\n"
+        )
+    };
+    let old = ", creationTimestamp: '2025-01-01T00:00:00Z'";
+    let steps = [
+        [of(0, "a.test, b.test", ""), of(1, "b.test, c.test, s", ""), of(2, "d.test", "")],
+        [of(0, "a.test, b.test", ""), of(1, "b.test, c.test, s", old), of(2, "d.test", "")],
+        [of(0, "a.test, s", ""), of(1, "b.test, c.test, s", old), of(2, "d.test", "")],
+        [of(0, "a.test, s", ""), of(1, "b.test, c.test", old), of(2, "d.test", "")],
+    ];
+    let around = Surroundings { is_strict: true, ..Surroundings::default() };
+    let documents = |step: &[String; 3]| Documents { base: base.to_owned(), services: step.to_vec() };
+    let mut resources = load(&documents(&steps[0])).resources;
+    let mut planned = plan(&resources, &around);
+    for (at, step) in steps.iter().enumerate().skip(1) {
+        let mut known = Known::new(resources);
+        resources = load(&documents(step)).resources;
+        let mut change = known.follow(resources.clone()).unwrap();
+        assert_eq!(change.size(), (1, 2), "step {at}");
+        let part = change.plan(&around, &|_| true).unwrap();
+        assert!(part.apply(&mut planned), "step {at}");
+        assert_same(&planned, &plan(&resources, &around), "");
+        let told = planned.problems.iter().filter(|problem| problem.message.contains("the other goes first"));
+        assert_eq!(told.count(), [1, 1, 1, 0][at], "step {at}: {:?}", planned.problems);
+    }
 }
 
 /// Ten thousand, of which one is another: few are planned.

@@ -307,6 +307,46 @@ spec:
 }
 
 #[test]
+fn of_a_virtual_service_and_a_route_for_one_host_the_first_goes_first() {
+    let route = |namespace: &str| {
+        format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: r, namespace: {namespace}}}
+spec:
+  parentRefs: [{{group: '', kind: Service, name: a, namespace: default, port: 80}}]
+  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /r}}}}}}]}}]
+"
+        )
+    };
+    let service = "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: z}
+spec: {hosts: [a], http: [{directResponse: {status: 204}}]}
+";
+    let check = |documents: &str, rule: &str, expected: &[&str]| {
+        let (config, told) = planned(&format!("{SERVICES}{documents}"));
+        let conflicts: Vec<&String> = told.iter().filter(|line| line.contains("[conflict]")).collect();
+        assert_eq!(conflicts, expected);
+        let hosts = &config.listeners[0].chains[0].http.routes.virtual_hosts;
+        let host = hosts.iter().find(|host| host.name == "a.default.svc.cluster.local:80").unwrap();
+        assert!(shown::rule(&host.rules[0]).ends_with(rule), "{:?}", host.rules);
+    };
+    check(
+        &format!("{}{service}", route("default")),
+        "answer 204",
+        &[
+            "warning[conflict] spec.parentRefs: a VirtualService and a route of the Gateway API speak of the host \
+           'a.default.svc.cluster.local': the other goes first, and this one is asked only where that has no route for a caller and a port",
+        ],
+    );
+    // What a namespace says to itself goes before what all are told: that is how the API has it.
+    check(&format!("{}{}", route("default"), route("other")), "redirect 302", &[]);
+}
+
+#[test]
 fn what_is_not_there_or_not_allowed_is_told_with_the_word_of_the_api() {
     let check = |documents: &str, expected: &[&str]| {
         let (_, told) = planned(documents);

@@ -341,3 +341,132 @@ spec:
     assert_eq!(conflicts("'*'", "'.'"), 1);
     assert_eq!(conflicts("'*'", "'*'"), 1);
 }
+
+/// A VirtualService of whose rules the first is called what the document is.
+fn speaker(name: &str, hosts: &str, more: &str) -> String {
+    let (name, namespace) = name.split_once('.').unwrap();
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: {namespace}{more}
+  hosts: [{hosts}]
+  http: [{{route: [{{destination: {{host: b.other.svc.cluster.local}}}}]}}]
+"
+    )
+}
+
+/// By host, who is asked.
+fn asked(config: &Config) -> Vec<String> {
+    let hosts = table(config).virtual_hosts.iter().filter(|host| host.name.ends_with(":80"));
+    let named = hosts.map(|host| {
+        let rule = host.rules[0].name.split('/').next().unwrap();
+        format!("{} {rule}", host.name.replace(".svc.cluster.local:80", "").replace(":80", ""))
+    });
+    named.collect()
+}
+
+#[test]
+fn of_two_that_speak_of_one_host_the_older_is_asked_and_the_other_for_its_other_hosts() {
+    let documents = [
+        speaker("a.shop", "c.test, a, d.test", "}\nspec:"),
+        speaker(
+            "z.shop",
+            "a.shop.svc.cluster.local, c.test, e.test",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:",
+        ),
+        speaker("b.shop", "C.test", "}\nspec:"),
+    ];
+    let (config, told) = planned(&documents.concat(), "shop");
+    let expected = [
+        "a.shop z.shop",
+        "b.other b.other.svc.cluster.local:80",
+        "ext.example.com ext.example.com:80",
+        "c.test z.shop",
+        "d.test a.shop",
+        "e.test z.shop",
+    ];
+    assert_eq!(asked(&config), expected);
+    let goes_first = |host: &str, at: usize| {
+        format!(
+            "warning[conflict] spec.hosts[{at}]: two VirtualServices speak of the host '{host}': the other goes first, \
+             and this one is asked only where that has no route for a caller and a port"
+        )
+    };
+    let told: Vec<&String> = told.iter().filter(|line| line.contains("conflict")).collect();
+    assert_eq!(told, [&goes_first("c.test", 0), &goes_first("a", 1), &goes_first("C.test", 0)]);
+    // Whatever the order of the documents.
+    let turned: String = documents.iter().rev().map(String::as_str).collect();
+    assert_eq!(planned(&turned, "shop").0.clusters, config.clusters);
+    assert_eq!(asked(&planned(&turned, "shop").0), expected);
+}
+
+#[test]
+fn what_a_namespace_is_told_by_itself_goes_before_what_it_is_named_for_and_that_before_what_all_are_told() {
+    let documents = [
+        speaker(
+            "all.one",
+            "a.shop.svc.cluster.local, x.test",
+            ", creationTimestamp: '2026-01-01T00:00:00Z'}\nspec:",
+        ),
+        speaker("named.two", "a.shop.svc.cluster.local, x.test", "}\nspec:\n  exportTo: [shop, three]"),
+        speaker("own.shop", "a, x.test", "}\nspec:\n  exportTo: ['.']"),
+    ];
+    let by = |namespace: &str| -> Vec<String> {
+        let (config, _) = planned(&documents.concat(), namespace);
+        let asked = asked(&config).into_iter();
+        asked.filter(|line| line.starts_with("a.shop ") || line.starts_with("x.test ")).collect()
+    };
+    assert_eq!(by("shop"), ["a.shop own.shop", "x.test own.shop"]);
+    assert_eq!(by("three"), ["a.shop named.two", "x.test named.two"]);
+    assert_eq!(by("two"), ["a.shop all.one", "x.test all.one"]);
+    let (_, told) = planned(&documents.concat(), "shop");
+    let told: Vec<&String> =
+        told.iter().filter(|line| line.contains("to workloads of namespace 'shop'")).collect();
+    assert_eq!(told.len(), 4, "of the one for all and of the one that names it, for each host: {told:?}");
+}
+
+#[test]
+fn where_none_of_its_routes_is_for_a_caller_and_a_port_it_leaves_a_host_as_it_is() {
+    let of = |name: &str, host: &str, at: &str, more: &str| {
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  hosts: [{host}]
+  http: [{{match: [{{{at}}}], route: [{{destination: {{host: b.other.svc.cluster.local}}}}]}}]{more}
+"
+        )
+    };
+    let rules = |documents: &str, host: &str| -> Option<Vec<String>> {
+        let (config, _) = planned(documents, "shop");
+        let host = table(&config).virtual_hosts.iter().find(|found| found.name == host)?.clone();
+        Some(host.rules.iter().map(|rule| rule.name.clone()).collect())
+    };
+    let check = |documents: &[String], expected: &[(&str, &str)]| {
+        for (host, rule) in expected {
+            let found = rules(&documents.concat(), host);
+            assert_eq!(
+                found,
+                (!rule.is_empty()).then(|| vec![(*rule).to_owned()]),
+                "{host} of {documents:#?}"
+            );
+        }
+    };
+    let (http, admin) = ("a.shop.svc.cluster.local:80", "a.shop.svc.cluster.local:81");
+    // Its caller is of another app, or it is for another port.
+    check(&[of("v", "a", "sourceLabels: {app: other}", "")], &[(http, http), (admin, admin)]);
+    check(&[of("v", "a", "port: 81", "")], &[(http, http), (admin, "v.shop/http[0]")]);
+    check(&[of("v", "c.test", "port: 81", "")], &[("c.test:80", ""), ("c.test:81", "v.shop/http[0]")]);
+    // The next one of the same host is asked, and none that is further away.
+    let two = [of("v", "a", "port: 81", ""), of("w", "a", "uri: {prefix: /}", "")];
+    check(&two, &[(http, "w.shop/http[0]"), (admin, "v.shop/http[0]")]);
+    let wide = [of("v", "a", "port: 81", ""), of("w", "'*.shop.svc.cluster.local'", "uri: {prefix: /}", "")];
+    check(&wide, &[(http, http), (admin, "v.shop/http[0]")]);
+    // One that speaks of bytes only says nothing of requests.
+    let bytes = "\n  tcp: [{route: [{destination: {host: b.other.svc.cluster.local}}]}]";
+    let bytes = of("v", "a", "port: 9", bytes);
+    check(&[bytes], &[(http, http)]);
+}

@@ -1,7 +1,8 @@
 //! What an etcd says: framed messages, a page of a range first, then responses of a watch.
 
 use naru_etcd::proto::{RangeResponse, TxnResponse, WatchResponse};
-use naru_etcd::{BYTES_MAX, KEYS_MAX, Keys, Past, Unframer, Written, change, read};
+use naru_etcd::{BYTES_MAX, KEYS_MAX, Keys, Past, Written, change, read};
+use naru_grpc::Unframer;
 
 const PREFIX: &str = "/naru/";
 const MESSAGE_BYTES_MAX: usize = 1 << 20;

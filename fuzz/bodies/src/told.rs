@@ -34,7 +34,7 @@ static_resources:
 }
 
 /// The first byte says how: its lowest bit delta, the next one a file. Before each message stand two bytes of its length.
-/// What is put in force holds together, what is refused changes nothing, and what was kept is read again.
+/// What is put in force holds together, what is refused changes nothing, and what was kept is read again, be it bit by bit.
 pub fn told(bytes: &[u8]) {
     let Some((how, mut rest)) = bytes.split_first() else { return };
     let is_delta = how & 1 == 1;
@@ -50,6 +50,7 @@ pub fn told(bytes: &[u8]) {
     }
     client.connected(Instant::ZERO);
     client.take_requests();
+    let mut file = client.keep_from_now(true);
     while let Some((length, more)) = rest.split_first_chunk::<2>() {
         let (message, more) = more.split_at(usize::from(u16::from_be_bytes(*length)).min(more.len()));
         rest = more;
@@ -69,15 +70,22 @@ pub fn told(bytes: &[u8]) {
             assert_eq!(running, before, "what is refused changes nothing");
         }
         assert_eq!(client.config(), running);
+        match client.changes(true) {
+            Some(changes) => file.extend(changes),
+            None => file = client.keep_from_now(true),
+        }
     }
-    let kept = client.keep(true);
-    let mut later = Client::new(SCHEMA.clone(), dynamic, 1, Instant::ZERO);
-    later.restore(Instant::ZERO, &kept).unwrap_or_else(|why| panic!("what was kept is refused: {why}"));
-    // What stayed only because something led to it is not known any more, so that it may be less.
-    if let Some(plan) = later.take_plan() {
+    let restored = |kept: &[u8]| {
+        let mut later = Client::new(SCHEMA.clone(), dynamic.clone(), 1, Instant::ZERO);
+        later.restore(Instant::ZERO, kept).unwrap_or_else(|why| panic!("what was kept is refused: {why}"));
         let mut again = later.config();
-        follow(&mut again, plan);
-    }
+        // What stayed only because something led to it is not known any more, so that it may be less.
+        if let Some(plan) = later.take_plan() {
+            follow(&mut again, plan);
+        }
+        again
+    };
+    assert_eq!(restored(&file), restored(&client.keep(true)), "bit by bit it is the same");
 }
 
 fn follow(running: &mut Config, plan: Plan) {

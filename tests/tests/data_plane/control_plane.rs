@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use naru_base::Chance;
 use naru_tests::bootstrap::HTTP2;
 use naru_tests::files::Directory;
 use naru_tests::up::free_address;
@@ -439,16 +441,78 @@ async fn a_control_plane_that_dies_costs_nothing_and_a_proxy_begins_without_it()
         assert_eq!(told["from_disk"], true, "{told:#}");
         assert!(!told["failure"].is_null(), "{told:#}");
         assert!(page(&program, "/metrics").await.contains("naru_xds_from_disk 1"));
-        // A file that was broken off is told, and not used.
+        // A file that was broken off in its first record is told, and not used.
         drop(program);
         let kept = site.kept().unwrap();
         let whole = std::fs::read(&kept).unwrap();
-        std::fs::write(&kept, &whole[..whole.len() / 2]).unwrap();
+        std::fs::write(&kept, &whole[..100]).unwrap();
         let program = site.start().await;
         program.says("cannot be used", 1).await;
         assert!(TcpStream::connect(gate).await.is_err());
         assert_eq!(ask(program.address, "/").await, Some(200), "what the file says is served");
     }
+}
+
+/// Killed at any moment while what changes is written down: the next one begins by something that was said, and never by
+/// something older than the one before it did.
+#[tokio::test]
+async fn a_proxy_that_is_killed_while_it_writes_leaves_what_was_said() {
+    let gate = free_address();
+    let answer = |number: u16| {
+        let route = json!({ "match": { "prefix": "/" }, "direct_response": { "status": 300 + number } });
+        let host = json!({ "name": format!("said-{number}."), "domains": ["*"], "routes": [route] });
+        json!({ "rds": { "web": { "name": "web", "virtual_hosts": [host] } } })
+    };
+    let many = (0..40).map(|at| {
+        let name = format!("c{at}");
+        let nobody = json!({ "cluster_name": name });
+        (name.clone(), json!({ "name": name, "connect_timeout": "5s", "load_assignment": nobody }))
+    });
+    let many: serde_json::Map<String, Value> = many.collect();
+    let mut plane =
+        Plane::on(0, json!({ "cds": many, "lds": { "edge": listener("edge", gate, "web") } })).await;
+    let site = Site::new(plane.port, "DELTA_GRPC", "");
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    let alone = text.replace(&format!("port_value: {}", plane.port), "port_value: 1");
+    assert_ne!(text, alone);
+    let mut chance = Chance::new(42);
+    let (mut said, mut least) = (0, 0);
+    for round in 0..6 {
+        std::fs::write(&site.config, &text).unwrap();
+        let program = site.start().await;
+        for _ in 0..=chance.below(4) {
+            said += 1;
+            plane.set(answer(said), &["rds"]).await;
+            answers(gate, "/", 300 + said).await;
+            tokio::time::sleep(Duration::from_millis(chance.below(400))).await;
+        }
+        if round == 5 {
+            let mark = format!("said-{said}.").into_bytes();
+            until("the last to be kept", async || {
+                let kept = std::fs::read(site.kept()?).ok()?;
+                kept.windows(mark.len()).any(|part| part == mark).then_some(())
+            })
+            .await;
+            least = said;
+        }
+        drop(program);
+        if site.kept().is_none() {
+            continue;
+        }
+        std::fs::write(&site.config, &alone).unwrap();
+        let program = site.start().await;
+        program.says("kept on disk, and is in effect", 1).await;
+        // A listener may have been said before its routes.
+        let status = match least {
+            0 => ask(gate, "/").await,
+            _ => until("an answer by what was kept", async || ask(gate, "/").await).await.into(),
+        };
+        let kept = status.map_or(0, |status| status - 300);
+        assert!((least..=said).contains(&kept), "{kept} of {least} to {said}");
+        least = kept;
+    }
+    let files = std::fs::read_dir(site.files.path("state/control-plane")).unwrap().count();
+    assert!(least > 0 && files < 8, "{files}");
 }
 
 #[tokio::test]

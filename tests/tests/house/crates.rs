@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/redis", &["core/spec", "core/admit"]),
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
     ("wire/etcd", &[]),
+    ("wire/grpc", &[]),
     // What is told of a request, and what an answer means, is said in the core's words.
     ("wire/authz", &["core/admit", "core/base", "core/identity"]),
     ("wire/coding", &[]),

@@ -6,15 +6,13 @@
 //! Deliberately not here: connections and time (`control/sources`), what stands in a document (`wire/doc`).
 #![forbid(unsafe_code)]
 
-// In the order of their use: what is said, how it is put on a stream, what is known, what is written.
+// In the order of their use: what is said, what is known, what is written.
 pub mod proto;
-mod frame;
 mod keys;
 mod change;
 mod past;
 
 pub use change::{COMPARES_MAX, Change, MARK, Written, change};
-pub use frame::{Misframed, Unframer, framed};
 pub use keys::{BYTES_MAX, Heard, KEYS_MAX, Kept, Keys, TooMuch, VALUE_BYTES_MAX, end_of, name_of};
 pub use past::{Past, Revision};
 

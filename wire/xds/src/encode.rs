@@ -28,6 +28,7 @@ mod overload;
 mod tls;
 mod value;
 mod split;
+mod order;
 mod ours;
 mod proxyless;
 mod unsaid;

@@ -24,7 +24,6 @@ impl Schema {
         Schema { pool }
     }
 
-    #[cfg(test)]
     pub(crate) fn pool(&self) -> &DescriptorPool {
         &self.pool
     }

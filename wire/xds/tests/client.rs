@@ -6,7 +6,7 @@ mod control_plane;
 use std::time::Duration;
 
 use control_plane::{
-    Plane, addresses, apart, bootstrap, cluster, endpoints, listener, routes, secret, secured,
+    Plane, addresses, apart, bootstrap, cluster, counted, endpoints, listener, routes, secret, secured,
 };
 use naru_base::Instant;
 use naru_xds::discovery::{Event, Kind};
@@ -38,6 +38,36 @@ fn clusters_wait_for_endpoints_and_listeners_for_routes_and_their_clusters() {
         assert_eq!(plane.in_force(), (vec!["edge"], vec!["a", "xds"]));
         assert_eq!(plane.refusals, Vec::<String>::new());
         assert!(plane.client.is_initialized());
+    }
+}
+
+#[test]
+fn a_listener_waits_for_the_cluster_of_whoever_counts_its_requests() {
+    for is_delta in [false, true] {
+        let mut plane = Plane::begun(is_delta);
+        plane.truth.listeners = vec![
+            counted(listener("edge", 10_001, "web"), "counts"),
+            counted(listener("new", 10_002, "web"), "counts"),
+        ];
+        plane.say(Kind::Listener);
+        assert_eq!(plane.in_force(), (vec!["edge"], vec!["a", "xds"]), "nobody can be asked yet");
+        let has_gate = |plane: &Plane| plane.running.listeners[0].chains[0].http.gate.checks.len();
+        assert_eq!(has_gate(&plane), 0);
+        plane.truth.clusters.push(cluster("counts"));
+        plane.truth.endpoints.push(endpoints("counts", &["10.0.0.7"]));
+        plane.say(Kind::Cluster);
+        assert_eq!(plane.in_force(), (vec!["edge"], vec!["a", "xds"]), "nobody is there yet");
+        plane.say(Kind::Endpoints);
+        assert_eq!(plane.in_force(), (vec!["edge", "new"], vec!["a", "counts", "xds"]));
+        assert_eq!(has_gate(&plane), 1);
+        // While it is asked it stays, whoever says that it is gone.
+        plane.truth.clusters.pop();
+        plane.say(Kind::Cluster);
+        assert_eq!(plane.in_force(), (vec!["edge", "new"], vec!["a", "counts", "xds"]));
+        plane.truth.listeners = vec![listener("edge", 10_001, "web")];
+        plane.say(Kind::Listener);
+        assert_eq!(plane.in_force(), (vec!["edge"], vec!["a", "xds"]));
+        assert_eq!(plane.refusals, Vec::<String>::new());
     }
 }
 

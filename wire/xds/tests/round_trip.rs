@@ -6,11 +6,15 @@
 mod random;
 
 use naru_spec::{Config, Match};
+use naru_xds::discovery::Dialect;
+use naru_xds::encode::resources;
 use naru_xds::{Schema, decode, encode};
 
 const CASES: u64 = 2_000;
 /// Text costs more than messages in a debug build.
 const TEXT_CASES: u64 = 200;
+/// All of it is written six times.
+const BYTES_CASES: u64 = 60;
 
 fn seeds(cases: u64) -> std::ops::Range<u64> {
     match std::env::var("NARU_SEED").ok().and_then(|seed| seed.parse().ok()) {
@@ -31,6 +35,18 @@ fn messages_read_back_as_they_were_written() {
         // The normal form is one: it stays as it is.
         let (again, _) = decode::bootstrap(&schema, &encode::bootstrap(&read)).expect("seed {seed}");
         assert!(again == read, "seed {seed}");
+    }
+}
+
+/// Envoy's words have maps, which are gone through in another order each time.
+#[test]
+fn equal_configurations_are_equal_bytes_for_everybody() {
+    for seed in seeds(BYTES_CASES) {
+        let config = random::config(seed);
+        for dialect in [Dialect::Envoy, Dialect::Grpc, Dialect::Naru] {
+            let (one, other) = (resources(&config, dialect), resources(&config.clone(), dialect));
+            assert!(one == other, "seed {seed}, {dialect:?}");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use naru_base::{Instant, WallTime};
 use naru_spec::Config;
 use prost::Message;
 
-use super::kept;
+use super::kept::{self, OfKind};
 use super::known::{Came, Held, Known, Reader, Stamps};
 use super::source::{Consulted, Dynamic};
 use super::status::{KindStatus, Status as ClientStatus, Waiting};
@@ -46,6 +46,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(300);
 const REASON_BYTES_MAX: usize = 4_096;
 /// Of what nobody has asked for yet.
 const EVENTS_MAX: usize = 256;
+/// Names of what has to be kept; of more, all of it is kept anew.
+const UNKEPT_MAX: usize = 100_000;
 /// `INVALID_ARGUMENT` of gRPC.
 const INVALID: i32 = 3;
 
@@ -74,6 +76,7 @@ pub struct Client {
     events: VecDeque<Event>,
     /// What was accepted since it was last kept.
     has_news: bool,
+    unkept: Option<Unkept>,
     counts: Counts,
     again: Again,
 }
@@ -85,6 +88,14 @@ struct Again {
     /// Since everything was accepted last.
     times: u32,
     is_due: bool,
+}
+
+/// What may be another since it was last kept.
+#[derive(Debug)]
+struct Unkept {
+    names: BTreeSet<(Kind, String)>,
+    /// The tables without virtual hosts that were kept.
+    gone: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -174,6 +185,7 @@ impl Client {
             gone: BTreeSet::new(),
             events: VecDeque::new(),
             has_news: false,
+            unkept: None,
             counts: Counts::default(),
             again: Again::default(),
         };
@@ -364,7 +376,26 @@ impl Client {
                 self.known.insert(kind, one);
             }
         }
+        self.note(kind, &before);
         before
+    }
+
+    /// What of a kind is another than before has to be kept.
+    fn note(&mut self, kind: Kind, before: &BTreeMap<String, Arc<Held>>) {
+        let Some(unkept) = &mut self.unkept else { return };
+        // Of a state of the world all have another version each time.
+        let is_delta = self.reader.is_delta;
+        let is_same = |one: &Held, other: &Held| {
+            one.stamp == other.stamp && (!is_delta || one.version == other.version)
+        };
+        let others =
+            self.known.all(kind).filter(|held| !before.get(&held.name).is_some_and(|old| is_same(old, held)));
+        unkept.names.extend(others.map(|held| (kind, held.name.clone())));
+        let gone = before.keys().filter(|name| self.known.get(kind, name).is_none());
+        unkept.names.extend(gone.map(|name| (kind, name.clone())));
+        if unkept.names.len() > UNKEPT_MAX {
+            self.unkept = None;
+        }
     }
 
     /// Puts together what is known, for whoever carries it out; settles what needs nobody.
@@ -500,6 +531,10 @@ impl Client {
             };
             let names = self.wanted(kind);
             if !kind.is_whole() {
+                if let Some(unkept) = &mut self.unkept {
+                    let gone = self.known.all(kind).filter(|held| !names.contains(held.asked_as()));
+                    unkept.names.extend(gone.map(|held| (kind, held.name.clone())));
+                }
                 self.known.retain(kind, |held| names.contains(held.asked_as()));
                 self.gone.retain(|(of, name)| *of != kind || names.contains(name));
             }
@@ -608,19 +643,60 @@ impl Client {
         std::mem::take(&mut self.has_news)
     }
 
+    /// Whether nothing that came has yet to be put in force: only then what is known was accepted.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_none()
+    }
+
     /// What is known, for a process that begins while nobody answers. Secrets only where they may be kept.
     pub fn keep(&self, with_secrets: bool) -> Vec<u8> {
         let kinds = KINDS.into_iter().filter(|kind| *kind != Kind::Secret || with_secrets);
         let all = kinds.map(|kind| {
-            let version = self.subscriptions.get(&kind).map(|one| one.version.clone()).unwrap_or_default();
-            let all = self.known.all(kind);
-            let all = all.filter(|held| with_secrets || !may_hold_secrets(&held.any.value));
-            let all = all.map(|held| (**held).as_resource()).collect::<Vec<_>>();
-            // Whoever reads this would wait for the virtual hosts of a table that has none.
-            let gone = self.gone.iter().filter(|(of, _)| kind == Kind::VirtualHost && *of == kind);
-            (kind, version, all, gone.map(|(_, name)| name.clone()).collect())
+            let all = self.known.all(kind).filter(|held| may_keep(held, with_secrets));
+            let resources = all.map(|held| (**held).as_resource()).collect();
+            OfKind { kind, version: self.version(kind), resources, removed: Vec::new() }
         });
-        kept::write(all)
+        kept::whole(all, self.without_hosts())
+    }
+
+    /// The same; from now on [`Client::changes`] says what is another.
+    pub fn keep_from_now(&mut self, with_secrets: bool) -> Vec<u8> {
+        self.unkept = Some(Unkept { names: BTreeSet::new(), gone: self.without_hosts() });
+        self.keep(with_secrets)
+    }
+
+    /// What is another since this or [`Client::keep_from_now`] was asked last, to be added to what was kept then; empty
+    /// where nothing is. `None` where all of it is to be kept anew.
+    pub fn changes(&mut self, with_secrets: bool) -> Option<Vec<u8>> {
+        let gone = self.without_hosts();
+        let unkept = self.unkept.as_mut()?;
+        let names = std::mem::take(&mut unkept.names);
+        let before = std::mem::replace(&mut unkept.gone, gone.clone());
+        let mut kinds = Vec::new();
+        for kind in KINDS.into_iter().filter(|kind| *kind != Kind::Secret || with_secrets) {
+            let (mut resources, mut removed) = (Vec::new(), Vec::new());
+            for (_, name) in names.iter().filter(|(of, _)| *of == kind) {
+                match self.known.get(kind, name).filter(|held| may_keep(held, with_secrets)) {
+                    Some(held) => resources.push((**held).as_resource()),
+                    None => removed.push(name.clone()),
+                }
+            }
+            if !resources.is_empty() || !removed.is_empty() {
+                kinds.push(OfKind { kind, version: self.version(kind), resources, removed });
+            }
+        }
+        let is_same = kinds.is_empty() && before == gone;
+        Some(if is_same { Vec::new() } else { kept::record(kinds.into_iter(), gone) })
+    }
+
+    fn version(&self, kind: Kind) -> String {
+        self.subscriptions.get(&kind).map(|one| one.version.clone()).unwrap_or_default()
+    }
+
+    /// Whoever reads what is kept would wait for the virtual hosts of a table that has none.
+    fn without_hosts(&self) -> Vec<String> {
+        let gone = self.gone.iter().filter(|(of, _)| *of == Kind::VirtualHost);
+        gone.map(|(_, name)| name.clone()).collect()
     }
 
     /// Takes over what was kept, of the kinds of which a control plane has said nothing: all of it, or nothing. The plan
@@ -629,13 +705,17 @@ impl Client {
     /// # Errors
     /// It is not what [`Client::keep`] wrote, or it cannot be put in force any more.
     pub fn restore(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
-        let kinds = kept::read(bytes).ok_or("these are not the bytes of a configuration that was kept")?;
+        let kept = kept::read(bytes).ok_or("these are not the bytes of a configuration that was kept")?;
+        // It is all that was kept, and may be less than is known then.
+        self.unkept = None;
         let before = (self.known.clone(), self.gone.clone());
         let has_answered =
             |kind| self.subscriptions.get(&kind).is_some_and(|one: &Subscription| one.answered);
-        let kinds: Vec<_> = kinds.into_iter().filter(|(kind, ..)| !has_answered(*kind)).collect();
-        for (kind, version, resources, gone) in kinds {
-            self.gone.extend(gone.into_iter().map(|name| (kind, name)));
+        if !has_answered(Kind::VirtualHost) {
+            self.gone.extend(kept.gone.into_iter().map(|name| (Kind::VirtualHost, name)));
+        }
+        let kinds: Vec<_> = kept.kinds.into_iter().filter(|one| !has_answered(one.kind)).collect();
+        for OfKind { kind, version, resources, .. } in kinds {
             let came: Result<Vec<Came>, String> = resources.into_iter().map(Came::of_delta).collect();
             let read = came.and_then(|came| self.reader.read(kind, came, &self.known));
             let held = match read.and_then(|held| self.reads_statics(kind, held)) {
@@ -714,6 +794,10 @@ impl Client {
     pub fn versions(&self, kind: Kind) -> Vec<(String, String)> {
         self.known.all(kind).map(|held| (held.name.clone(), held.version.clone())).collect()
     }
+}
+
+fn may_keep(held: &Held, with_secrets: bool) -> bool {
+    with_secrets || !may_hold_secrets(&held.any.value)
 }
 
 /// A response of either method.

@@ -477,6 +477,9 @@ fn clusters_of_check(kind: &CheckKind, found: &mut BTreeSet<String>) {
         CheckKind::External(said) => {
             found.insert(said.cluster().to_owned());
         }
+        CheckKind::RateService(said) => {
+            found.insert(said.service.cluster.clone());
+        }
         CheckKind::Jwt(said) => {
             for provider in &said.providers {
                 if let JwtKeys::Remote(keys) = &provider.keys {

@@ -131,8 +131,8 @@ fn without_rules(host: &VirtualHost) -> VirtualHost {
     }
 }
 
-/// One route for one rule, however many blocks it has. What Envoy has maps for is said by ours: their order is another each
-/// time, and so would be the bytes.
+/// One route for one rule, however many blocks it has. What Envoy has maps for is said by ours: it is for filters, of which
+/// the chain has none of Envoy's, or as metadata, which are ours already.
 pub(super) fn rule(said: &Rule) -> route::Route {
     let bare = without_origin(said);
     if let [block] = bare.matches.as_slice() {

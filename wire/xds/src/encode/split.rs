@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 
 use naru_spec::{Cluster, Config, Discovery, FilterChain, Listener};
 
-use super::{balancing, clusters, listener, ours, proxyless};
+use super::{balancing, clusters, listener, order, ours, proxyless};
 use crate::discovery::{Dialect, Kind};
 use crate::ours::Process;
 use crate::proto::{cluster as clusters_of, core, endpoint, hcm, listener as proto, route, tls};
 use crate::schema::{pack, unpack};
 
-/// One resource: the bytes are those of a `google.protobuf.Any`.
+/// One resource: the bytes are those of a `google.protobuf.Any`, the same for the same content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     pub kind: Kind,
@@ -67,7 +67,8 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub fn add<M: prost::Message + prost::Name>(&mut self, kind: Kind, name: &str, message: &M) {
-        let any = prost::Message::encode_to_vec(&pack(message));
+        let mut any = prost::Message::encode_to_vec(&pack(message));
+        order::arrange(&mut any);
         self.resources.push(Resource { kind, name: name.to_owned(), any });
     }
 

@@ -8,7 +8,9 @@ use envoy_types::pb::envoy::config::cluster::v3 as cluster_proto;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint_proto;
 use envoy_types::pb::envoy::config::listener::v3 as listener_proto;
+use envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use envoy_types::pb::envoy::config::route::v3 as route_proto;
+use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -134,6 +136,36 @@ fn of_manager(
         filter_chains: vec![listener_proto::FilterChain { filters: vec![filter], ..Default::default() }],
         ..Default::default()
     }
+}
+
+/// With a filter that asks somebody who counts, before its router.
+pub fn counted(mut listener: listener_proto::Listener, cluster: &str) -> listener_proto::Listener {
+    use listener_proto::filter::ConfigType;
+    let filter = &mut listener.filter_chains[0].filters[0];
+    let Some(ConfigType::TypedConfig(said)) = &mut filter.config_type else { panic!("it says what it is") };
+    let mut manager = hcm::HttpConnectionManager::decode(said.value.as_slice()).unwrap();
+    let service = core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+            core::grpc_service::EnvoyGrpc { cluster_name: cluster.to_owned(), ..Default::default() },
+        )),
+        ..Default::default()
+    };
+    let counts = RateLimit {
+        domain: "edge".to_owned(),
+        rate_limit_service: Some(RateLimitServiceConfig {
+            grpc_service: Some(service),
+            transport_api_version: core::ApiVersion::V3.into(),
+        }),
+        ..Default::default()
+    };
+    let filter = hcm::HttpFilter {
+        name: "envoy.filters.http.ratelimit".to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&counts))),
+        ..Default::default()
+    };
+    manager.http_filters.insert(0, filter);
+    *said = any(&manager);
+    listener
 }
 
 pub fn secured(mut listener: listener_proto::Listener, secret: &str) -> listener_proto::Listener {
@@ -665,6 +697,7 @@ pub fn walk(seed: u64) {
     plane.connect();
     let mut is_connected = true;
     let mut listeners_accepted: BTreeSet<String> = BTreeSet::new();
+    let mut journal = Journal::default();
     for _ in 0..80 {
         let before: BTreeSet<String> = plane.running.listeners.iter().map(|one| one.name.clone()).collect();
         match chance.below(12) {
@@ -704,6 +737,9 @@ pub fn walk(seed: u64) {
         for name in before.intersection(&listeners_accepted) {
             assert!(after.contains(name), "seed {seed}: listener {name} is wanted and gone");
         }
+        if chance.below(3) == 0 {
+            journal.keep(&mut plane.client, chance.below(16) == 0);
+        }
     }
     plane.lose();
     turn(&mut plane.truth, plane.is_delta, &mut chance);
@@ -726,6 +762,58 @@ pub fn walk(seed: u64) {
     later.client.restore(Instant::ZERO, &kept).unwrap();
     later.carry_out();
     assert_eq!(later.running, plane.running, "seed {seed}");
+    // Also with what was kept bit by bit, whenever that broke off.
+    journal.keep(&mut plane.client, false);
+    let whole = journal.bytes.len();
+    for length in [whole, chance.below(whole as u64 + 1) as usize] {
+        journal.check(length, plane.is_delta, &format!("seed {seed}, {length} of {whole}"));
+    }
+}
+
+/// What is kept of a client bit by bit, and all of what it knew after each.
+#[derive(Default)]
+struct Journal {
+    bytes: Vec<u8>,
+    wholes: Vec<(usize, Vec<u8>)>,
+}
+
+impl Journal {
+    fn keep(&mut self, client: &mut Client, is_anew: bool) {
+        match client.changes(true).filter(|_| !is_anew && !self.bytes.is_empty()) {
+            Some(changes) => self.bytes.extend(changes),
+            None => {
+                self.bytes = client.keep_from_now(true);
+                self.wholes.clear();
+            }
+        }
+        self.wholes.push((self.bytes.len(), client.keep(true)));
+    }
+
+    /// So many bytes of it were written.
+    fn check(&self, length: usize, is_delta: bool, what: &str) {
+        let restored = |bytes: &[u8]| {
+            let mut plane = Plane::new(is_delta);
+            plane.client.restore(Instant::ZERO, bytes).map(|()| {
+                plane.carry_out();
+                plane
+            })
+        };
+        let now = restored(&self.bytes[..length]);
+        let Some((_, whole)) = self.wholes.iter().rfind(|(end, _)| *end <= length) else {
+            assert!(now.is_err(), "{what}");
+            return;
+        };
+        match (now, restored(whole)) {
+            (Ok(now), Ok(then)) => {
+                assert_eq!(now.running, then.running, "{what}");
+                // Of a state of the world what is the same has another version each time, which is not written.
+                for kind in KINDS.into_iter().filter(|_| is_delta) {
+                    assert_eq!(now.client.versions(kind), then.client.versions(kind), "{what}");
+                }
+            }
+            (now, then) => assert_eq!(now.err(), then.err(), "{what}"),
+        }
+    }
 }
 
 /// A response that cannot be accepted.

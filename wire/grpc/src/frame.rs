@@ -1,4 +1,4 @@
-//! Messages of gRPC on a stream: a flag and a length stand before each (gRPC over HTTP/2, "Length-Prefixed-Message").
+//! Messages on a stream: a flag and a length stand before each ("Length-Prefixed-Message").
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
