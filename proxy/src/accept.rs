@@ -290,6 +290,13 @@ impl Connection {
         self.unused_since.set(self.worker.clock.now());
     }
 
+    /// A request came and was answered, and nothing was in between.
+    #[inline]
+    pub fn on_answered_at_once(&self, now: Instant) {
+        self.stall.look(None);
+        self.unused_since.set(now);
+    }
+
     /// Goes on by the newest snapshot of its listener; or leaves, where that has no place for it. What it still
     /// asks is then decided by the last snapshot that had one.
     pub fn follow(&self) {

@@ -4,13 +4,15 @@
 //! the request's own headers travel on. [`Facts`] is everything known at the moment of writing;
 //! what is not known yet, or never came to be, prints as `-` in a log and as nothing in a header.
 
+mod form;
+
 use std::net::SocketAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::text::{number as write_number, two_digits};
-use naru_base::{Instant, IpText, WallTime};
+use naru_base::text::number as write_number;
+use naru_base::{Instant, IpText, Times, WallTime};
 use naru_spec::format::{GrpcStatusForm, TimePiece};
 use naru_spec::{
     AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable,
@@ -19,6 +21,8 @@ use naru_spec::{
 
 use crate::Outcome;
 use crate::edge::Peer;
+
+pub use form::{Form, Known};
 
 /// What the access logs of a chain need to be kept.
 #[derive(Debug, Default)]
@@ -198,6 +202,8 @@ pub struct Facts<'a> {
     pub response: &'a dyn Lookup,
     pub trailers: &'a dyn Lookup,
     pub began: WallTime,
+    /// Who writes it.
+    pub times: &'a Times,
     /// Once there is a response, and at the end.
     pub outcome: Option<&'a Outcome>,
     pub bytes_received: u64,
@@ -224,17 +230,6 @@ pub struct Facts<'a> {
     pub connection: u64,
     pub stream: u64,
     pub host_name: &'a str,
-}
-
-/// Appends one line of an access log.
-pub fn write_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    match format {
-        LogFormat::Text(format) => fill(format, facts, out),
-        LogFormat::Json(fields) => {
-            write_object(fields, facts, out);
-            out.push(b'\n');
-        }
-    }
 }
 
 /// Appends a format for a log: what is not known is `-`.
@@ -282,7 +277,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
                 || alternative.as_ref().is_some_and(|name| write_header(facts.trailers, name, out))
         }
         Operator::StartTime(None) => {
-            write_time(facts.began, out);
+            facts.times.write(facts.began, out);
             true
         }
         Operator::StartTime(Some(format)) => {
@@ -413,26 +408,11 @@ pub fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// RFC 3339 with milliseconds.
-/// A time as logs have it: UTC, RFC 3339.
+/// A time as logs have it: UTC, RFC 3339, with milliseconds.
 pub fn time(time: WallTime) -> String {
     let mut out = Vec::new();
-    write_time(time, &mut out);
+    Times::default().write(time, &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn write_time(time: WallTime, out: &mut Vec<u8>) {
-    let c = time.civil();
-    let [y0, y1] = two_digits((c.year / 100 % 100) as u8);
-    let [y2, y3] = two_digits((c.year % 100) as u8);
-    let [[mo0, mo1], [d0, d1]] = [two_digits(c.month), two_digits(c.day)];
-    let [[h0, h1], [mi0, mi1], [s0, s1]] = [c.hour, c.minute, c.second].map(two_digits);
-    let (tenths, [c0, c1]) = (b'0' + (c.millis / 100) as u8, two_digits((c.millis % 100) as u8));
-    // At once: one digit after another costs several times as much.
-    out.extend_from_slice(&[
-        y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1, b'.',
-        tenths, c0, c1, b'Z',
-    ]);
 }
 
 fn write_formatted_time(pieces: &[TimePiece], time: WallTime, out: &mut Vec<u8>) {
@@ -485,97 +465,4 @@ fn write_grpc_status(form: GrpcStatusForm, status: u8, out: &mut Vec<u8>) -> boo
         (GrpcStatusForm::Snake, Some((_, snake))) => text(out, snake),
         (GrpcStatusForm::Number, _) | (_, None) => number(out, u64::from(status)),
     }
-}
-
-fn write_object(fields: &[(String, JsonField)], facts: &Facts<'_>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, (key, field)) in fields.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_json_text(key.as_bytes(), out);
-        out.push(b':');
-        write_field(field, facts, out);
-    }
-    out.push(b'}');
-}
-
-fn write_field(field: &JsonField, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    match field {
-        JsonField::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
-        JsonField::Object(fields) => write_object(fields, facts, out),
-        JsonField::List(fields) => {
-            out.push(b'[');
-            for (at, field) in fields.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_field(field, facts, out);
-            }
-            out.push(b']');
-        }
-        JsonField::Value(format) => {
-            let mut value = Vec::new();
-            match format.pieces() {
-                [Piece::Operator { operator, length_max }] => {
-                    if !write_operator(operator, facts, &mut value) {
-                        out.extend_from_slice(b"null");
-                        return;
-                    }
-                    if let Some(length) = length_max {
-                        value.truncate(*length);
-                    }
-                    if is_number(operator) {
-                        out.extend_from_slice(&value);
-                        return;
-                    }
-                }
-                _ => fill(format, facts, &mut value),
-            }
-            write_json_text(&value, out);
-        }
-    }
-}
-
-/// Operators whose values are numbers in JSON.
-fn is_number(operator: &Operator) -> bool {
-    matches!(
-        operator,
-        Operator::ResponseCode
-            | Operator::BytesReceived
-            | Operator::BytesSent
-            | Operator::Duration
-            | Operator::RequestDuration
-            | Operator::ResponseDuration
-            | Operator::ResponseTxDuration
-            | Operator::UpstreamRequestAttemptCount
-            | Operator::DownstreamLocalPort
-            | Operator::GrpcStatusNumber
-            | Operator::GrpcStatus(GrpcStatusForm::Number)
-            | Operator::ConnectionId
-            | Operator::StreamId
-    )
-}
-
-/// A JSON string; bytes that are not UTF-8 become U+FFFD.
-fn write_json_text(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for c in String::from_utf8_lossy(bytes).chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            c if c < ' ' => {
-                out.extend_from_slice(b"\\u");
-                let code = c as u32;
-                for shift in [12, 8, 4, 0] {
-                    out.push(b"0123456789abcdef"[(code >> shift & 0xf) as usize]);
-                }
-            }
-            c => {
-                let mut buffer = [0; 4];
-                out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
-            }
-        }
-    }
-    out.push(b'"');
 }

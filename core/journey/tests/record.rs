@@ -3,10 +3,10 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, Reason, RetryEnd, WallTime};
+use naru_base::{Instant, Reason, RetryEnd, Times, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
-use naru_journey::record::{Facts, RequestLine, fill, write_line};
+use naru_journey::record::{Facts, Form, RequestLine, fill};
 use naru_route::{RuleId, Verdict};
 use naru_spec::{Format, JsonField, LogFormat, Scheme};
 
@@ -17,6 +17,7 @@ struct World {
     trailers: HeaderMap,
     outcome: Outcome,
     peer: Peer,
+    times: Times,
 }
 
 fn world() -> World {
@@ -56,6 +57,7 @@ fn world() -> World {
             is_certified: false,
             is_in_tunnel: false,
         },
+        times: Times::default(),
     }
 }
 
@@ -67,6 +69,7 @@ impl World {
             response: &self.response,
             trailers: &self.trailers,
             began: WallTime(1_709_251_199_123_456_789),
+            times: &self.times,
             outcome: Some(&self.outcome),
             bytes_received: 7,
             bytes_sent: 1_234,
@@ -142,7 +145,7 @@ fn json_keeps_numbers_as_numbers_and_escapes_text() {
         ("list".to_owned(), JsonField::List(vec![value("%ROUTE_NAME%"), value("\u{1}")])),
     ];
     let mut out = Vec::new();
-    write_line(&LogFormat::Json(fields), &world.facts(), &mut out);
+    Form::of(&LogFormat::Json(fields)).write(&world.facts(), &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "{\"status\":200,\"agent\":\"curl \\\"8\\\"\",\"absent\":null,\"mixed\":\"took 25 ms\",\
