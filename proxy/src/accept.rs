@@ -1,6 +1,6 @@
 //! A connection of a client, from its first byte to its last.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -17,6 +17,7 @@ use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
 use naru_journey::gate::local_rate::ConnectionRates;
 use naru_journey::proxied::Ends;
+use naru_journey::record::Addresses;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
 use naru_spec::defaults::HANDSHAKE_TIMEOUT;
@@ -170,6 +171,8 @@ pub struct Connection {
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
+    /// Its addresses, once a line was written of it.
+    addresses: OnceCell<Box<Addresses>>,
 }
 
 /// How long its chain lets a connection stay.
@@ -234,6 +237,7 @@ impl Connection {
             rates: ConnectionRates::default(),
             interim: RefCell::new(None),
             tunnel: RefCell::new(None),
+            addresses: OnceCell::new(),
         }
     }
 
@@ -270,6 +274,12 @@ impl Connection {
     #[inline]
     pub fn chain(&self) -> ChainId {
         self.chain.get()
+    }
+
+    /// As lines of logs have them.
+    #[inline]
+    pub fn addresses(&self) -> &Addresses {
+        self.addresses.get_or_init(|| Box::new(Addresses::of([self.direct, self.peer.local])))
     }
 
     fn is_used(&self) -> bool {

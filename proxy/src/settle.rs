@@ -457,6 +457,7 @@ impl Passage {
             bytes_received: self.bytes_received(),
             bytes_sent: self.bytes_sent(),
             peer: &self.connection.peer,
+            addresses: Some(self.connection.addresses()),
             direct: self.connection.direct,
             client: self.client.address,
             server_name: self.connection.server_name.as_deref(),

@@ -228,6 +228,7 @@ fn record(
             bytes_received: 0,
             bytes_sent,
             peer: &connection.peer,
+            addresses: Some(connection.addresses()),
             direct: connection.direct,
             client: plain.client.address,
             server_name: connection.server_name.as_deref(),

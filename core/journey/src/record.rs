@@ -193,6 +193,25 @@ impl Line<'_> {
     }
 }
 
+/// Addresses that many lines have, as they are written, with their ports.
+#[derive(Clone, Debug)]
+pub struct Addresses([(SocketAddr, Box<[u8]>); 2]);
+
+impl Addresses {
+    pub fn of(addresses: [SocketAddr; 2]) -> Addresses {
+        Addresses(addresses.map(|of| {
+            let mut text = Vec::new();
+            write_address(of, true, &mut text);
+            (of, text.into_boxed_slice())
+        }))
+    }
+
+    #[inline]
+    fn find(&self, address: SocketAddr) -> Option<&[u8]> {
+        self.0.iter().find(|(of, _)| *of == address).map(|(_, text)| &**text)
+    }
+}
+
 /// Everything that can be written about a request at one moment.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it is made of views that print nothing of their own")]
@@ -209,6 +228,8 @@ pub struct Facts<'a> {
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub peer: &'a Peer,
+    /// Those of the connection, where it has written them before.
+    pub addresses: Option<&'a Addresses>,
     /// Who is at the other end of the wire, whoever it speaks for.
     pub direct: SocketAddr,
     /// The trusted client address.
@@ -302,18 +323,18 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => match facts.upstream_path {
             Some(path) if facts.upstream.is_some() => text(out, path),
-            _ => facts.upstream.is_some_and(|upstream| address(out, upstream, true)),
+            _ => facts.upstream.is_some_and(|upstream| address(facts, upstream, true, out)),
         },
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }
-        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(out, local, true)),
+        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(facts, local, true, out)),
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),
-        Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),
-        Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.direct, *port),
-        Operator::DownstreamLocalAddress { port } => address(out, facts.peer.local, *port),
+        Operator::DownstreamRemoteAddress { port } => address(facts, facts.client, *port, out),
+        Operator::DownstreamDirectRemoteAddress { port } => address(facts, facts.direct, *port, out),
+        Operator::DownstreamLocalAddress { port } => address(facts, facts.peer.local, *port, out),
         Operator::DownstreamLocalPort => number(out, u64::from(facts.peer.local.port())),
         Operator::DownstreamTlsVersion => facts.tls_version.is_some_and(|version| text(out, version)),
         Operator::RequestedServerName => facts.server_name.is_some_and(|name| text(out, name)),
@@ -384,17 +405,25 @@ fn span(out: &mut Vec<u8>, moments: Option<(Instant, Instant)>) -> bool {
     moments.is_some_and(|(from, to)| number(out, to.since(from).as_millis() as u64))
 }
 
-pub(crate) fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
+fn address(facts: &Facts<'_>, address: SocketAddr, with_port: bool, out: &mut Vec<u8>) -> bool {
+    match facts.addresses.and_then(|known| known.find(address)) {
+        Some(text) if with_port => out.extend_from_slice(text),
+        _ => write_address(address, with_port, out),
+    }
+    true
+}
+
+fn write_address(address: SocketAddr, with_port: bool, out: &mut Vec<u8>) {
     use std::io::Write as _;
     match address {
-        SocketAddr::V6(address) if with_port => write!(out, "{address}").is_ok(),
+        // A vector takes everything.
+        SocketAddr::V6(address) if with_port => drop(write!(out, "{address}")),
         _ => {
             out.extend_from_slice(IpText::of(address.ip()).as_bytes());
             if with_port {
                 out.push(b':');
                 write_number(out, u64::from(address.port()));
             }
-            true
         }
     }
 }

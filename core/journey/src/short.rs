@@ -369,6 +369,7 @@ pub fn form_of(form: &Form) -> Form {
     let nowhere = ([0, 0, 0, 0], 0).into();
     let peer =
         Peer { remote: nowhere, local: nowhere, is_tls: false, is_certified: false, is_in_tunnel: false };
+    let (outcome, times) = (outcome(Verdict::NoVirtualHost, None, 200, Instant::ZERO), Times::default());
     let any = Facts {
         line: Line {
             method: "GET",
@@ -381,11 +382,12 @@ pub fn form_of(form: &Form) -> Form {
         response: &(),
         trailers: &(),
         began: WallTime(0),
-        times: &Times::default(),
-        outcome: Some(&outcome(Verdict::NoVirtualHost, None, 200, Instant::ZERO)),
+        times: &times,
+        outcome: Some(&outcome),
         bytes_received: 0,
         bytes_sent: 0,
         peer: &peer,
+        addresses: None,
         direct: nowhere,
         client: nowhere,
         server_name: None,
@@ -624,7 +626,7 @@ mod tests {
             (form_of(&form), form)
         });
         let (names, values) = (["accept", "Cookie", "cache-control", "pragma"], [&b"a\"\\b"[..], b"", b"\xff "]);
-        let mut chance = naru_base::Chance::new(3);
+        let (mut chance, times) = (naru_base::Chance::new(3), Times::default());
         for _ in 0..500 {
             let mut fields: Vec<Field<'_>> = vec![("Host", b"a.example"), ("connection", b"keep-alive")];
             for name in names {
@@ -647,17 +649,19 @@ mod tests {
                 response.insert("a", HeaderValue::from_static("\"x"));
             }
             let status = [200, 404][chance.below(2) as usize];
+            let outcome = outcome(Verdict::NoVirtualHost, None, status, Instant(chance.below(1 << 40)));
             let facts = Facts {
                 line: plain.line(),
                 request: &plain,
                 response: &response,
                 trailers: &(),
                 began: WallTime(chance.below(1 << 62)),
-                times: &Times::default(),
-                outcome: Some(&outcome(Verdict::NoVirtualHost, None, status, Instant(chance.below(1 << 40)))),
+                times: &times,
+                outcome: Some(&outcome),
                 bytes_received: 0,
                 bytes_sent: chance.below(9_999),
                 peer: &peer,
+                addresses: None,
                 direct: peer.remote,
                 client: plain.client.address,
                 server_name: (chance.below(2) > 0).then_some("s"),

@@ -74,6 +74,7 @@ impl World {
             bytes_received: 7,
             bytes_sent: 1_234,
             peer: &self.peer,
+            addresses: None,
             direct: self.peer.remote,
             client: ([198, 51, 100, 1], 0).into(),
             server_name: Some("shop.example"),

@@ -27,6 +27,9 @@ pub fn format(bytes: &[u8]) {
     for facts in [world.before(), world.after()] {
         let mut out = Vec::new();
         fill(&format, &facts, &mut out);
+        let mut line = Vec::new();
+        Form::of(&LogFormat::Text(format.clone())).write(&facts, &mut line);
+        assert_eq!(line, out, "{printed:?}");
         texts_stand_in_order(&format, &out);
         is_read_back(&format, &out);
         let field = JsonField::Value(format.clone());
@@ -122,6 +125,7 @@ impl World {
             bytes_received: 0,
             bytes_sent: 0,
             peer: &self.peer,
+            addresses: None,
             direct: self.peer.remote,
             client: self.peer.remote,
             server_name: None,
