@@ -6,7 +6,7 @@ use http::{Method, Version};
 use naru_base::{Instant, Reason, RetryEnd, Times, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
-use naru_journey::record::{Facts, Form, RequestLine, fill};
+use naru_journey::record::{Addresses, Facts, Form, RequestLine, fill};
 use naru_route::{RuleId, Verdict};
 use naru_spec::{Format, JsonField, LogFormat, Scheme};
 
@@ -128,6 +128,30 @@ fn operators_say_what_envoys_say() {
     );
     check("%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION% 100%%", "shop.example TLSv1.3 100%");
     check("%CONNECTION_ID% %STREAM_ID% %UPSTREAM_REQUEST_ATTEMPT_COUNT%", "3 4 2");
+}
+
+#[test]
+fn addresses_that_were_written_before_are_written_so_again() {
+    let mut world = world();
+    let format = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% \
+                  %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %UPSTREAM_HOST%";
+    let format = Format::parse(format).unwrap();
+    for (remote, local) in [("203.0.113.9:5", "10.0.0.1:80"), ("[2001:db8::1]:5", "[::1]:65535")] {
+        (world.peer.remote, world.peer.local) = (remote.parse().unwrap(), local.parse().unwrap());
+        let known = Addresses::of([world.peer.remote, world.peer.local]);
+        // Others stay as they are: the same with another port, too.
+        let other = std::net::SocketAddr::new(world.peer.remote.ip(), 6);
+        for client in [world.peer.remote, world.peer.local, other] {
+            let written = [None, Some(&known)].map(|addresses| {
+                let mut out = Vec::new();
+                fill(&format, &Facts { addresses, client, ..world.facts() }, &mut out);
+                String::from_utf8(out).unwrap()
+            });
+            assert_eq!(written[0], written[1]);
+            let bare = world.peer.local.ip();
+            assert_eq!(written[1], format!("{client} {remote} {local} {bare} 10.1.1.1:9080"));
+        }
+    }
 }
 
 #[test]
