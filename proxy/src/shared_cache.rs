@@ -121,7 +121,7 @@ impl SharedCache {
     pub fn shelf(&self, url: &str) -> MutexGuard<'_, Shelf<Waker>> {
         // Its upper half, spread over all of them.
         let hash = naru_cache::hash(self.seed, url.as_bytes()) >> 32;
-        let at = (hash * self.shelves.len() as u64 >> 32) as usize;
+        let at = ((hash * self.shelves.len() as u64) >> 32) as usize;
         // Whoever panicked with it has left it whole: nothing in it is done in parts that could panic.
         self.shelves[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
