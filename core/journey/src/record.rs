@@ -413,7 +413,7 @@ fn address(facts: &Facts<'_>, address: SocketAddr, with_port: bool, out: &mut Ve
     true
 }
 
-fn write_address(address: SocketAddr, with_port: bool, out: &mut Vec<u8>) {
+pub(crate) fn write_address(address: SocketAddr, with_port: bool, out: &mut Vec<u8>) {
     use std::io::Write as _;
     match address {
         // A vector takes everything.
