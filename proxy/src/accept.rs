@@ -1,6 +1,6 @@
 //! A connection of a client, from its first byte to its last.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -17,6 +17,7 @@ use naru_base::{Instant, Reason};
 use naru_journey::edge::Peer;
 use naru_journey::gate::local_rate::ConnectionRates;
 use naru_journey::proxied::Ends;
+use naru_journey::record::Addresses;
 use naru_journey::tunnel::HTTP2_PREFACE;
 use naru_journey::{Arriving, ChainId, Milestone};
 use naru_spec::defaults::HANDSHAKE_TIMEOUT;
@@ -170,6 +171,8 @@ pub struct Connection {
     pub interim: RefCell<Option<Interim>>,
     /// The tunnel that it is in.
     tunnel: RefCell<Option<Box<Passage>>>,
+    /// Its addresses, once a line was written of it.
+    addresses: OnceCell<Box<Addresses>>,
 }
 
 /// How long its chain lets a connection stay.
@@ -234,6 +237,7 @@ impl Connection {
             rates: ConnectionRates::default(),
             interim: RefCell::new(None),
             tunnel: RefCell::new(None),
+            addresses: OnceCell::new(),
         }
     }
 
@@ -272,6 +276,12 @@ impl Connection {
         self.chain.get()
     }
 
+    /// As lines of logs have them.
+    #[inline]
+    pub fn addresses(&self) -> &Addresses {
+        self.addresses.get_or_init(|| Box::new(Addresses::of([self.direct, self.peer.local])))
+    }
+
     fn is_used(&self) -> bool {
         self.active.get() > 0
     }
@@ -288,6 +298,13 @@ impl Connection {
         self.active.set(self.active.get() - 1);
         self.stall.look(None);
         self.unused_since.set(self.worker.clock.now());
+    }
+
+    /// A request came and was answered, and nothing was in between.
+    #[inline]
+    pub fn on_answered_at_once(&self, now: Instant) {
+        self.stall.look(None);
+        self.unused_since.set(now);
     }
 
     /// Goes on by the newest snapshot of its listener; or leaves, where that has no place for it. What it still

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
-use naru_base::{Instant, WallTime};
+use naru_base::{Instant, Times, WallTime};
 
 /// So many looks may share one reading.
 const LOOKS_MAX: u32 = 16;
@@ -35,6 +35,8 @@ pub struct Clock {
     /// The second since 1970 that `date` says.
     date_of: Cell<u64>,
     date: RefCell<HeaderValue>,
+    /// Writes times into logs.
+    pub times: Times,
 }
 
 /// The moment that a process counts from.
@@ -61,6 +63,7 @@ impl Clock {
             wall: Cell::new((now, wall_now())),
             date_of: Cell::new(0),
             date: RefCell::new(HeaderValue::from_static("")),
+            times: Times::default(),
         }
     }
 
@@ -89,14 +92,26 @@ impl Clock {
     /// What a `Date` header says now.
     #[inline]
     pub fn date(&self) -> HeaderValue {
-        let now = self.wall(self.now());
+        self.update_date(self.now());
+        self.date.borrow().clone()
+    }
+
+    /// Appends what a `Date` header says at a moment that was just now.
+    #[inline]
+    pub fn write_date(&self, now: Instant, out: &mut Vec<u8>) {
+        self.update_date(now);
+        out.extend_from_slice(self.date.borrow().as_bytes());
+    }
+
+    #[inline]
+    fn update_date(&self, now: Instant) {
+        let now = self.wall(now);
         let second = now.0 / 1_000_000_000;
         if self.date_of.replace(second) != second
             && let Ok(date) = HeaderValue::from_str(&now.http_date())
         {
             *self.date.borrow_mut() = date;
         }
-        self.date.borrow().clone()
     }
 
     /// The date and time of a moment that is not long ago.

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use naru_base::{ClusterId, Instant};
-use naru_journey::ChainId;
+use naru_journey::record::Form;
+use naru_journey::{ChainId, short};
 use naru_route::RuleId;
-use naru_spec::{Discovery, LogFormat};
+use naru_spec::Discovery;
 use naru_tls::Terminator;
 
 use crate::cluster::{Balanced, ClusterHere, Clusters};
@@ -54,7 +55,9 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct LoadedLog {
     pub buffer: Rc<Buffer>,
-    pub format: LogFormat,
+    pub form: Form,
+    /// Of answers from memory that go the short way; empty where none does.
+    pub short_form: Form,
 }
 
 impl Loaded {
@@ -125,10 +128,14 @@ impl Loaded {
         let stores = stores.collect();
         let older = older.map(|older| (&older.snapshot.limits, &older.clusters.limits));
         let limits = LimitsHere::new(&snapshot.limits, &prepared.named_limits, older);
-        let logs_of_chains = snapshot.chains().iter().zip(&prepared.sinks).map(|(chain, sinks)| {
-            let all = chain.http.access_log.iter().zip(sinks);
-            all.map(|(access, sink)| LoadedLog { buffer: logs.buffer(sink), format: access.format.clone() })
-                .collect()
+        let logs_of_chains = (0..).zip(snapshot.chains()).zip(&prepared.sinks).map(|((at, chain), sinks)| {
+            let is_short = prepared.short.get(at).is_some_and(|rules| !rules.is_empty());
+            let all = chain.http.access_log.iter().zip(sinks).map(|(access, sink)| {
+                let form = Form::of(&access.format);
+                let short_form = if is_short { short::form_of(&form) } else { Form::default() };
+                LoadedLog { buffer: logs.buffer(sink), form, short_form }
+            });
+            all.collect()
         });
         let of_chains = prepared.sessions.iter().zip(&prepared.providers).zip(snapshot.chains());
         let of_chains = of_chains.map(|((services, providers), chain)| {

@@ -111,11 +111,15 @@ impl Recent {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
-    fn add(&self, lines: &[u8]) {
+    fn add(&self, mut lines: Vec<u8>) {
+        // What has much more room than it needs gives it back.
+        if lines.capacity() > lines.len() + lines.len() / 4 {
+            lines.shrink_to_fit();
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (pieces, bytes) = &mut *kept;
-        pieces.push_back(lines.to_vec());
         *bytes += lines.len();
+        pieces.push_back(lines);
         while *bytes > self.bytes_max.load(Ordering::Relaxed) && pieces.len() > 1 {
             *bytes -= pieces.pop_front().map_or(0, |piece| piece.len());
         }
@@ -142,18 +146,18 @@ impl Sink {
         }
     }
 
-    fn write(&self, lines: &[u8]) -> io::Result<()> {
+    fn write(&self, lines: Vec<u8>) -> io::Result<()> {
         match self {
             Sink::File(file) => {
                 let mut file = file;
-                file.write_all(lines)
+                file.write_all(&lines)
             }
             Sink::Stdout => {
                 let mut out = io::stdout().lock();
-                out.write_all(lines)?;
+                out.write_all(&lines)?;
                 out.flush()
             }
-            Sink::Stderr => io::stderr().lock().write_all(lines),
+            Sink::Stderr => io::stderr().lock().write_all(&lines),
             Sink::Recent(recent) => {
                 recent.add(lines);
                 Ok(())
@@ -166,7 +170,7 @@ fn write_all(jobs_rx: &Receiver<Job>) {
     for job in jobs_rx {
         match job {
             // A full disk must not stop traffic; the line is lost, as it would be anywhere.
-            Job::Lines { sink, lines } => drop(sink.write(&lines)),
+            Job::Lines { sink, lines } => drop(sink.write(lines)),
             Job::Flush(done_tx) => drop(done_tx.send(())),
         }
     }

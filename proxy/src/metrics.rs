@@ -53,7 +53,8 @@ pub struct Histogram {
 impl Histogram {
     #[inline]
     pub(crate) fn observe(&mut self, value: f64) {
-        let at = BUCKETS.partition_point(|bound| *bound < value);
+        // Most are quick, or have no body.
+        let at = if value <= BUCKETS[0] { 0 } else { BUCKETS.partition_point(|bound| *bound < value) };
         self.counts[at] += 1;
         self.sum += value;
     }

@@ -22,7 +22,7 @@ use naru_base::{AttemptId, ClusterId, EndpointId, Instant, Reason, RetryEnd};
 use naru_journey::edge::Client;
 use naru_journey::limits::{LimitId, Queued};
 use naru_journey::proxied::Ends;
-use naru_journey::record::{Facts, Kept, RequestLine, write_line};
+use naru_journey::record::{Facts, Kept, RequestLine};
 use naru_journey::{Action, AttemptEvent, Cause, ChainId, Journey, Milestone, Outcome};
 use naru_route::{CompiledAction, Verdict};
 
@@ -454,10 +454,12 @@ impl Passage {
             response: &self.kept_response,
             trailers: &self.kept_trailers,
             began: self.worker.clock.wall(self.journey.began()),
+            times: &self.worker.clock.times,
             outcome,
             bytes_received: self.bytes_received(),
             bytes_sent: self.bytes_sent(),
             peer: &self.connection.peer,
+            addresses: Some(self.connection.addresses()),
             direct: self.connection.direct,
             client: self.client.address,
             server_name: self.connection.server_name.as_deref(),
@@ -488,7 +490,7 @@ impl Passage {
         if !logs.is_empty() {
             let facts = self.facts(Some(outcome));
             for log in logs {
-                self.worker.logs.write(&log.buffer, |buffer| write_line(&log.format, &facts, buffer));
+                self.worker.logs.write(&log.buffer, |buffer| log.form.write(&facts, buffer));
             }
         }
         if outcome.retry_end != RetryEnd::Open

@@ -119,9 +119,9 @@ impl SharedCache {
 
     /// The shelf of a URL.
     pub fn shelf(&self, url: &str) -> MutexGuard<'_, Shelf<Waker>> {
-        let hash =
-            url.bytes().fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let at = (hash >> 32) as usize % self.shelves.len();
+        // Its upper half, spread over all of them.
+        let hash = naru_cache::hash(self.seed, url.as_bytes()) >> 32;
+        let at = ((hash * self.shelves.len() as u64) >> 32) as usize;
         // Whoever panicked with it has left it whole: nothing in it is done in parts that could panic.
         self.shelves[at].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderName, StatusCode};
-use naru_base::text;
+use naru_base::{Instant, text};
 use naru_cache::{KeyText, Object, Place, Said, Told, beside_of};
 use naru_http1::{PlainRoom, read_plain, write_status_line};
-use naru_journey::record::{Facts, Lookup, write_line};
+use naru_journey::record::{Facts, Lookup};
 use naru_journey::short::{Plain, ShortRule, outcome, rules_of};
 use naru_journey::{ChainId, Outcome, Snapshot};
 use naru_route::{CompiledAction, RuleId};
 use naru_spec::{Http, Scheme, ServerHeader};
 
 use crate::accept::Connection;
+use crate::clock::Clock;
 use crate::cluster::add;
 use crate::codec::Output;
 use crate::loaded::Loaded;
@@ -111,9 +111,7 @@ fn give(
 
     let buffer = out.buffer();
     let from = buffer.len();
-    let said = say(buffer, status, &object, &here.http, policy.tells.then_some(percent), now, || {
-        worker.clock.date()
-    });
+    let said = say(buffer, status, &object, &here.http, policy.tells.then_some(percent), now, &worker.clock);
     if said.is_none() {
         buffer.truncate(from);
         return None;
@@ -123,15 +121,12 @@ fn give(
     count(&of_rule.counts.hits);
     count(&of_rule.counts.short);
     add(&worker.metrics.downstream.requests_total, 1);
-    connection.on_request();
-    let outcome = outcome(verdict, &of_rule.rule, object.status, now, worker.clock.now());
+    let outcome = outcome(verdict, Some(of_rule.rule.cluster), object.status, now);
     let way = Way { connection, loaded, chain, id, stream: connection.next_stream() };
     let said = Written(buffer.get(from..).unwrap_or_default());
     record(&way, &plain, &of_rule.rule, &said, &outcome, object.body.len() as u64);
-    connection.on_request_end();
-    if !object.body.is_empty() {
-        out.add(Bytes::clone(&object.body));
-    }
+    connection.on_answered_at_once(now);
+    out.add_of(&object.body);
     Some(())
 }
 
@@ -140,7 +135,7 @@ fn look(
     loaded: &Loaded,
     of_rule: &OfRule,
     plain: &Plain<'_>,
-    now: naru_base::Instant,
+    now: Instant,
     percent: u32,
 ) -> Option<Arc<Object>> {
     let shared = loaded.prepared.cache.as_ref()?;
@@ -159,8 +154,8 @@ fn say(
     object: &Object,
     http: &Http,
     tells: Option<u32>,
-    now: naru_base::Instant,
-    date: impl FnOnce() -> http::HeaderValue,
+    now: Instant,
+    clock: &Clock,
 ) -> Option<()> {
     out.reserve(256);
     write_status_line(out, status);
@@ -176,7 +171,7 @@ fn say(
     }
     if !lines.has_date {
         out.extend_from_slice(b"\r\ndate: ");
-        out.extend_from_slice(date().as_bytes());
+        clock.write_date(now, out);
     }
     if !lines.has_server && http.server_header != ServerHeader::PassThrough {
         out.extend_from_slice(b"\r\nserver: ");
@@ -228,10 +223,12 @@ fn record(
             response,
             trailers: &(),
             began: worker.clock.wall(outcome.began),
+            times: &worker.clock.times,
             outcome: Some(outcome),
             bytes_received: 0,
             bytes_sent,
             peer: &connection.peer,
+            addresses: Some(connection.addresses()),
             direct: connection.direct,
             client: plain.client.address,
             server_name: connection.server_name.as_deref(),
@@ -253,7 +250,7 @@ fn record(
             host_name: &worker.host_name,
         };
         for log in logs {
-            worker.logs.write(&log.buffer, |buffer| write_line(&log.format, &facts, buffer));
+            worker.logs.write(&log.buffer, |buffer| log.short_form.write(&facts, buffer));
         }
     }
     let labels = Labels {

@@ -26,4 +26,4 @@ pub use json::Json;
 pub use reason::{Reason, RetryEnd, Side};
 pub use share::{Fraction, Weight};
 pub use text::IpText;
-pub use time::{Instant, WallTime};
+pub use time::{Instant, Times, WallTime};

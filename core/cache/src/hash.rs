@@ -1,6 +1,7 @@
 //! Numbers that stand for bytes. Not for secrets.
 
 /// The same for the same seed. Seeded by chance, nobody can choose bytes that meet.
+#[inline]
 pub fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut chunks = bytes.chunks_exact(8);
     let mut hash = seed;

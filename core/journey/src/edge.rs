@@ -497,17 +497,29 @@ pub(crate) fn draw_id(chance: &mut Chance) -> [u64; 2] {
 
 #[inline]
 pub(crate) fn id_text([high, low]: [u64; 2]) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    // Groups of 8, 4, 4, 4 and 12 digits.
+    let ([a, b], [c, d]) = (digits(high), digits(low));
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for byte in [high.to_be_bytes(), low.to_be_bytes()].as_flattened() {
-        // Groups of 8, 4, 4, 4 and 12 digits.
-        at += usize::from(matches!(at, 8 | 13 | 18 | 23));
-        if let Some([left, right]) = text.get_mut(at..at + 2) {
-            *left = HEX[usize::from(byte >> 4)];
-            *right = HEX[usize::from(byte & 0xf)];
-        }
-        at += 2;
-    }
+    text[..8].copy_from_slice(&a);
+    text[9..13].copy_from_slice(&b[..4]);
+    text[14..18].copy_from_slice(&b[4..]);
+    text[19..23].copy_from_slice(&c[..4]);
+    text[24..28].copy_from_slice(&c[4..]);
+    text[28..].copy_from_slice(&d);
     text
+}
+
+/// The digits of a number to the base of 16, eight at once.
+#[inline]
+fn digits(number: u64) -> [[u8; 8]; 2] {
+    [(number >> 32) as u32, number as u32].map(|half| {
+        // One digit in each byte, the first one in the highest.
+        let mut spread = u64::from(half);
+        spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+        spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+        spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // From 10 on it is a letter.
+        let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+    })
 }

@@ -4,13 +4,15 @@
 //! the request's own headers travel on. [`Facts`] is everything known at the moment of writing;
 //! what is not known yet, or never came to be, prints as `-` in a log and as nothing in a header.
 
+mod form;
+
 use std::net::SocketAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::text::{number as write_number, two_digits};
-use naru_base::{Instant, IpText, WallTime};
+use naru_base::text::number as write_number;
+use naru_base::{Instant, IpText, Times, WallTime};
 use naru_spec::format::{GrpcStatusForm, TimePiece};
 use naru_spec::{
     AccessLog, Action, ClusterChoice, Format, HeaderOps, JsonField, LogFormat, Operator, Piece, RouteTable,
@@ -19,6 +21,8 @@ use naru_spec::{
 
 use crate::Outcome;
 use crate::edge::Peer;
+
+pub use form::{Form, Known};
 
 /// What the access logs of a chain need to be kept.
 #[derive(Debug, Default)]
@@ -189,6 +193,25 @@ impl Line<'_> {
     }
 }
 
+/// Addresses that many lines have, as they are written, with their ports.
+#[derive(Clone, Debug)]
+pub struct Addresses([(SocketAddr, Box<[u8]>); 2]);
+
+impl Addresses {
+    pub fn of(addresses: [SocketAddr; 2]) -> Addresses {
+        Addresses(addresses.map(|of| {
+            let mut text = Vec::new();
+            write_address(of, true, &mut text);
+            (of, text.into_boxed_slice())
+        }))
+    }
+
+    #[inline]
+    fn find(&self, address: SocketAddr) -> Option<&[u8]> {
+        self.0.iter().find(|(of, _)| *of == address).map(|(_, text)| &**text)
+    }
+}
+
 /// Everything that can be written about a request at one moment.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it is made of views that print nothing of their own")]
@@ -198,11 +221,15 @@ pub struct Facts<'a> {
     pub response: &'a dyn Lookup,
     pub trailers: &'a dyn Lookup,
     pub began: WallTime,
+    /// Who writes it.
+    pub times: &'a Times,
     /// Once there is a response, and at the end.
     pub outcome: Option<&'a Outcome>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub peer: &'a Peer,
+    /// Those of the connection, where it has written them before.
+    pub addresses: Option<&'a Addresses>,
     /// Who is at the other end of the wire, whoever it speaks for.
     pub direct: SocketAddr,
     /// The trusted client address.
@@ -224,17 +251,6 @@ pub struct Facts<'a> {
     pub connection: u64,
     pub stream: u64,
     pub host_name: &'a str,
-}
-
-/// Appends one line of an access log.
-pub fn write_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    match format {
-        LogFormat::Text(format) => fill(format, facts, out),
-        LogFormat::Json(fields) => {
-            write_object(fields, facts, out);
-            out.push(b'\n');
-        }
-    }
 }
 
 /// Appends a format for a log: what is not known is `-`.
@@ -282,7 +298,7 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
                 || alternative.as_ref().is_some_and(|name| write_header(facts.trailers, name, out))
         }
         Operator::StartTime(None) => {
-            write_time(facts.began, out);
+            facts.times.write(facts.began, out);
             true
         }
         Operator::StartTime(Some(format)) => {
@@ -307,18 +323,18 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::VirtualHostName => text(out, facts.virtual_host),
         Operator::UpstreamHost => match facts.upstream_path {
             Some(path) if facts.upstream.is_some() => text(out, path),
-            _ => facts.upstream.is_some_and(|upstream| address(out, upstream, true)),
+            _ => facts.upstream.is_some_and(|upstream| address(facts, upstream, true, out)),
         },
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }
-        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(out, local, true)),
+        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(facts, local, true, out)),
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),
-        Operator::DownstreamRemoteAddress { port } => address(out, facts.client, *port),
-        Operator::DownstreamDirectRemoteAddress { port } => address(out, facts.direct, *port),
-        Operator::DownstreamLocalAddress { port } => address(out, facts.peer.local, *port),
+        Operator::DownstreamRemoteAddress { port } => address(facts, facts.client, *port, out),
+        Operator::DownstreamDirectRemoteAddress { port } => address(facts, facts.direct, *port, out),
+        Operator::DownstreamLocalAddress { port } => address(facts, facts.peer.local, *port, out),
         Operator::DownstreamLocalPort => number(out, u64::from(facts.peer.local.port())),
         Operator::DownstreamTlsVersion => facts.tls_version.is_some_and(|version| text(out, version)),
         Operator::RequestedServerName => facts.server_name.is_some_and(|name| text(out, name)),
@@ -389,17 +405,25 @@ fn span(out: &mut Vec<u8>, moments: Option<(Instant, Instant)>) -> bool {
     moments.is_some_and(|(from, to)| number(out, to.since(from).as_millis() as u64))
 }
 
-pub(crate) fn address(out: &mut Vec<u8>, address: SocketAddr, with_port: bool) -> bool {
+fn address(facts: &Facts<'_>, address: SocketAddr, with_port: bool, out: &mut Vec<u8>) -> bool {
+    match facts.addresses.and_then(|known| known.find(address)) {
+        Some(text) if with_port => out.extend_from_slice(text),
+        _ => write_address(address, with_port, out),
+    }
+    true
+}
+
+pub(crate) fn write_address(address: SocketAddr, with_port: bool, out: &mut Vec<u8>) {
     use std::io::Write as _;
     match address {
-        SocketAddr::V6(address) if with_port => write!(out, "{address}").is_ok(),
+        // A vector takes everything.
+        SocketAddr::V6(address) if with_port => drop(write!(out, "{address}")),
         _ => {
             out.extend_from_slice(IpText::of(address.ip()).as_bytes());
             if with_port {
                 out.push(b':');
                 write_number(out, u64::from(address.port()));
             }
-            true
         }
     }
 }
@@ -413,26 +437,11 @@ pub fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// RFC 3339 with milliseconds.
-/// A time as logs have it: UTC, RFC 3339.
+/// A time as logs have it: UTC, RFC 3339, with milliseconds.
 pub fn time(time: WallTime) -> String {
     let mut out = Vec::new();
-    write_time(time, &mut out);
+    Times::default().write(time, &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn write_time(time: WallTime, out: &mut Vec<u8>) {
-    let c = time.civil();
-    let [y0, y1] = two_digits((c.year / 100 % 100) as u8);
-    let [y2, y3] = two_digits((c.year % 100) as u8);
-    let [[mo0, mo1], [d0, d1]] = [two_digits(c.month), two_digits(c.day)];
-    let [[h0, h1], [mi0, mi1], [s0, s1]] = [c.hour, c.minute, c.second].map(two_digits);
-    let (tenths, [c0, c1]) = (b'0' + (c.millis / 100) as u8, two_digits((c.millis % 100) as u8));
-    // At once: one digit after another costs several times as much.
-    out.extend_from_slice(&[
-        y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1, b'.',
-        tenths, c0, c1, b'Z',
-    ]);
 }
 
 fn write_formatted_time(pieces: &[TimePiece], time: WallTime, out: &mut Vec<u8>) {
@@ -485,97 +494,4 @@ fn write_grpc_status(form: GrpcStatusForm, status: u8, out: &mut Vec<u8>) -> boo
         (GrpcStatusForm::Snake, Some((_, snake))) => text(out, snake),
         (GrpcStatusForm::Number, _) | (_, None) => number(out, u64::from(status)),
     }
-}
-
-fn write_object(fields: &[(String, JsonField)], facts: &Facts<'_>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, (key, field)) in fields.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_json_text(key.as_bytes(), out);
-        out.push(b':');
-        write_field(field, facts, out);
-    }
-    out.push(b'}');
-}
-
-fn write_field(field: &JsonField, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    match field {
-        JsonField::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
-        JsonField::Object(fields) => write_object(fields, facts, out),
-        JsonField::List(fields) => {
-            out.push(b'[');
-            for (at, field) in fields.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_field(field, facts, out);
-            }
-            out.push(b']');
-        }
-        JsonField::Value(format) => {
-            let mut value = Vec::new();
-            match format.pieces() {
-                [Piece::Operator { operator, length_max }] => {
-                    if !write_operator(operator, facts, &mut value) {
-                        out.extend_from_slice(b"null");
-                        return;
-                    }
-                    if let Some(length) = length_max {
-                        value.truncate(*length);
-                    }
-                    if is_number(operator) {
-                        out.extend_from_slice(&value);
-                        return;
-                    }
-                }
-                _ => fill(format, facts, &mut value),
-            }
-            write_json_text(&value, out);
-        }
-    }
-}
-
-/// Operators whose values are numbers in JSON.
-fn is_number(operator: &Operator) -> bool {
-    matches!(
-        operator,
-        Operator::ResponseCode
-            | Operator::BytesReceived
-            | Operator::BytesSent
-            | Operator::Duration
-            | Operator::RequestDuration
-            | Operator::ResponseDuration
-            | Operator::ResponseTxDuration
-            | Operator::UpstreamRequestAttemptCount
-            | Operator::DownstreamLocalPort
-            | Operator::GrpcStatusNumber
-            | Operator::GrpcStatus(GrpcStatusForm::Number)
-            | Operator::ConnectionId
-            | Operator::StreamId
-    )
-}
-
-/// A JSON string; bytes that are not UTF-8 become U+FFFD.
-fn write_json_text(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for c in String::from_utf8_lossy(bytes).chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            c if c < ' ' => {
-                out.extend_from_slice(b"\\u");
-                let code = c as u32;
-                for shift in [12, 8, 4, 0] {
-                    out.push(b"0123456789abcdef"[(code >> shift & 0xf) as usize]);
-                }
-            }
-            c => {
-                let mut buffer = [0; 4];
-                out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
-            }
-        }
-    }
-    out.push(b'"');
 }

@@ -14,12 +14,12 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Version};
-use naru_base::{ClusterId, Instant, IpText, Reason, RetryEnd};
+use naru_base::{ClusterId, Instant, IpText, Reason, RetryEnd, Times, WallTime};
 use naru_route::{Choice, CompiledAction, CompiledRule, RuleId, Subject, Table, Verdict};
-use naru_spec::{CachePolicy, HostPort, Http};
+use naru_spec::{CachePolicy, HostPort, Http, Operator, Scheme};
 
 use crate::edge::{self, Client, Peer};
-use crate::record::{Line, Lookup};
+use crate::record::{Facts, Form, Known, Line, Lookup};
 use crate::snapshot::is_chosen_by_requests;
 use crate::{ChainId, Outcome, Snapshot, Worker, arrival, path};
 
@@ -191,6 +191,10 @@ enum Behind<'a> {
     AsSent,
 }
 
+/// The fields that [`Plain::behind`] says.
+const OF_EDGE: [&str; 5] =
+    ["x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address", "x-envoy-internal"];
+
 impl<'a> Plain<'a> {
     /// `target` is a path, perhaps with a query.
     #[inline]
@@ -283,7 +287,7 @@ impl<'a> Plain<'a> {
         self.host
     }
 
-    /// As [`edge::receive`] leaves it. Names are small.
+    /// As [`edge::receive`] leaves it. Names are small, and those that are said stand in [`OF_EDGE`].
     #[inline]
     fn behind(&self, name: &str) -> Behind<'_> {
         let is_at_edge = self.http.use_remote_address && !self.client.is_internal;
@@ -340,29 +344,135 @@ impl Lookup for Plain<'_> {
     }
 }
 
-/// What remains of a plain request that was given an answer from memory.
+/// What remains of a plain request that was given an answer from memory: at once, as far as clocks can tell.
 #[inline]
-pub fn outcome(verdict: Verdict, rule: &ShortRule, status: u16, began: Instant, ended: Instant) -> Outcome {
+pub fn outcome(verdict: Verdict, cluster: Option<ClusterId>, status: u16, at: Instant) -> Outcome {
     Outcome {
         reason: Reason::CacheHit,
         status,
         grpc_status: None,
         verdict,
-        cluster: Some(rule.cluster),
+        cluster,
         endpoint: None,
         attempts: 0,
         retry_end: RetryEnd::Open,
         is_delayed: false,
-        began,
-        request_ended: Some(began),
-        head: Some(began),
-        ended,
+        began: at,
+        request_ended: Some(at),
+        head: Some(at),
+        ended: at,
     }
+}
+
+/// A line of an access log, for requests that are answered so: what all of them say alike stands in it.
+pub fn form_of(form: &Form) -> Form {
+    let nowhere = ([0, 0, 0, 0], 0).into();
+    let peer =
+        Peer { remote: nowhere, local: nowhere, is_tls: false, is_certified: false, is_in_tunnel: false };
+    let (outcome, times) = (outcome(Verdict::NoVirtualHost, None, 200, Instant::ZERO), Times::default());
+    let any = Facts {
+        line: Line {
+            method: "GET",
+            path: "/",
+            authority: None,
+            scheme: Scheme::Http,
+            version: Version::HTTP_11,
+        },
+        request: &(),
+        response: &(),
+        trailers: &(),
+        began: WallTime(0),
+        times: &times,
+        outcome: Some(&outcome),
+        bytes_received: 0,
+        bytes_sent: 0,
+        peer: &peer,
+        addresses: None,
+        direct: nowhere,
+        client: nowhere,
+        server_name: None,
+        tls_version: None,
+        route: "",
+        route_origin: "",
+        virtual_host: "",
+        cluster: None,
+        upstream: None,
+        upstream_path: None,
+        upstream_local: None,
+        upstream_failure: None,
+        details: None,
+        connection: 0,
+        stream: 0,
+        host_name: "",
+    };
+    form.known(&any, known)
+}
+
+/// What is the same for all of them. An operator that is added is thought of here.
+fn known(operator: &Operator) -> Known {
+    match operator {
+        Operator::RequestHeader { name, alternative } => known_of_field(name, alternative.as_deref()),
+        Operator::Trailer { .. }
+        | Operator::Protocol
+        | Operator::ResponseCodeDetails
+        | Operator::ResponseFlags
+        | Operator::Reason
+        | Operator::BytesReceived
+        | Operator::Duration
+        | Operator::RequestDuration
+        | Operator::ResponseDuration
+        | Operator::ResponseTxDuration
+        | Operator::UpstreamHost
+        | Operator::UpstreamLocalAddress
+        | Operator::ConnectionTerminationDetails
+        | Operator::UpstreamTransportFailureReason
+        | Operator::UpstreamRequestAttemptCount
+        | Operator::GrpcStatus(_)
+        | Operator::GrpcStatusNumber => Known::Same,
+        Operator::ResponseHeader { .. }
+        | Operator::StartTime(_)
+        | Operator::ResponseCode
+        | Operator::BytesSent
+        | Operator::RouteName
+        | Operator::RouteOrigin
+        | Operator::VirtualHostName
+        | Operator::UpstreamCluster
+        | Operator::UpstreamClusterRaw
+        | Operator::DownstreamRemoteAddress { .. }
+        | Operator::DownstreamDirectRemoteAddress { .. }
+        | Operator::DownstreamLocalAddress { .. }
+        | Operator::DownstreamLocalPort
+        | Operator::DownstreamTlsVersion
+        | Operator::RequestedServerName
+        | Operator::ConnectionId
+        | Operator::StreamId
+        | Operator::Hostname => Known::Nothing,
+    }
+}
+
+fn known_of_field(name: &str, alternative: Option<&str>) -> Known {
+    let alone = |name: &str| Operator::RequestHeader { name: name.to_owned(), alternative: None };
+    match name {
+        ":method" => Known::Same,
+        // They are always there.
+        ":path" | ":authority" | "host" | ":scheme" if alternative.is_some() => Known::As(alone(name)),
+        name if is_never_said(name) => match alternative.map(|other| (other, known_of_field(other, None))) {
+            None => Known::Same,
+            Some((other, Known::Nothing)) => Known::As(alone(other)),
+            Some((_, known)) => known,
+        },
+        _ => Known::Nothing,
+    }
+}
+
+/// Whether no plain request says anything in a field, nor the edge for it.
+fn is_never_said(name: &str) -> bool {
+    Concern::of(&(name, b"")) == Concern::Somebodys && !OF_EDGE.contains(&name)
 }
 
 #[cfg(test)]
 mod tests {
-    use naru_spec::{Paths, RouteTable};
+    use naru_spec::{Format, JsonField, LogFormat, Paths, RouteTable};
 
     use super::*;
 
@@ -481,5 +591,102 @@ mod tests {
                 assert_eq!(here.names.draw(), there.names.draw());
             }
         }
+    }
+
+    /// Every operator, and fields that are said always, never, and by some.
+    const OPERATORS: &str = "%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %REQ(:SCHEME)% %REQ(HOST)% %REQ(:STATUS)% \
+        %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %REQ(:PATH?ACCEPT)% %REQ(CONNECTION?TE)% %REQ(TE?ACCEPT)% \
+        %REQ(AUTHORIZATION?:METHOD)% %REQ(RANGE?X-REQUEST-ID)% %REQ(IF-MATCH?CONTENT-TYPE)% %REQ(ACCEPT?HOST):3% \
+        %REQ(COOKIE)% %REQ(X-REQUEST-ID)% %REQ(X-FORWARDED-FOR)% %REQ(X-FORWARDED-PROTO?:METHOD)% \
+        %REQ(X-ENVOY-EXTERNAL-ADDRESS)% %REQ(X-ENVOY-INTERNAL)% %REQ(X-FORWARDED-HOST)% %REQ(PRAGMA)% \
+        %REQ(CACHE-CONTROL)% %REQ(UPGRADE?:AUTHORITY):4% %REQ(X-NARU-A?HOST)% %RESP(A)% %RESP(B?:STATUS)% \
+        %TRAILER(A)% %TRAILER(A?B):2% %START_TIME% %START_TIME(%s)% %PROTOCOL% %RESPONSE_CODE% \
+        %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %REASON% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+        %REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %ROUTE_NAME% %ROUTE_ORIGIN% \
+        %VIRTUAL_HOST_NAME% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
+        %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT% \
+        %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS% \
+        %DOWNSTREAM_LOCAL_PORT% %DOWNSTREAM_TLS_VERSION% %REQUESTED_SERVER_NAME% %GRPC_STATUS% \
+        %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER% %CONNECTION_ID% %STREAM_ID% %HOSTNAME%";
+
+    #[test]
+    fn what_all_lines_say_alike_is_what_each_would_say() {
+        let text = Format::parse(OPERATORS).expect("a format");
+        let fields = OPERATORS.split_whitespace().map(|operator| {
+            let value = Format::parse(operator).expect("a format");
+            (format!("\"{operator}"), JsonField::Value(value))
+        });
+        let fields = fields.chain([
+            ("mixed".to_owned(), JsonField::Value(Format::parse("<%REASON%> %REQ(ACCEPT)%").expect("one"))),
+            ("list".to_owned(), JsonField::List(vec![JsonField::Literal("1".to_owned())])),
+        ]);
+        let formats = [LogFormat::Text(text), LogFormat::Json(fields.collect())];
+        let forms = formats.map(|format| {
+            let form = Form::of(&format);
+            (form_of(&form), form)
+        });
+        let (names, values) = (["accept", "Cookie", "cache-control", "pragma"], [&b"a\"\\b"[..], b"", b"\xff "]);
+        let (mut chance, times) = (naru_base::Chance::new(3), Times::default());
+        for _ in 0..500 {
+            let mut fields: Vec<Field<'_>> = vec![("Host", b"a.example"), ("connection", b"keep-alive")];
+            for name in names {
+                if chance.below(2) > 0 {
+                    fields.push((name, values[chance.below(3) as usize]));
+                }
+            }
+            let mut http = Http::new("test", RouteTable::default());
+            http.use_remote_address = chance.below(2) > 0;
+            http.generate_request_id = chance.below(2) > 0;
+            if chance.below(2) > 0 {
+                http.internal_networks = vec!["1.2.3.0/24".parse().expect("a network")];
+            }
+            let peer = peer(if chance.below(2) > 0 { "1.2.3.4:5" } else { "[2001:db8::1]:5" });
+            let snapshot = Snapshot::compile(naru_spec::Config::default()).expect("nothing");
+            let mut plain = Plain::of("/a\\b", &fields, &http, &peer).expect("a plain one");
+            plain.settle(&mut Worker::new(&snapshot, chance.draw()));
+            let mut response = HeaderMap::new();
+            if chance.below(2) > 0 {
+                response.insert("a", HeaderValue::from_static("\"x"));
+            }
+            let status = [200, 404][chance.below(2) as usize];
+            let outcome = outcome(Verdict::NoVirtualHost, None, status, Instant(chance.below(1 << 40)));
+            let facts = Facts {
+                line: plain.line(),
+                request: &plain,
+                response: &response,
+                trailers: &(),
+                began: WallTime(chance.below(1 << 62)),
+                times: &times,
+                outcome: Some(&outcome),
+                bytes_received: 0,
+                bytes_sent: chance.below(9_999),
+                peer: &peer,
+                addresses: None,
+                direct: peer.remote,
+                client: plain.client.address,
+                server_name: (chance.below(2) > 0).then_some("s"),
+                tls_version: (chance.below(2) > 0).then_some("TLSv1.3"),
+                route: "r\u{1}",
+                route_origin: "o",
+                virtual_host: "v",
+                cluster: Some("c"),
+                upstream: None,
+                upstream_path: None,
+                upstream_local: None,
+                upstream_failure: None,
+                details: None,
+                connection: chance.draw(),
+                stream: chance.draw(),
+                host_name: "h",
+            };
+            for (short, whole) in &forms {
+                let [mut here, mut there] = [Vec::new(), Vec::new()];
+                short.write(&facts, &mut here);
+                whole.write(&facts, &mut there);
+                assert_eq!(String::from_utf8_lossy(&here), String::from_utf8_lossy(&there));
+            }
+        }
+        // And it is less to write.
+        assert!(forms.iter().all(|(short, whole)| short.len() < whole.len() * 2 / 3));
     }
 }

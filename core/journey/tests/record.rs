@@ -3,10 +3,10 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, Reason, RetryEnd, WallTime};
+use naru_base::{Instant, Reason, RetryEnd, Times, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
-use naru_journey::record::{Facts, RequestLine, fill, write_line};
+use naru_journey::record::{Addresses, Facts, Form, RequestLine, fill};
 use naru_route::{RuleId, Verdict};
 use naru_spec::{Format, JsonField, LogFormat, Scheme};
 
@@ -17,6 +17,7 @@ struct World {
     trailers: HeaderMap,
     outcome: Outcome,
     peer: Peer,
+    times: Times,
 }
 
 fn world() -> World {
@@ -56,6 +57,7 @@ fn world() -> World {
             is_certified: false,
             is_in_tunnel: false,
         },
+        times: Times::default(),
     }
 }
 
@@ -67,10 +69,12 @@ impl World {
             response: &self.response,
             trailers: &self.trailers,
             began: WallTime(1_709_251_199_123_456_789),
+            times: &self.times,
             outcome: Some(&self.outcome),
             bytes_received: 7,
             bytes_sent: 1_234,
             peer: &self.peer,
+            addresses: None,
             direct: self.peer.remote,
             client: ([198, 51, 100, 1], 0).into(),
             server_name: Some("shop.example"),
@@ -127,6 +131,30 @@ fn operators_say_what_envoys_say() {
 }
 
 #[test]
+fn addresses_that_were_written_before_are_written_so_again() {
+    let mut world = world();
+    let format = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% \
+                  %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %UPSTREAM_HOST%";
+    let format = Format::parse(format).unwrap();
+    for (remote, local) in [("203.0.113.9:5", "10.0.0.1:80"), ("[2001:db8::1]:5", "[::1]:65535")] {
+        (world.peer.remote, world.peer.local) = (remote.parse().unwrap(), local.parse().unwrap());
+        let known = Addresses::of([world.peer.remote, world.peer.local]);
+        // Others stay as they are: the same with another port, too.
+        let other = std::net::SocketAddr::new(world.peer.remote.ip(), 6);
+        for client in [world.peer.remote, world.peer.local, other] {
+            let written = [None, Some(&known)].map(|addresses| {
+                let mut out = Vec::new();
+                fill(&format, &Facts { addresses, client, ..world.facts() }, &mut out);
+                String::from_utf8(out).unwrap()
+            });
+            assert_eq!(written[0], written[1]);
+            let bare = world.peer.local.ip();
+            assert_eq!(written[1], format!("{client} {remote} {local} {bare} 10.1.1.1:9080"));
+        }
+    }
+}
+
+#[test]
 fn json_keeps_numbers_as_numbers_and_escapes_text() {
     let world = world();
     let value = |format: &str| JsonField::Value(Format::parse(format).unwrap());
@@ -142,7 +170,7 @@ fn json_keeps_numbers_as_numbers_and_escapes_text() {
         ("list".to_owned(), JsonField::List(vec![value("%ROUTE_NAME%"), value("\u{1}")])),
     ];
     let mut out = Vec::new();
-    write_line(&LogFormat::Json(fields), &world.facts(), &mut out);
+    Form::of(&LogFormat::Json(fields)).write(&world.facts(), &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "{\"status\":200,\"agent\":\"curl \\\"8\\\"\",\"absent\":null,\"mixed\":\"took 25 ms\",\

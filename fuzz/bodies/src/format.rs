@@ -3,10 +3,10 @@
 use http::header::{HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Version};
-use naru_base::{Instant, Reason, RetryEnd, WallTime};
+use naru_base::{Instant, Reason, RetryEnd, Times, WallTime};
 use naru_journey::Outcome;
 use naru_journey::edge::Peer;
-use naru_journey::record::{Facts, RequestLine, fill, write_line};
+use naru_journey::record::{Facts, Form, RequestLine, fill};
 use naru_route::{RuleId, Verdict};
 use naru_spec::{Format, JsonField, LogFormat, Piece, Scheme};
 
@@ -27,13 +27,16 @@ pub fn format(bytes: &[u8]) {
     for facts in [world.before(), world.after()] {
         let mut out = Vec::new();
         fill(&format, &facts, &mut out);
+        let mut line = Vec::new();
+        Form::of(&LogFormat::Text(format.clone())).write(&facts, &mut line);
+        assert_eq!(line, out, "{printed:?}");
         texts_stand_in_order(&format, &out);
         is_read_back(&format, &out);
         let field = JsonField::Value(format.clone());
         let line =
             LogFormat::Json(vec![("a".into(), field.clone()), ("b".into(), JsonField::List(vec![field]))]);
         let mut out = Vec::new();
-        write_line(&line, &facts, &mut out);
+        Form::of(&line).write(&facts, &mut out);
         let json = serde_json::from_slice::<serde_json::Value>(&out);
         assert!(json.is_ok(), "{json:?}: {}", String::from_utf8_lossy(&out));
     }
@@ -68,6 +71,7 @@ struct World {
     headers: HeaderMap,
     outcome: Outcome,
     peer: Peer,
+    times: Times,
 }
 
 impl World {
@@ -105,7 +109,7 @@ impl World {
             head: Some(Instant(13_000_000)),
             ended: Instant(26_400_000),
         };
-        World { line, headers, outcome, peer }
+        World { line, headers, outcome, peer, times: Times::default() }
     }
 
     /// While the request is under way.
@@ -116,10 +120,12 @@ impl World {
             response: &(),
             trailers: &(),
             began: WallTime(u64::MAX),
+            times: &self.times,
             outcome: None,
             bytes_received: 0,
             bytes_sent: 0,
             peer: &self.peer,
+            addresses: None,
             direct: self.peer.remote,
             client: self.peer.remote,
             server_name: None,

@@ -418,13 +418,13 @@ fn write(operator: &Operator, head: &Head<'_>, out: &mut Vec<u8>) {
         }
         Operator::Protocol => out.extend_from_slice(record::protocol(head.line.version).as_bytes()),
         Operator::DownstreamRemoteAddress { port } => {
-            record::address(out, head.client.address, *port);
+            record::write_address(head.client.address, *port, out);
         }
         Operator::DownstreamDirectRemoteAddress { port } => {
-            record::address(out, head.peer.remote, *port);
+            record::write_address(head.peer.remote, *port, out);
         }
         Operator::DownstreamLocalAddress { port } => {
-            record::address(out, head.peer.local, *port);
+            record::write_address(head.peer.local, *port, out);
         }
         Operator::DownstreamLocalPort => {
             out.extend_from_slice(head.peer.local.port().to_string().as_bytes());

@@ -67,6 +67,16 @@ impl Output {
         }
     }
 
+    /// The same, of what others have as well: it is shared where it is not copied.
+    #[inline]
+    pub fn add_of(&mut self, data: &Bytes) {
+        if data.len() >= LARGE && self.large.is_empty() {
+            self.large = Bytes::clone(data);
+        } else if !data.is_empty() {
+            self.buffer().extend_from_slice(data);
+        }
+    }
+
     /// Ready once all is written.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, conduit: &mut Conduit) -> Poll<io::Result<()>> {

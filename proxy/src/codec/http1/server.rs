@@ -214,18 +214,26 @@ impl<A: Answers> Server<'_, A> {
         let mut scan = Scan::of_request();
         let mut timer: Option<Timer> = None;
         let read = poll_fn(|cx| {
-            // Who is to leave is told so by an answer.
-            let read = |head: &[u8], output: &mut Output| match self.leaving.get() {
-                None if self.answers.answer_at_once(head, limits.fields, output) => Ok(Next::Answered),
-                _ => read_request(head, limits, take_map()).map(Next::Head),
-            };
-            match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
-                Poll::Ready(read) => return Poll::Ready(Some(read)),
-                Poll::Pending if !self.link.has_begun() => {
-                    let is_over = self.leaving.get() == Some(Leave::Gently);
-                    return if is_over { Poll::Ready(None) } else { Poll::Pending };
+            loop {
+                // Who is to leave is told so by an answer.
+                let read = |head: &[u8], output: &mut Output| match self.leaving.get() {
+                    None if self.answers.answer_at_once(head, limits.fields, output) => Ok(Next::Answered),
+                    _ => read_request(head, limits, take_map()).map(Next::Head),
+                };
+                match self.link.poll_head(cx, &mut scan, limits.head_bytes, read) {
+                    Poll::Ready(Ok(Next::Answered)) => match self.link.poll_flush(cx) {
+                        // Most are written at once, and the next head is all there is to wait for.
+                        Poll::Ready(Ok(())) => (scan, timer) = (Scan::of_request(), None),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Some(Err(NoHead::Broken))),
+                        Poll::Pending => return Poll::Ready(Some(Ok(Next::Answered))),
+                    },
+                    Poll::Ready(read) => return Poll::Ready(Some(read)),
+                    Poll::Pending if !self.link.has_begun() => {
+                        let is_over = self.leaving.get() == Some(Leave::Gently);
+                        return if is_over { Poll::Ready(None) } else { Poll::Pending };
+                    }
+                    Poll::Pending => break,
                 }
-                Poll::Pending => {}
             }
             let Some(allowed) = terms.request_headers_timeout else { return Poll::Pending };
             let timer = timer.get_or_insert_with(|| {
