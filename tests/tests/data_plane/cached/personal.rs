@@ -76,7 +76,7 @@ async fn an_answer_to_somebody_whom_others_have_named_is_his() {
     let (up, asked) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http1).await);
     let filter = "- name: envoy.filters.http.ext_authz\n  typed_config:\n    \
         \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz\n    \
-        allowed_headers: { patterns: [{ exact: x-reply }] }\n    http_service:\n      \
+        transport_api_version: V3\n    allowed_headers: { patterns: [{ exact: x-reply }] }\n    http_service:\n      \
         server_uri: { uri: 'http://asked.test', cluster: asked, timeout: 20s }\n      \
         path_prefix: /describe\n      \
         authorization_response: { allowed_upstream_headers: { patterns: [{ exact: x-user }] } }";
