@@ -210,7 +210,12 @@ pub fn keys_of_tokens(loaded: &Loaded) -> Vec<Problem> {
     let mut found = Vec::new();
     for document in &loaded.resources.request_authentications {
         for (at, rule) in document.spec.jwt_rules.iter().enumerate() {
-            let Some(jwks) = &rule.jwks else { continue };
+            let file = rule.jwks_uri.as_ref().and_then(|uri| Some((uri, naru_plan::file_of(&uri.value)?)));
+            let (said, field, text) = match (&rule.jwks, file) {
+                (Some(jwks), _) => (jwks, "jwks", Ok(jwks.value.clone().into_bytes())),
+                (None, Some((uri, file))) => (uri, "jwksUri", std::fs::read(file)),
+                (None, None) => continue,
+            };
             let mut tell = |severity, message| {
                 found.push(Problem {
                     severity,
@@ -218,13 +223,20 @@ pub fn keys_of_tokens(loaded: &Loaded) -> Vec<Problem> {
                     message,
                     hint: "a set of keys (JWKS): {\"keys\": [..]}, of RSA, EC, Ed25519 or a shared secret"
                         .to_owned(),
-                    file: loaded.resources.files.name(jwks.place.file).to_owned(),
-                    line: jwks.place.line,
-                    column: jwks.place.column,
-                    path: format!("spec.jwtRules[{at}].jwks"),
+                    file: loaded.resources.files.name(said.place.file).to_owned(),
+                    line: said.place.line,
+                    column: said.place.column,
+                    path: format!("spec.jwtRules[{at}].{field}"),
                 });
             };
-            match naru_proxy::check_keys(jwks.value.as_bytes()) {
+            let text = match text {
+                Ok(text) => text,
+                Err(why) => {
+                    tell(Severity::Error, format!("the keys of tokens cannot be read: {why}"));
+                    continue;
+                }
+            };
+            match naru_proxy::check_keys(&text) {
                 Err(why) => tell(Severity::Error, format!("the keys of tokens are none: {why}")),
                 Ok(left_out) => {
                     for why in left_out {

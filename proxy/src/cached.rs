@@ -22,8 +22,8 @@ use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use naru_base::{Instant, Reason};
 use naru_cache::{
-    Asked, Fetched, FlightId, Given, Judgement, Key, Look, Object, Outcome, Place, Terms, Ticket, Told, Turn,
-    Use, Way,
+    Asked, Fetched, FlightId, Given, Judgement, Key, Look, Object, Outcome, Place, Refused, Terms, Ticket,
+    Told, Turn, Use, Way,
 };
 use naru_journey::outgoing::{self, Stamp};
 use naru_journey::record::{Facts, fill_header};
@@ -386,7 +386,8 @@ fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) ->
         // It was made worthless meanwhile.
         return Searched::Nothing;
     }
-    let found = match naru_cache::use_of(&object, &cached.asked, now, cached.is_background) {
+    let terms = object.terms.stretched(cached.percent);
+    let found = match naru_cache::use_of(&terms, &cached.asked, now, cached.is_background) {
         Use::Ask => {
             cached.told.forwarded = Some(Way::Stale);
             cached.stale = Some(object);
@@ -397,7 +398,7 @@ fn take_in(passage: &mut Passage, outgoing: &Outgoing, sought: tiers::Sought) ->
             let wall = passage.worker.clock.wall(now);
             let given = naru_cache::answer_to(&outgoing.method, headers, &object, wall);
             cached.told.forwarded = None;
-            cached.told.ttl = Some(ttl(&object.terms, now));
+            cached.told.ttl = Some(ttl(&terms, now));
             cached.told.detail = Some(tier.name());
             cached.given = Some((Arc::clone(&object), given));
             cached.count(|counts| match (judgement, tier) {
@@ -539,7 +540,7 @@ impl Cached {
         let body = Bytes::from(body.into_boxed_slice());
         let object = Object::new(route.key.clone(), &self.request, status, &head, body, terms);
         // Who waits must find something that may be given.
-        let is_for_others = terms.is_fresh(now) && !terms.asks_first;
+        let is_for_others = may_be_given(&terms, now);
         let (Some(object), Some(flight)) = (object.filter(|_| is_whole).map(Arc::new), self.flight) else {
             self.count(|counts| &counts.unstored);
             return self.end_flight(now, Outcome::Unshared);
@@ -596,7 +597,10 @@ impl Cached {
                 self.storing =
                     Some(Storing { status: fetched.status, head, terms, body, bytes_max, length: exact });
             }
-            _ => {
+            refused => {
+                if refused == Err(Refused::Unkeyed) {
+                    self.told.detail = Some("unkeyed");
+                }
                 // Another answer stands now in the place of what is there.
                 if fetched.status < 500
                     && fetched.status != 304
@@ -640,7 +644,9 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
     let mut is_own_location = false;
     if cached.is_unsafe {
         let place = place(passage, cached.is_tls);
-        for url in naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers) {
+        let queries = passage.loaded.snapshot.caches.queries();
+        let urls = naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers);
+        for url in urls.iter().flat_map(|url| naru_cache::kept_as(url, queries)) {
             // Behind the memory first: what is found there from here on is not taken in.
             if let Some(tiers) = &cached.tiers {
                 tiers.forget(&url);
@@ -653,6 +659,11 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
         }
     } else {
         cached.count(|counts| &counts.misses);
+    }
+    if !cached.is_unsafe && has_body(passage) {
+        // What it was asked in its body is in no key.
+        cached.count(|counts| &counts.unstored);
+        cached.end_flight(now, Outcome::Unshared);
     }
     if let Some(received) = passage.response.as_ref().filter(|_| cached.flight.is_some()) {
         let request = std::mem::take(&mut cached.request);
@@ -676,6 +687,16 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
     let status = cached.status();
     passage.cached = Some(cached);
     status
+}
+
+/// Whether others are given it as it is, or stale while another is fetched.
+fn may_be_given(terms: &Terms, now: Instant) -> bool {
+    naru_cache::judge(terms, &Asked::default(), now) != Judgement::Validate
+}
+
+/// Whether a request has said something in its body, or may still do so.
+fn has_body(passage: &Passage) -> bool {
+    passage.upload.as_ref().is_some_and(|upload| upload.received() > 0 || !upload.is_over())
 }
 
 fn ttl(terms: &Terms, now: Instant) -> i64 {
@@ -781,7 +802,7 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
         let (fresh, terms) = naru_cache::freshen(&route.policy, &stale, &fetched);
         let fresh = Arc::new(fresh);
         let after = terms.is_ok().then(|| Arc::clone(&fresh));
-        let is_for_others = terms.is_ok_and(|terms| terms.is_fresh(now) && !terms.asks_first);
+        let is_for_others = terms.is_ok_and(|terms| may_be_given(&terms, now));
         let is_kept = cached
             .flight
             .is_some_and(|flight| cached.shared.shelf(route.key.url()).replace(flight, &stale, after));

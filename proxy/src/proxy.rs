@@ -338,17 +338,18 @@ impl Proxy {
     pub async fn purge(&self, purge: &naru_cache::Purge) -> Option<Purged> {
         let current = self.board.current();
         let (cache, tiers) = (current.cache.clone()?, current.tiers.clone());
-        let forgotten = cache.purge(purge).await;
-        let is_told = match tiers {
+        let mut purged = Purged { forgotten: 0, is_told: None };
+        for purge in purge.of_queries(current.snapshot.caches.queries()) {
+            purged.forgotten += cache.purge(&purge).await;
             // What comes from there meanwhile is not taken in: it is forgotten once more behind it.
-            Some(tiers) => {
-                let is_told = tiers.purge(purge).await;
-                cache.purge(purge).await;
-                is_told
+            if let Some(tiers) = &tiers {
+                if let Some(is_told) = tiers.purge(&purge).await {
+                    purged.is_told = Some(purged.is_told.unwrap_or(true) && is_told);
+                }
+                cache.purge(&purge).await;
             }
-            None => None,
-        };
-        Some(Purged { forgotten, is_told })
+        }
+        Some(purged)
     }
 
     /// Login sessions, each once.

@@ -312,9 +312,13 @@ impl SessionsHere {
         }
         // What is served has a signature that holds.
         let refusal = verdict.refusal().or(verified.is_none().then_some(Reason::SessionInvalid));
-        let (None, Some(verified)) = (refusal, verified) else {
+        let (None, Some(verified)) = (refusal, &verified) else {
             if is_asked {
                 note.challenge(Some("invalid_token"));
+            }
+            // Whoever reads our keys would believe one of ours that does not count any more. Another's stays.
+            if verified.is_some() && !is_brought {
+                headers.remove(AUTHORIZATION);
             }
             return Err(refusal.unwrap_or(Reason::SessionInvalid));
         };

@@ -113,6 +113,11 @@ impl Naru {
         self.proxy().purge(purge).await
     }
 
+    /// Goes to a level of its `Surge`, and stays there.
+    pub fn order_surge(&self, order: naru_proxy::SurgeOrder) -> Option<naru_proxy::SurgeStatus> {
+        self.proxy().order_surge(order)
+    }
+
     /// Ends a token or a session by its id.
     pub async fn end_session(&self, name: &str, id: &str) -> Option<bool> {
         self.proxy().end_session(name, id.parse().ok()?).await

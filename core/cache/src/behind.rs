@@ -10,7 +10,7 @@ use http::header;
 use naru_base::Instant;
 use naru_spec::{CachePolicy, defaults};
 
-use crate::{Asked, Judgement, Object, judge};
+use crate::{Asked, Judgement, Object, Terms, judge};
 
 /// Whether answers of a route may be anywhere but in memory: what is told apart by who somebody is stays there.
 pub fn may_hold(policy: &CachePolicy) -> bool {
@@ -55,8 +55,8 @@ pub enum Use {
 }
 
 /// `is_background`: the request is for the memory alone.
-pub fn use_of(object: &Object, asked: &Asked, now: Instant, is_background: bool) -> Use {
-    match judge(&object.terms, asked, now) {
+pub fn use_of(terms: &Terms, asked: &Asked, now: Instant, is_background: bool) -> Use {
+    match judge(terms, asked, now) {
         Judgement::Validate => Use::Ask,
         Judgement::StaleWhileRevalidate if is_background => Use::Ask,
         Judgement::StaleWhileRevalidate => Use::LookAgain,
@@ -71,7 +71,7 @@ mod tests {
     use naru_spec::CacheKeyParts;
 
     use super::*;
-    use crate::{Key, Place, Terms};
+    use crate::{Key, Place};
 
     fn object(terms: Terms, etag: bool) -> Object {
         let place = Place { is_tls: false, authority: "a", target: "/" };
@@ -138,7 +138,7 @@ mod tests {
     fn what_is_found_stale_is_asked_about_or_given_while_another_is_fetched() {
         let asked = Asked::default();
         let of = |terms: Terms, now: u64, is_background: bool| {
-            use_of(&object(terms, true), &asked, at(now), is_background)
+            use_of(&terms, &asked, at(now), is_background)
         };
         assert_eq!(of(terms(60), 10, false), Use::Give(Judgement::Fresh));
         assert_eq!(of(terms(60), 60, false), Use::Ask);

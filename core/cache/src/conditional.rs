@@ -62,9 +62,10 @@ fn is_same_range(request: &HeaderMap, object: &Object, wall: WallTime) -> bool {
     if condition.contains(&b'"') {
         return !condition.starts_with(b"W/") && object.head.get("etag") == Some(condition);
     }
-    let parsed = date::parse(condition, wall);
-    let changed = object.head.get("last-modified").and_then(|changed| date::parse(changed, wall));
-    parsed.is_some() && parsed == changed
+    let date = |name: &str| date::parse(object.head.get(name)?, wall);
+    let Some(changed) = date("last-modified") else { return false };
+    // A date is strong where nothing was written in that second any more (section 8.8.2.2).
+    date::parse(condition, wall) == Some(changed) && date("date").is_some_and(|date| date > changed)
 }
 
 /// Asks the origin whether an object is still what it has, in place of what the client asked. `false` where there is
@@ -111,7 +112,11 @@ mod tests {
             asks_first: false,
             is_strict: false,
         };
-        let head = headers(&[("etag", "\"x\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let head = headers(&[
+            ("etag", "\"x\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("date", LATER),
+        ]);
         Object::new(key, &HeaderMap::new(), 200, &head, Bytes::from_static(b"0123456789"), terms)
             .expect("no star")
     }
@@ -147,6 +152,17 @@ mod tests {
         check(&[("range", "bytes=10-")], Given::NoPart);
         let head = answer_to(&Method::HEAD, &headers(&[("range", "bytes=0-1")]), &object(), NOW);
         assert_eq!(head, Given::Whole);
+    }
+
+    #[test]
+    fn a_date_of_a_second_that_was_not_over_is_no_proof_of_the_same_bytes() {
+        let then = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let young = Object {
+            head: crate::Head::pack(&headers(&[("last-modified", then), ("date", then)])),
+            ..object()
+        };
+        let asked = headers(&[("range", "bytes=0-1"), ("if-range", then)]);
+        assert_eq!(answer_to(&Method::GET, &asked, &young, NOW), Given::Whole);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What an answer is found by: its URL, and what the route says beside it.
 
 use http::header::{self, HeaderMap};
+use naru_base::text::percent_decoded;
 use naru_spec::{CacheKeyParts, CacheKeyQuery};
 
 /// Where a request leads to.
@@ -12,6 +13,9 @@ pub struct Place<'a> {
     pub target: &'a str,
 }
 
+/// So many parts tell the answers of routes and clusters apart.
+const OF_ROUTE: usize = 2;
+
 /// A URL, which all that is known of it hangs on, and which of its answers are meant: those of one route and one
 /// cluster, with these headers and cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,19 +25,12 @@ pub struct Key {
 }
 
 impl Key {
-    /// `route` tells the answers of routes and clusters apart that the same URL leads to.
+    /// `route` tells the answers of routes and clusters apart that the same URL leads to: a rule and a cluster.
     pub fn new(place: Place<'_>, parts: &CacheKeyParts, headers: &HeaderMap, route: &[&str]) -> Key {
         let mut text = String::with_capacity(place.authority.len() + place.target.len() + 32);
         write_url(place, &mut text);
         let url_len = text.len() as u32;
-        let whole = match &parts.query {
-            CacheKeyQuery::All => None,
-            CacheKeyQuery::Only(names) => Some(chosen(place.target, |name| names.iter().any(|n| n == name))),
-            CacheKeyQuery::Without(names) => {
-                Some(chosen(place.target, |name| !names.iter().any(|n| n == name)))
-            }
-        };
-        if let Some(query) = whole {
+        if let Some(query) = left_of(place.target, &parts.query) {
             // All that differ in what is not looked at are one URL.
             let end = text.find('?').unwrap_or(text.len());
             text.truncate(end);
@@ -68,7 +65,8 @@ impl Key {
         }
         for name in &parts.cookies {
             text.push('\n');
-            if let Some(value) = cookie(headers, name) {
+            // Of several some who read them take the first and some the last.
+            for value in cookies(headers, name) {
                 push_bytes(value, &mut text);
                 text.push(';');
             }
@@ -83,6 +81,13 @@ impl Key {
     /// What tells it from others of its URL.
     pub fn beside(&self) -> &str {
         self.text.get(self.url_len as usize..).unwrap_or_default()
+    }
+
+    /// What of it requests say in headers and cookies: what stands behind URL, rule and cluster.
+    pub(crate) fn of_request(&self) -> &str {
+        let beside = self.beside();
+        let from = beside.match_indices('\n').nth(OF_ROUTE).map(|(at, _)| at);
+        from.and_then(|from| beside.get(from..)).unwrap_or_default()
     }
 
     /// Whether it is this, of which so many bytes are its URL.
@@ -175,11 +180,46 @@ fn write_url(place: Place<'_>, out: &mut String) {
     out.push_str(place.target);
 }
 
-/// The parameters of a target that are looked at, as they are written.
+/// What a URL may be kept as, where keys have these parts of queries: as it is, and with what each of them leaves.
+pub fn kept_as(url: &str, queries: &[CacheKeyQuery]) -> Vec<String> {
+    let mut all = vec![url.to_owned()];
+    for query in queries {
+        if let Some(left) = left_of(url, query) {
+            let path = url.split('?').next().unwrap_or_default();
+            let kept = if left.is_empty() { path.to_owned() } else { format!("{path}?{left}") };
+            if !all.contains(&kept) {
+                all.push(kept);
+            }
+        }
+    }
+    all
+}
+
+/// The query of a target as a key has it; `None` where that is all of it.
+fn left_of(target: &str, query: &CacheKeyQuery) -> Option<String> {
+    match query {
+        CacheKeyQuery::All => None,
+        CacheKeyQuery::Only(names) => {
+            // However it is written, whoever reads it may read that name.
+            Some(chosen(target, |name| names.iter().any(|known| *known == name || *known == decoded(name))))
+        }
+        // One that is written another way may be another one to whoever reads it.
+        CacheKeyQuery::Without(names) => Some(chosen(target, |name| !names.iter().any(|n| n == name))),
+    }
+}
+
+/// The parameters of a target that are looked at, as they are written. One with a semicolon always is: to some who read
+/// it, others stand behind that.
 fn chosen(target: &str, is_chosen: impl Fn(&str) -> bool) -> String {
     let Some((_, query)) = target.split_once('?') else { return String::new() };
-    let all = query.split('&').filter(|one| is_chosen(one.split_once('=').map_or(*one, |(name, _)| name)));
+    let name_of = |one: &str| is_chosen(one.split_once('=').map_or(one, |(name, _)| name));
+    let all = query.split('&').filter(|one| one.contains(';') || name_of(one));
     all.collect::<Vec<_>>().join("&")
+}
+
+/// A name as forms write it (URL Standard, `application/x-www-form-urlencoded`).
+fn decoded(name: &str) -> String {
+    String::from_utf8_lossy(&percent_decoded(name.replace('+', " ").as_bytes())).into_owned()
 }
 
 /// Nothing of a client's ends a line, and bytes that are no text are told apart.
@@ -197,10 +237,11 @@ fn push_bytes(bytes: &[u8], out: &mut String) {
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let all = headers.get_all(header::COOKIE).iter();
-    let mut pairs = all.flat_map(|value| crate::list::split(value.as_bytes(), b';'));
-    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    // No quotes hold a semicolon in a cookie (RFC 6265, section 4.1.1).
+    let pairs = all.flat_map(|value| value.as_bytes().split(|byte| *byte == b';')).map(crate::list::trim);
+    pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 #[cfg(test)]
@@ -230,6 +271,59 @@ mod tests {
         assert_eq!(key("/x?utm=2", &parts, &HeaderMap::new()), key("/x", &parts, &HeaderMap::new()));
         let only = CacheKeyParts { query: CacheKeyQuery::Only(vec!["a".to_owned()]), ..parts };
         assert_eq!(key("/x?b=2&a=1", &only, &HeaderMap::new()).url(), "http://a.example/x?a=1");
+    }
+
+    /// Whoever reads a query or cookies may read them another way: what he may see is in the key.
+    #[test]
+    fn parameters_and_cookies_that_hide_behind_others_are_looked_at() {
+        let none = HeaderMap::new();
+        let of = |query: CacheKeyQuery, target: &str| {
+            key(target, &CacheKeyParts { query, ..CacheKeyParts::default() }, &none).url().to_owned()
+        };
+        let only = |target: &str| of(CacheKeyQuery::Only(vec!["page".to_owned()]), target);
+        assert_eq!(only("/x?page=1&p%61ge=2&a=3"), "http://a.example/x?page=1&p%61ge=2");
+        assert_eq!(only("/x?utm=1;page=2"), "http://a.example/x?utm=1;page=2");
+        assert_eq!(only("/x?pages=1&page"), "http://a.example/x?page");
+        let without = |target: &str| of(CacheKeyQuery::Without(vec!["utm".to_owned()]), target);
+        assert_eq!(without("/x?utm=1;page=2&utm=3"), "http://a.example/x?utm=1;page=2");
+        assert_eq!(without("/x?%75tm=1"), "http://a.example/x?%75tm=1");
+        let parts = CacheKeyParts { cookies: vec!["user".to_owned()], ..CacheKeyParts::default() };
+        let with = |cookies: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", HeaderValue::from_static(cookies));
+            key("/", &parts, &headers)
+        };
+        assert_ne!(with("user=1; user=2"), with("user=1"));
+        assert_ne!(with("user=1; user=2"), with("user=2"));
+        assert_eq!(with("a=\"b; user=1; c=\""), with("user=1"), "quotes hide no cookie");
+    }
+
+    #[test]
+    fn a_url_is_found_by_whatever_it_is_kept_as() {
+        let without = CacheKeyQuery::Without(vec!["utm".to_owned()]);
+        let only = CacheKeyQuery::Only(vec!["page".to_owned()]);
+        let all = |url: &str| kept_as(url, &[without.clone(), only.clone(), CacheKeyQuery::All]);
+        assert_eq!(all("http://a/x"), ["http://a/x"]);
+        assert_eq!(all("http://a/x?utm=1"), ["http://a/x?utm=1", "http://a/x"]);
+        let three =
+            ["http://a/x?page=1&b=2&utm=3", "http://a/x?page=1&b=2", "http://a/x?page=1"].map(str::to_owned);
+        assert_eq!(all("http://a/x?page=1&b=2&utm=3"), three);
+        for query in [&without, &only] {
+            let parts = CacheKeyParts { query: query.clone(), ..CacheKeyParts::default() };
+            let place = Place { is_tls: false, authority: "a", target: "/x?page=1&b=2&utm=3" };
+            let key = Key::new(place, &parts, &HeaderMap::new(), &["r", "c"]);
+            assert!(three.iter().any(|url| url == key.url()), "{}", key.url());
+        }
+    }
+
+    #[test]
+    fn what_requests_say_in_a_key_is_told_from_its_route() {
+        let parts =
+            CacheKeyParts { cookies: vec!["user".to_owned(), "b".to_owned()], ..CacheKeyParts::default() };
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", HeaderValue::from_static("user=1"));
+        assert_eq!(key("/x", &parts, &headers).of_request(), "\n1;\n");
+        assert_eq!(key("/x", &CacheKeyParts::default(), &headers).of_request(), "");
     }
 
     #[test]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use naru_base::{Chance, Instant};
-use naru_spec::defaults;
+use naru_spec::{CacheKeyQuery, defaults};
 
 use crate::control::Asked;
 use crate::flights::{FlightId, Flights, Outcome, Ticket, Turn};
 use crate::hash::{hash, step};
 use crate::judge::{Judgement, judge};
-use crate::key::{Key, KeyText};
+use crate::key::{Key, KeyText, kept_as};
 use crate::object::Object;
 use crate::queue::{Queue, Slot};
 use crate::vary::Said;
@@ -82,6 +82,14 @@ pub enum Purge {
 }
 
 impl Purge {
+    /// The same, of a URL by all that it may be kept as, where keys have these parts of queries.
+    pub fn of_queries(&self, queries: &[CacheKeyQuery]) -> Vec<Purge> {
+        match self {
+            Purge::Url(url) => kept_as(url, queries).into_iter().map(Purge::Url).collect(),
+            Purge::All | Purge::Prefix(_) | Purge::Tag(_) => vec![self.clone()],
+        }
+    }
+
     /// Whether an object is to be forgotten.
     pub fn means(&self, object: &Object) -> bool {
         match self {
@@ -114,10 +122,14 @@ pub struct Counts {
 #[derive(Debug)]
 struct Kept {
     object: Arc<Object>,
-    hash: u64,
-    /// The next of the same URL.
+    at: At,
+    /// The next that is found by the same.
     next: Option<Slot>,
 }
+
+/// What an object is found by: hashes of its URL, and of what requests say in headers and cookies that its key has. So
+/// however many of those there are, a look finds its own without going over the others.
+type At = (u64, u64);
 
 /// `W` is whatever wakes somebody who waits.
 #[derive(Debug)]
@@ -125,11 +137,13 @@ pub struct Shelf<W> {
     queue: Queue,
     /// By slot.
     kept: Vec<Option<Kept>>,
-    /// The newest of each URL.
-    index: BTreeMap<u64, Slot>,
+    /// The newest of each.
+    index: BTreeMap<At, Slot>,
     flights: Flights<W>,
     /// Keys whose answers cannot be shared, and until when that is believed.
     unshared: BTreeMap<u64, Instant>,
+    /// None of them is forgotten before.
+    unshared_until: Instant,
     seed: u64,
     objects: u64,
     evicted: u64,
@@ -143,6 +157,7 @@ impl<W> Shelf<W> {
             index: BTreeMap::new(),
             flights: Flights::default(),
             unshared: BTreeMap::new(),
+            unshared_until: Instant::ZERO,
             seed: chance.draw(),
             objects: 0,
             evicted: 0,
@@ -211,7 +226,8 @@ impl<W> Shelf<W> {
     ) -> Option<Arc<Object>> {
         let hash = self.hash(key.url());
         let is_it = |object: &Object| key.is(&object.key) && object.is_for(request);
-        let slot = self.slots(hash).find(|slot| {
+        // Nothing of a request is in such a key.
+        let slot = self.slots((hash, 0)).find(|slot| {
             let kept = self.kept.get(*slot as usize).and_then(Option::as_ref);
             kept.is_some_and(|kept| is_it(&kept.object))
         })?;
@@ -306,7 +322,8 @@ impl<W> Shelf<W> {
             self.unshared.remove(&mark);
         }
         let (mut variants, mut oldest, mut same) = (0, None, Vec::new());
-        for slot in self.slots(hash).collect::<Vec<_>>() {
+        let at = self.at(hash, &object.key);
+        for slot in self.slots(at).collect::<Vec<_>>() {
             let Some(known) = self.object(slot).filter(|known| known.key == object.key) else { continue };
             if known.is_for(request) {
                 same.push(slot);
@@ -320,13 +337,13 @@ impl<W> Shelf<W> {
         }
         same.into_iter().for_each(|slot| self.remove(slot));
         let slot = self.queue.insert(hash, cost as u32);
-        let next = self.index.insert(hash, slot);
-        let kept = Kept { object, hash, next };
-        let at = slot as usize;
-        if self.kept.len() <= at {
-            self.kept.resize_with(at + 1, || None);
+        let next = self.index.insert(at, slot);
+        let kept = Kept { object, at, next };
+        let place = slot as usize;
+        if self.kept.len() <= place {
+            self.kept.resize_with(place + 1, || None);
         }
-        if let Some(place) = self.kept.get_mut(at) {
+        if let Some(place) = self.kept.get_mut(place) {
             *place = Some(kept);
         }
         self.objects += 1;
@@ -345,9 +362,9 @@ impl<W> Shelf<W> {
 
     /// The same object with another head takes the place of one that is still there. `None` takes it away.
     pub fn replace(&mut self, flight: FlightId, before: &Arc<Object>, after: Option<Arc<Object>>) -> bool {
-        let hash = self.hash(before.key.url());
+        let at = self.at(self.hash(before.key.url()), &before.key);
         let is_it = |object: Arc<Object>| Arc::ptr_eq(&object, before);
-        let found = self.slots(hash).find(|slot| self.object(*slot).is_some_and(is_it));
+        let found = self.slots(at).find(|slot| self.object(*slot).is_some_and(is_it));
         let Some(slot) = found else { return false };
         let Some(after) = after.filter(|_| !self.flights.is_void(flight)) else {
             self.remove(slot);
@@ -367,8 +384,9 @@ impl<W> Shelf<W> {
         let hash = self.hash(url);
         self.flights.spoil_url(hash, url);
         let is_it = |object: Arc<Object>| object.key.url() == url;
-        let meant = self.slots(hash).filter(|slot| self.object(*slot).is_some_and(is_it));
-        let meant: Vec<Slot> = meant.collect();
+        let of_url = self.index.range((hash, 0)..=(hash, u64::MAX));
+        let meant = of_url.flat_map(|(at, _)| self.slots(*at));
+        let meant: Vec<Slot> = meant.filter(|slot| self.object(*slot).is_some_and(is_it)).collect();
         meant.iter().for_each(|slot| self.remove(*slot));
         meant.len() as u64
     }
@@ -395,7 +413,7 @@ impl<W> Shelf<W> {
 
     fn find(&self, hash: u64, key: &Key, request: &HeaderMap) -> (Option<Slot>, bool) {
         let mut is_known = false;
-        for slot in self.slots(hash) {
+        for slot in self.slots(self.at(hash, key)) {
             let Some(Some(kept)) = self.kept.get(slot as usize) else { continue };
             if kept.object.key == *key {
                 is_known = true;
@@ -407,9 +425,14 @@ impl<W> Shelf<W> {
         (None, is_known)
     }
 
-    /// Those of a URL, the newest first.
-    fn slots(&self, hash: u64) -> impl Iterator<Item = Slot> {
-        std::iter::successors(self.index.get(&hash).copied(), |slot| {
+    fn at(&self, hash: u64, key: &Key) -> At {
+        let own = key.of_request();
+        (hash, if own.is_empty() { 0 } else { crate::hash::hash(hash, own.as_bytes()) })
+    }
+
+    /// Those that are found there, the newest first.
+    fn slots(&self, at: At) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.index.get(&at).copied(), |slot| {
             self.kept.get(*slot as usize)?.as_ref()?.next
         })
     }
@@ -434,14 +457,14 @@ impl<W> Shelf<W> {
     fn forget(&mut self, slot: Slot) {
         let Some(gone) = self.kept.get_mut(slot as usize).and_then(Option::take) else { return };
         self.objects -= 1;
-        if self.index.get(&gone.hash) == Some(&slot) {
+        if self.index.get(&gone.at) == Some(&slot) {
             match gone.next {
-                Some(next) => self.index.insert(gone.hash, next),
-                None => self.index.remove(&gone.hash),
+                Some(next) => self.index.insert(gone.at, next),
+                None => self.index.remove(&gone.at),
             };
             return;
         }
-        let before = self.slots(gone.hash).find(|other| {
+        let before = self.slots(gone.at).find(|other| {
             self.kept
                 .get(*other as usize)
                 .and_then(Option::as_ref)
@@ -459,8 +482,10 @@ impl<W> Shelf<W> {
     }
 
     fn note_unshared(&mut self, now: Instant, key: &Key) {
-        if self.unshared.len() >= UNSHARED_MAX {
+        if self.unshared.len() >= UNSHARED_MAX && now >= self.unshared_until {
             self.unshared.retain(|_, until| now < *until);
+            // Whoever comes next does not look through all of them for nothing.
+            self.unshared_until = self.unshared.values().copied().min().unwrap_or(now);
         }
         // Without room it is found out anew.
         if self.unshared.len() < UNSHARED_MAX {
@@ -490,7 +515,7 @@ impl<W> Shelf<W> {
         for kept in all {
             objects += 1;
             bytes += kept.object.cost() as u64;
-            if !self.slots(kept.hash).any(|slot| {
+            if !self.slots(kept.at).any(|slot| {
                 self.kept
                     .get(slot as usize)
                     .and_then(Option::as_ref)

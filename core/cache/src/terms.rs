@@ -82,6 +82,8 @@ pub enum Refused {
     SetCookie,
     /// It says how it was chosen by a star.
     Vary,
+    /// Its request says what may make it another one, and no key has that: see `unkeyed.rs`.
+    Unkeyed,
     /// It would never be given to anybody.
     Useless,
 }
@@ -111,7 +113,10 @@ pub fn may_use(method: &Method, headers: &HeaderMap) -> bool {
     // What is done under these conditions is for the origin to say (RFC 9110, sections 13.1.1 and 13.1.4).
     let is_for_origin =
         headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE);
-    matches!(*method, Method::GET | Method::HEAD) && !is_for_origin
+    // What else it says in a body is in no key.
+    let length = headers.get(header::CONTENT_LENGTH).map_or(&b"0"[..], HeaderValue::as_bytes);
+    let has_body = length != b"0" || headers.contains_key(header::TRANSFER_ENCODING);
+    matches!(*method, Method::GET | Method::HEAD) && !is_for_origin && !has_body
 }
 
 /// Whether others may wait for what comes of it.
@@ -123,7 +128,8 @@ pub fn may_lead(method: &Method, headers: &HeaderMap, asked: &Asked) -> bool {
         header::IF_MODIFIED_SINCE,
         header::IF_RANGE,
     ];
-    *method == Method::GET && !asked.no_store && !own.iter().any(|name| headers.contains_key(name))
+    let is_own = own.iter().any(|name| headers.contains_key(name)) || crate::unkeyed::is_swayed(headers);
+    *method == Method::GET && !asked.no_store && !is_own
 }
 
 /// The head as it is kept: without what is for one hop, what must not be stored and how old it was; with a date.
@@ -187,6 +193,9 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
     if crate::vary::selecting(response, request).is_none() {
         return Err(Refused::Vary);
     }
+    if crate::unkeyed::is_unkeyed(policy, request, response) {
+        return Err(Refused::Unkeyed);
+    }
     let now = seconds_of(fetched.wall);
     let date = response.get(header::DATE).and_then(|date| crate::date::parse(date.as_bytes(), fetched.wall));
     let date = date.unwrap_or(now);
@@ -195,23 +204,44 @@ pub fn terms(policy: &CachePolicy, fetched: &Fetched<'_>) -> Result<Terms, Refus
         None => (None, false),
     };
     let has_validator = response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
-    if lifetime.is_none_or(|lifetime| lifetime == 0) && !has_validator {
+    let usual = |said: Option<u32>, usual: Option<Duration>| said.or(usual.map(whole)).unwrap_or(0);
+    let stale_while_revalidate = usual(control.stale_while_revalidate, policy.stale_while_revalidate);
+    let stale_if_error = usual(control.stale_if_error, policy.stale_if_error);
+    let is_never_fresh = lifetime.is_none_or(|lifetime| lifetime == 0);
+    let asks_first = control.no_cache || (is_never_fresh && may_be_somebodys(policy, fetched, &control));
+    let may_be_stale = lifetime.is_some()
+        && !asks_first
+        && !control.is_strict()
+        && (stale_while_revalidate > 0 || stale_if_error > 0);
+    if is_never_fresh && !has_validator && !may_be_stale {
         return Err(Refused::Useless);
     }
     if !is_explicit && lifetime.is_none() && !is_heuristic(status) && !control.public {
         return Err(Refused::Status);
     }
-    let usual = |said: Option<u32>, usual: Option<Duration>| said.or(usual.map(whole)).unwrap_or(0);
     Ok(Terms {
         came: fetched.came,
         age: initial_age(fetched, date, now),
         lifetime: lifetime.unwrap_or(0),
         is_by_route,
-        stale_while_revalidate: usual(control.stale_while_revalidate, policy.stale_while_revalidate),
-        stale_if_error: usual(control.stale_if_error, policy.stale_if_error),
-        asks_first: control.no_cache,
+        stale_while_revalidate,
+        stale_if_error,
+        asks_first,
         is_strict: control.is_strict(),
     })
+}
+
+/// Whether an answer may be about somebody whose cookies its request has. Neither does it say that it is for all, nor
+/// that it may be given stale; and neither its key nor `Vary` tells who has other cookies. Of one that is never fresh
+/// nobody has said, either, that others may have it without asking: that a route gives stale answers is no such word.
+fn may_be_somebodys(policy: &CachePolicy, fetched: &Fetched<'_>, control: &Control) -> bool {
+    let says_so =
+        control.public || control.stale_while_revalidate.is_some() || control.stale_if_error.is_some();
+    let is_in_key = !policy.key.cookies.is_empty() || policy.key.headers.contains(&header::COOKIE);
+    fetched.request.contains_key(header::COOKIE)
+        && !says_so
+        && !is_in_key
+        && !crate::unkeyed::is_chosen_by(fetched.response, "cookie")
 }
 
 /// RFC 9111, section 4.2.1; what the route says stands behind what the answer says, unless it overrides that. With

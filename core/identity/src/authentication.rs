@@ -21,7 +21,7 @@ use naru_spec::{
 
 use crate::denial::Denial;
 use crate::identified::{Identified, Token};
-use crate::places::{Kind as TokenPlace, Places};
+use crate::places::{Kind as TokenPlace, Places, without};
 use crate::provider::{Accepted, Provider};
 
 /// What the requests of a chain have to show.
@@ -122,9 +122,27 @@ impl Authentication {
         })
     }
 
+    /// A query without the tokens in it, whatever they are worth: nobody is to read them in a log.
+    pub fn hidden(&self, query: &str) -> String {
+        let places = self.places();
+        without(query, |name| {
+            places.iter().any(|place| matches!(place, TokenPlace::Param(known) if known == name))
+        })
+    }
+
+    /// Whether it is asked for nothing, as browsers ask so before they ask.
+    pub fn is_bypassed(&self, subject: &Subject<'_>) -> bool {
+        self.bypass_cors_preflight && is_preflight(subject)
+    }
+
+    /// Takes away what only a verified token may say, whoever's it is.
+    pub fn sanitize(&self, headers: &mut HeaderMap) {
+        self.providers.iter().for_each(|provider| provider.sanitize(headers));
+    }
+
     /// Which rule takes a request; `None`: it is asked for nothing.
     pub fn rule(&self, subject: &Subject<'_>) -> Option<usize> {
-        if self.bypass_cors_preflight && is_preflight(subject) {
+        if self.is_bypassed(subject) {
             return None;
         }
         match self.rules.as_ref()?.find(subject, &mut ()) {

@@ -86,6 +86,11 @@ impl Freshness {
         self.has_failed = true;
     }
 
+    /// From when on somebody who has no need of them asks all the same, so that others are fetched. `None`: never.
+    pub fn due(&self) -> Option<Instant> {
+        self.fetched.map(|fetched| fetched + self.cache)
+    }
+
     /// Whether the last fetch failed.
     pub fn has_failed(&self) -> bool {
         self.has_failed
@@ -145,6 +150,7 @@ mod tests {
         let mut keys = fresh();
         keys.on_wanted(at(0), true);
         keys.on_fetched(at(1));
+        assert_eq!(keys.due(), Some(at(601)));
         assert_eq!(keys.on_wanted(at(600), false), Turn::Use);
         assert_eq!(keys.on_wanted(at(601), false), Turn::UseAndFetch);
         assert_eq!(keys.on_wanted(at(601), false), Turn::Use);

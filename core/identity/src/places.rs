@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use naru_base::text::percent_decoded;
 
 /// Letters of tokens, and the dots between their parts.
@@ -80,8 +80,7 @@ impl Places {
                     found.extend(param(query, name).map(|token| Found { token, place }));
                 }
                 Kind::Cookie(name) => {
-                    let token = cookie(headers, name).map(Cow::Borrowed);
-                    found.extend(token.map(|token| Found { token, place }));
+                    found.extend(cookie(headers, name).map(|token| Found { token, place }));
                 }
             }
         }
@@ -97,14 +96,17 @@ impl Places {
                 }
                 None
             }
-            Kind::Param(name) => {
-                let kept: Vec<_> = query?.split('&').filter(|pair| name_of(pair) != name.as_str()).collect();
-                Some(kept.join("&"))
-            }
+            Kind::Param(name) => Some(without(query?, |param| param == name)),
             // Envoy leaves cookies alone.
             Kind::Cookie(_) => None,
         }
     }
+}
+
+/// A query without the parameters whose names are meant.
+pub(crate) fn without(query: &str, is_meant: impl Fn(&str) -> bool) -> String {
+    let kept: Vec<_> = query.split('&').filter(|pair| !is_meant(&name_of(pair))).collect();
+    kept.join("&")
 }
 
 /// Several of `Authorization` are one to Envoy, with commas between: no token, then.
@@ -145,11 +147,13 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// The first cookie of that name, without the quotes around its value.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let values = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = values.flat_map(|value| value.split(';')).map(str::trim);
-    let value = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+    // What stands beside it may be bytes of any kind: browsers send whatever scripts have written.
+    let values = headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let mut pairs = values.flat_map(|value| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let value = pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    let plain = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    Some(String::from_utf8_lossy(plain))
 }
 
 #[cfg(test)]
@@ -206,6 +210,9 @@ mod tests {
         let kind = || Kind::Cookie("t".into());
         finds(kind(), &[("cookie", "s=1; t=\"a\"")], None, &["a"]);
         finds(kind(), &[("cookie", "tt=1"), ("cookie", "t=b")], None, &["b"]);
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_bytes("nick=철수; t=b".as_bytes()).unwrap());
+        assert_eq!(cookie(&headers, "t").as_deref(), Some("b"), "others are no text of ours");
     }
 
     #[test]
@@ -217,6 +224,14 @@ mod tests {
         assert_eq!(places.remove(1, &mut headers, Some("a=1&t=2&b=%20&t")).as_deref(), Some("a=1&b=%20"));
         assert_eq!(places.remove(2, &mut headers, None), None);
         assert!(headers.contains_key("cookie"));
+    }
+
+    #[test]
+    fn parameters_with_tokens_are_left_out_however_they_are_written() {
+        let is_token = |name: &str| name == "access_token";
+        assert_eq!(without("a=1&access%5Ftoken=x&b&access_token=y&access_token", is_token), "a=1&b");
+        assert_eq!(without("access_tokens=x", is_token), "access_tokens=x");
+        assert_eq!(without("access_token=x", is_token), "");
     }
 
     #[test]

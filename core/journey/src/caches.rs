@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use naru_route::RuleId;
-use naru_spec::{Action, CachePolicy, RouteTable};
+use naru_spec::{Action, CacheKeyQuery, CachePolicy, RouteTable};
 
 use crate::ChainId;
 
@@ -12,6 +12,8 @@ pub struct Caches {
     is_any: bool,
     /// By chain and rule; empty for a chain none of whose rules has any.
     by_rule: Vec<Vec<Option<Arc<CachePolicy>>>>,
+    /// In which not all of the query counts, each once.
+    queries: Vec<CacheKeyQuery>,
 }
 
 impl Caches {
@@ -26,6 +28,9 @@ impl Caches {
                     Some(last) if **last == *policy => Arc::clone(last),
                     _ => Arc::new(policy.clone()),
                 };
+                if shared.key.query != CacheKeyQuery::All && !self.queries.contains(&shared.key.query) {
+                    self.queries.push(shared.key.query.clone());
+                }
                 last = Some(Arc::clone(&shared));
                 Some(shared)
             }
@@ -44,6 +49,11 @@ impl Caches {
 
     pub fn of(&self, chain: ChainId, rule: RuleId) -> Option<&Arc<CachePolicy>> {
         self.by_rule.get(chain.0 as usize)?.get(rule.index())?.as_ref()
+    }
+
+    /// What keys have of queries, where that is not all.
+    pub fn queries(&self) -> &[CacheKeyQuery] {
+        &self.queries
     }
 
     /// Each that is there, perhaps several times.

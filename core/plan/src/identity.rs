@@ -290,15 +290,17 @@ fn provider(at: usize, rule: &JwtRule, path: &Path<'_>, findings: &mut Findings<
 fn read(at: usize, rule: &JwtRule, hears: &mut dyn Hears) -> Option<JwtProvider> {
     let keys = match (&rule.jwks, &rule.jwks_uri) {
         (Some(jwks), _) => JwtKeys::Local(DataSource::Inline(jwks.value.clone().into_bytes())),
-        (None, Some(uri)) => match Site::of(uri) {
-            Some(site) => JwtKeys::Remote(RemoteKeys {
+        (None, Some(uri)) => match (file_of(&uri.value), Site::of(uri)) {
+            (Some(file), _) => JwtKeys::Local(DataSource::File(file.to_owned())),
+            (None, Some(site)) => JwtKeys::Remote(RemoteKeys {
                 uri: uri.value.clone(),
                 cluster: site.cluster_name(),
                 timeout: rule.timeout.map_or(defaults::JWKS_TIMEOUT, |said| said.value),
                 cache: defaults::JWKS_CACHE,
             }),
-            None => {
-                let hint = "http:// or https://, a host, and perhaps a port";
+            (None, None) => {
+                let hint =
+                    "http:// or https://, a host, and perhaps a port; or file:/// and the path of a file";
                 hears.hear(uri.place, "jwksUri", "it is no address of keys", hint);
                 return None;
             }
@@ -345,6 +347,11 @@ fn read(at: usize, rule: &JwtRule, hears: &mut dyn Hears) -> Option<JwtProvider>
         spaced_claims,
         ..JwtProvider::new(format!("origins-{at}"), rule.issuer.value.clone(), keys)
     })
+}
+
+/// The file that an address names, which is of this machine and begins at its root.
+pub fn file_of(uri: &str) -> Option<&str> {
+    uri.strip_prefix("file://").filter(|path| path.starts_with('/') && path.len() > 1)
 }
 
 /// Where keys are fetched, or somebody else is asked by naru itself.

@@ -82,6 +82,7 @@ use crate::sidecars::Sidecars;
 pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
 pub use again::{Change, ChangedHost, Known, Part, led_to};
 pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
+pub use identity::file_of;
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};

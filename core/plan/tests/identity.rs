@@ -139,6 +139,23 @@ fn a_token_may_be_missing_but_not_bad() {
 }
 
 #[test]
+fn keys_may_stand_in_a_file() {
+    let planned = planned(&authentication("[{ issuer: a, jwksUri: 'file:///etc/keys/a.json' }]"));
+    let [Check { kind: CheckKind::Jwt(jwt), .. }] = checks(&planned, 80) else { panic!() };
+    let file = naru_spec::DataSource::File("/etc/keys/a.json".to_owned());
+    assert_eq!(jwt.providers[0].keys, JwtKeys::Local(file));
+    assert!(!planned.config.clusters.iter().any(|cluster| cluster.name.starts_with("jwks|")));
+    for wrong in ["file://keys.json", "file:///", "ftp://a/b"] {
+        let mut loaded = naru_doc::Loaded::default();
+        let document = authentication(&format!("[{{ issuer: a, jwksUri: '{wrong}' }}]"));
+        naru_doc::load("case.yaml", &format!("{GATES}{document}"), &mut loaded);
+        let planned = plan(&loaded.resources, &Surroundings::default());
+        let told = planned.problems.iter().any(|problem| problem.message == "it is no address of keys");
+        assert!(told, "{wrong}: {:?}", planned.problems);
+    }
+}
+
+#[test]
 fn keys_are_fetched_from_a_cluster_of_their_own() {
     let planned = planned(&authentication(
         "[{ issuer: a, jwksUri: 'https://a.example/keys' }, { issuer: b, jwksUri: 'http://127.0.0.1:8080/k' }, \

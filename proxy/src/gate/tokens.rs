@@ -157,7 +157,10 @@ struct KeysHere {
     version: u64,
     keys: Option<Arc<Jwks>>,
     previous: Option<(Arc<Jwks>, Instant)>,
-    /// Tokens that these keys have verified: those of late, and those before.
+    /// From when on they are too old: see [`Freshness::due`].
+    due: Option<Instant>,
+    /// Tokens that the keys have verified: those of late, and those before. None that a key has verified which is not
+    /// published any more: it would outlive that key.
     young: HashMap<Box<str>, Arc<Token>>,
     old: HashMap<Box<str>, Arc<Token>>,
 }
@@ -173,6 +176,7 @@ impl KeysHere {
             version,
             keys: state.keys.clone(),
             previous: state.previous.clone(),
+            due: state.freshness.due(),
             ..KeysHere::default()
         };
     }
@@ -191,13 +195,13 @@ impl KeysHere {
         self.young.insert(text.into(), Arc::clone(token));
     }
 
-    /// `None` where there are no keys at all.
-    fn verify(&self, now: Instant, token: &Jwt<'_>) -> Option<Result<(), TokenFault>> {
+    /// `None` where there are no keys at all. Says of a token that is signed whether its key is still published.
+    fn verify(&self, now: Instant, token: &Jwt<'_>) -> Option<Result<bool, TokenFault>> {
         let verified = self.keys.as_ref()?.verify(&token.compact);
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until);
         Some(match (verified, previous) {
-            (Err(TokenFault::NoKey), Some((previous, _))) => previous.verify(&token.compact),
-            (verified, _) => verified,
+            (Err(TokenFault::NoKey), Some((previous, _))) => previous.verify(&token.compact).map(|()| false),
+            (verified, _) => verified.map(|()| true),
         })
     }
 }
@@ -238,6 +242,13 @@ async fn verified(
             let accepted = of.authentication.accept(wanted, &token.claims, seconds())?;
             // Whose keys verified it, those of another provider may not have.
             if of.keys.get(accepted.provider) == Some(id) {
+                let is_due = here.due.is_some_and(|due| clock.now() >= due);
+                drop(here);
+                // Whoever comes with the same token again and again has keys fetched as others do: else one that is
+                // published no more would be believed for as long as he comes.
+                if is_due {
+                    want(worker, loaded, shared, false);
+                }
                 return Ok((accepted, token));
             }
         }
@@ -251,10 +262,12 @@ async fn verified(
             let mut here = here.borrow_mut();
             here.refresh(shared);
             let verified = here.verify(clock.now(), &jwt);
-            if verified == Some(Ok(())) {
+            if let Some(Ok(is_published)) = verified {
                 let payload = jwt.compact.payload_text().into();
                 let token = Arc::new(Token { claims: jwt.claims.clone(), payload });
-                here.remember(&wanted.token, &token);
+                if is_published {
+                    here.remember(&wanted.token, &token);
+                }
                 want(worker, loaded, shared, false);
                 return Ok((accepted, token));
             }

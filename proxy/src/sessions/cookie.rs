@@ -14,12 +14,11 @@ pub enum Found {
 }
 
 pub fn find(headers: &HeaderMap, name: &str) -> Found {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut found = Found::None;
-    for (_, value) in pairs.filter(|(known, _)| *known == name) {
+    for (_, value) in pairs(headers).filter(|(known, _)| *known == name.as_bytes()) {
         found = match found {
-            Found::None => Found::One(value.trim_matches('"').to_owned()),
+            // One that is no text is none of ours.
+            Found::None => Found::One(String::from_utf8_lossy(value).trim_matches('"').to_owned()),
             Found::One(_) | Found::Several => return Found::Several,
         };
     }
@@ -28,14 +27,18 @@ pub fn find(headers: &HeaderMap, name: &str) -> Found {
 
 /// The names that begin so, as far as a few dozen.
 pub fn names(headers: &HeaderMap, beginning: &str) -> Vec<String> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .map(|(name, _)| name)
-        .filter(|name| name.starts_with(beginning))
-        .take(32)
-        .map(str::to_owned)
-        .collect()
+    let names = pairs(headers).filter_map(|(name, _)| std::str::from_utf8(name).ok());
+    names.filter(|name| name.starts_with(beginning)).take(32).map(str::to_owned).collect()
+}
+
+/// Names and values. What is beside ours may be bytes of any kind: browsers send whatever scripts have written.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let all = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    all.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((pair.get(..at)?, pair.get(at + 1..)?))
+    })
 }
 
 /// Takes cookies out that are naru's own: the application has no business with them.
@@ -94,7 +97,7 @@ mod tests {
     fn found(lines: &[&str]) -> Found {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         find(&headers, "refreshToken")
     }
@@ -104,6 +107,8 @@ mod tests {
         let one = |text: &str| Found::One(text.to_owned());
         assert_eq!(found(&["a=b; refreshToken=x=y ;c=d"]), one("x=y"));
         assert_eq!(found(&["a=b", "refreshToken=\"z\""]), one("z"));
+        assert_eq!(found(&["nick=철수; refreshToken=x; b=\u{e9}"]), one("x"), "others are no text of ours");
+        assert_eq!(found(&["nick=철수; refreshToken=x; refreshToken=철수"]), Found::Several);
         assert_eq!(found(&["refreshtoken=x; xrefreshToken=y; refreshToken"]), Found::None);
         assert_eq!(found(&["refreshToken=x; refreshToken=x"]), Found::Several);
         assert_eq!(found(&["refreshToken=x", "refreshToken=y"]), Found::Several);

@@ -6,6 +6,7 @@
 //!
 //! A store value is sealed before it leaves this thread, for the place where it stands.
 
+mod listed;
 mod over;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ use naru_spec::{DataSource, SESSION_BEGAN, Seal, SessionAuth, StorePlace, defaul
 use naru_store::{Away, RING, Store, Swapped, Write};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use self::listed::Listed;
 pub use self::over::{Ended, SubjectKey};
 use super::keys::{self, Keyset};
 use crate::clock::{Origin, wall_now};
@@ -34,8 +36,6 @@ use crate::clock::{Origin, wall_now};
 const WAITING_MAX: usize = 4_096;
 /// A value that others write as well is tried so often.
 const TRIES: usize = 8;
-/// So many of the list are added to a small list before a large one is made of both.
-const RECENT_MAX: usize = 1_024;
 
 /// The sessions of one `SessionAuth`, for as long as any configuration has it.
 #[derive(Debug)]
@@ -398,8 +398,7 @@ async fn run(
         left: RefCell::default(),
         keeper: RefCell::new(keeper),
         ring_there: RefCell::default(),
-        recent: RefCell::new(Revoked::new(RECENT_MAX * 2)),
-        all: RefCell::new(Arc::new(Revoked::new(auth.store.revoked_max))),
+        listed: RefCell::new(Listed::new(auth.store.revoked_max)),
         published: Cell::new((0, 0)),
         wake: Notify::new(),
         auth: RefCell::new(auth),
@@ -469,9 +468,8 @@ struct Inner {
     keeper: RefCell<Keeper>,
     /// The ring as it stands in the store.
     ring_there: RefCell<Option<Vec<u8>>>,
-    all: RefCell<Arc<Revoked>>,
-    recent: RefCell<Revoked>,
-    /// The version of the ring and how many are revoked, as workers know.
+    listed: RefCell<Listed>,
+    /// The version of the ring and the changes of the list, as workers know.
     published: Cell<(u64, u64)>,
     wake: Notify,
     auth: RefCell<Arc<SessionAuth>>,
@@ -582,24 +580,16 @@ impl Inner {
 
     /// They are in the whole list already.
     fn note(&self, revoked: &[(Id, WallTime)]) {
-        let mut recent = self.recent.borrow_mut();
-        for (id, until) in revoked {
-            if recent.len() >= RECENT_MAX {
-                *self.all.borrow_mut() = Arc::new(self.keeper.borrow().revoked().clone());
-                *recent = Revoked::new(RECENT_MAX * 2);
-            }
-            recent.add(*id, *until);
-        }
+        self.listed.borrow_mut().note(self.keeper.borrow().revoked(), revoked);
     }
 
     /// Tells workers what is known, where that is news.
     fn publish(&self) {
         let keeper = self.keeper.borrow();
         let ring = keeper.ring();
-        let recent = self.recent.borrow();
-        let revoked = self.all.borrow().len() + recent.len();
+        let listed = self.listed.borrow();
         self.shared.counts.revoked.store(keeper.revoked().len() as u64, Ordering::Relaxed);
-        let now = (ring.map_or(0, Ring::version), revoked as u64);
+        let now = (ring.map_or(0, Ring::version), listed.changes());
         let mut known = self.shared.known();
         let is_same_ring = known.keys.as_ref().map(|keys| &keys.ring) == ring;
         if is_same_ring && self.published.get() == now {
@@ -609,7 +599,7 @@ impl Inner {
             if is_same_ring { known.keys.clone() } else { ring.and_then(|ring| self.keyset(ring, &known)) };
         *known = Arc::new(Known {
             keys,
-            revoked: Some((Arc::clone(&self.all.borrow()), Arc::new(recent.clone()))),
+            revoked: Some(listed.parts()),
             subjects: Some(Arc::clone(&self.subjects)),
         });
         self.published.set(now);

@@ -491,7 +491,8 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             // It was made worthless meanwhile.
             return Searched::Nothing;
         }
-        let found = match naru_cache::use_of(&object, &cached.asked, now, cached.is_background) {
+        let terms = object.terms.stretched(cached.percent);
+        let found = match naru_cache::use_of(&terms, &cached.asked, now, cached.is_background) {
             Use::Ask => {
                 cached.stale = Some(object);
                 return Searched::Nothing;

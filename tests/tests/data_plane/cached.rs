@@ -6,6 +6,7 @@ mod fallback;
 mod http_cache_tests;
 mod million;
 mod personal;
+mod poisoned;
 mod purged;
 mod short;
 mod tiers;

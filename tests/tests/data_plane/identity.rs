@@ -38,11 +38,17 @@ async fn ask(address: std::net::SocketAddr, token: &str) -> String {
 }
 
 fn bootstrap(up: &Upstream, keys: &WireListener, timeout: &str) -> Bootstrap {
+    kept_for(up, keys, timeout, "600s")
+}
+
+/// Keys are too old after this time.
+fn kept_for(up: &Upstream, keys: &WireListener, timeout: &str, cache: &str) -> Bootstrap {
     let filter = format!(
         "- name: envoy.filters.http.jwt_authn\n  typed_config:\n    \
          \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication\n    \
          providers:\n      one:\n        issuer: me\n        \
-         remote_jwks: {{ http_uri: {{ uri: 'http://keys.example/set', cluster: keys, timeout: {timeout} }} }}\n    \
+         remote_jwks: {{ http_uri: {{ uri: 'http://keys.example/set', cluster: keys, timeout: {timeout} }}, \
+         cache_duration: {cache} }}\n    \
          rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: one }} }}]"
     );
     Bootstrap::new("- match: { prefix: / }\n  route: { cluster: up }")
@@ -85,6 +91,33 @@ async fn keys_are_fetched_once_for_all_who_wait_and_then_no_more() {
     naru.update_to(naru::config(&bootstrap(&up, &keys, "30s"))).await;
     assert_eq!(ask(naru.address, &token(&known)).await, "200");
     assert!(!keys.has_more().await);
+    naru.settles().await;
+}
+
+#[tokio::test]
+async fn keys_are_looked_at_again_though_everybody_comes_with_a_token_that_is_known() {
+    let (up, keys) = (Upstream::plain(Speaks::Http1).await, WireListener::bind().await);
+    let naru = Naru::start_on(naru::config(&kept_for(&up, &keys, "30s", "1s")), &TWO);
+    let mine = key("a");
+    let known = token(&mine);
+    let give = async || {
+        let mut asked = keys.accept().await;
+        asked.request().await;
+        let body = set(&[&mine]);
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        asked.send(format!("{head}{body}")).await;
+    };
+    let (first, ()) = tokio::join!(ask(naru.address, &known), give());
+    assert_eq!(first, "200");
+    let again_and_again = async {
+        loop {
+            assert_eq!(ask(naru.address, &known).await, "200");
+        }
+    };
+    tokio::select! {
+        () = give() => {}
+        _ = again_and_again => {}
+    }
     naru.settles().await;
 }
 
@@ -176,6 +209,36 @@ async fn keys_that_are_none_are_told_and_nothing_changes() {
     assert_eq!(ask(naru.address, &token(&other)).await, "200");
     let refused = "401 Jwks doesn't have key to match kid or alg from Jwt";
     assert_eq!(ask(naru.address, &token(&mine)).await, refused);
+}
+
+#[tokio::test]
+async fn what_only_a_token_may_say_is_taken_out_of_whatever_is_asked_for_none() {
+    let (up, mine) = (Upstream::plain(Speaks::Http1).await, key("a"));
+    let filter = format!(
+        "- name: envoy.filters.http.jwt_authn\n  typed_config:\n    \
+         \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication\n    \
+         bypass_cors_preflight: true\n    providers:\n      one:\n        issuer: me\n        \
+         local_jwks: {{ inline_string: '{}' }}\n        \
+         claim_to_headers: [{{ header_name: x-user, claim_name: sub }}]\n    \
+         rules: [{{ match: {{ prefix: / }}, requires: {{ requires_any: {{ requirements: \
+         [{{ provider_name: one }}, {{ allow_missing: {{}} }}] }} }} }}]",
+        set(&[&mine])
+    );
+    let bootstrap = Bootstrap::new("- match: { prefix: / }\n  route: { cluster: up }")
+        .filter(&filter)
+        .cluster("up", up.address, "");
+    let naru = Naru::start_on(naru::config(&bootstrap), &TWO);
+    let mut client = Wire::connect(naru.address).await;
+    for head in [
+        "GET /describe HTTP/1.1\r\n",
+        "OPTIONS /describe HTTP/1.1\r\norigin: https://b\r\naccess-control-request-method: GET\r\n",
+    ] {
+        client.send(format!("{head}host: a\r\nx-user: eve\r\n\r\n")).await;
+        let answer = client.response().await;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status(), 200, "{head}");
+        assert!(body.contains("describe") && !body.contains("eve"), "{head}: {body}");
+    }
 }
 
 #[tokio::test]

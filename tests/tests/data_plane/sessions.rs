@@ -228,7 +228,12 @@ async fn somebody_logs_in_refreshes_and_logs_out() {
     assert!(out.header("set-cookie").unwrap().starts_with("refreshToken=; Path=/api/key/refresh; Max-Age=0"));
     is_to_log_in(&browser.get("/describe").await);
     is_to_log_in(&browser.refresh().await);
-    assert_eq!(browser.get("/describe/public").await.status, 200, "who is nobody sees what is for all");
+    let public = browser.get("/describe/public").await;
+    assert_eq!(public.status, 200, "who is nobody sees what is for all");
+    assert!(!public.text().contains(&browser.access), "and is nobody to the application: {}", public.text());
+    let others =
+        browser.exchange(Method::GET, "/describe/public", &[("authorization", "Bearer a.b.c")]).await;
+    assert!(others.text().contains("Bearer a.b.c"), "what is none of ours may be the application's own");
 }
 
 #[tokio::test]

@@ -72,6 +72,46 @@ impl Fixture {
 }
 
 #[test]
+fn a_look_goes_over_nothing_of_others_however_many_keys_a_url_has() {
+    let mut f = Fixture::new();
+    let parts = CacheKeyParts { cookies: vec!["user".to_owned()], ..CacheKeyParts::default() };
+    let place = Place { is_tls: false, authority: "a", target: "/x" };
+    for user in 0..5_000 {
+        let mut asked = request(0);
+        asked.insert("cookie", HeaderValue::try_from(format!("user={user}")).expect("a value"));
+        let key = Key::new(place, &parts, &asked, &["rule", "cluster"]);
+        let flight = fetch(f.shelf.look(second(0), &key, &asked, &Asked::default(), 100, false));
+        let object = Object { key: key.clone(), ..object(second(0), "/x", 0, 60, vec![1]) };
+        assert!(f.shelf.keep(second(0), flight, object, &asked, 16));
+        f.shelf.end(second(0), flight, &key, Outcome::Kept);
+    }
+    let objects = f.shelf.counts().objects;
+    assert!(objects > 500, "{objects} have room");
+    assert_eq!(f.shelf.index.keys().map(|at| f.shelf.slots(*at).count()).max(), Some(1));
+    assert_eq!(f.shelf.check_invariants(), Ok(()));
+    assert_eq!(f.shelf.invalidate("http://a/x"), objects, "they are of one URL all the same");
+    assert_eq!(f.shelf.counts().objects, 0);
+}
+
+#[test]
+fn of_what_cannot_be_shared_so_much_is_remembered_and_looked_through_once() {
+    let mut f = Fixture::new();
+    let mut note = |at: u64, path: &str| {
+        let flight = fetch(f.look(second(at), path));
+        f.shelf.end(second(at), flight, &key(path), Outcome::Unshared);
+        (f.shelf.is_for_one(second(at), &key(path)), f.shelf.unshared_until)
+    };
+    for path in 0..UNSHARED_MAX {
+        assert!(note(0, &format!("/{path}")).0);
+    }
+    let (is_noted, until) = note(1, "/one-too-many");
+    assert!(!is_noted, "there is no room");
+    assert_eq!(until, Instant::ZERO + defaults::CACHE_UNSHARED, "nobody looks for any before that");
+    assert_eq!(note(2, "/another"), (false, until));
+    assert!(note(121, "/later").0, "the others are forgotten by then");
+}
+
+#[test]
 fn of_a_thousand_that_want_it_one_fetches() {
     let mut f = Fixture::new();
     let flight = fetch(f.look(second(0), "/"));

@@ -150,3 +150,82 @@ fn what_is_stored_is_for_no_hop_and_has_a_date() {
     );
     assert_eq!(head, headers(&[("b", "2"), ("cache-control", "no-cache=\"c\""), ("date", DATE)]));
 }
+
+/// A route that gives stale answers and says nothing of lifetimes, to somebody with a cookie.
+#[test]
+fn an_answer_that_may_be_somebodys_is_given_to_nobody_without_asking() {
+    let day = Some(Duration::from_secs(86_400));
+    let policy = CachePolicy { stale_while_revalidate: day, stale_if_error: day, ..CachePolicy::default() };
+    let cookie = [("cookie", "session=1"), ("host", "a")];
+    let etag = ("etag", "W/\"a\"");
+    let asks_first = |policy: &CachePolicy, request: &[_], response: &[_]| {
+        ask(policy, 200, request, response).map(|terms| terms.asks_first)
+    };
+    assert_eq!(asks_first(&policy, &cookie, &[etag]), Ok(true));
+    assert_eq!(asks_first(&policy, &cookie, &[etag, ("cache-control", "max-age=0")]), Ok(true));
+    assert_eq!(asks_first(&policy, &cookie, &[("cache-control", "max-age=0")]), Err(Refused::Useless));
+    assert_eq!(asks_first(&policy, &[], &[etag]), Ok(false));
+    // Its origin says that others may have it.
+    for said in [
+        "max-age=60",
+        "public, max-age=0",
+        "max-age=0, stale-while-revalidate=5",
+        "max-age=0, stale-if-error=5",
+    ] {
+        assert_eq!(asks_first(&policy, &cookie, &[etag, ("cache-control", said)]), Ok(false), "{said}");
+    }
+    // Who has other cookies is told apart.
+    assert_eq!(asks_first(&policy, &cookie, &[etag, ("vary", "Cookie")]), Ok(false));
+    let key = CacheKeyParts { cookies: vec!["session".to_owned()], ..CacheKeyParts::default() };
+    assert_eq!(asks_first(&CachePolicy { key, ..policy.clone() }, &cookie, &[etag]), Ok(false));
+    // The route says how long.
+    let lifetime = Some(Duration::from_secs(60));
+    assert_eq!(asks_first(&CachePolicy { lifetime, ..policy }, &cookie, &[etag]), Ok(false));
+}
+
+#[test]
+fn what_is_never_fresh_is_kept_where_it_may_be_given_stale() {
+    let kept = |policy: &CachePolicy, said: &'static str| {
+        let terms = ask(policy, 200, &[], &[("cache-control", said)]);
+        terms.map(|terms| (terms.lifetime, terms.stale_while_revalidate, terms.stale_if_error))
+    };
+    let policy = CachePolicy::default();
+    assert_eq!(kept(&policy, "max-age=0, stale-while-revalidate=9"), Ok((0, 9, 0)));
+    assert_eq!(kept(&policy, "max-age=0, stale-if-error=9"), Ok((0, 0, 9)));
+    let lenient = CachePolicy { stale_if_error: Some(Duration::from_secs(5)), ..CachePolicy::default() };
+    assert_eq!(kept(&lenient, "max-age=0"), Ok((0, 0, 5)));
+    for strict in ["must-revalidate", "proxy-revalidate", "s-maxage=0", "no-cache"] {
+        let said = format!("max-age=0, stale-if-error=9, {strict}");
+        let mut response = HeaderMap::new();
+        response.insert("cache-control", HeaderValue::try_from(said).expect("a value"));
+        let nothing = HeaderMap::new();
+        assert_eq!(terms(&policy, &fetched(&nothing, 200, &response)), Err(Refused::Useless), "{strict}");
+    }
+    // Nobody has said anything.
+    assert_eq!(ask(&lenient, 200, &[], &[]), Err(Refused::Useless));
+}
+
+#[test]
+fn what_was_answered_to_what_no_key_has_is_not_kept() {
+    let fresh = ("cache-control", "max-age=60");
+    let evil = [("host", "a"), ("x-forwarded-host", "evil.example")];
+    let policy = CachePolicy::default();
+    assert_eq!(ask(&policy, 200, &evil, &[fresh]), Err(Refused::Unkeyed));
+    assert!(ask(&policy, 200, &evil, &[fresh, ("vary", "x-forwarded-host")]).is_ok());
+    assert!(ask(&policy, 200, &[("host", "a"), ("x-forwarded-host", "a")], &[fresh]).is_ok());
+    let asked = Asked::default();
+    assert!(!may_lead(&Method::GET, &headers(&evil), &asked), "nobody waits for it");
+    assert!(may_lead(&Method::GET, &headers(&[("host", "a")]), &asked));
+}
+
+#[test]
+fn who_asks_something_in_a_body_is_not_answered_from_memory() {
+    for (said, expected) in [
+        (&[][..], true),
+        (&[("content-length", "0")], true),
+        (&[("content-length", "1")], false),
+        (&[("transfer-encoding", "chunked")], false),
+    ] {
+        assert_eq!(may_use(&Method::GET, &headers(said)), expected, "{said:?}");
+    }
+}

@@ -117,6 +117,8 @@ impl CompiledKeys {
             Some(_) => busy(),
         };
         view.count_check(CheckCount::KeyDenied);
+        // It goes nowhere but into logs.
+        self.remove(head);
         Step::Refuse(Box::new(refused))
     }
 
@@ -276,7 +278,8 @@ fn forget(headers: &mut HeaderMap, name: Option<&HeaderName>) {
 
 fn tell(headers: &mut HeaderMap, name: Option<&HeaderName>, client: &str) {
     if let Some(name) = name
-        && let Ok(value) = HeaderValue::from_str(client)
+        // A name may have letters of any language.
+        && let Ok(value) = HeaderValue::from_bytes(client.as_bytes())
     {
         headers.insert(name, value);
     }
@@ -431,11 +434,19 @@ mod tests {
             (headers.get("x-key"), &headers["x-client"], &headers["cookie"]),
             (None, &HeaderValue::from_static("ann"), &HeaderValue::from_static("a=1; c=2"))
         );
+        let mut of_korea = HeaderMap::new();
+        tell(&mut of_korea, Some(&HeaderName::from_static("x-client")), "철수");
+        assert_eq!(of_korea["x-client"].as_bytes(), "철수".as_bytes());
         let mut memory = Memory::default();
         let (step, _) =
             with_head("/", &mut headers, |head| keys().decide(head, known("bob"), &mut memory, &Nobody));
         assert!(matches!(step, Step::Refuse(refusal) if refusal.status == 403));
         assert!(!memory.identified.is_somebody && !headers.contains_key("x-client"));
+        let (step, target) = with_head("/p?a=1&key=b", &mut headers, |head| {
+            keys().decide(head, Some(Answer::Who(Who::Unknown)), &mut memory, &Nobody)
+        });
+        assert!(matches!(step, Step::Refuse(_)));
+        assert_eq!(target, "/p?a=1", "whoever reads of it does not read what was tried");
     }
 
     #[test]

@@ -164,6 +164,8 @@ impl CompiledExternal {
                     super::tokens::put_query(&mut head.line.path, query.as_deref().unwrap_or(""));
                 }
                 memory.reroutes |= self.said.settings().reroutes && !changes.is_empty();
+                // What they write into a request, or take out of it, may be who it is from.
+                memory.identified.is_somebody |= !changes.request.is_empty() || !changes.remove.is_empty();
                 memory.dressed.extend(changes.response);
                 view.count_check(CheckCount::ExternalAllowed);
                 Step::Pass

@@ -91,7 +91,12 @@ impl CompiledTokens {
         view: &impl View,
     ) -> Step {
         let authentication = &self.said.authentication;
-        let Some(rule) = authentication.rule(&head.subject(0)) else { return Step::Pass };
+        let Some(rule) = authentication.rule(&head.subject(0)) else {
+            if authentication.is_bypassed(&head.subject(0)) {
+                authentication.sanitize(head.headers);
+            }
+            return Step::Pass;
+        };
         match answer {
             Some(Answer::Read(read)) => memory.tokens.learn(&read.wanted, read.answer),
             // Its keys were not there in time.
@@ -119,7 +124,7 @@ impl CompiledTokens {
         }
     }
 
-    fn refuse(&self, head: &Head<'_>, denial: Denial, view: &impl View) -> Step {
+    fn refuse(&self, head: &mut Head<'_>, denial: Denial, view: &impl View) -> Step {
         view.count_check(CheckCount::TokenDenied);
         let mut refusal = Refusal {
             status: denial.status(),
@@ -135,6 +140,11 @@ impl CompiledTokens {
                 .headers
                 .extend(HeaderValue::try_from(challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
             refusal.body = Bytes::from_static(denial.text().as_bytes());
+        }
+        // It goes nowhere but into logs.
+        let hidden = head.line.path.query().map(|query| self.said.authentication.hidden(query));
+        if let Some(hidden) = hidden.filter(|hidden| Some(hidden.as_str()) != head.line.path.query()) {
+            put_query(&mut head.line.path, &hidden);
         }
         Step::Refuse(Box::new(refusal))
     }

@@ -70,6 +70,42 @@ async fn an_answer_to_somebody_who_was_identified_is_his_though_his_token_is_gon
     );
 }
 
+/// Somebody else says who it is, in a header that origins believe.
+#[tokio::test]
+async fn an_answer_to_somebody_whom_others_have_named_is_his() {
+    let (up, asked) = (Upstream::plain(Speaks::Http1).await, Upstream::plain(Speaks::Http1).await);
+    let filter = "- name: envoy.filters.http.ext_authz\n  typed_config:\n    \
+        \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz\n    \
+        transport_api_version: V3\n    allowed_headers: { patterns: [{ exact: x-reply }] }\n    http_service:\n      \
+        server_uri: { uri: 'http://asked.test', cluster: asked, timeout: 20s }\n      \
+        path_prefix: /describe\n      \
+        authorization_response: { allowed_upstream_headers: { patterns: [{ exact: x-user }] } }";
+    let bootstrap =
+        Bootstrap::new(ALL).cluster("up", up.address, "").cluster("asked", asked.address, "").filter(filter);
+    let naru = Naru::start_on(config_of(&bootstrap, &CachePolicy::default()), &TWO);
+    let mut client = Client::plain(naru.address, Speaks::Http1).await;
+    for (path, says, fetched) in [
+        ("/describe/mine", "cache-control: max-age=600", [true, true]),
+        ("/describe/public", "cache-control: public | cache-control: max-age=600", [true, false]),
+    ] {
+        for (who, is_fetched) in ["ann", "bob"].into_iter().zip(fetched) {
+            let before = up.requests();
+            let reply = format!("{says} | x-user: {who}");
+            let answer = get(&mut client, path, &[("x-reply", &reply)]).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(up.requests() > before, is_fetched, "{path} {who}");
+        }
+    }
+    // Who is only let in is nobody in particular.
+    for (at, is_fetched) in [true, false].into_iter().enumerate() {
+        let before = up.requests();
+        get(&mut client, "/describe/all", &[("x-reply", "cache-control: max-age=600")]).await;
+        assert_eq!(up.requests() > before, is_fetched, "{at}");
+    }
+    drop(client);
+    naru.settles().await;
+}
+
 #[tokio::test]
 async fn an_answer_from_memory_tells_of_limits_as_any_other() {
     let up = Upstream::plain(Speaks::Http1).await;

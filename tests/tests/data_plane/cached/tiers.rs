@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use naru_cache::Purge;
-use naru_proxy::{Options, TierStatus};
-use naru_spec::{CacheDisk, CachePolicy, CacheRedis, CacheStore, CacheWrite, Redis};
+use naru_proxy::{Options, SurgeOrder, TierStatus};
+use naru_spec::{
+    CacheDisk, CachePolicy, CacheRedis, CacheStore, CacheWrite, Redis, Surge, SurgeLevel, SurgeSignal,
+    SurgeStep, SurgeThreshold,
+};
 use naru_tests::client::request;
 use naru_tests::files::Directory;
 use naru_tests::redis_cluster::RedisCluster;
@@ -295,5 +298,44 @@ async fn what_is_on_a_disk_outlives_the_process() {
     get(&naru, "/describe/b", &[KEEP]).await;
     get(&naru, "/describe/c", &[KEEP]).await;
     assert_eq!(up.requests(), before + 2, "what was made worthless stays so");
+    naru.settles().await;
+}
+
+#[tokio::test]
+async fn while_a_surge_lasts_what_is_on_a_disk_is_fresh_for_as_long_as_what_is_in_memory() {
+    let (up, files) = (Upstream::plain(Speaks::Http1).await, Directory::new());
+    let start = || {
+        let bootstrap = Bootstrap::new(ALL).cluster("up", up.address, "");
+        let lifetime = Some(Duration::from_secs(1));
+        let mut config = config_of(&bootstrap, &CachePolicy { lifetime, ..CachePolicy::default() });
+        config.cache = Some(disk(&files));
+        let threshold = |value| vec![SurgeThreshold { signal: SurgeSignal::Queued, value }];
+        config.surge = Some(Surge {
+            every: Duration::from_millis(100),
+            capacity: None,
+            levels: vec![SurgeLevel {
+                name: "busy".to_owned(),
+                enter: threshold(1_000),
+                leave: threshold(500),
+                enter_after: LONG,
+                leave_after: LONG,
+                steps: vec![SurgeStep::CacheLifetime { class: None, percent: 10_000 }],
+            }],
+        });
+        Naru::start_on(config, &Options { workers: 2, seed: None })
+    };
+    let naru = start();
+    is_up(&naru).await;
+    get(&naru, "/describe", &[]).await;
+    has_written(&naru, 1).await;
+    let kept = std::time::Instant::now();
+    naru.ends().await;
+    until("it to be stale", async || (kept.elapsed() > Duration::from_secs(1)).then_some(())).await;
+
+    let naru = start();
+    is_up(&naru).await;
+    naru.order_surge(SurgeOrder::Force(1)).unwrap();
+    let answer = get(&naru, "/describe", &[]).await;
+    assert!(is_from(&answer, "disk") && up.requests() == 1, "{answer:?}");
     naru.settles().await;
 }
