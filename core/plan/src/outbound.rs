@@ -58,21 +58,23 @@ fn table(
     let seen = registry.services().filter(|known| known.is_seen_from(&client.namespace));
     for known in seen.filter(|known| !registry.is_hidden(known, &client.namespace)) {
         let seen = |port: &&KnownPort| scope.sees(&known.namespace, &known.host, port.number);
-        for port in known.ports.iter().filter(seen) {
+        let meant = registry.meant(known, &client.namespace);
+        let speaker = routes.for_host(&known.host, &client.namespace, scope);
+        let speaker = speaker.or_else(|| routes.for_host(&meant.host, &client.namespace, scope));
+        for port in meant.ports.iter().filter(seen) {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
             let is_http = port.protocol != Protocol::Tcp;
-            let service = routes.for_host(&known.host, &client.namespace, scope).filter(|_| is_http);
-            let mut rules = match service {
+            let mut rules = match speaker.filter(|_| is_http) {
                 Some(service) => rules(service, client, port.number, routes),
                 None => {
                     let context = Context::Mesh { client, port: port.number };
-                    let said = routes.for_host(&known.host, &client.namespace, scope).filter(|_| !is_http);
-                    let rule = said.and_then(|said| routes.tunnel_rule(said, known, &context));
-                    vec![rule.unwrap_or_else(|| routes.plain_rule(known, port.number, client))]
+                    let said = speaker.filter(|_| !is_http);
+                    let rule = said.and_then(|said| routes.tunnel_rule(said, meant, &context));
+                    vec![rule.unwrap_or_else(|| routes.plain_rule(meant, port.number, client))]
                 }
             };
             if is_http {
-                let changes = routes.rates.of_service(&known.host);
+                let changes = routes.rates.of_service(&meant.host);
                 rules.iter_mut().for_each(|rule| rule.gate.extend(changes.iter().cloned()));
             }
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use naru_base::{Chance, ClusterId, Weight};
 use naru_route::{
-    CompiledAction, CompiledForward, CompiledHost, CompiledRule, RuleId, Subject, Table, https_location,
+    Choice, CompiledAction, CompiledForward, CompiledHost, CompiledRule, RuleId, Subject, Table, https_location,
 };
 use naru_spec::{
     Action, ClusterChoice, Domain, Format, Forward, HeaderAction, HeaderOp, HeaderOps, HostRewrite, Match,
@@ -148,7 +148,8 @@ fn a_host_that_no_request_could_have_is_told() {
     assert!(with("a b").is_err());
     assert!(with("").is_err());
     let table = with("www.test:8080").unwrap();
-    let Some(CompiledHost::Literal { value, authority }) = forward_of(table.rule(RuleId(0))).host() else {
+    let Some(CompiledHost::Literal { value, authority }) = forward_of(table.rule(RuleId(0))).host(Choice { cluster: None, index: 0 })
+    else {
         panic!("no literal")
     };
     assert_eq!((value.to_str().unwrap(), authority.as_str()), ("www.test:8080", "www.test:8080"));
@@ -160,6 +161,7 @@ fn weighted(list: &[(&str, u32)]) -> Table {
         .map(|(name, weight)| WeightedCluster {
             name: (*name).to_owned(),
             weight: Weight(*weight),
+            host: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
         })
@@ -367,6 +369,7 @@ fn outer_levels_come_later_so_what_they_overwrite_stays() {
     let cluster = WeightedCluster {
         name: "one".to_owned(),
         weight: Weight(1),
+        host: None,
         request_headers: level("cluster"),
         response_headers: HeaderOps::default(),
     };
