@@ -11,9 +11,8 @@ use crate::findings::Findings;
 use crate::registry::port_number;
 
 /// What a port may be said to speak.
-const PROTOCOLS: [&str; 12] = [
-    "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "UDP", "MONGO", "MYSQL", "REDIS", "HBONE",
-];
+const PROTOCOLS: [&str; 12] =
+    ["HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "UDP", "MONGO", "MYSQL", "REDIS", "HBONE"];
 
 pub(crate) fn check(resources: &Resources, findings: &mut Findings<'_>) {
     for entry in &resources.service_entries {

@@ -63,7 +63,10 @@ pub(crate) fn operations(
 
 /// As in Istio what is said of headers for a destination that is alone is the rule's, behind what the rule says itself; of
 /// several each has its own, before that of the rule. The host of the only one is returned.
-pub(crate) fn of_only(choice: &mut ClusterChoice, (requests, answers): &mut (HeaderOps, HeaderOps)) -> Option<String> {
+pub(crate) fn of_only(
+    choice: &mut ClusterChoice,
+    (requests, answers): &mut (HeaderOps, HeaderOps),
+) -> Option<String> {
     let ClusterChoice::Weighted(clusters) = choice else { return None };
     let [only] = clusters.as_mut_slice() else { return None };
     let (own_requests, own_answers) = (&mut only.request_headers, &mut only.response_headers);

@@ -62,7 +62,8 @@ impl Routes<'_> {
                 let others = service.spec.hosts.iter().take(at);
                 let mut others = others.filter_map(|other| Some((other, overlap(host, other)?)));
                 if let Some((other, narrow)) = others.next() {
-                    let message = format!("'{narrow}' is there twice: by '{}' and by '{}'", other.value, host.value);
+                    let message =
+                        format!("'{narrow}' is there twice: by '{}' and by '{}'", other.value, host.value);
                     let hint = "one of the two is enough, or a VirtualService for each";
                     findings.error(code::DUPLICATE, host.place, &path, message, hint);
                     continue;

@@ -510,7 +510,8 @@ spec: {{targetRef: {{kind: HTTPRoute, name: r, sectionName: named}}, conditions:
 #[test]
 fn a_redirect_to_another_scheme_leaves_the_port_of_the_request_behind() {
     let redirect = |said: &str| {
-        let rule = format!("  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{{said}}}}}]}}]\n");
+        let rule =
+            format!("  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{{said}}}}}]}}]\n");
         let (config, told) = planned(&format!("{SERVICES}{GATE}{}", route("r", &rule)));
         assert_eq!(told, [""; 0]);
         let listener = config.listeners.iter().find(|one| one.name.starts_with("gateway/")).unwrap();
@@ -531,12 +532,21 @@ fn a_redirect_to_another_scheme_leaves_the_port_of_the_request_behind() {
 #[test]
 fn an_address_that_is_a_name_is_told_and_the_gateway_listens_all_the_same() {
     let named = GATE.replace("listeners:", "addresses: [{type: Hostname, value: edge.test}]\n  listeners:");
-    let (config, told) = planned(&format!("{SERVICES}{named}{}", route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")));
-    assert_eq!(told, ["warning[no-effect] spec.addresses[0]: nobody listens at a name: it has no effect here"]);
+    let (config, told) = planned(&format!(
+        "{SERVICES}{named}{}",
+        route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
+    ));
+    assert_eq!(
+        told,
+        ["warning[no-effect] spec.addresses[0]: nobody listens at a name: it has no effect here"]
+    );
     assert_eq!(gateways(&config), "0.0.0.0:8080\n  *\n    /* -> a.default:80\n");
     // Beside one that is bound it changes nothing.
     let both = named.replace("value: edge.test}", "value: edge.test}, {value: 127.0.0.2}");
-    let (config, _) = planned(&format!("{SERVICES}{both}{}", route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")));
+    let (config, _) = planned(&format!(
+        "{SERVICES}{both}{}",
+        route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
+    ));
     assert_eq!(gateways(&config), "127.0.0.2:8080\n  *\n    /* -> a.default:80\n");
 }
 

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Terminate, Upgrades};
+use naru_spec::{ClusterChoice, Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Terminate, Upgrades};
 
 use crate::edits::EditPair;
 use crate::groups::{CompiledGroups, Group};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use naru_base::{Chance, ClusterId, Weight};
 use naru_route::{
-    Choice, CompiledAction, CompiledForward, CompiledHost, CompiledRule, RuleId, Subject, Table, https_location,
+    Choice, CompiledAction, CompiledForward, CompiledHost, CompiledRule, RuleId, Subject, Table,
+    https_location,
 };
 use naru_spec::{
     Action, ClusterChoice, Domain, Format, Forward, HeaderAction, HeaderOp, HeaderOps, HostRewrite, Match,
@@ -136,7 +137,7 @@ fn without_a_rewrite_there_is_nothing_to_ask() {
     assert!(!forward.has_target_rewrite());
     assert_eq!(forward.rewrite_target("/a", Some("b"), 1), None);
     assert_eq!(forward.timeout, Some(Duration::from_secs(15)));
-    assert!(forward.host().is_none());
+    assert!(forward.host(forward.choose(0)).is_none());
 }
 
 #[test]
@@ -148,7 +149,8 @@ fn a_host_that_no_request_could_have_is_told() {
     assert!(with("a b").is_err());
     assert!(with("").is_err());
     let table = with("www.test:8080").unwrap();
-    let Some(CompiledHost::Literal { value, authority }) = forward_of(table.rule(RuleId(0))).host(Choice { cluster: None, index: 0 })
+    let Some(CompiledHost::Literal { value, authority }) =
+        forward_of(table.rule(RuleId(0))).host(Choice { cluster: None, index: 0 })
     else {
         panic!("no literal")
     };

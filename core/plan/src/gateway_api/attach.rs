@@ -6,7 +6,8 @@
 //! same is the older, then by namespace and name.
 
 use naru_resource::gateway_api::{
-    ApiAddress, ApiListener, BackendRef, Filter, FromNamespaces, ListenerTlsMode, ObjectRef, ParentRef, Selector,
+    ApiAddress, ApiListener, BackendRef, Filter, FromNamespaces, ListenerTlsMode, ObjectRef, ParentRef,
+    Selector,
 };
 use naru_resource::{
     ApiGateway, ApiGrpcRoute, ApiHttpRoute, ApiStreamRoute, Meta, Place, Resources, Text, Texts,

@@ -16,7 +16,10 @@ const ROUTES: &[(&str, &str, [&str; 2])] = &[
     (
         "/headers",
         "",
-        ["host_rewrite_literal: 'one.test:81', request_headers_to_add: [{header: {key: x-a, value: '%REQ(:AUTHORITY)%'}}]", ""],
+        [
+            "host_rewrite_literal: 'one.test:81', request_headers_to_add: [{header: {key: x-a, value: '%REQ(:AUTHORITY)%'}}]",
+            "",
+        ],
     ),
 ];
 
