@@ -257,10 +257,10 @@ impl CompiledForward {
     /// What the host of a request becomes that goes to a choice. What the rule says goes before what its destination says,
     /// as in Envoy.
     #[inline]
-    pub fn host(&self, choice: Choice) -> Option<&CompiledHost> {
+    pub fn host(&self, choice: Option<Choice>) -> Option<&CompiledHost> {
         self.host.as_deref().or_else(|| match &self.destinations {
             Destinations::One(_) => None,
-            Destinations::Weighted(weighted) => weighted.hosts.get(usize::from(choice.index))?.as_ref(),
+            Destinations::Weighted(weighted) => weighted.hosts.get(usize::from(choice?.index))?.as_ref(),
         })
     }
 
