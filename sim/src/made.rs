@@ -86,6 +86,7 @@ impl Maker<'_> {
                 let clusters = weighted.into_iter().map(|(name, weight)| WeightedCluster {
                     name,
                     weight: Weight(weight),
+                    host: None,
                     request_headers: HeaderOps::default(),
                     response_headers: HeaderOps::default(),
                 });

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use naru_resource::virtual_service::{DerivePort, HttpDirectResponse, HttpRedirect, HttpRoute, PathChange};
-use naru_resource::{Number, Place};
+use naru_resource::{Number, Place, Text};
 use naru_spec::{DirectResponse, Path, PathRewrite, Pattern, Redirect, RedirectPath, Scheme, code, defaults};
 
 use crate::findings::Findings;
@@ -30,6 +30,9 @@ pub(crate) fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Find
             findings.error(code::CONFLICTING_FIELDS, route.place, path, message, "");
         }
     }
+    if route.beyond.is_none() {
+        check_said(route, path, findings);
+    }
     if route.redirect.is_some() || route.direct_response.is_some() {
         for (place, field) in [
             (route.rewrite.as_ref().map(|r| r.place), "rewrite"),
@@ -52,6 +55,64 @@ pub(crate) fn check_kind(route: &HttpRoute, path: &Path<'_>, findings: &mut Find
             }
         }
     }
+}
+
+/// What says nothing, or what nothing else lets act.
+fn check_said(route: &HttpRoute, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let is_some = |text: &Option<Text>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if let Some(rewrite) = &route.rewrite
+        && !is_some(&rewrite.uri)
+        && !is_some(&rewrite.authority)
+        && rewrite.uri_regex_rewrite.is_none()
+    {
+        let message = "nothing is rewritten: uri, uriRegexRewrite or authority is needed";
+        findings.error(code::MISSING_FIELD, rewrite.place, &path.field("rewrite"), message, "");
+    }
+    if let Some(redirect) = &route.redirect
+        && !is_some(&redirect.uri)
+        && !is_some(&redirect.authority)
+        && !is_some(&redirect.scheme)
+        && redirect.port.is_none()
+        && redirect.derive_port.is_none()
+    {
+        let message = "a client would be sent where it has asked: uri, authority, scheme or port is needed";
+        findings.error(code::MISSING_FIELD, redirect.place, &path.field("redirect"), message, "");
+    }
+    let percentages = [
+        (route.mirror_percentage.as_ref().map(|said| said.place), "mirrorPercentage"),
+        (route.mirror_percent.as_ref().map(|said| said.place), "mirrorPercent"),
+    ];
+    for (place, field) in percentages {
+        if let Some(place) = place.filter(|_| route.mirror.is_none()) {
+            let message = format!("'{field}' is of 'mirror', which is not there");
+            let hint = "of 'mirrors' each has its own percentage";
+            findings.warning(code::NO_EFFECT, place, &path.field(field), message, hint);
+        }
+    }
+    if let Some(retries) = &route.retries
+        && retries.attempts.as_ref().is_some_and(|attempts| attempts.value == 0)
+        && (retries.per_try_timeout.is_some()
+            || retries.retry_on.is_some()
+            || retries.retry_remote_localities.is_some())
+    {
+        let message = "nothing is retried with 'attempts: 0', and the rest of it has no effect";
+        let path = path.field("retries");
+        findings.warning(code::NO_EFFECT, retries.place, &path, message, "say attempts: 1, or nothing else");
+    }
+}
+
+/// The port of a redirect of the Gateway API to the host of the request: that of the scheme where it names one and no
+/// port. Behind another host none is written that goes without saying.
+pub(crate) fn port_of_api(said: &HttpRedirect) -> Option<u16> {
+    if said.authority.is_some() {
+        return None;
+    }
+    let of_scheme = || match said.scheme.as_ref()?.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    said.port.as_ref().map_or_else(of_scheme, |port| u16::try_from(port.value).ok())
 }
 
 pub(crate) fn redirect_of(

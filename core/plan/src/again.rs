@@ -17,7 +17,8 @@ use naru_resource::{Gateway, Resources, Shared, VirtualService};
 use naru_spec::{Action, CheckKind, Cluster, Config, GateChange, Problem, VirtualHost};
 
 use crate::findings::settle;
-use crate::names::{common, fqdn};
+use crate::names::{DOMAIN, common, fqdn};
+use crate::registry::alias_of;
 use crate::routes::{MESH, is_bound};
 use crate::{Planned, Surroundings, plan};
 
@@ -74,6 +75,10 @@ impl Known {
         let servers: BTreeSet<String> = self.rest.gateways.iter().flat_map(hosts_of).collect();
         let mut others = old.iter().copied().chain(new.iter().filter_map(|at| self.services.get(*at)));
         if changed > CHANGED_MAX || servers.len() > SERVERS_MAX || others.any(is_wide) {
+            return None;
+        }
+        // What is said of a service holds for each name that it has.
+        if changed > 0 && has_names_of_names(&self.rest) {
             return None;
         }
         let of_old: Vec<Keys> = old.iter().map(|service| keys(service, &servers)).collect();
@@ -420,6 +425,18 @@ fn keys_of_all(
 /// Whether it speaks to workloads of whatever fits a pattern.
 fn is_wide(service: &VirtualService) -> bool {
     is_bound(service, MESH) && service.spec.hosts.iter().any(|host| host.starts_with('*'))
+}
+
+/// Whether a Service is another name of what is defined here.
+fn has_names_of_names(rest: &Resources) -> bool {
+    let mut aliases = rest.services.iter().filter_map(|service| alias_of(service)).peekable();
+    if aliases.peek().is_none() {
+        return false;
+    }
+    let services = rest.services.iter().map(|service| format!("{}.{DOMAIN}", service.meta.full_name()));
+    let entries = rest.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+    let defined: BTreeSet<String> = services.chain(entries.map(|host| host.to_ascii_lowercase())).collect();
+    aliases.any(|alias| defined.contains(&alias))
 }
 
 fn hosts_of(gateway: &Gateway) -> impl Iterator<Item = String> {

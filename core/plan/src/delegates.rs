@@ -1,11 +1,15 @@
-//! Routes that another VirtualService has: one level, narrowed by who delegates.
+//! Routes that another VirtualService has: one level, narrowed by who delegates. Source: istiod's `virtualservice.go`,
+//! `mergeVirtualServicesIfNeeded`. What Istio leaves out of it without a word is an error here.
 
 use naru_resource::virtual_service::{HttpMatch, HttpRoute};
-use naru_resource::{Resources, StringMatch, Test, Text, VirtualService};
+use naru_resource::{Place, Resources, StringMatch, Test, Text, VirtualService};
 use naru_spec::{Path, code};
 
 use crate::attached::{self, RouteKey};
 use crate::findings::Findings;
+use crate::mesh;
+use crate::names::{gateway_name, is_exported};
+use crate::registry::Registry;
 
 /// A route as it is compiled.
 #[derive(Clone, Debug)]
@@ -31,7 +35,8 @@ impl Expanded {
 pub(crate) fn expand(
     owner: &VirtualService,
     root: &HttpRoute,
-    resources: &Resources,
+    (resources, registry): (&Resources, &Registry),
+    exports: &[Text],
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Expanded> {
@@ -52,6 +57,17 @@ pub(crate) fn expand(
         findings.error(code::INVALID_VALUE, delegate.name.place, &path.field("name"), message, hint);
         return Vec::new();
     }
+    let exported = mesh::or(&service.spec.export_to, exports);
+    if !is_exported(exported, namespace, owner.meta.namespace()) {
+        let message = format!(
+            "VirtualService '{}' in {namespace} is not exported to {}",
+            delegate.name.value,
+            owner.meta.namespace()
+        );
+        let hint = "name the namespace in its spec.exportTo";
+        findings.error(code::UNKNOWN_REFERENCE, delegate.name.place, &path.field("name"), message, hint);
+        return Vec::new();
+    }
     let mut expanded = Vec::new();
     for leaf in &service.spec.http {
         if let Some(next) = &leaf.delegate {
@@ -61,14 +77,14 @@ pub(crate) fn expand(
             findings.error(code::INVALID_VALUE, next.name.place, &path, message, hint);
             continue;
         }
+        let leaf = &named_from_anywhere(leaf, service, owner, registry);
         match matches(&root.matches, &leaf.matches) {
-            Some(matches) => {
+            Ok(matches) => {
                 let mut keys = attached::keys(service, leaf.name.as_ref());
                 keys.extend(attached::keys(owner, root.name.as_ref()));
                 expanded.push(Expanded { route: merge(root, leaf, matches), keys });
             }
-            None => {
-                let place = leaf.matches.first().map_or(leaf.place, |block| block.place);
+            Err(place) => {
                 let message = "no request that the delegating route takes can match this";
                 let hint = format!("the route that delegates is at {}", findings.locate(root.place));
                 findings.error(code::CONFLICT, place, &Path::ROOT.field("spec.http"), message, hint);
@@ -84,16 +100,33 @@ pub(crate) fn is_delegate(service: &VirtualService) -> bool {
     spec.hosts.is_empty() && spec.gateways.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty()
 }
 
+/// A route of a delegate as a document of another namespace would write it: its names are those of its own.
+fn named_from_anywhere(
+    leaf: &HttpRoute,
+    service: &VirtualService,
+    owner: &VirtualService,
+    registry: &Registry,
+) -> HttpRoute {
+    let mut leaf = leaf.clone();
+    let namespace = service.meta.namespace();
+    if namespace == owner.meta.namespace() {
+        return leaf;
+    }
+    let to = leaf.route.iter_mut().map(|to| &mut to.destination);
+    let copies = leaf.mirrors.iter_mut().map(|mirror| &mut mirror.destination);
+    for destination in to.chain(leaf.mirror.as_mut()).chain(copies) {
+        destination.host.value = registry.full_name(&destination.host, namespace);
+    }
+    for gateway in leaf.matches.iter_mut().flat_map(|block| &mut block.gateways) {
+        gateway.value = gateway_name(gateway, namespace);
+    }
+    leaf
+}
+
 /// What the delegate does not say, the root says.
 fn merge(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRoute {
-    let name = match (&root.name, &leaf.name) {
-        (Some(root), Some(leaf)) => {
-            Some(Text { value: format!("{}-{}", root.value, leaf.value), place: leaf.place })
-        }
-        (root, leaf) => leaf.clone().or_else(|| root.clone()),
-    };
     HttpRoute {
-        name,
+        name: joined(&root.name, &leaf.name),
         matches,
         delegate: None,
         redirect: leaf.redirect.clone(),
@@ -114,23 +147,37 @@ fn merge(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRou
     }
 }
 
-/// Every pair of blocks that can hold together; `None` where there is none.
-fn matches(root: &[HttpMatch], leaf: &[HttpMatch]) -> Option<Vec<HttpMatch>> {
+/// Every pair of blocks that can hold together. A block of the leaf that is within none of the root's is an error, at
+/// its place.
+fn matches(root: &[HttpMatch], leaf: &[HttpMatch]) -> Result<Vec<HttpMatch>, Place> {
     match (root, leaf) {
-        ([], []) => Some(Vec::new()),
-        (only, []) | ([], only) => Some(only.to_vec()),
+        (only, []) | ([], only) => Ok(only.to_vec()),
         (root, leaf) => {
-            let pairs = root.iter().flat_map(|root| leaf.iter().filter_map(move |leaf| narrowed(root, leaf)));
-            let pairs: Vec<HttpMatch> = pairs.collect();
-            (!pairs.is_empty()).then_some(pairs)
+            let mut pairs = Vec::new();
+            for leaf in leaf {
+                let before = pairs.len();
+                pairs.extend(root.iter().filter_map(|root| narrowed(root, leaf)));
+                if pairs.len() == before {
+                    return Err(leaf.place);
+                }
+            }
+            Ok(pairs)
         }
     }
 }
 
 fn narrowed(root: &HttpMatch, leaf: &HttpMatch) -> Option<HttpMatch> {
+    let ignores_case = |block: &HttpMatch| block.ignore_uri_case.is_some_and(|flag| flag.value);
+    if ignores_case(root) != ignores_case(leaf) {
+        return None;
+    }
+    let is_among = |gateway: &Text| root.gateways.iter().any(|of_root| of_root.value == gateway.value);
+    if !root.gateways.is_empty() && !leaf.gateways.iter().all(is_among) {
+        return None;
+    }
     Some(HttpMatch {
         place: leaf.place,
-        name: leaf.name.clone().or_else(|| root.name.clone()),
+        name: joined(&root.name, &leaf.name),
         uri: text(&root.uri, &leaf.uri)?,
         ignore_uri_case: leaf.ignore_uri_case.or(root.ignore_uri_case),
         scheme: text(&root.scheme, &leaf.scheme)?,
@@ -140,11 +187,34 @@ fn narrowed(root: &HttpMatch, leaf: &HttpMatch) -> Option<HttpMatch> {
         without_headers: mapping(&root.without_headers, &leaf.without_headers)?,
         query_params: mapping(&root.query_params, &leaf.query_params)?,
         port: equal(&root.port, &leaf.port)?,
-        source_labels: [root.source_labels.clone(), leaf.source_labels.clone()].concat(),
+        source_labels: labels(&root.source_labels, &leaf.source_labels)?,
         source_namespace: equal(&root.source_namespace, &leaf.source_namespace)?,
         gateways: if leaf.gateways.is_empty() { root.gateways.clone() } else { leaf.gateways.clone() },
         stat_prefix: leaf.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
     })
+}
+
+/// The root's name, and behind it the leaf's.
+fn joined(root: &Option<Text>, leaf: &Option<Text>) -> Option<Text> {
+    match (root, leaf) {
+        (Some(root), Some(leaf)) => {
+            Some(Text { value: format!("{}-{}", root.value, leaf.value), place: leaf.place })
+        }
+        (root, leaf) => leaf.clone().or_else(|| root.clone()),
+    }
+}
+
+/// Labels that both ask for; `None` where they ask for two values of one.
+fn labels(root: &[(Text, Text)], leaf: &[(Text, Text)]) -> Option<Vec<(Text, Text)>> {
+    let mut all = leaf.to_vec();
+    for (key, wanted) in root {
+        match leaf.iter().find(|(known, _)| known.value == key.value) {
+            Some((_, other)) if other.value != wanted.value => return None,
+            Some(_) => {}
+            None => all.push((key.clone(), wanted.clone())),
+        }
+    }
+    Some(all)
 }
 
 fn equal<T: Clone + PartialEq>(

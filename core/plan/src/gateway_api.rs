@@ -113,7 +113,7 @@ impl Spot<'_> {
     /// Whether another listener of the same port is closer to a host: then it is that one's, and this one is not asked.
     fn is_outdone(&self, host: &str, world: &World<'_>) -> bool {
         let values = |state: &GatewayState<'_>| -> Vec<String> {
-            let addresses = state.gateway.spec.addresses.iter();
+            let addresses = state.gateway.spec.addresses.iter().filter(|address| attach::is_bound(address));
             addresses.filter_map(|address| Some(address.value.as_ref()?.value.clone())).collect()
         };
         let own = self.listener.hostname().to_ascii_lowercase();
@@ -452,6 +452,13 @@ fn check_gateway(state: &GatewayState<'_>, findings: &mut Findings<'_>) {
     if let Some(failed) = &state.address {
         findings.error(code::UNSUPPORTED_FIELD, failed.place, &spec.field("addresses"), &failed.message, "");
     }
+    let of_addresses = spec.field("addresses");
+    let named = gateway.spec.addresses.iter().enumerate();
+    for (at, address) in named.filter(|(_, address)| !attach::is_bound(address)) {
+        let message = "nobody listens at a name: it has no effect here";
+        let hint = "type: IPAddress, or say --gateway-address";
+        findings.warning(code::NO_EFFECT, address.place, &of_addresses.at(at), message, hint);
+    }
     if let Some(said) = gateway.spec.infrastructure.as_ref().and_then(|said| said.parameters_ref.as_ref()) {
         let path = spec.field("infrastructure.parametersRef");
         let message = "naru has no parameters of a Gateway there";
@@ -588,11 +595,11 @@ fn gateway_of(
 ) -> Option<Gateway> {
     let gateway = state.gateway;
     let mut servers = Vec::new();
-    let whole: [Option<&ApiAddress>; 1] = [None];
-    let addresses: Vec<Option<&ApiAddress>> = match gateway.spec.addresses.as_slice() {
-        [] => whole.to_vec(),
-        several => several.iter().map(Some).collect(),
-    };
+    let bound = gateway.spec.addresses.iter().filter(|address| attach::is_bound(address));
+    let mut addresses: Vec<Option<&ApiAddress>> = bound.map(Some).collect();
+    if addresses.is_empty() {
+        addresses.push(None);
+    }
     for (at, listener) in state.listeners.iter().enumerate() {
         if !listener.serves() {
             continue;

@@ -19,7 +19,7 @@ use crate::identity::Guards;
 use crate::mesh;
 use crate::names::{common, is_exported};
 use crate::registry::{plain, port_number};
-use crate::routes::{Context, Routes, catches_all};
+use crate::routes::{Context, Routes, catches_all, is_for_all};
 use crate::tls;
 
 /// One server of a gateway, ready to become a chain.
@@ -289,6 +289,7 @@ fn read<'a>(
             "naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified";
         findings.warning(code::NOT_YET, said.place, &path.field("tls.insecureSkipVerify"), message, "");
     }
+    check_plain(server, speaks, is_tls, path, findings);
     let ip = match &server.bind {
         None => surroundings.gateway_address,
         Some(bind) => match bind.parse::<IpAddr>() {
@@ -322,6 +323,31 @@ fn read<'a>(
     let tls =
         tls.map(|tls| if speaks == Speaks::Tcp { DownstreamTls { alpn: Vec::new(), ..tls } } else { tls });
     Some((SocketAddr::new(ip, port), Ready { gateway, server, port, hosts, speaks, tls }))
+}
+
+/// What a server says that its protocol has no use for. TLS that would not be there is an error, as in Istio.
+fn check_plain(server: &Server, speaks: Speaks, is_tls: bool, path: &Path<'_>, findings: &mut Findings<'_>) {
+    if let Some(port) = &server.port.target_port {
+        let message = "'targetPort' has no effect on a Gateway, as in Istio";
+        findings.warning(code::NO_EFFECT, port.place, &path.field("port.targetPort"), message, "");
+    }
+    let Some(tls) = &server.tls else { return };
+    if speaks != Speaks::Http || is_tls {
+        if let Some(redirect) = tls.https_redirect.as_ref().filter(|redirect| redirect.value) {
+            let message = "'httpsRedirect' is for servers of plain HTTP";
+            let path = path.field("tls.httpsRedirect");
+            findings.warning(code::NO_EFFECT, redirect.place, &path, message, "leave it out");
+        }
+        return;
+    }
+    let mode = tls.mode.as_ref().filter(|mode| mode.value != ServerTlsMode::Passthrough);
+    let names = [&tls.credential_name, &tls.server_certificate, &tls.private_key, &tls.ca_certificates];
+    let place = mode.map(|mode| mode.place).or(names.into_iter().flatten().next().map(|name| name.place));
+    if let Some(place) = place {
+        let message = format!("a server of {} has no TLS", server.port.protocol.value);
+        let hint = "protocol: HTTPS, or nothing in tls but httpsRedirect";
+        findings.error(code::CONFLICTING_FIELDS, place, &path.field("tls"), message, hint);
+    }
 }
 
 /// Whether a server can be beside those that have its address already. As in Istio plain HTTP is joined, TLS is told
@@ -426,6 +452,7 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
             }
             if group.of.len() > 1 {
                 // Several documents for one host: what takes all is asked last.
+                rules = rules.into_iter().flat_map(parted).collect();
                 rules.sort_by_key(catches_all);
             }
             virtual_hosts.push(host(group.domains.clone(), rules, ready.port, group.is_redirected));
@@ -452,6 +479,19 @@ fn chain(servers: &[Ready<'_>], surroundings: &Surroundings, routes: &mut Routes
     // Clients come from outside: nobody in front of a gateway is believed.
     http.use_remote_address = true;
     FilterChain::of(http)
+}
+
+/// A rule that takes all, and by other blocks less, as two: each has its own place among the rules of others.
+fn parted(rule: Rule) -> Vec<Rule> {
+    match rule.matches.iter().position(is_for_all) {
+        Some(at) if at > 0 => {
+            let (before, all) = rule.matches.split_at(at);
+            let narrow = Rule { matches: before.to_vec(), ..rule.clone() };
+            let wide = Rule { matches: all.iter().take(1).cloned().collect(), ..rule.clone() };
+            vec![narrow, wide]
+        }
+        _ => vec![rule],
+    }
 }
 
 /// Of the Deployment that a gateway selects, in its own namespace first; where none is there, of the Gateway itself.

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use naru_resource::Text;
 use naru_resource::virtual_service::HeaderOperations;
-use naru_spec::{Format, HeaderAction, HeaderOp, HeaderOps, Path, code};
+use naru_spec::{ClusterChoice, Format, HeaderAction, HeaderOp, HeaderOps, Path, code};
 
 use crate::findings::Findings;
 
@@ -36,14 +36,20 @@ pub(crate) fn operations(
         for (name, value) in list {
             let path = of_field.key(name);
             if is_request && matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority") {
-                if field == "add" || host.is_some() {
+                if host.is_some() {
                     let message = "a request has one host, and it is said twice";
                     findings.error(code::CONFLICTING_FIELDS, name.place, &path, message, "set it once");
                 }
                 host = Some(value.clone());
                 continue;
             }
-            let Some(name) = parse(name, &path, findings) else { continue };
+            let Some(parsed) = parse(name, &path, findings) else { continue };
+            if parsed == http::header::HOST {
+                let message = "an answer has no host";
+                findings.error(code::INVALID_VALUE, name.place, &path, message, "headers.request sets it");
+                continue;
+            }
+            let name = parsed;
             match Format::parse(value) {
                 Ok(value) => ops.add.push(HeaderOp { name, value, action, keep_empty: false }),
                 Err(invalid) => {
@@ -53,6 +59,24 @@ pub(crate) fn operations(
         }
     }
     (ops, host)
+}
+
+/// As in Istio what is said of headers for a destination that is alone is the rule's, behind what the rule says itself; of
+/// several each has its own, before that of the rule. The host of the only one is returned.
+pub(crate) fn of_only(
+    choice: &mut ClusterChoice,
+    (requests, answers): &mut (HeaderOps, HeaderOps),
+) -> Option<String> {
+    let ClusterChoice::Weighted(clusters) = choice else { return None };
+    let [only] = clusters.as_mut_slice() else { return None };
+    let (own_requests, own_answers) = (&mut only.request_headers, &mut only.response_headers);
+    for (of_rule, own) in [(requests, own_requests), (answers, own_answers)] {
+        of_rule.remove.append(&mut own.remove);
+        of_rule.add.append(&mut own.add);
+    }
+    let (name, host) = (std::mem::take(&mut only.name), only.host.take());
+    *choice = ClusterChoice::One(name);
+    host
 }
 
 fn parse(name: &Text, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<HeaderName> {

@@ -8,7 +8,7 @@ use naru_spec::{Path, Severity, code};
 use crate::findings::Findings;
 use crate::gateway_api::is_made;
 use crate::mesh;
-use crate::names::{Audience, audience, fits, fqdn};
+use crate::names::{Audience, audience, common, fits, fqdn};
 use crate::routes::{MESH, Routes, is_bound};
 
 /// A VirtualService that speaks of a host to workloads.
@@ -21,6 +21,11 @@ struct Speaker<'a> {
 
 /// Who goes before whom, and to workloads of which namespace where it is not all of them.
 type Outdone<'a> = Option<(usize, Option<&'a str>)>;
+
+/// The host that two hosts of one document have in common.
+fn overlap(one: &Text, other: &Text) -> Option<String> {
+    common(&one.to_ascii_lowercase(), &other.to_ascii_lowercase()).map(str::to_owned)
+}
 
 impl Routes<'_> {
     /// What only shows when all VirtualServices are seen together.
@@ -37,6 +42,11 @@ impl Routes<'_> {
                 let path = Path::ROOT.field("metadata.name");
                 findings.error(code::DUPLICATE, service.meta.name.place, &path, message, hint);
             }
+            let said = &service.spec;
+            if said.http.is_empty() && said.tls.is_empty() && said.tcp.is_empty() {
+                let message = "it has no routes";
+                findings.error(code::MISSING_FIELD, said.place, &spec, message, "one of http, tls and tcp");
+            }
             if service.spec.hosts.is_empty() {
                 self.check_delegate(service, findings);
                 continue;
@@ -47,6 +57,15 @@ impl Routes<'_> {
                 if service.spec.hosts.iter().take(at).any(|before| before.value == host.value) {
                     let message = format!("the host '{}' is there twice", host.value);
                     findings.error(code::DUPLICATE, host.place, &path, message, "");
+                    continue;
+                }
+                let others = service.spec.hosts.iter().take(at);
+                let mut others = others.filter_map(|other| Some((other, overlap(host, other)?)));
+                if let Some((other, narrow)) = others.next() {
+                    let message =
+                        format!("'{narrow}' is there twice: by '{}' and by '{}'", other.value, host.value);
+                    let hint = "one of the two is enough, or a VirtualService for each";
+                    findings.error(code::DUPLICATE, host.place, &path, message, hint);
                     continue;
                 }
                 if !is_bound(service, MESH) {

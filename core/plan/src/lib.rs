@@ -55,6 +55,7 @@ mod acme;
 mod sessions;
 mod credentials;
 mod registry;
+mod entries;
 mod process;
 mod pretended;
 mod by_host;

@@ -93,12 +93,28 @@ pub(crate) fn string_match(
     findings: &mut Findings<'_>,
 ) -> Option<StringMatch> {
     let test = match &said.test {
+        test if is_presence(test) => return None,
         Test::Present => return None,
         Test::Exact(text) => ValueTest::Exact(text.clone()),
+        Test::Prefix(text) if text.is_empty() => {
+            let message = "everything begins with an empty prefix";
+            let hint = "leave the test out; {} asks whether it is there";
+            findings.error(code::INVALID_VALUE, said.place, &path.field("prefix"), message, hint);
+            return None;
+        }
         Test::Prefix(text) | Test::Segments(text) => ValueTest::Prefix(text.clone()),
         Test::Regex(text) => ValueTest::Regex(pattern(text, said.place, &path.field("regex"), findings)?),
     };
     Some(StringMatch { test, ignore_case: false })
+}
+
+/// Whether it asks only whether something is there. As an expression `*` would mean nothing; it is Istio's word for that.
+fn is_presence(test: &Test) -> bool {
+    match test {
+        Test::Present => true,
+        Test::Regex(text) => text == "*",
+        Test::Exact(_) | Test::Prefix(_) | Test::Segments(_) => false,
+    }
 }
 
 fn pattern(text: &str, place: Place, path: &Path<'_>, findings: &mut Findings<'_>) -> Option<Pattern> {
@@ -131,7 +147,7 @@ fn claim(
         return None;
     };
     let test = match string_match(said, path, findings) {
-        None if said.test == Test::Present => ValueMatch::Present(true),
+        None if is_presence(&said.test) => ValueMatch::Present(true),
         None => return None,
         Some(test) => {
             let of_list = ValueMatch::OneOf(Box::new(ValueMatch::Text(test.clone())));
@@ -173,7 +189,7 @@ fn header(
         findings.error(code::INVALID_VALUE, name.place, path, message, "");
         return None;
     };
-    let is_present = matches!(&said.test, Test::Present) || said.test == Test::Regex("*".to_owned());
+    let is_present = is_presence(&said.test);
     let test = if is_present {
         HeaderTest::Present(!is_without)
     } else {

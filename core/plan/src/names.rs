@@ -2,6 +2,8 @@
 
 use naru_resource::Text;
 
+use crate::routes::MESH;
+
 /// What Kubernetes' services are called behind their namespace.
 pub(crate) const DOMAIN: &str = "svc.cluster.local";
 
@@ -11,6 +13,21 @@ pub fn fqdn(host: &str, namespace: &str) -> String {
         host.to_ascii_lowercase()
     } else {
         format!("{}.{namespace}.{DOMAIN}", host.to_ascii_lowercase())
+    }
+}
+
+/// The Gateway that a document of `owner` means, as `namespace/name`. Before there was that form Istio had names of hosts
+/// for it: `edge.shop`, `edge.shop.svc.cluster.local`.
+pub(crate) fn gateway_name(said: &str, owner: &str) -> String {
+    match said.split_once('/') {
+        Some((".", name)) => format!("{owner}/{name}"),
+        Some(_) => said.to_owned(),
+        None if said == MESH => said.to_owned(),
+        None => {
+            let mut parts = said.split('.');
+            let name = parts.next().unwrap_or(said);
+            format!("{}/{name}", parts.next().unwrap_or(owner))
+        }
     }
 }
 
@@ -77,6 +94,20 @@ mod tests {
         assert_eq!(fqdn("Reviews", "shop"), "reviews.shop.svc.cluster.local");
         assert_eq!(fqdn("reviews.other", "shop"), "reviews.other");
         assert_eq!(fqdn("*.example.com", "shop"), "*.example.com");
+    }
+
+    #[test]
+    fn a_gateway_is_named_with_its_namespace_or_as_a_host() {
+        for (said, meant) in [
+            ("edge", "shop/edge"),
+            ("./edge", "shop/edge"),
+            ("front/edge", "front/edge"),
+            ("edge.front", "front/edge"),
+            ("edge.front.svc.cluster.local", "front/edge"),
+            ("mesh", "mesh"),
+        ] {
+            assert_eq!(gateway_name(said, "shop"), meant, "{said}");
+        }
     }
 
     #[test]

@@ -58,23 +58,27 @@ fn table(
     let seen = registry.services().filter(|known| known.is_seen_from(&client.namespace));
     for known in seen.filter(|known| !registry.is_hidden(known, &client.namespace)) {
         let seen = |port: &&KnownPort| scope.sees(&known.namespace, &known.host, port.number);
-        for port in known.ports.iter().filter(seen) {
+        let meant = registry.meant(known, &client.namespace);
+        let mut speakers = routes.for_host(&known.host, &client.namespace, scope);
+        if speakers.is_empty() {
+            speakers = routes.for_host(&meant.host, &client.namespace, scope);
+        }
+        for port in meant.ports.iter().filter(seen) {
             // What speaks no HTTP is called through tunnels, and has no rules of HTTP.
             let is_http = port.protocol != Protocol::Tcp;
-            let speakers = routes.for_host(&known.host, &client.namespace, scope);
             let mut rules = match is_http {
                 true => first_rules(&speakers, client, port.number, routes),
                 false => {
                     let context = Context::Mesh { client, port: port.number };
-                    let rule = speakers.iter().find_map(|said| routes.tunnel_rule(said, known, &context));
+                    let rule = speakers.iter().find_map(|said| routes.tunnel_rule(said, meant, &context));
                     rule.into_iter().collect()
                 }
             };
             if rules.is_empty() {
-                rules.push(routes.plain_rule(known, port.number, client));
+                rules.push(routes.plain_rule(meant, port.number, client));
             }
             if is_http {
-                let changes = routes.rates.of_service(&known.host);
+                let changes = routes.rates.of_service(&meant.host);
                 rules.iter_mut().for_each(|rule| rule.gate.extend(changes.iter().cloned()));
             }
             let domains = names(known, client).into_iter().flat_map(|name| with_port(&name, port.number));

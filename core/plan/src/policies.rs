@@ -64,7 +64,9 @@ impl<'a> Policies<'a> {
     }
 
     /// What the namespace of who calls says, or else that of who is called, or else the root namespace; the closest host
-    /// of a namespace wins. Source: istiod's `push_context.go`: `destinationRule`.
+    /// of a namespace wins. A rule of the root namespace is for all, so that for who calls from there the service's own
+    /// goes before it, unless it is for that namespace alone. One that selects who calls goes before those for anybody.
+    /// Source: istiod's `push_context.go`: `destinationRule`, `sidecar.go`: `DestinationRule`.
     pub fn find(
         &self,
         host: &str,
@@ -81,10 +83,12 @@ impl<'a> Policies<'a> {
             let exports = mesh::or(&rule.spec.export_to, self.mesh.exports.destination_rules);
             let is_seen = is_exported(exports, owner, client_namespace)
                 && rule.spec.workload_selector.as_ref().is_none_or(is_selected);
+            let root = self.mesh.root_namespace;
+            let is_own_alone = || matches!(exports, [only] if only.value == "." || only.value == owner);
             let rank = match owner {
-                _ if owner == client_namespace => 2,
+                _ if owner == client_namespace && (owner != root || is_own_alone()) => 2,
                 _ if owner == service_namespace => 1,
-                _ if owner == self.mesh.root_namespace => 0,
+                _ if owner == root => 0,
                 _ => return None,
             };
             is_seen.then_some(((rank, closeness), pattern, *rule))
@@ -92,7 +96,10 @@ impl<'a> Policies<'a> {
         let fitting: Vec<_> = fitting.collect();
         let mut effective = Effective { mesh: self.mesh.clusters, ..Effective::default() };
         let Some(best) = fitting.iter().map(|(rank, ..)| *rank).max() else { return effective };
-        for (_, _, rule) in fitting.iter().filter(|(rank, ..)| *rank == best) {
+        let mut held: Vec<&DestinationRule> =
+            fitting.iter().filter(|(rank, ..)| *rank == best).map(|(.., rule)| *rule).collect();
+        held.sort_by_key(|rule| rule.spec.workload_selector.is_none());
+        for rule in held {
             effective.place.get_or_insert(rule.meta.name.place);
             if effective.policy.is_none() {
                 effective.policy = rule.spec.traffic_policy.as_ref();
@@ -150,6 +157,13 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
         let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
         let hint = naru_suggestion(host, registry);
         findings.tell(severity, code::UNKNOWN_HOST, host.place, &spec.field("host"), message, hint);
+    }
+    let meant = known.map(|known| registry.meant(known, rule.meta.namespace()));
+    if let (Some(known), Some(meant)) = (known, meant)
+        && known.host != meant.host
+    {
+        let message = format!("'{}' is a name of {}, whose DestinationRule holds", host.value, meant.host);
+        findings.warning(code::NO_EFFECT, host.place, &spec.field("host"), message, "name that one");
     }
     let is_entry = known.is_some_and(|known| known.name.is_none());
     if let Some(policy) = &rule.spec.traffic_policy {

@@ -8,6 +8,7 @@ use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
 use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
 use naru_spec::{Address, Locality, Path, Severity, code};
 
+use crate::entries;
 use crate::findings::Findings;
 use crate::localities;
 use crate::mesh::Mesh;
@@ -39,6 +40,8 @@ pub(crate) struct Known {
     pub addresses: Vec<IpAddr>,
     /// Names that its certificates have, where its callers say none.
     pub names: Vec<Text>,
+    /// It is another name for this host: Kubernetes' `externalName`.
+    pub alias: Option<String>,
     /// Whose endpoints come first, where no DestinationRule says anything of localities.
     pub distribution: Option<TrafficDistribution>,
     pub place: Place,
@@ -203,6 +206,7 @@ impl Known {
             export_to: self.export_to.clone(),
             addresses: Vec::new(),
             names: self.names.clone(),
+            alias: None,
             distribution: self.distribution,
             place: self.place,
         }
@@ -225,6 +229,7 @@ impl Registry {
         let all =
             resources.services.iter().map(|service| of_service(service, resources, instances, findings));
         let mut all: Vec<Known> = all.collect();
+        entries::check(resources, findings);
         for entry in &resources.service_entries {
             all.extend(of_entry(entry, resources, instances, findings));
         }
@@ -358,6 +363,19 @@ impl Registry {
         own.or_else(|| same.iter().find(|known| known.is_seen_from(namespace))).or(same.first())
     }
 
+    /// The service that is called by another name, where it is one that is defined here: nobody else knows its name. As in
+    /// Istio its ports, and what is said of it, are those of the name, too.
+    pub fn meant<'r>(&'r self, known: &'r Known, namespace: &str) -> &'r Known {
+        let mut meant = known;
+        // A name of a name, and no circles.
+        for _ in 0..ALIASES_MAX {
+            let host = meant.alias.as_deref().filter(|host| host.contains('.'));
+            let Some(next) = host.and_then(|host| self.find(host, namespace)) else { break };
+            meant = next;
+        }
+        meant
+    }
+
     /// The whole name of a host that a document of `namespace` speaks of, also where nobody defines it.
     pub fn full_name(&self, host: &str, namespace: &str) -> String {
         self.find(host, namespace).map_or_else(|| fqdn(host, namespace), |known| known.host.clone())
@@ -396,6 +414,9 @@ impl Registry {
         self.services.keys().map(String::as_str)
     }
 }
+
+/// So many names lead from one to the next.
+const ALIASES_MAX: usize = 4;
 
 pub(crate) fn plain(labels: &[(Text, Text)]) -> Vec<(String, String)> {
     labels.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
@@ -455,6 +476,11 @@ fn of_service(
                 endpoints.push(of_instance(instance, &ports));
             }
         }
+        for machine in resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace) {
+            if meta::selects(selector, &machine.spec.labels) {
+                endpoints.extend(of_machine(&machine.spec, &ports, findings));
+            }
+        }
         for deployment in resources.deployments.iter().filter(|d| d.meta.namespace() == namespace) {
             let Some(meta) = &deployment.spec.template.meta else { continue };
             if meta::selects(selector, &meta.labels) {
@@ -476,8 +502,15 @@ fn of_service(
         export_to: listed(service.meta.export_to.as_ref()),
         addresses: service.spec.cluster_ip.iter().filter_map(|address| address.parse().ok()).collect(),
         names: Vec::new(),
+        alias: alias_of(service),
         place: service.meta.name.place,
     }
+}
+
+/// The host that a Service is another name of.
+pub(crate) fn alias_of(service: &Service) -> Option<String> {
+    let name = service.spec.external_name.as_ref()?;
+    Some(name.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// The namespaces of an annotation.
@@ -540,6 +573,30 @@ fn of_instance(instance: &Instance, ports: &[(KnownPort, &ServicePort)]) -> Know
         locality: localities::of_labels(&instance.labels),
         addresses: addresses.collect(),
     }
+}
+
+/// A WorkloadEntry that a Service selects, as in Istio: its own word for a port goes before the Service's. One without an
+/// address of its own is for ServiceEntries, which may look its name up.
+fn of_machine(
+    machine: &WorkloadEntrySpec,
+    ports: &[(KnownPort, &ServicePort)],
+    findings: &mut Findings<'_>,
+) -> Option<KnownEndpoint> {
+    machine.address.as_ref()?.parse::<IpAddr>().ok()?;
+    let named = |name: &str| {
+        let found = machine.ports.iter().find(|(own, _)| own.value == name);
+        found.and_then(|(_, number)| u16::try_from(number.value).ok())
+    };
+    let targets = ports.iter().map(|(port, written)| {
+        let target = match written.target_port.as_ref().map(|target| &target.value) {
+            Some(PortRef::Number(number)) => Some(*number),
+            Some(PortRef::Name(name)) => named(name),
+            None => None,
+        };
+        (port.clone(), target.unwrap_or(port.number))
+    });
+    let targets: Vec<(KnownPort, u16)> = targets.collect();
+    of_workload(machine, &targets, Source::Static, &Path::ROOT.field("spec"), findings)
 }
 
 /// A process that names no ports has one, whatever a service calls it.
@@ -662,19 +719,20 @@ fn of_entry(
             findings.warning(code::NO_EFFECT, place, &spec.field(field), message, hint);
         }
     }
-    let mut written: Vec<&WorkloadEntrySpec> = entry.spec.endpoints.iter().collect();
+    let endpoints_path = spec.field("endpoints");
+    let mut endpoints = Vec::new();
+    for (at, endpoint) in entry.spec.endpoints.iter().enumerate() {
+        endpoints.extend(of_workload(endpoint, &ports, source, &endpoints_path.at(at), findings));
+    }
     let mut selected_instances = Vec::new();
     if let Some(selector) = &entry.spec.workload_selector {
-        let entries = resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace);
-        written.extend(entries.map(|w| &w.spec).filter(|w| meta::selects(&selector.labels, &w.labels)));
+        let machines = resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace);
+        for machine in machines.filter(|w| meta::selects(&selector.labels, &w.spec.labels)) {
+            endpoints.extend(of_workload(&machine.spec, &ports, source, &spec, findings));
+        }
         selected_instances.extend(
             instances.iter().filter(|i| i.namespace == namespace && has_all(&i.labels, &selector.labels)),
         );
-    }
-    let endpoints_path = spec.field("endpoints");
-    let mut endpoints = Vec::new();
-    for (at, endpoint) in written.iter().enumerate() {
-        endpoints.extend(of_workload(endpoint, &ports, source, &endpoints_path.at(at), findings));
     }
     endpoints.extend(selected_instances.into_iter().map(|instance| {
         KnownEndpoint {
@@ -714,19 +772,30 @@ fn of_entry(
             export_to: entry.spec.export_to.clone(),
             addresses: addresses.clone(),
             names: entry.spec.subject_alt_names.clone(),
+            alias: None,
             place: host.place,
         }
     });
     known.collect()
 }
 
+/// An address, also one that is written as a range of one.
+fn single(said: &str) -> Option<IpAddr> {
+    let of_one = |net: ipnet::IpNet| (net.prefix_len() == net.max_prefix_len()).then(|| net.addr());
+    said.parse().ok().or_else(|| said.parse::<ipnet::IpNet>().ok().and_then(of_one))
+}
+
 /// The addresses that clients call a service by. Only one of several hosts could have them.
 fn addresses_of(entry: &ServiceEntry, findings: &mut Findings<'_>) -> Vec<IpAddr> {
     let path = Path::ROOT.field("spec.addresses");
     let mut found = Vec::new();
+    if let Some(said) = entry.spec.addresses.first().filter(|_| entry.spec.hosts.len() > 1) {
+        let message = "addresses have no effect beside several hosts: nobody could tell which is meant";
+        findings.warning(code::NO_EFFECT, said.place, &path, message, "a ServiceEntry for each host");
+    }
     for (at, said) in entry.spec.addresses.iter().enumerate() {
         let path = path.at(at);
-        if let Ok(address) = said.parse::<IpAddr>() {
+        if let Some(address) = single(said) {
             if entry.spec.hosts.len() == 1 {
                 found.push(address);
             }

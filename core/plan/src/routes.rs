@@ -7,8 +7,8 @@ use naru_resource::destination_rule::Subset;
 use naru_resource::virtual_service::{Destination, HttpDestination, HttpMatch, HttpRetry, HttpRoute};
 use naru_resource::{Place, Resources, Test, Text, VirtualService};
 use naru_spec::{
-    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HostRewrite, Match, Path, PathMatch,
-    PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
+    Action, Cluster, ClusterChoice, Discovery, Fallback, Forward, HeaderOps, HostRewrite, Match, Path,
+    PathMatch, PathRewrite, Pattern, RetryPolicy, Rule, Severity, WeightedCluster, code,
 };
 
 use crate::account::Account;
@@ -25,7 +25,7 @@ use crate::groups::Groups;
 use crate::guards::Guards;
 use crate::load::{self, Loads};
 use crate::mesh::{self, Mesh};
-use crate::names::{Audience, audience, fits, fqdn};
+use crate::names::{Audience, audience, fits, fqdn, gateway_name};
 use crate::policies::{Effective, Policies, naru_suggestion};
 use crate::rates::Rates;
 use crate::recovery::{check_retry, fault_of, retry_of};
@@ -209,7 +209,9 @@ impl<'a> Routes<'a> {
             }
             check_kind(route, &path, findings);
             if route.delegate.is_some() {
-                for expanded in delegates::expand(service, route, self.resources, &path, findings) {
+                let known = (self.resources, self.registry);
+                let exports = self.policies.mesh.exports.virtual_services;
+                for expanded in delegates::expand(service, route, known, exports, &path, findings) {
                     rules.extend(self.rule(service, &expanded, at, context, &path, findings));
                 }
             } else {
@@ -237,7 +239,7 @@ impl<'a> Routes<'a> {
             if matches!(context, Context::Any) {
                 self.check_claims(service, block, &blocks.at(at), findings);
             }
-            if is_for(block, context) {
+            if is_for(block, service.meta.namespace(), context) {
                 matches.push(matching::block(block, &blocks.at(at), findings));
                 names.extend(&block.name);
             }
@@ -272,18 +274,24 @@ impl<'a> Routes<'a> {
             &of_headers.field("response"),
             findings,
         );
+        let mut headers = (request_headers, response_headers);
         let action = if let Some(redirect) = &route.redirect {
             let path = path.field("redirect");
-            let mut redirect = redirect_of(redirect, context, &path, findings)?;
-            if let Some(change) = route.beyond.as_ref().and_then(|beyond| beyond.redirect.as_ref()) {
-                redirect.path = actions::redirect_path_of(change);
+            let said = redirect;
+            let mut redirect = redirect_of(said, context, &path, findings)?;
+            if let Some(beyond) = &route.beyond {
+                redirect.port = actions::port_of_api(said).or(redirect.port);
+                if let Some(change) = &beyond.redirect {
+                    redirect.path = actions::redirect_path_of(change);
+                }
             }
             Action::Redirect(Box::new(redirect))
         } else if let Some(direct) = &route.direct_response {
             let path = path.field("directResponse");
             Action::Direct(Box::new(direct_of(direct, &path, findings)?))
         } else {
-            let Some(mut forward) = self.forward(service, expanded, host, context, path, findings) else {
+            let forward = self.forward(service, expanded, host, &mut headers, context, path, findings);
+            let Some(mut forward) = forward else {
                 self.account.forgive(keys);
                 return None;
             };
@@ -306,6 +314,7 @@ impl<'a> Routes<'a> {
         let cors = route.cors_policy.as_ref();
         gate.extend(cors.and_then(|cors| doors::cors(cors, &path.field("corsPolicy"), findings)));
         let origin = findings.locate(route.place);
+        let (request_headers, response_headers) = headers;
         Some(Rule { name, origin, matches, action, request_headers, response_headers, gate })
     }
 
@@ -332,27 +341,33 @@ impl<'a> Routes<'a> {
         }
     }
 
+    /// `headers` are the rule's, of requests and of answers; those of its only destination come behind them.
+    #[expect(clippy::too_many_arguments, reason = "what a route says, for whom, and who hears of it")]
     fn forward(
         &mut self,
         service: &VirtualService,
         expanded: &Expanded,
         host: Option<Text>,
+        headers: &mut (HeaderOps, HeaderOps),
         context: &Context<'_>,
         path: &Path<'_>,
         findings: &mut Findings<'_>,
     ) -> Option<Forward> {
         let route = &expanded.route;
+        let destinations = &route.route;
         let mut clusters =
-            self.destinations(service, &route.route, context, &path.field("route"), findings)?;
+            self.destinations(service, destinations, context, &path.field("route"), findings)?;
         if let Some(persistence) = route.beyond.as_ref().and_then(|beyond| beyond.persistence.as_ref()) {
             self.stick(&mut clusters, persistence, context);
         }
         let groups = self.groups_of(service, expanded, context, path, findings)?;
+        // What the only destination says of headers is the route's, unless groups of requests go elsewhere.
+        let host_there = groups.is_none().then(|| headers::of_only(&mut clusters, headers)).flatten();
         let mut forward = Forward { clusters, groups, ..Forward::to("") };
         forward.timeout = route.timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
         if let Some(rewrite) = &route.rewrite {
             let path = path.field("rewrite");
-            if let Some(uri) = &rewrite.uri {
+            if let Some(uri) = rewrite.uri.as_ref().filter(|uri| !uri.is_empty()) {
                 forward.path = Some(PathRewrite::Prefix(uri.value.clone()));
             }
             if let Some(regex) = &rewrite.uri_regex_rewrite {
@@ -373,7 +388,7 @@ impl<'a> Routes<'a> {
                     }
                 }
             }
-            if let Some(authority) = &rewrite.authority {
+            if let Some(authority) = rewrite.authority.as_ref().filter(|authority| !authority.is_empty()) {
                 if let Some(host) = &host {
                     let message = "the host is rewritten twice: here and by rewrite.authority";
                     findings.error(code::CONFLICTING_FIELDS, host.place, &path, message, "say it once");
@@ -381,8 +396,8 @@ impl<'a> Routes<'a> {
                 forward.host = Some(HostRewrite::Literal(authority.value.clone()));
             }
         }
-        if let (Some(host), None) = (host, &forward.host) {
-            forward.host = Some(HostRewrite::Literal(host.value));
+        if let (Some(host), None) = (host.map(|host| host.value).or(host_there), &forward.host) {
+            forward.host = Some(HostRewrite::Literal(host));
         }
         if let Some(change) = route.beyond.as_ref().and_then(|beyond| beyond.rewrite.as_ref()) {
             forward.path = actions::rewrite_of(change);
@@ -454,14 +469,10 @@ impl<'a> Routes<'a> {
                 &of_headers.field("response"),
                 findings,
             );
-            if let Some(host) = host {
-                let message = "naru cannot set the host for one destination of a route";
-                let hint = "set it for the whole route: rewrite.authority";
-                findings.error(code::UNSUPPORTED_FIELD, host.place, &of_headers, message, hint);
-            }
+            let host = host.map(|host| host.value);
             let of_all = if route.len() == 1 { 1 } else { u32::try_from(weight(written)).unwrap_or(0) };
             let weight = Weight(of_all);
-            weighted.push(WeightedCluster { name: name?, weight, request_headers, response_headers });
+            weighted.push(WeightedCluster { name: name?, weight, host, request_headers, response_headers });
         }
         for (at, written) in route.iter().enumerate() {
             let same = |other: &HttpDestination| {
@@ -485,7 +496,11 @@ impl<'a> Routes<'a> {
         }
         match weighted.as_slice() {
             [] => None,
-            [only] if only.request_headers.is_empty() && only.response_headers.is_empty() => {
+            [only]
+                if only.host.is_none()
+                    && only.request_headers.is_empty()
+                    && only.response_headers.is_empty() =>
+            {
                 Some(ClusterChoice::One(only.name.clone()))
             }
             _ => match ClusterChoice::weighted(weighted) {
@@ -513,7 +528,7 @@ impl<'a> Routes<'a> {
         let namespace = owner.namespace;
         let host = &destination.host;
         let registry = self.registry;
-        let known = registry.find(host, namespace);
+        let known = registry.find(host, namespace).map(|known| registry.meant(known, namespace));
         if known.is_none() {
             let is_error = self.is_strict || !registry.is_empty();
             let message = format!("no Service and no ServiceEntry is called '{}'", host.value);
@@ -557,7 +572,9 @@ impl<'a> Routes<'a> {
         };
         let port = port_of(owner, destination, known, context, path, findings)?;
         let subset_name = destination.subset.as_ref().map(|subset| subset.value.as_str());
-        let cluster = match known {
+        // Who sees no such subset has nobody there, and not all of the service.
+        let is_whole = destination.subset.is_none() || subset.is_some();
+        let cluster = match known.filter(|_| is_whole) {
             Some(known) => self.build(known, port, subset, &effective, labels),
             None => clusters::empty(&full, port, subset_name),
         };
@@ -707,8 +724,8 @@ impl<'a> Routes<'a> {
 
     /// The Gateway that a name means in a document of `owner`.
     pub fn gateway(&self, name: &str, owner: &str) -> Option<&'a naru_resource::Gateway> {
-        let (namespace, name) = name.split_once('/').unwrap_or((owner, name));
-        let namespace = if namespace == "." { owner } else { namespace };
+        let full = gateway_name(name, owner);
+        let (namespace, name) = full.split_once('/')?;
         self.resources.gateways.iter().find(|gateway| {
             !gateway.is_api && gateway.meta.name.value == name && gateway.meta.namespace() == namespace
         })
@@ -787,18 +804,15 @@ pub(crate) fn is_bound(service: &VirtualService, gateway: &str) -> bool {
     service.spec.gateways.iter().any(|name| name.value == gateway)
 }
 
-/// Whether a block is asked in a context at all.
-fn is_for(block: &HttpMatch, context: &Context<'_>) -> bool {
-    let is_port = |port: u16| block.port.as_ref().is_none_or(|asked| asked.value == i64::from(port));
+/// Whether a block of a document of `owner` is asked in a context at all.
+fn is_for(block: &HttpMatch, owner: &str, context: &Context<'_>) -> bool {
+    let is_port = |port: u16| block.port.is_none_or(|asked| [0, i64::from(port)].contains(&asked.value));
     let is_namespace =
         |namespace: &str| block.source_namespace.as_ref().is_none_or(|asked| asked.value == namespace);
     match context {
         Context::Any => true,
         Context::Gateway { namespace, name, port, .. } => {
-            let is_named = |asked: &Text| match asked.split_once('/') {
-                Some((of, asked)) => of == *namespace && asked == *name,
-                None => asked.value == *name,
-            };
+            let is_named = |asked: &Text| is_gateway(asked, owner, (namespace, name));
             (block.gateways.is_empty() || block.gateways.iter().any(is_named))
                 && is_port(*port)
                 && block.source_labels.is_empty()
@@ -813,14 +827,20 @@ fn is_for(block: &HttpMatch, context: &Context<'_>) -> bool {
     }
 }
 
+/// Whether a name in a document of `owner` is that of a Gateway.
+pub(crate) fn is_gateway(said: &str, owner: &str, (namespace, name): (&str, &str)) -> bool {
+    gateway_name(said, owner).split_once('/') == Some((namespace, name))
+}
+
 /// Whether no request gets past a route.
 fn takes_all(route: &HttpRoute) -> bool {
     let is_all = |block: &HttpMatch| {
         let is_any_path = block.uri.as_ref().is_none_or(|uri| match &uri.test {
             Test::Present => true,
-            Test::Prefix(text) => text == "/",
+            Test::Prefix(text) => matches!(text.as_str(), "" | "/"),
             Test::Segments(text) => text.is_empty(),
-            Test::Exact(_) | Test::Regex(_) => false,
+            Test::Regex(text) => text == ".*",
+            Test::Exact(_) => false,
         });
         is_any_path
             && block.scheme.is_none()
@@ -839,8 +859,15 @@ fn takes_all(route: &HttpRoute) -> bool {
 
 /// Whether a rule takes every request that gets to it.
 pub(crate) fn catches_all(rule: &Rule) -> bool {
-    rule.matches.iter().any(|block| {
-        block.path == PathMatch::default()
-            && *block == Match { ignore_path_case: block.ignore_path_case, ..Match::default() }
-    })
+    rule.matches.iter().any(is_for_all)
+}
+
+/// Istio's `IsCatchAllRoute`.
+pub(crate) fn is_for_all(block: &Match) -> bool {
+    let is_any_path = match &block.path {
+        PathMatch::Regex(pattern) => pattern.as_str() == ".*",
+        path => *path == PathMatch::default(),
+    };
+    let (path, ignore_path_case) = (block.path.clone(), block.ignore_path_case);
+    is_any_path && *block == Match { path, ignore_path_case, ..Match::default() }
 }

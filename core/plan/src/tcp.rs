@@ -17,7 +17,7 @@ use crate::Surroundings;
 use crate::findings::Findings;
 use crate::names::fits;
 use crate::registry::{Known, has_all};
-use crate::routes::{Context, MESH, Owner, Routes, percent};
+use crate::routes::{Context, MESH, Owner, Routes, is_gateway, percent};
 
 /// A match, as far as both kinds have it.
 struct Block<'a> {
@@ -62,17 +62,14 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Whether it is asked in a context at all.
-    fn is_for(&self, context: &Context<'_>) -> bool {
-        let is_port = |port: u16| self.port.is_none_or(|asked| asked.value == i64::from(port));
+    /// Whether it is asked in a context at all, where it is a document's of `owner`.
+    fn is_for(&self, owner: &str, context: &Context<'_>) -> bool {
+        let is_port = |port: u16| self.port.is_none_or(|asked| [0, i64::from(port)].contains(&asked.value));
         let is_namespace = |namespace: &str| self.namespace.is_none_or(|asked| asked.value == namespace);
         match context {
             Context::Any => true,
             Context::Gateway { namespace, name, port, .. } => {
-                let is_named = |asked: &Text| match asked.split_once('/') {
-                    Some((of, asked)) => of == *namespace && asked == *name,
-                    None => asked.value == *name,
-                };
+                let is_named = |asked: &Text| is_gateway(asked, owner, (namespace, name));
                 (self.gateways.is_empty() || self.gateways.iter().any(is_named))
                     && is_port(*port)
                     && self.labels.is_empty()
@@ -192,6 +189,7 @@ impl Routes<'_> {
                 weighted.push(WeightedCluster {
                     name: name?,
                     weight: Weight(of_all),
+                    host: None,
                     request_headers: Default::default(),
                     response_headers: Default::default(),
                 });
@@ -218,9 +216,10 @@ impl Routes<'_> {
         surroundings: &Surroundings,
     ) -> Vec<FilterChain> {
         let mut quiet = self.quiet();
+        let owner = service.meta.namespace();
         let mut chains = Vec::new();
         for route in tls_routes(service) {
-            for block in route.blocks.iter().filter(|block| block.is_for(context)) {
+            for block in route.blocks.iter().filter(|block| block.is_for(owner, context)) {
                 let names: Vec<String> = block.sni_hosts.iter().flat_map(|name| shared(name)).collect();
                 if names.is_empty() {
                     continue;
@@ -252,9 +251,11 @@ impl Routes<'_> {
         surroundings: &Surroundings,
     ) -> Vec<FilterChain> {
         let mut quiet = self.quiet();
+        let owner = service.meta.namespace();
         let mut chains = Vec::new();
         for route in tcp_routes(service) {
-            let blocks: Vec<&Block<'_>> = route.blocks.iter().filter(|block| block.is_for(context)).collect();
+            let blocks = route.blocks.iter().filter(|block| block.is_for(owner, context));
+            let blocks: Vec<&Block<'_>> = blocks.collect();
             if blocks.is_empty() && !route.blocks.is_empty() {
                 continue;
             }
@@ -262,7 +263,8 @@ impl Routes<'_> {
                 continue;
             };
             let tcp = self.tcp_proxy(clusters, route.place, surroundings, &quiet);
-            let takes_all = blocks.iter().all(|block| block.subnets.is_empty());
+            // Any of its blocks may hold, and one without addresses does; so does none at all.
+            let takes_all = blocks.is_empty() || blocks.iter().any(|block| block.subnets.is_empty());
             let networks = if takes_all {
                 Vec::new()
             } else {
@@ -284,9 +286,10 @@ impl Routes<'_> {
         context: &Context<'_>,
     ) -> Option<Rule> {
         let asks = |name: &Text| fits(name, &known.host).is_some();
-        let of_tls = |block: &Block<'_>| block.is_for(context) && block.sni_hosts.iter().any(asks);
+        let owner = service.meta.namespace();
+        let of_tls = |block: &Block<'_>| block.is_for(owner, context) && block.sni_hosts.iter().any(asks);
         // To which of its addresses a tunnel leads is not known before an endpoint is chosen.
-        let of_tcp = |block: &Block<'_>| block.is_for(context) && block.subnets.is_empty();
+        let of_tcp = |block: &Block<'_>| block.is_for(owner, context) && block.subnets.is_empty();
         let tls = tls_routes(service);
         let tcp = tcp_routes(service);
         let found = tcp.iter().find(|route| route.blocks.is_empty() || route.blocks.iter().any(of_tcp));

@@ -131,6 +131,7 @@ spec:
     assert_eq!(
         found,
         [
+            "warning[no-effect] spec.servers[0].port.targetPort: 'targetPort' has no effect on a Gateway, as in Istio",
             "warning[no-effect] spec.servers[0].defaultEndpoint: 'defaultEndpoint' has no effect, as in Istio",
             "warning[not-yet] spec.servers[1].tls.insecureSkipVerify: naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified",
             "error[unsupported-field] spec.servers[2].tls.mode: naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH only, yet",

@@ -546,3 +546,54 @@ spec: {{targetRef: {{kind: HTTPRoute, name: r, sectionName: named}}, conditions:
     // A limit and a condition are for the named rule.
     assert_eq!((rules[0].gate.len(), rules[1].gate.len()), (2, 0));
 }
+
+#[test]
+fn a_redirect_to_another_scheme_leaves_the_port_of_the_request_behind() {
+    let redirect = |said: &str| {
+        let rule =
+            format!("  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{{said}}}}}]}}]\n");
+        let (config, told) = planned(&format!("{SERVICES}{GATE}{}", route("r", &rule)));
+        assert_eq!(told, [""; 0]);
+        let listener = config.listeners.iter().find(|one| one.name.starts_with("gateway/")).unwrap();
+        match &listener.chains[0].http.routes.virtual_hosts[0].rules[0].action {
+            Action::Redirect(redirect) => redirect.port,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(redirect("scheme: https"), Some(443));
+    assert_eq!(redirect("scheme: https, port: 443"), Some(443));
+    assert_eq!(redirect("scheme: https, port: 8443"), Some(8443));
+    // Behind another host a port that goes without saying is none.
+    assert_eq!(redirect("scheme: https, hostname: x.test"), None);
+    assert_eq!(redirect("scheme: https, hostname: x.test, port: 8443"), Some(8443));
+    assert_eq!(redirect("statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /}"), Some(8080));
+}
+
+#[test]
+fn an_address_that_is_a_name_is_told_and_the_gateway_listens_all_the_same() {
+    let named = GATE.replace("listeners:", "addresses: [{type: Hostname, value: edge.test}]\n  listeners:");
+    let (config, told) = planned(&format!(
+        "{SERVICES}{named}{}",
+        route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
+    ));
+    assert_eq!(
+        told,
+        ["warning[no-effect] spec.addresses[0]: nobody listens at a name: it has no effect here"]
+    );
+    assert_eq!(gateways(&config), "0.0.0.0:8080\n  *\n    /* -> a.default:80\n");
+    // Beside one that is bound it changes nothing.
+    let both = named.replace("value: edge.test}", "value: edge.test}, {value: 127.0.0.2}");
+    let (config, _) = planned(&format!(
+        "{SERVICES}{both}{}",
+        route("r", "  rules: [{backendRefs: [{name: a, port: 80}]}]\n")
+    ));
+    assert_eq!(gateways(&config), "127.0.0.2:8080\n  *\n    /* -> a.default:80\n");
+}
+
+#[test]
+fn a_route_without_rules_takes_all_and_has_nobody_to_send_to() {
+    assert_eq!(
+        become_of(&format!("{SERVICES}{GATE}{}", route("r", "  hostnames: [a.test]\n"))),
+        "0.0.0.0:8080\n  a.test\n    /* -> answer 500\n"
+    );
+}

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 use naru_base::chance::within;
 use naru_base::{ClusterId, Weight};
-use naru_spec::{Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Terminate, Upgrades};
+use naru_spec::{ClusterChoice, Forward, HashPolicy, HostRewrite, Invalid, LoadLimits, Terminate, Upgrades};
 
 use crate::edits::EditPair;
 use crate::groups::{CompiledGroups, Group};
@@ -80,12 +80,34 @@ struct Weighted {
     /// The sum of the weights up to and with each destination.
     sums: Box<[u32]>,
     destinations: Box<[Destination]>,
+    /// What the host of each one's requests becomes; none where no destination says it.
+    hosts: Box<[Option<CompiledHost>]>,
 }
 
 #[derive(Clone, Debug)]
 struct TargetEdit {
     path: Option<PathEdit>,
     query: Option<QueryEdit>,
+}
+
+fn literal(text: &str, problems: &mut Vec<Invalid>) -> Option<CompiledHost> {
+    match (HeaderValue::from_str(text), text.parse()) {
+        (Ok(value), Ok(authority)) => Some(CompiledHost::Literal { value, authority }),
+        _ => {
+            problems.push(Invalid::new(format!("'{text}' cannot be the host of a request")));
+            None
+        }
+    }
+}
+
+/// Of each destination; empty where none says one.
+fn hosts_of(spec: &Forward, problems: &mut Vec<Invalid>) -> Vec<Option<CompiledHost>> {
+    let ClusterChoice::Weighted(clusters) = &spec.clusters else { return Vec::new() };
+    if clusters.iter().all(|cluster| cluster.host.is_none()) {
+        return Vec::new();
+    }
+    let hosts = clusters.iter().map(|cluster| literal(cluster.host.as_deref()?, problems));
+    hosts.collect()
 }
 
 impl CompiledForward {
@@ -97,18 +119,13 @@ impl CompiledForward {
         groups: Option<Box<CompiledGroups>>,
         problems: &mut Vec<Invalid>,
     ) -> Option<CompiledForward> {
-        let host = match &spec.host {
+        let mut host = match &spec.host {
             None => None,
             Some(HostRewrite::Auto) => Some(CompiledHost::Auto),
             Some(HostRewrite::Header(name)) => Some(CompiledHost::Header(name.clone())),
-            Some(HostRewrite::Literal(text)) => match (HeaderValue::from_str(text), text.parse()) {
-                (Ok(value), Ok(authority)) => Some(CompiledHost::Literal { value, authority }),
-                _ => {
-                    problems.push(Invalid::new(format!("'{text}' cannot be the host of a request")));
-                    None
-                }
-            },
+            Some(HostRewrite::Literal(text)) => literal(text, problems),
         };
+        let mut hosts = hosts_of(spec, problems);
         let path = match &spec.path {
             None => None,
             Some(rewrite) => match PathEdit::of_rewrite(rewrite, is_segmented) {
@@ -120,7 +137,8 @@ impl CompiledForward {
             },
         };
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
-        let destinations = if weighted.len() > 1 {
+        // The host of an only destination is the rule's, unless groups go elsewhere.
+        let destinations = if weighted.len() > 1 || (!hosts.is_empty() && groups.is_some()) {
             // Two are for groups.
             if weighted.len() > CLUSTERS_MAX {
                 problems.push(Invalid::new(format!("a rule may have at most {CLUSTERS_MAX} clusters")));
@@ -139,8 +157,10 @@ impl CompiledForward {
             Destinations::Weighted(Box::new(Weighted {
                 sums: sums.into(),
                 destinations: destinations.into(),
+                hosts: hosts.into(),
             }))
         } else {
+            host = host.or_else(|| hosts.pop().flatten());
             let Some((_, only)) = weighted.pop() else {
                 problems.push(Invalid::new("the rule leads to no cluster"));
                 return None;
@@ -169,7 +189,7 @@ impl CompiledForward {
         match &self.destinations {
             Destinations::One(only) => Choice { cluster: only.cluster, index: 0 },
             Destinations::Weighted(weighted) => {
-                let Weighted { sums, destinations } = &**weighted;
+                let Weighted { sums, destinations, .. } = &**weighted;
                 let sum = sums.last().copied().unwrap_or(0);
                 let point = within(choice_draw(draw), u64::from(sum)) as u32;
                 let at = sums.partition_point(|&upto| upto <= point).min(destinations.len() - 1);
@@ -234,8 +254,14 @@ impl CompiledForward {
         })
     }
 
-    pub fn host(&self) -> Option<&CompiledHost> {
-        self.host.as_deref()
+    /// What the host of a request becomes that goes to a choice. What the rule says goes before what its destination says,
+    /// as in Envoy.
+    #[inline]
+    pub fn host(&self, choice: Option<Choice>) -> Option<&CompiledHost> {
+        self.host.as_deref().or_else(|| match &self.destinations {
+            Destinations::One(_) => None,
+            Destinations::Weighted(weighted) => weighted.hosts.get(usize::from(choice?.index))?.as_ref(),
+        })
     }
 
     pub fn has_target_rewrite(&self) -> bool {

@@ -137,6 +137,7 @@ fn a_group_that_is_not_said_is_the_rules_own_clusters_by_their_weights() {
     let weighted = |name: &str, weight| WeightedCluster {
         name: name.to_owned(),
         weight: Weight(weight),
+        host: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     };

@@ -204,6 +204,8 @@ impl ClusterChoice {
 pub struct WeightedCluster {
     pub name: String,
     pub weight: Weight,
+    /// What the host of its requests becomes, where the route says nothing of that.
+    pub host: Option<String>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
 }

@@ -20,6 +20,7 @@ fn weighted(shares: &[(&str, u32)]) -> Forward {
     let clusters = shares.iter().map(|(name, weight)| WeightedCluster {
         name: (*name).to_owned(),
         weight: Weight(*weight),
+        host: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     });

@@ -80,6 +80,7 @@ fn weighted_clusters_have_their_shares() {
     let clusters = shares.iter().map(|(name, weight)| WeightedCluster {
         name: (*name).to_owned(),
         weight: Weight(*weight),
+        host: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     });

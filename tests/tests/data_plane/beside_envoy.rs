@@ -9,6 +9,7 @@ mod play;
 mod upstreams;
 mod retries;
 mod paths;
+mod hosts;
 mod connects;
 mod identity;
 mod external;

@@ -49,10 +49,11 @@ macro_rules! known {
     };
 }
 
+const ISTIO_GROUP: &str = "networking.istio.io";
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const SECURITY: &[&str] = &["v1", "v1beta1"];
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
-const GATEWAY_VERSIONS: &[&str] = &["v1", "v1beta1"];
+const GATEWAY_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha2"];
 const ROUTE_VERSIONS: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 known! {
@@ -114,7 +115,11 @@ pub(crate) fn read(node: &Node, reader: &mut Reader<'_>, resources: &mut Resourc
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let of_kind = KNOWN.iter().filter(|known| known.kind == kind).collect::<Vec<_>>();
     match of_kind.iter().find(|known| known.group == group) {
-        Some(known) if known.versions.contains(&version) => (known.read)(node, reader, resources),
+        Some(known) if known.versions.contains(&version) => {
+            reader.takes_empty_for_none = group == ISTIO_GROUP;
+            (known.read)(node, reader, resources);
+            reader.takes_empty_for_none = false;
+        }
         Some(known) => {
             let message = format!("{kind} has no version '{version}'");
             let hint = format!("one of {}", known.versions.join(", "));
@@ -273,12 +278,15 @@ impl Read for StringMatch {
             reader.error(code::WRONG_TYPE, node.position, path, message, hint);
             return None;
         }
+        // Of several tests an empty one is said, too.
         let mut fields = Fields::of(node, path, reader)?;
+        let takes_empty = std::mem::replace(&mut reader.takes_empty_for_none, false);
         let place = fields.place(reader);
         let exact: Option<Option<Placed<String>>> = fields.take("exact", reader);
         let prefix: Option<Option<Placed<String>>> = fields.take("prefix", reader);
         let regex: Option<Option<Placed<String>>> = fields.take("regex", reader);
         fields.finish(reader);
+        reader.takes_empty_for_none = takes_empty;
         let test = match (exact?, prefix?, regex?) {
             (None, None, None) => Test::Present,
             (Some(text), None, None) => Test::Exact(text.value),

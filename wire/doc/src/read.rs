@@ -18,6 +18,9 @@ const PROBLEMS_MAX: usize = 1_000;
 
 /// Something that can be read from a value.
 pub(crate) trait Read: Sized {
+    /// Whether it is a text and nothing else.
+    const IS_TEXT: bool = false;
+
     /// `None` where it cannot be; the reason has been told.
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self>;
 
@@ -32,13 +35,15 @@ pub(crate) trait Read: Sized {
 pub(crate) struct Reader<'a> {
     pub file: FileId,
     pub file_name: &'a str,
+    /// The document is one of protobuf's, where an empty text says as much as none.
+    pub takes_empty_for_none: bool,
     problems: Vec<Problem>,
     left_out: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(file: FileId, file_name: &'a str) -> Reader<'a> {
-        Reader { file, file_name, problems: Vec::new(), left_out: 0 }
+        Reader { file, file_name, takes_empty_for_none: false, problems: Vec::new(), left_out: 0 }
     }
 
     pub fn place(&self, position: Position) -> Place {
@@ -174,8 +179,14 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     pub fn take<T: Read>(&mut self, name: &'static str, reader: &mut Reader<'_>) -> Option<T> {
-        let entry = self.entry(name, reader).filter(|entry| !matches!(entry.node.kind, Kind::Null));
-        match entry {
+        let takes_empty = T::IS_TEXT && reader.takes_empty_for_none;
+        let is_none = |kind: &Kind| match kind {
+            Kind::Null => true,
+            Kind::Text(text) => takes_empty && text.is_empty(),
+            _ => false,
+        };
+        let is_said = |entry: &&Entry| !is_none(&entry.node.kind);
+        match self.entry(name, reader).filter(is_said) {
             Some(entry) => T::read(&entry.node, &self.path.field(name), reader),
             None => T::absent().or_else(|| {
                 let message = format!("the field '{name}' is missing");
@@ -342,10 +353,14 @@ pub(crate) fn unknown_word(
 
 /// A single value.
 pub(crate) trait Scalar: Sized {
+    const IS_TEXT: bool = false;
+
     fn scalar(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Self>;
 }
 
 impl<T: Scalar> Read for Placed<T> {
+    const IS_TEXT: bool = T::IS_TEXT;
+
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Placed<T>> {
         let value = T::scalar(node, path, reader)?;
         Some(Placed { value, place: reader.place(node.position) })
@@ -353,6 +368,8 @@ impl<T: Scalar> Read for Placed<T> {
 }
 
 impl<T: Read> Read for Option<T> {
+    const IS_TEXT: bool = T::IS_TEXT;
+
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Option<T>> {
         T::read(node, path, reader).map(Some)
     }
@@ -399,6 +416,8 @@ impl<T: Read> Read for Vec<(Placed<String>, T)> {
 }
 
 impl Scalar for String {
+    const IS_TEXT: bool = true;
+
     fn scalar(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<String> {
         match &node.kind {
             Kind::Text(text) => Some(text.clone()),

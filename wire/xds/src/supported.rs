@@ -462,6 +462,7 @@ const SUPPORTED: &[(&str, &[&str])] = &[
         &[
             "name",
             "weight",
+            "host_rewrite_literal",
             "request_headers_to_add",
             "request_headers_to_remove",
             "response_headers_to_add",

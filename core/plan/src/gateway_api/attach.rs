@@ -6,7 +6,8 @@
 //! same is the older, then by namespace and name.
 
 use naru_resource::gateway_api::{
-    ApiListener, BackendRef, Filter, FromNamespaces, ListenerTlsMode, ObjectRef, ParentRef, Selector,
+    ApiAddress, ApiListener, BackendRef, Filter, FromNamespaces, ListenerTlsMode, ObjectRef, ParentRef,
+    Selector,
 };
 use naru_resource::{
     ApiGateway, ApiGrpcRoute, ApiHttpRoute, ApiStreamRoute, Meta, Place, Resources, Text, Texts,
@@ -23,6 +24,14 @@ const CONTROLLERS: [&str; 2] = [super::status::CONTROLLER, "istio.io/gateway-con
 const CLASSES: [&str; 2] = ["naru", "istio"];
 /// Istio's own, for proxies of other kinds.
 const OTHERS: [&str; 3] = ["istio-waypoint", "istio-east-west", "istio-remote"];
+
+/// An address of this kind names what stands before a Gateway in a cluster, and nowhere to listen.
+const HOSTNAME: &str = "Hostname";
+
+/// Whether a Gateway listens at it.
+pub(super) fn is_bound(address: &ApiAddress) -> bool {
+    address.kind.as_ref().is_none_or(|kind| kind.value != HOSTNAME)
+}
 
 pub(super) fn is_ours(controller: &str) -> bool {
     CONTROLLERS.contains(&controller)
@@ -570,6 +579,9 @@ fn gateway_of<'a>(gateway: &'a ApiGateway, resources: &'a Resources) -> GatewayS
         let failed = |reason, message: String| Some(Failed { reason, message, place: address.place });
         let kind = address.kind.as_ref().map_or("IPAddress", |kind| kind.as_str());
         let value = address.value.as_ref().map_or("", |value| value.as_str());
+        if kind == HOSTNAME {
+            return None;
+        }
         if kind != "IPAddress" {
             return failed("UnsupportedAddress", format!("naru binds addresses, and no {kind}"));
         }

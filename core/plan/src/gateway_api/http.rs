@@ -67,7 +67,20 @@ pub(super) fn routes(
     let mut found = Vec::new();
     match route {
         Route::Http(document) => {
-            for (at, rule) in document.spec.rules.iter().enumerate() {
+            // The API's own default: all paths, and nobody to send to.
+            let default = [ApiHttpRule {
+                place: document.spec.place,
+                name: None,
+                matches: Vec::new(),
+                filters: Vec::new(),
+                backend_refs: Vec::new(),
+                timeouts: None,
+                retry: None,
+                session_persistence: None,
+            }];
+            let said = document.spec.rules.as_slice();
+            let rules = if said.is_empty() { default.as_slice() } else { said };
+            for (at, rule) in rules.iter().enumerate() {
                 let of_rules = Path::ROOT.field("spec.rules");
                 let path = of_rules.at(at);
                 let all = http_rule(route, rule, resources, &path, tell);

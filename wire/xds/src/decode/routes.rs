@@ -330,6 +330,7 @@ fn forward(said: &route::RouteAction, path: &Path<'_>, findings: &mut Findings<'
 }
 
 fn weighted(said: &route::WeightedCluster, path: &Path<'_>, findings: &mut Findings<'_>) -> ClusterChoice {
+    use route::weighted_cluster::cluster_weight::HostRewriteSpecifier as HostOfCluster;
     let listed = path.field("clusters");
     let mut clusters = Vec::new();
     for (at, said) in said.clusters.iter().enumerate() {
@@ -344,6 +345,9 @@ fn weighted(said: &route::WeightedCluster, path: &Path<'_>, findings: &mut Findi
         clusters.push(WeightedCluster {
             name: said.name.clone(),
             weight: Weight(said.weight.map_or(0, |v| v.value)),
+            host: said.host_rewrite_specifier.as_ref().and_then(|said| match said {
+                HostOfCluster::HostRewriteLiteral(host) => (!host.is_empty()).then(|| host.clone()),
+            }),
             request_headers: headers::ops(
                 &said.request_headers_to_add,
                 &said.request_headers_to_remove,

@@ -73,6 +73,7 @@ fn weighted(
     let clusters = said.clusters.iter().map(|cluster| WeightedCluster {
         name: cluster.name.clone(),
         weight: Weight(cluster.weight),
+        host: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     });

@@ -242,6 +242,7 @@ fn route_action(forward: &Forward) -> route::RouteAction {
 }
 
 fn weighted(choice: &ClusterChoice) -> route::WeightedCluster {
+    use route::weighted_cluster::cluster_weight::HostRewriteSpecifier as HostOfCluster;
     let clusters = match choice {
         ClusterChoice::One(_) => &[][..],
         ClusterChoice::Weighted(clusters) => clusters,
@@ -249,6 +250,7 @@ fn weighted(choice: &ClusterChoice) -> route::WeightedCluster {
     let clusters = clusters.iter().map(|cluster| route::weighted_cluster::ClusterWeight {
         name: cluster.name.clone(),
         weight: Some(value::number(cluster.weight.0)),
+        host_rewrite_specifier: cluster.host.clone().map(HostOfCluster::HostRewriteLiteral),
         request_headers_to_add: value::additions(&cluster.request_headers),
         request_headers_to_remove: value::removals(&cluster.request_headers),
         response_headers_to_add: value::additions(&cluster.response_headers),

@@ -17,7 +17,7 @@ structs! {
     }
     Redirect { scheme, host, port, path, status, strip_query }
     DirectResponse { status, body }
-    WeightedCluster { name, weight, request_headers, response_headers }
+    WeightedCluster { name, weight, host, request_headers, response_headers }
     QueryOps { remove, set, add }
     Terminate { proxy_protocol }
     Match {

@@ -593,6 +593,7 @@ impl Dice {
             let weighted = (1..4).map(|weight| WeightedCluster {
                 name: self.one(clusters),
                 weight: Weight(weight),
+                host: None,
                 request_headers: HeaderOps::default(),
                 response_headers: HeaderOps::default(),
             });
@@ -891,6 +892,7 @@ impl Dice {
         WeightedCluster {
             name: self.one(clusters),
             weight: Weight(least + self.below(100) as u32),
+            host: self.maybe(|dice| dice.token()),
             request_headers: self.ops(),
             response_headers: self.ops(),
         }
