@@ -149,9 +149,7 @@ fn up_to_second(time: WallTime) -> [u8; 20] {
     let [y2, y3] = two_digits((c.year % 100) as u8);
     let [[mo0, mo1], [d0, d1]] = [two_digits(c.month), two_digits(c.day)];
     let [[h0, h1], [mi0, mi1], [s0, s1]] = [c.hour, c.minute, c.second].map(two_digits);
-    [
-        y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1, b'.',
-    ]
+    [y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1, b'.']
 }
 
 impl WallTime {

@@ -328,7 +328,9 @@ fn write_operator(operator: &Operator, facts: &Facts<'_>, out: &mut Vec<u8>) -> 
         Operator::UpstreamCluster | Operator::UpstreamClusterRaw => {
             facts.cluster.is_some_and(|name| text(out, name))
         }
-        Operator::UpstreamLocalAddress => facts.upstream_local.is_some_and(|local| address(facts, local, true, out)),
+        Operator::UpstreamLocalAddress => {
+            facts.upstream_local.is_some_and(|local| address(facts, local, true, out))
+        }
         Operator::ConnectionTerminationDetails => false,
         Operator::UpstreamTransportFailureReason => facts.upstream_failure.is_some_and(|why| text(out, why)),
         Operator::UpstreamRequestAttemptCount => number(out, outcome.map_or(1, |o| u64::from(o.attempts))),

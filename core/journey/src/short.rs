@@ -625,7 +625,8 @@ mod tests {
             let form = Form::of(&format);
             (form_of(&form), form)
         });
-        let (names, values) = (["accept", "Cookie", "cache-control", "pragma"], [&b"a\"\\b"[..], b"", b"\xff "]);
+        let (names, values) =
+            (["accept", "Cookie", "cache-control", "pragma"], [&b"a\"\\b"[..], b"", b"\xff "]);
         let (mut chance, times) = (naru_base::Chance::new(3), Times::default());
         for _ in 0..500 {
             let mut fields: Vec<Field<'_>> = vec![("Host", b"a.example"), ("connection", b"keep-alive")];
