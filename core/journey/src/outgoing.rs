@@ -58,22 +58,24 @@ pub fn request(
     let http = &snapshot.chain(journey.chain()).http;
     tell_time(now, snapshot, journey, headers);
     apply(&rule.edits(journey.choice()).request, headers, fill);
-    let host = forward.host(journey.choice());
-    if let Some(rewrite) = host {
+    let of_destination = forward.host_of(journey.choice());
+    if let Some(host) = of_destination {
+        headers.insert(header::HOST, host.clone());
+    }
+    if let Some(rewrite) = forward.host() {
         rewrite_host(rewrite, forward.append_x_forwarded_host, headers, endpoint_name, http);
     }
     if forward.has_target_rewrite() {
         rewrite_target(forward, headers, target, matched, http);
     }
-    host.is_some() || forward.has_target_rewrite()
+    of_destination.is_some() || forward.host().is_some() || forward.has_target_rewrite()
 }
 
 /// Another endpoint is tried for a request that [`request`] was called for: where the rule puts the endpoint's name
 /// into the host, it is this one now. Says whether it is.
 pub fn rename(snapshot: &Snapshot, journey: &Journey, headers: &mut HeaderMap, endpoint_name: &str) -> bool {
     let forward = forwarding(snapshot, journey).map(|(_, forward, _)| forward);
-    let host = forward.and_then(|forward| forward.host(journey.choice()));
-    let Some(CompiledHost::Auto) = host else { return false };
+    let Some(CompiledHost::Auto) = forward.and_then(CompiledForward::host) else { return false };
     match HeaderValue::from_str(endpoint_name) {
         Ok(name) if !name.is_empty() => {
             headers.insert(header::HOST, name) != headers.get(header::HOST).cloned()

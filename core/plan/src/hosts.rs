@@ -44,8 +44,8 @@ impl Routes<'_> {
             }
             let said = &service.spec;
             if said.http.is_empty() && said.tls.is_empty() && said.tcp.is_empty() {
-                let message = "it has no routes";
-                findings.error(code::MISSING_FIELD, said.place, &spec, message, "one of http, tls and tcp");
+                let message = "it has no routes, and takes no request";
+                findings.warning(code::NO_EFFECT, said.place, &spec, message, "one of http, tls and tcp");
             }
             if service.spec.hosts.is_empty() {
                 self.check_delegate(service, findings);

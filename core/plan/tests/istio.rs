@@ -454,7 +454,7 @@ spec: {ports: [{name: tcp, port: 5432}]}
 
 /// Each with the code that is told of it and the end of the path.
 const WRONG: [(&str, &str, &str, &str); 27] = [
-    ("VirtualService", "hosts: [a]", "error[missing-field]", "spec"),
+    ("VirtualService", "hosts: [a]", "warning[no-effect]", "spec"),
     ("WorkloadEntry", "address: ''", "error[missing-field]", "spec"),
     (
         "ServiceEntry",

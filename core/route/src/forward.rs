@@ -81,7 +81,7 @@ struct Weighted {
     sums: Box<[u32]>,
     destinations: Box<[Destination]>,
     /// What the host of each one's requests becomes; none where no destination says it.
-    hosts: Box<[Option<CompiledHost>]>,
+    hosts: Box<[Option<HeaderValue>]>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,9 +90,9 @@ struct TargetEdit {
     query: Option<QueryEdit>,
 }
 
-fn literal(text: &str, problems: &mut Vec<Invalid>) -> Option<CompiledHost> {
+fn literal(text: &str, problems: &mut Vec<Invalid>) -> Option<(HeaderValue, Authority)> {
     match (HeaderValue::from_str(text), text.parse()) {
-        (Ok(value), Ok(authority)) => Some(CompiledHost::Literal { value, authority }),
+        (Ok(value), Ok(authority)) => Some((value, authority)),
         _ => {
             problems.push(Invalid::new(format!("'{text}' cannot be the host of a request")));
             None
@@ -101,12 +101,12 @@ fn literal(text: &str, problems: &mut Vec<Invalid>) -> Option<CompiledHost> {
 }
 
 /// Of each destination; empty where none says one.
-fn hosts_of(spec: &Forward, problems: &mut Vec<Invalid>) -> Vec<Option<CompiledHost>> {
+fn hosts_of(spec: &Forward, problems: &mut Vec<Invalid>) -> Vec<Option<HeaderValue>> {
     let ClusterChoice::Weighted(clusters) = &spec.clusters else { return Vec::new() };
     if clusters.iter().all(|cluster| cluster.host.is_none()) {
         return Vec::new();
     }
-    let hosts = clusters.iter().map(|cluster| literal(cluster.host.as_deref()?, problems));
+    let hosts = clusters.iter().map(|cluster| Some(literal(cluster.host.as_deref()?, problems)?.0));
     hosts.collect()
 }
 
@@ -119,13 +119,15 @@ impl CompiledForward {
         groups: Option<Box<CompiledGroups>>,
         problems: &mut Vec<Invalid>,
     ) -> Option<CompiledForward> {
-        let mut host = match &spec.host {
+        let host = match &spec.host {
             None => None,
             Some(HostRewrite::Auto) => Some(CompiledHost::Auto),
             Some(HostRewrite::Header(name)) => Some(CompiledHost::Header(name.clone())),
-            Some(HostRewrite::Literal(text)) => literal(text, problems),
+            Some(HostRewrite::Literal(text)) => {
+                literal(text, problems).map(|(value, authority)| CompiledHost::Literal { value, authority })
+            }
         };
-        let mut hosts = hosts_of(spec, problems);
+        let hosts = hosts_of(spec, problems);
         let path = match &spec.path {
             None => None,
             Some(rewrite) => match PathEdit::of_rewrite(rewrite, is_segmented) {
@@ -137,8 +139,7 @@ impl CompiledForward {
             },
         };
         let query = (!spec.query.is_empty()).then(|| QueryEdit::compile(&spec.query));
-        // The host of an only destination is the rule's, unless groups go elsewhere.
-        let destinations = if weighted.len() > 1 || (!hosts.is_empty() && groups.is_some()) {
+        let destinations = if weighted.len() > 1 || !hosts.is_empty() {
             // Two are for groups.
             if weighted.len() > CLUSTERS_MAX {
                 problems.push(Invalid::new(format!("a rule may have at most {CLUSTERS_MAX} clusters")));
@@ -160,7 +161,6 @@ impl CompiledForward {
                 hosts: hosts.into(),
             }))
         } else {
-            host = host.or_else(|| hosts.pop().flatten());
             let Some((_, only)) = weighted.pop() else {
                 problems.push(Invalid::new("the rule leads to no cluster"));
                 return None;
@@ -254,14 +254,18 @@ impl CompiledForward {
         })
     }
 
-    /// What the host of a request becomes that goes to a choice. What the rule says goes before what its destination says,
-    /// as in Envoy.
+    pub fn host(&self) -> Option<&CompiledHost> {
+        self.host.as_deref()
+    }
+
+    /// What the host of a request becomes that goes to a choice, before what the rule itself makes of it. As in Envoy
+    /// nobody is told what it was.
     #[inline]
-    pub fn host(&self, choice: Option<Choice>) -> Option<&CompiledHost> {
-        self.host.as_deref().or_else(|| match &self.destinations {
+    pub fn host_of(&self, choice: Option<Choice>) -> Option<&HeaderValue> {
+        match &self.destinations {
             Destinations::One(_) => None,
             Destinations::Weighted(weighted) => weighted.hosts.get(usize::from(choice?.index))?.as_ref(),
-        })
+        }
     }
 
     pub fn has_target_rewrite(&self) -> bool {

@@ -204,7 +204,7 @@ impl ClusterChoice {
 pub struct WeightedCluster {
     pub name: String,
     pub weight: Weight,
-    /// What the host of its requests becomes, where the route says nothing of that.
+    /// What the host of its requests becomes, before what the route makes of it. Nobody is told what it was.
     pub host: Option<String>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
