@@ -429,7 +429,7 @@ fn is_wide(service: &VirtualService) -> bool {
 
 /// Whether a Service is another name of what is defined here.
 fn has_names_of_names(rest: &Resources) -> bool {
-    let mut aliases = rest.services.iter().filter_map(|service| alias_of(service)).peekable();
+    let mut aliases = rest.services.iter().filter_map(alias_of).peekable();
     if aliases.peek().is_none() {
         return false;
     }

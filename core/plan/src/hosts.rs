@@ -63,10 +63,9 @@ impl Routes<'_> {
                 let mut others = others.filter_map(|other| Some((other, overlap(host, other)?)));
                 if let Some((other, narrow)) = others.next() {
                     let message =
-                        format!("'{narrow}' is there twice: by '{}' and by '{}'", other.value, host.value);
-                    let hint = "one of the two is enough, or a VirtualService for each";
-                    findings.error(code::DUPLICATE, host.place, &path, message, hint);
-                    continue;
+                        format!("'{narrow}' is a host twice: by '{}' and by '{}'", other.value, host.value);
+                    let hint = "Istio refuses it: one of the two is enough";
+                    findings.warning(code::DUPLICATE, host.place, &path, message, hint);
                 }
                 if !is_bound(service, MESH) {
                     continue;

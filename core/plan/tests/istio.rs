@@ -517,7 +517,7 @@ const WRONG: [(&str, &str, &str, &str); 27] = [
     (
         "VirtualService",
         "hosts: ['*.a.test', b.a.test], http: [{directResponse: {status: 200}}]",
-        "error[duplicate]",
+        "warning[duplicate]",
         "spec.hosts[1]",
     ),
     (

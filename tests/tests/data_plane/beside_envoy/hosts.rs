@@ -54,6 +54,7 @@ async fn a_host_is_that_of_the_route_or_else_of_the_cluster() {
     for (path, ..) in ROUTES {
         let (by_envoy, by_naru) = (ask(envoy.address, path).await, ask(naru.address, path).await);
         assert_eq!(by_envoy, by_naru);
-        assert_eq!(by_naru.contains("one.test"), !["/none", "/route"].contains(path), "{by_naru}");
+        // Before a route makes another one of it, it is told as the one that was there.
+        assert_eq!(by_naru.contains("one.test"), *path != "/none", "{by_naru}");
     }
 }
