@@ -137,9 +137,7 @@ mod tests {
     #[test]
     fn what_is_found_stale_is_asked_about_or_given_while_another_is_fetched() {
         let asked = Asked::default();
-        let of = |terms: Terms, now: u64, is_background: bool| {
-            use_of(&terms, &asked, at(now), is_background)
-        };
+        let of = |terms: Terms, now: u64, is_background: bool| use_of(&terms, &asked, at(now), is_background);
         assert_eq!(of(terms(60), 10, false), Use::Give(Judgement::Fresh));
         assert_eq!(of(terms(60), 60, false), Use::Ask);
         let revalidated = Terms { stale_while_revalidate: 30, ..terms(60) };

@@ -136,7 +136,8 @@ fn what_a_delegate_matches_is_within_what_its_root_does() {
         (
             "{sourceLabels: {app: a}, uri: {prefix: /a}}",
             "{sourceLabels: {app: a}}, {uri: {prefix: /a/b}}",
-            "",
+            // All of it is for other workloads, so that nobody speaks of the host to this one.
+            "/* -> s.default:80",
         ),
     ] {
         let (config, told) = planned_with(root, leaf);

@@ -379,8 +379,28 @@ async fn policies_ask_for_what_tokens_claim() {
     }
 }
 
-/// `docs/equality-with-envoy.md` explains it.
-pub const DIFFERENCE: &str = "Tokens are read more strictly";
+/// `docs/equality-with-envoy.md` explains them.
+pub const DIFFERENCES: [&str; 2] =
+    ["Tokens are read more strictly", "Preflights that are asked for no token"];
+
+#[tokio::test]
+async fn what_a_preflight_says_of_a_token_goes_nowhere() {
+    let keys = Keys::new();
+    let rules =
+        "rules:\n- match: { prefix: / }\n  requires: { provider_name: one }\nbypass_cors_preflight: true\n";
+    let up = Upstream::plain(Speaks::Http1).await;
+    let filter = providers(&keys, rules);
+    let bootstrap = Bootstrap::new(ROUTES).cluster("up", up.address, "").filter(filter.trim_end());
+    let envoy = Envoy::start(&bootstrap.clone().admin().text()).await;
+    let naru = Naru::start(&bootstrap);
+    let preflight = "origin: http://b.example\r\naccess-control-request-method: PUT\r\nx-sub: admin\r\nx-payload: all\r\n";
+    let asks = [get("OPTIONS /", preflight)];
+    let (by_envoy, by_naru) = (ask(envoy.address, &asks).await, ask(naru.address, &asks).await);
+    let says = |seen: &str| ["admin", "all"].map(|value| seen.contains(&format!("{value:?}")));
+    assert!(by_envoy[0].starts_with("200 ") && by_naru[0].starts_with("200 "), "{by_envoy:?} {by_naru:?}");
+    assert_eq!((says(&by_envoy[0]), says(&by_naru[0])), ([true; 2], [false; 2]), "{by_envoy:?} {by_naru:?}");
+    naru.settles().await;
+}
 
 #[tokio::test]
 async fn tokens_that_envoy_reads_and_naru_does_not() {
