@@ -380,7 +380,7 @@ async fn who_begins_and_does_not_go_on_is_closed_and_a_client_beside_sees_nothin
         assert_eq!(beside.get("/bytes/10").await.status, 200);
         assert_eq!(beside_plain.get("/bytes/10").await.status, 200);
     }
-    let before = [secured.memory_max(), plain.memory_max()];
+    let before = [secured.memory_from_now(), plain.memory_from_now()];
     let mut open = Vec::new();
     for _ in 0..EACH {
         // Nothing at all, and a part of a ClientHello, where TLS is spoken.
