@@ -7,6 +7,7 @@
 pub mod h1;
 pub mod h2;
 pub mod closed;
+pub mod ticker;
 pub mod open;
 
 use std::fmt::Debug;

@@ -540,7 +540,7 @@ impl Cached {
         let body = Bytes::from(body.into_boxed_slice());
         let object = Object::new(route.key.clone(), &self.request, status, &head, body, terms);
         // Who waits must find something that may be given.
-        let is_for_others = may_be_given(&terms, now);
+        let is_for_others = naru_cache::may_be_shared(&terms, now);
         let (Some(object), Some(flight)) = (object.filter(|_| is_whole).map(Arc::new), self.flight) else {
             self.count(|counts| &counts.unstored);
             return self.end_flight(now, Outcome::Unshared);
@@ -645,8 +645,7 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
     if cached.is_unsafe {
         let place = place(passage, cached.is_tls);
         let queries = passage.loaded.snapshot.caches.queries();
-        let urls = naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers);
-        for url in urls.iter().flat_map(|url| naru_cache::kept_as(url, queries)) {
+        for url in naru_cache::invalidated(place, parts.status.as_u16(), &parts.headers, queries) {
             // Behind the memory first: what is found there from here on is not taken in.
             if let Some(tiers) = &cached.tiers {
                 tiers.forget(&url);
@@ -687,11 +686,6 @@ pub fn on_head(passage: &mut Passage, parts: &Parts) -> Option<HeaderValue> {
     let status = cached.status();
     passage.cached = Some(cached);
     status
-}
-
-/// Whether others are given it as it is, or stale while another is fetched.
-fn may_be_given(terms: &Terms, now: Instant) -> bool {
-    naru_cache::judge(terms, &Asked::default(), now) != Judgement::Validate
 }
 
 /// Whether a request has said something in its body, or may still do so.
@@ -802,7 +796,7 @@ fn choose(passage: &mut Passage, reason: Reason, now: Instant) -> Option<(Arc<Ob
         let (fresh, terms) = naru_cache::freshen(&route.policy, &stale, &fetched);
         let fresh = Arc::new(fresh);
         let after = terms.is_ok().then(|| Arc::clone(&fresh));
-        let is_for_others = terms.is_ok_and(|terms| may_be_given(&terms, now));
+        let is_for_others = terms.is_ok_and(|terms| naru_cache::may_be_shared(&terms, now));
         let is_kept = cached
             .flight
             .is_some_and(|flight| cached.shared.shelf(route.key.url()).replace(flight, &stale, after));

@@ -24,7 +24,7 @@ use std::thread::available_parallelism;
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
-use crate::process::pin;
+use crate::process::{go_before_others, pin};
 use crate::workspace::{build_release, root, target};
 use measure::{Measure, Settings};
 use samples::Samples;
@@ -70,6 +70,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
     let machine = report::describe_machine(&peers)?;
     pin(LOAD_CORE)?;
+    go_before_others();
     let site = Site::prepare()?;
     for &peer in &peers {
         Running::start(&site, peer, Shape::SMALL)?.ensure_does_the_work(peer)?;

@@ -2,7 +2,8 @@
 //! What comes back when so many ask, or when requests come at such a rate?
 //!
 //! Opens its connections, warms them, says `ready` on stdout and waits for a line on stdin, so that whoever started it
-//! can read the proxy's clock between warming and measuring. Then it measures and prints one line of JSON.
+//! can read the proxy's clock between warming and measuring. Then it measures and prints a line of JSON, or one for each
+//! turn.
 
 #![allow(clippy::print_stdout, reason = "stdout is this program's interface")]
 
@@ -11,22 +12,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use naru_bench::load::closed::{Connection, Until};
 use naru_bench::load::h1::{Fresh, Http1};
 use naru_bench::load::h2::Http2;
-use naru_bench::load::{Asked, Dial, closed, open};
+use naru_bench::load::open::{Latencies, Offer, SideBySide, Turn};
+use naru_bench::load::ticker::Tickers;
+use naru_bench::load::{Asked, Dial, closed};
 use naru_bench::worker::run_local;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
 #[derive(Parser)]
 struct Options {
-    #[arg(long)]
-    address: SocketAddr,
+    /// Of several, with --rate, each is asked for a moment in turn.
+    #[arg(long, required = true)]
+    address: Vec<SocketAddr>,
     #[arg(long, default_value = "/")]
     path: String,
     #[arg(long, value_enum, default_value_t = Protocol::H1)]
@@ -60,6 +64,9 @@ struct Options {
     /// Open loop: offer so many requests per second, whatever comes back, and record latencies.
     #[arg(long)]
     rate: Option<f64>,
+    /// Record latencies so many times, and print a line each.
+    #[arg(long, default_value_t = 1, requires = "rate")]
+    turns: usize,
     #[arg(long, default_value_t = 0.5)]
     warm_up_seconds: f64,
     /// Warm up with so many requests instead.
@@ -80,27 +87,32 @@ enum Protocol {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    ensure!(options.address.len() == 1 || options.rate.is_some(), "one address, or a rate");
     run_local(async move {
-        let connections = open_connections(&options).await?;
-        let warm_up = until(options.warm_up_requests, options.warm_up_seconds);
-        let (connections, _) = closed::run(connections, warm_up).await?;
+        let mut warm = Vec::new();
+        for address in &options.address {
+            let connections = open_connections(&options, *address).await?;
+            let warm_up = until(options.warm_up_requests, options.warm_up_seconds);
+            warm.push(closed::run(connections, warm_up).await?.0);
+        }
         if !options.now {
             println!("ready");
             stdin().read_line(&mut String::new())?;
         }
-        let result = match options.rate {
-            None => measure_throughput(connections, until(options.requests, options.seconds)).await?,
-            Some(rate) => measure_latency(connections, rate, options.seconds).await?,
-        };
-        println!("{result}");
+        if let Some(rate) = options.rate {
+            return measure_latencies(warm, rate, &options).await;
+        }
+        let until = until(options.requests, options.seconds);
+        let connections = warm.into_iter().flatten().collect();
+        println!("{}", measure_throughput(connections, until).await?);
         Ok(())
     })
 }
 
-async fn open_connections(options: &Options) -> anyhow::Result<Vec<Connection>> {
+async fn open_connections(options: &Options, address: SocketAddr) -> anyhow::Result<Vec<Connection>> {
     let certificate = options.certificate.as_deref().filter(|_| options.protocol == Protocol::Tls);
     let connector = certificate.map(|path| naru_bench::tls::connector(path, options.resume)).transpose()?;
-    let dial = Dial { address: options.address, connector };
+    let dial = Dial { address, connector };
     let asked =
         Asked { authority: "bench.example".into(), path: options.path.clone(), upload: options.upload };
     let mut connections = Vec::with_capacity(options.connections);
@@ -133,29 +145,42 @@ async fn measure_throughput(connections: Vec<Connection>, until: Until) -> anyho
     Ok(json!({ "requests": requests, "seconds": begin.elapsed().as_secs_f64() }))
 }
 
-async fn measure_latency(connections: Vec<Connection>, rate: f64, seconds: f64) -> anyhow::Result<Value> {
-    let connections: Vec<_> = connections
-        .into_iter()
-        .filter_map(|connection| match connection {
+/// Prints a line for each turn, with an entry for each address.
+async fn measure_latencies(warm: Vec<Vec<Connection>>, rate: f64, options: &Options) -> anyhow::Result<()> {
+    let offer = |connections: Vec<Connection>| {
+        let http1 = connections.into_iter().map(|connection| match connection {
             Connection::Http1(http1) => Some(http1),
             Connection::Http2(_) | Connection::Fresh(_) => None,
-        })
-        .collect();
-    ensure!(!connections.is_empty(), "the open loop speaks HTTP/1.1 only");
-    let begin = Instant::now();
-    let latencies = open::run(connections, rate, Duration::from_secs_f64(seconds)).await?;
-    let latency_us: serde_json::Map<_, _> = QUANTILES
-        .into_iter()
-        .map(|(name, quantile)| {
-            (name.to_owned(), json!(in_us(latencies.answered.value_at_quantile(quantile))))
-        })
-        .collect();
-    Ok(json!({
+        });
+        Some(Offer::new(http1.collect::<Option<_>>()?, rate))
+    };
+    let offers: Option<Vec<_>> = warm.into_iter().map(offer).collect();
+    let offers = offers.context("the open loop speaks HTTP/1.1 only")?;
+    let tickers =
+        Tickers::start().inspect_err(|error| eprintln!("whether a core is away is not known: {error:#}"));
+    let mut all = SideBySide::new(offers, tickers.ok());
+    for _ in 0..options.turns {
+        let turn = all.run(Duration::from_secs_f64(options.seconds)).await?;
+        let proxies = Value::from_iter(turn.latencies.iter().map(in_words));
+        let Turn { slices, again, disturbed, .. } = turn;
+        println!(
+            "{}",
+            json!({ "proxies": proxies, "slices": slices, "again": again, "disturbed": disturbed })
+        );
+    }
+    Ok(())
+}
+
+fn in_words(latencies: &Latencies) -> Value {
+    let in_us = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+    let answered = |quantile| json!(in_us(latencies.answered.value_at_quantile(quantile)));
+    let latency_us: Map<_, _> =
+        QUANTILES.into_iter().map(|(name, quantile)| (name.to_owned(), answered(quantile))).collect();
+    json!({
         "requests": latencies.answered.len(),
-        "seconds": begin.elapsed().as_secs_f64(),
         "latency_us": latency_us,
         "released_late_us_p99": in_us(latencies.released_late.value_at_quantile(0.99)),
-    }))
+    })
 }
 
 fn until(requests: Option<u64>, seconds: f64) -> Until {
@@ -163,8 +188,4 @@ fn until(requests: Option<u64>, seconds: f64) -> Until {
         Some(count) => Until::Requests(count),
         None => Until::Moment(Instant::now() + Duration::from_secs_f64(seconds)),
     }
-}
-
-fn in_us(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1000.0
 }

@@ -19,8 +19,14 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::h1::Http1;
+use super::ticker::Tickers;
 
 const SEED: u64 = 0x6e61_7275;
+/// Short enough that a core is not taken away in most of them.
+const SLICE: Duration = Duration::from_millis(50);
+const TRIES_MAX: usize = 5;
+/// What a proxy does after its last answer is its own matter, and not in the next one's way.
+const PAUSE: Duration = Duration::from_millis(2);
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 
@@ -32,56 +38,147 @@ pub struct Latencies {
     pub released_late: Histogram<u64>,
 }
 
-/// Asks at `rate` requests per second for so long, over these connections.
-pub async fn run(connections: Vec<Http1>, rate: f64, length: Duration) -> anyhow::Result<Latencies> {
-    let queue = Rc::new(Queue::default());
-    let answered = Rc::new(RefCell::new(empty_histogram()?));
-    let asking: Vec<_> = connections
-        .into_iter()
-        .map(|connection| spawn_local(ask(connection, queue.clone(), answered.clone())))
-        .collect();
-
-    let released_late = release(&queue, rate, length).await?;
-    queue.close();
-    for connection in asking {
-        connection.await?.context("a connection failed")?;
+impl Latencies {
+    pub fn new() -> anyhow::Result<Latencies> {
+        Ok(Latencies { answered: empty_histogram()?, released_late: empty_histogram()? })
     }
-    let answered = answered.borrow().clone();
-    ensure!(!answered.is_empty(), "no request was due in so short a time");
-    Ok(Latencies { answered, released_late })
+
+    fn add(&mut self, others: &Latencies) -> anyhow::Result<()> {
+        self.answered.add(&others.answered)?;
+        Ok(self.released_late.add(&others.released_late)?)
+    }
 }
 
-async fn release(queue: &Queue, rate: f64, length: Duration) -> anyhow::Result<Histogram<u64>> {
-    let mut late = empty_histogram()?;
-    let mut arrivals = Arrivals { state: SEED, mean_gap: 1.0 / rate };
-    let alarm = Alarm::new()?;
-    let begin = Instant::now();
-    let mut due = begin;
-    while due < begin + length {
-        loop {
-            let early = due.saturating_duration_since(Instant::now());
-            if early.is_zero() {
-                break;
-            }
-            alarm.sleep(early).await?;
-        }
-        late.saturating_record(due.elapsed().as_nanos() as u64);
-        queue.push(due);
-        due += arrivals.next_gap();
+/// Connections to one proxy, and when the next request for it is due.
+#[derive(Debug)]
+pub struct Offer {
+    connections: Vec<Http1>,
+    arrivals: Arrivals,
+}
+
+impl Offer {
+    /// Of `rate` requests per second.
+    pub fn new(connections: Vec<Http1>, rate: f64) -> Offer {
+        Offer { connections, arrivals: Arrivals { random: Random(SEED), mean_gap: 1.0 / rate } }
     }
-    Ok(late)
+
+    /// Asks for so long, and waits for the last answer.
+    pub async fn run(&mut self, length: Duration, latencies: &mut Latencies) -> anyhow::Result<()> {
+        let queue = Rc::new(Queue::default());
+        let answered = Rc::new(RefCell::new(empty_histogram()?));
+        let asking: Vec<_> = self
+            .connections
+            .drain(..)
+            .map(|connection| spawn_local(ask(connection, queue.clone(), answered.clone())))
+            .collect();
+
+        let begin = Instant::now();
+        let alarm = Alarm::new()?;
+        let mut due = begin + self.arrivals.next_gap();
+        while due < begin + length {
+            loop {
+                let early = due.saturating_duration_since(Instant::now());
+                if early.is_zero() {
+                    break;
+                }
+                alarm.sleep(early).await?;
+            }
+            latencies.released_late.saturating_record(due.elapsed().as_nanos() as u64);
+            queue.push(due);
+            due += self.arrivals.next_gap();
+        }
+        queue.close();
+        for connection in asking {
+            self.connections.push(connection.await?.context("a connection failed")?);
+        }
+        latencies.answered.add(&*answered.borrow())?;
+        Ok(())
+    }
+}
+
+/// Offers that are made side by side: for a slice of time to one after another as they are drawn, so that none of them
+/// always follows the same one. A slice in which a core was taken away from the machine is asked again.
+#[derive(Debug)]
+pub struct SideBySide {
+    offers: Vec<Offer>,
+    order: Random,
+    /// None where this may not be known.
+    tickers: Option<Tickers>,
+}
+
+/// What each was answered in a turn, and how undisturbed.
+#[derive(Debug)]
+pub struct Turn {
+    pub latencies: Vec<Latencies>,
+    /// That count.
+    pub slices: u64,
+    /// That do not, as a core was away.
+    pub again: u64,
+    /// That count although one was, as it was each time.
+    pub disturbed: u64,
+}
+
+impl SideBySide {
+    /// `tickers` are to be of all cores, the proxies' too.
+    pub fn new(offers: Vec<Offer>, tickers: Option<Tickers>) -> SideBySide {
+        SideBySide { offers, order: Random(SEED), tickers }
+    }
+
+    /// Asks each for so long.
+    pub async fn run(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        let nothing: anyhow::Result<_> = self.offers.iter().map(|_| Latencies::new()).collect();
+        let mut turn = Turn { latencies: nothing?, slices: 0, again: 0, disturbed: 0 };
+        let mut order: Vec<usize> = (0..self.offers.len()).collect();
+        let mut left = length;
+        while !left.is_zero() {
+            let slice = left.min(SLICE);
+            self.order.shuffle(&mut order);
+            for &at in &order {
+                self.ask_one(at, slice, &mut turn).await?;
+            }
+            left -= slice;
+        }
+        let are_asked = turn.latencies.iter().all(|latencies| !latencies.answered.is_empty());
+        ensure!(are_asked, "no request was due in so short a time");
+        Ok(turn)
+    }
+
+    async fn ask_one(&mut self, at: usize, slice: Duration, turn: &mut Turn) -> anyhow::Result<()> {
+        let mut tries = 1;
+        let latencies = loop {
+            self.was_away();
+            let mut latencies = Latencies::new()?;
+            self.offers[at].run(slice, &mut latencies).await?;
+            tokio::time::sleep(PAUSE).await;
+            if !self.was_away() {
+                break latencies;
+            }
+            if tries == TRIES_MAX {
+                turn.disturbed += 1;
+                break latencies;
+            }
+            turn.again += 1;
+            tries += 1;
+        };
+        turn.slices += 1;
+        turn.latencies[at].add(&latencies)
+    }
+
+    fn was_away(&self) -> bool {
+        self.tickers.as_ref().is_some_and(Tickers::was_away)
+    }
 }
 
 async fn ask(
     mut connection: Http1,
     queue: Rc<Queue>,
     answered: Rc<RefCell<Histogram<u64>>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Http1> {
     while let Some(due) = queue.pop().await {
         connection.exchange().await?;
         answered.borrow_mut().saturating_record(due.elapsed().as_nanos() as u64);
     }
-    Ok(())
+    Ok(connection)
 }
 
 /// The requests that are due and not yet sent; any free connection takes the oldest.
@@ -118,20 +215,36 @@ impl Queue {
     }
 }
 
-/// Exponential gaps from a xorshift64* generator.
+/// Exponential gaps.
+#[derive(Debug)]
 struct Arrivals {
-    state: u64,
+    random: Random,
     mean_gap: f64,
 }
 
 impl Arrivals {
     fn next_gap(&mut self) -> Duration {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        let bits = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
-        let uniform = bits as f64 / (1u64 << 53) as f64;
+        let uniform = (self.random.next() >> 11) as f64 / (1u64 << 53) as f64;
         Duration::from_secs_f64(-(1.0 - uniform).ln() * self.mean_gap)
+    }
+}
+
+/// xorshift64*.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn shuffle(&mut self, order: &mut [usize]) {
+        for at in (1..order.len()).rev() {
+            order.swap(at, (self.next() >> 32) as usize % (at + 1));
+        }
     }
 }
 

@@ -94,6 +94,7 @@ mod tests {
     use naru_spec::CacheKeyParts;
 
     use super::*;
+    use crate::headers;
     use crate::{Key, Place, Terms};
 
     const NOW: WallTime = WallTime(1_700_000_000 * 1_000_000_000);
@@ -119,12 +120,6 @@ mod tests {
         ]);
         Object::new(key, &HeaderMap::new(), 200, &head, Bytes::from_static(b"0123456789"), terms)
             .expect("no star")
-    }
-
-    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        all.iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
     }
 
     fn check(asked: &[(&'static str, &'static str)], expected: Given) {

@@ -231,17 +231,9 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
 
     use super::*;
-
-    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in all {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::headers;
 
     #[test]
     fn the_first_of_several_counts_and_quotes_hide_nothing() {

@@ -2,18 +2,24 @@
 
 use http::Method;
 use http::header::{self, HeaderMap};
+use naru_spec::CacheKeyQuery;
 
 use crate::Place;
-use crate::key::url_of;
+use crate::key::{kept_as, url_of};
 
 /// Whether a request may change something. One of a method that is not known may.
 pub fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
-/// The URLs of which nothing is to be kept: the request's, and those of the same origin that its answer names. None
-/// where it was not done.
-pub fn invalidated(place: Place<'_>, status: u16, response: &HeaderMap) -> Vec<String> {
+/// The URLs of which nothing is to be kept: the request's, and those of the same origin that its answer names, each as
+/// whatever it may be kept where keys have these parts of queries. None where it was not done.
+pub fn invalidated(
+    place: Place<'_>,
+    status: u16,
+    response: &HeaderMap,
+    queries: &[CacheKeyQuery],
+) -> Vec<String> {
     if !(200..400).contains(&status) {
         return Vec::new();
     }
@@ -23,7 +29,7 @@ pub fn invalidated(place: Place<'_>, status: u16, response: &HeaderMap) -> Vec<S
         resolve(place, said).filter(|url| *url != own)
     });
     let named: Vec<String> = named.collect();
-    std::iter::once(own).chain(named).collect()
+    std::iter::once(own).chain(named).flat_map(|url| kept_as(&url, queries)).collect()
 }
 
 /// Whether `Content-Location` is the URL of the request itself.
@@ -101,12 +107,14 @@ mod tests {
     #[test]
     fn what_was_done_is_gone_with_what_it_names_of_its_own() {
         let mut head = HeaderMap::new();
-        assert_eq!(invalidated(PLACE, 204, &head), ["http://a.example/x/y?q"]);
-        assert!(invalidated(PLACE, 500, &head).is_empty());
-        assert!(invalidated(PLACE, 404, &head).is_empty());
+        assert_eq!(invalidated(PLACE, 204, &head, &[]), ["http://a.example/x/y?q"]);
+        let only = [CacheKeyQuery::Only(vec!["a".to_owned()])];
+        assert_eq!(invalidated(PLACE, 204, &head, &only), ["http://a.example/x/y?q", "http://a.example/x/y"]);
+        assert!(invalidated(PLACE, 500, &head, &[]).is_empty());
+        assert!(invalidated(PLACE, 404, &head, &[]).is_empty());
         head.insert("location", HeaderValue::from_static("/z"));
         head.insert("content-location", HeaderValue::from_static("http://b.example/z"));
-        assert_eq!(invalidated(PLACE, 303, &head), ["http://a.example/x/y?q", "http://a.example/z"]);
+        assert_eq!(invalidated(PLACE, 303, &head, &[]), ["http://a.example/x/y?q", "http://a.example/z"]);
     }
 
     #[test]

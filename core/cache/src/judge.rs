@@ -39,6 +39,11 @@ pub fn judge(terms: &Terms, asked: &Asked, now: Instant) -> Judgement {
     Judgement::Validate
 }
 
+/// Whether whoever waited for it is given it: as it is, or stale while another is fetched.
+pub fn may_be_shared(terms: &Terms, now: Instant) -> bool {
+    judge(terms, &Asked::default(), now) != Judgement::Validate
+}
+
 /// How much longer it may be given where none other comes: in place of a failure (`stale-if-error`), and by who says
 /// that anything is better than nothing, as a fallback does. In seconds; `None`: not at all.
 pub fn may_be_given_instead(terms: &Terms, asked: &Asked, now: Instant) -> (Option<u32>, bool) {

@@ -58,8 +58,8 @@ pub use flights::{FlightId, Outcome, Ticket, Turn};
 pub use freshen::{freshen, is_same_by_head};
 pub use hash::hash;
 pub use invalidate::{invalidated, is_own_location, is_unsafe};
-pub use judge::{Judgement, judge, may_be_given_instead};
-pub use key::{Key, KeyText, Place, beside_of, kept_as, url_of};
+pub use judge::{Judgement, judge, may_be_given_instead, may_be_shared};
+pub use key::{Key, KeyText, Place, beside_of, url_of};
 pub use object::{Head, Lines, Object};
 pub use packed::{Packed, choose, pack_choice, seal};
 pub use purges::Purges;
@@ -69,3 +69,12 @@ pub use shelf::{Counts, Look, Purge, Shelf, Way, shelves};
 pub use terms::{Fetched, Refused, Terms, may_lead, may_use, stored_head, terms};
 pub use told::{Told, age_value};
 pub use vary::Said;
+
+#[cfg(test)]
+fn headers(all: &[(&'static str, &'static str)]) -> http::HeaderMap {
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in all {
+        headers.append(*name, http::HeaderValue::from_static(value));
+    }
+    headers
+}

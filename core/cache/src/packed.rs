@@ -238,17 +238,10 @@ mod tests {
 
     use super::*;
     use crate::Place;
+    use crate::headers;
 
     const WALL: WallTime = WallTime(784_111_777 * 1_000_000_000);
     const NOW: Instant = Instant(50_000_000_000);
-
-    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in all {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
 
     fn key() -> Key {
         let place = Place { is_tls: true, authority: "a", target: "/x?y" };

@@ -104,14 +104,7 @@ mod tests {
     use naru_spec::CacheKeyParts;
 
     use super::*;
-
-    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in all {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::headers;
 
     #[track_caller]
     fn check(said: &[(&'static str, &'static str)], expected: bool) {

@@ -28,7 +28,7 @@ pub fn kept(bytes: &[u8]) {
     let mut next = || blocks.next().unwrap_or_default();
     let (request, response, news) = (next(), next(), next());
     let place = Place { is_tls: false, authority: "naru.test:80", target };
-    for url in invalidated(place, 200, &response) {
+    for url in invalidated(place, 200, &response, &[]) {
         assert!(url.starts_with("http://naru.test"), "{url} is of another origin");
     }
     let query = CacheKeyQuery::Without(vec!["utm".to_owned()]);

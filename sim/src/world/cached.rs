@@ -222,6 +222,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
     pub(super) fn keep_head(&mut self, passage: &mut Passage<T>, status: u16, bytes: u64) {
         let now = self.now;
         self.forget_invalid(passage, status);
+        let queries = self.proxies[passage.proxy.index()].snapshot.caches.queries();
         let Some(memory) = &mut self.proxies[passage.proxy.index()].memory else { return };
         let (Some(cached), Some(head)) = (&mut passage.cached, &passage.head) else { return };
         let nothing = HeaderMap::new();
@@ -229,7 +230,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let mut is_own_location = false;
         if cached.is_unsafe {
             let place = place(head, cached.is_tls);
-            for url in naru_cache::invalidated(place, status, said) {
+            for url in naru_cache::invalidated(place, status, said, queries) {
                 memory.shelf(&url).invalidate(&url);
             }
             is_own_location = naru_cache::is_own_location(place, said);
@@ -286,14 +287,15 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
 
     /// What an answer makes worthless is so behind the memory first: what is found there from here on is not taken in.
     fn forget_invalid(&mut self, passage: &Passage<T>, status: u16) {
-        let has_tiers = self.proxies[passage.proxy.index()].tiers.is_some();
+        let here = &self.proxies[passage.proxy.index()];
+        let (has_tiers, queries) = (here.tiers.is_some(), here.snapshot.caches.queries());
         let (Some(cached), Some(head)) = (&passage.cached, &passage.head) else { return };
         if !has_tiers || !cached.is_unsafe {
             return;
         }
         let nothing = HeaderMap::new();
         let said = passage.flight.as_ref().and_then(|flight| flight.said.as_deref()).unwrap_or(&nothing);
-        for url in naru_cache::invalidated(place(head, cached.is_tls), status, said) {
+        for url in naru_cache::invalidated(place(head, cached.is_tls), status, said, queries) {
             self.forget_behind(passage.proxy, &url);
         }
     }
@@ -313,7 +315,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
         let object =
             Object::new(route.key.clone(), &cached.request, status, &head, body, terms).map(Arc::new);
         // Who waits must find something that may be given.
-        let is_for_others = terms.is_fresh(now) && !terms.asks_first;
+        let is_for_others = naru_cache::may_be_shared(&terms, now);
         if let Some(object) = &object
             && self.keep_through(passage, object, is_for_others)
         {
@@ -413,7 +415,7 @@ impl<U: Upstreams, T: Copy> World<'_, U, T> {
             let (fresh, terms) = naru_cache::freshen(&route.policy, &stale, &fetched);
             let fresh = Arc::new(fresh);
             let after = terms.is_ok().then(|| Arc::clone(&fresh));
-            let is_for_others = terms.is_ok_and(|terms| terms.is_fresh(now) && !terms.asks_first);
+            let is_for_others = terms.is_ok_and(|terms| naru_cache::may_be_shared(&terms, now));
             let shelf = memory.shelf(route.key.url());
             let is_kept = cached.flight.is_some_and(|flight| shelf.replace(flight, &stale, after));
             if let (true, Some(claim)) = (is_kept, cached.claim.clone()) {

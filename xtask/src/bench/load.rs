@@ -1,7 +1,8 @@
 //! How the proxy is asked: one run of bench-load, with the proxy's CPU time read around it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
+use std::process::{ChildStdin, ChildStdout};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -48,8 +49,6 @@ pub enum Fresh {
 pub enum Pace {
     /// As fast as it goes.
     Closed { seconds: f64 },
-    /// So many requests per second, whatever comes back.
-    Open { seconds: f64, rate: u32 },
     /// A number of requests, one after another, after some to warm up.
     Counted { requests: u64, warm_up: u64 },
     /// One on each connection before the next is made, and one more.
@@ -61,8 +60,6 @@ pub struct Outcome {
     /// What was read of the proxy when all was warm, and when these requests were answered.
     pub before: u64,
     pub after: u64,
-    /// What bench-load said, whole.
-    pub said: Value,
 }
 
 impl Outcome {
@@ -72,10 +69,18 @@ impl Outcome {
     }
 }
 
+/// Requests over HTTP/1.1 that are due whatever comes back, offered to several proxies, to each for a moment in turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    pub rate: u32,
+    pub connections: usize,
+    /// Of each turn, for each proxy.
+    pub seconds: f64,
+    pub turns: usize,
+}
+
 const STREAMS: u32 = 32;
 const WARM_UP_SECONDS: f64 = 0.5;
-/// Turns at a rate are short, and what they ask is warm.
-const WARM_UP_SECONDS_OPEN: f64 = 0.2;
 
 impl<'a> Load<'a> {
     pub fn new(protocol: Protocol, path: &'a str, connections: usize, pace: Pace) -> Load<'a> {
@@ -109,29 +114,16 @@ impl<'a> Load<'a> {
         certificate: &Path,
         gauge: impl Fn() -> anyhow::Result<u64>,
     ) -> anyhow::Result<Outcome> {
-        let mut load = Spawned::start(Launch {
-            name: "the load generator",
-            program: &program("bench-load"),
-            arguments: self.arguments(port, certificate),
-            core: Some(LOAD_CORE),
-            directory,
-            piped: true,
-            unguarded: false,
-        })?;
-        let (mut go, said) = load.pipes()?;
-        let mut lines = BufReader::new(said).lines();
-        let ready = lines.next().transpose()?;
-        ensure!(ready.as_deref() == Some("ready"), "the load failed: {}", load.last_words());
+        let mut load = Warm::start(directory, self.arguments(port, certificate))?;
         let before = gauge()?;
-        writeln!(go, "go")?;
-        let line = lines.next().transpose()?;
+        load.go()?;
+        let said = load.says();
         let after = gauge()?;
-        let line = line.with_context(|| format!("the load failed: {}", load.last_words()))?;
-        load.finish()?;
-        let said: Value = serde_json::from_str(&line)?;
+        let said = said?;
+        load.process.finish()?;
         let requests =
             said["requests"].as_f64().filter(|requests| *requests > 0.0).context("nothing was answered")?;
-        Ok(Outcome { requests, before, after, said })
+        Ok(Outcome { requests, before, after })
     }
 
     fn arguments(&self, port: u16, certificate: &Path) -> Vec<String> {
@@ -155,15 +147,75 @@ impl<'a> Load<'a> {
             Pace::Closed { seconds } => {
                 vec![format!("--seconds={seconds}"), format!("--warm-up-seconds={WARM_UP_SECONDS}")]
             }
-            Pace::Open { seconds, rate } => {
-                let warm_up = format!("--warm-up-seconds={WARM_UP_SECONDS_OPEN}");
-                vec![format!("--seconds={seconds}"), format!("--rate={rate}"), warm_up]
-            }
             Pace::Counted { requests, warm_up } => {
                 vec![format!("--requests={requests}"), format!("--warm-up-requests={warm_up}")]
             }
             Pace::OneByOne => ["--one-by-one", "--requests=1", "--warm-up-requests=1"].map(Into::into).into(),
         });
         words
+    }
+}
+
+impl Offered {
+    /// `heard` takes what bench-load says after each turn.
+    pub fn run(
+        &self,
+        site: &Site,
+        proxies: &mut [&mut Running],
+        mut heard: impl FnMut(&Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let of_each = proxies.iter().map(|proxy| format!("--address=127.0.0.1:{}", proxy.port(Protocol::H1)));
+        let mut words: Vec<_> = of_each.collect();
+        words.extend([
+            format!("--connections={}", self.connections),
+            format!("--rate={}", self.rate),
+            format!("--seconds={}", self.seconds),
+            format!("--turns={}", self.turns),
+            format!("--warm-up-seconds={WARM_UP_SECONDS}"),
+        ]);
+        let mut load = Warm::start(&site.directory("load")?, words)?;
+        load.go()?;
+        for _ in 0..self.turns {
+            heard(&load.says()?)?;
+        }
+        load.process.finish()?;
+        proxies.iter_mut().try_for_each(|proxy| proxy.process.ensure_alive())
+    }
+}
+
+/// bench-load, its connections made and warm.
+struct Warm {
+    process: Spawned,
+    go: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Warm {
+    fn start(directory: &Path, arguments: Vec<String>) -> anyhow::Result<Warm> {
+        let mut process = Spawned::start(Launch {
+            name: "the load generator",
+            program: &program("bench-load"),
+            arguments,
+            core: Some(LOAD_CORE),
+            directory,
+            piped: true,
+            unguarded: false,
+        })?;
+        let (go, said) = process.pipes()?;
+        let mut load = Warm { process, go, lines: BufReader::new(said).lines() };
+        let ready = load.lines.next().transpose()?;
+        ensure!(ready.as_deref() == Some("ready"), "the load failed: {}", load.process.last_words());
+        Ok(load)
+    }
+
+    fn go(&mut self) -> anyhow::Result<()> {
+        Ok(writeln!(self.go, "go")?)
+    }
+
+    /// The next of its lines.
+    fn says(&mut self) -> anyhow::Result<Value> {
+        let line = self.lines.next().transpose()?;
+        let line = line.with_context(|| format!("the load failed: {}", self.process.last_words()))?;
+        Ok(serde_json::from_str(&line)?)
     }
 }

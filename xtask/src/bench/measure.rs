@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use rustix::process::Signal;
 
-use super::load::{Fresh, Load, Pace, Protocol};
+use super::load::{Fresh, Load, Offered, Pace, Protocol};
 use super::peer::{Manner, Peer, Reads, Running, Shape, Site};
-use super::samples::{Quantile, Quantity, Samples, Size, Spread};
+use super::samples::{Quantile, Quantity, Samples, Size, Slices, Spread};
 use super::template::route_name;
 use crate::usage::{family, resident_bytes};
 
@@ -50,7 +50,7 @@ pub struct Settings {
     /// Of closed-loop load.
     pub seconds: f64,
     pub latency_seconds: f64,
-    /// So many times in each round, every proxy in turn.
+    /// So many times in each round, every proxy in the same moments.
     pub latency_turns: usize,
     pub rates: [u32; 2],
     /// Before memory is read.
@@ -64,7 +64,7 @@ impl Settings {
         rounds: 5,
         seconds: 5.0,
         latency_seconds: 0.4,
-        latency_turns: 100,
+        latency_turns: 30,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(30),
         starts: 5,
@@ -249,17 +249,22 @@ pub fn first_and_last_path(routes: usize) -> [String; 2] {
     [0, routes - 1].map(|number| format!("/route-{}/item", route_name(number)))
 }
 
-/// A busy moment of the machine is a hundred times what a proxy takes, so turns are short and many, and every proxy
-/// is there all the time.
+/// A busy moment of the machine is a hundred times what a proxy takes, so every proxy is asked in the same moments.
 fn latencies(site: &Site, peers: &[Peer], settings: &Settings, samples: &mut Samples) -> anyhow::Result<()> {
-    let start = |peer: &Peer| Ok((*peer, Running::start(site, *peer, Shape::SMALL)?));
+    let start = |peer: &Peer| Running::start(site, *peer, Shape::SMALL);
     let mut proxies = peers.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut proxies: Vec<_> = proxies.iter_mut().collect();
     for rate in settings.rates {
-        let pace = Pace::Open { seconds: settings.latency_seconds, rate };
-        let load = Load::new(Protocol::H1, "/", CONNECTIONS, pace);
-        for _ in 0..settings.latency_turns {
-            for (peer, proxy) in &mut proxies {
-                let said = load.run(site, proxy)?.said;
+        let (seconds, turns) = (settings.latency_seconds, settings.latency_turns);
+        let offered = Offered { rate, connections: CONNECTIONS, seconds, turns };
+        offered.run(site, &mut proxies, |turn| {
+            let count = |name: &str| turn[name].as_u64().context("the load counts no slices");
+            samples.add_slices(Slices {
+                counted: count("slices")?,
+                again: count("again")?,
+                disturbed: count("disturbed")?,
+            });
+            for (peer, said) in peers.iter().zip(turn["proxies"].as_array().into_iter().flatten()) {
                 for (quantile, name) in
                     [(Quantile::P50, "p50"), (Quantile::P99, "p99"), (Quantile::P999, "p999")]
                 {
@@ -267,8 +272,8 @@ fn latencies(site: &Site, peers: &[Peer], settings: &Settings, samples: &mut Sam
                     samples.add(Quantity::Latency(rate, quantile), *peer, value);
                 }
             }
-            proxies.rotate_left(1);
-        }
+            Ok(())
+        })?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::budget::Verdict;
 use super::measure::Settings;
 use super::peer::Peer;
-use super::samples::{Quantity, Samples, Size, Spread};
+use super::samples::{Quantity, Samples, Size, Slices, Spread};
 use crate::workspace::output;
 
 /// Whom the others are compared with.
@@ -60,6 +60,14 @@ fn write_page(
         settings.latency_seconds,
         settings.settle.as_secs(),
     )?;
+    let Slices { counted, again, disturbed } = samples.slices();
+    if counted > 0 {
+        writeln!(
+            page,
+            "Latencies: of {} slices {again} are not counted, as a core was away for a millisecond or more; {disturbed} are although one was.\n",
+            counted + again,
+        )?;
+    }
     writeln!(
         page,
         "## Budget\n\n| naru | measured | now at most | | finished at most | |\n|---|---|---|---|---|---|"

@@ -108,11 +108,32 @@ impl Quantity {
 #[derive(Debug, Default)]
 pub struct Samples {
     rounds: BTreeMap<(Quantity, Peer), Vec<f64>>,
+    slices: Slices,
+}
+
+/// Of the turns in which latencies were measured, as bench-load counts them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Slices {
+    pub counted: u64,
+    /// That were asked again, as a core was away from the machine.
+    pub again: u64,
+    /// That count although one was away each time.
+    pub disturbed: u64,
 }
 
 impl Samples {
     pub fn add(&mut self, quantity: Quantity, peer: Peer, value: f64) {
         self.rounds.entry((quantity, peer)).or_default().push(value);
+    }
+
+    pub fn add_slices(&mut self, more: Slices) {
+        self.slices.counted += more.counted;
+        self.slices.again += more.again;
+        self.slices.disturbed += more.disturbed;
+    }
+
+    pub fn slices(&self) -> Slices {
+        self.slices
     }
 
     pub fn quantities(&self) -> BTreeSet<Quantity> {

@@ -3,17 +3,10 @@
 use naru_spec::{CacheKeyParts, StatusRange};
 
 use super::*;
+use crate::headers;
 
 const WALL: WallTime = WallTime(784_111_777 * 1_000_000_000);
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-
-fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in all {
-        headers.append(*name, HeaderValue::from_static(value));
-    }
-    headers
-}
 
 fn ask(
     policy: &CachePolicy,
