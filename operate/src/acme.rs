@@ -153,7 +153,7 @@ async fn keep(order: AcmeOrder, store: Store, events: mpsc::UnboundedSender<Even
                         continue;
                     }
                     Err(error) => {
-                        eprintln!("error: the certificate for {names} cannot be kept: {error:#}");
+                        naru_say::say!("error: the certificate for {names} cannot be kept: {error:#}");
                         renewal.on_begun();
                         renewal.on_failed(now, None);
                         continue;
@@ -190,7 +190,7 @@ async fn keep(order: AcmeOrder, store: Store, events: mpsc::UnboundedSender<Even
                     Ok((certificate, lifetime)) => {
                         renewal.on_obtained(lifetime);
                         let days = lifetime.until.0.saturating_sub(wall_now().0) / 86_400_000_000_000;
-                        eprintln!("naru: there is a certificate for {names}; it holds for {days} days");
+                        naru_say::say!("naru: there is a certificate for {names}; it holds for {days} days");
                         let issuer = order.issuer.clone();
                         let _ = events.send(Event::Issued { issuer, certificate });
                     }
@@ -199,7 +199,7 @@ async fn keep(order: AcmeOrder, store: Store, events: mpsc::UnboundedSender<Even
                         renewal.on_failed(now, obtain::retry_after(&error));
                         let seconds =
                             renewal.deadline().unwrap_or_default().0.saturating_sub(now.0) / 1_000_000_000;
-                        eprintln!(
+                        naru_say::say!(
                             "error: no certificate for {names} from {}: {error:#}; the next attempt is in {seconds} s",
                             order.server
                         );

@@ -2,8 +2,10 @@
 
 mod codes;
 mod sarif;
+pub mod unstartable;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use naru_doc::Loaded;
 use naru_journey::Snapshot;
@@ -23,9 +25,14 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let texts = Texts::read(&args.paths).map_err(|error| Failure::Usage(error.into()))?;
     if texts.files.is_empty() {
-        return Err(Failure::Usage(anyhow::anyhow!("there is no .yaml, .yml or .json file there")));
+        return Err(Failure::Usage(anyhow::anyhow!(no_documents(&args.paths))));
     }
-    let Examined { told, is_linted, statuses } = examine(&texts);
+    let Examined { mut told, is_linted, statuses, loaded, compiled } = examine(&texts);
+    if let Some((config, snapshot)) = &compiled {
+        let found = unstartable::of_files(config, snapshot, &loaded.resources);
+        told.extend(found.into_iter().map(|problem| Told { problem, also: Vec::new(), about: None }));
+        sort(&mut told);
+    }
     if args.status {
         return tell_statuses(&statuses, &told, &texts, args);
     }
@@ -62,10 +69,12 @@ fn print(told: &[Told], texts: &Texts, is_linted: bool) {
         if !told.also.is_empty() {
             let _ = writeln!(text, "  also: {}", told.also.join(", "));
         }
-        eprintln!("{text}");
+        naru_say::say!("{text}");
     }
     if !is_linted {
-        eprintln!("what is most often a mistake was not looked for: first correct what cannot be read\n");
+        naru_say::say!(
+            "what is most often a mistake was not looked for: first correct what cannot be read\n"
+        );
     }
 }
 
@@ -134,6 +143,9 @@ pub struct Examined {
     pub is_linted: bool,
     /// Of documents of the Gateway API.
     pub statuses: Vec<Status>,
+    pub loaded: Loaded,
+    /// Nothing where a problem is an error.
+    pub compiled: Option<(Config, Snapshot)>,
 }
 
 /// What no configuration can be made of, and what is most often a mistake.
@@ -148,9 +160,18 @@ pub fn examine(texts: &Texts) -> Examined {
             join(finding.to_problem(&loaded.resources), finding.about, finding.rule, &mut told);
         }
     }
-    let place = |told: &Told| (told.problem.file.clone(), told.problem.line, told.problem.column);
-    told.sort_by_key(place);
-    Examined { told, is_linted, statuses: checked.statuses }
+    sort(&mut told);
+    Examined { told, is_linted, statuses: checked.statuses, loaded, compiled: checked.compiled }
+}
+
+fn sort(told: &mut [Told]) {
+    told.sort_by_key(|told| (told.problem.file.clone(), told.problem.line, told.problem.column));
+}
+
+/// Said of paths that are there.
+pub fn no_documents(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| format!("'{}'", path.display())).collect();
+    format!("there is no .yaml, .yml or .json file in {}", paths.join(", "))
 }
 
 /// What two say of one place is told once, with both names.

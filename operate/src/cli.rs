@@ -572,11 +572,11 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Usage(error)) => {
-            eprintln!("error: {error:#}");
+            naru_say::say!("error: {error:#}");
             ExitCode::from(2)
         }
         Err(Failure::Error(error)) => {
-            eprintln!("error: {error:#}");
+            naru_say::say!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

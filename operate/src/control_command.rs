@@ -66,9 +66,9 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
         value
     });
     tokio::task::spawn_local(admin::serve(admin, Rc::clone(&plane), of_source, Rc::clone(&quit)));
-    eprintln!("naru: xDS on {}", plane.address());
-    eprintln!("naru: admin on http://{}", args.admin);
-    eprintln!("naru: every valid save in '{}' is sent", source.shown());
+    naru_say::say!("naru: xDS on {}", plane.address());
+    naru_say::say!("naru: admin on http://{}", args.admin);
+    naru_say::say!("naru: every valid save in '{}' is sent", source.shown());
     loop {
         tokio::select! {
             biased;
@@ -77,7 +77,7 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
             texts = source.changed() => match texts {
                 Ok(texts) => desk.reload(&source, &plane, &texts),
                 Err(error) => {
-                    eprintln!("error: {error}\n  what was there before goes on");
+                    naru_say::say!("error: {error}\n  what was there before goes on");
                     plane.is_wrong(source.shown(), &error.to_string());
                 }
             },
@@ -116,7 +116,7 @@ impl Desk {
                     if let Some(documents) = self.use_kept(source)? {
                         return Ok(Some(documents));
                     }
-                    eprintln!("naru: '{}' says nothing yet; it is waited for", source.shown());
+                    naru_say::say!("naru: '{}' says nothing yet; it is waited for", source.shown());
                     continue;
                 }
             };
@@ -136,9 +136,9 @@ impl Desk {
                     if !source.is_remote() {
                         return Err(Failure::Told);
                     }
-                    eprintln!("naru: '{}' cannot be; another revision is waited for", source.shown());
+                    naru_say::say!("naru: '{}' cannot be; another revision is waited for", source.shown());
                 }
-                Err(error) if source.is_remote() => eprintln!("error: {error}"),
+                Err(error) if source.is_remote() => naru_say::say!("error: {error}"),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -151,7 +151,9 @@ impl Desk {
         let documents = self.reader.read(&texts)?.ok();
         if documents.is_some() {
             let (number, shown) = (kept.current(), source.shown());
-            eprintln!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
+            naru_say::say!(
+                "naru: what '{shown}' said before goes on: version {number}, which was kept on disk"
+            );
             self.told.borrow_mut().is_from_disk = true;
             source.knows(&texts);
         }
@@ -173,14 +175,14 @@ impl Desk {
         if let Some(kept) = &mut self.kept
             && let Err(error) = kept.put(texts, source.origin())
         {
-            eprintln!("warning: the configuration in force cannot be kept: {error}");
+            naru_say::say!("warning: the configuration in force cannot be kept: {error}");
         }
     }
 
     fn reload(&mut self, source: &Source, plane: &ControlPlane, texts: &Texts) {
         let shown = source.shown();
         if texts.files.is_empty() {
-            eprintln!("error: {}", emptied(&shown));
+            naru_say::say!("error: {}", emptied(&shown));
             return self.refuse_now(
                 source,
                 plane,
@@ -194,7 +196,7 @@ impl Desk {
             }
             Ok(Err(why)) => {
                 self.refuse_now(source, plane, why);
-                eprintln!("naru: '{shown}' has changed and cannot be; what was there before goes on");
+                naru_say::say!("naru: '{shown}' has changed and cannot be; what was there before goes on");
             }
             // Standard error that is gone is nobody's loss.
             Err(_) => {}
@@ -207,9 +209,11 @@ async fn tell_sent(directory: String, held_back: Answer) {
     // What was saved since is told of instead.
     let Ok(held_back) = held_back.await else { return };
     match held_back.len() {
-        0 => eprintln!("naru: '{directory}' has changed; it is sent"),
-        1 => eprintln!("naru: '{directory}' has changed; it is sent to all but one kind of proxies"),
-        count => eprintln!("naru: '{directory}' has changed; it is sent to all but {count} kinds of proxies"),
+        0 => naru_say::say!("naru: '{directory}' has changed; it is sent"),
+        1 => naru_say::say!("naru: '{directory}' has changed; it is sent to all but one kind of proxies"),
+        count => {
+            naru_say::say!("naru: '{directory}' has changed; it is sent to all but {count} kinds of proxies")
+        }
     }
     tell_held_back(&held_back);
 }
@@ -217,7 +221,7 @@ async fn tell_sent(directory: String, held_back: Answer) {
 /// Whom it is not sent to, and why.
 pub fn tell_held_back(held_back: &[HeldBack]) {
     for HeldBack { whom, why } in held_back {
-        eprintln!("warning: {whom} keep what they have: {why}");
+        naru_say::say!("warning: {whom} keep what they have: {why}");
     }
 }
 

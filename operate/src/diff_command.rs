@@ -14,11 +14,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use naru_doc::Loaded;
 use naru_plan::{Client, Instance, Surroundings, outbound_name, pretended};
+use naru_resource::Resources;
 use naru_sources::Texts;
 use naru_spec::{Config, Format, Problem};
 use serde_json::json;
 
-use crate::check_command::check_loaded;
+use crate::check_command::{check_loaded, no_documents};
 use crate::cli::{DiffArgs, Failure, Output};
 use crate::problems;
 use crate::say::say;
@@ -38,8 +39,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     let (old_loaded, new_loaded) = (old_texts.load(), new_texts.load());
     problems::tell_passed_over(&old_loaded.problems);
     problems::tell_passed_over(&new_loaded.problems);
-    let before = pretended(&old_loaded.resources);
-    let after = at_the_same_place(&before, pretended(&new_loaded.resources));
+    let (before, after) = as_written(&old_loaded.resources, &new_loaded.resources);
     let clients = callers::of(&[&old_loaded.resources, &new_loaded.resources]);
     let whole_old = compile(&old_loaded, before, &clients, &old_texts, args.output)?;
     let whole_new = compile(&new_loaded, after, &clients, &new_texts, args.output)?;
@@ -92,10 +92,7 @@ fn readable(text: &str) -> Result<Format, Failure> {
 fn read(path: &PathBuf) -> Result<Texts, Failure> {
     let texts = Texts::read(std::slice::from_ref(path)).map_err(|error| Failure::Usage(error.into()))?;
     match texts.files.is_empty() {
-        true => Err(Failure::Usage(anyhow::anyhow!(
-            "there is no .yaml, .yml or .json file in '{}'",
-            path.display()
-        ))),
+        true => Err(Failure::Usage(anyhow::anyhow!(no_documents(std::slice::from_ref(path))))),
         false => Ok(texts),
     }
 }
@@ -113,6 +110,13 @@ fn compile(
         let errors: Vec<_> = checked.problems.into_iter().filter(Problem::is_error).collect();
         problems::refuse(&errors, &|file| texts.text(file), output)
     })
+}
+
+/// As many processes as both say, wherever any of them runs by now: what is compared is what documents ask for.
+pub fn as_written(old: &Resources, new: &Resources) -> (Vec<Instance>, Vec<Instance>) {
+    let before = pretended(old);
+    let after = at_the_same_place(&before, pretended(new));
+    (before, after)
 }
 
 /// A process of a workload that is in both has one address in both: where it is pretended to be follows from the
@@ -147,7 +151,9 @@ fn gather(log: &PathBuf, reader: &Reader, shapes: &mut Shapes) -> anyhow::Result
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        // A directory can be opened, and only then is none.
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let read = read.with_context(|| format!("'{}' cannot be read", log.display()))?;
         if read == 0 {
             return Ok(());
         }

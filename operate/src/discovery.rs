@@ -73,7 +73,7 @@ impl Discovery {
         let kept = keeper.as_ref().filter(|_| !is_from_disk).and_then(|keeper| match keeper.read() {
             Ok(kept) => kept,
             Err(error) => {
-                eprintln!("warning: what the control plane said last is not used: {error:#}");
+                naru_say::say!("warning: what the control plane said last is not used: {error:#}");
                 None
             }
         });
@@ -155,7 +155,7 @@ impl Discovery {
     fn hear(&self) {
         let mut told = self.told.borrow_mut();
         if told.failure.take().is_some() {
-            eprintln!("naru: the control plane answers again");
+            naru_say::say!("naru: the control plane answers again");
         }
         drop(told);
         self.tell_events();
@@ -238,7 +238,7 @@ impl Discovery {
         if self.client.borrow_mut().take_news() {
             let was_from_disk = std::mem::take(&mut self.told.borrow_mut().is_from_disk);
             if was_from_disk {
-                eprintln!(
+                naru_say::say!(
                     "naru: the control plane has said what holds; what was kept on disk is used no longer"
                 );
             }
@@ -259,12 +259,12 @@ impl Discovery {
         match restored {
             Ok(()) => {
                 self.told.borrow_mut().is_from_disk = true;
-                eprintln!(
+                naru_say::say!(
                     "naru: the control plane says nothing; what it said last was kept on disk, and is in effect"
                 );
                 self.carry_out().await;
             }
-            Err(why) => eprintln!("warning: what the control plane said last cannot be used: {why}"),
+            Err(why) => naru_say::say!("warning: what the control plane said last cannot be used: {why}"),
         }
     }
 
@@ -284,7 +284,7 @@ impl Discovery {
             };
             let before = std::mem::replace(&mut self.told.borrow_mut().not_kept, error.clone());
             if let Some(error) = error.filter(|error| before.as_ref() != Some(error)) {
-                eprintln!("warning: what the control plane says cannot be kept: {error}");
+                naru_say::say!("warning: what the control plane says cannot be kept: {error}");
             }
         }
     }
@@ -324,7 +324,7 @@ impl Discovery {
         if told.failure.as_ref() != Some(&why) {
             let text = shortened(&why);
             let next = wait.as_millis();
-            eprintln!(
+            naru_say::say!(
                 "naru: the control plane is away: {text}; what is in force stays, and the next try is in {next} ms"
             );
             told.failure = Some(why);
@@ -336,23 +336,23 @@ impl Discovery {
         for event in events {
             match event {
                 Event::Refused { kind, version, why } => {
-                    eprintln!("naru: {kind} of version '{version}' were refused: {}", shortened(&why));
+                    naru_say::say!("naru: {kind} of version '{version}' were refused: {}", shortened(&why));
                 }
                 Event::Recovered { kind, version } => {
-                    eprintln!("naru: {kind} of version '{version}' are right again, and in effect");
+                    naru_say::say!("naru: {kind} of version '{version}' are right again, and in effect");
                 }
                 Event::WaitedInVain { kind, name } if name.is_empty() => {
-                    eprintln!("naru: no {kind} have come in time");
+                    naru_say::say!("naru: no {kind} have come in time");
                 }
                 Event::WaitedInVain { kind, name } => {
                     let what = match kind {
                         Kind::Cluster => format!("cluster '{name}'"),
                         kind => format!("{} '{name}'", kind.singular()),
                     };
-                    eprintln!("naru: {what} did not come in time");
+                    naru_say::say!("naru: {what} did not come in time");
                 }
                 Event::Unasked { type_url } => {
-                    eprintln!(
+                    naru_say::say!(
                         "naru: the control plane sent '{}', which was not asked for",
                         shortened(&type_url)
                     );
@@ -360,7 +360,7 @@ impl Discovery {
                 Event::NotInForce { why } => {
                     let mut told = self.told.borrow_mut();
                     if told.not_in_force.as_ref() != Some(&why) {
-                        eprintln!(
+                        naru_say::say!(
                             "naru: what the control plane said cannot be put in force: {}",
                             shortened(&why)
                         );

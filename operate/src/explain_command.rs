@@ -1,6 +1,9 @@
 //! `naru explain`: where a request would go, and why.
 
 mod gate;
+mod otherwise;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,7 +31,7 @@ use naru_spec::{
 use serde_json::{Value, json};
 
 use self::gate::{Said, Step, Walk};
-use crate::check_command::check_loaded;
+use crate::check_command::{check_loaded, no_documents};
 use crate::cli::{ExplainArgs, Failure, Output};
 use crate::policies::{Documents, Policy, of_cluster, of_edge, of_gate, of_rule, of_session};
 use crate::problems;
@@ -40,8 +43,17 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     }
     let question = Question::of(args)?;
     let texts = Texts::read(&args.config)?;
+    if texts.files.is_empty() {
+        return Err(Failure::Usage(anyhow!(no_documents(&args.config))));
+    }
     let loaded = texts.load();
     problems::tell_passed_over(&loaded.problems);
+    // Of nothing, everything would be said to go to whoever has the address.
+    if loaded.resources.names().is_empty() && !loaded.problems.iter().any(naru_spec::Problem::is_error) {
+        return Err(Failure::Usage(anyhow!(
+            "there is no document of Istio's, Kubernetes' or naru's kinds there"
+        )));
+    }
     let surroundings = surroundings(args.from.as_deref(), &loaded.resources)?;
     let checked = check_loaded(&loaded, &surroundings);
     let Some((config, snapshot)) = checked.compiled else {
@@ -76,6 +88,10 @@ pub struct Question {
     pub asker: Option<Asker>,
 }
 
+/// What [`replay::rank`] says of a gateway on the port that is asked about, and of one on another.
+const ON_PORT: u8 = 0;
+const ELSEWHERE: u8 = 2;
+
 /// Headers that prove who somebody is.
 const SECRET: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
@@ -108,10 +124,17 @@ impl Question {
     ) -> anyhow::Result<Answer> {
         let parts = request(self)?;
         let is_tls = self.url.scheme_str() == Some("https");
-        let of_url = self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let port = self.port.unwrap_or(of_url);
-        let from = self.from.as_deref();
-        let asked = Asked { parts, port, is_tls, source: self.source, from, asker: self.asker.clone() };
+        let said = self.port.or(self.url.port_u16());
+        let port = said.unwrap_or(if is_tls { 443 } else { 80 });
+        let asked = Asked {
+            parts,
+            port,
+            is_port_said: said.is_some(),
+            is_tls,
+            source: self.source,
+            from: self.from.as_deref(),
+            asker: self.asker.clone(),
+        };
         let told = asked.find(config, snapshot, documents)?;
         let destinations = told.explanation.destinations.iter().filter(|(_, weight)| weight.0 > 0);
         let rule = match told.explanation.verdict {
@@ -226,6 +249,8 @@ fn claims(said: &[String], option: &str) -> anyhow::Result<Json> {
 struct Asked<'q> {
     parts: Parts,
     port: u16,
+    /// And not only that of the scheme.
+    is_port_said: bool,
     is_tls: bool,
     source: std::net::IpAddr,
     asker: Option<Asker>,
@@ -234,6 +259,8 @@ struct Asked<'q> {
 
 /// What would happen to it.
 struct Told<'a> {
+    /// It would not come in as the URL has it.
+    otherwise: Option<String>,
     listener: &'a Listener,
     chain: usize,
     /// The one rule of a chain that passes bytes through.
@@ -249,7 +276,7 @@ struct Told<'a> {
 
 impl Asked<'_> {
     /// Asks the gateway on the URL's port, then what workloads call through, then every gateway: the
-    /// first that has the host answers.
+    /// first that has the host answers. Where the port was said, no gateway on another one answers for the one on it.
     fn find<'a>(
         &self,
         config: &'a Config,
@@ -263,8 +290,11 @@ impl Asked<'_> {
         let mut order: Vec<(usize, &Listener)> = config.listeners.iter().enumerate().collect();
         order.sort_by_key(|(_, listener)| rank(listener));
         // What is there for all whom nobody knows answers where nobody else does.
-        let (mut others, mut last) = (None, None);
+        let (mut others, mut last, mut on_port) = (None, None, None);
         for (at, listener) in order {
+            if self.is_port_said && on_port.is_some() && replay::rank(listener, self.port) == ELSEWHERE {
+                continue;
+            }
             let host = self.parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
             let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
             let local = listener.address.ip();
@@ -282,15 +312,16 @@ impl Asked<'_> {
                 others.get_or_insert(told);
                 continue;
             }
-            // What goes to no service of ours goes by this only where nothing else was asked before.
-            let is_of_others = told.virtual_host() == Some(ADDRESSES_HOST)
-                && last.as_ref().is_some_and(|last: &Told<'_>| last.listener.address.port() == self.port);
-            if told.explanation.verdict != Verdict::NoVirtualHost && !is_of_others {
+            // By which gateway a request came in that was sent is no question.
+            let is_known = is_gateway(listener) && self.from == Some(listener.name.as_str());
+            if told.explanation.verdict != Verdict::NoVirtualHost || is_known {
                 return Ok(told);
             }
-            last.get_or_insert(told);
+            let place = if replay::rank(listener, self.port) == ON_PORT { &mut on_port } else { &mut last };
+            place.get_or_insert(told);
         }
-        others.or(last).context("the configuration has no listener")
+        // What a gateway on this port has no host for does not go by what workloads may call besides.
+        on_port.or(others).or(last).context("the configuration has no listener")
     }
 
     fn ask<'a>(
@@ -331,7 +362,8 @@ impl Asked<'_> {
             (explanation.destinations, explanation.group) = explainer.leads_to(verdict, &subject, true);
             explanation.verdict = verdict;
         }
-        Ok(Told { listener, chain: chain_at, of_tcp, explanation, config, documents, parts, walk })
+        let otherwise = self.otherwise(config, listener, settings);
+        Ok(Told { otherwise, listener, chain: chain_at, of_tcp, explanation, config, documents, parts, walk })
     }
 }
 
@@ -451,6 +483,9 @@ impl Told<'_> {
 
     fn to_text(&self, args: &Question) -> String {
         let mut out = String::new();
+        if let Some(otherwise) = &self.otherwise {
+            let _ = writeln!(out, "{otherwise}");
+        }
         let _ = writeln!(out, "{} {}", args.method, args.url);
         let _ = writeln!(out, "at {}", said(&self.listener.name));
         if let Some(host) = self.virtual_host() {
@@ -682,6 +717,7 @@ impl Told<'_> {
         json!({
             "method": args.method.as_str(),
             "url": args.url.to_string(),
+            "otherwise": self.otherwise,
             "listener": self.listener.name,
             "virtual_host": self.virtual_host(),
             "target": self.explanation.target.as_ref().map(|target| target.as_str()),
@@ -749,6 +785,10 @@ impl Told<'_> {
         }
         verdict
     }
+}
+
+fn is_gateway(listener: &Listener) -> bool {
+    listener.name.starts_with("gateway/")
 }
 
 /// A listener's name in words.

@@ -40,7 +40,7 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
                 say(&written.iter().map(|path| format!("{path}\n")).collect::<String>())?;
             }
             problems::print(&imported.notes, &|file| texts.text(file), args.output)?;
-            eprintln!("{}", summary(&imported));
+            naru_say::say!("{}", summary(&imported));
         }
         Output::Json => say(&format!("{}\n", to_json(&imported, &written)))?,
     }

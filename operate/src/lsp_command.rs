@@ -161,7 +161,7 @@ impl Server {
     /// Everything in the workspace, with what is open in the place of what is on the disk.
     fn read(&self) -> Texts {
         let root = self.root.clone().or_else(|| self.open.keys().next()?.parent().map(Path::to_owned));
-        let mut texts = root.and_then(|root| Texts::read(&[root]).ok()).unwrap_or_default();
+        let mut texts = root.map(|root| Texts::readable(&root)).unwrap_or_default();
         for (path, text) in &self.open {
             let name = path.display().to_string();
             match texts.files.iter_mut().find(|(known, _)| *known == name) {

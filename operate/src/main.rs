@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|word| word == naru_workloads::launch::WORD) {
         let error = naru_workloads::launch::run(&args.collect::<Vec<_>>());
-        eprintln!("error: {error}");
+        naru_say::say!("error: {error}");
         return ExitCode::FAILURE;
     }
     cli::run()

@@ -17,7 +17,7 @@ pub fn print(problems: &[Problem], texts: Texts<'_>, output: Output) -> anyhow::
         Output::Text => {
             let is_coloured = is_coloured();
             for problem in problems {
-                eprintln!("{}", render(problem, texts, is_coloured));
+                naru_say::say!("{}", render(problem, texts, is_coloured));
             }
             Ok(())
         }
@@ -38,7 +38,7 @@ pub fn tell_passed_over(problems: &[Problem]) {
     let is_none =
         |problem: &&Problem| problem.code == code::UNSUPPORTED_KIND && problem.severity == Severity::Note;
     for problem in problems.iter().filter(is_none) {
-        eprintln!("naru: {}:{}: {}", problem.file, problem.line, problem.message);
+        naru_say::say!("naru: {}:{}: {}", problem.file, problem.line, problem.message);
     }
 }
 

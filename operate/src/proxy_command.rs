@@ -116,7 +116,7 @@ async fn serve(
         Some(inheritance) => match inheritance.serving(left, has_old_admin).await {
             Ok(predecessor) => {
                 tokio::task::spawn_local(predecessor.follow(predecessors.clone()));
-                eprintln!("naru: has taken over; the old process finishes what it has begun");
+                naru_say::say!("naru: has taken over; the old process finishes what it has begun");
             }
             Err(error) => {
                 // What was accepted meanwhile is served; the queues are the old process's, as before.
@@ -128,12 +128,12 @@ async fn serve(
         None => {
             for unused in &left {
                 let name = unused.name().unwrap_or("without a name");
-                eprintln!("naru: the socket {name} on {} is for no listener", unused.address());
+                naru_say::say!("naru: the socket {name} on {} is for no listener", unused.address());
             }
         }
     }
     for (listener, address) in proxy.snapshot().listeners.iter().zip(proxy.addresses()) {
-        eprintln!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
+        naru_say::say!("naru: listener '{}' on {}", listener.name, admin::place_of(listener, address));
     }
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
@@ -164,7 +164,7 @@ async fn serve(
             let address = listener.local_addr()?;
             let socket = listener.as_fd().try_clone_to_owned()?;
             let task = tokio::task::spawn_local(admin::serve(listener, Rc::clone(&admin)));
-            eprintln!("naru: admin on http://{address}");
+            naru_say::say!("naru: admin on http://{address}");
             Some(AdminSocket { socket, wanted, task })
         }
         _ => None,
@@ -200,13 +200,13 @@ fn restored(client: &mut Client, keeper: &Keeper) -> Option<Snapshot> {
     let kept = match keeper.read() {
         Ok(kept) => kept?,
         Err(error) => {
-            eprintln!("warning: what the control plane said last is not used: {error:#}");
+            naru_say::say!("warning: what the control plane said last is not used: {error:#}");
             return None;
         }
     };
     let mut next = client.succeed(client.dynamic().clone(), 0, naru_base::Instant::ZERO);
     if let Err(why) = next.restore(naru_base::Instant::ZERO, &kept) {
-        eprintln!("warning: what the control plane said last cannot be used: {why}");
+        naru_say::say!("warning: what the control plane said last cannot be used: {why}");
         return None;
     }
     next.begin_with_restored();
@@ -216,7 +216,7 @@ fn restored(client: &mut Client, keeper: &Keeper) -> Option<Snapshot> {
             Some(snapshot)
         }
         Err(_) => {
-            eprintln!("warning: what the control plane said last cannot be used any more");
+            naru_say::say!("warning: what the control plane said last cannot be used any more");
             None
         }
     }
@@ -234,7 +234,7 @@ fn place(args: &ProxyArgs) -> Result<Option<Place>, Failure> {
             )
             .into()),
             Err(why) => {
-                eprintln!("naru: cannot be taken over: {why}; name a place with --takeover-path");
+                naru_say::say!("naru: cannot be taken over: {why}; name a place with --takeover-path");
                 Ok(None)
             }
         },
@@ -245,7 +245,7 @@ async fn ask(place: &Place) -> Result<Option<Inheritance>, Failure> {
     match Inheritance::ask(&place.path).await {
         Ok(inheritance) => Ok(Some(inheritance)),
         Err(TakeoverError::Nobody) => {
-            eprintln!("naru: nobody to take over from at '{}'", place.path.display());
+            naru_say::say!("naru: nobody to take over from at '{}'", place.path.display());
             Ok(None)
         }
         Err(error) => Err(not_taken(error)),
@@ -261,7 +261,7 @@ fn offer(place: Option<Place>, has_taken_over: bool) -> Result<Option<Offer>, Fa
     let Some(place) = place else { return Ok(None) };
     match Offer::open(&place, has_taken_over) {
         Ok(offer) => {
-            eprintln!("naru: can be taken over at '{}'", offer.path().display());
+            naru_say::say!("naru: can be taken over at '{}'", offer.path().display());
             Ok(Some(offer))
         }
         // It serves already, and somebody else does not any more.
@@ -270,7 +270,7 @@ fn offer(place: Option<Place>, has_taken_over: bool) -> Result<Option<Offer>, Fa
             Err(anyhow::anyhow!("the takeover socket '{path}' cannot be had: {error}").into())
         }
         Err(error) => {
-            eprintln!("naru: cannot be taken over at '{}': {error}", place.path.display());
+            naru_say::say!("naru: cannot be taken over at '{}': {error}", place.path.display());
             Ok(None)
         }
     }

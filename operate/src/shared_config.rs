@@ -98,7 +98,7 @@ fn write(
     let checked = check_loaded(&texts.load(), &surroundings);
     problems::print(&checked.problems, &|file| texts.text(file), Output::Text)?;
     if checked.compiled.is_none() || checked.problems.iter().any(naru_spec::Problem::is_error) {
-        eprintln!("naru: nothing is written");
+        naru_say::say!("naru: nothing is written");
         return Err(Failure::Told);
     }
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

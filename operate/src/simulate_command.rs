@@ -57,7 +57,7 @@ fn tell(transcript: &Transcript, args: &SimulateArgs) -> Result<(), Failure> {
     if let Some(file) = &args.trace {
         write(file, &transcript.trace_lines())?;
         if transcript.is_trace_cut {
-            eprintln!(
+            naru_say::say!(
                 "warning: the trace ends after {TRACE_MAX} requests\n  help: simulate a shorter time, or less load"
             );
         }
@@ -66,7 +66,7 @@ fn tell(transcript: &Transcript, args: &SimulateArgs) -> Result<(), Failure> {
         return Ok(());
     }
     for judged in transcript.expectations.iter().filter(|judged| !judged.holds) {
-        eprintln!("error: {}: expected {}, measured {}", judged.what, judged.expected, judged.measured);
+        naru_say::say!("error: {}: expected {}, measured {}", judged.what, judged.expected, judged.measured);
     }
     Err(Failure::Told)
 }

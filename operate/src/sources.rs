@@ -140,7 +140,7 @@ pub fn settings(args: &EtcdArgs) -> anyhow::Result<Settings> {
             if args.etcd_user.is_some() {
                 bail!("{endpoint}: a password is not sent to another machine without TLS: write https://");
             }
-            eprintln!(
+            naru_say::say!(
                 "warning: {endpoint}: what is read there is not encrypted; write https:// and --etcd-ca"
             );
         }

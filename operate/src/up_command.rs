@@ -9,22 +9,26 @@ mod output;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use naru_discovery::ControlPlane;
+use naru_doc::Loaded;
 use naru_proxy::{Options, Proxy, StartError};
+use naru_resource::Resources;
 use naru_sources::{Loader, Texts};
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Sleep, sleep};
 
 use crate::acme::{self, Acme};
 use crate::admin::{self, Admin};
 use crate::asking::Asked;
-use crate::check_command::Checked;
+use crate::check_command::{Checked, unstartable};
 use crate::cli::{Failure, Output, UpArgs};
 use crate::control_command::{KEPT_AFTER, secured, tell_held_back};
 use crate::history::History;
@@ -39,6 +43,8 @@ pub use crate::up_command::mesh::{LOG_FORMAT, LOG_FORMAT_BEFORE};
 
 /// Between two looks at whether requests are still under way.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Before an address is asked for again that somebody else has.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
 
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,7 +77,11 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     })?;
     let control = args.xds.map(|address| secured::start(address, false, &args.xds_tls)).transpose()?;
     drop(frugal);
-    let proxy = Rc::new(Proxy::start(snapshot, &Options { workers, seed: None }).map_err(refuse)?);
+    let proxy = Proxy::start(snapshot, &Options { workers, seed: None }).map_err(|error| {
+        let found = unstartable::of_error(&error, &config, mesh.resources());
+        refuse(error, &found, &texts)
+    })?;
+    let proxy = Rc::new(proxy);
     proxy.keep_recent(args.recent_requests as usize * 1_024);
     let (desk, asked) = tokio::sync::mpsc::unbounded_channel();
     let in_force = Rc::new(RefCell::new(config));
@@ -101,8 +111,12 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     mesh.learn_outbound(&proxy);
     let mut surge_levels = proxy.surge_levels();
     supervisor.apply(mesh.workloads(in_force.borrow().surge.as_ref(), *surge_levels.borrow_and_update()));
+    if mesh.resources().names().is_empty() {
+        let shown = source.shown();
+        naru_say::say!("warning: '{shown}' says nothing yet: there is no document in it; it is waited for");
+    }
     for line in mesh.greeting(args, source.shown()) {
-        eprintln!("naru: {line}");
+        naru_say::say!("naru: {line}");
     }
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
@@ -124,6 +138,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         directory,
         asked,
         loader,
+        again: None,
     };
     running.tell_others();
     naru_memory::give_back_code();
@@ -142,17 +157,17 @@ async fn first(source: &mut Source, history: &History, ends: &mut Ends) -> Resul
             () = ends.asked() => return Ok(None),
             first = source.first() => match first {
                 Ok(texts) => return Ok(Some(texts)),
-                Err(error) if source.is_remote() => eprintln!("error: {error}"),
+                Err(error) if source.is_remote() => naru_say::say!("error: {error}"),
                 Err(error) => return Err(error.into()),
             },
-            () = tokio::time::sleep(KEPT_AFTER), if !is_patient => {
+            () = sleep(KEPT_AFTER), if !is_patient => {
                 is_patient = true;
                 let Ok(texts) = history.texts(history.last_said()) else {
-                    eprintln!("naru: '{}' says nothing yet; it is waited for", source.shown());
+                    naru_say::say!("naru: '{}' says nothing yet; it is waited for", source.shown());
                     continue;
                 };
                 let (shown, number) = (source.shown(), history.last_said());
-                eprintln!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
+                naru_say::say!("naru: what '{shown}' said before goes on: version {number}, which was kept on disk");
                 source.knows(&texts);
                 return Ok(Some(texts));
             }
@@ -182,7 +197,7 @@ fn begin(
         let (mesh, checked) = attempt(&texts)?;
         if checked.compiled.is_some() {
             tell(&checked.problems, &texts)?;
-            eprintln!("naru: somebody went back from what '{shown}' says: version {number} is in force");
+            naru_say::say!("naru: somebody went back from what '{shown}' says: version {number} is in force");
             return Ok((texts, mesh, checked));
         }
     }
@@ -195,7 +210,7 @@ fn begin(
         if checked.compiled.is_some() {
             let number = history.current();
             let why = if directory.files.is_empty() { "has no documents" } else { "cannot be" };
-            eprintln!("naru: '{shown}' {why}; version {number}, which was in force before, goes on");
+            naru_say::say!("naru: '{shown}' {why}; version {number}, which was in force before, goes on");
             return Ok((texts, mesh, checked));
         }
     }
@@ -211,7 +226,20 @@ pub fn emptied(directory: &impl std::fmt::Display) -> String {
 
 /// What cannot be kept is told, and stops nothing.
 fn remember(kept: std::io::Result<u64>) -> Option<u64> {
-    kept.map_err(|error| eprintln!("warning: the configuration in force cannot be kept: {error}")).ok()
+    kept.map_err(|error| naru_say::say!("warning: the configuration in force cannot be kept: {error}")).ok()
+}
+
+/// Documents that are right, and that the proxy does not take over all the same.
+struct NotStarted {
+    error: StartError,
+    /// The same with places, where it is about documents.
+    found: Vec<Problem>,
+}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.error)
+    }
 }
 
 /// Everything that runs.
@@ -238,6 +266,8 @@ struct Running<'a> {
     directory: Texts,
     asked: UnboundedReceiver<Asked>,
     loader: Loader,
+    /// What could not be for an address that somebody else had, and when it is tried again: nobody says when it is free.
+    again: Option<(Pin<Box<Sleep>>, Texts)>,
 }
 
 impl Running<'_> {
@@ -257,15 +287,16 @@ impl Running<'_> {
                     if self.mesh.on_instances(&now)
                         && let Err(Some(error)) = self.put_in_force(self.mesh.check()).await
                     {
-                        eprintln!("error: {error}");
+                        naru_say::say!("error: {error}");
                     }
                 }
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
                 Some(asked) = self.asked.recv() => self.on_asked(asked).await,
+                () = due(self.again.as_mut().map(|(pause, _)| pause)) => self.try_again().await,
                 texts = source.changed() => match texts {
                     Ok(texts) => self.reload(&texts).await,
-                    Err(error) => eprintln!("error: {error}\n  what was there before goes on"),
+                    Err(error) => naru_say::say!("error: {error}\n  what was there before goes on"),
                 },
             }
         }
@@ -277,10 +308,10 @@ impl Running<'_> {
         let surrounded = self.mesh.surround(&mut self.acme);
         let put = match surrounded {
             Ok(()) => self.put_in_force(self.mesh.check()).await,
-            Err(error) => return eprintln!("error: {error:#}"),
+            Err(error) => return naru_say::say!("error: {error:#}"),
         };
         if let Err(Some(error)) = put {
-            eprintln!("error: {error}");
+            naru_say::say!("error: {error}");
         }
         if let Some(waiting) = waiting {
             // Who does not wait any more has been told to end.
@@ -289,9 +320,12 @@ impl Running<'_> {
     }
 
     /// With an error nothing has changed; without a word of it where problems have been told.
-    async fn put_in_force(&self, checked: Checked) -> Result<(), Option<StartError>> {
+    async fn put_in_force(&self, checked: Checked) -> Result<(), Option<NotStarted>> {
         let (config, snapshot) = checked.compiled.ok_or(None)?;
-        self.proxy.update(snapshot).await.map_err(Some)?;
+        self.proxy.update(snapshot).await.map_err(|error| {
+            let found = unstartable::of_error(&error, &config, self.mesh.resources());
+            Some(NotStarted { error, found })
+        })?;
         self.in_force.replace(config);
         self.statuses.replace(checked.statuses);
         self.tell_others();
@@ -320,31 +354,38 @@ impl Running<'_> {
         let directory = self.source.clone();
         if texts.files.is_empty() {
             // As where the directory itself is gone: that is most often a slip, and would end everything.
-            return eprintln!("error: {}", emptied(&directory));
+            return naru_say::say!("error: {}", emptied(&directory));
         }
         self.directory = texts.clone();
-        let before = self.in_force.borrow().clone();
+        self.again = None;
         let (problems, changed) = self.change(texts).await;
         // Standard error that is gone is nobody's loss.
         let _ = tell(&problems, texts);
         match changed {
-            Ok(()) => {
-                remember(self.history.put(texts, self.origin));
-                eprintln!("naru: '{directory}' has changed; it is in effect");
-                let summary = self.summary(before);
-                tokio::task::spawn_local(async move {
-                    for line in summary.await {
-                        eprintln!("naru: {line}");
-                    }
-                });
-            }
+            Ok(before) => self.took_effect(texts, before),
             Err(error) => {
-                if let Some(error) = error {
-                    eprintln!("error: {error}");
-                }
-                eprintln!("naru: '{directory}' has changed and cannot be; what was there before goes on");
+                let found = match error {
+                    Some(NotStarted { error, found }) => {
+                        match found.is_empty() {
+                            true => naru_say::say!("error: {error}"),
+                            false => drop(tell(&found, texts)),
+                        }
+                        if error.is_taken() {
+                            self.again = Some((Box::pin(sleep(AGAIN_AFTER)), texts.clone()));
+                        }
+                        found
+                    }
+                    None => Vec::new(),
+                };
+                let again = match self.again {
+                    Some(_) => "; it is tried again until that address is free",
+                    None => "",
+                };
+                naru_say::say!(
+                    "naru: '{directory}' has changed and cannot be; what was there before goes on{again}"
+                );
                 if let Some(control) = &self.control {
-                    let first = problems.iter().find(|problem| problem.is_error());
+                    let first = problems.iter().chain(&found).find(|problem| problem.is_error());
                     let why = first.map_or("it cannot be put in force", |problem| problem.message.as_str());
                     control.is_wrong(&directory.to_string(), why);
                 }
@@ -352,28 +393,58 @@ impl Running<'_> {
         }
     }
 
-    /// Other documents take effect, or nothing has changed; without a word of it where problems say why.
-    async fn change(&mut self, texts: &Texts) -> (Vec<Problem>, Result<(), Option<StartError>>) {
+    fn took_effect(&mut self, texts: &Texts, before: Resources) {
+        remember(self.history.put(texts, self.origin));
+        naru_say::say!("naru: '{}' has changed; it is in effect", self.source);
+        let summary = self.summary(before);
+        tokio::task::spawn_local(async move {
+            for line in summary.await {
+                naru_say::say!("naru: {line}");
+            }
+        });
+    }
+
+    /// Without a word for as long as the address is not free.
+    async fn try_again(&mut self) {
+        let Some((_, texts)) = self.again.take() else { return };
+        match self.change(&texts).await {
+            (_, Ok(before)) => self.took_effect(&texts, before),
+            (_, Err(Some(NotStarted { error, .. }))) if error.is_taken() => {
+                self.again = Some((Box::pin(sleep(AGAIN_AFTER)), texts));
+            }
+            // Something else is wrong by now.
+            _ => self.reload(&texts).await,
+        }
+    }
+
+    /// Other documents take effect, and those before are returned; or nothing has changed; without a word of it where
+    /// problems say why.
+    async fn change(&mut self, texts: &Texts) -> (Vec<Problem>, Result<Resources, Option<NotStarted>>) {
         let before = self.mesh.replace(self.loader.load(texts));
         if let Err(error) = self.mesh.surround(&mut self.acme) {
-            eprintln!("error: {error:#}");
+            naru_say::say!("error: {error:#}");
         }
         let mut checked = self.mesh.check();
         let problems = std::mem::take(&mut checked.problems);
-        let put = self.put_in_force(checked).await;
-        if put.is_ok() {
-            self.mesh.learn_outbound(&self.proxy);
-            self.run_workloads();
-            self.acme.follow(self.mesh.orders());
-        } else {
-            self.mesh.restore(before);
-        }
-        (problems, put)
+        let changed = match self.put_in_force(checked).await {
+            Ok(()) => {
+                self.mesh.learn_outbound(&self.proxy);
+                self.run_workloads();
+                self.acme.follow(self.mesh.orders());
+                let (Loaded { resources, .. }, ..) = before;
+                Ok(resources)
+            }
+            Err(error) => {
+                self.mesh.restore(before);
+                Err(error)
+            }
+        };
+        (problems, changed)
     }
 
     /// Gateways take no more, requests under way are finished, then processes end.
     async fn end(&mut self, ends: &mut Ends) {
-        eprintln!("naru: ending; a second signal ends at once");
+        naru_say::say!("naru: ending; a second signal ends at once");
         // Others keep what they have.
         self.control = None;
         self.mesh.close_gateways();
@@ -381,14 +452,14 @@ impl Running<'_> {
             // Where that fails, requests under way are finished all the same.
             let _ = self.put_in_force(self.mesh.check()).await;
             while self.proxy.report().await.downstream.requests_active > 0 {
-                tokio::time::sleep(LOOK_EVERY).await;
+                sleep(LOOK_EVERY).await;
             }
         };
         tokio::select! {
             () = gently => {}
             () = ends.asked() => std::process::exit(1),
-            () = tokio::time::sleep(Duration::from_secs(self.args.drain_time)) => {
-                eprintln!("naru: the drain time is over");
+            () = sleep(Duration::from_secs(self.args.drain_time)) => {
+                naru_say::say!("naru: the drain time is over");
             }
         }
         self.proxy.drain();
@@ -398,13 +469,20 @@ impl Running<'_> {
         }
         let ended = async {
             while !self.proxy.has_ended() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                sleep(LOOK_EVERY).await;
             }
         };
         if tokio::time::timeout(Duration::from_secs(1), ended).await.is_err() {
             // Clients that keep their connections open keep nobody else.
             std::process::exit(0);
         }
+    }
+}
+
+async fn due(pause: Option<&mut Pin<Box<Sleep>>>) {
+    match pause {
+        Some(pause) => pause.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -425,6 +503,10 @@ fn tell(found: &[Problem], texts: &Texts) -> anyhow::Result<()> {
     problems::print(found, &|file| texts.text(file), Output::Text)
 }
 
-fn refuse(error: StartError) -> Failure {
-    error.into()
+/// With the places that it is about, where there are some.
+fn refuse(error: StartError, found: &[Problem], texts: &Texts) -> Failure {
+    if found.is_empty() {
+        return error.into();
+    }
+    problems::refuse(found, &|file| texts.text(file), Output::Text)
 }

@@ -45,7 +45,7 @@ impl<W: Display> Drop for Alarm<W> {
 
 fn sound(worker: &Worker, what: &dyn Display) {
     add(&worker.metrics.downstream.panics, 1);
-    eprintln!(
+    naru_say::say!(
         "naru: a panic was contained: {what} is broken off, and all else goes on\n  help: this is a bug of naru; \
          please report it, with the lines above"
     );
@@ -68,7 +68,7 @@ impl Drop for Watchman {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.lost.fetch_add(1, Ordering::Relaxed);
-            eprintln!(
+            naru_say::say!(
                 "naru: worker {} was ended by a panic, with all of its connections; the others go on, and no other \
                  configuration can be taken over\n  help: replace this process (SIGUSR2); this is a bug of naru, please \
                  report it, with the lines above",

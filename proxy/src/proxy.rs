@@ -26,7 +26,7 @@ use crate::log::LogWriter;
 use crate::metrics::Report;
 use crate::names::Names;
 use crate::prepare::{self, Prepared, SnapshotRef};
-use crate::sessions::{SessionStatus, SessionsEnded};
+use crate::sessions::{Provider, SessionStatus, SessionsEnded};
 use crate::shared_cache::{CacheStatus, Purged};
 use crate::shared_limits::NamedLimitStatus;
 use crate::strain::{Strain, StrainStatus, Watch};
@@ -78,13 +78,29 @@ pub enum StartError {
     Draining,
 }
 
+impl StartError {
+    /// Somebody else has an address. Nothing is wrong with the configuration, and it may be once that one has left.
+    pub fn is_taken(&self) -> bool {
+        match self {
+            StartError::Listen { error, .. } | StartError::Pipe { error, .. } => {
+                error.kind() == io::ErrorKind::AddrInUse
+            }
+            StartError::Config(_)
+            | StartError::Log(_)
+            | StartError::Thread(_)
+            | StartError::Accept(_)
+            | StartError::Draining => false,
+        }
+    }
+}
+
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StartError::Listen { listener, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
-                    "listener '{listener}' cannot have the address {address}: it is in use by another process\n  help: stop that process, or change the listener's port_value; 'ss -ltnp' shows who it is"
+                    "listener '{listener}' cannot have the address {address}: it is in use by another process\n  help: stop that process, or choose another port (of a Gateway port.number, in Envoy's words port_value); 'ss -ltnp' shows who it is"
                 )
             }
             StartError::Listen { listener, address, error } => {
@@ -131,7 +147,19 @@ pub struct Proxy {
 
 /// Says what [`Proxy::start`] would say of the configuration itself, and opens no address.
 pub fn check(snapshot: &Snapshot) -> Result<(), StartError> {
-    prepare::check(snapshot)
+    let mut found = match prepare::check(snapshot) {
+        Ok(()) => Vec::new(),
+        Err(StartError::Config(found)) => found,
+        Err(error) => return Err(error),
+    };
+    // Secrets by which people log in elsewhere.
+    for (at, listener) in snapshot.listeners.iter().enumerate() {
+        for auth in listener.chains.iter().flat_map(|chain| &chain.http.sessions) {
+            let provider = auth.oidc.as_ref().map(|oidc| Provider::new(&auth.name, oidc, None)).transpose();
+            found.extend(provider.err().map(|invalid| (Place::Listener(at), invalid)));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(StartError::Config(found)) }
 }
 
 impl Proxy {

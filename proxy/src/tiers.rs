@@ -273,8 +273,8 @@ fn set_up(counts: &TierCounts, is_told: &AtomicBool, what: &str, why: Option<&st
         return;
     }
     match why {
-        Some(why) => eprintln!("naru: {what} gives no answer ({why}): the cache does without it"),
-        None => eprintln!("naru: {what} answers again"),
+        Some(why) => naru_say::say!("naru: {what} gives no answer ({why}): the cache does without it"),
+        None => naru_say::say!("naru: {what} answers again"),
     }
 }
 

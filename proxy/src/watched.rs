@@ -74,11 +74,13 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
                 self.version.fetch_add(1, Ordering::Release);
                 self.is_well.store(true, Ordering::Relaxed);
-                eprintln!("naru: {paths} was read again; it is in effect");
+                naru_say::say!("naru: {paths} was read again; it is in effect");
             }
             Err(why) => {
                 if self.is_well.swap(false, Ordering::Relaxed) {
-                    eprintln!("naru: {paths} cannot be read again ({why}); what was there before goes on");
+                    naru_say::say!(
+                        "naru: {paths} cannot be read again ({why}); what was there before goes on"
+                    );
                 }
             }
         }

@@ -44,8 +44,10 @@ impl Control {
 
     /// As [`Control::run`], and it is not waited for.
     pub fn spawn(directory: Directory, xds: SocketAddr, arguments: &[&str]) -> Control {
+        // Before an address is chosen: while it is built, others might take that.
+        let program = program();
         let admin = free_address();
-        let mut child = Command::new(program())
+        let mut child = Command::new(program)
             .args(["control", "--address", &xds.to_string(), "--admin", &admin.to_string()])
             .args(arguments)
             // What is kept for the next one goes with the test.

@@ -8,6 +8,9 @@ use crate::files::Directory;
 use crate::until;
 use crate::up::free_address;
 
+/// So often a value is put at most until it is there.
+const PUTS_MAX: usize = 4;
+
 #[derive(Debug)]
 pub struct Etcd {
     child: Option<Child>,
@@ -124,6 +127,11 @@ impl Etcd {
 
     /// What `etcdctl` says to these words, with something on its standard input.
     pub fn ctl(&self, arguments: &[&str], input: &str) -> String {
+        self.try_ctl(arguments, input).unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+    }
+
+    /// As [`Etcd::ctl`], where it may fail.
+    fn try_ctl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -134,12 +142,19 @@ impl Etcd {
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     pub fn put(&self, key: &str, value: &str) {
-        self.ctl(&["put", key], value);
+        // On a loaded machine it may find no leader in its time; twice does what once does.
+        let mut said = Vec::new();
+        while said.len() < PUTS_MAX {
+            match self.try_ctl(&["put", key], value) {
+                Ok(_) => return,
+                Err(error) => said.push(error),
+            }
+        }
+        panic!("{key} could not be put: {said:?}");
     }
 
     pub fn delete(&self, key: &str) {

@@ -7,6 +7,7 @@
 //!
 //! Every wait has a condition and an end ([`wait`]): a test that hangs fails and says at what.
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "what went on is read where a test has failed")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,8 +1,10 @@
 //! `naru up`, as a process, on documents of a test's own.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::files::Directory;
@@ -54,8 +56,10 @@ impl Up {
     }
 
     async fn run(directory: Directory, documents: Option<PathBuf>, arguments: &[&str]) -> Up {
+        // Before an address is chosen: while it is built, others might take that.
+        let program = program();
         let admin = free_address();
-        let mut child = Command::new(program())
+        let mut child = Command::new(program)
             .arg("up")
             .args(documents)
             .args(["--admin", &admin.to_string()])
@@ -121,9 +125,21 @@ pub(crate) fn follow(mut from: impl std::io::Read + Send + 'static, said: Arc<Mu
     });
 }
 
-/// One that nobody listens on.
+/// One that nobody listens on. It is none that the kernel chooses by itself, which would be given to tests beside this one,
+/// and each process begins elsewhere.
 pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Those that naru and Istio listen on where nothing is said.
+    const TAKEN: RangeInclusive<u32> = 15_000..=15_100;
+    for _ in 0..10_000 {
+        let at = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + at % 10_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
+        if !TAKEN.contains(&port) && TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("somebody listens on each of ten thousand ports");
 }
 
 pub fn service(name: &str, port: u16) -> String {

@@ -39,7 +39,7 @@ const STREAMS: Rate = Rate { burst: 2_000, every: Duration::from_millis(2) };
 pub(crate) async fn serve(listener: std::net::TcpListener, hub: Arc<Hub>, door: Option<Arc<Door>>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return eprintln!("error: the xDS server cannot listen: {error}"),
+        Err(error) => return naru_say::say!("error: the xDS server cannot listen: {error}"),
     };
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let pace = Arc::new(Mutex::new(Pace::new(STREAMS)));

@@ -201,7 +201,10 @@ impl Etcd {
         match seen.trouble {
             None => {
                 if self.told.take().is_some() {
-                    eprintln!("naru: {} is read again; it says what it said before", self.settings.shown());
+                    naru_say::say!(
+                        "naru: {} is read again; it says what it said before",
+                        self.settings.shown()
+                    );
                 }
                 None
             }
@@ -378,7 +381,7 @@ fn tell(settings: &Settings, endpoint: &Endpoint, seen: &watch::Sender<Seen>, ke
         let is_other =
             |before: &Arc<Found>| before.cluster != keys.cluster() || before.revision > keys.revision();
         if seen.found.as_ref().is_some_and(is_other) {
-            eprintln!("naru: {endpoint} is another etcd than before, or has lost what it knew");
+            naru_say::say!("naru: {endpoint} is another etcd than before, or has lost what it knew");
         }
         let texts = Texts { files };
         seen.found = Some(Arc::new(Found { revision: keys.revision(), cluster: keys.cluster(), texts }));

@@ -58,12 +58,19 @@ impl Texts {
     pub fn read(paths: &[PathBuf]) -> Result<Texts, ReadError> {
         let mut texts = Texts::default();
         for path in paths {
-            for file in Listing::of(path)?.files.into_iter().map(|file| file.path) {
+            for file in Listing::of(path)?.whole()?.files.into_iter().map(|file| file.path) {
                 let text = read(&file).map_err(|error| ReadError { path: file.clone(), error })?;
                 texts.files.push((file.display().to_string(), text));
             }
         }
         Ok(texts)
+    }
+
+    /// As [`Texts::read`], without what cannot be read.
+    pub fn readable(path: &Path) -> Texts {
+        let files = Listing::of(path).map(|listing| listing.files).unwrap_or_default();
+        let text = |path: &Path| Some((path.display().to_string(), read(path).ok()?));
+        Texts { files: files.iter().filter_map(|file| text(&file.path)).collect() }
     }
 
     /// The resources of all files.

@@ -14,6 +14,8 @@ pub(crate) struct Listing {
     pub files: Vec<Listed>,
     /// All that were looked into, and those that links lead to.
     pub directories: BTreeSet<PathBuf>,
+    /// Links that lead nowhere, or in a circle, where a document may have been: else it would be missed without a word.
+    pub failed: Vec<ReadError>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,14 @@ impl Listing {
             listing.add(path.to_owned(), metadata, is_link);
         }
         listing.files.sort_by(|a, b| a.path.cmp(&b.path));
+        listing.failed.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(listing)
+    }
+
+    /// # Errors
+    /// The first of what cannot be read.
+    pub fn whole(mut self) -> Result<Listing, ReadError> {
+        if self.failed.is_empty() { Ok(self) } else { Err(self.failed.swap_remove(0)) }
     }
 
     /// `above` are the directories that this one is in, as the system knows them: a link back to one of them is not
@@ -61,16 +70,23 @@ impl Listing {
             if is_hidden {
                 continue;
             }
-            // A file that went away meanwhile, or a link that leads nowhere, is not there.
-            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            let metadata = match std::fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                // It went away meanwhile.
+                Err(_) if is_gone(&path) => continue,
+                Err(error) => {
+                    // One without an ending may have led to a directory.
+                    if path.extension().is_none() || is_document(&path) {
+                        self.failed.push(ReadError { path, error });
+                    }
+                    continue;
+                }
+            };
             if metadata.is_dir() && above.len() <= DEPTH_MAX {
                 self.collect(&path, above)?;
-            } else if metadata.is_file() {
-                let ending = path.extension().and_then(|ending| ending.to_str());
-                if ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
-                    let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                    self.add(path, metadata, is_link);
-                }
+            } else if metadata.is_file() && is_document(&path) {
+                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                self.add(path, metadata, is_link);
             }
         }
         above.pop();
@@ -83,4 +99,14 @@ impl Listing {
         }
         self.files.push(Listed { path, metadata, is_link });
     }
+}
+
+fn is_document(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending))
+}
+
+/// Not even a link is there.
+fn is_gone(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }

@@ -33,6 +33,9 @@ pub struct Watch {
     seen: Option<Vec<Mark>>,
     /// Something else, that is there since the last look.
     new: Option<Vec<Mark>>,
+    /// The last look could not read it. Another one follows before that is told: a volume of Kubernetes that loses a file
+    /// has a link that leads nowhere for a moment.
+    has_failed: bool,
     /// That nothing can be read has been told.
     has_told: bool,
     look_every: Duration,
@@ -68,6 +71,7 @@ impl Watch {
             known,
             seen: None,
             new: None,
+            has_failed: false,
             has_told: false,
             look_every: LOOK_EVERY,
             bell: Hearing::NotAsked,
@@ -89,13 +93,16 @@ impl Watch {
         loop {
             let is_quiet = self.wait().await;
             match self.look(is_quiet) {
-                Ok(Some(texts)) => return Ok(texts),
-                Ok(None) => self.has_told = false,
-                Err(error) if !self.has_told => {
+                Ok(Some(texts)) => {
+                    (self.has_failed, self.has_told) = (false, false);
+                    return Ok(texts);
+                }
+                Ok(None) => (self.has_failed, self.has_told) = (false, false),
+                Err(error) if self.has_failed && !self.has_told => {
                     self.has_told = true;
                     return Err(error);
                 }
-                Err(_) => {}
+                Err(_) => self.has_failed = true,
             }
         }
     }
@@ -113,7 +120,8 @@ impl Watch {
             return false;
         };
         if !self.has_rung {
-            let next = if self.new.is_some() { self.look_every } else { LOOK_SELDOM };
+            let is_open = self.new.is_some() || self.has_failed && !self.has_told;
+            let next = if is_open { self.look_every } else { LOOK_SELDOM };
             match tokio::time::timeout(next, bell.rings()).await {
                 Err(_) => return false,
                 Ok(Err(_)) => {
@@ -220,7 +228,7 @@ impl Watch {
     fn marks(&self) -> Result<(Vec<Mark>, BTreeSet<PathBuf>), ReadError> {
         let (mut marks, mut directories) = (Vec::new(), BTreeSet::new());
         for path in &self.paths {
-            let listing = Listing::of(path)?;
+            let listing = Listing::of(path)?.whole()?;
             directories.extend(listing.directories);
             marks.extend(listing.files.into_iter().map(|file| Mark {
                 path: file.path,

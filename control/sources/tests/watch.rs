@@ -136,3 +136,42 @@ async fn what_is_half_written_is_not_read() {
     writes.await.unwrap();
     assert!(halves < 5, "{halves} times a half was told");
 }
+
+/// What a link led to is missed, and not lost without a word.
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_told_with_its_name() {
+    let (directory, outside) = (Directory::new("dangling"), Directory::new("target"));
+    let at = |name: &str| directory.0.join(name);
+    fs::write(at("a.yaml"), "a").unwrap();
+    fs::write(outside.0.join("b.yaml"), "b").unwrap();
+    symlink(outside.0.join("b.yaml"), at("b.yaml")).unwrap();
+    // Neither of both would be read.
+    symlink("/nowhere", at(".c.yaml")).unwrap();
+    symlink("/nowhere", at("c.txt")).unwrap();
+    let paths = vec![directory.0.clone()];
+    let mut watch = Watch::new(paths.clone(), Texts::read(&paths).unwrap());
+    // The link itself goes a moment later, as a volume of Kubernetes has it: nothing is wrong.
+    fs::rename(outside.0.join("b.yaml"), outside.0.join("kept")).unwrap();
+    let link = at("b.yaml");
+    let cleaned = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        fs::remove_file(link).unwrap();
+    });
+    becomes(&mut watch, &directory.0, &[("a.yaml", "a")]).await;
+    cleaned.await.unwrap();
+    fs::rename(outside.0.join("kept"), outside.0.join("b.yaml")).unwrap();
+    symlink(outside.0.join("b.yaml"), at("b.yaml")).unwrap();
+    becomes(&mut watch, &directory.0, &[("a.yaml", "a"), ("b.yaml", "b")]).await;
+    // It stays: it is told once, and over when it leads somewhere again.
+    fs::remove_file(outside.0.join("b.yaml")).unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.unwrap();
+    assert_eq!(told.unwrap_err().path, at("b.yaml"));
+    assert_eq!(Texts::read(&paths).unwrap_err().path, at("b.yaml"));
+    // An editor goes on with the rest.
+    assert_eq!(Texts::readable(&directory.0).files.len(), 1);
+    fs::write(outside.0.join("b.yaml"), "again").unwrap();
+    becomes(&mut watch, &directory.0, &[("a.yaml", "a"), ("b.yaml", "again")]).await;
+    // A directory may have been behind one without an ending.
+    symlink("/nowhere", at("more")).unwrap();
+    assert_eq!(Texts::read(&paths).unwrap_err().path, at("more"));
+}

@@ -270,8 +270,11 @@ pub const CATALOG: &[Rule] = &[
         "KIA0701",
         &[],
         "warning",
-        "a Service leads to a port that no container opens",
-        "The containers of the Deployments that it selects say their ports, and this one is not among them.",
+        "a Service leads to nobody, or to a port that no container opens",
+        "The containers of the Deployments that it selects say their ports, and this one is not among them. Or no \
+         Deployment, Pod or WorkloadEntry has the labels of its selector, and no Endpoints, EndpointSlice or \
+         ServiceEntry says where it is: all requests for it are answered 503. That is only asked where its namespace \
+         has a process, or where a route leads to it and there are processes in others.",
     ),
     note(
         "KIA1104",

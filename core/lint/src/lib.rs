@@ -49,7 +49,9 @@ pub struct Finding {
 /// Everything that is found, in the order of files and lines.
 pub fn check(resources: &Resources) -> Vec<Finding> {
     let mut found = Found { findings: Vec::new() };
-    let world = World::of(resources);
+    // That a document is there twice is an error; what follows from it is no mistake of its own.
+    let once = resources.without_repeated();
+    let world = World::of(&once);
     virtual_services::check(&world, &mut found);
     matches::check(&world, &mut found);
     destination_rules::check(&world, &mut found);

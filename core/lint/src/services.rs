@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use naru_resource::gateway_api::BackendRef;
 use naru_resource::meta::selects;
 use naru_resource::service::{PortRef, ServicePort};
-use naru_resource::{Deployment, Service};
+use naru_resource::{Deployment, Service, Text};
 
-use crate::world::World;
+use crate::world::{Source, World, said};
 use crate::{About, Found};
 
 /// Names of protocols that a port's name may begin with.
@@ -18,11 +19,14 @@ const PROTOCOLS: [&str; 13] = [
 const SYSTEM: [&str; 4] = ["istio-system", "kube-system", "kube-public", "kube-node-lease"];
 /// Services that a controller writes.
 const MANAGED: &str = "gateway.istio.io/managed";
+/// The label by which an EndpointSlice says whose it is.
+const OF_SERVICE: &str = "kubernetes.io/service-name";
 
 pub(crate) fn check(world: &World<'_>, found: &mut Found) {
     for service in &world.resources.services {
         let about = About { kind: "Service", meta: &service.meta };
         names(service, about, found);
+        selects_nobody(world, service, about, found);
         targets(world, service, about, found);
     }
     for deployment in &world.resources.deployments {
@@ -83,6 +87,83 @@ fn names(service: &Service, about: About<'_>, found: &mut Found) {
             );
         }
     }
+}
+
+/// KIA0701: a Service that nothing stands behind. Where no process is known that could have been meant, services run
+/// elsewhere.
+fn selects_nobody(world: &World<'_>, service: &Service, about: About<'_>, found: &mut Found) {
+    let (resources, namespace) = (world.resources, service.meta.namespace());
+    let selector = &service.spec.selector;
+    let is_managed = service.meta.labels.iter().any(|(key, _)| key.value == MANAGED);
+    let is_external = service.spec.kind.as_ref().is_some_and(|kind| kind.value == "ExternalName");
+    let Some((first, _)) = selector.first() else { return };
+    if is_managed || is_external || SYSTEM.contains(&namespace) {
+        return;
+    }
+    let is_near = world.workloads.iter().any(|workload| workload.namespace == namespace);
+    if world.workloads.is_empty() || !(is_near || is_led_to(world, service)) {
+        return;
+    }
+    let of_groups = resources.workload_groups.iter().filter(|group| group.meta.namespace() == namespace);
+    let mut of_groups = of_groups.flat_map(|group| {
+        let metadata = group.spec.metadata.as_ref().map(|metadata| &metadata.labels);
+        metadata.into_iter().chain(group.spec.template.as_ref().map(|template| &template.labels))
+    });
+    // Those of a gateway are naru itself.
+    let is_gateway = resources.gateways.iter().any(|gateway| selects(selector, &gateway.spec.selector));
+    if is_gateway
+        || world.selects_any(Some(namespace), selector)
+        || of_groups.any(|labels| selects(selector, labels))
+        || has_endpoints(world, service)
+    {
+        return;
+    }
+    let message = format!("nothing has the labels {}, and no endpoint is written down", said(selector));
+    let hint =
+        "requests that are sent there are answered 503; correct the labels, or define a Deployment with them";
+    found.tell("KIA0701", about, first.place, "spec.selector", message, hint);
+}
+
+/// Whether a route leads to a Service.
+fn is_led_to(world: &World<'_>, service: &Service) -> bool {
+    let of_mesh = world.resources.virtual_services.iter().any(|other| {
+        let owner = other.meta.namespace();
+        let mut destinations = crate::virtual_services::destinations_of(other).into_iter();
+        destinations.any(|(to, _)| {
+            let known = world.find(&to.host, owner).map(|known| known.source);
+            matches!(known, Some(Source::Service(known)) if std::ptr::eq(known, service))
+        })
+    });
+    let is_it = |reference: &BackendRef, owner: &str| {
+        let namespace = reference.namespace.as_ref().map_or(owner, |namespace| namespace);
+        let is_service = reference.kind.as_ref().is_none_or(|kind| kind.value == "Service");
+        is_service && reference.name.value == service.meta.name.value && namespace == service.meta.namespace()
+    };
+    of_mesh
+        || world.resources.http_routes.iter().any(|route| {
+            let mut backends = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+            backends.any(|backend| is_it(backend, route.meta.namespace()))
+        })
+        || world.resources.grpc_routes.iter().any(|route| {
+            let mut backends = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+            backends.any(|backend| is_it(backend, route.meta.namespace()))
+        })
+}
+
+/// Whether somebody else says where a Service is.
+fn has_endpoints(world: &World<'_>, service: &Service) -> bool {
+    let (resources, namespace) = (world.resources, service.meta.namespace());
+    let name = &service.meta.name.value;
+    let of_slices = resources.endpoint_slices.iter().any(|slice| {
+        let is_it = |(key, value): &(Text, Text)| key.value == OF_SERVICE && value.value == *name;
+        slice.meta.namespace() == namespace && slice.meta.labels.iter().any(is_it)
+    });
+    let mut endpoints = resources.endpoints.iter();
+    let full = world.full(name, namespace);
+    let mut entries = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+    of_slices
+        || endpoints.any(|one| one.meta.namespace() == namespace && one.meta.name.value == *name)
+        || entries.any(|host| host.eq_ignore_ascii_case(&full))
 }
 
 /// KIA0701: a port of a Service that no container of its Deployments opens.

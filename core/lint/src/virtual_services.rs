@@ -24,7 +24,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Found) {
 }
 
 /// Every destination with the path to it.
-fn destinations_of(service: &VirtualService) -> Vec<(&Destination, String)> {
+pub(crate) fn destinations_of(service: &VirtualService) -> Vec<(&Destination, String)> {
     let mut all = Vec::new();
     for (at, route) in service.spec.http.iter().enumerate() {
         for (to, destination) in route.route.iter().enumerate() {
@@ -131,8 +131,8 @@ fn through_gateways(world: &World<'_>, service: &VirtualService, about: About<'_
         let gateway = gateway(world, name, namespace);
         let Some(gateway) = gateway else {
             let message = format!("there is no Gateway '{}'", name.value);
+            // That it has none of the hosts is nothing more to know.
             found.tell("IST0101", about, name.place, &path, message, "define it, or correct the name");
-            missing_hosts(service, &[], name, about, found);
             continue;
         };
         let servers = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
@@ -149,7 +149,40 @@ fn through_gateways(world: &World<'_>, service: &VirtualService, about: About<'_
             .collect();
         missing_hosts(service, &hosts, name, about, found);
     }
+    for (name, path) in gateways_of_blocks(service) {
+        if name.value != MESH && gateway(world, name, namespace).is_none() {
+            let message = format!("there is no Gateway '{}'", name.value);
+            found.tell("IST0101", about, name.place, &path, message, "define it, or correct the name");
+        }
+    }
     unaffected(world, service, about, found);
+}
+
+/// Those that blocks of rules are for, with the path to each.
+fn gateways_of_blocks(service: &VirtualService) -> Vec<(&Text, String)> {
+    let spec = &service.spec;
+    let mut blocks: Vec<(&[Text], String)> = Vec::new();
+    for (at, route) in spec.http.iter().enumerate() {
+        let of = route.matches.iter().enumerate();
+        blocks.extend(
+            of.map(|(of, block)| (block.gateways.as_slice(), format!("spec.http[{at}].match[{of}]"))),
+        );
+    }
+    for (at, route) in spec.tls.iter().enumerate() {
+        let of = route.matches.iter().enumerate();
+        blocks
+            .extend(of.map(|(of, block)| (block.gateways.as_slice(), format!("spec.tls[{at}].match[{of}]"))));
+    }
+    for (at, route) in spec.tcp.iter().enumerate() {
+        let of = route.matches.iter().enumerate();
+        blocks
+            .extend(of.map(|(of, block)| (block.gateways.as_slice(), format!("spec.tcp[{at}].match[{of}]"))));
+    }
+    let named = blocks.into_iter().flat_map(|(names, path)| {
+        let names = names.iter().enumerate();
+        names.map(move |(at, name)| (name, format!("{path}.gateways[{at}]"))).collect::<Vec<_>>()
+    });
+    named.collect()
 }
 
 /// One that none of its hosts can come in at.

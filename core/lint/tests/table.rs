@@ -23,11 +23,25 @@ fn documents(short: &str) -> String {
             "SC" => ("networking.istio.io/v1", "Sidecar", "spec"),
             "POD" => ("v1", "Pod", "spec"),
             "SECRET" => ("v1", "Secret", "data"),
+            "EP" => ("v1", "Endpoints", ""),
+            "SLICE" => ("discovery.k8s.io/v1", "EndpointSlice", ""),
+            "WE" => ("networking.istio.io/v1", "WorkloadEntry", "spec"),
+            "WG" => ("networking.istio.io/v1", "WorkloadGroup", "spec"),
             other => panic!("{other}?"),
         };
-        let spec = if kind == "Namespace" { String::new() } else { format!("{field}: {spec}\n") };
+        let spec = match field {
+            _ if kind == "Namespace" => String::new(),
+            // What stands beside its metadata.
+            "" => format!("{}\n", spec.trim_start_matches('{').trim_end_matches('}')),
+            field => format!("{field}: {spec}\n"),
+        };
+        let labels = match kind {
+            "EndpointSlice" => format!(", labels: {{ kubernetes.io/service-name: {name} }}"),
+            "Pod" => format!(", labels: {{ app: {name}, v: one }}"),
+            _ => String::new(),
+        };
         out.push_str(&format!(
-            "---\napiVersion: {api}\nkind: {kind}\nmetadata: {{ name: {name}, namespace: {namespace} }}\n{spec}"
+            "---\napiVersion: {api}\nkind: {kind}\nmetadata: {{ name: {name}, namespace: {namespace}{labels} }}\n{spec}"
         ));
     }
     out
@@ -152,6 +166,63 @@ fn the_catalog_is_in_order_and_its_codes_are_found_by_every_name() {
             known.code
         );
     }
+}
+
+/// What is said with a code, with its path.
+fn told(short: &str, code: &str) -> Vec<String> {
+    let mut loaded = naru_doc::Loaded::default();
+    naru_doc::load("a.yaml", &documents(short), &mut loaded);
+    let findings = check(&loaded.resources).into_iter().filter(|finding| finding.rule.code == code);
+    findings.map(|finding| format!("{}: {}", finding.path, finding.message)).collect()
+}
+
+#[test]
+fn a_service_that_nothing_stands_behind_is_told_where_processes_are_known() {
+    let service = "SVC b { ports: [{ name: http, port: 80 }], selector: { app: b, v: one } }\n";
+    let nobody = ["spec.selector: nothing has the labels app=b,v=one, and no endpoint is written down"];
+    let near = format!("{DEPLOYMENT}{service}");
+    assert_eq!(told(&near, "KIA0701"), nobody);
+    assert!(told(service, "KIA0701").is_empty(), "processes may run elsewhere");
+    let far = format!("{}{service}", DEPLOYMENT.replace("DEP a", "DEP far/a"));
+    assert!(told(&far, "KIA0701").is_empty(), "those of this namespace may run elsewhere");
+    let routed = "VS v { hosts: [b], http: [{ route: [{ destination: { host: b } }] }] }";
+    assert_eq!(told(&format!("{far}{routed}"), "KIA0701"), nobody);
+    for there in [
+        "POD b { containers: [] }\n",
+        "SLICE b { endpoints: [{ addresses: [10.0.0.1] }] }",
+        "EP b { subsets: [] }",
+        "WE b { address: 10.0.0.1, labels: { app: b, v: one } }",
+        "WG b { metadata: { labels: { app: b, v: one } }, template: {} }",
+        "SE b { hosts: [b.default.svc.cluster.local], ports: [{ number: 80, name: http, protocol: HTTP }], resolution: STATIC, endpoints: [{ address: 10.0.0.1 }] }",
+        "GW g { selector: { app: b, v: one }, servers: [{ port: { number: 80, name: http, protocol: HTTP }, hosts: ['*'] }] }",
+    ] {
+        let said = told(&format!("{near}{there}"), "KIA0701");
+        assert!(said.is_empty(), "{said:?} of {there}");
+    }
+    let outside = "SVC b { type: ExternalName, externalName: b.test, selector: { app: b } }";
+    assert!(told(&format!("{DEPLOYMENT}{outside}"), "KIA0701").is_empty());
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_told_once_wherever_it_is_named() {
+    let gate = "GW g { servers: [{ port: { number: 80, name: http, protocol: HTTP }, hosts: [a.test] }] }\n";
+    let service = format!(
+        "{gate}{SERVICE}VS v {{ hosts: [b.test], gateways: [g, nope], http: [{{ match: [{{ gateways: [edgee, g] }}], route: [{{ destination: {{ host: a }} }}] }}] }}"
+    );
+    let missing = told(&service, "IST0101");
+    let expected = [
+        "spec.gateways[1]: there is no Gateway 'nope'",
+        "spec.http[0].match[0].gateways[0]: there is no Gateway 'edgee'",
+    ];
+    assert_eq!(missing, expected);
+    assert_eq!(told(&service, "IST0132"), ["spec.hosts: the Gateway 'g' has none of the hosts b.test"]);
+}
+
+#[test]
+fn what_follows_from_a_document_that_is_there_twice_is_not_told() {
+    let gate = "GW g { servers: [{ port: { number: 80, name: http, protocol: HTTP }, hosts: [a.test] }] }\n";
+    assert_eq!(codes(&format!("{gate}{}", gate.replace("GW g", "GW h"))), ["IST0145", "IST0145"]);
+    assert!(codes(&format!("{gate}{gate}")).is_empty());
 }
 
 #[test]

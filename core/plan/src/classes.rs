@@ -31,11 +31,7 @@ impl Classes {
         let mut classes = Classes::default();
         for retry in &resources.retries {
             let key = (retry.meta.namespace().to_owned(), retry.meta.name.value.clone());
-            if classes.0.insert(key, class_of(retry, findings)).is_some() {
-                let message = format!("the Retry '{}' is defined twice", retry.meta.name.value);
-                let path = Path::ROOT.field("metadata.name");
-                findings.error(code::DUPLICATE, retry.meta.name.place, &path, message, "");
-            }
+            classes.0.insert(key, class_of(retry, findings));
         }
         classes
     }

@@ -31,21 +31,16 @@ impl Routes<'_> {
     /// What only shows when all VirtualServices are seen together.
     pub fn check_hosts(&self, findings: &mut Findings<'_>) {
         let mut in_mesh: BTreeMap<String, Vec<Speaker<'_>>> = BTreeMap::new();
-        let mut named: BTreeMap<String, &Text> = BTreeMap::new();
-        let has_gateways = !self.resources.gateways.is_empty();
         for service in self.resources.virtual_services.iter().filter(|service| service.bound.is_none()) {
             let owner = service.meta.namespace();
             let spec = Path::ROOT.field("spec");
-            if let Some(before) = named.insert(service.meta.full_name(), &service.meta.name) {
-                let message = format!("VirtualService '{}' is defined twice", service.meta.full_name());
-                let hint = format!("the first is at {}", findings.locate(before.place));
-                let path = Path::ROOT.field("metadata.name");
-                findings.error(code::DUPLICATE, service.meta.name.place, &path, message, hint);
-            }
             let said = &service.spec;
             if said.http.is_empty() && said.tls.is_empty() && said.tcp.is_empty() {
                 let message = "it has no routes, and takes no request";
                 findings.warning(code::NO_EFFECT, said.place, &spec, message, "one of http, tls and tcp");
+            }
+            if !is_made(service) {
+                self.check_unmet(service, findings);
             }
             if service.spec.hosts.is_empty() {
                 self.check_delegate(service, findings);
@@ -88,13 +83,7 @@ impl Routes<'_> {
             }
             let gateways = spec.field("gateways");
             for (at, name) in service.spec.gateways.iter().enumerate() {
-                if name.value == MESH || self.gateway(name, owner).is_some() {
-                    continue;
-                }
-                let is_error = has_gateways || self.is_strict || !self.registry.is_empty();
-                let severity = if is_error { Severity::Error } else { Severity::Note };
-                let message = format!("there is no Gateway '{}'", name.value);
-                findings.tell(severity, code::UNKNOWN_REFERENCE, name.place, &gateways.at(at), message, "");
+                self.check_gateway(name, owner, &gateways.at(at), findings);
             }
         }
         in_mesh.values().filter(|all| all.len() > 1).for_each(|all| self.check_speakers(all, findings));

@@ -25,6 +25,7 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::routes::Routes;
+use crate::sessions;
 use crate::tls::SYSTEM_AUTHORITIES;
 
 /// What policies know the claims of tokens by, as in Istio.
@@ -51,12 +52,7 @@ impl<'a> Guards<'a> {
         let mut guards = Guards { root, ..Guards::default() };
         for document in &resources.request_authentications {
             let spec = &document.spec;
-            let chosen = Chosen {
-                root,
-                meta: &document.meta,
-                selector: spec.selector.as_ref(),
-                targets: spec.target_ref.iter().chain(&spec.target_refs).collect(),
-            };
+            let chosen = Chosen::of(document, root);
             chosen.check(document.place, false, resources, findings);
             for (at, rule) in spec.jwt_rules.iter().enumerate() {
                 let path = Path::ROOT.field("spec.jwtRules");
@@ -78,11 +74,23 @@ impl<'a> Guards<'a> {
             };
             chosen.check(document.place, authorization::keeps_nobody_out(document), resources, findings);
             authorization::check(document, findings);
+            let at: Vec<&Gateway> =
+                resources.gateways.iter().filter(|gateway| chosen.is_for(gateway)).collect();
+            let has_tokens =
+                at.iter().any(|gateway| guards.reads_tokens(gateway) || sessions::are_at(gateway, resources));
+            authorization::check_at(document, &at, has_tokens, findings);
             guards.policies.push(document);
         }
         guards.clusters.sort_by(|one, other| one.name.cmp(&other.name));
         guards.clusters.dedup();
         guards
+    }
+
+    /// Whether a RequestAuthentication verifies tokens at a Gateway.
+    pub fn reads_tokens(&self, gateway: &Gateway) -> bool {
+        self.authentications.iter().any(|document| {
+            !document.spec.jwt_rules.is_empty() && Chosen::of(document, self.root).is_for(gateway)
+        })
     }
 
     /// Finds who else is asked by policies, and where.
@@ -105,15 +113,9 @@ impl<'a> Guards<'a> {
         let mut gate = Gate::default();
         let mut rules: Vec<&JwtRule> = Vec::new();
         for document in &self.authentications {
-            let spec = &document.spec;
-            let chosen = Chosen {
-                root: self.root,
-                meta: &document.meta,
-                selector: spec.selector.as_ref(),
-                targets: spec.target_ref.iter().chain(&spec.target_refs).collect(),
-            };
+            let chosen = Chosen::of(document, self.root);
             if gateways.iter().any(|gateway| chosen.is_for(gateway)) {
-                rules.extend(&spec.jwt_rules);
+                rules.extend(&document.spec.jwt_rules);
             }
         }
         let mut jwt_check = None;
@@ -156,7 +158,13 @@ struct Chosen<'a> {
     targets: Vec<&'a TargetRef>,
 }
 
-impl Chosen<'_> {
+impl<'a> Chosen<'a> {
+    fn of(document: &'a RequestAuthentication, root: &'a str) -> Chosen<'a> {
+        let spec = &document.spec;
+        let targets = spec.target_ref.iter().chain(&spec.target_refs).collect();
+        Chosen { root, meta: &document.meta, selector: spec.selector.as_ref(), targets }
+    }
+
     /// By name; by labels of the workload that the Gateway says it is; by namespace.
     fn is_for(&self, gateway: &Gateway) -> bool {
         let namespace = self.meta.namespace();
@@ -218,7 +226,7 @@ impl Chosen<'_> {
 }
 
 /// What a server passes through is no request.
-fn passes_through(server: &Server) -> bool {
+pub(crate) fn passes_through(server: &Server) -> bool {
     let protocol = server.port.protocol.to_ascii_uppercase();
     let is_http = matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "HTTPS");
     // What says no mode is passed through, unless it only leads to HTTPS.

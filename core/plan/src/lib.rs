@@ -31,6 +31,7 @@ mod recovery;
 mod delegates;
 mod beside;
 mod matching;
+mod unmet;
 mod headers;
 mod attached;
 mod account;
@@ -69,7 +70,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use naru_resource::{Files, Resources};
 use naru_spec::config::Place;
-use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Problem, Severity};
+use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Path, Problem, Severity, code};
 
 use crate::edge::Edges;
 use crate::findings::Findings;
@@ -189,7 +190,9 @@ pub fn outbound_name(client: &Client) -> String {
 pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut findings = Findings::new(&resources.files);
     let settled = settled(resources);
-    let expanded = gateway_api::expand(&settled, &mut findings);
+    check_repeated(&settled, &mut findings);
+    let once = settled.without_repeated();
+    let expanded = gateway_api::expand(&once, &mut findings);
     let resources: &Resources = &expanded;
     let mesh = Mesh::of(resources, &mut findings);
     let registry = Registry::of(resources, &mesh, &surroundings.instances, &mut findings);
@@ -218,6 +221,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let edges = Edges::of(resources, &mut findings);
     let mut guards = Guards::of(resources, policies.mesh.root_namespace, &mut findings);
     guards.find_providers(resources, &mut routes, &mut findings);
+    rates::check_keys(resources, &guards, &mut findings);
     let at_edge = (&edges, &guards);
     gateways::listeners(resources, surroundings, at_edge, &mut routes, &mut config.listeners, &mut findings);
     config.surge = surge::of(resources, &routes.caches, &mut config.listeners, &mut findings);
@@ -246,6 +250,17 @@ fn settled(resources: &Resources) -> Cow<'_, Resources> {
     Cow::Owned(settled)
 }
 
+/// A name is that of one document of its kind. Nobody says which of two is meant, so that nothing is said of the second
+/// but that.
+fn check_repeated(resources: &Resources, findings: &mut Findings<'_>) {
+    for again in resources.repeated() {
+        let message = format!("{} '{}' is defined twice", again.kind, again.full_name());
+        let hint = format!("the first is at {}", findings.locate(again.first));
+        let path = Path::ROOT.field("metadata.name");
+        findings.error(code::DUPLICATE, again.meta.name.place, &path, message, hint);
+    }
+}
+
 /// Problems that were found when a planned configuration was compiled or prepared, with the places of
 /// the rules that they are about.
 pub fn locate(config: &Config, found: &[(Place, Invalid)], files: &Files) -> Vec<Problem> {
@@ -270,7 +285,7 @@ pub fn locate(config: &Config, found: &[(Place, Invalid)], files: &Files) -> Vec
         let (column, line) = (number(), number());
         Problem {
             severity: Severity::Error,
-            code: naru_spec::code::INVALID_VALUE,
+            code: code::INVALID_VALUE,
             message: invalid.message.clone(),
             hint: invalid.hint.clone(),
             file: parts.next().unwrap_or_else(|| files.name(naru_resource::FileId(0))).to_owned(),

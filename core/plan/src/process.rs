@@ -69,15 +69,7 @@ pub fn processes(resources: &Resources) -> Vec<Process> {
 }
 
 pub(crate) fn check(resources: &Resources, findings: &mut Findings<'_>) {
-    for (at, deployment) in resources.deployments.iter().enumerate() {
-        let name = deployment.meta.full_name();
-        let before = resources.deployments.iter().take(at).find(|before| before.meta.full_name() == name);
-        if let Some(before) = before {
-            let message = format!("Deployment '{name}' is defined twice");
-            let hint = format!("the first is at {}", findings.locate(before.meta.name.place));
-            let path = Path::ROOT.field("metadata.name");
-            findings.error(code::DUPLICATE, deployment.meta.name.place, &path, message, hint);
-        }
+    for deployment in &resources.deployments {
         if let (Some(selector), Some(meta)) = (&deployment.spec.selector, &deployment.spec.template.meta)
             && !naru_resource::meta::selects(&selector.match_labels, &meta.labels)
         {

@@ -23,7 +23,10 @@ use naru_spec::{
 use crate::account::{Account, DOCUMENT, Idle, Said};
 use crate::attached::{self, RouteKey, Target};
 use crate::findings::Findings;
+use crate::identity::Guards;
+use crate::names::gateway_name;
 use crate::registry::{Protocol, Registry};
+use crate::sessions;
 
 const FIELD: &str = "rateLimit";
 
@@ -297,6 +300,66 @@ impl<'a> Rates<'a> {
             }
             None => self.stores.push(Store { name: name.to_owned(), place }),
         }
+    }
+}
+
+/// Tells what no request has where nobody verifies tokens, or where nobody logs in.
+pub(crate) fn check_keys(resources: &Resources, guards: &Guards<'_>, findings: &mut Findings<'_>) {
+    for document in &resources.rate_limits {
+        let at = gateways_of(document, resources);
+        // One of all gateways where there is none does nothing at all.
+        if at.is_empty() && document.spec.target_ref.is_none() {
+            continue;
+        }
+        let has_sessions = at.iter().any(|gateway| sessions::are_at(gateway, resources));
+        let has_tokens = has_sessions || at.iter().any(|gateway| guards.reads_tokens(gateway));
+        let limits = Path::ROOT.field("spec.limits");
+        for (at, limit) in document.spec.limits.iter().enumerate() {
+            let path = limits.at(at);
+            let keys = path.field("key");
+            let together = limit.lacking.is_some_and(|said| said.value == RateLacking::Together);
+            let so = if together { "all requests are counted as one" } else { "no request is counted" };
+            for (at, part) in limit.key.iter().enumerate() {
+                let (message, hint) = match part.from.value {
+                    RateKey::Claim if !has_tokens => (
+                        format!("no token is verified where this limit is asked: {so}"),
+                        "a RequestAuthentication or a SessionAuth for the Gateway verifies tokens",
+                    ),
+                    RateKey::Session if !has_sessions => (
+                        format!("nobody logs in where this limit is asked: {so}"),
+                        "a SessionAuth for the Gateway has sessions",
+                    ),
+                    _ => continue,
+                };
+                findings.warning(code::NO_EFFECT, part.from.place, &keys.at(at), message, hint);
+            }
+        }
+    }
+}
+
+/// The gateways at which a document may be asked. Where workloads call out nobody verifies tokens.
+fn gateways_of<'a>(document: &RateLimit, resources: &'a Resources) -> Vec<&'a Gateway> {
+    let namespace = document.meta.namespace();
+    let all = || resources.gateways.iter();
+    let Some(target) = &document.spec.target_ref else { return all().collect() };
+    let is_it =
+        |meta: &naru_resource::Meta| meta.name.value == target.name.value && meta.namespace() == namespace;
+    match target.kind.value.as_str() {
+        "Gateway" => all().filter(|gateway| is_it(&gateway.meta)).collect(),
+        "Service" => Vec::new(),
+        "VirtualService" => match resources.virtual_services.iter().find(|service| is_it(&service.meta)) {
+            // One without hosts is asked wherever somebody delegates to it.
+            Some(service) if !service.spec.hosts.is_empty() => {
+                let names: Vec<String> =
+                    service.spec.gateways.iter().map(|said| gateway_name(said, namespace)).collect();
+                let is_named = |gateway: &&Gateway| {
+                    names.contains(&format!("{}/{}", gateway.meta.namespace(), gateway.meta.name.value))
+                };
+                all().filter(is_named).collect()
+            }
+            _ => all().collect(),
+        },
+        _ => all().collect(),
     }
 }
 

@@ -256,9 +256,7 @@ impl Registry {
         let Some(before) = met.and_then(|at| same.get_mut(at)) else { return same.push(known) };
         let hint = format!("the first definition is at {}", findings.locate(before.place));
         let message = format!("the service {} is defined twice", known.host);
-        if before.name.is_some() && known.name.is_some() {
-            findings.error(code::DUPLICATE, known.place, &path, message, hint);
-        } else if before.namespace != known.namespace {
+        if before.namespace != known.namespace {
             let message = format!("{message}: each namespace calls its own, others the first");
             findings.warning(code::CONFLICT, known.place, &path, message, hint);
             same.push(known);

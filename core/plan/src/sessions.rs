@@ -11,11 +11,13 @@ use http::HeaderName;
 use naru_resource::session_auth::{self as said, SessionAuthSpec};
 use naru_resource::{Flag, Gateway, Place, Resources, Seconds, Text, Texts};
 use naru_spec::{
-    Cluster, DataSource, Domain, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim,
+    Cluster, DataSource, Domain, Listener, Path, Seal, SessionAlgorithm, SessionAuth, SessionClaim, Severity,
     StorePlace, TlsRequirement, code, defaults,
 };
 
 use crate::findings::Findings;
+use crate::identity::passes_through;
+use crate::names::gateway_name;
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions<'a> {
@@ -28,6 +30,8 @@ impl<'a> Sessions<'a> {
         for written in &resources.session_auths {
             let Some(gateway) = gateway_of(written, resources, findings) else { continue };
             let auth = read(written, findings);
+            check_hosts(written, gateway, resources, findings);
+            check_paths(written, &auth, findings);
             let of_same = sessions.of_gateways.iter().filter(|(known, ..)| std::ptr::eq(*known, gateway));
             let is_twice = |other: &SessionAuth| {
                 auth.hosts.is_empty() && other.hosts.is_empty()
@@ -149,6 +153,126 @@ fn gateway_of<'a>(
         findings.error(code::UNKNOWN_REFERENCE, target.name.place, &path.field("name"), message, "");
     }
     gateway
+}
+
+/// Whether people log in at a Gateway, at any of its hosts.
+pub(crate) fn are_at(gateway: &Gateway, resources: &Resources) -> bool {
+    resources.session_auths.iter().any(|written| {
+        let target = &written.spec.target_ref;
+        target.kind.value == "Gateway"
+            && target.name.value == gateway.meta.name.value
+            && written.meta.namespace() == gateway.meta.namespace()
+    })
+}
+
+/// A host that nobody can ask for is most often misspelt: the one that was meant is open to everybody. One of which no
+/// host can be asked for keeps nobody out, and is an error as a policy that is for no Gateway.
+fn check_hosts(
+    written: &said::SessionAuth,
+    gateway: &Gateway,
+    resources: &Resources,
+    findings: &mut Findings<'_>,
+) {
+    let path = Path::ROOT.field("spec");
+    let name = &gateway.meta.name.value;
+    let servers: Vec<_> = gateway.spec.servers.iter().filter(|server| !passes_through(server)).collect();
+    if servers.is_empty() && !gateway.spec.servers.is_empty() {
+        let message =
+            format!("no server of the Gateway '{name}' speaks HTTP, and nobody is asked for a token");
+        let target = &written.spec.target_ref.name;
+        let hint = "a SessionAuth is for servers of HTTP, and of HTTPS that ends here";
+        findings.error(code::NO_EFFECT, target.place, &path.field("targetRef.name"), message, hint);
+        return;
+    }
+    let served: Vec<&str> = servers.iter().flat_map(|server| &server.hosts).map(host_of).collect();
+    let services = resources.virtual_services.iter().filter(|service| {
+        let full = format!("{}/{name}", gateway.meta.namespace());
+        let is_named = match &service.bound {
+            Some(bound) => full == format!("{}/{}", bound.namespace, bound.gateway),
+            None => {
+                let owner = service.meta.namespace();
+                !gateway.is_api && service.spec.gateways.iter().any(|said| gateway_name(said, owner) == full)
+            }
+        };
+        is_named && !service.spec.http.is_empty()
+    });
+    let routed: Vec<&str> = services.flat_map(|service| &service.spec.hosts).map(host_of).collect();
+    let mut missed = Vec::new();
+    for (at, host) in written.spec.hosts.iter().enumerate() {
+        let Ok(domain) = Domain::parse(host) else { continue };
+        let is_among = |all: &[&str]| all.iter().any(|other| meets(&domain, other));
+        if !served.is_empty() && !is_among(&served) {
+            missed.push((
+                at,
+                host,
+                format!("the Gateway '{name}' has no server for '{}'", host.value),
+                &served,
+            ));
+        } else if !routed.is_empty() && !is_among(&routed) {
+            missed.push((
+                at,
+                host,
+                format!("the Gateway '{name}' has no route for '{}'", host.value),
+                &routed,
+            ));
+        }
+    }
+    let severity = if missed.len() == written.spec.hosts.len() { Severity::Error } else { Severity::Warning };
+    for (at, host, message, known) in missed {
+        let message = format!("{message}, and nobody is asked for a token by it");
+        let mut known = known.clone();
+        known.sort_unstable();
+        known.dedup();
+        let hint =
+            format!("the hosts there are {}; one that no SessionAuth is for is open", known.join(", "));
+        findings.tell(severity, code::NO_EFFECT, host.place, &path.field("hosts").at(at), message, hint);
+    }
+}
+
+/// A server's host may have a namespace before it.
+fn host_of(written: &Text) -> &str {
+    written.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether some host is one of both.
+fn meets(domain: &Domain, other: &str) -> bool {
+    match (domain, Domain::parse(other)) {
+        (Domain::Exact(name), Ok(Domain::Exact(other))) => without_port(name) == without_port(&other),
+        (Domain::Exact(name), Ok(pattern)) => pattern.takes(without_port(name)),
+        (pattern, Ok(Domain::Exact(name))) => pattern.takes(without_port(&name)),
+        (Domain::Suffix(one), Ok(Domain::Suffix(other))) => one.ends_with(&other) || other.ends_with(one),
+        (Domain::Prefix(one), Ok(Domain::Prefix(other))) => one.starts_with(&other) || other.starts_with(one),
+        // A prefix and a suffix may meet in some host; what cannot be a host is told elsewhere.
+        _ => true,
+    }
+}
+
+/// What is public is left open, whatever is protected around it.
+fn check_paths(written: &said::SessionAuth, auth: &SessionAuth, findings: &mut Findings<'_>) {
+    let is_below = |path: &str, prefix: &str| {
+        let (path, prefix) = (path.trim_end_matches('/'), prefix.trim_end_matches('/'));
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let spec = &written.spec;
+    let path = Path::ROOT.field("spec");
+    let hint = "public stands above protect: name there what is left open of what is protected";
+    for (at, protected) in spec.protect.iter().enumerate() {
+        if let Some(public) = spec.public.iter().find(|public| is_below(protected, public)) {
+            let message =
+                format!("nobody is asked for a token at '{}': '{}' is public", protected.value, public.value);
+            findings.warning(code::NO_EFFECT, protected.place, &path.field("protect").at(at), message, hint);
+        }
+    }
+    // Where nothing is said, everything is protected.
+    let all = spec
+        .public
+        .iter()
+        .enumerate()
+        .find(|(_, public)| auth.protected.iter().all(|own| is_below(own, public)));
+    if let Some((at, public)) = all.filter(|_| spec.protect.is_empty()) {
+        let message = "everything is public: nobody is asked for a token";
+        findings.warning(code::NO_EFFECT, public.place, &path.field("public").at(at), message, hint);
+    }
 }
 
 fn read(written: &said::SessionAuth, findings: &mut Findings<'_>) -> SessionAuth {

@@ -184,7 +184,11 @@ fn what_cannot_be_is_told_where_it_stands() {
         "spec.levels[1].name: there is a level 'a' already",
     );
     check(
-        &format!("{}---\n{}", steps("{pause: {workload: shop}}"), steps("{pause: {workload: shop}}")),
+        &format!(
+            "{}---\n{}",
+            steps("{pause: {workload: shop}}"),
+            steps("{pause: {workload: shop}}").replace("playbook", "second")
+        ),
         "spec: two documents are for the process: the other is case.yaml:47:18",
     );
     check(&steps("{}"), "spec.levels[0].steps[0]: a step is one thing, and this says 0");

@@ -53,8 +53,10 @@ pub mod acme;
 pub mod session_auth;
 pub mod surge;
 mod places;
+mod repeated;
 mod shared;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 pub use acme::AcmeIssuer;
@@ -73,6 +75,7 @@ pub use mesh_config::MeshConfig;
 pub use meta::{Meta, StringMatch, Test};
 pub use place::{FileId, Files, Flag, Number, Place, Placed, Seconds, Text, Texts};
 pub use rate_limit::RateLimit;
+pub use repeated::Repeated;
 pub use response_cache::ResponseCache;
 pub use security::{AuthorizationPolicy, RequestAuthentication};
 pub use service::{EndpointSlice, Endpoints, Service};
@@ -164,6 +167,24 @@ macro_rules! every {
                     format!("{} {}/{}", $kind, one.meta.namespace(), one.meta.name.value)
                 }));)*
                 names
+            }
+
+            /// Documents that are there again.
+            pub fn repeated(&self) -> Vec<Repeated<'_>> {
+                let mut repeated = Vec::new();
+                $(repeated.extend(repeated::of_list($kind, self.$list.iter().map(|one| &one.meta)));)*
+                repeated
+            }
+
+            /// Each document once: the first.
+            pub fn without_repeated(&self) -> Cow<'_, Resources> {
+                let places: BTreeSet<Place> = self.repeated().iter().map(|again| again.meta.name.place).collect();
+                if places.is_empty() {
+                    return Cow::Borrowed(self);
+                }
+                let mut once = self.clone();
+                $(once.$list.retain(|one| !places.contains(&one.meta.name.place));)*
+                Cow::Owned(once)
             }
         }
     };

@@ -47,6 +47,7 @@ pub fn are_same(finding: &str, problem: &str) -> bool {
         "IST0112" => &[code::UNKNOWN_PORT, code::MISSING_FIELD],
         "IST0128" | "IST0129" => &[code::CERTIFICATE_NOT_VERIFIED],
         "IST0130" | "IST0131" => &[code::UNREACHABLE_RULE],
+        "IST0132" => &[code::UNKNOWN_REFERENCE],
         "IST0161" => &[code::UNKNOWN_REFERENCE, code::INVALID_VALUE],
         "IST0173" => &[code::EMPTY_SUBSET],
         "IST0174" => &[code::UNKNOWN_HOST, code::NO_EFFECT],

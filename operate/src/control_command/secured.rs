@@ -68,13 +68,13 @@ async fn follow(tls: DownstreamTls, mut stamp: u64, plane: Weak<ControlPlane>) {
         match Terminator::build(&tls) {
             Ok(terminator) => {
                 plane.renew(terminator);
-                eprintln!(
+                naru_say::say!(
                     "naru: the certificate of xDS was read again; who connects from now on is shown it"
                 );
             }
             // A file that is half written is seen once more when it is whole.
             Err(invalid) => {
-                eprintln!("error: TLS of xDS: {invalid}\n  what was there before goes on");
+                naru_say::say!("error: TLS of xDS: {invalid}\n  what was there before goes on");
             }
         }
     }

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use naru_journey::Snapshot;
 use naru_journey::explain::Disagreement;
-use naru_journey::replay::{Asked, Comparison, Goes, Side, Way, compare};
-use naru_spec::{Action, Config, SessionKey};
+use naru_journey::replay::{Asked, Comparison, Goes, Moved, Side, Way, compare};
+use naru_spec::{Action, Cluster, Config, Discovery, SessionKey};
 use serde_json::{Value, json};
 
 use super::logged::Logged;
@@ -175,6 +175,8 @@ pub fn headers_asked(config: &Config) -> BTreeSet<String> {
 #[derive(Debug)]
 pub struct Told {
     comparison: Comparison,
+    /// Clusters of the new side that nobody is in.
+    empty: BTreeSet<String>,
     requests: Vec<Asked>,
     /// Of each of them.
     lines: Vec<Vec<u64>>,
@@ -192,8 +194,12 @@ impl Told {
     ) -> Result<Told, Disagreement> {
         let (requests, lines) = shapes.requests(listeners);
         let comparison = compare(&Side::new(old, old_tables), &Side::new(new, new_tables), &requests)?;
+        let is_empty =
+            |cluster: &&Cluster| cluster.discovery == Discovery::Static && cluster.endpoints.is_empty();
+        let empty = new.clusters.iter().filter(is_empty).map(|cluster| cluster.name.clone()).collect();
         Ok(Told {
             comparison,
+            empty,
             requests,
             lines,
             unseen: shapes.unseen().into_iter().map(str::to_owned).collect(),
@@ -255,13 +261,14 @@ impl Told {
     pub fn groups(&self, count: usize) -> String {
         let mut out = String::new();
         for moved in self.comparison.moved.iter().take(count) {
-            let moving = match moved.requests as f64 - moved.elsewhere {
-                rest if rest > 0.0 => format!("{} of {}", rounded(moved.elsewhere), moved.requests),
-                _ => moved.requests.to_string(),
-            };
-            let _ = writeln!(out, "\n{moving}");
-            let _ = writeln!(out, "  from {}", said(&moved.before));
-            let _ = writeln!(out, "    to {}", said(&moved.after));
+            let _ = writeln!(out, "\n{}", self.headline(moved));
+            // Where nothing goes elsewhere, both are the same place.
+            if moved.elsewhere > 0.0 || moved.before.goes != moved.after.goes {
+                let _ = writeln!(out, "  from {}", said(&moved.before));
+                let _ = writeln!(out, "    to {}", said(&moved.after));
+            } else {
+                let _ = writeln!(out, "    at {}", said(&moved.after));
+            }
             for example in moved.asked.iter().take(EXAMPLES_MAX) {
                 let _ = writeln!(out, "       {}", self.example(*example));
             }
@@ -271,6 +278,36 @@ impl Told {
             let _ = writeln!(out, "\nand {left} more");
         }
         out
+    }
+
+    /// How many, and of those that would newly fail, why.
+    fn headline(&self, moved: &Moved) -> String {
+        let part = |count: f64| match moved.requests as f64 - count {
+            rest if rest > 1e-6 => format!("{} of {}", rounded(count), moved.requests),
+            _ => moved.requests.to_string(),
+        };
+        if moved.newly_fail == 0.0 {
+            return part(moved.elsewhere);
+        }
+        let clusters = match &moved.after.goes {
+            Goes::To(clusters) => clusters.as_slice(),
+            _ => &[],
+        };
+        let empty: Vec<&str> = clusters
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| self.empty.contains(*name))
+            .collect();
+        let why = if empty.is_empty() {
+            String::new()
+        } else {
+            format!(": no endpoint is there in {}", empty.join(", "))
+        };
+        let failing = part(moved.newly_fail);
+        if moved.elsewhere == 0.0 {
+            return format!("{failing} would newly fail{why}");
+        }
+        format!("{}, {failing} would newly fail{why}", part(moved.elsewhere))
     }
 
     fn example(&self, at: usize) -> String {

@@ -65,13 +65,13 @@ impl Running<'_> {
         match self.serve().await {
             End::Asked => {
                 self.manager.stopping();
-                eprintln!("naru: draining; a second signal ends at once");
+                naru_say::say!("naru: draining; a second signal ends at once");
                 self.proxy.drain();
                 // Nobody takes over from a process that drains.
                 self.offer = None;
             }
             End::Succeeded(handed) => {
-                eprintln!("naru: another process has taken over; draining");
+                naru_say::say!("naru: another process has taken over; draining");
                 if let Some(offer) = self.offer.take() {
                     offer.give_up();
                 }
@@ -123,7 +123,7 @@ impl Running<'_> {
                 _ = signals.0.recv() => {
                     // What it would open and close is another process's already.
                     if is_given.get() {
-                        eprintln!("naru: '{}' is not read again: another process takes over", document.file);
+                        naru_say::say!("naru: '{}' is not read again: another process takes over", document.file);
                         continue;
                     }
                     changes.set(changes.get() + 1);
@@ -145,7 +145,7 @@ impl Running<'_> {
                     changes.set(changes.get() + 1);
                     match changed {
                         Ok(_) => renew(proxy, discovery, document).await,
-                        Err(error) => eprintln!("error: {error}\n  the certificates that are in force stay so"),
+                        Err(error) => naru_say::say!("error: {error}\n  the certificates that are in force stay so"),
                     }
                 }
             }
@@ -177,20 +177,22 @@ async fn reload(
         }
         document.warn()?;
         if admin.0 != admin.1 {
-            eprintln!("naru: admin.address has changed; it is used by the next process only (--takeover)");
+            naru_say::say!(
+                "naru: admin.address has changed; it is used by the next process only (--takeover)"
+            );
         }
         Ok(document)
     };
     match changed.await {
         Ok(document) => {
-            eprintln!("naru: '{file}' was read again; it is in effect");
+            naru_say::say!("naru: '{file}' was read again; it is in effect");
             Some(document)
         }
         Err(failure) => {
             if let Failure::Error(error) = failure {
-                eprintln!("error: {error:#}");
+                naru_say::say!("error: {error:#}");
             }
-            eprintln!("naru: '{file}' was read again and cannot be; what was there before goes on");
+            naru_say::say!("naru: '{file}' was read again and cannot be; what was there before goes on");
             None
         }
     }
@@ -200,10 +202,12 @@ async fn reload(
 async fn renew(proxy: &Proxy, discovery: Option<&Discovery>, document: &Document) {
     if let Some(discovery) = discovery {
         match discovery.renew().await {
-            Ok(()) => eprintln!("naru: certificates have changed; they are in effect"),
+            Ok(()) => naru_say::say!("naru: certificates have changed; they are in effect"),
             Err(why) => {
-                eprintln!("error: {why}");
-                eprintln!("naru: certificates have changed and cannot be used; those before stay in effect");
+                naru_say::say!("error: {why}");
+                naru_say::say!(
+                    "naru: certificates have changed and cannot be used; those before stay in effect"
+                );
             }
         }
         return;
@@ -214,10 +218,10 @@ async fn renew(proxy: &Proxy, discovery: Option<&Discovery>, document: &Document
     // It was read from the same text before.
     let Some(snapshot) = snapshot else { return };
     match proxy.update(snapshot).await {
-        Ok(()) => eprintln!("naru: certificates have changed; they are in effect"),
+        Ok(()) => naru_say::say!("naru: certificates have changed; they are in effect"),
         Err(error) => {
-            eprintln!("error: {error}");
-            eprintln!("naru: certificates have changed and cannot be used; those before stay in effect");
+            naru_say::say!("error: {error}");
+            naru_say::say!("naru: certificates have changed and cannot be used; those before stay in effect");
         }
     }
 }
@@ -236,11 +240,11 @@ fn succeed(args: &ProxyArgs) {
     });
     match started {
         Ok(mut child) => {
-            eprintln!("naru: started process {} to take over", child.id());
+            naru_say::say!("naru: started process {} to take over", child.id());
             // Where it fails, it says so by itself.
             std::thread::spawn(move || child.wait());
         }
-        Err(error) => eprintln!("error: no process can be started to take over: {error}"),
+        Err(error) => naru_say::say!("error: no process can be started to take over: {error}"),
     }
 }
 
@@ -274,8 +278,8 @@ pub async fn drained(proxy: &Proxy, drain_time: u64, ends: &mut Ends) {
     };
     tokio::select! {
         () = ended => return,
-        () = ends.asked() => eprintln!("naru: ended before all requests were finished"),
-        () = tokio::time::sleep(Duration::from_secs(drain_time)) => eprintln!("naru: the drain time is over"),
+        () = ends.asked() => naru_say::say!("naru: ended before all requests were finished"),
+        () = tokio::time::sleep(Duration::from_secs(drain_time)) => naru_say::say!("naru: the drain time is over"),
     }
     proxy.stop();
     let stopped = async {

@@ -104,8 +104,8 @@ impl Offer {
                 // Somebody has only looked whether anybody is here.
                 Ok(None) => {}
                 Err(error) => {
-                    eprintln!("naru: another process wanted to take over, and has not: {error}");
-                    eprintln!("naru: this process goes on");
+                    naru_say::say!("naru: another process wanted to take over, and has not: {error}");
+                    naru_say::say!("naru: this process goes on");
                     // It has what it was sent until it ends.
                     let gone = async { while channel.receive().await.is_ok() {} };
                     if tokio::time::timeout(ASK_TIME_MAX, gone).await.is_ok() {

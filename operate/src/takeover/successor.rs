@@ -158,7 +158,7 @@ impl Inheritance {
             // It has ended, and somebody has to serve.
             Ok(Err(_)) => {}
             // It has been stopped, perhaps; once it goes on, it hears.
-            Err(_) => eprintln!("naru: the old process does not say that it drains; both serve"),
+            Err(_) => naru_say::say!("naru: the old process does not say that it drains; both serve"),
         }
         Ok(Predecessor { channel: self.channel })
     }

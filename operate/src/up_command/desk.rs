@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use naru_base::WallTime;
-use naru_journey::Snapshot;
 use naru_resource::Resources;
 use naru_sources::Texts;
-use naru_spec::{Config, Problem};
+use naru_spec::Problem;
 use serde_json::{Value, json};
 
-use super::{Running, remember};
+use super::mesh::Change;
+use super::{NotStarted, Running, remember};
 use crate::admin::guards_of;
 use crate::asking::{Asked, Refusal, What};
 use crate::diff_command::replayed::{Listeners, Shapes, Told};
@@ -83,26 +83,27 @@ impl Running<'_> {
         let changes = self.put_texts(&texts).await?;
         let directory = self.directory.clone();
         let kept = remember(self.history.go_back(&texts, number, &directory));
-        eprintln!("naru: somebody has gone back to version {number}; it is in effect");
+        naru_say::say!("naru: somebody has gone back to version {number}; it is in effect");
         Ok(json!({ "version": kept, "changes": changes }))
     }
 
     /// What a batch would be and mean. Nothing is changed by it.
     async fn try_on(&mut self, texts: Texts) -> Result<Value, Refusal> {
-        let (loaded, before) = (texts.load(), self.in_force.borrow().clone());
+        let loaded = texts.load();
         let documents = replaced(self.mesh.resources(), &loaded.resources);
         let kept = self.mesh.replace(loaded);
         let surrounded = self.mesh.surround(&mut self.acme);
         let checked = self.mesh.check();
+        let change = self.mesh.changed_from(kept.0.resources.clone());
         self.mesh.restore(kept);
         let restored = self.mesh.surround(&mut self.acme);
         surrounded
             .and(restored)
             .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
-        let Some((after, _)) = checked.compiled else { return Err(refused(&checked.problems, None)) };
-        let differences = settings::between(&before, &after).to_text();
-        let differences: Vec<&str> = differences.lines().collect();
-        let changes = self.summary_of(before, after).await;
+        if checked.compiled.is_none() {
+            return Err(refused(&checked.problems, None));
+        }
+        let Meaning { differences, changes } = self.meaning(change).await;
         Ok(json!({
             "dry_run": true,
             "documents": documents,
@@ -117,29 +118,40 @@ impl Running<'_> {
         let changes = self.put_texts(&texts).await?;
         let directory = self.directory.clone();
         let kept = remember(self.history.put_instead(&texts, "a batch", &directory));
-        eprintln!("naru: a batch of documents is in effect");
+        naru_say::say!("naru: a batch of documents is in effect");
         Ok(json!({ "version": kept, "documents": documents, "changes": changes }))
     }
 
     async fn put_texts(&mut self, texts: &Texts) -> Result<Vec<String>, Refusal> {
-        let before = self.in_force.borrow().clone();
         let (problems, changed) = self.change(texts).await;
         match changed {
-            Ok(()) => Ok(self.summary(before).await),
+            Ok(before) => {
+                self.again = None;
+                Ok(self.summary(before).await)
+            }
+            Err(Some(NotStarted { found, .. })) if !found.is_empty() => Err(refused(&found, None)),
             Err(error) => Err(refused(&problems, error.map(|error| error.to_string()))),
         }
     }
 
     /// What a change means to the last requests, in lines for people. It is found out beside everything else.
-    pub(super) fn summary(&self, before: Config) -> impl Future<Output = Vec<String>> + use<> {
-        self.summary_of(before, self.in_force.borrow().clone())
+    pub(super) fn summary(&self, before: Resources) -> impl Future<Output = Vec<String>> + use<> {
+        // Where there is nothing to compare, nothing is planned.
+        let is_asked = self.args.recent_requests > 0 && !self.proxy.recent_lines().is_empty();
+        let meaning = is_asked.then(|| self.meaning(self.mesh.changed_from(before)));
+        async move {
+            match meaning {
+                Some(meaning) => meaning.await.changes,
+                None => Vec::new(),
+            }
+        }
     }
 
-    fn summary_of(&self, before: Config, after: Config) -> impl Future<Output = Vec<String>> + use<> {
+    fn meaning(&self, change: Change) -> impl Future<Output = Meaning> + use<> {
         let is_on = self.args.recent_requests > 0;
         let lines = if is_on { self.proxy.recent_lines() } else { Vec::new() };
         let listeners = self.listeners();
-        let found = tokio::task::spawn_blocking(move || summarize(before, after, &lines, &listeners));
+        let found = tokio::task::spawn_blocking(move || compared(change, &lines, &listeners));
         async move { found.await.ok().flatten().unwrap_or_default() }
     }
 
@@ -302,22 +314,88 @@ fn replaced(before: &Resources, after: &Resources) -> Value {
     json!({ "gone": gone, "new": come, "kept": old.intersection(&new).count() })
 }
 
-fn summarize(before: Config, after: Config, lines: &[u8], listeners: &Listeners) -> Option<Vec<String>> {
+/// What is different, and what that does to the last requests, in lines for people.
+#[derive(Default)]
+struct Meaning {
+    differences: Vec<String>,
+    changes: Vec<String>,
+}
+
+fn compared(change: Change, lines: &[u8], listeners: &Listeners) -> Option<Meaning> {
+    let [(before, old), (after, new)] = change.compile()?;
+    let differences = settings::between(&before, &after).to_text().lines().map(str::to_owned).collect();
     let mut shapes = Shapes::of(&[&before, &after]);
     for logged in recent::requests(lines) {
         shapes.add(logged);
     }
     if shapes.requests == 0 {
-        return None;
+        return Some(Meaning { differences, changes: Vec::new() });
     }
-    let (old, new) = (Snapshot::compile(before.clone()).ok()?, Snapshot::compile(after.clone()).ok()?);
     let told = match Told::of((&before, &old), (&after, &new), &shapes, listeners) {
         Ok(told) => told,
-        Err(fault) => return Some(vec![fault.to_string()]),
+        Err(fault) => return Some(Meaning { differences, changes: vec![fault.to_string()] }),
     };
-    let mut all = vec![told.to_line()];
-    all.extend(
+    let mut changes = vec![told.to_line()];
+    changes.extend(
         told.groups(GROUPS_MAX).lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")),
     );
-    Some(all)
+    Some(Meaning { differences, changes })
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_plan::Surroundings;
+
+    use super::*;
+
+    const DOCUMENTS: &str = "\
+apiVersion: v1
+kind: Service
+metadata: { name: a }
+spec: { selector: { app: a }, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: a }
+spec:
+  replicas: 1
+  selector: { matchLabels: { app: a } }
+  template:
+    metadata: { labels: { app: a } }
+    spec: { containers: [{ name: a, command: [a], ports: [{ containerPort: 80 }] }] }
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: gate }
+spec: { servers: [{ port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*'] }] }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: a }
+spec: { hosts: [shop.test], gateways: [gate], http: [{ route: [{ destination: { host: a } }] }] }
+";
+
+    fn resources(text: &str) -> Resources {
+        Texts { files: vec![("a.yaml".to_owned(), text.to_owned())] }.load().resources
+    }
+
+    #[test]
+    fn a_save_that_leaves_no_process_newly_fails_though_one_still_runs() {
+        let line = br#"{"method":"GET","path":"/","authority":"shop.test:8080"}"#;
+        let said = |before: &str, after: &str| {
+            let change = Change::new(resources(before), resources(after), Surroundings::default());
+            compared(change, line, &Listeners::new()).unwrap()
+        };
+        let none = DOCUMENTS.replace("replicas: 1", "replicas: 0");
+        let fails = said(DOCUMENTS, &none);
+        assert!(fails.changes[0].ends_with("1 (100.0%) would newly fail"), "{:?}", fails.changes);
+        assert!(fails.changes[1].contains("1 would newly fail: no endpoint is there in outbound|80||a."));
+        // From and to would name the same place.
+        assert!(!fails.changes.iter().any(|line| line.contains(" from ")), "{:?}", fails.changes);
+        assert!(fails.differences[0].contains("clusters  changed"), "{:?}", fails.differences);
+        for (before, after) in [(&*none, DOCUMENTS), (DOCUMENTS, DOCUMENTS), (&none, &none)] {
+            let goes = said(before, after);
+            assert!(goes.changes[0].contains("all would go where they went"), "{:?}", goes.changes);
+        }
+    }
 }

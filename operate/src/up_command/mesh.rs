@@ -6,17 +6,20 @@ use std::net::SocketAddr;
 
 use naru_discovery::Documents;
 use naru_doc::Loaded;
+use naru_journey::Snapshot;
 use naru_plan::{
     AcmeOrder, Client, Instance, InstancePort, ProbeKind, Process, Surroundings, acme_orders, outbound_name,
-    processes,
+    plan, processes,
 };
 use naru_proxy::Proxy;
-use naru_spec::{AccessLog, Format, LogFormat, LogSink, Overload, Surge};
+use naru_resource::Resources;
+use naru_spec::{AccessLog, Config, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
 use crate::check_command::{Checked, compile};
 use crate::cli::UpArgs;
+use crate::diff_command::as_written;
 use crate::recent;
 use crate::rechecked::Replanned;
 
@@ -41,6 +44,33 @@ pub struct Mesh {
     /// The last requests are kept.
     records: bool,
     planned: RefCell<Replanned>,
+}
+
+/// Documents before and after, to be compared as `naru diff` does: by what they ask for. What runs follows a save only
+/// after a while.
+pub struct Change {
+    before: Resources,
+    after: Resources,
+    surroundings: Surroundings,
+}
+
+impl Change {
+    pub fn new(before: Resources, after: Resources, surroundings: Surroundings) -> Change {
+        Change { before, after, surroundings }
+    }
+
+    /// `None` where one of both cannot be.
+    pub fn compile(self) -> Option<[(Config, Snapshot); 2]> {
+        let Change { before, after, surroundings } = self;
+        let (running_before, running_after) = as_written(&before, &after);
+        let meaning = |resources: &Resources, instances| {
+            let surroundings = Surroundings { instances, ..surroundings.clone() };
+            let config = plan(resources, &surroundings).config;
+            let snapshot = Snapshot::compile(config.clone()).ok()?;
+            Some((config, snapshot))
+        };
+        Some([meaning(&before, running_before)?, meaning(&after, running_after)?])
+    }
 }
 
 impl Mesh {
@@ -93,8 +123,7 @@ impl Mesh {
 
     /// What all of it means now.
     pub fn check(&self) -> Checked {
-        let mut surroundings = self.surroundings.clone();
-        surroundings.clients = self.processes.iter().chain(&self.leaving).map(client).collect();
+        let mut surroundings = Surroundings { clients: self.clients(), ..self.surroundings.clone() };
         surroundings.instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
         let planned = self.planned.borrow_mut().plan(&self.loaded.resources, &surroundings);
         compile(planned, &self.loaded, |config| {
@@ -102,6 +131,16 @@ impl Mesh {
                 recent::record(config);
             }
         })
+    }
+
+    fn clients(&self) -> Vec<Client> {
+        self.processes.iter().chain(&self.leaving).map(client).collect()
+    }
+
+    /// What is to be known of a change from other documents to these.
+    pub fn changed_from(&self, before: Resources) -> Change {
+        let surroundings = Surroundings { clients: self.clients(), ..self.surroundings.clone() };
+        Change::new(before, self.loaded.resources.clone(), surroundings)
     }
 
     /// Other documents; returns those before.
@@ -134,7 +173,7 @@ impl Mesh {
     }
 
     /// The documents that are in force.
-    pub fn resources(&self) -> &naru_resource::Resources {
+    pub fn resources(&self) -> &Resources {
         &self.loaded.resources
     }
 

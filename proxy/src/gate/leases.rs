@@ -222,7 +222,7 @@ impl Circled {
     /// Once, until it is well again.
     fn tell(&self, text: &str) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
-            eprintln!("{text}");
+            naru_say::say!("{text}");
         }
     }
 
@@ -484,9 +484,9 @@ impl Member<'_> {
             self.was_active = right.is_active;
             circled.is_told.store(!right.is_active, Ordering::Relaxed);
             if right.is_active {
-                eprintln!("naru: {}: this proxy has its share, one of {}", self.name, right.parts);
+                naru_say::say!("naru: {}: this proxy has its share, one of {}", self.name, right.parts);
             } else {
-                eprintln!(
+                naru_say::say!(
                     "naru: {}: too few of the others are heard: limits that are shared there do as they say for that",
                     self.name
                 );

@@ -274,7 +274,7 @@ impl StoreHere {
 
     fn miss(&self, why: &str) {
         if !self.is_missed.replace(true) && self.shared.without.fetch_add(1, Ordering::Relaxed) == 0 {
-            eprintln!(
+            naru_say::say!(
                 "naru: {} gives no answer ({why}): limits that are counted there do as they say for that",
                 self.store.name
             );
@@ -283,7 +283,7 @@ impl StoreHere {
 
     fn found(&self) {
         if self.is_missed.replace(false) && self.shared.without.fetch_sub(1, Ordering::Relaxed) == 1 {
-            eprintln!("naru: {} answers again", self.store.name);
+            naru_say::say!("naru: {} answers again", self.store.name);
         }
     }
 }

@@ -117,15 +117,17 @@ impl Provider {
         let before = std::mem::replace(&mut self.state().fault, fault.clone());
         match (&before, &fault) {
             (_, Some(why)) if before != fault => {
-                eprintln!(
+                naru_say::say!(
                     "naru: sessions '{}': the login provider {}: {why}",
-                    self.name, self.settings.issuer
+                    self.name,
+                    self.settings.issuer
                 );
             }
             (Some(_), None) => {
-                eprintln!(
+                naru_say::say!(
                     "naru: sessions '{}': the login provider {} answers",
-                    self.name, self.settings.issuer
+                    self.name,
+                    self.settings.issuer
                 );
             }
             _ => {}

@@ -346,8 +346,8 @@ impl Shared {
             return;
         }
         match away {
-            Some(why) => eprintln!("naru: sessions '{name}': the store is away: {why}"),
-            None => eprintln!("naru: sessions '{name}': the store is there"),
+            Some(why) => naru_say::say!("naru: sessions '{name}': the store is away: {why}"),
+            None => naru_say::say!("naru: sessions '{name}': the store is there"),
         }
     }
 }

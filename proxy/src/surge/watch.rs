@@ -130,9 +130,9 @@ impl Shared {
         let name = |level| controller.name_of(level);
         let why = transition.phrase();
         if transition.from == transition.to {
-            eprintln!("naru: surge: level {} ({}): {why}", transition.to, name(transition.to));
+            naru_say::say!("naru: surge: level {} ({}): {why}", transition.to, name(transition.to));
         } else {
-            eprintln!(
+            naru_say::say!(
                 "naru: surge: level {} ({}) after {}: {why}",
                 transition.to,
                 name(transition.to),

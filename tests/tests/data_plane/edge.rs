@@ -150,7 +150,7 @@ async fn a_handshake_has_its_time() {
     let authority = Authority::new();
     let up = Upstream::plain(Speaks::Http1).await;
     let bootstrap = Bootstrap::to(up.address).tls(&authority, &["http/1.1"]);
-    let bootstrap = bootstrap.chain("transport_socket_connect_timeout: 0.3s");
+    let bootstrap = bootstrap.chain("transport_socket_connect_timeout: 2s");
     let naru = Naru::start(&bootstrap);
     let silent = Wire::connect(naru.address).await;
     let mut begins = Wire::connect(naru.address).await;
@@ -162,7 +162,7 @@ async fn a_handshake_has_its_time() {
     until("both to be counted", async || (naru.report().await.downstream.tls_errors == 2).then_some(()))
         .await;
     let mut client = Client::connect(naru.address, Speaks::Http1Tls, &authority).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(client.get("/bytes/2").await.status, 200, "it holds for the handshake only");
 }
 

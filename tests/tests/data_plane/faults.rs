@@ -9,7 +9,7 @@ use naru_tests::client::request;
 use naru_tests::files::{Directory, documents};
 use naru_tests::upstream::header;
 use naru_tests::wire::WireListener;
-use naru_tests::{Answer, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, until};
+use naru_tests::{Answer, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, Wire, until};
 
 const FIELDS: &str = "flags: \"%RESPONSE_FLAGS%\"\nattempts: \"%UPSTREAM_REQUEST_ATTEMPT_COUNT%\"\n";
 
@@ -70,7 +70,8 @@ async fn a_request_is_delayed_or_answered_for_the_upstream_or_both() {
         let faulty = Faulty::start(fault, "").await;
         let (answer, said, took) = faulty.ask(&[]).await;
         assert_eq!((answer.status.as_u16(), said.as_str(), faulty.up.requests()), (status, flags, requests));
-        assert_eq!(took >= Duration::from_millis(120), is_delayed, "{fault}: {took:?}");
+        // That nothing was delayed is told by the flags: a loaded machine takes its time as well.
+        assert!(!is_delayed || took >= Duration::from_millis(120), "{fault}: {took:?}");
         if requests == 0 {
             assert_eq!(answer.text(), "fault filter abort");
         }
@@ -184,18 +185,24 @@ async fn a_slow_try_goes_on_beside_the_next_one_and_the_first_answer_counts() {
 
 #[tokio::test]
 async fn a_late_answer_of_the_first_attempt_is_as_good() {
-    let up = Upstream::plain(Speaks::Http1).await;
+    let up = WireListener::bind().await;
     let policy = "retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.1s, \
                   retry_back_off: { base_interval: 0.001s } }, hedge_policy: { hedge_on_per_try_timeout: true }";
     let routes = format!("- match: {{ prefix: / }}\n  route: {{ cluster: up, {policy} }}\n");
     let naru = Naru::start(&Bootstrap::new(&routes).cluster("up", up.address, ""));
-    let mut client = Client::plain(naru.address, Speaks::Http1).await;
-    let began = Instant::now();
-    // Both take 300 ms: the first is done 100 ms before the second, with which a timeout would have begun anew.
-    let answer = client.get("/slow/300").await;
-    assert_eq!(answer.status, 200);
-    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
-    assert_eq!(up.requests(), 2);
+    let mut client = Wire::connect(naru.address).await;
+    client.send("GET / HTTP/1.1\r\nhost: naru.test\r\n\r\n").await;
+    let mut first = up.accept().await;
+    first.request().await;
+    // The second is begun while the first goes on: that one is given up by nobody, and answers.
+    let mut second = up.accept().await;
+    second.request().await;
+    first.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst").await;
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "first"));
+    // Nobody waits for the other any more.
+    second.ends().await;
+    assert_eq!(naru.report().await.clusters[0].retries, 1);
     drop(client);
     naru.settles().await;
 }

@@ -14,15 +14,20 @@ use naru_spec::{
 };
 use naru_tests::client::request;
 use naru_tests::naru::config;
+use naru_tests::wire::refusing_address;
 use naru_tests::{Bootstrap, Client, Naru, Outbound, Speaks, Upstream, until};
 
-const BASE: Duration = Duration::from_millis(300);
+use routes::WAIT;
 
-/// Of the users who asked for it, with all durations divided by 100.
+/// Longer than what is asked meanwhile takes on a loaded machine.
+const BASE: Duration = Duration::from_secs(1);
+
+/// Of the users who asked for it, with durations that a test can wait for.
 fn detection() -> OutlierDetection {
     OutlierDetection {
         consecutive_5xx: 3,
-        interval: Duration::from_millis(50),
+        // What is remembered of an ejection fades after so long: who is ejected again has to be quicker.
+        interval: Duration::from_millis(300),
         base_ejection_time: BASE,
         max_ejection_time: Duration::from_secs(60),
         max_ejection_percent: 50,
@@ -150,9 +155,8 @@ async fn what_is_ejected_stays_so_when_the_configuration_changes() {
 #[tokio::test]
 async fn where_no_connection_can_be_made_an_endpoint_is_ejected_too() {
     let upstream = Upstream::plain(Speaks::Http1).await;
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let bootstrap =
-        Bootstrap::new(naru_tests::bootstrap::TO_UP).cluster_of("up", &[refusing, upstream.address], "");
+    let addresses = [refusing_address(), upstream.address];
+    let bootstrap = Bootstrap::new(naru_tests::bootstrap::TO_UP).cluster_of("up", &addresses, "");
     let detection = OutlierDetection { base_ejection_time: Duration::from_secs(60), ..detection() };
     let guard = GuardSettings { outlier_detection: Some(detection), ..GuardSettings::default() };
     let naru = start(&bootstrap, guard, 1);
@@ -164,14 +168,14 @@ async fn where_no_connection_can_be_made_an_endpoint_is_ejected_too() {
     assert_eq!((failed, ejected(&naru)), (3, vec![true, false]));
 }
 
-/// Of the users who asked for it: a window of 10, half of which may fail, and 5 calls that try; all durations divided
-/// by 100.
+/// Of the users who asked for it: a window of 10, half of which may fail, and 5 calls that try; with durations that a test
+/// can wait for.
 fn breaker() -> CircuitBreaker {
     CircuitBreaker {
         window: Window::Count(10),
         minimum_calls: 10,
         failure_rate: Percent::whole(50),
-        wait_in_open: WaitInOpen::Fixed(Duration::from_millis(300)),
+        wait_in_open: WaitInOpen::Fixed(WAIT),
         trial_calls: 5,
         slow_call_duration: Duration::from_millis(200),
         ..CircuitBreaker::default()
@@ -218,7 +222,7 @@ async fn a_window_is_that_of_all_workers_and_open_means_that_nobody_is_asked() {
     }
     assert_eq!(cut.upstream.requests(), 10);
     // Five may try, and where they are well it closes.
-    tokio::time::sleep(Duration::from_millis(310)).await;
+    tokio::time::sleep(WAIT + Duration::from_millis(20)).await;
     for _ in 0..5 {
         assert_eq!(cut.ask("/status/200").await, 200);
     }
@@ -234,13 +238,13 @@ async fn no_more_calls_try_than_are_permitted_and_one_that_is_given_up_lets_anot
     for _ in 0..10 {
         cut.ask("/status/500").await;
     }
-    tokio::time::sleep(Duration::from_millis(310)).await;
+    tokio::time::sleep(WAIT + Duration::from_millis(20)).await;
     let address = cut.naru.address;
     let trials: Vec<_> = (0..30)
         .map(|_| {
             tokio::spawn(async move {
                 let mut client = Client::plain(address, Speaks::Http1).await;
-                client.get("/slow/1000").await.status.as_u16()
+                client.get("/slow/20000").await.status.as_u16()
             })
         })
         .collect();

@@ -1,5 +1,6 @@
 //! The data plane on real sockets.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "what went on is read where a test has failed")]
 
 mod proxying;
 mod program;

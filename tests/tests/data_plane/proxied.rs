@@ -7,6 +7,7 @@ use naru_base::Reason;
 use naru_journey::proxied::{Ends, header, line};
 use naru_tests::bootstrap::{TO_UP, downstream_tls, json_log, tcp_chain};
 use naru_tests::files::{Directory, documents};
+use naru_tests::up::free_address;
 use naru_tests::wire::{End, WireListener};
 use naru_tests::{Authority, Bootstrap, Naru, Wire, until};
 
@@ -223,11 +224,6 @@ impl Drop for Haproxy {
     }
 }
 
-/// One that nobody listens on yet.
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[tokio::test]
 async fn haproxy_is_understood_and_understands() {
     let up = WireListener::bind().await;
@@ -235,7 +231,7 @@ async fn haproxy_is_understood_and_understands() {
         let bootstrap =
             Bootstrap::tcp("").listener(&incoming(false)).cluster("up", up.address, &outgoing("V1"));
         let naru = Naru::start(&bootstrap);
-        let front = free();
+        let front = free_address();
         let lines =
             format!("listen front\n mode tcp\n bind {front}\n server naru {} {version}\n", naru.address);
         let _haproxy = Haproxy::start(&lines, front).await;
@@ -248,7 +244,7 @@ async fn haproxy_is_understood_and_understands() {
         upstream.expect(b"inside").await;
     }
     for version in ["V1", "V2"] {
-        let back = free();
+        let back = free_address();
         let lines = format!(
             "frontend back\n mode http\n bind {back} accept-proxy\n http-request return status 200 hdr x-src %[src]:%[src_port]\n"
         );

@@ -193,18 +193,22 @@ fn exact(answers: &[Answered], part: u128) -> Passed {
     passed
 }
 
-/// What has passed differs from what is exact by this part of it and one request at most.
+/// What has passed differs from what is exact by this part of it and one request at most, by a few for each address.
 fn assert_near(what: &str, answers: &[Answered], exact: &Passed, part: f64) {
     let passed = Passed::of(answers);
-    let near = |what: &str, passed: f64, exact: f64| {
-        assert!((passed - exact).abs() <= exact * part + 1.0, "{what}: {passed} have passed of {exact}");
+    let near = |what: &str, passed: f64, exact: f64, slack: f64| {
+        assert!((passed - exact).abs() <= exact * part + slack, "{what}: {passed} have passed of {exact}");
     };
-    near(&format!("{what}, all of {}", answers.len()), passed.all, exact.all);
+    near(&format!("{what}, all of {}", answers.len()), passed.all, exact.all, 1.0);
+    // Where users are used up before addresses, as in a short load, which address gets the last of a user is the order of
+    // a few microseconds.
+    let slack = if std::env::var_os("NARU_LIMIT_SECONDS").is_some() { 1.0 } else { 6.0 };
     for (address, exact) in &exact.addresses {
         near(
             &format!("{what}, address {address}"),
             passed.addresses.get(address).copied().unwrap_or(0.0),
             *exact,
+            slack,
         );
     }
     // Which users an address that has used up its own lets pass is the order of a few microseconds.

@@ -357,3 +357,39 @@ async fn documents_say_what_is_tried_instead_and_the_breaker_is_shown() {
         format!("   fallback on breakerOpen, noHealthyUpstream, failure: {cluster}; else answered 200");
     assert!(explained.lines().any(|known| known.starts_with(&line)), "{explained}");
 }
+
+#[tokio::test]
+async fn a_save_that_leaves_nobody_behind_a_service_says_what_fails_since() {
+    let (gate, replicas) = (free_address(), |replicas| {
+        let service = naru_tests::up::service("page", 80);
+        format!("{service}{}", deployment("page", "app: page", replicas, "--version, v1"))
+    });
+    let files = [("gate.yaml", gateway(gate.port(), "page")), ("page.yaml", replicas(1))];
+    let up = Up::start(&files, &["--workers", "1"]).await;
+    until("the gateway", async || tokio::net::TcpStream::connect(gate).await.ok()).await;
+    until("the page", async || (client::get(gate, "/").await.status == 200).then_some(())).await;
+    up.save("page.yaml", &replicas(0));
+    until("what the save means", async || {
+        let said = up.said();
+        let is_told = said.contains("would newly fail: no endpoint is there in outbound|80||page");
+        is_told.then_some(())
+    })
+    .await;
+    assert!(!up.said().contains("would go where they went"), "{}", up.said());
+}
+
+#[tokio::test]
+async fn an_address_that_somebody_has_is_taken_when_it_is_free() {
+    let (gate, other) = (free_address(), free_address());
+    let text = |port| format!("{}---{SERVICES}", gateway(port, "page"));
+    let up = Up::start(&[("gate.yaml", text(gate.port()))], &["--workers", "1"]).await;
+    let taken = std::net::TcpListener::bind(other).unwrap();
+    up.save("gate.yaml", &text(other.port()));
+    until("it to be told", async || up.said().contains("it is tried again").then_some(())).await;
+    let line = text(other.port()).lines().position(|line| line.contains("servers:")).unwrap() + 1;
+    assert!(up.said().contains(&format!("gate.yaml:{line}:")), "{}", up.said());
+    assert_eq!(client::get(gate, "/").await.status, 503, "what was there before goes on");
+    drop(taken);
+    until("the change", async || up.said().contains("has changed; it is in effect").then_some(())).await;
+    assert_eq!(client::get(other, "/").await.status, 503);
+}

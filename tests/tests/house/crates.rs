@@ -57,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire/lease", &["core/base", "core/admit", "wire/jose"]),
     ("wire/etcd", &[]),
     ("wire/grpc", &[]),
+    ("wire/say", &[]),
     // What is told of a request, and what an answer means, is said in the core's words.
     ("wire/authz", &["core/admit", "core/base", "core/identity"]),
     ("wire/coding", &[]),

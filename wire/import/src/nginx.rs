@@ -38,13 +38,30 @@ pub(crate) fn is_likely(text: &str) -> bool {
 
 /// Adds the ports that a configuration calls to the services of a compose file.
 pub(crate) fn calls(directives: &[Directive], services: &mut Services) {
+    let mut upstreams = Vec::new();
+    names_of_upstreams(directives, &mut upstreams);
+    calls_beside(directives, &upstreams, services);
+}
+
+/// These are not looked up: what they call is what they list.
+fn names_of_upstreams<'a>(directives: &'a [Directive], names: &mut Vec<&'a str>) {
+    for directive in directives {
+        if directive.name == "upstream" {
+            names.extend(directive.arg(0));
+        }
+        names_of_upstreams(directive.children(), names);
+    }
+}
+
+fn calls_beside(directives: &[Directive], upstreams: &[&str], services: &mut Services) {
     for directive in directives {
         let address = match directive.name.as_str() {
             "server" => directive.arg(0).map(|text| upstream::host_and_port(text, 80)),
             "proxy_pass" | "grpc_pass" => directive
                 .arg(0)
                 .and_then(location::Target::parse)
-                .map(|t| upstream::host_and_port(&t.host, t.port)),
+                .filter(|target| !upstreams.contains(&target.host.as_str()))
+                .map(|target| upstream::host_and_port(&target.host, target.port)),
             _ => None,
         };
         if let Some(Some((host, port))) = address
@@ -53,7 +70,7 @@ pub(crate) fn calls(directives: &[Directive], services: &mut Services) {
         {
             known.ports.push(port);
         }
-        calls(directive.children(), services);
+        calls_beside(directive.children(), upstreams, services);
     }
 }
 

@@ -94,3 +94,16 @@ fn every_document_is_yaml_that_can_be_read_back() {
     }
     assert!(count > 20, "{count}");
 }
+
+#[test]
+fn the_name_of_an_upstream_is_not_that_of_a_service() {
+    let nginx = "upstream api { server 127.0.0.1:9001; server web:9002; }
+server { listen 80; location / { proxy_pass http://api/; } location /w { proxy_pass http://web/; } }";
+    let compose = "services:\n  api: { image: a, expose: ['8000'] }\n  web: { image: w, expose: ['8001'] }\n";
+    let files =
+        [("nginx.conf".to_owned(), nginx.to_owned()), ("compose.yaml".to_owned(), compose.to_owned())];
+    let notes: Vec<String> = import(&files).notes.iter().map(ToString::to_string).collect();
+    let added: Vec<&String> = notes.iter().filter(|note| note.contains("is added: nginx calls it")).collect();
+    assert!(added.iter().all(|note| note.contains("web")), "{added:?}");
+    assert_eq!(added.len(), 2, "{added:?}");
+}

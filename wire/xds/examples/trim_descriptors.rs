@@ -7,6 +7,8 @@
 //!
 //! `cargo run -p naru-xds --example trim_descriptors` writes the file; a test proves it fresh.
 
+#![allow(clippy::print_stderr, reason = "it is run by a person or a test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;

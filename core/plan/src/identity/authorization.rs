@@ -3,8 +3,10 @@
 //! Of a rule each source is a principal, each operation a permission; what it asks `when` stands in all of them. Policies
 //! that deny are asked before those that allow. Where there is any that allows, who none of them is for is refused.
 
+use std::collections::BTreeSet;
+
 use naru_resource::security::{AuthorizationPolicy, PolicyAction, PolicyRule};
-use naru_resource::{Place, Text};
+use naru_resource::{Gateway, Place, Text};
 use naru_spec::{AuthTest, Path, Rbac, RbacAction, RbacPolicy, RbacRules, code};
 
 use super::condition::{Part, Side, part};
@@ -38,6 +40,89 @@ pub(super) fn check(document: &AuthorizationPolicy, findings: &mut Findings<'_>)
         rule_of(rule, namespace, &mut |place, field, message, hint| {
             findings.error(code::INVALID_VALUE, place, &listed.at(at).field(field), message, hint);
         });
+    }
+}
+
+/// Tells what no request has at the gateways that a document is for.
+pub(super) fn check_at(
+    document: &AuthorizationPolicy,
+    gateways: &[&Gateway],
+    has_tokens: bool,
+    findings: &mut Findings<'_>,
+) {
+    let Some(spec) = &document.spec else { return };
+    let ports: BTreeSet<i64> = gateways
+        .iter()
+        .flat_map(|gateway| &gateway.spec.servers)
+        .map(|server| server.port.number.value)
+        .collect();
+    let listed = Path::ROOT.field("spec.rules");
+    for (at, rule) in spec.rules.iter().enumerate() {
+        let path = listed.at(at);
+        let operations = rule.to.iter().filter_map(|to| to.operation.as_ref());
+        let of_ports = rule.when.iter().filter(|condition| condition.key.value == "destination.port");
+        let asked = operations.clone().flat_map(|operation| &operation.ports).map(|port| (port, "to"));
+        let asked = asked.chain(of_ports.flat_map(|condition| &condition.values).map(|port| (port, "when")));
+        for (port, field) in asked {
+            // What is no port at all was told.
+            let is_there = port.parse::<u16>().map_or(true, |port| ports.contains(&port.into()));
+            if !is_there && !ports.is_empty() {
+                let message =
+                    format!("no server of its Gateways has port {}: it fits no request", port.value);
+                let known: Vec<String> = ports.iter().map(ToString::to_string).collect();
+                let hint = format!("their ports are {}", known.join(", "));
+                findings.warning(code::NO_EFFECT, port.place, &path.field(field), message, hint);
+            }
+        }
+        for said in operations.flat_map(|operation| operation.paths.iter().chain(&operation.not_paths)) {
+            let (why, hint) = match said.as_str() {
+                "" => continue,
+                text if !text.starts_with(['/', '*', '{']) => {
+                    ("begins with /", "write / before it, or * for what ends so")
+                }
+                text if text.contains('?') => {
+                    ("has no query: it ends before ?", "leave out ? and what follows")
+                }
+                _ => continue,
+            };
+            let message = format!("'{}' fits no request: a path {why}", said.value);
+            findings.warning(code::NO_EFFECT, said.place, &path.field("to"), message, hint);
+        }
+        let is_custom = spec.action.is_some_and(|said| said.value == PolicyAction::Custom);
+        if !has_tokens && !gateways.is_empty() && !is_custom {
+            check_tokens(rule, spec.action.map(|said| said.value), &path, findings);
+        }
+    }
+}
+
+/// Of a rule that is asked where nobody verifies tokens.
+fn check_tokens(
+    rule: &PolicyRule,
+    action: Option<PolicyAction>,
+    path: &Path<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let of_token = |key: &str| {
+        let part = Part::of_key(key);
+        matches!(part, Some(Part::RequestPrincipal | Part::Audience | Part::Presenter | Part::Claim(_)))
+    };
+    let sources = rule.from.iter().filter_map(|from| from.source.as_ref());
+    let of_sources =
+        sources.map(|source| ("from", &source.request_principals, &source.not_request_principals));
+    let conditions = rule.when.iter().filter(|condition| of_token(&condition.key));
+    let of_conditions = conditions.map(|condition| ("when", &condition.values, &condition.not_values));
+    let hint = "a RequestAuthentication or a SessionAuth for the Gateway verifies tokens";
+    for (field, wanted, unwanted) in of_sources.chain(of_conditions) {
+        let so = match action {
+            None | Some(PolicyAction::Allow) => "nobody is allowed by it",
+            _ => "it fits no request",
+        };
+        for (first, so) in [(wanted.first(), so), (unwanted.first(), "it fits every request")] {
+            if let Some(first) = first {
+                let message = format!("no token is verified here: {so}");
+                findings.warning(code::NO_EFFECT, first.place, &path.field(field), message, hint);
+            }
+        }
     }
 }
 

@@ -178,10 +178,9 @@ async fn answers_failures_and_lost_time_lead_to_the_next_step() {
 
 #[tokio::test]
 async fn a_service_that_is_not_there_is_answered_for_with_the_body_of_the_request() {
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let two = Two::start(1, |mut config| {
         let up = cluster_of(&mut config, "up");
-        up.endpoints[0].address = naru_spec::Address::Socket(refusing);
+        up.endpoints[0].address = naru_spec::Address::Socket(refusing_address());
         with_fallback(config, chain(vec![to("other")]))
     })
     .await;

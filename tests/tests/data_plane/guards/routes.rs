@@ -5,8 +5,8 @@ use naru_spec::{Action, LoadLimits, Named};
 
 use super::*;
 
-/// Of the guide to a small shop: a window of 10, half of which may fail, 30 s, and 5 calls that try. All durations
-/// divided by 30, as all others of the guide; its limit of 3 s is the timeout of the route.
+/// Of the guide to a small shop: a window of 10, half of which may fail, 30 s, and 5 calls that try. The 30 s are divided
+/// by 30; its limit of 3 s is the timeout of the route, divided by 6, so that a loaded machine answers in it.
 pub fn of_the_guide() -> CircuitBreaker {
     CircuitBreaker {
         window: Window::Count(10),
@@ -18,7 +18,7 @@ pub fn of_the_guide() -> CircuitBreaker {
 }
 
 pub const WAIT: Duration = Duration::from_secs(1);
-const TO_UP: &str = "- match: { prefix: / }\n  route: { cluster: up, timeout: 0.1s }\n";
+const TO_UP: &str = "- match: { prefix: / }\n  route: { cluster: up, timeout: 0.5s }\n";
 
 /// The breaker of a rule, by its name.
 pub fn with_breaker(mut config: Config, rule: usize, name: &str, breaker: CircuitBreaker) -> Config {
@@ -81,10 +81,10 @@ async fn the_breaker_of_the_guide_goes_through_its_states_whoever_works() {
                 ("/status/500", 500, Closed),
                 ("/status/503", 503, Closed),
                 // What naru answers for want of an answer is a failure, too.
-                ("/slow/400", 504, Closed),
+                ("/slow/2000", 504, Closed),
                 ("/status/500", 500, Closed),
                 // The tenth: half of them have failed.
-                ("/slow/400", 504, Open),
+                ("/slow/2000", 504, Open),
                 ("/status/200", 503, Open),
                 ("/status/200", 503, Open),
             ])

@@ -1,9 +1,11 @@
 //! `naru proxy` reads its file again, and certificates that change.
 
 use naru_tests::files::Directory;
-use naru_tests::{Authority, Bootstrap, Client, Speaks, Wire, client};
+use naru_tests::program::program;
+use naru_tests::up::free_address;
+use naru_tests::{Authority, Bootstrap, Client, Speaks, Wire, client, until};
 use naru_tls::Connector;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 use super::Stand;
@@ -147,4 +149,31 @@ async fn a_listener_that_moves_under_load_answers_everybody_who_was_let_in() {
         assert!(answered > 0);
         assert_eq!(client::get(at, "/").await.text(), "x");
     }
+}
+
+/// As behind a pipe whose reader has gone, or on a disk that is full.
+#[tokio::test]
+async fn traffic_goes_on_where_standard_error_cannot_be_written() {
+    let mut command = std::process::Command::new(program());
+    let address = free_address();
+    let files = Directory::new();
+    let file = files.write("naru.yaml", &saying("one").listen_on(address).text());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    command.args(["proxy", "--takeover-path", "none", "-c"]).arg(&file).stderr(full);
+    let mut naru = command.spawn().unwrap();
+    let process = Pid::from_child(&naru);
+    until("it to listen", async || TcpStream::connect(address).await.ok()).await;
+    // What is said of a change is lost, whether it can be or not.
+    for text in ["static_resources: [".to_owned(), saying("two").listen_on(address).text()] {
+        files.write("next.yaml", &text);
+        std::fs::rename(files.path("next.yaml"), &file).unwrap();
+        kill_process(process, Signal::HUP).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert_eq!(client::get(address, "/").await.status, 200);
+    }
+    let is_changed = async || (client::get(address, "/").await.text() == "two").then_some(());
+    until("the change to be in effect", is_changed).await;
+    kill_process(process, Signal::TERM).unwrap();
+    let status = until("it to end", async || naru.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(0));
 }

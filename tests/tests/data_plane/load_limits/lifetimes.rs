@@ -27,8 +27,10 @@ async fn a_connection_that_is_too_old_takes_no_more_requests() {
         if began.elapsed() < Duration::from_millis(450) {
             assert_eq!(up.connections(), 1, "{speaks:?}");
         }
+        // The one before is too old by now, be it the first or, on a slow machine, another.
+        let before = up.connections();
         assert_eq!(client.get("/bytes/2").await.text(), "xx");
-        assert_eq!(up.connections(), 2, "{speaks:?}");
+        assert_eq!(up.connections(), before + 1, "{speaks:?}");
         // One that carries nothing is closed.
         until("it to be closed", async || (status(&naru).connections == 0).then_some(())).await;
         drop(client);
@@ -99,11 +101,13 @@ async fn a_connection_of_http2_on_which_no_ping_is_answered_is_closed() {
     assert!(bytes.windows(9).any(|window| window == ping), "{bytes:?}");
     drop(client);
     naru.settles().await;
-    // One that is answered stands.
+    // One that is answered stands, for longer than a ping without an answer would let it.
+    let keepalive = Http2Keepalive { timeout: Duration::from_millis(500), ..keepalive };
+    let limits = ClusterLimits { http2_keepalive: Some(keepalive), ..limits };
     let up = Upstream::plain(Speaks::Http2).await;
     let naru = start(&Bootstrap::new(TO_UP).cluster("up", up.address, HTTP2), &limits, 1);
     let mut client = Client::plain(naru.address, Speaks::Http1).await;
-    assert_eq!(client.get("/slow/400").await.status, 200);
+    assert_eq!(client.get("/slow/1500").await.status, 200);
     assert_eq!((client.get("/bytes/2").await.text().as_str(), up.connections()), ("xx", 1));
 }
 

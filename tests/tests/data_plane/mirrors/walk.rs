@@ -23,6 +23,8 @@ use super::{OK, ended, mirrored, report, with_mirrors};
 use crate::cancellation::panics;
 
 const SEEDS: u64 = 256;
+/// Longer than the timeout of the route, which is long enough for the upstream that answers.
+const UNTIL_TIMED_OUT: Duration = Duration::from_secs(2);
 
 /// What a mirror does with each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +101,7 @@ async fn speak_http1(mut wire: Wire, does: Does) {
             .await;
         }
         Does::SaysNothing => drop(wire.end().await),
-        Does::TakesNothing => tokio::time::sleep(Duration::from_secs(1)).await,
+        Does::TakesNothing => tokio::time::sleep(UNTIL_TIMED_OUT).await,
     }
 }
 
@@ -111,7 +113,7 @@ async fn speak_http2(stream: tokio::net::TcpStream, does: Does) {
             Wire::new(stream).try_send("\x00\x01 no HTTP\r\n\r\n").await;
             return;
         }
-        Does::TakesNothing => return tokio::time::sleep(Duration::from_secs(1)).await,
+        Does::TakesNothing => return tokio::time::sleep(UNTIL_TIMED_OUT).await,
         _ => {}
     }
     let mut server = H2Server::accept(stream).await;
@@ -120,7 +122,7 @@ async fn speak_http2(stream: tokio::net::TcpStream, does: Does) {
     match does {
         Does::ClosesAfterTheHead | Does::SendsHalfAHead => return server.close().await,
         Does::ResetsAfterTheHead => return respond.send_reset(h2::Reason::INTERNAL_ERROR),
-        Does::SaysNothing => return tokio::time::sleep(Duration::from_secs(1)).await,
+        Does::SaysNothing => return tokio::time::sleep(UNTIL_TIMED_OUT).await,
         Does::AnswersWithoutReading => {}
         _ => drop(http2::read(&mut request.into_body()).await),
     }
@@ -166,7 +168,7 @@ impl Stand {
         let listener = WireListener::bind_narrow();
         let does = Arc::<AtomicUsize>::default();
         let lines = if is_http2 { HTTP2 } else { "" };
-        let bootstrap = mirrored(up.address, &format!("timeout: 0.25s\n    {}", super::TO_MIRROR));
+        let bootstrap = mirrored(up.address, &format!("timeout: 1s\n    {}", super::TO_MIRROR));
         let config = with_mirrors(&bootstrap.cluster("mirror", listener.address, lines), |mirror| {
             mirror.comparison = Some(Comparison::default());
         });

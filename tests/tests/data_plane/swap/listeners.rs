@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use naru_tests::http2::{self, H2Client};
+use naru_tests::up::free_address;
 use naru_tests::wire::End;
 use naru_tests::{Authority, Bootstrap, Client, Naru, Outbound, Speaks, Upstream, Wire, client, until};
 use naru_tls::Connector;
@@ -25,11 +26,6 @@ fn file(listeners: &[(&str, SocketAddr, &str)]) -> String {
         text.push_str(listener);
     }
     text
-}
-
-/// Nobody listens there; somebody may.
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind(SocketAddr::from(ANY)).unwrap().local_addr().unwrap()
 }
 
 async fn is_refused(address: SocketAddr) -> bool {

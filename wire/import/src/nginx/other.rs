@@ -84,14 +84,23 @@ const LOST: &[(&[&str], &str)] = &[
     (&["rewrite"], "say rewrite.uri, or rewrite.uriRegexRewrite, of the route"),
     (&["if"], "conditions on headers, methods and queries stand in a route's match"),
     (
-        &["auth_basic", "auth_basic_user_file", "auth_jwt", "auth_request"],
-        "anybody may call it now: check callers behind naru",
+        &["auth_basic", "auth_basic_user_file"],
+        "anybody may call it now: say basicAuth in an EdgePolicy: see docs/edge-policies.md",
+    ),
+    (
+        &["auth_jwt", "auth_request"],
+        "anybody may call it now: say it in a RequestAuthentication and an AuthorizationPolicy: see docs/identity.md",
     ),
     (&["limit_except"], "every method may be called now: say match.method"),
     (
-        &["limit_conn", "limit_conn_zone", "limit_rate", "limit_req", "limit_req_zone"],
-        "nothing limits callers now: see docs/gaps.md",
+        &["limit_req", "limit_req_zone"],
+        "nothing limits callers now: say it in a RateLimit: see docs/rate-limits.md",
     ),
+    (
+        &["limit_conn", "limit_conn_zone"],
+        "nothing limits connections of a client now: say connections.maxPerSource in an EdgePolicy",
+    ),
+    (&["limit_rate"], "answers go as fast as clients take them"),
     (
         &["client_max_body_size"],
         "say requests.maxBodyBytes in an EdgePolicy, or maxRequestBytes in a TrafficPolicy of the route",
@@ -99,7 +108,7 @@ const LOST: &[(&[&str], &str)] = &[
     (&["error_page", "proxy_intercept_errors"], "errors are passed on as they come"),
     (
         &["proxy_cache", "proxy_cache_path", "proxy_cache_valid", "proxy_cache_key"],
-        "naru caches no responses",
+        "nothing is kept now: say it in a ResponseCache: see docs/cache.md",
     ),
     (
         &["gzip", "gzip_types", "gzip_min_length", "gzip_vary", "brotli"],
@@ -110,7 +119,8 @@ const LOST: &[(&[&str], &str)] = &[
         &["fastcgi_pass", "scgi_pass", "uwsgi_pass", "memcached_pass"],
         "naru speaks HTTP only: put an HTTP server in front of the program",
     ),
-    (&["stream", "mail"], "naru carries HTTP only, yet"),
+    (&["stream"], "say it in a Gateway of TCP or TLS and a VirtualService: see docs/tcp.md"),
+    (&["mail"], "naru does not speak the protocols of mail: see docs/tcp.md for bytes that nobody reads"),
     (&["proxy_ssl_verify", "proxy_ssl_trusted_certificate"], "say tls.caCertificates in the DestinationRule"),
     (&["proxy_ssl_certificate", "proxy_ssl_certificate_key"], "say tls.mode MUTUAL in the DestinationRule"),
     (
@@ -120,7 +130,7 @@ const LOST: &[(&[&str], &str)] = &[
     (&["mirror"], "say mirrors in the route"),
     (
         &["set_real_ip_from", "real_ip_header", "real_ip_recursive"],
-        "the address of whoever connects is the client's",
+        "whoever connects is the client: say requests.trustedHops in an EdgePolicy",
     ),
 ];
 

@@ -223,13 +223,13 @@ struct Filters {
     gate: Gate,
 }
 
-/// The router, and before it the filters for faults, gRPC-Web and bodies, if there are any.
-/// The buffer filter says how large a
-/// body may be; it is not gathered for that.
+/// The router, and before it whatever other filters there are. The buffer filter says how large a body may be; it is not
+/// gathered for that.
 fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Findings<'_>) -> Filters {
     let path = path.field("http_filters");
     let mut found = Filters::default();
     let mut routers = 0;
+    let mut unknown = 0;
     for (at, filter) in said.http_filters.iter().enumerate() {
         let path = path.at(at);
         let path = path.field("typed_config");
@@ -298,13 +298,15 @@ fn filters(said: &hcm::HttpConnectionManager, path: &Path<'_>, findings: &mut Fi
             }
             found.gate.checks.push(Check { name: filter.name.clone(), kind });
         } else {
+            unknown += 1;
             let text = format!("the HTTP filter '{}' is not supported", type_name(&any.type_url));
             let hint = "only api_key_auth, basic_auth, cors, csrf, jwt_authn, ext_authz, rbac, local_ratelimit, ratelimit, fault, \
                         buffer, compressor, decompressor, grpc_web and the router are";
             findings.error(&path.field("@type"), code::UNSUPPORTED_EXTENSION, text, hint);
         }
     }
-    if said.http_filters.is_empty() {
+    // What is not known may stand in its place.
+    if routers == 0 && unknown == 0 {
         findings.missing(&path, "the HTTP connection manager needs the router in http_filters");
     }
     found
