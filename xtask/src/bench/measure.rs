@@ -63,8 +63,8 @@ impl Settings {
     pub const FULL: Settings = Settings {
         rounds: 5,
         seconds: 5.0,
-        latency_seconds: 0.4,
-        latency_turns: 30,
+        latency_seconds: 0.1,
+        latency_turns: 120,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(30),
         starts: 5,
@@ -72,8 +72,8 @@ impl Settings {
     pub const QUICK: Settings = Settings {
         rounds: 2,
         seconds: 1.5,
-        latency_seconds: 0.4,
-        latency_turns: 10,
+        latency_seconds: 0.1,
+        latency_turns: 40,
         rates: [2_000, 8_000],
         settle: Duration::from_secs(3),
         starts: 2,
