@@ -92,38 +92,49 @@ impl StartError {
             | StartError::Draining => false,
         }
     }
+
+    /// What is to be done about it; nothing where that is not known.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            StartError::Listen { .. } if self.is_taken() => {
+                "stop that process, or choose another port (of a Gateway port.number, in Envoy's words port_value); \
+                 'ss -ltnp' shows who it is"
+            }
+            StartError::Pipe { .. } if self.is_taken() => {
+                "somebody listens there, or it is a file that is no socket"
+            }
+            _ => "",
+        }
+    }
+
+    /// What it is, without the hint.
+    pub fn message(&self) -> String {
+        match self {
+            StartError::Listen { listener, address, .. } if self.is_taken() => format!(
+                "listener '{listener}' cannot have the address {address}: it is in use by another process"
+            ),
+            StartError::Listen { listener, address, error } => {
+                format!("listener '{listener}' cannot listen on {address}: {error}")
+            }
+            StartError::Pipe { listener, path, error } => {
+                format!("listener '{listener}' cannot listen on {path}: {error}")
+            }
+            StartError::Config(problems) => {
+                let said: Vec<String> = problems.iter().map(|(_, invalid)| invalid.to_string()).collect();
+                said.join("; ")
+            }
+            StartError::Log(error) => error.to_string(),
+            StartError::Thread(error) => format!("a thread cannot be started: {error}"),
+            StartError::Accept(error) => format!("a worker cannot accept connections: {error}"),
+            StartError::Draining => "naru is draining and takes no new configuration".to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Listen { listener, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "listener '{listener}' cannot have the address {address}: it is in use by another process\n  help: stop that process, or choose another port (of a Gateway port.number, in Envoy's words port_value); 'ss -ltnp' shows who it is"
-                )
-            }
-            StartError::Listen { listener, address, error } => {
-                write!(f, "listener '{listener}' cannot listen on {address}: {error}")
-            }
-            StartError::Pipe { listener, path, error } => {
-                write!(f, "listener '{listener}' cannot listen on {path}: {error}")?;
-                if error.kind() == io::ErrorKind::AddrInUse {
-                    f.write_str("\n  help: somebody listens there, or it is a file that is no socket")?;
-                }
-                Ok(())
-            }
-            StartError::Config(problems) => {
-                for (at, (_, invalid)) in problems.iter().enumerate() {
-                    write!(f, "{}{invalid}", if at == 0 { "" } else { "; " })?;
-                }
-                Ok(())
-            }
-            StartError::Log(error) => write!(f, "{error}"),
-            StartError::Thread(error) => write!(f, "a thread cannot be started: {error}"),
-            StartError::Accept(error) => write!(f, "a worker cannot accept connections: {error}"),
-            StartError::Draining => f.write_str("naru is draining and takes no new configuration"),
-        }
+        f.write_str(&self.message())?;
+        if self.hint().is_empty() { Ok(()) } else { write!(f, "\n  help: {}", self.hint()) }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Finding {
 pub fn check(resources: &Resources) -> Vec<Finding> {
     let mut found = Found { findings: Vec::new() };
     // That a document is there twice is an error; what follows from it is no mistake of its own.
-    let once = resources.without_repeated();
+    let once = resources.without(&resources.repeated());
     let world = World::of(&once);
     virtual_services::check(&world, &mut found);
     matches::check(&world, &mut found);

@@ -68,7 +68,7 @@ mod again;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use naru_resource::{Files, Resources};
+use naru_resource::{Files, Repeated, Resources};
 use naru_spec::config::Place;
 use naru_spec::{AccessLog, Admin, Config, Invalid, Overload, Path, Problem, Severity, code};
 
@@ -190,8 +190,9 @@ pub fn outbound_name(client: &Client) -> String {
 pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut findings = Findings::new(&resources.files);
     let settled = settled(resources);
-    check_repeated(&settled, &mut findings);
-    let once = settled.without_repeated();
+    let repeated = settled.repeated();
+    tell_repeated(&repeated, &mut findings);
+    let once = settled.without(&repeated);
     let expanded = gateway_api::expand(&once, &mut findings);
     let resources: &Resources = &expanded;
     let mesh = Mesh::of(resources, &mut findings);
@@ -252,8 +253,8 @@ fn settled(resources: &Resources) -> Cow<'_, Resources> {
 
 /// A name is that of one document of its kind. Nobody says which of two is meant, so that nothing is said of the second
 /// but that.
-fn check_repeated(resources: &Resources, findings: &mut Findings<'_>) {
-    for again in resources.repeated() {
+fn tell_repeated(repeated: &[Repeated<'_>], findings: &mut Findings<'_>) {
+    for again in repeated {
         let message = format!("{} '{}' is defined twice", again.kind, again.full_name());
         let hint = format!("the first is at {}", findings.locate(again.first));
         let path = Path::ROOT.field("metadata.name");

@@ -24,8 +24,8 @@ use crate::account::{Account, DOCUMENT, Idle, Said};
 use crate::attached::{self, RouteKey, Target};
 use crate::findings::Findings;
 use crate::identity::Guards;
-use crate::names::gateway_name;
 use crate::registry::{Protocol, Registry};
+use crate::routes::is_gateway;
 use crate::sessions;
 
 const FIELD: &str = "rateLimit";
@@ -350,10 +350,9 @@ fn gateways_of<'a>(document: &RateLimit, resources: &'a Resources) -> Vec<&'a Ga
         "VirtualService" => match resources.virtual_services.iter().find(|service| is_it(&service.meta)) {
             // One without hosts is asked wherever somebody delegates to it.
             Some(service) if !service.spec.hosts.is_empty() => {
-                let names: Vec<String> =
-                    service.spec.gateways.iter().map(|said| gateway_name(said, namespace)).collect();
                 let is_named = |gateway: &&Gateway| {
-                    names.contains(&format!("{}/{}", gateway.meta.namespace(), gateway.meta.name.value))
+                    let full = (gateway.meta.namespace(), gateway.meta.name.value.as_str());
+                    service.spec.gateways.iter().any(|said| is_gateway(said, namespace, full))
                 };
                 all().filter(is_named).collect()
             }

@@ -17,7 +17,7 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::identity::passes_through;
-use crate::names::gateway_name;
+use crate::routes::is_gateway;
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions<'a> {
@@ -185,13 +185,13 @@ fn check_hosts(
         return;
     }
     let served: Vec<&str> = servers.iter().flat_map(|server| &server.hosts).map(host_of).collect();
+    let full = (gateway.meta.namespace(), name.as_str());
     let services = resources.virtual_services.iter().filter(|service| {
-        let full = format!("{}/{name}", gateway.meta.namespace());
         let is_named = match &service.bound {
-            Some(bound) => full == format!("{}/{}", bound.namespace, bound.gateway),
+            Some(bound) => (bound.namespace.as_str(), bound.gateway.as_str()) == full,
             None => {
                 let owner = service.meta.namespace();
-                !gateway.is_api && service.spec.gateways.iter().any(|said| gateway_name(said, owner) == full)
+                !gateway.is_api && service.spec.gateways.iter().any(|said| is_gateway(said, owner, full))
             }
         };
         is_named && !service.spec.http.is_empty()

@@ -176,12 +176,12 @@ macro_rules! every {
                 repeated
             }
 
-            /// Each document once: the first.
-            pub fn without_repeated(&self) -> Cow<'_, Resources> {
-                let places: BTreeSet<Place> = self.repeated().iter().map(|again| again.meta.name.place).collect();
-                if places.is_empty() {
+            /// Without those: each document once, the first.
+            pub fn without(&self, repeated: &[Repeated<'_>]) -> Cow<'_, Resources> {
+                if repeated.is_empty() {
                     return Cow::Borrowed(self);
                 }
+                let places: BTreeSet<Place> = repeated.iter().map(|again| again.meta.name.place).collect();
                 let mut once = self.clone();
                 $(once.$list.retain(|one| !places.contains(&one.meta.name.place));)*
                 Cow::Owned(once)

@@ -30,21 +30,17 @@ fn is_of_cluster(kind: &str) -> bool {
     matches!(kind, "Namespace" | "GatewayClass")
 }
 
-/// What there is one of.
-pub(crate) fn key<'a>(kind: &'static str, meta: &'a Meta) -> (&'static str, &'a str, &'a str) {
-    let namespace = if is_of_cluster(kind) { "" } else { meta.namespace() };
-    (kind, namespace, &meta.name)
-}
-
 /// Those of one list that are there again.
 pub(crate) fn of_list<'a>(
     kind: &'static str,
     list: impl Iterator<Item = &'a Meta>,
 ) -> impl Iterator<Item = Repeated<'a>> {
     let mut known = BTreeMap::new();
+    let has_namespace = !is_of_cluster(kind);
     // One without a name was told, and is nobody's double.
     list.filter(|meta| !meta.name.is_empty()).filter_map(move |meta| {
-        let first = *known.entry(key(kind, meta)).or_insert(meta.name.place);
+        let namespace = if has_namespace { meta.namespace() } else { "" };
+        let first = *known.entry((namespace, meta.name.value.as_str())).or_insert(meta.name.place);
         (first != meta.name.place).then_some(Repeated { kind, meta, first })
     })
 }

@@ -47,9 +47,7 @@ fn found(error: &StartError, config: &Config, resources: &Resources) -> Vec<(Pro
         }
         StartError::Listen { address, .. } => {
             let Some(said) = of_port(address.port(), resources) else { return Vec::new() };
-            let text = error.to_string();
-            let (message, help) = text.split_once("\n  help: ").unwrap_or((&text, ""));
-            vec![(problem(message, help, Some(said), resources), false)]
+            vec![(problem(&error.message(), error.hint(), Some(said), resources), false)]
         }
         _ => Vec::new(),
     };
