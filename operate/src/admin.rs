@@ -233,13 +233,20 @@ async fn answer(admin: &Admin, request: &Request<hyper::body::Incoming>) -> Resp
             Err(why) => text(StatusCode::BAD_REQUEST, why),
         },
         ("/server_info", _) => server_info(admin),
-        ("/", _) => index(),
+        ("/", _) => index(admin),
         _ => text(StatusCode::NOT_FOUND, "invalid path. admin commands are listed at /\n"),
     }
 }
 
-fn index() -> Response<Whole> {
-    let lines: String = PAGES.iter().map(|(path, what)| format!("{path:<16} {what}\n")).collect();
+/// Those that there are in this process.
+fn index(admin: &Admin) -> Response<Whole> {
+    let is_there = |path: &str| match path {
+        "/proxies" => admin.control.is_some(),
+        "/explain" => admin.desk.is_some(),
+        path => !path.starts_with("/config/") || admin.desk.is_some(),
+    };
+    let pages = PAGES.iter().filter(|(path, _)| is_there(path));
+    let lines: String = pages.map(|(path, what)| format!("{path:<16} {what}\n")).collect();
     text(StatusCode::OK, lines)
 }
 

@@ -140,6 +140,9 @@ fn node(args: &BootstrapArgs) -> Value {
     if let Some(address) = args.outbound_address {
         metadata.insert("outbound_address".to_owned(), address.to_string().into());
     }
+    if let Some(address) = args.inbound_address {
+        metadata.insert("inbound_address".to_owned(), address.to_string().into());
+    }
     let id = args.id.clone().unwrap_or_else(|| role.to_owned());
     // Some clients of gRPC ask for a locality, be it empty.
     json!({ "id": id, "cluster": "naru", "locality": {}, "metadata": metadata })

@@ -248,6 +248,9 @@ pub struct BootstrapArgs {
     /// Where a sidecar takes calls [default: 127.0.0.1:15001]
     #[arg(long, value_name = "ADDRESS", conflicts_with = "grpc")]
     pub outbound_address: Option<std::net::SocketAddr>,
+    /// Where a sidecar listens for who calls its workload, at the ports of `ingress` without a bind [default: everywhere]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "grpc")]
+    pub inbound_address: Option<std::net::IpAddr>,
     /// Where its own admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", conflicts_with = "grpc")]
     pub admin: std::net::SocketAddr,

@@ -33,8 +33,8 @@ pub enum Part {
     /// The gateways whose selector its labels have; all of them, where it has no labels. Those that do not say where
     /// they listen listen here.
     Gateway { address: IpAddr },
-    /// Takes the calls of one workload, here.
-    Sidecar { address: SocketAddr },
+    /// Takes the calls of one workload at `address`, and those to it at `inbound`, where its Sidecar does not say where.
+    Sidecar { address: SocketAddr, inbound: IpAddr },
     /// Is a workload that calls by itself.
     Client,
 }
@@ -102,7 +102,15 @@ fn part(dialect: Dialect, node: &Node, metadata: &Struct) -> Result<Part, String
             Ok(Part::Gateway { address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) })
         }
         "sidecar" => {
-            Ok(Part::Sidecar { address: address(metadata, "outbound_address")?.unwrap_or(OUTBOUND) })
+            let outbound = address(metadata, "outbound_address")?;
+            let own = match address(metadata, "inbound_address")? {
+                None => first_of_istio(metadata)?,
+                said => said,
+            };
+            Ok(Part::Sidecar {
+                address: outbound.unwrap_or(OUTBOUND),
+                inbound: own.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            })
         }
         other => Err(format!("node.metadata.role is 'gateway' or 'sidecar', not '{other}'")),
     }
@@ -111,6 +119,13 @@ fn part(dialect: Dialect, node: &Node, metadata: &Struct) -> Result<Part, String
 fn address<A: std::str::FromStr>(metadata: &Struct, name: &str) -> Result<Option<A>, String> {
     let Some(said) = text(metadata, &[name])? else { return Ok(None) };
     said.parse().map(Some).map_err(|_| format!("node.metadata.{name}: '{said}' is no address"))
+}
+
+/// Istio's proxies name all addresses of their machine.
+fn first_of_istio(metadata: &Struct) -> Result<Option<IpAddr>, String> {
+    let Some(said) = text(metadata, &["INSTANCE_IPS"])? else { return Ok(None) };
+    let first = said.split(',').next().unwrap_or_default().trim();
+    first.parse().map(Some).map_err(|_| format!("node.metadata.INSTANCE_IPS: '{first}' is no address"))
 }
 
 /// The first of these names that is said.
@@ -187,14 +202,21 @@ mod tests {
         assert_eq!(said.namespace, "shop");
         assert_eq!(said.labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
 
-        let sidecar = Part::Sidecar { address: ([127, 0, 0, 1], 15_001).into() };
+        let everywhere = [0, 0, 0, 0].into();
+        let sidecar = Part::Sidecar { address: ([127, 0, 0, 1], 15_001).into(), inbound: everywhere };
         // In Istio's words.
         let id = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local";
         let istio = role("envoy", id, &[("LABELS", labels), ("NAMESPACE", text("shop"))]).unwrap();
         assert_eq!((istio.part, istio.namespace.as_str(), istio.labels.len()), (sidecar.clone(), "shop", 2));
         assert_eq!(role("naru", "x", &[("role", text("sidecar"))]).unwrap().part, sidecar);
         let there = role("naru", "x", &[("role", text("sidecar")), ("outbound_address", text("[::1]:99"))]);
-        assert_eq!(there.unwrap().part, Part::Sidecar { address: "[::1]:99".parse().unwrap() });
+        let address = "[::1]:99".parse().unwrap();
+        assert_eq!(there.unwrap().part, Part::Sidecar { address, inbound: everywhere });
+        let own = Part::Sidecar { address: super::OUTBOUND, inbound: [10, 0, 0, 7].into() };
+        for (name, said) in [("inbound_address", "10.0.0.7"), ("INSTANCE_IPS", "10.0.0.7,fe80::1")] {
+            let role = role("naru", "x", &[("role", text("sidecar")), (name, text(said))]).unwrap();
+            assert_eq!(role.part, own, "{name}");
+        }
         for agent in ["gRPC C-core", "gRPC Node Pure JS", "gRPC Go", "gRPC Java"] {
             let role = role(agent, "x", &[]).unwrap();
             assert_eq!((role.dialect, role.part), (Dialect::Grpc, Part::Client));

@@ -218,7 +218,10 @@ spec:
         let roles = [
             role(gateway.clone(), &[]),
             role(gateway, &[("app", "gate")]),
-            role(Part::Sidecar { address: ([127, 0, 0, 1], 15_001).into() }, &[]),
+            role(
+                Part::Sidecar { address: ([127, 0, 0, 1], 15_001).into(), inbound: [0, 0, 0, 0].into() },
+                &[],
+            ),
         ];
         let around = Surroundings { is_strict: true, ..Surroundings::default() };
         let (mut patched, mut edits) = (0, 0);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naru_plan::{Client, Surroundings, led_to, outbound_name, plan};
+use naru_plan::{Client, Surroundings, is_of_workload, led_to, plan};
 use naru_resource::{Gateway, Resources};
 use naru_spec::{Config, VirtualHost};
 use naru_xds::discovery::Kind;
@@ -119,29 +119,25 @@ pub(crate) fn around(surroundings: &Surroundings, role: &Role) -> Surroundings {
 }
 
 fn client(role: &Role) -> Client {
-    let address = match &role.part {
-        Part::Sidecar { address } => *address,
-        Part::Gateway { .. } | Part::Client => Client::unnamed().address,
+    let unnamed = Client::unnamed();
+    let (address, inbound) = match &role.part {
+        Part::Sidecar { address, inbound } => (*address, Some(*inbound)),
+        Part::Gateway { .. } | Part::Client => (unnamed.address, unnamed.inbound),
     };
     Client {
         name: role.workload.clone(),
         namespace: role.namespace.clone(),
         labels: role.labels.clone(),
         address,
+        inbound,
     }
 }
 
-/// The listener that it has; a gateway has all.
-fn its_listener(role: &Role) -> Option<String> {
-    match role.part {
-        Part::Gateway { .. } => None,
-        Part::Sidecar { .. } | Part::Client => Some(outbound_name(&client(role))),
-    }
-}
-
+/// A gateway has all listeners.
 pub(crate) fn only_its(config: &mut Config, role: &Role) {
-    if let Some(name) = its_listener(role) {
-        config.listeners.retain(|listener| listener.name == name);
+    if matches!(role.part, Part::Sidecar { .. } | Part::Client) {
+        let client = client(role);
+        config.listeners.retain(|listener| is_of_workload(&listener.name, &client));
     }
 }
 

@@ -265,7 +265,10 @@ fn roles() -> [Role; 2] {
         labels: Default::default(),
     };
     let address = "127.0.0.1:15001".parse().unwrap();
-    [role(Part::Gateway { address: [0, 0, 0, 0].into() }), role(Part::Sidecar { address })]
+    [
+        role(Part::Gateway { address: [0, 0, 0, 0].into() }),
+        role(Part::Sidecar { address, inbound: [0, 0, 0, 0].into() }),
+    ]
 }
 
 fn check(schema: &Schema, documents: &Documents, what: &str) {

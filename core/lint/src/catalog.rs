@@ -114,8 +114,8 @@ pub const CATALOG: &[Rule] = &[
         &["KIA0004"],
         "warning",
         "a policy is for nobody",
-        "No Deployment, no Pod and no WorkloadEntry has the labels of the selector, or none runs in the namespace. The \
-         policy does nothing, which is worst where it was to protect something.",
+        "No Deployment or its like, no Pod and no WorkloadEntry has the labels of the selector, or none runs in the \
+         namespace. The policy does nothing, which is worst where it was to protect something.",
     ),
     warning(
         "IST0128",

@@ -22,6 +22,7 @@ fn documents(short: &str) -> String {
             "NS" => ("v1", "Namespace", "spec"),
             "SC" => ("networking.istio.io/v1", "Sidecar", "spec"),
             "POD" => ("v1", "Pod", "spec"),
+            "STS" => ("apps/v1", "StatefulSet", "spec"),
             "SECRET" => ("v1", "Secret", "data"),
             "EP" => ("v1", "Endpoints", ""),
             "SLICE" => ("discovery.k8s.io/v1", "EndpointSlice", ""),
@@ -189,6 +190,7 @@ fn a_service_that_nothing_stands_behind_is_told_where_processes_are_known() {
     assert_eq!(told(&format!("{far}{routed}"), "KIA0701"), nobody);
     for there in [
         "POD b { containers: [] }\n",
+        "STS b { serviceName: b, template: { metadata: { labels: { app: b, v: one } } } }\n",
         "SLICE b { endpoints: [{ addresses: [10.0.0.1] }] }",
         "EP b { subsets: [] }",
         "WE b { address: 10.0.0.1, labels: { app: b, v: one } }",

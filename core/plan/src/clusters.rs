@@ -199,9 +199,6 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
 }
 
 fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
-    if let Some(timeout) = blocks.pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref()) {
-        cluster.connect_timeout = timeout.value;
-    }
     if let Some(said) = blocks.proxy_protocol {
         let is_2 = said.version.as_ref().is_some_and(|version| version.value == "V2");
         cluster.proxy_protocol = Some(if is_2 { ProxyVersion::V2 } else { ProxyVersion::V1 });
@@ -211,27 +208,7 @@ fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
         }
     }
     if let Some(pool) = blocks.pool {
-        limit(&mut cluster.limits, pool);
-    }
-    if let Some(http) = blocks.pool.and_then(|pool| pool.http.as_ref()) {
-        // Zero is without limit.
-        let count = |value: &Option<Number>| {
-            let value = value.as_ref().and_then(|value| u32::try_from(value.value).ok());
-            value.filter(|count| *count > 0)
-        };
-        cluster.max_requests_per_connection = count(&http.max_requests_per_connection);
-        if let Some(timeout) = &http.idle_timeout {
-            cluster.idle_timeout = Some(timeout.value).filter(|timeout| *timeout > Duration::ZERO);
-        }
-        if let Some(streams) = count(&http.max_concurrent_streams) {
-            cluster.http2.max_concurrent_streams = streams;
-        }
-        if http.use_client_protocol.as_ref().is_some_and(|flag| flag.value) {
-            cluster.protocol = UpstreamProtocol::Downstream;
-        }
-        if http.h2_upgrade_policy.as_ref().is_some_and(|policy| policy.value == H2Upgrade::Upgrade) {
-            cluster.protocol = UpstreamProtocol::Http2;
-        }
+        apply_pool(cluster, pool);
     }
     if let Some(detection) = blocks.detection {
         cluster.guard.panic_percent = guards::panic_percent(detection);
@@ -241,6 +218,33 @@ fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
     cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, &known.host, &known.names));
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
+    }
+}
+
+/// How its endpoints are connected to, and how much they bear.
+pub(crate) fn apply_pool(cluster: &mut Cluster, pool: &ConnectionPool) {
+    if let Some(timeout) = pool.tcp.as_ref().and_then(|tcp| tcp.connect_timeout.as_ref()) {
+        cluster.connect_timeout = timeout.value;
+    }
+    limit(&mut cluster.limits, pool);
+    let Some(http) = &pool.http else { return };
+    // Zero is without limit.
+    let count = |value: &Option<Number>| {
+        let value = value.as_ref().and_then(|value| u32::try_from(value.value).ok());
+        value.filter(|count| *count > 0)
+    };
+    cluster.max_requests_per_connection = count(&http.max_requests_per_connection);
+    if let Some(timeout) = &http.idle_timeout {
+        cluster.idle_timeout = Some(timeout.value).filter(|timeout| *timeout > Duration::ZERO);
+    }
+    if let Some(streams) = count(&http.max_concurrent_streams) {
+        cluster.http2.max_concurrent_streams = streams;
+    }
+    if http.use_client_protocol.as_ref().is_some_and(|flag| flag.value) {
+        cluster.protocol = UpstreamProtocol::Downstream;
+    }
+    if http.h2_upgrade_policy.as_ref().is_some_and(|policy| policy.value == H2Upgrade::Upgrade) {
+        cluster.protocol = UpstreamProtocol::Http2;
     }
 }
 

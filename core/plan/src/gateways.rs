@@ -11,6 +11,7 @@ use naru_spec::{
 };
 
 use crate::Surroundings;
+use crate::acme;
 use crate::edge::Edges;
 use crate::findings::Findings;
 use crate::gateway_api;
@@ -18,7 +19,7 @@ use crate::http3;
 use crate::identity::Guards;
 use crate::mesh;
 use crate::names::{common, is_exported};
-use crate::registry::{plain, port_number};
+use crate::registry::{Known, plain, port_number};
 use crate::routes::{Context, Routes, catches_all, is_for_all};
 use crate::tls;
 
@@ -39,13 +40,15 @@ enum Speaks {
     Http,
     /// TLS that does not end here.
     Passthrough,
+    /// The same, and the server names say where it goes.
+    AutoPassthrough,
     /// Anything, in TLS that ends here or in none.
     Tcp,
 }
 
 impl Ready<'_> {
     fn is_tls(&self) -> bool {
-        self.tls.is_some() || self.speaks == Speaks::Passthrough
+        self.tls.is_some() || matches!(self.speaks, Speaks::Passthrough | Speaks::AutoPassthrough)
     }
 
     /// Whether everything that it has without TLS is sent to TLS.
@@ -154,13 +157,22 @@ fn add_streams(
     findings: &mut Findings<'_>,
 ) {
     let labels = labels_of(ready.gateway, routes.resources);
-    let services: Vec<&VirtualService> = routes
+    let mut services: Vec<&VirtualService> = routes
         .resources
         .virtual_services
         .iter()
         .filter(|service| is_bound(service, &ready, routes))
         .collect();
     let before = chains.len();
+    if ready.speaks == Speaks::AutoPassthrough {
+        services.clear();
+        let has = |known: &Known| {
+            let mut written = ready.server.hosts.iter();
+            written.any(|written| is_shared(written, &known.namespace, ready.gateway, &known.host))
+        };
+        let named = routes.named_chains(ready.server.place, &ready.context(&labels), &has, surroundings);
+        chains.extend(named);
+    }
     for service in services {
         let context = ready.context(&labels);
         let owner = service.meta.namespace();
@@ -176,7 +188,9 @@ fn add_streams(
         };
         let found = match ready.speaks {
             Speaks::Passthrough => routes.passing_chains(service, &context, &shared, surroundings),
-            Speaks::Tcp | Speaks::Http => routes.tcp_chains(service, &context, surroundings),
+            Speaks::Tcp | Speaks::Http | Speaks::AutoPassthrough => {
+                routes.tcp_chains(service, &context, surroundings)
+            }
         };
         for mut chain in found {
             chain.name = format!("{}/{}", ready.gateway.meta.full_name(), chain.name);
@@ -199,6 +213,7 @@ fn add_streams(
         let message = "no route leads on from this server: nobody listens for it";
         let hint = match ready.speaks {
             Speaks::Passthrough => "a VirtualService with this gateway and tls routes for its hosts",
+            Speaks::AutoPassthrough => "a Service that its hosts fit: '*.local' is all of them",
             Speaks::Tcp | Speaks::Http => "a VirtualService with this gateway and tcp routes",
         };
         let path = Path::ROOT.field("spec.servers");
@@ -247,7 +262,10 @@ fn read<'a>(
     let passes = server.tls.as_ref().is_some_and(|tls| {
         tls.mode.is_none_or(|mode| mode.value == ServerTlsMode::Passthrough) && tls.https_redirect.is_none()
     });
+    let mode = server.tls.as_ref().and_then(|tls| tls.mode);
+    let names_services = mode.is_some_and(|mode| mode.value == ServerTlsMode::AutoPassthrough);
     let (speaks, is_tls) = match protocol.as_str() {
+        "HTTPS" | "TLS" if names_services => (Speaks::AutoPassthrough, false),
         "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => (Speaks::Http, false),
         "HTTPS" | "TLS" if passes => (Speaks::Passthrough, false),
         "HTTPS" => (Speaks::Http, true),
@@ -309,7 +327,10 @@ fn read<'a>(
     };
     let tls = match (&server.tls, is_tls) {
         (Some(tls), true) => {
-            Some(tls::downstream(tls, gateway, (resources, surroundings), &path.field("tls"), findings)?)
+            let issuer = acme::issuer_of(gateway, resources);
+            let issued = issuer.map(|issuer| acme::certificate(issuer, surroundings));
+            let namespace = gateway.meta.namespace();
+            Some(tls::downstream(tls, namespace, issued, resources, &path.field("tls"), findings)?)
         }
         (None, true) => {
             let message =

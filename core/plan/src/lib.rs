@@ -57,6 +57,8 @@ mod sessions;
 mod credentials;
 mod registry;
 mod entries;
+mod auto_passthrough;
+mod inbound;
 mod process;
 mod pretended;
 mod by_host;
@@ -136,6 +138,8 @@ pub struct Client {
     pub labels: Vec<(String, String)>,
     /// Where its calls come in.
     pub address: SocketAddr,
+    /// A proxy stands before it, and listens for who calls it: here, where its Sidecar does not say where.
+    pub inbound: Option<IpAddr>,
 }
 
 impl Client {
@@ -145,6 +149,7 @@ impl Client {
             namespace: naru_resource::meta::DEFAULT_NAMESPACE.to_owned(),
             labels: Vec::new(),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            inbound: None,
         }
     }
 }
@@ -184,6 +189,11 @@ impl Planned {
 /// Name of the listener of a workload's calls.
 pub fn outbound_name(client: &Client) -> String {
     format!("outbound/{}.{}", client.name, client.namespace)
+}
+
+/// Whether a listener is a workload's: of its calls, or of who calls it.
+pub fn is_of_workload(listener: &str, client: &Client) -> bool {
+    listener == outbound_name(client) || listener.starts_with(&inbound::names_begin(client))
 }
 
 /// Makes one proxy of everything.
@@ -231,8 +241,10 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     let sidecars = Sidecars::of(resources, &policies.mesh, &registry, &mut findings);
     outbound::listeners(surroundings, &sidecars, &mut routes, &mut config.listeners, &mut findings);
+    let of_workloads = inbound::listeners(surroundings, &sidecars, &routes, &mut config.listeners);
     config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
+    config.clusters.extend(of_workloads.into_values());
     config.clusters.extend(guards.into_clusters());
     config.clusters.extend(edges.clusters());
     config

@@ -332,7 +332,7 @@ fn check_budget(budget: &RetryBudget, path: &Path<'_>, findings: &mut Findings<'
 /// A connection that carries no more than this costs more than it is worth.
 const FEW_REQUESTS: i64 = 9;
 
-fn check_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut Findings<'_>) {
+pub(crate) fn check_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut Findings<'_>) {
     const MOST: i64 = u32::MAX as i64;
     if let Some(tcp) = &pool.tcp {
         let path = path.field("tcp");

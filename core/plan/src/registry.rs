@@ -8,12 +8,13 @@ use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
 use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
 use naru_spec::{Address, Locality, Path, Severity, code};
 
+use crate::Instance;
 use crate::entries;
 use crate::findings::Findings;
+use crate::inbound::{self, Reached};
 use crate::localities;
 use crate::mesh::Mesh;
 use crate::names::{DOMAIN, fits, fqdn, is_exported};
-use crate::{Instance, InstancePort};
 
 /// Every service, by its full name.
 #[derive(Debug, Default)]
@@ -226,12 +227,13 @@ impl Registry {
         findings: &mut Findings<'_>,
     ) -> Registry {
         let mut registry = Registry::default();
+        let instances = inbound::reached(instances, resources, mesh.root_namespace);
         let all =
-            resources.services.iter().map(|service| of_service(service, resources, instances, findings));
+            resources.services.iter().map(|service| of_service(service, resources, &instances, findings));
         let mut all: Vec<Known> = all.collect();
         entries::check(resources, findings);
         for entry in &resources.service_entries {
-            all.extend(of_entry(entry, resources, instances, findings));
+            all.extend(of_entry(entry, resources, &instances, findings));
         }
         for mut known in all {
             if known.export_to.is_empty() {
@@ -430,7 +432,7 @@ pub(crate) fn has_all(labels: &[(String, String)], selector: &[(Text, Text)]) ->
 fn of_service(
     service: &Service,
     resources: &Resources,
-    instances: &[Instance],
+    instances: &[Reached<'_>],
     findings: &mut Findings<'_>,
 ) -> Known {
     let namespace = service.meta.namespace();
@@ -469,9 +471,9 @@ fn of_service(
     let selector = &service.spec.selector;
     let mut selected = Vec::new();
     if !selector.is_empty() {
-        for instance in instances.iter().filter(|instance| instance.namespace == namespace) {
-            if has_all(&instance.labels, selector) {
-                endpoints.push(of_instance(instance, &ports));
+        for reached in instances.iter().filter(|reached| reached.instance.namespace == namespace) {
+            if has_all(&reached.instance.labels, selector) {
+                endpoints.push(of_instance(reached, &ports));
             }
         }
         for machine in resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace) {
@@ -554,21 +556,20 @@ fn check_nearness(
 }
 
 /// The ports of a process that a service leads to.
-fn of_instance(instance: &Instance, ports: &[(KnownPort, &ServicePort)]) -> KnownEndpoint {
+fn of_instance(reached: &Reached<'_>, ports: &[(KnownPort, &ServicePort)]) -> KnownEndpoint {
     let addresses = ports.iter().filter_map(|(port, written)| {
         let found = match written.target_port.as_ref().map(|target| &target.value) {
-            Some(PortRef::Number(number)) => by_number(&instance.ports, *number),
-            Some(PortRef::Name(name)) => {
-                instance.ports.iter().find(|port| port.name.as_deref() == Some(name.as_str()))
-            }
-            None => by_number(&instance.ports, port.number),
+            Some(PortRef::Number(number)) => reached.numbered(*number),
+            Some(PortRef::Name(name)) => reached.named(name),
+            None => reached.numbered(port.number),
         };
-        Some((port.number, Address::Socket(SocketAddr::new(instance.address, found?.port))))
+        Some((port.number, found?.clone()))
     });
+    let labels = &reached.instance.labels;
     KnownEndpoint {
-        labels: instance.labels.clone(),
+        labels: labels.clone(),
         weight: 1,
-        locality: localities::of_labels(&instance.labels),
+        locality: localities::of_labels(labels),
         addresses: addresses.collect(),
     }
 }
@@ -595,14 +596,6 @@ fn of_machine(
     });
     let targets: Vec<(KnownPort, u16)> = targets.collect();
     of_workload(machine, &targets, Source::Static, &Path::ROOT.field("spec"), findings)
-}
-
-/// A process that names no ports has one, whatever a service calls it.
-fn by_number(ports: &[InstancePort], number: u16) -> Option<&InstancePort> {
-    match ports {
-        [only] if only.container_port == 0 => Some(only),
-        ports => ports.iter().find(|port| port.container_port == number),
-    }
 }
 
 fn of_endpoints(
@@ -673,7 +666,7 @@ fn of_endpoints(
 fn of_entry(
     entry: &ServiceEntry,
     resources: &Resources,
-    instances: &[Instance],
+    instances: &[Reached<'_>],
     findings: &mut Findings<'_>,
 ) -> Vec<Known> {
     let namespace = entry.meta.namespace();
@@ -722,29 +715,26 @@ fn of_entry(
     for (at, endpoint) in entry.spec.endpoints.iter().enumerate() {
         endpoints.extend(of_workload(endpoint, &ports, source, &endpoints_path.at(at), findings));
     }
-    let mut selected_instances = Vec::new();
     if let Some(selector) = &entry.spec.workload_selector {
         let machines = resources.workload_entries.iter().filter(|w| w.meta.namespace() == namespace);
         for machine in machines.filter(|w| meta::selects(&selector.labels, &w.spec.labels)) {
             endpoints.extend(of_workload(&machine.spec, &ports, source, &spec, findings));
         }
-        selected_instances.extend(
-            instances.iter().filter(|i| i.namespace == namespace && has_all(&i.labels, &selector.labels)),
-        );
+        let selects = |reached: &&Reached<'_>| {
+            reached.instance.namespace == namespace && has_all(&reached.instance.labels, &selector.labels)
+        };
+        endpoints.extend(instances.iter().filter(selects).map(|reached| {
+            let address =
+                |(port, target): &(KnownPort, u16)| Some((port.number, reached.numbered(*target)?.clone()));
+            let labels = &reached.instance.labels;
+            KnownEndpoint {
+                labels: labels.clone(),
+                weight: 1,
+                locality: localities::of_labels(labels),
+                addresses: ports.iter().filter_map(address).collect(),
+            }
+        }));
     }
-    endpoints.extend(selected_instances.into_iter().map(|instance| {
-        KnownEndpoint {
-            labels: instance.labels.clone(),
-            weight: 1,
-            locality: localities::of_labels(&instance.labels),
-            addresses: (ports.iter())
-                .filter_map(|(port, target)| {
-                    let found = by_number(&instance.ports, *target)?;
-                    Some((port.number, Address::Socket(SocketAddr::new(instance.address, found.port))))
-                })
-                .collect(),
-        }
-    }));
     let addresses = addresses_of(entry, findings);
     let known = entry.spec.hosts.iter().map(|host| {
         let mut endpoints = endpoints.clone();

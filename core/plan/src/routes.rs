@@ -97,7 +97,7 @@ impl<'a> Owner<'a> {
 pub(crate) struct Routes<'a> {
     pub resources: &'a Resources,
     pub registry: &'a Registry,
-    policies: &'a Policies<'a>,
+    pub(crate) policies: &'a Policies<'a>,
     /// Which policies act.
     pub account: Account,
     attached: Attached<'a>,
@@ -622,7 +622,7 @@ impl<'a> Routes<'a> {
         None
     }
 
-    fn build(
+    pub(crate) fn build(
         &self,
         known: &Known,
         port: u16,

@@ -2,16 +2,17 @@
 //!
 //! Comes in: Sidecars, and who calls. Goes out: which hosts a caller knows, at which ports, and what becomes of calls to
 //! all others. One that selects the workload holds, or else that of its namespace, or else that of the root namespace.
-//! Source: istiod's `sidecar.go`: `convertToSidecarScope`. Deliberately not here: what comes in to a workload, before
-//! which no proxy of naru stands.
+//! Source: istiod's `sidecar.go`: `convertToSidecarScope`. Deliberately not here: what comes in to a workload, which is
+//! `inbound`'s.
 
 use naru_resource::sidecar::{OutboundMode, OutboundTrafficPolicy};
 use naru_resource::virtual_service::Destination;
-use naru_resource::{Place, Resources, Sidecar, Text};
+use naru_resource::{Resources, Sidecar, Text};
 use naru_spec::{Path, code};
 
 use crate::Client;
 use crate::findings::Findings;
+use crate::inbound;
 use crate::mesh::Mesh;
 use crate::names::{fits, fqdn};
 use crate::registry::{Registry, has_all};
@@ -19,7 +20,7 @@ use crate::registry::{Registry, has_all};
 /// All of them, and what holds where none does.
 #[derive(Debug)]
 pub(crate) struct Sidecars<'a> {
-    all: Vec<&'a Sidecar>,
+    resources: &'a Resources,
     root: &'a str,
     mode: OutboundMode,
 }
@@ -53,9 +54,10 @@ impl<'a> Sidecars<'a> {
         registry: &Registry,
         findings: &mut Findings<'_>,
     ) -> Sidecars<'a> {
-        let all: Vec<&Sidecar> = resources.sidecars.iter().collect();
+        let all = &resources.sidecars;
         for (at, sidecar) in all.iter().enumerate() {
             check(sidecar, registry, mesh.root_namespace, findings);
+            inbound::check(sidecar, resources, findings);
             let Some(before) = all.iter().take(at).find(|before| is_same(before, sidecar)) else { continue };
             let message = match &sidecar.spec.workload_selector {
                 Some(_) => "two Sidecars select the same workloads, and the first has them",
@@ -65,24 +67,17 @@ impl<'a> Sidecars<'a> {
             let path = Path::ROOT.field("spec");
             findings.error(code::CONFLICT, sidecar.meta.name.place, &path, message, hint);
         }
-        Sidecars { all, root: mesh.root_namespace, mode: mesh.outbound }
+        Sidecars { resources, root: mesh.root_namespace, mode: mesh.outbound }
+    }
+
+    /// The one that is for a workload.
+    pub fn of_workload(&self, client: &Client) -> Option<&'a Sidecar> {
+        find(self.resources, self.root, &client.namespace, &client.labels)
     }
 
     /// What a caller sees.
     pub fn scope(&self, client: &Client) -> Scope<'a> {
-        let of = |namespace: &str, sidecar: &Sidecar| sidecar.meta.namespace() == namespace;
-        let selector = |sidecar: &'a Sidecar| {
-            sidecar.spec.workload_selector.as_ref().map_or(&[][..], |selector| selector.labels.as_slice())
-        };
-        let selected = self.all.iter().find(|sidecar| {
-            let labels = selector(sidecar);
-            of(&client.namespace, sidecar) && !labels.is_empty() && has_all(&client.labels, labels)
-        });
-        let whole = |namespace: &str| {
-            self.all.iter().find(|sidecar| of(namespace, sidecar) && selector(sidecar).is_empty())
-        };
-        let found = selected.or_else(|| whole(&client.namespace)).or_else(|| whole(self.root));
-        let Some(sidecar) = found else {
+        let Some(sidecar) = self.of_workload(client) else {
             return Scope { seen: None, mode: self.mode, egress_proxy: None, namespace: self.root };
         };
         let egress = &sidecar.spec.egress;
@@ -99,6 +94,27 @@ impl<'a> Sidecars<'a> {
             namespace: sidecar.meta.namespace(),
         }
     }
+}
+
+/// The Sidecar for a workload of a namespace that has these labels.
+pub(crate) fn find<'a>(
+    resources: &'a Resources,
+    root: &str,
+    namespace: &str,
+    labels: &[(String, String)],
+) -> Option<&'a Sidecar> {
+    let all = &resources.sidecars;
+    let of = |namespace: &str, sidecar: &Sidecar| sidecar.meta.namespace() == namespace;
+    let selector = |sidecar: &'a Sidecar| {
+        sidecar.spec.workload_selector.as_ref().map_or(&[][..], |selector| selector.labels.as_slice())
+    };
+    let selected = all.iter().find(|sidecar| {
+        let asked = selector(sidecar);
+        of(namespace, sidecar) && !asked.is_empty() && has_all(labels, asked)
+    });
+    let whole =
+        |namespace: &str| all.iter().find(|sidecar| of(namespace, sidecar) && selector(sidecar).is_empty());
+    selected.or_else(|| whole(namespace)).or_else(|| whole(root))
 }
 
 /// A policy that says no mode is the first of the enum, as protobuf has it.
@@ -179,14 +195,6 @@ fn check(sidecar: &Sidecar, registry: &Registry, root: &str, findings: &mut Find
         let path = spec.field("workloadSelector");
         findings.warning(code::NO_EFFECT, selector.place, &path, message, "leave workloadSelector out");
     }
-    let mut unused = |place: Option<Place>, field: &'static str| {
-        if let Some(place) = place {
-            let message = format!("naru does not act on '{field}': no proxy stands before a workload");
-            findings.warning(code::NOT_YET, place, &spec.field(field), message, "");
-        }
-    };
-    unused(sidecar.spec.ingress.first().map(|listener| listener.place), "ingress");
-    unused(sidecar.spec.inbound_connection_pool.as_ref().map(|pool| pool.place), "inboundConnectionPool");
     let egress = spec.field("egress");
     for (at, listener) in sidecar.spec.egress.iter().enumerate() {
         let path = egress.at(at);
@@ -251,6 +259,8 @@ fn check_host(
 
 #[cfg(test)]
 mod tests {
+    use naru_resource::Place;
+
     use super::*;
 
     fn seen(said: &str) -> Option<Seen> {

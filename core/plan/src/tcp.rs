@@ -311,7 +311,7 @@ impl Routes<'_> {
         })
     }
 
-    fn tcp_proxy(
+    pub(crate) fn tcp_proxy(
         &self,
         clusters: ClusterChoice,
         place: Place,

@@ -2,24 +2,24 @@
 
 use naru_resource::destination_rule::{ClientTls, ClientTlsMode};
 use naru_resource::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
-use naru_resource::{Gateway, Place, Placed, Resources, Secret, Text};
+use naru_resource::{Place, Placed, Resources, Secret, Text};
 use naru_spec::{
     Certificate, DataSource, DownstreamTls, Fingerprint, Offered, Path, PeerTests, SanMatch, StringMatch,
     TlsVersion, UpstreamTls, code,
 };
 
-use crate::Surroundings;
-use crate::acme;
 use crate::findings::Findings;
 use crate::mesh::ROOT_NAMESPACE;
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
 pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// What a server of a namespace shows and asks for; `issued` is shown where it names nothing of its own.
 pub(crate) fn downstream(
     tls: &ServerTls,
-    gateway: &Gateway,
-    (resources, surroundings): (&Resources, &Surroundings),
+    namespace: &str,
+    issued: Option<Certificate>,
+    resources: &Resources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<DownstreamTls> {
@@ -28,17 +28,15 @@ pub(crate) fn downstream(
     match mode {
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
-            let message =
-                "naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH only, yet";
+            let message = "naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL, PASSTHROUGH or AUTO_PASSTHROUGH only, yet";
             findings.error(code::UNSUPPORTED_FIELD, mode_place, &path.field("mode"), message, "");
             return None;
         }
     }
-    let Shown { mut certificates, trusted_ca, crl } = shown(tls, gateway, resources, path, findings);
+    let Shown { mut certificates, trusted_ca, crl } = shown(tls, namespace, resources, path, findings);
     let has_own = tls.credential_name.is_some() || !tls.credential_names.is_empty();
     if certificates.is_empty() && !has_own {
-        let issuer = acme::issuer_of(gateway, resources);
-        certificates.extend(issuer.map(|issuer| acme::certificate(issuer, surroundings)));
+        certificates.extend(issued);
     }
     if certificates.is_empty() {
         let hint = "say credentialName, or serverCertificate and privateKey, or attach an AcmeIssuer";
@@ -87,7 +85,7 @@ struct Shown {
 
 fn shown(
     tls: &ServerTls,
-    gateway: &Gateway,
+    namespace: &str,
     resources: &Resources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
@@ -110,11 +108,10 @@ fn shown(
     }
     for name in tls.credential_name.iter().chain(&tls.credential_names) {
         // In Istio it is one of the namespace that the gateway's process runs in, which is mostly this.
-        let found = secret(name, gateway.meta.namespace(), resources);
+        let found = secret(name, namespace, resources);
         let Some(secret) = found.or_else(|| secret(name, ROOT_NAMESPACE, resources)) else {
             let message = format!("there is no Secret '{}'", name.value);
-            let hint =
-                format!("a TLS Secret of namespace {}, with tls.crt and tls.key", gateway.meta.namespace());
+            let hint = format!("a TLS Secret of namespace {namespace}, with tls.crt and tls.key");
             findings.error(code::UNKNOWN_REFERENCE, name.place, &path.field("credentialName"), message, hint);
             continue;
         };
@@ -132,7 +129,7 @@ fn shown(
         crl = crl.or_else(|| entry(secret, REVOKED));
     }
     if let Some(name) = &tls.ca_cert_credential_name {
-        let secret = secret(name, gateway.meta.namespace(), resources);
+        let secret = secret(name, namespace, resources);
         trusted_ca = secret.and_then(|secret| entry(secret, AUTHORITIES));
         crl = secret.and_then(|secret| entry(secret, REVOKED)).or(crl);
         if trusted_ca.is_none() {

@@ -125,7 +125,7 @@ spec:
   - port: {number: 8443, protocol: HTTPS, name: https}
     hosts: ['*/b.test']
     tls: {mode: MUTUAL, credentialName: cert, subjectAltNames: [c.test], minProtocolVersion: TLSV1_2, maxProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256], insecureSkipVerify: true}
-  - {port: {number: 8444, protocol: TLS, name: auto}, hosts: ['*.c.test'], tls: {mode: AUTO_PASSTHROUGH}}
+  - {port: {number: 8444, protocol: TLS, name: auto}, hosts: ['*.c.test'], tls: {mode: ISTIO_MUTUAL}}
 ",
     );
     assert_eq!(
@@ -134,7 +134,7 @@ spec:
             "warning[no-effect] spec.servers[0].port.targetPort: 'targetPort' has no effect on a Gateway, as in Istio",
             "warning[no-effect] spec.servers[0].defaultEndpoint: 'defaultEndpoint' has no effect, as in Istio",
             "warning[not-yet] spec.servers[1].tls.insecureSkipVerify: naru does not act on 'insecureSkipVerify' of a server: certificates of clients are verified",
-            "error[unsupported-field] spec.servers[2].tls.mode: naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH only, yet",
+            "error[unsupported-field] spec.servers[2].tls.mode: naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL, PASSTHROUGH or AUTO_PASSTHROUGH only, yet",
         ]
     );
 }

@@ -178,16 +178,11 @@ fn two_sidecars_for_the_same_workloads_are_told_with_both_places() {
         told,
         [RANGE, "error[conflict] spec: two Sidecars are for all of a namespace, and the first has it"]
     );
-    let unused = sidecar(
-        "s",
-        "shop",
-        "{ingress: [{port: {number: 80, protocol: HTTP}, defaultEndpoint: '127.0.0.1:8080'}], egress: [{bind: 127.0.0.1, hosts: [a, ./nobody]}]}",
-    );
+    let unused = sidecar("s", "shop", "{egress: [{bind: 127.0.0.1, hosts: [a, ./nobody]}]}");
     let (_, told) = planned(&unused, "shop");
     assert_eq!(
         told[1..],
         [
-            "warning[not-yet] spec.ingress: naru does not act on 'ingress': no proxy stands before a workload",
             "warning[not-yet] spec.egress[0].bind: naru does not act on 'bind': calls come in at the workload's own listener",
             "error[invalid-value] spec.egress[0].hosts[0]: 'a' names no namespace",
             "warning[unknown-host] spec.egress[0].hosts[1]: no Service and no ServiceEntry fits './nobody'",

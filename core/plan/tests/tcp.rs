@@ -203,3 +203,53 @@ spec:
     assert_eq!(leads("db.example:443"), ["outbound|443||old.example"]);
     assert_eq!(leads("old.example:443"), ["outbound|443||old.example"]);
 }
+
+#[test]
+fn a_gateway_that_passes_by_name_has_a_chain_for_each_port_and_subset_of_its_services() {
+    let documents = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: cross }
+spec:
+  servers:
+  - { port: { number: 15443, protocol: TLS, name: tls }, hosts: ['*.example'], tls: { mode: AUTO_PASSTHROUGH } }
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: api }
+spec:
+  host: api.example
+  trafficPolicy: { tls: { mode: SIMPLE }, connectionPool: { tcp: { idleTimeout: 60s } } }
+  subsets: [{ name: v1, labels: { version: v1 } }]
+";
+    let (config, told) = planned(documents, &Surroundings::default());
+    assert_eq!(told, Vec::<String>::new());
+    let listener = config.listeners.iter().find(|listener| listener.address.port() == 15443).unwrap();
+    let shown = |chain: &FilterChain| {
+        assert_eq!((chain.transport, chain.tls.is_some()), (Transport::Tls, false));
+        (names(chain).join(" "), clusters(chain)[0].0.clone())
+    };
+    let found: Vec<(String, String)> = listener.chains.iter().map(shown).collect();
+    let asked = |port: u16, subset: &str, host: &str| format!("outbound_.{port}_.{subset}_.{host}");
+    let expected = [
+        asked(5432, "", "api.example"),
+        asked(5432, "v1", "api.example"),
+        asked(443, "", "api.example"),
+        asked(443, "v1", "api.example"),
+        asked(5432, "", "db.example"),
+        asked(443, "", "db.example"),
+        asked(5432, "", "old.example"),
+        asked(443, "", "old.example"),
+    ];
+    assert_eq!(found, expected.map(|name| (name.clone(), name)));
+    let cluster = |name: &str| config.clusters.iter().find(|cluster| cluster.name == name).unwrap();
+    let of_subset = cluster("outbound_.443_.v1_.api.example");
+    assert!(of_subset.endpoints.is_empty() && of_subset.tls.is_none(), "the client's own TLS goes on");
+    assert_eq!(cluster("outbound_.443_._.api.example").endpoints.len(), 1);
+    let first = listener.chains[0].tcp.as_ref().unwrap();
+    assert_eq!(first.idle_timeout, Some(Duration::from_secs(60)));
+    // What its hosts do not fit is not there, and where nothing is, nobody listens.
+    let (config, told) = planned(&documents.replace("*.example", "./*.local"), &Surroundings::default());
+    assert!(told[0].contains("no route leads on from this server"), "{told:?}");
+    assert!(!config.listeners.iter().any(|listener| listener.address.port() == 15443));
+}

@@ -12,6 +12,7 @@ mod etcd;
 mod fleets;
 mod grpc;
 mod guests;
+mod inbound;
 mod ours;
 mod secured;
 

@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{free_port, written};
 
 /// `naru proxy`, with nothing in its file but where its control plane is.
-struct Proxy {
+pub struct Proxy {
     child: Child,
     files: Directory,
     admin: SocketAddr,
 }
 
 impl Proxy {
-    fn start(xds: SocketAddr, arguments: &[&str]) -> Proxy {
+    pub fn start(xds: SocketAddr, arguments: &[&str]) -> Proxy {
         let (files, admin) = (Directory::new(), free_address());
         let text = bootstrap(xds, &[&["--naru", "--admin", &admin.to_string()], arguments].concat());
         let config = files.write("bootstrap.yaml", &text);

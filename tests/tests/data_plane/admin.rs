@@ -193,6 +193,19 @@ async fn the_counts_of_all_workers_are_what_was_asked() {
 }
 
 #[tokio::test]
+async fn every_page_that_is_listed_is_there() {
+    let up = Upstream::plain(Speaks::Http1).await;
+    let program = program(&up, "1").await;
+    let listed = page(&program, "/").await.text();
+    assert!(listed.contains("/stats "), "{listed}");
+    for line in listed.lines() {
+        let (path, _) = line.split_once(' ').unwrap();
+        assert_ne!(page(&program, path).await.status, 404, "{line}");
+    }
+    assert!(!listed.contains("/explain "), "nobody knows documents here: {listed}");
+}
+
+#[tokio::test]
 async fn quitquitquit_ends_the_process_but_only_by_post() {
     let up = WireListener::bind().await;
     let mut program = Program::start(&Bootstrap::new(TO_UP).cluster("up", up.address, "").admin(), &[]).await;

@@ -33,6 +33,7 @@ mod http1;
 mod http2;
 mod http3;
 mod tls;
+mod auto_passthrough;
 mod certificates;
 mod limits;
 mod load_limits;

@@ -7,7 +7,7 @@ use http::Method;
 use naru_tests::client::{self, request};
 use naru_tests::message::collect;
 use naru_tests::program::program;
-use naru_tests::up::{deployment, free_address, gateway};
+use naru_tests::up::{deployment, free_address, gateway, service};
 use naru_tests::wait::{until, within};
 use naru_tests::{Client, Outbound, Speaks, Up};
 use rustix::process::{Pid, Signal, kill_process};
@@ -392,4 +392,33 @@ async fn an_address_that_somebody_has_is_taken_when_it_is_free() {
     drop(taken);
     until("the change", async || up.said().contains("has changed; it is in effect").then_some(())).await;
     assert_eq!(client::get(other, "/").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_process_is_called_where_its_sidecar_leads() {
+    let gate = free_address();
+    let page = deployment("page", "app: page", 1, "");
+    let page =
+        page.replace("        readiness", "        ports: [{ containerPort: 8080 }]\n        readiness");
+    let page = page.replace("path: /healthz, port: 80 }", "path: /healthz, port: 8080 }");
+    let service = service("page", 80).replace("port: 80 }", "port: 80, targetPort: 9000 }");
+    let files =
+        [("page.yaml", page), ("service.yaml", service), ("gateway.yaml", gateway(gate.port(), "page"))];
+    let up = Up::start(&files, &["--workers", "1"]).await;
+    until("the gateway", async || tokio::net::TcpStream::connect(gate).await.ok()).await;
+    // Nothing of it is at port 9000.
+    let status = async || {
+        let mut client = Client::plain(gate, Speaks::Http1).await;
+        client.get("/").await.status.as_u16()
+    };
+    assert_eq!(status().await, 503);
+    let sidecar = "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: page }
+spec:
+  workloadSelector: { labels: { app: page } }
+  ingress: [{ port: { number: 9000, name: http, protocol: HTTP }, defaultEndpoint: '127.0.0.1:8080' }]
+";
+    up.save("sidecar.yaml", sidecar);
+    until("the page to be led to", async || (status().await == 200).then_some(())).await;
 }

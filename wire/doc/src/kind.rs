@@ -110,6 +110,9 @@ pub(crate) fn read(node: &Node, reader: &mut Reader<'_>, resources: &mut Resourc
     match kind {
         "IstioOperator" => return mesh_config::operator(node, reader, resources),
         "ConfigMap" => mesh_config::config_map(node, reader, resources),
+        _ if kubernetes::MAKERS.contains(&(kind, api_version)) => {
+            return resources.pods.extend(kubernetes::made(kind, node, reader));
+        }
         _ => {}
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));

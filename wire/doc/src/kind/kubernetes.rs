@@ -156,13 +156,36 @@ impl Read for Namespace {
     }
 }
 
-/// Nobody runs it here; that is told. One that has no name yet has nothing to say.
+/// Nobody runs it here.
+fn tell_not_run(node: &Node, message: &str, reader: &mut Reader<'_>) {
+    let position = field(node, "kind").map_or(node.position, |kind| kind.position);
+    let hint = "a Deployment whose container has a command runs on this machine";
+    let path = Path::ROOT.field("kind");
+    reader.tell(Severity::Warning, code::UNSUPPORTED_KIND, position, &path, message, hint);
+}
+
+/// What makes pods beside a Deployment, and its group.
+pub(super) const MAKERS: &[(&str, &str)] =
+    &[("StatefulSet", "apps/v1"), ("DaemonSet", "apps/v1"), ("ReplicaSet", "apps/v1"), ("Job", "batch/v1")];
+
+/// The pod that one of [`MAKERS`] makes, which nobody runs here: its labels. Its name is none that a Pod can have.
+pub(super) fn made(kind: &str, node: &Node, reader: &mut Reader<'_>) -> Option<Pod> {
+    let message =
+        format!("naru does not run a {kind}: only the labels of its pods are looked at, by 'naru check'");
+    tell_not_run(node, &message, reader);
+    let mut meta = Meta::read(field(node, "metadata")?, &Path::ROOT.field("metadata"), reader)?;
+    let template = field(field(node, "spec")?, "template")?;
+    let path = Path::ROOT.field("spec.template.metadata.labels");
+    meta.labels = Read::read(field(field(template, "metadata")?, "labels")?, &path, reader)?;
+    meta.name.value = format!("{kind}/{}", meta.name.value);
+    Some(Pod { place: meta.place, meta })
+}
+
+/// That it is not run is told. One that has no name yet has nothing to say.
 impl Read for Pod {
     fn read(node: &Node, path: &Path<'_>, reader: &mut Reader<'_>) -> Option<Pod> {
-        let position = field(node, "kind").map_or(node.position, |kind| kind.position);
         let message = "naru does not run a Pod: of this one only its labels are looked at, by 'naru check'";
-        let hint = "a Deployment whose container has a command runs on this machine";
-        reader.tell(Severity::Warning, code::UNSUPPORTED_KIND, position, &path.field("kind"), message, hint);
+        tell_not_run(node, message, reader);
         field(field(node, "metadata")?, "name")?;
         let mut fields = Fields::of(node, path, reader)?;
         let place = fields.place(reader);
