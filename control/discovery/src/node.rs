@@ -103,10 +103,7 @@ fn part(dialect: Dialect, node: &Node, metadata: &Struct) -> Result<Part, String
         }
         "sidecar" => {
             let outbound = address(metadata, "outbound_address")?;
-            let own = match address(metadata, "inbound_address")? {
-                None => first_of_istio(metadata)?,
-                said => said,
-            };
+            let own = address(metadata, "inbound_address")?;
             Ok(Part::Sidecar {
                 address: outbound.unwrap_or(OUTBOUND),
                 inbound: own.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -119,13 +116,6 @@ fn part(dialect: Dialect, node: &Node, metadata: &Struct) -> Result<Part, String
 fn address<A: std::str::FromStr>(metadata: &Struct, name: &str) -> Result<Option<A>, String> {
     let Some(said) = text(metadata, &[name])? else { return Ok(None) };
     said.parse().map(Some).map_err(|_| format!("node.metadata.{name}: '{said}' is no address"))
-}
-
-/// Istio's proxies name all addresses of their machine.
-fn first_of_istio(metadata: &Struct) -> Result<Option<IpAddr>, String> {
-    let Some(said) = text(metadata, &["INSTANCE_IPS"])? else { return Ok(None) };
-    let first = said.split(',').next().unwrap_or_default().trim();
-    first.parse().map(Some).map_err(|_| format!("node.metadata.INSTANCE_IPS: '{first}' is no address"))
 }
 
 /// The first of these names that is said.
@@ -213,10 +203,8 @@ mod tests {
         let address = "[::1]:99".parse().unwrap();
         assert_eq!(there.unwrap().part, Part::Sidecar { address, inbound: everywhere });
         let own = Part::Sidecar { address: super::OUTBOUND, inbound: [10, 0, 0, 7].into() };
-        for (name, said) in [("inbound_address", "10.0.0.7"), ("INSTANCE_IPS", "10.0.0.7,fe80::1")] {
-            let role = role("naru", "x", &[("role", text("sidecar")), (name, text(said))]).unwrap();
-            assert_eq!(role.part, own, "{name}");
-        }
+        let there = role("naru", "x", &[("role", text("sidecar")), ("inbound_address", text("10.0.0.7"))]);
+        assert_eq!(there.unwrap().part, own);
         for agent in ["gRPC C-core", "gRPC Node Pure JS", "gRPC Go", "gRPC Java"] {
             let role = role(agent, "x", &[]).unwrap();
             assert_eq!((role.dialect, role.part), (Dialect::Grpc, Part::Client));

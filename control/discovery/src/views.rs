@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use naru_plan::{Client, Surroundings, is_of_workload, led_to, plan};
 use naru_resource::{Gateway, Resources};
-use naru_spec::{Config, VirtualHost};
+use naru_spec::{ClusterName, Config, VirtualHost};
 use naru_xds::discovery::Kind;
 use naru_xds::encode::{Unsaid, resources, resources_by_host, unsaid};
 
@@ -138,6 +138,10 @@ pub(crate) fn only_its(config: &mut Config, role: &Role) {
     if matches!(role.part, Part::Sidecar { .. } | Part::Client) {
         let client = client(role);
         config.listeners.retain(|listener| is_of_workload(&listener.name, &client));
+        // Nobody but gateways leads to these.
+        config
+            .clusters
+            .retain(|cluster| !ClusterName::read(&cluster.name).is_some_and(|name| name.is_passed));
     }
 }
 

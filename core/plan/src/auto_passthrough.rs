@@ -5,17 +5,24 @@
 //! clusters of SNI-DNAT, whose names these are.
 
 use naru_resource::Place;
-use naru_resource::destination_rule::Subset;
-use naru_spec::{ClusterChoice, Domain, FilterChain, Transport};
+use naru_spec::{
+    Cluster, ClusterChoice, ClusterName, Domain, FilterChain, Probe, Transport, UpstreamProtocol,
+};
 
 use crate::Surroundings;
 use crate::registry::Known;
 use crate::routes::{Context, Routes};
 
-/// What a client asks for who means a port of a service, or of a subset of it.
-fn name(host: &str, port: u16, subset: Option<&Subset>) -> String {
-    let subset = subset.map_or("", |subset| subset.name.as_str());
-    format!("outbound_.{port}_.{subset}_.{host}")
+/// The client's own TLS goes on in place of naru's.
+fn pass(cluster: &mut Cluster) {
+    if cluster.tls.take().is_none() {
+        return;
+    }
+    if cluster.protocol == UpstreamProtocol::Alpn {
+        cluster.protocol = UpstreamProtocol::Downstream;
+    }
+    // Without TLS nobody there would understand the question.
+    cluster.guard.health_check.take_if(|check| !matches!(check.probe, Probe::Tcp(_)));
 }
 
 impl Routes<'_> {
@@ -34,16 +41,18 @@ impl Routes<'_> {
         let seen = registry.services().filter(|known| known.is_seen_from(namespace));
         // A pattern is the name of nothing that could be asked for.
         let named = seen.filter(|known| !registry.is_hidden(known, namespace) && !known.host.contains('*'));
+        // Who asks from outside is led to nobody who is outside.
+        let named = named.filter(|known| !known.is_external);
         for known in named.filter(|known| has(known)) {
             let effective = self.policies.find(&known.host, &known.namespace, namespace, labels);
             let subsets = || std::iter::once(None).chain(effective.subsets.iter().copied().map(Some));
             let ports = known.ports.iter().map(|port| port.number);
             for (port, subset) in ports.flat_map(|port| subsets().map(move |subset| (port, subset))) {
                 let mut cluster = self.build(known, port, subset, &effective, labels);
-                cluster.name = name(&known.host, port, subset);
+                let subset = subset.map_or("", |subset| subset.name.as_str());
+                cluster.name = ClusterName { port, subset, host: &known.host, is_passed: true }.to_string();
                 let Ok(asked) = Domain::parse(&cluster.name) else { continue };
-                // The client's own TLS goes on.
-                cluster.tls = None;
+                pass(&mut cluster);
                 let to = ClusterChoice::One(self.keep(cluster, namespace));
                 let tcp = self.tcp_proxy(to, place, surroundings, &quiet);
                 let mut chain = FilterChain::of_tcp(tcp);

@@ -10,8 +10,8 @@ use naru_resource::destination_rule::{
 };
 use naru_resource::{Number, Seconds};
 use naru_spec::{
-    BalancingPolicy, Cluster, ClusterLimits, Discovery, Endpoint, Http2Keepalive, OnDemand, ProxyVersion,
-    RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
+    BalancingPolicy, Cluster, ClusterLimits, ClusterName, Discovery, Endpoint, Http2Keepalive, OnDemand,
+    ProxyVersion, RetryLimit, TcpKeepalive, UpstreamProtocol, defaults,
 };
 
 use crate::balancing;
@@ -28,7 +28,7 @@ pub(crate) type Clusters = BTreeMap<String, Cluster>;
 
 /// Istio's name for a port of a service, or of a subset of it.
 pub(crate) fn name(host: &str, port: u16, subset: Option<&str>) -> String {
-    format!("outbound|{port}|{}|{host}", subset.unwrap_or(""))
+    ClusterName { port, subset: subset.unwrap_or(""), host, is_passed: false }.to_string()
 }
 
 /// The blocks of a policy that hold for one cluster. A block that a subset has replaces the whole

@@ -157,7 +157,7 @@ fn add_streams(
     findings: &mut Findings<'_>,
 ) {
     let labels = labels_of(ready.gateway, routes.resources);
-    let mut services: Vec<&VirtualService> = routes
+    let services: Vec<&VirtualService> = routes
         .resources
         .virtual_services
         .iter()
@@ -165,15 +165,26 @@ fn add_streams(
         .collect();
     let before = chains.len();
     if ready.speaks == Speaks::AutoPassthrough {
-        services.clear();
         let has = |known: &Known| {
             let mut written = ready.server.hosts.iter();
             written.any(|written| is_shared(written, &known.namespace, ready.gateway, &known.host))
         };
-        let named = routes.named_chains(ready.server.place, &ready.context(&labels), &has, surroundings);
+        let mut named = routes.named_chains(ready.server.place, &ready.context(&labels), &has, surroundings);
+        let mut taken: BTreeSet<Domain> =
+            chains.iter().flat_map(|chain| chain.server_names.iter().cloned()).collect();
+        named.retain(|chain| chain.server_names.iter().all(|name| taken.insert(name.clone())));
         chains.extend(named);
+        for service in &services {
+            let message = format!(
+                "no route is asked at the Gateway '{}': server names say where its TLS goes on",
+                ready.gateway.meta.name.value
+            );
+            let path = Path::ROOT.field("spec.gateways");
+            findings.warning(code::NO_EFFECT, service.meta.name.place, &path, message, "");
+        }
     }
-    for service in services {
+    let asked = if ready.speaks == Speaks::AutoPassthrough { Vec::new() } else { services };
+    for service in asked {
         let context = ready.context(&labels);
         let owner = service.meta.namespace();
         let shared = |name: &str| -> Vec<String> {
@@ -265,7 +276,9 @@ fn read<'a>(
     let mode = server.tls.as_ref().and_then(|tls| tls.mode);
     let names_services = mode.is_some_and(|mode| mode.value == ServerTlsMode::AutoPassthrough);
     let (speaks, is_tls) = match protocol.as_str() {
-        "HTTPS" | "TLS" if names_services => (Speaks::AutoPassthrough, false),
+        "HTTPS" | "TLS" | "TCP" | "MONGO" | "MYSQL" | "REDIS" if names_services => {
+            (Speaks::AutoPassthrough, false)
+        }
         "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => (Speaks::Http, false),
         "HTTPS" | "TLS" if passes => (Speaks::Passthrough, false),
         "HTTPS" => (Speaks::Http, true),

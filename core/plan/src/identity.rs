@@ -1,8 +1,9 @@
 //! What `RequestAuthentication` and `AuthorizationPolicy` documents ask of the requests of gateways.
 //!
-//! Istio asks them where a workload is called, gateways among them. Here they are asked at gateways; one that is for
-//! none is an error, as nobody would be kept out by it, and a warning where it would keep nobody out anyway. Which
-//! documents are for a Gateway is [`Guards::of`]'s to say, and what they become are the checks that Istio makes filters
+//! Istio asks them where a workload is called, gateways among them. Here they are asked at gateways, and where a proxy
+//! of a workload's own takes what comes in; one that is for no Gateway is an error, as most workloads have no such proxy
+//! and nobody would be kept out by it, and a warning where it would keep nobody out anyway. Which documents are for a
+//! Gateway is [`Guards::of`]'s to say, and what they become are the checks that Istio makes filters
 //! of: whoever else is asked, tokens, then policies that audit, deny, allow.
 
 mod authorization;
@@ -23,7 +24,9 @@ use naru_spec::{
     SanMatch, Severity, StringMatch, UpstreamTls, code, defaults,
 };
 
+use crate::Client;
 use crate::findings::Findings;
+use crate::registry::has_all;
 use crate::routes::Routes;
 use crate::sessions;
 use crate::tls::SYSTEM_AUTHORITIES;
@@ -62,16 +65,7 @@ impl<'a> Guards<'a> {
             guards.authentications.push(document);
         }
         for document in &resources.authorization_policies {
-            let spec = document.spec.as_ref();
-            let chosen = Chosen {
-                root,
-                meta: &document.meta,
-                selector: spec.and_then(|spec| spec.selector.as_ref()),
-                targets: spec
-                    .iter()
-                    .flat_map(|spec| spec.target_ref.iter().chain(&spec.target_refs))
-                    .collect(),
-            };
+            let chosen = Chosen::of_policy(document, root);
             chosen.check(document.place, authorization::keeps_nobody_out(document), resources, findings);
             authorization::check(document, findings);
             let at: Vec<&Gateway> =
@@ -110,11 +104,20 @@ impl<'a> Guards<'a> {
 
     /// What the requests of a chain pass that these gateways share.
     pub fn gate(&self, gateways: &[&Gateway], findings: &Findings<'_>) -> Gate {
+        self.gate_where(&|chosen| gateways.iter().any(|gateway| chosen.is_for(gateway)), findings)
+    }
+
+    /// What the requests pass that come in to a workload by a proxy of its own.
+    pub fn gate_before(&self, workload: &Client, findings: &Findings<'_>) -> Gate {
+        self.gate_where(&|chosen| chosen.is_for_workload(&workload.namespace, &workload.labels), findings)
+    }
+
+    fn gate_where(&self, is_for: &dyn Fn(&Chosen<'_>) -> bool, findings: &Findings<'_>) -> Gate {
         let mut gate = Gate::default();
         let mut rules: Vec<&JwtRule> = Vec::new();
         for document in &self.authentications {
             let chosen = Chosen::of(document, self.root);
-            if gateways.iter().any(|gateway| chosen.is_for(gateway)) {
+            if is_for(&chosen) {
                 rules.extend(&document.spec.jwt_rules);
             }
         }
@@ -122,19 +125,8 @@ impl<'a> Guards<'a> {
         if !rules.is_empty() {
             jwt_check = Some(Check { name: JWT_FILTER.into(), kind: CheckKind::Jwt(Box::new(jwt(&rules))) });
         }
-        let policies = self.policies.iter().copied().filter(|document| {
-            let spec = document.spec.as_ref();
-            let chosen = Chosen {
-                root: self.root,
-                meta: &document.meta,
-                selector: spec.and_then(|spec| spec.selector.as_ref()),
-                targets: spec
-                    .iter()
-                    .flat_map(|spec| spec.target_ref.iter().chain(&spec.target_refs))
-                    .collect(),
-            };
-            gateways.iter().any(|gateway| chosen.is_for(gateway))
-        });
+        let policies = self.policies.iter().copied();
+        let policies = policies.filter(|document| is_for(&Chosen::of_policy(document, self.root)));
         let policies: Vec<_> = policies.collect();
         gate.checks.extend(external::checks(&policies, &self.providers, findings));
         gate.checks.extend(jwt_check);
@@ -163,6 +155,21 @@ impl<'a> Chosen<'a> {
         let spec = &document.spec;
         let targets = spec.target_ref.iter().chain(&spec.target_refs).collect();
         Chosen { root, meta: &document.meta, selector: spec.selector.as_ref(), targets }
+    }
+
+    fn of_policy(document: &'a AuthorizationPolicy, root: &'a str) -> Chosen<'a> {
+        let spec = document.spec.as_ref();
+        let targets = spec.iter().flat_map(|spec| spec.target_ref.iter().chain(&spec.target_refs));
+        let selector = spec.and_then(|spec| spec.selector.as_ref());
+        Chosen { root, meta: &document.meta, selector, targets: targets.collect() }
+    }
+
+    /// By its labels, or by namespace.
+    fn is_for_workload(&self, namespace: &str, labels: &[(String, String)]) -> bool {
+        let own = self.meta.namespace();
+        let is_near = own == self.root || own == namespace;
+        let selects = |selector: &LabelSelector| has_all(labels, &selector.match_labels);
+        self.targets.is_empty() && is_near && self.selector.is_none_or(selects)
     }
 
     /// By name; by labels of the workload that the Gateway says it is; by namespace.

@@ -3,23 +3,28 @@
 //! Comes in: the Sidecar that is for a workload. Goes out, where a proxy stands before the workload, a listener for each
 //! of its ports and a cluster of the one endpoint behind it; where none does, where the processes of the workload are
 //! reached instead, as the proxy of who calls does what both would. Source: Istio's `IstioIngressListener`, and istiod's
-//! inbound clusters, which have these names. Deliberately not here: who may come in.
+//! inbound clusters, which have these names. Deliberately not here: who may come in, which is `identity`'s.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use naru_resource::gateway::ServerTlsMode;
+use naru_resource::destination_rule::ConnectionPool;
+use naru_resource::gateway::{ServerTls, ServerTlsMode};
+use naru_resource::service::PortRef;
 use naru_resource::sidecar::{IngressListener, SidecarPort};
-use naru_resource::{Resources, Sidecar, Text};
+use naru_resource::{Place, Resources, Sidecar, Text};
 use naru_spec::{
-    Action, Address, Cluster, ClusterChoice, ClusterLimits, Discovery, Domain, DownstreamTls, Endpoint,
-    FilterChain, Forward, Http, Listener, Match, Path, RouteTable, Rule, ServerHeader, Severity, TcpProxy,
-    TlsRequirement, Upgrades, UpstreamProtocol, VirtualHost, code,
+    Action, Address, ClientCertDetails, Cluster, ClusterChoice, ClusterLimits, Discovery, Domain,
+    DownstreamTls, Endpoint, FilterChain, Forward, ForwardClientCert, Http, Listener, Match, Path,
+    RouteTable, Rule, ServerHeader, Severity, TcpProxy, TlsRequirement, Upgrades, UpstreamProtocol,
+    VirtualHost, code,
 };
 
-use crate::clusters::{self, Clusters};
+use crate::clusters::{self, Blocks, Clusters};
 use crate::findings::Findings;
+use crate::identity::Guards;
+use crate::names::fqdn;
 use crate::policies::check_pool;
-use crate::registry::port_number;
+use crate::registry::{has_all, port_number};
 use crate::routes::Routes;
 use crate::sidecars::{self, Sidecars};
 use crate::{Client, Instance, InstancePort, Surroundings, tls};
@@ -133,10 +138,12 @@ pub(crate) fn names_begin(client: &Client) -> String {
     format!("inbound/{}.{}/", client.name, client.namespace)
 }
 
-/// Listeners before the workloads that a proxy stands before. What would lead to itself is left out.
+/// Listeners before the workloads that a proxy stands before. What would lead to one of them is left out, and so are bytes
+/// where policies would have to be asked, which know requests only.
 pub(crate) fn listeners(
     surroundings: &Surroundings,
     sidecars: &Sidecars<'_>,
+    guards: &Guards<'_>,
     routes: &Routes<'_>,
     listeners: &mut Vec<Listener>,
 ) -> Clusters {
@@ -144,20 +151,23 @@ pub(crate) fn listeners(
     let mut quiet = routes.quiet();
     for client in &surroundings.clients {
         let (Some(here), Some(sidecar)) = (client.inbound, sidecars.of_workload(client)) else { continue };
-        for ingress in read(sidecar, &mut quiet) {
-            let address = SocketAddr::new(ingress.bind.unwrap_or(here), ingress.port);
-            let Some(behind) = ingress.behind.address(here).filter(|behind| !is_same(behind, address)) else {
-                continue;
-            };
-            let tls = server(&ingress, sidecar, routes.resources, &mut quiet);
-            if ingress.said.tls.is_some() && tls.is_none() {
-                continue;
-            }
-            let cluster = cluster(&ingress, sidecar, behind, routes);
+        let gate = guards.gate_before(client, &quiet);
+        let all = read(sidecar, &mut quiet);
+        let at = |ingress: &Ingress<'_>| SocketAddr::new(ingress.bind.unwrap_or(here), ingress.port);
+        let own: Vec<SocketAddr> = all.iter().map(at).collect();
+        for (ingress, address) in all.iter().zip(&own) {
+            let behind = ingress.behind.address(here);
+            let behind = behind.filter(|behind| !own.iter().any(|own| is_same(behind, *own)));
+            let tls = server(ingress, sidecar, routes.resources, &mut quiet);
+            let lacks_tls = ingress.said.tls.is_some() && tls.is_none();
+            let lacks_gate = ingress.speaks == Speaks::Tcp && !gate.checks.is_empty();
+            let Some(behind) = behind.filter(|_| !lacks_tls && !lacks_gate) else { continue };
+            let cluster = cluster(ingress, client, sidecar, behind, routes);
             let origin = quiet.locate(ingress.said.place);
-            let mut chain = chain(&ingress, &cluster, origin, surroundings, routes);
+            let mut chain = chain(ingress, &cluster, origin, surroundings, routes);
             chain.tls = tls;
-            listeners.push(Listener::new(name(client, ingress.port), address, vec![chain]));
+            chain.http.gate = gate.clone();
+            listeners.push(Listener::new(name(client, ingress.port), *address, vec![chain]));
             clusters.insert(cluster.name.clone(), cluster);
         }
     }
@@ -193,7 +203,13 @@ fn is_same(behind: &Address, listener: SocketAddr) -> bool {
 }
 
 /// As istiod makes it: all that comes goes to the one endpoint.
-fn cluster(ingress: &Ingress<'_>, sidecar: &Sidecar, behind: Address, routes: &Routes<'_>) -> Cluster {
+fn cluster(
+    ingress: &Ingress<'_>,
+    client: &Client,
+    sidecar: &Sidecar,
+    behind: Address,
+    routes: &Routes<'_>,
+) -> Cluster {
     let name = format!("inbound|{}||", ingress.port);
     let mut cluster = Cluster::new(name, Discovery::Static, vec![Endpoint::new(behind)]);
     cluster.limits = ClusterLimits::istio();
@@ -203,11 +219,34 @@ fn cluster(ingress: &Ingress<'_>, sidecar: &Sidecar, behind: Address, routes: &R
         Speaks::GrpcWeb => UpstreamProtocol::Http2,
         Speaks::Tcp => UpstreamProtocol::Downstream,
     };
-    let pool = ingress.said.connection_pool.as_ref().or(sidecar.spec.inbound_connection_pool.as_ref());
-    if let Some(pool) = pool {
+    let own = ingress.said.connection_pool.as_ref().or(sidecar.spec.inbound_connection_pool.as_ref());
+    if let Some(pool) = own.or_else(|| pool_of_service(ingress.port, client, routes)) {
         clusters::apply_pool(&mut cluster, pool);
     }
     cluster
+}
+
+/// What the DestinationRule of the service says whose requests come to this port.
+fn pool_of_service<'a>(port: u16, client: &Client, routes: &Routes<'a>) -> Option<&'a ConnectionPool> {
+    let own = routes.resources.services.iter().filter(|service| {
+        let selector = &service.spec.selector;
+        service.meta.namespace() == client.namespace
+            && !selector.is_empty()
+            && has_all(&client.labels, selector)
+    });
+    own.flat_map(|service| service.spec.ports.iter().map(move |said| (service, said))).find_map(
+        |(service, said)| {
+            let target = match said.target_port.as_ref().map(|target| &target.value) {
+                Some(PortRef::Number(number)) => i64::from(*number),
+                Some(PortRef::Name(_)) => return None,
+                None => said.port.value,
+            };
+            let number = u16::try_from(said.port.value).ok().filter(|_| target == i64::from(port))?;
+            let host = fqdn(&service.meta.name, service.meta.namespace());
+            let effective = routes.policies.find(&host, &client.namespace, &client.namespace, &client.labels);
+            Blocks::effective(&effective, None, number).pool
+        },
+    )
 }
 
 fn chain(
@@ -249,6 +288,10 @@ fn chain(
     http.server_header = ServerHeader::PassThrough;
     http.upgrades = Upgrades::websocket();
     http.grpc_web = ingress.speaks == Speaks::GrpcWeb;
+    // As istiod has it: who shows himself is told.
+    http.forward_client_cert = ForwardClientCert::AppendForward;
+    http.client_cert_details =
+        ClientCertDetails { subject: true, dns: true, uri: true, ..ClientCertDetails::default() };
     routes.mesh().at_listener(&mut http);
     // Workloads call, which may stream as slowly as they like.
     http.request_pace = None;
@@ -264,47 +307,84 @@ pub(crate) fn check(sidecar: &Sidecar, resources: &Resources, findings: &mut Fin
     for ingress in &read(sidecar, findings) {
         let path = places.at(ingress.at);
         server(ingress, sidecar, resources, findings);
-        let bound = ingress.bind.map(|ip| SocketAddr::new(ip, ingress.port));
-        let behind = bound.and_then(|bound| ingress.behind.address(bound.ip()));
-        if let (Some(bound), Some(behind), Some(place)) =
-            (bound, behind, ingress.said.default_endpoint.as_ref())
-            && is_same(&behind, bound)
-        {
-            let message = format!("{bound} would call itself");
-            let hint = "say another port, or bind another address";
-            let path = path.field("defaultEndpoint");
-            findings.error(code::INVALID_VALUE, place.place, &path, message, hint);
+        if let Some(tls) = &ingress.said.tls {
+            check_tls(ingress, tls, &path, findings);
         }
+        check_loop(ingress, &path, findings);
         if let Some(pool) = &ingress.said.connection_pool {
-            check_pool(pool, &path.field("connectionPool"), findings);
+            check_own_pool(pool, &path.field("connectionPool"), findings);
         }
-        let mut before = |place, field: &'static str| {
-            let message = format!("'{field}' acts in a proxy of the workload's own (naru control)");
-            let hint = "naru up stands before no workload: who calls it calls its process";
-            findings.tell(Severity::Note, code::NOT_YET, place, &path.field(field), message, hint);
-        };
         for (place, field) in [
             (ingress.said.tls.as_ref().map(|said| said.place), "tls"),
             (ingress.said.connection_pool.as_ref().map(|said| said.place), "connectionPool"),
             (ingress.said.bind.as_ref().map(|said| said.place), "bind"),
         ] {
             if let Some(place) = place {
-                before(place, field);
+                acts_before(place, field, &path, findings);
             }
         }
     }
     if let Some(pool) = &sidecar.spec.inbound_connection_pool {
         let path = spec.field("inboundConnectionPool");
-        check_pool(pool, &path, findings);
+        check_own_pool(pool, &path, findings);
         if sidecar.spec.ingress.is_empty() {
             let message = "'inboundConnectionPool' has no effect without ingress: no connection is led away";
             let hint = "name the ports in ingress";
             findings.warning(code::NO_EFFECT, pool.place, &path, message, hint);
         } else {
-            let message = "'inboundConnectionPool' acts in a proxy of the workload's own (naru control)";
-            let hint = "naru up stands before no workload: who calls it calls its process";
-            findings.tell(Severity::Note, code::NOT_YET, pool.place, &path, message, hint);
+            acts_before(pool.place, "inboundConnectionPool", &spec, findings);
         }
+    }
+}
+
+fn acts_before(place: Place, field: &'static str, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let message = format!("'{field}' acts in a proxy of the workload's own (naru control)");
+    let hint = "naru up stands before no workload: who calls it calls its process";
+    findings.tell(Severity::Note, code::NOT_YET, place, &path.field(field), message, hint);
+}
+
+/// Where the document alone says both, and does not lean on connections that are led away.
+fn check_loop(ingress: &Ingress<'_>, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let bound = ingress.bind.map(|ip| SocketAddr::new(ip, ingress.port));
+    let (Some(bound), Some(said), Behind::Local(behind)) =
+        (bound, &ingress.said.default_endpoint, &ingress.behind)
+    else {
+        return;
+    };
+    if is_same(&Address::Socket(*behind), bound) {
+        let message = format!("a proxy at {bound} would call itself: it does not listen there");
+        let hint = "say another port, or bind another address: no connection is led away to it";
+        let path = path.field("defaultEndpoint");
+        findings.warning(code::NO_EFFECT, said.place, &path, message, hint);
+    }
+}
+
+/// What acts at no workload, beside what is wrong with any server's TLS.
+fn check_tls(ingress: &Ingress<'_>, tls: &ServerTls, path: &Path<'_>, findings: &mut Findings<'_>) {
+    let path = path.field("tls");
+    let protocol = ingress.said.port.as_ref().and_then(|port| port.protocol.as_ref());
+    let is_tls = |word: &Text| matches!(word.to_ascii_uppercase().as_str(), "HTTPS" | "TLS");
+    if let Some(word) = protocol.filter(|word| !is_tls(word)) {
+        let message = format!("a port of {} has no TLS", word.value);
+        let hint = "protocol: HTTPS, or TLS, as in Istio";
+        findings.error(code::CONFLICTING_FIELDS, tls.place, &path, message, hint);
+    }
+    for (said, field) in
+        [(&tls.insecure_skip_verify, "insecureSkipVerify"), (&tls.https_redirect, "httpsRedirect")]
+    {
+        if let Some(said) = said {
+            let message = format!("'{field}' has no effect at a workload");
+            findings.warning(code::NO_EFFECT, said.place, &path.field(field), message, "leave it out");
+        }
+    }
+}
+
+fn check_own_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut Findings<'_>) {
+    check_pool(pool, path, findings);
+    if let Some(said) = pool.http.as_ref().and_then(|http| http.max_retries.as_ref()) {
+        let message = "'maxRetries' has no effect: what comes in is not repeated";
+        let path = path.field("http.maxRetries");
+        findings.warning(code::NO_EFFECT, said.place, &path, message, "say it for who calls");
     }
 }
 
@@ -377,10 +457,22 @@ impl<'a> Ingress<'a> {
                 }
             },
         };
-        if let Some(mode) = said.capture_mode.as_ref().filter(|mode| mode.value == "IPTABLES") {
-            let message = "naru leads no connection away: callers come to the listener itself";
-            let path = path.field("captureMode");
-            findings.warning(code::NOT_YET, mode.place, &path, message, "captureMode: NONE, and a bind");
+        match said.capture_mode.as_ref().map(|mode| (mode.as_str(), mode.place)) {
+            None | Some(("DEFAULT" | "NONE", _)) => {}
+            Some(("IPTABLES", place)) => {
+                let message = "naru leads no connection away: callers come to the listener itself";
+                let path = path.field("captureMode");
+                findings.warning(code::NOT_YET, place, &path, message, "captureMode: NONE, and a bind");
+            }
+            Some((word, place)) => {
+                let message = format!("'{word}' is no way to take connections");
+                let path = path.field("captureMode");
+                findings.error(code::UNKNOWN_VALUE, place, &path, message, "one of DEFAULT, IPTABLES, NONE");
+            }
+        }
+        if let Some(target) = &port.target_port {
+            let message = "'targetPort' has no effect on a Sidecar, as in Istio";
+            findings.warning(code::NO_EFFECT, target.place, &of_port.field("targetPort"), message, "");
         }
         let behind = match &said.default_endpoint {
             None => Behind::Same,

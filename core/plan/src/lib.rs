@@ -241,7 +241,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     config.overload = edges.overload(surroundings.overload.clone(), &mut findings);
     let sidecars = Sidecars::of(resources, &policies.mesh, &registry, &mut findings);
     outbound::listeners(surroundings, &sidecars, &mut routes, &mut config.listeners, &mut findings);
-    let of_workloads = inbound::listeners(surroundings, &sidecars, &routes, &mut config.listeners);
+    let of_workloads = inbound::listeners(surroundings, &sidecars, &guards, &routes, &mut config.listeners);
     config.cache = routes.caches.store();
     config.clusters = routes.into_clusters();
     config.clusters.extend(of_workloads.into_values());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use naru_resource::service::{PortRef, ServicePort, TrafficDistribution};
-use naru_resource::service_entry::{Resolution, WorkloadEntrySpec};
+use naru_resource::service_entry::{Location, Resolution, WorkloadEntrySpec};
 use naru_resource::{Place, Resources, Service, ServiceEntry, Text, meta};
 use naru_spec::{Address, Locality, Path, Severity, code};
 
@@ -33,7 +33,7 @@ pub(crate) struct Known {
     pub ports: Vec<KnownPort>,
     pub source: Source,
     pub endpoints: Vec<KnownEndpoint>,
-    /// Labels of what it selects, running or not: one set for each Deployment.
+    /// Labels of what it selects, running or not: one set for each Deployment and each pod.
     pub selected: Vec<Vec<(String, String)>>,
     /// Who sees it, as `exportTo` says.
     pub export_to: Vec<Text>,
@@ -43,6 +43,8 @@ pub(crate) struct Known {
     pub names: Vec<Text>,
     /// It is another name for this host: Kubernetes' `externalName`.
     pub alias: Option<String>,
+    /// It is none of the mesh's own.
+    pub is_external: bool,
     /// Whose endpoints come first, where no DestinationRule says anything of localities.
     pub distribution: Option<TrafficDistribution>,
     pub place: Place,
@@ -208,6 +210,7 @@ impl Known {
             addresses: Vec::new(),
             names: self.names.clone(),
             alias: None,
+            is_external: self.is_external,
             distribution: self.distribution,
             place: self.place,
         }
@@ -487,6 +490,12 @@ fn of_service(
                 selected.push(plain(&meta.labels));
             }
         }
+        // Nobody runs them here; a cluster does.
+        for pod in resources.pods.iter().filter(|pod| pod.meta.namespace() == namespace) {
+            if meta::selects(selector, &pod.meta.labels) {
+                selected.push(plain(&pod.meta.labels));
+            }
+        }
     }
     endpoints.extend(of_endpoints(service, resources, &ports, findings));
     check_nearness(service, &endpoints, &selected, findings);
@@ -503,6 +512,7 @@ fn of_service(
         addresses: service.spec.cluster_ip.iter().filter_map(|address| address.parse().ok()).collect(),
         names: Vec::new(),
         alias: alias_of(service),
+        is_external: service.spec.external_name.is_some(),
         place: service.meta.name.place,
     }
 }
@@ -761,6 +771,8 @@ fn of_entry(
             addresses: addresses.clone(),
             names: entry.spec.subject_alt_names.clone(),
             alias: None,
+            // Where nothing is said, as protobuf has it.
+            is_external: entry.spec.location.is_none_or(|said| said.value == Location::External),
             place: host.place,
         }
     });

@@ -196,7 +196,11 @@ fn what_cannot_come_in_is_told() {
   - {port: {number: 9085, protocol: HTTP}, captureMode: IPTABLES}
   - {port: {number: 9085, protocol: TCP}}
   - {port: {number: 9086, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:1', tls: {mode: ISTIO_MUTUAL}}
-  - {port: {number: 9087, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:1', tls: {mode: SIMPLE, credentialName: none}}",
+  - {port: {number: 9087, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:1', tls: {mode: SIMPLE, credentialName: none}}
+  - {port: {number: 9088, protocol: HTTP, targetPort: 1}, captureMode: FOO, connectionPool: {http: {maxRetries: 3}}}
+  - {port: {number: 9089, protocol: HTTP}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k, insecureSkipVerify: true, httpsRedirect: true}}
+  - {port: {number: 9090, protocol: HTTP}, bind: 127.0.0.1, defaultEndpoint: '127.0.0.1:9091'}
+  - {port: {number: 9091, protocol: HTTP}, bind: 0.0.0.0, defaultEndpoint: '127.0.0.1:9090'}",
     );
     let (config, told) = before(&documents);
     let found: Vec<&str> = told.iter().filter(|line| !line.starts_with("note")).map(String::as_str).collect();
@@ -208,15 +212,21 @@ fn what_cannot_come_in_is_told() {
             "error[unknown-value] spec.ingress[3].port.protocol: 'SPDY' is not a protocol",
             "error[invalid-value] spec.ingress[4].defaultEndpoint: '10.0.0.1:80' is nothing behind a workload's own proxy",
             "error[invalid-value] spec.ingress[5].bind: 'unix:///x' is no address to listen at",
-            "error[invalid-value] spec.ingress[6].defaultEndpoint: 0.0.0.0:9084 would call itself",
+            "warning[no-effect] spec.ingress[6].defaultEndpoint: a proxy at 0.0.0.0:9084 would call itself: it does not listen there",
             "warning[not-yet] spec.ingress[7].captureMode: naru leads no connection away: callers come to the listener itself",
             "error[conflict] spec.ingress[8].port: port 9085 comes in twice",
             "error[invalid-value] spec.ingress[9].tls.mode: what comes in to a workload has TLS of mode SIMPLE or MUTUAL",
             "error[missing-field] spec.ingress[10].tls: the server has no certificate",
             "error[unknown-reference] spec.ingress[10].tls.credentialName: there is no Secret 'none'",
+            "warning[no-effect] spec.ingress[11].port.targetPort: 'targetPort' has no effect on a Sidecar, as in Istio",
+            "error[unknown-value] spec.ingress[11].captureMode: 'FOO' is no way to take connections",
+            "warning[no-effect] spec.ingress[11].connectionPool.http.maxRetries: 'maxRetries' has no effect: what comes in is not repeated",
+            "error[conflicting-fields] spec.ingress[12].tls: a port of HTTP has no TLS",
+            "warning[no-effect] spec.ingress[12].tls.insecureSkipVerify: 'insecureSkipVerify' has no effect at a workload",
+            "warning[no-effect] spec.ingress[12].tls.httpsRedirect: 'httpsRedirect' has no effect at a workload",
         ]
     );
-    // What has no TLS that it was to have listens not at all.
+    // What has no TLS that it was to have listens not at all, nor do two that would call each other.
     assert!(inbound(&config).is_empty(), "{:?}", inbound(&config));
     let note = "note[missing-field] spec.ingress[2].port: nothing says what is spoken at this port: it is taken for HTTP";
     assert!(told.iter().any(|line| line == note), "{told:?}");
@@ -227,4 +237,64 @@ fn what_cannot_come_in_is_told() {
             "warning[no-effect] spec.inboundConnectionPool: 'inboundConnectionPool' has no effect without ingress: no connection is led away"
         ]
     );
+}
+
+/// A gateway, so that policies are for somebody, and a Sidecar of HTTP and of bytes.
+fn guarded(more: &str) -> String {
+    let ingress = sidecar(
+        "
+  ingress:
+  - {port: {number: 9080, protocol: HTTP}, defaultEndpoint: '127.0.0.1:8080'}
+  - {port: {number: 9081, protocol: TCP}, defaultEndpoint: '127.0.0.1:8081'}",
+    );
+    format!(
+        "{ingress}---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: shop}}\n\
+         spec: {{servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n{more}"
+    )
+}
+
+#[test]
+fn policies_of_the_namespace_are_asked_where_a_workload_has_a_proxy_of_its_own() {
+    let policy = |namespace: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{name: p, namespace: {namespace}}}\nspec: {{}}\n"
+        )
+    };
+    for (namespace, is_asked) in [("shop", true), ("istio-system", true), ("other", false)] {
+        let (config, _) = before(&guarded(&policy(namespace)));
+        let listeners = inbound(&config);
+        let asked: Vec<usize> =
+            listeners.iter().map(|listener| listener.chains[0].http.gate.checks.len()).collect();
+        // Of bytes nobody could ask: where somebody has to, they do not come in.
+        assert_eq!(asked, if is_asked { vec![1] } else { vec![0, 0] }, "{namespace}");
+    }
+}
+
+#[test]
+fn the_pool_of_the_service_holds_where_the_sidecar_says_none() {
+    let rule = "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop, namespace: shop}
+spec:
+  host: shop
+  trafficPolicy:
+    connectionPool: {tcp: {maxConnections: 3}}
+    portLevelSettings: [{port: {number: 81}, connectionPool: {tcp: {maxConnections: 4}}}]
+";
+    let own = sidecar(
+        "
+  ingress:
+  - {port: {number: 9000, protocol: HTTP}, defaultEndpoint: '127.0.0.1:1'}
+  - {port: {number: 7070, protocol: HTTP}, defaultEndpoint: '127.0.0.1:2'}
+  - {port: {number: 7071, protocol: HTTP}, defaultEndpoint: '127.0.0.1:3'}",
+    );
+    let (config, told) = before(&format!("{own}{rule}"));
+    assert_eq!(told, [""; 0]);
+    let most = |port: u16| {
+        let name = format!("inbound|{port}||");
+        config.clusters.iter().find(|cluster| cluster.name == name).unwrap().limits.normal.connections_max
+    };
+    assert_eq!((most(9000), most(7070), most(7071)), (4, 3, u32::MAX));
 }

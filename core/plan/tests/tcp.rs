@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use naru_plan::{Client, Surroundings, plan};
-use naru_spec::{Action, ClusterChoice, Config, FilterChain, Transport, defaults};
+use naru_spec::{Action, ClusterChoice, Config, FilterChain, Transport, UpstreamProtocol, defaults};
 
 const SERVICES: &str = "
 apiVersion: networking.istio.io/v1
@@ -26,8 +26,12 @@ spec:
 ";
 
 fn planned(documents: &str, surroundings: &Surroundings) -> (Config, Vec<String>) {
+    planned_beside(SERVICES, documents, surroundings)
+}
+
+fn planned_beside(services: &str, documents: &str, surroundings: &Surroundings) -> (Config, Vec<String>) {
     let mut loaded = naru_doc::Loaded::default();
-    naru_doc::load("case.yaml", &format!("{SERVICES}{documents}"), &mut loaded);
+    naru_doc::load("case.yaml", &format!("{services}{documents}"), &mut loaded);
     let planned = plan(&loaded.resources, surroundings);
     assert!(!planned.has_errors(), "{:?}", planned.problems);
     let told = planned.problems.iter().map(|problem| problem.message.clone()).collect();
@@ -222,6 +226,13 @@ spec:
   trafficPolicy: { tls: { mode: SIMPLE }, connectionPool: { tcp: { idleTimeout: 60s } } }
   subsets: [{ name: v1, labels: { version: v1 } }]
 ";
+    // Who asks from outside is led to nobody who is outside himself.
+    let (config, told) = planned(documents, &Surroundings::default());
+    assert!(told[0].contains("no route leads on from this server"), "{told:?}");
+    assert!(!config.listeners.iter().any(|listener| listener.address.port() == 15443));
+    let mesh = SERVICES.replace("  resolution: STATIC", "  location: MESH_INTERNAL\n  resolution: STATIC");
+    let planned =
+        |documents: &str, surroundings: &Surroundings| planned_beside(&mesh, documents, surroundings);
     let (config, told) = planned(documents, &Surroundings::default());
     assert_eq!(told, Vec::<String>::new());
     let listener = config.listeners.iter().find(|listener| listener.address.port() == 15443).unwrap();
@@ -245,10 +256,23 @@ spec:
     let cluster = |name: &str| config.clusters.iter().find(|cluster| cluster.name == name).unwrap();
     let of_subset = cluster("outbound_.443_.v1_.api.example");
     assert!(of_subset.endpoints.is_empty() && of_subset.tls.is_none(), "the client's own TLS goes on");
+    assert_eq!(of_subset.protocol, UpstreamProtocol::Downstream, "nobody agrees on a protocol without TLS");
     assert_eq!(cluster("outbound_.443_._.api.example").endpoints.len(), 1);
     let first = listener.chains[0].tcp.as_ref().unwrap();
     assert_eq!(first.idle_timeout, Some(Duration::from_secs(60)));
     // What its hosts do not fit is not there, and where nothing is, nobody listens.
+    let twice = documents.replace(
+        "spec:\n  servers:\n",
+        "spec:\n  servers:\n  - { port: { number: 15443, protocol: TCP, name: t }, hosts: [api.example], tls: { mode: AUTO_PASSTHROUGH } }\n",
+    );
+    let (config, _) = planned(&twice, &Surroundings::default());
+    let listener = config.listeners.iter().find(|listener| listener.address.port() == 15443).unwrap();
+    assert_eq!(listener.chains.len(), 8, "each name once");
+    let bound = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: v }\n\
+                 spec: { hosts: [api.example], gateways: [cross], tls: [{ match: [{ sniHosts: [api.example] }], \
+                 route: [{ destination: { host: api.example, port: { number: 443 } } }] }] }\n";
+    let (_, told) = planned(&format!("{documents}{bound}"), &Surroundings::default());
+    assert!(told.iter().any(|told| told.contains("no route is asked at the Gateway 'cross'")), "{told:?}");
     let (config, told) = planned(&documents.replace("*.example", "./*.local"), &Surroundings::default());
     assert!(told[0].contains("no route leads on from this server"), "{told:?}");
     assert!(!config.listeners.iter().any(|listener| listener.address.port() == 15443));

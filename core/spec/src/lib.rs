@@ -49,6 +49,7 @@ pub mod matching;
 pub mod header;
 pub mod format;
 pub mod cluster;
+mod cluster_name;
 pub mod balancing;
 pub mod guard;
 pub mod limits;
@@ -79,6 +80,7 @@ pub use cluster::{
     Address, Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, Http2Settings, OnDemand, Reported,
     UpstreamProtocol,
 };
+pub use cluster_name::ClusterName;
 pub use condition::{Cel, CelCall, CelFold, CelSelect};
 pub use config::{Admin, Config};
 pub use content::{

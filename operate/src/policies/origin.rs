@@ -8,6 +8,7 @@ use naru_resource::destination_rule::{PortPolicy, TrafficPolicy as Blocks};
 use naru_resource::traffic_policy::{TargetRef, TrafficPolicySpec};
 use naru_resource::virtual_service::HttpRoute;
 use naru_resource::{Files, Meta, Place, Resources, VirtualService};
+use naru_spec::ClusterName;
 
 pub struct Documents {
     resources: Resources,
@@ -90,16 +91,11 @@ impl Documents {
         delegating.next().is_none().then_some(one)
     }
 
-    /// `outbound|80|v1|orders.default.svc.cluster.local`
+    /// One that is called as Istio calls them.
     pub fn of_cluster(&self, name: &str) -> Sources<'_> {
         let mut sources = Sources { files: Some(&self.resources.files), ..Sources::default() };
-        let mut parts = name.splitn(4, '|');
-        let (Some("outbound"), Some(port), Some(subset), Some(host)) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return sources;
-        };
-        sources.port = port.parse().unwrap_or(0);
+        let Some(ClusterName { port, subset, host, .. }) = ClusterName::read(name) else { return sources };
+        sources.port = i64::from(port);
         let rules = self.resources.destination_rules.iter().filter_map(|rule| {
             let closeness = closeness(&rule.spec.host.value, rule.meta.namespace(), host)?;
             Some((closeness, rule))

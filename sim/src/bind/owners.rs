@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use naru_spec::suggest::did_you_mean;
-use naru_spec::{Discovery, Surge, SurgeSignal, SurgeStep, defaults};
+use naru_spec::{ClusterName, Discovery, Surge, SurgeSignal, SurgeStep, defaults};
 use serde_saphyr::Spanned;
 
 use super::{Binder, Owners, ProxyPlan, Unit};
@@ -205,10 +205,9 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// The host of a cluster that is called as Istio calls them: `outbound|80|v1|orders.default.svc`.
+/// The host of a cluster that is called as Istio calls them.
 fn host_of(cluster: &str) -> Option<&str> {
-    let mut parts = cluster.splitn(4, '|');
-    (parts.next() == Some("outbound")).then(|| parts.nth(2)).flatten()
+    ClusterName::read(cluster).map(|name| name.host)
 }
 
 /// A host, or the first word of its name.

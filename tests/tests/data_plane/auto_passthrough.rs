@@ -29,6 +29,7 @@ kind: ServiceEntry
 metadata: {{ name: shop }}
 spec:
   hosts: [shop.far.local]
+  location: MESH_INTERNAL
   resolution: STATIC
   ports: [{{ number: 443, name: https, protocol: HTTPS }}]
   endpoints:

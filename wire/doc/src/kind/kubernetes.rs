@@ -7,7 +7,7 @@ use naru_spec::{Path, Severity, code};
 
 use crate::kind::{document, field};
 use crate::read::{Fields, Read, Reader, record, words};
-use crate::tree::Node;
+use crate::tree::{Kind, Node};
 
 document!(service::Service { spec: "spec" });
 document!(service::Endpoints { subsets: "subsets" });
@@ -168,15 +168,19 @@ fn tell_not_run(node: &Node, message: &str, reader: &mut Reader<'_>) {
 pub(super) const MAKERS: &[(&str, &str)] =
     &[("StatefulSet", "apps/v1"), ("DaemonSet", "apps/v1"), ("ReplicaSet", "apps/v1"), ("Job", "batch/v1")];
 
-/// The pod that one of [`MAKERS`] makes, which nobody runs here: its labels. Its name is none that a Pod can have.
+/// The pod that one of [`MAKERS`] makes, which nobody runs here: its labels. Its name is none that a Pod can have; one
+/// that has no name yet, or no labels, has nothing to say.
 pub(super) fn made(kind: &str, node: &Node, reader: &mut Reader<'_>) -> Option<Pod> {
     let message =
         format!("naru does not run a {kind}: only the labels of its pods are looked at, by 'naru check'");
     tell_not_run(node, &message, reader);
-    let mut meta = Meta::read(field(node, "metadata")?, &Path::ROOT.field("metadata"), reader)?;
+    let metadata = field(node, "metadata")?;
+    field(metadata, "name")?;
+    let mut meta = Meta::read(metadata, &Path::ROOT.field("metadata"), reader)?;
     let template = field(field(node, "spec")?, "template")?;
-    let path = Path::ROOT.field("spec.template.metadata.labels");
-    meta.labels = Read::read(field(field(template, "metadata")?, "labels")?, &path, reader)?;
+    let labels =
+        field(field(template, "metadata")?, "labels").filter(|labels| !matches!(labels.kind, Kind::Null))?;
+    meta.labels = Read::read(labels, &Path::ROOT.field("spec.template.metadata.labels"), reader)?;
     meta.name.value = format!("{kind}/{}", meta.name.value);
     Some(Pod { place: meta.place, meta })
 }
