@@ -164,27 +164,11 @@ fn add_streams(
         .filter(|service| is_bound(service, &ready, routes))
         .collect();
     let before = chains.len();
-    if ready.speaks == Speaks::AutoPassthrough {
-        let has = |known: &Known| {
-            let mut written = ready.server.hosts.iter();
-            written.any(|written| is_shared(written, &known.namespace, ready.gateway, &known.host))
-        };
-        let mut named = routes.named_chains(ready.server.place, &ready.context(&labels), &has, surroundings);
-        let mut taken: BTreeSet<Domain> =
-            chains.iter().flat_map(|chain| chain.server_names.iter().cloned()).collect();
-        named.retain(|chain| chain.server_names.iter().all(|name| taken.insert(name.clone())));
-        chains.extend(named);
-        for service in &services {
-            let message = format!(
-                "no route is asked at the Gateway '{}': server names say where its TLS goes on",
-                ready.gateway.meta.name.value
-            );
-            let path = Path::ROOT.field("spec.gateways");
-            findings.warning(code::NO_EFFECT, service.meta.name.place, &path, message, "");
-        }
+    let passes_by_name = ready.speaks == Speaks::AutoPassthrough;
+    if passes_by_name {
+        add_named(&ready, &services, &labels, surroundings, routes, chains, findings);
     }
-    let asked = if ready.speaks == Speaks::AutoPassthrough { Vec::new() } else { services };
-    for service in asked {
+    for service in services.into_iter().filter(|_| !passes_by_name) {
         let context = ready.context(&labels);
         let owner = service.meta.namespace();
         let shared = |name: &str| -> Vec<String> {
@@ -224,11 +208,42 @@ fn add_streams(
         let message = "no route leads on from this server: nobody listens for it";
         let hint = match ready.speaks {
             Speaks::Passthrough => "a VirtualService with this gateway and tls routes for its hosts",
-            Speaks::AutoPassthrough => "a Service that its hosts fit: '*.local' is all of them",
+            Speaks::AutoPassthrough => {
+                "a Service that its hosts fit ('*.local' is all of them), or a ServiceEntry with location: MESH_INTERNAL"
+            }
             Speaks::Tcp | Speaks::Http => "a VirtualService with this gateway and tcp routes",
         };
         let path = Path::ROOT.field("spec.servers");
         findings.warning(code::NO_EFFECT, ready.server.place, &path, message, hint);
+    }
+}
+
+/// Chains of a server that passes by name. Routes that are bound to it are asked for nothing, which is told.
+fn add_named(
+    ready: &Ready<'_>,
+    bound: &[&VirtualService],
+    labels: &[(String, String)],
+    surroundings: &Surroundings,
+    routes: &mut Routes<'_>,
+    chains: &mut Vec<FilterChain>,
+    findings: &mut Findings<'_>,
+) {
+    let has = |known: &Known| {
+        let mut written = ready.server.hosts.iter();
+        written.any(|written| is_shared(written, &known.namespace, ready.gateway, &known.host))
+    };
+    let mut named = routes.named_chains(ready.server.place, &ready.context(labels), &has, surroundings);
+    let mut taken: BTreeSet<Domain> =
+        chains.iter().flat_map(|chain| chain.server_names.iter().cloned()).collect();
+    named.retain(|chain| chain.server_names.iter().all(|name| taken.insert(name.clone())));
+    chains.extend(named);
+    for service in bound {
+        let message = format!(
+            "no route is asked at the Gateway '{}': server names say where its TLS goes on",
+            ready.gateway.meta.name.value
+        );
+        let path = Path::ROOT.field("spec.gateways");
+        findings.warning(code::NO_EFFECT, service.meta.name.place, &path, message, "");
     }
 }
 
