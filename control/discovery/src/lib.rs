@@ -14,6 +14,8 @@ mod set;
 mod views;
 mod parts;
 mod stream;
+mod members;
+mod joining;
 mod hub;
 mod requests;
 mod body;
@@ -31,6 +33,8 @@ pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
 pub use views::{Documents, configuration, make};
+
+use naru_plan::Member;
 
 use door::Door;
 use hub::{Hub, Maker};
@@ -63,6 +67,7 @@ impl ControlPlane {
         thread::Builder::new().name("xds".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
+                    () = joining::run(Arc::clone(&served.0)) => {}
                     () = serve::serve(listener, served.0, served.1) => {}
                     _ = ends_rx => {}
                 }
@@ -91,6 +96,16 @@ impl ControlPlane {
     /// What was to be put, from where, and why it cannot be: it is told until something is put.
     pub fn is_wrong(&self, name: &str, why: &str) {
         self.hub.is_wrong(name, why);
+    }
+
+    /// Who has joined a WorkloadGroup and may be called: each time that it is another, a moment later.
+    pub fn members(&self) -> tokio::sync::watch::Receiver<Arc<[Member]>> {
+        self.hub.joining.watch()
+    }
+
+    /// Those who were called in a process before this one: for as long as somebody may be away, they are called.
+    pub fn restore(&self, members: Vec<Member>) {
+        self.hub.joining.restore(self.hub.clock.now(), members);
     }
 
     /// Who is connected, and what he has: see `docs/control-plane.md`.

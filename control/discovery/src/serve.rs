@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::body::{Code, End, Out, Responses, pieces};
 use crate::door::{Door, Shown};
 use crate::hub::{Gone, Hub, Proxy, lock};
+use crate::joining::{Joining, Wish};
 use crate::node;
 use crate::requests::{Broken, Heard, Requests};
 use crate::stream::{Mode, Stream};
@@ -197,6 +198,13 @@ impl Carried {
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());
         self.hub.clock.until(Some(turn)).await;
+        let wish = Wish::of(&node, &role.namespace, self.peer.ip());
+        let wish = wish.map_err(|message| End::new(Code::InvalidArgument, message))?;
+        let own = role.labels.clone();
+        if let Some(wish) = &wish {
+            // Who joins a group is a workload with its labels.
+            role.labels = self.hub.joining.labels(wish, &own).await?;
+        }
         let following = self.hub.follow(&role);
         let following =
             following.ok_or_else(|| End::new(Code::ResourceExhausted, "too many kinds of nodes"))?;
@@ -213,6 +221,9 @@ impl Carried {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
             }
         };
+        let joined =
+            wish.clone().map(|wish| Joining::join(&self.hub, wish, identity.id.clone(), own.clone()));
+        let _joined = joined.transpose()?;
         let proxy = Arc::new(Proxy {
             identity,
             role,
@@ -241,6 +252,7 @@ impl Carried {
                     if changed.is_err() {
                         return Ok(());
                     }
+                    self.is_labelled_so(wish.as_ref(), &own, &proxy)?;
                     if let Some(view) = following.given().view {
                         lock(&proxy.stream).on_view(view);
                     }
@@ -251,6 +263,24 @@ impl Carried {
                 },
                 () = self.hub.clock.until(deadline) => {}
             }
+        }
+    }
+
+    /// What a node is given is decided by its labels, which may be others when those of its group are: it comes again then.
+    /// Where the group is gone, it stays as it is, and is called by nobody.
+    fn is_labelled_so(
+        &self,
+        wish: Option<&Wish>,
+        own: &[(String, String)],
+        proxy: &Proxy,
+    ) -> Result<(), End> {
+        let Some(wish) = wish else { return Ok(()) };
+        match self.hub.joining.admits(wish, own) {
+            Ok(Some(labels)) if labels != proxy.role.labels => Err(End::new(
+                Code::Unavailable,
+                "the labels of its WorkloadGroup are others: it is to come again",
+            )),
+            _ => Ok(()),
         }
     }
 

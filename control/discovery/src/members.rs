@@ -1,0 +1,325 @@
+//! Who has joined a group, until when, and may he be called?
+//!
+//! | what happens | what becomes of the member |
+//! |---|---|
+//! | a stream of its begins | it is there; new, it is ready where its group has no probe |
+//! | its last stream ends | it is leaving |
+//! | a stream begins while it is leaving | it stays as it was |
+//! | it has been leaving for the grace period | it is gone, and all that was known of it |
+//! | it was there in a process before this one | it is leaving since the start of this one, and ready |
+//! | a probe has succeeded as often in a row as its group says | it is ready |
+//! | a probe has failed as often in a row as its group says | it is not ready |
+//! | its group has another probe, or is there again | it is as ready as it was, and asked at once |
+//! | its group has no probe any more | it is ready |
+//! | its group is gone | it is not called, and not asked, until the group is there again |
+//!
+//! `now` is an argument everywhere; whoever drives this calls [`Members::tick`] no later than [`Members::deadline`], and
+//! takes [`Members::next_ask`] until there is none. One address of a group is one member, whoever says that he is it: what
+//! the first of them says of himself holds for as long as he is connected. Source: istiod's `autoregistration`
+//! (`QueueUnregisterWorkload`, `PILOT_WORKLOAD_ENTRY_GRACE_PERIOD`), and its agent's `PerformApplicationHealthCheck`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use naru_base::Instant;
+use naru_plan::{Group, GroupProbe, Member};
+
+#[cfg(test)]
+mod tests;
+
+/// For so long somebody may be away.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// As many at a time, with those who are leaving.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// Who is it?
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub namespace: String,
+    pub group: String,
+    pub address: IpAddr,
+    pub network: String,
+}
+
+/// What somebody says of himself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    pub id: String,
+    /// In the order of their names.
+    pub labels: Vec<(String, String)>,
+    pub locality: String,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody has said yet which groups there are.
+    NotYet,
+    NoGroup,
+    TooMany,
+}
+
+/// Somebody is to be asked; [`Members::on_answer`] awaits it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub key: Key,
+    pub number: u64,
+    pub probe: GroupProbe,
+}
+
+/// A member, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub member: Member,
+    pub is_ready: bool,
+    /// Why not, or what the last answer was.
+    pub why: Option<String>,
+    /// Ids of the nodes that are it.
+    pub connected: Vec<String>,
+    /// Since when nobody is.
+    pub left_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub struct Members {
+    groups: Option<BTreeMap<(String, String), Group>>,
+    all: BTreeMap<Key, State>,
+    asks: VecDeque<Ask>,
+    asked: u64,
+    revision: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Those who are connected, the first first.
+    streams: BTreeMap<u64, Own>,
+    own: Own,
+    left_at: Option<Instant>,
+    is_ready: bool,
+    successes: u32,
+    failures: u32,
+    /// When it is asked next; nothing while an answer is awaited.
+    due: Option<Instant>,
+    awaited: Option<(u64, Instant)>,
+    why: Option<String>,
+}
+
+impl State {
+    fn new(own: Own, left_at: Option<Instant>, is_ready: bool) -> State {
+        State {
+            streams: BTreeMap::new(),
+            own,
+            left_at,
+            is_ready,
+            successes: 0,
+            failures: 0,
+            due: None,
+            awaited: None,
+            why: None,
+        }
+    }
+}
+
+impl Members {
+    /// These are the groups that there are from now on.
+    pub fn on_groups(&mut self, now: Instant, groups: Vec<Group>) {
+        let named = groups.into_iter().map(|group| ((group.namespace.clone(), group.name.clone()), group));
+        let groups: BTreeMap<(String, String), Group> = named.collect();
+        let before = self.groups.take().unwrap_or_default();
+        for (key, state) in &mut self.all {
+            let name = (key.namespace.clone(), key.group.clone());
+            let (old, new) = (before.get(&name), groups.get(&name));
+            if old.is_some() != new.is_some() {
+                self.revision += u64::from(state.is_ready);
+            }
+            let probe = new.and_then(|group| group.probe.as_ref());
+            if old.is_some() && new.is_some() && old.and_then(|group| group.probe.as_ref()) == probe {
+                continue;
+            }
+            (state.successes, state.failures, state.awaited) = (0, 0, None);
+            state.due = probe.map(|_| now);
+            if new.is_some() && probe.is_none() {
+                self.revision += u64::from(!state.is_ready);
+                (state.is_ready, state.why) = (true, None);
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// Whether somebody would be let in; and the labels that he has then.
+    pub fn admits(&self, key: &Key, own: &[(String, String)]) -> Result<Vec<(String, String)>, Refused> {
+        let groups = self.groups.as_ref().ok_or(Refused::NotYet)?;
+        let group = groups.get(&(key.namespace.clone(), key.group.clone())).ok_or(Refused::NoGroup)?;
+        if self.all.len() >= MEMBERS_MAX && !self.all.contains_key(key) {
+            return Err(Refused::TooMany);
+        }
+        Ok(group.labels_of(own))
+    }
+
+    /// Namespaces that have a group of this name.
+    pub fn homes_of(&self, group: &str) -> Vec<String> {
+        let all = self.groups.iter().flat_map(BTreeMap::keys);
+        all.filter(|(_, name)| name == group).map(|(namespace, _)| namespace.clone()).collect()
+    }
+
+    /// A stream of somebody begins. Numbers of streams grow.
+    pub fn join(&mut self, now: Instant, stream: u64, key: &Key, own: Own) -> Result<(), Refused> {
+        self.admits(key, &[])?;
+        let probe = self.probe(key).map(|probe| now + probe.initial_delay);
+        let revision = &mut self.revision;
+        let state = self.all.entry(key.clone()).or_insert_with(|| {
+            *revision += u64::from(probe.is_none());
+            State { due: probe, ..State::new(own.clone(), None, probe.is_none()) }
+        });
+        if state.streams.is_empty() {
+            let is_same = (&state.own.labels, &state.own.locality) == (&own.labels, &own.locality);
+            *revision += u64::from(state.is_ready && !is_same);
+            state.own = own.clone();
+        }
+        state.left_at = None;
+        state.streams.insert(stream, own);
+        Ok(())
+    }
+
+    /// A stream of somebody has ended.
+    pub fn leave(&mut self, now: Instant, stream: u64, key: &Key) {
+        let is_known = self.has_group(key);
+        let Some(state) = self.all.get_mut(key) else { return };
+        if state.streams.remove(&stream).is_none() {
+            return;
+        }
+        match state.streams.values().next() {
+            None => state.left_at = Some(now),
+            Some(next) => {
+                let is_same = (&state.own.labels, &state.own.locality) == (&next.labels, &next.locality);
+                self.revision += u64::from(is_known && state.is_ready && !is_same);
+                state.own = next.clone();
+            }
+        }
+    }
+
+    /// Those who were called in a process before this one.
+    pub fn restore(&mut self, now: Instant, members: Vec<Member>) {
+        for member in members {
+            let Member { namespace, group, address, network, labels, locality } = member;
+            let key = Key { namespace, group, address, network };
+            if self.all.len() < MEMBERS_MAX && !self.all.contains_key(&key) {
+                let own = Own { id: String::new(), labels, locality };
+                let due = self.probe(&key).map(|_| now);
+                self.all.insert(key, State { due, ..State::new(own, Some(now), true) });
+                self.revision += 1;
+            }
+        }
+    }
+
+    /// Somebody has been asked.
+    pub fn on_answer(&mut self, now: Instant, key: &Key, number: u64, answer: Result<(), String>) {
+        let Some(probe) = self.probe(key).cloned() else { return };
+        let Some(state) = self.all.get_mut(key) else { return };
+        // What was asked of somebody before, or by another probe, says nothing of this.
+        let Some((_, at)) = state.awaited.filter(|(awaited, _)| *awaited == number) else { return };
+        state.awaited = None;
+        state.due = Some((at + probe.period).max(now));
+        match answer {
+            Ok(()) => {
+                (state.successes, state.failures) = (state.successes.saturating_add(1), 0);
+                state.why = None;
+            }
+            Err(why) => {
+                (state.successes, state.failures) = (0, state.failures.saturating_add(1));
+                state.why = Some(why);
+            }
+        }
+        let is_ready = match state.is_ready {
+            true => state.failures < probe.failure_threshold,
+            false => state.successes >= probe.success_threshold,
+        };
+        if is_ready != state.is_ready {
+            state.is_ready = is_ready;
+            self.revision += 1;
+        }
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Instant) {
+        let Members { groups, all, asks, asked, revision } = self;
+        all.retain(|key, state| {
+            let stays = state.left_at.is_none_or(|left| left + GRACE > now);
+            *revision += u64::from(!stays && state.is_ready && group_of(groups.as_ref(), key).is_some());
+            stays
+        });
+        for (key, state) in all.iter_mut().filter(|(_, state)| state.due.is_some_and(|due| due <= now)) {
+            state.due = None;
+            let probe = group_of(groups.as_ref(), key).and_then(|group| group.probe.as_ref());
+            let Some(probe) = probe else { continue };
+            *asked += 1;
+            state.awaited = Some((*asked, now));
+            asks.push_back(Ask { key: key.clone(), number: *asked, probe: probe.clone() });
+        }
+    }
+
+    pub fn next_ask(&mut self) -> Option<Ask> {
+        self.asks.pop_front()
+    }
+
+    /// The next moment at which [`Members::tick`] would do something.
+    pub fn deadline(&self) -> Option<Instant> {
+        let states = self.all.values();
+        states.flat_map(|state| state.due.into_iter().chain(state.left_at.map(|left| left + GRACE))).min()
+    }
+
+    /// Another one each time that [`Members::called`] is.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Those who may be called, in the order of their names.
+    pub fn called(&self) -> Vec<Member> {
+        let ready = self.all.iter().filter(|(key, state)| state.is_ready && self.has_group(key));
+        ready.map(|(key, state)| member(key, state)).collect()
+    }
+
+    pub fn standings(&self) -> Vec<Standing> {
+        let all = self.all.iter().map(|(key, state)| {
+            let is_known = self.has_group(key);
+            let waits = || self.probe(key).map(|_| "it was not asked yet, or not often enough".to_owned());
+            let why = match (is_known, state.is_ready) {
+                (false, _) => Some("its group is not there".to_owned()),
+                (true, true) => state.why.clone(),
+                (true, false) => state.why.clone().or_else(waits),
+            };
+            Standing {
+                member: member(key, state),
+                is_ready: state.is_ready && is_known,
+                why,
+                connected: state.streams.values().map(|own| own.id.clone()).collect(),
+                left_at: state.left_at,
+            }
+        });
+        all.collect()
+    }
+
+    fn has_group(&self, key: &Key) -> bool {
+        group_of(self.groups.as_ref(), key).is_some()
+    }
+
+    fn probe(&self, key: &Key) -> Option<&GroupProbe> {
+        group_of(self.groups.as_ref(), key)?.probe.as_ref()
+    }
+}
+
+fn group_of<'a>(groups: Option<&'a BTreeMap<(String, String), Group>>, key: &Key) -> Option<&'a Group> {
+    groups?.get(&(key.namespace.clone(), key.group.clone()))
+}
+
+fn member(key: &Key, state: &State) -> Member {
+    Member {
+        namespace: key.namespace.clone(),
+        group: key.group.clone(),
+        address: key.address,
+        network: key.network.clone(),
+        locality: state.own.locality.clone(),
+        labels: state.own.labels.clone(),
+    }
+}
