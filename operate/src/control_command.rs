@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::cli::{ControlArgs, Failure, Output};
 use crate::history::History;
+use crate::members;
 use crate::problems;
 use crate::proxy_command::Ends;
 use crate::rechecked::Rechecked;
@@ -43,6 +44,7 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
         Some(state) => Some(History::open(state, &source.place())),
         None => Some(History::open(&default_state(), &source.place())),
     };
+    let members = kept.as_ref().map(members::file);
     let told = Rc::new(RefCell::new(Told::default()));
     let mut desk = Desk { reader: Reader::default(), kept, told: Rc::clone(&told) };
     let Some(documents) = desk.begin(&mut source, &mut ends).await? else { return Ok(()) };
@@ -50,6 +52,10 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     let admin = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
+    if let Some(file) = members {
+        plane.restore(members::read(&file));
+        tokio::task::spawn_local(members::follow(plane.members(), file));
+    }
     // Nobody is connected yet, so that nobody is left out.
     drop(plane.put(documents));
     if let Some(why) = &told.borrow().refused {

@@ -31,6 +31,7 @@ mod statuses;
 mod say;
 mod recent;
 mod history;
+mod members;
 mod asking;
 mod sources;
 mod shared_config;

@@ -5,8 +5,8 @@
 //! | a stream of its begins | it is there; new, it is ready where its group has no probe |
 //! | its last stream ends | it is leaving |
 //! | a stream begins while it is leaving | it stays as it was |
-//! | it has been leaving for the grace period | it is gone, and all that was known of it |
-//! | it was there in a process before this one | it is leaving since the start of this one, and ready |
+//! | it has been leaving for its grace period | it is gone, and all that was known of it |
+//! | it was there in a process before this one | it is ready, and leaving, for longer |
 //! | a probe has succeeded as often in a row as its group says | it is ready |
 //! | a probe has failed as often in a row as its group says | it is not ready |
 //! | its group has another probe, or is there again | it is as ready as it was, and asked at once |
@@ -30,6 +30,9 @@ mod tests;
 
 /// For so long somebody may be away.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// And for so long, since a process began, who was there in the one before it: proxies look for their control plane again
+/// with pauses that become longer, those of Envoy 30 s at most.
+pub const GRACE_AT_START: Duration = Duration::from_secs(40);
 /// As many at a time, with those who are leaving.
 pub const MEMBERS_MAX: usize = 10_000;
 
@@ -77,8 +80,8 @@ pub struct Standing {
     pub why: Option<String>,
     /// Ids of the nodes that are it.
     pub connected: Vec<String>,
-    /// Since when nobody is.
-    pub left_at: Option<Instant>,
+    /// Where nobody is: until when it is a member.
+    pub until: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +98,8 @@ struct State {
     /// Those who are connected, the first first.
     streams: BTreeMap<u64, Own>,
     own: Own,
-    left_at: Option<Instant>,
+    /// Where nobody is: until when it stays.
+    until: Option<Instant>,
     is_ready: bool,
     successes: u32,
     failures: u32,
@@ -106,11 +110,11 @@ struct State {
 }
 
 impl State {
-    fn new(own: Own, left_at: Option<Instant>, is_ready: bool) -> State {
+    fn new(own: Own, until: Option<Instant>, is_ready: bool) -> State {
         State {
             streams: BTreeMap::new(),
             own,
-            left_at,
+            until,
             is_ready,
             successes: 0,
             failures: 0,
@@ -177,7 +181,7 @@ impl Members {
             *revision += u64::from(state.is_ready && !is_same);
             state.own = own.clone();
         }
-        state.left_at = None;
+        state.until = None;
         state.streams.insert(stream, own);
         Ok(())
     }
@@ -190,7 +194,7 @@ impl Members {
             return;
         }
         match state.streams.values().next() {
-            None => state.left_at = Some(now),
+            None => state.until = Some(now + GRACE),
             Some(next) => {
                 let is_same = (&state.own.labels, &state.own.locality) == (&next.labels, &next.locality);
                 self.revision += u64::from(is_known && state.is_ready && !is_same);
@@ -207,7 +211,7 @@ impl Members {
             if self.all.len() < MEMBERS_MAX && !self.all.contains_key(&key) {
                 let own = Own { id: String::new(), labels, locality };
                 let due = self.probe(&key).map(|_| now);
-                self.all.insert(key, State { due, ..State::new(own, Some(now), true) });
+                self.all.insert(key, State { due, ..State::new(own, Some(now + GRACE_AT_START), true) });
                 self.revision += 1;
             }
         }
@@ -245,7 +249,7 @@ impl Members {
     pub fn tick(&mut self, now: Instant) {
         let Members { groups, all, asks, asked, revision } = self;
         all.retain(|key, state| {
-            let stays = state.left_at.is_none_or(|left| left + GRACE > now);
+            let stays = state.until.is_none_or(|until| until > now);
             *revision += u64::from(!stays && state.is_ready && group_of(groups.as_ref(), key).is_some());
             stays
         });
@@ -265,8 +269,7 @@ impl Members {
 
     /// The next moment at which [`Members::tick`] would do something.
     pub fn deadline(&self) -> Option<Instant> {
-        let states = self.all.values();
-        states.flat_map(|state| state.due.into_iter().chain(state.left_at.map(|left| left + GRACE))).min()
+        self.all.values().flat_map(|state| state.due.into_iter().chain(state.until)).min()
     }
 
     /// Another one each time that [`Members::called`] is.
@@ -294,7 +297,7 @@ impl Members {
                 is_ready: state.is_ready && is_known,
                 why,
                 connected: state.streams.values().map(|own| own.id.clone()).collect(),
-                left_at: state.left_at,
+                until: state.until,
             }
         });
         all.collect()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::body::hex;
 use crate::hub::{Gone, Hub, Proxy, lock};
-use crate::members::{GRACE, Standing as Joined};
+use crate::members::Standing as Joined;
 use crate::stream::{Mode, Standing};
 
 pub(crate) fn of(hub: &Hub) -> Value {
@@ -110,7 +110,7 @@ fn of_member(joined: &Joined, now: Instant) -> Value {
         "is_ready": joined.is_ready,
         "why": joined.why,
         "connected": joined.connected,
-        "leaves_in_seconds": joined.left_at.map(|left| seconds(left + GRACE, now)),
+        "leaves_in_seconds": joined.until.map(|until| seconds(until, now)),
     })
 }
 

@@ -129,9 +129,9 @@ fn those_of_a_process_before_this_one_are_called_until_they_had_time_to_come_aga
     let mut third = Members::default();
     third.restore(at(50), first.called());
     third.on_groups(at(50), vec![group("a", None)]);
-    third.tick(at(59));
+    third.tick(at(89));
     assert_eq!(called(&third), ["10.0.0.1"]);
-    third.tick(at(60));
+    third.tick(at(90));
     assert!(called(&third).is_empty());
 }
 

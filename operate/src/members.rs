@@ -1,0 +1,118 @@
+//! Who had joined a WorkloadGroup when a process ended? Kept beside the documents that were in force, so that those who
+//! come again to the next one are called meanwhile.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use naru_plan::Member;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::history::{History, write_whole};
+
+/// A file that is larger is none of ours.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Where they are kept.
+pub fn file(history: &History) -> PathBuf {
+    history.beside("members.json")
+}
+
+/// Nobody where there is no such file, or one that is none.
+pub fn read(file: &Path) -> Vec<Member> {
+    let mut text = String::new();
+    let read = fs::File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            naru_say::say!("warning: '{}' cannot be read: {error}", file.display());
+            return Vec::new();
+        }
+        Ok(_) => {}
+    }
+    let value: Option<Value> = serde_json::from_str(&text).ok();
+    let all = value.as_ref().and_then(|value| value["members"].as_array());
+    let all: Option<Vec<Member>> = all.and_then(|all| all.iter().map(of).collect());
+    all.unwrap_or_else(|| {
+        let file = file.display();
+        naru_say::say!("warning: '{file}' is not what naru writes; nobody is known who had joined a group");
+        Vec::new()
+    })
+}
+
+/// Writes them each time that they are others, until nobody says so any more.
+pub async fn follow(mut members: watch::Receiver<Arc<[Member]>>, file: PathBuf) {
+    while members.changed().await.is_ok() {
+        let now = Arc::clone(&members.borrow_and_update());
+        keep(file.clone(), now).await;
+    }
+}
+
+/// What cannot be kept is told, and stops nothing.
+pub async fn keep(file: PathBuf, members: Arc<[Member]>) {
+    let written = tokio::task::spawn_blocking(move || write(&file, &members)).await;
+    if let Ok(Err(error)) = written {
+        naru_say::say!("warning: those who have joined groups cannot be kept: {error}");
+    }
+}
+
+fn write(file: &Path, members: &[Member]) -> io::Result<()> {
+    if members.is_empty() && !file.exists() {
+        return Ok(());
+    }
+    if let Some(directory) = file.parent() {
+        History::make(directory)?;
+    }
+    let all: Vec<Value> = members.iter().map(said).collect();
+    write_whole(file, json!({ "members": all }).to_string().as_bytes())
+}
+
+fn said(member: &Member) -> Value {
+    json!({
+        "namespace": member.namespace,
+        "group": member.group,
+        "address": member.address.to_string(),
+        "network": member.network,
+        "locality": member.locality,
+        "labels": member.labels,
+    })
+}
+
+fn of(value: &Value) -> Option<Member> {
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    let label = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned()));
+    Some(Member {
+        namespace: text("namespace")?,
+        group: text("group")?,
+        address: text("address")?.parse().ok()?,
+        network: text("network")?,
+        locality: text("locality")?,
+        labels: value["labels"].as_array()?.iter().map(label).collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_plan::Member;
+
+    use super::{of, said};
+
+    #[test]
+    fn what_is_kept_is_what_there_was() {
+        let member = Member {
+            namespace: "shop".to_owned(),
+            group: "vm".to_owned(),
+            address: "fd00::7".parse().unwrap(),
+            network: "n".to_owned(),
+            locality: "r/z".to_owned(),
+            labels: vec![("a".to_owned(), "b\"\n".to_owned())],
+        };
+        let text = said(&member).to_string();
+        assert_eq!(of(&serde_json::from_str(&text).unwrap()), Some(member));
+        for broken in ["{}", "[]", "1", "{\"namespace\": 1}"] {
+            assert_eq!(of(&serde_json::from_str(broken).unwrap()), None, "{broken}");
+        }
+    }
+}
