@@ -56,6 +56,9 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
         plane.restore(members::read(&file));
         tokio::task::spawn_local(members::follow(plane.members(), file));
     }
+    if let Some(settings) = source.etcd().cloned() {
+        tokio::task::spawn_local(members::share(Rc::downgrade(&plane), settings));
+    }
     // Nobody is connected yet, so that nobody is left out.
     drop(plane.put(documents));
     if let Some(why) = &told.borrow().refused {

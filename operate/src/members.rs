@@ -1,17 +1,25 @@
-//! Who had joined a WorkloadGroup when a process ended? Kept beside the documents that were in force, so that those who
-//! come again to the next one are called meanwhile.
+//! Who had joined a WorkloadGroup when a process ended, and who is connected to another control plane? The first is kept
+//! beside the documents that were in force, so that those who come again to the next one are called meanwhile; the other
+//! is told in the etcd that both follow.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::rc::Weak;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use naru_discovery::{Connected, ControlPlane};
 use naru_plan::Member;
+use naru_sources::etcd::{Circle, Settings};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::history::{History, write_whole};
 
+/// Members in one key of an etcd, which takes 1.5 MiB for all.
+const PIECE_MEMBERS: usize = 2_000;
 /// A file that is larger is none of ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -48,6 +56,53 @@ pub async fn follow(mut members: watch::Receiver<Arc<[Member]>>, file: PathBuf) 
         let now = Arc::clone(&members.borrow_and_update());
         keep(file.clone(), now).await;
     }
+}
+
+/// Tells other control planes who is connected here, and hears from them, for as long as this one is there.
+/// Where nobody can join, nothing is asked of the etcd.
+pub async fn share(plane: Weak<ControlPlane>, settings: Settings) {
+    let watched = plane.upgrade().map(|plane| (plane.groups(), plane.connected()));
+    let Some((mut groups, mut connected)) = watched else { return };
+    if groups.wait_for(|count| count.is_some_and(|count| count > 0)).await.is_err() {
+        return;
+    }
+    let circle = Circle::follow(settings, &format!("{:016x}", naru_proxy::seed()));
+    let mut others = circle.others();
+    loop {
+        tokio::select! {
+            Ok(()) = connected.changed() => {
+                let now = Arc::clone(&connected.borrow_and_update());
+                circle.say(now.chunks(PIECE_MEMBERS).map(piece).collect());
+            }
+            Ok(()) = others.changed() => {
+                let said = Arc::clone(&others.borrow_and_update());
+                let Some(plane) = plane.upgrade() else { return };
+                let heard = said.iter().map(|(name, pieces)| {
+                    (name.clone(), pieces.iter().flat_map(|piece| of_piece(piece)).collect())
+                });
+                plane.others(heard.collect::<BTreeMap<_, _>>());
+            }
+            else => return,
+        }
+    }
+}
+
+fn piece(members: &[Connected]) -> Bytes {
+    let one = |connected: &Connected| {
+        let mut value = said(&connected.member);
+        value["is_ready"] = connected.is_ready.into();
+        value
+    };
+    let all: Vec<Value> = members.iter().map(one).collect();
+    json!({ "members": all }).to_string().into()
+}
+
+/// What is none of them is passed by: a later naru may say more.
+fn of_piece(piece: &[u8]) -> Vec<Connected> {
+    let value: Value = serde_json::from_slice(piece).unwrap_or_default();
+    let all = value["members"].as_array().map_or(&[][..], Vec::as_slice);
+    let one = |value: &Value| Some(Connected { member: of(value)?, is_ready: value["is_ready"].as_bool()? });
+    all.iter().filter_map(one).collect()
 }
 
 /// What cannot be kept is told, and stops nothing.
@@ -97,7 +152,9 @@ fn of(value: &Value) -> Option<Member> {
 mod tests {
     use naru_plan::Member;
 
-    use super::{of, said};
+    use naru_discovery::Connected;
+
+    use super::{of, of_piece, piece, said};
 
     #[test]
     fn what_is_kept_is_what_there_was() {
@@ -110,7 +167,10 @@ mod tests {
             labels: vec![("a".to_owned(), "b\"\n".to_owned())],
         };
         let text = said(&member).to_string();
-        assert_eq!(of(&serde_json::from_str(&text).unwrap()), Some(member));
+        assert_eq!(of(&serde_json::from_str(&text).unwrap()), Some(member.clone()));
+        let connected = Connected { member, is_ready: false };
+        assert_eq!(of_piece(&piece(std::slice::from_ref(&connected))), [connected]);
+        assert_eq!(of_piece(b"{ half"), []);
         for broken in ["{}", "[]", "1", "{\"namespace\": 1}"] {
             assert_eq!(of(&serde_json::from_str(broken).unwrap()), None, "{broken}");
         }

@@ -136,6 +136,7 @@ fn of_member(member: &Value) -> String {
     let ids: Vec<String> = member["connected"].as_array().into_iter().flatten().map(word).collect();
     let _ = match member["leaves_in_seconds"].as_f64() {
         Some(seconds) => write!(line, ", leaving in {}", span(seconds)),
+        None if ids.is_empty() => write!(line, ", connected to another control plane"),
         None => write!(line, ", connected as {}", ids.join(", ")),
     };
     line

@@ -24,8 +24,8 @@ use naru_sources::{Loader, Texts};
 use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
-use tokio::sync::watch;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use crate::acme::{self, Acme};
@@ -82,6 +82,9 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     let control = args.xds.map(|address| secured::start(address, false, &args.xds_tls)).transpose()?;
     if let Some(control) = &control {
         control.restore(mesh.members().to_vec());
+        if let Some(settings) = source.etcd().cloned() {
+            tokio::task::spawn_local(members::share(Rc::downgrade(control), settings));
+        }
     }
     drop(frugal);
     let proxy = Proxy::start(snapshot, &Options { workers, seed: None }).map_err(|error| {

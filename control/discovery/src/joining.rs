@@ -1,6 +1,7 @@
 //! How do machines join a WorkloadGroup? What `members.rs` decides is carried out: probes are asked, and who may be called
 //! is told, not for each who comes and goes but for all of a moment together.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::body::{Code, End};
 use crate::hub::{Hub, lock};
-use crate::members::{Ask, Key, Members, Own, Refused, Standing};
+use crate::members::{Ask, Connected, Key, Members, Own, Refused, Standing};
 use crate::node::text;
 
 /// Nobody has come or gone for so long: what there is then is told.
@@ -34,9 +35,10 @@ const SAID_BYTES_MAX: usize = 1_000;
 pub(crate) struct Joining {
     members: Mutex<Members>,
     stirred: Notify,
-    /// The groups are others.
-    groups: watch::Sender<u64>,
+    /// How many groups there are, each time that documents say it.
+    groups: watch::Sender<Option<usize>>,
     called: watch::Sender<Arc<[Member]>>,
+    connected: watch::Sender<Arc<[Connected]>>,
 }
 
 /// What a node wishes that names a group.
@@ -112,8 +114,9 @@ impl Joining {
         Joining {
             members: Mutex::new(Members::default()),
             stirred: Notify::new(),
-            groups: watch::Sender::new(0),
+            groups: watch::Sender::new(None),
             called: watch::Sender::new(Arc::from([])),
+            connected: watch::Sender::new(Arc::from([])),
         }
     }
 
@@ -127,6 +130,20 @@ impl Joining {
         self.called.subscribe()
     }
 
+    pub fn watch_groups(&self) -> watch::Receiver<Option<usize>> {
+        self.groups.subscribe()
+    }
+
+    /// Those who are connected here, each time that they are others.
+    pub fn watch_connected(&self) -> watch::Receiver<Arc<[Connected]>> {
+        self.connected.subscribe()
+    }
+
+    pub fn others(&self, now: Instant, others: BTreeMap<String, Vec<Connected>>) {
+        lock(&self.members).on_others(now, others);
+        self.stirred.notify_one();
+    }
+
     pub fn standings(&self) -> Vec<Standing> {
         lock(&self.members).standings()
     }
@@ -137,8 +154,9 @@ impl Joining {
     }
 
     pub fn put(&self, now: Instant, groups: Vec<Group>) {
+        let count = groups.len();
         lock(&self.members).on_groups(now, groups);
-        self.groups.send_modify(|number| *number += 1);
+        self.groups.send_replace(Some(count));
         self.stirred.notify_one();
     }
 
@@ -236,10 +254,10 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             while let Some(ask) = members.next_ask() {
                 asks.push(ask);
             }
-            let is_due = told.look(now, members.revision());
+            let is_due = told.look(now, members.revision() + members.own_revision());
             if is_due {
-                let called: Arc<[Member]> = members.called().into();
-                joining.called.send_replace(called);
+                tell(&joining.called, members.called());
+                tell(&joining.connected, members.connected());
             }
             let deadline = members.deadline();
             drop(members);
@@ -257,6 +275,17 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             () = hub.clock.until(deadline) => {}
         }
     }
+}
+
+/// Where they are others.
+fn tell<T: PartialEq>(told: &watch::Sender<Arc<[T]>>, now: Vec<T>) {
+    told.send_if_modified(|before| {
+        let is_other = **before != *now;
+        if is_other {
+            *before = now.into();
+        }
+        is_other
+    });
 }
 
 /// When it is told that others may be called.

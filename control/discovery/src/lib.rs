@@ -23,12 +23,14 @@ mod serve;
 mod status;
 mod clock;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::{io, thread};
 
 pub use door::Keys;
 pub use hub::HeldBack;
+pub use members::Connected;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
@@ -101,6 +103,21 @@ impl ControlPlane {
     /// Who has joined a WorkloadGroup and may be called: each time that it is another, a moment later.
     pub fn members(&self) -> tokio::sync::watch::Receiver<Arc<[Member]>> {
         self.hub.joining.watch()
+    }
+
+    /// How many WorkloadGroups there are; `None` before any documents were put.
+    pub fn groups(&self) -> tokio::sync::watch::Receiver<Option<usize>> {
+        self.hub.joining.watch_groups()
+    }
+
+    /// Who is connected here and has joined a WorkloadGroup, ready or not: for other control planes.
+    pub fn connected(&self) -> tokio::sync::watch::Receiver<Arc<[Connected]>> {
+        self.hub.joining.watch_connected()
+    }
+
+    /// Who is connected to other control planes now, by their names.
+    pub fn others(&self, others: BTreeMap<String, Vec<Connected>>) {
+        self.hub.joining.others(self.hub.clock.now(), others);
     }
 
     /// Those who were called in a process before this one: for as long as somebody may be away, they are called.

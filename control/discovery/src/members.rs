@@ -3,7 +3,9 @@
 //! | what happens | what becomes of the member |
 //! |---|---|
 //! | a stream of its begins | it is there; new, it is ready where its group has no probe |
-//! | its last stream ends | it is leaving |
+//! | its last stream ends | it is leaving, unless another control plane has it |
+//! | another control plane has it, and this one has not | it is as ready as that says |
+//! | no control plane has it any more | it is leaving |
 //! | a stream begins while it is leaving | it stays as it was |
 //! | it has been leaving for its grace period | it is gone, and all that was known of it |
 //! | it was there in a process before this one | it is ready, and leaving, for longer |
@@ -71,6 +73,13 @@ pub struct Ask {
     pub probe: GroupProbe,
 }
 
+/// A member, as it is told to other control planes by the one that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    pub member: Member,
+    pub is_ready: bool,
+}
+
 /// A member, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -80,6 +89,8 @@ pub struct Standing {
     pub why: Option<String>,
     /// Ids of the nodes that are it.
     pub connected: Vec<String>,
+    /// Other control planes that have it.
+    pub elsewhere: Vec<String>,
     /// Where nobody is: until when it is a member.
     pub until: Option<Instant>,
 }
@@ -91,12 +102,15 @@ pub struct Members {
     asks: VecDeque<Ask>,
     asked: u64,
     revision: u64,
+    own_revision: u64,
 }
 
 #[derive(Debug)]
 struct State {
     /// Those who are connected, the first first.
     streams: BTreeMap<u64, Own>,
+    /// Other control planes that have it, and whether it is ready there.
+    elsewhere: BTreeMap<String, (Own, bool)>,
     own: Own,
     /// Where nobody is: until when it stays.
     until: Option<Instant>,
@@ -113,6 +127,7 @@ impl State {
     fn new(own: Own, until: Option<Instant>, is_ready: bool) -> State {
         State {
             streams: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             own,
             until,
             is_ready,
@@ -122,6 +137,35 @@ impl State {
             awaited: None,
             why: None,
         }
+    }
+
+    /// Somebody else has it now, or nobody.
+    fn settle(&mut self, now: Instant, group: Option<&Group>) {
+        if let Some(first) = self.streams.values().next() {
+            self.own = first.clone();
+            self.until = None;
+            let probe = group.and_then(|group| group.probe.as_ref());
+            self.is_ready |= group.is_some() && probe.is_none();
+            if self.due.is_none() && self.awaited.is_none() {
+                self.due = probe.map(|_| now);
+            }
+        } else if let Some((own, is_ready)) = self.elsewhere.values().next() {
+            (self.own, self.is_ready, self.until) = (own.clone(), *is_ready, None);
+            // It is asked there.
+            (self.successes, self.failures, self.due, self.awaited, self.why) = (0, 0, None, None, None);
+        } else if self.until.is_none() {
+            self.until = Some(now + GRACE);
+        }
+    }
+
+    /// Whether only others have it.
+    fn is_elsewhere(&self) -> bool {
+        self.streams.is_empty() && !self.elsewhere.is_empty()
+    }
+
+    /// What of it is told to proxies.
+    fn shown(&self, is_known: bool) -> Option<(Vec<(String, String)>, String)> {
+        (is_known && self.is_ready).then(|| (self.own.labels.clone(), self.own.locality.clone()))
     }
 }
 
@@ -141,10 +185,14 @@ impl Members {
             if old.is_some() && new.is_some() && old.and_then(|group| group.probe.as_ref()) == probe {
                 continue;
             }
+            if state.is_elsewhere() {
+                continue;
+            }
             (state.successes, state.failures, state.awaited) = (0, 0, None);
             state.due = probe.map(|_| now);
             if new.is_some() && probe.is_none() {
                 self.revision += u64::from(!state.is_ready);
+                self.own_revision += u64::from(!state.is_ready);
                 (state.is_ready, state.why) = (true, None);
             }
         }
@@ -170,37 +218,61 @@ impl Members {
     /// A stream of somebody begins. Numbers of streams grow.
     pub fn join(&mut self, now: Instant, stream: u64, key: &Key, own: Own) -> Result<(), Refused> {
         self.admits(key, &[])?;
-        let probe = self.probe(key).map(|probe| now + probe.initial_delay);
-        let revision = &mut self.revision;
+        let group = self.group(key).cloned();
         let state = self.all.entry(key.clone()).or_insert_with(|| {
-            *revision += u64::from(probe.is_none());
-            State { due: probe, ..State::new(own.clone(), None, probe.is_none()) }
+            let probe = group.as_ref().and_then(|group| group.probe.as_ref());
+            let due = probe.map(|probe| now + probe.initial_delay);
+            State { due, ..State::new(own.clone(), None, false) }
         });
-        if state.streams.is_empty() {
-            let is_same = (&state.own.labels, &state.own.locality) == (&own.labels, &own.locality);
-            *revision += u64::from(state.is_ready && !is_same);
-            state.own = own.clone();
-        }
-        state.until = None;
+        let before = state.shown(true);
+        self.own_revision += u64::from(state.streams.is_empty());
         state.streams.insert(stream, own);
+        state.settle(now, group.as_ref());
+        self.revision += u64::from(before != state.shown(true));
         Ok(())
     }
 
     /// A stream of somebody has ended.
     pub fn leave(&mut self, now: Instant, stream: u64, key: &Key) {
-        let is_known = self.has_group(key);
-        let Some(state) = self.all.get_mut(key) else { return };
-        if state.streams.remove(&stream).is_none() {
-            return;
-        }
-        match state.streams.values().next() {
-            None => state.until = Some(now + GRACE),
-            Some(next) => {
-                let is_same = (&state.own.labels, &state.own.locality) == (&next.labels, &next.locality);
-                self.revision += u64::from(is_known && state.is_ready && !is_same);
-                state.own = next.clone();
+        self.change(now, key, |state| {
+            state.streams.remove(&stream);
+        });
+    }
+
+    /// Other control planes have these now, by their names.
+    pub fn on_others(&mut self, now: Instant, mut others: BTreeMap<String, Vec<Connected>>) {
+        let mut all: BTreeMap<Key, BTreeMap<String, (Own, bool)>> = BTreeMap::new();
+        for (plane, members) in &mut others {
+            for Connected { member, is_ready } in members.drain(..) {
+                let Member { namespace, group, address, network, labels, locality } = member;
+                let key = Key { namespace, group, address, network };
+                let own = Own { id: String::new(), labels, locality };
+                all.entry(key).or_default().insert(plane.clone(), (own, is_ready));
             }
         }
+        let before = self.all.iter().filter(|(_, state)| !state.elsewhere.is_empty());
+        let gone: Vec<Key> =
+            before.filter(|(key, _)| !all.contains_key(key)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.change(now, &key, |state| state.elsewhere.clear());
+        }
+        for (key, elsewhere) in all {
+            if self.all.len() < MEMBERS_MAX && !self.all.contains_key(&key) {
+                self.all.insert(key.clone(), State::new(Own::default(), None, false));
+            }
+            self.change(now, &key, |state| state.elsewhere = elsewhere);
+        }
+    }
+
+    fn change(&mut self, now: Instant, key: &Key, change: impl FnOnce(&mut State)) {
+        let group = self.group(key).cloned();
+        let is_known = group.is_some();
+        let Some(state) = self.all.get_mut(key) else { return };
+        let (before, was_here) = (state.shown(is_known), !state.streams.is_empty());
+        change(state);
+        state.settle(now, group.as_ref());
+        self.own_revision += u64::from(was_here != !state.streams.is_empty());
+        self.revision += u64::from(before != state.shown(is_known));
     }
 
     /// Those who were called in a process before this one.
@@ -242,12 +314,13 @@ impl Members {
         if is_ready != state.is_ready {
             state.is_ready = is_ready;
             self.revision += 1;
+            self.own_revision += 1;
         }
     }
 
     /// Time passed.
     pub fn tick(&mut self, now: Instant) {
-        let Members { groups, all, asks, asked, revision } = self;
+        let Members { groups, all, asks, asked, revision, .. } = self;
         all.retain(|key, state| {
             let stays = state.until.is_none_or(|until| until > now);
             *revision += u64::from(!stays && state.is_ready && group_of(groups.as_ref(), key).is_some());
@@ -277,6 +350,18 @@ impl Members {
         self.revision
     }
 
+    /// Another one each time that [`Members::connected`] is.
+    pub fn own_revision(&self) -> u64 {
+        self.own_revision
+    }
+
+    /// Those who are connected here.
+    pub fn connected(&self) -> Vec<Connected> {
+        let here = self.all.iter().filter(|(_, state)| !state.streams.is_empty());
+        let all = here.map(|(key, state)| Connected { member: member(key, state), is_ready: state.is_ready });
+        all.collect()
+    }
+
     /// Those who may be called, in the order of their names.
     pub fn called(&self) -> Vec<Member> {
         let ready = self.all.iter().filter(|(key, state)| state.is_ready && self.has_group(key));
@@ -297,6 +382,7 @@ impl Members {
                 is_ready: state.is_ready && is_known,
                 why,
                 connected: state.streams.values().map(|own| own.id.clone()).collect(),
+                elsewhere: state.elsewhere.keys().cloned().collect(),
                 until: state.until,
             }
         });
@@ -304,11 +390,15 @@ impl Members {
     }
 
     fn has_group(&self, key: &Key) -> bool {
-        group_of(self.groups.as_ref(), key).is_some()
+        self.group(key).is_some()
+    }
+
+    fn group(&self, key: &Key) -> Option<&Group> {
+        group_of(self.groups.as_ref(), key)
     }
 
     fn probe(&self, key: &Key) -> Option<&GroupProbe> {
-        group_of(self.groups.as_ref(), key)?.probe.as_ref()
+        self.group(key)?.probe.as_ref()
     }
 }
 

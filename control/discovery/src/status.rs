@@ -110,6 +110,7 @@ fn of_member(joined: &Joined, now: Instant) -> Value {
         "is_ready": joined.is_ready,
         "why": joined.why,
         "connected": joined.connected,
+        "elsewhere": joined.elsewhere,
         "leaves_in_seconds": joined.until.map(|until| seconds(until, now)),
     })
 }

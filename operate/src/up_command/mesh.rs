@@ -8,8 +8,8 @@ use naru_discovery::Documents;
 use naru_doc::Loaded;
 use naru_journey::Snapshot;
 use naru_plan::{
-    AcmeOrder, Client, Instance, InstancePort, Member, ProbeKind, Process, Surroundings, acme_orders, outbound_name,
-    plan, processes,
+    AcmeOrder, Client, Instance, InstancePort, Member, ProbeKind, Process, Surroundings, acme_orders,
+    outbound_name, plan, processes,
 };
 use naru_proxy::Proxy;
 use naru_resource::Resources;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use naru_tests::control::{bootstrap, is_current, status};
+use naru_tests::files::Directory;
 use naru_tests::up::{Up, free_address};
-use naru_tests::{Client, Control, Envoy, Fleet, Speaks, until};
+use naru_tests::{Client, Control, Envoy, Etcd, Fleet, Speaks, until};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -37,7 +38,8 @@ impl Machine {
                     let mut stream = BufReader::new(stream);
                     let (mut first, mut line) = (String::new(), String::new());
                     while stream.read_line(&mut first).await.is_ok_and(|read| read > 0) {
-                        while stream.read_line(&mut line).await.is_ok() && line != "\r\n" && !line.is_empty() {
+                        while stream.read_line(&mut line).await.is_ok() && line != "\r\n" && !line.is_empty()
+                        {
                             line.clear();
                         }
                         let is_well = told.load(Ordering::Relaxed) || !first.contains("/health");
@@ -181,12 +183,18 @@ async fn a_naru_and_an_envoy_that_join_are_called_until_they_are_gone() {
     let naru = Proxy::start(control.xds, &joins("naru", "one", &a));
     are_answering(gate, &["first"]).await;
     let load = Load::start(gate);
-    let arguments =
-        [&["--envoy", "--admin", "127.0.0.1:0", "--instance-address", "127.0.0.1"], &joins("envoy", "two", &b)[..]];
+    let arguments = [
+        &["--envoy", "--admin", "127.0.0.1:0", "--instance-address", "127.0.0.1"],
+        &joins("envoy", "two", &b)[..],
+    ];
     let envoy = Envoy::start(&bootstrap(control.xds, &arguments.concat())).await;
     are_answering(gate, &["first", "second"]).await;
     let told = member(control.admin, "one-127.0.0.1").await.unwrap();
-    assert_eq!((&told["is_ready"], &told["connected"][0]), (&Value::from(true), &Value::from("naru")), "{told}");
+    assert_eq!(
+        (&told["is_ready"], &told["connected"][0]),
+        (&Value::from(true), &Value::from("naru")),
+        "{told}"
+    );
     // A node that joins is a workload with the labels of its group.
     let told = is_current(control.admin, "envoy").await;
     assert_eq!(told["labels"], serde_json::json!({ "app": "shop" }));
@@ -243,7 +251,10 @@ async fn a_probe_says_whether_a_member_is_called() {
     machine.says(true);
     are_answering(gate, &["machine"]).await;
     // Another port, where nobody listens; then none.
-    let tcp = format!("  probe: {{ periodSeconds: 1, failureThreshold: 1, tcpSocket: {{ port: {} }} }}\n", free_port());
+    let tcp = format!(
+        "  probe: {{ periodSeconds: 1, failureThreshold: 1, tcpSocket: {{ port: {} }} }}\n",
+        free_port()
+    );
     control.save("all.yaml", &text(&tcp));
     are_answering(gate, &["503"]).await;
     control.save("all.yaml", &text(""));
@@ -279,7 +290,11 @@ async fn a_control_plane_that_restarts_takes_nobody_away() {
     let control = control.again(&["--config", &config]).await;
     is_current(control.admin, "edge").await;
     let told = member(control.admin, "vm-127.0.0.1").await.unwrap();
-    assert_eq!((told["is_ready"].clone(), told["leaves_in_seconds"].is_number()), (true.into(), true), "{told}");
+    assert_eq!(
+        (told["is_ready"].clone(), told["leaves_in_seconds"].is_number()),
+        (true.into(), true),
+        "{told}"
+    );
     load.ends().await;
 }
 
@@ -333,23 +348,29 @@ async fn many_that_join_at_once_are_planned_together() {
     let gate: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let text = documents(gate.port(), &[("vm", 8_080, "")]);
     let control = Control::start(&[("all.yaml", text)]).await;
-    let many = super::count("NARU_MEMBERS", 1_000);
-    let fleet = Fleet::start_each(control.xds, many, |at| {
-        let address = format!("10.1.{}.{}", at / 250, at % 250);
-        vec![("auto_register_group", "vm".to_owned()), ("instance_address", address)]
-    });
-    until("all of them to be members", async || {
-        let status = control.status().await;
-        (status["members"].as_array().unwrap().len() == many).then_some(())
-    })
-    .await;
+    // As many at once as a socket keeps waiting.
+    let (waves, size) = (super::count("NARU_WAVES", 10), 100);
+    let many = waves * size;
+    let mut fleets = Vec::new();
+    for wave in 0..waves {
+        fleets.push(Fleet::start_each(control.xds, size, |at| {
+            let address = format!("10.1.{wave}.{at}");
+            vec![("auto_register_group", "vm".to_owned()), ("instance_address", address)]
+        }));
+        until("all of them to be members", async || {
+            let status = control.status().await;
+            let there = status["members"].as_array().unwrap().len();
+            (there == (wave + 1) * size).then_some(())
+        })
+        .await;
+    }
     until("all of them to be endpoints", async || {
         let status = control.status().await;
         let all = status["proxies"].as_array().unwrap();
         (all.len() == many && all.iter().all(|proxy| proxy["state"] == "current")).then_some(())
     })
     .await;
-    fleet.is_whole();
+    fleets.iter().for_each(Fleet::is_whole);
     let status = control.status().await;
     assert_eq!(status["kinds_of_nodes"], 1, "a group and an address make no other kind");
     let plans = status["plans"]["whole"].as_u64().unwrap();
@@ -381,4 +402,52 @@ async fn the_gateway_of_naru_up_leads_to_those_who_join_there() {
     listens(gate).await;
     assert_eq!(answering(gate).await, BTreeSet::from(["machine".to_owned()]));
     drop(joined);
+}
+
+#[tokio::test]
+async fn control_planes_of_one_etcd_know_the_members_of_each_other() {
+    let machine = Machine::start("machine").await;
+    let gate: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let port = machine.address.port();
+    let probe = format!(
+        "  probe: {{ periodSeconds: 1, failureThreshold: 1, httpGet: {{ path: /health, port: {port} }} }}\n"
+    );
+    let etcd = Etcd::start().await;
+    etcd.put("/naru/all.yaml", &documents(gate.port(), &[("vm", port, &probe)]));
+    let told_keys = |etcd: &Etcd| etcd.ctl(&["get", "/naru.joined/", "--prefix", "--keys-only"], "");
+    let url = etcd.url();
+    let from = ["--etcd", &*url];
+    let mut a = Control::run(Directory::new(), free_address(), &from).await;
+    let b = Control::run(Directory::new(), free_address(), &from).await;
+    let _edge = Proxy::start(b.xds, &["--id", "edge"]);
+    listens(gate).await;
+    let outbound = free_address().to_string();
+    let first = Proxy::start(a.xds, &joins("vm", "vm", &outbound));
+    are_answering(gate, &["machine"]).await;
+    assert!(told_keys(&etcd).contains("/naru.joined/"));
+    let told = member(b.admin, "vm-127.0.0.1").await.unwrap();
+    assert_eq!(
+        (told["connected"].as_array().unwrap().len(), told["elsewhere"].as_array().unwrap().len()),
+        (0, 1)
+    );
+    // What the probe says there holds here.
+    machine.says(false);
+    are_answering(gate, &["503"]).await;
+    machine.says(true);
+    are_answering(gate, &["machine"]).await;
+    // One control plane goes at once, and its member comes to the other.
+    let load = Load::start(gate);
+    a.kill();
+    drop(first);
+    let outbound = free_address().to_string();
+    let _second = Proxy::start(b.xds, &joins("vm", "vm", &outbound));
+    is_current(b.admin, "vm").await;
+    until("what the dead one has said to be gone", async || {
+        let told = member(b.admin, "vm-127.0.0.1").await.unwrap();
+        told["elsewhere"].as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+    load.ends().await;
+    // Documents are what they were.
+    assert_eq!(etcd.ctl(&["get", "/naru/", "--prefix", "--keys-only"], "").trim(), "/naru/all.yaml");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use naru_base::{Chance, Instant};
 use naru_plan::{Group, GroupProbe, GroupProbeKind, Member};
 
-use super::{GRACE, Key, Members, Own, Refused};
+use super::{Connected, GRACE, Key, Members, Own, Refused};
 
 fn at(seconds: u64) -> Instant {
     Instant::ZERO + Duration::from_secs(1_000 + seconds)
@@ -139,6 +139,7 @@ fn those_of_a_process_before_this_one_are_called_until_they_had_time_to_come_aga
 #[derive(Debug, Default)]
 struct RefMember {
     streams: Vec<(u64, Own)>,
+    elsewhere: BTreeMap<String, (Own, bool)>,
     own: Own,
     left: u64,
     began_ready: bool,
@@ -149,9 +150,32 @@ struct RefMember {
 }
 
 impl RefMember {
+    /// Somebody has come or gone.
+    fn changed(&mut self, now: u64, had_any: bool, group: Option<&Option<GroupProbe>>) {
+        let is_asked = self.due.is_some() || self.asked.is_some();
+        if let Some((_, first)) = self.streams.first() {
+            self.own = first.clone();
+            if group == Some(&None) {
+                (self.began_ready, self.answers) = (true, Vec::new());
+            }
+            if !is_asked && group.is_some_and(Option::is_some) {
+                self.due = Some(now);
+            }
+        } else if let Some((own, is_ready)) = self.elsewhere.values().next() {
+            (self.own, self.began_ready) = (own.clone(), *is_ready);
+            (self.answers, self.due, self.asked) = (Vec::new(), None, None);
+        } else if had_any {
+            self.left = now;
+        }
+    }
+
+    fn has_any(&self) -> bool {
+        !self.streams.is_empty() || !self.elsewhere.is_empty()
+    }
+
     /// From the first answer on.
     fn is_ready(&self, probe: Option<&GroupProbe>) -> bool {
-        let Some(probe) = probe else { return self.began_ready };
+        let Some(probe) = probe.filter(|_| !self.answers.is_empty()) else { return self.began_ready };
         let mut is_ready = self.began_ready;
         for end in 1..=self.answers.len() {
             let so_far = &self.answers[..end];
@@ -200,7 +224,8 @@ fn walk(seed: u64) {
                 }
                 for (key, member) in &mut known {
                     let (old, new) = (before.get(&key.group), groups.get(&key.group));
-                    if old == new && old.is_some() {
+                    let is_elsewhere = member.streams.is_empty() && member.has_any();
+                    if old == new && old.is_some() || is_elsewhere {
                         continue;
                     }
                     let is_ready = member.is_ready(old.and_then(Option::as_ref));
@@ -224,7 +249,7 @@ fn walk(seed: u64) {
                         ..RefMember::default()
                     });
                     member.streams.push((stream, own));
-                    member.own = member.streams[0].1.clone();
+                    member.changed(now, true, Some(probe));
                 }
             }
             4..8 => {
@@ -234,11 +259,43 @@ fn walk(seed: u64) {
                     continue;
                 };
                 let (gone, _) = member.streams.remove(chance.below(member.streams.len() as u64) as usize);
-                member.left = now;
-                if let Some((_, first)) = member.streams.first() {
-                    member.own = first.clone();
-                }
+                member.changed(now, true, groups.get(&some.group));
                 members.leave(at(now), gone, &some);
+            }
+            8 if chance.below(2) == 0 => {
+                let mut others: BTreeMap<String, Vec<Connected>> = BTreeMap::new();
+                for plane in ["p", "q"] {
+                    for last in 0..3 {
+                        if chance.below(4) == 0 {
+                            let Key { namespace, group, address, network } = key("a", last);
+                            let (labels, locality) = (own(plane).labels, String::new());
+                            let member = Member { namespace, group, address, network, locality, labels };
+                            let is_ready = chance.below(2) == 0;
+                            let of_plane = others.entry(plane.to_owned()).or_default();
+                            of_plane.push(Connected { member, is_ready });
+                        }
+                    }
+                }
+                for last in 0..3 {
+                    let key = key("a", last);
+                    let mut elsewhere = BTreeMap::new();
+                    for (plane, all) in &others {
+                        for one in all.iter().filter(|one| one.member.address == key.address) {
+                            let own = Own { id: String::new(), ..own(plane) };
+                            elsewhere.insert(plane.clone(), (own, one.is_ready));
+                        }
+                    }
+                    if elsewhere.is_empty() && !known.contains_key(&key) {
+                        continue;
+                    }
+                    let member = known.entry(key).or_default();
+                    let (had_any, had_others) = (member.has_any(), !member.elsewhere.is_empty());
+                    member.elsewhere = elsewhere;
+                    if had_others || member.has_any() && !member.elsewhere.is_empty() {
+                        member.changed(now, had_any, groups.get("a"));
+                    }
+                }
+                members.on_others(at(now), others);
             }
             8..10 => {
                 let awaited = known.iter_mut().filter(|(_, member)| member.asked.is_some());
@@ -260,7 +317,7 @@ fn walk(seed: u64) {
             _ => {
                 let next = members.deadline().map_or(now + 4, |next| next.since(at(0)).as_secs());
                 now = (now + chance.below(4)).min(next.max(now));
-                known.retain(|_, member| !member.streams.is_empty() || member.left + GRACE.as_secs() > now);
+                known.retain(|_, member| member.has_any() || member.left + GRACE.as_secs() > now);
                 members.tick(at(now));
                 let mut asked: BTreeMap<Key, u64> = BTreeMap::new();
                 while let Some(ask) = members.next_ask() {
