@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 use crate::history::{History, write_whole};
 
-/// Members in one key of an etcd, which takes 1.5 MiB for all.
-const PIECE_MEMBERS: usize = 2_000;
+/// Of one key of an etcd, which takes 1.5 MiB; one member may go beyond it, who has a tenth of that at most.
+const PIECE_BYTES: usize = 512 << 10;
 /// A file that is larger is none of ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -72,7 +72,7 @@ pub async fn share(plane: Weak<ControlPlane>, settings: Settings) {
         tokio::select! {
             Ok(()) = connected.changed() => {
                 let now = Arc::clone(&connected.borrow_and_update());
-                circle.say(now.chunks(PIECE_MEMBERS).map(piece).collect());
+                circle.say(pieces(&now));
             }
             Ok(()) = others.changed() => {
                 let said = Arc::clone(&others.borrow_and_update());
@@ -87,14 +87,21 @@ pub async fn share(plane: Weak<ControlPlane>, settings: Settings) {
     }
 }
 
-fn piece(members: &[Connected]) -> Bytes {
-    let one = |connected: &Connected| {
+fn pieces(members: &[Connected]) -> Vec<Bytes> {
+    let mut pieces: Vec<String> = Vec::new();
+    for connected in members {
         let mut value = said(&connected.member);
         value["is_ready"] = connected.is_ready.into();
-        value
-    };
-    let all: Vec<Value> = members.iter().map(one).collect();
-    json!({ "members": all }).to_string().into()
+        let one = value.to_string();
+        match pieces.last_mut().filter(|last| last.len() < PIECE_BYTES) {
+            Some(last) => {
+                last.push(',');
+                last.push_str(&one);
+            }
+            None => pieces.push(format!("{{\"members\":[{one}")),
+        }
+    }
+    pieces.into_iter().map(|piece| Bytes::from(piece + "]}")).collect()
 }
 
 /// What is none of them is passed by: a later naru may say more.
@@ -154,7 +161,7 @@ mod tests {
 
     use naru_discovery::Connected;
 
-    use super::{of, of_piece, piece, said};
+    use super::{PIECE_BYTES, of, of_piece, pieces, said};
 
     #[test]
     fn what_is_kept_is_what_there_was() {
@@ -169,7 +176,11 @@ mod tests {
         let text = said(&member).to_string();
         assert_eq!(of(&serde_json::from_str(&text).unwrap()), Some(member.clone()));
         let connected = Connected { member, is_ready: false };
-        assert_eq!(of_piece(&piece(std::slice::from_ref(&connected))), [connected]);
+        let many = vec![connected; 10_000];
+        let pieces = pieces(&many);
+        assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 1_000));
+        let back: Vec<Connected> = pieces.iter().flat_map(|piece| of_piece(piece)).collect();
+        assert!(back == many);
         assert_eq!(of_piece(b"{ half"), []);
         for broken in ["{}", "[]", "1", "{\"namespace\": 1}"] {
             assert_eq!(of(&serde_json::from_str(broken).unwrap()), None, "{broken}");

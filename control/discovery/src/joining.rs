@@ -339,3 +339,65 @@ async fn asked(hub: Arc<Hub>, room: Arc<Semaphore>, ask: Ask) {
     lock(&hub.joining.members).on_answer(hub.clock.now(), &key, number, answer);
     hub.joining.stirred.notify_one();
 }
+
+#[cfg(test)]
+mod tests {
+    use naru_xds::discovery::{Node, Struct, Value, value::Kind};
+
+    use super::Wish;
+
+    fn wish(id: &str, peer: &str, metadata: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+        let fields = metadata.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let metadata = Some(Struct { fields });
+        let node = Node { id: id.to_owned(), metadata, ..Node::default() };
+        let wish = Wish::of(&node, "shop", peer.parse().unwrap())?;
+        Ok(wish.map(|Wish { key, .. }| {
+            format!("{}/{} {}{}", key.namespace, key.group, key.address, key.network)
+        }))
+    }
+
+    #[test]
+    fn a_node_that_names_a_group_wishes_to_join_it_at_an_address() {
+        let check = |id: &str, metadata: &[(&str, &str)], expected: Option<&str>| {
+            assert_eq!(wish(id, "10.0.0.9", metadata), Ok(expected.map(str::to_owned)), "{metadata:?}");
+        };
+        check("x", &[], None);
+        check("x", &[("auto_register_group", "")], None);
+        check("x", &[("auto_register_group", "vm")], Some("shop/vm 10.0.0.9"));
+        let istio = ("AUTO_REGISTER_GROUP", "vm");
+        check("x", &[istio, ("INSTANCE_IPS", "10.0.0.1, fe80::1,10.0.0.2")], Some("shop/vm 10.0.0.1"));
+        check("x", &[istio, ("INSTANCE_IPS", "")], Some("shop/vm 10.0.0.9"));
+        check("x", &[istio, ("instance_address", "fd00::7"), ("NETWORK", "-n")], Some("shop/vm fd00::7-n"));
+        check("x", &[istio, ("instance_address", "::ffff:10.0.0.1")], Some("shop/vm 10.0.0.1"));
+        check("sidecar~10.0.0.3~a.shop~shop.svc.cluster.local", &[istio], Some("shop/vm 10.0.0.3"));
+        check("sidecar~~a.shop~shop.svc.cluster.local", &[istio], Some("shop/vm 10.0.0.9"));
+    }
+
+    #[test]
+    fn an_address_that_is_nobodys_is_refused() {
+        let check = |peer: &str, address: &str, expected: &str| {
+            let said = [("auto_register_group", "vm"), ("instance_address", address)];
+            let found = wish("x", peer, &said).unwrap_err();
+            assert!(found.starts_with(expected), "{address}: {found}");
+        };
+        check("10.0.0.9", "here", "node.metadata.instance_address: 'here' is no IP address");
+        check("10.0.0.9", "10.0.0.1:80", "node.metadata.instance_address: '10.0.0.1:80' is no IP address");
+        for (address, why) in [
+            ("0.0.0.0", "is the address of nobody"),
+            ("::", "is the address of nobody"),
+            ("255.255.255.255", "is the address of nobody"),
+            ("239.1.2.3", "is the address of many"),
+            ("ff02::1", "is the address of many"),
+            ("169.254.169.254", "means something on its own link only"),
+            ("fe80::1", "means something on its own link only"),
+            ("127.0.0.1", "is each machine's own"),
+            ("::1", "is each machine's own"),
+        ] {
+            check("10.0.0.9", address, &format!("{address} {why}"));
+        }
+        assert!(wish("x", "127.0.0.1", &[("auto_register_group", "vm")]).unwrap().is_some());
+        let elsewhere = wish("x", "127.0.0.1", &[("auto_register_group", "bank/vm")]).unwrap_err();
+        assert!(elsewhere.contains("'bank/vm' is no name of a WorkloadGroup"), "{elsewhere}");
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use naru_tests::control::{bootstrap, is_current, status};
 use naru_tests::files::Directory;
 use naru_tests::up::{Up, free_address};
-use naru_tests::{Client, Control, Envoy, Etcd, Fleet, Speaks, until};
+use naru_tests::{Authority, Client, Control, Envoy, Etcd, Fleet, Speaks, Upstream, until};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -219,7 +219,6 @@ async fn a_naru_and_an_envoy_that_join_are_called_until_they_are_gone() {
     assert!(member(control.admin, "two-127.0.0.1").await.is_none());
     load.ends().await;
     drop(naru);
-    are_answering(gate, &["503"]).await;
 }
 
 #[tokio::test]
@@ -255,6 +254,16 @@ async fn a_probe_says_whether_a_member_is_called() {
         "  probe: {{ periodSeconds: 1, failureThreshold: 1, tcpSocket: {{ port: {} }} }}\n",
         free_port()
     );
+    control.save("all.yaml", &text(&tcp));
+    are_answering(gate, &["503"]).await;
+    // By TLS, whoever's certificate it is; and no probe at all.
+    let secured = Upstream::serve(Speaks::Http1Tls, &Authority::new()).await;
+    let tls = format!(
+        "  probe: {{ periodSeconds: 1, httpGet: {{ scheme: HTTPS, path: /describe, port: {} }} }}\n",
+        secured.address.port()
+    );
+    control.save("all.yaml", &text(&tls));
+    are_answering(gate, &["machine"]).await;
     control.save("all.yaml", &text(&tcp));
     are_answering(gate, &["503"]).await;
     control.save("all.yaml", &text(""));
