@@ -268,10 +268,10 @@ impl Members {
         let group = self.group(key).cloned();
         let is_known = group.is_some();
         let Some(state) = self.all.get_mut(key) else { return };
-        let (before, was_here) = (state.shown(is_known), !state.streams.is_empty());
+        let (before, was_away) = (state.shown(is_known), state.streams.is_empty());
         change(state);
         state.settle(now, group.as_ref());
-        self.own_revision += u64::from(was_here != !state.streams.is_empty());
+        self.own_revision += u64::from(was_away != state.streams.is_empty());
         self.revision += u64::from(before != state.shown(is_known));
     }
 

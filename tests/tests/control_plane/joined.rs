@@ -268,6 +268,18 @@ async fn a_probe_says_whether_a_member_is_called() {
     are_answering(gate, &["503"]).await;
     control.save("all.yaml", &text(""));
     are_answering(gate, &["machine"]).await;
+    // Other labels of its group are its own, once it has come again; meanwhile it is called.
+    let load = Load::start(gate);
+    control.save(
+        "all.yaml",
+        &text("").replace("{ app: shop } }\n  template", "{ app: shop, track: new } }\n  template"),
+    );
+    until("it to come again", async || {
+        let told = is_current(control.admin, "vm").await;
+        (told["labels"]["track"] == "new").then_some(())
+    })
+    .await;
+    load.ends().await;
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn it_is_called_once_its_probe_has_succeeded_often_enough_and_until_it_has_faile
     for (now, is_well, expected) in all.into_iter().chain([(23, false, 1), (26, false, 0), (29, true, 0)]) {
         assert_eq!(answer(now, is_well), expected, "at {now}");
     }
-    assert_eq!(members.standings()[0].is_ready, false);
+    assert!(!members.standings()[0].is_ready);
 }
 
 #[test]
