@@ -11,6 +11,7 @@
 mod door;
 mod node;
 mod set;
+mod identities;
 mod views;
 mod parts;
 mod stream;
@@ -27,6 +28,7 @@ use std::{io, thread};
 
 pub use door::Keys;
 pub use hub::HeldBack;
+pub use identities::Identities;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};

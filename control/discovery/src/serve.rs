@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::body::{Code, End, Out, Responses, pieces};
 use crate::door::{Door, Shown};
 use crate::hub::{Gone, Hub, Proxy, lock};
-use crate::node;
+use crate::node::{self, DEFAULT_ACCOUNT};
 use crate::requests::{Broken, Heard, Requests};
 use crate::stream::{Mode, Stream};
 
@@ -192,7 +192,10 @@ impl Carried {
         // Of a state of the world nobody would know which of them are gone.
         role.is_by_host &= self.mode == Mode::Delta;
         *names = (identity.id.clone(), identity.agent.clone());
-        let checked = self.shown.check(&identity.id, &role.namespace);
+        if role.account.is_empty() {
+            role.account = self.shown.account(&role.namespace).unwrap_or(DEFAULT_ACCOUNT).to_owned();
+        }
+        let checked = self.shown.check(&identity.id, &role.namespace, &role.account);
         checked.map_err(|message| End::new(Code::PermissionDenied, message))?;
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());

@@ -16,6 +16,7 @@ use naru_spec::{
 };
 
 use crate::findings::Findings;
+use crate::mutual::{MeshIdentity, Mutual};
 use crate::recovery::retry_of;
 use crate::sidecars::mode_of;
 
@@ -52,6 +53,7 @@ pub(crate) struct OfClusters<'a> {
     pub tcp_keepalive: Option<&'a TcpKeepalive>,
     pub upgrades_to_http2: bool,
     pub dns: DnsSettings,
+    pub mutual: Mutual<'a>,
 }
 
 impl Default for OfClusters<'_> {
@@ -62,6 +64,7 @@ impl Default for OfClusters<'_> {
             tcp_keepalive: None,
             upgrades_to_http2: false,
             dns: DnsSettings::default(),
+            mutual: Mutual::default(),
         }
     }
 }
@@ -97,12 +100,20 @@ impl Default for Mesh<'_> {
 }
 
 impl<'a> Mesh<'a> {
-    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Mesh<'a> {
+    /// `identity` is what this proxy shows to others.
+    pub fn of(
+        resources: &'a Resources,
+        identity: Option<&'a MeshIdentity>,
+        findings: &mut Findings<'_>,
+    ) -> Mesh<'a> {
         let mut mesh = Mesh::default();
         let mut said = Said { configs: &resources.mesh_configs, findings };
         if let Some(namespace) = said.of("rootNamespace", |config| placed(&config.root_namespace)) {
             mesh.root_namespace = namespace;
         }
+        let domain = said.of("trustDomain", |config| placed(&config.trust_domain));
+        let aliases = said.list("trustDomainAliases", |config| &config.trust_domain_aliases);
+        mesh.clusters.mutual = Mutual::new(identity, domain, aliases);
         let policy = said.of("outboundTrafficPolicy", |config| {
             config.outbound_traffic_policy.as_ref().map(|policy| (policy, policy.place))
         });

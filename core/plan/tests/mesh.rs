@@ -237,7 +237,6 @@ spec: {{hosts: ['*'], gateways: [gate], http: [{{route: [{{destination: {{host: 
         told,
         [
             "warning[not-yet] spec.meshConfig.defaultConfig.concurrency: naru does not act on 'concurrency' of proxies",
-            "warning[not-yet] spec.meshConfig.trustDomain: naru does not act on 'trustDomain' of a mesh",
             "note[elsewhere] spec.hosts: requests for 'a.shop.svc.cluster.local' all go to other hosts",
         ]
     );

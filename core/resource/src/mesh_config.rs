@@ -9,6 +9,8 @@ objects! {
     MeshConfig {
         extension_providers: Vec<ExtensionProvider>,
         root_namespace: Option<Text>,
+        trust_domain: Option<Text>,
+        trust_domain_aliases: Texts,
         outbound_traffic_policy: Option<OutboundTrafficPolicy>,
         path_normalization: Option<PathNormalization>,
         default_http_retry_policy: Option<HttpRetry>,

@@ -41,6 +41,8 @@ fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConf
     let place = fields.place(reader);
     let extension_providers = fields.take("extensionProviders", reader);
     let root_namespace = fields.take("rootNamespace", reader);
+    let trust_domain = fields.take("trustDomain", reader);
+    let trust_domain_aliases = fields.take("trustDomainAliases", reader);
     let outbound_traffic_policy = fields.take("outboundTrafficPolicy", reader);
     let path_normalization = fields.take("pathNormalization", reader);
     let default_http_retry_policy = fields.take("defaultHttpRetryPolicy", reader);
@@ -60,6 +62,8 @@ fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConf
         place,
         extension_providers: extension_providers?,
         root_namespace: root_namespace?,
+        trust_domain: trust_domain?,
+        trust_domain_aliases: trust_domain_aliases?,
         outbound_traffic_policy: outbound_traffic_policy?,
         path_normalization: path_normalization?,
         default_http_retry_policy: default_http_retry_policy?,
