@@ -3,6 +3,7 @@
 //!
 //! Nothing is made where no document asks for calls between proxies (`ISTIO_MUTUAL`).
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +28,14 @@ pub struct Authority {
     directory: Option<PathBuf>,
     /// Of what it issues.
     life: Duration,
+    /// Others read the same documents, and issue by an authority of their own.
+    is_shared: bool,
     known: Option<(MeshAuthority, Arc<Identities>)>,
 }
 
 impl Authority {
-    pub fn new(directory: Option<PathBuf>, life: Duration) -> Authority {
-        Authority { directory, life, known: None }
+    pub fn new(directory: Option<PathBuf>, life: Duration, is_shared: bool) -> Authority {
+        Authority { directory, life, is_shared, known: None }
     }
 
     /// Who issues certificates, where documents ask for any; the same for as long as they say the same.
@@ -47,7 +50,15 @@ impl Authority {
                 // Which is told as a problem of the documents.
                 Err(_) => return Ok(None),
             },
-            None => self.own(&wanted.trust_domain)?,
+            None => {
+                if self.is_shared {
+                    naru_say::say!(
+                        "warning: whoever else reads these documents has another authority, and proxies of both do not \
+                         believe each other: put the Secret of 'naru config authority' among them"
+                    );
+                }
+                self.own(&wanted.trust_domain)?
+            }
         };
         let identities = Arc::new(Identities::new(issuer, wanted.trust_domain.clone(), self.life));
         self.known = Some((wanted, Arc::clone(&identities)));
@@ -99,10 +110,25 @@ pub fn problems(loaded: &Loaded) -> Option<Problem> {
     })
 }
 
+/// A new authority, as a document.
+pub fn secret(trust_domain: &str) -> anyhow::Result<String> {
+    let made = authority(trust_domain, wall_now().0 / 1_000_000_000)?;
+    let mut text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{ name: cacerts, namespace: {NAMESPACE} }}\nstringData:\n"
+    );
+    for (name, pem) in [("ca-cert.pem", &made.certificate), ("ca-key.pem", &made.key)] {
+        let _ = writeln!(text, "  {name}: |");
+        for line in String::from_utf8_lossy(pem).lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    Ok(text)
+}
+
 /// For looking at documents without running them: a certificate that nobody knows.
 pub fn stand_in(resources: &Resources) -> Option<MeshIdentity> {
     let MeshAuthority { trust_domain, .. } = mesh_authority(resources)?;
     let life = Duration::from_secs(60);
-    let issuer = Authority::new(None, life).own(&trust_domain).ok()?;
+    let issuer = Authority::new(None, life, false).own(&trust_domain).ok()?;
     Identities::new(issuer, trust_domain, life).of(NAMESPACE, ACCOUNT).ok()
 }

@@ -442,6 +442,15 @@ pub enum ConfigCommand {
     Apply(ApplyArgs),
     /// The file that a proxy is started with
     Bootstrap(BootstrapArgs),
+    /// A new authority for the proxies of a mesh: the Secret 'cacerts', with its key
+    Authority(AuthorityArgs),
+}
+
+#[derive(Args)]
+pub struct AuthorityArgs {
+    /// What the mesh is called, as MeshConfig has it
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    pub trust_domain: String,
 }
 
 /// A naru that runs.

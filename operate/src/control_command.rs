@@ -46,7 +46,7 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     };
     let kept = state.as_deref().map(|state| History::open(state, &source.place()));
     let told = Rc::new(RefCell::new(Told::default()));
-    let authority = Authority::new(state, args.mesh.life());
+    let authority = Authority::new(state, args.mesh.life(), source.is_remote());
     let reader = Reader { authority, loader: Loader::default(), checked: Rechecked::default() };
     let mut desk = Desk { reader, kept, told: Rc::clone(&told) };
     let Some(documents) = desk.begin(&mut source, &mut ends).await? else { return Ok(()) };

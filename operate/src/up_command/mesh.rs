@@ -110,7 +110,7 @@ impl Mesh {
             instances: Vec::new(),
             outbound: BTreeMap::new(),
             surroundings,
-            authority: Authority::new(Some(state(args)), args.mesh.life()),
+            authority: Authority::new(Some(state(args)), args.mesh.life(), !args.etcd.etcd.is_empty()),
             identities: None,
             records: args.recent_requests > 0,
             planned: RefCell::default(),

@@ -7,6 +7,7 @@ use naru_spec::{Certificate, DataSource, UpstreamTls};
 use naru_tests::client::request;
 use naru_tests::control::{bootstrap, is_current, status};
 use naru_tests::files::Directory;
+use naru_tests::program::program;
 use naru_tests::up::free_address;
 use naru_tests::{Authority, Client, Control, Envoy, Outbound, Speaks, Up, Upstream, until};
 use naru_tls::Connector;
@@ -200,6 +201,32 @@ spec:
         }
     }
     assert_eq!(upstream.requests(), 16);
+}
+
+/// Two control planes whose documents bring the same authority, or bring none.
+#[tokio::test]
+async fn proxies_of_two_control_planes_believe_each_other_by_one_authority() {
+    let upstream = Upstream::plain(Speaks::Http1).await;
+    let port = free_port();
+    let documents =
+        gateway(port, upstream.address) + &called("naru", (NARU, port).into(), "", "ISTIO_MUTUAL");
+    let made = std::process::Command::new(program()).args(["config", "authority"]).output().unwrap();
+    let authority = String::from_utf8(made.stdout).unwrap();
+    let gate = Control::start(&[("all.yaml", documents.clone())]).await;
+    let of_web = Control::start(&[("all.yaml", documents)]).await;
+    let _naru =
+        Proxy::start(gate.xds, &["--label", "istio=inner", "--gateway-address", "127.0.0.2", "--id", "naru"]);
+    let outbound = free_address();
+    let text = outbound.to_string();
+    let sidecar =
+        ["--role", "sidecar", "--outbound-address", &text, "--service-account", "web", "--id", "web"];
+    let _web = Proxy::start(of_web.xds, &sidecar);
+    all_accepted(&gate, &["naru"]).await;
+    all_accepted(&of_web, &["web"]).await;
+    assert_eq!(calls(outbound, "naru").await, 503, "each has made an authority of its own");
+    gate.save("cacerts.yaml", &authority);
+    of_web.save("cacerts.yaml", &authority);
+    until("both to be of one mesh", async || (calls(outbound, "naru").await == 200).then_some(())).await;
 }
 
 /// `naru up` is a gateway that is called so, and others are told of it.
