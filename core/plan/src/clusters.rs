@@ -130,6 +130,11 @@ pub(crate) fn build(
     credentials: &Credentials,
 ) -> Cluster {
     let blocks = Blocks::effective(effective, subset, port).between(known, subset, port);
+    let blocks = Blocks {
+        pool: blocks.pool.or(effective.mesh.pool),
+        detection: blocks.detection.or(effective.mesh.detection),
+        ..blocks
+    };
     let is_mutual = blocks.tls.is_some_and(mutual::is_mutual);
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
         if !is_in(endpoint, subset) || is_mutual && endpoint.is_process {

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use naru_resource::destination_rule::{H2Upgrade, LocalityLoadBalancer, TcpKeepalive};
+use naru_resource::destination_rule::{
+    ConnectionPool, H2Upgrade, LocalityLoadBalancer, OutlierDetection, TcpKeepalive,
+};
 use naru_resource::mesh_config::{GatewayTopology, MeshConfig, Normalization};
 use naru_resource::sidecar::OutboundMode;
 use naru_resource::virtual_service::HttpRetry;
@@ -17,6 +19,7 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::mutual::{MeshIdentity, Mutual};
+use crate::policies::{check_detection, check_pool};
 use crate::recovery::retry_of;
 use crate::sidecars::mode_of;
 
@@ -54,6 +57,9 @@ pub(crate) struct OfClusters<'a> {
     pub upgrades_to_http2: bool,
     pub dns: DnsSettings,
     pub mutual: Mutual<'a>,
+    /// Where no rule says anything of it.
+    pub pool: Option<&'a ConnectionPool>,
+    pub detection: Option<&'a OutlierDetection>,
 }
 
 impl Default for OfClusters<'_> {
@@ -65,6 +71,8 @@ impl Default for OfClusters<'_> {
             upgrades_to_http2: false,
             dns: DnsSettings::default(),
             mutual: Mutual::default(),
+            pool: None,
+            detection: None,
         }
     }
 }
@@ -139,6 +147,21 @@ impl<'a> Mesh<'a> {
         clusters.locality = said.of("localityLbSetting", |config| {
             config.locality_lb_setting.as_ref().map(|setting| (setting, setting.place))
         });
+        clusters.pool = said.of("defaultTrafficPolicy.connectionPool", |config| {
+            let pool = config.default_traffic_policy.as_ref()?.connection_pool.as_ref()?;
+            Some((pool, pool.place))
+        });
+        clusters.detection = said.of("defaultTrafficPolicy.outlierDetection", |config| {
+            let detection = config.default_traffic_policy.as_ref()?.outlier_detection.as_ref()?;
+            Some((detection, detection.place))
+        });
+        let path = Path::ROOT.field("defaultTrafficPolicy");
+        if let Some(pool) = clusters.pool {
+            check_pool(pool, &path.field("connectionPool"), said.findings);
+        }
+        if let Some(detection) = clusters.detection {
+            check_detection(detection, &path, said.findings);
+        }
         if let Some(timeout) = said.of("connectTimeout", |config| scalar(&config.connect_timeout)) {
             clusters.connect_timeout = timeout;
         }
